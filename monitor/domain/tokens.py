@@ -1,0 +1,64 @@
+"""What is known of a token's end. The rules are in `durations` (texts) and `expiry` (beliefs)."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class TokenSays(StrEnum):
+    """What one `tokenExpiresIn` told."""
+
+    NOTHING = "nothing"
+    LEFT = "left"
+    EXPIRED = "expired"
+    UNPARSED = "unparsed"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLife:
+    """
+    One `tokenExpiresIn`, parsed.
+
+    Attributes:
+        says: whether it told of time left, of an expired token, of nothing (null), or was not understood.
+        left: the printed duration; for `"< 1h"` the upper bound.
+        unit: the step of the printed value (an hour, a day, a minute); for `"< n"` equal to *left*.
+        below: True for the `"< n"` form: the truth lies in [0, left).
+        raw: the text as it came, cleaned, at most 64 characters; empty for null.
+    """
+
+    says: TokenSays = TokenSays.NOTHING
+    left: timedelta | None = None
+    unit: timedelta | None = None
+    below: bool = False
+    raw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBelief:
+    """
+    Where the token's end lies, as far as all checks together tell: in [earliest_at, latest_at).
+
+    Attributes:
+        says: what the last understood evidence told.
+        exact_at: the list call's `accessTokenExpiresAt`, when it is trustworthy.
+        status: the list call's `tokenStatus`, lower case.
+        observed_at: when the last token evidence arrived, wall clock.
+        expired_at: when evidence first said `expired`.
+        nulls: passed checks in a row that told of no expiry.
+        renewed_at: when the last renewal was noticed.
+        renewal_points: how much life was left when each of the last renewals was noticed, oldest first.
+        disagrees: the list call's date lies outside of what the checks tell.
+    """
+
+    says: TokenSays = TokenSays.NOTHING
+    earliest_at: datetime | None = None
+    latest_at: datetime | None = None
+    exact_at: datetime | None = None
+    status: str | None = None
+    observed_at: datetime | None = None
+    expired_at: datetime | None = None
+    nulls: int = 0
+    renewed_at: datetime | None = None
+    renewal_points: tuple[timedelta, ...] = ()
+    disagrees: bool = False
