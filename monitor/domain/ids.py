@@ -1,0 +1,68 @@
+"""
+Platform ids: the API's names for connections, `<platform>-<account part>`.
+
+The account part is case-sensitive and may itself hold dashes and colons (`telegram--100123`,
+`bluesky-did:plc:abc`), so only the first dash divides.
+
+Source: api-contract.md 4.1; reliability.md F48.
+"""
+
+import re
+from urllib.parse import quote
+
+ID_LIMIT = 256
+
+# RFC 3986: what a path segment may hold, without percent escapes (no documented id has one).
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*-[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+_MTPROTO = re.compile(r"telegram-[0-9]+", re.IGNORECASE)
+_USER_ID = re.compile(r"[0-9a-fA-F]{24}")
+
+
+def platform_of(platform_id: str) -> str:
+    """The platform of an id: the text before its first dash, lower case."""
+    return platform_id.partition("-")[0].lower()
+
+
+def id_problem(platform_id: str) -> str | None:
+    """Why this id can't be put into a request path, in plain words; None when it can."""
+    if len(platform_id) > ID_LIMIT:
+        return f"longer than {ID_LIMIT} characters"
+    if "-" not in platform_id:
+        return "has no dash: an id is <platform>-<account>, copied from the list of connections"
+    if ".." in platform_id:
+        return "contains '..'"
+    if not _ID.fullmatch(platform_id):
+        return "is not <platform>-<account> made of letters, digits and . _ ~ : @ -"
+    return None
+
+
+def path_segment(platform_id: str) -> str:
+    """
+    The id as one percent-encoded path segment.
+
+    Raises:
+        ValueError: the id can't be used; see `id_problem`.
+    """
+    problem = id_problem(platform_id)
+    if problem is not None:
+        raise ValueError(f"platform id {problem}")
+    return quote(platform_id, safe=":")
+
+
+def same_id(one: str, other: str) -> bool:
+    """Whether two ids name the same connection: the platform's case is free, the account part's is not."""
+    if one == other:
+        return True
+    platform, dash, account = one.partition("-")
+    other_platform, other_dash, other_account = other.partition("-")
+    return (platform.casefold(), dash, account) == (other_platform.casefold(), other_dash, other_account)
+
+
+def is_mtproto(platform_id: str) -> bool:
+    """Whether the id has the shape of a Telegram user session (bots have two dashes)."""
+    return _MTPROTO.fullmatch(platform_id) is not None
+
+
+def user_id_problem(user_id: str) -> str | None:
+    """Why this can't be a managed user's id (24 hexadecimal digits), in plain words; None when it can."""
+    return None if _USER_ID.fullmatch(user_id) else "is not 24 hexadecimal digits"
