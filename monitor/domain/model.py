@@ -67,7 +67,6 @@ class Topic(StrEnum):
     RENEWAL = "renewal"
     PUBLISHING = "publishing"
     PERMISSIONS = "permissions"
-    FLAPPING = "flapping"
     SCOPE = "scope"
 
 
@@ -238,6 +237,15 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingLevel:
+    """A level of a topic that was seen but does not yet hold: since when, and how often evidence told it."""
+
+    level: str
+    since: datetime
+    sightings: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What the receivers were last told of one topic, and under which incident number."""
 
@@ -285,6 +293,12 @@ class ConnectionState:
         last_reason, last_detail: of the very last check, conclusive or not.
         passed_before: whether any check ever passed.
         changes: when confirmed health changed lately, for flap damping, oldest first.
+        permissions: what the last passed check that reported any reported, plus what was lost since.
+        permissions_missing: granted earlier or required, and absent from the last report.
+        token_sightings: checks in a row that agree about the token's end.
+        hints: levels of topics that evidence told but that are not yet confirmed.
+        quiet: why nobody was told at the last look.
+        review_at: when the passing of time alone may next change something.
         seq: numbers the notifications about this connection; receivers order by it.
     """
 
@@ -304,13 +318,23 @@ class ConnectionState:
     username: str | None = None
     display_name: str | None = None
     permissions: tuple[str, ...] = ()
+    permissions_missing: tuple[str, ...] = ()
     last_successful_post_at: datetime | None = None
     last_error: LastError | None = None
     token: TokenBelief = TokenBelief()
+    token_sightings: int = 0
     changes: tuple[datetime, ...] = ()
+    hints: Mapping[Topic, PendingLevel] = field(default_factory=dict)
     topics: Mapping[Topic, TopicState] = field(default_factory=dict)
     quiet: Quiet = Quiet.NOTHING_NEW
+    review_at: datetime | None = None
     seq: int = 0
+
+    @property
+    def suspected_false_negative(self) -> bool:
+        """Whether a post succeeded after the first failed check: the validator may be wrong."""
+        posted = self.last_successful_post_at
+        return posted is not None and self.first_failed_at is not None and posted > self.first_failed_at
 
     def topic(self, topic: Topic) -> TopicState:
         """The state of one topic; a topic that never was in trouble is fine."""
