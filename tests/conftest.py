@@ -1,0 +1,79 @@
+"""What every test gets: a clean environment, no way out of this machine, and servers on request."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.postgres import PostgresServer, start_postgres
+from tests.tools import require_tool
+
+ROOT = Path(__file__).parent.parent
+
+_SCRUBBED = ("POSTPOST_", "PUBLORA_", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "PG", "NO_COLOR", "FORCE_COLOR")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+def _scrub_environment() -> None:
+    for name in list(os.environ):
+        if name.startswith(_SCRUBBED) or name.lower() in _PROXIES:
+            del os.environ[name]
+    # Naive local times show at once where local time is not UTC and not even whole hours from it.
+    os.environ["TZ"] = "Asia/Kathmandu"
+    time.tzset()
+
+
+class _Guard:
+    """Refuses connections that a test must not make: none leaves this machine, none at all in tests/unit."""
+
+    def __init__(self) -> None:
+        self.sockets_allowed = True
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event != "socket.connect":
+            return
+        address = arguments[1]
+        if not isinstance(address, tuple):
+            return
+        host = str(address[0])
+        if not (host == "localhost" or host.startswith("127.") or host in ("::1", "::ffff:127.0.0.1")):
+            raise AssertionError(f"a test tried to connect to {address!r}: tests stay on the loopback interface")
+        if not self.sockets_allowed:
+            raise AssertionError(f"a unit test tried to connect to {address!r}: move it to tests/integration")
+
+
+_scrub_environment()
+_guard = _Guard()
+sys.addaudithook(_guard)
+
+
+@pytest.fixture(autouse=True)
+def _sockets_only_where_allowed(request: pytest.FixtureRequest) -> Iterator[None]:
+    _guard.sockets_allowed = "unit" not in request.path.relative_to(ROOT / "tests").parts[:1]
+    yield
+    _guard.sockets_allowed = True
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A private PostgreSQL server, started when the first test of this worker asks for it."""
+    server = start_postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The address of an empty PostgreSQL database that only this test uses."""
+    url = postgres_server.create_database()
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Prometheus' own checker of rules and of the exposition format."""
+    return require_tool("promtool")

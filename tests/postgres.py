@@ -1,0 +1,179 @@
+"""A private PostgreSQL server for tests: its own folder and port, nothing durable, gone when the tests are."""
+
+import contextlib
+import ctypes
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from tests.tools import require_tool
+from tests.waiting import eventually_sync
+
+_PR_SET_PDEATHSIG = 1
+
+_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "max_connections": "50",
+    "shared_buffers": "16MB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+}
+
+
+@dataclass
+class PostgresServer:
+    """
+    One running server on a loopback port.
+
+    Attributes:
+        folder: data, socket and log; removed by `stop`.
+        port: where it listens, on 127.0.0.1 only.
+    """
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def url(self, database: str) -> str:
+        """The address of *database*; understood by SQLAlchemy 2.1 and by psycopg alike."""
+        return f"postgresql://postgres:unchecked@127.0.0.1:{self.port}/{database}"
+
+    def run(self, statement: str) -> None:
+        """One statement outside of any transaction, in the maintenance database."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def create_database(self, template: str = "template0") -> str:
+        """The address of a new database, empty or a copy of the database named *template*."""
+        name = f"test_{next(self._numbers)}"
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Remove the database at *url*, whoever is connected."""
+        self.run(f"DROP DATABASE IF EXISTS {url.rsplit('/', 1)[1]} WITH (FORCE)")
+
+    def stop(self) -> None:
+        """Stop the server at once and remove its folder; what it held is lost on purpose."""
+        self.process.send_signal(signal.SIGQUIT)
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(timeout=10)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def start_postgres() -> PostgresServer:
+    """A fresh server that answers; about a second."""
+    initdb, postgres = require_tool("initdb"), require_tool("postgres")
+    user = _server_user()
+    folder = Path(tempfile.mkdtemp(prefix="postpost-pg-"))
+    try:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        _initialise(initdb, folder / "data", user)
+        return _start(postgres, folder, user)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _server_user() -> pwd.struct_passwd:
+    """Who the server runs as: we ourselves, or someone else where we are root, which PostgreSQL refuses."""
+    if os.getuid() != 0:
+        return pwd.getpwuid(os.getuid())
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam("postgres")
+    return pwd.getpwnam("nobody")
+
+
+def _initialise(initdb: Path, data: Path, user: pwd.struct_passwd) -> None:
+    command: list[str | Path] = [
+        initdb,
+        "-D",
+        data,
+        "-U",
+        "postgres",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C",
+        "--no-sync",
+        "--no-instructions",
+    ]
+    done = subprocess.run(command, capture_output=True, check=False, cwd="/", preexec_fn=_become(user))
+    assert done.returncode == 0, f"initdb failed: {done.stderr.decode(errors='replace')}"
+
+
+def _start(postgres: Path, folder: Path, user: pwd.struct_passwd) -> PostgresServer:
+    port = _free_port()
+    settings = _SETTINGS | {"port": str(port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder)}
+    options = itertools.chain.from_iterable(("-c", f"{name}={value}") for name, value in settings.items())
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [postgres, "-D", folder / "data", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            preexec_fn=_become(user),  # noqa: PLW1509
+        )
+    server = PostgresServer(folder, port, process)
+    try:
+        eventually_sync(lambda: _answers(server), within=30, what="PostgreSQL answers")
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def _become(user: pwd.struct_passwd) -> Callable[[], None]:
+    """
+    What the child does before it becomes the server: be *user*, and end with the tests, even when they are killed.
+
+    Only the child itself can ask the kernel for that signal, and only after it changed its user.
+    """
+    prctl = ctypes.CDLL(None).prctl
+
+    def become() -> None:
+        if os.getuid() == 0:
+            os.setgroups([])
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+        prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
+
+    return become
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _answers(server: PostgresServer) -> bool:
+    status = server.process.poll()
+    if status is not None:
+        log = (server.folder / "log").read_text(errors="replace")
+        raise AssertionError(f"PostgreSQL ended with status {status}: {log}")
+    try:
+        server.run("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True

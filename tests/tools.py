@@ -1,0 +1,44 @@
+"""Programs that tests run: found, or the test says what is missing."""
+
+import glob
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+PACKAGES = {
+    "amtool": "prometheus-alertmanager",
+    "initdb": "postgresql",
+    "postgres": "postgresql",
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "promtool": "prometheus",
+}
+"""Program -> the Debian package that brings it."""
+
+
+def find_tool(name: str) -> Path | None:
+    """Where *name* is, on PATH or among PostgreSQL's own programs (newest version first), or None."""
+    found = shutil.which(name)
+    if found is not None:
+        return Path(found)
+    servers = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: float(path.split("/")[4]), reverse=True)  # noqa: PTH207
+    return next((Path(folder) / name for folder in servers if (Path(folder) / name).exists()), None)
+
+
+def require_tool(name: str) -> Path:
+    """
+    Where *name* is; a test that can't do without it is skipped on a developer's machine and fails under CI.
+
+    Raises:
+        pytest.skip.Exception: not installed, and `CI` is not set.
+        pytest.fail.Exception: not installed, and `CI` is set: there a missing tool would hide untested code.
+    """
+    found = find_tool(name)
+    if found is not None:
+        return found
+    message = f"{name} is not installed: apt-get install {PACKAGES.get(name, name)}"
+    if os.environ.get("CI"):
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
