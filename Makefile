@@ -1,0 +1,76 @@
+# `make` lists the recipes. Everything runs from .venv, made on first use from pinned, hashed requirements.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+export PYTHON
+
+# ---- for everyone
+
+.PHONY: help
+help: ## List the recipes.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: $(VENV)/.runtime ## Show it at work: a simulated API, a receiver and the real daemon; ARGS= passes options on.
+	@exec $(RUN) monitor demo $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.dev $(VENV)/.system lint ## Run lint, types, import rules and every test; ARGS= goes to pytest.
+	@$(RUN) pytest --numprocesses auto --dist worksteal $(ARGS)
+
+# ---- for those who change it
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Check style, types and import rules; changes nothing.
+	@$(RUN) ruff check --quiet .
+	@$(RUN) ruff format --quiet --check .
+	@$(RUN) mypy
+	@$(VENV)/bin/lint-imports --no-cache >$(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+
+.PHONY: fix
+fix: $(VENV)/.dev ## Repair what ruff can repair, and format.
+	@$(RUN) ruff check --quiet --fix .
+	@$(RUN) ruff format --quiet .
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure speed and memory, side by side with the yardsticks; ARGS= names one benchmark.
+	@$(RUN) tests.bench $(ARGS)
+
+.PHONY: wheel
+wheel: $(VENV)/.dev ## Build the wheel and the source archive into dist/.
+	@$(RUN) build --no-isolation --outdir dist . >/dev/null
+	@ls dist
+
+# Universal: one lock for every Python version and platform we support. ARGS=--upgrade takes newer versions.
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv --quiet pip compile --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links $(ARGS)
+
+.PHONY: lock
+lock: $(VENV)/.dev ## Pin every requirement with its hashes; ARGS=--upgrade takes newer versions.
+	@$(COMPILE) pyproject.toml --output-file requirements.txt >/dev/null
+	@$(COMPILE) pyproject.toml --extra dev --constraint requirements.txt --output-file requirements-dev.txt >/dev/null
+
+.PHONY: clean
+clean: ## Remove everything that the recipes made.
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# ---- what the recipes stand on; the stamps make a repeated run start at once
+
+$(VENV)/.runtime: requirements.txt
+	@.ci/virtualenv $(VENV) requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt
+	@.ci/virtualenv $(VENV) requirements-dev.txt
+	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.system: .ci/system-packages | $(VENV)/.dev
+	@.ci/system-packages
+	@touch $@
