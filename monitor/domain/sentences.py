@@ -1,0 +1,204 @@
+"""The one line for people in every notification: what happened to whom, since when, why, and what to do."""
+
+import unicodedata
+from datetime import UTC, datetime, timedelta
+
+from monitor.domain.model import FINE, Connection, EventType, Notification, Topic
+from monitor.domain.reasons import meaning
+
+_RECONNECT = "Reconnect the account on the PostPost dashboard."
+_QUOTED = 160
+
+_PLATFORMS = {
+    "linkedin": "LinkedIn",
+    "twitter": "X",
+    "x": "X",
+    "tiktok": "TikTok",
+    "youtube": "YouTube",
+    "instagram": "Instagram",
+    "facebook": "Facebook",
+    "threads": "Threads",
+    "bluesky": "Bluesky",
+    "mastodon": "Mastodon",
+    "telegram": "Telegram",
+    "pinterest": "Pinterest",
+}
+
+_SENTENCES: dict[EventType, str] = {
+    EventType.CONNECTION_FAILED: "{who} is broken since {since}: {why}.",
+    EventType.CONNECTION_RECOVERED: "{who} works again{after}.",
+    EventType.CONNECTION_MISSING: "{who} is gone since {since}: {why}.",
+    EventType.CONNECTION_MISCONFIGURED: "{who} cannot be checked since {since}: {why}.",
+    EventType.CONNECTION_STALE: "{who} has had no meaningful check for too long; nobody knows whether it works.",
+    EventType.CONNECTION_FLAPPING: "{who} keeps changing between working and broken; the next message comes when it has settled.",
+    EventType.CONNECTION_CLOSED: "{who} is no longer watched for this trouble: {closed}.",
+    EventType.TOKEN_EXPIRING: "The token of {who} expires {when}.",
+    EventType.TOKEN_EXPIRED: "The token of {who} has expired{on}.",
+    EventType.TOKEN_RENEWED: "The token of {who} was renewed{until}.",
+    EventType.TOKEN_RENEWAL_OVERDUE: "The token of {who} is usually renewed earlier than now; it expires {when}.",
+    EventType.PUBLISHING_FAILING: "{who} passes its test, but posting failed: {quoted}.",
+    EventType.PUBLISHING_RECOVERED: "Posting through {who} works again{after}.",
+    EventType.PERMISSIONS_LOST: "{who} lost permissions: {lost}.",
+    EventType.PERMISSIONS_RESTORED: "{who} has its permissions back{after}.",
+    EventType.ACCOUNT_FAILED: "The account {name} is refused by the API since {since}: {why}.{affected}",
+    EventType.ACCOUNT_RECOVERED: "The account {name} is accepted by the API again{after}.",
+    EventType.API_FAILED: "The PostPost API gives no answers since {since}: {why}.{affected}",
+    EventType.API_RECOVERED: "The PostPost API answers again{after}.",
+    EventType.PLATFORM_FAILED: "Many connections of {platform} broke together since {since}: {why}.{affected}",
+    EventType.PLATFORM_RECOVERED: "The connections of {platform} work again{after}.",
+    EventType.STORAGE_FAILED: "The monitor cannot use its own storage since {since}: {why}.",
+    EventType.STORAGE_RECOVERED: "The monitor's storage works again{after}.",
+    EventType.RECEIVER_FAILING: "The receiver {name} has not taken messages since {since}: {quoted}.",
+    EventType.RECEIVER_RECOVERED: "The receiver {name} takes messages again{after}.",
+    EventType.INVENTORY_CHANGED: "The list of connections changed: {quoted}.",
+}
+
+_OPENINGS: dict[tuple[Topic, str], EventType] = {
+    (Topic.CONNECTION, "missing"): EventType.CONNECTION_MISSING,
+    (Topic.CONNECTION, "misconfigured"): EventType.CONNECTION_MISCONFIGURED,
+    (Topic.CONNECTION, "stale"): EventType.CONNECTION_STALE,
+    (Topic.CONNECTION, "flapping"): EventType.CONNECTION_FLAPPING,
+    (Topic.EXPIRY, "expired"): EventType.TOKEN_EXPIRED,
+}
+_OPENING_OF: dict[Topic, EventType] = {
+    Topic.CONNECTION: EventType.CONNECTION_FAILED,
+    Topic.EXPIRY: EventType.TOKEN_EXPIRING,
+    Topic.RENEWAL: EventType.TOKEN_RENEWAL_OVERDUE,
+    Topic.PUBLISHING: EventType.PUBLISHING_FAILING,
+    Topic.PERMISSIONS: EventType.PERMISSIONS_LOST,
+}
+_SCOPE_OPENINGS = {
+    "account": EventType.ACCOUNT_FAILED,
+    "user": EventType.ACCOUNT_FAILED,
+    "platform": EventType.PLATFORM_FAILED,
+    "storage": EventType.STORAGE_FAILED,
+    "receiver": EventType.RECEIVER_FAILING,
+}
+
+_ADVICE: dict[EventType, str] = {
+    EventType.CONNECTION_STALE: "Look at the last errors of this connection; checks go on.",
+    EventType.CONNECTION_FLAPPING: "Reconnect the account if it does not settle.",
+    EventType.TOKEN_EXPIRING: "Reconnect the account on the PostPost dashboard before that.",
+    EventType.TOKEN_EXPIRED: _RECONNECT,
+    EventType.TOKEN_RENEWAL_OVERDUE: "Reconnect the account if the renewal does not come.",
+    EventType.PUBLISHING_FAILING: "Read the error; correct the post or reconnect the account.",
+    EventType.PERMISSIONS_LOST: "Reconnect the account and grant these permissions.",
+    EventType.RECEIVER_FAILING: "Check the receiver and its address; what it is owed is kept for it.",
+}
+_CLOSED = {
+    "unsupported": "the API cannot test it any more",
+    "removed": "it left the configuration",
+    "recovered": "it works again",
+}
+
+
+def one_line(text: str, limit: int) -> str:
+    """*text* without line breaks, control and direction characters, at most *limit* characters."""
+    plain = "".join(character if unicodedata.category(character)[0] != "C" else " " for character in text[: 4 * limit])
+    words = " ".join(plain.split())
+    return words if len(words) <= limit else words[: limit - 1].rstrip() + "…"
+
+
+def platform_name(platform: str) -> str:
+    """How people write the name of *platform*."""
+    return _PLATFORMS.get(platform, one_line(platform, 32).capitalize())
+
+
+def span(duration: timedelta) -> str:
+    """A duration in its two largest units, such as `2d 3h`; below a minute in seconds, never negative."""
+    seconds = max(0, round(duration.total_seconds()))
+    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
+    first = next((index for index, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    shown = [f"{count}{unit}" for count, unit in parts[first : first + 2] if count]
+    return " ".join(shown) or "0s"
+
+
+def moment(at: datetime) -> str:
+    """A point in time for people, in UTC to the minute."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def subject_name(notification: Notification, connection: Connection | None) -> str:
+    """Whom a notification is about, for people: platform, name, id and account."""
+    if connection is None:
+        return one_line(notification.incident.subject.partition(":")[2] or notification.incident.subject, 120)
+    name = connection.name or notification.facts.username
+    account = one_line(connection.account_label, 80)
+    platform, platform_id = platform_name(connection.platform), one_line(connection.platform_id, 120)
+    if name and name != connection.platform_id:
+        return f"{platform} “{one_line(name, 80)}” ({platform_id}, account {account})"
+    return f"{platform} {platform_id} (account {account})"
+
+
+def advice(notification: Notification) -> str:
+    """What a person should do; empty when nothing is needed."""
+    kind = _kind(notification)
+    if notification.level_to == FINE:
+        return ""
+    if kind in _ADVICE:
+        return _ADVICE[kind]
+    return meaning(notification.reason).advice if notification.reason else ""
+
+
+def sentence(notification: Notification, connection: Connection | None) -> str:
+    """The whole line, advice included."""
+    facts = notification.facts
+    text = _SENTENCES.get(_kind(notification), "{who}: {why}.").format_map(_words(notification, connection))
+    extra = ["Reminder:", text] if facts.reminder else [text]
+    if facts.first_check and notification.level_to != FINE:
+        extra.append("It was so at the very first check.")
+    if facts.suspected_false_negative:
+        extra.append("A post succeeded meanwhile, so the test itself may be wrong.")
+    if facts.merged_expiry:
+        extra.append("Its token has expired.")
+    extra.append(advice(notification))
+    return " ".join(part for part in extra if part)
+
+
+def _kind(notification: Notification) -> EventType:
+    """The type whose words fit: a reminder is told in the words of what it reminds of."""
+    if notification.type is not EventType.REMINDER:
+        return notification.type
+    topic = notification.incident.topic
+    if topic is Topic.SCOPE:
+        return _SCOPE_OPENINGS.get(notification.incident.subject.partition(":")[0], EventType.API_FAILED)
+    return _OPENINGS.get((topic, notification.level_to), _OPENING_OF[topic])
+
+
+def _words(notification: Notification, connection: Connection | None) -> dict[str, str]:
+    facts = notification.facts
+    quoted = f"“{one_line(notification.detail, _QUOTED)}”" if notification.detail.strip() else "no details known"
+    count = facts.affected
+    who = subject_name(notification, connection)
+    return {
+        "who": who,
+        "name": who,
+        "platform": platform_name(connection.platform if connection else notification.incident.subject.rpartition(":")[2]),
+        "since": moment(notification.incident.opened_at),
+        "why": _why(notification, quoted),
+        "quoted": quoted,
+        "after": f" after {span(facts.duration)}" if facts.duration is not None else "",
+        "closed": _CLOSED.get(facts.closed_why or "", one_line(facts.closed_why or "it is over", 80)),
+        "when": _when(notification),
+        "on": f" on {moment(facts.expires_at)}" if facts.expires_at is not None else "",
+        "until": f"; it now ends {_when(notification)}" if facts.expires_at is not None else "",
+        "lost": one_line(", ".join(facts.permissions_lost) or notification.detail, _QUOTED),
+        "affected": f" {count} connection{'s' if count != 1 else ''} affected." if count is not None else "",
+    }
+
+
+def _why(notification: Notification, quoted: str) -> str:
+    words = meaning(notification.reason).words if notification.reason else ""
+    if not notification.detail.strip():
+        return words or "no details known"
+    return f"{words} ({quoted})" if words else quoted
+
+
+def _when(notification: Notification) -> str:
+    facts = notification.facts
+    if facts.expires_at is None:
+        return "soon"
+    left = facts.expires_at - notification.at
+    doubt = facts.expires_uncertainty
+    about = f", give or take {span(doubt / 2)}" if doubt is not None and doubt > timedelta(minutes=2) else ""
+    return f"in {span(left)} ({moment(facts.expires_at)}{about})" if left > timedelta(0) else f"now ({moment(facts.expires_at)})"
