@@ -1,0 +1,60 @@
+"""The whole configuration as one immutable value."""
+
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from monitor.config.policies import PolicySettings
+from monitor.config.receivers import ReceiverSettings, RouteSettings
+from monitor.config.sections import (
+    AccountSettings,
+    ApiSettings,
+    ConnectionSettings,
+    DatabaseSettings,
+    LoggingSettings,
+    MonitorSettings,
+    RetentionSettings,
+    ScheduleSettings,
+    ShutdownSettings,
+    WebSettings,
+)
+from monitor.config.values import Items, Section
+from monitor.errors import Problem
+
+
+class Config(Section):
+    """
+    A configuration of postpost-monitor, checked as a whole by `load`.
+
+    Attributes:
+        warnings: what works but is probably not meant, in the order of the file.
+        source: the file it came from, or what stood in for one.
+    """
+
+    monitor: MonitorSettings = MonitorSettings()
+    """What this monitor calls itself."""
+    api: ApiSettings = ApiSettings()
+    """The watched API."""
+    accounts: Items[AccountSettings] = ()
+    """API keys; at least one."""
+    connections: Items[ConnectionSettings] = ()
+    """Connections named in the file; discovered ones need not be."""
+    schedule: ScheduleSettings = ScheduleSettings()
+    """How often things are looked at."""
+    policy_settings: PolicySettings = Field(default=PolicySettings(), alias="policy")
+    """When somebody is told."""
+    receivers: Items[ReceiverSettings] = ()
+    """Who is told."""
+    routes: Items[RouteSettings] = ()
+    """Who is told what: the first match wins; without routes everybody is told everything."""
+    database: DatabaseSettings = DatabaseSettings()
+    """Where everything is kept."""
+    web: WebSettings = WebSettings()
+    """The port for metrics and the status page."""
+    retention: RetentionSettings = RetentionSettings()
+    """How long the past is kept."""
+    logging: LoggingSettings = LoggingSettings()
+    """What goes to stderr."""
+    shutdown: ShutdownSettings = ShutdownSettings()
+    """How the monitor stops."""
+    warnings: SkipJsonSchema[Items[Problem]] = Field(default=(), exclude=True)
+    source: SkipJsonSchema[str] = Field(default="", exclude=True)

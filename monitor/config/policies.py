@@ -1,0 +1,205 @@
+"""The keys below `policy`: when evidence becomes an incident, and an incident a notification."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from monitor.config.values import Count, Duration, Items, Period, Section, Share, Switch, off_or_duration, problem
+from monitor.domain.policy import Confirm, DigestPolicy, ExpiryPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
+
+_CONFIRM, _EXPIRY, _SCOPES, _FLAP, _DIGEST, _RETRY, _POLICY = (
+    Confirm(),
+    ExpiryPolicy(),
+    ScopePolicy(),
+    FlapPolicy(),
+    DigestPolicy(),
+    RetryPolicy(),
+    Policy(),
+)
+
+
+def _check_descending(value: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
+    if any(later >= earlier for earlier, later in pairwise(value)):
+        raise problem("must descend, each shorter than the one before", "such as [14d, 7d, 1d]: the first is info, the last critical")
+    return value
+
+
+def _check_pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError):
+        raise problem("is not a regular expression", "escape ( ) [ ] . * + ? with a backslash, and use single quotes") from None
+    return value
+
+
+def _check_platform(value: str) -> str:
+    if value != "*" and not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", value):
+        raise problem("is no platform", "use the lower-case word before the first dash of an id, such as linkedin")
+    return value
+
+
+Thresholds = Annotated[Items[Period], Field(max_length=20), AfterValidator(_check_descending)]
+Pattern = Annotated[str, AfterValidator(_check_pattern), Field(max_length=500)]
+PlatformName = Annotated[str, AfterValidator(_check_platform)]
+Stale = Annotated[Literal["auto"] | Period, Field(union_mode="left_to_right")]
+OffOrDuration = Annotated[Duration, BeforeValidator(off_or_duration)]
+
+
+class ConfirmSettings(Section):
+    """How often something must be seen before it is believed."""
+
+    failures: Count = _CONFIRM.failures
+    """Failed checks that make an error. 1 tells at once, and of every hiccup."""
+    successes: Count = _CONFIRM.successes
+    """Passed checks that end an error."""
+    upstream: Count = _CONFIRM.upstream
+    """Failed checks that make an error when the text tells of the platform's own trouble (timeouts, 5xx, rate limits)."""
+    missing: Count = _CONFIRM.missing
+    """"Connection not found" answers that make a connection missing."""
+    missing_over: Duration = _CONFIRM.missing_over
+    """Time over which these answers must be spread."""
+    misconfigured: Count = _CONFIRM.misconfigured
+    """Refusals of the id that make a connection misconfigured."""
+    expiry: Count = _CONFIRM.expiry
+    """Checks that must tell of the same expiry level."""
+
+
+class ExpirySettings(Section):
+    """When the end of a token is told."""
+
+    thresholds: Thresholds = _EXPIRY.thresholds
+    """Time left at which to tell, descending: the first is info, the last critical, those between warning. Empty: no countdown, only
+    `expired` and the API's own flags count."""
+    trust_date: Switch = _EXPIRY.trust_date
+    """Whether the API's date is believed while its `tokenStatus` says `valid`. False where the platform renews by itself."""
+    hysteresis: Duration = _EXPIRY.hysteresis
+    """How far above a threshold the end must move back before the level goes down; at least a tenth of the threshold."""
+    settle: Duration = _EXPIRY.settle
+    """How long a level must hold before it is told; spares platforms that are renewed at the last moment."""
+    overdue_after: Duration = _EXPIRY.overdue_after
+    """Tell that a usual renewal is overdue when it is this much later than the latest one seen."""
+
+
+class PlatformSettings(Section):
+    """What is different for one platform."""
+
+    expiry: ExpirySettings = ExpirySettings()
+    """Keys of `policy.expiry` for this platform; keys that are not given here keep the platform's built-in value."""
+
+
+class ScopeSettings(Section):
+    """When many troubles are one, told once with the cause."""
+
+    window: Period = _SCOPES.window
+    """How far back attempts are counted; at least two rounds of checks."""
+    open_after: Duration = _SCOPES.open_after
+    """How long the API must fail before that is told."""
+    close_after: Duration = _SCOPES.close_after
+    """How long it must work before it counts as recovered."""
+    canary: Period = _SCOPES.canary
+    """Pause between checks while the API is down."""
+    account_confirm: Duration = _SCOPES.account_confirm
+    """Pause before the second refusal of the key that opens an account incident."""
+    account_canary: Period = _SCOPES.account_canary
+    """Pause between checks while the key is refused; the API works hard on every refusal."""
+    attempts: Count = _SCOPES.attempts
+    """Least number of checks without an answer that open an API incident."""
+    ratio: Share = _SCOPES.ratio
+    """Least share of checks without an answer that opens one (0 to 1)."""
+    close_ratio: Share = _SCOPES.close_ratio
+    """Share below which it may close; less than `ratio`."""
+    platform_window: Period = _SCOPES.platform_window
+    """Time within which connections of one platform must fail to count as failing together."""
+    platform_count: Count = _SCOPES.platform_count
+    """Least number of connections that fail together."""
+    platform_ratio: Share = _SCOPES.platform_ratio
+    """Least share of the platform's connections that fail together (0 to 1)."""
+    platform_hold: Duration = _SCOPES.platform_hold
+    """After this long, connections that still fail are told one by one."""
+    throttled_after: Duration = _SCOPES.throttled_after
+    """How long the API must throttle us before that is told."""
+
+
+class FlapSettings(Section):
+    """When a connection goes back and forth."""
+
+    changes: Annotated[Count, Field(ge=2)] = _FLAP.changes
+    """Confirmed changes within `window` that make it flapping."""
+    window: Period = _FLAP.window
+    """Time within which changes are counted."""
+    calm: Period = _FLAP.calm
+    """Time without a change after which its final state is told."""
+
+
+class DigestSettings(Section):
+    """When many notifications become one."""
+
+    wait: Duration = _DIGEST.wait
+    """How long a burst is collected."""
+    after: Count = _DIGEST.after
+    """So many notifications to one receiver within `wait` go out one by one; the rest are collected."""
+    max_items: Annotated[Count, Field(le=50)] = _DIGEST.max_items
+    """Connections in one digest at most; bodies stay below 20 kB."""
+
+
+class RetrySettings(Section):
+    """How long and how often a delivery is tried."""
+
+    schedule: Annotated[Items[Period], Field(min_length=1, max_length=50)] = _RETRY.schedule
+    """Pauses after the first, second, ... failed attempt; the last one repeats."""
+    slow_after: Period = _RETRY.slow_after
+    """Age from which a delivery is tried every `slow_every` only."""
+    slow_every: Period = _RETRY.slow_every
+    """Pause between attempts of an old delivery."""
+    give_up_after: Period = _RETRY.give_up_after
+    """Age at which a delivery is given up; `deliveries retry` can send it later."""
+    jitter: Share = _RETRY.jitter
+    """Share by which every pause is varied up and down (0 to 1)."""
+    poison_attempts: Count = _RETRY.poison_attempts
+    """Refusals of one body (400, 413, 422) after which it is given up, so that it can't block the others."""
+
+
+class FalseNegativeSettings(Section):
+    """One answer that says error although the connection works; it counts as unsupported. All that is given must match."""
+
+    platform: PlatformName = "*"
+    """Platform it is about; `*` is every one."""
+    id: Pattern = ""
+    """Regular expression that must match somewhere in the id; empty matches all."""
+    message: Pattern = ""
+    """Regular expression that must match somewhere in the API's message, upper and lower case alike; empty matches all."""
+
+
+class PolicySettings(Section):
+    """When somebody is told."""
+
+    confirm: ConfirmSettings = ConfirmSettings()
+    """How often something must be seen before it is believed."""
+    expiry: ExpirySettings = ExpirySettings()
+    """When the end of a token is told. Platforms have built-in differences, see the table of platforms."""
+    platforms: Mapping[PlatformName, PlatformSettings] = Field(default_factory=dict)
+    """What is different for single platforms, by name."""
+    reminders: OffOrDuration = _POLICY.reminders
+    """Pause between reminders of an open incident; weekly after seven days. `off` turns them off."""
+    stale_after: Stale = "auto"
+    """How long a connection may go without evidence before that is told. `auto`: three intervals, at least `stale_floor`."""
+    stale_floor: Duration = _POLICY.stale_floor
+    """The least that `auto` gives."""
+    pending_rounds: Count = _POLICY.pending_rounds
+    """Unconfirmed evidence older than this many intervals is void."""
+    publishing_fresh: Duration = _POLICY.publishing_fresh
+    """A posting error older than this is not told."""
+    scopes: ScopeSettings = ScopeSettings()
+    """When many troubles are one."""
+    flap: FlapSettings = FlapSettings()
+    """When a connection goes back and forth."""
+    digest: DigestSettings = DigestSettings()
+    """When many notifications become one."""
+    retry: RetrySettings = RetrySettings()
+    """How long and how often a delivery is tried."""
+    known_false_negatives: Items[FalseNegativeSettings] = ()
+    """Answers that say error although the connection works, beside the built-in ones."""

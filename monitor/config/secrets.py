@@ -1,0 +1,199 @@
+"""Secrets: values that can be used but never seen, and the rules for reading them from files."""
+
+import base64
+import binascii
+import hmac
+import os
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
+
+MASK = "<secret>"
+FILE_LIMIT = 4096
+
+_KEY = re.compile(r"[\x21-\x7e]{8,512}")
+_URL = re.compile(r"[\x21-\x7e]{8,4095}")
+_SIGNING_PREFIX = "whsec_"
+
+
+class SecretProblem(ValueError):
+    """A secret can't be used. Says where it came from and what to do, never what it is."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
+class Secret:
+    """
+    A text that is used by `reveal()` alone.
+
+    Printing, formatting, pickling and serialising give `<secret>`; it never equals a plain text. Two secrets can
+    be compared with each other (in constant time), so that a reload notices a new key.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The text itself. Only a door may call this, as late as possible."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __format__(self, format_spec: str) -> str:
+        return format(MASK, format_spec)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __copy__(self) -> "Secret":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Secret":
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[str], str], tuple[str]]:
+        return (str, (MASK,))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        masked = core_schema.plain_serializer_function_ser_schema(str, return_schema=core_schema.str_schema())
+        return core_schema.no_info_plain_validator_function(cls._accept, serialization=masked)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "writeOnly": True}
+
+    @classmethod
+    def _accept(cls, value: object) -> "Secret":
+        if isinstance(value, Secret):
+            return value
+        if isinstance(value, str):
+            return cls(value)
+        raise ValueError("must be text: put it in quotes")
+
+
+def check_key(secret: Secret, origin: str) -> Secret:
+    """
+    *secret*, if it is fit for a header: 8 to 512 visible ASCII characters.
+
+    Anything else would reach the HTTP library's own error text, and with it the log.
+
+    Raises:
+        SecretProblem: naming *origin*, never the content.
+
+    Source: reliability.md 4.3.
+    """
+    return _check(secret, origin, _KEY, "512")
+
+
+def check_address(secret: Secret, origin: str) -> Secret:
+    """*secret*, if it is made of visible ASCII characters only, as an address is; else raises `SecretProblem`."""
+    return _check(secret, origin, _URL, "4095")
+
+
+def _check(secret: Secret, origin: str, pattern: re.Pattern[str], most: str) -> Secret:
+    value = secret.reveal()
+    if pattern.fullmatch(value):
+        return secret
+    if not value.strip():
+        raise SecretProblem(f"{origin} is empty", "put the secret into it, on one line")
+    if "\n" in value or "\r" in value:
+        raise SecretProblem(f"{origin} holds a line break", "write exactly one line, without Windows line ends: printf %s SECRET > FILE")
+    if any(character.isspace() for character in value):
+        raise SecretProblem(f"{origin} holds a blank", "remove spaces and tabs")
+    if not value.isascii() or not value.isprintable():
+        raise SecretProblem(f"{origin} holds a character that is not visible ASCII", "copy the secret again, as plain text")
+    return _wrong_length(origin, most)
+
+
+def _wrong_length(origin: str, most: str) -> Secret:
+    raise SecretProblem(f"{origin} is not between 8 and {most} characters long", "copy the whole secret, and nothing but it")
+
+
+def check_signing(secret: Secret, origin: str) -> Secret:
+    """
+    *secret*, if it is a signing secret: `whsec_` and the strict base64 of 24 to 64 bytes; else raises `SecretProblem`.
+
+    Source: Standard Webhooks, "Signature scheme".
+    """
+    value = secret.reveal()
+    fix = 'make one with: echo "whsec_$(head -c 32 /dev/urandom | base64)"'
+    if not value.startswith(_SIGNING_PREFIX):
+        raise SecretProblem(f"{origin} does not start with whsec_", fix)
+    try:
+        key = base64.b64decode(value.removeprefix(_SIGNING_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        raise SecretProblem(f"{origin} is not base64 after whsec_", fix) from None
+    if not 24 <= len(key) <= 64:
+        raise SecretProblem(f"{origin} does not hold 24 to 64 bytes", fix)
+    return secret
+
+
+def read_secret_file(path: Path, *, credentials_directory: Path | None = None) -> Secret:
+    """
+    The one line of a secret file, without its line end.
+
+    The file must be regular, at most 4 KiB, owned by root or by this user, and closed to everybody else, unless it
+    lies in *credentials_directory*, where systemd has seen to that. Its content is not judged here beyond being text.
+
+    Raises:
+        SecretProblem: naming the file and what to do, never its content.
+
+    Source: reliability.md 4.3.
+    """
+    try:
+        # Not blocking: opening a FIFO would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise SecretProblem(
+            f"the secret file {path} can't be read: {error.strerror}", _READ_FIX.get(type(error), "check the path")
+        ) from None
+    with os.fdopen(descriptor, "rb") as file:
+        _check_file(path, os.fstat(descriptor), credentials_directory)
+        content = file.read(FILE_LIMIT + 1)
+    if len(content) > FILE_LIMIT:
+        raise SecretProblem(f"the secret file {path} is larger than 4 KiB", "it should hold the secret alone, on one line")
+    try:
+        return Secret(content.decode("ascii").removesuffix("\n"))
+    except UnicodeDecodeError:
+        raise SecretProblem(
+            f"the secret file {path} holds bytes that are not ASCII", "save it as plain text, without a byte order mark"
+        ) from None
+
+
+_READ_FIX: dict[type[OSError], str] = {
+    FileNotFoundError: "create it, readable for the monitor's user alone (chmod 0400)",
+    PermissionError: "make the monitor's user its owner, or hand it over with systemd's LoadCredential=",
+    IsADirectoryError: "name the file, not its folder",
+}
+
+
+def _check_file(path: Path, status: os.stat_result, credentials_directory: Path | None) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise SecretProblem(f"the secret file {path} is not a regular file", "name a plain file that holds the secret")
+    if credentials_directory is not None and path.resolve().is_relative_to(credentials_directory.resolve()):
+        return
+    if status.st_uid not in (0, os.geteuid()):
+        raise SecretProblem(f"the secret file {path} belongs to another user", f"chown it to the monitor's user or root: chown root {path}")
+    if status.st_mode & 0o077:
+        mode = stat.S_IMODE(status.st_mode)
+        raise SecretProblem(f"the secret file {path} is open to others (mode {mode:04o})", f"chmod 0400 {path}")
