@@ -1,0 +1,104 @@
+"""What the program is made of: declared, pinned, hashed, and nothing else."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.project.source import ROOT, imports, modules
+
+LOADED_BY_NAME = {
+    "psycopg": "SQLAlchemy loads the driver that the database's address names",
+}
+"""Declared distributions that no module imports -> why they are needed."""
+
+PARTS = {"pydantic-core": "pydantic"}
+"""Distributions that are a documented part of another one, which pins them exactly."""
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+RUNTIME = {canonicalize_name(Requirement(line).name): Requirement(line) for line in PROJECT["dependencies"]}
+DEV = {canonicalize_name(Requirement(line).name): Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]}
+
+
+def _foreign(folder: str) -> dict[str, str]:
+    """Distribution -> where a module below *folder* imports it."""
+    owners = packages_distributions()
+    found: dict[str, str] = {}
+    for module in modules(folder):
+        for line, name in imports(module):
+            top = name.partition(".")[0]
+            if top in sys.stdlib_module_names or top in ("monitor", "tests"):
+                continue
+            distribution = canonicalize_name(owners.get(top, [top])[0])
+            found[PARTS.get(distribution, distribution)] = f"{module.shown}:{line}"
+    return found
+
+
+def _locked(file: str) -> dict[str, tuple[str, int]]:
+    """Distribution -> its pinned version and how many hashes it has."""
+    return {canonicalize_name(name): (version, hashes) for name, version, hashes in _pins((ROOT / file).read_text(encoding="utf-8"))}
+
+
+def _pins(text: str) -> Iterator[tuple[str, str, int]]:
+    for block in re.split(r"\n(?=[a-z0-9])", text):
+        pin = re.match(r"([a-z0-9._-]+)(?:\[[a-z,]+\])?==(\S+)", block)
+        if pin:
+            yield pin[1], pin[2], len(re.findall(r"--hash=sha256:[0-9a-f]{64}\b", block))
+
+
+def test_imports_are_declared() -> None:
+    """Every library that the program imports is a dependency of its own, not one that happens to come along."""
+    assert {name: where for name, where in _foreign("monitor").items() if name not in RUNTIME} == {}
+
+
+def test_imports_of_tests_are_declared() -> None:
+    """What tests and migrations import is declared too."""
+    found = _foreign("tests") | _foreign("alembic")
+
+    assert {name: where for name, where in found.items() if name not in RUNTIME | DEV} == {}
+
+
+def test_dependencies_are_used() -> None:
+    """Nothing is installed that the program does not use."""
+    assert set(RUNTIME) - set(_foreign("monitor")) - set(LOADED_BY_NAME) == set()
+
+
+@pytest.mark.parametrize(("file", "wanted"), [("requirements.txt", RUNTIME), ("requirements-dev.txt", RUNTIME | DEV)])
+def test_lock_is_complete(file: str, wanted: dict[str, Requirement]) -> None:
+    """Every dependency is pinned to a version that the declaration allows, and every pin has its hashes."""
+    locked = _locked(file)
+
+    assert {name for name, requirement in wanted.items() if not requirement.specifier.contains(locked[name][0])} == set()
+    assert {name for name, (_, hashes) in locked.items() if hashes == 0} == set()
+
+
+def test_locks_agree() -> None:
+    """Tests run on the very versions that are shipped."""
+    dev = _locked("requirements-dev.txt")
+
+    assert {name: pin for name, pin in _locked("requirements.txt").items() if dev[name] != pin} == {}
+
+
+def test_nothing_is_patched() -> None:
+    """No test patches our own modules: where one wants to, a parameter is missing."""
+    found = [f"{module.shown}:{line}" for module in modules("tests") for line, name in imports(module) if name.startswith("unittest.mock")]
+
+    assert found == []
+
+
+def test_tests_state_their_claim() -> None:
+    """Every test has a docstring: the claim it proves."""
+    silent = [
+        f"{module.shown}:{node.lineno}: {node.name}"
+        for module in modules("tests")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
+
+    assert silent == []
