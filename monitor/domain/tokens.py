@@ -14,6 +14,21 @@ class TokenSays(StrEnum):
     UNPARSED = "unparsed"
 
 
+class Rounding(StrEnum):
+    """How the API makes whole hours of the time left: it cuts off, it rounds to the nearest, or we cannot tell."""
+
+    UNKNOWN = "unknown"
+    FLOOR = "floor"
+    ROUND = "round"
+
+
+class TokenChange(StrEnum):
+    """What new evidence told of a token whose end had been known."""
+
+    RENEWED = "renewed"
+    SHORTENED = "shortened"
+
+
 @dataclass(frozen=True, slots=True)
 class TokenLife:
     """
@@ -43,12 +58,14 @@ class TokenBelief:
         says: what the last understood evidence told.
         exact_at: the list call's `accessTokenExpiresAt`, when it is trustworthy.
         status: the list call's `tokenStatus`, lower case.
-        observed_at: when the last token evidence arrived, wall clock.
+        observed_at: when the last evidence arrived by which the end can be judged, wall clock.
         expired_at: when evidence first said `expired`.
         nulls: passed checks in a row that told of no expiry.
         renewed_at: when the last renewal was noticed.
-        renewal_points: how much life was left when each of the last renewals was noticed, oldest first.
+        renewal_points: how much life was left when each of the last renewals was noticed, oldest first;
+            renewals of expired tokens are not among them: nobody waits for those on purpose.
         disagrees: the list call's date lies outside of what the checks tell.
+        unit, rounding: step and rounding of the printed value that was read last.
     """
 
     says: TokenSays = TokenSays.NOTHING
@@ -62,3 +79,5 @@ class TokenBelief:
     renewed_at: datetime | None = None
     renewal_points: tuple[timedelta, ...] = ()
     disagrees: bool = False
+    unit: timedelta | None = None
+    rounding: Rounding = Rounding.UNKNOWN

@@ -1,0 +1,52 @@
+"""The request budget of one account: how soon the next request may start."""
+
+from dataclasses import dataclass, replace
+
+SLOW_FOR_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pacer:
+    """
+    A budget of *rate* starts per second, *burst* of them at once after a rest; all times are monotonic seconds.
+
+    In any span of time at most `rate * span + burst` requests start. Nothing starts during a pause. After being
+    throttled, starts are twice as far apart for a minute, and come one by one.
+
+    Attributes:
+        rate: starts per second.
+        burst: starts that may come at once.
+        free_at: when the budget is whole again.
+        paused_until: nothing starts before.
+        slow_until: half rate before.
+    """
+
+    rate: float = 5.0
+    burst: int = 2
+    free_at: float = float("-inf")
+    paused_until: float = float("-inf")
+    slow_until: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        if self.rate <= 0 or self.burst < 1:
+            raise ValueError("a budget has a rate above zero and a burst of at least one")
+
+    def paused(self, now: float) -> bool:
+        """Whether nothing may start at *now*. Ask again after waiting for a reserved start: the pause may be newer."""
+        return now < self.paused_until
+
+    def reserve(self, now: float) -> "tuple[Pacer, float]":
+        """The budget with the next free start taken, and the seconds until that start."""
+        start = max(now, self.paused_until, self.free_at - self._room(max(now, self.paused_until)))
+        spacing = 1 / self.rate if start >= self.slow_until else 2 / self.rate
+        return replace(self, free_at=max(self.free_at, start) + spacing), start - now
+
+    def pause(self, until: float, *, throttled: bool = True) -> "Pacer":
+        """The budget with no start before *until*; after being *throttled*, half the rate for a minute after that."""
+        paused_until = max(self.paused_until, until)
+        slow_until = max(self.slow_until, paused_until + SLOW_FOR_SECONDS) if throttled else self.slow_until
+        return replace(self, paused_until=paused_until, slow_until=slow_until)
+
+    def _room(self, now: float) -> float:
+        """How far ahead of the regular spacing a start may come."""
+        return (self.burst - 1) / self.rate if now >= self.slow_until else 0.0
