@@ -1,0 +1,211 @@
+"""A webhook receiver that keeps what it gets and can be told to misbehave."""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from aiohttp import web
+
+from monitor.clock import Clock, SystemClock
+from monitor.simulator.behaviour import Behaviour, Kind, Script, describe
+from monitor.simulator.received import Received, check, firsts, parsed, side_by_side
+from monitor.simulator.serving import Act, DateHeader, LocalServer, hang_up, is_local, respond
+from monitor.simulator.steps import Body, Mistake, sequence
+
+HOOK = "/hook"
+_JSON = "application/json; charset=utf-8"
+_HELP = (
+    "A webhook receiver. POST anything anywhere, then:\n"
+    "  curl http://{host}/_received                    what came (?last=20)\n"
+    '  curl -X POST http://{host}/_behave -d \'{{"steps": [{{"do": "answer", "status": 503, "times": 2}}, {{"do": "normal"}}]}}\'\n'
+    "  curl -X POST http://{host}/_clear               forget what came\n"
+)
+
+
+class ReceiverServer:
+    """
+    Takes every POST, on any path, and answers 204 unless told otherwise.
+
+    Attributes:
+        received: the latest deliveries, oldest first, refused ones included; what came is kept before it is answered.
+        total: how many came in all.
+        url: where to send, ends in `/hook`; empty before the start.
+    """
+
+    def __init__(
+        self,
+        secret: str | None = None,
+        *,
+        clock: Clock | None = None,
+        on_event: Callable[[Received], None] = lambda _: None,
+        limit: int = 10_000,
+    ) -> None:
+        self.received: deque[Received] = deque(maxlen=limit)
+        self.total = 0
+        self.url = ""
+        self._secret = secret
+        self._clock = clock or SystemClock()
+        self._on_event = on_event
+        self._script = Script()
+        self._server = LocalServer(self._handle)
+        self._date = DateHeader(self._clock)
+        self._came = asyncio.Condition()
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
+        """
+        Listen; returns the URL to send to.
+
+        Raises:
+            OSError: the port is taken, or the host is not one of this machine.
+        """
+        self.url = await self._server.start(host, port) + HOOK
+        return self.url
+
+    async def close(self) -> None:
+        """Stop at once; closing twice is fine."""
+        await self._server.close()
+
+    def behave(self, *steps: Behaviour) -> None:
+        """
+        Treat the next deliveries as *steps* say: each once or as often as its `times`, the last for ever without a count.
+
+        Without steps everything is accepted again.
+        """
+        self._script.play(*steps)
+
+    def clear(self) -> None:
+        """Forget what came."""
+        self.received.clear()
+        self.total = 0
+
+    def accepted(self) -> list[Received]:
+        """What was answered with success, once per webhook id, in order of arrival."""
+        return firsts(delivery for delivery in self.received if delivery.accepted)
+
+    def by_id(self) -> dict[str, list[Received]]:
+        """Webhook id to all deliveries that carried it, in order of arrival."""
+        grouped: dict[str, list[Received]] = {}
+        for delivery in self.received:
+            grouped.setdefault(delivery.webhook_id, []).append(delivery)
+        return grouped
+
+    async def wait_for(self, wanted: Callable[[Received], bool], within: timedelta = timedelta(seconds=5)) -> Received:
+        """
+        The first delivery that *wanted* likes, whether it came already or comes *within* real time.
+
+        Raises:
+            AssertionError: none did; shows what came.
+        """
+        try:
+            async with asyncio.timeout(within.total_seconds()), self._came:
+                while True:
+                    found = next((delivery for delivery in self.received if wanted(delivery)), None)
+                    if found is not None:
+                        return found
+                    await self._came.wait()
+        except TimeoutError:
+            raise AssertionError(f"nothing of the kind came within {within}\n{side_by_side((), list(self.received))}") from None
+
+    def assert_exactly(self, *types: str, in_order: bool = True) -> list[Received]:
+        """
+        What was accepted, once per webhook id, when its types are exactly *types*.
+
+        Raises:
+            AssertionError: something is missing, unexpected, or (unless *in_order* is false) in another order;
+                shows wanted and received side by side.
+        """
+        got = self.accepted()
+        wanted = list(types)
+        if not in_order:
+            wanted.sort()
+            got.sort(key=lambda delivery: delivery.type)
+        if [delivery.type for delivery in got] != wanted:
+            raise AssertionError(f"not what was wanted:\n{side_by_side(wanted, got)}")
+        return got
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, _, query = request.raw_path.partition("?")
+        if path.startswith("/_") or request.method != "POST":
+            return await self._steer(request, path, query)
+        body = await request.read()
+        step = self._script.take()
+        await self._keep(request, path, body, _status(step))
+        act = Act(request, self._clock, self._server.closing, str(self._date))
+        ordinary = respond(204, b"", {"Date": str(self._date)})
+        if step is None:
+            return ordinary
+        if step.kind is Kind.SLOW:
+            await act.pause(step.delay.total_seconds())
+        return await act.perform(step, ordinary) or hang_up(request)
+
+    async def _keep(self, request: web.BaseRequest, path: str, body: bytes, status: int) -> None:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        signature = check(self._secret, headers, body)
+        delivery = Received(self._clock.now(), path, headers, body, parsed(body), signature, status)
+        self.received.append(delivery)
+        self.total += 1
+        self._on_event(delivery)
+        async with self._came:
+            self._came.notify_all()
+
+    async def _steer(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
+        if not is_local(request):
+            return _document(403, {"error": "only this machine may look"})
+        match (request.method, path):
+            case ("GET", "/_received"):
+                last = query.removeprefix("last=")
+                return _document(200, self._shown(int(last) if last.isdecimal() else 100))
+            case ("POST", "/_behave"):
+                return self._told(await request.read())
+            case ("POST", "/_clear"):
+                self.clear()
+                return _document(200, {"changed": ["received"]})
+            case ("GET", "/" | "/_"):
+                text = _HELP.format(host=request.host)
+                return respond(200, text.encode(), {"Content-Type": "text/plain; charset=utf-8"})
+        return _document(404, {"error": "GET / shows what can be done"})
+
+    def _told(self, raw: bytes) -> web.Response:
+        try:
+            body = Body(raw)
+            body.only(("steps",))
+            self.behave(*sequence(body.take("steps", [])))
+        except Mistake as mistake:
+            return _document(mistake.status, {"error": str(mistake)})
+        return _document(200, {"steps": describe(self._script)})
+
+    def _shown(self, last: int) -> dict[str, Any]:
+        shown = list(self.received)[-last:] if last else []
+        return {
+            "total": self.total,
+            "ids": len(firsts(self.received)),
+            "steps": describe(self._script),
+            "received": [
+                {
+                    "received_at": delivery.received_at.isoformat(),
+                    "path": delivery.path,
+                    "webhook_id": delivery.webhook_id,
+                    "type": delivery.type,
+                    "summary": delivery.summary,
+                    "signature": delivery.signature,
+                    "status": delivery.status,
+                    "headers": delivery.headers,
+                    "document": delivery.document,
+                }
+                for delivery in shown
+            ],
+        }
+
+
+def _status(step: Behaviour | None) -> int:
+    """The status a delivery will be answered with; 0 when there will be no whole answer."""
+    if step is None or step.kind in (Kind.NORMAL, Kind.SLOW):
+        return 204
+    return {Kind.ANSWER: step.status, Kind.GARBAGE: 200}.get(step.kind, 0)
+
+
+def _document(status: int, document: object) -> web.Response:
+    return respond(status, json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n", {"Content-Type": _JSON})
