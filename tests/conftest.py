@@ -3,10 +3,11 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.postgres import PostgresServer, start_postgres
 from tests.tools import require_tool
@@ -48,6 +49,33 @@ class _Guard:
 _scrub_environment()
 _guard = _Guard()
 sys.addaudithook(_guard)
+
+# No deadline: the machine is shared. Under CI the same examples every time: what is red there is red here.
+settings.register_profile("ours", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
+settings.load_profile("ours")
+
+
+def _no_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Under CI a skipped test has failed: nobody would notice that it never runs."""
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Look at each result of a test."""
+    report = yield
+    _no_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Look at each result of a collection: a module may skip itself."""
+    report = yield
+    _no_skip(report)
+    return report
 
 
 @pytest.fixture(autouse=True)
