@@ -1,0 +1,16 @@
+"""
+What each type of receiver understands: from the stored document to one HTTP request, and from its answer to a result.
+
+Pure: no I/O, no clock; a renderer is handed everything it needs and is called anew for every attempt. To add a type,
+write a module with its `Kind`, and name it here.
+"""
+
+from collections.abc import Mapping
+
+from monitor.receivers.kinds import Kind
+from monitor.receivers.standard import WEBHOOK
+
+KINDS: Mapping[str, Kind] = {
+    "webhook": WEBHOOK,
+}
+"""Receiver type, as the configuration spells it -> what is spoken there."""

@@ -1,0 +1,214 @@
+"""
+The way out to receivers: one request, one result, and no exception but cancellation.
+
+Receivers' addresses are secrets, so no text that leaves this module holds one, nor anything that a library printed.
+Requests go straight to the transport, past httpx's client, which logs every address it calls.
+"""
+
+import asyncio
+import contextvars
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx
+from aiohttp.abc import AbstractResolver
+from httpx_aiohttp import AiohttpTransport
+
+from monitor.clock import Clock
+from monitor.config import ReceiverSettings
+from monitor.domain.retries import Result
+from monitor.domain.text import clean
+from monitor.errors import DeliveryReason
+from monitor.receivers import KINDS
+from monitor.receivers.addresses import is_refused
+from monitor.receivers.kinds import Message, Request
+
+MAX_ANSWER = 4096
+_SHOWN = 200
+_TELLING = 8
+_HOSTNAME_MISMATCH = {62, 64}
+
+# Set by the guard when it refuses an address on behalf of the attempt of this context.
+_refused: contextvars.ContextVar[list[str]] = contextvars.ContextVar("refused")
+
+
+class AddressRefusedError(OSError):
+    """The receiver's name leads to an address that is never connected to."""
+
+
+@dataclass(slots=True)
+class _Answer:
+    status: int | None = None
+    retry_after: str = ""
+    body: bytes = b""
+
+
+class Sender:
+    """
+    Sends bodies to receivers; safe to share between all of them.
+
+    Every attempt opens a connection of its own: an idle one that the receiver has just closed would cost a failed
+    attempt, and with it the seconds until the next.
+    """
+
+    def __init__(
+        self, *, clock: Clock, user_agent: str, ssl_context: ssl.SSLContext | None = None, resolver: AbstractResolver | None = None
+    ) -> None:
+        self._clock = clock
+        self._user_agent = user_agent
+        self._ssl_context = ssl_context
+        self._resolver = resolver
+        self._transports: dict[bool, AiohttpTransport] = {}
+
+    async def send(self, receiver: ReceiverSettings, webhook_id: str, body: bytes) -> Result:
+        """
+        Make one attempt to tell *receiver* the stored *body*; never raises but when cancelled.
+
+        It ends after `receiver.timeout` at the latest, whatever the receiver does. At most 4 KiB of the answer are read,
+        redirects are failures, and the address is vetted at the moment of connecting.
+        """
+        begun = self._clock.monotonic()
+        result = await self._attempt(receiver, webhook_id, body)
+        return replace(result, took=timedelta(seconds=max(0.0, self._clock.monotonic() - begun)))
+
+    async def close(self) -> None:
+        """Close whatever is open."""
+        transports, self._transports = self._transports, {}
+        for transport in transports.values():
+            await transport.aclose()
+
+    async def _attempt(self, receiver: ReceiverSettings, webhook_id: str, body: bytes) -> Result:
+        now = self._clock.now()
+        try:
+            kind = KINDS[receiver.type]
+            request = kind.render(Message(webhook_id, body, now.astimezone(UTC), self._user_agent), receiver)
+        except Exception as error:  # noqa: BLE001 - one document that can't be told must not stop the others
+            return Result(DeliveryReason.INTERNAL, detail=f"cannot be told to a receiver of type {receiver.type} ({type(error).__name__})")
+        answer, refusals = _Answer(), list[str]()
+        token = _refused.set(refusals)
+        try:
+            async with asyncio.timeout(receiver.timeout.total_seconds()):
+                await self._exchange(request, answer, deny_private=receiver.deny_private)
+        except Exception as error:  # noqa: BLE001 - whatever a library raises is a failed attempt, and its text is not ours to tell
+            if answer.status is None:
+                return _failure(error, refusals)
+        finally:
+            _refused.reset(token)
+        return self._judged(kind.judge(answer.status or 0, answer.body), answer, now, receiver, request)
+
+    async def _exchange(self, request: Request, answer: _Answer, *, deny_private: bool) -> None:
+        transport = self._transport(deny_private=deny_private)
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity", **request.headers}
+        response = await transport.handle_async_request(httpx.Request(request.method, request.url, headers=headers, content=request.body))
+        try:
+            answer.retry_after = response.headers.get("Retry-After", "")
+            answer.status = response.status_code
+            async for chunk in response.aiter_raw():
+                answer.body = (answer.body + chunk)[:MAX_ANSWER]
+                if len(answer.body) >= MAX_ANSWER:
+                    break
+        finally:
+            await response.aclose()
+
+    def _transport(self, *, deny_private: bool) -> AiohttpTransport:
+        if deny_private not in self._transports:
+            session = partial(self._session, deny_private=deny_private)
+            self._transports[deny_private] = AiohttpTransport(client=session, trust_env=False)
+        return self._transports[deny_private]
+
+    def _session(self, *, deny_private: bool) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            force_close=True,
+            limit=0,
+            use_dns_cache=False,
+            resolver=self._resolver,
+            socket_factory=partial(_open_socket, deny_private=deny_private),
+            ssl=self._ssl_context or True,
+        )
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+
+    def _judged(self, result: Result, answer: _Answer, now: datetime, receiver: ReceiverSettings, request: Request) -> Result:
+        if result.delivered:
+            return replace(result, http_status=answer.status)
+        text = result.detail or _excerpt(answer.body, receiver, request)
+        detail = f"answered {answer.status}" + (f": {text}" if text else "")
+        retry_after = result.retry_after if result.retry_after is not None else _retry_after(answer.retry_after, now)
+        return replace(result, http_status=answer.status, retry_after=retry_after, detail=detail)
+
+
+def _open_socket(address: Any, *, deny_private: bool) -> socket.socket:
+    """The socket for one resolved *address*; what is vetted here is what is connected to, whatever the name says next time."""
+    family, kind, protocol, _, where = address
+    if is_refused(str(where[0]), deny_private=deny_private):
+        _refused.get([]).append("refused")
+        raise AddressRefusedError("the address is not allowed")
+    return socket.socket(family, kind, protocol)
+
+
+def _failure(error: Exception, refusals: list[str]) -> Result:
+    """What an attempt without an answer tells. Only fixed texts and the system's own words: a library's text may hold the address."""
+    if refusals:
+        return Result(DeliveryReason.ADDRESS_REFUSED, detail="its name leads to a link-local, cloud-metadata or denied private address")
+    cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ is not None else error
+    for kind, reason, text in _FAILURES:
+        if isinstance(cause, kind):
+            return Result(reason, detail=text if isinstance(text, str) else text(cause))
+    return Result(DeliveryReason.INTERNAL, detail=f"the request could not be made ({type(error).__name__})")
+
+
+def _bad_certificate(error: Exception) -> str:
+    cause = getattr(error, "certificate_error", None)
+    if not isinstance(cause, ssl.SSLCertVerificationError) or cause.verify_code in _HOSTNAME_MISMATCH:
+        return "its certificate belongs to another name"
+    return f"its certificate is not trusted: {cause.verify_message}"
+
+
+def _no_connection(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    return f"no connection: {os.strerror(number) if number else 'the network refuses it'}"
+
+
+def _excerpt(body: bytes, receiver: ReceiverSettings, request: Request) -> str:
+    """The beginning of an answer for people, without any secret of ours that it repeats."""
+    parts = urlsplit(request.url)
+    secrets = [parts.netloc, parts.path, parts.query, *parts.path.split("/"), *parts.query.split("&")]
+    secrets += [value.reveal() for value in receiver.headers.values()]
+    secrets += [secret.reveal().removeprefix("whsec_") for secret in receiver.secrets]
+    telling = sorted((secret for secret in secrets if len(secret) >= _TELLING), key=len, reverse=True)
+    return clean(body.decode("utf-8", "replace"), _SHOWN, tuple(telling))
+
+
+def _retry_after(text: str, now: datetime) -> timedelta | None:
+    """How long an answer asks to wait: whole seconds or a date; None when it does not, or not legibly."""
+    if text.strip().isdecimal() and text.isascii():
+        return timedelta(seconds=min(int(text), 10**6))
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(at.replace(tzinfo=at.tzinfo or UTC) - now, timedelta(0))
+
+
+# The first that fits counts: the libraries' narrow errors are wide ones too.
+_FAILURES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], DeliveryReason, str | Callable[[Exception], str]], ...] = (
+    ((TimeoutError, httpx.TimeoutException), DeliveryReason.TIMEOUT, "no answer in time"),
+    (aiohttp.ClientConnectorDNSError, DeliveryReason.UNREACHABLE, "its name cannot be resolved"),
+    (aiohttp.ClientConnectorCertificateError, DeliveryReason.UNREACHABLE, _bad_certificate),
+    (aiohttp.ClientConnectorSSLError, DeliveryReason.UNREACHABLE, "no encrypted connection can be agreed on"),
+    (aiohttp.ClientConnectorError, DeliveryReason.UNREACHABLE, _no_connection),
+    (
+        (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, httpx.InvalidURL, httpx.UnsupportedProtocol),
+        DeliveryReason.ADDRESS_REFUSED,
+        "its address cannot be used",
+    ),
+    ((aiohttp.ClientError, httpx.HTTPError, OSError), DeliveryReason.DISCONNECTED, "the connection broke off before a whole answer came"),
+)
