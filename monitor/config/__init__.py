@@ -1,6 +1,7 @@
 """The edge where the configuration enters: YAML and environment in, one frozen `Config` or every problem at once out."""
 
 from monitor.config.brands import Brand
+from monitor.config.loader import default_config, load
 from monitor.config.model import Config
 from monitor.config.policies import PolicySettings
 from monitor.config.receivers import ReceiverSettings, RouteSettings
@@ -35,4 +36,6 @@ __all__ = [
     "Secret",
     "ShutdownSettings",
     "WebSettings",
+    "default_config",
+    "load",
 ]

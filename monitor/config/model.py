@@ -3,6 +3,7 @@
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from monitor.config.effective import lies_of, policy_of
 from monitor.config.policies import PolicySettings
 from monitor.config.receivers import ReceiverSettings, RouteSettings
 from monitor.config.sections import (
@@ -18,6 +19,8 @@ from monitor.config.sections import (
     WebSettings,
 )
 from monitor.config.values import Items, Section
+from monitor.domain.lies import KnownLie
+from monitor.domain.policy import Policy
 from monitor.errors import Problem
 
 
@@ -58,3 +61,11 @@ class Config(Section):
     """How the monitor stops."""
     warnings: SkipJsonSchema[Items[Problem]] = Field(default=(), exclude=True)
     source: SkipJsonSchema[str] = Field(default="", exclude=True)
+
+    def policy(self) -> Policy:
+        """The policy that the domain works with."""
+        return policy_of(self.policy_settings, self.schedule)
+
+    def known_lies(self) -> tuple[KnownLie, ...]:
+        """Answers that say error although the connection works: those of the file, then the built-in ones."""
+        return lies_of(self.policy_settings.known_false_negatives)

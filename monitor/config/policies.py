@@ -4,11 +4,23 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
-from monitor.config.values import Count, Duration, Items, Period, Section, Share, Switch, off_or_duration, problem
+from monitor.config.values import (
+    Count,
+    Duration,
+    Items,
+    Period,
+    Section,
+    Share,
+    Switch,
+    format_duration,
+    off_or_duration,
+    parse_duration,
+    problem,
+)
 from monitor.domain.policy import Confirm, DigestPolicy, ExpiryPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
 
 _CONFIRM, _EXPIRY, _SCOPES, _FLAP, _DIGEST, _RETRY, _POLICY = (
@@ -37,16 +49,35 @@ def _check_pattern(value: str) -> str:
 
 
 def _check_platform(value: str) -> str:
-    if value != "*" and not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", value):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", value):
         raise problem("is no platform", "use the lower-case word before the first dash of an id, such as linkedin")
     return value
+
+
+def _auto_or_period(value: object) -> timedelta | None:
+    if value is None or value == "auto":
+        return None
+    duration = parse_duration(value)
+    if not duration:
+        raise problem("must be auto or more than 0s", "to be told less, give a longer time")
+    return duration
 
 
 Thresholds = Annotated[Items[Period], Field(max_length=20), AfterValidator(_check_descending)]
 Pattern = Annotated[str, AfterValidator(_check_pattern), Field(max_length=500)]
 PlatformName = Annotated[str, AfterValidator(_check_platform)]
-Stale = Annotated[Literal["auto"] | Period, Field(union_mode="left_to_right")]
-OffOrDuration = Annotated[Duration, BeforeValidator(off_or_duration)]
+PlatformOrAny = Annotated[str, AfterValidator(lambda value: value if value == "*" else _check_platform(value))]
+AutoOrPeriod = Annotated[
+    timedelta | None,
+    BeforeValidator(_auto_or_period),
+    PlainSerializer(lambda value: "auto" if value is None else format_duration(value), return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["auto", "1h"]}),
+]
+OffOrDuration = Annotated[
+    Duration,
+    BeforeValidator(off_or_duration),
+    WithJsonSchema({"type": "string", "examples": ["24h", "off"]}),
+]
 
 
 class ConfirmSettings(Section):
@@ -166,12 +197,18 @@ class RetrySettings(Section):
 class FalseNegativeSettings(Section):
     """One answer that says error although the connection works; it counts as unsupported. All that is given must match."""
 
-    platform: PlatformName = "*"
+    platform: PlatformOrAny = "*"
     """Platform it is about; `*` is every one."""
-    id: Pattern = ""
-    """Regular expression that must match somewhere in the id; empty matches all."""
+    id: Pattern = ".*"
+    """Regular expression that the whole id must match."""
     message: Pattern = ""
-    """Regular expression that must match somewhere in the API's message, upper and lower case alike; empty matches all."""
+    """Regular expression that must be found in the API's message, upper and lower case alike; empty: any message."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.id == ".*" and not self.message:
+            raise problem("would hide every failure", "give an id or a message to recognise it by")
+        return self
 
 
 class PolicySettings(Section):
@@ -185,7 +222,7 @@ class PolicySettings(Section):
     """What is different for single platforms, by name."""
     reminders: OffOrDuration = _POLICY.reminders
     """Pause between reminders of an open incident; weekly after seven days. `off` turns them off."""
-    stale_after: Stale = "auto"
+    stale_after: AutoOrPeriod = None
     """How long a connection may go without evidence before that is told. `auto`: three intervals, at least `stale_floor`."""
     stale_floor: Duration = _POLICY.stale_floor
     """The least that `auto` gives."""

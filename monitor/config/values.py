@@ -5,7 +5,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def parse_duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise problem("a duration needs a unit", f'write "{value}s" for seconds, "{value}m" for minutes')
+        raise problem("needs a unit", f'write "{value}s" for seconds, "{value}m" for minutes')
     if not isinstance(value, str):
         raise problem("must be a duration", "such as 15m, 36h or 7d")
     text = value.strip()
@@ -144,6 +144,15 @@ class Section(BaseModel):
     """The base of every part of the configuration: immutable, strict, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_default(cls, data: Any) -> Any:
+        """A key without a value (all below it commented out, say) is as good as no key."""
+        if not isinstance(data, dict):
+            return data
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: value for key, value in data.items() if value is not None or key not in known}
 
     def masked(self) -> dict[str, Any]:
         """The section as plain values, in the words of the file, with secrets masked."""

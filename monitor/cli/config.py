@@ -1,0 +1,113 @@
+"""`config check|show|schema`: looks at a configuration without using it."""
+
+import argparse
+import json
+import sys
+
+from monitor.cli.options import add_config, load_config
+from monitor.config import AccountSettings, Config, ReceiverSettings
+from monitor.config.show import as_schema, as_yaml
+from monitor.errors import ConfigError, Problem
+
+_EXAMPLES = """\
+examples:
+  postpost-monitor config check --config ./postpost-monitor.yaml
+  postpost-monitor config show | less
+  postpost-monitor config schema > schema.json
+"""
+_WATCHES = {"off": "listed connections only", "connections": "discovers its connections", "workspace": "discovers the whole workspace"}
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb `config`."""
+    parser = subparsers.add_parser(
+        "config",
+        help="check or show the configuration",
+        description="Check or show the configuration. Nothing is contacted and nothing is changed.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    checking = verbs.add_parser(
+        "check",
+        help="report every problem",
+        description="Report every problem as 'file:line: message (what to do)'. Exit code 0 when it can be used, 78 when not.",
+    )
+    add_config(checking)
+    checking.add_argument("--json", action="store_true", help="print problems and warnings as JSON")
+    checking.set_defaults(run=check)
+    showing = verbs.add_parser(
+        "show", help="print what is in effect", description="Print the configuration in effect as YAML: defaults filled in, secrets masked."
+    )
+    add_config(showing)
+    showing.set_defaults(run=show)
+    schema_parser = verbs.add_parser("schema", help="print the JSON schema", description="Print the JSON schema of the file, for editors.")
+    schema_parser.set_defaults(run=schema)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Print every problem, or a summary when there is none."""
+    try:
+        config = load_config(args)
+    except ConfigError as error:
+        if args.json:
+            _print_json(error.problems, ())
+        else:
+            print(error)
+        return error.exit_code
+    if args.json:
+        _print_json((), config.warnings)
+    else:
+        print(summary(config))
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    """Print the configuration in effect."""
+    sys.stdout.write(as_yaml(load_config(args)))
+    return 0
+
+
+def schema(args: argparse.Namespace) -> int:  # noqa: ARG001 - every verb has this form
+    """Print the JSON schema."""
+    sys.stdout.write(as_schema())
+    return 0
+
+
+def summary(config: Config) -> str:
+    """What a good configuration amounts to, for people: several lines."""
+    lines = [
+        f"{config.source}: can be used",
+        _counted("account", [_account(account) for account in config.accounts]),
+        _counted("connection", [connection.name or connection.id for connection in config.connections]),
+        _counted("receiver", [_receiver(receiver) for receiver in config.receivers]),
+        _counted("warning", []) if not config.warnings else f"{_number('warning', len(config.warnings))}:",
+        *(f"  {warning}" for warning in config.warnings),
+    ]
+    return "\n".join(lines)
+
+
+def _account(account: AccountSettings) -> str:
+    return f"{account.name} ({_WATCHES[account.discover]})"
+
+
+def _receiver(receiver: ReceiverSettings) -> str:
+    return f"{receiver.name} ({receiver.type}{', signed' if receiver.secrets else ''})"
+
+
+def _counted(noun: str, names: list[str]) -> str:
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{_number(noun, len(names))}: {shown}" if names else _number(noun, 0)
+
+
+def _number(noun: str, count: int) -> str:
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
+
+
+def _print_json(problems: tuple[Problem, ...], warnings: tuple[Problem, ...]) -> None:
+    shown = {
+        "ok": not problems,
+        "problems": [{"location": one.location, "message": one.message, "fix": one.fix} for one in problems],
+        "warnings": [{"location": one.location, "message": one.message, "fix": one.fix} for one in warnings],
+    }
+    print(json.dumps(shown, indent=2, ensure_ascii=False))

@@ -1,0 +1,132 @@
+"""Loading: a file and the environment in, a whole new `Config` or every problem at once out. Changes nothing anywhere."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from monitor.config.checks import check
+from monitor.config.document import Document, parse
+from monitor.config.expansion import Expansion
+from monitor.config.model import Config
+from monitor.config.resolution import Resolution
+from monitor.config.secrets import MASK
+from monitor.config.validation import validate
+from monitor.domain.text import clean
+from monitor.errors import ConfigError, Problem
+
+DEFAULT_PATH = Path("/etc/postpost-monitor/config.yaml")
+PATH_VARIABLE = "POSTPOST_MONITOR_CONFIG"
+KEY_VARIABLES = ("POSTPOST_API_KEY", "PUBLORA_API_KEY")
+SIZE_LIMIT = 8 * 1024 * 1024
+
+_NO_FILE_FIX = "write it (config/postpost-monitor.yaml shows every key), or name another with --config"
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """
+    The configuration in the file at *path*.
+
+    Without *path* the file is `$POSTPOST_MONITOR_CONFIG`, else `/etc/postpost-monitor/config.yaml`; when that one does
+    not exist and `$POSTPOST_API_KEY` (or `$PUBLORA_API_KEY`) is set, the result is `default_config`.
+
+    Args:
+        path: the file; None for the usual place.
+        environ: the environment; None for the process's own.
+
+    Raises:
+        ConfigError: with every problem found, each with file and line, in the order of the file.
+    """
+    environ = os.environ if environ is None else environ
+    named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
+    if named is None and not DEFAULT_PATH.exists():
+        return default_config(environ)
+    file = named or DEFAULT_PATH
+    return load_text(_read(file), str(file), environ, folder=file.parent)
+
+
+def load_text(text: str, name: str, environ: Mapping[str, str], *, folder: Path) -> Config:
+    """The configuration in *text*; problems call it *name*, relative paths start in *folder*. Raises `ConfigError`."""
+    document = parse(text, name)
+    if document.data is None and not document.problems:
+        document = replace(document, data={})
+    if document.problems and document.data is None:
+        raise ConfigError(document.problems)
+    if not isinstance(document.data, dict):
+        raise ConfigError((Problem(document.location(()), "must be keys with values", "begin with accounts:"),))
+    return _build(document, environ, folder)
+
+
+def default_config(environ: Mapping[str, str]) -> Config:
+    """
+    The configuration without a file: one account whose key is in the environment, and all its connections.
+
+    The database lies in `$STATE_DIRECTORY`, else `$XDG_STATE_HOME/postpost-monitor`, else `~/.local/state/postpost-monitor`.
+
+    Raises:
+        ConfigError: no key in the environment, or one that can't be used.
+    """
+    variable = next((name for name in KEY_VARIABLES if environ.get(name)), None)
+    if variable is None:
+        message = "there is no configuration"
+        fix = f"write {DEFAULT_PATH}, name a file with --config or ${PATH_VARIABLE}, or set {KEY_VARIABLES[0]} to watch everything in one account"
+        raise ConfigError((Problem(str(DEFAULT_PATH), message, fix),))
+    account = {"name": "main", "api_key": f"${{{variable}}}", "discover": "connections"}
+    data = {"accounts": [account], "database": {"url": f"sqlite:///{_state_folder(environ)}/monitor.db"}}
+    return _build(Document(f"environment ({variable})", data, {}), environ, Path.cwd())
+
+
+def _state_folder(environ: Mapping[str, str]) -> Path:
+    # systemd may hand over several folders, separated by colons; the first is the one of the unit.
+    if given := environ.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(given).absolute()
+    base = environ.get("XDG_STATE_HOME") or (f"{environ['HOME']}/.local/state" if environ.get("HOME") else "/var/lib")
+    return Path(base).absolute() / "postpost-monitor"
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        fix = _NO_FILE_FIX if isinstance(error, FileNotFoundError) else "make it a file that the monitor's user can read"
+        raise ConfigError((Problem(str(file), f"can't be read: {error.strerror}", fix),)) from None
+    if len(content) > SIZE_LIMIT:
+        raise ConfigError((Problem(str(file), "is larger than 8 MiB", "let connections be discovered in place of listing them"),))
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError((Problem(f"{file}:{line}", "is not UTF-8 text", "save it as UTF-8"),)) from None
+
+
+def _build(original: Document, environ: Mapping[str, str], folder: Path) -> Config:
+    expansion = Expansion(original, environ)
+    document = expansion.result()
+    resolution = Resolution(document, original, folder.absolute(), environ)
+    resolution.resolve()
+    draft = validate(document)
+    cross = check(draft)
+    secrets = expansion.values | resolution.values
+    problems = _presentable((*document.problems, *resolution.problems, *draft.problems), secrets)
+    if problems:
+        raise ConfigError(problems)
+    return draft.config(_presentable((*resolution.warnings, *cross), secrets))
+
+
+def _presentable(problems: Iterable[Problem], secrets: set[str]) -> tuple[Problem, ...]:
+    """*problems* in the order of the file, once each, without any secret that slipped into a wrong place."""
+    ordered = sorted(dict.fromkeys(problems), key=lambda problem: _line_of(problem.location))
+    long_first = sorted((secret for secret in secrets if len(secret) >= 6), key=len, reverse=True)
+    return tuple(Problem(problem.location, _without(problem.message, long_first), _without(problem.fix, long_first)) for problem in ordered)
+
+
+def _without(text: str, secrets: list[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return clean(text)
+
+
+def _line_of(location: str) -> int:
+    line = location.rpartition(":")[2]
+    return int(line) if line.isdigit() else 0

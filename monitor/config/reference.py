@@ -1,0 +1,139 @@
+"""
+The reference of all keys, made from the section models. `python -m monitor.config.reference` writes it into
+`docs/configure.md` and the schema into `config/schema.json`; tests tell when that was forgotten.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic_core import PydanticUndefined
+
+from monitor.config.effective import expiry_by_platform
+from monitor.config.model import Config
+from monitor.config.outline import Key, keys
+from monitor.config.policies import PolicySettings
+from monitor.config.secrets import Secret
+from monitor.config.show import as_schema
+from monitor.config.values import Section, format_duration
+
+BEGIN, END = "<!-- reference: made by python -m monitor.config.reference -->\n", "<!-- end of reference -->\n"
+
+_DEFAULTS = {
+    "accounts[].api_key": "one of the two is required",
+    "accounts[].api_key_file": "",
+    "api.base_url": "the brand's",
+    "connections[].account": "the first",
+    "connections[].user_id": "the account's",
+    "connections[].interval": "`schedule.interval`",
+    "receivers[].url": "one of the two is required",
+    "receivers[].url_file": "",
+    "policy.platforms.<name>.expiry": "see platforms",
+    "policy.stale_after": "`auto`",
+    "database.url": "`sqlite:////var/lib/postpost-monitor/monitor.db`",
+    "policy.expiry.thresholds": "`[14d, 7d, 1d]`; platforms differ",
+}
+
+
+def reference() -> str:
+    """All keys in Markdown: one table per section, in the order of the file, and the table of platforms."""
+    parts: list[str] = []
+    for key in keys(Config):
+        if key.section is not None:
+            _section(key, key.name, key.section, parts)
+    return "\n".join([*parts, *_platforms()]) + "\n"
+
+
+def _section(key: Key, path: str, section: type[Section], parts: list[str]) -> None:
+    path += {"list": "[]", "mapping": ".<name>", "plain": ""}[key.shape]
+    level = "##" + "#" * min(path.count("."), 2)
+    rows, deeper = [], []
+    for child in keys(section):
+        (rows if child.section is None else deeper).append(child)
+    parts += [f"{level} `{path}`", "", _line(section.__doc__ or ""), ""]
+    if rows:
+        parts += ["| key | kind | default | meaning |", "|---|---|---|---|", *(_row(path, child) for child in rows), ""]
+    for child in deeper:
+        if child.section is not None and path != "policy.platforms.<name>":
+            _section(child, f"{path}.{child.name}", child.section, parts)
+    if path == "policy.platforms.<name>":
+        parts += ["Its only key is `expiry`, with the keys of `policy.expiry`.", ""]
+
+
+def _row(path: str, key: Key) -> str:
+    default = _DEFAULTS.get(f"{path}.{key.name}", _default(key))
+    return f"| `{key.name}` | {_kind(key)} | {default} | {_line(key.field.description or '')} |"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _default(key: Key) -> str:
+    field = key.field
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if value is None or value is PydanticUndefined or value == "":
+        return "none"
+    return f"`{_shown(value)}`"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(_shown(one) for one in value)}]"
+    if isinstance(value, dict):
+        return "{}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _kind(key: Key) -> str:
+    return _kind_of(key.field.annotation)
+
+
+def _kind_of(annotation: Any) -> str:
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{one}`" for one in arguments)
+    if get_origin(annotation) is tuple:
+        return f"list of {_kind_of(arguments[0])}"
+    plain = [one for one in arguments if one is not type(None)]
+    if len(plain) < len(arguments):
+        return _kind_of(plain[0])
+    if len(arguments) == 2 and get_origin(annotation) is not None and hasattr(get_origin(annotation), "keys"):
+        return "names with text"
+    if hasattr(annotation, "__metadata__"):
+        return _kind_of(annotation.__origin__)
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", timedelta: "duration", Secret: "secret"}
+    return names[annotation]
+
+
+def _platforms() -> list[str]:
+    rows = [
+        f"| {name} | {_shown(policy.thresholds) if policy.thresholds else 'no countdown'} | {_shown(policy.trust_date)} | {_shown(policy.settle)} |"
+        for name, policy in expiry_by_platform(PolicySettings()).items()
+    ]
+    head = ["## Platforms", "", "What is built in where nothing is configured; every other platform follows `policy.expiry`.", ""]
+    return [*head, "| platform | thresholds | trust_date | settle |", "|---|---|---|---|", *rows]
+
+
+def renewed(page: str) -> str:
+    """The text of `docs/configure.md` with its reference made anew."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{reference()}\n{END}{after}"
+
+
+def write(root: Path) -> None:
+    """Make the reference and the schema anew in the source tree at *root*."""
+    page = root / "docs" / "configure.md"
+    page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
+    (root / "config" / "schema.json").write_text(as_schema(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(__file__).parents[2])
