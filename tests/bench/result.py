@@ -1,0 +1,37 @@
+"""What a benchmark says, and how it is measured."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    One measured thing.
+
+    Attributes:
+        what: what was measured, in a few words.
+        value: the number, in *unit*.
+        limit: the most it may be, in *unit*; None where no target is set.
+    """
+
+    what: str
+    value: float
+    unit: str
+    limit: float | None = None
+
+    def __str__(self) -> str:
+        verdict = "" if self.limit is None else f"   {'reached' if self.value <= self.limit else 'MISSED'}: at most {self.limit:g}"
+        return f"  {self.what:<58} {self.value:>10.3g} {self.unit:<6}{verdict}"
+
+
+def cpu_seconds(work: Callable[[], object], rounds: int, *, repeats: int = 5) -> float:
+    """CPU seconds of this process for one call of *work*: the best of *repeats* runs of *rounds* calls, so that noise only adds."""
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.process_time()
+        for _ in range(rounds):
+            work()
+        best = min(best, (time.process_time() - started) / rounds)
+    return best
