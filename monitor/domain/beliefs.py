@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from monitor.domain.model import ListedConnection
 from monitor.domain.policy import ExpiryPolicy
 from monitor.domain.tokens import Rounding, TokenBelief, TokenChange, TokenLife, TokenSays
-from monitor.domain.windows import Window, end_of, printed_by, skewed
+from monitor.domain.windows import DATE_STEP, Window, end_of, printed_by, skewed
 
 # Platforms whose date was the one of a token that the API renews by itself before every post.
 ARTEFACTS = frozenset({"tiktok", "youtube"})
@@ -62,9 +62,11 @@ def observe(
         The new belief, and whether the token was renewed or its life shortened.
     """
     if life.says is TokenSays.LEFT:
-        seen = end_of(life, printed_by(sent_at, at, None if skewed(at, server_at) else server_at), rounding)
+        usable = None if skewed(at, server_at) else server_at
+        seen = end_of(life, printed_by(sent_at, at, usable), rounding)
         theirs = end_of(life, printed_by(sent_at, at, server_at), rounding)
-        belief = replace(belief, unit=life.unit, rounding=Rounding.FLOOR if life.below else rounding)
+        ahead = timedelta(0) if usable is None else usable + DATE_STEP / 2 - at
+        belief = replace(belief, unit=life.unit, rounding=Rounding.FLOOR if life.below else rounding, server_ahead=ahead)
         return _observe_left(belief, seen, theirs, at=at, policy=policy)
     if life.says is TokenSays.EXPIRED:
         return _observe_expired(belief, at=at, policy=policy)

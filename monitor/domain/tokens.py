@@ -66,6 +66,7 @@ class TokenBelief:
             renewals of expired tokens are not among them: nobody waits for those on purpose.
         disagrees: the list call's date lies outside of what the checks tell.
         unit, rounding: step and rounding of the printed value that was read last.
+        server_ahead: how far the server's clock was ahead of ours at that print, to about a second.
     """
 
     says: TokenSays = TokenSays.NOTHING
@@ -81,3 +82,4 @@ class TokenBelief:
     disagrees: bool = False
     unit: timedelta | None = None
     rounding: Rounding = Rounding.UNKNOWN
+    server_ahead: timedelta = timedelta(0)

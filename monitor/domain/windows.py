@@ -97,8 +97,8 @@ def next_narrowing(belief: TokenBelief, after: datetime) -> datetime | None:
     """
     The first instant from *after* on at which a check would halve what is not known of the end.
 
-    The print steps when the life left crosses a step; the middle of the window would step at this instant, so
-    whether the print has stepped tells in which half the end lies. None when the window is narrow enough, or as
+    The print steps when the life left crosses a step, by the server's clock. If the end were in the middle of the
+    window, it would step at this instant; so whether it has stepped tells in which half the end lies. None when the window is narrow enough, or as
     narrow as it can become while the rounding is not known, or there is no window.
     """
     if belief.earliest_at is None or belief.latest_at is None or belief.unit is None:
@@ -109,9 +109,10 @@ def next_narrowing(belief: TokenBelief, after: datetime) -> datetime | None:
         belief.earliest_at if belief.rounding is Rounding.FLOOR else belief.earliest_at + half,
         belief.latest_at + half if belief.rounding is Rounding.ROUND else belief.latest_at,
     )
-    if edge.width <= NARROW or edge.middle < after:
+    middle = edge.middle - belief.server_ahead
+    if edge.width <= NARROW or middle < after:
         return None
-    return after + (edge.middle - after) % belief.unit
+    return after + (middle - after) % belief.unit
 
 
 @dataclass(frozen=True, slots=True)

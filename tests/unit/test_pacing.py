@@ -1,0 +1,87 @@
+"""The request budget: how many requests start in any span of time."""
+
+import random
+from bisect import bisect_left
+
+import pytest
+
+from monitor.domain.pacing import SLOW_FOR_SECONDS, Pacer
+
+
+def starts(pacer: Pacer, count: int, now: float = 0.0) -> list[float]:
+    """When *count* requests start that all wait at *now*."""
+    times = []
+    for _ in range(count):
+        pacer, wait = pacer.reserve(now)
+        times.append(now + wait)
+    return times
+
+
+def most_in_a_window(times: list[float], span: float) -> int:
+    """The largest number of starts in any half-open span."""
+    return max(bisect_left(times, first + span - 1e-9) - index for index, first in enumerate(times))
+
+
+def test_steady_rate() -> None:
+    """Waiting requests start one spacing apart, after the burst."""
+    assert starts(Pacer(rate=5, burst=2), 5) == pytest.approx([0, 0, 0.2, 0.4, 0.6])
+    assert starts(Pacer(rate=5, burst=1), 4) == pytest.approx([0, 0.2, 0.4, 0.6])
+
+
+def test_never_more_than_the_budget() -> None:
+    """In no span do more than rate x span + burst requests start, however they arrive and are paused."""
+    rng = random.Random(20300101)
+    for _ in range(200):
+        rate, burst = rng.uniform(0.5, 20), rng.randint(1, 4)
+        pacer, now, times, pauses = Pacer(rate, burst), 0.0, [], []
+        for _ in range(200):
+            now += rng.choice((0.0, rng.expovariate(rate), rng.uniform(0, 5)))
+            pacer, wait = pacer.reserve(now)
+            if rng.random() < 0.05:
+                pauses.append((now, now + rng.uniform(0, 30)))
+                pacer = pacer.pause(pauses[-1][1], throttled=rng.random() < 0.5)
+            start = now + wait
+            while pacer.paused(start):
+                pacer, wait = pacer.reserve(start)
+                start += wait
+            now = max(now, start) if rng.random() < 0.5 else now
+            times.append(start)
+        times.sort()
+        for span in (0.1, 1 / rate, 1.0, 3.3, 20.0):
+            assert most_in_a_window(times, span) <= rate * span + burst
+        assert not [start for start in times for begin, end in pauses if begin < start < end]
+
+
+def test_nothing_starts_during_a_pause() -> None:
+    """A pause of seven seconds means no start for seven seconds, and no burst at its end."""
+    pacer = Pacer(rate=5, burst=2).pause(107.0)
+    assert pacer.paused(106.9)
+    assert not pacer.paused(107.0)
+    assert starts(pacer, 3, now=100.0) == pytest.approx([107.0, 107.4, 107.8])
+
+
+def test_half_rate_after_throttling() -> None:
+    """For a minute after the pause starts are twice as far apart; then the rate is whole again."""
+    times = starts(Pacer(rate=5, burst=1).pause(10.0), 400)
+    slow = [after - before for before, after in zip(times, times[1:], strict=False) if before < 10.0 + SLOW_FOR_SECONDS - 1e-9]
+    fast = [after - before for before, after in zip(times, times[1:], strict=False) if before >= 10.0 + SLOW_FOR_SECONDS + 1e-9]
+    assert slow == pytest.approx([0.4] * len(slow))
+    assert fast == pytest.approx([0.2] * len(fast))
+    assert len(slow) >= 149
+
+
+def test_a_pause_that_is_no_throttling() -> None:
+    """A pause taken for another reason leaves the rate alone."""
+    assert starts(Pacer(rate=5, burst=1).pause(10.0, throttled=False), 3) == pytest.approx([10.0, 10.2, 10.4])
+
+
+def test_pauses_only_grow() -> None:
+    """A shorter pause never ends a longer one."""
+    assert Pacer().pause(60.0).pause(5.0).paused(59.0)
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (5, 0)])
+def test_impossible_budget(rate: float, burst: int) -> None:
+    """A budget that would never let anything start is refused."""
+    with pytest.raises(ValueError, match="rate above zero"):
+        Pacer(rate, burst)
