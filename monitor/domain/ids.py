@@ -8,12 +8,12 @@ Source: api-contract.md 4.1; reliability.md F48.
 """
 
 import re
-from urllib.parse import quote
 
 ID_LIMIT = 256
 
 # RFC 3986: what a path segment may hold, without percent escapes (no documented id has one).
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*-[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+_ESCAPED = re.compile(r"[^A-Za-z0-9._~:-]")
 _MTPROTO = re.compile(r"telegram-[0-9]+", re.IGNORECASE)
 _USER_ID = re.compile(r"[0-9a-fA-F]{24}")
 
@@ -46,7 +46,7 @@ def path_segment(platform_id: str) -> str:
     problem = id_problem(platform_id)
     if problem is not None:
         raise ValueError(f"platform id {problem}")
-    return quote(platform_id, safe=":")
+    return _ESCAPED.sub(lambda match: f"%{ord(match[0]):02X}", platform_id)
 
 
 def same_id(one: str, other: str) -> bool:

@@ -1,0 +1,313 @@
+"""
+The watched API: the only place that talks to it, and the only holder of an account's key.
+
+Every answer becomes an `Exchange`, whatever happens; nothing is raised. One total deadline covers the
+whole request, because per-read timeouts never end a server that sends one byte at a time.
+
+Requests go straight to the transport, past httpx's client: redirects, cookies, proxies from the environment, decoding
+and a log line with every address are then not switched off but not there, and a fifth of the CPU is saved.
+
+Source: api-contract.md 1, 4.1 and 4.2; reliability.md F01 to F16 and 4.5.
+"""
+
+import asyncio
+import base64
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
+from urllib.parse import quote
+
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from monitor.clock import Clock
+from monitor.config.secrets import Secret
+from monitor.config.sections import ApiSettings
+from monitor.domain.fields import http_date
+from monitor.domain.ids import id_problem, path_segment, user_id_problem
+from monitor.domain.listing import Listing, ManagedUser
+from monitor.domain.model import Reply
+from monitor.domain.parsing import parse_listing, parse_reply, parse_users
+from monitor.domain.refusals import rate_limit_wait, refusal
+from monitor.errors import ApiError, Reason
+from monitor.wire import Lookup, explain, make_transport, tls_context, was_stale
+
+TEST_LIMIT = 256 * 1024
+LIST_LIMIT = 8 * 1024 * 1024
+"""Most bytes of a body that are read."""
+
+INTERNAL_ERRORS_BEFORE_REBUILD = 3
+
+_HEADERS = {
+    name.encode(): name for name in ("content-encoding", "date", "location", "retry-after", "x-ratelimit-remaining", "x-ratelimit-reset")
+}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange(Generic[T]):
+    """
+    One request and what came of it.
+
+    Attributes:
+        answer: the parsed answer, or why there is none.
+        sent_at, at: when the request left and when its answer was complete, wall clock.
+        server_at: the server's `Date` header (whole seconds), or None.
+        http_status: None when no answer arrived.
+        retry_after: how long the API asked the account to wait, 1 second to 1 hour, or None.
+    """
+
+    answer: T | ApiError
+    sent_at: datetime
+    at: datetime
+    server_at: datetime | None = None
+    http_status: int | None = None
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """An answer as it came; *body* is None when it was too large, compressed when *encoded*."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | None
+    encoded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Question(Generic[T]):
+    """What is asked and how its answer is read."""
+
+    method: str
+    path: str
+    user_id: str
+    limit: int
+    read: Callable[[bytes], T]
+    about_connection: bool = False
+
+
+class Api:
+    """
+    One account of the watched API.
+
+    Args:
+        settings: address, brand, deadlines, concurrency.
+        api_key: the account's key.
+        clock: dates the exchanges.
+        user_agent: `postpost-monitor/<version>`.
+        lookup: resolves a host name and port, as `socket.getaddrinfo` does; blocks, so it runs in a thread.
+
+    Raises:
+        ConfigError: the file with certificate authorities can't be used.
+    """
+
+    def __init__(
+        self, settings: ApiSettings, api_key: Secret, *, clock: Clock, user_agent: str, lookup: Lookup = socket.getaddrinfo
+    ) -> None:
+        self._clock = clock
+        self._base = settings.base_url.rstrip("/")
+        self._deadline = settings.timeout.total_seconds()
+        self._connect_seconds = settings.connect_timeout.total_seconds()
+        self._extensions = {"timeout": {"connect": self._connect_seconds}}
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._profile = settings.profile
+        self._key = api_key
+        self._secrets = _spellings(api_key.reveal())
+        self._user_agent = user_agent
+        self._headers: dict[str, httpx.Headers] = {}
+        self._tls = tls_context(self._base, settings.ca_file)
+        self._lookup = lookup
+        self._transport: AiohttpTransport | None = None
+        self._retired: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._internal_errors = 0
+        self.rebuilds = 0
+        """How often the HTTP client was thrown away and made anew."""
+
+    def __repr__(self) -> str:
+        return f"Api({self._base!r})"
+
+    async def test(self, platform_id: str, user_id: str = "") -> Exchange[Reply]:
+        """The API's test of one connection, for the owner of the key or for a managed user."""
+        problem = id_problem(platform_id)
+        if problem is not None:
+            return self._unsent(Reason.ID_REFUSED, f"not sent: the id {problem}")
+        read = partial(parse_reply, platform_id=platform_id, secrets=self._secrets)
+        path = f"/test-connection/{path_segment(platform_id)}"
+        return await self._ask(_Question("POST", path, user_id, TEST_LIMIT, read, about_connection=True))
+
+    async def connections(self, user_id: str = "") -> Exchange[Listing]:
+        """All connections of the owner of the key, or of a managed user."""
+        read = partial(parse_listing, secrets=self._secrets)
+        return await self._ask(_Question("GET", "/platform-connections", user_id, LIST_LIMIT, read))
+
+    async def users(self) -> Exchange[tuple[ManagedUser, ...]]:
+        """The users that the key may act for."""
+        read = partial(parse_users, secrets=self._secrets)
+        return await self._ask(_Question("GET", "/workspace/users", "", LIST_LIMIT, read))
+
+    async def close(self) -> None:
+        """Drop all connections. Requests under way end as inconclusive; safe to call twice."""
+        self._closed = True
+        transport, self._transport = self._transport, None
+        for task in self._retired:
+            task.cancel()
+        await asyncio.gather(*self._retired, return_exceptions=True)
+        if transport is not None:
+            await transport.aclose()
+
+    async def _ask(self, question: _Question[T]) -> Exchange[T]:
+        """One request, from waiting for a free slot to the parsed answer."""
+        if question.user_id and user_id_problem(question.user_id) is not None:
+            return self._unsent(Reason.USER_ID_INVALID, "not sent: a managed user's id is 24 hexadecimal digits")
+        async with self._slots:
+            sent_at = self._clock.now()
+            try:
+                async with asyncio.timeout(self._deadline):
+                    raw = await self._fetch_again(question)
+            except Exception as error:  # noqa: BLE001 - whatever the libraries raise, the caller gets an exchange
+                failure = explain(error, self._deadline, self._connect_seconds)
+                self._count(failure)
+                return Exchange(failure, sent_at, self._clock.now())
+            at = self._clock.now()
+        self._internal_errors = 0
+        return self._read(question, raw, sent_at, at)
+
+    def _read(self, question: _Question[T], raw: _Raw, sent_at: datetime, at: datetime) -> Exchange[T]:
+        """The exchange an answer makes."""
+        date = raw.headers.get("date")
+        server_at = http_date(date) if date else None
+        now = server_at or at
+        answer: T | ApiError
+        if not 200 <= raw.status < 300:
+            answer = refusal(
+                raw.status,
+                raw.headers,
+                b"" if raw.encoded else raw.body or b"",
+                now=now,
+                with_user=bool(question.user_id),
+                about_connection=question.about_connection,
+                secrets=self._secrets,
+            )
+            return Exchange(answer, sent_at, at, server_at, raw.status, answer.retry_after)
+        wait = rate_limit_wait(raw.headers, now)
+        try:
+            answer = question.read(_usable(raw, question.limit))
+        except ApiError as error:
+            answer = ApiError(error.reason, error.detail, retry_after=wait, http_status=raw.status)
+        return Exchange(answer, sent_at, at, server_at, raw.status, wait)
+
+    async def _fetch_again(self, question: _Question[T]) -> _Raw:
+        """One request; a second one at once if a kept connection turned out to be closed (a test changes nothing there)."""
+        try:
+            return await self._fetch(question)
+        except httpx.TransportError as error:
+            # The transport itself asks again for what is safe by its method.
+            if question.method != "POST" or not was_stale(error):
+                raise
+        return await self._fetch(question)
+
+    async def _fetch(self, question: _Question[T]) -> _Raw:
+        transport = self._transport or self._build()
+        request = httpx.Request(
+            question.method, self._base + question.path, headers=self._headers_for(question.user_id), extensions=self._extensions
+        )
+        response = await transport.handle_async_request(request)
+        try:
+            headers = _headers(response)
+            encoded = headers.get("content-encoding", "").strip().lower() not in ("", "identity")
+            body = None if encoded else await _body(response, question.limit)
+            return _Raw(response.status_code, headers, body, encoded)
+        finally:
+            await response.aclose()
+
+    def _headers_for(self, user_id: str) -> httpx.Headers:
+        """The request's headers, made once per managed user."""
+        headers = self._headers.get(user_id)
+        if headers is None:
+            profile = self._profile
+            headers = httpx.Headers(
+                {
+                    profile.key_header: self._key.reveal(),
+                    "user-agent": self._user_agent,
+                    "accept": "application/json",
+                    "accept-encoding": "identity",
+                }
+            )
+            if user_id:
+                headers[profile.user_header] = user_id
+            self._headers[user_id] = headers
+        return headers
+
+    def _build(self) -> AiohttpTransport:
+        """A new HTTP client."""
+        if self._closed:
+            raise ApiError(Reason.MONITOR_INTERNAL, "the client of this account is closed")
+        self._transport = make_transport(self._tls, self._lookup, self._connect_seconds)
+        return self._transport
+
+    def _count(self, failure: ApiError) -> None:
+        """Troubles of our own in a row mean that the client is broken: make a new one."""
+        if failure.reason is not Reason.MONITOR_INTERNAL:
+            self._internal_errors = 0
+            return
+        self._internal_errors += 1
+        if self._internal_errors >= INTERNAL_ERRORS_BEFORE_REBUILD and not self._closed:
+            self._internal_errors = 0
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Use a new client from now on; the old one is closed when its requests have had their time."""
+        transport, self._transport = self._transport, None
+        self.rebuilds += 1
+        if transport is not None:
+            task = asyncio.get_running_loop().create_task(self._retire(transport), name="retire-http-client")
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+
+    async def _retire(self, transport: AiohttpTransport) -> None:
+        try:
+            await self._clock.sleep(self._deadline)
+        finally:
+            await transport.aclose()
+
+    def _unsent(self, reason: Reason, detail: str) -> Exchange[Any]:
+        now = self._clock.now()
+        return Exchange(ApiError(reason, detail), now, now)
+
+
+def _usable(raw: _Raw, limit: int) -> bytes:
+    """The body of a successful answer."""
+    if raw.encoded:
+        raise ApiError(Reason.REPLY_ENCODED, "the body is compressed")
+    if raw.body is None:
+        raise ApiError(Reason.REPLY_TOO_LARGE, f"the body is larger than {limit // 1024} KiB")
+    return raw.body
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    """The few headers that are ever looked at; reading them straight from the wire's form is most of the parsing saved."""
+    wanted = ((_HEADERS.get(name.lower()), value) for name, value in response.headers.raw)
+    return {name: value.decode("latin-1") for name, value in wanted if name}
+
+
+async def _body(response: httpx.Response, limit: int) -> bytes | None:
+    """The body as it comes over the wire; None, with the rest left unread, once it is larger than *limit*."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in cast("httpx.AsyncByteStream", response.stream):
+        size += len(chunk)
+        if size > limit:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _spellings(key: str) -> tuple[str, ...]:
+    """The key in every form in which a server may give it back."""
+    return tuple({key, quote(key, safe=""), base64.b64encode(key.encode()).decode()})
