@@ -14,7 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from monitor.domain.model import FINE, EventType, IncidentRef, Notification, Scope, Severity, Topic, Why
 from monitor.domain.policy import DigestPolicy
+
+_SEVERITIES = list(Severity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,24 @@ def plan(pending: Sequence[Waiting], recent: int, now: datetime, policy: DigestP
         head = groups[0][0]
         return Plan(next=draft.next if draft.next and draft.next.id < head.id else head)
     return Plan(groups, None if groups else draft.next, draft.counts, wait)
+
+
+def announcement(receiver: str, told: Sequence[Notification], at: datetime) -> Notification:
+    """The notification that stands for *told* towards *receiver*; as urgent as the most urgent of them."""
+    return Notification(
+        type=EventType.DIGEST,
+        why=Why.DIGEST,
+        severity=max((one.severity for one in told), key=_SEVERITIES.index, default=Severity.INFO),
+        at=at,
+        incident=IncidentRef(Topic.SCOPE, f"digest:{receiver}", 0, at),
+        scope=Scope.CONNECTION,
+        connection_id=None,
+        level_from=FINE,
+        level_to=FINE,
+        reason=None,
+        detail="",
+        seq=0,
+    )
 
 
 def _place(draft: _Draft, delivery: Waiting) -> None:

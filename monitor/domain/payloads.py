@@ -32,6 +32,7 @@ _MAX_LABELS = 20
 _ODD = re.compile(r"[^A-Za-z0-9_.:@~/-]")
 _SEVERITIES = [severity.value for severity in Severity]
 _TOKEN_TYPES = frozenset({EventType.TOKEN_EXPIRING, EventType.TOKEN_EXPIRED, EventType.TOKEN_RENEWED, EventType.TOKEN_RENEWAL_OVERDUE})
+_ACCOUNT_SCOPES = frozenset({"account", "rate", "user", "list"})
 _RECONNECTS = frozenset({Topic.CONNECTION, Topic.EXPIRY, Topic.RENEWAL, Topic.PERMISSIONS})
 
 
@@ -171,7 +172,7 @@ def _who(notification: Notification, connection: Connection | None) -> dict[str,
 
 def _account(notification: Notification) -> str | None:
     kind, _, name = notification.incident.subject.partition(":")
-    return one_line(name, _MAX_NAME) if kind == "account" else None
+    return one_line(name.partition("/")[0], _MAX_NAME) if kind in _ACCOUNT_SCOPES else None
 
 
 def _reason(notification: Notification) -> dict[str, str] | None:

@@ -7,9 +7,9 @@ deliveries, lets the oldest through once per pause of the schedule, and so a dea
 pause, not one per message.
 """
 
-from collections.abc import Mapping
+import json
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from monitor.domain.policy import RetryPolicy
@@ -18,7 +18,6 @@ from monitor.errors import DeliveryReason
 MAX_RETRY_AFTER = timedelta(hours=1)
 POISON_STATUSES = frozenset({400, 413, 422})
 _AUTH_STATUSES = frozenset({401, 403, 407})
-_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Fate(StrEnum):
@@ -73,6 +72,7 @@ class Breaker:
         retry_at: nothing is sent before that.
         disabled_at: when the receiver said that it is gone (410); only a changed configuration enables it again.
         told: the other receivers know of it.
+        number: counts the times that they were told.
         fingerprint: of the configuration that was in force when the receiver was disabled.
     """
 
@@ -81,6 +81,7 @@ class Breaker:
     retry_at: datetime | None = None
     disabled_at: datetime | None = None
     told: bool = False
+    number: int = 0
     fingerprint: str = ""
 
     def wait(self, now: datetime, policy: RetryPolicy) -> timedelta:
@@ -90,29 +91,37 @@ class Breaker:
         left = self.retry_at - now
         return left if timedelta(0) < left <= longest_pause(policy) else timedelta(0)
 
-    def to_document(self) -> dict[str, object]:
-        """The breaker as JSON can hold it."""
-        return {
+    @property
+    def healthy(self) -> bool:
+        """Whether the last attempt met no trouble of the receiver's own."""
+        return self.failures == 0 and self.disabled_at is None
+
+    def dump(self) -> bytes:
+        """The breaker as the JSON document that is stored."""
+        document = {
             "failures": self.failures,
             "failingSince": _text(self.failing_since),
             "retryAt": _text(self.retry_at),
             "disabledAt": _text(self.disabled_at),
             "told": self.told,
+            "number": self.number,
             "fingerprint": self.fingerprint,
         }
+        return json.dumps(document).encode()
 
-    @classmethod
-    def from_document(cls, document: Mapping[str, object]) -> "Breaker":
-        """The breaker that `to_document` wrote; whatever is missing or odd counts as healthy."""
-        failures = document.get("failures")
-        return cls(
-            failures=failures if isinstance(failures, int) else 0,
-            failing_since=_time(document.get("failingSince")),
-            retry_at=_time(document.get("retryAt")),
-            disabled_at=_time(document.get("disabledAt")),
-            told=document.get("told") is True,
-            fingerprint=str(document.get("fingerprint") or ""),
-        )
+
+def read_breaker(body: bytes) -> Breaker:
+    """The breaker that `dump` wrote; whatever is missing or odd counts as healthy."""
+    document = json.loads(body)
+    return Breaker(
+        failures=_count(document.get("failures")),
+        failing_since=_time(document.get("failingSince")),
+        retry_at=_time(document.get("retryAt")),
+        disabled_at=_time(document.get("disabledAt")),
+        told=document.get("told") is True,
+        number=_count(document.get("number")),
+        fingerprint=str(document.get("fingerprint") or ""),
+    )
 
 
 def reason_of_status(status: int) -> DeliveryReason:
@@ -165,7 +174,7 @@ def after_attempt(breaker: Breaker, result: Result, now: datetime, policy: Retry
     if result.reason is DeliveryReason.INTERNAL:
         return breaker
     if result.delivered or result.poison:
-        return Breaker()
+        return Breaker(number=breaker.number)
     since = breaker.failing_since or now
     failures = breaker.failures + 1
     slow = now - since >= policy.slow_after
@@ -196,13 +205,6 @@ def next_attempt(result: Result, attempts: int, decided_at: datetime, now: datet
     return now + pause(attempts, policy, jitter, retry_after=result.retry_after, slow=slow)
 
 
-def is_failing(breaker: Breaker, now: datetime, after: timedelta) -> bool:
-    """Whether the others should hear of this receiver: it is disabled, or it fails for at least *after*."""
-    if breaker.disabled_at is not None:
-        return True
-    return breaker.failing_since is not None and now - breaker.failing_since >= after
-
-
 def _text(at: datetime | None) -> str | None:
     return at.isoformat() if at is not None else None
 
@@ -214,4 +216,8 @@ def _time(value: object) -> datetime | None:
         at = datetime.fromisoformat(value)
     except ValueError:
         return None
-    return at if at.tzinfo is not None and at > _NEVER else None
+    return at if at.tzinfo is not None else None
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0

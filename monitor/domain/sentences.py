@@ -70,6 +70,7 @@ _OPENING_OF: dict[Topic, EventType] = {
 _SCOPE_OPENINGS = {
     "account": EventType.ACCOUNT_FAILED,
     "user": EventType.ACCOUNT_FAILED,
+    "rate": EventType.ACCOUNT_FAILED,
     "platform": EventType.PLATFORM_FAILED,
     "storage": EventType.STORAGE_FAILED,
     "receiver": EventType.RECEIVER_FAILING,
