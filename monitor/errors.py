@@ -158,6 +158,10 @@ class AnotherInstance(StoreError):
     exit_code = EXIT_ANOTHER_INSTANCE
 
 
+class StaleState(StoreError):
+    """A row is not as it was when it was read; nothing was written. Read it again, or give up."""
+
+
 class ApiError(MonitorError):
     """
     The API gave no verdict.

@@ -1,0 +1,30 @@
+"""The database: one writer, many short readers, every statement. SQLAlchemy and Alembic are used nowhere else."""
+
+from monitor.db.engine import Database, reading
+from monitor.db.reader import Reader
+from monitor.db.rows import (
+    AttemptRow,
+    CheckRow,
+    DeliveryRow,
+    DeliveryState,
+    IncidentRow,
+    NewConnection,
+    NotificationRow,
+    WaitingRow,
+)
+from monitor.db.store import Store
+
+__all__ = [
+    "AttemptRow",
+    "CheckRow",
+    "Database",
+    "DeliveryRow",
+    "DeliveryState",
+    "IncidentRow",
+    "NewConnection",
+    "NotificationRow",
+    "Reader",
+    "Store",
+    "WaitingRow",
+    "reading",
+]

@@ -1,0 +1,110 @@
+"""
+Values as JSON text and times as numbers, for the columns that hold them.
+
+Fields with their default value are left out, unknown ones are ignored (an older program may read what a newer one
+wrote), and types are strict: a document that does not fit is damage, not something to guess about.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from monitor.domain.model import ConnectionState, Notification
+from monitor.domain.scopes import ScopeState
+from monitor.errors import StoreCorrupt
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def millis(at: datetime) -> int:
+    """Milliseconds since 1970 of *at*, rounded down."""
+    return (at - _EPOCH) // _MILLISECOND
+
+
+def moment(number: int) -> datetime:
+    """The time that `millis` made *number* of."""
+    return _EPOCH + timedelta(milliseconds=number)
+
+
+def maybe_millis(at: datetime | None) -> int | None:
+    """As `millis`; None stays None."""
+    return None if at is None else millis(at)
+
+
+def maybe_moment(number: int | None) -> datetime | None:
+    """As `moment`; None stays None."""
+    return None if number is None else moment(number)
+
+
+def dump_state(state: ConnectionState) -> str:
+    """The JSON text of *state*."""
+    return _adapter(ConnectionState).dump_json(state, exclude_defaults=True).decode()
+
+
+def load_state(document: str, where: str) -> ConnectionState:
+    """The state in *document*; raises StoreCorrupt naming *where* it was read."""
+    return _load(ConnectionState, document, where)
+
+
+def encode_scope(state: ScopeState) -> bytes:
+    """The JSON document of *state*."""
+    return _adapter(ScopeState).dump_json(state, exclude_defaults=True)
+
+
+def decode_scope(document: bytes) -> ScopeState:
+    """The state in *document*; raises StoreCorrupt."""
+    return _load(ScopeState, document.decode(), "a row of scopes")
+
+
+def dump_notification(notification: Notification) -> str:
+    """The JSON text of *notification*."""
+    return _adapter(Notification).dump_json(notification, exclude_defaults=True).decode()
+
+
+def load_notification(document: str, where: str) -> Notification:
+    """The notification in *document*; raises StoreCorrupt naming *where* it was read."""
+    return _load(Notification, document, where)
+
+
+def dump_labels(labels: Mapping[str, str]) -> str:
+    """The JSON text of a connection's labels."""
+    return _adapter(dict[str, str]).dump_json(dict(labels)).decode()
+
+
+def load_labels(document: str, where: str) -> dict[str, str]:
+    """The labels in *document*; raises StoreCorrupt naming *where* they were read."""
+    return _load(dict[str, str], document, where)
+
+
+def dump_names(names: tuple[str, ...]) -> str:
+    """The JSON text of a list of words."""
+    return _adapter(tuple[str, ...]).dump_json(names).decode()
+
+
+def load_names(document: str, where: str) -> tuple[str, ...]:
+    """The words in *document*; raises StoreCorrupt naming *where* they were read."""
+    return _load(tuple[str, ...], document, where)
+
+
+def message_id(text: str) -> int:
+    """The number under which *text* is stored: 64 bits of its SHA-256, signed as both databases want it."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _load(kind: Any, document: str, where: str) -> Any:
+    try:
+        return _adapter(kind).validate_json(document, strict=True)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in problem["loc"]) or "document"
+        raise StoreCorrupt(f"{where} can't be read: {place}: {problem['msg']}") from None

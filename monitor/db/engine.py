@@ -1,0 +1,178 @@
+"""The database as the rest of the program sees it: open, submit works, read, close."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from monitor.clock import Clock
+from monitor.db import schema
+from monitor.db.backend import Backend
+from monitor.db.faults import translated
+from monitor.db.postgres import PostgresBackend, reading_from
+from monitor.db.reader import Reader
+from monitor.db.sqlite import SqliteBackend, reading_engine
+from monitor.db.store import Store
+from monitor.db.writer import Writer
+from monitor.errors import ConfigError, Problem, StoreError, StoreUnavailable
+
+_READERS = 4
+
+T = TypeVar("T")
+
+
+class Database:
+    """
+    One database: an SQLite file (`sqlite:///path`) or a PostgreSQL database (`postgresql://user@host/name`).
+
+    Works are functions of a `Store`, run in order on one thread, many to a transaction. A work must be fit to be run
+    again from the start: it is rolled back and repeated when a neighbour fails or the database goes away. What must
+    happen once belongs into `store.after_commit`. Works never wait for the network.
+
+    Attributes:
+        instance_id: random, stable for this database; "" before `start`.
+    """
+
+    def __init__(self, url: str, *, clock: Clock, owner: str) -> None:
+        self.instance_id = ""
+        self._clock = clock
+        self._backend = _backend(_parse(url), clock, owner)
+        self._writer: Writer | None = None
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="database-reader")
+        self._ended: asyncio.Queue[StoreError] = asyncio.Queue()
+
+    async def start(self) -> None:
+        """
+        Open it: make or check the files, take the instance lock, look for damage, bring the schema up to date.
+
+        Raises:
+            AnotherInstance: another process has it; says which.
+            StoreCorrupt: it is damaged; says how to repair it.
+            SchemaMismatch: a newer program wrote it.
+            StoreUnavailable: it can't be reached.
+        """
+        await asyncio.to_thread(self._backend.open)
+        self._writer = Writer(self._backend, clock=self._clock, on_end=self._ended.put_nowait)
+        self._writer.start()
+        self.instance_id = await self.write(_instance_id)
+
+    async def close(self) -> None:
+        """Write what is queued, give the lock back. Harmless when not open."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        await asyncio.to_thread(writer.stop)
+        await asyncio.to_thread(self._readers.shutdown)
+        await asyncio.to_thread(self._backend.close)
+
+    def submit(self, work: Callable[[Store], T]) -> "asyncio.Future[T]":
+        """
+        Queue *work* for the writer.
+
+        Returns:
+            A future with the work's result, done after the commit, or with what the work raised. While the database is
+            unavailable it stays pending. When 10,000 works wait, new ones fail with StoreUnavailable.
+        """
+        if self._writer is not None:
+            return self._writer.submit(work)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future.set_exception(StoreUnavailable("the database is not open"))
+        return future
+
+    async def write(self, work: Callable[[Store], T]) -> T:
+        """The result of *work*, once it is committed. See `submit`."""
+        return await self.submit(work)
+
+    async def read(self, work: Callable[[Reader], T]) -> T:
+        """The result of *work* on one consistent view of the database; keep it short."""
+        if self._writer is None:
+            raise StoreUnavailable("the database is not open")
+
+        def run() -> T:
+            with self._backend.reading() as connection:
+                return work(Reader(connection))
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def tidy(self) -> None:
+        """Housekeeping after deleting much: empties SQLite's write-ahead log. Cheap when there is nothing to do."""
+        await self.write(lambda store: store.after_commit(self._backend.tidy))
+
+    async def ended(self) -> NoReturn:
+        """Waits until nothing can be written any more (damage, another instance took over), then raises why."""
+        error = await self._ended.get()
+        self._ended.put_nowait(error)
+        raise error
+
+    @property
+    def storage_up(self) -> bool:
+        """Whether the last write went well."""
+        return self._writer is not None and self._writer.failing_since is None and self._writer.ended_by is None
+
+    @property
+    def failing_since(self) -> datetime | None:
+        """Since when writes have failed, None while they go well."""
+        return None if self._writer is None else self._writer.failing_since
+
+
+@contextmanager
+def reading(url: str) -> Iterator[Reader]:
+    """
+    Read a database that another process may have open: takes no lock, changes nothing.
+
+    Raises:
+        StoreUnavailable: it does not exist or can't be reached.
+        SchemaMismatch: its schema is not this program's.
+    """
+    address = _parse(url)
+    if address.get_backend_name() == "sqlite":
+        path = Path(address.database or "")
+        if not path.is_file():
+            raise StoreUnavailable(f"there is no database at {path}")
+        engine = reading_engine(path)
+    else:
+        engine = reading_from(address)
+    try:
+        with translated(), engine.connect() as connection, connection.begin():
+            schema.require_current(connection)
+            yield Reader(connection)
+    finally:
+        engine.dispose()
+
+
+def _instance_id(store: Store) -> str:
+    found = store.meta("instance_id")
+    if found is None:
+        found = secrets.token_hex(4)
+        store.put_meta("instance_id", found)
+    return found
+
+
+def _parse(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except ArgumentError:
+        raise _refused("not a database address") from None
+    kind = address.get_backend_name()
+    if kind == "sqlite" and address.database and address.database != ":memory:" and not address.query:
+        return address
+    if kind in ("postgresql", "postgres") and address.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return address.set(drivername="postgresql+psycopg")
+    raise _refused(f"{address.drivername} can't be used")
+
+
+def _refused(problem: str) -> ConfigError:
+    return ConfigError((Problem("database.url", problem, "sqlite:////folder/file.db or postgresql://user:password@host/name"),))
+
+
+def _backend(address: URL, clock: Clock, owner: str) -> Backend:
+    if address.get_backend_name() == "sqlite":
+        return SqliteBackend(Path(address.database or ""), clock=clock, owner=owner)
+    return PostgresBackend(address, owner=owner)

@@ -1,0 +1,68 @@
+"""Turns what the database libraries raise into our own errors; their exceptions never leave this package."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from monitor.errors import StoreCorrupt, StoreError, StoreUnavailable
+
+_REPAIR = (
+    "stop the monitor, keep a copy of the file, then either restore a backup made by `postpost-monitor db backup`, "
+    'or save what can be read: sqlite3 FILE ".recover" | sqlite3 REPAIRED'
+)
+
+# What an SQLite result code starts with when the same work may succeed later.
+_SQLITE_LATER = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_NOMEM")
+_SQLITE_LATER += ("SQLITE_PERM", "SQLITE_AUTH", "SQLITE_PROTOCOL", "SQLITE_INTERRUPT")
+_SQLITE_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
+# SQLSTATE classes of the same meaning: no connection, transaction rolled back, out of resources, not in the right
+# state, operator intervention, system error; then refused log-in, read-only server, no such database.
+_POSTGRES_LATER = ("08", "40", "53", "55", "57", "58", "28", "25006", "3D")
+_POSTGRES_DAMAGE = ("XX001", "XX002")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Inside of it, errors of the database libraries become StoreUnavailable, StoreCorrupt or StoreError."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise translate(error) from None
+
+
+def translate(error: SQLAlchemyError) -> StoreError:
+    """Our error for *error*; its text holds neither values nor passwords."""
+    if not isinstance(error, DBAPIError):
+        return StoreUnavailable("no database connection is free") if "QueuePool" in str(error) else StoreError(type(error).__name__)
+    cause = error.orig
+    name = getattr(cause, "sqlite_errorname", None)
+    if name is not None:
+        return _of_sqlite(name, str(cause))
+    return _of_postgres(error)
+
+
+def corrupt(path: str, finding: str) -> StoreCorrupt:
+    """The error for a damaged file: what was found and what to do."""
+    return StoreCorrupt(f"the database {path} is damaged ({finding}); nothing was changed. To repair: {_REPAIR}")
+
+
+def _of_sqlite(name: str, text: str) -> StoreError:
+    if name.startswith(_SQLITE_DAMAGE):
+        return StoreCorrupt(f"the database is damaged ({name}); nothing is written any more. To repair: {_REPAIR}")
+    if name.startswith(_SQLITE_LATER):
+        return StoreUnavailable(f"{text} ({name})")
+    return StoreError(f"{text} ({name})")
+
+
+def _of_postgres(error: DBAPIError) -> StoreError:
+    state = getattr(error.orig, "sqlstate", None) or ""
+    diagnosis = getattr(error.orig, "diag", None)
+    text = getattr(diagnosis, "message_primary", None) or str(error.orig).partition("\n")[0]
+    if state.startswith(_POSTGRES_DAMAGE):
+        return StoreCorrupt(f"PostgreSQL reports damage: {text}")
+    lost = error.connection_invalidated or (not state and type(error.orig).__name__ in {"OperationalError", "InterfaceError"})
+    if lost or state.startswith(_POSTGRES_LATER):
+        return StoreUnavailable(text)
+    return StoreError(f"{text} ({state})" if state else text)

@@ -1,0 +1,235 @@
+"""
+PostgreSQL as a backend: one writing session that holds an advisory lock and the lease.
+
+The advisory lock keeps a second instance from starting; it ends with the session. The lease row is the fence: every
+write transaction first changes it, which fails once another instance has taken over (`epoch`), and holds it until the
+commit. Its `commits` number tells after a lost connection whether the last commit came through.
+
+Source: https://www.postgresql.org/docs/15/explicit-locking.html#ADVISORY-LOCKS
+"""
+
+import contextlib
+import ipaddress
+import secrets
+from collections.abc import Iterator
+
+import structlog
+from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from monitor.db import schema
+from monitor.db.faults import translated
+from monitor.db.lock import describe
+from monitor.errors import AnotherInstance, StoreUnavailable
+
+# "postpost" in ASCII: only this program takes this lock of a database.
+_LOCK = 0x706F7374706F7374
+_READERS = 4
+_LEASE_SECONDS = 15
+
+# The server's clock decides: two hosts need not agree about the time.
+_NOW = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+# ruff: noqa: S608 - what is put into these statements are the numbers above
+_TRY_LOCK = text(f"SELECT pg_try_advisory_lock({_LOCK})")
+_END_HOLDERS = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND objsubid = 1"
+    f" AND classid = {_LOCK >> 32} AND objid = {_LOCK & 0xFFFFFFFF}"
+)
+_HAS_LEASE = text("SELECT to_regclass('lease') IS NOT NULL")
+_READ_LEASE = text(f"SELECT holder, owner, epoch, commits, expires_at > {_NOW} AS valid FROM lease WHERE id = 1")
+_TAKE_LEASE = text(
+    "INSERT INTO lease (id, holder, owner, epoch, commits, expires_at)"
+    f" VALUES (1, :holder, :owner, 1, 0, {_NOW} + {_LEASE_SECONDS * 1000})"
+    " ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, owner = excluded.owner, epoch = lease.epoch + 1,"
+    " expires_at = excluded.expires_at RETURNING epoch"
+)
+_HOLD_LEASE = text(
+    f"UPDATE lease SET commits = commits + 1, expires_at = {_NOW} + {_LEASE_SECONDS * 1000}"
+    " WHERE id = 1 AND holder = :holder AND epoch = :epoch RETURNING commits"
+)
+_DROP_LEASE = text("UPDATE lease SET expires_at = 0 WHERE id = 1 AND holder = :holder AND epoch = :epoch")
+
+log = structlog.get_logger(__name__)
+
+
+class PostgresBackend:
+    """One PostgreSQL database. See `Backend`."""
+
+    heartbeat: float | None = _LEASE_SECONDS / 3
+    patience = (1.0, 30.0)
+
+    def __init__(self, address: URL, *, owner: str) -> None:
+        self._owner = owner
+        self._holder = secrets.token_hex(16)
+        self._epoch = 0
+        self._commits = 0
+        self._engine = _engine(address)
+        self._readers = reading_from(address)
+        self._connection: Connection | None = None
+
+    def open(self) -> None:
+        """Connect, take the lock, bring the schema up to date, take the lease."""
+        try:
+            connection = self._connect()
+            with translated(), connection.begin():
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
+                connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+                if schema.upgrade(connection, self._warn):
+                    log.info("database_upgraded")
+                self._epoch = int(connection.execute(_TAKE_LEASE, {"holder": self._holder, "owner": describe(self._owner)}).scalar_one())
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self) -> Connection:
+        """The writing connection in a transaction that holds the lease row."""
+        connection = self._live()
+        with translated():
+            connection.begin()
+            commits = connection.execute(_HOLD_LEASE, {"holder": self._holder, "epoch": self._epoch}).scalar()
+        if commits is None:
+            self.rollback()
+            raise self._taken_over()
+        self._commits = int(commits)
+        return connection
+
+    def commit(self) -> None:
+        """Commit; when the connection breaks meanwhile, `was_committed` knows."""
+        with translated():
+            self._live().commit()
+
+    def rollback(self) -> None:
+        """Drop the open transaction."""
+        if self._connection is not None:
+            with contextlib.suppress(SQLAlchemyError):
+                self._connection.rollback()
+
+    def was_committed(self) -> bool:
+        """Whether the lease row carries the number of the last transaction."""
+        connection = self._live()
+        with translated(), connection.begin():
+            lease = connection.execute(_READ_LEASE).one()
+        if (lease.holder, lease.epoch) != (self._holder, self._epoch):
+            raise self._taken_over()
+        return bool(lease.commits >= self._commits)
+
+    def recover(self, error: StoreUnavailable) -> None:
+        """A new connection next time."""
+        log.debug("database_reconnect", error=str(error))
+        self._disconnect()
+
+    def renew(self) -> None:
+        """Move the lease's end."""
+        self.begin()
+        self.commit()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A reader's connection."""
+        with translated(), self._readers.connect() as connection, connection.begin():
+            yield connection
+
+    def tidy(self) -> None:
+        """Nothing: autovacuum does it."""
+
+    def close(self) -> None:
+        """Let the lease end now, so that the next instance need not wait for it."""
+        self._readers.dispose()
+        if self._connection is not None and self._epoch:
+            with contextlib.suppress(SQLAlchemyError):
+                self._connection.rollback()
+                with self._connection.begin():
+                    self._connection.execute(_DROP_LEASE, {"holder": self._holder, "epoch": self._epoch})
+        self._disconnect()
+        self._engine.dispose()
+
+    def _live(self) -> Connection:
+        return self._connection or self._connect()
+
+    def _connect(self) -> Connection:
+        with translated():
+            connection = self._engine.connect()
+            try:
+                self._take_lock(connection)
+            except BaseException:
+                connection.close()
+                raise
+        self._connection = connection
+        return connection
+
+    def _take_lock(self, connection: Connection) -> None:
+        """Hold the advisory lock, if need be by ending sessions that only seem to be alive."""
+        with connection.begin():
+            if connection.execute(_TRY_LOCK).scalar():
+                return
+            lease = connection.execute(_READ_LEASE).first() if connection.execute(_HAS_LEASE).scalar() else None
+            if lease is None:
+                raise AnotherInstance("another instance holds the database: it is just making the tables")
+            if lease.holder != self._holder and lease.valid:
+                raise AnotherInstance(f"another instance holds the database: {lease.owner}")
+            # Either our own session from before the connection broke, or one whose process has stopped renewing.
+            log.warning("database_lock_taken_over", holder=lease.owner)
+            connection.execute(_END_HOLDERS)
+        with connection.begin():
+            if not connection.execute(_TRY_LOCK).scalar():
+                raise StoreUnavailable("the lock of an ended instance is not free yet")
+
+    def _taken_over(self) -> AnotherInstance:
+        return AnotherInstance("another instance has taken over the database: this one must not write any more")
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(SQLAlchemyError):
+                self._connection.invalidate()
+                self._connection.close()
+            self._connection = None
+
+    @staticmethod
+    def _warn(revision: str) -> None:
+        log.warning("database_upgrade_without_backup", schema=revision, hint="use pg_dump before upgrades")
+
+
+def reading_from(address: URL) -> Engine:
+    """The engine of the readers: read-only, one consistent view for each transaction."""
+    return create_engine(
+        _secured(address),
+        poolclass=QueuePool,
+        pool_size=_READERS,
+        max_overflow=0,
+        pool_timeout=5.0,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args=_connect_arguments(),
+        execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+    )
+
+
+def _engine(address: URL) -> Engine:
+    return create_engine(_secured(address), poolclass=NullPool, hide_parameters=True, connect_args=_connect_arguments())
+
+
+def _secured(address: URL) -> URL:
+    """*address*, asking for a verified certificate unless it says otherwise or does not leave this machine."""
+    if "sslmode" in address.query or _is_local(address.host):
+        return address
+    return address.update_query_dict({"sslmode": "verify-full"})
+
+
+def _is_local(host: str | None) -> bool:
+    if host is None or host == "localhost" or host.startswith("/"):
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def _connect_arguments() -> dict[str, object]:
+    return {
+        "application_name": "postpost-monitor",
+        "connect_timeout": 10,
+        "tcp_user_timeout": 10_000,
+        "keepalives_idle": 10,
+        "options": "-c statement_timeout=10s -c idle_in_transaction_session_timeout=60s -c synchronous_commit=on",
+    }

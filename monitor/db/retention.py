@@ -1,0 +1,97 @@
+"""Deleting what is too old, a bounded number of rows at a time, so that nobody waits long for the write lock."""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from sqlalchemy import bindparam, delete, exists, select, text
+
+from monitor.db.codec import millis
+from monitor.db.reader import Reader
+from monitor.db.rows import DeliveryState
+from monitor.db.tables import checks, connections, deliveries, incidents, messages, notifications
+from monitor.db.transaction import Transaction
+
+_DAY = timedelta(days=1)
+
+# One seek in the primary key for each connection: `at` has no index of its own.
+_WITH_OLD_CHECKS = (
+    select(connections.c.id)
+    .where(exists(select(1).where(checks.c.connection_id == connections.c.id, checks.c.at < bindparam("cutoff"))))
+    .order_by(connections.c.id)
+    .limit(bindparam("limit"))
+)
+_DELETE_CHECKS = delete(checks).where(
+    checks.c.connection_id == bindparam("b_id"),
+    checks.c.at.in_(
+        select(checks.c.at)
+        .where(checks.c.connection_id == bindparam("b_id"), checks.c.at < bindparam("b_cutoff"))
+        .order_by(checks.c.at)
+        .limit(bindparam("b_limit"))
+        .scalar_subquery()
+    ),
+)
+_DELETE_MESSAGES = delete(messages).where(
+    messages.c.id.in_(select(messages.c.id).where(messages.c.used_at < bindparam("b_cutoff")).limit(bindparam("b_limit")).scalar_subquery())
+)
+_DELETE_INCIDENTS = delete(incidents).where(
+    incidents.c.id.in_(
+        select(incidents.c.id).where(incidents.c.closed_at < bindparam("b_cutoff")).limit(bindparam("b_limit")).scalar_subquery()
+    )
+)
+_DELETE_DELIVERIES = delete(deliveries).where(
+    deliveries.c.id.in_(
+        select(deliveries.c.id)
+        .where(deliveries.c.state == bindparam("b_state"), deliveries.c.finished_at < bindparam("b_cutoff"))
+        .limit(bindparam("b_limit"))
+        .scalar_subquery()
+    )
+)
+# A notification stays while any of its deliveries does.
+_DELETE_NOTIFICATIONS = delete(notifications).where(
+    notifications.c.id.in_(
+        select(notifications.c.id)
+        .where(
+            notifications.c.at < bindparam("b_cutoff"),
+            ~exists(select(1).where(deliveries.c.notification_id == notifications.c.id)),
+        )
+        .limit(bindparam("b_limit"))
+        .scalar_subquery()
+    )
+)
+
+
+def with_old_checks(reader: Reader, before: datetime, limit: int) -> list[int]:
+    """At most *limit* connections that have checks from before *before*."""
+    return reader.numbers(_WITH_OLD_CHECKS, {"cutoff": millis(before), "limit": limit})
+
+
+class Retention(Transaction):
+    """The part of a write transaction that deletes; every method returns how many rows went."""
+
+    def delete_checks(self, ids: Collection[int], before: datetime, each: int) -> int:
+        """At most *each* of the oldest checks from before *before*, of each of the connections *ids*."""
+        rows = [{"b_id": number, "b_cutoff": millis(before), "b_limit": each} for number in ids]
+        return self._change(_DELETE_CHECKS, rows) if rows else 0
+
+    def delete_messages(self, before: datetime, limit: int) -> int:
+        """Texts that no check since *before* has had. Their day of use is rounded down, hence the day of grace."""
+        return self._change(_DELETE_MESSAGES, {"b_cutoff": millis(before - _DAY), "b_limit": limit})
+
+    def delete_incidents(self, before: datetime, limit: int) -> int:
+        """Incidents that closed before *before*."""
+        return self._change(_DELETE_INCIDENTS, {"b_cutoff": millis(before), "b_limit": limit})
+
+    def delete_deliveries(self, state: DeliveryState, before: datetime, limit: int) -> int:
+        """Deliveries that ended in *state* before *before*, with their attempts; pending ones never."""
+        return self._change(_DELETE_DELIVERIES, {"b_state": state, "b_cutoff": millis(before), "b_limit": limit})
+
+    def delete_notifications(self, before: datetime, limit: int) -> int:
+        """Notifications from before *before* whose deliveries are all deleted."""
+        return self._change(_DELETE_NOTIFICATIONS, {"b_cutoff": millis(before), "b_limit": limit})
+
+    def shrink(self, pages: int) -> int:
+        """Give at most *pages* free pages back to the file system; returns how many are still free. SQLite only."""
+        if self._dialect != "sqlite":
+            return 0
+        self._rows(text(f"PRAGMA incremental_vacuum({int(pages)})"))
+        return int(self._rows(text("PRAGMA freelist_count"))[0][0])

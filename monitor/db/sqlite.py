@@ -1,0 +1,213 @@
+"""
+SQLite as a backend: WAL, every commit on disk before it counts, one writing connection.
+
+Readers have connections of their own that never write and never checkpoint: SQLite before 3.51.3 can damage a file
+when two connections checkpoint at once.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import structlog
+from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from monitor.clock import Clock
+from monitor.db import schema
+from monitor.db.faults import corrupt, translated
+from monitor.db.files import Ballast, make_private, prepare
+from monitor.db.lock import InstanceLock
+from monitor.errors import StoreCorrupt, StoreError, StoreUnavailable
+
+_BUSY_SECONDS = 5.0
+_READERS = 4
+
+log = structlog.get_logger(__name__)
+
+
+class SqliteBackend:
+    """One database file. See `Backend`."""
+
+    heartbeat: float | None = None
+    patience = (0.05, 2.0)
+
+    def __init__(self, path: Path, *, clock: Clock, owner: str) -> None:
+        self._path = path
+        self._clock = clock
+        self._lock = InstanceLock(path, owner)
+        self._ballast = Ballast(path)
+        self._engine = writing_engine(path)
+        self._readers = reading_engine(path)
+        self._connection: Connection | None = None
+
+    def open(self) -> None:
+        """Take the lock, look for damage, bring the schema up to date."""
+        prepare(self._path)
+        self._lock.acquire()
+        try:
+            check_pages(self._path, self._engine)
+            connection = self.begin()
+            if schema.upgrade(connection, self._backup):
+                log.info("database_upgraded", path=str(self._path))
+            self.commit()
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self) -> Connection:
+        """The writing connection inside BEGIN IMMEDIATE."""
+        with translated():
+            connection = self._live()
+            connection.begin()
+            return connection
+
+    def commit(self) -> None:
+        """Commit; a failed commit is a rolled back one."""
+        with translated():
+            self._live().commit()
+
+    def rollback(self) -> None:
+        """Drop the open transaction."""
+        if self._connection is not None:
+            with contextlib.suppress(SQLAlchemyError):
+                self._connection.rollback()
+
+    def was_committed(self) -> bool:
+        """Never: SQLite says so when a commit fails, and takes it back."""
+        return False
+
+    def recover(self, error: StoreUnavailable) -> None:
+        """A new connection; on a full disk the ballast goes first."""
+        if "SQLITE_FULL" in str(error) and self._ballast.release():
+            log.warning("database_disk_full", path=str(self._path), ballast="released")
+        self._disconnect()
+
+    def renew(self) -> None:
+        """Nothing: the lock file stays locked as long as we live."""
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A reader's connection."""
+        with translated(), self._readers.connect() as connection, connection.begin():
+            yield connection
+
+    def tidy(self) -> None:
+        """Empty the write-ahead log, refresh the planner's statistics, refill the ballast."""
+        with translated():
+            driver = _driver(self._live())
+            with contextlib.suppress(sqlite3.OperationalError):
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                driver.execute("PRAGMA optimize").fetchall()
+        self._ballast.restore()
+
+    def close(self) -> None:
+        """Readers first: the last connection to close is the writer's, which checkpoints."""
+        self._readers.dispose()
+        self._disconnect()
+        self._engine.dispose()
+        self._lock.release()
+
+    def _live(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(SQLAlchemyError):
+                self._connection.close()
+            self._connection = None
+
+    def _backup(self, revision: str) -> None:
+        stamp = self._clock.now().strftime("%Y%m%dT%H%M%SZ")
+        target = self._path.with_name(f"{self._path.name}.before-upgrade-{revision}-{stamp}")
+        backup(self._path, target)
+        log.info("database_backed_up", path=str(target))
+
+
+def writing_engine(path: Path) -> Engine:
+    """The engine of the one writing connection; its transactions begin with BEGIN IMMEDIATE."""
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        # Before the journal mode, which writes the first page: from then on the vacuum mode stays what it is.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def reading_engine(path: Path) -> Engine:
+    """The engine of the readers; their connections can't write."""
+    address = f"file:{quote(str(path.absolute()))}?mode=ro"
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False),
+        poolclass=QueuePool,
+        pool_size=_READERS,
+        max_overflow=0,
+        pool_timeout=_BUSY_SECONDS,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA trusted_schema = OFF")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    """SQLite's own connection, for what must not run in a transaction, which SQLAlchemy would begin."""
+    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver
+
+
+def check_pages(path: Path, engine: Engine) -> None:
+    """Raises StoreCorrupt, with the way to repair it, when SQLite finds the file damaged."""
+    try:
+        with translated(), engine.connect() as connection:
+            finding = str(connection.execute(text("PRAGMA quick_check(1)")).scalar())
+    except StoreCorrupt as error:
+        raise corrupt(str(path), str(error).partition(";")[0]) from None
+    if finding != "ok":
+        raise corrupt(str(path), finding.replace("\n", " "))
+
+
+def backup(path: Path, target: Path) -> None:
+    """Copy the database, which may be in use, to *target*; raises StoreError when that exists or can't be written."""
+    make_private(target)
+    engine = reading_engine(path)
+    try:
+        with translated(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            driver = _driver(connection)
+            try:
+                driver.execute("PRAGMA query_only = OFF")
+                driver.execute("VACUUM INTO ?", (str(target),))
+            except sqlite3.Error as error:
+                target.unlink(missing_ok=True)
+                raise StoreError(f"the backup to {target} failed: {error}") from None
+    finally:
+        engine.dispose()

@@ -1,0 +1,252 @@
+"""
+The tables. `alembic/versions` builds them step by step; a test holds both against each other.
+
+Times are whole milliseconds since 1970 (UTC): eight bytes, one meaning in both databases, no zone to get wrong.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+REVISION = "0001"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only in a column called INTEGER, which there is 64 bits wide anyway.
+_RowId = BigInteger().with_variant(Integer, "sqlite")
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# Who may write (PostgreSQL; a file has its lock file). `commits` counts write transactions: after a connection broke
+# during COMMIT it tells whether that one came through.
+lease = Table(
+    "lease",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("holder", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("commits", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="single"),
+)
+
+connections = Table(
+    "connections",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("platform_id", Text, nullable=False),
+    Column("platform", Text, nullable=False),
+    Column("name", Text),
+    Column("labels", Text, nullable=False),
+    Column("interval_ms", BigInteger, nullable=False),
+    Column("expect", Text, nullable=False),
+    Column("require_permissions", Text, nullable=False),
+    Column("listed", Boolean, nullable=False),
+    Column("retired_at", BigInteger),
+    UniqueConstraint("account", "user_id", "platform_id"),
+)
+
+connection_states = Table(
+    "connection_states",
+    metadata,
+    Column("connection_id", ForeignKey("connections.id"), primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("health", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    CheckConstraint("health IN ('unknown', 'ok', 'error', 'unsupported', 'missing', 'misconfigured')", name="health"),
+)
+
+scopes = Table(
+    "scopes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+# No foreign key leads here: deleting a message would have to search all checks for it. `used_at` is exact to a day.
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=False),
+    Column("text", Text, nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+    # Reader of old messages: `DELETE FROM messages WHERE used_at < ?`
+    Index(None, "used_at"),
+)
+
+# The bulk of the data: the primary key is the only index, and on SQLite the table itself.
+checks = Table(
+    "checks",
+    metadata,
+    Column("connection_id", ForeignKey("connections.id"), primary_key=True, autoincrement=False),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("http_status", Integer),
+    Column("token", Text),
+    Column("message_id", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("connection_id", ForeignKey("connections.id")),
+    Column("level", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("reason", Text),
+    Column("detail", Text, nullable=False),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("closed_at", BigInteger),
+    Column("closed_why", Text),
+    UniqueConstraint("topic", "subject", "number"),
+    # At most one is open; also serves `WHERE closed_at IS NULL`.
+    Index(
+        "uq_incidents_open",
+        "topic",
+        "subject",
+        unique=True,
+        sqlite_where=text("closed_at IS NULL"),
+        postgresql_where=text("closed_at IS NULL"),
+    ),
+    # The incidents of one connection, newest first.
+    Index(None, "connection_id", "id"),
+    # Retention: `WHERE closed_at < ?`
+    Index(None, "closed_at"),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("webhook_id", Text, nullable=False, unique=True),
+    Column("incident_key", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("connection_id", ForeignKey("connections.id")),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    # The last line against telling one thing under two ids; also the notifications of one connection.
+    Index(
+        "uq_notifications_once",
+        "connection_id",
+        "topic",
+        "number",
+        "type",
+        "seq",
+        unique=True,
+        sqlite_where=text("connection_id IS NOT NULL AND seq > 0"),
+        postgresql_where=text("connection_id IS NOT NULL AND seq > 0"),
+    ),
+    # The notifications of one subject, newest first.
+    Index(None, "subject", "id"),
+    # Retention: `WHERE at < ?`
+    Index(None, "at"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("notification_id", ForeignKey("notifications.id"), nullable=False),
+    Column("receiver", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("queued_at", BigInteger, nullable=False),
+    Column("next_attempt_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    Column("digest_id", ForeignKey("deliveries.id", ondelete="SET NULL")),
+    Column("last_reason", Text),
+    Column("last_status", Integer),
+    UniqueConstraint("notification_id", "receiver"),
+    CheckConstraint("state IN ('pending', 'delivered', 'dead', 'cancelled')", name="state"),
+    # `due_deliveries`: what one receiver is owed, oldest first.
+    Index(
+        "ix_deliveries_pending",
+        "receiver",
+        "id",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+    # `due_deliveries`: is an older one of the same subject still pending?
+    Index(
+        "ix_deliveries_pending_subject",
+        "receiver",
+        "subject",
+        "id",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+    # `record_attempt`: what a digest told shares its end.
+    Index(
+        "ix_deliveries_digest_id",
+        "digest_id",
+        sqlite_where=text("digest_id IS NOT NULL"),
+        postgresql_where=text("digest_id IS NOT NULL"),
+    ),
+    # Retention: `WHERE state = ? AND finished_at < ?`
+    Index(None, "state", "finished_at"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("delivery_id", ForeignKey("deliveries.id", ondelete="CASCADE"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("http_status", Integer),
+    Column("detail", Text, nullable=False),
+    # The attempts of one delivery.
+    Index(None, "delivery_id"),
+)
+
+receiver_states = Table(
+    "receiver_states",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("failing_since", BigInteger),
+)

@@ -1,0 +1,216 @@
+"""
+The one thread that writes.
+
+Works that wait together are run in one transaction: a commit costs a disk flush, and a hundred works cost the same
+flush as one. When one of them raises, all are rolled back and each is run again by itself, so that only the culprit
+fails. While the database is unavailable works keep their order and wait.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from monitor.clock import Clock
+from monitor.db.backend import Backend
+from monitor.db.store import Store
+from monitor.errors import AnotherInstance, StoreCorrupt, StoreError, StoreUnavailable
+
+GROUP = 100
+QUEUE = 10_000
+_DRAIN_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[Store], Any]
+    future: asyncio.Future[Any]
+
+
+@dataclass(slots=True)
+class _Done:
+    """What a transaction produced: a result for each job, and what is to be called now that it is committed."""
+
+    results: list[Any]
+    after: list[Callable[[], None]]
+
+
+class Writer:
+    """
+    Takes works from the event loop and runs them in order on its own thread.
+
+    Attributes:
+        failing_since: since when the database has refused to write; None while it takes everything.
+        ended_by: why nothing will be written any more (damage, another instance), or None.
+    """
+
+    def __init__(self, backend: Backend, *, clock: Clock, on_end: Callable[[StoreError], None]) -> None:
+        self.failing_since: datetime | None = None
+        self.ended_by: StoreError | None = None
+        self._backend = backend
+        self._clock = clock
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[_Job] = deque()
+        self._waiting = threading.Condition()
+        self._stopping = False
+        self._give_up = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def submit(self, work: Callable[[Store], Any]) -> asyncio.Future[Any]:
+        """Queue *work*; the future is done after its commit. A full queue refuses with StoreUnavailable."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        with self._waiting:
+            refusal = self._refusal()
+            if refusal is None:
+                self._queue.append(_Job(work, future))
+                self._waiting.notify()
+        if refusal is not None:
+            future.set_exception(refusal)
+        return future
+
+    def stop(self) -> None:
+        """Write what is queued, then end the thread; blocks. What can't be written within seconds fails."""
+        with self._waiting:
+            self._stopping = True
+            self._waiting.notify()
+        self._thread.join(_DRAIN_SECONDS)
+        self._give_up.set()
+        self._thread.join()
+
+    def _refusal(self) -> StoreError | None:
+        if self.ended_by is not None:
+            return self.ended_by
+        if self._stopping:
+            return StoreUnavailable("the database is closed")
+        return StoreUnavailable(f"{QUEUE} writes are waiting already") if len(self._queue) >= QUEUE else None
+
+    # on the writer's thread
+
+    def _run(self) -> None:
+        try:
+            while (jobs := self._take()) is not None:
+                if jobs:
+                    self._settle(jobs)
+                else:
+                    self._persist(self._backend.renew)
+        except StoreError as error:
+            self._end(error)
+        except BaseException as error:
+            log.exception("database_writer_failed")
+            self._end(StoreError(f"the database writer failed: {type(error).__name__}"))
+
+    def _take(self) -> list[_Job] | None:
+        """The next group; an empty one when nothing came for a heartbeat, None at the end."""
+        with self._waiting:
+            if not self._queue and not self._stopping:
+                self._waiting.wait(self._backend.heartbeat)
+            if not self._queue:
+                return None if self._stopping else []
+            return [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+
+    def _settle(self, jobs: list[_Job]) -> None:
+        try:
+            done = self._transact(jobs)
+        except (AnotherInstance, StoreCorrupt) as error:
+            self._fail(jobs, error)
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a work raises belongs to its future
+            if len(jobs) == 1 or isinstance(error, StoreUnavailable):
+                self._fail(jobs, error)
+                return
+            for number, job in enumerate(jobs):
+                try:
+                    self._settle([job])
+                except StoreError as end:
+                    self._fail(jobs[number + 1 :], end)
+                    raise
+            return
+        for call in done.after:
+            try:
+                call()
+            except Exception:
+                log.exception("after_commit_failed")
+        self._tell(_resolve, jobs, done.results)
+
+    def _transact(self, jobs: Sequence[_Job]) -> _Done:
+        done: _Done | None = None
+
+        def attempt() -> _Done:
+            nonlocal done
+            if done is not None and self._backend.was_committed():
+                return done
+            done = None
+            store = Store(self._backend.begin())
+            try:
+                results = [job.work(store) for job in jobs]
+                store.flush()
+            except BaseException:
+                self._backend.rollback()
+                raise
+            done = _Done(results, store.after)
+            self._backend.commit()
+            return done
+
+        return self._persist(attempt)
+
+    def _persist(self, call: Callable[[], Any]) -> Any:
+        """The result of *call*, tried again for as long as it raises StoreUnavailable."""
+        pause, longest = self._backend.patience
+        while True:
+            try:
+                result = call()
+            except StoreUnavailable as error:
+                self._backend.rollback()
+                self._backend.recover(error)
+                if self.failing_since is None:
+                    self.failing_since = self._clock.now()
+                    log.warning("database_unavailable", error=str(error))
+                if self._give_up.wait(pause):
+                    raise
+                pause = min(pause * 2, longest)
+            else:
+                if self.failing_since is not None:
+                    log.info("database_available", failing_since=self.failing_since.isoformat())
+                    self.failing_since = None
+                return result
+
+    def _end(self, error: StoreError) -> None:
+        with self._waiting:
+            self.ended_by = error
+            rest = list(self._queue)
+            self._queue.clear()
+        self._fail(rest, error)
+        self._tell(self._on_end, error)
+
+    def _fail(self, jobs: Sequence[_Job], error: Exception) -> None:
+        self._tell(_reject, jobs, error)
+
+    def _tell(self, call: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:
+            log.warning("database_result_lost", reason="the event loop is closed")
+
+
+def _resolve(jobs: Sequence[_Job], results: Sequence[Any]) -> None:
+    for job, result in zip(jobs, results, strict=True):
+        if not job.future.done():
+            job.future.set_result(result)
+
+
+def _reject(jobs: Sequence[_Job], error: Exception) -> None:
+    for job in jobs:
+        if not job.future.done():
+            job.future.set_exception(error)
