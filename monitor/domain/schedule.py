@@ -110,7 +110,7 @@ def _extras(connection: Connection, state: ConnectionState, now: datetime, polic
     """Waits after which a check would be worth more than a regular one."""
     if not _was_regular(connection, state, now, policy):
         return
-    pause = _recheck_pause(connection, policy)
+    pause = max(_recheck_pause(connection, policy), _least_gap(policy))
     if reason in _TRY_AGAIN:
         yield pause
     if state.health is Health.OK and len(state.changes) > 1 and now - state.changes[-1] < connection.interval / 2:

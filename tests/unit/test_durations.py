@@ -63,7 +63,9 @@ def test_expired(value: object) -> None:
     assert parse_token_life(value).says is TokenSays.EXPIRED
 
 
-@pytest.mark.parametrize("value", NOT_UNDERSTOOD, ids=lambda value: f"{type(value).__name__}-{str(value)[:12]!a}" if value != 10**6000 else "huge")
+@pytest.mark.parametrize(
+    "value", NOT_UNDERSTOOD, ids=lambda value: f"{type(value).__name__}-{str(value)[:12]!a}" if value != 10**6000 else "huge"
+)
 def test_not_understood(value: object) -> None:
     """Whatever the grammar does not know is kept as unparsed, with nothing made of it."""
     life = parse_token_life(value)

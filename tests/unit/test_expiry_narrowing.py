@@ -8,13 +8,13 @@ from math import floor
 
 import pytest
 
-from tests.builders import DAY, HOUR, MINUTE, START, a_connection
 from monitor.domain.durations import parse_token_life
 from monitor.domain.expiry import Rounding, observe, uncertainty, window
 from monitor.domain.model import ConnectionState, Health
 from monitor.domain.policy import Policy
 from monitor.domain.schedule import first_due, next_due
 from monitor.errors import Reason
+from tests.builders import DAY, HOUR, MINUTE, START, a_connection
 
 POLICY = Policy()
 
