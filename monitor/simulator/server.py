@@ -12,7 +12,7 @@ from monitor.simulator.control import Control
 from monitor.simulator.journal import Journal, Visit
 from monitor.simulator.platforms import Generation
 from monitor.simulator.serving import Act, DateHeader, LocalServer, hang_up, is_local, respond
-from monitor.simulator.world import World
+from monitor.simulator.world import SimulatedAccount, World
 
 PREFIX = "/api/v1"
 CONTROL_PREFIX = "/_sim"
@@ -84,35 +84,29 @@ class SimulatorServer:
         return response if response is not None else hang_up(request)
 
     async def _serve(self, request: web.BaseRequest, visit: Visit) -> web.StreamResponse | None:
+        account = gate.identify(self.world, request.headers)
+        if isinstance(account, SimulatedAccount):
+            self.journal.recognised(visit, account.name, request.headers.get(self.world.brand.user_header, ""))
         act = Act(request, self.world.clock, self._server.closing, str(self._date))
         await act.pause(self._latency())
-        step, response = await self._decide(request, visit, act)
-        if step is None:
-            return response
-        return await act.perform(step, response)
+        scripts, answer = self._decide(request, visit, account)
+        response = self._ordinary(answer, visit)
+        step = await _first(scripts, act)
+        return response if step is None else await act.perform(step, response)
 
-    async def _decide(self, request: web.BaseRequest, visit: Visit, act: Act) -> tuple[Behaviour | None, web.Response]:
-        """
-        The ordinary answer, and what to do in place of giving it.
-
-        The widest script that has a say wins: that of the API, then of the account, the user, the connection.
-        """
-        world = self.world
-        scripts: list[Script] = [world.script]
-        answer: tuple[int, Any] | None = None
-        account = gate.identify(world, request.headers)
+    def _decide(
+        self, request: web.BaseRequest, visit: Visit, account: SimulatedAccount | gate.Refusal
+    ) -> tuple[list[Script], tuple[int, Any] | None]:
+        """The ordinary answer, and the scripts that may have something else to say, from the widest to the narrowest."""
+        scripts: list[Script] = [self.world.script]
         if isinstance(account, gate.Refusal):
-            answer = (account.status, {"error": account.error})
-        else:
-            scripts.append(account.script)
-            self.journal.recognised(visit, account.name, request.headers.get(world.brand.user_header, ""))
-            caller = gate.admit(world, account, request.headers)
-            if isinstance(caller, gate.Refusal):
-                answer = (caller.status, {"error": caller.error})
-            else:
-                scripts.append(caller.user.script)
-                answer = self._route(caller, visit, scripts)
-        return await _first(scripts, act), self._ordinary(answer, visit)
+            return scripts, (account.status, {"error": account.error})
+        scripts.append(account.script)
+        caller = gate.admit(self.world, account, request.headers)
+        if isinstance(caller, gate.Refusal):
+            return scripts, (caller.status, {"error": caller.error})
+        scripts.append(caller.user.script)
+        return scripts, self._route(caller, visit, scripts)
 
     def _route(self, caller: gate.Caller, visit: Visit, scripts: list[Script]) -> tuple[int, Any] | None:
         """The ordinary answer of an admitted caller; None when there is no such endpoint."""

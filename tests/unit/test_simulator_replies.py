@@ -1,0 +1,271 @@
+"""What the simulated API answers, document by document."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from monitor.simulator.clock import FakeClock
+from monitor.simulator.platforms import Generation
+from monitor.simulator.replies import list_document, token_text, users_document, verdict_document
+from monitor.simulator.world import Rounding, World
+from monitor.simulator.worlds import DEMO_USERS, demo_world, fleet
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+LINKEDIN = "linkedin-Tz9W5i6ZYG"
+THREADS = "threads-17841412345678"
+
+
+@pytest.fixture(name="world")
+def _world() -> World:
+    return demo_world(FakeClock(START))
+
+
+def _test(world: World, platform_id: str) -> dict[str, Any]:
+    return verdict_document(world, world.connection(platform_id, account="main"))
+
+
+def _row(world: World, platform_id: str) -> dict[str, Any]:
+    rows = list_document(world, world.accounts["main"].owner.connections)["connections"]
+    return next(row for row in rows if row["platformId"] == platform_id)
+
+
+def test_ok_as_documented(world: World) -> None:
+    """A working connection answers with exactly the documented fields and values."""
+    assert _test(world, LINKEDIN) == {
+        "platform": "linkedin",
+        "platformId": LINKEDIN,
+        "username": "John Doe",
+        "status": "ok",
+        "message": "Connected as John Doe",
+        "permissions": ["w_member_social", "w_member_social_feed", "r_basicprofile", "r_member_postAnalytics", "r_member_profileAnalytics"],
+        "tokenExpiresIn": "45d 3h",
+        "lastSuccessfulPost": "2029-12-30T22:00:00.000Z",
+        "lastError": None,
+    }
+
+
+def test_error_as_documented(world: World) -> None:
+    """An expired token answers with the platform's own text, no permissions and `expired`; a posting error is told beside it."""
+    connection = world.connection(THREADS)
+    connection.expire()
+    connection.post_failed("Session has expired")
+
+    told = _test(world, THREADS)
+    assert (told["status"], told["message"]) == ("error", "Error validating access token: Session has expired")
+    assert (told["permissions"], told["tokenExpiresIn"]) == ([], "expired")
+    assert told["lastError"] == {"message": "Session has expired", "occurredAt": "2030-01-01T00:00:00.000Z"}
+
+
+@pytest.mark.parametrize(
+    ("platform_id", "generation", "message"),
+    [
+        ("pinterest-abc123", Generation.MARCH, "Unknown platform: pinterest"),
+        ("pinterest-abc123", Generation.SEPTEMBER, "Unknown platform: pinterest"),
+        ("telegram-1234567890", Generation.MARCH, "Invalid bot token"),
+        ("telegram-1234567890", Generation.SEPTEMBER, "Invalid bot connection"),
+        ("bluesky-did:plc:ewvi7nxzyoun6zhxrhs64oiz", Generation.MARCH, "Missing credentials: accessToken and username are required"),
+    ],
+)
+def test_lies(world: World, platform_id: str, generation: Generation, message: str) -> None:
+    """What the validator cannot test fails with its misleading text although nothing is broken."""
+    world.generation = generation
+
+    told = _test(world, platform_id)
+    assert (told["status"], told["message"], told["permissions"]) == ("error", message, [])
+
+
+def test_unknown_platform_knows_nothing(world: World) -> None:
+    """The answer for a platform without a validator is null all over, and the user is called `unknown`."""
+    told = _test(world, "pinterest-abc123")
+    assert [told[key] for key in ("username", "tokenExpiresIn", "lastSuccessfulPost", "lastError")] == ["unknown", None, None, None]
+
+
+def test_bot_is_tested(world: World) -> None:
+    """A Telegram bot passes, with the text of its generation, and fails for real when broken."""
+    bot = "telegram--1001234567890"
+    assert _test(world, bot)["message"] == "Connected as @your_bot"
+    world.generation = Generation.SEPTEMBER
+    assert _test(world, bot)["message"] == "Bot can post to @your_bot"
+    world.connection(bot).fail()
+    assert _test(world, bot)["message"] == "Request failed with status code 401"
+
+
+@pytest.mark.parametrize(
+    ("left", "text"),
+    [
+        (7 * DAY, "7d 0h"),
+        (7 * DAY - timedelta(seconds=1), "6d 23h"),
+        (DAY, "1d 0h"),
+        (DAY - timedelta(microseconds=1), "23h"),
+        (HOUR, "1h"),
+        (HOUR - timedelta(microseconds=1), "< 1h"),
+        (timedelta(microseconds=1), "< 1h"),
+        (timedelta(), "expired"),
+        (-DAY, "expired"),
+        (82 * DAY + 4 * HOUR, "82d 4h"),
+    ],
+)
+def test_token_texts(left: timedelta, text: str) -> None:
+    """Hours left are floored and printed in the documented forms, exact at every boundary."""
+    assert token_text(left) == text
+
+
+def test_token_rounding() -> None:
+    """The rounding can be switched, and days alone can be printed."""
+    left = 2 * DAY + timedelta(minutes=40)
+    assert [token_text(left, rounding) for rounding in Rounding] == ["2d 0h", "2d 1h", "2d 1h"]
+    assert token_text(timedelta(minutes=20), Rounding.NEAREST) == "< 1h"
+    assert token_text(29 * DAY + 5 * HOUR, day_texts=True) == "29 days"
+    assert token_text(5 * HOUR, day_texts=True) == "5h"
+
+
+def test_clock_runs_the_token_down(world: World) -> None:
+    """Moving the clock moves the token towards its end, past it the platform rejects it, and renewing heals it."""
+    world.clock.move(45 * DAY)
+    assert _test(world, LINKEDIN)["tokenExpiresIn"] == "3h"
+    assert _row(world, LINKEDIN)["tokenStatus"] == "expiring_soon"
+    world.clock.move(4 * HOUR)
+    assert _test(world, LINKEDIN)["status"] == "error"
+    assert _row(world, LINKEDIN)["tokenStatus"] == "expired"
+
+    world.connection(LINKEDIN).renew()
+    assert (_test(world, LINKEDIN)["status"], _test(world, LINKEDIN)["tokenExpiresIn"]) == ("ok", "60d 0h")
+    assert _row(world, LINKEDIN)["tokenStatus"] == "valid"
+
+
+def test_soon_is_strictly_less_than_seven_days(world: World) -> None:
+    """At exactly seven days the list still says `valid`."""
+    world.connection(LINKEDIN).expire_in(7 * DAY)
+    assert _row(world, LINKEDIN)["tokenStatus"] == "valid"
+    world.clock.move(timedelta(seconds=1))
+    assert _row(world, LINKEDIN)["tokenStatus"] == "expiring_soon"
+
+
+@pytest.mark.parametrize(
+    ("platform_id", "march", "september"),
+    [
+        ("twitter-783214", ("unknown", None), ("valid", None)),
+        ("mastodon-109876543210", ("unknown", None), ("valid", None)),
+        ("facebook-104857600123", ("valid", "40d 0h"), ("valid", None)),
+        # The old build shows the end of the access token, which is past while all is well.
+        ("tiktok--0a1B2c3D4e5F6g7", ("valid", "expired"), ("valid", "120d 0h")),
+        ("youtube-UCa-1_b2C3d4E5f6G7h8I9jK", ("valid", "expired"), ("valid", None)),
+        ("bluesky-did:plc:ewvi7nxzyoun6zhxrhs64oiz", ("unknown", None), ("valid", None)),
+    ],
+)
+def test_rows_by_generation(
+    world: World, platform_id: str, march: tuple[str, str | None], september: tuple[str, str | None]
+) -> None:
+    """Each generation shows the token's end and status of each platform by its own rules."""
+    for generation, expected in ((Generation.MARCH, march), (Generation.SEPTEMBER, september)):
+        world.generation = generation
+        row = _row(world, platform_id)
+        assert (row["tokenStatus"], row["tokenExpiresIn"]) == expected
+        assert (row["accessTokenExpiresAt"] is None) == (row["tokenExpiresIn"] is None)
+
+
+def test_artefacts_are_healthy(world: World) -> None:
+    """TikTok and YouTube pass the test on the old build although the shown end is past."""
+    for platform_id in ("tiktok--0a1B2c3D4e5F6g7", "youtube-UCa-1_b2C3d4E5f6G7h8I9jK"):
+        assert (_test(world, platform_id)["status"], _test(world, platform_id)["tokenExpiresIn"]) == ("ok", "expired")
+
+
+def test_tiktok_is_soon_below_thirty_days_in_september(world: World) -> None:
+    """The new build warns of a TikTok refresh token thirty days ahead."""
+    world.generation = Generation.SEPTEMBER
+    world.connection("tiktok--0a1B2c3D4e5F6g7").expire_in(25 * DAY)
+    assert _row(world, "tiktok--0a1B2c3D4e5F6g7")["tokenStatus"] == "expiring_soon"
+
+
+def test_flag_shows_in_september_only(world: World) -> None:
+    """A credential the platform rejected shows as `expired` with a date in the future or none, on the new build."""
+    for platform_id in (LINKEDIN, "facebook-104857600123"):
+        world.connection(platform_id).flagged = True
+        assert _row(world, platform_id)["tokenStatus"] == "valid"
+    world.generation = Generation.SEPTEMBER
+    for platform_id in (LINKEDIN, "facebook-104857600123"):
+        assert _row(world, platform_id)["tokenStatus"] == "expired"
+
+
+def test_facebook_renews_itself(world: World) -> None:
+    """PostPost renews a Page's token in time for as long as the credential works; told to expire, it does not."""
+    page = "facebook-104857600123"
+    world.clock.move(36 * DAY)
+    assert _test(world, page)["tokenExpiresIn"] == "59d 0h"
+    world.connection(page).expire_in(3 * DAY)
+    assert _test(world, page)["tokenExpiresIn"] == "3d 0h"
+
+
+def test_subscription_type_in_september_only(world: World) -> None:
+    """Only the new build adds a key to the rows of X."""
+    assert "subscriptionType" not in _row(world, "twitter-783214")
+    world.generation = Generation.SEPTEMBER
+    assert "subscriptionType" in _row(world, "twitter-783214")
+
+
+def test_vanished_rows(world: World) -> None:
+    """A vanished connection is off the list until it appears again."""
+    connection = world.connection(LINKEDIN)
+    listed = len(list_document(world, world.accounts["main"].owner.connections)["connections"])
+    connection.vanish(only_listing=True)
+    assert len(list_document(world, world.accounts["main"].owner.connections)["connections"]) == listed - 1
+    assert connection.known
+    connection.vanish()
+    assert not connection.known
+    connection.appear()
+    assert len(list_document(world, world.accounts["main"].owner.connections)["connections"]) == listed
+
+
+def test_users(world: World) -> None:
+    """The workspace list has no `success`, names attached users only, and carries the secret link that must not be kept."""
+    agency = world.accounts["agency"]
+    document = users_document(agency)
+    assert list(document) == ["users"]
+    assert [user["_id"] for user in document["users"]] == list(DEMO_USERS)
+    assert "secret" in document["users"][0]["connectionsPageUrl"]
+    agency.users[DEMO_USERS[0]].attached = False
+    assert [user["_id"] for user in users_document(agency)["users"]] == [DEMO_USERS[1]]
+
+
+def test_fleet() -> None:
+    """A fleet has as many healthy connections as asked for, the same for the same seed, all calm for two weeks."""
+    world = fleet(2000, seed=7, clock=FakeClock(START))
+    same = fleet(2000, seed=7, clock=FakeClock(START))
+    other = fleet(2000, seed=8, clock=FakeClock(START))
+    ids = [it.platform_id for _, _, it in world.every()]
+
+    assert len(set(ids)) == 2000
+    assert ids == [it.platform_id for _, _, it in same.every()]
+    assert ids != [it.platform_id for _, _, it in other.every()]
+    world.clock.move(14 * DAY)
+    assert {verdict_document(world, it)["status"] for _, _, it in world.every() if it.platform != "bluesky"} == {"ok"}
+
+
+def test_fleet_of_managed_users() -> None:
+    """A fleet can be spread evenly over managed users, and tells its progress."""
+    told: list[int] = []
+    world = fleet(20_000, clock=FakeClock(START), users=10, progress=told.append)
+    assert [len(user.connections) for user in world.accounts["main"].users.values()] == [2000] * 10
+    assert told == [10_000, 20_000]
+
+
+def test_same_id_twice(world: World) -> None:
+    """The same id under two managed users is two connections, and asking for the one needs to say whose."""
+    assert len(world.find("linkedin-Shared1234")) == 2
+    with pytest.raises(LookupError, match="2 connections"):
+        world.connection("linkedin-Shared1234")
+    world.connection("linkedin-Shared1234", user=DEMO_USERS[0]).fail("no")
+    assert world.connection("linkedin-Shared1234", user=DEMO_USERS[1]).dead is None
+
+
+def test_reset(world: World) -> None:
+    """A reset makes the world what it was, clock included."""
+    world.connection(LINKEDIN).fail("no")
+    world.accounts["main"].revoke()
+    world.clock.move(5 * DAY)
+    world.reset()
+    assert _test(world, LINKEDIN)["tokenExpiresIn"] == "45d 3h"
+    assert world.clock.now() == START
