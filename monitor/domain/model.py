@@ -49,6 +49,7 @@ class Scope(StrEnum):
     ACCOUNT = "account"
     API = "api"
     STORAGE = "storage"
+    RECEIVER = "receiver"
 
 
 class Severity(StrEnum):
@@ -247,13 +248,18 @@ class PendingLevel:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the receivers were last told of one topic, and under which incident number."""
+    """
+    What the receivers were last told of one topic, and under which incident number.
+
+    *merged* says that the notification of another topic told it: an expired token within the failure that it caused.
+    """
 
     level: str = FINE
     number: int = 0
     opened_at: datetime | None = None
     at: datetime | None = None
     reminders: int = 0
+    merged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

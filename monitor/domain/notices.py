@@ -106,8 +106,10 @@ def settle(
         draft.state = levels.note(state, proposed, now, policy, evidence=evidence)
         for topic, level in proposed.items():
             _move(draft, topic, level)
-    for topic in tuple(draft.state.topics):
-        _tell(draft, topic)
+    for topic in Topic:
+        if topic in draft.state.topics:
+            _tell(draft, topic)
+    _coverage_lost(draft)
     final = replace(draft.state, quiet=draft.quiet)
     return Settled(
         replace(final, review_at=review_at(connection, final, now, policy, cover)),
@@ -181,7 +183,8 @@ def _tell(draft: _Draft, topic: Topic) -> None:
         draft.quiet = Quiet.COVERED_BY_SCOPE
         return
     if topic is Topic.EXPIRY and _merged(draft.state, value):
-        draft.put(topic, replace(value, told=_told(value, draft.now)))
+        told = _told(value, draft.now)
+        draft.put(topic, replace(value, told=replace(told, merged=told.level != FINE)))
         return
     _notify(draft, topic, closed_why=_closed_why(draft.state) if value.level == FINE else None)
 
@@ -191,7 +194,18 @@ def _merged(state: ConnectionState, value: TopicState) -> bool:
     connection = state.topic(Topic.CONNECTION)
     if value.level == levels.EXPIRED:
         return connection.told.level == "error" and state.reason in _CREDENTIAL
-    return value.told.level == levels.EXPIRED and value.level == FINE and connection.told.at == state.last_evidence_at
+    return value.told.merged and value.level == FINE
+
+
+def _coverage_lost(draft: _Draft) -> None:
+    """Say once that a connection which used to be tested no longer can be: nobody would hear of its end any more."""
+    lost = draft.before.health is Health.OK and draft.state.health is Health.UNSUPPORTED and draft.state.passed_before
+    covered = draft.cover.frozen_by or draft.cover.suppressed_by
+    if not lost or covered or draft.state.topic(Topic.CONNECTION).told.level != FINE:
+        return
+    value = draft.state.topic(Topic.CONNECTION)
+    draft.put(Topic.CONNECTION, replace(value, number=value.number + 1))
+    _notify(draft, Topic.CONNECTION, closed_why="unsupported", why=Why.NOTICE)
 
 
 def _remind(draft: _Draft, topic: Topic, value: TopicState) -> None:
@@ -220,13 +234,13 @@ def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | N
     return told.at + (max(_WEEK, policy.reminders) if old else policy.reminders)
 
 
-def _notify(draft: _Draft, topic: Topic, *, closed_why: str | None, reminder: int = 0) -> None:
+def _notify(draft: _Draft, topic: Topic, *, closed_why: str | None, reminder: int = 0, why: Why | None = None) -> None:
     value = draft.state.topic(topic)
     number = value.told.number if value.told.level != FINE else value.number
     opened_at = (value.told.opened_at if value.told.level != FINE else value.opened_at) or draft.now
     notification = Notification(
         type=_type(topic, value, draft.state, closed_why, reminder),
-        why=_why(value, reminder),
+        why=why or _why(value, reminder),
         severity=_severity(draft, topic, value),
         at=draft.now,
         incident=_incident(draft.connection, topic, number, opened_at),

@@ -1,0 +1,201 @@
+"""
+The checker of one account: takes the connection that is due, asks the API, concludes.
+
+`step` takes what is due, `_ask` gets the answer (no transaction open), `domain.verdicts` reads it,
+`staging.conclude` decides and writes everything in one transaction, and the next due time follows from
+the new state.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import structlog
+
+from monitor.api import Api
+from monitor.clock import Clock
+from monitor.db import Database, Store
+from monitor.domain import schedule
+from monitor.domain.conclude import Conclusion
+from monitor.domain.duequeue import DueQueue
+from monitor.domain.model import Connection, Observation, Outcome, Reply
+from monitor.domain.reasons import outcome_of
+from monitor.domain.verdicts import judge
+from monitor.errors import StoreError
+from monitor.fleet import Fleet
+from monitor.gate import Gate
+from monitor.metrics import Metrics
+from monitor.staging import stage
+
+_log = structlog.get_logger(__name__)
+
+# Longer than a slow disk takes, shorter than what would be missed: when the database is stuck, the writer keeps
+# the observation and concludes it as soon as it can, and the checks go on.
+_PATIENCE_SECONDS = 2.0
+
+
+class Checker:
+    """
+    Checks the connections of one account, as many at a time as there are loops calling `step`.
+
+    Effects of one step: at most one request, and one transaction that holds the check and all that follows from it.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        api: Api,
+        gate: Gate,
+        *,
+        fleet: Fleet,
+        database: Database,
+        metrics: Metrics,
+        clock: Clock,
+        told: Callable[[], None],
+    ) -> None:
+        self.account = account
+        self._api = api
+        self._gate = gate
+        self._fleet = fleet
+        self._database = database
+        self._metrics = metrics
+        self._clock = clock
+        self._told = told
+        self._queue = DueQueue()
+        self._in_flight: set[int] = set()
+        self._canaries: dict[str, float] = {}
+        self._thaws = fleet.thaws
+
+    def sync(self) -> None:
+        """Take up connections that are new in the fleet and drop those that left it."""
+        wall = self._clock.now()
+        own = {one.id: one for one in self._own_connections()}
+        for connection in own.values():
+            if connection.id not in self._queue and connection.id not in self._in_flight:
+                state = self._fleet.state(connection.id)[1]
+                self._put(connection, schedule.first_due(connection, state, wall, self._fleet.plan.policy).total_seconds())
+        self._queue.keep(own)
+
+    async def step(self) -> bool:
+        """Check the connection that is due longest; returns whether there was one."""
+        self._hasten_after_thaw()
+        now = self._clock.monotonic()
+        if self._gate.paused():
+            return False
+        taken = self._queue.take(now)
+        if taken is None:
+            return False
+        connection_id, due = taken
+        connection = self._fleet.connection(connection_id)
+        if connection is None or self._held(connection, now):
+            return True
+        self._in_flight.add(connection_id)
+        try:
+            await self._gate.turn()
+            self._note_lag(connection, self._clock.monotonic() - due)
+            await self._check(connection)
+        finally:
+            self._in_flight.discard(connection_id)
+        return True
+
+    async def _check(self, connection: Connection) -> None:
+        observation = await self._ask(connection)
+        # The regular next check stands until the conclusion names a better one: a stuck database must not end the checks.
+        self._put(connection, connection.interval.total_seconds())
+        self._count(connection, observation)
+        try:
+            future = self._database.submit(partial(self._conclude, connection, observation))
+        except StoreError as error:
+            _log.error("check.lost", connection=connection.platform_id, problem=str(error))
+            return
+        future.add_done_callback(partial(self._concluded, connection, observation))
+        await asyncio.wait({future}, timeout=_PATIENCE_SECONDS)
+
+    async def _ask(self, connection: Connection) -> Observation:
+        exchange = await self._api.test(connection.platform_id, connection.user_id)
+        if exchange.retry_after is not None:
+            self._gate.pause(exchange.retry_after, throttled=exchange.http_status == 429)  # noqa: PLR2004
+        verdict = judge(exchange.answer, connection, self._fleet.plan.lies)
+        return Observation(
+            connection_id=connection.id,
+            sent_at=exchange.sent_at,
+            at=exchange.at,
+            verdict=verdict,
+            reply=exchange.answer if isinstance(exchange.answer, Reply) else None,
+            server_at=exchange.server_at,
+            http_status=exchange.http_status,
+            retry_after=exchange.retry_after,
+        )
+
+    def _conclude(self, connection: Connection, observation: Observation, store: Store) -> Conclusion:
+        return stage(self._fleet, store).conclude(connection, observation)
+
+    def _concluded(self, connection: Connection, observation: Observation, future: asyncio.Future[Conclusion]) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is not None:
+            _log.error("check.lost", connection=connection.platform_id, problem=str(error), exc_info=error)
+            return
+        conclusion = future.result()
+        for notification in conclusion.notifications:
+            _log.info(
+                "notification.decided",
+                type=notification.type,
+                why=notification.why,
+                account=connection.account_label,
+                connection=connection.platform_id,
+                reason=notification.reason,
+            )
+        if conclusion.notifications:
+            self._told()
+        if connection.id in self._in_flight or self._fleet.connection(connection.id) is None:
+            return
+        policy = self._fleet.plan.policy
+        reason = observation.verdict.reason
+        wait = schedule.next_due(connection, conclusion.state, observation.at, policy, verdict_reason=reason).total_seconds()
+        self._put(connection, wait)
+
+    def _put(self, connection: Connection, wait_seconds: float) -> None:
+        self._queue.put(connection.id, self._clock.monotonic() + wait_seconds)
+
+    def _held(self, connection: Connection, now: float) -> bool:
+        """Whether a scope lets only canaries through and this one is not the next; it is put back if so."""
+        hold = self._fleet.hold(connection, self._clock.now())
+        if hold is None:
+            return False
+        name, pause = hold
+        last = self._canaries.get(name)
+        if last is None or now - last >= pause.total_seconds():
+            self._canaries[name] = now
+            return False
+        self._queue.put(connection.id, last + pause.total_seconds())
+        return True
+
+    def _hasten_after_thaw(self) -> None:
+        """After a scope incident closed: check everything again, the oldest evidence first, at the account's pace."""
+        if self._thaws == self._fleet.thaws:
+            return
+        self._thaws = self._fleet.thaws
+        self._canaries.clear()
+        oldest_first = sorted(self._own_connections(), key=self._age_order)
+        self._queue.hasten((connection.id for connection in oldest_first), self._clock.monotonic())
+
+    def _age_order(self, connection: Connection) -> float:
+        seen = self._fleet.state(connection.id)[1].last_evidence_at
+        return seen.timestamp() if seen is not None else 0.0
+
+    def _own_connections(self) -> Iterable[Connection]:
+        return (one for one in map(self._fleet.connection, self._fleet.ids()) if one is not None and one.account == self.account)
+
+    def _note_lag(self, connection: Connection, lag_seconds: float) -> None:
+        self._metrics.check_lagged(max(0.0, lag_seconds))
+        missed = int(lag_seconds // connection.interval.total_seconds())
+        if missed > 0:
+            self._metrics.checks_missed(missed)
+
+    def _count(self, connection: Connection, observation: Observation) -> None:
+        reason = observation.verdict.reason
+        self._metrics.check_concluded(connection.platform, reason, observation.duration_seconds)
+        if outcome_of(reason) is Outcome.INCONCLUSIVE:
+            _log.debug("check.inconclusive", connection=connection.platform_id, reason=reason, detail=observation.verdict.detail)

@@ -1,0 +1,189 @@
+"""
+One check, concluded: everything that follows from one observation, as values.
+
+This is the whole path from evidence to the decision to tell: scopes first (a wider cause may explain the
+observation), then the connection's health and token, then its platform, then what is owed to whom.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from monitor.domain import expiry, incidents, notices, scopes
+from monitor.domain.levels import Cover
+from monitor.domain.model import Connection, ConnectionState, Health, Notification, Observation, Transition
+from monitor.domain.policy import Policy
+from monitor.domain.scopes import ScopeState
+
+STORAGE = "storage"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of the scopes above one connection; `user` is empty for the account owner's own connections."""
+
+    api: str
+    account: str
+    user: str
+    rate: str
+    platform: str
+
+    def all(self) -> tuple[str, ...]:
+        """Every name, widest cause first: the order in which one explains the others."""
+        names = (STORAGE, self.account, self.user, self.api, self.rate, self.platform)
+        return tuple(name for name in names if name)
+
+
+def names_above(connection: Connection, api_host: str) -> Names:
+    """The names of the scopes above *connection*, whose API lives at *api_host*."""
+    account = connection.account
+    return Names(
+        api=f"api:{api_host}",
+        account=f"account:{account}",
+        user=f"user:{account}/{connection.user_id}" if connection.user_id else "",
+        rate=f"rate:{account}",
+        platform=f"platform:{connection.platform}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """
+    What must be known to conclude a check.
+
+    Attributes:
+        scopes: name to state, for every scope above the connection that has one.
+        members: scope name to how many connections are below it.
+        failing: how many connections of the platform are in error, this one included.
+        watching_since: when this daemon began to watch.
+        window: how far back API checks count.
+        rounding: how the API prints the time that tokens have left, as far as learned.
+    """
+
+    connection: Connection
+    state: ConnectionState
+    names: Names
+    scopes: Mapping[str, ScopeState]
+    members: Mapping[str, int]
+    failing: int
+    watching_since: datetime
+    window: timedelta
+    rounding: expiry.Rounding = expiry.Rounding.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What a check changed: the new state, the scopes that changed, and what is to be recorded and told, in order."""
+
+    state: ConnectionState
+    scopes: Mapping[str, ScopeState] = field(default_factory=dict)
+    transitions: tuple[Transition, ...] = ()
+    notifications: tuple[Notification, ...] = ()
+
+
+def conclude(situation: Situation, observation: Observation, policy: Policy) -> Conclusion:
+    """Everything that follows from *observation*."""
+    now = observation.at
+    before = {name: situation.scopes.get(name, ScopeState(name)) for name in situation.names.all()}
+    after = hear(before, observation, policy, window=situation.window, members=situation.members)
+    frozen = cover(situation.names, after, situation.watching_since, now).frozen_by is not None
+    state = incidents.advance(situation.connection, situation.state, observation, policy, frozen=frozen)
+    state = _learn_token(situation, state, observation, policy)
+    after[situation.names.platform] = _platform(situation, state, after, now, policy)
+    settled = notices.settle(
+        situation.connection,
+        situation.state,
+        state,
+        now,
+        policy,
+        cover(situation.names, after, situation.watching_since, now),
+        evidence=state.last_evidence_at == now,
+    )
+    return _gather(settled, before, after, now, policy)
+
+
+def hear(
+    states: Mapping[str, ScopeState], observation: Observation, policy: Policy, *, window: timedelta, members: Mapping[str, int]
+) -> dict[str, ScopeState]:
+    """The *states* of scopes after *observation*; those that it says nothing about are unchanged."""
+    after = dict(states)
+    for name, scope in states.items():
+        if scopes.hears(name, observation):
+            after[name] = scopes.advance(scope, observation, policy.scopes, window=window, members=members.get(name, 1))
+    return after
+
+
+def review(situation: Situation, now: datetime, policy: Policy) -> Conclusion:
+    """Everything that follows for the connection from the passing of time alone."""
+    above = cover(situation.names, situation.scopes, situation.watching_since, now)
+    settled = notices.settle(situation.connection, situation.state, situation.state, now, policy, above, evidence=False)
+    return Conclusion(settled.state, {}, settled.transitions, settled.notifications)
+
+
+def cover(names: Names, states: Mapping[str, ScopeState], watching_since: datetime, now: datetime) -> Cover:
+    """What lies above a connection: the first open scope in the order of `Names.all`, and since when it is watched."""
+    frozen_by = suppressed_by = None
+    for name in names.all():
+        state = states.get(name)
+        if state is None:
+            continue
+        if state.closed_at is not None and name != names.platform:
+            watching_since = max(watching_since, state.closed_at)
+        if not state.open:
+            continue
+        if name == names.rate:
+            watching_since = now
+        elif name == names.platform:
+            suppressed_by = suppressed_by or name
+        else:
+            frozen_by = frozen_by or name
+    return Cover(frozen_by, suppressed_by or frozen_by, watching_since)
+
+
+def _learn_token(situation: Situation, state: ConnectionState, observation: Observation, policy: Policy) -> ConnectionState:
+    reply = observation.reply
+    if reply is None:
+        return state
+    belief, change = expiry.observe(
+        state.token,
+        reply.token,
+        passed=reply.passed,
+        sent_at=observation.sent_at,
+        at=observation.at,
+        server_at=observation.server_at,
+        policy=policy.expiry_for(situation.connection.platform),
+        rounding=situation.rounding,
+    )
+    agrees = change is None and belief.says is state.token.says
+    return replace(state, token=belief, token_sightings=state.token_sightings + 1 if agrees else 1)
+
+
+def _platform(situation: Situation, state: ConnectionState, states: Mapping[str, ScopeState], now: datetime, policy: Policy) -> ScopeState:
+    was, is_now = situation.state.health is Health.ERROR, state.health is Health.ERROR
+    name = situation.names.platform
+    return scopes.advance_platform(
+        states[name],
+        situation.connection.id if is_now and not was else None,
+        now,
+        policy.scopes,
+        total=situation.members.get(name, 1),
+        failing=situation.failing + int(is_now) - int(was),
+    )
+
+
+def _gather(settled: notices.Settled, before: Mapping[str, ScopeState], after: Mapping[str, ScopeState], now: datetime, policy: Policy) -> Conclusion:
+    changed: dict[str, ScopeState] = {}
+    transitions: list[Transition] = []
+    notifications: list[Notification] = []
+    for name, state in after.items():
+        if state is before[name]:
+            continue
+        changed[name], moved, told = scopes.settle(state, before[name], now, policy)
+        transitions += moved
+        notifications += told
+    return Conclusion(
+        settled.state,
+        changed,
+        (*transitions, *settled.transitions),
+        (*notifications, *settled.notifications),
+    )

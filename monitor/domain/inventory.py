@@ -1,0 +1,64 @@
+"""
+What the API's list says exists, believed with care: a short list is more often a fault than the truth.
+
+Source: api-contract 4.3, "Discovery safety".
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+_LISTS = 2
+_LISTS_WHEN_HALF_IS_GONE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """
+    The ids of one list that are believed to exist.
+
+    Attributes:
+        known: platform ids.
+        missing: id to how many successful lists in a row lacked it.
+        doubted: whether the last list was so short that it was not believed at once; said once per doubt.
+    """
+
+    known: frozenset[str] = frozenset()
+    missing: Mapping[str, int] = field(default_factory=dict)
+    doubted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """
+    What one more list changed.
+
+    Attributes:
+        appeared, vanished: ids that are new, and ids that are now believed gone.
+        doubt: the list lost more than half, and this is the first time: somebody should know.
+    """
+
+    inventory: Inventory
+    appeared: frozenset[str]
+    vanished: frozenset[str]
+    doubt: bool
+
+
+def compare(inventory: Inventory, listed: Collection[str]) -> Comparison:
+    """
+    The inventory after a successful list of *listed* ids.
+
+    An id is gone when two lists in a row lack it; three when more than half of all ids are lacking.
+    """
+    present = frozenset(listed)
+    absent = inventory.known - present
+    short = len(absent) * 2 > len(inventory.known)
+    needed = _LISTS_WHEN_HALF_IS_GONE if short else _LISTS
+    missing = {one: inventory.missing.get(one, 0) + 1 for one in absent}
+    vanished = frozenset(one for one, count in missing.items() if count >= needed)
+    appeared = present - inventory.known
+    after = Inventory(
+        known=(inventory.known | present) - vanished,
+        missing={one: count for one, count in missing.items() if one not in vanished},
+        doubted=short,
+    )
+    return Comparison(after, appeared, vanished, doubt=short and not inventory.doubted)

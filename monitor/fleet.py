@@ -1,0 +1,247 @@
+"""
+All connections and what is known of them, in memory: a cache of the rows, never ahead of them.
+
+Changes are made by `staging`, inside a write transaction; the fleet, and with it every metric and page, sees them
+only after the commit.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from monitor.clock import Clock
+from monitor.db import Reader
+from monitor.db.codec import decode_scope
+from monitor.domain import conclude as core
+from monitor.domain import expiry, levels, routes, scopes
+from monitor.domain.conclude import Names
+from monitor.domain.lies import DEFAULT_LIES, KnownLie
+from monitor.domain.model import FINE, Connection, ConnectionState, Health, IncidentRef, Scope, Topic
+from monitor.domain.payloads import MonitorIdentity
+from monitor.domain.policy import Policy
+from monitor.domain.scopes import ScopeState
+from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+
+State = tuple[int, ConnectionState]
+ScopeRow = tuple[int, ScopeState]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    What the configuration asks for, as far as deciding and telling need it. A reload swaps it as a whole.
+
+    Attributes:
+        api_host: names the API scope.
+        interval: the ordinary pause between checks, for the window of the API scope.
+        routes, receivers: who is told what; without routes, everybody everything.
+        identity: who we are, for bodies and incident keys.
+        lies: answers known to be wrong.
+    """
+
+    policy: Policy
+    api_host: str
+    interval: timedelta
+    identity: MonitorIdentity
+    routes: tuple[routes.Route, ...] = ()
+    receivers: tuple[routes.ReceiverRule, ...] = ()
+    accounts: tuple[str, ...] = ()
+    lies: tuple[KnownLie, ...] = DEFAULT_LIES
+
+
+@dataclass(slots=True)
+class _Census:
+    """How many connections are below each scope, and how many of each platform are in error."""
+
+    members: Counter[str] = field(default_factory=Counter)
+    failing: Counter[str] = field(default_factory=Counter)
+
+
+class Fleet:
+    """
+    Every connection, its state and the scopes above it.
+
+    Only the writer thread changes states and scopes (`accept`); the event loop reads whole values.
+    """
+
+    def __init__(self, plan: Plan, clock: Clock) -> None:
+        self.plan = plan
+        self.clock = clock
+        self.started_at = clock.now()
+        self.rounding = expiry.Rounding.UNKNOWN
+        self.thaws = 0
+        self.storage_up = True
+        self._connections: dict[int, Connection] = {}
+        self._order: tuple[int, ...] = ()
+        self._states: dict[int, State] = {}
+        self._scopes: dict[str, ScopeRow] = {}
+        self.outbox: Mapping[str, OutboxView] = {}
+        self._census = _Census()
+        self._next_checks: dict[int, datetime] = {}
+
+    def load(self, reader: Reader) -> None:
+        """Fill memory from the rows of a database."""
+        self._states = dict(reader.states())
+        self._scopes = {name: (version, decode_scope(document)) for name, (version, document) in reader.scopes().items()}
+
+    def put_connections(self, connections: Iterable[Connection]) -> None:
+        """Replace the set of connections that are watched; states of others stay in the database only."""
+        self._connections = {connection.id: connection for connection in connections}
+        ordered = sorted(self._connections.values(), key=lambda one: (one.account_label, one.platform, one.platform_id))
+        self._order = tuple(connection.id for connection in ordered)
+        self._census = self._count()
+
+    def put_outbox(self, outbox: Mapping[str, OutboxView]) -> None:
+        """Remember what every receiver is still owed."""
+        self.outbox = outbox
+
+    def put_next_check(self, connection_id: int, at: datetime) -> None:
+        """Remember when a connection is checked next, for people."""
+        self._next_checks[connection_id] = at
+
+    def _count(self) -> _Census:
+        census = _Census()
+        for connection in self._connections.values():
+            census.members.update(self.names(connection).all())
+            if self.state(connection.id)[1].health is Health.ERROR:
+                census.failing[connection.platform] += 1
+        return census
+
+    def ids(self) -> tuple[int, ...]:
+        """The ids of all watched connections, ordered by account, platform and platform id."""
+        return self._order
+
+    def connection(self, connection_id: int) -> Connection | None:
+        """One watched connection, or None when it is not watched (any more)."""
+        return self._connections.get(connection_id)
+
+    def find(self, key: tuple[str, str, str]) -> Connection | None:
+        """The watched connection with this account, managed user and platform id."""
+        return next((one for one in self._connections.values() if one.key == key), None)
+
+    def names(self, connection: Connection) -> Names:
+        """The names of the scopes above *connection*."""
+        return core.names_above(connection, self.plan.api_host)
+
+    def state(self, connection_id: int) -> State:
+        """Version and state of one connection; version 0 means that it has no row yet."""
+        return self._states.get(connection_id, (0, ConnectionState()))
+
+    def scope(self, name: str) -> ScopeRow:
+        """Version and state of one scope; version 0 means that it has no row yet."""
+        return self._scopes.get(name, (0, ScopeState(name)))
+
+    def scope_names(self) -> tuple[str, ...]:
+        """The names of all scopes that ever had trouble or are being watched for it."""
+        return tuple(self._scopes)
+
+    def open_incidents(self) -> int:
+        """How many incidents are open."""
+        own = sum(1 for one in self._order for topic in self.state(one)[1].topics.values() if topic.level != FINE)
+        return own + sum(1 for _, scope in self._scopes.copy().values() if scope.open)
+
+    def members(self, name: str) -> int:
+        """How many watched connections are below the scope *name*."""
+        return self._census.members[name]
+
+    def window(self) -> timedelta:
+        """How far back checks count for the API scope: two rounds at least."""
+        return max(self.plan.policy.scopes.window, 2 * self.plan.interval)
+
+    def hold(self, connection: Connection, now: datetime) -> tuple[str, timedelta] | None:
+        """The scope that lets only canaries through to *connection*, and how far apart; None when checks go on as usual."""
+        for name in self.names(connection).all():
+            state = self.scope(name)[1]
+            pause = scopes.hold(state, now, self.plan.policy.scopes)
+            if pause is not None:
+                return name, pause
+        return None
+
+    def due_for_review(self, now: datetime) -> list[int]:
+        """The connections for which the passing of time may have changed something."""
+        states = ((one, self.state(one)[1].review_at) for one in self._order)
+        return [one for one, review_at in states if review_at is not None and review_at <= now]
+
+    def owed(self) -> list[int]:
+        """The connections about which somebody is still to be told something."""
+        states = ((one, self.state(one)[1]) for one in self._order)
+        return [one for one, state in states if any(topic.level != topic.told.level for topic in state.topics.values())]
+
+    def accept(self, states: Mapping[int, State], scope_rows: Mapping[str, ScopeRow]) -> None:
+        """Make committed values visible. Called after the commit, on the writer thread."""
+        for connection_id, (version, state) in states.items():
+            connection = self._connections.get(connection_id)
+            if connection is not None:
+                was = self.state(connection_id)[1].health is Health.ERROR
+                self._census.failing[connection.platform] += int(state.health is Health.ERROR) - int(was)
+            self._states[connection_id] = (version, state)
+        thawed = any(self.scope(name)[1].open and not row[1].open for name, row in scope_rows.items())
+        self._scopes.update(scope_rows)
+        if thawed:
+            self.thaws += 1
+
+    def failing(self, platform: str) -> int:
+        """How many watched connections of *platform* are in error."""
+        return self._census.failing[platform]
+
+    def snapshot(self, now: datetime) -> Snapshot:
+        """The whole picture at *now*."""
+        scope_states = {name: row[1] for name, row in self._scopes.copy().items()}
+        views = tuple(self._view(self._connections[one], scope_states, now) for one in self._order if one in self._connections)
+        incidents = [incident for view in views for incident in _incidents_of(view, self.plan.policy)]
+        incidents += [incident for state in scope_states.values() for incident in _scope_incidents(state)]
+        incidents.sort(key=lambda item: item.incident.opened_at)
+        return Snapshot(
+            taken_at=now,
+            connections=views,
+            incidents=tuple(incidents),
+            accounts={name: self._account_up(name, views) for name in self.plan.accounts},
+            api_up=self._api_up(views),
+            storage_up=self.storage_up,
+            outbox=self.outbox,
+        )
+
+    def _view(self, connection: Connection, states: Mapping[str, ScopeState], now: datetime) -> ConnectionView:
+        _, state = self.state(connection.id)
+        above = core.cover(self.names(connection), states, self.started_at, now)
+        return ConnectionView(connection, state, above.frozen_by or above.suppressed_by, self._next_checks.get(connection.id))
+
+    def _account_up(self, name: str, views: tuple[ConnectionView, ...]) -> bool | None:
+        state = self.scope(f"account:{name}")[1]
+        if state.open:
+            return False
+        if state.suspect_at is not None:
+            return None
+        known = any(view.state.last_evidence_at is not None for view in views if view.connection.account == name)
+        return True if known else None
+
+    def _api_up(self, views: tuple[ConnectionView, ...]) -> bool | None:
+        if self.scope(f"api:{self.plan.api_host}")[1].open:
+            return False
+        return True if any(view.state.last_evidence_at is not None for view in views) else None
+
+
+def _incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:
+    state, connection = view.state, view.connection
+    return [
+        IncidentView(
+            IncidentRef(topic, str(connection.id), value.number, value.opened_at),
+            Scope.CONNECTION,
+            connection.id,
+            value.level,
+            levels.severity_of(topic, value.level, policy, connection.platform),
+            state.reason,
+            state.detail,
+        )
+        for topic, value in state.topics.items()
+        if value.level != FINE and value.opened_at is not None
+    ]
+
+
+def _scope_incidents(state: ScopeState) -> list[IncidentView]:
+    topic = state.topic
+    if not state.open or topic.opened_at is None:
+        return []
+    incident = IncidentRef(Topic.SCOPE, state.name, topic.number, topic.opened_at)
+    return [IncidentView(incident, state.kind, None, topic.level, scopes.severity(state.kind), state.reason, state.detail)]

@@ -1,0 +1,28 @@
+"""The request budget of one account, shared by everything that calls the API with its key."""
+
+from datetime import timedelta
+
+from monitor.clock import Clock
+from monitor.domain.pacing import Pacer
+
+
+class Gate:
+    """Lets requests start no faster than the account's budget, and none while the API asked for a pause."""
+
+    def __init__(self, pacer: Pacer, clock: Clock) -> None:
+        self._pacer = pacer
+        self._clock = clock
+
+    def paused(self) -> bool:
+        """Whether the API asked for a pause that is not over."""
+        return self._pacer.paused(self._clock.monotonic())
+
+    async def turn(self) -> None:
+        """Wait for the next free start."""
+        self._pacer, wait_seconds = self._pacer.reserve(self._clock.monotonic())
+        if wait_seconds > 0:
+            await self._clock.sleep(wait_seconds)
+
+    def pause(self, duration: timedelta, *, throttled: bool) -> None:
+        """Start nothing for *duration*; after being *throttled*, go on at half the rate for a while."""
+        self._pacer = self._pacer.pause(self._clock.monotonic() + duration.total_seconds(), throttled=throttled)

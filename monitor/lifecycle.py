@@ -1,0 +1,146 @@
+"""
+Signals, supervised loops, the bounded drain, and the word to systemd.
+
+A loop is written once, here: `step` until it finds nothing, then wait for a wake, for a while, or for the stop. A loop
+that raises ends its task group, and with it the process: state is in rows, so a restart loses nothing.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from monitor.clock import Clock
+
+_log = structlog.get_logger(__name__)
+
+Step = Callable[[], Awaitable[bool]]
+
+
+class Signals:
+    """What the outside asked for: `stop` (first SIGTERM or SIGINT), `abort` (the second), `reload` (SIGHUP, coalesced)."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.abort = asyncio.Event()
+        self.reload = asyncio.Event()
+
+    def ask_to_stop(self) -> None:
+        """Stop after the drain; asked twice, stop at once."""
+        if self.stop.is_set():
+            self.abort.set()
+        self.stop.set()
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """
+        Route the process's signals here, and give them back afterwards.
+
+        asyncio runs the handlers between two callbacks of the loop, so they may set events; Python's own handlers are
+        replaced meanwhile, so a SIGHUP no longer ends the process.
+        """
+        loop = asyncio.get_running_loop()
+        handlers = {signal.SIGTERM: self.ask_to_stop, signal.SIGINT: self.ask_to_stop, signal.SIGHUP: self.reload.set}
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)
+
+
+class Loop:
+    """One supervised loop: a name, a step, how long to rest when there is nothing to do, and when it last finished a step."""
+
+    def __init__(self, name: str, step: Step, *, rest_seconds: float, clock: Clock, stop: asyncio.Event) -> None:
+        self.name = name
+        self.wake = asyncio.Event()
+        self.last_step = clock.monotonic()
+        self._step = step
+        self._rest_seconds = rest_seconds
+        self._clock = clock
+        self._stop = stop
+
+    async def run(self) -> None:
+        """Step until the stop is asked for; the step in hand is finished first."""
+        while not self._stop.is_set():
+            self.wake.clear()
+            busy = await self._step()
+            self.last_step = self._clock.monotonic()
+            if busy:
+                await asyncio.sleep(0)  # noqa: TID251 - yields to the other loops, takes no time
+            else:
+                await self._clock.wait(self.wake, self._rest_seconds)
+
+
+async def drain(tasks: dict[str, asyncio.Task[None]], *, seconds: float, abort: asyncio.Event) -> list[str]:
+    """
+    Let *tasks* finish, at most *seconds* or until *abort*; cancel what is left.
+
+    Returns the names of those that had to be cancelled.
+    """
+    pending = {task for task in tasks.values() if not task.done()}
+    if pending:
+        aborted = asyncio.create_task(abort.wait())
+        waiting = asyncio.gather(*pending, return_exceptions=True)
+        await asyncio.wait({waiting, aborted}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        aborted.cancel()
+        waiting.cancel()
+    left = [name for name, task in tasks.items() if not task.done()]
+    for name in left:
+        _log.warning("drain.exceeded", loop=name)
+        tasks[name].cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)
+    return left
+
+
+class ServiceManager:
+    """
+    Tells systemd how the service is; does nothing when it is not there.
+
+    Source: sd_notify(3), "Well-known assignments": datagrams to the socket named by $NOTIFY_SOCKET.
+    """
+
+    def __init__(self, address: str | None, watchdog_seconds: float | None = None) -> None:
+        self._address = address
+        self.watchdog_seconds = watchdog_seconds
+
+    @classmethod
+    def from_environment(cls) -> "ServiceManager":
+        """The service manager that started this process, if one did."""
+        microseconds = os.environ.get("WATCHDOG_USEC", "")
+        own = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        watchdog = int(microseconds) / 1e6 if own and microseconds.isdigit() else None
+        return cls(os.environ.get("NOTIFY_SOCKET"), watchdog)
+
+    def ready(self, status: str) -> None:
+        """The service is up."""
+        self._send("READY=1", f"STATUS={status}")
+
+    def reloading(self, monotonic_seconds: float) -> None:
+        """The configuration is being read again."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={int(monotonic_seconds * 1e6)}")
+
+    def stopping(self) -> None:
+        """The service is going down."""
+        self._send("STOPPING=1", "STATUS=Finishing what is in hand")
+
+    def alive(self, status: str) -> None:
+        """Every loop makes progress."""
+        self._send("WATCHDOG=1", f"STATUS={status}")
+
+    def _send(self, *lines: str) -> None:
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+            try:
+                notify.connect(address)
+                notify.sendall("\n".join(lines).encode())
+            except OSError as error:
+                _log.warning("systemd.unreachable", problem=error.strerror)

@@ -1,0 +1,69 @@
+"""
+The metronome: a handful of static jobs that only wake loops.
+
+APScheduler decides nothing here. Due times are rows and heaps of our own on a monotonic clock, so a lost or late
+run delays a wake by one beat and nothing else; that is why no job ever does work itself.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+
+import structlog
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent, JobSubmissionEvent
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One job: its name, how often it runs, and what it wakes. *wake* must only set events."""
+
+    name: str
+    every: timedelta
+    wake: Callable[[], None]
+
+
+class Scheduler:
+    """Runs the beats on the current event loop. `missed` counts the runs that were skipped or failed."""
+
+    def __init__(self, beats: tuple[Beat, ...]) -> None:
+        self.missed = 0
+        self._scheduler = AsyncIOScheduler(timezone=UTC)
+        self._scheduler.add_listener(self._note, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        for beat in beats:
+            self._scheduler.add_job(
+                _wake_on_loop,
+                IntervalTrigger(seconds=beat.every.total_seconds(), timezone=UTC),
+                args=(beat.wake,),
+                id=beat.name,
+                name=beat.name,
+                coalesce=True,
+                max_instances=1,
+                misfire_grace_time=None,
+            )
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Stop beating; idempotent. Jobs only set events, so there is nothing to wait for."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    def restart_beats(self) -> None:
+        """Let every job run now and count its interval from here: needed after the wall clock was set back."""
+        for job in self._scheduler.get_jobs():
+            job.reschedule(job.trigger)
+
+    def _note(self, event: JobExecutionEvent | JobSubmissionEvent) -> None:
+        self.missed += 1
+        _log.warning("beat.missed", beat=event.job_id, problem=str(getattr(event, "exception", "") or "late"))
+
+
+async def _wake_on_loop(wake: Callable[[], None]) -> None:
+    # A coroutine, because APScheduler runs plain functions in a thread, where setting an asyncio event is a race.
+    wake()

@@ -1,0 +1,216 @@
+"""
+One write transaction's view of the fleet: committed values, overlaid by what the transaction itself changed.
+
+Checks are concluded here, on the writer thread. Each conclusion is one unit of work: the check's row, the states,
+the incidents, and what is owed to whom, all or nothing. After the commit the fleet is handed the new values.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from monitor.db import CheckRow, Store
+from monitor.db.codec import encode_scope
+from monitor.domain import conclude as core
+from monitor.domain import expiry, notices, payloads, routes, scopes
+from monitor.domain.conclude import Conclusion, Situation
+from monitor.domain.model import (
+    FINE,
+    Connection,
+    EventType,
+    Facts,
+    Health,
+    IncidentRef,
+    ListedConnection,
+    Notification,
+    Observation,
+    Scope,
+    Severity,
+    Topic,
+    Why,
+)
+from monitor.domain.scopes import ScopeState
+from monitor.fleet import Fleet, ScopeRow, State
+
+
+def stage(fleet: Fleet, store: Store) -> "Staging":
+    """The view of this transaction: one per transaction, kept in its scratch space."""
+    staging = store.scratch.get(Staging)
+    if not isinstance(staging, Staging):
+        staging = Staging(fleet, store)
+        store.scratch[Staging] = staging
+        store.after_commit(staging.publish)
+    return staging
+
+
+class Staging:
+    """The fleet as one write transaction sees it: committed values, overlaid by its own changes."""
+
+    def __init__(self, fleet: Fleet, store: Store) -> None:
+        self._fleet = fleet
+        self._store = store
+        self._states: dict[int, State] = {}
+        self._scopes: dict[str, ScopeRow] = {}
+        self._failing: Counter[str] = Counter()
+
+    def publish(self) -> None:
+        """Hand the committed changes to the fleet."""
+        self._fleet.accept(self._states, self._scopes)
+
+    def state(self, connection_id: int) -> State:
+        """Version and state of one connection, as changed so far."""
+        return self._states.get(connection_id) or self._fleet.state(connection_id)
+
+    def scope(self, name: str) -> ScopeRow:
+        """Version and state of one scope, as changed so far."""
+        return self._scopes.get(name) or self._fleet.scope(name)
+
+    def situation(self, connection: Connection) -> Situation:
+        """All that must be known to conclude a check of *connection*."""
+        names = self._fleet.names(connection)
+        return Situation(
+            connection=connection,
+            state=self.state(connection.id)[1],
+            names=names,
+            scopes={name: self.scope(name)[1] for name in names.all()},
+            members={name: self._fleet.members(name) for name in names.all()},
+            failing=self._fleet.failing(connection.platform) + self._failing[connection.platform],
+            watching_since=self._fleet.started_at,
+            window=self._fleet.window(),
+            rounding=self._fleet.rounding,
+        )
+
+    def conclude(self, connection: Connection, observation: Observation) -> Conclusion:
+        """
+        Conclude one check, all in this transaction: 1. its row, 2. the states, 3. incidents, 4. notifications and deliveries.
+
+        Nothing leaves the process before the transaction has committed.
+        """
+        conclusion = core.conclude(self.situation(connection), observation, self._fleet.plan.policy)
+        self._store.record_checks([check_row(observation)])
+        self._save(connection, conclusion)
+        return conclusion
+
+    def review(self, connection: Connection, now: datetime) -> Conclusion:
+        """Conclude the passing of time for one connection."""
+        conclusion = core.review(self.situation(connection), now, self._fleet.plan.policy)
+        self._save(connection, conclusion)
+        return conclusion
+
+    def learn(self, connection: Connection, row: ListedConnection, now: datetime) -> Conclusion:
+        """Take in what the API's list says of one connection."""
+        situation = self.situation(connection)
+        own = self._fleet.plan.policy.expiry_for(connection.platform)
+        belief, change = expiry.observe_listing(situation.state.token, row, at=now, platform=connection.platform, policy=own)
+        agrees = change is None and belief.status == situation.state.token.status and belief.exact_at == situation.state.token.exact_at
+        state = replace(
+            situation.state,
+            token=belief,
+            token_sightings=situation.state.token_sightings + 1 if agrees else max(1, situation.state.token_sightings - 1),
+            username=row.username or situation.state.username,
+            display_name=row.display_name or situation.state.display_name,
+        )
+        conclusion = core.review(replace(situation, state=state), now, self._fleet.plan.policy)
+        self._save(connection, conclusion)
+        return conclusion
+
+    def now(self) -> datetime:
+        """The wall clock."""
+        return self._fleet.clock.now()
+
+    def hear(self, account: str, user_id: str, observation: Observation) -> None:
+        """Take in how a request of the account went that was about no single connection."""
+        names = (f"account:{account}", f"api:{self._fleet.plan.api_host}", f"rate:{account}", f"user:{account}/{user_id}" if user_id else "")
+        before = {name: self.scope(name)[1] for name in names if name}
+        members = {name: self._fleet.members(name) for name in before}
+        policy = self._fleet.plan.policy
+        after = core.hear(before, observation, policy, window=self._fleet.window(), members=members)
+        for name, state in after.items():
+            if state is not before[name]:
+                self.change_scope(name, lambda _, state=state: state, observation.at)
+
+    def tell_short_list(self, account: str, user_id: str, listed: int, known: int) -> None:
+        """Tell that the API's list lost more than half of its connections, and is not believed yet."""
+        now = self.now()
+        subject = f"list:{account}/{user_id}" if user_id else f"list:{account}"
+        self._announce(
+            Notification(
+                type=EventType.INVENTORY_CHANGED,
+                why=Why.NOTICE,
+                severity=Severity.INFO,
+                at=now,
+                incident=IncidentRef(Topic.SCOPE, subject, int(now.timestamp()), now),
+                scope=Scope.ACCOUNT,
+                connection_id=None,
+                level_from=FINE,
+                level_to=FINE,
+                reason=None,
+                detail=f"the API listed {listed} of {known} known connections; they are kept until the lists agree",
+                seq=1,
+                facts=Facts(affected=known - listed),
+            ),
+            None,
+        )
+
+    def retire(self, connection: Connection, now: datetime) -> None:
+        """Close what is open about a connection that is no longer watched."""
+        settled = notices.remove(connection, self.state(connection.id)[1], now, self._fleet.plan.policy)
+        self._save(connection, Conclusion(settled.state, {}, settled.transitions, settled.notifications))
+
+    def change_scope(self, name: str, change: Callable[[ScopeState], ScopeState], now: datetime) -> None:
+        """Apply *change* to one scope, and record and tell what follows."""
+        before = self.scope(name)[1]
+        state, transitions, notifications = scopes.settle(change(before), before, now, self._fleet.plan.policy)
+        self._save_scopes({name: state})
+        self._store.apply_transitions(transitions)
+        for notification in notifications:
+            self._announce(notification, None)
+
+    def _save(self, connection: Connection, conclusion: Conclusion) -> None:
+        version, before = self.state(connection.id)
+        if conclusion.state != before or version == 0:
+            self._store.save_states({connection.id: (version, conclusion.state)})
+            self._states[connection.id] = (version + 1, conclusion.state)
+            self._failing[connection.platform] += int(conclusion.state.health is Health.ERROR) - int(before.health is Health.ERROR)
+        self._save_scopes(conclusion.scopes)
+        if conclusion.transitions:
+            self._store.apply_transitions(conclusion.transitions)
+        for notification in conclusion.notifications:
+            self._announce(notification, connection if notification.connection_id is not None else None)
+
+    def _save_scopes(self, changed: Mapping[str, ScopeState]) -> None:
+        for name, state in changed.items():
+            version, before = self.scope(name)
+            # Counting checks is not worth a row: only what decides is kept over a restart.
+            if _lasting(state) == _lasting(before):
+                self._scopes[name] = (version, state)
+                continue
+            self._store.save_scopes({name: (version, encode_scope(_lasting(state)))})
+            self._scopes[name] = (version + 1, state)
+
+    def _announce(self, notification: Notification, connection: Connection | None) -> None:
+        plan = self._fleet.plan
+        key = payloads.incident_key(notification.incident, plan.identity.instance)
+        told = () if notification.why is Why.OPENED else self._store.receivers_told(key)
+        receivers = routes.receivers_for(notification, connection, plan.routes, plan.receivers, told=told)
+        webhook_id = self._store.new_webhook_id()
+        body = payloads.render(webhook_id, notification, connection, plan.identity)
+        self._store.add_notification(webhook_id, notification, key, body, receivers)
+
+
+def check_row(observation: Observation) -> CheckRow:
+    """The row of history that one check leaves."""
+    return CheckRow(
+        connection_id=observation.connection_id,
+        at=observation.at,
+        reason=observation.verdict.reason,
+        duration_ms=round(observation.duration_seconds * 1000),
+        http_status=observation.http_status,
+        token=observation.reply.token.raw or None if observation.reply is not None else None,
+        detail=observation.verdict.detail,
+    )
+
+
+def _lasting(state: ScopeState) -> ScopeState:
+    return replace(state, buckets=(), calm=None, last_bad_at=None if not state.open else state.last_bad_at)

@@ -1,0 +1,146 @@
+"""
+A story told to the pure core: checks and the passing of time in, the exact list of notifications out.
+
+It keeps what the program keeps (states and scopes), and reviews every connection and scope once per `beat`, as the
+reviewer does. A restart is a round trip of everything through its JSON documents.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from monitor.db.codec import decode_scope, dump_state, encode_scope, load_state
+from monitor.domain import conclude as core
+from monitor.domain import scopes
+from monitor.domain.conclude import Conclusion, Situation
+from monitor.domain.model import Connection, ConnectionState, Health, Notification, Observation, Transition, Verdict
+from monitor.domain.policy import Policy
+from monitor.domain.scopes import ScopeState
+from monitor.errors import Reason
+from tests.builders import START, a_connection, a_reply
+
+API_HOST = "api.example"
+
+
+@dataclass
+class Story:
+    """One monitor's life. `told` collects (connection or scope, type, why) in order; `now` is the virtual wall clock."""
+
+    policy: Policy = field(default_factory=Policy)
+    connections: dict[int, Connection] = field(default_factory=lambda: {1: a_connection()})
+    now: datetime = START
+    started_at: datetime = START
+    beat: timedelta = timedelta(seconds=30)
+    states: dict[int, ConnectionState] = field(default_factory=dict)
+    scopes: dict[str, ScopeState] = field(default_factory=dict)
+    notifications: list[Notification] = field(default_factory=list)
+    transitions: list[Transition] = field(default_factory=list)
+
+    @property
+    def told(self) -> list[tuple[str, str, str]]:
+        """What was told so far: subject, type, why."""
+        return [(one.incident.subject, one.type.value, one.why.value) for one in self.notifications]
+
+    @property
+    def types(self) -> list[str]:
+        """The types of what was told so far."""
+        return [one.type.value for one in self.notifications]
+
+    def state(self, number: int = 1) -> ConnectionState:
+        """What is known of one connection."""
+        return self.states.get(number, ConnectionState())
+
+    def check(self, reason: Reason = Reason.OK, number: int = 1, **overrides: object) -> Conclusion:
+        """One check of connection *number*, now; a passed or failed one carries a reply unless overridden."""
+        connection = self.connections[number]
+        reply = overrides.pop("reply", None)
+        if reply is None and core_reply(reason):
+            passed = reason is Reason.OK
+            reply = a_reply(passed=passed, platform_id=connection.platform_id, permissions=("p",) if passed else ())
+        observation = Observation(
+            connection_id=number,
+            sent_at=self.now,
+            at=self.now,
+            verdict=Verdict(reason),
+            reply=reply,  # type: ignore[arg-type]
+            **overrides,  # type: ignore[arg-type]
+        )
+        conclusion = core.conclude(self._situation(connection), observation, self.policy)
+        self._take(number, conclusion)
+        return conclusion
+
+    def checks(self, *reasons: Reason, every: timedelta = timedelta(minutes=1), number: int = 1) -> None:
+        """One check after the other, *every* apart, the first one now."""
+        for reason in reasons:
+            self.check(reason, number)
+            self.pass_time(every)
+
+    def pass_time(self, duration: timedelta) -> None:
+        """Let time go by, reviewing at every beat."""
+        end = self.now + duration
+        while self.now + self.beat <= end:
+            self.now += self.beat
+            self.review()
+        self.now = end
+
+    def review(self) -> None:
+        """Look at every scope and every connection because of the time."""
+        for name, before in list(self.scopes.items()):
+            members = self._members()[name]
+            after = scopes.tick(before, self.now, self.policy.scopes, members=members, failing=self._failing(name.partition(":")[2]))
+            state, transitions, notifications = scopes.settle(after, before, self.now, self.policy)
+            self.scopes[name] = state
+            self.transitions += transitions
+            self.notifications += notifications
+        for number, connection in self.connections.items():
+            if number in self.states:
+                self._take(number, core.review(self._situation(connection), self.now, self.policy))
+
+    def restart(self) -> None:
+        """Stop and start: only what the documents hold survives."""
+        self.states = {number: load_state(dump_state(state), "state") for number, state in self.states.items()}
+        self.scopes = {name: decode_scope(encode_scope(state)) for name, state in self.scopes.items()}
+
+    def _situation(self, connection: Connection) -> Situation:
+        return Situation(
+            connection=connection,
+            state=self.state(connection.id),
+            names=core.names_above(connection, API_HOST),
+            scopes=self.scopes,
+            members=self._members(),
+            failing=self._failing(connection.platform),
+            watching_since=self.started_at,
+            window=max(self.policy.scopes.window, 2 * connection.interval),
+        )
+
+    def _members(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for connection in self.connections.values():
+            counts.update(core.names_above(connection, API_HOST).all())
+        return counts
+
+    def _failing(self, platform: str) -> int:
+        return sum(
+            1 for one in self.connections.values() if one.platform == platform and self.state(one.id).health is Health.ERROR
+        )
+
+    def _take(self, number: int, conclusion: Conclusion) -> None:
+        self.states[number] = conclusion.state
+        self.scopes.update(conclusion.scopes)
+        self.transitions += conclusion.transitions
+        self.notifications += conclusion.notifications
+
+
+def core_reply(reason: Reason) -> bool:
+    """Whether a check with this reason comes with a parsed answer."""
+    return reason in {
+        Reason.OK,
+        Reason.CREDENTIAL_REJECTED,
+        Reason.TOKEN_EXPIRED,
+        Reason.RIGHTS_LOST,
+        Reason.TARGET_GONE,
+        Reason.PLATFORM_TROUBLE,
+        Reason.VALIDATION_FAILED,
+        Reason.PLATFORM_UNKNOWN,
+        Reason.VALIDATOR_LACKS_MTPROTO,
+    }
