@@ -5,6 +5,7 @@ One change; reversible, or says why it is not. Never imports the program.
 """
 
 import sqlalchemy as sa
+
 from alembic import op
 ${imports if imports else ""}
 revision = ${repr(up_revision)}

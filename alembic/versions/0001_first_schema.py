@@ -148,6 +148,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("webhook_id", name=op.f("uq_notifications_webhook_id")),
     )
     op.create_index(op.f("ix_notifications_at"), "notifications", ["at"])
+    op.create_index(op.f("ix_notifications_incident_key"), "notifications", ["incident_key"])
     op.create_index(op.f("ix_notifications_subject_id"), "notifications", ["subject", "id"])
     op.create_index(
         "uq_notifications_once",

@@ -2,6 +2,7 @@
 
 from monitor.db.engine import Database, reading
 from monitor.db.reader import Reader
+from monitor.db.retention import with_old_checks
 from monitor.db.rows import (
     AttemptRow,
     CheckRow,
@@ -27,4 +28,5 @@ __all__ = [
     "Store",
     "WaitingRow",
     "reading",
+    "with_old_checks",
 ]

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,6 +19,8 @@ from monitor.errors import StoreCorrupt
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+
+_Value = TypeVar("_Value")
 
 
 def millis(at: datetime) -> int:
@@ -48,7 +50,7 @@ def dump_state(state: ConnectionState) -> str:
 
 def load_state(document: str, where: str) -> ConnectionState:
     """The state in *document*; raises StoreCorrupt naming *where* it was read."""
-    return _load(ConnectionState, document, where)
+    return _load(_adapter(ConnectionState), document, where)
 
 
 def encode_scope(state: ScopeState) -> bytes:
@@ -58,7 +60,7 @@ def encode_scope(state: ScopeState) -> bytes:
 
 def decode_scope(document: bytes) -> ScopeState:
     """The state in *document*; raises StoreCorrupt."""
-    return _load(ScopeState, document.decode(), "a row of scopes")
+    return _load(_adapter(ScopeState), document.decode(), "a row of scopes")
 
 
 def dump_notification(notification: Notification) -> str:
@@ -68,7 +70,7 @@ def dump_notification(notification: Notification) -> str:
 
 def load_notification(document: str, where: str) -> Notification:
     """The notification in *document*; raises StoreCorrupt naming *where* it was read."""
-    return _load(Notification, document, where)
+    return _load(_adapter(Notification), document, where)
 
 
 def dump_labels(labels: Mapping[str, str]) -> str:
@@ -78,7 +80,7 @@ def dump_labels(labels: Mapping[str, str]) -> str:
 
 def load_labels(document: str, where: str) -> dict[str, str]:
     """The labels in *document*; raises StoreCorrupt naming *where* they were read."""
-    return _load(dict[str, str], document, where)
+    return _load(_adapter(dict[str, str]), document, where)
 
 
 def dump_names(names: tuple[str, ...]) -> str:
@@ -88,7 +90,7 @@ def dump_names(names: tuple[str, ...]) -> str:
 
 def load_names(document: str, where: str) -> tuple[str, ...]:
     """The words in *document*; raises StoreCorrupt naming *where* they were read."""
-    return _load(tuple[str, ...], document, where)
+    return _load(_adapter(tuple[str, ...]), document, where)
 
 
 def message_id(text: str) -> int:
@@ -101,10 +103,11 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _load(kind: Any, document: str, where: str) -> Any:
+def _load(adapter: TypeAdapter[_Value], document: str, where: str) -> _Value:
     try:
-        return _adapter(kind).validate_json(document, strict=True)
+        value = adapter.validate_json(document, strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in problem["loc"]) or "document"
         raise StoreCorrupt(f"{where} can't be read: {place}: {problem['msg']}") from None
+    return value

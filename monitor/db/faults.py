@@ -14,7 +14,7 @@ _REPAIR = (
 
 # What an SQLite result code starts with when the same work may succeed later.
 _SQLITE_LATER = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_NOMEM")
-_SQLITE_LATER += ("SQLITE_PERM", "SQLITE_AUTH", "SQLITE_PROTOCOL", "SQLITE_INTERRUPT")
+_SQLITE_REFUSED = ("SQLITE_PERM", "SQLITE_AUTH", "SQLITE_PROTOCOL", "SQLITE_INTERRUPT")
 _SQLITE_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 # SQLSTATE classes of the same meaning: no connection, transaction rolled back, out of resources, not in the right
@@ -51,7 +51,7 @@ def corrupt(path: str, finding: str) -> StoreCorrupt:
 def _of_sqlite(name: str, text: str) -> StoreError:
     if name.startswith(_SQLITE_DAMAGE):
         return StoreCorrupt(f"the database is damaged ({name}); nothing is written any more. To repair: {_REPAIR}")
-    if name.startswith(_SQLITE_LATER):
+    if name.startswith(_SQLITE_LATER + _SQLITE_REFUSED):
         return StoreUnavailable(f"{text} ({name})")
     return StoreError(f"{text} ({name})")
 

@@ -76,7 +76,11 @@ _BIND = (
     .where(deliveries.c.id == bindparam("b_id"), _PENDING, deliveries.c.digest_id.is_(None))
     .values(digest_id=bindparam("b_digest"))
 )
-_DELIVERY_OF = select(deliveries.c.id).where(deliveries.c.notification_id == bindparam("notification_id"))
+_FIND_DELIVERY = (
+    select(deliveries.c.id)
+    .join(notifications, notifications.c.id == deliveries.c.notification_id)
+    .where(notifications.c.webhook_id == bindparam("webhook_id"))
+)
 _CANCEL_ALL = (
     update(deliveries)
     .where(deliveries.c.receiver == bindparam("b_receiver"), _PENDING)
@@ -150,7 +154,7 @@ class Outbox(Transaction):
             StaleState: one of *told* is not pending any more, or another digest tells it.
         """
         self.add_notification(webhook_id, notification, incident_key, body, [receiver])
-        number = self._rows(DELIVERIES.where(notifications.c.webhook_id == webhook_id))[0].id
+        number = self._rows(_FIND_DELIVERY, {"webhook_id": webhook_id})[0].id
         bound = self._change(_BIND, [{"b_id": delivery_id, "b_digest": number} for delivery_id in told])
         if bound != len(told):
             raise StaleState(f"{len(told) - bound} of {len(told)} deliveries of a digest for {receiver} are no longer pending")

@@ -209,10 +209,6 @@ class Reader:
         """What *receiver* is owed, oldest first; without what a pending digest tells."""
         return [to_waiting(row) for row in self._rows(_WAITING, {"receiver": receiver, "limit": limit})]
 
-    def deliveries_by_id(self, ids: Collection[int]) -> list[DeliveryRow]:
-        """The deliveries with these *ids*, oldest first; unknown ids are left out."""
-        return [to_delivery(row) for row in self._rows(_BY_ID, {"ids": list(ids)})]
-
     def deliveries_of(self, ids: Collection[int]) -> list[DeliveryRow]:
         """The deliveries with these numbers that still exist, oldest first."""
         query = DELIVERIES.where(deliveries.c.id.in_(bindparam("ids", expanding=True))).order_by(deliveries.c.id)

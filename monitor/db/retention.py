@@ -38,10 +38,22 @@ _DELETE_INCIDENTS = delete(incidents).where(
         select(incidents.c.id).where(incidents.c.closed_at < bindparam("b_cutoff")).limit(bindparam("b_limit")).scalar_subquery()
     )
 )
+# While an incident is open, who was told of it decides who is told of its end.
+_OF_OPEN_INCIDENT = exists(
+    select(1)
+    .select_from(notifications)
+    .join(
+        incidents,
+        (incidents.c.topic == notifications.c.topic)
+        & (incidents.c.subject == notifications.c.subject)
+        & (incidents.c.number == notifications.c.number),
+    )
+    .where(notifications.c.id == deliveries.c.notification_id, incidents.c.closed_at.is_(None))
+)
 _DELETE_DELIVERIES = delete(deliveries).where(
     deliveries.c.id.in_(
         select(deliveries.c.id)
-        .where(deliveries.c.state == bindparam("b_state"), deliveries.c.finished_at < bindparam("b_cutoff"))
+        .where(deliveries.c.state == bindparam("b_state"), deliveries.c.finished_at < bindparam("b_cutoff"), ~_OF_OPEN_INCIDENT)
         .limit(bindparam("b_limit"))
         .scalar_subquery()
     )
@@ -82,7 +94,7 @@ class Retention(Transaction):
         return self._change(_DELETE_INCIDENTS, {"b_cutoff": millis(before), "b_limit": limit})
 
     def delete_deliveries(self, state: DeliveryState, before: datetime, limit: int) -> int:
-        """Deliveries that ended in *state* before *before*, with their attempts; pending ones never."""
+        """Deliveries that ended in *state* before *before*, with their attempts; never pending ones, nor those of open incidents."""
         return self._change(_DELETE_DELIVERIES, {"b_state": state, "b_cutoff": millis(before), "b_limit": limit})
 
     def delete_notifications(self, before: datetime, limit: int) -> int:

@@ -99,7 +99,7 @@ messages = Table(
     Column("id", _RowId, primary_key=True, autoincrement=False),
     Column("text", Text, nullable=False),
     Column("used_at", BigInteger, nullable=False),
-    # Reader of old messages: `DELETE FROM messages WHERE used_at < ?`
+    # Retention: `WHERE used_at < ?`
     Index(None, "used_at"),
 )
 
@@ -179,6 +179,8 @@ notifications = Table(
     ),
     # The notifications of one subject, newest first.
     Index(None, "subject", "id"),
+    # `receivers_told`: who heard of an incident.
+    Index(None, "incident_key"),
     # Retention: `WHERE at < ?`
     Index(None, "at"),
 )

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -24,6 +24,8 @@ from monitor.errors import AnotherInstance, StoreCorrupt, StoreError, StoreUnava
 GROUP = 100
 QUEUE = 10_000
 _DRAIN_SECONDS = 5.0
+
+_T = TypeVar("_T")
 
 log = structlog.get_logger(__name__)
 
@@ -165,7 +167,7 @@ class Writer:
 
         return self._persist(attempt)
 
-    def _persist(self, call: Callable[[], Any]) -> Any:
+    def _persist(self, call: Callable[[], _T]) -> _T:
         """The result of *call*, tried again for as long as it raises StoreUnavailable."""
         pause, longest = self._backend.patience
         while True:
