@@ -76,6 +76,7 @@ class Deliverer:
         self._record: Callable[[Store], None] | None = None
         self._recording: asyncio.Future[None] | None = None
         self._singles: deque[float] = deque(maxlen=max(1, policy.digest.after))
+        self._held_until = clock.monotonic()
         self._tokens = _BURST
         self._filled_at = clock.monotonic()
 
@@ -101,7 +102,7 @@ class Deliverer:
         if breaker.disabled_at is not None:
             await self._cancel_owed()
             return False
-        if breaker.wait(self._clock.now(), self._policy.retry) or not self._may_send():
+        if self._clock.monotonic() < self._held_until or not self._may_send():
             return False
         plan, row = await self._database.read(self._look)
         if plan.groups:
@@ -111,14 +112,20 @@ class Deliverer:
 
     async def _health(self) -> Breaker:
         """The receiver's health, the first time from the database; a changed configuration enables again what was gone."""
-        if self._breaker is None:
-            documents = await self._database.read(lambda reader: reader.receiver_states())
-            breaker = retries.read_breaker(documents.get(self._receiver.name, b"{}"))
-            if breaker.disabled_at is not None and breaker.fingerprint != fingerprint(self._receiver):
-                breaker = replace(breaker, failures=1, disabled_at=None, retry_at=None)
-                await self._database.write(lambda store: self._keep(store, breaker))
-            self._breaker = breaker
-        return self._breaker
+        if self._breaker is not None:
+            return self._breaker
+        documents = await self._database.read(lambda reader: reader.receiver_states())
+        breaker = retries.read_breaker(documents.get(self._receiver.name, b"{}"))
+        if breaker.disabled_at is not None and breaker.fingerprint != fingerprint(self._receiver):
+            breaker = replace(breaker, failures=1, disabled_at=None, retry_at=None)
+            await self._database.write(lambda store: self._keep(store, breaker))
+        self._believe(breaker)
+        return breaker
+
+    def _believe(self, breaker: Breaker) -> None:
+        """Take over the receiver's health; from now on its pause runs on a clock that nobody sets."""
+        self._breaker = breaker
+        self._held_until = self._clock.monotonic() + breaker.wait(self._clock.now(), self._policy.retry).total_seconds()
 
     async def _cancel_owed(self) -> None:
         if await self._database.read(lambda reader: reader.waiting(self._receiver.name, 1)):
@@ -206,7 +213,8 @@ class Deliverer:
             if told is not None and self._others:
                 self._announce(store, told)
 
-        self._breaker, self._record = after, record
+        self._believe(after)
+        self._record = record
         self._report(row, result, fate, before=breaker, after=after)
         return await self._recorded() and after.healthy
 

@@ -8,7 +8,23 @@ Time starts at `START`, so that every expected moment can be worked out in one's
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from monitor.domain.model import Connection, ConnectionState, Health, ListedConnection, Observation, Reply, Verdict
+from monitor.domain.model import (
+    FINE,
+    Connection,
+    ConnectionState,
+    EventType,
+    Health,
+    IncidentRef,
+    ListedConnection,
+    Notification,
+    Observation,
+    Reply,
+    Scope,
+    Severity,
+    Topic,
+    Verdict,
+    Why,
+)
 from monitor.domain.policy import Policy
 from monitor.domain.tokens import TokenBelief, TokenLife, TokenSays
 from monitor.errors import Reason
@@ -122,3 +138,22 @@ def a_state(health: Health = Health.OK, **overrides: Any) -> ConnectionState:
 def a_policy(**overrides: Any) -> Policy:
     """The default policy."""
     return Policy(**overrides)
+
+
+def a_notification(number: int = 1, **overrides: Any) -> Notification:
+    """That `a_connection(number)` broke at `START`, its first incident."""
+    values: dict[str, Any] = {
+        "type": EventType.CONNECTION_FAILED,
+        "why": Why.OPENED,
+        "severity": Severity.CRITICAL,
+        "at": START,
+        "incident": IncidentRef(Topic.CONNECTION, str(number), 1, START),
+        "scope": Scope.CONNECTION,
+        "connection_id": number,
+        "level_from": FINE,
+        "level_to": "error",
+        "reason": Reason.CREDENTIAL_REJECTED,
+        "detail": "Session has expired",
+        "seq": 1,
+    }
+    return Notification(**(values | overrides))

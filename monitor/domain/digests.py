@@ -50,7 +50,7 @@ class Plan:
     What to do with the pending deliveries.
 
     Attributes:
-        groups: replace each of these groups by one digest before anything else happens.
+        groups: replace each of these groups by one digest; then nothing is sent yet.
         next: the delivery to send now, or None.
         counts: sending *next* uses up a part of the burst's allowance.
         wait: how long the collected ones still wait; None when nothing is being collected.
@@ -85,11 +85,13 @@ def plan(pending: Sequence[Waiting], recent: int, now: datetime, policy: DigestP
         if delivery.subject not in draft.held:
             _place(draft, delivery)
     groups, wait = _groups(list(draft.collected.values()), now, policy, quiet=quiet)
+    if draft.counts:
+        return Plan(next=draft.next, counts=True, wait=wait)
     if groups and len(draft.collected) == 1 and policy.after > 0:
         # A digest about one subject is only noise: its deliveries go out as they are, one after the other.
         head = groups[0][0]
         return Plan(next=draft.next if draft.next and draft.next.id < head.id else head)
-    return Plan(groups, None if groups else draft.next, draft.counts, wait)
+    return Plan(groups, None if groups else draft.next, wait=wait)
 
 
 def announcement(receiver: str, told: Sequence[Notification], at: datetime) -> Notification:

@@ -1,0 +1,154 @@
+"""Retries: when a delivery is tried again, and when it is over."""
+
+import itertools
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.domain.policy import RetryPolicy
+from monitor.domain.retries import (
+    Breaker,
+    Fate,
+    Result,
+    after_attempt,
+    fate,
+    longest_pause,
+    next_attempt,
+    pause,
+    read_breaker,
+    reason_of_status,
+    result_of_status,
+)
+from monitor.errors import DeliveryReason
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START, at
+
+POLICY = RetryPolicy()
+DOWN = result_of_status(503)
+POISON = result_of_status(400)
+GOOD = result_of_status(204)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (200, DeliveryReason.DELIVERED),
+        (204, DeliveryReason.DELIVERED),
+        (299, DeliveryReason.DELIVERED),
+        (301, DeliveryReason.REDIRECTED),
+        (304, DeliveryReason.REDIRECTED),
+        (400, DeliveryReason.CLIENT_ERROR),
+        (401, DeliveryReason.AUTH_ERROR),
+        (403, DeliveryReason.AUTH_ERROR),
+        (404, DeliveryReason.CLIENT_ERROR),
+        (407, DeliveryReason.AUTH_ERROR),
+        (408, DeliveryReason.TIMEOUT),
+        (410, DeliveryReason.GONE),
+        (413, DeliveryReason.CLIENT_ERROR),
+        (422, DeliveryReason.CLIENT_ERROR),
+        (429, DeliveryReason.RATE_LIMITED),
+        (500, DeliveryReason.SERVER_ERROR),
+        (599, DeliveryReason.SERVER_ERROR),
+        (999, DeliveryReason.SERVER_ERROR),
+        (101, DeliveryReason.REDIRECTED),
+    ],
+)
+def test_status_matrix(status: int, reason: DeliveryReason) -> None:
+    """Only 2xx is success; every other status has one meaning, and only 400, 413 and 422 blame the message."""
+    assert reason_of_status(status) is reason
+    assert result_of_status(status).poison == (status in {400, 413, 422})
+
+
+@pytest.mark.parametrize(
+    ("failures", "expected"), [(1, 5 * SECOND), (2, 15 * SECOND), (3, 45 * SECOND), (4, 2 * MINUTE), (5, 5 * MINUTE), (500, 5 * MINUTE)]
+)
+def test_schedule(failures: int, expected: timedelta) -> None:
+    """The pauses follow the schedule, and the last one repeats."""
+    assert pause(failures, POLICY, 0.5) == expected
+
+
+@pytest.mark.parametrize(("jitter", "expected"), [(0.0, 4.0), (0.5, 5.0), (1.0, 6.0)])
+def test_jitter(jitter: float, expected: float) -> None:
+    """Chance moves a pause by a fifth at most, to either side."""
+    assert pause(1, POLICY, jitter) == timedelta(seconds=expected)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"), [(1 * SECOND, 5 * SECOND), (2 * MINUTE, 2 * MINUTE), (HOUR, HOUR), (30 * DAY, HOUR), (None, 5 * SECOND)]
+)
+def test_retry_after(asked: timedelta | None, expected: timedelta) -> None:
+    """A receiver can ask for a longer pause, up to an hour, but not for a shorter one."""
+    assert pause(1, POLICY, 0.5, retry_after=asked) == expected
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1), st.timedeltas(min_value=timedelta(0)), st.booleans())
+def test_pauses_are_bounded(failures: int, jitter: float, asked: timedelta, slow: bool) -> None:
+    """No pause is shorter than four fifths of the first step or longer than the longest there can be."""
+    assert 4 * SECOND <= pause(failures, POLICY, jitter, retry_after=asked, slow=slow) <= longest_pause(POLICY)
+
+
+def test_dead_receiver_in_72_hours() -> None:
+    """A receiver that is dead for two hours costs at most 40 requests; after a day it is probed twice an hour."""
+    breaker, now, attempts = Breaker(), START, []
+    while now < START + 3 * DAY:
+        attempts.append(now)
+        breaker = after_attempt(breaker, DOWN, now, POLICY, 0.5)
+        now += breaker.wait(now, POLICY)
+    assert sum(moment < at(2 * HOUR) for moment in attempts) <= 40
+    late = [moment for moment in attempts if moment >= at(DAY + HOUR)]
+    assert {b - a for a, b in itertools.pairwise(late)} == {30 * MINUTE}
+    assert breaker.failing_since == START
+
+
+def test_poison() -> None:
+    """A body that its receiver refuses is dead after the third refusal, and the receiver counts as healthy."""
+    assert [fate(POISON, attempts, START, at(MINUTE), POLICY) for attempts in (1, 2, 3)] == [Fate.PENDING, Fate.PENDING, Fate.DEAD]
+    assert after_attempt(Breaker(), POISON, START, POLICY, 0.5).healthy
+    assert next_attempt(POISON, 1, START, at(MINUTE), POLICY, 0.5) == at(MINUTE + 5 * SECOND)
+    assert next_attempt(POISON, 3, START, at(MINUTE), POLICY, 0.5) is None
+
+
+def test_our_own_fault() -> None:
+    """What we fail to render waits by itself without being thrown away soon, and says nothing about the receiver."""
+    ours = Result(DeliveryReason.INTERNAL)
+    assert fate(ours, 50, START, at(DAY), POLICY) is Fate.PENDING
+    assert fate(ours, 50, START, at(3 * DAY), POLICY) is Fate.DEAD
+    failing = after_attempt(Breaker(), DOWN, START, POLICY, 0.5)
+    assert after_attempt(failing, ours, at(MINUTE), POLICY, 0.5) == failing
+
+
+@pytest.mark.parametrize("result", [DOWN, Result(DeliveryReason.TIMEOUT), Result(DeliveryReason.AUTH_ERROR)])
+def test_giving_up(result: Result) -> None:
+    """A delivery is tried for 72 hours, however often, and then is dead."""
+    assert fate(result, 1000, START, at(3 * DAY - SECOND), POLICY) is Fate.PENDING
+    assert fate(result, 1, START, at(3 * DAY), POLICY) is Fate.DEAD
+
+
+def test_gone() -> None:
+    """410 ends the delivery and disables the receiver for the configuration that was in force."""
+    breaker = after_attempt(Breaker(), result_of_status(410), START, POLICY, 0.5, "abc")
+    assert fate(result_of_status(410), 1, START, START, POLICY) is Fate.CANCELLED
+    assert (breaker.disabled_at, breaker.fingerprint, breaker.healthy) == (START, "abc", False)
+
+
+def test_recovery() -> None:
+    """One success makes the receiver healthy, and remembers only how often the others were told."""
+    failing = Breaker(failures=7, failing_since=START, retry_at=at(MINUTE), told=True, number=3)
+    assert after_attempt(failing, GOOD, at(MINUTE), POLICY, 0.5) == Breaker(number=3)
+
+
+@pytest.mark.parametrize("jump", [-HOUR, -365 * DAY, -3650 * DAY])
+def test_clock_set_back(jump: timedelta) -> None:
+    """A pause that no schedule can have made, because the clock was set back, does not hold anything up."""
+    breaker = after_attempt(Breaker(), DOWN, START, POLICY, 0.5)
+    assert breaker.wait(START, POLICY) == 5 * SECOND
+    assert breaker.wait(START + jump - MINUTE, POLICY) == timedelta(0)
+
+
+def test_breaker_is_stored() -> None:
+    """A receiver's health survives being stored; damage counts as healthy."""
+    breaker = Breaker(3, START, at(MINUTE), at(HOUR), told=True, number=2, fingerprint="f")
+    assert read_breaker(breaker.dump()) == breaker
+    assert read_breaker(b"{}") == Breaker()
+    assert read_breaker(b'{"failures": "x", "failingSince": 3, "retryAt": "soon", "disabledAt": "2030-01-01"}') == Breaker()
