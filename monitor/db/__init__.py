@@ -1,6 +1,6 @@
 """The database: one writer, many short readers, every statement. SQLAlchemy and Alembic are used nowhere else."""
 
-from monitor.db.engine import Database, reading
+from monitor.db.engine import Database
 from monitor.db.reader import Reader
 from monitor.db.retention import with_old_checks
 from monitor.db.rows import (
@@ -14,6 +14,7 @@ from monitor.db.rows import (
     WaitingRow,
 )
 from monitor.db.store import Store
+from monitor.db.upkeep import back_up, examine, reading
 
 __all__ = [
     "AttemptRow",
@@ -27,6 +28,8 @@ __all__ = [
     "Reader",
     "Store",
     "WaitingRow",
+    "back_up",
+    "examine",
     "reading",
     "with_old_checks",
 ]

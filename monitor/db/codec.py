@@ -50,7 +50,8 @@ def dump_state(state: ConnectionState) -> str:
 
 def load_state(document: str, where: str) -> ConnectionState:
     """The state in *document*; raises StoreCorrupt naming *where* it was read."""
-    return _load(_adapter(ConnectionState), document, where)
+    value: ConnectionState = _load(_adapter(ConnectionState), document, where)
+    return value
 
 
 def encode_scope(state: ScopeState) -> bytes:
@@ -60,7 +61,8 @@ def encode_scope(state: ScopeState) -> bytes:
 
 def decode_scope(document: bytes) -> ScopeState:
     """The state in *document*; raises StoreCorrupt."""
-    return _load(_adapter(ScopeState), document.decode(), "a row of scopes")
+    value: ScopeState = _load(_adapter(ScopeState), document.decode(), "a row of scopes")
+    return value
 
 
 def dump_notification(notification: Notification) -> str:
@@ -70,7 +72,8 @@ def dump_notification(notification: Notification) -> str:
 
 def load_notification(document: str, where: str) -> Notification:
     """The notification in *document*; raises StoreCorrupt naming *where* it was read."""
-    return _load(_adapter(Notification), document, where)
+    value: Notification = _load(_adapter(Notification), document, where)
+    return value
 
 
 def dump_labels(labels: Mapping[str, str]) -> str:

@@ -2,26 +2,23 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL
 
 from monitor.clock import Clock
-from monitor.db import schema
 from monitor.db.backend import Backend
-from monitor.db.faults import translated
-from monitor.db.postgres import PostgresBackend, reading_from
+from monitor.db.postgres import PostgresBackend
 from monitor.db.reader import Reader
-from monitor.db.sqlite import SqliteBackend, reading_engine
+from monitor.db.sqlite import SqliteBackend
 from monitor.db.store import Store
+from monitor.db.upkeep import parse
 from monitor.db.writer import Writer
-from monitor.errors import ConfigError, Problem, StoreError, StoreUnavailable
+from monitor.errors import StoreError, StoreUnavailable
 
 _READERS = 4
 
@@ -43,7 +40,7 @@ class Database:
     def __init__(self, url: str, *, clock: Clock, owner: str) -> None:
         self.instance_id = ""
         self._clock = clock
-        self._backend = _backend(_parse(url), clock, owner)
+        self._backend = _backend(parse(url), clock, owner)
         self._writer: Writer | None = None
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="database-reader")
         self._ended: asyncio.Queue[StoreError] = asyncio.Queue()
@@ -122,54 +119,12 @@ class Database:
         return None if self._writer is None else self._writer.failing_since
 
 
-@contextmanager
-def reading(url: str) -> Iterator[Reader]:
-    """
-    Read a database that another process may have open: takes no lock, changes nothing.
-
-    Raises:
-        StoreUnavailable: it does not exist or can't be reached.
-        SchemaMismatch: its schema is not this program's.
-    """
-    address = _parse(url)
-    if address.get_backend_name() == "sqlite":
-        path = Path(address.database or "")
-        if not path.is_file():
-            raise StoreUnavailable(f"there is no database at {path}")
-        engine = reading_engine(path)
-    else:
-        engine = reading_from(address)
-    try:
-        with translated(), engine.connect() as connection, connection.begin():
-            schema.require_current(connection)
-            yield Reader(connection)
-    finally:
-        engine.dispose()
-
-
 def _instance_id(store: Store) -> str:
     found = store.meta("instance_id")
     if found is None:
         found = secrets.token_hex(4)
         store.put_meta("instance_id", found)
     return found
-
-
-def _parse(url: str) -> URL:
-    try:
-        address = make_url(url)
-    except ArgumentError:
-        raise _refused("not a database address") from None
-    kind = address.get_backend_name()
-    if kind == "sqlite" and address.database and address.database != ":memory:" and not address.query:
-        return address
-    if kind in ("postgresql", "postgres") and address.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
-        return address.set(drivername="postgresql+psycopg")
-    raise _refused(f"{address.drivername} can't be used")
-
-
-def _refused(problem: str) -> ConfigError:
-    return ConfigError((Problem("database.url", problem, "sqlite:////folder/file.db or postgresql://user:password@host/name"),))
 
 
 def _backend(address: URL, clock: Clock, owner: str) -> Backend:
