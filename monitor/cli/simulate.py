@@ -44,7 +44,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--receiver-secret", metavar="WHSEC", help="check their signatures with this secret (whsec_...)")
     contents = parser.add_mutually_exclusive_group()
     contents.add_argument("--fleet", type=_size, metavar="N", help="N healthy connections in a realistic mix")
-    contents.add_argument("--world", choices=("demo", "empty"), default="demo", help="what is connected (default: %(default)s)")
+    contents.add_argument("--world", choices=("demo", "empty"), help="what is connected (default: demo)")
     parser.add_argument(
         "--generation",
         choices=[str(one) for one in Generation],
@@ -95,7 +95,7 @@ async def _receiver(args: argparse.Namespace, servers: contextlib.AsyncExitStack
 
 def _world(args: argparse.Namespace, clock: Clock) -> World:
     if args.fleet is None:
-        return (demo_world if args.world == "demo" else empty_world)(clock, key=args.key)
+        return (empty_world if args.world == "empty" else demo_world)(clock, key=args.key)
     progressed = False
 
     def progress(built: int) -> None:

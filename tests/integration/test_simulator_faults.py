@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import aiohttp
 import pytest
@@ -14,7 +15,7 @@ from monitor.simulator.worlds import DEMO_KEY, demo_world
 from tests.waiting import eventually
 
 LINKEDIN = "linkedin-Tz9W5i6ZYG"
-MILLISECOND = behaviour.timedelta(milliseconds=1)
+MILLISECOND = timedelta(milliseconds=1)
 
 
 @pytest.fixture(name="simulator")
@@ -28,7 +29,9 @@ async def _simulator() -> AsyncIterator[SimulatorServer]:
 async def _ask(simulator: SimulatorServer, platform_id: str = LINKEDIN) -> tuple[int, bytes, dict[str, str]]:
     async with (
         aiohttp.ClientSession(auto_decompress=False) as session,
-        session.post(f"{simulator.base_url}/test-connection/{platform_id}", headers={"x-api-key": DEMO_KEY}, allow_redirects=False) as response,
+        session.post(
+            f"{simulator.base_url}/test-connection/{platform_id}", headers={"x-api-key": DEMO_KEY}, allow_redirects=False
+        ) as response,
     ):
         return response.status, await response.read(), dict(response.headers)
 
@@ -37,7 +40,9 @@ async def _raw(simulator: SimulatorServer, until: int = 1 << 20, within: float =
     """The bytes of an answer as they come, until the server closes, *until* bytes are there, or time is up."""
     host, port = simulator.base_url.split("/")[2].split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(f"POST /api/v1/test-connection/{LINKEDIN} HTTP/1.1\r\nHost: x\r\nx-api-key: {DEMO_KEY}\r\nContent-Length: 0\r\n\r\n".encode())
+    writer.write(
+        f"POST /api/v1/test-connection/{LINKEDIN} HTTP/1.1\r\nHost: x\r\nx-api-key: {DEMO_KEY}\r\nContent-Length: 0\r\n\r\n".encode()
+    )
     got = b""
     try:
         async with asyncio.timeout(within):

@@ -28,15 +28,18 @@ class Caller:
         self._session = session
 
     async def send(self, method: str, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any, aiohttp.ClientResponse]:
+        """Send a request below the base URL; returns status, document and the answer itself."""
         async with self._session.request(method, self.simulator.base_url + path, headers=headers, allow_redirects=False) as response:
             raw = await response.read()
             return response.status, await response.json() if b"{" in raw[:1] else raw.decode(), response
 
     async def test(self, platform_id: str = LINKEDIN, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        """Test a connection, with the key of `main` unless told otherwise."""
         status, document, _ = await self.send("POST", f"/test-connection/{platform_id}", KEY if headers is None else headers)
         return status, document
 
     async def steer(self, path: str, body: Any = None) -> int:
+        """Use the control API; returns the status."""
         async with self._session.post(self.simulator.control_url + path, json=body or {}) as response:
             return response.status
 
@@ -61,7 +64,11 @@ async def test_verdict(it: Caller) -> None:
 
 async def test_escaped_ids(it: Caller) -> None:
     """Ids may come percent-encoded or with plain colons, as routers read them."""
-    for platform_id in ("bluesky-did%3Aplc%3Aewvi7nxzyoun6zhxrhs64oiz", "bluesky-did:plc:ewvi7nxzyoun6zhxrhs64oiz", "linkedin%2DTz9W5i6ZYG"):
+    for platform_id in (
+        "bluesky-did%3Aplc%3Aewvi7nxzyoun6zhxrhs64oiz",
+        "bluesky-did:plc:ewvi7nxzyoun6zhxrhs64oiz",
+        "linkedin%2DTz9W5i6ZYG",
+    ):
         assert (await it.test(platform_id))[0] == 200
 
 
@@ -148,7 +155,8 @@ async def test_brand(it: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", f"/test-connection/{LINKEDIN}"), ("POST", "/platform-connections"), ("GET", "/posts"), ("POST", "/test-connection/a/b")]
+    ("method", "path"),
+    [("GET", f"/test-connection/{LINKEDIN}"), ("POST", "/platform-connections"), ("GET", "/posts"), ("POST", "/test-connection/a/b")],
 )
 async def test_unknown_routes(it: Caller, method: str, path: str) -> None:
     """What is no endpoint is answered with a page of HTML, as Express does."""

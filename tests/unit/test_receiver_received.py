@@ -72,7 +72,8 @@ def test_side_by_side() -> None:
 
 def test_foreign_bodies() -> None:
     """A body that is no event of ours has type `?` and no data, whatever it is."""
-    for document in (None, [], "x", {"type": 7}, {"data": []}):
+    documents: tuple[object, ...] = (None, [], "x", {"type": 7}, {"data": []})
+    for document in documents:
         delivery = Received(AT, "/", {}, b"", document, Signature.UNCHECKED, 204)
         assert (delivery.type, delivery.data, delivery.summary) == ("?", {}, "")
     assert parsed(b"[" * 100_000) is None

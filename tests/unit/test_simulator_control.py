@@ -26,13 +26,16 @@ class Steering:
         self.control = Control(self.world, Journal())
 
     def post(self, path: str, body: Any = None, query: str = "") -> tuple[int, Any]:
+        """Change something; a body that is not bytes is sent as JSON."""
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         return self.control.answer("POST", path, query, raw)
 
     def get(self, path: str, query: str = "") -> tuple[int, Any]:
+        """Look at something."""
         return self.control.answer("GET", path, query, b"")
 
     def state(self, platform_id: str = LINKEDIN) -> dict[str, Any]:
+        """One connection as the state shows it."""
         status, document = self.get("/state", f"id={platform_id}")
         assert status == 200
         row = document["connections"][0]
@@ -202,6 +205,7 @@ def test_spans() -> None:
     assert parse_span("500ms") == timedelta(milliseconds=500)
     assert parse_span(30) == timedelta(seconds=30)
     assert parse_span("-2d") == timedelta(days=-2)
-    for wrong in ("", "7", "7 years", "d", True, None, [], "9999999999w", float("nan")):
+    wrongs: tuple[object, ...] = ("", "7", "7 years", "d", True, None, [], "9999999999w", float("nan"))
+    for wrong in wrongs:
         with pytest.raises(Mistake):
             parse_span(wrong)

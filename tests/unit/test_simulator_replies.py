@@ -156,9 +156,7 @@ def test_soon_is_strictly_less_than_seven_days(world: World) -> None:
         ("bluesky-did:plc:ewvi7nxzyoun6zhxrhs64oiz", ("unknown", None), ("valid", None)),
     ],
 )
-def test_rows_by_generation(
-    world: World, platform_id: str, march: tuple[str, str | None], september: tuple[str, str | None]
-) -> None:
+def test_rows_by_generation(world: World, platform_id: str, march: tuple[str, str | None], september: tuple[str, str | None]) -> None:
     """Each generation shows the token's end and status of each platform by its own rules."""
     for generation, expected in ((Generation.MARCH, march), (Generation.SEPTEMBER, september)):
         world.generation = generation
