@@ -86,7 +86,7 @@ def parse(text: str, name: str) -> Document:
         mark = error.problem_mark or error.context_mark
         builder.refuse(mark.line + 1 if mark else 1, f"not valid YAML: {error.problem or error.context}", _advice(text, mark))
         data = None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, UnicodeError):
         builder.refuse(1, "not valid YAML: it holds characters that YAML forbids", "save it as plain UTF-8 text")
         data = None
     except _StopReading:
@@ -167,7 +167,7 @@ class _Builder:
         anchor = self._anchors.get(event.anchor or "")
         if anchor is None or not anchor.done:
             self.refuse(_line(event), "an alias (*name) has no anchor (&name) before it", "put texts that begin with * or & into quotes")
-            return None
+            raise _StopReading
         self._count(anchor.size, event)
         return anchor.value
 
@@ -221,7 +221,7 @@ class _Builder:
     def _scalar(self, event: ScalarEvent) -> Any:
         if event.tag not in _TEXT_TAGS:
             self.refuse(_line(event), "YAML tags (!name) are not supported", "put texts that begin with ! into quotes")
-            return None
+            return event.value
         return _plain(event.value) if event.implicit[0] else event.value
 
 

@@ -18,12 +18,14 @@ class Expansion:
 
     Attributes:
         values: what was filled in from the environment, for keeping it out of error texts; paths of files are not in it.
+        broken: where a reference could not be replaced; whatever else is wrong there follows from it.
     """
 
     document: Document
     environ: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list)
     values: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
 
     def result(self) -> Document:
         """The document with every reference replaced; an unset variable is a problem and leaves nothing."""
@@ -55,4 +57,5 @@ class Expansion:
         return chosen
 
     def _refuse(self, path: Path, message: str, fix: str) -> None:
+        self.broken.add(dotted(path))
         self.problems.append(Problem(self.document.location(path), f"{dotted(path)} {message}", fix))

@@ -1,6 +1,7 @@
 """Loading: a file and the environment in, a whole new `Config` or every problem at once out. Changes nothing anywhere."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -108,7 +109,8 @@ def _build(original: Document, environ: Mapping[str, str], folder: Path) -> Conf
     draft = validate(document)
     cross = check(draft)
     secrets = expansion.values | resolution.values
-    problems = _presentable((*document.problems, *resolution.problems, *draft.problems), secrets)
+    followed = [one for one in (*resolution.problems, *draft.problems) if re.split("[ :]", one.message)[0] not in expansion.broken]
+    problems = _presentable((*document.problems, *followed), secrets)
     if problems:
         raise ConfigError(problems)
     return draft.config(_presentable((*resolution.warnings, *cross), secrets))

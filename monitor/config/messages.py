@@ -2,14 +2,13 @@
 
 import difflib
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
 from monitor.config.document import Document, Path, dotted
 from monitor.config.outline import keys, section_at
-from monitor.config.values import Section, format_duration
+from monitor.config.values import Section
 from monitor.errors import Problem
 
 _LIST = "write [one, two], or one '- item' per line"
@@ -19,7 +18,7 @@ _PLAIN: Mapping[str, tuple[str, str]] = {
     "int_type": ("must be a whole number", "such as 5, without quotes or unit"),
     "int_from_float": ("must be a whole number", "such as 5"),
     "float_type": ("must be a number", "such as 0.5, without quotes or unit"),
-    "bool_type": ("must be true or false", "without quotes"),
+    "bool_type": ("must be true or false", ""),
     "tuple_type": ("must be a list", _LIST),
     "dict_type": ("must be keys with values", "one 'key: value' per line, indented"),
     "mapping_type": ("must be keys with values", "one 'key: value' per line, indented"),
@@ -64,14 +63,10 @@ def _explain(error: ErrorDetails, path: Path, top: type[Section]) -> tuple[str, 
         return _suggest_word(error, context)
     if kind in _BOUNDS:
         words, bound = _BOUNDS[kind]
-        return f"{words} {_shown(context[bound])}", ""
+        return f"{words} {context[bound]}", ""
     if kind == "value_error":
         return str(context["error"]), ""
     return _PLAIN.get(kind, ("is not valid", "see docs/configure.md"))
-
-
-def _shown(bound: object) -> str:
-    return format_duration(bound) if isinstance(bound, timedelta) else str(bound)
 
 
 def _suggest_key(path: Path, top: type[Section]) -> str:

@@ -62,6 +62,10 @@ class Config(Section):
     warnings: SkipJsonSchema[Items[Problem]] = Field(default=(), exclude=True)
     source: SkipJsonSchema[str] = Field(default="", exclude=True)
 
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret of the configuration, for those who must recognise one in a text."""
+        return tuple(secret.reveal() for secret in _secrets_in(self))
+
     def policy(self) -> Policy:
         """The policy that the domain works with."""
         return policy_of(self.policy_settings, self.schedule)
@@ -69,3 +73,17 @@ class Config(Section):
     def known_lies(self) -> tuple[KnownLie, ...]:
         """Answers that say error although the connection works: those of the file, then the built-in ones."""
         return lies_of(self.policy_settings.known_false_negatives)
+
+
+def _secrets_in(value: object) -> Iterator[Secret]:
+    if isinstance(value, Secret):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secrets_in(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _secrets_in(item)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _secrets_in(item)

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from monitor.config.secrets import Secret
-from monitor.config.values import Duration, Items, Name, Section, Switch
+from monitor.config.values import Duration, Items, Name, Section, Switch, between
 
 ReceiverType = Literal["webhook", "slack", "discord", "teams", "pagerduty", "opsgenie", "alertmanager"]
 
@@ -55,15 +55,13 @@ class ReceiverSettings(Section):
     """File that holds the API key."""
     headers: Mapping[str, Secret] = Field(default_factory=dict)
     """Headers to send along, such as `Authorization`; their values are treated as secrets."""
-    timeout: Annotated[Duration, Field(ge=timedelta(milliseconds=100), le=timedelta(minutes=1))] = timedelta(seconds=15)
+    timeout: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(minutes=1))] = timedelta(seconds=15)
     """Most time one attempt may take in all."""
     send_resolved: Switch = True
     """Whether recoveries are told too. Without them an incident at the receiver never closes by itself."""
     deny_private: Switch = False
     """Whether private and loopback addresses are refused too; set it when the address comes from somebody you do not trust. Link-local
     and cloud-metadata addresses are always refused."""
-    template: str | None = None
-    """Text in place of the built-in one-line summary, with fields in braces such as `{platform}`."""
 
 
 class RouteSettings(Section):

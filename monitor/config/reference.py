@@ -47,7 +47,8 @@ def reference() -> str:
 def _section(key: Key, path: str, section: type[Section], parts: list[str]) -> None:
     path += {"list": "[]", "mapping": ".<name>", "plain": ""}[key.shape]
     level = "##" + "#" * min(path.count("."), 2)
-    rows, deeper = [], []
+    rows: list[Key] = []
+    deeper: list[Key] = []
     for child in keys(section):
         (rows if child.section is None else deeper).append(child)
     parts += [f"{level} `{path}`", "", _line(section.__doc__ or ""), ""]

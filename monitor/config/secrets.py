@@ -14,6 +14,8 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
+from monitor.config.values import problem
+
 MASK = "<secret>"
 FILE_LIMIT = 4096
 
@@ -88,7 +90,7 @@ class Secret:
             return value
         if isinstance(value, str):
             return cls(value)
-        raise ValueError("must be text: put it in quotes")
+        raise problem("must be text", "put it in quotes")
 
 
 def check_key(secret: Secret, origin: str) -> Secret:
@@ -167,9 +169,11 @@ def read_secret_file(path: Path, *, credentials_directory: Path | None = None) -
         raise SecretProblem(
             f"the secret file {path} can't be read: {error.strerror}", _READ_FIX.get(type(error), "check the path")
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check_file(path, os.fstat(descriptor), credentials_directory)
-        content = file.read(FILE_LIMIT + 1)
+        content = os.read(descriptor, FILE_LIMIT + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > FILE_LIMIT:
         raise SecretProblem(f"the secret file {path} is larger than 4 KiB", "it should hold the secret alone, on one line")
     try:
@@ -183,7 +187,6 @@ def read_secret_file(path: Path, *, credentials_directory: Path | None = None) -
 _READ_FIX: dict[type[OSError], str] = {
     FileNotFoundError: "create it, readable for the monitor's user alone (chmod 0400)",
     PermissionError: "make the monitor's user its owner, or hand it over with systemd's LoadCredential=",
-    IsADirectoryError: "name the file, not its folder",
 }
 
 

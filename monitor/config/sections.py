@@ -15,7 +15,7 @@ from pydantic.config import JsonDict
 from monitor.config.addresses import check_base_url, check_page_url, parse_listen
 from monitor.config.brands import BRANDS, Brand
 from monitor.config.secrets import Secret
-from monitor.config.values import Count, Duration, Items, LabelName, Name, Period, Rate, Section, Switch, Text, problem
+from monitor.config.values import Count, Duration, Items, LabelName, Name, Period, Rate, Section, Switch, Text, between, problem
 from monitor.domain.ids import id_problem, platform_of, user_id_problem
 
 
@@ -75,9 +75,9 @@ class ApiSettings(Section):
     """Address of the API. By default the brand's own. `http://` is accepted on loopback only, since every request carries the key."""
     brand: Literal["postpost", "publora"] = "postpost"
     """Which header names the API understands; the two brands are the same product."""
-    timeout: Annotated[Duration, Field(ge=timedelta(milliseconds=100), le=timedelta(minutes=5))] = timedelta(seconds=30)
+    timeout: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(minutes=5))] = timedelta(seconds=30)
     """Most time one request may take in all. The API asks the platform while we wait, so less than 10s produces false timeouts."""
-    connect_timeout: Annotated[Duration, Field(ge=timedelta(milliseconds=100), le=timedelta(minutes=1))] = timedelta(seconds=10)
+    connect_timeout: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(minutes=1))] = timedelta(seconds=10)
     """Most time for reaching the API: name lookup, TCP and TLS."""
     requests_per_second: Rate = 5.0
     """Requests per second and account at most. The API asks for no more than 5."""
@@ -157,12 +157,12 @@ class ConnectionSettings(Section):
 class ScheduleSettings(Section):
     """How often things are looked at."""
 
-    interval: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=7))] = timedelta(minutes=15)
+    interval: Annotated[Duration, between(timedelta(seconds=1), timedelta(days=7))] = timedelta(minutes=15)
     """Pause between two checks of one connection. Every check makes the API ask the platform with the customer's token, so mind the
     platforms' own limits: 5m is a sensible least, below 1m is warned about."""
-    recheck: Annotated[Duration, Field(ge=timedelta(milliseconds=100), le=timedelta(hours=1))] = timedelta(seconds=45)
+    recheck: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(hours=1))] = timedelta(seconds=45)
     """Pause before the second look after a surprise. Observations count towards a confirmation only when two thirds of it apart."""
-    discovery: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=7))] = timedelta(hours=1)
+    discovery: Annotated[Duration, between(timedelta(seconds=1), timedelta(days=7))] = timedelta(hours=1)
     """Pause between two readings of the list of connections, which also tells exact expiry dates."""
 
 
@@ -205,13 +205,13 @@ class WebSettings(Section):
 class RetentionSettings(Section):
     """How long the past is kept. What is still owed is never deleted."""
 
-    checks: Annotated[Duration, Field(ge=timedelta(hours=1))] = timedelta(days=90)
+    checks: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=90)
     """Single check results: about 60 bytes each."""
-    incidents: Annotated[Duration, Field(ge=timedelta(days=1))] = timedelta(days=730)
+    incidents: Annotated[Duration, between(timedelta(days=1))] = timedelta(days=730)
     """Closed incidents."""
-    deliveries: Annotated[Duration, Field(ge=timedelta(hours=1))] = timedelta(days=30)
+    deliveries: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=30)
     """Delivered notifications, with every attempt."""
-    dead_deliveries: Annotated[Duration, Field(ge=timedelta(hours=1))] = timedelta(days=90)
+    dead_deliveries: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=90)
     """Notifications that were given up or cancelled; until then `deliveries retry` can send them."""
 
 
@@ -227,6 +227,6 @@ class LoggingSettings(Section):
 class ShutdownSettings(Section):
     """How the monitor stops."""
 
-    drain: Annotated[Duration, Field(le=timedelta(minutes=10))] = timedelta(seconds=20)
+    drain: Annotated[Duration, between(timedelta(0), timedelta(minutes=10))] = timedelta(seconds=20)
     """Time that running work gets to finish. Less than `TimeoutStopSec` of the service (45s); what is cut off is done after the next
     start."""

@@ -118,6 +118,19 @@ def _check_finite(value: float) -> float:
     return value
 
 
+def between(least: timedelta, most: timedelta = _LONGEST) -> AfterValidator:
+    """Accepts durations from *least* to *most*, both included."""
+
+    def judge(value: timedelta) -> timedelta:
+        if value < least:
+            raise problem(f"must be at least {format_duration(least)}")
+        if value > most:
+            raise problem(f"must be at most {format_duration(most)}")
+        return value
+
+    return AfterValidator(judge)
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
@@ -126,7 +139,7 @@ Duration = Annotated[
 ]
 """A length of time, a timedelta in Python."""
 
-Period = Annotated[Duration, Field(gt=timedelta(0))]
+Period = Annotated[Duration, between(timedelta(milliseconds=1))]
 """A duration longer than nothing."""
 
 Switch = Annotated[bool, BeforeValidator(flag_from_text)]

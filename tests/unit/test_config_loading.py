@@ -1,0 +1,309 @@
+"""Loading: where the file is, what stands in for it, and what connections take from elsewhere."""
+
+import string
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from monitor.config import Config, default_config, load
+from monitor.config.document import Document, parse
+from monitor.config.expansion import Expansion
+from monitor.config.loader import load_text
+from monitor.errors import ConfigError, Problem
+
+ROOT = Path(__file__).parents[2]
+KEY = {"KEY": "sk_0123456789abcdef"}
+ACCOUNT = 'accounts: [{name: main, api_key: "${KEY}"}]\n'
+RECEIVER = 'receivers: [{name: on-call, url: "https://hooks.example.org/x"}]\n'
+USER = "6626a1f5e4b0c91a2d3f4567"
+
+
+def from_text(text: str, **environ: str) -> Config:
+    return load_text(text, "config.yaml", KEY | environ, folder=Path("/etc"))
+
+
+def warnings_of(text: str) -> list[str]:
+    return [str(warning) for warning in from_text(text).warnings]
+
+
+def test_file_from_environment(tmp_path: Path) -> None:
+    """Without --config, `$POSTPOST_MONITOR_CONFIG` names the file."""
+    file = tmp_path / "monitor.yaml"
+    file.write_text(ACCOUNT)
+    config = load(None, KEY | {"POSTPOST_MONITOR_CONFIG": str(file)})
+    assert config.source == str(file)
+
+
+@pytest.mark.parametrize("by_option", [True, False])
+def test_named_file_is_missing(tmp_path: Path, by_option: bool) -> None:
+    """A file that was named but is not there is a problem, even with a key in the environment."""
+    file = tmp_path / "none.yaml"
+    environ = {"POSTPOST_API_KEY": "sk_0123456789"} | ({} if by_option else {"POSTPOST_MONITOR_CONFIG": str(file)})
+    with pytest.raises(ConfigError) as caught:
+        load(file if by_option else None, environ)
+    assert f"{file}: can't be read: No such file" in str(caught.value)
+    assert "--config" in caught.value.problems[0].fix
+
+
+@pytest.mark.parametrize("content", [b"accounts: \xff\xfe", b"\n\naccounts: \xe9"])
+def test_file_is_not_text(tmp_path: Path, content: bytes) -> None:
+    """A file that is not UTF-8 is refused with the line."""
+    file = tmp_path / "monitor.yaml"
+    file.write_bytes(content)
+    line = 1 + content.count(b"\n")
+    with pytest.raises(ConfigError, match=rf":{line}: is not UTF-8"):
+        load(file, {})
+
+
+def test_file_is_too_large(tmp_path: Path) -> None:
+    """A file over 8 MiB is refused unread."""
+    file = tmp_path / "monitor.yaml"
+    with file.open("wb") as stream:
+        stream.truncate(9 * 1024 * 1024)
+    with pytest.raises(ConfigError, match="8 MiB"):
+        load(file, {})
+
+
+@pytest.mark.parametrize("variable", ["POSTPOST_API_KEY", "PUBLORA_API_KEY"])
+def test_no_file_but_a_key(variable: str, tmp_path: Path) -> None:
+    """With nothing but a key in the environment, every connection of that account is discovered."""
+    config = default_config({variable: "sk_0123456789", "STATE_DIRECTORY": str(tmp_path)})
+    (account,) = config.accounts
+    assert (account.name, account.discover, account.api_key.reveal()) == ("main", "connections", "sk_0123456789")
+    assert config.database.url.reveal() == f"sqlite:///{tmp_path}/monitor.db"
+    assert config.connections == ()
+
+
+def test_no_file_newer_key_wins() -> None:
+    """The present name of the variable wins over the older one."""
+    config = default_config({"POSTPOST_API_KEY": "sk_new_0123456", "PUBLORA_API_KEY": "sk_old_0123456"})
+    assert config.accounts[0].api_key.reveal() == "sk_new_0123456"
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/one:/var/lib/two"}, "/var/lib/one"),
+        ({"XDG_STATE_HOME": "/state", "HOME": "/home/me"}, "/state/postpost-monitor"),
+        ({"HOME": "/home/me"}, "/home/me/.local/state/postpost-monitor"),
+        ({}, "/var/lib/postpost-monitor"),
+    ],
+)
+def test_no_file_database(environ: dict[str, str], folder: str) -> None:
+    """Without a file the database lies where this user may write."""
+    assert default_config(environ | {"POSTPOST_API_KEY": "sk_0123456789"}).database.url.reveal() == f"sqlite:///{folder}/monitor.db"
+
+
+def test_no_file_and_no_key() -> None:
+    """With neither file nor key, the problem says what to write or set."""
+    with pytest.raises(ConfigError, match="POSTPOST_API_KEY"):
+        default_config({})
+
+
+def test_no_file_and_bad_key() -> None:
+    """A bad key in the environment is refused without being shown."""
+    with pytest.raises(ConfigError) as caught:
+        default_config({"POSTPOST_API_KEY": "sk_canary\ncanary"})
+    assert "environment (POSTPOST_API_KEY)" in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+def test_loading_twice() -> None:
+    """Loading has no effects: the same text gives an equal, separate configuration; another key an unequal one."""
+    one, two = from_text(ACCOUNT), from_text(ACCOUNT)
+    assert one == two
+    assert one is not two
+    assert one != from_text(ACCOUNT, KEY="sk_another_0123456")
+
+
+def test_connection_takes_from_elsewhere() -> None:
+    """A connection without account, user or interval takes the first account, that account's user, the schedule's interval."""
+    text = f"""
+accounts:
+  - {{name: first, api_key: "${{KEY}}", user_id: {USER}}}
+  - {{name: second, api_key: "${{KEY}}"}}
+connections:
+  - linkedin-Ab1
+  - {{id: linkedin-Ab1, account: second, interval: 5m}}
+  - {{id: linkedin-Ab2, account: first, user_id: 000000000000000000000001}}
+schedule: {{interval: 7m}}
+"""
+    config = from_text(text)
+    assert [connection.key for connection in config.connections] == [
+        ("first", USER, "linkedin-Ab1"),
+        ("second", "", "linkedin-Ab1"),
+        ("first", "000000000000000000000001", "linkedin-Ab2"),
+    ]
+    assert [connection.interval for connection in config.connections] == [timedelta(minutes=7), timedelta(minutes=5), timedelta(minutes=7)]
+
+
+def test_values_from_environment() -> None:
+    """`${VAR}` fills in texts, numbers, flags and durations; a default stands in when unset or empty; `$$` is a dollar sign."""
+    text = """
+api: {concurrency: "${COUNT}", requests_per_second: "${RATE:-2.5}"}
+web: {status_page: "${PAGE:-false}", listen: "127.0.0.1:${PORT:-9999}"}
+schedule: {interval: "${INTERVAL:-3m}"}
+connections: [{id: linkedin-Ab1, name: "cost $$5 ${COUNT} $x"}]
+"""
+    config = from_text(ACCOUNT + text, COUNT="7", PORT="")
+    assert (config.api.concurrency, config.api.requests_per_second) == (7, 2.5)
+    assert (config.web.status_page, config.web.port) == (False, 9999)
+    assert config.schedule.interval == timedelta(minutes=3)
+    assert config.connections[0].name == "cost $5 7 $x"
+
+
+def test_values_are_not_expanded_twice() -> None:
+    """What the environment holds is taken as it is."""
+    config = from_text(ACCOUNT + 'connections: [{id: linkedin-Ab1, name: "${NAME}"}]', NAME="${KEY} $$")
+    assert config.connections[0].name == "${KEY} $$"
+
+
+def test_brand_brings_its_address() -> None:
+    """The brand's address is the default; a given one wins; header names follow the brand."""
+    assert from_text(ACCOUNT + "api: {brand: publora}").api.base_url == "https://api.publora.com/api/v1"
+    api = from_text(ACCOUNT + "api: {brand: publora, base_url: 'http://127.0.0.1:8080/api/v1/'}").api
+    assert (api.base_url, api.profile.key_header) == ("http://127.0.0.1:8080/api/v1", "x-publora-key")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost", "[::1]:8080", "127.9.9.9"])
+def test_plain_address_on_loopback(host: str) -> None:
+    """Plain http is fine on this machine."""
+    assert from_text(ACCOUNT + f"api: {{base_url: 'http://{host}/api/v1'}}").api.base_url == f"http://{host}/api/v1"
+
+
+@pytest.mark.parametrize("host", ["10.0.0.5", "api.example.org", "127.0.0.1.example.org", "localhost.example.org", "[::2]"])
+def test_plain_address_elsewhere(host: str) -> None:
+    """Plain http is refused anywhere else, however loopback-like the name."""
+    with pytest.raises(ConfigError, match="is not encrypted"):
+        from_text(ACCOUNT + f"api: {{base_url: 'http://{host}/api/v1'}}")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9093/api/v2/alerts", "http://10.1.2.3/hook", "http://alertmanager:9093/", "https://[fd00::1]/x"]
+)
+def test_receiver_on_private_address(url: str) -> None:
+    """Receivers on loopback and private addresses are fine: they come from the operator."""
+    config = from_text(ACCOUNT + f"receivers: [{{name: on-call, url: '{url}'}}]")
+    assert config.receivers[0].url.reveal() == url
+
+
+@pytest.mark.parametrize("kind", ["pagerduty", "opsgenie"])
+def test_public_receiver(kind: str) -> None:
+    """Services with one public address need a key only."""
+    key = {"pagerduty": "routing_key", "opsgenie": "api_key"}[kind]
+    config = from_text(ACCOUNT + f'receivers: [{{name: on-call, type: {kind}, {key}: "${{KEY}}"}}]')
+    assert config.receivers[0].url.reveal().startswith("https://")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "nobody is told"),
+        ("accounts: [{name: main, api_key: '${KEY}', discover: off}]", "watches nothing"),
+        ("schedule: {interval: 30s, recheck: 10s}", "hard on the API"),
+        ("connections: [{id: linkedin-Ab1, interval: 30s}]", "hard on the API"),
+        ("schedule: {interval: 1m, recheck: 2m}", "recheck is longer"),
+        ("policy: {reminders: 5m}", "shorter than an interval"),
+        ("shutdown: {drain: 60s}", "TimeoutStopSec"),
+        ("web: {listen: '0.0.0.0:9840'}", "without a token"),
+        ("database: {url: 'sqlite:///monitor.db'}", "relative to the working directory"),
+        ("monitor: {dashboard_url: 'https://example.org/?token=1'}", "has a query"),
+        ("connections: [LinkedIn-Ab1]", "begins in upper case"),
+        ("connections: [linkedin-1, linkedin-2]\nschedule: {interval: 1m}\napi: {requests_per_second: 0.03}", "more than 0.03 requests"),
+        ("receivers: [{name: chat, type: slack, url: 'http://example.org/x'}]", "without encryption"),
+        ("receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{receivers: []}]", "is never told"),
+        (
+            "receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{receivers: [a]}, {match: {platform: x}, receivers: [a]}]",
+            "never reached",
+        ),
+    ],
+)
+def test_warning(text: str, words: str) -> None:
+    """What works but is probably not meant is warned about, with its line."""
+    full = text if text.startswith("accounts") else ACCOUNT + text
+    assert [warning for warning in warnings_of(full) if words in warning], warnings_of(full)
+
+
+def test_no_warning() -> None:
+    """An ordinary configuration has no warnings."""
+    assert warnings_of(ACCOUNT + RECEIVER) == []
+
+
+def test_short_interval_on_loopback() -> None:
+    """Short intervals are fine against an API on this machine: a demo or a test."""
+    text = (
+        ACCOUNT
+        + RECEIVER
+        + "api: {base_url: 'http://127.0.0.1:1/api/v1'}\nschedule: {interval: 1s, recheck: 500ms}\npolicy: {reminders: off}\n"
+    )
+    assert warnings_of(text) == []
+
+
+def test_null_is_the_default() -> None:
+    """A key with everything below it commented out means its default."""
+    config = from_text(ACCOUNT + "api:\npolicy:\n  confirm:\n    failures:\nconnections:\nroutes:\n")
+    assert (config.api, config.policy()) == (Config().api, Config().policy())
+
+
+def test_off_is_a_word() -> None:
+    """YAML 1.1's booleans do not strike: off and no are words."""
+    config = from_text('accounts: [{name: no, api_key: "${KEY}", discover: off}]')
+    assert (config.accounts[0].name, config.accounts[0].discover) == ("no", "off")
+
+
+def test_digits_stay_digits() -> None:
+    """A user id of digits, or one that looks like a float, is not turned into a number."""
+    for user in ("1" * 24, "66260000000000000000e123"):
+        config = from_text(f'accounts: [{{name: main, api_key: "${{KEY}}", user_id: {user}}}]')
+        assert config.accounts[0].user_id == user
+
+
+def test_aliases() -> None:
+    """Aliases repeat a value; each copy is its own."""
+    config = from_text(
+        ACCOUNT + "connections:\n  - {id: linkedin-A, labels: &social {team: social}}\n  - {id: linkedin-B, labels: *social}\n"
+    )
+    assert config.connections[0].labels == config.connections[1].labels == {"team": "social"}
+
+
+def test_lines_are_those_of_the_file() -> None:
+    """Every value knows its line, in block and flow style; what is missing has the line of what is around it."""
+    document = parse("a: 1\nb:\n  - x\n  - {c: 2,\n     d: 3}\n", "f.yaml")
+    assert {path: document.location(path) for path in [("a",), ("b", 0), ("b", 1, "d"), ("b", 1, "zzz"), ("zzz",)]} == {
+        ("a",): "f.yaml:1",
+        ("b", 0): "f.yaml:3",
+        ("b", 1, "d"): "f.yaml:5",
+        ("b", 1, "zzz"): "f.yaml:4",
+        ("zzz",): "f.yaml:1",
+    }
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.text(alphabet=string.printable + "é\u2028\ud800\x00", max_size=200))
+def test_any_text(text: str) -> None:
+    """Whatever the text, parsing ends with values or problems, never with an exception."""
+    document = parse(text, "f.yaml")
+    assert document.data is None or isinstance(document, Document)
+    Expansion(document, {}).result()
+
+
+_EXAMPLE = (ROOT / "config" / "postpost-monitor.yaml").read_text(encoding="utf-8")
+_ENVIRON = {"CREDENTIALS_DIRECTORY": "/nonexistent", "POSTPOST_API_KEY": "sk_0123456789"}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, len(_EXAMPLE) - 1), st.integers(0, 40), st.text(alphabet="{}[]:-*&!|>'\"%@`,#\n\t 0a.$", max_size=8))
+def test_damaged_file(start: int, length: int, insert: str) -> None:
+    """A damaged file gives a configuration or a ConfigError with locations, never another exception."""
+    text = _EXAMPLE[:start] + insert + _EXAMPLE[start + length :]
+    assert all(problem.location.startswith("f.yaml") and problem.message for problem in problems_of(text))
+
+
+def problems_of(text: str) -> tuple[Problem, ...]:
+    try:
+        return load_text(text, "f.yaml", _ENVIRON, folder=Path("/nonexistent")).warnings
+    except ConfigError as error:
+        return error.problems

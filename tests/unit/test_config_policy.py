@@ -1,0 +1,187 @@
+"""From keys to policy: durations, built-in differences of platforms, and who wins."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_core import PydanticCustomError
+
+from monitor.config import Config
+from monitor.config.loader import load_text
+from monitor.config.values import format_duration, parse_duration
+from monitor.domain.policy import ExpiryPolicy, Policy
+
+DAY = timedelta(days=1)
+
+
+def policy_of(text: str) -> Policy:
+    return config_of(text).policy()
+
+
+def config_of(text: str) -> Config:
+    return load_text("accounts: [{name: main, api_key: sk_0123456789}]\n" + text, "config.yaml", {}, folder=Path("/etc"))
+
+
+@pytest.mark.parametrize(
+    ("text", "duration"),
+    [
+        ("15m", timedelta(minutes=15)),
+        ("7d", 7 * DAY),
+        ("36h", timedelta(hours=36)),
+        ("1d12h", timedelta(hours=36)),
+        ("2y", 730 * DAY),
+        ("1w", 7 * DAY),
+        ("500ms", timedelta(milliseconds=500)),
+        ("1m500ms", timedelta(seconds=60.5)),
+        ("0s", timedelta(0)),
+        ("90s", timedelta(seconds=90)),
+    ],
+)
+def test_duration(text: str, duration: timedelta) -> None:
+    """A duration is counts with units, largest unit first."""
+    assert parse_duration(text) == duration
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        15,
+        1.5,
+        True,
+        None,
+        "",
+        " ",
+        "15",
+        "m",
+        "15 m",
+        "-5m",
+        "5m1h",
+        "5m5m",
+        "1.5h",
+        "1e3s",
+        "5M",
+        "\u0665m",
+        "11y",
+        "9" * 500 + "y",
+        ["5m"],
+    ],
+)
+def test_bad_duration(value: object) -> None:
+    """Anything else is refused, bare numbers with a hint at units."""
+    with pytest.raises(PydanticCustomError):
+        parse_duration(value)
+
+
+@given(st.integers(0, 3650 * 24 * 3600 * 1000))
+def test_duration_round_trip(milliseconds: int) -> None:
+    """Every duration is printed so that it reads back the same."""
+    duration = timedelta(milliseconds=milliseconds)
+    assert parse_duration(format_duration(duration)) == duration
+
+
+def test_default_policy() -> None:
+    """An empty configuration has the domain's own defaults, plus the platforms' built-in differences."""
+    policy = policy_of("")
+    assert policy == Policy(platforms=policy.platforms)
+
+
+def test_built_in_platforms() -> None:
+    """Platforms that renew by themselves have no countdown; the others count down as they deserve."""
+    policy = policy_of("")
+    thresholds = {name: tuple(one.days for one in policy.expiry_for(name).thresholds) for name in (*policy.platforms, "pinterest")}
+    assert thresholds == {
+        "linkedin": (14, 3),
+        "instagram": (7,),
+        "threads": (7,),
+        "tiktok": (14,),
+        "facebook": (),
+        "youtube": (),
+        "twitter": (),
+        "bluesky": (),
+        "mastodon": (),
+        "telegram": (),
+        "pinterest": (14, 7, 1),
+    }
+    assert {name for name in policy.platforms if policy.expiry_for(name).settle} == {"instagram", "threads"}
+    assert {name for name in policy.platforms if policy.expiry_for(name).trust_date} == {"linkedin", "instagram", "threads"}
+
+
+def test_general_thresholds_given() -> None:
+    """Thresholds given for all hold for unlisted platforms and those that honestly count down, not for those that renew by themselves."""
+    policy = policy_of("policy: {expiry: {thresholds: [30d, 10d]}}")
+    assert {name for name in (*policy.platforms, "pinterest") if policy.expiry_for(name).thresholds == (30 * DAY, 10 * DAY)} == {
+        "linkedin",
+        "instagram",
+        "threads",
+        "pinterest",
+    }
+    assert policy.expiry_for("instagram").settle == DAY
+
+
+def test_platform_given() -> None:
+    """What is given for a platform wins, key by key; the rest of its built-in difference stays."""
+    policy = policy_of(
+        "policy: {expiry: {thresholds: [30d]}, platforms: {instagram: {expiry: {thresholds: [5d]}}, facebook: {expiry: {settle: 1h}}}}"
+    )
+    assert policy.expiry_for("instagram") == ExpiryPolicy(thresholds=(5 * DAY,), settle=DAY)
+    assert policy.expiry_for("facebook") == ExpiryPolicy(thresholds=(), trust_date=False, settle=timedelta(hours=1))
+    assert policy.expiry_for("linkedin").thresholds == (30 * DAY,)
+
+
+def test_general_keys_reach_platforms() -> None:
+    """Keys that a platform does not differ in follow the general ones."""
+    policy = policy_of("policy: {expiry: {hysteresis: 5h}, platforms: {pinterest: {expiry: {settle: 2h}}}}")
+    assert {policy.expiry_for(name).hysteresis for name in (*policy.platforms, "other")} == {timedelta(hours=5)}
+    assert policy.expiry_for("pinterest").settle == timedelta(hours=2)
+
+
+def test_spacing_follows_recheck() -> None:
+    """Counted observations are two thirds of the re-check apart, so that a short schedule behaves like a long one."""
+    policy = policy_of("schedule: {interval: 2s, recheck: 900ms}")
+    assert (policy.recheck, policy.spacing) == (timedelta(milliseconds=900), timedelta(milliseconds=600))
+
+
+def test_every_period_is_a_key() -> None:
+    """Every period of the policy can be changed."""
+    policy = policy_of(
+        """
+policy:
+  confirm: {failures: 3, successes: 1, upstream: 4, missing: 2, missing_over: 1s, misconfigured: 1, expiry: 1}
+  expiry: {overdue_after: 2d}
+  scopes: {window: 1s, open_after: 2s, close_after: 3s, canary: 4s, account_confirm: 5s, account_canary: 6s, attempts: 2, ratio: 0.5,
+    close_ratio: 0.1, platform_window: 7s, platform_count: 2, platform_ratio: 0.25, platform_hold: 8s, throttled_after: 9s}
+  flap: {changes: 9, window: 2h, calm: 1m}
+  digest: {wait: 0s, after: 1, max_items: 3}
+  retry: {schedule: [100ms], slow_after: 1s, slow_every: 2s, give_up_after: 3s, jitter: 0, poison_attempts: 1}
+  stale_after: 1h
+  stale_floor: 1s
+  reminders: off
+  pending_rounds: 5
+  publishing_fresh: 1d
+"""
+    )
+    default = Policy()
+    same = [
+        f"{part}.{name}"
+        for part in ("confirm", "scopes", "flap", "digest", "retry")
+        for name in getattr(default, part).__dataclass_fields__
+        if getattr(getattr(policy, part), name) == getattr(getattr(default, part), name)
+    ]
+    assert same == []
+    assert (policy.stale_after, policy.reminders, policy.pending_rounds) == (timedelta(hours=1), timedelta(0), 5)
+    assert (policy.stale_floor, policy.publishing_fresh) == (timedelta(seconds=1), DAY)
+
+
+def test_known_false_negatives() -> None:
+    """Configured false negatives come before the built-in ones and match as they say."""
+    config = config_of(
+        "policy: {known_false_negatives: [{platform: mastodon, id: 'mastodon-4.', message: 'not supported'}, {message: 'try later'}]}"
+    )
+    first, second = config.known_lies()[:2]
+    assert len(config.known_lies()) == len(config_of("").known_lies()) + 2
+    assert first.covers("mastodon", "mastodon-42", "Instance Not Supported")
+    assert not first.covers("mastodon", "mastodon-421", "instance not supported")
+    assert not first.covers("twitter", "mastodon-42", "instance not supported")
+    assert second.covers("twitter", "twitter-1", "Please try later.")
