@@ -115,16 +115,17 @@ class SimulatedConnection:
             return None
         if not traits.is_honest(generation):
             return self.last_post_at + ARTEFACT_LIVES[traits.name] if self.last_post_at else None
-        self._renew_in_time(traits)
-        return self.ends_at
+        return self._true_end()
 
-    def is_past(self, generation: Generation) -> bool:
-        """Whether its token is past its end, so that the platform rejects it."""
-        traits = self.traits
-        if traits is None or not traits.is_honest(generation):
-            return False
-        end = self.shown_end(generation)
+    def is_past(self) -> bool:
+        """Whether its token is past its true end, shown or not, so that the platform rejects it."""
+        end = self._true_end()
         return end is not None and end <= self.clock.now()
+
+    def _true_end(self) -> datetime | None:
+        if self.traits is not None:
+            self._renew_in_time(self.traits)
+        return self.ends_at
 
     def _renew_in_time(self, traits: Platform) -> None:
         if traits.renews_below is None or traits.life is None or self.ends_at is None or not self.renews or self.dead is not None:

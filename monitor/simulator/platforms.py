@@ -51,7 +51,7 @@ class Platform:
         life: how long a fresh token lives; None when it never ends.
         renews_below: PostPost renews by itself once less than this is left; None when nobody does.
         shows_date: generations whose list and test show the token's end.
-        honest: the end shown is the real one: past it, the credential is dead. Otherwise the date is an artefact.
+        honest: generations whose shown end is the true one. Otherwise it is an artefact, past while all is well.
         status_when_undated: the list's `tokenStatus` when no end is shown, by generation.
         soon: `tokenStatus` turns to `expiring_soon` below this, by generation.
         weight: how common it is in a generated fleet.
@@ -73,7 +73,7 @@ class Platform:
         return generation in self.shows_date
 
     def is_honest(self, generation: Generation) -> bool:
-        """Whether the end shown is the end of posting, too."""
+        """Whether the end shown is the true one."""
         return generation in self.honest
 
     def soon_below(self, generation: Generation) -> timedelta:

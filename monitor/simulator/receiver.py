@@ -152,7 +152,7 @@ class ReceiverServer:
             self._came.notify_all()
 
     async def _steer(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
-        if not is_local(request):
+        if not is_local(request.remote):
             return _document(403, {"error": "only this machine may look"})
         match (request.method, path):
             case ("GET", "/_received"):

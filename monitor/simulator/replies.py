@@ -123,7 +123,7 @@ def _trouble(world: World, connection: SimulatedConnection) -> str | None:
     rejection = traits.rejection if traits else ""
     if connection.dead is not None:
         return connection.dead or rejection
-    return rejection if connection.is_past(world.generation) else None
+    return rejection if connection.is_past() else None
 
 
 def _welcome(world: World, connection: SimulatedConnection) -> str:

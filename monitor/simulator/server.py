@@ -156,7 +156,7 @@ class SimulatorServer:
         return (shortest + (longest - shortest) * self._turn).total_seconds()
 
     async def _steer(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
-        if not is_local(request):
+        if not is_local(request.remote):
             return respond(403, b'{"error": "the control API answers this machine only"}', {"Content-Type": _JSON})
         body = await request.read()
         status, answer = self._control.answer(request.method, unquote(path[len(CONTROL_PREFIX) :]), query, body)

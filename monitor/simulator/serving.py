@@ -14,7 +14,7 @@ from monitor.simulator.behaviour import Behaviour, Kind, Where
 
 _CHUNK = b"a" * 65_536
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_SHUTDOWN_SECONDS = 0.2
+_SHUTDOWN_SECONDS = 3.0
 
 
 class LocalServer:
@@ -176,10 +176,10 @@ def hang_up(request: web.BaseRequest) -> web.StreamResponse:
     return web.Response()
 
 
-def is_local(request: web.BaseRequest) -> bool:
-    """Whether the request comes from this machine."""
-    remote = (request.remote or "").removeprefix("::ffff:")
-    return remote == "::1" or remote.startswith("127.")
+def is_local(remote: str | None) -> bool:
+    """Whether *remote*, the address of a client, is of this machine."""
+    address = (remote or "").removeprefix("::ffff:")
+    return address == "::1" or address.startswith("127.")
 
 
 def _body(response: web.Response) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 from monitor.simulator.clock import FakeClock
 from monitor.simulator.control import Control
 from monitor.simulator.journal import Journal
+from monitor.simulator.serving import is_local
 from monitor.simulator.steps import Mistake, parse_span
 from monitor.simulator.verbs import ACCOUNT_VERBS, API_VERBS, CONNECTION_VERBS, USER_VERBS
 from monitor.simulator.world import World
@@ -196,6 +197,12 @@ def test_help_names_every_verb(it: Steering) -> None:
     """The help page shows every verb there is."""
     page = it.get("/")[1]
     assert [verb for verbs in (CONNECTION_VERBS, ACCOUNT_VERBS, USER_VERBS, API_VERBS) for verb in verbs if verb not in page] == []
+
+
+def test_control_is_for_this_machine() -> None:
+    """Only loopback addresses may steer."""
+    assert [is_local(remote) for remote in ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1")] == [True] * 4
+    assert [is_local(remote) for remote in ("10.0.0.1", "::ffff:10.0.0.1", "2001:db8::1", "12.7.0.1", "", None)] == [False] * 6
 
 
 def test_spans() -> None:

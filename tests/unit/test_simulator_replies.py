@@ -171,6 +171,19 @@ def test_artefacts_are_healthy(world: World) -> None:
         assert (_test(world, platform_id)["status"], _test(world, platform_id)["tokenExpiresIn"]) == ("ok", "expired")
 
 
+@pytest.mark.parametrize("generation", list(Generation))
+def test_every_platform_can_expire(world: World, generation: Generation) -> None:
+    """Told to expire, a connection fails in both generations, whether or not its end is shown; renewed, it works."""
+    world.generation = generation
+    testable = [it for it in world.accounts["main"].owner.connections.values() if verdict_document(world, it)["status"] == "ok"]
+    assert len(testable) == 9
+    for connection in testable:
+        connection.expire()
+        assert verdict_document(world, connection)["status"] == "error"
+        connection.renew()
+        assert verdict_document(world, connection)["status"] == "ok"
+
+
 def test_tiktok_is_soon_below_thirty_days_in_september(world: World) -> None:
     """The new build warns of a TikTok refresh token thirty days ahead."""
     world.generation = Generation.SEPTEMBER
