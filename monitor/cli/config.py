@@ -1,11 +1,13 @@
-"""`config check|show|schema`: looks at a configuration without using it."""
+"""`config check|show|schema|reference`: looks at a configuration without using it."""
 
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from monitor.cli.options import add_config, load_config
 from monitor.config import AccountSettings, Config, ReceiverSettings
+from monitor.config.reference import reference, write
 from monitor.config.show import as_schema, as_yaml
 from monitor.errors import ConfigError, Problem
 
@@ -43,6 +45,11 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     showing.set_defaults(run=show)
     schema_parser = verbs.add_parser("schema", help="print the JSON schema", description="Print the JSON schema of the file, for editors.")
     schema_parser.set_defaults(run=schema)
+    referring = verbs.add_parser("reference", help="print what every key means", description="Print what every key means, in Markdown.")
+    referring.add_argument(
+        "--write", metavar="ROOT", type=Path, help="for developers: make docs/configure.md and config/schema.json anew in a source tree"
+    )
+    referring.set_defaults(run=print_reference)
 
 
 def check(args: argparse.Namespace) -> int:
@@ -71,6 +78,15 @@ def show(args: argparse.Namespace) -> int:
 def schema(args: argparse.Namespace) -> int:  # noqa: ARG001 - every verb has this form
     """Print the JSON schema."""
     sys.stdout.write(as_schema())
+    return 0
+
+
+def print_reference(args: argparse.Namespace) -> int:
+    """Print the reference of all keys, or write it into a source tree."""
+    if args.write is not None:
+        write(args.write)
+    else:
+        sys.stdout.write(reference())
     return 0
 
 

@@ -1,6 +1,8 @@
 """The whole configuration as one immutable value."""
 
-from pydantic import Field
+from collections.abc import Iterator, Mapping
+
+from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from monitor.config.effective import lies_of, policy_of
@@ -18,6 +20,7 @@ from monitor.config.sections import (
     ShutdownSettings,
     WebSettings,
 )
+from monitor.config.secrets import Secret
 from monitor.config.values import Items, Section
 from monitor.domain.lies import KnownLie
 from monitor.domain.policy import Policy

@@ -1,7 +1,4 @@
-"""
-The reference of all keys, made from the section models. `python -m monitor.config.reference` writes it into
-`docs/configure.md` and the schema into `config/schema.json`; tests tell when that was forgotten.
-"""
+"""The reference of all keys, made from the section models. Tests tell when `docs/configure.md` or `config/schema.json` are behind."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +14,7 @@ from monitor.config.secrets import Secret
 from monitor.config.show import as_schema
 from monitor.config.values import Section, format_duration
 
-BEGIN, END = "<!-- reference: made by python -m monitor.config.reference -->\n", "<!-- end of reference -->\n"
+BEGIN, END = "<!-- reference: made by postpost-monitor config reference --write . -->\n", "<!-- end of reference -->\n"
 
 _DEFAULTS = {
     "accounts[].api_key": "one of the two is required",
@@ -134,7 +131,3 @@ def write(root: Path) -> None:
     page = root / "docs" / "configure.md"
     page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
     (root / "config" / "schema.json").write_text(as_schema(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    write(Path(__file__).parents[2])

@@ -9,6 +9,7 @@ import yaml
 
 from monitor.cli import config as verb
 from monitor.cli.options import add_config
+from monitor.config.reference import BEGIN, END
 from monitor.errors import EXIT_CONFIG
 
 GOOD = """\
@@ -86,6 +87,25 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     schema = json.loads(capsys.readouterr().out)
     assert schema["additionalProperties"] is False
     assert "warnings" not in schema["properties"]
+
+
+def test_reference(capsys: pytest.CaptureFixture[str]) -> None:
+    """The reference is Markdown with a table per section."""
+    assert call("reference") == 0
+    assert "| `interval` | duration | `15m` |" in capsys.readouterr().out
+
+
+def test_reference_written(tmp_path: Path) -> None:
+    """In a source tree the page and the schema are made anew; what people wrote around the reference stays."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "config").mkdir()
+    page = tmp_path / "docs" / "configure.md"
+    page.write_text(f"# Before\n{BEGIN}old\n{END}# After\n")
+    assert call("reference", "--write", str(tmp_path)) == 0
+    assert page.read_text().startswith("# Before\n")
+    assert page.read_text().endswith("# After\n")
+    assert "old" not in page.read_text().split("\n")
+    assert json.loads((tmp_path / "config" / "schema.json").read_text())
 
 
 def test_config_option() -> None:
