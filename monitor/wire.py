@@ -64,7 +64,8 @@ def tls_context(base: str, ca_file: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        problem = Problem("api.ca_file", f"{ca_file} can't be used: {error.strerror or 'no certificate in it'}", "name a readable PEM file")
+        words = "there is no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        problem = Problem("api.ca_file", f"{ca_file} can't be used: {words}", "name a readable PEM file")
         raise ConfigError((problem,)) from None
 
 
@@ -80,7 +81,9 @@ def make_transport(tls: ssl.SSLContext, lookup: Lookup, connect_seconds: float) 
             ttl_dns_cache=DNS_SECONDS,
             resolver=_Resolver(lookup, connect_seconds),
         )
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        return aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("Content-Type",), trust_env=False
+        )
 
     return AiohttpTransport(verify=tls, trust_env=False, client=session)
 
@@ -194,6 +197,9 @@ def _place(error: BaseException) -> str:
 
 
 def _unreachable(error: BaseException) -> ApiError:
+    if isinstance(getattr(error, "os_error", None), ConnectionResetError | ConnectionAbortedError):
+        # The connection was there: only a TLS handshake comes between that and the request.
+        return ApiError(Reason.API_TLS_FAILED, "the TLS handshake was broken off")
     number = error.errno if isinstance(error, OSError) else None
     if number in _OUR_ERRNOS:
         return ApiError(Reason.MONITOR_INTERNAL, os.strerror(number))
@@ -232,7 +238,8 @@ def _broken_off(_: BaseException) -> ApiError:
 
 
 _EXPLANATIONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Callable[[BaseException], ApiError]], ...] = (
-    ((_LookupFailed, aiohttp.ClientConnectorDNSError), _lookup_failed),
+    (_LookupFailed, _lookup_failed),
+    (aiohttp.ClientConnectorDNSError, _lookup_failed),
     (aiohttp.ClientConnectorCertificateError, _certificate),
     (aiohttp.ClientConnectorSSLError, _handshake),
     (aiohttp.ClientConnectorError, _unreachable),

@@ -20,7 +20,7 @@ from monitor.domain.text import clean, mask_email
 from monitor.domain.tokens import TokenLife, TokenSays
 from monitor.errors import ApiError, Reason
 
-_EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
+_EMAIL = re.compile(r"[^\s@<>()\"',;]+@[^\s@<>()\"',;]+")
 
 
 def parse_reply(body: bytes, platform_id: str, secrets: tuple[str, ...] = ()) -> Reply:

@@ -62,7 +62,7 @@ def clean(text: str, limit: int = TEXT_LIMIT, secrets: tuple[str, ...] = ()) -> 
     for secret in secrets:
         if secret in line:
             line = line.replace(secret, REDACTED)
-    return redact(line)[:limit]
+    return redact(line)[:limit].rstrip()
 
 
 def redact(line: str) -> str:
