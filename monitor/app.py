@@ -104,7 +104,13 @@ class App:
         selfcheck = self._selfcheck(scheduler)
         own = Loop("selfcheck", selfcheck.step, rest_seconds=5.0, clock=self._clock, stop=self._signals.stop)
         self._own = [Watched(own, _SELFCHECK_BOUND_SECONDS)]
-        self._beat = own.wake.set
+        try:
+            await self._supervise(group, scheduler, selfcheck, own)
+        finally:
+            scheduler.stop()
+            await self._crew.close()
+
+    async def _supervise(self, group: asyncio.TaskGroup, scheduler: Scheduler, selfcheck: SelfCheck, own: Loop) -> None:
         self._crew.start(group)
         watchers = [
             group.create_task(own.run(), name="selfcheck"),
@@ -136,9 +142,13 @@ class App:
                 Beat("review", _SECOND, waker("review")),
                 Beat("discover", _SECOND, waker("discover")),
                 Beat("tidy", timedelta(hours=1), waker("tidy")),
-                Beat("selfcheck", _SECOND, lambda: self._beat()),
+                Beat("selfcheck", _SECOND, self._wake_selfcheck),
             )
         )
+
+    def _wake_selfcheck(self) -> None:
+        for watched in self._own:
+            watched.loop.wake.set()
 
     def _selfcheck(self, scheduler: Scheduler) -> SelfCheck:
         return SelfCheck(

@@ -114,7 +114,7 @@ class Checker:
     async def _ask(self, connection: Connection) -> Observation:
         exchange = await self._api.test(connection.platform_id, connection.user_id)
         if exchange.retry_after is not None:
-            self._gate.pause(exchange.retry_after, throttled=exchange.http_status == 429)  # noqa: PLR2004
+            self._gate.pause(exchange.retry_after, throttled=exchange.http_status == 429)
         verdict = judge(exchange.answer, connection, self._fleet.plan.lies)
         return Observation(
             connection_id=connection.id,
@@ -161,7 +161,7 @@ class Checker:
 
     def _held(self, connection: Connection, now: float) -> bool:
         """Whether a scope lets only canaries through and this one is not the next; it is put back if so."""
-        hold = self._fleet.hold(connection, self._clock.now())
+        hold = self._fleet.hold(connection)
         if hold is None:
             return False
         name, pause = hold

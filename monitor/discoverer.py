@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -73,7 +74,7 @@ class Discoverer:
         schedule = self._config.schedule
         if not self._failures:
             return schedule.discovery
-        return min(schedule.discovery, schedule.recheck * 2 ** min(self._failures - 1, 10))
+        return min(schedule.discovery, schedule.recheck * (1 << min(self._failures - 1, 10)))
 
     async def _users(self) -> tuple[str, ...] | None:
         """The users whose lists are read, the owner first; None when the list of users could not be had."""
@@ -96,7 +97,7 @@ class Discoverer:
         await self._take(user_id, exchange.answer)
         return True
 
-    async def _hear(self, user_id: str, exchange: Exchange[object]) -> None:
+    async def _hear(self, user_id: str, exchange: Exchange[Any]) -> None:
         """Let the scopes above the list know how it went: with no connection yet, nobody else would notice a bad key."""
         failed = exchange.answer if isinstance(exchange.answer, ApiError) else None
         if exchange.retry_after is not None:

@@ -14,12 +14,13 @@ from monitor.clock import Clock
 from monitor.db import Reader
 from monitor.db.codec import decode_scope
 from monitor.domain import conclude as core
-from monitor.domain import expiry, levels, routes, scopes
+from monitor.domain import expiry, levels, scopes
 from monitor.domain.conclude import Names
 from monitor.domain.lies import DEFAULT_LIES, KnownLie
 from monitor.domain.model import FINE, Connection, ConnectionState, Health, IncidentRef, Scope, Topic
 from monitor.domain.payloads import MonitorIdentity
 from monitor.domain.policy import Policy
+from monitor.domain.routes import ReceiverRule, Route
 from monitor.domain.scopes import ScopeState
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
 
@@ -44,8 +45,8 @@ class Plan:
     api_host: str
     interval: timedelta
     identity: MonitorIdentity
-    routes: tuple[routes.Route, ...] = ()
-    receivers: tuple[routes.ReceiverRule, ...] = ()
+    routes: tuple[Route, ...] = ()
+    receivers: tuple[ReceiverRule, ...] = ()
     accounts: tuple[str, ...] = ()
     lies: tuple[KnownLie, ...] = DEFAULT_LIES
 
@@ -149,11 +150,11 @@ class Fleet:
         """How far back checks count for the API scope: two rounds at least."""
         return max(self.plan.policy.scopes.window, 2 * self.plan.interval)
 
-    def hold(self, connection: Connection, now: datetime) -> tuple[str, timedelta] | None:
+    def hold(self, connection: Connection) -> tuple[str, timedelta] | None:
         """The scope that lets only canaries through to *connection*, and how far apart; None when checks go on as usual."""
         for name in self.names(connection).all():
             state = self.scope(name)[1]
-            pause = scopes.hold(state, now, self.plan.policy.scopes)
+            pause = scopes.hold(state, self.plan.policy.scopes)
             if pause is not None:
                 return name, pause
         return None

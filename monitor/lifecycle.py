@@ -87,10 +87,10 @@ async def drain(tasks: dict[str, asyncio.Task[None]], *, seconds: float, abort: 
     pending = {task for task in tasks.values() if not task.done()}
     if pending:
         aborted = asyncio.create_task(abort.wait())
-        waiting = asyncio.gather(*pending, return_exceptions=True)
-        await asyncio.wait({waiting, aborted}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        aborted.cancel()
-        waiting.cancel()
+        finished = asyncio.create_task(asyncio.wait(pending))
+        await asyncio.wait({finished, aborted}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for helper in (aborted, finished):
+            helper.cancel()
     left = [name for name, task in tasks.items() if not task.done()]
     for name in left:
         _log.warning("drain.exceeded", loop=name)

@@ -14,6 +14,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from monitor.domain.text import redact
+from monitor.errors import Problem
 
 _NOISY = ("apscheduler", "httpx", "httpcore", "aiohttp", "alembic", "sqlalchemy", "asyncio")
 
@@ -26,7 +27,7 @@ class Redactor:
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Redact *secrets* literally from now on; too short ones would blank ordinary words and are left to the patterns."""
-        self._known = tuple(sorted({secret for secret in secrets if len(secret) >= 8}, key=len, reverse=True))  # noqa: PLR2004
+        self._known = tuple(sorted({secret for secret in secrets if len(secret) >= 8}, key=len, reverse=True))
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """The event with every text redacted."""
@@ -83,6 +84,12 @@ def configure(*, level: str, log_format: str, stream: TextIO | None = None) -> R
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
     return redactor
+
+
+def warn_of(problems: Iterable[Problem]) -> None:
+    """Log what works but is probably not meant."""
+    for problem in problems:
+        structlog.get_logger(__name__).warning("config.doubtful", location=problem.location, problem=problem.message, advice=problem.fix)
 
 
 def _renderer(out: TextIO, *, console: bool) -> Processor:

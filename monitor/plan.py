@@ -13,9 +13,6 @@ from monitor.fleet import Plan
 
 def plan_of(config: Config, instance_id: str) -> Plan:
     """The plan that *config* asks for; *instance_id* is the database's own name, used unless the configuration gives one."""
-    own = tuple(
-        KnownLie(lie.platform, lie.id, lie.message, Reason.KNOWN_FALSE_NEGATIVE) for lie in config.policy_settings.known_false_negatives
-    )
     return Plan(
         policy=config.policy(),
         api_host=urlsplit(config.api.base_url).netloc,
@@ -24,5 +21,11 @@ def plan_of(config: Config, instance_id: str) -> Plan:
         routes=tuple(Route(route.match, route.receivers) for route in config.routes),
         receivers=tuple(ReceiverRule(receiver.name, receiver.send_resolved) for receiver in config.receivers),
         accounts=tuple(account.name for account in config.accounts),
-        lies=own + DEFAULT_LIES,
+        lies=_lies(config),
     )
+
+
+def _lies(config: Config) -> tuple[KnownLie, ...]:
+    """Answers known to be wrong: those of the file first, then the built-in ones."""
+    given = config.policy_settings.known_false_negatives
+    return tuple(KnownLie(one.platform, one.id, one.message, Reason.KNOWN_FALSE_NEGATIVE) for one in given) + DEFAULT_LIES

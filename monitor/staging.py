@@ -128,7 +128,7 @@ class Staging:
         after = core.hear(before, observation, policy, window=self._fleet.window(), members=members)
         for name, state in after.items():
             if state is not before[name]:
-                self.change_scope(name, lambda _, state=state: state, observation.at)
+                self._settle_scope(state, before[name], observation.at)
 
     def tell_short_list(self, account: str, user_id: str, listed: int, known: int) -> None:
         """Tell that the API's list lost more than half of its connections, and is not believed yet."""
@@ -161,8 +161,11 @@ class Staging:
     def change_scope(self, name: str, change: Callable[[ScopeState], ScopeState], now: datetime) -> None:
         """Apply *change* to one scope, and record and tell what follows."""
         before = self.scope(name)[1]
-        state, transitions, notifications = scopes.settle(change(before), before, now, self._fleet.plan.policy)
-        self._save_scopes({name: state})
+        self._settle_scope(change(before), before, now)
+
+    def _settle_scope(self, changed: ScopeState, before: ScopeState, now: datetime) -> None:
+        state, transitions, notifications = scopes.settle(changed, before, now, self._fleet.plan.policy)
+        self._save_scopes({state.name: state})
         self._store.apply_transitions(transitions)
         for notification in notifications:
             self._announce(notification, None)

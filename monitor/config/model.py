@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from monitor.config.effective import lies_of, policy_of
+from monitor.config.effective import policy_of
 from monitor.config.policies import PolicySettings
 from monitor.config.receivers import ReceiverSettings, RouteSettings
+from monitor.config.secrets import Secret
 from monitor.config.sections import (
     AccountSettings,
     ApiSettings,
@@ -20,9 +21,7 @@ from monitor.config.sections import (
     ShutdownSettings,
     WebSettings,
 )
-from monitor.config.secrets import Secret
 from monitor.config.values import Items, Section
-from monitor.domain.lies import KnownLie
 from monitor.domain.policy import Policy
 from monitor.errors import Problem
 
@@ -72,10 +71,6 @@ class Config(Section):
     def policy(self) -> Policy:
         """The policy that the domain works with."""
         return policy_of(self.policy_settings, self.schedule)
-
-    def known_lies(self) -> tuple[KnownLie, ...]:
-        """Answers that say error although the connection works: those of the file, then the built-in ones."""
-        return lies_of(self.policy_settings.known_false_negatives)
 
 
 def _secrets_in(value: object) -> Iterator[Secret]:

@@ -105,5 +105,5 @@ class Retention(Transaction):
         """Give at most *pages* free pages back to the file system; returns how many are still free. SQLite only."""
         if self._dialect != "sqlite":
             return 0
-        self._rows(text(f"PRAGMA incremental_vacuum({int(pages)})"))
+        self._change(text(f"PRAGMA incremental_vacuum({int(pages)})"), {})
         return int(self._rows(text("PRAGMA freelist_count"))[0][0])

@@ -7,7 +7,7 @@ hold before it closes. While one is open the connections below it are frozen (or
 one), and only a canary is sent now and then.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from monitor.domain.model import (
@@ -84,7 +84,7 @@ class ScopeState:
     """
 
     name: str
-    topic: TopicState = TopicState()
+    topic: TopicState = field(default_factory=TopicState)
     suspect_at: datetime | None = None
     last_bad_at: datetime | None = None
     reason: Reason | None = None
@@ -220,7 +220,9 @@ def _calm(calm: Calm | None, observation: Observation, policy: ScopePolicy, *, b
     return None if grown.bad >= policy.close_ratio * (grown.good + grown.bad) and bad else grown
 
 
-def advance_platform(state: ScopeState, turned_id: int | None, now: datetime, policy: ScopePolicy, *, total: int, failing: int) -> ScopeState:
+def advance_platform(
+    state: ScopeState, turned_id: int | None, now: datetime, policy: ScopePolicy, *, total: int, failing: int
+) -> ScopeState:
     """
     The state of a platform scope, now that *failing* of its *total* connections are in error.
 
@@ -269,7 +271,7 @@ def heal(state: ScopeState, now: datetime) -> ScopeState:
     return _close(replace(state, suspect_at=None), now)
 
 
-def hold(state: ScopeState, now: datetime, policy: ScopePolicy) -> timedelta | None:
+def hold(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
     """
     How far apart canaries are while the scope is open or suspected of a refused key; None when checks go on as usual.
 
@@ -285,7 +287,9 @@ def hold(state: ScopeState, now: datetime, policy: ScopePolicy) -> timedelta | N
     return None
 
 
-def settle(state: ScopeState, before: ScopeState, now: datetime, policy: Policy) -> tuple[ScopeState, tuple[Transition, ...], tuple[Notification, ...]]:
+def settle(
+    state: ScopeState, before: ScopeState, now: datetime, policy: Policy
+) -> tuple[ScopeState, tuple[Transition, ...], tuple[Notification, ...]]:
     """Say what changed from *before* to *state*, and decide whether someone is told."""
     transitions: tuple[Transition, ...] = ()
     if state.topic.level != before.topic.level:

@@ -1,0 +1,77 @@
+"""The verb `run`: the daemon."""
+
+import argparse
+import asyncio
+
+from monitor import logs
+from monitor.app import App
+from monitor.cli.options import add_config, load_config
+from monitor.clock import SystemClock
+from monitor.config import Config
+from monitor.errors import MonitorError
+from monitor.lifecycle import ServiceManager, Signals
+
+_EPILOG = """\
+examples:
+  postpost-monitor run --config /etc/postpost-monitor/config.yaml
+  POSTPOST_API_KEY=sk_... postpost-monitor run        no file: discover and watch every connection of that account
+
+signals:
+  SIGTERM, SIGINT   finish what is in hand, then stop; a second one stops at once
+  SIGHUP            read the configuration again; a bad one changes nothing
+
+exit codes: 0 clean stop, 1 unexpected, 2 usage, 74 corrupt database,
+75 another instance holds the database, 78 configuration or schema
+"""
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "run",
+        help="watch every connection until stopped",
+        description="Watch every configured or discovered connection, export metrics, and tell on-call what changes.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until stopped; returns 0. Raises MonitorError with the exit code to end with."""
+    config = load_config(args)
+    redactor = logs.configure(level=config.logging.level, log_format=config.logging.format)
+    redactor.learn(config.secrets())
+
+    def reread() -> Config:
+        fresh = load_config(args)
+        redactor.learn([*config.secrets(), *fresh.secrets()])
+        return fresh
+
+    logs.warn_of(config.warnings)
+    signals = Signals()
+    app = App(config, clock=SystemClock(), signals=signals, reread=reread, manager=ServiceManager.from_environment())
+    asyncio.run(serve(app, signals))
+    return 0
+
+
+async def serve(app: App, signals: Signals) -> None:
+    """Run *app* under the process's signals; of several errors at once the first of ours is raised."""
+    with signals.installed():
+        try:
+            await app.run()
+        except BaseExceptionGroup as group:
+            ours, others = group.split(MonitorError)
+            if ours is None or others is not None:
+                raise
+            raise _first(ours) from group
+
+
+def _first(group: BaseExceptionGroup[MonitorError]) -> MonitorError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, MonitorError):
+        raise TypeError(f"{error!r} is not one of our errors")
+    return error
