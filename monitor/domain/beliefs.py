@@ -64,7 +64,7 @@ def observe(
     if life.says is TokenSays.LEFT:
         usable = None if skewed(at, server_at) else server_at
         seen = end_of(life, printed_by(sent_at, at, usable), rounding)
-        theirs = end_of(life, printed_by(sent_at, at, server_at), rounding)
+        theirs = seen if usable is server_at else end_of(life, printed_by(sent_at, at, server_at), rounding)
         ahead = timedelta(0) if usable is None else usable + DATE_STEP / 2 - at
         belief = replace(belief, unit=life.unit, rounding=Rounding.FLOOR if life.below else rounding, server_ahead=ahead)
         return _observe_left(belief, seen, theirs, at=at, policy=policy)
@@ -87,18 +87,8 @@ def observe_listing(
     the API renews by itself). A row without a date lends its text.
     """
     status = (row.token_status or "").strip().casefold() or None
-    belief = replace(belief, status=status, observed_at=at if status is not None else belief.observed_at)
-    if row.token_expires_at is None:
-        belief = replace(belief, exact_at=None, disagrees=False)
-        stale = status == "valid" and row.token.says is TokenSays.EXPIRED
-        if stale or row.token.says is TokenSays.NOTHING:
-            return belief, None
-        belief, change = observe(belief, row.token, passed=False, sent_at=at - LIST_AGE, at=at, server_at=None, policy=policy)
-        return replace(belief, status=status), change
-    stale = status == "valid" and row.token_expires_at <= at
-    if stale or not believed(status, platform, policy):
-        return replace(belief, exact_at=None, disagrees=False), None
-    return _observe_exact(belief, row.token_expires_at, at=at, policy=policy)
+    belief, change = _observe_row(belief, row, status, at=at, platform=platform, policy=policy)
+    return replace(belief, status=status, observed_at=at if status is not None else belief.observed_at), change
 
 
 def printed(belief: TokenBelief) -> Window | None:
@@ -133,6 +123,22 @@ def uncertainty(belief: TokenBelief) -> timedelta | None:
 def believed(status: str | None, platform: str, policy: ExpiryPolicy) -> bool:
     """Whether a platform's dates and texts count as a countdown at all."""
     return status in ("expiring_soon", "expired") or (policy.trust_date and platform not in ARTEFACTS)
+
+
+def _observe_row(
+    belief: TokenBelief, row: ListedConnection, status: str | None, *, at: datetime, platform: str, policy: ExpiryPolicy
+) -> tuple[TokenBelief, TokenChange | None]:
+    """Folds a row's date or text; the belief still carries the status of the list before."""
+    if row.token_expires_at is not None:
+        stale = status == "valid" and row.token_expires_at <= at
+        if not stale and believed(status, platform, policy):
+            return _observe_exact(belief, row.token_expires_at, at=at, policy=policy)
+        return replace(belief, exact_at=None, disagrees=False), None
+    belief = replace(belief, exact_at=None, disagrees=False)
+    stale = status == "valid" and row.token.says is TokenSays.EXPIRED
+    if stale or row.token.says is TokenSays.NOTHING:
+        return belief, None
+    return observe(belief, row.token, passed=False, sent_at=at - LIST_AGE, at=at, server_at=None, policy=policy)
 
 
 def _observe_left(

@@ -74,11 +74,11 @@ def _countdown(belief: TokenBelief, now: datetime, policy: ExpiryPolicy, told_le
     at_least, at_most = ends[0] - now, ends[1] - now
     if told_level == EXPIRED and at_least <= policy.hysteresis:
         return EXPIRED
+    told_threshold = threshold_of(told_level)
     for threshold in sorted(policy.thresholds):
-        name = compact(threshold)
-        held = name == told_level and at_least <= threshold + max(policy.hysteresis, threshold / 10)
+        held = threshold == told_threshold and at_least <= threshold + max(policy.hysteresis, threshold / 10)
         if held or at_most <= threshold:
-            return name
+            return compact(threshold)
     return None
 
 

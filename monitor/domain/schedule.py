@@ -127,7 +127,7 @@ def _extras(connection: Connection, state: ConnectionState, now: datetime, polic
 
 
 def _until_confirmed(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, regular: timedelta) -> timedelta:
-    """The wait while contrary evidence wants confirmation."""
+    """The wait while contrary evidence wants confirmation; a check within the spacing would not count."""
     pause = _recheck_pause(connection, policy)
     pending = state.pending
     if pending is not None and pending.health is Health.MISSING and pending.count >= policy.confirm.missing - 1:
@@ -150,9 +150,9 @@ def _was_regular(connection: Connection, state: ConnectionState, now: datetime, 
 
 
 def _recheck_pause(connection: Connection, policy: Policy) -> timedelta:
-    """The pause before a fast re-check: two to four thirds of `recheck`, so that many at once spread; never below the spacing."""
+    """The pause before a fast re-check: two to four thirds of `recheck`, so that many at once spread."""
     share = phase("recheck\x1f" + "\x1f".join(connection.key))
-    return max(policy.spacing, policy.recheck * (2 + 2 * share) / 3)
+    return policy.recheck * (2 + 2 * share) / 3
 
 
 def _least_gap(policy: Policy) -> timedelta:

@@ -39,10 +39,15 @@ LADDER = [FINE, "14d", "7d", "1d", EXPIRED]
 
 
 def checked(
-    belief: TokenBelief, text: object, at: datetime = START, *, passed: bool = True, server_at: datetime | None = None, **more: object
+    belief: TokenBelief,
+    text: object,
+    at: datetime = START,
+    *,
+    passed: bool = True,
+    server_at: datetime | None = None,
+    rounding: Rounding = Rounding.UNKNOWN,
 ) -> tuple[TokenBelief, TokenChange | None]:
     """*belief* after a test at *at* that printed *text*."""
-    rounding = Rounding(more.get("rounding", Rounding.UNKNOWN))
     life = parse_token_life(text)
     return observe(belief, life, passed=passed, sent_at=at, at=at, server_at=server_at, policy=POLICY, rounding=rounding)
 
@@ -232,6 +237,9 @@ def test_reconnecting_an_expired_token() -> None:
     belief, _ = told(("5h", START), ("expired", START + 7 * HOUR))
     _, change = listed(belief, START + 8 * HOUR, ends_at=START + 60 * DAY)
     assert change is TokenChange.RENEWED
+    flagged, _ = listed(TokenBelief(TokenSays.LEFT), ends_at=START + 10 * DAY, status="expired")
+    flagged, change = listed(flagged, START + HOUR, ends_at=START + 60 * DAY)
+    assert (change, flagged.renewal_points) == (TokenChange.RENEWED, ())
 
 
 def test_expired_is_not_left_for_an_hour_more() -> None:
@@ -346,7 +354,7 @@ def test_what_is_no_auto_renewal() -> None:
 
 def test_short_lived_tokens_learn() -> None:
     """A token that is renewed each day in its last hours is told once, until two renewals were seen; points are the last five."""
-    belief, now, levels = TokenBelief(), START, []
+    belief, now, levels = TokenBelief(), START, list[str]()
     for _ in range(8):
         for text, pause in (("20h", 9), ("11h", 9), ("2h", 2)):
             belief, _ = checked(belief, text, now)
