@@ -80,7 +80,7 @@ class App:
             await self._database.start()
             stack.push_async_callback(self._database.close)
             await self._load_fleet()
-            self._metrics = Metrics(self._fleet.plan, started_at=self._clock.now())
+            self._metrics = Metrics()
             web = WebServer(self.config.web, self._metrics, self.snapshot, self._clock, self._readiness)
             self.url = await web.start()
             stack.push_async_callback(web.close)
@@ -111,6 +111,7 @@ class App:
             await self._crew.close()
 
     async def _supervise(self, group: asyncio.TaskGroup, scheduler: Scheduler, selfcheck: SelfCheck, own: Loop) -> None:
+        self._expect()
         self._crew.start(group)
         watchers = [
             group.create_task(own.run(), name="selfcheck"),
@@ -130,6 +131,13 @@ class App:
         await self._crew.finish(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
         for watcher in watchers:
             watcher.cancel()
+
+    def _expect(self) -> None:
+        self._metrics.expect(
+            platforms=self._fleet.platforms(),
+            receivers=[receiver.name for receiver in self._crew.config.receivers],
+            loops=[watched.loop.name for watched in [*self._crew.watched, *self._own]],
+        )
 
     def _scheduler(self) -> Scheduler:
         def waker(kind: str) -> Callable[[], None]:
@@ -190,7 +198,7 @@ class App:
         await self._crew.finish(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
         self.config, self._fleet.plan = config, plan
         await roster.sync(self._database, self._fleet, config)
-        self._metrics.prepare(plan)
         self._crew = crew
+        self._expect()
         crew.start(group)
         _log.info("config.reloaded", connections=len(self._fleet.ids()), receivers=len(config.receivers))

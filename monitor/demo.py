@@ -39,6 +39,7 @@ accounts:
 schedule: {{interval: 2s, recheck: 900ms, discovery: 2s}}
 policy:
   platforms: {{linkedin: {{expiry: {{thresholds: [14d, 7d, 1d]}}}}}}
+  digest: {{wait: 2s}}
 receivers:
   - {{name: on-call, type: webhook, url: "{hook}", secret: "{secret}"}}
 database: {{url: "sqlite:///{folder}/monitor.db"}}

@@ -113,6 +113,10 @@ class Fleet:
         """The ids of all watched connections, ordered by account, platform and platform id."""
         return self._order
 
+    def platforms(self) -> frozenset[str]:
+        """The platforms of all watched connections."""
+        return frozenset(connection.platform for connection in self._connections.values())
+
     def connection(self, connection_id: int) -> Connection | None:
         """One watched connection, or None when it is not watched (any more)."""
         return self._connections.get(connection_id)
