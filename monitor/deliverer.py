@@ -76,6 +76,8 @@ class Deliverer:
         self._record: Callable[[Store], None] | None = None
         self._recording: asyncio.Future[None] | None = None
         self._singles: deque[float] = deque(maxlen=max(1, policy.digest.after))
+        self._collecting = False
+        self._due: dict[int, float] = {}
         self._held_until = clock.monotonic()
         self._tokens = _BURST
         self._filled_at = clock.monotonic()
@@ -105,6 +107,7 @@ class Deliverer:
         if self._clock.monotonic() < self._held_until or not self._may_send():
             return False
         plan, row = await self._database.read(self._look)
+        self._collecting = plan.wait is not None
         if plan.groups:
             await self._database.write(lambda store: self._merge(store, plan.groups[:_MERGES_AT_ONCE]))
             return True
@@ -142,7 +145,7 @@ class Deliverer:
     def _look(self, reader: Reader) -> tuple[Plan, DeliveryRow | None]:
         now = self._clock.now()
         pending = [self._waiting(row, now) for row in reader.waiting(self._receiver.name)]
-        plan = digests.plan(pending, self._recent(), now, self._policy.digest)
+        plan = digests.plan(pending, self._recent(), now, self._policy.digest, collecting=self._collecting)
         rows = reader.deliveries_of([plan.next.id]) if plan.next is not None else []
         return plan, rows[0] if rows else None
 
@@ -151,6 +154,8 @@ class Deliverer:
         left = row.next_attempt_at - now
         # A time further away than any pause means that the clock was set back; a first attempt is due whatever the clock says.
         due = row.attempts == 0 or not timedelta(0) < left <= retries.longest_pause(self._policy.retry)
+        if row.id in self._due:
+            due = self._due[row.id] <= self._clock.monotonic()
         return Waiting(
             id=row.id,
             subject=row.subject,
@@ -214,6 +219,9 @@ class Deliverer:
                 self._announce(store, told)
 
         self._believe(after)
+        self._due.pop(row.id, None)
+        if again is not None and fate is Fate.PENDING:
+            self._due[row.id] = self._clock.monotonic() + (again - now).total_seconds()
         self._record = record
         self._report(row, result, fate, before=breaker, after=after)
         return await self._recorded() and after.healthy

@@ -72,21 +72,23 @@ class _Draft:
     digest_seen: bool = False
 
 
-def plan(pending: Sequence[Waiting], recent: int, now: datetime, policy: DigestPolicy) -> Plan:
+def plan(pending: Sequence[Waiting], recent: int, now: datetime, policy: DigestPolicy, *, collecting: bool = False) -> Plan:
     """
     What to do with *pending*, undelivered deliveries of one receiver, oldest first.
 
     *pending* holds at least the oldest ones and every digest. *recent* is how many mergeable ones went out singly
-    within the last `policy.wait`.
+    within the last `policy.wait`; *collecting*, whether the last plan was still collecting: what is being collected
+    stays together although the burst's allowance comes back meanwhile.
     """
     quiet = not any(delivery.digest for delivery in pending)
-    draft = _Draft(single=quiet and recent < policy.after)
+    allowed = quiet and not collecting and recent < policy.after
+    draft = _Draft(single=allowed)
     for delivery in pending:
         if delivery.subject not in draft.held:
             _place(draft, delivery)
+    if allowed:
+        return Plan(next=draft.next, counts=draft.counts)
     groups, wait = _groups(list(draft.collected.values()), now, policy, quiet=quiet)
-    if draft.counts:
-        return Plan(next=draft.next, counts=True, wait=wait)
     if groups and len(draft.collected) == 1 and policy.after > 0:
         # A digest about one subject is only noise: its deliveries go out as they are, one after the other.
         head = groups[0][0]

@@ -214,18 +214,17 @@ def _details(notification: Notification) -> dict[str, Any]:
 
 
 def _item(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One subject of a digest: its last word, and the last word of each of its other topics."""
+    """One subject of a digest: its last word, and the last word of each of its other topics. Short, for fifty must fit."""
     last = documents[-1]
     topics = {document["data"]["incident"]["topic"]: document for document in documents}
     topics.pop(last["data"]["incident"]["topic"])
     connection = last["data"]["connection"]
-    return {
-        "connection": {name: connection[name] for name in ("id", "platform", "name", "account")} if connection else None,
-        **_last_word(last),
-        "first": min(document["timestamp"] for document in documents),
-        "merged": len(documents),
-        "others": [_last_word(document) for document in topics.values()],
-    }
+    item: dict[str, Any] = {"connection": None, **_last_word(last), "merged": len(documents)}
+    if connection:
+        item["connection"] = {name: connection[name] for name in ("id", "platform", "name", "account")}
+    if topics:
+        item["others"] = [_last_word(document) for document in topics.values()]
+    return item
 
 
 def _last_word(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,8 +234,8 @@ def _last_word(document: Mapping[str, Any]) -> dict[str, Any]:
         "severity": document["severity"],
         "level": data["level"]["to"],
         "reason": data["reason"]["code"] if data["reason"] else None,
-        "incident": {"key": data["incident"]["key"], "number": data["incident"]["number"], "openedAt": data["incident"]["openedAt"]},
-        "timestamp": document["timestamp"],
+        "incidentKey": data["incident"]["key"],
+        "openedAt": data["incident"]["openedAt"],
         "seq": data["seq"],
     }
 

@@ -47,6 +47,12 @@ def test_burst() -> None:
     assert (ripe.next, sizes(ripe.groups), ripe.wait) == (None, [50, 50, 20], None)
 
 
+def test_collected_stays_together() -> None:
+    """What is being collected does not go out singly when the burst's allowance comes back."""
+    planned = plan(burst(10), 0, at(5 * SECOND), POLICY, collecting=True)
+    assert (planned.next, planned.groups, planned.wait) == (None, (), WAIT - 5 * SECOND)
+
+
 def test_full_digest() -> None:
     """Fifty subjects make a digest at once; the remainder goes on waiting."""
     planned = plan(burst(70), 4, at(SECOND), POLICY)
@@ -123,6 +129,7 @@ class World:
     pending: list[Waiting] = field(default_factory=list)
     members: dict[int, list[Waiting]] = field(default_factory=dict)
     recent: list[datetime] = field(default_factory=list)
+    collecting: bool = False
     heard: dict[int, int] = field(default_factory=dict)
     order: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
@@ -136,7 +143,8 @@ class World:
     def step(self, outcome: str) -> bool:
         """One step of a deliverer; the receiver hears it unless it is `down`, and it is recorded unless we `crash`."""
         recent = sum(self.now - moment < self.policy.wait for moment in self.recent)
-        planned = plan(self.pending, recent, self.now, self.policy)
+        planned = plan(self.pending, recent, self.now, self.policy, collecting=self.collecting)
+        self.collecting = planned.wait is not None and outcome != "crash"
         for group in planned.groups:
             gone = {one.id for one in group}
             self.pending = [one for one in self.pending if one.id not in gone]
