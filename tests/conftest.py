@@ -1,5 +1,6 @@
 """What every test gets: a clean environment, no way out of this machine, and servers on request."""
 
+import asyncio
 import os
 import sys
 import time
@@ -49,6 +50,9 @@ class _Guard:
 _scrub_environment()
 _guard = _Guard()
 sys.addaudithook(_guard)
+
+# Else pytest-asyncio's look for a current loop makes one that nobody closes: an async test after a plain one would fail.
+asyncio.set_event_loop(None)
 
 # No deadline: the machine is shared. Under CI the same examples every time: what is red there is red here.
 settings.register_profile("ours", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
