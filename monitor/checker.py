@@ -149,7 +149,7 @@ class Checker:
             )
         if conclusion.notifications:
             self._told()
-        if connection.id in self._in_flight or self._fleet.connection(connection.id) is None:
+        if connection.id not in self._queue:
             return
         policy = self._fleet.plan.policy
         reason = observation.verdict.reason

@@ -18,10 +18,14 @@ class Gate:
         return self._pacer.paused(self._clock.monotonic())
 
     async def turn(self) -> None:
-        """Wait for the next free start."""
-        self._pacer, wait_seconds = self._pacer.reserve(self._clock.monotonic())
-        if wait_seconds > 0:
+        """Wait for the next free start; a pause that the API asked for meanwhile is waited for too."""
+        while True:
+            self._pacer, wait_seconds = self._pacer.reserve(self._clock.monotonic())
+            if wait_seconds <= 0:
+                return
             await self._clock.sleep(wait_seconds)
+            if not self.paused():
+                return
 
     def pause(self, duration: timedelta, *, throttled: bool) -> None:
         """Start nothing for *duration*; after being *throttled*, go on at half the rate for a while."""
