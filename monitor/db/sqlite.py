@@ -48,7 +48,8 @@ class SqliteBackend:
         prepare(self._path)
         self._lock.acquire()
         try:
-            check_pages(self._path, self._engine)
+            # By a reader: what is damaged must not even be checkpointed.
+            check_pages(self._path, self._readers)
             connection = self.begin()
             if schema.upgrade(connection, self._backup):
                 log.info("database_upgraded", path=str(self._path))
@@ -139,8 +140,10 @@ def writing_engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _record: object) -> None:
-        # Before the journal mode, which writes the first page: from then on the vacuum mode stays what it is.
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        # Before the journal mode, which writes the first page: from then on the vacuum mode stays what it is. Later it must not
+        # be set again, for that writes to the file.
+        if connection.execute("PRAGMA page_count").fetchone() == (0,):
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")

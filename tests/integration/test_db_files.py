@@ -1,0 +1,285 @@
+import argparse
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from monitor.clock import SystemClock
+from monitor.db import CheckRow, Database, NewConnection, back_up, examine
+from monitor.db.files import Ballast, file_system
+from monitor.errors import AnotherInstance, ConfigError, Reason, SchemaMismatch, StoreCorrupt, StoreError, StoreUnavailable
+from tests.builders import MINUTE, START
+from tests.waiting import eventually_sync
+
+ROOT = Path(__file__).parents[2]
+
+
+def open_at(url: str) -> Database:
+    return Database(url, clock=SystemClock(), owner="test")
+
+
+async def test_private_files(sqlite_url: str, tmp_path: Path) -> None:
+    """The folder is ours alone, and so is every file in it; the file is set up as it has to be."""
+    database = open_at(sqlite_url)
+    os.umask(0o022)
+    await database.start()
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state").iterdir()}
+    assert modes == dict.fromkeys(("monitor.db", "monitor.db-wal", "monitor.db-shm", "monitor.db.lock"), 0o600)
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+    from sqlalchemy import text
+
+    settings = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "auto_vacuum": 2}
+    found = await database.write(lambda store: {name: store._rows(text(f"PRAGMA {name}"))[0][0] for name in settings})
+    assert found == settings
+    await database.close()
+
+
+async def test_open_file_is_closed_to_others(tmp_path: Path) -> None:
+    """A file that others can read is made private."""
+    path = tmp_path / "monitor.db"
+    path.touch(mode=0o644)
+    database = open_at(f"sqlite:///{path}")
+    await database.start()
+    await database.close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_unsafe_places(tmp_path: Path) -> None:
+    """Folders that others can write to, symlinks, and what is no file are refused in words."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(StoreError, match="symbolic link"):
+        await open_at(f"sqlite:///{tmp_path}/link/monitor.db").start()
+    (tmp_path / "real" / "monitor.db").symlink_to(tmp_path / "elsewhere.db")
+    with pytest.raises(StoreError, match="not a plain file"):
+        await open_at(f"sqlite:///{tmp_path}/real/monitor.db").start()
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(StoreError, match="everybody can write"):
+        await open_at(f"sqlite:///{tmp_path}/open/monitor.db").start()
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailable, match="can't be opened"):
+        await open_at(f"sqlite:///{tmp_path}/file/monitor.db").start()
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "sqlite://", "sqlite:///:memory:", "mysql://root:pw@localhost/x", "sqlite:////a.db?mode=ro", "postgresql+asyncpg://x/y"]
+)
+def test_unusable_addresses(url: str) -> None:
+    """Addresses that can't be used are configuration problems, told without the password."""
+    with pytest.raises(ConfigError) as caught:
+        open_at(url)
+    assert "pw" not in str(caught.value).replace("password", "")
+
+
+def test_file_systems() -> None:
+    """The file system of the longest mount point counts, also where its name is escaped."""
+    mounts = (
+        "22 1 0:21 / / rw - ext4 /dev/sda rw\n"
+        "23 22 0:22 / /mnt rw shared:1 - ext4 /dev/sdb rw\n"
+        "24 23 0:23 / /mnt/a\\040b rw - nfs4 server:/x rw\n"
+        "odd line\n"
+    )
+    assert file_system(Path("/mnt/a b/state"), mounts) == "nfs4"
+    assert file_system(Path("/mnt/a bc"), mounts) == "ext4"
+    assert file_system(Path("/"), "") == ""
+
+
+async def test_damage(sqlite_url: str, tmp_path: Path) -> None:
+    """A damaged file is never opened for writing: the start says what it found and how to repair it, and changes nothing."""
+    path = tmp_path / "state" / "monitor.db"
+    database = open_at(sqlite_url)
+    await database.start()
+    rows = [CheckRow(1, START + n * MINUTE, Reason.OK, 1) for n in range(3000)]
+    await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    await database.write(lambda store: store.record_checks(rows))
+    await database.close()
+    assert "sound" in examine(sqlite_url)
+
+    for offset, junk in ((0, b"no database at all"), (8192, b"\xff" * 200), (path.stat().st_size - 4096, b"\x13" * 2000)):
+        good = path.read_bytes()
+        path.write_bytes(good[:offset] + junk + good[offset + len(junk) :])
+        before = path.read_bytes()
+        with pytest.raises(StoreCorrupt, match=r"damaged.*recover") as caught:
+            await open_at(sqlite_url).start()
+        assert (caught.value.exit_code, path.read_bytes() == before) == (74, True), offset
+        with pytest.raises(StoreCorrupt):
+            examine(sqlite_url)
+        path.write_bytes(good)
+    await database.start()
+    assert len(await database.read(lambda reader: reader.history(1, 5000))) == 3000
+    await database.close()
+
+
+async def test_backup(sqlite_url: str, tmp_path: Path) -> None:
+    """A copy can be made while the monitor runs, is complete and private, and never overwrites anything."""
+    database = open_at(sqlite_url)
+    await database.start()
+    await database.write(lambda store: store.save_scopes({"api": (0, b"{}")}))
+    target = tmp_path / "copy.db"
+    assert back_up(sqlite_url, target, START) == f"Copied to {target}"
+    assert back_up(sqlite_url, None, START).endswith("/state/monitor.db.backup-20300101T000000Z")
+    assert target.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(StoreError, match="exists already"):
+        back_up(sqlite_url, target, START)
+    await database.close()
+
+    copy = open_at(f"sqlite:///{target}")
+    await copy.start()
+    assert await copy.read(lambda reader: reader.scopes()) == {"api": (1, b"{}")}
+    await copy.close()
+
+
+def test_ballast(tmp_path: Path) -> None:
+    """The reserve is taken once, on a disk with room, and given up in one go."""
+    ballast = Ballast(tmp_path / "monitor.db")
+    ballast.restore()
+    ballast.restore()
+    assert ballast.path.stat().st_blocks * 512 >= ballast.size
+    assert [ballast.release(), ballast.release()] == [True, False]
+    ballast.wanted_free = 2**62
+    ballast.restore()
+    assert not ballast.path.exists()
+
+
+_HOLDS = """
+import asyncio, sys
+from monitor.clock import SystemClock
+from monitor.db import Database
+from monitor.errors import MonitorError
+
+async def main():
+    database = Database(sys.argv[1], clock=SystemClock(), owner="holder")
+    await database.start()
+    print("up", flush=True)
+    await asyncio.sleep(60)
+
+try:
+    asyncio.run(main())
+except MonitorError as error:
+    print(error, flush=True)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.slow
+def test_five_starters(database_url: str, tmp_path: Path) -> None:
+    """Of five that start together exactly one runs; the others end with 75 within two seconds and say who it is."""
+    logs = [(tmp_path / f"log{n}").open("w+") for n in range(5)]
+    command = [sys.executable, "-c", _HOLDS, database_url]
+    starters = [subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT) for log in logs]
+    try:
+        eventually_sync(lambda: sum(one.poll() == 75 for one in starters) == 4, within=15)
+        (winner,) = [one for one in starters if one.poll() is None]
+        for one, log in zip(starters, logs, strict=True):
+            log.seek(0)
+            said = log.read()
+            if one is winner:
+                assert "up\n" in said
+            else:
+                assert "another instance holds the database" in said
+        started = time.monotonic()
+        late = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=15)
+        assert (late.returncode, f"pid {winner.pid} on host" in late.stdout) == (75, True), late
+        assert time.monotonic() - started < 5
+
+        winner.send_signal(signal.SIGKILL)
+        winner.wait(5)
+        asyncio.run(_starts(database_url))
+    finally:
+        for one, log in zip(starters, logs, strict=True):
+            one.kill()
+            one.wait(5)
+            log.close()
+
+
+async def _starts(url: str) -> None:
+    database = open_at(url)
+    await database.start()
+    await database.close()
+
+
+_WRITES = """
+import asyncio, itertools, sys
+from monitor.clock import SystemClock
+from monitor.db import Database
+
+async def main():
+    database = Database(sys.argv[1], clock=SystemClock(), owner="writer")
+    await database.start()
+    begin = len(await database.read(lambda reader: reader.scopes()))
+    async def write(lane):
+        for n in itertools.count():
+            name = f"{begin}.{lane}.{n}"
+            await database.write(lambda store: store.save_scopes({name: (0, b"{}")}))
+            print(name, flush=True)
+    await asyncio.gather(*(write(lane) for lane in range(8)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_kill_loses_nothing(sqlite_url: str, tmp_path: Path) -> None:
+    """Whatever was told to be written is there after kill -9, every time, and the file is sound."""
+    told: set[str] = set()
+    for run in range(4):
+        with (tmp_path / f"log{run}").open("w+") as log:
+            writer = subprocess.Popen([sys.executable, "-c", _WRITES, sqlite_url], stdout=log, cwd=ROOT)
+            path = Path(log.name)
+            eventually_sync(lambda path=path: path.read_text().count("\n") > 100, within=20)  # type: ignore[misc]
+            writer.kill()
+            writer.wait(5)
+            told |= {line for line in path.read_text().split("\n")[:-1] if line.count(".") == 2}
+        examine(sqlite_url)
+    connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+    found = {name for (name,) in connection.execute("SELECT name FROM scopes")}
+    connection.close()
+    assert len(told) > 400
+    assert told - found == set()
+
+
+async def test_two_in_one_process(sqlite_url: str) -> None:
+    """A second writing connection is refused even within one process, and harms the first one nothing."""
+    first, second = open_at(sqlite_url), open_at(sqlite_url)
+    await first.start()
+    with pytest.raises(AnotherInstance, match=rf"pid {os.getpid()} on host .*\(test\)"):
+        await second.start()
+    await second.close()
+    assert await first.write(lambda store: store.meta("instance_id")) == first.instance_id
+    await first.close()
+
+
+def test_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`db upgrade` makes the schema, `db check` finds it sound, `db backup` copies it."""
+    from monitor.cli import db
+
+    config = tmp_path / "config.yaml"
+    (tmp_path / "key").write_text("sk_12345678.abcdefgh\n")
+    (tmp_path / "key").chmod(0o600)
+    config.write_text(f"accounts: [{{name: main, api_key_file: {tmp_path}/key}}]\ndatabase: {{url: 'sqlite:///{tmp_path}/state/m.db'}}\n")
+    config.chmod(0o600)
+    parser = argparse.ArgumentParser()
+    db.register(parser.add_subparsers())
+
+    def run(*words: str) -> str:
+        args = parser.parse_args(["db", *words, "--config", str(config)])
+        assert args.run(args) == 0
+        return capsys.readouterr().out
+
+    with pytest.raises(StoreUnavailable, match="no database"):
+        run("check")
+    assert "up to date" in run("upgrade")
+    assert "sound: schema 0001, 0 checks" in run("check")
+    assert f"Copied to {tmp_path}/copy.db" in run("backup", f"{tmp_path}/copy.db")
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(SchemaMismatch, match="db upgrade"):
+        examine(f"sqlite:///{tmp_path}/empty.db")

@@ -1,0 +1,188 @@
+import ast
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
+
+from alembic import command
+from monitor.clock import SystemClock
+from monitor.db import Database
+from monitor.db.schema import migrations
+from monitor.db.sqlite import writing_engine
+from monitor.db.tables import REVISION, metadata
+from monitor.errors import SchemaMismatch
+
+ROOT = Path(__file__).parents[2]
+
+
+def scripts() -> ScriptDirectory:
+    config = Config()
+    config.set_main_option("script_location", str(migrations()))
+    return ScriptDirectory.from_config(config)
+
+
+def migrate(connection: Connection, target: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations()))
+    config.attributes["connection"] = connection
+    (command.downgrade if target.startswith("-") or target == "base" else command.upgrade)(config, target)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    if request.param == "sqlite":
+        return writing_engine(tmp_path / "monitor.db")
+    url: str = request.getfixturevalue("postgres_url")
+    return create_engine(url.replace("://", "+psycopg://"))
+
+
+def differences(engine: Engine) -> list[Any]:
+    with engine.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        found = compare_metadata(context, metadata)
+    engine.dispose()
+    return list(found)
+
+
+def test_head_equals_tables(engine: Engine) -> None:
+    """From nothing the migrations arrive at exactly the tables that the program knows."""
+    with engine.begin() as connection:
+        migrate(connection, "head")
+    assert differences(engine) == []
+
+
+def test_difference_is_noticed(engine: Engine) -> None:
+    """The comparison can fail: a missing index and a missing column are reported."""
+    with engine.begin() as connection:
+        migrate(connection, "head")
+        connection.execute(text("DROP INDEX uq_incidents_open"))
+        connection.execute(text("ALTER TABLE notifications DROP COLUMN document"))
+    assert len(differences(engine)) == 2
+
+
+def test_checks_are_written_alike(engine: Engine) -> None:
+    """What the comparison can't see, it shares with the tables: CHECK constraints, and the form of SQLite's history table."""
+    with engine.begin() as connection:
+        migrate(connection, "head")
+        inspector = inspect(connection)
+        found = {(table, one["name"]) for table in metadata.tables for one in inspector.get_check_constraints(table)}
+        assert found == {
+            ("lease", "ck_lease_single"),
+            ("deliveries", "ck_deliveries_state"),
+            ("connection_states", "ck_connection_states_health"),
+        }
+        if engine.dialect.name == "sqlite":
+            assert "WITHOUT ROWID" in connection.execute(text("SELECT sql FROM sqlite_master WHERE name = 'checks'")).scalar_one()
+    engine.dispose()
+
+
+def test_stairway(engine: Engine) -> None:
+    """Every migration can be undone and done again."""
+    steps = [script.revision for script in scripts().walk_revisions()][::-1]
+    assert steps[-1] == REVISION
+    for step in steps:
+        for target in (step, "-1", step):
+            with engine.begin() as connection:
+                migrate(connection, target)
+    with engine.begin() as connection:
+        migrate(connection, "base")
+        assert set(inspect(connection).get_table_names()) == {"alembic_version"}
+    engine.dispose()
+
+
+def test_migrations_are_history() -> None:
+    """No migration imports the program, and the folder is no package, which would shadow the library."""
+    for path in (ROOT / "alembic").rglob("*.py"):
+        assert path.name != "__init__.py"
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.split(".")[0] == "monitor"], path
+
+
+_DIES = """
+import asyncio, os, signal, sys
+from sqlalchemy import Engine, event
+from monitor.clock import SystemClock
+from monitor.db import Database
+
+left = int(sys.argv[2])
+
+@event.listens_for(Engine, "after_cursor_execute")
+def count(connection, cursor, statement, *_):
+    global left
+    left -= statement.lstrip().upper().startswith(("CREATE", "INSERT", "UPDATE"))
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(Database(sys.argv[1], clock=SystemClock(), owner="dies").start())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("statement", [1, 2, 9, 17, 28])
+async def test_killed_in_the_middle(database_url: str, statement: int) -> None:
+    """Killed after any statement of a migration, the next start does all of it again from the beginning."""
+    run = [sys.executable, "-c", _DIES, database_url, str(statement)]
+    done = await asyncio.to_thread(subprocess.run, run, cwd=ROOT, capture_output=True, check=False, timeout=30)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+
+    database = Database(database_url, clock=SystemClock(), owner="test")
+    await database.start()
+    assert await database.read(lambda reader: reader.connections()) == []
+    await database.close()
+    if database_url.startswith("sqlite"):
+        assert differences(writing_engine(Path(database_url.removeprefix("sqlite:///")))) == []
+
+
+async def test_newer_schema(database_url: str) -> None:
+    """A database of a newer program is refused, naming both schemas, and left as it is."""
+    database = Database(database_url, clock=SystemClock(), owner="test")
+    await database.start()
+    await database.write(lambda store: store._change(text("UPDATE alembic_version SET version_num = '9999'"), {}))
+    await database.close()
+
+    with pytest.raises(SchemaMismatch, match=f"9999.*{REVISION}") as caught:
+        await Database(database_url, clock=SystemClock(), owner="test").start()
+    assert caught.value.exit_code == 78
+
+
+async def test_backup_before_an_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before an existing file is upgraded it is copied, with everything in it; a new one is not."""
+    path = tmp_path / "state" / "monitor.db"
+    database = Database(f"sqlite:///{path}", clock=SystemClock(), owner="test")
+    await database.start()
+    await database.write(lambda store: store.save_scopes({"api": (0, b"{}")}))
+    await database.close()
+    assert not list(path.parent.glob("*before-upgrade*"))
+
+    folder = tmp_path / "migrations"
+    (folder / "versions").mkdir(parents=True)
+    for name in ("env.py", "versions/0001_first_schema.py"):
+        (folder / name).write_text((migrations() / name).read_text())
+    (folder / "versions" / "0002_next.py").write_text(
+        "from alembic import op\nrevision, down_revision = '0002', '0001'\n"
+        "def upgrade():\n    op.execute('CREATE TABLE next (id INTEGER)')\n"
+    )
+    monkeypatch.setattr("monitor.db.schema.migrations", lambda: folder)
+    monkeypatch.setattr("monitor.db.schema.REVISION", "0002")
+    await database.start()
+    await database.close()
+
+    (copy,) = path.parent.glob("monitor.db.before-upgrade-0001-*")
+    assert copy.stat().st_mode & 0o777 == 0o600
+    for file, revision in ((copy, "0001"), (path, "0002")):
+        connection = sqlite3.connect(file)
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(revision,)]
+        assert connection.execute("SELECT name FROM scopes").fetchall() == [("api",)]
+        connection.close()
