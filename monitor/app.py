@@ -111,7 +111,7 @@ class App:
             await self._crew.close()
 
     async def _supervise(self, group: asyncio.TaskGroup, scheduler: Scheduler, selfcheck: SelfCheck, own: Loop) -> None:
-        self._expect()
+        self._prepare_metrics()
         self._crew.start(group)
         watchers = [
             group.create_task(own.run(), name="selfcheck"),
@@ -132,8 +132,8 @@ class App:
         for watcher in watchers:
             watcher.cancel()
 
-    def _expect(self) -> None:
-        self._metrics.expect(
+    def _prepare_metrics(self) -> None:
+        self._metrics.prepare(
             platforms=self._fleet.platforms(),
             receivers=[receiver.name for receiver in self._crew.config.receivers],
             loops=[watched.loop.name for watched in [*self._crew.watched, *self._own]],
@@ -199,6 +199,6 @@ class App:
         self.config, self._fleet.plan = config, plan
         await roster.sync(self._database, self._fleet, config)
         self._crew = crew
-        self._expect()
+        self._prepare_metrics()
         crew.start(group)
         _log.info("config.reloaded", connections=len(self._fleet.ids()), receivers=len(config.receivers))
