@@ -183,8 +183,10 @@ def _tell(draft: _Draft, topic: Topic) -> None:
         draft.quiet = Quiet.COVERED_BY_SCOPE
         return
     if topic is Topic.EXPIRY and _merged(draft.state, value):
+        # What was told under an incident of its own must be closed under it; only what nobody heard of needs no end.
+        unheard = value.told.level == FINE or value.told.merged
         told = _told(value, draft.now)
-        draft.put(topic, replace(value, told=replace(told, merged=told.level != FINE)))
+        draft.put(topic, replace(value, told=replace(told, merged=unheard and told.level != FINE)))
         return
     _notify(draft, topic, closed_why=_closed_why(draft.state) if value.level == FINE else None)
 

@@ -195,6 +195,21 @@ class TestExpiry:
             self._check_left(story, 60 * DAY)
         assert story.types == ["connection.failed", "connection.recovered"]
 
+    def test_told_countdown_is_closed(self) -> None:
+        """A countdown that was told before the token's end broke the connection is closed by its own renewal."""
+        story = Story()
+        for _ in range(3):
+            self._check_left(story, 5 * HOUR)
+            story.pass_time(MINUTE)
+        expired = a_reply(passed=False, permissions=(), token=a_token_life(says="expired"))
+        for _ in range(3):
+            story.check(Reason.TOKEN_EXPIRED, reply=expired)
+            story.pass_time(MINUTE)
+        for _ in range(3):
+            self._check_left(story, 60 * DAY)
+            story.pass_time(MINUTE)
+        assert story.types == ["token.expiring", "connection.failed", "connection.recovered", "token.renewed"]
+
 
 def test_publishing() -> None:
     """Posts that fail although the test passes are told, and the next good post ends it."""
