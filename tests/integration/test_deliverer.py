@@ -46,10 +46,15 @@ class World:
     def settings(self, name: str = "on-call", **overrides: Any) -> ReceiverSettings:
         """The configuration of a receiver."""
         server = self.on_call if name == "on-call" else self.chat
-        values = {"name": name, "url": Secret(server.url), "secrets": (Secret(SECRET),), "timeout": timedelta(milliseconds=300)}
+        values: dict[str, Any] = {
+            "name": name,
+            "url": Secret(server.url),
+            "secrets": (Secret(SECRET),),
+            "timeout": timedelta(milliseconds=300),
+        }
         return ReceiverSettings(**(values | overrides))
 
-    def deliverer(self, name: str = "on-call", *, on_attempt: Callable[[], None] = lambda: None, **overrides: Any) -> Deliverer:
+    def deliverer(self, name: str = "on-call", *, on_attempt: Callable[[], object] = lambda: None, **overrides: Any) -> Deliverer:
         """A deliverer as after a start of the daemon."""
 
         def observe(receiver: str, reason: DeliveryReason, seconds: float) -> None:

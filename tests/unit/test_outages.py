@@ -1,0 +1,68 @@
+"""Outages of receivers: when the others hear of them."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from monitor.domain.model import EventType, Notification, Severity, Why
+from monitor.domain.outages import PATIENCE, news
+from monitor.domain.policy import RetryPolicy
+from monitor.domain.retries import Breaker, Result, after_attempt, result_of_status
+from monitor.errors import DeliveryReason
+from tests.builders import HOUR, MINUTE, SECOND, START, at
+
+POLICY = RetryPolicy()
+
+
+def attempts(*results: tuple[Result, timedelta], breaker: Breaker = Breaker()) -> tuple[Breaker, list[Notification]]:
+    told = []
+    for result, offset in results:
+        now: datetime = at(offset)
+        after, notification = news("on-call", breaker, after_attempt(breaker, result, now, POLICY, 0.5), result, now)
+        breaker = after
+        if notification is not None:
+            told.append(notification)
+    return breaker, told
+
+
+def test_short_outage() -> None:
+    """A receiver that is back within five minutes is nobody's business."""
+    down, up = result_of_status(503), result_of_status(200)
+    assert attempts((down, 0 * SECOND), (down, MINUTE), (up, 4 * MINUTE)) == (Breaker(), [])
+
+
+def test_long_outage() -> None:
+    """After five minutes it is told once, and its end once, under the same incident and in order."""
+    down, up = result_of_status(503), result_of_status(200)
+    breaker, told = attempts((down, 0 * SECOND), (down, PATIENCE), (down, HOUR), (up, 2 * HOUR), (up, 3 * HOUR))
+    assert [one.type for one in told] == [EventType.RECEIVER_FAILING, EventType.RECEIVER_RECOVERED]
+    assert [(one.why, one.seq) for one in told] == [(Why.OPENED, 1), (Why.CLOSED, 2)]
+    assert told[0].incident == told[1].incident
+    assert told[0].incident.opened_at == START
+    assert told[1].facts.duration == 2 * HOUR
+    assert breaker == Breaker(number=1)
+    _, again = attempts((down, 4 * HOUR), (down, 5 * HOUR), breaker=breaker)
+    assert [(one.incident.number, one.seq) for one in again] == [(2, 3)]
+
+
+@pytest.mark.parametrize(
+    "reason", [DeliveryReason.AUTH_ERROR, DeliveryReason.CLIENT_ERROR, DeliveryReason.REDIRECTED, DeliveryReason.ADDRESS_REFUSED]
+)
+def test_mistakes(reason: DeliveryReason) -> None:
+    """What time does not heal is told at the second failure; one alone may have been chance."""
+    result = Result(reason, detail="answered 403")
+    assert attempts((result, 0 * SECOND))[1] == []
+    (told,) = attempts((result, 0 * SECOND), (result, 5 * SECOND))[1]
+    assert told.detail == f"{reason}: answered 403"
+    assert told.severity is Severity.WARNING
+
+
+def test_gone() -> None:
+    """A receiver that says it is gone is told at once, and critical."""
+    (told,) = attempts((result_of_status(410), 0 * SECOND))[1]
+    assert (told.level_to, told.severity) == ("gone", Severity.CRITICAL)
+
+
+def test_poison_is_no_outage() -> None:
+    """A receiver that refuses one message is not failing."""
+    assert attempts(*[(result_of_status(400), minute * MINUTE) for minute in range(20)]) == (Breaker(), [])

@@ -1,0 +1,309 @@
+"""Bodies: what receivers are sent, and the sentence for people in it."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.domain.model import FINE, EventType, Facts, IncidentRef, Notification, Scope, Severity, Topic, Why
+from monitor.domain.payloads import MAX_BODY, MAX_ITEMS, MonitorIdentity, incident_key, render, render_digest, render_test, summary
+from monitor.domain.sentences import span
+from monitor.errors import Reason
+from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_notification, at
+from tests.jsonschema import problems
+
+IDENTITY = MonitorIdentity("a1b2c3d4", "1.2.3", "https://app.postpost.dev/connections")
+SCHEMA = Path(__file__).parents[2] / "docs" / "webhook.schema.json"
+TOKEN = Facts(expires_at=at(6 * DAY + 23 * HOUR), expires_uncertainty=HOUR, threshold=7 * DAY, username="@page1")
+
+
+def an_expiry(**overrides: Any) -> Notification:
+    values: dict[str, Any] = {
+        "type": EventType.TOKEN_EXPIRING,
+        "incident": IncidentRef(Topic.EXPIRY, "1", 2, START),
+        "level_to": "7d",
+        "reason": Reason.OK,
+        "detail": "",
+        "facts": TOKEN,
+    }
+    return a_notification(**(values | overrides))
+
+
+def a_scope(kind: EventType, subject: str, scope: Scope, **overrides: Any) -> Notification:
+    incident = IncidentRef(Topic.SCOPE, subject, 1, START)
+    values: dict[str, Any] = {"type": kind, "incident": incident, "scope": scope, "connection_id": None, "level_to": "failed", "detail": ""}
+    return a_notification(**(values | overrides))
+
+
+def document(notification: Notification, connection: Any = None) -> Any:
+    return json.loads(render("msg_1", notification, connection or a_connection(), IDENTITY))
+
+
+@pytest.fixture(scope="module")
+def schema() -> Any:
+    """The published schema."""
+    return json.loads(SCHEMA.read_text())
+
+
+def test_connection_failed() -> None:
+    """The body of a failure, whole: every key that receivers rely on."""
+    connection = a_connection(labels={"team": "social"})
+    body = document(a_notification(facts=Facts(username="@page1", first_check=True)), connection)
+    data = body.pop("data")
+    assert body == {
+        "type": "connection.failed",
+        "version": "1",
+        "id": "msg_1",
+        "timestamp": "2030-01-01T00:00:00.000Z",
+        "summary": summary(a_notification(facts=Facts(username="@page1", first_check=True)), connection),
+        "severity": "critical",
+    }
+    assert data == {
+        "connection": {
+            "id": "linkedin-page1",
+            "platform": "linkedin",
+            "name": "Page 1",
+            "account": "main",
+            "userId": None,
+            "labels": {"team": "social"},
+        },
+        "platform": "linkedin",
+        "platformId": "linkedin-page1",
+        "username": "@page1",
+        "account": "main",
+        "incident": {
+            "number": 1,
+            "key": "pp-a1b2c3d4-1-connection-1",
+            "topic": "connection",
+            "subject": "1",
+            "openedAt": "2030-01-01T00:00:00.000Z",
+        },
+        "level": {"from": "fine", "to": "error"},
+        "reason": {"code": "credential_rejected", "words": "the platform rejects the stored credential", "text": "Session has expired"},
+        "scope": "connection",
+        "why": "opened",
+        "seq": 1,
+        "advice": "Reconnect the account on the PostPost dashboard.",
+        "reconnectUrl": "https://app.postpost.dev/connections",
+        "firstCheck": True,
+        "suspectedFalseNegative": False,
+        "durationSeconds": None,
+        "lastSuccessfulPostAt": None,
+        "monitor": {"instance": "a1b2c3d4", "version": "1.2.3"},
+    }
+
+
+def test_token_expiring() -> None:
+    """A token's body says when it ends, how long that is, how sure we are, and which threshold was crossed."""
+    body = document(an_expiry())
+    data = body["data"]
+    assert data["expiresAt"] == "2030-01-07T23:00:00.000Z"
+    assert (data["expiresInSeconds"], data["uncertaintySeconds"], data["thresholdSeconds"]) == (601200, 3600, 604800)
+    assert (data["platform"], data["platformId"], data["username"]) == ("linkedin", "linkedin-page1", "@page1")
+    assert data["reason"] is None
+    assert body["summary"] == (
+        "The token of LinkedIn “Page 1” (linkedin-page1, account main) expires in 6d 23h "
+        "(2030-01-07 23:00 UTC, give or take 30m). Reconnect the account on the PostPost dashboard before that."
+    )
+
+
+def test_expired_long_ago() -> None:
+    """The seconds left are negative after the end."""
+    facts = replace(TOKEN, expires_at=at(-HOUR))
+    data = document(an_expiry(type=EventType.TOKEN_EXPIRED, level_to="expired", facts=facts))["data"]
+    assert data["expiresInSeconds"] == -3600
+
+
+SENTENCES = [
+    (
+        a_notification(),
+        (
+            "LinkedIn “Page 1” (linkedin-page1, account main) is broken since 2030-01-01 00:00 UTC: the platform rejects the stored "
+            "credential (“Session has expired”). Reconnect the account on the PostPost dashboard."
+        ),
+    ),
+    (
+        a_notification(
+            type=EventType.CONNECTION_RECOVERED,
+            why=Why.CLOSED,
+            level_from="error",
+            level_to=FINE,
+            facts=Facts(duration=2 * HOUR + 5 * MINUTE),
+        ),
+        "LinkedIn “Page 1” (linkedin-page1, account main) works again after 2h 5m.",
+    ),
+    (
+        a_notification(type=EventType.REMINDER, why=Why.REMINDER, facts=Facts(reminder=1)),
+        (
+            "Reminder: LinkedIn “Page 1” (linkedin-page1, account main) is broken since 2030-01-01 00:00 UTC: the platform rejects the "
+            "stored credential (“Session has expired”). Reconnect the account on the PostPost dashboard."
+        ),
+    ),
+    (
+        an_expiry(type=EventType.TOKEN_RENEWED, why=Why.CLOSED, level_from="7d", level_to=FINE, facts=Facts(expires_at=at(60 * DAY))),
+        "The token of LinkedIn “Page 1” (linkedin-page1, account main) was renewed; it now ends in 60d (2030-03-02 00:00 UTC).",
+    ),
+    (
+        a_scope(EventType.ACCOUNT_FAILED, "account:main", Scope.ACCOUNT, reason=Reason.API_UNAUTHORIZED, facts=Facts(affected=12)),
+        (
+            "The account main is refused by the API since 2030-01-01 00:00 UTC: the API key is revoked or wrong. 12 connections affected. "
+            "Put a valid API key into the account's key file and reload."
+        ),
+    ),
+    (
+        a_scope(EventType.PLATFORM_FAILED, "platform:linkedin", Scope.PLATFORM, reason=Reason.PLATFORM_TROUBLE, facts=Facts(affected=1)),
+        (
+            "Many connections of LinkedIn broke together since 2030-01-01 00:00 UTC: the platform itself has trouble. 1 connection affected. "
+            "Nothing to do at the connection; checks go on and this clears by itself."
+        ),
+    ),
+    (
+        a_scope(EventType.API_RECOVERED, "api:x", Scope.API, level_from="failed", level_to=FINE, facts=Facts(duration=90 * MINUTE)),
+        "The PostPost API answers again after 1h 30m.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("notification", "expected"), SENTENCES)
+def test_sentences(notification: Notification, expected: str) -> None:
+    """One line says what happened to whom, since when, why, and what to do."""
+    assert summary(notification, a_connection() if notification.connection_id else None) == expected
+
+
+def every_notification() -> list[Notification]:
+    scopes = {"account": Scope.ACCOUNT, "api": Scope.API, "platform": Scope.PLATFORM, "storage": Scope.STORAGE, "receiver": Scope.RECEIVER}
+    made = []
+    for kind in EventType:
+        word = kind.value.partition(".")[0]
+        if kind in {EventType.DIGEST, EventType.TEST}:
+            continue
+        if word in scopes:
+            made.append(a_scope(kind, f"{word}:main", scopes[word]))
+        elif word == "token":
+            made.append(an_expiry(type=kind))
+        else:
+            made.append(a_notification(type=kind, facts=Facts(reminder=1, closed_why="removed", permissions_lost=("w_member_social",))))
+    return made
+
+
+@pytest.mark.parametrize("notification", every_notification(), ids=lambda notification: notification.type.value)
+def test_schema_of_every_type(schema: Any, notification: Notification) -> None:
+    """Every type has its sentence, and its body is what the published schema says."""
+    connection = a_connection() if notification.connection_id else None
+    body = json.loads(render("msg_1", notification, connection, IDENTITY))
+    assert list(problems(body, schema)) == []
+    assert body["type"] == notification.type
+    assert "no details known" not in body["summary"] or notification.type in {EventType.INVENTORY_CHANGED, EventType.RECEIVER_FAILING}
+    assert not body["summary"].startswith(":")
+
+
+def test_schema_knows_every_type(schema: Any) -> None:
+    """The schema lists exactly the types that exist, and refuses keys that it does not describe."""
+    assert set(schema["$defs"]["type"]["enum"]) == {kind.value for kind in EventType}
+    body = document(a_notification())
+    assert list(problems(body | {"more": 1}, schema)) == ["$ has an unknown more"]
+    assert list(problems(body | {"data": body["data"] | {"more": 1}}, schema)) == ["$.data has an unknown more"]
+    assert len(list(problems(body | {"severity": 1, "id": None, "version": "2"}, schema))) == 3
+
+
+def test_other_bodies(schema: Any) -> None:
+    """Digests and test messages are described by the schema too."""
+    bodies = [render("msg_1", a_notification(number), a_connection(number), IDENTITY) for number in (1, 2)]
+    bodies.append(render("msg_3", an_expiry(seq=2), a_connection(), IDENTITY))
+    digest = json.loads(render_digest("msg_4", START, bodies, IDENTITY))
+    assert list(problems(digest, schema)) == []
+    assert list(problems(json.loads(render_test("msg_5", START, "on-call", IDENTITY)), schema)) == []
+    first, second = digest["data"]["items"]
+    assert (first["type"], first["merged"], [other["type"] for other in first["others"]]) == ("token.expiring", 2, ["connection.failed"])
+    assert (second["type"], second["merged"], "others" in second) == ("connection.failed", 1, False)
+    assert digest["severity"] == "critical"
+    assert digest["summary"] == "2 connections changed: 1 expiring, 1 failed (LinkedIn 2)."
+
+
+def test_fifty_fit() -> None:
+    """A digest of fifty connections with ordinary names fits into one message."""
+    named = [a_connection(number, name="The company page of the year", platform_id="linkedin-Tz9W5i6ZYG") for number in range(MAX_ITEMS)]
+    bodies = [render(f"msg_{one.id}", a_notification(one.id), one, IDENTITY) for one in named]
+    assert len(render_digest("msg_d", START, bodies, IDENTITY)) <= MAX_BODY
+
+
+HOSTILE = "\ud800\x00\u202e<!channel> @everyone \x1b[31m \u2028\n" + "🙈" * 5000
+
+
+@given(
+    st.text(max_size=2000), st.text(min_size=1, max_size=2000), st.dictionaries(st.text(max_size=300), st.text(max_size=3000), max_size=40)
+)
+def test_hostile_text(detail: str, name: str, labels: dict[str, str]) -> None:
+    """Whatever stands in names, labels and messages: valid JSON, one line for people, 20 kB at most."""
+    connection = a_connection(platform_id=("linkedin-" + name)[:260], name=name, labels=labels, account=name)
+    incident = IncidentRef(Topic.CONNECTION, name, 1, START)
+    notification = a_notification(
+        detail=detail, incident=incident, facts=Facts(username=name, permissions_lost=(name,) * 100, closed_why=name)
+    )
+    body = render("msg_1", notification, connection, IDENTITY)
+    assert len(body) <= MAX_BODY
+    text = json.loads(body)["summary"]
+    assert text.isprintable()
+    assert len(text) <= 500
+
+
+def test_hostile_extremes() -> None:
+    """The worst texts of all, in every place."""
+    connection = a_connection(
+        platform_id="linkedin-" + HOSTILE, name=HOSTILE, labels={HOSTILE[:n]: HOSTILE for n in range(30)}, account=HOSTILE
+    )
+    notification = a_notification(detail=HOSTILE, incident=IncidentRef(Topic.CONNECTION, HOSTILE, 1, START), facts=Facts(username=HOSTILE))
+    body = render("msg_1", notification, connection, IDENTITY)
+    assert len(body) <= MAX_BODY
+    assert json.loads(body)["data"]["incident"]["key"].isascii()
+
+
+def test_incident_key() -> None:
+    """The key names one incident of one database, at most 255 characters long, and never two of them."""
+    incident = IncidentRef(Topic.CONNECTION, "17", 3, START)
+    assert incident_key(incident, "a1b2") == "pp-a1b2-17-connection-3"
+    odd = [replace(incident, subject=subject) for subject in ("a b", "a\u00a0b", "x" * 500, "x" * 501, "ä")]
+    keys = {incident_key(one, "i" * 100) for one in odd}
+    assert len(keys) == len(odd)
+    assert all(len(key) <= 255 and key.isascii() for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [
+        (timedelta(0), "0s"),
+        (timedelta(seconds=-5), "0s"),
+        (timedelta(seconds=59), "59s"),
+        (timedelta(minutes=1, seconds=1), "1m 1s"),
+        (timedelta(hours=2), "2h"),
+        (timedelta(days=1, minutes=5), "1d"),
+        (timedelta(days=400, hours=3, minutes=59), "400d 3h"),
+    ],
+)
+def test_durations(duration: timedelta, text: str) -> None:
+    """Durations are told in their two largest units."""
+    assert span(duration) == text
+
+
+def test_severity_of_digest() -> None:
+    """A digest is as severe as its worst item."""
+    bodies = [
+        render("m", a_notification(number, severity=severity), a_connection(number), IDENTITY) for number, severity in enumerate(Severity)
+    ]
+    assert json.loads(render_digest("d", START, bodies, IDENTITY))["severity"] == "critical"
+    assert json.loads(render_digest("d", START, bodies[:2], IDENTITY))["severity"] == "warning"
+
+
+def test_documentation(schema: Any) -> None:
+    """The page about the webhook names every type, and its example is a valid body."""
+    page = SCHEMA.with_name("webhook.md").read_text()
+    assert [kind.value for kind in EventType if f"| `{kind.value}` |" not in page] == []
+    example = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    assert list(problems(example, schema)) == []
+    digest = json.loads(page.rpartition("```json\n")[2].partition("```")[0])
+    assert list(problems(digest, schema["$defs"]["digest"], schema)) == []
