@@ -78,10 +78,11 @@ def _connections(draft: Draft, warn: Warn) -> None:
     seen: dict[tuple[str, str, str], int] = {}
     for index, connection in draft.listed(ConnectionSettings, "connections").items():
         path: Path = ("connections", index)
-        if connection.key in seen:
-            other = draft.document.location(("connections", seen[connection.key])).rpartition(":")[2]
+        key = (connection.account, connection.user_id, connection.platform + connection.id[len(connection.platform) :])
+        if key in seen:
+            other = draft.document.location(("connections", seen[key])).rpartition(":")[2]
             draft.refuse(path, f"{connection.id} is listed twice in account {connection.account} (first on line {other})", "remove one")
-        seen.setdefault(connection.key, index)
+        seen.setdefault(key, index)
         if not connection.id.startswith(connection.platform):
             warn(
                 (*path, "id"),

@@ -7,11 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from monitor.config.policies import ExpirySettings, FalseNegativeSettings, PolicySettings
+from monitor.config.policies import ExpirySettings, PolicySettings
 from monitor.config.sections import ScheduleSettings
-from monitor.domain.lies import DEFAULT_LIES, KnownLie
 from monitor.domain.policy import Confirm, DigestPolicy, ExpiryPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
-from monitor.errors import Reason
 
 V = TypeVar("V", Confirm, DigestPolicy, ExpiryPolicy, FlapPolicy, RetryPolicy, ScopePolicy)
 
@@ -79,12 +77,6 @@ def _expiry_of(name: str, settings: PolicySettings) -> ExpiryPolicy:
     own = settings.platforms[name].expiry if name in settings.platforms else ExpirySettings()
     given = {key: getattr(own, key) for key in own.model_fields_set}
     return replace(_value(ExpiryPolicy, settings.expiry), **{**built_in, **given})
-
-
-def lies_of(settings: tuple[FalseNegativeSettings, ...]) -> tuple[KnownLie, ...]:
-    """The known false negatives: the file's first, then the built-in ones."""
-    given = tuple(KnownLie(one.platform, one.id, one.message, Reason.KNOWN_FALSE_NEGATIVE) for one in settings)
-    return given + DEFAULT_LIES
 
 
 def _value(kind: type[V], section: BaseModel) -> V:

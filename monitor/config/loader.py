@@ -40,7 +40,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     """
     environ = os.environ if environ is None else environ
     named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
-    if named is None and not DEFAULT_PATH.exists():
+    if named is None and not _exists(DEFAULT_PATH):
         return default_config(environ)
     file = named or DEFAULT_PATH
     return load_text(_read(file), str(file), environ, folder=file.parent)
@@ -83,6 +83,17 @@ def _state_folder(environ: Mapping[str, str]) -> Path:
         return Path(given).absolute()
     base = environ.get("XDG_STATE_HOME") or (f"{environ['HOME']}/.local/state" if environ.get("HOME") else "/var/lib")
     return Path(base).absolute() / "postpost-monitor"
+
+
+def _exists(file: Path) -> bool:
+    """Whether *file* is there, readable or not: one that can't be read must not silently count as none."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _read(file: Path) -> str:

@@ -1,5 +1,6 @@
 """Reads secrets from the files that the configuration names, and judges every secret before a library can see it."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -26,6 +27,15 @@ def _check_receiver(secret: Secret, origin: str) -> Secret:
     except PydanticCustomError as error:
         context = error.context or {}
         raise SecretProblem(f"{origin} {context['message']}", str(context["fix"])) from None
+    return secret
+
+
+def _check_database(secret: Secret, origin: str) -> Secret:
+    check_address(secret, origin)
+    if not re.match(r"(sqlite:///.|postgresql(\+psycopg)?://.)", secret.reveal()):
+        raise SecretProblem(
+            f"{origin} is no address of a database", "such as sqlite:////var/lib/postpost-monitor/monitor.db or postgresql://user@host/name"
+        )
     return secret
 
 
@@ -56,7 +66,7 @@ class Resolution:
         for index, receiver in _items(data, "receivers"):
             self._receiver(receiver, ("receivers", index))
         if isinstance(database := data.get("database"), dict):
-            self._one(database, ("database",), "url", check_address)
+            self._one(database, ("database",), "url", _check_database)
         if isinstance(web := data.get("web"), dict):
             self._one(web, ("web",), "token", check_key)
 

@@ -130,6 +130,15 @@ def test_platform_given() -> None:
     assert policy.expiry_for("linkedin").thresholds == (30 * DAY,)
 
 
+def test_platform_given_alone() -> None:
+    """What is given for a platform wins over what is built in for it."""
+    policy = policy_of(
+        "policy: {platforms: {linkedin: {expiry: {thresholds: [9d]}}, youtube: {expiry: {trust_date: true, thresholds: []}}}}"
+    )
+    assert policy.expiry_for("linkedin").thresholds == (9 * DAY,)
+    assert policy.expiry_for("youtube").trust_date
+
+
 def test_general_keys_reach_platforms() -> None:
     """Keys that a platform does not differ in follow the general ones."""
     policy = policy_of("policy: {expiry: {hysteresis: 5h}, platforms: {pinterest: {expiry: {settle: 2h}}}}")
@@ -175,13 +184,7 @@ policy:
 
 
 def test_known_false_negatives() -> None:
-    """Configured false negatives come before the built-in ones and match as they say."""
-    config = config_of(
-        "policy: {known_false_negatives: [{platform: mastodon, id: 'mastodon-4.', message: 'not supported'}, {message: 'try later'}]}"
-    )
-    first, second = config.known_lies()[:2]
-    assert len(config.known_lies()) == len(config_of("").known_lies()) + 2
-    assert first.covers("mastodon", "mastodon-42", "Instance Not Supported")
-    assert not first.covers("mastodon", "mastodon-421", "instance not supported")
-    assert not first.covers("twitter", "mastodon-42", "instance not supported")
-    assert second.covers("twitter", "twitter-1", "Please try later.")
+    """A configured false negative says what to recognise: a platform or all, a whole id or any, a text or any."""
+    config = config_of("policy: {known_false_negatives: [{platform: mastodon, id: 'mastodon-4.'}, {message: 'try later'}]}")
+    found = [(one.platform, one.id, one.message) for one in config.policy_settings.known_false_negatives]
+    assert found == [("mastodon", "mastodon-4.", ""), ("*", ".*", "try later")]
