@@ -12,9 +12,10 @@ from monitor.errors import DeliveryReason
 from tests.builders import HOUR, MINUTE, SECOND, START, at
 
 POLICY = RetryPolicy()
+HEALTHY = Breaker()
 
 
-def attempts(*results: tuple[Result, timedelta], breaker: Breaker = Breaker()) -> tuple[Breaker, list[Notification]]:
+def attempts(*results: tuple[Result, timedelta], breaker: Breaker = HEALTHY) -> tuple[Breaker, list[Notification]]:
     told = []
     for result, offset in results:
         now: datetime = at(offset)
