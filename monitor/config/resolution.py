@@ -34,7 +34,7 @@ def _check_database(secret: Secret, origin: str) -> Secret:
     check_address(secret, origin)
     if not re.match(r"(sqlite:///.|postgresql(\+psycopg)?://.)", secret.reveal()):
         raise SecretProblem(
-            f"{origin} is no address of a database", "such as sqlite:////var/lib/postpost-monitor/monitor.db or postgresql://user@host/name"
+            f"{origin} is no address of a database", "such as sqlite:////var/lib/postpost-monitor/monitor.db or postgresql://host/name"
         )
     return secret
 
