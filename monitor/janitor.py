@@ -12,7 +12,6 @@ from monitor.errors import StoreUnavailable
 
 _BATCH = 1_000
 _CONNECTIONS = 100
-_PAGES = 2_000
 
 log = structlog.get_logger(__name__)
 
@@ -62,9 +61,8 @@ class Janitor:
         return await self._database.write(lambda store: store.delete_checks(ids, before, _BATCH // len(ids)))
 
     async def _shrink(self) -> bool:
-        if await self._database.write(lambda store: store.shrink(_PAGES)):
+        if await self._database.tidy():
             return True
-        await self._database.tidy()
         if self._deleted:
             log.info("retention_done", rows=self._deleted)
             self._deleted = 0
@@ -79,5 +77,5 @@ def _works(now: datetime, settings: RetentionSettings) -> list[Callable[[Store],
         lambda store: store.delete_deliveries(DeliveryState.DELIVERED, delivered, _BATCH),
         lambda store: store.delete_deliveries(DeliveryState.DEAD, dead, _BATCH),
         lambda store: store.delete_deliveries(DeliveryState.CANCELLED, dead, _BATCH),
-        lambda store: store.delete_notifications(min(delivered, dead), _BATCH),
+        lambda store: store.delete_notifications(delivered, _BATCH),
     ]

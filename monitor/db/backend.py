@@ -52,8 +52,8 @@ class Backend(Protocol):
         """A read-only connection with one consistent view; may be used from any thread."""
         ...
 
-    def tidy(self) -> None:
-        """Housekeeping between transactions, on the writer's thread."""
+    def tidy(self) -> bool:
+        """A piece of housekeeping between transactions, on the writer's thread; returns whether there is more to do."""
         ...
 
     def close(self) -> None:

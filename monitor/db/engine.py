@@ -42,7 +42,7 @@ class Database:
         self._clock = clock
         self._backend = _backend(parse(url), clock, owner)
         self._writer: Writer | None = None
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="database-reader")
+        self._readers: ThreadPoolExecutor | None = None
         self._ended: asyncio.Queue[StoreError] = asyncio.Queue()
 
     async def start(self) -> None:
@@ -58,7 +58,12 @@ class Database:
         await asyncio.to_thread(self._backend.open)
         self._writer = Writer(self._backend, clock=self._clock, on_end=self._ended.put_nowait)
         self._writer.start()
-        self.instance_id = await self.write(_instance_id)
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="database-reader")
+        try:
+            self.instance_id = await self.write(_instance_id)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Write what is queued, give the lock back. Harmless when not open."""
@@ -66,7 +71,8 @@ class Database:
         if writer is None:
             return
         await asyncio.to_thread(writer.stop)
-        await asyncio.to_thread(self._readers.shutdown)
+        if self._readers is not None:
+            await asyncio.to_thread(self._readers.shutdown)
         await asyncio.to_thread(self._backend.close)
 
     def submit(self, work: Callable[[Store], T]) -> "asyncio.Future[T]":
@@ -98,9 +104,16 @@ class Database:
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
-    async def tidy(self) -> None:
-        """Housekeeping after deleting much: empties SQLite's write-ahead log. Cheap when there is nothing to do."""
-        await self.write(lambda store: store.after_commit(self._backend.tidy))
+    async def tidy(self) -> bool:
+        """
+        A piece of housekeeping after deleting: free pages go back to the file system, the write-ahead log is emptied.
+
+        Returns:
+            Whether there is more of it to do.
+        """
+        more: list[bool] = []
+        await self.write(lambda store: store.after_commit(lambda: more.append(self._backend.tidy())))
+        return more == [True]
 
     async def ended(self) -> NoReturn:
         """Waits until nothing can be written any more (damage, another instance took over), then raises why."""

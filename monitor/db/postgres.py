@@ -131,8 +131,9 @@ class PostgresBackend:
         with translated(), self._readers.connect() as connection, connection.begin():
             yield connection
 
-    def tidy(self) -> None:
+    def tidy(self) -> bool:
         """Nothing: autovacuum does it."""
+        return False
 
     def close(self) -> None:
         """Let the lease end now, so that the next instance need not wait for it."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, delete, exists, select, text
+from sqlalchemy import bindparam, delete, exists, select
 
 from monitor.db.codec import millis
 from monitor.db.reader import Reader
@@ -100,10 +100,3 @@ class Retention(Transaction):
     def delete_notifications(self, before: datetime, limit: int) -> int:
         """Notifications from before *before* whose deliveries are all deleted."""
         return self._change(_DELETE_NOTIFICATIONS, {"b_cutoff": millis(before), "b_limit": limit})
-
-    def shrink(self, pages: int) -> int:
-        """Give at most *pages* free pages back to the file system; returns how many are still free. SQLite only."""
-        if self._dialect != "sqlite":
-            return 0
-        self._change(text(f"PRAGMA incremental_vacuum({int(pages)})"), {})
-        return int(self._rows(text("PRAGMA freelist_count"))[0][0])

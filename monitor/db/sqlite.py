@@ -24,6 +24,7 @@ from monitor.errors import StoreCorrupt, StoreError, StoreUnavailable
 
 _BUSY_SECONDS = 5.0
 _READERS = 4
+_PAGES = 2_000
 
 log = structlog.get_logger(__name__)
 
@@ -95,14 +96,21 @@ class SqliteBackend:
         with translated(), self._readers.connect() as connection, connection.begin():
             yield connection
 
-    def tidy(self) -> None:
-        """Empty the write-ahead log, refresh the planner's statistics, refill the ballast."""
+    def tidy(self) -> bool:
+        """Give some free pages back to the file system, empty the write-ahead log, refill the ballast."""
         with translated():
             driver = _driver(self._live())
-            with contextlib.suppress(sqlite3.OperationalError):
-                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                driver.execute("PRAGMA optimize").fetchall()
+        try:
+            # As a script: it would stop after the first page otherwise, because the statement hands out a row for each.
+            driver.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
+            driver.execute("PRAGMA optimize").fetchall()
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            left = driver.execute("PRAGMA freelist_count").fetchone()
+        except sqlite3.OperationalError as error:
+            log.debug("database_tidying_postponed", error=str(error))
+            return False
         self._ballast.restore()
+        return bool(left != (0,))
 
     def close(self) -> None:
         """Readers first: the last connection to close is the writer's, which checkpoints."""
@@ -147,6 +155,8 @@ def writing_engine(path: Path) -> Engine:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        # A look at so many rows of an index is enough for `PRAGMA optimize`, which would read all of the history otherwise.
+        connection.execute("PRAGMA analysis_limit = 400")
         connection.execute("PRAGMA trusted_schema = OFF")
 
     @event.listens_for(engine, "begin")
