@@ -176,7 +176,11 @@ class _Resolver(AbstractResolver):
             with contextlib.suppress(RuntimeError):  # the loop is gone: so is whoever waited
                 loop.call_soon_threadsafe(finish, found, error)
 
-        threading.Thread(target=work, name="lookup", daemon=True).start()
+        try:
+            threading.Thread(target=work, name="lookup", daemon=True).start()
+        except RuntimeError:  # the machine has no thread left
+            self._free.release()
+            raise
         return await done
 
 

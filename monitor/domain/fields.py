@@ -33,7 +33,7 @@ _BLANKS_OR_COMMAS = re.compile(r"[\s,]+")
 _UTF8_MARK = b"\xef\xbb\xbf"
 
 
-def decode(body: bytes) -> Any:
+def decode(body: bytes, secrets: tuple[str, ...] = ()) -> Any:
     """
     The JSON value of a successful answer's body.
 
@@ -44,7 +44,7 @@ def decode(body: bytes) -> Any:
         return _DECODER.decode(body.removeprefix(_UTF8_MARK).decode())
     except (ValueError, RecursionError):
         if is_web_page(body):
-            raise ApiError(Reason.CAPTIVE_PORTAL, _page_title(body)) from None
+            raise ApiError(Reason.CAPTIVE_PORTAL, _page_title(body, secrets)) from None
         what = "the body is empty" if not body.strip() else f"{len(body)} bytes that are not JSON"
         raise ApiError(Reason.REPLY_NOT_JSON, what) from None
 

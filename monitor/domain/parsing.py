@@ -35,11 +35,11 @@ def parse_reply(body: bytes, platform_id: str, secrets: tuple[str, ...] = ()) ->
     Raises:
         ApiError: `reply_not_json`, `captive_portal`, `reply_invalid` or `reply_mismatched`.
     """
-    answer = decode(body)
+    answer = decode(body, secrets)
     if not isinstance(answer, dict):
         raise ApiError(Reason.REPLY_INVALID, f"expected an object, got {_kind(answer)}")
-    passed = _passed(answer.get("status"))
-    _check_echo(answer, platform_id)
+    passed = _passed(answer.get("status"), secrets)
+    _check_echo(answer, platform_id, secrets)
     token = _token(answer.get("tokenExpiresIn"), secrets)
     posted_at = timestamp_of(answer.get("lastSuccessfulPost"))
     return Reply(
@@ -65,7 +65,7 @@ def parse_listing(body: bytes, secrets: tuple[str, ...] = ()) -> Listing:
     Raises:
         ApiError: `reply_not_json`, `captive_portal` or `reply_invalid`.
     """
-    answer = decode(body)
+    answer = decode(body, secrets)
     if isinstance(answer, dict):
         if answer.get("success", True) is not True:
             raise ApiError(Reason.REPLY_INVALID, "the list says that it failed")
@@ -91,7 +91,7 @@ def parse_users(body: bytes, secrets: tuple[str, ...] = ()) -> tuple[ManagedUser
     Raises:
         ApiError: `reply_not_json`, `captive_portal` or `reply_invalid`.
     """
-    answer = decode(body)
+    answer = decode(body, secrets)
     if isinstance(answer, dict):
         answer = answer.get("users")
     if not isinstance(answer, list):
@@ -111,17 +111,17 @@ def parse_users(body: bytes, secrets: tuple[str, ...] = ()) -> tuple[ManagedUser
     return tuple(users.values())
 
 
-def _passed(status: Any) -> bool:
+def _passed(status: Any, secrets: tuple[str, ...]) -> bool:
     """The one member that decides; anything but the two documented values decides nothing."""
     if isinstance(status, str) and len(status) < 32 and status.isascii():
         word = status.strip().lower()
         if word in ("ok", "error"):
             return word == "ok"
-    told = f"status is {clean(status, 40)!r}" if isinstance(status, str) else f"status is {_kind(status)}"
+    told = f"status is {clean(status, 40, secrets)!r}" if isinstance(status, str) else f"status is {_kind(status)}"
     raise ApiError(Reason.REPLY_INVALID, told)
 
 
-def _check_echo(answer: dict[str, Any], platform_id: str) -> None:
+def _check_echo(answer: dict[str, Any], platform_id: str, secrets: tuple[str, ...]) -> None:
     """
     The answer must be about what was asked.
 
@@ -136,7 +136,7 @@ def _check_echo(answer: dict[str, Any], platform_id: str) -> None:
     if not isinstance(echo, str):
         raise ApiError(Reason.REPLY_INVALID, f"platformId is {_kind(echo)}")
     if not same_id(echo, platform_id):
-        raise ApiError(Reason.REPLY_MISMATCHED, f"asked about {platform_id}, answered about {clean(echo, 100)}")
+        raise ApiError(Reason.REPLY_MISMATCHED, f"asked about {platform_id}, answered about {clean(echo, 100, secrets)}")
 
 
 def _token(value: Any, secrets: tuple[str, ...]) -> TokenLife:
@@ -166,7 +166,7 @@ def _row(item: Any, secrets: tuple[str, ...]) -> ListedConnection | None:
     platform_id = item.get("platformId")
     if not isinstance(platform_id, str) or id_problem(platform_id) is not None:
         return None
-    status = text_of(item.get("tokenStatus"), 32)
+    status = text_of(item.get("tokenStatus"), 32, secrets)
     return ListedConnection(
         platform_id=platform_id,
         username=name_of(item.get("username"), secrets),

@@ -1,5 +1,7 @@
 """The answers of the API, each read for what it is: the table of api-contract.md 6, over real sockets."""
 
+import asyncio
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,6 +9,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from monitor.api import Api
+from monitor.clock import SystemClock
+from monitor.config.secrets import Secret
+from monitor.config.sections import ApiSettings
 from monitor.domain.listing import Listing
 from monitor.domain.model import LastError, Reply
 from monitor.domain.tokens import TokenSays
@@ -349,6 +355,29 @@ async def test_list(payload: bytes, expected: Reason | tuple[int, int]) -> None:
     assert server.requests[0].raw.startswith(b"GET /api/v1/platform-connections HTTP/1.1\r\n")
 
 
+async def test_long_list() -> None:
+    """Reading a list of ten thousand rows leaves the loop free for others."""
+    rows = [a_row(f"linkedin-{number}", tokenExpiresIn="45d 3h", lastSuccessfulPost="2026-02-22T09:15:00.000Z") for number in range(10_000)]
+    lags = []
+
+    async def watch() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            lags.append(time.monotonic() - before)
+
+    async with raw_server(says(answer(200, rows))) as server:
+        api = server.api()
+        watcher = asyncio.create_task(watch())
+        exchange = await api.connections()
+        watcher.cancel()
+        await api.close()
+
+    assert isinstance(exchange.answer, Listing)
+    assert len(exchange.answer.rows) == 10_000
+    assert max(lags) < 0.25, "seconds; the machine is shared, alone it is below 0.05"
+
+
 async def test_rows() -> None:
     """Vectors 103 to 111: a row's status, date and texts come out as they went in; an unreadable date is none."""
     rows = [
@@ -415,3 +444,34 @@ async def test_request() -> None:
     assert second.target == "/api/v1/test-connection/telegram--1001"
     assert (second.headers["x-publora-key"], second.headers["x-publora-user-id"]) == (KEY, USER_ID)
     assert "x-api-key" not in second.headers
+
+
+ECHOES = [
+    answer(200, "<title>{key}</title>"),
+    answer(200, {"status": "{key}"}),
+    answer(200, a_test_answer(platformId="{key}")),
+    answer(200, a_test_answer(status="error", message="{key}", username="{key}", permissions=["{key}"], tokenExpiresIn="{key}")),
+    answer(200, a_test_answer(lastError={"message": "{key}"})),
+    answer(403, {"error": "{key}", "code": "{key}"}),
+    answer(502, "<title>{key}</title>"),
+    answer(500, "{key}"),
+    answer(302, b"", "Location: https://{key}/"),
+    answer(200, {"connections": [a_row(username="{key}", displayName="{key}", tokenStatus="{key}")]}),
+]
+
+
+@pytest.mark.parametrize("payload", ECHOES)
+@pytest.mark.parametrize("spelling", ["legacy/key+with=signs", "legacy%2Fkey%2Bwith%3Dsigns", "bGVnYWN5L2tleSt3aXRoPXNpZ25z"])
+async def test_echoed_key(payload: bytes, spelling: str) -> None:
+    """A key that looks like nothing in particular is taken out of whatever the server echoes, however it is spelled."""
+    head, _, body = payload.replace(b"{key}", spelling.encode()).partition(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")]
+    payload = b"\r\n".join([*lines, b"Content-Length: %d" % len(body)]) + b"\r\n\r\n" + body
+    async with raw_server(says(payload)) as server:
+        settings = ApiSettings(base_url=f"http://127.0.0.1:{server.port}/api/v1")
+        api = Api(settings, Secret("legacy/key+with=signs"), clock=SystemClock(), user_agent="t/1")
+        told = [await api.test(PLATFORM_ID), await api.connections(), repr(api)]
+        await api.close()
+
+    assert [text for text in map(repr, told) if spelling[:12] in text] == []
+    assert server.requests[0].headers["x-api-key"] == "legacy/key+with=signs"
