@@ -1,0 +1,175 @@
+"""One connection as people read it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.domain import expiry, levels
+from monitor.domain.model import ConnectionState, Health, Outcome, Severity, Topic
+from monitor.domain.reasons import meaning, outcome_of
+from monitor.domain.sentences import moment, platform_name
+from monitor.domain.snapshot import ConnectionView, IncidentView
+from monitor.domain.tokens import TokenSays
+from monitor.web.standing import LABELS, Standing, Tone, standing_of, tone_of
+from monitor.web.words import ago, doubt, sentence, short
+
+_NOW = timedelta(0)
+_TONES = {Severity.CRITICAL: Tone.BAD, Severity.WARNING: Tone.WARN, Severity.INFO: Tone.IDLE}
+
+
+@dataclass(frozen=True, slots=True)
+class Countdown:
+    """The end of a token: in words, by how much it may be off, and in full."""
+
+    words: str
+    doubt: str = ""
+    tone: Tone = Tone.IDLE
+    ends_at: datetime | None = None
+    uncertainty: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One thing to know about a connection; *quoted* is the platform's own text, *advice* what a person should do."""
+
+    words: str
+    quoted: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One connection; everything in words besides the moments and the view itself."""
+
+    view: ConnectionView
+    standing: Standing
+    tone: Tone
+    label: str
+    title: str
+    platform: str
+    since: str
+    countdown: Countdown
+    checked: str
+    next_check: str
+    posted: str
+    notes: tuple[Note, ...]
+
+
+def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime) -> Row:
+    """The row of a connection, given its own open incidents."""
+    connection, state = view.connection, view.state
+    standing = standing_of(view, incidents)
+    return Row(
+        view=view,
+        standing=standing,
+        tone=tone_of(standing, incidents),
+        label=LABELS[standing],
+        title=connection.name or state.display_name or state.username or connection.platform_id,
+        platform=platform_name(connection.platform),
+        since="" if state.since is None else ago(state.since, now),
+        countdown=countdown_of(state, incidents, now),
+        checked=ago(state.last_check_at, now),
+        next_check="" if view.next_check_at is None else ago(max(view.next_check_at, now), now),
+        posted="" if state.last_successful_post_at is None else ago(state.last_successful_post_at, now),
+        notes=tuple(_notes(view, incidents, now)),
+    )
+
+
+def countdown_of(state: ConnectionState, incidents: Sequence[IncidentView], now: datetime) -> Countdown:
+    """What is known of the token's end. It is coloured by its incident, not by its number: some tokens renew themselves."""
+    ends_at, uncertainty = expiry.best(state.token), expiry.uncertainty(state.token)
+    tone = next((_TONES[incident.severity] for incident in incidents if incident.incident.topic is Topic.EXPIRY), Tone.GOOD)
+    if ends_at is None:
+        known = state.token.says is TokenSays.NOTHING and state.token.observed_at is not None
+        return Countdown("no end" if known else "")
+    left = ends_at - now
+    if left <= _NOW:
+        return Countdown(f"ended {short(-left)} ago", tone=tone, ends_at=ends_at, uncertainty=uncertainty)
+    renews = ", renews itself" if expiry.auto_renewing(state.token) else ""
+    return Countdown(f"{short(left)}{renews}", doubt(uncertainty), tone, ends_at, uncertainty)
+
+
+def _notes(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime) -> Iterator[Note]:
+    state = view.state
+    if view.covered_by is not None:
+        yield Note("What is shown may be out of date: wider trouble keeps it from being checked.")
+    yield from _health_notes(state)
+    for incident in incidents:
+        words = _incident_words(incident, state, now)
+        if words:
+            yield Note(words, quoted=_quoted_error(incident, state), advice=_incident_advice(incident))
+    if state.suspected_false_negative and state.health is Health.ERROR:
+        yield Note("A post succeeded after the first failed check, so the test itself may be wrong.")
+    yield from _last_check_note(state)
+
+
+def _health_notes(state: ConnectionState) -> Iterator[Note]:
+    if state.health is Health.UNKNOWN and state.last_check_at is None:
+        yield Note("The first check is still to come.")
+    elif state.health not in (Health.OK, Health.UNKNOWN) and state.reason is not None:
+        reason = meaning(state.reason)
+        # While a change back is being confirmed, the last conclusive check was a good one.
+        if reason.outcome is not Outcome.PASSED:
+            yield Note(sentence(reason.words), quoted=state.detail, advice=reason.advice)
+
+
+def _last_check_note(state: ConnectionState) -> Iterator[Note]:
+    """Why the last check is no news, or what is being confirmed."""
+    if state.last_reason is not None and outcome_of(state.last_reason) is Outcome.INCONCLUSIVE:
+        yield Note(f"The last check told nothing: {meaning(state.last_reason).words}.")
+    elif state.pending is not None and state.health is Health.OK:
+        words = meaning(state.last_reason).words if state.last_reason is not None else "it failed"
+        yield Note(f"The last check failed and is being confirmed: {words}.", quoted=state.last_detail)
+    elif state.pending is not None and state.pending.health is Health.OK:
+        yield Note("The last check passed; one more makes it sure.")
+
+
+def _incident_words(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
+    """What an incident beside the health says; the health speaks for itself."""
+    match incident.incident.topic:
+        case Topic.CONNECTION:
+            return _unsure_words(incident, state, now)
+        case Topic.EXPIRY:
+            return _expiry_words(incident, state, now)
+        case Topic.RENEWAL:
+            return "The token is usually renewed earlier than now."
+        case Topic.PUBLISHING:
+            return "The test passes, but posting failed."
+        case Topic.PERMISSIONS:
+            return f"Permissions are missing: {', '.join(state.permissions_missing)}."
+    return ""
+
+
+def _unsure_words(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
+    if incident.level == levels.FLAPPING:
+        return "It keeps changing between working and broken."
+    if incident.level == levels.STALE:
+        seen = state.last_evidence_at or state.since or incident.incident.opened_at
+        return f"Nothing was learned about it for {short(now - seen)}; nobody knows whether it works."
+    return ""
+
+
+def _expiry_words(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
+    ends_at = expiry.best(state.token)
+    if incident.level == expiry.EXPIRED:
+        return "The token has expired." if ends_at is None else f"The token ended on {moment(ends_at)}."
+    if ends_at is None or ends_at <= now:
+        return "The token ends soon."
+    return f"The token ends in {short(ends_at - now)}, on {moment(ends_at)}."
+
+
+def _incident_advice(incident: IncidentView) -> str:
+    match incident.incident.topic:
+        case Topic.EXPIRY | Topic.RENEWAL:
+            return "Reconnect the account on the PostPost dashboard."
+        case Topic.PUBLISHING:
+            return "Read the error; correct the post or reconnect the account."
+        case Topic.PERMISSIONS:
+            return "Reconnect the account and grant these permissions."
+    return ""
+
+
+def _quoted_error(incident: IncidentView, state: ConnectionState) -> str:
+    if incident.incident.topic is Topic.PUBLISHING and state.last_error is not None:
+        return state.last_error.message
+    return ""

@@ -1,0 +1,50 @@
+"""How the pages say things: durations, moments, counts."""
+
+from datetime import UTC, datetime, timedelta
+
+from monitor.domain.sentences import span
+
+_JUST_NOW = timedelta(seconds=2)
+_WORTH_SAYING = timedelta(minutes=2)
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """How long ago, or in how long: `3m ago`, `in 2h`, `just now`, `never`."""
+    if at is None:
+        return "never"
+    if abs(now - at) < _JUST_NOW:
+        return "just now"
+    return f"{short(now - at)} ago" if at <= now else f"in {short(at - now)}"
+
+
+def short(duration: timedelta) -> str:
+    """A duration in one unit below a day, in two above: `42s`, `7m`, `3h 20m`, `12d 4h`."""
+    minutes = duration // timedelta(minutes=1)
+    return span(timedelta(minutes=minutes)) if minutes else span(duration)
+
+
+def doubt(uncertainty: timedelta | None) -> str:
+    """By how much a moment may be off, when that is worth saying: `± 30m`."""
+    if uncertainty is None or uncertainty < _WORTH_SAYING:
+        return ""
+    return f"± {short(uncertainty)}"
+
+
+def count(number: int, thing: str, things: str = "") -> str:
+    """`1 connection`, `1,000 connections`."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
+def sentence(words: str) -> str:
+    """A clause as a sentence."""
+    return f"{words[0].upper()}{words[1:]}." if words else ""
+
+
+def stamp(at: datetime) -> str:
+    """A moment in full, in UTC."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def iso(at: datetime | None) -> str | None:
+    """A moment for machines, to the millisecond."""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
