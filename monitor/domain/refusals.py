@@ -198,7 +198,7 @@ def _number(value: Any) -> float | None:
 
 
 def _clamped(seconds: float) -> timedelta:
-    return min(max(timedelta(seconds=seconds), LEAST_WAIT), LONGEST_WAIT)
+    return timedelta(seconds=min(max(seconds, LEAST_WAIT.total_seconds()), LONGEST_WAIT.total_seconds()))
 
 
 def _later(one: timedelta | None, other: timedelta | None) -> timedelta | None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import gzip
+import random
 import resource
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from urllib.parse import unquote
 
 import pytest
 
@@ -148,6 +150,48 @@ async def test_redirect_sink() -> None:
         await healthy(api, server)
         await api.close()
         assert sink.connections == 0
+
+
+async def test_hostile_ids() -> None:
+    """Five thousand hostile ids: each is refused here, or asks for exactly one segment below the endpoint."""
+    source = random.Random(20300101)
+    pieces = [
+        "/",
+        "\\",
+        "..",
+        ".",
+        "%2f",
+        "%2e%2e",
+        "?",
+        "#",
+        "@",
+        ":",
+        ";",
+        " ",
+        "\r\n",
+        "\x00",
+        "-",
+        "a",
+        "Z",
+        "9",
+        "é",
+        "\ud800",
+        "&",
+        "+",
+    ]
+    asked = []
+    async with raw_server() as server:
+        api = server.api()
+        for _ in range(5000):
+            platform_id = source.choice(["x-", "linkedin-", ""]) + "".join(source.choices(pieces, k=source.randrange(1, 8)))
+            exchange = await api.test(platform_id)
+            if exchange.http_status is not None:
+                asked.append(f"/api/v1/test-connection/{platform_id}")
+        await api.close()
+
+    assert len(asked) > 100
+    assert [unquote(request.target) for request in server.requests] == asked
+    assert {request.target.count("/") for request in server.requests} == {4}
 
 
 async def test_cookies() -> None:

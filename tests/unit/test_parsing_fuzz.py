@@ -193,6 +193,7 @@ def test_bytes(body: bytes) -> None:
     st.dictionaries(st.sampled_from(["retry-after", "x-ratelimit-remaining", "x-ratelimit-reset", "location"]), st.text() | st.just("0")),
     st.booleans(),
 )
+@example(429, b'{"retryAfter":-999999999999999}', {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "-99999999999999"}, False)
 def test_refusals(status: int, body: bytes, headers: dict[str, str], with_user: bool) -> None:
     """Any refusal gives a reason that is no evidence of a working connection, a printable text and a wait from a second to an hour."""
     error = refusal(status, headers, body, now=START, with_user=with_user)
