@@ -41,7 +41,7 @@ class Janitor:
                 return True
             return await self._shrink()
         except StoreUnavailable as error:
-            log.debug("retention_postponed", error=str(error))
+            log.debug("retention.postponed", error=str(error))
             return False
 
     async def _delete(self) -> int:
@@ -64,7 +64,7 @@ class Janitor:
         if await self._database.tidy():
             return True
         if self._deleted:
-            log.info("retention_done", rows=self._deleted)
+            log.info("retention.done", rows=self._deleted)
             self._deleted = 0
         return False
 

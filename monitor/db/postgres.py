@@ -77,7 +77,7 @@ class PostgresBackend:
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
                 connection.execute(text("SET LOCAL lock_timeout = '10s'"))
                 if schema.upgrade(connection, self._warn):
-                    log.info("database_upgraded")
+                    log.info("database.upgraded")
                 self._epoch = int(connection.execute(_TAKE_LEASE, {"holder": self._holder, "owner": describe(self._owner)}).scalar_one())
         except BaseException:
             self.close()
@@ -117,7 +117,7 @@ class PostgresBackend:
 
     def recover(self, error: StoreUnavailable) -> None:
         """A new connection next time."""
-        log.debug("database_reconnect", error=str(error))
+        log.debug("database.reconnect", error=str(error))
         self._disconnect()
 
     def renew(self) -> None:
@@ -171,7 +171,7 @@ class PostgresBackend:
             if lease.holder != self._holder and lease.valid:
                 raise AnotherInstance(f"another instance holds the database: {lease.owner}")
             # Either our own session from before the connection broke, or one whose process has stopped renewing.
-            log.warning("database_lock_taken_over", holder=lease.owner)
+            log.warning("database.lock_taken_over", holder=lease.owner)
             connection.execute(_END_HOLDERS)
         with connection.begin():
             if not connection.execute(_TRY_LOCK).scalar():
@@ -189,7 +189,7 @@ class PostgresBackend:
 
     @staticmethod
     def _warn(revision: str) -> None:
-        log.warning("database_upgrade_without_backup", schema=revision, hint="use pg_dump before upgrades")
+        log.warning("database.upgrade_without_backup", schema=revision, hint="use pg_dump before upgrades")
 
 
 def reading_from(address: URL) -> Engine:

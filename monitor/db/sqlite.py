@@ -53,11 +53,12 @@ class SqliteBackend:
             check_pages(self._path, self._readers)
             connection = self.begin()
             if schema.upgrade(connection, self._backup):
-                log.info("database_upgraded", path=str(self._path))
+                log.info("database.upgraded", path=str(self._path))
             self.commit()
         except BaseException:
             self.close()
             raise
+        log.info("database.opened", path=str(self._path), sqlite=sqlite3.sqlite_version)
 
     def begin(self) -> Connection:
         """The writing connection inside BEGIN IMMEDIATE."""
@@ -84,7 +85,7 @@ class SqliteBackend:
     def recover(self, error: StoreUnavailable) -> None:
         """A new connection; on a full disk the ballast goes first."""
         if "SQLITE_FULL" in str(error) and self._ballast.release():
-            log.warning("database_disk_full", path=str(self._path), ballast="released")
+            log.warning("database.disk_full", path=str(self._path), ballast="released")
         self._disconnect()
 
     def renew(self) -> None:
@@ -107,7 +108,7 @@ class SqliteBackend:
             driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             left = driver.execute("PRAGMA freelist_count").fetchone()
         except sqlite3.OperationalError as error:
-            log.debug("database_tidying_postponed", error=str(error))
+            log.debug("database.tidying_postponed", error=str(error))
             return False
         self._ballast.restore()
         return bool(left != (0,))
@@ -134,7 +135,7 @@ class SqliteBackend:
         stamp = self._clock.now().strftime("%Y%m%dT%H%M%SZ")
         target = self._path.with_name(f"{self._path.name}.before-upgrade-{revision}-{stamp}")
         backup(self._path, target)
-        log.info("database_backed_up", path=str(target))
+        log.info("database.backed_up", path=str(target))
 
 
 def writing_engine(path: Path) -> Engine:

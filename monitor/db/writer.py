@@ -110,7 +110,7 @@ class Writer:
         except StoreError as error:
             self._end(error)
         except BaseException as error:
-            log.exception("database_writer_failed")
+            log.exception("database.writer_failed")
             self._end(StoreError(f"the database writer failed: {type(error).__name__}"))
 
     def _take(self) -> list[_Job] | None:
@@ -143,7 +143,7 @@ class Writer:
             try:
                 call()
             except Exception:
-                log.exception("after_commit_failed")
+                log.exception("database.after_commit_failed")
         self._tell(_resolve, jobs, done.results)
 
     def _transact(self, jobs: Sequence[_Job]) -> _Done:
@@ -178,13 +178,13 @@ class Writer:
                 self._backend.recover(error)
                 if self.failing_since is None:
                     self.failing_since = self._clock.now()
-                    log.warning("database_unavailable", error=str(error))
+                    log.warning("database.unavailable", error=str(error))
                 if self._give_up.wait(pause):
                     raise
                 pause = min(pause * 2, longest)
             else:
                 if self.failing_since is not None:
-                    log.info("database_available", failing_since=self.failing_since.isoformat())
+                    log.info("database.available", failing_since=self.failing_since.isoformat())
                     self.failing_since = None
                 return result
 
@@ -203,7 +203,7 @@ class Writer:
         try:
             self._loop.call_soon_threadsafe(call, *arguments)
         except RuntimeError:
-            log.warning("database_result_lost", reason="the event loop is closed")
+            log.warning("database.result_lost", reason="the event loop is closed")
 
 
 def _resolve(jobs: Sequence[_Job], results: Sequence[Any]) -> None:

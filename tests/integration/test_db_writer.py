@@ -164,6 +164,35 @@ async def test_locked_by_others(sqlite_url: str, monkeypatch: pytest.MonkeyPatch
     await database.close()
 
 
+@pytest.mark.parametrize("trouble", ["max_page_count = 1", "query_only = ON"])
+async def test_a_full_or_read_only_disk(sqlite_url: str, trouble: str) -> None:
+    """When the disk is full or read-only works wait; on a full one the ballast is given up to make room."""
+    database = Database(sqlite_url, clock=SystemClock(), owner="test")
+    await database.start()
+    await database.tidy()
+    ballast = Path(sqlite_url.removeprefix("sqlite:///") + ".ballast")
+    assert _exists(ballast)
+
+    # Holds for this connection only; the next one finds the disk in order.
+    await database.write(lambda store: store.after_commit(lambda: _set(store, trouble)))
+    document = b'"' + b"x" * 100_000 + b'"'
+    assert await asyncio.gather(*(database.write(put(name, document)) for name in "abc")) == ["a", "b", "c"]
+    assert await names(database) == ["a", "b", "c"]
+    assert _exists(ballast) == (trouble == "query_only = ON")
+    assert database.storage_up
+    await database.close()
+
+
+def _exists(path: Path) -> bool:
+    return path.exists()
+
+
+def _set(store: Store, pragma: str) -> None:
+    driver = store._connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    driver.execute(f"PRAGMA {pragma}")
+
+
 async def test_the_queue_has_an_end(sqlite_url: str) -> None:
     """The oldest works are kept; what comes when ten thousand wait is refused at once."""
     database = Database(sqlite_url, clock=SystemClock(), owner="test")
