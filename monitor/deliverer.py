@@ -235,7 +235,7 @@ class Deliverer:
         """
         if self._record is None:
             return True
-        if self._recording is None or self._recording.cancelled():
+        if self._recording is None:
             self._recording = self._database.submit(self._record)
         try:
             async with asyncio.timeout(_RECORD_WITHIN):

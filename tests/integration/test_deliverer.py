@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -262,15 +263,27 @@ async def test_crash_between_post_and_record(world: World) -> None:
 
 
 async def test_cancelled_while_recording(world: World) -> None:
-    """An attempt whose agent is cancelled is still recorded: the record is with the writer already."""
-    await world.owe(1)
-    task = asyncio.create_task(world.deliverer(on_attempt=lambda: asyncio.get_running_loop().call_soon(task.cancel)).step())
+    """An attempt whose agent is cancelled is still recorded, and until it is, the next message waits."""
+    await world.owe(1, 2)
+    busy = threading.Event()
+    waiting: list[asyncio.Future[bool]] = []
+
+    def cancel() -> None:
+        # The writer is busy, so that the record is certain to be waiting when the cancellation comes.
+        waiting.append(world.database.submit(lambda _: busy.wait(5)))
+        asyncio.get_running_loop().call_later(0.05, task.cancel)
+
+    deliverer = world.deliverer(on_attempt=lambda: None if waiting else cancel())
+    task = asyncio.create_task(deliverer.step())
     with pytest.raises(asyncio.CancelledError):
         await task
-    await world.database.write(lambda _: None)
-    assert len(await world.rows(DeliveryState.DELIVERED)) == 1
-    await world.run(world.deliverer())
+    again = asyncio.create_task(world.run(deliverer))
+    await asyncio.sleep(0.1)
     assert world.on_call.total == 1
+    busy.set()
+    await again
+    assert [len(times) for times in world.on_call.by_id().values()] == [1, 1]
+    assert {row.state for row in await world.rows()} == {DeliveryState.DELIVERED}
 
 
 async def test_failed_record_comes_first(world: World) -> None:

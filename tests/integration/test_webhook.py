@@ -182,6 +182,24 @@ async def test_endless_answer(server: ReceiverServer, sender: Sender) -> None:
         assert (await sender.send(receiver, "msg_2", BODY)).delivered
 
 
+async def test_stalled_answer(sender: Sender) -> None:
+    """A body that never ends within the deadline is a delivery too when the status said so, and a failure when not."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {statuses.pop(0)} Whatever\r\nContent-Length: 100\r\n\r\npartial".encode())
+        await reader.read()
+        writer.close()
+
+    statuses = [200, 503]
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    receiver = a_receiver(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", timeout=timedelta(milliseconds=300))
+    good, bad = [await sender.send(receiver, "msg_1", BODY) for _ in range(2)]
+    server.close()
+    assert (good.reason, bad.reason, bad.detail) == (DeliveryReason.DELIVERED, DeliveryReason.SERVER_ERROR, "answered 503: partial")
+    assert all(timedelta(milliseconds=300) <= result.took < timedelta(seconds=1) for result in (good, bad))
+
+
 async def test_nobody_there(sender: Sender) -> None:
     """A closed port and a name that does not exist are told apart."""
     with socket.socket() as free:
@@ -348,8 +366,9 @@ async def test_environment(server: ReceiverServer, sender: Sender, monkeypatch: 
 async def test_no_cookies(server: ReceiverServer, sender: Sender) -> None:
     """What a receiver asks us to remember is forgotten."""
     server.behave(behaviour.answer(200, "", {"Set-Cookie": "a=b; Path=/"}))
-    await sender.send(a_receiver(server.url), "msg_1", BODY)
-    await sender.send(a_receiver(server.url), "msg_2", BODY)
+    named = a_receiver(server.url.replace("127.0.0.1", "localhost"))
+    await sender.send(named, "msg_1", BODY)
+    await sender.send(named, "msg_2", BODY)
     assert "cookie" not in server.received[-1].headers
 
 
