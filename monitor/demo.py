@@ -142,7 +142,6 @@ class Demo:
                 await self._until(begun, scene.at + timedelta(seconds=3))
                 self._count(app.snapshot())
         await self._until(begun, timedelta(seconds=27))
-        self._count(app.snapshot())
         if self._duration is None:
             self._say("demo", "that was the story; everything keeps running, Ctrl-C stops it")
             return

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from monitor import __version__
 from monitor.errors import EXIT_USAGE, ConfigError, MonitorError
 
-_VERBS = ("run", "demo", "simulate", "check", "status", "history", "incidents", "explain", "config", "db")
+_VERBS = ("run", "demo", "simulate", "check", "config", "db")
 
 _EPILOG = """\
 examples:

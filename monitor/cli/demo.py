@@ -3,8 +3,10 @@
 import argparse
 import asyncio
 import re
+import shutil
 import sys
 import tempfile
+import textwrap
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +26,7 @@ examples:
 """
 _COLOURS = {"demo": "36", "simulator": "35", "monitor": "90", "on-call": "33"}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
+_INDENT = 21
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -48,7 +51,11 @@ def run(args: argparse.Namespace) -> int:
     clock, signals = SystemClock(), Signals()
 
     def say(who: str, text: str) -> None:
-        print(f"{clock.now():%H:%M:%S}  {paint(f'{who:<9}', _COLOURS[who])}  {text}", flush=True)
+        width = shutil.get_terminal_size((120, 24)).columns - _INDENT
+        first, *rest = textwrap.wrap(text, max(width, 40), break_long_words=False, break_on_hyphens=False)
+        print(f"{clock.now():%H:%M:%S}  {paint(f'{who:<9}', _COLOURS[who])}  {first}", flush=True)
+        for line in rest:
+            print(f"{'':{_INDENT}}{line}", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="postpost-monitor-demo-") as name:
         folder = Path(name)

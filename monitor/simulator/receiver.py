@@ -194,6 +194,7 @@ class ReceiverServer:
                     "status": delivery.status,
                     "headers": delivery.headers,
                     "document": delivery.document,
+                    "body": delivery.body.decode(errors="backslashreplace"),
                 }
                 for delivery in shown
             ],
