@@ -48,8 +48,9 @@ def _own_trouble(snapshot: Snapshot) -> Overall | None:
         return Overall(Tone.BAD, "The PostPost API gives no answers; below is what was known before.")
     refused = sorted(name for name, up in snapshot.accounts.items() if up is False)
     if refused:
-        which = f"account {refused[0]}" if len(refused) == 1 else count(len(refused), "account")
-        return Overall(Tone.BAD, f"The API refuses the {which}; below is what was known before.")
+        which = f"the account {refused[0]}" if len(refused) == 1 else count(len(refused), "account")
+        whose = "its" if len(refused) == 1 else "their"
+        return Overall(Tone.BAD, f"The API refuses {which}; {whose} connections cannot be checked.")
     return None
 
 

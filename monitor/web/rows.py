@@ -14,6 +14,14 @@ from monitor.web.standing import LABELS, Standing, Tone, standing_of, tone_of
 from monitor.web.words import ago, doubt, sentence, short
 
 _NOW = timedelta(0)
+_URGENCY = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
+_LEVEL_LABELS = {levels.STALE: "Not heard of", levels.FLAPPING: "Flapping", expiry.EXPIRED: "Token expired"}
+_TOPIC_LABELS = {
+    Topic.EXPIRY: "Token ends soon",
+    Topic.RENEWAL: "Renewal overdue",
+    Topic.PUBLISHING: "Posts fail",
+    Topic.PERMISSIONS: "Permissions lost",
+}
 _TONES = {Severity.CRITICAL: Tone.BAD, Severity.WARNING: Tone.WARN, Severity.INFO: Tone.IDLE}
 
 
@@ -47,7 +55,8 @@ class Row:
     label: str
     title: str
     platform: str
-    since: str
+    since: datetime | None
+    lasting: str
     countdown: Countdown
     checked: str
     next_check: str
@@ -59,20 +68,39 @@ def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
     """The row of a connection, given its own open incidents."""
     connection, state = view.connection, view.state
     standing = standing_of(view, incidents)
+    since = _since(view, standing, incidents)
     return Row(
         view=view,
         standing=standing,
         tone=tone_of(standing, incidents),
-        label=LABELS[standing],
+        label=_label(standing, incidents),
         title=connection.name or state.display_name or state.username or connection.platform_id,
         platform=platform_name(connection.platform),
-        since="" if state.since is None else ago(state.since, now),
+        since=since,
+        lasting="" if since is None else short(now - since),
         countdown=countdown_of(state, incidents, now),
         checked=ago(state.last_check_at, now),
         next_check="" if view.next_check_at is None else ago(max(view.next_check_at, now), now),
         posted="" if state.last_successful_post_at is None else ago(state.last_successful_post_at, now),
         notes=tuple(_notes(view, incidents, now)),
     )
+
+
+def _worst(incidents: Sequence[IncidentView]) -> IncidentView | None:
+    return max(incidents, key=lambda one: _URGENCY.index(one.severity), default=None)
+
+
+def _label(standing: Standing, incidents: Sequence[IncidentView]) -> str:
+    """What is the matter, in two or three words."""
+    worst = _worst(incidents)
+    if standing is not Standing.ATTENTION or worst is None:
+        return LABELS[standing]
+    return _LEVEL_LABELS.get(worst.level) or _TOPIC_LABELS.get(worst.incident.topic, LABELS[standing])
+
+
+def _since(view: ConnectionView, standing: Standing, incidents: Sequence[IncidentView]) -> datetime | None:
+    worst = _worst(incidents)
+    return worst.incident.opened_at if standing is Standing.ATTENTION and worst is not None else view.state.since
 
 
 def countdown_of(state: ConnectionState, incidents: Sequence[IncidentView], now: datetime) -> Countdown:

@@ -18,7 +18,7 @@ from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.web.overall import Overall, overall_of
 from monitor.web.rows import Row, row_of
 from monitor.web.standing import BROKEN, LABELS, ORDER, Standing, Tone, standing_of, tone_of
-from monitor.web.words import ago, count, sentence
+from monitor.web.words import count, sentence, short
 
 PAGE_SIZE = 100
 TROUBLE = "trouble"
@@ -83,7 +83,7 @@ class Trouble:
     why: str
     quoted: str
     advice: str
-    since: str
+    lasting: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +178,12 @@ class Board:
         receivers = []
         for name, owed in self.snapshot.outbox.items():
             waiting = f"{count(owed.pending, 'message')} waiting" if owed.pending else "nothing waiting"
-            since = f", the oldest for {ago(owed.oldest_at, now).removesuffix(' ago')}" if owed.oldest_at is not None else ""
+            since = f", the oldest for {short(now - owed.oldest_at)}" if owed.oldest_at is not None else ""
             if owed.disabled:
                 receivers.append(Receiver(name, Tone.BAD, f"gone: told nothing more until its configuration changes; {waiting}"))
             elif owed.failing_since is not None:
                 receivers.append(
-                    Receiver(name, Tone.BAD, f"takes no messages, first noticed {ago(owed.failing_since, now)}; {waiting}{since}")
+                    Receiver(name, Tone.BAD, f"takes no messages, for {short(now - owed.failing_since)} now; {waiting}{since}")
                 )
             else:
                 receivers.append(Receiver(name, Tone.GOOD, f"{waiting}{since}"))
@@ -250,5 +250,5 @@ def _trouble(incident: IncidentView, now: datetime) -> Trouble:
         why=sentence(known.words) if known is not None else "",
         quoted=incident.detail,
         advice=known.advice if known is not None else "",
-        since=ago(incident.incident.opened_at, now),
+        lasting=short(now - incident.incident.opened_at),
     )
