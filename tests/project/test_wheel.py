@@ -65,16 +65,31 @@ def test_command_is_declared(installed: Path) -> None:
     assert "postpost-monitor = monitor.cli:main" in entry_points
 
 
-def test_installed_program_starts(installed: Path, tmp_path: Path) -> None:
-    """The installed package runs from any folder, without the source beside it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "monitor", "--help"],
-        cwd=tmp_path,
+def _run_installed(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "monitor", *arguments],
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
 
+
+def test_installed_program_starts(installed: Path, tmp_path: Path) -> None:
+    """The installed package runs from any folder, without the source beside it."""
+    done = _run_installed(installed, tmp_path, "--help")
+
     assert done.returncode == 0, done.stderr
-    assert "preflight" in done.stdout
+    assert "postpost-monitor demo" in done.stdout
+
+
+def test_installed_program_finds_its_migrations(installed: Path, tmp_path: Path) -> None:
+    """The installed package brings a database up to date with the migrations inside of it."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"accounts: [{{name: main, api_key: made-up-for-this-test}}]\ndatabase: {{url: 'sqlite:///{tmp_path}/monitor.db'}}\n")
+
+    done = _run_installed(installed, tmp_path, "db", "upgrade", "--config", str(config))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "monitor.db").exists()
