@@ -17,8 +17,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ODD = re.compile(r'[\\\n"]')
 _MILLION = 1_000_000
-# Microseconds since 1970 with sixteen digits: the years 2001 to 2286.
-_SIXTEEN_DIGITS = range(10**15, 10**16)
+# Microseconds since 1970 with sixteen digits, of which a float holds every one: the years 2001 to 2242.
+_SIXTEEN_DIGITS = range(10**15, 2**33 * _MILLION)
 
 YES = "1.0"
 NO = "0.0"

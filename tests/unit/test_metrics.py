@@ -1,0 +1,503 @@
+"""What Prometheus is told."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from monitor.domain.model import Connection, ConnectionState, Health, IncidentRef, Scope, Severity, Topic
+from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.errors import DeliveryReason, Reason
+from monitor.metrics import Metrics, families, wants_openmetrics
+from monitor.metrics.exposition import KINDS
+from monitor.metrics.families import Family, Kind
+from monitor.metrics.text import number, timestamp, whole
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
+
+ROOT = Path(__file__).parent.parent.parent
+NOW = at(DAY)
+
+HOSTILE = ['"', "\\", "\n", '\\"', "\\n", 'a"} 1\nfoo 2', "# EOF", "{}", "\u2028", "\r", "\x85", "日本", "\x00", "🙂", "a,b=c", "", " "]
+
+
+def _view(number: int = 1, state: ConnectionState | None = None, **overrides: object) -> ConnectionView:
+    return ConnectionView(a_connection(number, **overrides), state if state is not None else a_state())
+
+
+def _snapshot(*views: ConnectionView, **overrides: object) -> Snapshot:
+    return replace(Snapshot(NOW, views), **overrides)  # type: ignore[arg-type]
+
+
+def _samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Name and labels -> value."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value for family in parse_text(text.decode()) for sample in family.samples
+    }
+
+
+def _values(text: bytes, name: str) -> list[float]:
+    return [value for (sample, _), value in _samples(text).items() if sample == name]
+
+
+class _ByTheLibrary(Collector):
+    """The per-connection families as the official library has them: one object per sample."""
+
+    def __init__(self, views: Sequence[ConnectionView], now: datetime) -> None:
+        self._views = views
+        self._now = now
+
+    def collect(self) -> Iterator[Metric]:
+        for family in families.PER_CONNECTION:
+            yield self._family(family)
+
+    def _family(self, family: Family) -> Metric:
+        if family.kind is Kind.INFO:
+            info = InfoMetricFamily(family.name.removesuffix("_info"), family.help)
+            for view in self._views:
+                info.add_metric([], {})
+                info.samples[-1] = info.samples[-1]._replace(labels=_info_labels(view))
+            return info
+        gauge = GaugeMetricFamily(family.name, family.help, labels=family.labels, unit=family.unit)
+        for view in self._views:
+            for more, value in self._values(family, view):
+                gauge.add_metric([*_labels(view.connection).values(), *more], value)
+        return gauge
+
+    def _values(self, family: Family, view: ConnectionView) -> Iterable[tuple[list[str], float]]:
+        state = view.state
+        if family is families.HEALTH:
+            return [([health.value], float(state.health is health)) for health in Health]
+        ends_at = state.token.exact_at
+        seconds = {
+            families.UP: {Health.OK: 1.0, Health.ERROR: 0.0, Health.MISSING: 0.0, Health.MISCONFIGURED: 0.0}.get(state.health),
+            families.EXPIRY: _epoch(ends_at),
+            families.EXPIRES_IN: None if ends_at is None else float(int(ends_at.timestamp() // 1) - int(self._now.timestamp() // 1)),
+            families.UNCERTAINTY: None if ends_at is None else 0.0,
+            families.LAST_CHECK: _epoch(state.last_check_at),
+            families.LAST_CONCLUSIVE: _epoch(state.last_evidence_at),
+            families.LAST_POST: _epoch(state.last_successful_post_at),
+            families.FAILURES: float(state.failures),
+        }[family]
+        return [] if seconds is None else [([], seconds)]
+
+
+def _go(value: float) -> str:
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call]
+
+
+def _epoch(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
+
+
+def _labels(connection: Connection) -> dict[str, str]:
+    return {"account": connection.account_label, "platform": connection.platform, "platform_id": connection.platform_id}
+
+
+def _info_labels(view: ConnectionView) -> dict[str, str]:
+    connection, state = view.connection, view.state
+    return {
+        **_labels(connection),
+        "user_id": connection.user_id,
+        "name": connection.name or state.display_name or "",
+        "username": state.username or "",
+        **{f"label_{name}": value for name, value in connection.labels.items()},
+    }
+
+
+def _own_part(text: bytes) -> bytes:
+    """What is rendered per connection, without the families that follow."""
+    return text[: text.index(b"# HELP postpost_account_up")]
+
+
+texts = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
+moments = st.none() | st.datetimes(datetime(1971, 1, 1), datetime(2400, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds are naive
+
+
+@st.composite
+def hostile_views(draw: st.DrawFn) -> list[ConnectionView]:
+    """A few connections whose every text and moment is anything."""
+    views = []
+    for row in range(draw(st.integers(1, 4))):
+        connection = a_connection(
+            row,
+            account=draw(texts),
+            platform_id=draw(texts),
+            platform=draw(texts),
+            name=draw(st.none() | texts),
+            user_id=draw(texts),
+            labels=draw(st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True), texts, max_size=3)),
+        )
+        state = a_state(
+            draw(st.sampled_from(Health)),
+            username=draw(st.none() | texts),
+            display_name=draw(st.none() | texts),
+            detail=draw(texts),
+            failures=draw(st.integers(0, 3_000_000)),
+            last_check_at=draw(moments),
+            last_evidence_at=draw(moments),
+            last_successful_post_at=draw(moments),
+            token=a_token_belief(draw(moments)),
+        )
+        views.append(ConnectionView(connection, state))
+    return views
+
+
+@given(hostile_views())
+def test_same_as_the_library(views: list[ConnectionView]) -> None:
+    """Byte for byte, both formats are what the official library prints for the same samples, however hostile the texts."""
+    registry = CollectorRegistry()
+    registry.register(_ByTheLibrary(views, NOW))
+    snapshot = Snapshot(NOW, tuple(views))
+    metrics = Metrics()
+
+    assert _own_part(metrics.render(snapshot, NOW)) == generate_latest(registry)
+    theirs = generate_openmetrics(registry)  # type: ignore[no-untyped-call]
+    assert _own_part(metrics.render(snapshot, NOW, openmetrics=True)) + b"# EOF\n" == theirs
+
+
+@given(st.floats() | st.integers(-(10**9), 10**16).map(float))
+def test_numbers(value: float) -> None:
+    """Numbers are printed as the official library prints them."""
+    assert number(value) == _go(value)
+
+
+@given(st.integers(-(10**12), 10**15))
+def test_whole_numbers(value: int) -> None:
+    """Whole numbers, which have a faster way, come out the same."""
+    assert whole(value) == _go(value)
+
+
+@given(moments.filter(lambda moment: moment is not None))
+def test_timestamps(moment: datetime) -> None:
+    """Moments, which have a faster way, come out the same to the microsecond."""
+    assert timestamp(moment) == _go(moment.timestamp())
+
+
+@pytest.mark.parametrize(
+    ("health", "up"),
+    [
+        (Health.OK, [1.0]),
+        (Health.ERROR, [0.0]),
+        (Health.MISSING, [0.0]),
+        (Health.MISCONFIGURED, [0.0]),
+        (Health.UNKNOWN, []),
+        (Health.UNSUPPORTED, []),
+    ],
+)
+def test_up(health: Health, up: list[float]) -> None:
+    """`up` is absent while nothing is known or can be tested; zero means that it is known not to work."""
+    text = Metrics().render(_snapshot(_view(state=a_state(health))), NOW)
+
+    assert _values(text, "postpost_connection_up") == up
+    assert sum(_values(text, "postpost_connection_health")) == 1
+
+
+def test_absent_instead_of_sentinels() -> None:
+    """A connection of which nothing is known has its health, its count of failures and its name, and nothing else."""
+    text = Metrics().render(_snapshot(_view(state=ConnectionState())), NOW)
+
+    assert {name for name, labels in _samples(text) if name.startswith("postpost_connection_")} == {
+        "postpost_connection_health",
+        "postpost_connection_consecutive_failures",
+        "postpost_connection_info",
+    }
+
+
+def test_life_left() -> None:
+    """The life left is counted at the scrape, and is negative after the end; the uncertainty is half the window."""
+    belief = a_token_belief(None, earliest_at=NOW + HOUR, latest_at=NOW + HOUR + 2 * MINUTE)
+    snapshot = _snapshot(_view(state=a_state(token=belief)))
+    metrics = Metrics()
+
+    before, after = metrics.render(snapshot, NOW), metrics.render(snapshot, NOW + 2 * HOUR)
+
+    assert _values(before, "postpost_connection_token_expires_in_seconds") == [3660.0]
+    assert _values(after, "postpost_connection_token_expires_in_seconds") == [-3540.0]
+    assert _values(before, "postpost_connection_token_expiry_uncertainty_seconds") == [60.0]
+    assert _values(before, "postpost_connection_token_expiry_timestamp_seconds") == [(NOW + HOUR + MINUTE).timestamp()]
+
+
+def test_changes_are_seen() -> None:
+    """A new state, a new name and a removed connection show at the next scrape, although lines are kept."""
+    metrics = Metrics()
+    one, two = _view(1), _view(2)
+    metrics.render(_snapshot(one, two), NOW)
+
+    failed = replace(one, state=a_state(Health.ERROR))
+    renamed = replace(failed, connection=replace(one.connection, name="Another"))
+
+    assert _values(metrics.render(_snapshot(failed, two), NOW), "postpost_connection_up") == [0.0, 1.0]
+    assert b'name="Another"' in metrics.render(_snapshot(renamed, two), NOW)
+    assert b"linkedin-page2" not in metrics.render(_snapshot(renamed), NOW)
+    assert b"postpost_connection_" not in metrics.render(_snapshot(), NOW)
+
+
+def test_labels_of_the_configuration() -> None:
+    """Labels of a connection are on `info` alone, with a prefix, and cannot take another label's place."""
+    view = _view(labels={"team": "social", "account": "evil", "cost-center": "1", "cost.center": "2"})
+
+    lines = Metrics().render(_snapshot(view), NOW).decode().splitlines()
+    info = [line for line in lines if line.startswith("postpost_connection_info")]
+
+    expected = (
+        'postpost_connection_info{account="main",label_account="evil",label_cost_center="1",label_team="social",'
+        'name="Page 1",platform="linkedin",platform_id="linkedin-page1",user_id="",username=""} 1.0'
+    )
+    assert info == [expected]
+    assert sum("social" in line for line in lines) == 1
+
+
+@pytest.mark.slow
+def test_hostile_texts() -> None:
+    """Ten thousand hostile texts in every field that others fill make no line, series or family more than harmless ones."""
+    letters = ['"', "\\", "\n", "{", "}", " ", "#", "=", ",", "\r", "\u202e", "\x1b[31m", "\ud800", "é", "<script>", "# EOF\n", "1"]
+    hostile = ["".join(letters[(seed >> shift) % len(letters)] for shift in range(0, 15, 3)) for seed in range(10_000)]
+    views = [
+        ConnectionView(a_connection(row, name=text), a_state(username=text[::-1], display_name=text, detail=text))
+        for row, text in enumerate(hostile)
+    ]
+    harmless = Metrics().render(_snapshot(_view()), NOW)
+    of_one = len([name for name, _ in _samples(harmless) if name.startswith("postpost_connection_")])
+
+    text = Metrics().render(_snapshot(*views), NOW)
+    samples = _samples(text)
+
+    assert text.count(b"\n") == harmless.count(b"\n") + of_one * (len(views) - 1)
+    assert len([name for name, _ in samples if name.startswith("postpost_connection_")]) == of_one * len(views)
+    assert {name for name, _ in samples} == {name for name, _ in _samples(harmless)}
+
+
+def test_overall() -> None:
+    """Accounts, the API, incidents and the outbox are read from the snapshot; what is not known is absent."""
+    incident = IncidentView(
+        IncidentRef(Topic.SCOPE, "account:main", 1, START), Scope.ACCOUNT, None, "failed", Severity.CRITICAL, Reason.API_UNAUTHORIZED, ""
+    )
+    own = IncidentView(IncidentRef(Topic.EXPIRY, "1", 1, START), Scope.CONNECTION, 1, "7d", Severity.WARNING, None, "")
+    metrics = Metrics()
+    metrics.prepare(receivers=["on-call", "idle"])
+    snapshot = _snapshot(
+        accounts={"main": False, "other": None, "third": True},
+        api_up=None,
+        storage_up=False,
+        incidents=(incident, own, own),
+        outbox={"on-call": OutboxView(3, START), "left-over": OutboxView(1, START - SECOND)},
+    )
+
+    samples = _samples(metrics.render(snapshot, NOW))
+    open_incidents = {labels: value for (name, labels), value in samples.items() if name == "postpost_incidents_open"}
+
+    def value(name: str, **labels: str) -> float | None:
+        return samples.get((name, frozenset(labels.items())))
+
+    assert value("postpost_account_up", account="main") == 0
+    assert value("postpost_account_up", account="third") == 1
+    assert value("postpost_account_up", account="other") is None
+    assert value("postpost_api_up") is None
+    assert value("postpost_storage_up") == 0
+    assert value("postpost_incidents_open", kind="account", severity="critical") == 1
+    assert value("postpost_incidents_open", kind="expiry", severity="warning") == 2
+    assert len(open_incidents) == len(KINDS) * len(Severity)
+    assert sum(open_incidents.values()) == 3
+    assert value("postpost_outbox_pending", receiver="on-call") == 3
+    assert value("postpost_outbox_pending", receiver="idle") == 0
+    assert value("postpost_outbox_pending", receiver="left-over") == 1
+    assert value("postpost_outbox_oldest_timestamp_seconds") == (START - SECOND).timestamp()
+
+
+def test_series_exist_from_the_start() -> None:
+    """Every reason of every platform and every result of every receiver is there at zero before anything happens."""
+    metrics = Metrics()
+    metrics.prepare(platforms=["linkedin", "x"], receivers=["on-call"])
+
+    samples = _samples(metrics.render(_snapshot(), NOW))
+    checks = [value for (name, _), value in samples.items() if name == "postpost_checks_total"]
+    deliveries = [value for (name, _), value in samples.items() if name == "postpost_deliveries_total"]
+
+    assert checks == [0.0] * 2 * len(Reason)
+    assert deliveries == [0.0] * len(DeliveryReason)
+
+
+def test_counts() -> None:
+    """What is reported is counted, under the outcome that belongs to the reason."""
+    metrics = Metrics()
+    metrics.check_concluded("x", Reason.API_TIMEOUT, 30.0)
+    metrics.check_lagged(-0.1)
+    metrics.checks_missed(3)
+    metrics.delivery_attempted("on-call", DeliveryReason.GONE, 0.2)
+    metrics.client_rebuilt()
+    metrics.clock_jumped()
+
+    samples = _samples(metrics.render(_snapshot(), NOW))
+
+    def value(name: str, **labels: str) -> float:
+        return samples[name, frozenset(labels.items())]
+
+    assert value("postpost_checks_total", platform="x", outcome="inconclusive", reason="api_timeout") == 1
+    assert value("postpost_check_duration_seconds_sum") == 30
+    assert value("postpost_check_lag_seconds_sum") == 0
+    assert value("postpost_checks_missed_total") == 3
+    assert value("postpost_deliveries_total", receiver="on-call", result="gone") == 1
+    assert value("postpost_delivery_duration_seconds_count") == 1
+    assert value("postpost_api_client_rebuilds_total") == 1
+    assert value("postpost_clock_jumps_total") == 1
+
+
+def test_reload_is_told() -> None:
+    """A failed reload is told, with the moment of the last good one; before any, neither exists."""
+    metrics = Metrics()
+    before = metrics.render(_snapshot(), NOW)
+    metrics.config_reloaded(successful=True, at=START)
+    metrics.config_reloaded(successful=False, at=START + HOUR)
+    after = metrics.render(_snapshot(), NOW)
+
+    assert _values(before, "postpost_config_last_reload_successful") == []
+    assert _values(after, "postpost_config_last_reload_successful") == [0.0]
+    assert _values(after, "postpost_config_last_reload_success_timestamp_seconds") == [START.timestamp()]
+
+
+def test_gone_with_the_configuration() -> None:
+    """A receiver or loop that a reload took away is gone, what stays keeps its counts and moments."""
+    metrics = Metrics()
+    metrics.prepare(receivers=["stays", "goes"], loops=["checker", "old"])
+    metrics.delivery_attempted("stays", DeliveryReason.DELIVERED, 0.1)
+    metrics.loop_stepped("checker", START)
+    metrics.loop_stepped("old", START)
+    metrics.config_reloaded(successful=True, at=START)
+
+    metrics.prepare(receivers=["stays"], loops=["checker"])
+    text = metrics.render(_snapshot(), NOW)
+
+    assert b'"goes"' not in text
+    assert b'"old"' not in text
+    assert _values(text, "postpost_loop_last_step_timestamp_seconds") == [START.timestamp()]
+    assert sum(_values(text, "postpost_deliveries_total")) == 1
+    assert _values(text, "postpost_config_last_reload_successful") == [1.0]
+
+
+def test_invented_platforms() -> None:
+    """An API that makes up platforms makes no more series than a fixed number; the rest is counted together."""
+    metrics = Metrics()
+    for invented in range(200):
+        metrics.check_concluded(f"made-up-{invented}", Reason.OK, 0.1)
+
+    samples = _samples(metrics.render(_snapshot(), NOW))
+    platforms = {dict(labels)["platform"] for name, labels in samples if name == "postpost_checks_total"}
+
+    assert len(platforms) == 65
+    assert samples["postpost_checks_total", frozenset({"platform": "other", "outcome": "passed", "reason": "ok"}.items())] == 136
+
+
+def test_both_formats_tell_the_same() -> None:
+    """OpenMetrics parses by its own strict parser, ends once, and holds the same samples; nothing tells when it was made."""
+    metrics = Metrics()
+    metrics.prepare(platforms=["linkedin"], receivers=["on-call"])
+    snapshot = _snapshot(_view(1), _view(2, state=a_state(token=a_token_belief(NOW + 30 * DAY))), accounts={"main": True}, api_up=True)
+
+    text, openmetrics = metrics.render(snapshot, NOW), metrics.render(snapshot, NOW, openmetrics=True)
+    parsed = {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in parse_openmetrics(openmetrics.decode())  # type: ignore[no-untyped-call]
+        for sample in family.samples
+    }
+
+    def ours(samples: dict[tuple[str, frozenset[tuple[str, str]]], float]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        return {key: value for key, value in samples.items() if key[0].startswith("postpost_")}
+
+    assert openmetrics.count(b"# EOF") == 1
+    assert openmetrics.endswith(b"# EOF\n")
+    assert ours(parsed) == ours(_samples(text))
+    assert not [name for name, _ in parsed if name.endswith("_created")]
+
+
+def test_two_do_not_meet() -> None:
+    """Two of them in one process count for themselves."""
+    one, other = Metrics(), Metrics()
+    one.checks_missed(1)
+
+    assert _values(other.render(_snapshot(), NOW), "postpost_checks_missed_total") == [0.0]
+
+
+def test_process_metrics() -> None:
+    """The process tells of its memory, its files and its garbage."""
+    names = {name for name, _ in _samples(Metrics().render(_snapshot(), NOW))}
+
+    assert {"process_resident_memory_bytes", "process_open_fds", "python_info", "python_gc_collections_total"} <= names
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("text/plain", False),
+        ("application/openmetrics-text", True),
+        (
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5",
+            True,
+        ),
+        ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.1", True),
+        ("text/plain;version=0.0.4;q=0.9, application/openmetrics-text; version=1.0.0; q=0.2", False),
+        ("application/openmetrics-text;version=2.0.0", False),
+        ("application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;q=nonsense", False),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", False),
+    ],
+)
+def test_negotiation(accept: str, expected: bool) -> None:
+    """OpenMetrics is for those who ask for it and like it no less than plain text; everybody else gets plain text."""
+    assert wants_openmetrics(accept) is expected
+
+
+def test_naming() -> None:
+    """Names follow the rules: one prefix, `_total` on counters alone, seconds and timestamps said, labels in snake case."""
+    for family in families.ALL:
+        assert re.fullmatch(r"postpost_[a-z_]+", family.name)
+        assert family.name.endswith("_total") == (family.kind is Kind.COUNTER)
+        assert family.name.endswith("_info") == (family.kind is Kind.INFO)
+        assert bool(family.buckets) == (family.kind is Kind.HISTOGRAM)
+        assert family.help.endswith(".")
+        assert not re.search(r'[\\\n"]', family.help)
+        assert all(re.fullmatch(r"[a-z_]+", label) for label in family.labels)
+
+
+def test_documented() -> None:
+    """Every metric, its type and its labels are in docs/metrics.md, and nothing is documented that is not there."""
+    rows = re.findall(
+        r"^\| `(postpost_\w+)` \| (\w+)[^|]*\| ([^|]*)\|", (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, _, labels in rows}
+    common = {"account", "platform", "platform_id"}
+
+    assert {name: kind for name, kind, _ in rows} == {
+        family.name: "gauge" if family.kind is Kind.INFO else family.kind.value for family in families.ALL
+    }
+    for family in families.ALL:
+        expected = set(family.labels) - common if family in families.PER_CONNECTION else set(family.labels)
+        assert documented[family.name] == expected, family.name
+
+
+def test_everything_is_rendered() -> None:
+    """Every metric of the table comes out once something is known."""
+    metrics = Metrics()
+    metrics.prepare(receivers=["on-call"])
+    metrics.loop_stepped("checker", START)
+    metrics.config_reloaded(successful=True, at=START)
+    metrics.check_concluded("x", Reason.OK, 0.1)
+    state = a_state(token=a_token_belief(NOW + timedelta(days=3)), last_successful_post_at=START)
+    snapshot = _snapshot(_view(state=state), accounts={"main": True}, api_up=True, outbox={"on-call": OutboxView(1, START)})
+
+    names = {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in _samples(metrics.render(snapshot, NOW))}
+
+    assert {family.name for family in families.ALL} - names == set()
