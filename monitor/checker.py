@@ -98,6 +98,11 @@ class Checker:
             self._in_flight.discard(connection_id)
         return True
 
+    def idle_seconds(self) -> float:
+        """How long there will be nothing to do: until the next connection is due."""
+        due = self._queue.next_due()
+        return float("inf") if due is None else max(0.0, due - self._clock.monotonic())
+
     async def _check(self, connection: Connection) -> None:
         observation = await self._ask(connection)
         # The regular next check stands until the conclusion names a better one: a stuck database must not end the checks.

@@ -131,7 +131,7 @@ class Crew:
         self._hands.checkers.append(checker)
         bound = settings.timeout.total_seconds() + _STEP_BOUND_SECONDS
         for number in range(settings.concurrency):
-            self._add("check", f"checker-{account.name}-{number + 1}", checker.step, bound=bound)
+            self._add("check", f"checker-{account.name}-{number + 1}", checker.step, bound=bound, idle=checker.idle_seconds)
         parts = Parts(place.fleet, place.database, place.clock, self.sync)
         discoverer = Discoverer(account, self.config, api, gate, parts)
         # A workspace may have hundreds of users, each with a list of its own, at the account's pace.
@@ -163,7 +163,9 @@ class Crew:
         janitor = Janitor(place.database, place.clock, self.config.retention)
         self._add("tidy", "janitor", janitor.step, bound=_JANITOR_BOUND_SECONDS, rest=_JANITOR_REST_SECONDS)
 
-    def _add(self, kind: str, name: str, step: Step, *, bound: float, rest: float = _REST_SECONDS) -> None:
-        loop = Loop(name, step, rest_seconds=rest, clock=self._workplace.clock, stop=self._stop)
+    def _add(
+        self, kind: str, name: str, step: Step, *, bound: float, rest: float = _REST_SECONDS, idle: Callable[[], float] | None = None
+    ) -> None:
+        loop = Loop(name, step, rest_seconds=rest, clock=self._workplace.clock, stop=self._stop, idle=idle)
         self._loops.setdefault(kind, []).append(loop)
         self.watched.append(Watched(loop, bound + rest))

@@ -20,6 +20,8 @@ _log = structlog.get_logger(__name__)
 
 Step = Callable[[], Awaitable[bool]]
 
+_SHORTEST_REST_SECONDS = 0.02
+
 
 class Signals:
     """What the outside asked for: `stop` (first SIGTERM or SIGINT), `abort` (the second), `reload` (SIGHUP, coalesced)."""
@@ -55,9 +57,17 @@ class Signals:
 
 
 class Loop:
-    """One supervised loop: a name, a step, how long to rest when there is nothing to do, and when it last finished a step."""
+    """
+    One supervised loop: a name, a step, and when it last finished one.
 
-    def __init__(self, name: str, step: Step, *, rest_seconds: float, clock: Clock, stop: asyncio.Event) -> None:
+    Args:
+        rest_seconds: the longest wait when there is nothing to do; a wake ends it.
+        idle: seconds until there will be something to do, where the agent knows; ends the rest in time.
+    """
+
+    def __init__(
+        self, name: str, step: Step, *, rest_seconds: float, clock: Clock, stop: asyncio.Event, idle: Callable[[], float] | None = None
+    ) -> None:
         self.name = name
         self.wake = asyncio.Event()
         self.last_step = clock.monotonic()
@@ -65,6 +75,7 @@ class Loop:
         self._rest_seconds = rest_seconds
         self._clock = clock
         self._stop = stop
+        self._idle = idle
 
     async def run(self) -> None:
         """Step until the stop is asked for; the step in hand is finished first."""
@@ -75,7 +86,11 @@ class Loop:
             if busy:
                 await asyncio.sleep(0)  # noqa: TID251 - yields to the other loops, takes no time
             else:
-                await self._clock.wait(self.wake, self._rest_seconds)
+                await self._clock.wait(self.wake, self._rest())
+
+    def _rest(self) -> float:
+        # Something that is due but held back must not turn the wait into a spin.
+        return self._rest_seconds if self._idle is None else min(self._rest_seconds, max(self._idle(), _SHORTEST_REST_SECONDS))
 
 
 async def drain(tasks: dict[str, asyncio.Task[None]], *, seconds: float, abort: asyncio.Event) -> list[str]:

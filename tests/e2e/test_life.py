@@ -21,6 +21,7 @@ schedule: {{interval: 1s, recheck: 600ms, discovery: 1s}}
 policy:
   platforms: {{linkedin: {{expiry: {{thresholds: [7d, 1d]}}}}}}
   digest: {{after: 100}}
+  flap: {{changes: 100}}
 receivers:
   - {{name: on-call, type: webhook, url: "{hook}/hook", secret_file: {folder}/secret}}
 database: {{url: "sqlite:///{folder}/state/monitor.db"}}
