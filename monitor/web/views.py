@@ -182,9 +182,7 @@ class Board:
             if owed.disabled:
                 receivers.append(Receiver(name, Tone.BAD, f"gone: told nothing more until its configuration changes; {waiting}"))
             elif owed.failing_since is not None:
-                receivers.append(
-                    Receiver(name, Tone.BAD, f"takes no messages, for {short(now - owed.failing_since)} now; {waiting}{since}")
-                )
+                receivers.append(Receiver(name, Tone.BAD, f"takes no messages for {short(now - owed.failing_since)} now; {waiting}{since}"))
             else:
                 receivers.append(Receiver(name, Tone.GOOD, f"{waiting}{since}"))
         return tuple(sorted(receivers, key=lambda one: (one.tone is not Tone.BAD, one.name)))

@@ -1,0 +1,171 @@
+"""The status page as HTML."""
+
+from collections import Counter
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from monitor.domain.model import Health, IncidentRef, LastError, Scope, Severity, Topic
+from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.errors import Reason
+from monitor.web.pages import Pages
+from monitor.web.views import Board, Filters
+from tests.builders import DAY, HOUR, START, a_connection, a_state, a_token_belief
+
+NOW = START + DAY
+TEMPLATES = Path(__file__).parent.parent.parent / "monitor" / "web" / "templates"
+
+
+class _Tags(HTMLParser):
+    """Every tag with the names of its attributes, and all values of attributes that lead somewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: Counter[tuple[str, tuple[str, ...]]] = Counter()
+        self.addresses: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found[tag, tuple(name for name, _ in attrs)] += 1
+        self.addresses += [value or "" for name, value in attrs if name in ("href", "src", "action")]
+
+    def handle_comment(self, data: str) -> None:
+        self.found["comment", ()] += 1
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+OPENINGS = ("", '"', "'", '">', "'>", "</q>", "</bdi>", "</title>", "-->", "&quot;>", "{{ 7*7 }}", "\u202e", "\x00", "</textarea>")
+PAYLOADS = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    " onmouseover=alert(1) x=",
+    "<a href=javascript:alert(1)>x</a>",
+    "<!--",
+    "<iframe srcdoc='<script>alert(1)</script>'>",
+    "<style>*{background:url(//evil.example)}</style>",
+    "<base href=//evil.example>",
+    "<meta http-equiv=refresh content=0;url=//evil.example>",
+    "<ScRiPt\x0csrc=//evil.example>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "<form action=//evil.example><button>",
+    "<math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
+    "]]><x>",
+)
+ATTACKS = [opening + payload for opening, payload in product(OPENINGS, PAYLOADS)]
+
+
+def _snapshot(text: str, identity: str = "linkedin-page1") -> Snapshot:
+    """A picture in which every text that others fill is *text*."""
+    state = a_state(
+        Health.ERROR,
+        username=text,
+        display_name=text,
+        detail=text,
+        last_detail=text,
+        last_error=LastError(text, NOW),
+        permissions_missing=(text,),
+        token=a_token_belief(NOW + HOUR),
+        last_successful_post_at=START,
+    )
+    own = [
+        IncidentView(IncidentRef(topic, "1", 1, START), Scope.CONNECTION, 1, "x", Severity.CRITICAL, None, text)
+        for topic in (Topic.PUBLISHING, Topic.PERMISSIONS, Topic.EXPIRY)
+    ]
+    wide = [
+        IncidentView(
+            IncidentRef(Topic.SCOPE, f"{scope}:{text}", 1, START), scope, None, "failed", Severity.CRITICAL, Reason.API_FAILED, text
+        )
+        for scope in (Scope.API, Scope.ACCOUNT, Scope.PLATFORM, Scope.RECEIVER)
+    ]
+    connection = a_connection(1, account=text, user_id=text, platform_id=identity, platform=text, name=text)
+    views = (ConnectionView(connection, state), ConnectionView(a_connection(2), a_state()))
+    return Snapshot(NOW, views, tuple(own + wide), {text: False}, True, True, {text: OutboxView(1, START, failing_since=START)})
+
+
+@cache
+def _pages() -> Pages:
+    return Pages()
+
+
+def _page(snapshot: Snapshot, query: dict[str, str] | None = None) -> _Tags:
+    return _Tags(_pages().status(Board(snapshot), Filters.of(query or {}), NOW).decode())
+
+
+def test_no_text_becomes_markup() -> None:
+    """Two hundred attacks in every text that others fill leave exactly the tags and attributes of a harmless page."""
+    harmless = _page(_snapshot("harmless")).found
+
+    assert len(ATTACKS) >= 200
+    assert [attack for attack in ATTACKS if _page(_snapshot(attack, attack)).found != harmless] == []
+
+
+@pytest.mark.parametrize("name", ["q", "health", "platform", "account", "page"])
+def test_no_address_becomes_markup(name: str) -> None:
+    """Attacks in the address leave the tags of a harmless address, and every link stays on this port."""
+    harmless = _page(_snapshot("harmless"), {name: "zzz"}).found
+
+    for attack in ATTACKS:
+        page = _page(_snapshot("harmless"), {name: attack})
+        assert page.found == harmless, attack
+        assert all(address.startswith(("?", "static/", "api/", "metrics")) for address in page.addresses)
+
+
+def test_texts_arrive() -> None:
+    """Escaped text is still shown as it is."""
+    shown = "".join(_page(_snapshot("Fish & <Chips>")).text)
+
+    assert "Fish & <Chips>" in shown
+    assert "Reconnect the account on the PostPost dashboard." in shown
+
+
+def test_surrogates() -> None:
+    """A text that cannot be encoded does not take the page down."""
+    assert b"?" in _pages().status(Board(_snapshot("\ud800")), Filters(), NOW)
+
+
+def test_nothing_inline() -> None:
+    """No template has a style, a script or a handler of its own, or switches escaping off: the security policy forbids the first three."""
+    for template in TEMPLATES.glob("*.html"):
+        text = template.read_text(encoding="utf-8")
+        found = _Tags(text).found
+        assert not [tag for tag in found if tag[0] == "style" or any(name == "style" or name.startswith("on") for name in tag[1])]
+        assert all("src" in names for tag, names in found if tag == "script")
+        assert "|safe" not in text.replace(" ", "")
+        assert "autoescape" not in text
+
+
+def test_empty() -> None:
+    """A monitor without connections, accounts and receivers has a page too."""
+    shown = "".join(_page(Snapshot(NOW)).text)
+
+    assert "No connections are watched yet." in shown
+    assert "no receiver is configured" in shown
+
+
+def test_accounts_are_named_when_there_are_several() -> None:
+    """The account is said of each connection only where it tells something."""
+    one = Snapshot(NOW, (ConnectionView(a_connection(1), a_state()),))
+    two = replace(one, connections=(*one.connections, ConnectionView(a_connection(2, account="agency"), a_state())))
+
+    assert "agency" in "".join(_page(two).text)
+    assert "main" not in "".join(_page(one).text)
+
+
+def test_edition() -> None:
+    """Files of the page are asked for by their contents, so that an update shows at once, and all of them exist."""
+    pages = _pages()
+    addresses = [address for address in _page(Snapshot(NOW)).addresses if address.startswith("static/")]
+    names = {address.removeprefix("static/").partition("?")[0] for address in addresses}
+
+    assert names <= set(pages.static)
+    assert all(len(address.partition("?")[2]) == 12 for address in addresses)
+    assert {f"{tone}.svg" for tone in ("bad", "warn", "idle", "good")} <= set(pages.static)

@@ -1,0 +1,441 @@
+"""What the status page and the JSON say."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.domain.model import ConnectionState, Health, IncidentRef, LastError, Pending, Scope, Severity, Topic
+from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.domain.tokens import TokenBelief, TokenSays
+from monitor.errors import Reason
+from monitor.web import documents, words
+from monitor.web.standing import Standing, Tone
+from monitor.web.views import PAGE_SIZE, Board, Filters, Page
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
+
+NOW = at(30 * DAY)
+
+
+def _view(number: int = 1, state: ConnectionState | None = None, **overrides: object) -> ConnectionView:
+    return ConnectionView(a_connection(number, **overrides), state if state is not None else a_state())
+
+
+def _incident(topic: Topic, severity: Severity, *, number: int = 1, level: str = "", opened_at: datetime = NOW - HOUR) -> IncidentView:
+    return IncidentView(IncidentRef(topic, str(number), 1, opened_at), Scope.CONNECTION, number, level, severity, None, "")
+
+
+def _wide(
+    scope: Scope, subject: str, severity: Severity = Severity.CRITICAL, reason: Reason | None = None, detail: str = ""
+) -> IncidentView:
+    return IncidentView(IncidentRef(Topic.SCOPE, subject, 1, NOW - HOUR), scope, None, "failed", severity, reason, detail)
+
+
+def _board(*views: ConnectionView, **overrides: object) -> Board:
+    return Board(replace(Snapshot(NOW, views), **overrides))  # type: ignore[arg-type]
+
+
+def _page(board: Board, **filters: str) -> Page:
+    return board.page(Filters.of(filters), NOW)
+
+
+def _said(board: Board) -> str:
+    return " ".join(filter(None, (board.overall.words, board.overall.more)))
+
+
+@pytest.mark.parametrize(
+    ("states", "tone", "said"),
+    [
+        ([], Tone.IDLE, "No connections are watched yet."),
+        ([Health.OK], Tone.GOOD, "The connection works."),
+        ([Health.OK] * 3, Tone.GOOD, "All 3 connections work."),
+        ([Health.OK] * 1000, Tone.GOOD, "All 1,000 connections work."),
+        ([Health.ERROR], Tone.BAD, "The only connection is broken."),
+        ([Health.ERROR, Health.OK], Tone.BAD, "1 of 2 connections is broken."),
+        ([Health.ERROR, Health.MISSING, Health.MISCONFIGURED, Health.OK], Tone.BAD, "3 of 4 connections are broken."),
+        ([Health.UNKNOWN] * 2, Tone.IDLE, "No connection has been checked yet."),
+        ([Health.OK, Health.UNKNOWN], Tone.GOOD, "The one tested connection works. 1 is not checked yet."),
+        (
+            [Health.OK, Health.OK, Health.UNSUPPORTED],
+            Tone.GOOD,
+            "All 2 connections that were tested work. 1 cannot be tested.",
+        ),
+        ([Health.UNSUPPORTED] * 2, Tone.IDLE, "No trouble is known. 2 cannot be tested."),
+    ],
+)
+def test_overall(states: list[Health], tone: Tone, said: str) -> None:
+    """One sentence says how it all stands, and never calls good what was not tested."""
+    board = _board(*(_view(number, a_state(health)) for number, health in enumerate(states)))
+
+    assert (board.overall.tone, _said(board)) == (tone, said)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"storage_up": False}, "The monitor cannot write to its database; checks go on and are kept in memory. All 2 connections work."),
+        ({"api_up": False}, "The PostPost API gives no answers; below is what was known before. All 2 connections work."),
+        ({"accounts": {"main": False}}, "The API refuses the account main; its connections cannot be checked. All 2 connections work."),
+        (
+            {"outbox": {"on-call": OutboxView(2, START, failing_since=START)}},
+            "The receiver on-call takes no messages. All 2 connections work.",
+        ),
+        (
+            {"outbox": {"a": OutboxView(disabled=True), "b": OutboxView(disabled=True)}},
+            "The 2 receivers take no messages. All 2 connections work.",
+        ),
+        (
+            {"incidents": (_incident(Topic.EXPIRY, Severity.WARNING),)},
+            "1 connection needs attention, none is broken.",
+        ),
+    ],
+)
+def test_other_trouble_comes_first(overrides: dict[str, object], said: str) -> None:
+    """What hides or outweighs the state of the connections is said before it."""
+    board = _board(_view(1), _view(2), **overrides)
+
+    assert _said(board) == said
+    assert board.overall.tone in (Tone.BAD, Tone.WARN)
+
+
+def test_broken_before_a_deaf_receiver() -> None:
+    """A broken connection is said before a receiver that takes no messages."""
+    board = _board(_view(state=a_state(Health.ERROR)), _view(2), outbox={"on-call": OutboxView(disabled=True)})
+
+    assert _said(board) == "1 of 2 connections is broken. The receiver on-call takes no messages."
+
+
+def test_worst_first() -> None:
+    """Broken before attention before unknown before working before not testable; the urgent first, then by place."""
+    views = [
+        _view(number, a_state(health))
+        for number, health in enumerate(
+            [Health.OK, Health.UNSUPPORTED, Health.UNKNOWN, Health.OK, Health.OK, Health.MISCONFIGURED, Health.MISSING, Health.ERROR]
+        )
+    ]
+    incidents = (_incident(Topic.EXPIRY, Severity.WARNING, number=3), _incident(Topic.EXPIRY, Severity.CRITICAL, number=4))
+
+    rows = _page(_board(*views, incidents=incidents)).rows
+
+    assert [row.view.connection.id for row in rows] == [7, 6, 5, 4, 3, 2, 0, 1]
+    assert [row.tone for row in rows] == [Tone.BAD] * 4 + [Tone.WARN, Tone.IDLE, Tone.GOOD, Tone.IDLE]
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({}, {1, 2, 3, 4}),
+        ({"health": "error"}, {2}),
+        ({"health": "trouble"}, {2, 3}),
+        ({"health": "attention"}, {3}),
+        ({"health": "nonsense"}, set()),
+        ({"platform": "x"}, {4}),
+        ({"account": "agency"}, {3, 4}),
+        ({"account": "agency/u1"}, {4}),
+        ({"q": "CAMPAIGN"}, {1}),
+        ({"q": "linkedin-page2"}, {2}),
+        ({"q": "bob"}, {3}),
+        ({"q": "u1", "platform": "x"}, {4}),
+        ({"q": "bob", "health": "ok"}, set()),
+        ({"page": "2"}, {1, 2, 3, 4}),
+    ],
+)
+def test_filters(filters: dict[str, str], found: set[int]) -> None:
+    """The list narrows by standing, platform, account and text; a page beyond the last is the last."""
+    board = _board(
+        _view(1, name="Spring campaign"),
+        _view(2, a_state(Health.ERROR)),
+        _view(3, a_state(username="bob"), account="agency"),
+        _view(4, platform_id="x-1", account="agency", user_id="u1"),
+        incidents=(_incident(Topic.PUBLISHING, Severity.WARNING, number=3),),
+    )
+
+    assert {row.view.connection.id for row in _page(board, **filters).rows} == found
+
+
+def test_pages() -> None:
+    """Every connection is on exactly one page, and the words say which these are."""
+    board = _board(*(_view(number) for number in range(2 * PAGE_SIZE + 1)))
+    pages = [_page(board, page=str(number)) for number in (1, 2, 3)]
+
+    assert [row.view.connection.id for page in pages for row in page.rows] == list(range(2 * PAGE_SIZE + 1))
+    assert [page.words for page in pages] == [
+        "1 to 100 of 201 connections",
+        "101 to 200 of 201 connections",
+        "201 to 201 of 201 connections",
+    ]
+    assert _page(board, page="999").number == 3
+
+
+@given(st.dictionaries(st.sampled_from(["page", "q", "health", "platform", "account", "x"]), st.text(max_size=300)))
+def test_any_address_is_understood(query: dict[str, str]) -> None:
+    """No address fails, and the address of what was understood is understood as the same."""
+    from urllib.parse import parse_qsl
+
+    filters = Filters.of(query)
+    again = Filters.of(dict(parse_qsl(filters.address(page=filters.page)[1:])))
+
+    assert again == filters
+    _page(_board(_view()), **query)
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "1.5", "", "x", "²", "9" * 7, "\u0661"])
+def test_nonsense_page(page: str) -> None:
+    """A page that is no number is the first."""
+    assert Filters.of({"page": page}).page == 1
+
+
+@pytest.mark.parametrize(
+    ("token", "now", "said", "doubt"),
+    [
+        (TokenBelief(), NOW, "", ""),
+        (TokenBelief(says=TokenSays.NOTHING, observed_at=START, nulls=2), NOW, "no end", ""),
+        (a_token_belief(NOW + 6 * DAY + 4 * HOUR + MINUTE), NOW, "6d 4h", ""),
+        (a_token_belief(NOW - 3 * HOUR), NOW, "ended 3h ago", ""),
+        (a_token_belief(None, earliest_at=NOW + DAY, latest_at=NOW + DAY + HOUR), NOW, "1d", "± 30m"),
+        (a_token_belief(None, earliest_at=NOW + DAY, latest_at=NOW + DAY + MINUTE), NOW, "1d", ""),
+        (a_token_belief(NOW + DAY, renewal_points=(HOUR, HOUR)), NOW, "1d, renews itself", ""),
+        (TokenBelief(says=TokenSays.EXPIRED, expired_at=NOW - HOUR), NOW, "ended 1h ago", ""),
+    ],
+)
+def test_countdown(token: TokenBelief, now: datetime, said: str, doubt: str) -> None:
+    """The end of a token is said in words, and by how much it may be off when that is worth saying."""
+    countdown = _page(_board(_view(state=a_state(token=token)))).rows[0].countdown
+
+    assert (countdown.words, countdown.doubt) == (said, doubt)
+
+
+def test_countdown_is_coloured_by_its_incident() -> None:
+    """A short life alone is no trouble, since some tokens renew themselves: the incident decides."""
+    view = _view(state=a_state(token=a_token_belief(NOW + HOUR)))
+
+    calm = _page(_board(view)).rows[0]
+    told = _page(_board(view, incidents=(_incident(Topic.EXPIRY, Severity.CRITICAL, level="1d"),))).rows[0]
+
+    assert (calm.countdown.tone, calm.standing, calm.label) == (Tone.GOOD, Standing.OK, "Working")
+    assert (told.countdown.tone, told.standing, told.label) == (Tone.BAD, Standing.ATTENTION, "Token ends soon")
+    assert told.lasting == "1h"
+
+
+def _notes(view: ConnectionView, *incidents: IncidentView) -> list[str]:
+    row = _page(_board(view, incidents=incidents)).rows[0]
+    return [" ".join(filter(None, (note.words, note.quoted and f"[{note.quoted}]", note.advice))) for note in row.notes]
+
+
+def test_a_broken_one_says_why_and_what_to_do() -> None:
+    """The reason in plain words, the platform's own text, and the advice."""
+    state = a_state(Health.ERROR, reason=Reason.TARGET_GONE, detail="Channel is unavailable")
+
+    assert _notes(_view(state=state)) == [
+        "The page, channel or profile is gone. [Channel is unavailable] Reconnect the account on the PostPost dashboard."
+    ]
+
+
+PENDING = Pending(Health.ERROR, 1, NOW, NOW)
+
+
+@pytest.mark.parametrize(
+    ("state", "notes"),
+    [
+        (a_state(), []),
+        (ConnectionState(), ["The first check is still to come."]),
+        (
+            a_state(last_reason=Reason.API_TIMEOUT),
+            ["The last check told nothing: the API did not answer in time."],
+        ),
+        (
+            a_state(pending=PENDING, last_reason=Reason.RIGHTS_LOST, last_detail="no"),
+            ["The last check failed and is being confirmed: the account lost a right it needs for posting. [no]"],
+        ),
+        (
+            a_state(Health.ERROR, reason=Reason.OK, last_reason=Reason.OK, pending=replace(PENDING, health=Health.OK)),
+            ["The last check passed; one more makes it sure."],
+        ),
+        (
+            a_state(Health.ERROR, last_successful_post_at=START + HOUR),
+            [
+                "The platform rejects the stored credential. Reconnect the account on the PostPost dashboard.",
+                "A post succeeded after the first failed check, so the test itself may be wrong.",
+            ],
+        ),
+        (
+            a_state(Health.UNSUPPORTED, reason=Reason.PLATFORM_UNKNOWN),
+            ["The API has no test for this platform."],
+        ),
+    ],
+)
+def test_notes_of_a_state(state: ConnectionState, notes: list[str]) -> None:
+    """What is unsure, being confirmed, or not testable is said; a working connection needs no words."""
+    assert _notes(_view(state=state)) == notes
+
+
+@pytest.mark.parametrize(
+    ("incident", "label", "note"),
+    [
+        (_incident(Topic.EXPIRY, Severity.CRITICAL, level="expired"), "Token expired", "The token ended on 2030-01-31 05:00 UTC."),
+        (_incident(Topic.EXPIRY, Severity.WARNING, level="7d"), "Token ends soon", "The token ends in 5h, on 2030-01-31 05:00 UTC."),
+        (_incident(Topic.RENEWAL, Severity.WARNING, level="overdue"), "Renewal overdue", "The token is usually renewed earlier than now."),
+        (_incident(Topic.PUBLISHING, Severity.WARNING, level="failing"), "Posts fail", "The test passes, but posting failed. [No media]"),
+        (_incident(Topic.PERMISSIONS, Severity.WARNING, level="lost"), "Permissions lost", "Permissions are missing: w_post, r_me."),
+        (
+            _incident(Topic.CONNECTION, Severity.WARNING, level="stale"),
+            "Not heard of",
+            "Nothing was learned about it for 30d; nobody knows whether it works.",
+        ),
+        (_incident(Topic.CONNECTION, Severity.WARNING, level="flapping"), "Flapping", "It keeps changing between working and broken."),
+    ],
+)
+def test_incidents_of_a_working_one(incident: IncidentView, label: str, note: str) -> None:
+    """An incident of a connection that passes its test names the trouble and says what is known of it."""
+    state = a_state(token=a_token_belief(NOW + 5 * HOUR), last_error=LastError("No media", NOW), permissions_missing=("w_post", "r_me"))
+    view = _view(state=state)
+
+    assert _page(_board(view, incidents=(incident,))).rows[0].label == label
+    assert _notes(view, incident)[0].startswith(note)
+
+
+def test_information_is_no_trouble() -> None:
+    """An incident that is mere information is said, but moves nothing."""
+    row = _page(
+        _board(_view(state=a_state(token=a_token_belief(NOW + 13 * DAY))), incidents=(_incident(Topic.EXPIRY, Severity.INFO, level="14d"),))
+    ).rows[0]
+
+    assert (row.standing, row.label, row.countdown.tone) == (Standing.OK, "Working", Tone.IDLE)
+    assert row.notes[0].words == "The token ends in 13d, on 2030-02-13 00:00 UTC."
+
+
+def test_covered() -> None:
+    """What wider trouble keeps from being checked says that it may be out of date."""
+    view = replace(_view(), covered_by="api:api.postpost.dev")
+
+    assert _notes(view) == ["What is shown may be out of date: wider trouble keeps it from being checked."]
+
+
+def test_wide_trouble() -> None:
+    """Incidents wider than a connection are named, the widest first, each with its reason and advice."""
+    board = _board(
+        incidents=(
+            _wide(Scope.PLATFORM, "platform:linkedin"),
+            _wide(Scope.ACCOUNT, "rate:main", Severity.WARNING, Reason.API_THROTTLED),
+            _wide(Scope.ACCOUNT, "account:main", reason=Reason.API_UNAUTHORIZED, detail="Invalid API key"),
+            _wide(Scope.API, "api:api.postpost.dev", reason=Reason.API_TIMEOUT),
+            _wide(Scope.RECEIVER, "receiver:on-call"),
+        )
+    )
+
+    troubles = board.troubles(NOW)
+
+    assert [trouble.title for trouble in troubles] == [
+        "The receiver on-call takes no messages",
+        "The PostPost API gives no answers",
+        "The API limits the requests of the account main",
+        "The API refuses the account main",
+        "Many connections of LinkedIn broke together",
+    ]
+    assert troubles[3].why == "The API key is revoked or wrong."
+    assert troubles[3].advice.startswith("Put a valid API key")
+    assert (troubles[3].quoted, troubles[3].lasting, troubles[2].tone) == ("Invalid API key", "1h", Tone.WARN)
+
+
+def test_receivers() -> None:
+    """Receivers say what waits for them; those in trouble come first."""
+    board = _board(
+        outbox={
+            "calm": OutboxView(),
+            "busy": OutboxView(1, NOW - MINUTE),
+            "deaf": OutboxView(3, NOW - HOUR, failing_since=NOW - HOUR),
+            "gone": OutboxView(2, disabled=True),
+        }
+    )
+
+    assert [(receiver.name, receiver.tone, receiver.words) for receiver in board.receivers(NOW)] == [
+        ("deaf", Tone.BAD, "takes no messages for 1h now; 3 messages waiting, the oldest for 1h"),
+        ("gone", Tone.BAD, "gone: told nothing more until its configuration changes; 2 messages waiting"),
+        ("busy", Tone.GOOD, "1 message waiting, the oldest for 1m"),
+        ("calm", Tone.GOOD, "nothing waiting"),
+    ]
+
+
+def test_choices() -> None:
+    """Only filters that leave something are offered, besides the chosen one."""
+    board = _board(_view(1), _view(2, a_state(Health.ERROR)))
+
+    offered = [(choice.words, choice.number, choice.address, choice.chosen) for choice in board.choices(Filters(health="missing", q="a b"))]
+
+    assert offered == [
+        ("All", 2, "?q=a+b", False),
+        ("Trouble", 1, "?health=trouble&q=a+b", False),
+        ("Broken", 1, "?health=error&q=a+b", False),
+        ("Missing", 0, "?health=missing&q=a+b", True),
+        ("Working", 1, "?health=ok&q=a+b", False),
+    ]
+
+
+def test_summary_document() -> None:
+    """The head of the page as JSON: the sentence, the counts, who is accepted, what is owed."""
+    board = _board(
+        _view(1),
+        _view(2, a_state(Health.ERROR)),
+        accounts={"main": True, "new": None},
+        api_up=True,
+        outbox={"on-call": OutboxView(1, START)},
+        incidents=(
+            _incident(Topic.CONNECTION, Severity.CRITICAL, number=2),
+            _wide(Scope.USER, "user:main/u1", reason=Reason.USER_NOT_MANAGED),
+        ),
+    )
+
+    document = documents.summary(board, NOW)
+
+    assert document["summary"] == "1 of 2 connections is broken."
+    assert document["tone"] == "bad"
+    assert document["connections"] == {
+        "total": 2,
+        "error": 1,
+        "missing": 0,
+        "misconfigured": 0,
+        "attention": 0,
+        "unknown": 0,
+        "ok": 1,
+        "unsupported": 0,
+    }
+    assert document["accounts"] == {"main": {"up": True}, "new": {"up": None}}
+    assert document["receivers"]["on-call"]["oldestAt"] == "2030-01-01T00:00:00.000Z"
+    assert document["incidents"]["bySeverity"] == {"critical": 2}
+    assert [incident["kind"] for incident in document["incidents"]["wide"]] == ["user"]
+    assert documents.encode(document).endswith(b"}\n")
+
+
+def test_connections_document() -> None:
+    """A row of the page as JSON, with moments for machines and null for what is not known."""
+    state = a_state(Health.ERROR, token=a_token_belief(NOW + DAY), username="page1", detail="no")
+    document = documents.connections(_board(_view(state=state), _view(2)), Filters.of({"health": "error"}), NOW)
+
+    (row,) = document["connections"]
+
+    assert (document["total"], document["page"], document["pages"]) == (1, 1, 1)
+    assert row["platformId"] == "linkedin-page1"
+    assert row["health"] == "error"
+    assert row["expiresAt"] == "2030-02-01T00:00:00.000Z"
+    assert row["expiresUncertaintySeconds"] == 0
+    assert row["lastSuccessfulPostAt"] is None
+    assert row["notes"] == ["The platform rejects the stored credential. Reconnect the account on the PostPost dashboard."]
+
+
+@pytest.mark.parametrize(
+    ("passed", "said"),
+    [
+        (timedelta(0), "just now"),
+        (SECOND, "just now"),
+        (42 * SECOND, "42s ago"),
+        (7 * MINUTE + 42 * SECOND, "7m ago"),
+        (3 * HOUR + 20 * MINUTE, "3h 20m ago"),
+        (12 * DAY + 4 * HOUR + 5 * MINUTE, "12d 4h ago"),
+        (-2 * HOUR, "in 2h"),
+    ],
+)
+def test_ago(passed: timedelta, said: str) -> None:
+    """Durations are said in the two largest units, without seconds above a minute."""
+    assert words.ago(NOW - passed, NOW) == said
