@@ -3,7 +3,6 @@
 import asyncio
 import json
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -164,9 +163,11 @@ async def test_promtool(port: Port, promtool: Path) -> None:
     port.metrics.config_reloaded(successful=True, at=START)
     reply = await port.ask("/metrics")
 
-    done = subprocess.run([promtool, "check", "metrics"], input=reply.body, capture_output=True, check=False)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(promtool, "check", "metrics", stdin=pipe, stdout=pipe, stderr=pipe)
+    said, complained = await process.communicate(reply.body)
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (process.returncode, said, complained) == (0, b"", b"")
 
 
 async def test_ready(port: Port) -> None:

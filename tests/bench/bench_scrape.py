@@ -1,0 +1,121 @@
+"""What a scrape of ten thousand connections costs, compared with one prometheus_client child per series."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from monitor.clock import SystemClock
+from monitor.config import WebSettings
+from monitor.domain.model import Health
+from monitor.domain.snapshot import ConnectionView, Snapshot
+from monitor.metrics import Metrics, families
+from monitor.web import WebServer
+from monitor.web.pages import Pages
+from monitor.web.views import Board, Filters
+from tests.bench.result import Result
+from tests.builders import DAY, MINUTE, SECOND, START, a_connection, a_state, a_token_belief
+
+CONNECTIONS = 10_000
+CHANGED = 170
+"""Of ten thousand connections checked every fifteen minutes, so many change between two scrapes fifteen seconds apart."""
+
+PLATFORMS = ("linkedin", "x", "instagram", "facebook", "youtube", "tiktok", "threads", "pinterest", "bluesky", "mastodon")
+
+
+def measure() -> Iterator[Result]:
+    """Milliseconds of the first scrape, of the following ones, of the library's; how long a piece holds the loop; the page."""
+    metrics = Metrics()
+    metrics.prepare(platforms=PLATFORMS, receivers=("on-call", "chat"))
+    views = [_view(number, 0) for number in range(CONNECTIONS)]
+    first = _took(lambda: metrics.render(Snapshot(START, tuple(views)), START))
+    following = []
+    for turn in range(1, 8):
+        for number in range(turn * CHANGED, (turn + 1) * CHANGED):
+            views[number] = _view(number, turn)
+        following.append(_took(partial(metrics.render, Snapshot(START, tuple(views)), START + 15 * turn * SECOND)))
+    ours = sorted(following)[len(following) // 2]
+    library = _library(views)
+
+    yield Result("first scrape after a start", first * 1e3, "ms")
+    yield Result("scrape", ours * 1e3, "ms", limit=60)
+    yield Result("scrape by the library's gauges", library * 1e3, "ms")
+    yield Result("scrape, as a share of the library's", ours / library, "x", limit=0.05)
+    yield Result(
+        "longest hold of the event loop", asyncio.run(_longest_hold(metrics, Snapshot(START, tuple(views)))) * 1e3, "ms", limit=100
+    )
+    pages, snapshot = Pages(), Snapshot(START, tuple(views))
+    yield Result("sort the picture for people", _took(lambda: Board(snapshot)) * 1e3, "ms")
+    board = Board(snapshot)
+    yield Result("one page of it", _took(lambda: pages.status(board, Filters(page=50), START)) * 1e3, "ms")
+
+
+def _view(number: int, turn: int) -> ConnectionView:
+    seen = START + timedelta(seconds=turn, microseconds=number)
+    state = a_state(
+        Health.OK,
+        username=f"user{number}",
+        last_check_at=seen,
+        last_evidence_at=seen,
+        last_successful_post_at=seen - DAY,
+        token=a_token_belief(None, earliest_at=seen + 30 * DAY, latest_at=seen + 30 * DAY + MINUTE),
+    )
+    platform = PLATFORMS[number % len(PLATFORMS)]
+    return ConnectionView(a_connection(number, platform_id=f"{platform}-{number:08d}"), state)
+
+
+def _took(work: Callable[[], object]) -> float:
+    gc.collect()
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _library(views: list[ConnectionView]) -> float:
+    """The same series as children of the library's gauges, all set beforehand: only the rendering is measured."""
+    registry = CollectorRegistry()
+    for family in families.PER_CONNECTION:
+        gauge = Gauge(family.name, family.help, family.labels, registry=registry)
+        for view in views:
+            one = view.connection
+            labels = (one.account_label, one.platform, one.platform_id)
+            for more in _more_labels(family.labels, view):
+                gauge.labels(*labels, *more).set(START.timestamp())
+    return _took(lambda: generate_latest(registry))
+
+
+def _more_labels(labels: tuple[str, ...], view: ConnectionView) -> list[tuple[str, ...]]:
+    if "health" in labels:
+        return [(health.value,) for health in Health]
+    return [("", view.connection.name or "", view.state.username or "")] if "username" in labels else [()]
+
+
+async def _longest_hold(metrics: Metrics, snapshot: Snapshot) -> float:
+    """The longest time between two turns of a loop that does nothing but turn, during scrapes over the port."""
+    clock = SystemClock()
+    server = WebServer(WebSettings(listen="127.0.0.1:0"), metrics, lambda: snapshot, clock, lambda: (True, ""), fresh_seconds=0.0)
+    url = await server.start()
+    longest, turning = 0.0, True
+
+    async def turn() -> None:
+        nonlocal longest
+        while turning:
+            started = time.perf_counter()
+            await asyncio.sleep(0)
+            longest = max(longest, time.perf_counter() - started)
+
+    task = asyncio.create_task(turn())
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while await reader.read(1 << 20):
+            pass
+        writer.close()
+    turning = False
+    await task
+    await server.close()
+    return longest
