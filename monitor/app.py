@@ -25,7 +25,7 @@ from monitor.db import Database
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import MonitorError
 from monitor.fleet import Fleet
-from monitor.lifecycle import Loop, ServiceManager, Signals
+from monitor.lifecycle import Bounds, Loop, ServiceManager, Signals
 from monitor.metrics import Metrics
 from monitor.plan import plan_of
 from monitor.scheduler import Beat, Scheduler
@@ -36,6 +36,7 @@ _log = structlog.get_logger(__name__)
 
 _SECOND = timedelta(seconds=1)
 _SELFCHECK_BOUND_SECONDS = 60.0
+_FEEDS_PER_WATCHDOG = 4
 
 
 class App:
@@ -48,6 +49,7 @@ class App:
         signals: what the outside asks for.
         reread: reads the configuration again; raises ConfigError with every problem.
         manager: the service manager to keep informed.
+        bounds: for how long anything may stand still while the service manager is told that all is well.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class App:
         signals: Signals,
         reread: Callable[[], Config],
         manager: ServiceManager | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         self.config = config
         self.url = ""
@@ -66,6 +69,8 @@ class App:
         self._signals = signals
         self._reread = reread
         self._manager = manager if manager is not None else ServiceManager(None)
+        self._bounds = bounds if bounds is not None else Bounds()
+        self._swapping = False
 
     async def run(self) -> None:
         """
@@ -98,25 +103,27 @@ class App:
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         # Jitter needs no secrecy, only that two monitors do not retry in step.
-        self._workplace = Workplace(self._fleet, self._database, self._metrics, self._clock, random.random)  # noqa: TID251
+        dice = random.random  # noqa: TID251
+        self._workplace = Workplace(self._fleet, self._database, self._metrics, self._clock, dice, self._bounds)
         self._crew = Crew(self.config, self._fleet.plan, self._workplace)
         scheduler = self._scheduler()
         selfcheck = self._selfcheck(scheduler)
-        own = Loop("selfcheck", selfcheck.step, rest_seconds=5.0, clock=self._clock, stop=self._signals.stop)
-        self._own = [Watched(own, _SELFCHECK_BOUND_SECONDS)]
+        rest = self._pulse_seconds()
+        self._pulse = Loop("selfcheck", selfcheck.step, rest_seconds=rest, clock=self._clock, stop=self._signals.stop)
+        self._own = [Watched(self._pulse, _SELFCHECK_BOUND_SECONDS), Watched(scheduler, self._bounds.scheduler, writes=False)]
         try:
-            await self._supervise(group, scheduler, selfcheck, own)
+            await self._supervise(group, scheduler, selfcheck)
         finally:
             scheduler.stop()
             await self._crew.close()
 
-    async def _supervise(self, group: asyncio.TaskGroup, scheduler: Scheduler, selfcheck: SelfCheck, own: Loop) -> None:
+    async def _supervise(self, group: asyncio.TaskGroup, scheduler: Scheduler, selfcheck: SelfCheck) -> None:
         self._prepare_metrics()
         self._crew.start(group)
         watchers = [
-            group.create_task(own.run(), name="selfcheck"),
+            group.create_task(self._pulse.run(), name="selfcheck"),
             group.create_task(self._database.ended(), name="database"),
-            group.create_task(self._reload_when_asked(group), name="reload"),
+            group.create_task(self._reload_when_asked(group, selfcheck), name="reload"),
         ]
         scheduler.start()
         self._metrics.config_reloaded(successful=True, at=self._clock.now())
@@ -136,7 +143,7 @@ class App:
         self._metrics.prepare(
             platforms=self._fleet.platforms(),
             receivers=[receiver.name for receiver in self._crew.config.receivers],
-            loops=[watched.loop.name for watched in [*self._crew.watched, *self._own]],
+            loops=[*(watched.loop.name for watched in [*self._crew.watched, *self._own]), "writer"],
         )
 
     def _scheduler(self) -> Scheduler:
@@ -151,12 +158,21 @@ class App:
                 Beat("discover", _SECOND, waker("discover")),
                 Beat("tidy", timedelta(hours=1), waker("tidy")),
                 Beat("selfcheck", _SECOND, self._wake_selfcheck),
-            )
+            ),
+            self._clock,
         )
 
     def _wake_selfcheck(self) -> None:
-        for watched in self._own:
-            watched.loop.wake.set()
+        self._pulse.wake.set()
+
+    def _pulse_seconds(self) -> float:
+        """How long the self-check rests when no beat wakes it: the service manager's patience bears several such rests."""
+        patience = self._manager.watchdog_seconds
+        return self._bounds.rest if patience is None else min(self._bounds.rest, patience / _FEEDS_PER_WATCHDOG)
+
+    def _loops(self) -> list[Watched]:
+        """What must go on; while crews are swapped not the crew, whose loops end one by one."""
+        return list(self._own) if self._swapping else [*self._crew.watched, *self._own]
 
     def _selfcheck(self, scheduler: Scheduler) -> SelfCheck:
         return SelfCheck(
@@ -165,8 +181,9 @@ class App:
             metrics=self._metrics,
             clock=self._clock,
             manager=self._manager,
-            loops=lambda: [*self._crew.watched, *self._own],
+            loops=self._loops,
             clock_jumped=scheduler.restart_beats,
+            bounds=self._bounds,
         )
 
     def _readiness(self) -> tuple[bool, str]:
@@ -174,31 +191,41 @@ class App:
             return False, "starting or stopping"
         return (True, "ready") if self._database.storage_up else (False, "the database takes no writes")
 
-    async def _reload_when_asked(self, group: asyncio.TaskGroup) -> None:
+    async def _reload_when_asked(self, group: asyncio.TaskGroup, selfcheck: SelfCheck) -> None:
         while True:
             await self._signals.reload.wait()
             self._signals.reload.clear()
             self._manager.reloading(self._clock.monotonic())
             try:
-                await self._reload(group)
-                self._metrics.config_reloaded(successful=True, at=self._clock.now())
-                self._manager.ready("Configuration reloaded")
+                config, crew = await self._prepare()
             except MonitorError as error:
                 _log.error("config.rejected", problems=str(error).splitlines(), advice="The old configuration keeps running.")
                 self._metrics.config_reloaded(successful=False, at=self._clock.now())
-                self._manager.ready("Reload failed, the old configuration keeps running; see the log")
+                self._manager.trouble = "the last reload failed and changed nothing, see the log"
+            else:
+                await self._swap(config, crew, group)
+                self._metrics.config_reloaded(successful=True, at=self._clock.now())
+                self._manager.trouble = ""
+            self._manager.ready(selfcheck.status())
 
-    async def _reload(self, group: asyncio.TaskGroup) -> None:
+    async def _prepare(self) -> tuple[Config, Crew]:
+        """The configuration read anew and all that it asks for, built; nothing is changed yet."""
         config = await asyncio.to_thread(self._reread)
-        plan = plan_of(config, self._database.instance_id)
-        crew = Crew(config, plan, self._workplace)
+        return config, Crew(config, plan_of(config, self._database.instance_id), self._workplace)
+
+    async def _swap(self, config: Config, crew: Crew, group: asyncio.TaskGroup) -> None:
+        """Put *crew* in the place of the one at work. What fails here ends the process: there is no crew to go back to."""
         for section in ("database", "web"):
             if getattr(config, section) != getattr(self.config, section):
                 _log.warning("config.needs_restart", section=section)
-        await self._crew.finish(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
-        self.config, self._fleet.plan = config, plan
-        await roster.sync(self._database, self._fleet, config)
-        self._crew = crew
-        self._prepare_metrics()
-        crew.start(group)
+        self._swapping = True
+        try:
+            await self._crew.finish(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
+            self.config, self._fleet.plan = config, crew.plan
+            await roster.sync(self._database, self._fleet, config)
+            self._crew = crew
+            self._prepare_metrics()
+            crew.start(group)
+        finally:
+            self._swapping = False
         _log.info("config.reloaded", connections=len(self._fleet.ids()), receivers=len(config.receivers))

@@ -20,7 +20,7 @@ from monitor.domain.pacing import Pacer
 from monitor.fleet import Fleet, Plan
 from monitor.gate import Gate
 from monitor.janitor import Janitor
-from monitor.lifecycle import Loop, Step, drain
+from monitor.lifecycle import Bounds, Loop, Step, drain
 from monitor.metrics import Metrics
 from monitor.reviewer import Reviewer
 from monitor.selfcheck import Watched
@@ -28,10 +28,8 @@ from monitor.webhook import Sender
 
 USER_AGENT = f"postpost-monitor/{__version__}"
 
-# Loops are woken by the scheduler's beats; these rests only matter when a beat is missed.
-_REST_SECONDS = 5.0
 _JANITOR_REST_SECONDS = 3600.0
-_STEP_BOUND_SECONDS = 60.0
+_REVIEW_BOUND_SECONDS = 60.0
 _JANITOR_BOUND_SECONDS = 2 * _JANITOR_REST_SECONDS
 
 
@@ -44,6 +42,7 @@ class Workplace:
     metrics: Metrics
     clock: Clock
     random: Callable[[], float]
+    bounds: Bounds
 
 
 @dataclass(slots=True)
@@ -79,8 +78,7 @@ class Crew:
     def start(self, group: asyncio.TaskGroup) -> None:
         """Take up the fleet's connections and run every loop as a task of *group*."""
         self.sync()
-        for watched in self.watched:
-            loop = watched.loop
+        for loop in (one for kind in self._loops.values() for one in kind):
             loop.last_step = self._workplace.clock.monotonic()
             self._tasks[loop.name] = group.create_task(loop.run(), name=loop.name)
 
@@ -129,7 +127,8 @@ class Crew:
             told=lambda: self.wake("deliver"),
         )
         self._hands.checkers.append(checker)
-        bound = settings.timeout.total_seconds() + _STEP_BOUND_SECONDS
+        turns = 2 * settings.concurrency / settings.requests_per_second
+        bound = settings.timeout.total_seconds() + turns + place.bounds.step
         for number in range(settings.concurrency):
             self._add("check", f"checker-{account.name}-{number + 1}", checker.step, bound=bound, idle=checker.idle_seconds)
         parts = Parts(place.fleet, place.database, place.clock, self.sync)
@@ -153,19 +152,21 @@ class Crew:
                 random=place.random,
                 observe=place.metrics.delivery_attempted,
             )
-            bound = receiver.timeout.total_seconds() + _STEP_BOUND_SECONDS
+            bound = receiver.timeout.total_seconds() + place.bounds.step
             self._add("deliver", f"deliverer-{receiver.name}", deliverer.step, bound=bound)
 
     def _add_housekeeping(self) -> None:
         place = self._workplace
         reviewer = Reviewer(fleet=place.fleet, database=place.database, clock=place.clock)
-        self._add("review", "reviewer", reviewer.step, bound=_STEP_BOUND_SECONDS)
+        self._add("review", "reviewer", reviewer.step, bound=_REVIEW_BOUND_SECONDS)
         janitor = Janitor(place.database, place.clock, self.config.retention)
         self._add("tidy", "janitor", janitor.step, bound=_JANITOR_BOUND_SECONDS, rest=_JANITOR_REST_SECONDS)
 
     def _add(
-        self, kind: str, name: str, step: Step, *, bound: float, rest: float = _REST_SECONDS, idle: Callable[[], float] | None = None
+        self, kind: str, name: str, step: Step, *, bound: float, rest: float | None = None, idle: Callable[[], float] | None = None
     ) -> None:
+        # The scheduler's beats wake the loops; their own rests only matter when a beat is missed.
+        rest = self._workplace.bounds.rest if rest is None else rest
         loop = Loop(name, step, rest_seconds=rest, clock=self._workplace.clock, stop=self._stop, idle=idle)
         self._loops.setdefault(kind, []).append(loop)
         self.watched.append(Watched(loop, bound + rest))

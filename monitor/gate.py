@@ -27,6 +27,15 @@ class Gate:
             if not self.paused():
                 return
 
+    async def turn_if_open(self) -> bool:
+        """Wait for the next free start; False as soon as the API asked for a pause: nothing may start, and nobody waits here."""
+        if self.paused():
+            return False
+        self._pacer, wait_seconds = self._pacer.reserve(self._clock.monotonic())
+        if wait_seconds > 0:
+            await self._clock.sleep(wait_seconds)
+        return not self.paused()
+
     def pause(self, duration: timedelta, *, throttled: bool) -> None:
         """Start nothing for *duration*; after being *throttled*, go on at half the rate for a while."""
         self._pacer = self._pacer.pause(self._clock.monotonic() + duration.total_seconds(), throttled=throttled)

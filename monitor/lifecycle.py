@@ -11,6 +11,8 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -21,6 +23,33 @@ _log = structlog.get_logger(__name__)
 Step = Callable[[], Awaitable[bool]]
 
 _SHORTEST_REST_SECONDS = 0.02
+
+
+class Progress(Protocol):
+    """Whatever must go on: its name, and when it last did, in seconds of the monotonic clock."""
+
+    name: str
+    last_step: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """
+    How long what must go on may stand still before the watchdog is no longer fed, in seconds.
+
+    With the default timeouts of requests all of them together are below the minute of `WatchdogSec=`.
+
+    Attributes:
+        step: a step of a loop, beyond what the network may take.
+        rest: how long a loop rests by itself; beats wake it before that.
+        scheduler: between two beats.
+        writer: the database writer's answer, while it is not known to be out of order.
+    """
+
+    step: float = 20.0
+    rest: float = 5.0
+    scheduler: float = 30.0
+    writer: float = 30.0
 
 
 class Signals:
@@ -118,12 +147,17 @@ class ServiceManager:
     """
     Tells systemd how the service is; does nothing when it is not there.
 
+    Attributes:
+        watchdog_seconds: without a sign of life for so long the service manager ends this process; None: it does not.
+        trouble: what people should read in `systemctl status` besides the counts; "" when there is none.
+
     Source: sd_notify(3), "Well-known assignments": datagrams to the socket named by $NOTIFY_SOCKET.
     """
 
     def __init__(self, address: str | None, watchdog_seconds: float | None = None) -> None:
         self._address = address
         self.watchdog_seconds = watchdog_seconds
+        self.trouble = ""
 
     @classmethod
     def from_environment(cls) -> "ServiceManager":
@@ -135,7 +169,7 @@ class ServiceManager:
 
     def ready(self, status: str) -> None:
         """The service is up."""
-        self._send("READY=1", f"STATUS={status}")
+        self._send("READY=1", self._status(status))
 
     def reloading(self, monotonic_seconds: float) -> None:
         """The configuration is being read again."""
@@ -147,7 +181,14 @@ class ServiceManager:
 
     def alive(self, status: str) -> None:
         """Every loop makes progress."""
-        self._send("WATCHDOG=1", f"STATUS={status}")
+        self._send("WATCHDOG=1", self._status(status))
+
+    def unwell(self, status: str) -> None:
+        """Something stands still: only words, no sign of life."""
+        self._send(f"STATUS={status}")
+
+    def _status(self, status: str) -> str:
+        return f"STATUS={status}; {self.trouble}" if self.trouble else f"STATUS={status}"
 
     def _send(self, *lines: str) -> None:
         if not self._address:

@@ -14,6 +14,8 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_J
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
+from monitor.clock import Clock
+
 _log = structlog.get_logger(__name__)
 
 
@@ -27,15 +29,25 @@ class Beat:
 
 
 class Scheduler:
-    """Runs the beats on the current event loop. `missed` counts the runs that were skipped or failed."""
+    """
+    Runs the beats on the current event loop.
 
-    def __init__(self, beats: tuple[Beat, ...]) -> None:
+    Attributes:
+        name: "scheduler".
+        last_step: when the last beat ran, in seconds of the monotonic clock; the watchdog looks at it.
+        missed: how many runs were skipped or failed.
+    """
+
+    def __init__(self, beats: tuple[Beat, ...], clock: Clock) -> None:
+        self.name = "scheduler"
+        self.last_step = clock.monotonic()
         self.missed = 0
+        self._clock = clock
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._scheduler.add_listener(self._note, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
         for beat in beats:
             self._scheduler.add_job(
-                _wake_on_loop,
+                self._beat,
                 IntervalTrigger(seconds=beat.every.total_seconds(), timezone=UTC),
                 args=(beat.wake,),
                 id=beat.name,
@@ -63,7 +75,7 @@ class Scheduler:
         self.missed += 1
         _log.warning("beat.missed", beat=event.job_id, problem=str(getattr(event, "exception", "") or "late"))
 
-
-async def _wake_on_loop(wake: Callable[[], None]) -> None:
-    # A coroutine, because APScheduler runs plain functions in a thread, where setting an asyncio event is a race.
-    wake()
+    async def _beat(self, wake: Callable[[], None]) -> None:
+        # A coroutine, because APScheduler runs plain functions in a thread, where setting an asyncio event is a race.
+        self.last_step = self._clock.monotonic()
+        wake()

@@ -5,6 +5,7 @@ It feeds systemd's watchdog, but only while every loop makes progress; it notice
 machine slept; and it keeps the picture of what receivers are still owed fresh.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,22 +13,53 @@ from datetime import timedelta
 import structlog
 
 from monitor.clock import Clock
-from monitor.db import Database, Reader
+from monitor.db import Database, Reader, Store
 from monitor.domain.snapshot import OutboxView
+from monitor.errors import StoreUnavailable
 from monitor.fleet import Fleet
-from monitor.lifecycle import Loop, ServiceManager
+from monitor.lifecycle import Bounds, Progress, ServiceManager
 from monitor.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
 _JUMP = timedelta(seconds=5)
+_PING_EVERY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One loop and how long a single step of it may take, in seconds, before it counts as stuck."""
+    """
+    Something that must go on, and for how many seconds it may stand still before it counts as stuck.
 
-    loop: Loop
+    While the database is out of order, what writes may wait for it: that is no reason to be ended by the watchdog.
+    """
+
+    loop: Progress
     bound_seconds: float
+    writes: bool = True
+
+
+class WriterPulse:
+    """Asks the database's writer for a sign of life every few seconds: a transaction with nothing in it."""
+
+    def __init__(self, database: Database, clock: Clock, *, every_seconds: float) -> None:
+        self.name = "writer"
+        self.last_step = clock.monotonic()
+        self._database = database
+        self._clock = clock
+        self._every_seconds = every_seconds
+        self._asked_at = float("-inf")
+        self._answer: asyncio.Future[None] | None = None
+
+    def look(self) -> None:
+        """Note the answer, if there is one, and ask again when it is time."""
+        now = self._clock.monotonic()
+        if self._answer is not None and self._answer.done():
+            if self._answer.exception() is None:
+                self.last_step = now
+            self._answer = None
+        if self._answer is None and now - self._asked_at >= self._every_seconds:
+            self._asked_at = now
+            self._answer = self._database.submit(_nothing)
 
 
 class SelfCheck:
@@ -43,6 +75,7 @@ class SelfCheck:
         manager: ServiceManager,
         loops: Callable[[], Sequence[Watched]],
         clock_jumped: Callable[[], None],
+        bounds: Bounds,
     ) -> None:
         self._fleet = fleet
         self._database = database
@@ -51,6 +84,10 @@ class SelfCheck:
         self._manager = manager
         self._loops = loops
         self._clock_jumped = clock_jumped
+        self._bounds = bounds
+        self._pulse = WriterPulse(database, clock, every_seconds=min(_PING_EVERY_SECONDS, bounds.writer / 3))
+        self._writer = Watched(self._pulse, bounds.writer)
+        self._excused_at = clock.monotonic()
         self._offset = self._wall_minus_monotonic()
         self._slept = self._boot_minus_monotonic()
         self._storage_failing = False
@@ -59,15 +96,21 @@ class SelfCheck:
         """Look at everything once; never more to do."""
         self._watch_clocks()
         self._watch_storage()
-        if self._database.storage_up:
-            self._fleet.put_outbox(await self._database.read(_outbox))
+        self._pulse.look()
+        # Told before the database is read: a read may take long, and says nothing of the loops.
         self._report()
+        if self._database.storage_up:
+            try:
+                async with asyncio.timeout(self._bounds.rest):
+                    self._fleet.put_outbox(await self._database.read(_outbox))
+            except (StoreUnavailable, TimeoutError) as error:
+                _log.debug("outbox out of reach", problem=str(error))
         return False
 
     def stuck(self) -> list[str]:
-        """The names of the loops that took longer over a step than they may."""
+        """The names of what stands still for longer than it may."""
         now = self._clock.monotonic()
-        return [watched.loop.name for watched in self._loops() if now - watched.loop.last_step > watched.bound_seconds]
+        return [watched.loop.name for watched in self._watched() if now - self._going_at(watched) > watched.bound_seconds]
 
     def status(self) -> str:
         """One line for `systemctl status`."""
@@ -75,15 +118,22 @@ class SelfCheck:
         pending = sum(view.pending for view in self._fleet.outbox.values())
         return f"{connections} connections, {self._fleet.open_incidents()} open incidents, {pending} deliveries pending"
 
+    def _watched(self) -> Sequence[Watched]:
+        return [*self._loops(), self._writer]
+
+    def _going_at(self, watched: Watched) -> float:
+        return max(watched.loop.last_step, self._excused_at) if watched.writes else watched.loop.last_step
+
     def _report(self) -> None:
         now = self._clock.now()
         monotonic = self._clock.monotonic()
-        for watched in self._loops():
+        for watched in self._watched():
             stepped = now - timedelta(seconds=monotonic - watched.loop.last_step)
             self._metrics.loop_stepped(watched.loop.name, stepped)
         stuck = self.stuck()
         if stuck:
             _log.error("loop.stuck", loops=stuck)
+            self._manager.unwell(f"Stuck: {', '.join(stuck)}")
             return
         self._manager.alive(self.status())
 
@@ -102,6 +152,8 @@ class SelfCheck:
 
     def _watch_storage(self) -> None:
         failing = not self._database.storage_up
+        if failing:
+            self._excused_at = self._clock.monotonic()
         self._fleet.storage_up = not failing
         if failing == self._storage_failing:
             return
@@ -116,6 +168,10 @@ class SelfCheck:
 
     def _boot_minus_monotonic(self) -> float:
         return self._clock.boottime() - self._clock.monotonic()
+
+
+def _nothing(_store: Store) -> None:
+    """Writes nothing: that it was run is the answer."""
 
 
 def _outbox(reader: Reader) -> dict[str, OutboxView]:
