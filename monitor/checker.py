@@ -91,7 +91,9 @@ class Checker:
             return True
         self._in_flight.add(connection_id)
         try:
-            await self._gate.turn()
+            if not await self._gate.turn_if_open():
+                self._queue.put(connection.id, due)
+                return False
             self._note_lag(connection, self._clock.monotonic() - due)
             await self._check(connection)
         finally:
