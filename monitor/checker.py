@@ -33,6 +33,9 @@ _log = structlog.get_logger(__name__)
 # the observation and concludes it as soon as it can, and the checks go on.
 _PATIENCE_SECONDS = 2.0
 
+# Scopes that let only canaries through while their incident is open.
+_FREEZING = frozenset({"api", "account", "user"})
+
 
 class Checker:
     """
@@ -75,6 +78,10 @@ class Checker:
                 state = self._fleet.state(connection.id)[1]
                 self._put(connection, schedule.first_due(connection, state, wall, self._fleet.plan.policy).total_seconds())
         self._queue.keep(own)
+        # An incident that was open before, perhaps until this very reload: learn at once whether it still is.
+        doubted = {probe[0]: connection for connection in own.values() if (probe := self._fleet.probe(connection)) is not None}
+        for name, connection in doubted.items():
+            self._ask_somebody(name, connection, 0.0)
 
     async def step(self) -> bool:
         """Check the connection that is due longest; returns whether there was one."""
@@ -134,10 +141,10 @@ class Checker:
             retry_after=exchange.retry_after,
         )
 
-    def _conclude(self, connection: Connection, observation: Observation, store: Store) -> Conclusion:
+    def _conclude(self, connection: Connection, observation: Observation, store: Store) -> Conclusion | None:
         return stage(self._fleet, store).conclude(connection, observation)
 
-    def _concluded(self, connection: Connection, observation: Observation, future: asyncio.Future[Conclusion]) -> None:
+    def _concluded(self, connection: Connection, observation: Observation, future: asyncio.Future[Conclusion | None]) -> None:
         if future.cancelled():
             return
         error = future.exception()
@@ -145,6 +152,8 @@ class Checker:
             _log.error("check.lost", connection=connection.platform_id, problem=str(error), exc_info=error)
             return
         conclusion = future.result()
+        if conclusion is None:
+            return
         for notification in conclusion.notifications:
             _log.info(
                 "notification.decided",
@@ -162,6 +171,22 @@ class Checker:
         reason = observation.verdict.reason
         wait = schedule.next_due(connection, conclusion.state, observation.at, policy, verdict_reason=reason).total_seconds()
         self._put(connection, wait)
+        held = self._fleet.hold(connection)
+        if held is not None:
+            self._canaries[held[0]] = self._clock.monotonic()
+        probe = self._fleet.probe(connection)
+        if probe is not None:
+            self._ask_somebody(probe[0], connection, probe[1].total_seconds())
+
+    def _ask_somebody(self, name: str, connection: Connection, wait_seconds: float) -> None:
+        """Have the next one below the doubted scope *name* asked so soon, in turn, however long the intervals are."""
+        among = None
+        if connection.user_id and name == self._fleet.names(connection).user:
+            among = frozenset(one.id for one in self._own_connections() if one.user_id == connection.user_id)
+        first = self._queue.first(among)
+        due = self._clock.monotonic() + wait_seconds
+        if first is not None and first[1] > due:
+            self._queue.put(first[0], due)
 
     def _put(self, connection: Connection, wait_seconds: float) -> None:
         self._queue.put(connection.id, self._clock.monotonic() + wait_seconds)
@@ -180,12 +205,17 @@ class Checker:
         return True
 
     def _hasten_after_thaw(self) -> None:
-        """After a scope incident closed: check everything again, the oldest evidence first, at the account's pace."""
+        """After a scope incident closed: check everything below it again, the oldest evidence first, at the account's pace."""
         if self._thaws == self._fleet.thaws:
             return
+        names = {name for name in self._fleet.thawed_since(self._thaws) if name.partition(":")[0] in _FREEZING}
         self._thaws = self._fleet.thaws
-        self._canaries.clear()
-        oldest_first = sorted(self._own_connections(), key=self._age_order)
+        if not names:
+            return
+        for name in names:
+            self._canaries.pop(name, None)
+        below = (one for one in self._own_connections() if not names.isdisjoint(self._fleet.names(one).all()))
+        oldest_first = sorted(below, key=self._age_order)
         self._queue.hasten((connection.id for connection in oldest_first), self._clock.monotonic())
 
     def _age_order(self, connection: Connection) -> float:

@@ -59,3 +59,25 @@ class SystemClock:
         except TimeoutError:
             return event.is_set()
         return True
+
+
+class Continuity:
+    """Since when the wall clock has run on evenly: it was set, or the machine slept, whenever it moved unlike `monotonic`."""
+
+    JUMP_SECONDS = 5.0
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since = clock.now()
+        self._offset = self._wall_minus_monotonic()
+
+    def since(self) -> datetime:
+        """The start, or when the last jump was noticed."""
+        offset = self._wall_minus_monotonic()
+        if abs(offset - self._offset) > self.JUMP_SECONDS:
+            self._since = self._clock.now()
+        self._offset = offset
+        return self._since
+
+    def _wall_minus_monotonic(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()

@@ -4,9 +4,9 @@ The discoverer of one account: which connections exist, and what the API's list 
 The list is the cheap heartbeat of an account: one request tells whether the key works and when every token ends.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -17,9 +17,11 @@ from monitor.api import Api, Exchange
 from monitor.clock import Clock
 from monitor.config import AccountSettings, Config
 from monitor.db import Database, Store
+from monitor.domain import scopes
 from monitor.domain.inventory import Comparison, Inventory, compare
 from monitor.domain.listing import Listing
-from monitor.domain.model import Connection, ListedConnection, Observation, Verdict
+from monitor.domain.model import Connection, ListedConnection, Observation, Scope, Verdict
+from monitor.domain.reasons import meaning
 from monitor.errors import ApiError, Reason
 from monitor.fleet import Fleet
 from monitor.gate import Gate
@@ -28,6 +30,7 @@ from monitor.staging import stage
 _log = structlog.get_logger(__name__)
 _BATCH = 200
 _WORKSPACE = "workspace"
+_WIDE = frozenset({Scope.ACCOUNT, Scope.API})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Discoverer:
         self._gate = gate
         self._parts = parts
         self._inventories: dict[str, Inventory] = {}
+        self._users_known: Inventory | None = None
         self._failures = 0
         self._due = parts.clock.monotonic()
 
@@ -62,40 +66,77 @@ class Discoverer:
         """Read the lists if they are due; never more to do afterwards."""
         if self._account.discover == "off" or self._parts.clock.monotonic() < self._due or self._gate.paused():
             return False
-        users = await self._users()
-        complete = users is not None
-        for user_id in users or (self._account.user_id,):
-            complete = await self._read(user_id) and complete
+        if self._checks_go_on() and self._parts.fleet.list_pause(self._account.name) is not None:
+            # The checks' canaries find out when the trouble is over; lists would only add to the load.
+            return False
+        complete = await self._read_all()
         self._failures = 0 if complete else self._failures + 1
         self._due = self._parts.clock.monotonic() + self._pause().total_seconds()
         return False
+
+    def _checks_go_on(self) -> bool:
+        return self._parts.fleet.members(f"account:{self._account.name}") > 0
 
     def _pause(self) -> timedelta:
         schedule = self._config.schedule
         if not self._failures:
             return schedule.discovery
-        return min(schedule.discovery, schedule.recheck * (1 << min(self._failures - 1, 10)))
+        backoff = min(schedule.discovery, schedule.recheck * (1 << min(self._failures - 1, 10)))
+        # Without connections nothing but the list tells whether the account works.
+        probe = None if self._checks_go_on() else self._parts.fleet.list_pause(self._account.name)
+        return backoff if probe is None else min(backoff, probe)
 
-    async def _users(self) -> tuple[str, ...] | None:
-        """The users whose lists are read, the owner first; None when the list of users could not be had."""
+    async def _read_all(self) -> bool:
+        """Read every list of the account; returns whether all could be had. Trouble of the whole account ends the round."""
         own = (self._account.user_id,)
-        if self._account.discover != _WORKSPACE:
-            return own
+        users: tuple[str, ...] = own
+        complete = True
+        if self._account.discover == _WORKSPACE:
+            found = await self._users()
+            if isinstance(found, ApiError) and meaning(found.reason).scope in _WIDE:
+                return False
+            complete = not isinstance(found, ApiError)
+            users = own if isinstance(found, ApiError) else (*own, *(one for one in found if one not in own))
+        for user_id in users:
+            failed = await self._read(user_id)
+            complete = complete and failed is None
+            if failed is not None and meaning(failed.reason).scope in _WIDE:
+                break
+        return complete
+
+    async def _users(self) -> tuple[str, ...] | ApiError:
+        """The managed users, or why their list could not be had. Users that are gone for good take their connections along."""
         await self._gate.turn()
         exchange = await self._api.users()
         await self._hear(_WORKSPACE, exchange)
         if isinstance(exchange.answer, ApiError):
-            return None
-        return (*own, *(user.id for user in exchange.answer if user.id not in own))
+            return exchange.answer
+        listed = tuple(user.id for user in exchange.answer)
+        if self._users_known is None:
+            self._users_known = Inventory(frozenset(one.user_id for one in self._everybody() if one.listed) - {self._account.user_id})
+        result = self._compare(self._users_known, listed)
+        self._users_known = result.inventory
+        for user_id in sorted(result.vanished):
+            await self._lose(user_id)
+        return listed
 
-    async def _read(self, user_id: str) -> bool:
+    async def _lose(self, user_id: str) -> None:
+        """A user is gone: so are the connections that only the list told of, and what was open about the user."""
+        self._inventories.pop(user_id, None)
+        gone = frozenset(one.platform_id for one in self._own(user_id) if one.listed)
+        await self._change(user_id, frozenset(), gone)
+        if not self._own(user_id):
+            await self._parts.database.write(partial(self._write_loss, f"user:{self._account.name}/{user_id}"))
+
+    async def _read(self, user_id: str) -> ApiError | None:
+        """Read one list; returns why it could not be had."""
         await self._gate.turn()
         exchange = await self._api.connections(user_id)
         await self._hear(user_id, exchange)
         if isinstance(exchange.answer, ApiError):
-            return False
-        await self._take(user_id, exchange.answer)
-        return True
+            return exchange.answer
+        await self._take(user_id, exchange.answer, exchange.server_at)
+        return None
 
     async def _hear(self, user_id: str, exchange: Exchange[Any]) -> None:
         """Let the scopes above the list know how it went: with no connection yet, nobody else would notice a bad key."""
@@ -108,51 +149,64 @@ class Discoverer:
         observation = Observation(0, exchange.sent_at, exchange.at, verdict, http_status=exchange.http_status)
         await self._parts.database.write(partial(self._write_hearing, user_id, observation))
 
-    def _write_hearing(self, user_id: str, observation: Observation, store: Store) -> None:
-        stage(self._parts.fleet, store).hear(self._account.name, user_id, observation)
-
-    async def _take(self, user_id: str, listing: Listing) -> None:
+    async def _take(self, user_id: str, listing: Listing, server_at: datetime | None) -> None:
         rows = {row.platform_id: row for row in listing.rows}
         if user_id not in self._inventories:
             self._inventories[user_id] = Inventory(frozenset(one.platform_id for one in self._own(user_id) if one.listed))
-        result = compare(self._inventories[user_id], rows)
+        # Rows that could not be read may be any of those that seem to lack.
+        present = rows if not listing.skipped else rows.keys() | self._inventories[user_id].known
+        result = self._compare(self._inventories[user_id], present)
         self._inventories[user_id] = result.inventory
         if listing.skipped:
             _log.warning("list.rows_skipped", account=self._account.name, user=user_id, rows=listing.skipped)
         if result.doubt:
             await self._parts.database.write(partial(self._write_doubt, user_id, len(rows), result))
         if result.appeared or result.vanished:
-            await self._change(user_id, result)
+            await self._change(user_id, result.appeared, result.vanished)
         known = [(one, rows[one.platform_id]) for one in self._own(user_id) if one.platform_id in rows]
         for start in range(0, len(known), _BATCH):
-            await self._parts.database.write(partial(self._write_rows, known[start : start + _BATCH]))
+            await self._parts.database.write(partial(self._write_rows, known[start : start + _BATCH], server_at))
 
-    async def _change(self, user_id: str, result: Comparison) -> None:
-        for word, ids in (("appeared", result.appeared), ("vanished", result.vanished)):
+    def _compare(self, inventory: Inventory, listed: Collection[str]) -> Comparison:
+        # A little less than the pause between two lists: it varies.
+        apart = self._config.schedule.discovery.total_seconds() * 0.9
+        return compare(inventory, listed, at=self._parts.clock.monotonic(), apart=apart)
+
+    async def _change(self, user_id: str, appeared: frozenset[str], vanished: frozenset[str]) -> None:
+        for word, ids in (("appeared", appeared), ("vanished", vanished)):
             if ids:
                 _log.info(f"connections.{word}", account=self._account.name, user=user_id, count=len(ids), ids=sorted(ids)[:10])
         await roster.sync(
             self._parts.database,
             self._parts.fleet,
             self._config,
-            appeared=[(self._account.name, user_id, one) for one in result.appeared],
-            vanished=[(self._account.name, user_id, one) for one in result.vanished],
+            appeared=[(self._account.name, user_id, one) for one in appeared],
+            vanished=[(self._account.name, user_id, one) for one in vanished],
         )
         self._parts.changed()
 
     def _own(self, user_id: str) -> list[Connection]:
+        return [one for one in self._everybody() if one.user_id == user_id]
+
+    def _everybody(self) -> list[Connection]:
         fleet = self._parts.fleet
         everyone: Iterable[Connection | None] = map(fleet.connection, fleet.ids())
-        return [one for one in everyone if one is not None and one.account == self._account.name and one.user_id == user_id]
+        return [one for one in everyone if one is not None and one.account == self._account.name]
+
+    def _write_hearing(self, user_id: str, observation: Observation, store: Store) -> None:
+        stage(self._parts.fleet, store).hear(self._account.name, user_id, observation)
 
     def _write_doubt(self, user_id: str, count: int, result: Comparison, store: Store) -> None:
         staging = stage(self._parts.fleet, store)
         staging.tell_short_list(self._account.name, user_id, count, len(result.inventory.known))
 
-    def _write_rows(self, known: list[tuple[Connection, ListedConnection]], store: Store) -> None:
+    def _write_loss(self, name: str, store: Store) -> None:
+        staging = stage(self._parts.fleet, store)
+        now = staging.now()
+        staging.change_scope(name, partial(scopes.closed, now=now), now)
+
+    def _write_rows(self, known: list[tuple[Connection, ListedConnection]], server_at: datetime | None, store: Store) -> None:
         staging = stage(self._parts.fleet, store)
         now = self._parts.clock.now()
         for connection, row in known:
-            staging.learn(connection, row, now)
-
-
+            staging.learn(connection, row, now, server_at)

@@ -6,20 +6,20 @@ only after the commit.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from monitor.clock import Clock
+from monitor.clock import Clock, Continuity
 from monitor.db import Reader
-from monitor.db.codec import decode_scope
+from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain import conclude as core
 from monitor.domain import expiry, levels, scopes
 from monitor.domain.conclude import Names
 from monitor.domain.lies import DEFAULT_LIES, KnownLie
 from monitor.domain.model import FINE, Connection, ConnectionState, Health, IncidentRef, Scope, Topic
 from monitor.domain.payloads import MonitorIdentity
-from monitor.domain.policy import Policy
+from monitor.domain.policy import Policy, ScopePolicy
 from monitor.domain.routes import ReceiverRule, Route
 from monitor.domain.scopes import ScopeState
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
@@ -69,8 +69,7 @@ class Fleet:
     def __init__(self, plan: Plan, clock: Clock) -> None:
         self.plan = plan
         self.clock = clock
-        self.started_at = clock.now()
-        self.rounding = expiry.Rounding.UNKNOWN
+        self.rounding_evidence = expiry.RoundingEvidence()
         self.thaws = 0
         self.storage_up = True
         self._connections: dict[int, Connection] = {}
@@ -78,6 +77,8 @@ class Fleet:
         self._states: dict[int, State] = {}
         self._scopes: dict[str, ScopeRow] = {}
         self.outbox: Mapping[str, OutboxView] = {}
+        self._continuity = Continuity(clock)
+        self._thawed: dict[str, int] = {}
         self._census = _Census()
         self._next_checks: dict[int, datetime] = {}
 
@@ -85,6 +86,7 @@ class Fleet:
         """Fill memory from the rows of a database."""
         self._states = dict(reader.states())
         self._scopes = {name: (version, decode_scope(document)) for name, (version, document) in reader.scopes().items()}
+        self.rounding_evidence = decode_rounding(reader.meta(self.rounding_key()))
 
     def put_connections(self, connections: Iterable[Connection]) -> None:
         """Replace the set of connections that are watched; states of others stay in the database only."""
@@ -108,6 +110,23 @@ class Fleet:
             if self.state(connection.id)[1].health is Health.ERROR:
                 census.failing[connection.platform] += 1
         return census
+
+    def drop(self, connection_ids: Iterable[int]) -> None:
+        """Stop watching these at once; checks of them that are still under way conclude nothing."""
+        self.put_connections(one for one in self._connections.copy().values() if one.id not in set(connection_ids))
+
+    def watching_since(self) -> datetime:
+        """Since when the connections could be watched without a gap: the start, or the clock's last jump."""
+        return self._continuity.since()
+
+    @property
+    def rounding(self) -> expiry.Rounding:
+        """How the API makes whole hours of the time that tokens have left, as far as its lists taught."""
+        return self.rounding_evidence.mode
+
+    def rounding_key(self) -> str:
+        """Under which name the database keeps what is known of the API's rounding."""
+        return f"rounding:{self.plan.api_host}"
 
     def ids(self) -> tuple[int, ...]:
         """The ids of all watched connections, ordered by account, platform and platform id."""
@@ -156,12 +175,31 @@ class Fleet:
 
     def hold(self, connection: Connection) -> tuple[str, timedelta] | None:
         """The scope that lets only canaries through to *connection*, and how far apart; None when checks go on as usual."""
-        for name in self.names(connection).all():
-            state = self.scope(name)[1]
-            pause = scopes.hold(state, self.plan.policy.scopes)
+        return self._pause_above(self.names(connection).all(), scopes.hold)
+
+    def probe(self, connection: Connection) -> tuple[str, timedelta] | None:
+        """The scope in doubt above *connection*, and how soon somebody below it is asked again; None when nothing is in doubt."""
+        return self._pause_above(self.names(connection).all(), scopes.probe)
+
+    def list_pause(self, account: str) -> timedelta | None:
+        """How long the lists of *account* wait while it or the API is in trouble; None when they are read as usual."""
+        found = self._pause_above((f"account:{account}", f"api:{self.plan.api_host}"), scopes.probe)
+        return found[1] if found is not None else None
+
+    def _pause_above(
+        self, names: Iterable[str], pause_of: Callable[[ScopeState, ScopePolicy], timedelta | None]
+    ) -> tuple[str, timedelta] | None:
+        for name in names:
+            pause = pause_of(self.scope(name)[1], self.plan.policy.scopes)
             if pause is not None:
                 return name, pause
         return None
+
+    def is_abandoned(self, scope: ScopeState) -> bool:
+        """Whether nobody asks about *scope* any more, because its account or its API left the configuration."""
+        if scope.word == "api":
+            return scope.name != f"api:{self.plan.api_host}"
+        return bool(scope.account) and bool(self.plan.accounts) and scope.account not in self.plan.accounts
 
     def due_for_review(self, now: datetime) -> list[int]:
         """The connections for which the passing of time may have changed something."""
@@ -181,10 +219,15 @@ class Fleet:
                 was = self.state(connection_id)[1].health is Health.ERROR
                 self._census.failing[connection.platform] += int(state.health is Health.ERROR) - int(was)
             self._states[connection_id] = (version, state)
-        thawed = any(self.scope(name)[1].open and not row[1].open for name, row in scope_rows.items())
+        thawed = [name for name, row in scope_rows.items() if self.scope(name)[1].open and not row[1].open]
         self._scopes.update(scope_rows)
         if thawed:
+            self._thawed |= dict.fromkeys(thawed, self.thaws + 1)
             self.thaws += 1
+
+    def thawed_since(self, thaws: int) -> frozenset[str]:
+        """The names of the scopes whose incidents closed since there were so many *thaws*."""
+        return frozenset(name for name, number in self._thawed.copy().items() if number > thaws)
 
     def failing(self, platform: str) -> int:
         """How many watched connections of *platform* are in error."""
@@ -209,7 +252,7 @@ class Fleet:
 
     def _view(self, connection: Connection, states: Mapping[str, ScopeState], now: datetime) -> ConnectionView:
         _, state = self.state(connection.id)
-        above = core.cover(self.names(connection), states, self.started_at, now)
+        above = core.cover(self.names(connection), states, self.watching_since(), now, self.plan.policy)
         return ConnectionView(connection, state, above.frozen_by or above.suppressed_by, self._next_checks.get(connection.id))
 
     def _account_up(self, name: str, views: tuple[ConnectionView, ...]) -> bool | None:

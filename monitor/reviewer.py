@@ -32,7 +32,8 @@ class Reviewer:
         self._fleet = fleet
         self._database = database
         self._clock = clock
-        self._thaws = fleet.thaws
+        # At the start somebody may be owed a word since before the last stop.
+        self._thaws: int | None = None
         self._left: list[int] = []
 
     async def step(self) -> bool:
@@ -65,8 +66,17 @@ class Reviewer:
 
     def _tick(self, names: list[str], now: datetime, store: Store) -> None:
         staging = stage(self._fleet, store)
-        policy = self._fleet.plan.policy.scopes
         for name in names:
-            members = self._fleet.members(name)
-            failing = self._fleet.failing(name.partition(":")[2])
-            staging.change_scope(name, partial(scopes.tick, now=now, policy=policy, members=members, failing=failing), now)
+            staging.change_scope(name, partial(self._look, now), now)
+
+    def _look(self, now: datetime, state: ScopeState) -> ScopeState:
+        if self._fleet.is_abandoned(state):
+            return scopes.closed(state, now)
+        return scopes.tick(
+            state,
+            now,
+            self._fleet.plan.policy.scopes,
+            window=self._fleet.window(),
+            members=self._fleet.members(state.name),
+            failing=self._fleet.failing(state.name.partition(":")[2]),
+        )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from monitor.db import CheckRow, Store
-from monitor.db.codec import encode_scope
+from monitor.db.codec import encode_rounding, encode_scope
 from monitor.domain import conclude as core
 from monitor.domain import expiry, notices, payloads, routes, scopes
 from monitor.domain.conclude import Conclusion, Situation
@@ -53,10 +53,19 @@ class Staging:
         self._states: dict[int, State] = {}
         self._scopes: dict[str, ScopeRow] = {}
         self._failing: Counter[str] = Counter()
+        self._retired: set[int] = set()
+        self._rounding = fleet.rounding_evidence
 
     def publish(self) -> None:
         """Hand the committed changes to the fleet."""
         self._fleet.accept(self._states, self._scopes)
+        self._fleet.rounding_evidence = self._rounding
+        if self._retired:
+            self._fleet.drop(self._retired)
+
+    def is_watched(self, connection: Connection) -> bool:
+        """Whether *connection* is still watched: it may have been removed while its check was under way."""
+        return connection.id not in self._retired and self._fleet.connection(connection.id) is not None
 
     def state(self, connection_id: int) -> State:
         """Version and state of one connection, as changed so far."""
@@ -76,30 +85,36 @@ class Staging:
             scopes={name: self.scope(name)[1] for name in names.all()},
             members={name: self._fleet.members(name) for name in names.all()},
             failing=self._fleet.failing(connection.platform) + self._failing[connection.platform],
-            watching_since=self._fleet.started_at,
+            watching_since=self._fleet.watching_since(),
             window=self._fleet.window(),
-            rounding=self._fleet.rounding,
+            rounding=self._rounding.mode,
         )
 
-    def conclude(self, connection: Connection, observation: Observation) -> Conclusion:
+    def conclude(self, connection: Connection, observation: Observation) -> Conclusion | None:
         """
         Conclude one check, all in this transaction: 1. its row, 2. the states, 3. incidents, 4. notifications and deliveries.
 
-        Nothing leaves the process before the transaction has committed.
+        Nothing leaves the process before the transaction has committed. None when the connection is no longer watched.
         """
+        if not self.is_watched(connection):
+            return None
         conclusion = core.conclude(self.situation(connection), observation, self._fleet.plan.policy)
         self._store.record_checks([check_row(observation)])
         self._save(connection, conclusion)
         return conclusion
 
-    def review(self, connection: Connection, now: datetime) -> Conclusion:
+    def review(self, connection: Connection, now: datetime) -> None:
         """Conclude the passing of time for one connection."""
+        if not self.is_watched(connection):
+            return
         conclusion = core.review(self.situation(connection), now, self._fleet.plan.policy)
         self._save(connection, conclusion)
-        return conclusion
 
-    def learn(self, connection: Connection, row: ListedConnection, now: datetime) -> Conclusion:
-        """Take in what the API's list says of one connection."""
+    def learn(self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None) -> None:
+        """Take in what the API's list, which came at *now*, says of one connection; *server_at* is the list's `Date`."""
+        self._learn_rounding(row, now, server_at)
+        if not self.is_watched(connection):
+            return
         situation = self.situation(connection)
         own = self._fleet.plan.policy.expiry_for(connection.platform)
         belief, change = expiry.observe_listing(situation.state.token, row, at=now, platform=connection.platform, policy=own)
@@ -110,10 +125,17 @@ class Staging:
             token_sightings=situation.state.token_sightings + 1 if agrees else max(1, situation.state.token_sightings - 1),
             username=row.username or situation.state.username,
             display_name=row.display_name or situation.state.display_name,
+            last_successful_post_at=_latest(row.last_successful_post_at, situation.state.last_successful_post_at),
+            last_error=row.last_error or situation.state.last_error,
         )
         conclusion = core.review(replace(situation, state=state), now, self._fleet.plan.policy)
         self._save(connection, conclusion)
-        return conclusion
+
+    def _learn_rounding(self, row: ListedConnection, now: datetime, server_at: datetime | None) -> None:
+        learned = expiry.learn_rounding(self._rounding, row, at=now, server_at=server_at)
+        if learned != self._rounding:
+            self._rounding = learned
+            self._store.put_meta(self._fleet.rounding_key(), encode_rounding(learned))
 
     def now(self) -> datetime:
         """The wall clock."""
@@ -121,7 +143,12 @@ class Staging:
 
     def hear(self, account: str, user_id: str, observation: Observation) -> None:
         """Take in how a request of the account went that was about no single connection."""
-        names = (f"account:{account}", f"api:{self._fleet.plan.api_host}", f"rate:{account}", f"user:{account}/{user_id}" if user_id else "")
+        names = (
+            f"account:{account}",
+            f"api:{self._fleet.plan.api_host}",
+            f"rate:{account}",
+            f"user:{account}/{user_id}" if user_id else "",
+        )
         before = {name: self.scope(name)[1] for name in names if name}
         members = {name: self._fleet.members(name) for name in before}
         policy = self._fleet.plan.policy
@@ -157,6 +184,7 @@ class Staging:
         """Close what is open about a connection that is no longer watched."""
         settled = notices.remove(connection, self.state(connection.id)[1], now, self._fleet.plan.policy)
         self._save(connection, Conclusion(settled.state, {}, settled.transitions, settled.notifications))
+        self._retired.add(connection.id)
 
     def change_scope(self, name: str, change: Callable[[ScopeState], ScopeState], now: datetime) -> None:
         """Apply *change* to one scope, and record and tell what follows."""
@@ -186,10 +214,10 @@ class Staging:
         for name, state in changed.items():
             version, before = self.scope(name)
             # Counting checks is not worth a row: only what decides is kept over a restart.
-            if _lasting(state) == _lasting(before):
+            if scopes.lasting(state) == scopes.lasting(before):
                 self._scopes[name] = (version, state)
                 continue
-            self._store.save_scopes({name: (version, encode_scope(_lasting(state)))})
+            self._store.save_scopes({name: (version, encode_scope(scopes.lasting(state)))})
             self._scopes[name] = (version + 1, state)
 
     def _announce(self, notification: Notification, connection: Connection | None) -> None:
@@ -215,5 +243,5 @@ def check_row(observation: Observation) -> CheckRow:
     )
 
 
-def _lasting(state: ScopeState) -> ScopeState:
-    return replace(state, buckets=(), calm=None, last_bad_at=None if not state.open else state.last_bad_at)
+def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max(one, other) if one is not None and other is not None else one or other

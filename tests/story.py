@@ -86,8 +86,14 @@ class Story:
     def review(self) -> None:
         """Look at every scope and every connection because of the time."""
         for name, before in list(self.scopes.items()):
-            members = self._members()[name]
-            after = scopes.tick(before, self.now, self.policy.scopes, members=members, failing=self._failing(name.partition(":")[2]))
+            after = scopes.tick(
+                before,
+                self.now,
+                self.policy.scopes,
+                window=self._window(),
+                members=self._members()[name],
+                failing=self._failing(name.partition(":")[2]),
+            )
             state, transitions, notifications = scopes.settle(after, before, self.now, self.policy)
             self.scopes[name] = state
             self.transitions += transitions
@@ -99,7 +105,7 @@ class Story:
     def restart(self) -> None:
         """Stop and start: only what the documents hold survives."""
         self.states = {number: load_state(dump_state(state), "state") for number, state in self.states.items()}
-        self.scopes = {name: decode_scope(encode_scope(state)) for name, state in self.scopes.items()}
+        self.scopes = {name: decode_scope(encode_scope(scopes.lasting(state))) for name, state in self.scopes.items()}
 
     def _situation(self, connection: Connection) -> Situation:
         return Situation(
@@ -110,8 +116,11 @@ class Story:
             members=self._members(),
             failing=self._failing(connection.platform),
             watching_since=self.started_at,
-            window=max(self.policy.scopes.window, 2 * connection.interval),
+            window=self._window(),
         )
+
+    def _window(self) -> timedelta:
+        return max(self.policy.scopes.window, 2 * max(one.interval for one in self.connections.values()))
 
     def _members(self) -> Counter[str]:
         counts: Counter[str] = Counter()
@@ -120,9 +129,7 @@ class Story:
         return counts
 
     def _failing(self, platform: str) -> int:
-        return sum(
-            1 for one in self.connections.values() if one.platform == platform and self.state(one.id).health is Health.ERROR
-        )
+        return sum(1 for one in self.connections.values() if one.platform == platform and self.state(one.id).health is Health.ERROR)
 
     def _take(self, number: int, conclusion: Conclusion) -> None:
         self.states[number] = conclusion.state

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from monitor.domain.model import ConnectionState, Notification
 from monitor.domain.scopes import ScopeState
+from monitor.domain.windows import RoundingEvidence
 from monitor.errors import StoreCorrupt
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -62,6 +63,17 @@ def encode_scope(state: ScopeState) -> bytes:
 def decode_scope(document: bytes) -> ScopeState:
     """The state in *document*; raises StoreCorrupt."""
     value: ScopeState = _load(_adapter(ScopeState), document.decode(), "a row of scopes")
+    return value
+
+
+def encode_rounding(evidence: RoundingEvidence) -> str:
+    """The JSON text of *evidence*."""
+    return _adapter(RoundingEvidence).dump_json(evidence, exclude_defaults=True).decode()
+
+
+def decode_rounding(document: str | None) -> RoundingEvidence:
+    """The evidence in *document*, none without one; raises StoreCorrupt."""
+    value: RoundingEvidence = _load(_adapter(RoundingEvidence), document or "{}", "what is known of the API's rounding")
     return value
 
 

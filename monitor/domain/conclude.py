@@ -13,6 +13,8 @@ from monitor.domain import expiry, incidents, notices, scopes
 from monitor.domain.levels import Cover
 from monitor.domain.model import Connection, ConnectionState, Health, Notification, Observation, Transition
 from monitor.domain.policy import Policy
+from monitor.domain.reasons import meaning
+from monitor.domain.rewind import rewound, rewound_scope
 from monitor.domain.scopes import ScopeState
 
 STORAGE = "storage"
@@ -84,9 +86,10 @@ class Conclusion:
 def conclude(situation: Situation, observation: Observation, policy: Policy) -> Conclusion:
     """Everything that follows from *observation*."""
     now = observation.at
+    situation = _without_future(situation, now)
     before = {name: situation.scopes.get(name, ScopeState(name)) for name in situation.names.all()}
     after = hear(before, observation, policy, window=situation.window, members=situation.members)
-    frozen = cover(situation.names, after, situation.watching_since, now).frozen_by is not None
+    frozen = cover(situation.names, after, situation.watching_since, now, policy).frozen_by is not None
     state = incidents.advance(situation.connection, situation.state, observation, policy, frozen=frozen)
     state = _learn_token(situation, state, observation, policy)
     after[situation.names.platform] = _platform(situation, state, after, now, policy)
@@ -96,8 +99,8 @@ def conclude(situation: Situation, observation: Observation, policy: Policy) -> 
         state,
         now,
         policy,
-        cover(situation.names, after, situation.watching_since, now),
-        evidence=state.last_evidence_at == now,
+        cover(situation.names, after, situation.watching_since, now, policy),
+        evidence=meaning(observation.verdict.reason).health is not None,
     )
     return _gather(settled, before, after, now, policy)
 
@@ -109,35 +112,49 @@ def hear(
     after = dict(states)
     for name, scope in states.items():
         if scopes.hears(name, observation):
-            after[name] = scopes.advance(scope, observation, policy.scopes, window=window, members=members.get(name, 1))
+            known = rewound_scope(scope, observation.at)
+            after[name] = scopes.advance(known, observation, policy.scopes, window=window, members=members.get(name, 1))
     return after
 
 
 def review(situation: Situation, now: datetime, policy: Policy) -> Conclusion:
     """Everything that follows for the connection from the passing of time alone."""
-    above = cover(situation.names, situation.scopes, situation.watching_since, now)
+    situation = _without_future(situation, now)
+    above = cover(situation.names, situation.scopes, situation.watching_since, now, policy)
     settled = notices.settle(situation.connection, situation.state, situation.state, now, policy, above, evidence=False)
     return Conclusion(settled.state, {}, settled.transitions, settled.notifications)
 
 
-def cover(names: Names, states: Mapping[str, ScopeState], watching_since: datetime, now: datetime) -> Cover:
+def cover(names: Names, states: Mapping[str, ScopeState], watching_since: datetime, now: datetime, policy: Policy) -> Cover:
     """What lies above a connection: the first open scope in the order of `Names.all`, and since when it is watched."""
     frozen_by = suppressed_by = None
+    gathering_until = None
     for name in names.all():
         state = states.get(name)
         if state is None:
             continue
-        if state.closed_at is not None and name != names.platform:
-            watching_since = max(watching_since, state.closed_at)
-        if not state.open:
+        if name == names.platform:
+            suppressed_by = name if state.open else None
+            gathering_until = scopes.gathering_until(state, policy.scopes)
             continue
-        if name == names.rate:
+        if state.closed_at is not None:
+            watching_since = max(watching_since, state.closed_at)
+        # Silence that a wider cause may explain makes nothing stale, not even before that is certain.
+        if state.open or state.suspect_at is not None:
             watching_since = now
-        elif name == names.platform:
-            suppressed_by = suppressed_by or name
-        else:
+        if state.open and name != names.rate:
             frozen_by = frozen_by or name
-    return Cover(frozen_by, suppressed_by or frozen_by, watching_since)
+    return Cover(frozen_by, suppressed_by or frozen_by, watching_since, gathering_until)
+
+
+def _without_future(situation: Situation, now: datetime) -> Situation:
+    """*situation* after the wall clock was set back; unchanged when it was not."""
+    state = rewound(situation.state, now)
+    states = {name: rewound_scope(scope, now) for name, scope in situation.scopes.items() if name in situation.names.all()}
+    since = min(situation.watching_since, now)
+    if state is situation.state and since == situation.watching_since and all(states[name] is situation.scopes[name] for name in states):
+        return situation
+    return replace(situation, state=state, scopes={**situation.scopes, **states}, watching_since=since)
 
 
 def _learn_token(situation: Situation, state: ConnectionState, observation: Observation, policy: Policy) -> ConnectionState:
@@ -166,12 +183,15 @@ def _platform(situation: Situation, state: ConnectionState, states: Mapping[str,
         situation.connection.id if is_now and not was else None,
         now,
         policy.scopes,
+        window=situation.window,
         total=situation.members.get(name, 1),
         failing=situation.failing + int(is_now) - int(was),
     )
 
 
-def _gather(settled: notices.Settled, before: Mapping[str, ScopeState], after: Mapping[str, ScopeState], now: datetime, policy: Policy) -> Conclusion:
+def _gather(
+    settled: notices.Settled, before: Mapping[str, ScopeState], after: Mapping[str, ScopeState], now: datetime, policy: Policy
+) -> Conclusion:
     changed: dict[str, ScopeState] = {}
     transitions: list[Transition] = []
     notifications: list[Notification] = []

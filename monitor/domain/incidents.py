@@ -113,7 +113,9 @@ def _confirm(connection: Connection, state: ConnectionState, target: Health, obs
 
 
 def _count(pending: Pending | None, target: Health, at: datetime, policy: Policy, interval: timedelta) -> Pending:
-    if pending is None or pending.health is not target or at - pending.last_at > policy.pending_rounds * interval:
+    # With intervals shorter than the pause before a re-check, rounds are counted in these pauses.
+    fresh = policy.pending_rounds * max(interval, policy.recheck, policy.spacing)
+    if pending is None or pending.health is not target or at - pending.last_at > fresh:
         return Pending(target, 1, at, at)
     if at - pending.last_at < policy.spacing:
         return pending

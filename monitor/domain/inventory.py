@@ -20,11 +20,13 @@ class Inventory:
         known: platform ids.
         missing: id to how many successful lists in a row lacked it.
         doubted: whether the last list was so short that it was not believed at once; said once per doubt.
+        counted_at: when a list was last counted against those it lacks, in monotonic seconds.
     """
 
     known: frozenset[str] = frozenset()
     missing: Mapping[str, int] = field(default_factory=dict)
     doubted: bool = False
+    counted_at: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +45,25 @@ class Comparison:
     doubt: bool
 
 
-def compare(inventory: Inventory, listed: Collection[str]) -> Comparison:
+def compare(inventory: Inventory, listed: Collection[str], *, at: float, apart: float) -> Comparison:
     """
-    The inventory after a successful list of *listed* ids.
+    The inventory after a successful list of *listed* ids, which came *at* that many monotonic seconds.
 
-    An id is gone when two lists in a row lack it; three when more than half of all ids are lacking.
+    An id is gone when two lists in a row lack it; three when more than half of all ids are lacking. Only lists at
+    least *apart* seconds after each other count: a list that is read again soon repeats the same fault.
     """
     present = frozenset(listed)
     absent = inventory.known - present
     short = len(absent) * 2 > len(inventory.known)
+    counts = at - inventory.counted_at >= apart
     needed = _LISTS_WHEN_HALF_IS_GONE if short else _LISTS
-    missing = {one: inventory.missing.get(one, 0) + 1 for one in absent}
+    missing = {one: inventory.missing.get(one, 0) + int(counts) for one in absent}
     vanished = frozenset(one for one, count in missing.items() if count >= needed)
     appeared = present - inventory.known
     after = Inventory(
         known=(inventory.known | present) - vanished,
         missing={one: count for one, count in missing.items() if one not in vanished},
         doubted=short,
+        counted_at=at if counts else inventory.counted_at,
     )
     return Comparison(after, appeared, vanished, doubt=short and not inventory.doubted)

@@ -31,12 +31,19 @@ class Cover:
     Attributes:
         frozen_by: the open scope incident that freezes belief (account, user, API, storage), or None.
         suppressed_by: the open scope incident that is told in the connection's place, or None.
+        gathering_until: until when news wait because a wider incident may be about to open, or None.
         watching_since: since when the connection could be checked at all: start of the daemon, or the last scope incident's end.
     """
 
     frozen_by: str | None = None
     suppressed_by: str | None = None
     watching_since: datetime | None = None
+    gathering_until: datetime | None = None
+
+    def covered(self, now: datetime) -> bool:
+        """Whether news of the connection wait at *now*."""
+        gathering = self.gathering_until is not None and now < self.gathering_until
+        return self.frozen_by is not None or self.suppressed_by is not None or gathering
 
 
 def connection_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: Cover) -> str:
@@ -46,6 +53,9 @@ def connection_level(connection: Connection, state: ConnectionState, now: dateti
     broken = _BROKEN.get(state.health)
     if broken is not None:
         return broken
+    # An error that is not confirmed yet is no recovery from silence.
+    if state.topic(Topic.CONNECTION).level == STALE and state.pending is not None:
+        return STALE
     limit = stale_at(connection, state, policy, cover)
     return STALE if limit is not None and now >= limit else FINE
 
@@ -81,8 +91,12 @@ def expiry_level(connection: Connection, state: ConnectionState, now: datetime, 
 
 
 def publishing_level(state: ConnectionState, now: datetime, policy: Policy) -> str:
-    """Whether posts fail although the connection's test passes: a fresh posting error newer than the last good post."""
-    if state.health is not Health.OK:
+    """
+    Whether posts fail although nothing is wrong with the connection's test: a fresh posting error newer than the last good post.
+
+    Where there is no test the posts are all that is known.
+    """
+    if state.health not in {Health.OK, Health.UNSUPPORTED}:
         return state.topic(Topic.PUBLISHING).level
     error = state.last_error
     if error is None or error.occurred_at is None or now - error.occurred_at > policy.publishing_fresh:

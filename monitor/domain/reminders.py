@@ -1,0 +1,16 @@
+"""When the receivers are reminded of an incident that is still open: daily, and weekly once it is a week old."""
+
+from datetime import datetime, timedelta
+
+from monitor.domain.model import FINE, Told
+from monitor.domain.policy import Policy
+
+_WEEK = timedelta(days=7)
+
+
+def reminder_due(told: Told, policy: Policy) -> datetime | None:
+    """When what was *told* is told again; None when it is over or reminders are turned off."""
+    if told.level == FINE or told.at is None or policy.reminders <= timedelta(0):
+        return None
+    old = told.opened_at is not None and told.at - told.opened_at >= _WEEK
+    return told.at + (max(_WEEK, policy.reminders) if old else policy.reminders)

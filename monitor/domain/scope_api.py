@@ -1,0 +1,133 @@
+"""
+Is the API down? It is when all of the latest checks, or most of those within a window, tell of trouble that no connection
+can be blamed for; and when these checks are of more than one connection, or it is the only one.
+
+The suspicion must last while bad answers keep coming, and calm must last while good ones do: no incident opens or closes
+by the passing of time alone, so neither a suspended machine nor a jumping clock makes one.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from monitor.domain.model import Observation, Outcome, Scope
+from monitor.domain.policy import ScopePolicy
+from monitor.domain.reasons import meaning
+from monitor.domain.scope_state import Bucket, Calm, ScopeState, Streak, blamed, closed, opened
+from monitor.errors import Reason
+
+_BUCKETS = 10
+_MOST_BUCKETS = 60
+_GOOD_ANSWERS = 3
+
+
+def advance_api(state: ScopeState, observation: Observation, policy: ScopePolicy, *, window: timedelta, members: int) -> ScopeState:
+    """The state of an API scope with *members* connections after *observation*; checks count for *window* at most."""
+    own = meaning(observation.verdict.reason)
+    bad = own.outcome is Outcome.INCONCLUSIVE and own.scope is Scope.API
+    crashed = observation.verdict.reason is Reason.API_VALIDATOR_FAILED
+    state = replace(
+        state,
+        buckets=_fill(state.buckets, observation, policy, bad=bad, crashed=crashed, window=window),
+        streak=_streak(state.streak, observation) if bad else None,
+        calm=_calm(state.calm, observation, policy, bad=bad, crashed=crashed),
+    )
+    if bad and state.open:
+        return blamed(state, observation)
+    if bad or crashed:
+        return _accuse(state, observation, policy, members)
+    return _relax(state, observation.at, policy, members)
+
+
+def fade_api(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int) -> ScopeState:
+    """The state of an API scope when only time has passed: old checks, and with them an old suspicion, are forgotten."""
+    if state.open or state.suspect_at is None:
+        return state
+    kept = tuple(bucket for bucket in state.buckets if bucket.at > now - window)
+    if len(kept) < len(state.buckets):
+        state = replace(state, buckets=kept, streak=state.streak if kept else None)
+    return _relax(state, now, policy, members)
+
+
+def _accuse(state: ScopeState, observation: Observation, policy: ScopePolicy, members: int) -> ScopeState:
+    since = _down_since(state, observation.at, policy, members)
+    if since is None or state.open:
+        return _relax(state, observation.at, policy, members)
+    suspect_at = state.suspect_at or since
+    state = replace(blamed(state, observation), suspect_at=suspect_at)
+    return opened(state, observation.at, members) if observation.at - suspect_at >= policy.open_after else state
+
+
+def _relax(state: ScopeState, now: datetime, policy: ScopePolicy, members: int) -> ScopeState:
+    if not state.open:
+        unfounded = state.suspect_at is not None and _down_since(state, now, policy, members) is None
+        return replace(state, suspect_at=None) if unfounded else state
+    calm = state.calm
+    if calm is None or calm.good < _GOOD_ANSWERS or not calm.answered:
+        return state
+    long_enough = now - calm.since >= policy.close_after
+    return closed(state, now) if long_enough and (calm.several or members <= 1) else state
+
+
+def _down_since(state: ScopeState, now: datetime, policy: ScopePolicy, members: int) -> datetime | None:
+    """Since when the API looks as if it were down; None when it does not."""
+    streak = state.streak
+    if streak is not None and streak.count >= policy.attempts and (streak.several or members <= 1):
+        return streak.since
+    recent = tuple(bucket for bucket in state.buckets if bucket.at > now - policy.window)
+    few = sum(bucket.attempts for bucket in recent) < policy.attempts
+    return now if _mostly_bad(state.buckets if few else recent, policy, members) else None
+
+
+def _mostly_bad(buckets: tuple[Bucket, ...], policy: ScopePolicy, members: int) -> bool:
+    attempts = sum(bucket.attempts for bucket in buckets)
+    bad = sum(bucket.bad for bucket in buckets)
+    crashed = sum(bucket.crashed for bucket in buckets)
+    several = len({one for bucket in buckets for one in (bucket.first_id, bucket.last_id)} - {None}) > 1
+    if attempts < policy.attempts:
+        return False
+    # Tests that crash within the API are a connection's own trouble, unless not a single test of several gets through.
+    if crashed and several and bad + crashed == attempts:
+        return True
+    return bad >= policy.ratio * attempts and (several or members <= 1)
+
+
+def _fill(
+    buckets: tuple[Bucket, ...], observation: Observation, policy: ScopePolicy, *, bad: bool, crashed: bool, window: timedelta
+) -> tuple[Bucket, ...]:
+    at = observation.at
+    who = observation.connection_id if bad or crashed else None
+    kept = tuple(bucket for bucket in buckets if bucket.at > at - window)
+    width = max(policy.window / _BUCKETS, window / _MOST_BUCKETS)
+    last = kept[-1] if kept and at - kept[-1].at < width else None
+    if last is None:
+        return (*kept, Bucket(at, 1, int(bad), int(crashed), who, who))
+    grown = replace(
+        last,
+        attempts=last.attempts + 1,
+        bad=last.bad + int(bad),
+        crashed=last.crashed + int(crashed),
+        first_id=who if last.first_id is None else last.first_id,
+        last_id=last.last_id if who is None else who,
+    )
+    return (*kept[:-1], grown)
+
+
+def _streak(streak: Streak | None, observation: Observation) -> Streak:
+    at, who = observation.at, observation.connection_id
+    if streak is None:
+        return Streak(at, 1, who)
+    return replace(streak, count=streak.count + 1, several=streak.several or who != streak.first_id)
+
+
+def _calm(calm: Calm | None, observation: Observation, policy: ScopePolicy, *, bad: bool, crashed: bool) -> Calm | None:
+    at, who = observation.at, observation.connection_id
+    if calm is None:
+        return None if bad else Calm(at, 1, 0, who, answered=not crashed)
+    grown = replace(
+        calm,
+        good=calm.good + int(not bad),
+        bad=calm.bad + int(bad),
+        several=calm.several or (not bad and who != calm.first_id),
+        answered=calm.answered or not (bad or crashed),
+    )
+    return None if bad and grown.bad >= policy.close_ratio * (grown.good + grown.bad) else grown

@@ -1,0 +1,99 @@
+"""Who is told of a scope's incident, and when again."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from monitor.domain.model import (
+    FINE,
+    EventType,
+    Facts,
+    IncidentRef,
+    Notification,
+    Scope,
+    Severity,
+    Told,
+    Topic,
+    TopicState,
+    Transition,
+    Why,
+)
+from monitor.domain.policy import Policy
+from monitor.domain.reminders import reminder_due
+from monitor.domain.scope_state import ScopeState
+
+_TYPES: dict[Scope, tuple[EventType, EventType]] = {
+    Scope.API: (EventType.API_FAILED, EventType.API_RECOVERED),
+    Scope.ACCOUNT: (EventType.ACCOUNT_FAILED, EventType.ACCOUNT_RECOVERED),
+    Scope.USER: (EventType.ACCOUNT_FAILED, EventType.ACCOUNT_RECOVERED),
+    Scope.PLATFORM: (EventType.PLATFORM_FAILED, EventType.PLATFORM_RECOVERED),
+    Scope.STORAGE: (EventType.STORAGE_FAILED, EventType.STORAGE_RECOVERED),
+}
+
+
+def settle(
+    state: ScopeState, before: ScopeState, now: datetime, policy: Policy
+) -> tuple[ScopeState, tuple[Transition, ...], tuple[Notification, ...]]:
+    """Say what changed from *before* to *state*, and decide whether someone is told."""
+    transitions = (transition(state, now),) if state.topic.level != before.topic.level else ()
+    value = state.topic
+    due = reminder_due(value.told, policy)
+    reminder = value.level == value.told.level and due is not None and now >= due
+    if value.level == value.told.level and not reminder:
+        return state, transitions, ()
+    notification = announcement(state, now, reminder=value.told.reminders + 1 if reminder else 0)
+    told = replace(value.told, at=now, reminders=value.told.reminders + 1) if reminder else told_now(value, now)
+    return replace(state, topic=replace(value, told=told), seq=notification.seq), transitions, (notification,)
+
+
+def told_now(value: TopicState, now: datetime) -> Told:
+    """What the receivers know once they are told of *value* as it is."""
+    if value.level == FINE:
+        return Told(at=now)
+    if value.told.level == FINE:
+        return Told(value.level, value.number, value.opened_at, now)
+    return Told(value.level, value.told.number, value.told.opened_at, now)
+
+
+def severity(kind: Scope) -> Severity:
+    """How urgent an incident of this scope is."""
+    return Severity.WARNING if kind is Scope.USER else Severity.CRITICAL
+
+
+def transition(state: ScopeState, now: datetime) -> Transition:
+    """The row of history that the incident of *state* leaves as it is."""
+    topic = state.topic
+    return Transition(
+        incident=IncidentRef(Topic.SCOPE, state.name, topic.number, topic.opened_at or now),
+        scope=state.kind,
+        connection_id=None,
+        level=topic.level,
+        at=now,
+        severity=severity(state.kind),
+        reason=state.reason,
+        detail=state.detail,
+        closed_why="recovered" if topic.level == FINE else None,
+    )
+
+
+def announcement(state: ScopeState, now: datetime, *, reminder: int = 0) -> Notification:
+    """What the receivers are told of *state*: that its incident opened, closed, or (the *reminder*-th time) is still open."""
+    value = state.topic
+    closing = value.level == FINE
+    known = value.told if value.told.level != FINE else value
+    opened_at = known.opened_at or now
+    opens, closes = _TYPES[state.kind]
+    return Notification(
+        type=EventType.REMINDER if reminder else closes if closing else opens,
+        why=Why.REMINDER if reminder else Why.CLOSED if closing else Why.OPENED,
+        severity=severity(state.kind),
+        at=now,
+        incident=IncidentRef(Topic.SCOPE, state.name, known.number, opened_at),
+        scope=state.kind,
+        connection_id=None,
+        level_from=value.told.level,
+        level_to=value.level,
+        reason=state.reason,
+        detail=state.detail,
+        seq=state.seq + 1,
+        facts=Facts(affected=state.affected, duration=max(now - opened_at, timedelta(0)) if closing else None, reminder=reminder),
+    )

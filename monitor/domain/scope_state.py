@@ -1,0 +1,145 @@
+"""What is remembered of one scope, and the few ways in which its incident opens and closes."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from monitor.domain.model import FINE, Observation, Scope, TopicState
+from monitor.errors import Reason
+
+FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """
+    Checks of one slice of time.
+
+    Attributes:
+        attempts: how many; `bad` of them told of an API in trouble, `crashed` of a test that crashed within the API.
+        first_id, last_id: the first and the last connection whose check was bad or crashed.
+    """
+
+    at: datetime
+    attempts: int = 0
+    bad: int = 0
+    crashed: int = 0
+    first_id: int | None = None
+    last_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """Bad answers without any other in between: since when, how many, from whom first, and whether from several."""
+
+    since: datetime
+    count: int
+    first_id: int
+    several: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """
+    Good answers since the trouble seemed over.
+
+    Attributes:
+        since: when it began.
+        good, bad: how many answers were good, and how many were not.
+        first_id, several: who answered first, and whether somebody else did too.
+        answered: whether one of them was a real answer, not only a test that crashed within the API.
+    """
+
+    since: datetime
+    good: int = 0
+    bad: int = 0
+    first_id: int = 0
+    several: bool = False
+    answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeState:
+    """
+    All the monitor remembers of one scope.
+
+    Attributes:
+        suspect_at: since when the opening condition holds.
+        last_bad_at: the last sign of trouble.
+        reason, detail: of the last sign of trouble.
+        buckets: recent checks, oldest first (API only).
+        streak: the bad answers since the last other one (API only).
+        calm: the good answers that may close it (API only).
+        turned: connections that lately turned to error, with when (platform only).
+        closed_at: when the last incident closed; connections are watched afresh from then on.
+        affected: connections that were below it when it opened.
+        seq: numbers the notifications about this scope.
+    """
+
+    name: str
+    topic: TopicState = field(default_factory=TopicState)
+    suspect_at: datetime | None = None
+    last_bad_at: datetime | None = None
+    reason: Reason | None = None
+    detail: str = ""
+    buckets: tuple[Bucket, ...] = ()
+    streak: Streak | None = None
+    calm: Calm | None = None
+    turned: tuple[tuple[int, datetime], ...] = ()
+    closed_at: datetime | None = None
+    affected: int = 0
+    seq: int = 0
+
+    @property
+    def word(self) -> str:
+        """The kind of scope as the name spells it: `api`, `account`, `user`, `rate`, `platform` or `storage`."""
+        return self.name.partition(":")[0]
+
+    @property
+    def kind(self) -> Scope:
+        """What it covers; a rate scope covers an account."""
+        return Scope.ACCOUNT if self.word == "rate" else Scope(self.word)
+
+    @property
+    def account(self) -> str:
+        """The account it belongs to; empty for scopes wider than an account."""
+        return self.name.partition(":")[2].partition("/")[0] if self.word in {"account", "user", "rate"} else ""
+
+    @property
+    def open(self) -> bool:
+        """Whether an incident of this scope is open."""
+        return self.topic.level != FINE
+
+
+def blamed(state: ScopeState, observation: Observation) -> ScopeState:
+    """*state* with *observation* as the last sign of trouble."""
+    verdict = observation.verdict
+    return replace(state, reason=verdict.reason, detail=verdict.detail, last_bad_at=observation.at)
+
+
+def opened(state: ScopeState, now: datetime, affected: int) -> ScopeState:
+    """*state* with its incident open; the trouble began when it was first suspected."""
+    if state.open:
+        return state
+    topic = replace(state.topic, level=FAILED, since=now, number=state.topic.number + 1, opened_at=state.suspect_at or now)
+    return replace(state, topic=topic, calm=None, affected=affected)
+
+
+def closed(state: ScopeState, now: datetime) -> ScopeState:
+    """*state* with its incident closed and nothing suspected."""
+    if state.suspect_at is not None:
+        state = replace(state, suspect_at=None)
+    if not state.open:
+        return state
+    topic = replace(state.topic, level=FINE, since=now)
+    return replace(state, topic=topic, calm=None, streak=None, buckets=(), turned=(), closed_at=now)
+
+
+def fail(state: ScopeState, reason: Reason, detail: str, now: datetime, *, affected: int = 0) -> ScopeState:
+    """Open the incident of *state* at once, for trouble that is certain."""
+    return opened(replace(state, reason=reason, detail=detail, last_bad_at=now), now, affected)
+
+
+def lasting(state: ScopeState) -> ScopeState:
+    """What is kept over a restart: all that decides, but not the counting of single checks."""
+    troubled = state.open or state.suspect_at is not None
+    return replace(state, buckets=(), calm=None, streak=None, last_bad_at=state.last_bad_at if troubled else None)
