@@ -10,8 +10,6 @@ MEDIAN_FUNCTION_LINES = 10
 
 LONG_MODULES: dict[str, str] = {
     "monitor/domain/model.py": "all values of the program in one place, to be read from top to bottom like a glossary",
-    "monitor/domain/notices.py": "the one decision of the program, whether someone is told and why: its rules only make sense in their order",
-    "monitor/domain/scopes.py": "one state machine per kind of scope, side by side, so that a difference between them is seen to be meant",
 }
 """Path -> why this module is better long than cut."""
 
