@@ -311,6 +311,28 @@ async def test_one_request_per_connection(port: Port) -> None:
     assert reply.body == b"healthy\n"
 
 
+async def test_bytes_behind_the_request() -> None:
+    """What comes in while an answer goes out is thrown away, and does not disturb the answer."""
+    # More than the buffers of both sides hold, so that the answer is still going out.
+    views = tuple(ConnectionView(a_connection(number), a_state()) for number in range(5000))
+    loop = asyncio.get_running_loop()
+    async with _running(Snapshot(START, views)) as port:
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.setblocking(False)
+            await loop.sock_connect(slow, (port.host, port.number))
+            await loop.sock_sendall(slow, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
+            answer = await loop.sock_recv(slow, 1000)
+            await loop.sock_sendall(slow, b"a" * 100_000)
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            while piece := await loop.sock_recv(slow, 1 << 20):
+                answer += piece
+    reply = _parsed(answer)
+
+    assert len(reply.body) == int(reply.headers["Content-Length"])
+    assert b"HTTP/1.1" not in reply.body
+
+
 async def test_a_megabyte_of_request_line(port: Port) -> None:
     """An endless request line is cut off early."""
     reply = await port.send(b"GET /" + b"a" * 1_000_000)
