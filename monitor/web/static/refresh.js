@@ -1,11 +1,10 @@
-// Shows the same page anew every 15 seconds, in place: neither the scroll position nor a half-typed search is lost.
+// Shows the same page anew every 15 seconds, in place: the scroll position stays, and so does what somebody is busy with.
 "use strict";
 
 const PAUSE = 15000;
 
 async function refresh() {
-  const search = document.querySelector(".search");
-  const busy = document.hidden || search.contains(document.activeElement) || !document.getSelection().isCollapsed;
+  const busy = document.hidden || document.activeElement !== document.body || !document.getSelection().isCollapsed;
   if (!busy) {
     try {
       const response = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(PAUSE) });
