@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import structlog
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from monitor.db import schema
 from monitor.db.faults import translated
@@ -32,6 +32,8 @@ _LEASE_SECONDS = 15
 _NOW = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 # ruff: noqa: S608 - what is put into these statements are the numbers above
 _TRY_LOCK = text(f"SELECT pg_try_advisory_lock({_LOCK})")
+_LOCK_NOW = text(f"SELECT pg_advisory_lock({_LOCK})")
+_LOCK_NOT_AVAILABLE = "55P03"
 _END_HOLDERS = text(
     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND objsubid = 1"
@@ -65,7 +67,7 @@ class PostgresBackend:
         self._holder = secrets.token_hex(16)
         self._epoch = 0
         self._commits = 0
-        self._engine = _engine(address)
+        self._engine = writing_to(address)
         self._readers = reading_from(address)
         self._connection: Connection | None = None
 
@@ -166,16 +168,32 @@ class PostgresBackend:
             if connection.execute(_TRY_LOCK).scalar():
                 return
             lease = connection.execute(_READ_LEASE).first() if connection.execute(_HAS_LEASE).scalar() else None
-            if lease is None:
+        if lease is None:
+            # A killed process's session lives on for a moment; one that is alive makes the tables for longer.
+            if not self._wait_for_lock(connection, milliseconds=1_000):
                 raise AnotherInstance("another instance holds the database: it is just making the tables")
+            return
+        with connection.begin():
             if lease.holder != self._holder and lease.valid:
                 raise AnotherInstance(f"another instance holds the database: {lease.owner}")
             # Either our own session from before the connection broke, or one whose process has stopped renewing.
             log.warning("database.lock_taken_over", holder=lease.owner)
             connection.execute(_END_HOLDERS)
-        with connection.begin():
-            if not connection.execute(_TRY_LOCK).scalar():
-                raise StoreUnavailable("the lock of an ended instance is not free yet")
+        if not self._wait_for_lock(connection, milliseconds=5_000):
+            raise StoreUnavailable("the lock of an ended instance is not free yet")
+
+    @staticmethod
+    def _wait_for_lock(connection: Connection, *, milliseconds: int) -> bool:
+        """Whether the advisory lock could be had within *milliseconds*: ending a session takes a moment."""
+        try:
+            with connection.begin():
+                connection.execute(text(f"SET LOCAL lock_timeout = {int(milliseconds)}"))
+                connection.execute(_LOCK_NOW)
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            return False
+        return True
 
     def _taken_over(self) -> AnotherInstance:
         return AnotherInstance("another instance has taken over the database: this one must not write any more")
@@ -207,7 +225,8 @@ def reading_from(address: URL) -> Engine:
     )
 
 
-def _engine(address: URL) -> Engine:
+def writing_to(address: URL) -> Engine:
+    """The engine of a writing session."""
     return create_engine(_secured(address), poolclass=NullPool, hide_parameters=True, connect_args=_connect_arguments())
 
 
