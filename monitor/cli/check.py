@@ -141,7 +141,7 @@ async def _connections(
     return [_connection(config, account, user_id, one, one in listed) for one in wanted], problem
 
 
-def _connection(config: Config, account: str, user_id: str, platform_id: str, listed: bool) -> Connection:  # noqa: FBT001
+def _connection(config: Config, account: str, user_id: str, platform_id: str, listed: bool) -> Connection:
     settings = next((one for one in config.connections if one.id == platform_id and one.account == account), None)
     if settings is None:
         return Connection(0, account, user_id, platform_id, platform_of(platform_id), listed=listed)

@@ -1,6 +1,7 @@
 """The wheel, built and installed into a fresh virtual environment, as a user would have it."""
 
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -26,8 +27,9 @@ def _install(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The installed `postpost-monitor`; installed once for all workers of a run."""
-    shared = tmp_path_factory.getbasetemp().parent / "installed"
+    """The installed `postpost-monitor`; installed once for all workers of a run, and afresh for every run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "installed"
     with Path(f"{shared}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "done").exists():

@@ -38,20 +38,6 @@ def fetch(url: str, *, method: str = "GET", document: Any = None, headers: Mappi
         return data
 
 
-def wait_until(what: str, condition: Any, within: float = PATIENCE_SECONDS) -> Any:
-    """The first true value of *condition*; fails with *what* when it does not come."""
-    end = time.monotonic() + within
-    while time.monotonic() < end:
-        try:
-            value = condition()
-        except (urllib.error.URLError, ConnectionError, AssertionError):
-            value = None
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not happen within {within:g} s")
-
-
 class Command:
     """One running `postpost-monitor`; its output is kept in a file."""
 
@@ -81,6 +67,21 @@ def running(program: Path, *arguments: str, log: Path, environment: Mapping[str,
         if command.process.poll() is None:
             command.process.kill()
             command.process.wait()
+
+
+def wait_until(what: str, condition: Any, within: float = PATIENCE_SECONDS, alive: Command | None = None) -> Any:
+    """The first true value of *condition*; fails with *what* when it does not come, or when the process *alive* has ended."""
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        try:
+            value = condition()
+        except (urllib.error.URLError, ConnectionError):
+            value = None
+        if value:
+            return value
+        assert alive is None or alive.process.poll() is None, f"{what}: the process ended\n{alive.text() if alive else ''}"
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen within {within:g} s")
 
 
 class Simulator:

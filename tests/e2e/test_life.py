@@ -52,9 +52,9 @@ class World:
         """A scrape."""
         return scrape(self.url)
 
-    def ready(self) -> None:
+    def ready(self, daemon: Command) -> None:
         """Waits until the daemon says that it is ready."""
-        wait_until("readiness", lambda: fetch(f"{self.url}/-/ready"))
+        wait_until("readiness", lambda: fetch(f"{self.url}/-/ready"), alive=daemon)
 
     def expect(self, *types: str) -> dict[str, Any]:
         """Waits for exactly these further webhooks; returns the last one, its signature verified."""
@@ -66,7 +66,7 @@ class World:
         assert document["type"] == types[-1]
         return document
 
-    def quiet(self, rounds: int = 4) -> None:
+    def quiet(self, rounds: int = 3) -> None:
         """Waits for *rounds* of checks of every connection and asserts that nobody was told anything."""
         before = self.simulator.requests()
         wait_until("more checks", lambda: self.simulator.requests() >= before + 5 * rounds)
@@ -99,7 +99,7 @@ def test_life(program: Path, tmp_path: Path) -> None:
             world.simulator.do("connections", {"id": platform_id, "account": "main"})
 
         with running(program, "run", "--config", str(config), log=tmp_path / "daemon.log") as daemon:
-            _first_life(world)
+            _first_life(world, daemon)
             assert daemon.stop() == 0, daemon.text()
         with running(program, "run", "--config", str(config), log=tmp_path / "daemon.log") as daemon:
             _second_life(world, daemon)
@@ -107,8 +107,8 @@ def test_life(program: Path, tmp_path: Path) -> None:
         _afterwards(world, key)
 
 
-def _first_life(world: World) -> None:
-    world.ready()
+def _first_life(world: World, daemon: Command) -> None:
+    world.ready(daemon)
     wait_until("the first checks", lambda: _up(world.metrics(), THREADS) == 1.0 and _up(world.metrics(), LINKEDIN) == 1.0)
     wait_until(
         "the untestable one",
@@ -154,7 +154,7 @@ def _first_life(world: World) -> None:
 
 
 def _second_life(world: World, daemon: Command) -> None:
-    world.ready()
+    world.ready(daemon)
     first = world.metrics()
     assert _up(first, THREADS) == 0.0
     assert _up(first, LINKEDIN) == 1.0
