@@ -5,6 +5,7 @@ A broken connection is data, not an exception: exceptions mean "we could not fin
 "we could not tell anyone".
 
     MonitorError                 exit 1
+      UsageError                 exit 2: words of a command that make no sense
       ConfigError                exit 78, never restart: all problems of a file at once
       StoreError
         StoreUnavailable         try again later
@@ -107,6 +108,12 @@ class MonitorError(Exception):
     """The root of all errors of this program; `exit_code` is what the command line ends with."""
 
     exit_code = EXIT_UNEXPECTED
+
+
+class UsageError(MonitorError):
+    """The words of a command make no sense together, or name what does not exist; says what to write."""
+
+    exit_code = EXIT_USAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,24 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from monitor import __version__
 from monitor.errors import EXIT_USAGE, ConfigError, MonitorError
 
-_VERBS = ("run", "demo", "simulate", "check", "config", "db")
+_VERBS = {
+    "run": "watch every connection until stopped",
+    "demo": "see it at work: a simulated API, a receiver and the real daemon",
+    "simulate": "serve a simulated PostPost API to rehearse with",
+    "check": "test connections once, now",
+    "status": "show every connection, the worst first",
+    "history": "list the checks of one connection",
+    "incidents": "list what was, or is, in trouble",
+    "explain": "say why somebody, or nobody, was told",
+    "config": "check or show the configuration",
+    "db": "upgrade, check or back up the database",
+}
+"""Verb -> its help, so that a verb's module is only loaded when it is asked for: all of them together take a second."""
 
 _EPILOG = """\
 examples:
@@ -28,18 +41,26 @@ exit codes of run: 0 clean stop, 1 unexpected, 2 usage, 74 corrupt database,
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """
+    The parser of the whole command line.
+
+    With *words*, those of a command, only the verb that they name knows its options; all the others are only named.
+    """
     parser = argparse.ArgumentParser(
         prog="postpost-monitor",
         description="Finds out first when a PostPost connection breaks or its token nears its end, and tells on-call.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
     )
     parser.add_argument("--version", action="version", version=f"postpost-monitor {__version__}")
     subparsers = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in _VERBS:
-        importlib.import_module(f"monitor.cli.{verb}").register(subparsers)
+    named = None if words is None else next(iter(words), "")
+    for verb, help_text in _VERBS.items():
+        if named in (None, verb):
+            importlib.import_module(f"monitor.cli.{verb}").register(subparsers)
+        else:
+            subparsers.add_parser(verb, help=help_text)
     return parser
 
 
@@ -47,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     # Python dies of a SIGHUP that comes before there is a handler; a reload asked for this early has nothing to reload.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser(words).parse_args(words)
     try:
         return int(args.run(args))
     except MonitorError as error:

@@ -61,9 +61,7 @@ def run(args: argparse.Namespace) -> int:
         folder = Path(name)
         with (folder / "daemon.log").open("w") as log:
             logs.configure(level="info", log_format="json", stream=log)
-            demo = Demo(
-                folder, port=args.port, say=say, clock=clock, signals=signals, duration=STORY if args.once else args.duration
-            )
+            demo = Demo(folder, port=args.port, say=say, clock=clock, signals=signals, duration=STORY if args.once else args.duration)
             try:
                 asyncio.run(demo.run(serve))
             except Exception:

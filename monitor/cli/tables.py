@@ -4,7 +4,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 
 _COLOURS = {
     "passed": "32",
@@ -54,14 +55,57 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | Non
     return "\n".join(_line(line, widths, room) for line in lines)
 
 
+def terminal_width() -> int:
+    """How many columns a line may have: those of the terminal, or any number when the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+
+
+def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, least: Mapping[int, int]) -> list[str]:
+    """
+    The lines of a table no wider than *width*, if that can be: the widest of the columns in *least* is cut first.
+
+    *least* maps the number of a column that may be cut to how wide it stays at least.
+    """
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(_length(line[column]) for line in lines) for column in range(len(header))]
+    while sum(widths) + 2 * (len(widths) - 1) > width:
+        widest = max(least, key=lambda column: widths[column] - least[column])
+        if widths[widest] <= least[widest]:
+            break
+        widths[widest] -= 1
+    cut = [[_cut(cell, room) for cell, room in zip(line, widths, strict=True)] for line in lines]
+    return [_line(line, widths, widths[-1]) for line in cut]
+
+
+def indented(text: str, indent: int, width: int) -> str:
+    """*text* in one line of *width* columns at most, *indent* from the left."""
+    return " " * indent + _cut(text, max(_LEAST_LAST_COLUMN, width - indent))
+
+
 def _line(cells: Sequence[str], widths: Sequence[int], room: int) -> str:
     padded = [cell + " " * (width - _length(cell)) for cell, width in zip(cells[:-1], widths[:-1], strict=True)]
     return "  ".join([*padded, _cut(cells[-1], room)]).rstrip()
 
 
 def _length(text: str) -> int:
-    return len(_ESCAPES.sub("", text))
+    """How many columns of a terminal *text* takes."""
+    plain = _ESCAPES.sub("", text)
+    return len(plain) if plain.isascii() else sum(_columns(character) for character in plain)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def _cut(text: str, room: int) -> str:
-    return text if _length(text) <= room else text[: room - 1] + "…"
+    if _length(text) <= room:
+        return text
+    shown, used = "", 0
+    for character in _ESCAPES.sub("", text):
+        used += _columns(character)
+        if used >= room:
+            break
+        shown += character
+    return f"{shown}…"

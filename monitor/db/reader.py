@@ -214,6 +214,11 @@ class Reader:
         query = DELIVERIES.where(deliveries.c.id.in_(bindparam("ids", expanding=True))).order_by(deliveries.c.id)
         return [to_delivery(row) for row in self._rows(query, {"ids": list(ids)})]
 
+    def deliveries_about(self, notification_ids: Collection[int]) -> list[DeliveryRow]:
+        """Every delivery of these notifications, oldest first."""
+        query = DELIVERIES.where(deliveries.c.notification_id.in_(bindparam("ids", expanding=True))).order_by(deliveries.c.id)
+        return [to_delivery(row) for row in self._rows(query, {"ids": list(notification_ids)})]
+
     def attempts(self, delivery_id: int) -> list[AttemptRow]:
         """The attempts of one delivery, oldest first."""
         return [to_attempt(row) for row in self._rows(_ATTEMPTS, {"delivery_id": delivery_id})]
@@ -246,6 +251,10 @@ class Reader:
     def numbers(self, query: Select[Any], parameters: dict[str, Any]) -> list[int]:
         """The first column of what *query* finds; for the other modules of this package."""
         return [row[0] for row in self._rows(query, parameters)]
+
+    def rows(self, query: Executable, parameters: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
+        """What *query* finds; for the other modules of this package."""
+        return self._rows(query, parameters)
 
     def _rows(self, statement: Executable, parameters: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
         with translated():

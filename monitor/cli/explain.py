@@ -1,0 +1,185 @@
+"""The verb `explain`: why a connection is believed to be as it is, and why somebody, or nobody, was told."""
+
+import argparse
+import textwrap
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from monitor.cli import documents
+from monitor.cli.lookup import Opened, find, opened
+from monitor.cli.options import add_account, add_config, add_json, count, load_config
+from monitor.cli.tables import paint, terminal_width
+from monitor.clock import SystemClock
+from monitor.db import AttemptRow, DeliveryRow, Reader
+from monitor.domain.cases import Case, Owed, Telling, Try
+from monitor.domain.explanations import Section, explain, gist
+from monitor.domain.model import FINE, ConnectionState, Topic
+from monitor.domain.tellings import QUIET_WORDS
+
+_EPILOG = """\
+examples:
+  postpost-monitor explain linkedin-Tz9W5i6ZYG
+  postpost-monitor explain linkedin-Tz9W5i6ZYG --account main     when several accounts have that id
+  postpost-monitor explain linkedin-Tz9W5i6ZYG --json | jq .quiet
+
+Reads the database while the monitor runs; nothing is tested and nobody is told. Times are UTC.
+"""
+
+_MOST_WIDE = 120
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "explain",
+        help="say why somebody, or nobody, was told",
+        description="Say in plain words which evidence led to the health of a connection, and why somebody was, or was not, told.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(parser)
+    parser.add_argument("id", metavar="ID", help="platform id as the API lists it")
+    add_account(parser)
+    parser.add_argument("--limit", type=count, default=5, metavar="N", help="at most so many notifications (default: %(default)s)")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the explanation; returns 0."""
+    config, clock = load_config(args), SystemClock()
+    with opened(config, clock) as found:
+        case = case_of(found, args.id, args.account, args.limit)
+    sections = explain(case, clock.now(), config.policy())
+    if args.json:
+        documents.put(as_document(case, sections, clock.now()))
+    else:
+        print(as_text(sections, terminal_width()))
+    return 0
+
+
+def case_of(found: Opened, platform_id: str, account: str | None, limit: int) -> Case:
+    """All that the database knows of one connection, with its last *limit* notifications."""
+    connection, retired = find(found.reader, platform_id, account)
+    scopes = [found.fleet.scope(name) for name in found.fleet.names(connection).all()]
+    stored = found.reader.state(connection.id)
+    return Case(
+        connection=connection,
+        state=stored[1] if stored is not None else ConnectionState(),
+        above=[state for version, state in scopes if version],
+        tellings=tellings(found.reader, connection.id, limit),
+        instance=found.instance,
+        retired=retired,
+    )
+
+
+def tellings(reader: Reader, connection_id: int, limit: int) -> list[Telling]:
+    """The last notifications about one connection, newest first, with their deliveries and attempts."""
+    notifications = reader.notifications(connection_id=connection_id, limit=limit)
+    deliveries: dict[int, list[DeliveryRow]] = defaultdict(list)
+    for delivery in reader.deliveries_about([row.id for row in notifications]):
+        deliveries[delivery.notification_id].append(delivery)
+    return [
+        Telling(
+            row.webhook_id,
+            row.incident_key,
+            row.notification,
+            tuple(_owed(delivery, reader.attempts(delivery.id)) for delivery in deliveries[row.id]),
+        )
+        for row in notifications
+    ]
+
+
+def _owed(row: DeliveryRow, attempts: Sequence[AttemptRow]) -> Owed:
+    return Owed(
+        number=row.id,
+        receiver=row.receiver,
+        state=row.state.value,
+        next_attempt_at=row.next_attempt_at,
+        finished_at=row.finished_at,
+        in_digest=row.digest_id is not None,
+        tries=tuple(_try(attempt) for attempt in attempts),
+    )
+
+
+def _try(row: AttemptRow) -> Try:
+    return Try(row.at, row.reason, timedelta(milliseconds=row.duration_ms), row.http_status, row.detail)
+
+
+def as_text(sections: Sequence[Section], width: int) -> str:
+    """The explanation for people, wrapped at *width*."""
+    width = min(width, _MOST_WIDE)
+    blocks = []
+    for section in sections:
+        lines = [paint(section.title, "1")] if section.title else []
+        indent = "  " if section.title else ""
+        for line in section.lines:
+            own = indent + " " * (len(line) - len(line.lstrip()))
+            lines += textwrap.wrap(
+                line.strip(), width, initial_indent=own, subsequent_indent=f"{own}  ", break_long_words=False, break_on_hyphens=False
+            )
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def as_document(case: Case, sections: Sequence[Section], now: datetime) -> dict[str, object]:
+    """The explanation for machines: the facts, and the same words."""
+    state = case.state
+    opened_topics = [topic for topic, value in state.topics.items() if value.level != FINE]
+    covered_by = next((scope.name for scope in case.above if scope.open and scope.word != "rate"), None)
+    pending = state.pending
+    return {
+        "at": documents.iso(now),
+        "connection": documents.connection(
+            case.connection,
+            state,
+            why=gist(state, opened_topics, covered_by, level=state.topic(Topic.CONNECTION).level),
+            covered_by=covered_by,
+            topics=opened_topics,
+        ),
+        "retired": case.retired,
+        "suspectedFalseNegative": state.suspected_false_negative,
+        "pending": None
+        if pending is None
+        else {"health": pending.health, "count": pending.count, "firstAt": documents.iso(pending.first_at)},
+        "quiet": state.quiet,
+        "quietWords": QUIET_WORDS[state.quiet],
+        "topics": {
+            topic.value: {
+                "level": value.level,
+                "since": documents.iso(value.since),
+                "incident": value.number,
+                "toldLevel": value.told.level,
+                "toldAt": documents.iso(value.told.at),
+                "reminders": value.told.reminders,
+            }
+            for topic, value in state.topics.items()
+        },
+        "notifications": [_notification(telling) for telling in case.tellings],
+        "explanation": [{"title": section.title, "lines": list(section.lines)} for section in sections],
+    }
+
+
+def _notification(telling: Telling) -> dict[str, object]:
+    told = telling.notification
+    return {
+        "id": telling.webhook_id,
+        "incidentKey": telling.incident_key,
+        "at": documents.iso(told.at),
+        "type": told.type,
+        "why": told.why,
+        "severity": told.severity,
+        "deliveries": [
+            {
+                "number": owed.number,
+                "receiver": owed.receiver,
+                "state": owed.state,
+                "attempts": [
+                    {"at": documents.iso(one.at), "reason": one.reason, "httpStatus": one.http_status, "detail": one.detail}
+                    for one in owed.tries
+                ],
+            }
+            for owed in telling.deliveries
+        ],
+    }

@@ -1,0 +1,107 @@
+"""The verb `incidents`: what was, or is, in trouble."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from monitor.cli import documents
+from monitor.cli.options import add_config, add_json, count, duration, load_config
+from monitor.cli.status import brief
+from monitor.cli.tables import coloured, fitted, terminal_width
+from monitor.clock import SystemClock
+from monitor.db import IncidentRow, Reader, reading
+from monitor.domain.model import Connection
+from monitor.domain.reasons import meaning
+from monitor.domain.sentences import one_line
+
+_EPILOG = """\
+examples:
+  postpost-monitor incidents                  the last incidents, the newest first
+  postpost-monitor incidents --open           what is in trouble now
+  postpost-monitor incidents --since 7d       what was in trouble at any time of the last week
+  postpost-monitor incidents --json | jq '.incidents[] | select(.closedAt == null)'
+"""
+
+_PAGE = 500
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "incidents",
+        help="list what was, or is, in trouble",
+        description="List incidents, open and closed, the newest first. Times are UTC.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(parser)
+    parser.add_argument("--open", action="store_true", help="only those that are open")
+    parser.add_argument("--since", type=duration, metavar="TIME", help="only those that were open within the last so long, such as 7d")
+    parser.add_argument("--limit", type=count, default=50, metavar="N", help="at most so many (default: %(default)s)")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the incidents; returns 0."""
+    config, now = load_config(args), SystemClock().now()
+    since = now - args.since if args.since is not None else None
+    with reading(config.database.url.reveal()) as reader:
+        names = names_of(reader)
+        rows = select(reader, open_only=args.open, since=since, limit=args.limit)
+    if args.json:
+        found = [documents.incident(row, names.get(row.connection_id)) for row in rows]
+        documents.put({"at": documents.iso(now), "incidents": found})
+    else:
+        print(as_text(rows, names, now, terminal_width()))
+    return 0
+
+
+def names_of(reader: Reader) -> Mapping[int | None, Connection]:
+    """Number to connection, retired ones included."""
+    return {connection.id: connection for retired in (True, False) for connection in reader.connections(retired=retired)}
+
+
+def select(reader: Reader, *, open_only: bool, since: datetime | None, limit: int) -> list[IncidentRow]:
+    """At most *limit* incidents that were open at *since* or later, newest first."""
+    found: list[IncidentRow] = []
+    before: int | None = None
+    while len(found) < limit:
+        page = reader.incidents(open_only=open_only, limit=_PAGE, before_id=before)
+        found += [row for row in page if since is None or row.closed_at is None or row.closed_at >= since]
+        if len(page) < _PAGE:
+            break
+        before = page[-1].id
+    return found[:limit]
+
+
+def as_text(rows: Sequence[IncidentRow], names: Mapping[int | None, Connection], now: datetime, width: int) -> str:
+    """The incidents for people."""
+    if not rows:
+        return "No incidents."
+    header = ("OPENED", "LASTED", "SEVERITY", "LEVEL", "ABOUT", "WHY")
+    cells = [
+        (
+            f"{row.incident.opened_at:%Y-%m-%d %H:%M}",
+            brief((row.closed_at or now) - row.incident.opened_at) + ("" if row.closed_at is not None else ", open"),
+            coloured(row.severity.value, row.severity.value),
+            f"{row.incident.topic} {row.level}",
+            _about(row, names.get(row.connection_id)),
+            _why(row),
+        )
+        for row in rows
+    ]
+    return "\n".join(fitted(header, cells, width, least={3: 12, 4: 14, 5: 12}))
+
+
+def _about(row: IncidentRow, connection: Connection | None) -> str:
+    if connection is None:
+        return one_line(row.incident.subject, 120)
+    return f"{one_line(connection.platform_id, 120)} ({one_line(connection.account_label, 80)})"
+
+
+def _why(row: IncidentRow) -> str:
+    words = meaning(row.reason).words if row.reason is not None else ""
+    closed = f" (closed: {row.closed_why})" if row.closed_why not in (None, "", "recovered") else ""
+    detail = one_line(row.detail, 300)
+    return (f"{words}: {detail}" if words and detail else words or detail) + closed

@@ -1,0 +1,83 @@
+"""What the reading verbs read: the database beside a running monitor, and one connection of it by its id."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from monitor.clock import Clock
+from monitor.config import Config
+from monitor.db import Reader, reading
+from monitor.domain.model import Connection
+from monitor.domain.sentences import one_line
+from monitor.errors import UsageError
+from monitor.fleet import Fleet
+from monitor.plan import plan_of
+
+_SUGGESTIONS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """
+    One consistent view of the database.
+
+    Attributes:
+        fleet: every watched connection with what is known of it, as the running monitor has it.
+        instance: names the monitor in incident keys.
+    """
+
+    reader: Reader
+    fleet: Fleet
+    instance: str
+
+
+@contextmanager
+def opened(config: Config, clock: Clock) -> Iterator[Opened]:
+    """The database of *config*, read without a lock; raises StoreError when it can't be read."""
+    with reading(config.database.url.reveal()) as reader:
+        plan = plan_of(config, reader.meta("instance_id") or "")
+        fleet = Fleet(plan, clock)
+        fleet.load(reader)
+        fleet.put_connections(reader.connections())
+        fleet.put_outbox(reader.outbox())
+        yield Opened(reader, fleet, plan.identity.instance)
+
+
+def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connection, bool]:
+    """
+    The connection with this id, and whether it is retired; one that is watched goes before one that was.
+
+    Raises:
+        UsageError: there is none, or there are several; says what to write.
+    """
+    for retired in (False, True):
+        found = matching(reader.connections(retired=retired), platform_id, account)
+        if len(found) > 1:
+            names = " or ".join(f"--account {connection.account_label}" for connection in found)
+            raise UsageError(f"{one_line(platform_id, 120)} belongs to several accounts: add {names}")
+        if found:
+            return found[0], retired
+    known = [connection.platform_id for retired in (False, True) for connection in reader.connections(retired=retired)]
+    raise UsageError(unknown(platform_id, account, known))
+
+
+def matching(connections: Sequence[Connection], platform_id: str, account: str | None) -> list[Connection]:
+    """Those of *connections* with this id; *account* is a name, or a name and a user as `name/user`."""
+    found = [connection for connection in connections if connection.platform_id == platform_id]
+    if account is None:
+        return found
+    exact = [connection for connection in found if connection.account_label == account]
+    return exact or [connection for connection in found if connection.account == account]
+
+
+def unknown(platform_id: str, account: str | None, known: Sequence[str]) -> str:
+    """That there is no such connection, and which id may be meant."""
+    where = f" in account {one_line(account, 120)}" if account is not None else ""
+    text = f"there is no connection {one_line(platform_id, 120)}{where}"
+    near = difflib.get_close_matches(platform_id, sorted(set(known)), _SUGGESTIONS, cutoff=0.5)
+    if platform_id in near:
+        return f"{text}; other accounts have it"
+    if near:
+        return f"{text}; did you mean {' or '.join(near)}?"
+    return f"{text}; `postpost-monitor status` lists what there is"

@@ -1,0 +1,289 @@
+"""The verb `status`: every connection at a glance, the worst first."""
+
+import argparse
+import asyncio
+import shutil
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.cli import documents
+from monitor.cli.lookup import opened
+from monitor.cli.options import add_config, add_json, load_config
+from monitor.cli.tables import coloured, fitted, indented, terminal_width
+from monitor.clock import Clock, SystemClock
+from monitor.config import Config
+from monitor.domain.explanations import gist
+from monitor.domain.model import FINE, Health, Severity, Topic
+from monitor.domain.reasons import meaning
+from monitor.domain.sentences import one_line, span
+from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
+from monitor.domain.tokenwords import token_left
+from monitor.errors import StoreUnavailable, UsageError
+
+_EPILOG = """\
+examples:
+  postpost-monitor status                        everything, the worst first
+  postpost-monitor status --health error         what is broken
+  postpost-monitor status --platform linkedin --label team=social
+  postpost-monitor status --watch                stay, and redraw every five seconds
+  postpost-monitor status --json | jq '.connections[] | select(.health == "error") | .platformId'
+
+Reads the database while the monitor runs; nothing is tested (that is `check`). Exit code 0 whatever the health.
+"""
+
+_WIDE = 110
+_WATCH_SECONDS = 5.0
+_SILENT_ROUNDS = 3
+_SILENT_LEAST = timedelta(minutes=5)
+_BROKEN = (Health.ERROR, Health.MISSING, Health.MISCONFIGURED)
+_URGENCY = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
+_ORDER = {Health.UNKNOWN: 5, Health.OK: 7, Health.UNSUPPORTED: 8}
+_DOUBTFUL = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which connections are asked for; empty asks for all."""
+
+    health: frozenset[str] = frozenset()
+    platforms: frozenset[str] = frozenset()
+    accounts: frozenset[str] = frozenset()
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def match(self, view: ConnectionView) -> bool:
+        """Whether *view* is among them."""
+        connection = view.connection
+        if self.health and view.state.health not in self.health:
+            return False
+        if self.platforms and connection.platform not in self.platforms:
+            return False
+        if self.accounts and not self.accounts & {connection.account, connection.account_label}:
+            return False
+        return all(connection.labels.get(name) == value for name, value in self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One connection with its own open incidents, and why it is as it is."""
+
+    view: ConnectionView
+    incidents: Sequence[IncidentView]
+    why: str
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "status",
+        help="show every connection, the worst first",
+        description="Show what the monitor knows of every connection, the worst first.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(parser)
+    parser.add_argument("--health", action="append", choices=[health.value for health in Health], help="only these; may be repeated")
+    parser.add_argument("--platform", action="append", metavar="NAME", help="only this platform; may be repeated")
+    parser.add_argument("--account", action="append", metavar="NAME", help="only this account, or account/user; may be repeated")
+    parser.add_argument("--label", action="append", metavar="NAME=VALUE", help="only those with this label; all of several must fit")
+    shown = parser.add_mutually_exclusive_group()
+    add_json(shown)
+    shown.add_argument(
+        "--watch", nargs="?", type=_pause, const=_WATCH_SECONDS, metavar="SECONDS", help="redraw every so many seconds (default: 5)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table, once or again and again; returns 0."""
+    config, filters, clock = load_config(args), _filters(args), SystemClock()
+    if args.watch is not None:
+        return asyncio.run(_watch(config, filters, args.watch, clock))
+    snapshot = look(config, clock)
+    if args.json:
+        documents.put(as_document(snapshot, filters))
+    else:
+        print(as_text(snapshot, filters, terminal_width()))
+    return 0
+
+
+def look(config: Config, clock: Clock) -> Snapshot:
+    """What the database holds now."""
+    with opened(config, clock) as found:
+        return found.fleet.snapshot(clock.now())
+
+
+async def _watch(config: Config, filters: Filters, pause: float, clock: Clock) -> int:
+    while True:
+        try:
+            text = as_text(look(config, clock), filters, terminal_width(), height=_height())
+        except StoreUnavailable as error:
+            text = f"{clock.now():%H:%M:%S}  {error}"
+        try:
+            print(f"\033[H\033[J{text}" if sys.stdout.isatty() else f"{text}\n", flush=True)
+            await clock.sleep(pause)
+        except asyncio.CancelledError:
+            return 0
+
+
+def _height() -> int | None:
+    return shutil.get_terminal_size().lines - 1 if sys.stdout.isatty() else None
+
+
+def _pause(text: str) -> float:
+    try:
+        pause = float(text)
+    except ValueError:
+        pause = 0.0
+    if not 0.1 <= pause <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds between 0.1 and 3600")
+    return pause
+
+
+def _filters(args: argparse.Namespace) -> Filters:
+    labels = []
+    for label in args.label or ():
+        name, equals, value = label.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--label {label}: write a name and a value, such as team=social")
+        labels.append((name, value))
+    return Filters(frozenset(args.health or ()), frozenset(args.platform or ()), frozenset(args.account or ()), tuple(labels))
+
+
+def rows_of(snapshot: Snapshot, filters: Filters) -> list[Row]:
+    """The connections that are asked for, the worst first."""
+    own: Mapping[int, list[IncidentView]] = defaultdict(list)
+    for incident in snapshot.incidents:
+        if incident.connection_id is not None:
+            own[incident.connection_id].append(incident)
+    rows = [_row(view, own.get(view.connection.id, [])) for view in snapshot.connections if filters.match(view)]
+    return sorted(rows, key=_place)
+
+
+def _row(view: ConnectionView, incidents: Sequence[IncidentView]) -> Row:
+    level = next((incident.level for incident in incidents if incident.incident.topic is Topic.CONNECTION), FINE)
+    return Row(view, incidents, gist(view.state, [incident.incident.topic for incident in incidents], view.covered_by, level=level))
+
+
+def _place(row: Row) -> tuple[int, str, str, str]:
+    """Broken before troubled before unknown before doubtful before well; then by account, platform and id."""
+    connection, health = row.view.connection, row.view.state.health
+    worst = max((_URGENCY.index(incident.severity) for incident in row.incidents), default=0)
+    doubtful = health is Health.OK and row.why
+    place = _BROKEN.index(health) if health in _BROKEN else 5 - worst if worst else _DOUBTFUL if doubtful else _ORDER[health]
+    return place, connection.account_label, connection.platform, connection.platform_id
+
+
+def as_text(snapshot: Snapshot, filters: Filters, width: int, *, height: int | None = None) -> str:
+    """The table for people, at most *width* columns wide and, with *height*, at most so many lines high."""
+    rows, now = rows_of(snapshot, filters), snapshot.taken_at
+    foot = [*_wide_trouble(snapshot, now, width), *summary(snapshot, rows)]
+    if not rows:
+        return "\n".join(foot)
+    table = _wide_table(rows, now, width) if width >= _WIDE else _narrow_table(rows, now, width)
+    room = None if height is None else height - len(foot) - 1
+    if room is not None and len(table) > room:
+        table = [*table[: max(1, room - 1)], f"… {len(table) - max(1, room - 1)} more lines"]
+    return "\n".join([*table, "", *foot])
+
+
+def _wide_table(rows: Sequence[Row], now: datetime, width: int) -> list[str]:
+    header = ("HEALTH", "SINCE", "CONNECTION", "ACCOUNT", "TOKEN LEFT", "CHECKED", "WHY")
+    cells = [(*_cells(row, now), row.why) for row in rows]
+    return fitted(header, cells, width, least={2: 16, 3: 8, 6: 20})
+
+
+def _narrow_table(rows: Sequence[Row], now: datetime, width: int) -> list[str]:
+    """The why has a line of its own below each connection that has one."""
+    header = ("HEALTH", "SINCE", "CONNECTION", "ACCOUNT", "TOKEN LEFT", "CHECKED")
+    lines = fitted(header, [_cells(row, now) for row in rows], width, least={2: 10, 3: 4})
+    below = [[line, indented(row.why, 2, width)] if row.why else [line] for line, row in zip(lines[1:], rows, strict=True)]
+    return [lines[0], *(line for pair in below for line in pair)]
+
+
+def _cells(row: Row, now: datetime) -> tuple[str, ...]:
+    connection, state = row.view.connection, row.view.state
+    return (
+        coloured(state.health.value, state.health.value),
+        "" if state.since is None else brief(now - state.since),
+        one_line(connection.platform_id, 120),
+        one_line(connection.account_label, 120),
+        token_left(state.token, now),
+        "never" if state.last_check_at is None else brief(now - state.last_check_at),
+    )
+
+
+def brief(duration: timedelta) -> str:
+    """A duration without its seconds, unless there is nothing else."""
+    minutes = duration // timedelta(minutes=1)
+    return span(timedelta(minutes=minutes)) if minutes else span(duration)
+
+
+def _wide_trouble(snapshot: Snapshot, now: datetime, width: int) -> list[str]:
+    lines = []
+    for incident in snapshot.incidents:
+        if incident.connection_id is None:
+            why = meaning(incident.reason).words if incident.reason is not None else incident.level
+            since = brief(now - incident.incident.opened_at)
+            lines.append(indented(f"! {incident.incident.subject} in trouble for {since}: {why}", 0, width))
+    for name, owed in snapshot.outbox.items():
+        if owed.disabled or owed.failing_since is not None:
+            words = "is gone" if owed.disabled or owed.failing_since is None else f"fails for {brief(now - owed.failing_since)}"
+            lines.append(indented(f"! receiver {name} {words}; it is owed {owed.pending}", 0, width))
+    checked = max((view.state.last_check_at for view in snapshot.connections if view.state.last_check_at is not None), default=None)
+    pace = min((view.connection.interval for view in snapshot.connections), default=timedelta(0))
+    if checked is not None and now - checked > max(_SILENT_ROUNDS * pace, _SILENT_LEAST):
+        lines.append(f"! nothing was checked for {brief(now - checked)}: is the monitor running?")
+    return lines
+
+
+def summary(snapshot: Snapshot, rows: Sequence[Row]) -> list[str]:
+    """How it all stands, in a line or two."""
+    total = len(snapshot.connections)
+    noun = "connection" if total == 1 else "connections"
+    if not total:
+        return ["No connections are watched yet."]
+    if not rows:
+        return [f"None of {total} {noun} is like that."]
+    counts = Counter(row.view.state.health for row in rows)
+    order = (*_BROKEN, Health.UNKNOWN, Health.OK, Health.UNSUPPORTED)
+    words = ", ".join(f"{counts[health]} {coloured(health.value, health.value)}" for health in order if counts[health])
+    shown = f"{len(rows)} of {total}" if len(rows) < total else str(total)
+    troubled = sum(1 for row in rows if row.incidents and row.view.state.health not in _BROKEN)
+    more = [f"{troubled} of those that are not broken {'has' if troubled == 1 else 'have'} an open incident."] if troubled else []
+    return [f"{shown} {noun}: {words}.", *more]
+
+
+def as_document(snapshot: Snapshot, filters: Filters) -> dict[str, object]:
+    """The table for machines."""
+    rows = rows_of(snapshot, filters)
+    counts = Counter(row.view.state.health.value for row in rows)
+    return {
+        "at": documents.iso(snapshot.taken_at),
+        "counts": {health.value: counts[health.value] for health in Health},
+        "apiUp": snapshot.api_up,
+        "accounts": dict(snapshot.accounts),
+        "wideIncidents": [
+            {
+                "subject": one.incident.subject,
+                "severity": one.severity,
+                "reason": one.reason,
+                "detail": one.detail,
+                "openedAt": documents.iso(one.incident.opened_at),
+            }
+            for one in snapshot.incidents
+            if one.connection_id is None
+        ],
+        "connections": [
+            documents.connection(
+                row.view.connection,
+                row.view.state,
+                why=row.why,
+                covered_by=row.view.covered_by,
+                topics=[incident.incident.topic for incident in row.incidents],
+            )
+            for row in rows
+        ],
+    }

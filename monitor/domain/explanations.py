@@ -1,0 +1,322 @@
+"""
+Why a connection is believed to be as it is, in plain words: values in, lines out.
+
+`explain` says which evidence led to the health, what is not yet confirmed, what lies above the connection and what is
+known of its token. Who was told, and who was not, is said by `tellings`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.domain import levels
+from monitor.domain.cases import Case, when
+from monitor.domain.incidents import confirmations
+from monitor.domain.levels import Cover
+from monitor.domain.model import FINE, Connection, ConnectionState, Health, Outcome, PendingLevel, Topic
+from monitor.domain.policy import Policy
+from monitor.domain.reasons import meaning, outcome_of
+from monitor.domain.scopes import ScopeState
+from monitor.domain.sentences import one_line, platform_name, span
+from monitor.domain.tellings import tellings_lines, topic_lines
+from monitor.domain.tokenwords import token_lines
+from monitor.errors import Reason
+
+HEALTH_WORDS = {
+    Health.UNKNOWN: "is not known yet",
+    Health.OK: "works",
+    Health.ERROR: "is broken",
+    Health.UNSUPPORTED: "cannot be tested",
+    Health.MISSING: "is gone",
+    Health.MISCONFIGURED: "is misconfigured",
+}
+
+_QUOTED = 300
+_NO_TIME = timedelta(0)
+_LATELY = timedelta(days=1)
+_RECONNECT = "Reconnect the account on the PostPost dashboard."
+_INCIDENT_ADVICE = {
+    Topic.EXPIRY: "Reconnect the account on the PostPost dashboard before its token ends.",
+    Topic.RENEWAL: "Reconnect the account if the renewal does not come.",
+    Topic.PUBLISHING: "Read the posting error; correct the post or reconnect the account.",
+    Topic.PERMISSIONS: "Reconnect the account and grant the missing permissions.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Lines about one question, under a title."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+def explain(case: Case, now: datetime, policy: Policy) -> tuple[Section, ...]:
+    """Everything worth saying about *case* at *now*, the most important first."""
+    sections = (
+        Section("", (headline(case, now),)),
+        Section("Evidence", tuple(_evidence(case, now, policy))),
+        Section("Not yet confirmed", tuple(_unconfirmed(case, now, policy))),
+        Section("Above it", tuple(_above(case, now))),
+        Section("Token", tuple(token_lines(case.connection, case.state, now, policy))),
+        Section("Why somebody was told, or not", tuple(topic_lines(case, now, policy))),
+        Section("Told lately", tuple(tellings_lines(case.tellings, now))),
+        Section("What to do", tuple(_advice(case))),
+    )
+    return tuple(section for section in sections if section.lines)
+
+
+def headline(case: Case, now: datetime) -> str:
+    """Whom it is about, how it is, and since when."""
+    state = case.state
+    since = f" since {when(state.since, now)}" if state.since is not None and state.health is not Health.UNKNOWN else ""
+    ended = " It is no longer watched." if case.retired else ""
+    return f"{name_of(case.connection, state)} {HEALTH_WORDS[state.health]} ({state.health}){since}.{ended}"
+
+
+def name_of(connection: Connection, state: ConnectionState) -> str:
+    """How people call a connection: platform, name, id and account."""
+    name = connection.name or state.display_name or state.username
+    platform_id, account = one_line(connection.platform_id, 120), one_line(connection.account_label, 80)
+    if name and name != connection.platform_id:
+        return f"{platform_name(connection.platform)} “{one_line(name, 80)}” ({platform_id}, account {account})"
+    return f"{platform_name(connection.platform)} {platform_id} (account {account})"
+
+
+def gist(state: ConnectionState, trouble: Sequence[Topic], covered_by: str | None, *, level: str = FINE) -> str:
+    """
+    Why a connection is as it is, in one clause; empty when all is well.
+
+    Args:
+        state: what is known of it.
+        trouble: the topics that have an open incident.
+        covered_by: the open scope incident above it, or None.
+        level: of the topic `connection`.
+    """
+    if covered_by is not None:
+        return f"wider trouble: {covered_by}"
+    if state.health not in {Health.OK, Health.UNKNOWN} and state.reason is not None and outcome_of(state.reason) is not Outcome.PASSED:
+        return _told_by(state.reason, state.detail, limit=160)
+    if level in (levels.STALE, levels.FLAPPING):
+        return "nothing was learned for too long" if level == levels.STALE else "it keeps changing between working and broken"
+    if state.last_check_at is None:
+        return "never checked"
+    words = [_TROUBLE_WORDS[topic] for topic in trouble if topic in _TROUBLE_WORDS]
+    if state.pending is not None and state.last_reason is not None:
+        words.append(f"being confirmed: {meaning(state.last_reason).words}")
+    elif state.last_reason is not None and outcome_of(state.last_reason) is Outcome.INCONCLUSIVE:
+        words.append(f"last check told nothing: {meaning(state.last_reason).words}")
+    return "; ".join(words)
+
+
+_TROUBLE_WORDS = {
+    Topic.EXPIRY: "the token ends soon",
+    Topic.RENEWAL: "the token's usual renewal is overdue",
+    Topic.PUBLISHING: "it passes its test, but posts fail",
+    Topic.PERMISSIONS: "permissions are missing",
+}
+
+
+def _told_by(reason: Reason, detail: str, limit: int = _QUOTED) -> str:
+    """What a reason says, and the platform's own words."""
+    words = meaning(reason).words
+    return f"{words} (“{one_line(detail, limit)}”)" if detail.strip() and detail != words else words
+
+
+# evidence
+
+
+def _evidence(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
+    state = case.state
+    if state.last_check_at is None or state.last_reason is None:
+        yield "It was never checked."
+        return
+    yield from _checks(state, state.last_check_at, state.last_reason, now)
+    if state.failures and state.first_failed_at is not None:
+        count = "1 check failed" if state.failures == 1 else f"{state.failures} checks failed in a row, the first of them"
+        yield f"{count} {when(state.first_failed_at, now)}."
+        passed = "no check ever passed" if not state.passed_before else "it passed before"
+        if state.last_passed_at is not None:
+            passed = f"the last check that passed was {when(state.last_passed_at, now)}"
+        yield f"{passed[0].upper()}{passed[1:]}."
+    yield from _belief(state, policy)
+    yield from _doubts(state, now)
+    yield from _calm(case, now, policy)
+
+
+def _checks(state: ConnectionState, at: datetime, reason: Reason, now: datetime) -> Iterator[str]:
+    conclusive = outcome_of(reason) is not Outcome.INCONCLUSIVE
+    yield f"The last check, {when(at, now)}, {_ending(reason)}: {_told_by(reason, state.last_detail)}."
+    if conclusive:
+        return
+    yield "That is no evidence about the connection: it changes how old our knowledge is, never the health."
+    if state.last_evidence_at is None or state.reason is None:
+        yield "No check was conclusive so far."
+        return
+    yield f"The last conclusive check, {when(state.last_evidence_at, now)}, {_ending(state.reason)}: {_told_by(state.reason, state.detail)}."
+
+
+def _ending(reason: Reason) -> str:
+    return {
+        Outcome.PASSED: "passed",
+        Outcome.FAILED: "failed",
+        Outcome.UNSUPPORTED: "found that it cannot be tested",
+        Outcome.INCONCLUSIVE: "told nothing",
+    }[outcome_of(reason)]
+
+
+def _belief(state: ConnectionState, policy: Policy) -> Iterator[str]:
+    """Which rule made the health what it is."""
+    confirm = policy.confirm
+    if state.health is Health.ERROR:
+        count = confirm.upstream if state.reason is Reason.PLATFORM_TROUBLE else confirm.failures
+        yield f"It counts as broken since {_times(count)} in a row failed, at least {span(policy.spacing)} apart."
+    elif state.health is Health.MISSING:
+        yield (
+            f"It counts as gone since {_times(confirm.missing)} in a row, over at least {span(confirm.missing_over)}, said that the API "
+            "does not know it."
+        )
+    elif state.health is Health.MISCONFIGURED:
+        yield f"It counts as misconfigured since {_times(confirm.misconfigured)} in a row refused the id."
+    elif state.health is Health.UNSUPPORTED:
+        yield "What cannot be tested counts neither as working nor as broken, and nobody is woken for it."
+
+
+def _times(count: int) -> str:
+    return "1 check" if count == 1 else f"{count} checks"
+
+
+def _doubts(state: ConnectionState, now: datetime) -> Iterator[str]:
+    posted, failed = state.last_successful_post_at, state.first_failed_at
+    if state.suspected_false_negative and posted is not None and failed is not None:
+        yield (
+            f"Suspected false negative: a post succeeded {when(posted, now)}, after the first failed check {when(failed, now)}. "
+            "The test itself may be wrong, so the failure is told as a warning."
+        )
+    elif posted is not None:
+        yield f"The last successful post was {when(posted, now)}."
+    error = state.last_error
+    if error is not None:
+        at = f", {when(error.occurred_at, now)}" if error.occurred_at is not None else ""
+        newer = posted is not None and error.occurred_at is not None and error.occurred_at < posted
+        later = " A post has succeeded since." if newer else " It is about posting; it says nothing about the test."
+        yield f"The last posting error{at}: “{one_line(error.message, _QUOTED)}”.{later}"
+    if state.permissions_missing:
+        yield f"Missing permissions: {', '.join(one_line(name, 80) for name in state.permissions_missing)}."
+
+
+def _calm(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
+    """Flapping and staleness."""
+    state, flap = case.state, policy.flap
+    recent = sum(1 for change in state.changes if change > now - flap.window)
+    if levels.is_flapping(state, now, policy):
+        until = state.changes[-1] + flap.calm
+        yield (
+            f"It is flapping: health changed {recent} times within {span(flap.window)} ({flap.changes} are too many). That ends "
+            f"{when(until, now)}, if nothing changes until then."
+        )
+    elif recent > 1:
+        yield f"Health changed {recent} times within the last {span(flap.window)}; {flap.changes} times would count as flapping."
+    stale_at = levels.stale_at(case.connection, state, policy, Cover(watching_since=_watched_since(case)))
+    waits = case.retired or any(scope.open for scope in case.above if scope.word != "platform")
+    if waits or stale_at is None or state.last_evidence_at is None:
+        return
+    if now < stale_at:
+        yield f"Without another conclusive check it becomes stale {when(stale_at, now)}."
+    else:
+        yield (
+            f"Nothing was learned for {span(now - state.last_evidence_at)}; a running monitor calls that stale after "
+            f"{span(policy.stale_for(case.connection.interval))}, counted from its own start and from the end of wider trouble."
+        )
+
+
+def _watched_since(case: Case) -> datetime | None:
+    """Since when it could be checked again; the start of the running monitor is not known here."""
+    ends = [scope.closed_at for scope in case.above if scope.closed_at is not None and scope.word != "platform"]
+    return max(ends, default=None)
+
+
+# what may come
+
+
+def _unconfirmed(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
+    state, pending = case.state, case.state.pending
+    if pending is not None:
+        reason = state.reason or Reason.VALIDATION_FAILED
+        needed = confirmations(state.health, pending.health, reason, policy)
+        missing = max(0, needed - pending.count)
+        yield (
+            f"That it {HEALTH_WORDS[pending.health]}: {pending.count} of {_times(needed)} told so, the first {when(pending.first_at, now)}; "
+            f"{missing or 'no'} more {'is' if missing == 1 else 'are'} needed, at least {span(policy.spacing)} apart."
+        )
+        over = pending.first_at + policy.confirm.missing_over
+        if pending.health is Health.MISSING and over > now:
+            yield f"And it must last until {when(over, now)}."
+    for topic, hint in state.hints.items():
+        yield _hint(case.connection, topic, hint, now, policy)
+
+
+def _hint(connection: Connection, topic: Topic, hint: PendingLevel, now: datetime, policy: Policy) -> str:
+    needed = policy.confirm.expiry if topic in {Topic.EXPIRY, Topic.PERMISSIONS} else 1
+    text = f"{topic}: “{hint.level}”, proposed {when(hint.since, now)} and seen {_count_times(hint.sightings)} of {needed}."
+    settle = policy.expiry_for(connection.platform).settle
+    if topic is Topic.EXPIRY and settle > _NO_TIME:
+        text += f" It must hold until {when(hint.since + settle, now)}."
+    return text
+
+
+def _count_times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+# wider causes
+
+
+def _above(case: Case, now: datetime) -> Iterator[str]:
+    for scope in case.above:
+        if scope.open:
+            yield _open_scope(scope, now)
+        elif scope.suspect_at is not None:
+            words = _told_by(scope.reason, scope.detail) if scope.reason is not None else "trouble"
+            yield f"{scope.name} is suspected since {when(scope.suspect_at, now)}: {words}. Nobody is told of that yet."
+        elif scope.closed_at is not None and now - scope.closed_at < _LATELY:
+            yield f"{scope.name} is fine; its last trouble ended {when(scope.closed_at, now)}."
+    if not any(scope.open or scope.suspect_at is not None for scope in case.above):
+        yield "No wider trouble (account, API, platform, storage) is open."
+
+
+def _open_scope(scope: ScopeState, now: datetime) -> str:
+    since = scope.topic.opened_at or scope.topic.since
+    begun = f" since {when(since, now)}" if since is not None else ""
+    words = f": {_told_by(scope.reason, scope.detail)}" if scope.reason is not None else ""
+    effect = {
+        "platform": "Many connections broke together, so the platform's incident is told in place of each.",
+        "rate": "Checks are slowed down; staleness does not count meanwhile.",
+    }.get(scope.word, "While it lasts the health is frozen, and the wider incident is told in place of this connection.")
+    return f"{scope.name} is in trouble{begun}{words}. {effect}"
+
+
+def _advice(case: Case) -> Iterator[str]:
+    """What a person should do, the widest cause first; never twice the same."""
+    said: set[str] = set()
+    for line in _advices(case):
+        if line and line not in said:
+            said.add(line)
+            yield line
+
+
+def _advices(case: Case) -> Iterator[str]:
+    for scope in case.above:
+        if scope.open and scope.reason is not None and scope.word != "platform":
+            yield meaning(scope.reason).advice
+    state = case.state
+    if state.health in {Health.ERROR, Health.MISSING, Health.MISCONFIGURED}:
+        failed = state.reason is not None and outcome_of(state.reason) is Outcome.FAILED
+        yield meaning(state.reason).advice if state.reason is not None and failed else _RECONNECT
+    for topic, value in state.topics.items():
+        if value.level != FINE:
+            yield _RECONNECT if value.level == levels.EXPIRED else _INCIDENT_ADVICE.get(topic, "")
+    if any(delivery.state == "dead" for telling in case.tellings for delivery in telling.deliveries):
+        yield "Send again what was given up: postpost-monitor deliveries retry NUMBER."
+    if not case.retired and state.last_check_at is None:
+        yield "Start the monitor (postpost-monitor run), or test it now: postpost-monitor check."

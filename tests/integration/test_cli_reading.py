@@ -1,0 +1,167 @@
+"""The verbs that read, beside a daemon that holds the database."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.cli import main
+from monitor.errors import EXIT_USAGE, Reason
+from tests.watched import Watched, tell_a_story, watched, write_config
+
+Call = Callable[..., str]
+
+
+@pytest.fixture
+async def world(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Watched]:
+    """A story in an SQLite database that a daemon holds."""
+    async with watched(write_config(tmp_path, sqlite_url)) as story:
+        await tell_a_story(story)
+        yield story
+
+
+@pytest.fixture
+def call(world: Watched, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """Runs a verb and returns what it printed; it must end with *code*."""
+
+    def run(*words: str, code: int = 0) -> str:
+        assert main([*words, "--config", str(tmp_path / "config.yaml")]) == code
+        shown = capsys.readouterr()
+        return shown.out if code == 0 else shown.err
+
+    return run
+
+
+def test_status(call: Call) -> None:
+    """The worst comes first, with its reason in plain words; the last line sums up."""
+    lines = call("status").splitlines()
+    assert [line.split()[0] for line in lines[:6]] == ["HEALTH", "error", "unknown", "ok", "ok", "unsupported"]
+    assert "linkedin-page1" in lines[1]
+    assert lines[1].endswith("the platform rejects the stored credential (“Session has expired”)")
+    assert "never checked" in lines[2]
+    assert lines[3].endswith("last check told nothing: the API did not answer in time")
+    assert lines[-1] == "5 connections: 1 error, 1 unknown, 2 ok, 1 unsupported."
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        (("--health", "error"), ["linkedin-page1"]),
+        (("--health", "ok", "--health", "unsupported"), ["facebook-104857", "threads-1784", "telegram-42"]),
+        (("--platform", "linkedin"), ["linkedin-page1", "linkedin-page1"]),
+        (("--account", "second"), ["linkedin-page1"]),
+        (("--label", "team=social"), ["linkedin-page1"]),
+        (("--label", "team=social", "--label", "team=growth"), []),
+    ],
+)
+def test_status_filters(call: Call, words: tuple[str, ...], ids: list[str]) -> None:
+    """Filters leave what fits all of them."""
+    assert [one["platformId"] for one in json.loads(call("status", "--json", *words))["connections"]] == ids
+
+
+def test_status_nothing_fits(call: Call) -> None:
+    """When no connection fits that is said, and it is no error."""
+    assert call("status", "--platform", "mastodon") == "None of 5 connections is like that.\n"
+    assert "write a name and a value" in call("status", "--label", "team", code=EXIT_USAGE)
+
+
+def test_history(call: Call) -> None:
+    """The checks of one connection come newest first, no more than asked for."""
+    lines = call("history", "linkedin-page1", "--account", "main").splitlines()
+    assert [line.split()[2] for line in lines] == ["TOOK", "failed", "failed", "passed", "passed", "passed"]
+    assert lines[1].endswith("the platform rejects the stored credential: Session has expired")
+    found = json.loads(call("history", "linkedin-page1", "--account", "main", "--limit", "1", "--json"))
+    assert [one["reason"] for one in found["checks"]] == ["credential_rejected"]
+    assert len(json.loads(call("history", "linkedin-page1", "--account", "main", "--since", "20m", "--json"))["checks"]) == 2
+    assert call("history", "linkedin-page1", "--account", "second") == "No checks.\n"
+
+
+def test_incidents(call: Call) -> None:
+    """Incidents name the connection and why."""
+    lines = call("incidents").splitlines()
+    assert len(lines) == 2
+    assert "connection error" in lines[1]
+    assert "linkedin-page1 (main)" in lines[1]
+    assert ", open" in lines[1]
+    assert len(json.loads(call("incidents", "--open", "--json"))["incidents"]) == 1
+
+
+async def test_closed_incidents(world: Watched, call: Call) -> None:
+    """A closed incident is listed with what it lasted, but not among the open ones, nor when it was over before."""
+    page = world.connection("linkedin-page1")
+    await world.checks(page, [Reason.OK, Reason.OK], timedelta(minutes=6), timedelta(minutes=3))
+    assert call("incidents", "--open") == "No incidents.\n"
+    assert call("incidents", "--since", "1m") == "No incidents.\n"
+    found = json.loads(call("incidents", "--since", "1h", "--json"))["incidents"]
+    assert [(one["subject"], one["closedWhy"]) for one in found] == [("linkedin-page1", "recovered")]
+
+
+def test_explain(call: Call) -> None:
+    """What led to the health, who was told and who is still to be told are there."""
+    said = " ".join(call("explain", "linkedin-page1", "--account", "main").split())
+    for words in (
+        "LinkedIn “Company page” (linkedin-page1, account main) is broken (error) since",
+        "2 checks failed in a row, the first of them",
+        "failed: the platform rejects the stored credential (“Session has expired”)",
+        "under the incident key pp-here-1-connection-1.",
+        "connection.failed (opened, critical), connection fine → error",
+        "on-call: pending after 0 attempts, next not before",
+        "Reconnect the account on the PostPost dashboard.",
+    ):
+        assert words in said
+    assert "desk" not in said
+
+
+def test_explain_json(call: Call) -> None:
+    """Machines get the facts and the same words."""
+    found = json.loads(call("explain", "linkedin-page1", "--account", "main", "--json"))
+    assert found["connection"]["health"] == "error"
+    assert found["quiet"] == "nothing_new"
+    assert found["topics"]["connection"]["toldLevel"] == "error"
+    assert [one["type"] for one in found["notifications"]] == ["connection.failed"]
+    assert [one["title"] for one in found["explanation"]][-1] == "What to do"
+
+
+@pytest.mark.parametrize("verb", ["history", "explain"])
+def test_ambiguous(call: Call, verb: str) -> None:
+    """An id that two accounts have asks for the account."""
+    assert call(verb, "linkedin-page1", code=EXIT_USAGE) == (
+        "postpost-monitor: linkedin-page1 belongs to several accounts: add --account main or --account second\n"
+    )
+
+
+@pytest.mark.parametrize("verb", ["history", "explain"])
+def test_unknown(call: Call, verb: str) -> None:
+    """An unknown id is answered with those that may be meant."""
+    said = call(verb, "linkedin-pgae1", code=EXIT_USAGE)
+    assert said == "postpost-monitor: there is no connection linkedin-pgae1; did you mean linkedin-page1?\n"
+    assert "`postpost-monitor status` lists what there is" in call(verb, "zzz", code=EXIT_USAGE)
+    assert "in account third; other accounts have it" in call(verb, "linkedin-page1", "--account", "third", code=EXIT_USAGE)
+
+
+def test_no_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the first run there is nothing to read, and nothing is made."""
+    path = write_config(tmp_path, f"sqlite:///{tmp_path}/none/monitor.db")
+    assert main(["status", "--config", str(path)]) == 1
+    assert "there is no database at" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+async def test_postgres(postgres_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same on PostgreSQL."""
+    path = write_config(tmp_path, postgres_url)
+    async with watched(path) as story:
+        await tell_a_story(story)
+        capsys.readouterr()
+
+        def look(*words: str) -> Any:
+            assert main([*words, "--json", "--config", str(path)]) == 0
+            return json.loads(capsys.readouterr().out)
+
+        assert look("status")["counts"]["error"] == 1
+        assert len(look("history", "threads-1784")["checks"]) == 4
+        assert len(look("incidents")["incidents"]) == 1
+        assert look("explain", "threads-1784")["connection"]["health"] == "ok"

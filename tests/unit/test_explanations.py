@@ -1,0 +1,458 @@
+"""Why a connection is believed to be as it is, and why somebody, or nobody, was told: a table of stories."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from monitor.domain import conclude as core
+from monitor.domain.cases import Case, Owed, Telling, Try
+from monitor.domain.explanations import explain, gist
+from monitor.domain.model import Health, LastError, Quiet, Topic
+from monitor.domain.policy import Policy
+from monitor.domain.tellings import QUIET_WORDS, tellings_lines
+from monitor.domain.tokens import TokenBelief, TokenSays
+from monitor.domain.tokenwords import token_left
+from monitor.errors import DeliveryReason, Reason
+from tests.builders import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    START,
+    a_connection,
+    a_notification,
+    a_reply,
+    a_state,
+    a_token_belief,
+    a_token_life,
+    at,
+)
+from tests.story import API_HOST, Story
+
+
+def case_of(story: Story, number: int = 1) -> Case:
+    connection = story.connections[number]
+    names = core.names_above(connection, API_HOST).all()
+    return Case(connection, story.state(number), [story.scopes[name] for name in names if name in story.scopes], (), "db1")
+
+
+def told(story: Story, number: int = 1) -> dict[str, list[str]]:
+    """Title to lines."""
+    return {section.title: list(section.lines) for section in explain(case_of(story, number), story.now, story.policy)}
+
+
+def text(story: Story, number: int = 1) -> str:
+    return "\n".join(line for lines in told(story, number).values() for line in lines)
+
+
+def never_checked(story: Story) -> None:
+    """Nothing."""
+
+
+def well(story: Story) -> None:
+    story.checks(Reason.OK, Reason.OK)
+
+
+def failed_once(story: Story) -> None:
+    story.check(Reason.OK)
+    story.pass_time(MINUTE)
+    story.check(Reason.CREDENTIAL_REJECTED)
+    story.pass_time(10 * SECOND)
+
+
+def broken(story: Story) -> None:
+    story.checks(Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.CREDENTIAL_REJECTED)
+
+
+def broken_then_blind(story: Story) -> None:
+    broken(story)
+    story.check(Reason.API_TIMEOUT)
+
+
+def mending(story: Story) -> None:
+    broken(story)
+    story.checks(Reason.OK)
+
+
+def mended(story: Story) -> None:
+    mending(story)
+    story.checks(Reason.OK)
+
+
+def posted_meanwhile(story: Story) -> None:
+    broken(story)
+    posted = a_reply(passed=False, permissions=(), last_successful_post_at=story.now - SECOND)
+    story.check(Reason.CREDENTIAL_REJECTED, reply=posted)
+
+
+def gone_twice(story: Story) -> None:
+    story.checks(Reason.OK, Reason.CONNECTION_MISSING, Reason.CONNECTION_MISSING)
+
+
+def gone(story: Story) -> None:
+    story.checks(Reason.OK)
+    story.checks(*[Reason.CONNECTION_MISSING] * 3, every=6 * MINUTE)
+
+
+def refused_id(story: Story) -> None:
+    story.checks(Reason.ID_REFUSED, Reason.ID_REFUSED)
+
+
+def untestable(story: Story) -> None:
+    story.checks(Reason.VALIDATOR_LACKS_MTPROTO)
+
+
+def revoked_key(story: Story) -> None:
+    story.checks(Reason.OK, *[Reason.API_UNAUTHORIZED] * 3)
+
+
+def flapping(story: Story) -> None:
+    for _ in range(3):
+        story.checks(Reason.OK, Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.CREDENTIAL_REJECTED)
+
+
+def stale(story: Story) -> None:
+    story.check(Reason.OK)
+    story.pass_time(3 * HOUR)
+
+
+def expiring(story: Story) -> None:
+    for left in (2 * DAY, 2 * DAY, 2 * DAY):
+        story.check(Reason.OK, reply=a_reply(permissions=("p",), token=a_token_life(left)))
+        story.pass_time(MINUTE)
+
+
+def expiring_once(story: Story) -> None:
+    story.check(Reason.OK, reply=a_reply(permissions=("p",), token=a_token_life(2 * DAY)))
+
+
+def posts_fail(story: Story) -> None:
+    error = LastError("Duplicate content", story.now)
+    story.check(Reason.OK, reply=a_reply(permissions=("p",), last_error=error))
+
+
+def lost_permission(story: Story) -> None:
+    story.check(Reason.OK, reply=a_reply(permissions=("p", "w_member_social")))
+    story.checks(Reason.OK, Reason.OK, Reason.OK)
+
+
+STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
+    (
+        never_checked,
+        ["is not known yet (unknown).", "It was never checked.", "There never was any trouble to tell of.", "Start the monitor"],
+        ["since", "stale"],
+    ),
+    (
+        well,
+        [
+            "LinkedIn “Page 1” (linkedin-page1, account main) works (ok) since 2030-01-01 00:00 UTC (2m ago).",
+            "The last check, 2030-01-01 00:01 UTC (1m ago), passed: the connection works.",
+            "Without another conclusive check it becomes stale 2030-01-01 00:46 UTC (in 44m).",
+            "No wider trouble (account, API, platform, storage) is open.",
+        ],
+        ["failed", "Reconnect", "needed"],
+    ),
+    (
+        failed_once,
+        [
+            "works (ok)",
+            "1 check failed 2030-01-01 00:01 UTC (10s ago).",
+            "The last check that passed was 2030-01-01 00:00 UTC (1m 10s ago).",
+            "That it is broken: 1 of 2 checks told so, the first 2030-01-01 00:01 UTC (10s ago); 1 more is needed, at least 30s apart.",
+            "There never was any trouble to tell of.",
+        ],
+        ["It counts as broken", "Reconnect"],
+    ),
+    (
+        broken,
+        [
+            "is broken (error) since 2030-01-01 00:01 UTC (2m ago).",
+            "2 checks failed in a row, the first of them 2030-01-01 00:01 UTC (2m ago).",
+            "It counts as broken since 2 checks in a row failed, at least 30s apart.",
+            (
+                "connection: “error” since 2030-01-01 00:02 UTC (1m ago), incident 1. The receivers were told “error” 2030-01-01 00:02 UTC "
+                "(1m ago) under the incident key pp-db1-1-connection-1."
+            ),
+            "connection: reminder 1 is due 2030-01-02 00:02 UTC (in 23h 59m), if it lasts until then.",
+            QUIET_WORDS[Quiet.REMINDER_NOT_DUE],
+            "Reconnect the account on the PostPost dashboard.",
+        ],
+        ["needed", "false negative"],
+    ),
+    (
+        broken_then_blind,
+        [
+            "is broken (error)",
+            "told nothing: the API did not answer in time.",
+            "That is no evidence about the connection: it changes how old our knowledge is, never the health.",
+            "The last conclusive check, 2030-01-01 00:02 UTC (1m ago), failed: the platform rejects the stored credential.",
+        ],
+        [],
+    ),
+    (
+        mending,
+        [
+            "is broken (error)",
+            "That it works: 1 of 2 checks told so, the first 2030-01-01 00:03 UTC (1m ago); 1 more is needed",
+            "The last check, 2030-01-01 00:03 UTC (1m ago), passed",
+        ],
+        ["failed in a row, the first"],
+    ),
+    (
+        mended,
+        [
+            "works (ok) since 2030-01-01 00:03 UTC (2m ago).",
+            (
+                "connection: fine since 2030-01-01 00:04 UTC (1m ago). The receivers last heard of it 2030-01-01 00:04 UTC (1m ago): that it was "
+                "over."
+            ),
+            QUIET_WORDS[Quiet.NOTHING_NEW],
+            "Health changed 2 times within the last 1h; 4 times would count as flapping.",
+        ],
+        ["Reconnect", "reminder"],
+    ),
+    (
+        posted_meanwhile,
+        ["Suspected false negative: a post succeeded 2030-01-01 00:02 UTC", "after the first failed check 2030-01-01 00:01 UTC"],
+        [],
+    ),
+    (
+        gone_twice,
+        [
+            "works (ok)",
+            "That it is gone: 2 of 3 checks told so",
+            "1 more is needed",
+            "And it must last until 2030-01-01 00:11 UTC (in 8m).",
+        ],
+        [],
+    ),
+    (
+        gone,
+        [
+            "is gone (missing)",
+            "It counts as gone since 3 checks in a row, over at least 10m, said that the API does not know it.",
+            "It was removed, or reconnected under another id",
+        ],
+        [],
+    ),
+    (refused_id, ["is misconfigured", "since 2 checks in a row refused the id.", "Correct the id in the configuration"], []),
+    (untestable, ["cannot be tested (unsupported)", "nobody is woken for it"], ["What to do", "Reconnect"]),
+    (
+        revoked_key,
+        [
+            "works (ok)",
+            (
+                "account:main is in trouble since 2030-01-01 00:01 UTC (3m ago): the API key is revoked or wrong. While it lasts the health is "
+                "frozen, and the wider incident is told in place of this connection."
+            ),
+            "Put a valid API key into the account's key file and reload.",
+        ],
+        ["No wider trouble", "stale"],
+    ),
+    (
+        flapping,
+        ["It is flapping: health changed", "(4 are too many)", "connection: “flapping”", "connection: there are no reminders of this."],
+        [],
+    ),
+    (stale, ["a running monitor calls that stale after 45m", "connection: “stale”"], ["becomes stale"]),
+    (
+        expiring,
+        [
+            "It ends between 2030-01-0",
+            "what the times printed by 3 checks that agree have in common.",
+            "It is told at 14d, 7d, 1d left: the level is “7d”; the next is crossed",
+            "expiry: “7d” since",
+            "Reconnect the account on the PostPost dashboard before its token ends.",
+        ],
+        ["proposed"],
+    ),
+    (expiring_once, ["expiry: “7d”, proposed 2030-01-01 00:00 UTC (0s ago) and seen once of 2."], ["expiry: “7d” since"]),
+    (
+        posts_fail,
+        [
+            "The last posting error, 2030-01-01 00:00 UTC (0s ago): “Duplicate content”. It is about posting; it says nothing about the test.",
+            "publishing: “failing”",
+            "Read the posting error; correct the post or reconnect the account.",
+        ],
+        [],
+    ),
+    (lost_permission, ["Missing permissions: w_member_social.", "permissions: “lost”", "grant the missing permissions"], []),
+]
+
+
+@pytest.mark.parametrize(("tell", "said", "unsaid"), STORIES, ids=[tell.__name__ for tell, _, _ in STORIES])
+def test_story(tell: Callable[[Story], None], said: list[str], unsaid: list[str]) -> None:
+    """Each story is explained by what led to it, and by nothing else."""
+    story = Story()
+    tell(story)
+    everything = text(story)
+    assert [words for words in said if words not in everything] == [], everything
+    assert [words for words in unsaid if words in everything] == [], everything
+
+
+def test_frozen_recovery_waits() -> None:
+    """A reminder that falls into wider trouble is said to wait, and for what."""
+    story = Story()
+    broken(story)
+    story.checks(*[Reason.API_UNAUTHORIZED] * 3)
+    state = replace(story.state(), topics={**story.state().topics, Topic.EXPIRY: replace(story.state().topic(Topic.EXPIRY), level="1d")})
+    story.states[1] = replace(state, quiet=Quiet.COVERED_BY_SCOPE)
+    everything = text(story)
+    assert "expiry: the receivers are still to be told “1d”; that waits until account:main is over." in everything
+    assert QUIET_WORDS[Quiet.COVERED_BY_SCOPE] in everything
+
+
+def test_platform_told_in_place() -> None:
+    """When many connections of a platform broke together, the platform's incident is named, and that it is told instead."""
+    story = Story(connections={number: a_connection(number) for number in range(1, 9)})
+    for _ in range(3):
+        for number in story.connections:
+            story.check(Reason.CREDENTIAL_REJECTED, number)
+        story.pass_time(MINUTE)
+    assert "platform:linkedin is in trouble" in text(story, 8)
+    assert "the platform's incident is told in place of each" in text(story, 8)
+
+
+def test_every_quiet_has_words() -> None:
+    """Each reason to stay quiet is said in words."""
+    assert set(QUIET_WORDS) == set(Quiet)
+
+
+def test_retired() -> None:
+    """A connection that is no longer watched is said to be so, and no future is foretold."""
+    story = Story()
+    well(story)
+    sections = explain(replace(case_of(story), retired=True), story.now, story.policy)
+    assert sections[0].lines[0].endswith("It is no longer watched.")
+    assert "stale" not in "\n".join(line for section in sections for line in section.lines)
+
+
+# the token
+
+TOKENS = [
+    (TokenBelief(), "Nothing is known of its end."),
+    (TokenBelief(observed_at=START), "The API reports no end for it."),
+    (TokenBelief(TokenSays.UNPARSED, observed_at=START), "words that are not understood"),
+    (TokenBelief(TokenSays.EXPIRED, expired_at=START, observed_at=START), "The API says that it has expired, first 2030-01-01 00:00 UTC"),
+    (a_token_belief(at(3 * DAY)), "It ends 2030-01-04 00:00 UTC (in 3d): the exact date of the API's list of connections."),
+    (
+        a_token_belief(at(3 * DAY), exact_at=None, earliest_at=at(3 * DAY - HOUR), latest_at=at(3 * DAY + HOUR)),
+        "It ends between 2030-01-03 23:00 UTC and 2030-01-04 01:00 UTC, in 3d, give or take 1h: what the times printed by",
+    ),
+    (a_token_belief(at(3 * DAY), exact_at=None), "to the second: the times printed by"),
+    (a_token_belief(at(3 * DAY), disagrees=True), "disagree by more than a day"),
+    (a_token_belief(at(3 * DAY), renewal_points=(5 * DAY, 5 * DAY)), "It renews itself: the last renewals came with about 5d left"),
+    (a_token_belief(at(3 * DAY), renewed_at=START), "It was last renewed 2030-01-01 00:00 UTC"),
+    (a_token_belief(at(3 * DAY), status="valid"), "The API's list calls the token valid."),
+]
+
+
+@pytest.mark.parametrize(("belief", "said"), TOKENS)
+def test_token(belief: TokenBelief, said: str) -> None:
+    """What is known of the token's end is said together with how it is known."""
+    state = a_state(token=belief, token_sightings=4)
+    sections = {section.title: "\n".join(section.lines) for section in explain(Case(a_connection(), state), START, Policy())}
+    assert said in sections["Token"]
+
+
+def test_no_countdown_for_tokens_that_platforms_renew() -> None:
+    """For a platform whose tokens are renewed by themselves the missing countdown is explained."""
+    state = a_state(token=a_token_belief(at(HOUR)))
+    sections = explain(Case(a_connection(platform_id="youtube-1"), state), START, Policy())
+    assert "No countdown is told for youtube" in next("\n".join(one.lines) for one in sections if one.title == "Token")
+
+
+@pytest.mark.parametrize(
+    ("belief", "shown"),
+    [
+        (TokenBelief(), ""),
+        (TokenBelief(observed_at=START), "no end"),
+        (a_token_belief(at(3 * DAY + 4 * HOUR)), "3d 4h"),
+        (a_token_belief(START - SECOND), "expired"),
+        (a_token_belief(at(DAY), exact_at=None, earliest_at=at(DAY - HOUR), latest_at=at(DAY + HOUR)), "1d ±1h"),
+        (a_token_belief(at(30 * SECOND)), "30s"),
+    ],
+)
+def test_token_left(belief: TokenBelief, shown: str) -> None:
+    """The life left in short comes with its uncertainty when that is worth saying."""
+    assert token_left(belief, START) == shown
+
+
+# who was told
+
+
+def an_owed(state: str, **overrides: object) -> Owed:
+    values: dict[str, object] = {"number": 7, "receiver": "on-call", "state": state, "next_attempt_at": at(MINUTE)}
+    return Owed(**(values | overrides))  # type: ignore[arg-type]
+
+
+TIMEOUT = Try(at(SECOND), DeliveryReason.TIMEOUT, timedelta(seconds=15), None, "no answer in time")
+DELIVERED = Try(at(MINUTE), DeliveryReason.DELIVERED, timedelta(milliseconds=120), 204)
+DELIVERIES = [
+    (
+        an_owed("delivered", finished_at=at(MINUTE), tries=(TIMEOUT, DELIVERED)),
+        "on-call: delivered 2030-01-01 00:01 UTC (1h ago), 2 attempts",
+    ),
+    (an_owed("delivered", finished_at=at(MINUTE), tries=(TIMEOUT,)), "2030-01-01 00:00 UTC timeout (15.0s): no answer in time"),
+    (an_owed("delivered", finished_at=at(MINUTE), tries=(DELIVERED,)), "2030-01-01 00:01 UTC delivered 204 (0.1s)"),
+    (an_owed("delivered", finished_at=at(MINUTE), in_digest=True), "on-call: delivered within a digest 2030-01-01 00:01 UTC"),
+    (an_owed("pending", tries=(TIMEOUT,)), "on-call: pending after 1 attempt, next not before 2030-01-01 00:01 UTC"),
+    (an_owed("pending", in_digest=True), "on-call: pending within a digest (number 7)"),
+    (
+        an_owed("dead", finished_at=at(MINUTE), tries=(TIMEOUT,)),
+        "on-call: given up 2030-01-01 00:01 UTC (1h ago) after 1 attempt (number 7)",
+    ),
+    (an_owed("cancelled", finished_at=at(MINUTE)), "on-call: cancelled"),
+]
+
+
+@pytest.mark.parametrize(("delivery", "said"), DELIVERIES)
+def test_deliveries(delivery: Owed, said: str) -> None:
+    """Who was told, when, and what they answered."""
+    telling = Telling("msg_1", "pp-db1-1-connection-1", a_notification(), (delivery,))
+    lines = "\n".join(tellings_lines([telling], at(HOUR + MINUTE)))
+    assert "connection.failed (opened, critical), connection fine → error" in lines
+    assert "id msg_1, incident key pp-db1-1-connection-1" in lines
+    assert said in lines
+
+
+def test_nobody_told() -> None:
+    """A notification without deliveries says why nobody got it."""
+    lines = list(tellings_lines([Telling("msg_1", "key", a_notification())], START))
+    assert lines[-1] == "  nobody: no route leads to a receiver, or none wants to hear the end of it"
+
+
+def test_dead_letters_can_be_retried() -> None:
+    """What was given up comes with the command that sends it again."""
+    telling = Telling("msg_1", "key", a_notification(), (an_owed("dead"),))
+    sections = explain(Case(a_connection(), a_state(), tellings=(telling,)), START, Policy())
+    assert "Send again what was given up: postpost-monitor deliveries retry NUMBER." in sections[-1].lines
+
+
+# in one clause
+
+
+@pytest.mark.parametrize(
+    ("state", "trouble", "covered_by", "level", "said"),
+    [
+        (a_state(), (), None, "fine", ""),
+        (a_state(Health.UNKNOWN, last_check_at=None), (), None, "fine", "never checked"),
+        (
+            a_state(Health.ERROR, detail="Session expired"),
+            (Topic.CONNECTION,),
+            None,
+            "error",
+            "the platform rejects the stored credential (“Session expired”)",
+        ),
+        (a_state(), (), "api:host", "fine", "wider trouble: api:host"),
+        (a_state(), (Topic.EXPIRY, Topic.PUBLISHING), None, "fine", "the token ends soon; it passes its test, but posts fail"),
+        (a_state(last_reason=Reason.API_TIMEOUT), (), None, "fine", "last check told nothing: the API did not answer in time"),
+        (a_state(), (Topic.CONNECTION,), None, "stale", "nothing was learned for too long"),
+        (a_state(), (Topic.CONNECTION,), None, "flapping", "it keeps changing between working and broken"),
+    ],
+)
+def test_gist(state: object, trouble: tuple[Topic, ...], covered_by: str | None, level: str, said: str) -> None:
+    """One clause says why a connection is as it is."""
+    assert gist(state, trouble, covered_by, level=level) == said  # type: ignore[arg-type]
