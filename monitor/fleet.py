@@ -14,15 +14,16 @@ from monitor.clock import Clock, Continuity
 from monitor.db import Reader
 from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain import conclude as core
-from monitor.domain import expiry, levels, scopes
+from monitor.domain import expiry, scopes
 from monitor.domain.conclude import Names
 from monitor.domain.lies import DEFAULT_LIES, KnownLie
-from monitor.domain.model import FINE, Connection, ConnectionState, Health, IncidentRef, Scope, Topic
+from monitor.domain.model import FINE, Connection, ConnectionState, Health
+from monitor.domain.open_incidents import incidents_of, scope_incidents
 from monitor.domain.payloads import MonitorIdentity
 from monitor.domain.policy import Policy, ScopePolicy
 from monitor.domain.routes import ReceiverRule, Route
 from monitor.domain.scopes import ScopeState
-from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.domain.snapshot import ConnectionView, OutboxView, Snapshot
 
 State = tuple[int, ConnectionState]
 ScopeRow = tuple[int, ScopeState]
@@ -81,6 +82,7 @@ class Fleet:
         self._thawed: dict[str, int] = {}
         self._census = _Census()
         self._next_checks: dict[int, datetime] = {}
+        self._views: dict[int, ConnectionView] = {}
 
     def load(self, reader: Reader) -> None:
         """Fill memory from the rows of a database."""
@@ -236,9 +238,9 @@ class Fleet:
     def snapshot(self, now: datetime) -> Snapshot:
         """The whole picture at *now*."""
         scope_states = {name: row[1] for name, row in self._scopes.copy().items()}
-        views = tuple(self._view(self._connections[one], scope_states, now) for one in self._order if one in self._connections)
-        incidents = [incident for view in views for incident in _incidents_of(view, self.plan.policy)]
-        incidents += [incident for state in scope_states.values() for incident in _scope_incidents(state)]
+        views = self._all_views(scope_states, now)
+        incidents = [incident for view in views if view.state.topics for incident in incidents_of(view, self.plan.policy)]
+        incidents += [incident for state in scope_states.values() for incident in scope_incidents(state)]
         incidents.sort(key=lambda item: item.incident.opened_at)
         return Snapshot(
             taken_at=now,
@@ -247,13 +249,28 @@ class Fleet:
             accounts={name: self._account_up(name, views) for name in self.plan.accounts},
             api_up=self._api_up(views),
             storage_up=self.storage_up,
-            outbox=self.outbox,
+            outbox={rule.name: self.outbox.get(rule.name, OutboxView()) for rule in self.plan.receivers},
         )
 
-    def _view(self, connection: Connection, states: Mapping[str, ScopeState], now: datetime) -> ConnectionView:
-        _, state = self.state(connection.id)
+    def _all_views(self, states: Mapping[str, ScopeState], now: datetime) -> tuple[ConnectionView, ...]:
+        """One view per connection; the same object as last time where nothing changed, so that what is made of it can be kept."""
+        covers: dict[tuple[str, str, str], str | None] = {}
+        views: dict[int, ConnectionView] = {}
+        for one in self._order:
+            connection, state = self._connections[one], self.state(one)[1]
+            above = (connection.account, connection.user_id, connection.platform)
+            if above not in covers:
+                covers[above] = self._covered_by(connection, states, now)
+            fresh = (connection, state, covers[above], self._next_checks.get(one))
+            known = self._views.get(one)
+            unchanged = known is not None and (known.connection, known.state, known.covered_by, known.next_check_at) == fresh
+            views[one] = known if known is not None and unchanged else ConnectionView(*fresh)
+        self._views = views
+        return tuple(views.values())
+
+    def _covered_by(self, connection: Connection, states: Mapping[str, ScopeState], now: datetime) -> str | None:
         above = core.cover(self.names(connection), states, self.watching_since(), now, self.plan.policy)
-        return ConnectionView(connection, state, above.frozen_by or above.suppressed_by, self._next_checks.get(connection.id))
+        return above.frozen_by or above.suppressed_by
 
     def _account_up(self, name: str, views: tuple[ConnectionView, ...]) -> bool | None:
         state = self.scope(f"account:{name}")[1]
@@ -268,28 +285,3 @@ class Fleet:
         if self.scope(f"api:{self.plan.api_host}")[1].open:
             return False
         return True if any(view.state.last_evidence_at is not None for view in views) else None
-
-
-def _incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:
-    state, connection = view.state, view.connection
-    return [
-        IncidentView(
-            IncidentRef(topic, str(connection.id), value.number, value.opened_at),
-            Scope.CONNECTION,
-            connection.id,
-            value.level,
-            levels.severity_of(topic, value.level, policy, connection.platform),
-            state.reason,
-            state.detail,
-        )
-        for topic, value in state.topics.items()
-        if value.level != FINE and value.opened_at is not None
-    ]
-
-
-def _scope_incidents(state: ScopeState) -> list[IncidentView]:
-    topic = state.topic
-    if not state.open or topic.opened_at is None:
-        return []
-    incident = IncidentRef(Topic.SCOPE, state.name, topic.number, topic.opened_at)
-    return [IncidentView(incident, state.kind, None, topic.level, scopes.severity(state.kind), state.reason, state.detail)]

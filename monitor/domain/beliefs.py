@@ -120,6 +120,11 @@ def uncertainty(belief: TokenBelief) -> timedelta | None:
     return None if ends is None else (ends[1] - ends[0]) / 2
 
 
+def is_artefact(status: str | None, platform: str) -> bool:
+    """Whether a platform's texts tell the end of a token that the API renews by itself before every post: no end at all."""
+    return platform in ARTEFACTS and status not in ("expiring_soon", "expired")
+
+
 def believed(status: str | None, platform: str, policy: ExpiryPolicy) -> bool:
     """Whether a platform's dates and texts count as a countdown at all."""
     return status in ("expiring_soon", "expired") or (policy.trust_date and platform not in ARTEFACTS)

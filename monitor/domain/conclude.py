@@ -16,6 +16,7 @@ from monitor.domain.policy import Policy
 from monitor.domain.reasons import meaning
 from monitor.domain.rewind import rewound, rewound_scope
 from monitor.domain.scopes import ScopeState
+from monitor.domain.tokens import TokenLife
 
 STORAGE = "storage"
 
@@ -161,9 +162,10 @@ def _learn_token(situation: Situation, state: ConnectionState, observation: Obse
     reply = observation.reply
     if reply is None:
         return state
+    artefact = expiry.is_artefact(state.token.status, situation.connection.platform)
     belief, change = expiry.observe(
         state.token,
-        reply.token,
+        TokenLife() if artefact else reply.token,
         passed=reply.passed,
         sent_at=observation.sent_at,
         at=observation.at,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from monitor.domain.beliefs import GRACE, believed, best, observe, observe_listing, uncertainty, window
+from monitor.domain.beliefs import GRACE, believed, best, is_artefact, observe, observe_listing, uncertainty, window
 from monitor.domain.model import FINE, Severity
 from monitor.domain.policy import ExpiryPolicy
 from monitor.domain.tokens import Rounding, TokenBelief, TokenChange, TokenSays
@@ -27,6 +27,7 @@ __all__ = [
     "best",
     "compact",
     "crossings",
+    "is_artefact",
     "learn_rounding",
     "level",
     "observe",
