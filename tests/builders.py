@@ -26,6 +26,7 @@ from monitor.domain.model import (
     Why,
 )
 from monitor.domain.policy import Policy
+from monitor.domain.silences import Silence
 from monitor.domain.tokens import TokenBelief, TokenLife, TokenSays
 from monitor.errors import Reason
 
@@ -157,3 +158,17 @@ def a_notification(number: int = 1, **overrides: Any) -> Notification:
         "seq": 1,
     }
     return Notification(**(values | overrides))
+
+
+def a_silence(number: int = 1, **overrides: Any) -> Silence:
+    """Of everything that is about LinkedIn, for the two hours after `START`."""
+    values: dict[str, Any] = {
+        "id": number,
+        "match": {"platform": "linkedin"},
+        "starts_at": START,
+        "ends_at": START + 2 * HOUR,
+        "author": "anna",
+        "reason": "maintenance",
+        "created_at": START,
+    }
+    return Silence(**(values | overrides))

@@ -1,6 +1,8 @@
 """The database: one writer, many short readers, every statement. SQLAlchemy and Alembic are used nowhere else."""
 
+from monitor.db.controls import Operations, acks_of_open, forget, silences_since
 from monitor.db.engine import Database
+from monitor.db.operating import operating
 from monitor.db.reader import Reader
 from monitor.db.retention import with_old_checks
 from monitor.db.rows import (
@@ -25,11 +27,16 @@ __all__ = [
     "IncidentRow",
     "NewConnection",
     "NotificationRow",
+    "Operations",
     "Reader",
     "Store",
     "WaitingRow",
+    "acks_of_open",
     "back_up",
     "examine",
+    "forget",
+    "operating",
     "reading",
+    "silences_since",
     "with_old_checks",
 ]

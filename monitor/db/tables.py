@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -251,4 +251,35 @@ receiver_states = Table(
     Column("document", Text, nullable=False),
     Column("disabled", Boolean, nullable=False),
     Column("failing_since", BigInteger),
+)
+
+# Both are written by operators' commands, beside the daemon, which only reads them.
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("match", Text, nullable=False),
+    Column("starts_at", BigInteger, nullable=False),
+    Column("ends_at", BigInteger, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expired_at", BigInteger),
+    CheckConstraint("starts_at < ends_at", name="order"),
+    # Those that are not over, and retention: `WHERE ends_at > ?`
+    Index(None, "ends_at"),
+    # A number is never used again: somebody may have written it down.
+    sqlite_autoincrement=True,
+)
+
+acknowledgements = Table(
+    "acknowledgements",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("level", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
 )

@@ -43,6 +43,14 @@ class Transaction(Reader):
     def flush(self) -> None:
         """Send what was collected; called before every read and before the commit."""
 
+    def change(self, statement: Executable, values: Values) -> int:
+        """Run a *statement* that changes rows; returns how many. For the other modules of this package."""
+        return self._change(statement, values)
+
+    def put(self, statements: Mapping[str, Executable], values: Values) -> None:
+        """Run the one of *statements* (see `for_each_dialect`) that this database understands. For the other modules of this package."""
+        self._change(statements[self._dialect], values)
+
     def _change(self, statement: Executable, values: Values | Sequence[Values]) -> int:
         with translated():
             return self._connection.execute(statement, values, execution_options=_COUNT_ROWS).rowcount

@@ -77,17 +77,18 @@ def back_up(url: str, target: Path | None, now: datetime) -> str:
     address = parse(url)
     if address.get_backend_name() != "sqlite":
         raise StoreError("PostgreSQL is backed up with pg_dump")
-    path = _existing(address)
+    path = existing(address)
     target = target or path.with_name(f"{path.name}.backup-{now:%Y%m%dT%H%M%SZ}")
     backup(path, target)
     return f"Copied to {target}"
 
 
 def _reading_engine(address: URL) -> Engine:
-    return reading_engine(_existing(address)) if address.get_backend_name() == "sqlite" else reading_from(address)
+    return reading_engine(existing(address)) if address.get_backend_name() == "sqlite" else reading_from(address)
 
 
-def _existing(address: URL) -> Path:
+def existing(address: URL) -> Path:
+    """The database file at *address*; raises StoreUnavailable when there is none."""
     path = Path(address.database or "")
     if not path.is_file():
         raise StoreUnavailable(f"there is no database at {path}")

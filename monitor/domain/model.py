@@ -125,6 +125,8 @@ class Quiet(StrEnum):
     REMINDER_NOT_DUE = "reminder_not_due"
     NOT_EXPECTED_TO_WORK = "not_expected_to_work"
     SILENCED = "silenced"
+    QUIET_HOURS = "quiet_hours"
+    ACKNOWLEDGED = "acknowledged"
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,14 +58,19 @@ def _routed(
 ) -> set[str]:
     if not routes:
         return {receiver.name for receiver in receivers}
-    facts = _facts(notification, connection)
+    known = facts(notification, connection)
     for route in routes:
-        if all(_matches(pattern, facts.get(name, "")) for name, pattern in route.match.items()):
+        if matches(route.match, known):
             return set(route.receivers)
     return set()
 
 
-def _matches(pattern: str, value: str) -> bool:
+def matches(match: Mapping[str, str], known: Mapping[str, str]) -> bool:
+    """Whether everything that *match* asks for (see `Route`) holds for these facts; what is not known is an empty text."""
+    return all(_fits(pattern, known.get(name, "")) for name, pattern in match.items())
+
+
+def _fits(pattern: str, value: str) -> bool:
     for choice in pattern.split("|"):
         wanted = choice.strip()
         if wanted == value or (wanted.endswith("*") and value.startswith(wanted[:-1])):
@@ -73,11 +78,10 @@ def _matches(pattern: str, value: str) -> bool:
     return False
 
 
-def _facts(notification: Notification, connection: Connection | None) -> dict[str, str]:
-    """What routes can match on. Labels come first, so that none of them can pose as a reserved name."""
-    kind, _, name = notification.incident.subject.partition(":")
-    facts = dict(connection.labels) if connection else {}
-    facts |= {
+def facts(notification: Notification, connection: Connection | None) -> dict[str, str]:
+    """What can be matched on. Labels come first, so that none of them can pose as a reserved name."""
+    known = dict(connection.labels) if connection else {}
+    known |= {
         "severity": notification.severity.value,
         "type": notification.type.value,
         "topic": notification.incident.topic.value,
@@ -89,6 +93,15 @@ def _facts(notification: Notification, connection: Connection | None) -> dict[st
         "platform": connection.platform if connection else "",
         "connection": connection.platform_id if connection else "",
     }
-    if connection is None and kind in {"account", "platform"}:
-        facts[kind] = name
-    return facts
+    if connection is None:
+        known |= _scope_facts(notification.incident.subject)
+    return known
+
+
+def _scope_facts(subject: str) -> dict[str, str]:
+    """Which account, managed user or platform the subject of a wider incident names."""
+    kind, _, name = subject.partition(":")
+    if kind in {"account", "rate", "user", "list"}:
+        account, _, user = name.partition("/")
+        return {"account": account, "user": user}
+    return {"platform": name} if kind == "platform" else {}

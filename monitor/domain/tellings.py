@@ -17,6 +17,8 @@ QUIET_WORDS = {
     Quiet.REMINDER_NOT_DUE: "The receivers know everything; the next reminder is not due yet.",
     Quiet.NOT_EXPECTED_TO_WORK: "The configuration says that this connection is not expected to work.",
     Quiet.SILENCED: "A silence holds back the news of this connection.",
+    Quiet.QUIET_HOURS: "It is not urgent, and these are quiet hours.",
+    Quiet.ACKNOWLEDGED: "The receivers know everything; somebody has acknowledged the incident, so there are no reminders.",
 }
 
 _QUOTED = 200

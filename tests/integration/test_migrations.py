@@ -16,11 +16,13 @@ from sqlalchemy import Connection, Engine, create_engine, inspect, text
 
 from alembic import command
 from monitor.clock import SystemClock
-from monitor.db import Database
+from monitor.db import CheckRow, Database, NewConnection, Store, acks_of_open, silences_since
 from monitor.db.schema import migrations
 from monitor.db.sqlite import writing_engine
 from monitor.db.tables import REVISION, metadata
-from monitor.errors import SchemaMismatch
+from monitor.domain.model import Health, IncidentRef, Scope, Severity, Topic, Transition
+from monitor.errors import Reason, SchemaMismatch
+from tests.builders import START, a_notification, a_state
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,9 +82,11 @@ def test_checks_are_written_alike(engine: Engine) -> None:
             ("lease", "ck_lease_single"),
             ("deliveries", "ck_deliveries_state"),
             ("connection_states", "ck_connection_states_health"),
+            ("silences", "ck_silences_order"),
         }
         if engine.dialect.name == "sqlite":
             assert "WITHOUT ROWID" in connection.execute(text("SELECT sql FROM sqlite_master WHERE name = 'checks'")).scalar_one()
+            assert "AUTOINCREMENT" in connection.execute(text("SELECT sql FROM sqlite_master WHERE name = 'silences'")).scalar_one()
     engine.dispose()
 
 
@@ -110,6 +114,50 @@ def test_migrations_are_history() -> None:
             assert not [name for name in names if name.split(".")[0] == "monitor"], path
 
 
+def _rows(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
+    with engine.connect() as connection:
+        tables = [name for name in inspect(connection).get_table_names() if name not in {"alembic_version", "lease"}]
+        return {name: sorted(map(tuple, connection.execute(text(f"SELECT * FROM {name}"))), key=repr) for name in tables}
+
+
+async def test_silences_are_added_to_a_filled_database(database_url: str) -> None:
+    """The second schema leaves every row of a filled first one as it is, upwards and downwards, and the program goes on with it."""
+    database = Database(database_url, clock=SystemClock(), owner="test")
+    await database.start()
+    await database.write(fill)
+    await database.close()
+    address = database_url.replace("postgresql://", "postgresql+psycopg://")
+    engine = writing_engine(Path(address.removeprefix("sqlite:///"))) if address.startswith("sqlite") else create_engine(address)
+    full = _rows(engine)
+    with engine.begin() as connection:
+        migrate(connection, "-1")
+    first = {name: rows for name, rows in full.items() if name not in {"silences", "acknowledgements"}}
+    assert _rows(engine) == first
+    assert all(first[name] for name in ("connections", "connection_states", "checks", "incidents", "notifications", "deliveries"))
+    engine.dispose()
+
+    await database.start()
+    assert await database.read(lambda reader: silences_since(reader, START)) == []
+    assert await database.read(acks_of_open) == []
+    await database.close()
+    assert {name: _rows(engine)[name] for name in first} == first
+    assert differences(engine) == []
+
+
+def fill(store: Store) -> None:
+    """One row at least of everything that the first schema had."""
+    new = NewConnection("main", "", "linkedin-page1", "linkedin")
+    number = store.ensure_connections([new])[new.key]
+    store.save_states({number: (0, a_state(Health.ERROR))})
+    store.record_checks([CheckRow(number, START, Reason.CREDENTIAL_REJECTED, 120, 200, "9d", "Session has expired")])
+    incident = IncidentRef(Topic.CONNECTION, str(number), 1, START)
+    store.apply_transitions([Transition(incident, Scope.CONNECTION, number, "error", START, Severity.CRITICAL, None, "")])
+    store.save_scopes({"api:api.example": (0, b"{}")})
+    told = a_notification(connection_id=number, incident=incident)
+    store.add_notification(store.new_webhook_id(), told, "pp-1", b"{}", ["on-call"])
+    store.put_receiver_state("on-call", b"{}")
+
+
 _DIES = """
 import asyncio, os, signal, sys
 from sqlalchemy import Engine, event
@@ -130,7 +178,7 @@ asyncio.run(Database(sys.argv[1], clock=SystemClock(), owner="dies").start())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("statement", [1, 2, 9, 17, 28])
+@pytest.mark.parametrize("statement", [1, 2, 9, 17, 28, 30])
 async def test_killed_in_the_middle(database_url: str, statement: int) -> None:
     """Killed after any statement of a migration, the next start does all of it again from the beginning."""
     run = [sys.executable, "-c", _DIES, database_url, str(statement)]
@@ -168,20 +216,20 @@ async def test_backup_before_an_upgrade(tmp_path: Path, monkeypatch: pytest.Monk
 
     folder = tmp_path / "migrations"
     (folder / "versions").mkdir(parents=True)
-    for name in ("env.py", "versions/0001_first_schema.py"):
-        (folder / name).write_text((migrations() / name).read_text())
-    (folder / "versions" / "0002_next.py").write_text(
-        "from alembic import op\nrevision, down_revision = '0002', '0001'\n"
+    for file in (migrations() / "env.py", *(migrations() / "versions").glob("*.py")):
+        (folder / file.relative_to(migrations())).write_text(file.read_text())
+    (folder / "versions" / "next.py").write_text(
+        f"from alembic import op\nrevision, down_revision = 'next', '{REVISION}'\n"
         "def upgrade():\n    op.execute('CREATE TABLE next (id INTEGER)')\n"
     )
     monkeypatch.setattr("monitor.db.schema.migrations", lambda: folder)
-    monkeypatch.setattr("monitor.db.schema.REVISION", "0002")
+    monkeypatch.setattr("monitor.db.schema.REVISION", "next")
     await database.start()
     await database.close()
 
-    (copy,) = path.parent.glob("monitor.db.before-upgrade-0001-*")
+    (copy,) = path.parent.glob(f"monitor.db.before-upgrade-{REVISION}-*")
     assert copy.stat().st_mode & 0o777 == 0o600
-    for file, revision in ((copy, "0001"), (path, "0002")):
+    for file, revision in ((copy, REVISION), (path, "next")):
         connection = sqlite3.connect(file)
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(revision,)]
         assert connection.execute("SELECT name FROM scopes").fetchall() == [("api",)]

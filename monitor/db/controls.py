@@ -1,0 +1,139 @@
+"""What operators ask for: silences and acknowledgements. Commands write them, the daemon reads them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, bindparam, delete, insert, select, update
+
+from monitor.db.codec import dump_labels, load_labels, maybe_moment, millis, moment
+from monitor.db.outbox import Outbox
+from monitor.db.reader import Reader
+from monitor.db.tables import acknowledgements, incidents, silences
+from monitor.db.transaction import Transaction, for_each_dialect
+from monitor.domain.acks import Ack
+from monitor.domain.model import Topic
+from monitor.domain.silences import Silence
+from monitor.errors import StoreCorrupt
+
+_SILENCES = select(silences).where(silences.c.ends_at > bindparam("since")).order_by(silences.c.id)
+_ACKS = (
+    select(acknowledgements)
+    .join(
+        incidents,
+        (incidents.c.topic == acknowledgements.c.topic)
+        & (incidents.c.subject == acknowledgements.c.subject)
+        & (incidents.c.number == acknowledgements.c.number),
+    )
+    .where(incidents.c.closed_at.is_(None))
+    .order_by(acknowledgements.c.at)
+)
+_ADD_SILENCE = insert(silences).returning(silences.c.id)
+_EXPIRE = (
+    update(silences)
+    .where(silences.c.id == bindparam("b_id"), silences.c.ends_at > bindparam("b_at"), silences.c.expired_at.is_(None))
+    .values(expired_at=bindparam("b_at"))
+)
+_PUT_ACK = for_each_dialect(
+    lambda insert_into: (put := insert_into(acknowledgements)).on_conflict_do_update(
+        index_elements=["topic", "subject", "number"],
+        set_={name: put.excluded[name] for name in ("level", "at", "author", "reason")},
+    )
+)
+_DROP_SILENCES = delete(silences).where(silences.c.ends_at < bindparam("b_before"))
+# An incident's acknowledgement goes with it.
+_DROP_ACKS = delete(acknowledgements).where(
+    acknowledgements.c.at < bindparam("b_before"),
+    ~select(1)
+    .where(
+        incidents.c.topic == acknowledgements.c.topic,
+        incidents.c.subject == acknowledgements.c.subject,
+        incidents.c.number == acknowledgements.c.number,
+    )
+    .exists(),
+)
+
+
+def silences_since(reader: Reader, since: datetime) -> list[Silence]:
+    """The silences that end, or ended, after *since*, the oldest first; those that were ended by hand count as if they had not been."""
+    return [_to_silence(row) for row in reader.rows(_SILENCES, {"since": millis(since)})]
+
+
+def acks_of_open(reader: Reader) -> list[Ack]:
+    """The acknowledgements of incidents that are open."""
+    return [_to_ack(row) for row in reader.rows(_ACKS)]
+
+
+def forget(store: Transaction, before: datetime) -> int:
+    """Delete silences that ended before *before*, and acknowledgements from before it whose incident is deleted; returns how many."""
+    values = {"b_before": millis(before)}
+    return store.change(_DROP_SILENCES, values) + store.change(_DROP_ACKS, values)
+
+
+class Operations:
+    """
+    What a command may change beside a running daemon, in one transaction: only what the daemon reads anew each time.
+
+    States, scopes and incidents are the daemon's alone; they are nowhere to be changed here.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.reader: Reader = outbox
+        self._outbox = outbox
+
+    def add_silence(
+        self, match: Mapping[str, str], *, starts_at: datetime, ends_at: datetime, author: str, reason: str, now: datetime
+    ) -> Silence:
+        """A new silence with its number."""
+        values = {
+            "match": dump_labels(match),
+            "starts_at": millis(starts_at),
+            "ends_at": millis(ends_at),
+            "author": author,
+            "reason": reason,
+            "created_at": millis(now),
+        }
+        number = int(self._outbox.rows(_ADD_SILENCE, values)[0].id)
+        return Silence(number, dict(match), starts_at, ends_at, author, reason, now)
+
+    def expire_silence(self, number: int, now: datetime) -> bool:
+        """End the silence with this number; False when there is none, or it is over already."""
+        return self._outbox.change(_EXPIRE, {"b_id": number, "b_at": millis(now)}) == 1
+
+    def acknowledge(self, ack: Ack) -> None:
+        """Keep *ack*, in place of an earlier one of the same incident."""
+        values = {
+            "topic": ack.topic,
+            "subject": ack.subject,
+            "number": ack.number,
+            "level": ack.level,
+            "at": millis(ack.at),
+            "author": ack.author,
+            "reason": ack.reason,
+        }
+        self._outbox.put(_PUT_ACK, values)
+
+    def redeliver(self, ids: list[int], now: datetime) -> int:
+        """Put finished deliveries back, due at once and under their old webhook id; returns how many were put back."""
+        return self._outbox.redeliver(ids, now)
+
+
+def _to_silence(row: Row[Any]) -> Silence:
+    return Silence(
+        id=row.id,
+        match=load_labels(row.match, f"silences row {row.id}"),
+        starts_at=moment(row.starts_at),
+        ends_at=moment(row.ends_at),
+        author=row.author,
+        reason=row.reason,
+        created_at=moment(row.created_at),
+        expired_at=maybe_moment(row.expired_at),
+    )
+
+
+def _to_ack(row: Row[Any]) -> Ack:
+    try:
+        topic = Topic(row.topic)
+    except ValueError:
+        raise StoreCorrupt(f"acknowledgements row of {row.subject} can't be read: unknown topic {row.topic!r}") from None
+    return Ack(topic, row.subject, row.number, row.level, moment(row.at), row.author, row.reason)

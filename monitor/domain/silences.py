@@ -1,0 +1,102 @@
+"""
+Silences: what an operator does not want to hear for a while, and quiet hours.
+
+They hold back the telling, never the checking: evidence, health, incidents and metrics go on as ever. When one ends,
+the level is told if and only if it differs from what was told before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from monitor.domain.calendars import Weekly
+from monitor.domain.model import Connection, Notification, Quiet
+from monitor.domain.routes import facts, matches
+
+
+class SilenceState(StrEnum):
+    """Where a silence stands."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """
+    One silence that somebody asked for.
+
+    Attributes:
+        match: what a notification must be, all of it, to be held back; written as in a `Route`, and never empty.
+        author, reason: who asked for it, and why.
+        expired_at: when it was ended by hand, else None.
+    """
+
+    id: int
+    match: Mapping[str, str]
+    starts_at: datetime
+    ends_at: datetime
+    author: str
+    reason: str
+    created_at: datetime
+    expired_at: datetime | None = None
+
+    @property
+    def over_at(self) -> datetime:
+        """When it ends, or ended."""
+        return self.ends_at if self.expired_at is None else min(self.expired_at, self.ends_at)
+
+    def state(self, now: datetime) -> SilenceState:
+        """Where it stands at *now*."""
+        if now >= self.over_at:
+            return SilenceState.EXPIRED
+        return SilenceState.ACTIVE if now >= self.starts_at else SilenceState.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """
+    A silence of the configuration, which comes back.
+
+    Attributes:
+        quiet: what it is called when it holds something back: a silence, or quiet hours.
+    """
+
+    name: str
+    match: Mapping[str, str]
+    when: Weekly
+    quiet: Quiet = Quiet.SILENCED
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A notification that is held back: what for, until when at the earliest, and by what, in words."""
+
+    quiet: Quiet
+    until: datetime
+    by: str
+
+
+def held_by(
+    notification: Notification,
+    connection: Connection | None,
+    silences: tuple[Silence, ...],
+    windows: tuple[Window, ...],
+    now: datetime,
+) -> Held | None:
+    """What holds *notification* back at *now*, that which does so longest; None when it may go out."""
+    if not silences and not windows:
+        return None
+    known = facts(notification, connection)
+    found = [
+        Held(Quiet.SILENCED, silence.over_at, f"silence {silence.id}")
+        for silence in silences
+        if silence.state(now) is SilenceState.ACTIVE and matches(silence.match, known)
+    ]
+    for window in windows:
+        end = window.when.ends_at(now)
+        if end is not None and matches(window.match, known):
+            found.append(Held(window.quiet, end, window.name))
+    return max(found, key=lambda held: held.until, default=None)
