@@ -180,4 +180,3 @@ _DURATIONS = {
 }
 STORY = timedelta(seconds=28)
 """How long the story takes."""
-

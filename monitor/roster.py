@@ -34,7 +34,9 @@ def discovered(config: Config, key: Key) -> NewConnection:
     return NewConnection(account, user_id, platform_id, platform_of(platform_id), interval=config.schedule.interval, listed=True)
 
 
-def wanted(config: Config, known: Iterable[Connection], *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()) -> list[NewConnection]:
+def wanted(
+    config: Config, known: Iterable[Connection], *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()
+) -> list[NewConnection]:
     """
     All connections to watch.
 
@@ -85,9 +87,7 @@ def _numbered(new: NewConnection, number: int) -> Connection:
     )
 
 
-async def sync(
-    database: Database, fleet: Fleet, config: Config, *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()
-) -> None:
+async def sync(database: Database, fleet: Fleet, config: Config, *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()) -> None:
     """Bring the database and the fleet in line with *config* and with what a list brought or lost."""
 
     def work(store: Store) -> list[Connection]:
