@@ -1,0 +1,218 @@
+"""The verb `preflight`: whether connections can be relied on for a post."""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.api import Api
+from monitor.cli import documents
+from monitor.cli.check import EXIT_FAILED, EXIT_NOT_FOUND_OUT
+from monitor.cli.lookup import Opened, matching, opened
+from monitor.cli.options import add_account, add_config, add_json, duration, load_config
+from monitor.cli.status import brief
+from monitor.cli.tables import coloured, fitted, terminal_width
+from monitor.clock import Clock, SystemClock
+from monitor.config import Config
+from monitor.crew import USER_AGENT
+from monitor.domain.ids import id_problem, platform_of
+from monitor.domain.model import Connection, ConnectionState, Reply, Verdict
+from monitor.domain.pacing import Pacer
+from monitor.domain.preflights import Answer, Finding, is_fresh, judged, renews_itself, stored
+from monitor.domain.sentences import one_line
+from monitor.domain.verdicts import judge
+from monitor.errors import StoreUnavailable, UsageError
+from monitor.gate import Gate
+from monitor.plan import plan_of
+
+_EPILOG = """\
+examples:
+  postpost-monitor preflight linkedin-Tz9W5i6ZYG && publish
+  postpost-monitor preflight linkedin-Tz9W5i6ZYG threads-1784 --min-ttl 2d     the tokens must live two days more
+  postpost-monitor preflight linkedin-Tz9W5i6ZYG --max-age 0s                  test it now, whatever is known
+
+What the monitor learned within --max-age is believed; else the connection is tested now, which needs no database.
+An API that cannot be reached is never an answer: the exit code is 3 then.
+
+exit codes: 0 all are ready, 1 some are not, 2 usage, 3 could not find out
+"""
+
+_COLOURS = {Answer.READY: "ok", Answer.NOT_READY: "error", Answer.UNKNOWN: "unknown"}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One connection that is asked about; *state* is None when the monitor does not know it."""
+
+    connection: Connection
+    state: ConnectionState | None = None
+    covered_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was found, and how old that is; *live* says that it was tested just now."""
+
+    connection: Connection
+    finding: Finding
+    at: datetime
+    live: bool
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "preflight",
+        help="say whether connections can be relied on for a post",
+        description="Say whether connections can be relied on for a post: from the database when that is fresh, else by a test now.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(parser)
+    parser.add_argument("ids", nargs="+", metavar="ID", help="platform ids as the API lists them")
+    add_account(parser)
+    parser.add_argument(
+        "--max-age", type=duration, default=timedelta(minutes=30), metavar="TIME", help="believe what is not older (default: 30m)"
+    )
+    parser.add_argument(
+        "--min-ttl", type=duration, default=timedelta(0), metavar="TIME", help="life that a token must have left (default: any)"
+    )
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look or test, and print; returns 0, 1 or 3."""
+    for platform_id in args.ids:
+        problem = id_problem(platform_id)
+        if problem is not None:
+            raise UsageError(f"{platform_id!r} is not an id that the API could know: {problem}")
+    config, clock = load_config(args), SystemClock()
+    candidates = _candidates(config, list(dict.fromkeys(args.ids)), args.account, clock)
+    results = asyncio.run(_results(config, candidates, args.max_age, args.min_ttl, clock))
+    if args.json:
+        documents.put({"at": documents.iso(clock.now()), "connections": [_document(result) for result in results]})
+    else:
+        print(as_text(results, clock.now(), terminal_width()))
+    return exit_code([result.finding.answer for result in results])
+
+
+def exit_code(answers: Sequence[Answer]) -> int:
+    """0 when all are ready, 1 when some are not, 3 when that could not be found out of some."""
+    if Answer.NOT_READY in answers:
+        return EXIT_FAILED
+    return EXIT_NOT_FOUND_OUT if Answer.UNKNOWN in answers else 0
+
+
+def _candidates(config: Config, ids: Sequence[str], account: str | None, clock: Clock) -> list[Candidate]:
+    try:
+        with opened(config, clock) as found:
+            return [_known(found, config, platform_id, account, clock) for platform_id in ids]
+    except StoreUnavailable:
+        return [Candidate(_configured(config, platform_id, account)) for platform_id in ids]
+
+
+def _known(found: Opened, config: Config, platform_id: str, account: str | None, clock: Clock) -> Candidate:
+    views = {view.connection.id: view for view in found.fleet.snapshot(clock.now()).connections}
+    connections = matching([view.connection for view in views.values()], platform_id, account)
+    if len(connections) > 1:
+        raise UsageError(_several(platform_id, [connection.account_label for connection in connections]))
+    if not connections:
+        return Candidate(_configured(config, platform_id, account))
+    view = views[connections[0].id]
+    return Candidate(view.connection, view.state, view.covered_by)
+
+
+def _configured(config: Config, platform_id: str, account: str | None) -> Connection:
+    """A connection that the monitor does not know yet: as the configuration names it, else in the first account."""
+    named = [Connection(0, one.account, one.user_id, one.id, one.platform, one.name) for one in config.connections]
+    found = matching(named, platform_id, account)
+    if len(found) > 1:
+        raise UsageError(_several(platform_id, [connection.account_label for connection in found]))
+    if found:
+        return found[0]
+    name, _, user = (account or config.accounts[0].name).partition("/")
+    settings = next((one for one in config.accounts if one.name == name), None)
+    if settings is None:
+        raise UsageError(f"there is no account {name!r}; the configuration has {', '.join(one.name for one in config.accounts)}")
+    return Connection(0, name, user or settings.user_id, platform_id, platform_of(platform_id))
+
+
+def _several(platform_id: str, accounts: Sequence[str]) -> str:
+    return f"{one_line(platform_id, 120)} belongs to several accounts: add {' or '.join(f'--account {name}' for name in accounts)}"
+
+
+class Tester:
+    """Tests connections now, within each account's request budget."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self._lies = plan_of(config, "preflight").lies
+        self._accounts: dict[str, tuple[Api, Gate]] = {}
+
+    async def test(self, connection: Connection) -> tuple[Verdict, Reply | None]:
+        """What the API says of *connection* now."""
+        api, gate = self._account(connection.account)
+        await gate.turn()
+        answer = (await api.test(connection.platform_id, connection.user_id)).answer
+        return judge(answer, connection, self._lies), answer if isinstance(answer, Reply) else None
+
+    async def close(self) -> None:
+        """Close what is open."""
+        for api, _ in self._accounts.values():
+            await api.close()
+
+    def _account(self, name: str) -> tuple[Api, Gate]:
+        if name not in self._accounts:
+            settings = next((one for one in self._config.accounts if one.name == name), None)
+            if settings is None:
+                raise UsageError(f"the account {name} is no longer configured, so nothing can be tested in it")
+            api = Api(self._config.api, settings.api_key, clock=self._clock, user_agent=USER_AGENT)
+            self._accounts[name] = (api, Gate(Pacer(rate=self._config.api.requests_per_second), self._clock))
+        return self._accounts[name]
+
+
+async def _results(config: Config, candidates: Sequence[Candidate], max_age: timedelta, min_ttl: timedelta, clock: Clock) -> list[Result]:
+    tester = Tester(config, clock)
+    try:
+        return [await _result(tester, config, candidate, max_age, min_ttl, clock) for candidate in candidates]
+    finally:
+        await tester.close()
+
+
+async def _result(tester: Tester, config: Config, candidate: Candidate, max_age: timedelta, min_ttl: timedelta, clock: Clock) -> Result:
+    connection, state, now = candidate.connection, candidate.state, clock.now()
+    policy = config.policy().expiry_for(connection.platform)
+    if state is not None and is_fresh(state, candidate.covered_by, now, max_age):
+        return Result(connection, stored(state, connection.platform, now, min_ttl, policy), state.last_evidence_at or now, live=False)
+    verdict, reply = await tester.test(connection)
+    renews = renews_itself(state, connection.platform, policy)
+    return Result(connection, judged(verdict, reply, clock.now(), min_ttl, renews=renews), clock.now(), live=True)
+
+
+def as_text(results: Sequence[Result], now: datetime, width: int) -> str:
+    """The answers for people."""
+    cells = [
+        (
+            coloured(result.finding.answer.replace("_", " "), _COLOURS[result.finding.answer]),
+            result.connection.platform_id,
+            result.connection.account_label,
+            "tested now" if result.live else f"{brief(now - result.at)} ago",
+            one_line(result.finding.why, 300),
+        )
+        for result in results
+    ]
+    return "\n".join(fitted(("ANSWER", "CONNECTION", "ACCOUNT", "KNOWN", "WHY"), cells, width, least={1: 16, 2: 6, 4: 20}))
+
+
+def _document(result: Result) -> dict[str, object]:
+    return {
+        **documents.identity(result.connection),
+        "answer": result.finding.answer,
+        "why": result.finding.why,
+        "knownAt": documents.iso(result.at),
+        "live": result.live,
+        "expiresAt": documents.iso(result.finding.ends_at),
+    }

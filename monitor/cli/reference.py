@@ -1,0 +1,63 @@
+"""The reference of the command line in Markdown, made from the parsers, so that it is never out of date."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from monitor.cli import build_parser
+
+BEGIN = "<!-- begin of the reference: made by `python -m monitor.cli.reference docs/command-line.md` -->\n"
+END = "<!-- end of the reference -->\n"
+
+
+def reference() -> str:
+    """Every verb with its options."""
+    return "\n".join(_section(name, parser) for name, parser in verbs_of(build_parser()))
+
+
+def rewritten(page: str) -> str:
+    """*page* with its reference made anew; what people wrote around it stays."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{reference()}\n{END}{after}"
+
+
+def verbs_of(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every verb below *parser* by its full name, in order, and verbs within verbs after them."""
+    for action in parser._actions:  # noqa: SLF001 - argparse shows its parsers nowhere else
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for name, verb in action.choices.items():
+                yield f"{prefix}{name}", verb
+                yield from verbs_of(verb, f"{prefix}{name} ")
+
+
+def _section(name: str, parser: argparse.ArgumentParser) -> str:
+    parts = [f"{'###' if ' ' in name else '##'} {name}", " ".join((parser.description or "").split())]
+    rows = [row for action in parser._actions if (row := _row(action, parser))]  # noqa: SLF001
+    if rows:
+        parts.append("\n".join(["| | |", "| --- | --- |", *rows]))
+    if parser.epilog:
+        parts.append(f"```text\n{parser.epilog.rstrip()}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
+    if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):  # noqa: SLF001
+        return ""
+    text = (action.help or "") % {"prog": parser.prog, "default": action.default}
+    choices = "\\|".join(str(choice) for choice in action.choices) if action.choices else ""
+    metavar = action.metavar if isinstance(action.metavar, str) else choices or action.dest.upper()
+    if not action.option_strings:
+        shown = f"`{metavar}`" + (" ..." if action.nargs in ("*", "+") else "")
+    elif action.nargs == 0:
+        shown = ", ".join(f"`{option}`" for option in action.option_strings)
+    else:
+        value = f"[{metavar}]" if action.nargs == "?" else metavar
+        shown = f"`{', '.join(action.option_strings)} {value}`"
+    return f"| {shown} | {text.replace('|', chr(92) + '|')} |"
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    path.write_text(rewritten(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,113 @@
+"""Whether a connection can be relied on for a post: from what is stored when that is fresh, else from a test just made."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from monitor.domain import expiry
+from monitor.domain.beliefs import believed
+from monitor.domain.model import ConnectionState, Health, Outcome, Reply, Verdict
+from monitor.domain.policy import ExpiryPolicy
+from monitor.domain.reasons import meaning, outcome_of
+from monitor.domain.sentences import span
+from monitor.domain.tokens import TokenBelief, TokenLife, TokenSays
+
+_CLOCK_SLACK = timedelta(minutes=1)
+_NOTHING = timedelta(0)
+
+
+class Answer(StrEnum):
+    """What a preflight says: go, do not go, or nobody knows."""
+
+    READY = "ready"
+    NOT_READY = "not_ready"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An answer and why; *ends_at* is when the token ends, as far as known."""
+
+    answer: Answer
+    why: str
+    ends_at: datetime | None = None
+
+
+def is_fresh(state: ConnectionState, covered_by: str | None, now: datetime, max_age: timedelta) -> bool:
+    """
+    Whether what is stored answers the question by itself.
+
+    Only a last check that told something, not longer ago than *max_age* nor in the future, with nothing left to confirm
+    and no wider trouble above: an API that could not be reached since is a reason to ask again, never an answer.
+    """
+    seen = state.last_evidence_at
+    if seen is None or state.health is Health.UNKNOWN or covered_by is not None or state.pending is not None:
+        return False
+    return seen == state.last_check_at and -_CLOCK_SLACK <= now - seen <= max_age
+
+
+def stored(state: ConnectionState, platform: str, now: datetime, min_ttl: timedelta, policy: ExpiryPolicy) -> Finding:
+    """What a fresh *state* says; *min_ttl* is the least life that the token must have left."""
+    ends_at = expiry.best(state.token)
+    if state.health is Health.UNSUPPORTED:
+        return Finding(Answer.UNKNOWN, _words(state), ends_at)
+    if state.health is not Health.OK:
+        return Finding(Answer.NOT_READY, _words(state), ends_at)
+    return _enough(_least_left(state.token, platform, now, policy), min_ttl) or Finding(Answer.READY, "the connection works", ends_at)
+
+
+def judged(verdict: Verdict, reply: Reply | None, now: datetime, min_ttl: timedelta, *, renews: bool) -> Finding:
+    """What a test just made says; *renews* says that its token renews itself, so that its end means nothing."""
+    words = meaning(verdict.reason).words
+    why = f"{words}: {verdict.detail}" if verdict.detail else words
+    match outcome_of(verdict.reason):
+        case Outcome.FAILED:
+            return Finding(Answer.NOT_READY, why)
+        case Outcome.PASSED if reply is not None:
+            left = None if renews else _printed_left(reply.token)
+            if reply.token.says is TokenSays.UNPARSED and min_ttl > _NOTHING and not renews:
+                return Finding(Answer.UNKNOWN, "it works, but how long its token lives is not understood")
+            ends_at = now + left if left is not None else None
+            return _enough(left, min_ttl) or Finding(Answer.READY, words, ends_at)
+        case _:
+            return Finding(Answer.UNKNOWN, why)
+
+
+def renews_itself(state: ConnectionState | None, platform: str, policy: ExpiryPolicy) -> bool:
+    """Whether the token's end means nothing, because the platform or the API renews it before every post."""
+    token = state.token if state is not None else TokenBelief()
+    return not policy.thresholds or not believed(token.status, platform, policy) or expiry.auto_renewing(token)
+
+
+def _words(state: ConnectionState) -> str:
+    if state.reason is None or outcome_of(state.reason) is Outcome.PASSED:
+        return f"its health is {state.health}"
+    words = meaning(state.reason).words
+    return f"{words}: {state.detail}" if state.detail else words
+
+
+def _least_left(token: TokenBelief, platform: str, now: datetime, policy: ExpiryPolicy) -> timedelta | None:
+    """The least life that the token can have left; None when it has no end that counts."""
+    if renews_itself(ConnectionState(token=token), platform, policy):
+        return None
+    ends = expiry.window(token)
+    if ends is not None:
+        return ends[0] - now
+    return _NOTHING if token.says is TokenSays.EXPIRED else None
+
+
+def _printed_left(life: TokenLife) -> timedelta | None:
+    """The least life that a text can mean: what it prints, nothing for less than an hour, None without an end."""
+    if life.says is TokenSays.EXPIRED:
+        return _NOTHING
+    if life.says is not TokenSays.LEFT or life.left is None:
+        return None
+    return _NOTHING if life.below else life.left
+
+
+def _enough(left: timedelta | None, min_ttl: timedelta) -> Finding | None:
+    """None when the token lives long enough."""
+    if left is None or left >= min_ttl:
+        return None
+    words = f"its token has only {span(left)} left" if left > _NOTHING else "its token may end at any moment"
+    return Finding(Answer.NOT_READY, f"{words}, less than {span(min_ttl)}")

@@ -1,0 +1,269 @@
+"""The verbs that test, send and put back, beside a daemon that holds the database."""
+
+import asyncio
+import csv
+import json
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.cli import build_parser, export
+from monitor.cli.export import PAGE
+from monitor.clock import SystemClock
+from monitor.db import AttemptRow, CheckRow, Database, DeliveryState
+from monitor.errors import AnotherInstance, DeliveryReason, Reason, UsageError
+from monitor.simulator import behaviour
+from monitor.simulator.receiver import ReceiverServer
+from monitor.simulator.server import SimulatorServer
+from monitor.simulator.worlds import connection_like, empty_world
+from tests.watched import Watched, tell_a_story, watched, write_config
+
+Call = Callable[..., Awaitable[tuple[int, str]]]
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[SimulatorServer]:
+    """A simulated API that knows the connections of the story."""
+    world = empty_world(SystemClock(), key="sk_main.0123456789")
+    for platform_id in ("linkedin-page1", "threads-1784", "facebook-104857", "tiktok-new"):
+        world.account_of("sk_main.0123456789").owner.connect(connection_like(world, platform_id))  # type: ignore[union-attr]
+    server = SimulatorServer(world)
+    await server.start()
+    yield server
+    await server.close()
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[ReceiverServer]:
+    """A receiver that is on."""
+    receiver = ReceiverServer()
+    await receiver.start()
+    yield receiver
+    await receiver.close()
+
+
+@pytest.fixture
+async def world(tmp_path: Path, database_url: str, api: SimulatorServer, hook: ReceiverServer) -> AsyncIterator[Watched]:
+    """A story in a database of each kind that a daemon holds."""
+    async with watched(write_config(tmp_path, database_url, api=api.base_url, hook=hook.url)) as story:
+        await tell_a_story(story)
+        yield story
+
+
+@pytest.fixture
+def call(world: Watched, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """Runs a verb in a thread; returns its exit code and what it printed."""
+
+    async def run(*words: str) -> tuple[int, str]:
+        args = build_parser(words).parse_args([*words, "--config", str(tmp_path / "config.yaml")])
+        capsys.readouterr()
+        code = await asyncio.to_thread(args.run, args)
+        return code, capsys.readouterr().out
+
+    return run
+
+
+# preflight
+
+
+async def test_preflight_fresh(call: Call, api: SimulatorServer) -> None:
+    """What is fresh is answered from the database, without a request."""
+    code, said = await call("preflight", "threads-1784", "--json")
+    found = json.loads(said)["connections"][0]
+    assert (code, found["answer"], found["live"]) == (0, "ready", False)
+    assert (await call("preflight", "linkedin-page1", "--account", "main"))[0] == 1
+    assert (await call("preflight", "telegram-42"))[0] == 3
+    assert api.journal.total == 0
+
+
+async def test_preflight_live(call: Call, api: SimulatorServer) -> None:
+    """What is old, or was not conclusive, or is not known, is tested now."""
+    code, said = await call("preflight", "threads-1784", "facebook-104857", "tiktok-new", "--max-age", "1m", "--json")
+    assert (code, [(one["answer"], one["live"]) for one in json.loads(said)["connections"]]) == (0, [("ready", True)] * 3)
+    api.world.connection("threads-1784").fail("Session has expired")
+    code, said = await call("preflight", "threads-1784", "--max-age", "0s")
+    assert code == 1
+    assert "Session has expired" in said
+
+
+async def test_preflight_unreachable(call: Call, api: SimulatorServer) -> None:
+    """An API that cannot be reached is no answer, whatever was known before."""
+    await api.close()
+    code, said = await call("preflight", "threads-1784", "--max-age", "1s")
+    assert (code, "unknown" in said, "the API cannot be reached" in said) == (3, True, True)
+    assert (await call("preflight", "facebook-104857"))[0] == 3
+    assert (await call("preflight", "threads-1784"))[0] == 0
+
+
+async def test_preflight_usage(call: Call) -> None:
+    """An id that two accounts have asks for the account; an impossible one is refused."""
+    with pytest.raises(UsageError, match="add --account main or --account second"):
+        await call("preflight", "linkedin-page1")
+    with pytest.raises(UsageError, match="not an id that the API could know"):
+        await call("preflight", "../x")
+    with pytest.raises(UsageError, match="there is no account 'third'"):
+        await call("preflight", "tiktok-new", "--account", "third")
+
+
+async def test_preflight_without_database(tmp_path: Path, api: SimulatorServer) -> None:
+    """Before there is a database everything is tested live."""
+    path = write_config(tmp_path, f"sqlite:///{tmp_path}/none/monitor.db", api=api.base_url)
+    words = ["preflight", "threads-1784", "--config", str(path)]
+    args = build_parser(words).parse_args(words)
+    assert await asyncio.to_thread(args.run, args) == 0
+
+
+# receivers test
+
+
+async def test_receiver_takes_it(call: Call, hook: ReceiverServer) -> None:
+    """A real test body arrives, and what came back is printed."""
+    code, said = await call("receivers", "test", "on-call")
+    assert code == 0
+    assert said.startswith("on-call (webhook, not signed) took the test: answered 2")
+    assert [(one.document or {})["type"] for one in hook.accepted()] == ["test"]
+
+
+async def test_receiver_refuses_it(call: Call, hook: ReceiverServer) -> None:
+    """A refusal ends with 1 and says what came back."""
+    hook.behave(behaviour.answer(503))
+    code, said = await call("receivers", "test", "on-call", "--json")
+    found = json.loads(said)
+    assert (code, found["delivered"], found["reason"], found["httpStatus"]) == (1, False, "server_error", 503)
+    await hook.close()
+    code, said = await call("receivers", "test", "on-call")
+    assert code == 1
+    assert "did not take the test: no answer after" in said
+
+
+async def test_receiver_unknown(call: Call) -> None:
+    """A name that is not configured is answered with one that may be meant."""
+    with pytest.raises(UsageError, match=r"did you mean on-call\?"):
+        await call("receivers", "test", "oncall")
+
+
+# deliveries
+
+
+async def give_up(world: Watched, state: DeliveryState = DeliveryState.DEAD) -> int:
+    """Ends the story's only delivery; returns its number."""
+    rows = await world.database.read(lambda reader: reader.deliveries())
+    attempt = AttemptRow(world.now, DeliveryReason.TIMEOUT, 15_000, None, "no answer in time")
+    await world.database.write(lambda store: store.record_attempt(rows[0], attempt, state))
+    return rows[0].id
+
+
+async def test_list(world: Watched, call: Call) -> None:
+    """Deliveries are listed with what came back, by state and receiver."""
+    number = await give_up(world)
+    code, said = await call("deliveries", "list")
+    assert code == 0
+    assert f"{number} " in said
+    assert "timeout" in said
+    assert (await call("deliveries", "list", "--state", "pending"))[1] == "No deliveries.\n"
+    assert (await call("deliveries", "list", "--receiver", "desk"))[1] == "No deliveries.\n"
+    found = json.loads((await call("deliveries", "list", "--state", "dead", "--json"))[1])["deliveries"]
+    assert [(one["number"], one["receiver"], one["type"]) for one in found] == [(number, "on-call", "connection.failed")]
+
+
+@pytest.mark.parametrize("words", [("NUMBER",), ("--dead",), ("--dead", "--receiver", "on-call")])
+async def test_retry(world: Watched, call: Call, words: tuple[str, ...]) -> None:
+    """What was given up is due again under its old webhook id, although the daemon holds the database."""
+    number = await give_up(world)
+    before = (await world.database.read(lambda reader: reader.deliveries()))[0]
+    code, said = await call("deliveries", "retry", *(str(number) if word == "NUMBER" else word for word in words))
+    assert (code, said) == (0, "1 delivery put back; a running monitor sends what is due within seconds.\n")
+    after = await world.database.write(lambda store: store.due_deliveries("on-call", SystemClock().now(), 10))
+    assert [(one.id, one.webhook_id, one.attempts) for one in after] == [(number, before.webhook_id, 0)]
+
+
+async def test_retry_beside_writes(world: Watched, call: Call) -> None:
+    """Writes of the daemon and of the command at the same time both come through."""
+    number = await give_up(world)
+    page = world.connection("threads-1784")
+    writes = [world.check(page, Reason.OK, MINUTE - timedelta(milliseconds=step)) for step in range(1, 60)]
+    (code, _), *_ = await asyncio.gather(call("deliveries", "retry", str(number)), *writes)
+    assert code == 0
+    assert len(await world.database.read(lambda reader: reader.history(page.id))) == 4 + 59
+    assert (await world.database.read(lambda reader: reader.deliveries()))[0].state is DeliveryState.PENDING
+
+
+async def test_retry_refused(world: Watched, call: Call, tmp_path: Path) -> None:
+    """What cannot be sent again is refused in words, and nothing is changed."""
+    with pytest.raises(UsageError, match="is pending: the monitor tries it by itself"):
+        await call("deliveries", "retry", "1")
+    with pytest.raises(UsageError, match="there is no delivery 999"):
+        await call("deliveries", "retry", "999")
+    with pytest.raises(UsageError, match="name the numbers of deliveries, or say --dead"):
+        await call("deliveries", "retry")
+    with pytest.raises(UsageError, match="--receiver goes with --dead"):
+        await call("deliveries", "retry", "1", "--receiver", "on-call")
+    with pytest.raises(UsageError, match="no receiver pager"):
+        await call("deliveries", "retry", "--dead", "--receiver", "pager")
+    await give_up(world)
+    await world.database.write(lambda store: store.put_receiver_state("on-call", b"{}", disabled=True))
+    with pytest.raises(UsageError, match="has said that it is gone"):
+        await call("deliveries", "retry", "--dead")
+
+
+# export
+
+
+async def test_export_checks(call: Call, tmp_path: Path, world: Watched) -> None:
+    """Every check is a line, with its connection."""
+    code, said = await call("export", "checks")
+    rows = list(csv.DictReader(said.splitlines()))
+    assert code == 0
+    assert len(rows) == 4 + 3 + 5 + 1
+    assert {row["platformId"] for row in rows if row["outcome"] == "failed"} == {"linkedin-page1"}
+    found = [json.loads(line) for line in (await call("export", "checks", "--format", "jsonl", "--since", "20m"))[1].splitlines()]
+    assert len(found) == 2 + 1 + 2 + 1
+    assert set(found[0]) == set(rows[0])
+
+
+async def test_export_incidents(call: Call, tmp_path: Path) -> None:
+    """Incidents go to a file that did not exist; one that does is left alone."""
+    file = tmp_path / "incidents.jsonl"
+    assert (await call("export", "incidents", "--format", "jsonl", "--output", str(file)))[0] == 0
+    assert [json.loads(line)["level"] for line in file.read_text().splitlines()] == ["error"]
+    with pytest.raises(UsageError, match="exists already"):
+        await call("export", "incidents", "--output", str(file))
+
+
+async def test_export_formulas(call: Call, world: Watched) -> None:
+    """A text that a spreadsheet would run is harmless in CSV and untouched in JSON."""
+    await world.check(world.connection("threads-1784"), Reason.CREDENTIAL_REJECTED, MINUTE, detail="=cmd()")
+    rows = list(csv.DictReader((await call("export", "checks"))[1].splitlines()))
+    assert "'=cmd()" in {row["detail"] for row in rows}
+    assert '"detail":"=cmd()"' in (await call("export", "checks", "--format", "jsonl"))[1]
+
+
+async def test_export_streams(sqlite_url: str, tmp_path: Path) -> None:
+    """Many rows need no more memory than a few pieces of them."""
+    async with watched(write_config(tmp_path, sqlite_url)) as world:
+        page = world.connection("threads-1784")
+        for first in range(0, 8 * PAGE, PAGE):
+            rows = [CheckRow(page.id, world.now - (first + step) * timedelta(seconds=1), Reason.OK, 5) for step in range(PAGE)]
+            await world.database.write(lambda store, rows=rows: store.record_checks(rows))  # type: ignore[misc]
+
+        def drain(rows: Iterator[object]) -> tuple[int, int]:
+            tracemalloc.start()
+            try:
+                return sum(1 for _ in rows), tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+        count, peak = await asyncio.to_thread(drain, export.checks(sqlite_url, None))
+        assert count == 8 * PAGE
+        assert peak < 2_500 * PAGE
+
+
+def test_second_daemon_is_still_refused(call: Call, world: Watched) -> None:
+    """The door for operators is none for a second daemon."""
+    second = Database(world.config.database.url.reveal(), clock=SystemClock(), owner="second")
+    with pytest.raises(AnotherInstance):
+        asyncio.run(second.start())

@@ -1,0 +1,62 @@
+"""The command line as a whole."""
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+
+from monitor.cli import build_parser
+from monitor.cli.reference import verbs_of
+
+
+def test_help_of_unloaded_verbs() -> None:
+    """What is said of a verb whose module is not loaded is what the module says."""
+    assert build_parser(["--help"]).format_help() == build_parser().format_help()
+
+
+def test_only_the_named_verb_is_loaded() -> None:
+    """The help loads no verb's module, so that it is there at once."""
+    code = "import sys; from monitor.cli import build_parser; build_parser(['--help']); print([m for m in sys.modules if m.startswith('monitor.')])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert sorted(eval(said)) == ["monitor.cli", "monitor.errors"]
+
+
+def _all() -> list[tuple[str, argparse.ArgumentParser]]:
+    return list(verbs_of(build_parser()))
+
+
+@pytest.mark.parametrize(("name", "parser"), _all(), ids=[name for name, _ in _all()])
+def test_every_verb_explains_itself(name: str, parser: argparse.ArgumentParser) -> None:
+    """Each verb has a description and each option a help; what can be run says what it does."""
+    assert parser.description, name
+    assert [action.dest for action in parser._actions if not action.help and not isinstance(action, argparse._SubParsersAction)] == []
+
+
+@pytest.mark.parametrize("verb", ["status", "history", "incidents", "explain", "preflight", "deliveries", "receivers", "export"])
+def test_every_verb_has_examples(verb: str) -> None:
+    """Each verb's help ends with examples."""
+    assert "examples:\n  postpost-monitor" in dict(_all())[verb].format_help()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("status", "--watch", "0"), "not a number of seconds between 0.1 and 3600"),
+        (("status", "--watch", "x"), "not a number of seconds"),
+        (("status", "--watch", "--json"), "not allowed with"),
+        (("status", "--health", "fine"), "invalid choice"),
+        (("history",), "required: ID"),
+        (("history", "x", "--limit", "0"), "not a number of 1 or more"),
+        (("history", "x", "--since", "yesterday"), "is not a duration"),
+        (("export", "everything"), "invalid choice"),
+        (("deliveries", "list", "--state", "lost"), "invalid choice"),
+        (("nonsense",), "invalid choice"),
+    ],
+)
+def test_usage(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Words that make no sense end with 2 and say what is wrong."""
+    with pytest.raises(SystemExit) as ended:
+        build_parser(words).parse_args(words)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
