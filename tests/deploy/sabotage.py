@@ -66,7 +66,7 @@ def deadlock_the_writer(app: App) -> None:
     """A work that waits for a lock that nobody gives back."""
     lock = threading.Lock()
     lock.acquire()
-    app._database.submit(lambda _: lock.acquire())
+    app._held = app._database.submit(lambda _: lock.acquire())  # type: ignore[attr-defined]
 
 
 def hang_a_deliverer(app: App) -> None:

@@ -1,7 +1,6 @@
 """The installer, into a folder of its own."""
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from monitor.db.tables import REVISION as NEWEST
 from tests.deploy.daemon import ROOT
 from tests.deploy.notify import own_environment
 from tests.deploy.stand_ins import REVISION, next_release, stand_in_python, stand_in_systemctl
+from tests.tools import require_tool
 
 INSTALL = ROOT / "deploy" / "install"
 KEY = "sk_0123456789abcdef"
@@ -23,7 +23,7 @@ KEY = "sk_0123456789abcdef"
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source as a wheel."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
+    command: list[str | Path] = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
     subprocess.run(command, check=True, capture_output=True)
     return next(folder.glob("*.whl"))
 
@@ -42,7 +42,7 @@ class Machine:
 
     def install(self, *options: str | Path, code: int = 0) -> str:
         """Run the installer; everything that it says."""
-        command = [INSTALL, "--root", self.root, "--python", self.python, *options]
+        command: list[str | Path] = [INSTALL, "--root", self.root, "--python", self.python, *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=self.environment)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -50,7 +50,7 @@ class Machine:
     def program(self, *words: str) -> str:
         """Run the installed program; what it prints."""
         environment = self.environment | {"CREDENTIALS_DIRECTORY": str(self.etc / "credentials")}
-        command = [self.opt / "current/bin/postpost-monitor", *words, "--config", self.etc / "config.yaml"]
+        command: list[str | Path] = [self.opt / "current/bin/postpost-monitor", *words, "--config", self.etc / "config.yaml"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -256,12 +256,8 @@ def test_from_the_checkout(tmp_path: Path) -> None:
 
 
 def test_shellcheck() -> None:
-    """Shell scripts have none of the faults that shellcheck knows; it is looked for, not demanded."""
-    found = shutil.which("shellcheck")
+    """Shell scripts have none of the faults that shellcheck knows."""
     scripts = [INSTALL, ROOT / "deploy/systemd/postpost-monitor.sh"]
-    if found is None:
-        subprocess.run(["bash", "-n", INSTALL], check=True)
-        return
-    done = subprocess.run([found, *scripts], capture_output=True, text=True, check=False)
+    done = subprocess.run([require_tool("shellcheck"), *scripts], capture_output=True, text=True, check=False)
 
     assert done.stdout == ""
