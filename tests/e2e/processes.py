@@ -79,7 +79,8 @@ def wait_until(what: str, condition: Any, within: float = PATIENCE_SECONDS, aliv
             value = None
         if value:
             return value
-        assert alive is None or alive.process.poll() is None, f"{what}: the process ended\n{alive.text() if alive else ''}"
+        if alive is not None and alive.process.poll() is not None:
+            raise AssertionError(f"{what}: the process ended\n{alive.text()}")
         time.sleep(0.05)
     raise AssertionError(f"{what} did not happen within {within:g} s")
 
