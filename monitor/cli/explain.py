@@ -15,7 +15,6 @@ from monitor.db import AttemptRow, DeliveryRow, Reader
 from monitor.domain.cases import Case, Owed, Telling, Try
 from monitor.domain.explanations import Section, explain, gist
 from monitor.domain.model import FINE, ConnectionState, Topic
-from monitor.domain.tellings import QUIET_WORDS
 
 _EPILOG = """\
 examples:
@@ -144,7 +143,6 @@ def as_document(case: Case, sections: Sequence[Section], now: datetime) -> dict[
         if pending is None
         else {"health": pending.health, "count": pending.count, "firstAt": documents.iso(pending.first_at)},
         "quiet": state.quiet,
-        "quietWords": QUIET_WORDS[state.quiet],
         "topics": {
             topic.value: {
                 "level": value.level,

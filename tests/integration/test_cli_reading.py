@@ -1,7 +1,8 @@
 """The verbs that read, beside a daemon that holds the database."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,47 @@ def test_unknown(call: Call, verb: str) -> None:
     assert said == "postpost-monitor: there is no connection linkedin-pgae1; did you mean linkedin-page1?\n"
     assert "`postpost-monitor status` lists what there is" in call(verb, "zzz", code=EXIT_USAGE)
     assert "in account third; other accounts have it" in call(verb, "linkedin-page1", "--account", "third", code=EXIT_USAGE)
+
+
+def _documented() -> dict[str, Any]:
+    """Command to the document that the page shows for it."""
+    page = (Path(__file__).parent.parent.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
+    return {name: json.loads(text) for name, text in re.findall(r"### `(.+?) --json`\n.*?```json\n(.*?)\n```", page, re.DOTALL)}
+
+
+def _shape(value: Any, like: Any, where: str = "") -> Iterator[str]:
+    """Where *value* has other keys than *like*; lists are compared by their first elements, and nothing with null."""
+    if isinstance(value, dict) and isinstance(like, dict):
+        if where.endswith((".labels", ".accounts")):
+            return
+        if value.keys() != like.keys():
+            yield f"{where}: {sorted(value.keys() ^ like.keys())}"
+        for name in value.keys() & like.keys():
+            yield from _shape(value[name], like[name], f"{where}.{name}")
+    elif isinstance(value, list) and isinstance(like, list) and value and like:
+        yield from _shape(value[0], like[0], f"{where}[0]")
+    elif value is not None and like is not None and type(value) is not type(like):
+        yield f"{where}: {type(value).__name__} is not {type(like).__name__}"
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "code"),
+    [
+        ("status", ("status", "--health", "error"), 0),
+        ("history ID", ("history", "threads-1784"), 0),
+        ("incidents", ("incidents",), 0),
+        ("explain ID", ("explain", "linkedin-page1", "--account", "main"), 0),
+        ("preflight ID...", ("preflight", "threads-1784"), 0),
+        ("deliveries list", ("deliveries", "list"), 0),
+        ("receivers test NAME", ("receivers", "test", "on-call"), 1),
+    ],
+)
+@pytest.mark.usefixtures("world")
+def test_json_is_documented(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: Any, code: int) -> None:
+    """Each JSON document has exactly the keys, and the types, that the page shows."""
+    capsys.readouterr()
+    assert main([*words, "--json", "--config", str(tmp_path / "config.yaml")]) == code
+    assert list(_shape(json.loads(capsys.readouterr().out), _documented()[name])) == []
 
 
 def test_no_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,11 +3,14 @@
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from monitor.cli import build_parser
-from monitor.cli.reference import verbs_of
+from monitor.cli.reference import rewritten, verbs_of
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "command-line.md"
 
 
 def test_help_of_unloaded_verbs() -> None:
@@ -60,3 +63,9 @@ def test_usage(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[
         build_parser(words).parse_args(words)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_reference_is_current() -> None:
+    """The page about the command line holds what the parsers say; `python -m monitor.cli.reference docs/command-line.md` makes it anew."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == rewritten(page)
