@@ -93,10 +93,11 @@ class Checker:
         if taken is None:
             return False
         connection_id, due = taken
-        connection = self._fleet.connection(connection_id)
-        if connection is None or self._held(connection, now):
+        found = self._fleet.connection(connection_id)
+        connection = self._admitted(found, now) if found is not None else None
+        if connection is None:
             return True
-        self._in_flight.add(connection_id)
+        self._in_flight.add(connection.id)
         try:
             if not await self._gate.turn_if_open():
                 self._queue.put(connection.id, due)
@@ -104,7 +105,7 @@ class Checker:
             self._note_lag(connection, self._clock.monotonic() - due)
             await self._check(connection)
         finally:
-            self._in_flight.discard(connection_id)
+            self._in_flight.discard(connection.id)
         return True
 
     def idle_seconds(self) -> float:
@@ -179,30 +180,40 @@ class Checker:
             self._ask_somebody(probe[0], connection, probe[1].total_seconds())
 
     def _ask_somebody(self, name: str, connection: Connection, wait_seconds: float) -> None:
-        """Have the next one below the doubted scope *name* asked so soon, in turn, however long the intervals are."""
-        among = None
-        if connection.user_id and name == self._fleet.names(connection).user:
-            among = frozenset(one.id for one in self._own_connections() if one.user_id == connection.user_id)
-        first = self._queue.first(among)
+        """Have somebody below the doubted scope *name*, as *connection* is, asked so soon, however long the intervals are."""
+        other = self._longest_unasked(name, connection)
         due = self._clock.monotonic() + wait_seconds
-        if first is not None and first[1] > due:
-            self._queue.put(first[0], due)
+        if other is not None and (self._queue.due_of(other.id) or due) > due:
+            self._queue.put(other.id, due)
+
+    def _longest_unasked(self, name: str, connection: Connection) -> Connection | None:
+        """Who of those that wait below the scope *name*, as *connection* is, was asked the longest ago."""
+        user_id = connection.user_id if name.startswith("user:") else None
+        waiting = (one for one in self._own_connections() if one.id in self._queue and user_id in (None, one.user_id))
+        return min(waiting, key=self._asked_order, default=None)
 
     def _put(self, connection: Connection, wait_seconds: float) -> None:
         self._queue.put(connection.id, self._clock.monotonic() + wait_seconds)
 
-    def _held(self, connection: Connection, now: float) -> bool:
-        """Whether a scope lets only canaries through and this one is not the next; it is put back if so."""
+    def _admitted(self, connection: Connection, now: float) -> Connection | None:
+        """
+        Who is asked now that *connection* is due: itself, unless a scope lets only canaries through.
+
+        Then the one that waits longest is the canary, and only once per pause; None when it is too early for one.
+        """
         hold = self._fleet.hold(connection)
         if hold is None:
-            return False
+            return connection
         name, pause = hold
         last = self._canaries.get(name)
-        if last is None or now - last >= pause.total_seconds():
-            self._canaries[name] = now
-            return False
-        self._queue.put(connection.id, last + pause.total_seconds())
-        return True
+        if last is not None and now < last + pause.total_seconds():
+            self._queue.put(connection.id, last + pause.total_seconds())
+            return None
+        self._canaries[name] = now
+        self._queue.put(connection.id, now + pause.total_seconds())
+        canary = self._longest_unasked(name, connection) or connection
+        self._queue.discard(canary.id)
+        return canary
 
     def _hasten_after_thaw(self) -> None:
         """After a scope incident closed: check everything below it again, the oldest evidence first, at the account's pace."""
@@ -221,6 +232,10 @@ class Checker:
     def _age_order(self, connection: Connection) -> float:
         seen = self._fleet.state(connection.id)[1].last_evidence_at
         return seen.timestamp() if seen is not None else 0.0
+
+    def _asked_order(self, connection: Connection) -> float:
+        asked = self._fleet.state(connection.id)[1].last_check_at
+        return asked.timestamp() if asked is not None else 0.0
 
     def _own_connections(self) -> Iterable[Connection]:
         return (one for one in map(self._fleet.connection, self._fleet.ids()) if one is not None and one.account == self.account)

@@ -1,8 +1,8 @@
 """
 A story told to the pure core: checks and the passing of time in, the exact list of notifications out.
 
-It keeps what the program keeps (states and scopes), and reviews every connection and scope once per `beat`, as the
-reviewer does. A restart is a round trip of everything through its JSON documents.
+It keeps what the program keeps (states and scopes), and reviews once per `beat` what is due for it, as the reviewer does.
+A restart is a round trip of everything through its JSON documents.
 """
 
 from collections import Counter
@@ -35,6 +35,9 @@ class Story:
     scopes: dict[str, ScopeState] = field(default_factory=dict)
     notifications: list[Notification] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
+    _failing: Counter[str] = field(default_factory=Counter)
+    _members: tuple[tuple[int, ...], Counter[str]] = ((), Counter())
+    _reconcile: bool = True
 
     @property
     def told(self) -> list[tuple[str, str, str]]:
@@ -84,28 +87,40 @@ class Story:
         self.now = end
 
     def review(self) -> None:
-        """Look at every scope and every connection because of the time."""
+        """Look at every scope, and at every connection for which it is time or about which somebody is owed a word."""
         for name, before in list(self.scopes.items()):
-            after = scopes.tick(
-                before,
-                self.now,
-                self.policy.scopes,
-                window=self._window(),
-                members=self._members()[name],
-                failing=self._failing(name.partition(":")[2]),
-            )
-            state, transitions, notifications = scopes.settle(after, before, self.now, self.policy)
+            state, transitions, notifications = scopes.settle(self._ticked(before), before, self.now, self.policy)
+            self._reconcile = self._reconcile or (before.open and not state.open)
             self.scopes[name] = state
             self.transitions += transitions
             self.notifications += notifications
-        for number, connection in self.connections.items():
-            if number in self.states:
-                self._take(number, core.review(self._situation(connection), self.now, self.policy))
+        reconcile, self._reconcile = self._reconcile, False
+        for number, known in list(self.states.items()):
+            owed = reconcile and any(value.level != value.told.level for value in known.topics.values())
+            if owed or (known.review_at is not None and known.review_at <= self.now):
+                self._take(number, core.review(self._situation(self.connections[number]), self.now, self.policy))
+
+    def _ticked(self, state: ScopeState) -> ScopeState:
+        return scopes.tick(
+            state,
+            self.now,
+            self.policy.scopes,
+            window=self._window(),
+            members=self._below()[state.name],
+            failing=self._failing[state.name.partition(":")[2]],
+        )
+
+    def jump(self, span: timedelta) -> None:
+        """The wall clock is set by *span*, or the machine slept for it: the daemon notices, and watches afresh."""
+        self.now += span
+        self.started_at = self.now
+        self.review()
 
     def restart(self) -> None:
         """Stop and start: only what the documents hold survives."""
         self.states = {number: load_state(dump_state(state), "state") for number, state in self.states.items()}
         self.scopes = {name: decode_scope(encode_scope(scopes.lasting(state))) for name, state in self.scopes.items()}
+        self._reconcile = True
 
     def _situation(self, connection: Connection) -> Situation:
         return Situation(
@@ -113,8 +128,8 @@ class Story:
             state=self.state(connection.id),
             names=core.names_above(connection, API_HOST),
             scopes=self.scopes,
-            members=self._members(),
-            failing=self._failing(connection.platform),
+            members=self._below(),
+            failing=self._failing[connection.platform],
             watching_since=self.started_at,
             window=self._window(),
         )
@@ -122,16 +137,21 @@ class Story:
     def _window(self) -> timedelta:
         return max(self.policy.scopes.window, 2 * max(one.interval for one in self.connections.values()))
 
-    def _members(self) -> Counter[str]:
-        counts: Counter[str] = Counter()
-        for connection in self.connections.values():
-            counts.update(core.names_above(connection, API_HOST).all())
-        return counts
-
-    def _failing(self, platform: str) -> int:
-        return sum(1 for one in self.connections.values() if one.platform == platform and self.state(one.id).health is Health.ERROR)
+    def _below(self) -> Counter[str]:
+        key = tuple(map(id, self.connections.values()))
+        if key != self._members[0]:
+            counts: Counter[str] = Counter()
+            for connection in self.connections.values():
+                counts.update(core.names_above(connection, API_HOST).all())
+            self._members = (key, counts)
+        return self._members[1]
 
     def _take(self, number: int, conclusion: Conclusion) -> None:
+        platform = self.connections[number].platform
+        self._failing[platform] += (conclusion.state.health is Health.ERROR) - (self.state(number).health is Health.ERROR)
+        self._reconcile = self._reconcile or any(
+            self.scopes[name].open and not one.open for name, one in conclusion.scopes.items() if name in self.scopes
+        )
         self.states[number] = conclusion.state
         self.scopes.update(conclusion.scopes)
         self.transitions += conclusion.transitions

@@ -1,7 +1,7 @@
 """Which connection is due next: a heap that holds every connection at most once."""
 
 import heapq
-from collections.abc import Collection, Container, Iterable
+from collections.abc import Container, Iterable
 
 
 class DueQueue:
@@ -50,15 +50,6 @@ class DueQueue:
         """When the first one is due; None when nothing waits."""
         self._skip_moved()
         return self._heap[0][0] if self._heap else None
-
-    def first(self, among: Collection[int] | None = None) -> tuple[int, float] | None:
-        """The id that is due first, with its due time: of all, or of those *among* them; None when none of them waits."""
-        if among is not None:
-            waiting = [(self._due[one], one) for one in among if one in self._due]
-            (due, _), one = min(waiting, default=((0.0, 0), None))
-            return (one, due) if one is not None else None
-        self._skip_moved()
-        return (self._heap[0][2], self._heap[0][0]) if self._heap else None
 
     def due_of(self, connection_id: int) -> float | None:
         """When *connection_id* is due; None while it is not waiting."""

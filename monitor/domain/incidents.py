@@ -27,7 +27,7 @@ from monitor.domain.policy import Policy
 from monitor.domain.reasons import meaning
 from monitor.errors import Reason
 
-COUNTED = frozenset({Health.OK, Health.ERROR, Health.MISSING, Health.MISCONFIGURED})
+_BROKEN = frozenset({Health.ERROR, Health.MISSING, Health.MISCONFIGURED})
 
 
 def advance(connection: Connection, state: ConnectionState, observation: Observation, policy: Policy, *, frozen: bool) -> ConnectionState:
@@ -100,7 +100,8 @@ def _confirm(connection: Connection, state: ConnectionState, target: Health, obs
     over = policy.confirm.missing_over if target is Health.MISSING else timedelta(0)
     if pending.count < confirmations(state.health, target, observation.verdict.reason, policy) or at - pending.first_at < over:
         return replace(state, pending=pending)
-    changed = state.health in COUNTED and target in COUNTED
+    # What a receiver would hear of counts for flapping; between `ok` and `unsupported` nothing is told.
+    changed = state.health is not Health.UNKNOWN and not _BROKEN.isdisjoint((state.health, target))
     horizon = at - policy.flap.window
     changes = tuple(change for change in state.changes if change > horizon)
     return replace(

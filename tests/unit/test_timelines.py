@@ -1,0 +1,543 @@
+"""One cause, one notification: for every scope a story by a virtual clock, and the exact list of what was told."""
+
+import itertools
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from monitor.domain.model import Health, LastError
+from monitor.errors import Reason
+from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_policy, a_reply
+from tests.patrol import Answer, Patrol, fleet
+from tests.story import Story
+
+OK, BAD, GONE, WRONG = Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.CONNECTION_MISSING, Reason.ID_REFUSED
+CRASHED, THROTTLED, REVOKED = Reason.API_VALIDATOR_FAILED, Reason.API_THROTTLED, Reason.API_UNAUTHORIZED
+
+API_FAILED = ("api:api.example", "api.failed", "opened")
+API_RECOVERED = ("api:api.example", "api.recovered", "closed")
+ACCOUNT_FAILED = ("account:main", "account.failed", "opened")
+ACCOUNT_RECOVERED = ("account:main", "account.recovered", "closed")
+PLATFORM_FAILED = ("platform:linkedin", "platform.failed", "opened")
+PLATFORM_RECOVERED = ("platform:linkedin", "platform.recovered", "closed")
+
+OUTAGES = [
+    Reason.API_DNS_FAILED,
+    Reason.API_UNREACHABLE,
+    Reason.API_TLS_EXPIRED,
+    Reason.API_TLS_FAILED,
+    Reason.API_TIMEOUT,
+    Reason.API_DISCONNECTED,
+    Reason.API_REDIRECTED,
+    Reason.API_FAILED,
+    Reason.API_NOT_FOUND,
+    Reason.PROXY_ANSWERED,
+    Reason.CAPTIVE_PORTAL,
+    Reason.REPLY_NOT_JSON,
+    Reason.REPLY_INVALID,
+    Reason.REPLY_MISMATCHED,
+]
+
+
+def always(reason: Reason) -> Answer:
+    """An API that answers the same to everybody."""
+    return lambda _: reason
+
+
+def patrol(connections: int = 200, *platforms: str, **overrides: object) -> Patrol:
+    """A patrol of so many connections, checked once a minute."""
+    values = {"interval": MINUTE, **overrides}
+    return Patrol(Story(connections=fleet(connections, *platforms, **values)))
+
+
+def assert_untouched(story: Story) -> None:
+    """No connection's health moved, or is about to."""
+    assert {state.health for state in story.states.values()} == {Health.OK}
+    assert all(state.pending is None for state in story.states.values())
+
+
+class TestApi:
+    """The API is down: told once, whatever the way in which it is down."""
+
+    @pytest.mark.parametrize(("reason", "count"), [(Reason.API_UNREACHABLE, 200), *((reason, 50) for reason in OUTAGES)])
+    def test_outage(self, reason: Reason, count: int) -> None:
+        """Ten minutes down and back: one event each, none of any of the connections, nine in ten requests spared."""
+        one = patrol(count)
+        one.run(10 * MINUTE, always(OK))
+        usual = one.requests(one.story.now - 5 * MINUTE, 5 * MINUTE)
+        down_at = one.story.now
+        one.run(10 * MINUTE, always(reason))
+        assert one.story.told == [API_FAILED]
+        opened_at = one.story.notifications[0].at
+        assert 2 * MINUTE <= opened_at - down_at <= 2 * MINUTE + 15 * SECOND
+        assert one.requests(opened_at, 5 * MINUTE) <= usual / 10
+        one.run(20 * MINUTE, always(OK))
+        assert one.story.told == [API_FAILED, API_RECOVERED]
+        assert_untouched(one.story)
+
+    def test_canaries(self) -> None:
+        """While it is down somebody is asked every 15 seconds, each connection in turn."""
+        one = patrol(20)
+        one.run(10 * MINUTE, always(OK))
+        one.run(3 * MINUTE, always(Reason.API_TIMEOUT))
+        since = one.story.now
+        one.run(5 * MINUTE, always(Reason.API_TIMEOUT))
+        asked = [(moment, number) for moment, number in one.asked if moment >= since]
+        gaps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(asked)]
+        assert min(gaps) >= 15 * SECOND
+        assert len(asked) == 20
+        assert len({number for _, number in asked}) == 20
+
+    def test_checked_again_after_it(self) -> None:
+        """Once it is over, all connections are asked again at the account's pace, the oldest evidence first."""
+        one = patrol(200, interval=15 * MINUTE)
+        one.run(30 * MINUTE, always(OK))
+        one.run(20 * MINUTE, always(Reason.API_UNREACHABLE))
+        evidence = {number: state.last_evidence_at for number, state in one.story.states.items()}
+        before = one.story.now
+        while one.story.told != [API_FAILED, API_RECOVERED]:
+            before = one.story.now
+            one.run(SECOND, always(OK))
+        canaries = {number for moment, number in one.asked if evidence[number] and moment >= before - 3 * MINUTE}
+        one.run(40 * SECOND, always(OK))
+        asked = [number for moment, number in one.asked if moment > before and number not in canaries]
+        assert set(asked) | canaries == set(range(1, 201))
+        first_time = list(dict.fromkeys(asked))
+        ages = [evidence[number] for number in first_time]
+        assert ages == sorted(ages, key=str)
+
+    @pytest.mark.parametrize("count", [1, 2, 5])
+    def test_few_connections(self, count: int) -> None:
+        """With few connections and long intervals it is told within minutes all the same, and so is its end."""
+        one = patrol(count, interval=HOUR)
+        one.run(3 * HOUR, always(OK))
+        one.run(90 * MINUTE, always(Reason.API_UNREACHABLE))
+        assert one.story.told == [API_FAILED]
+        recovering_at = one.story.now
+        one.run(90 * MINUTE, always(OK))
+        assert one.story.told == [API_FAILED, API_RECOVERED]
+        assert one.story.notifications[-1].at - recovering_at <= 3 * MINUTE
+        first_bad = one.story.notifications[0].incident.opened_at
+        assert one.story.notifications[0].at - first_bad <= 2 * MINUTE + 15 * SECOND
+
+    def test_blip(self) -> None:
+        """Ninety seconds are not an outage."""
+        one = patrol()
+        one.run(10 * MINUTE, always(OK))
+        one.run(90 * SECOND, always(Reason.API_UNREACHABLE))
+        one.run(10 * MINUTE, always(OK))
+        assert one.story.told == []
+
+    def test_most_of_it(self) -> None:
+        """Nine of ten answers lost is an outage too, and one of ten is none."""
+        numbers = itertools.count()
+        one = patrol(100)
+        one.run(10 * MINUTE, lambda _: Reason.API_TIMEOUT if next(numbers) % 10 == 0 else OK)
+        assert one.story.told == []
+        one.run(10 * MINUTE, lambda _: OK if next(numbers) % 10 == 0 else Reason.API_TIMEOUT)
+        assert one.story.told == [API_FAILED]
+        one.run(20 * MINUTE, lambda _: Reason.API_TIMEOUT if next(numbers) % 10 == 0 else OK)
+        assert one.story.told == [API_FAILED, API_RECOVERED]
+
+    def test_one_slow_connection(self) -> None:
+        """A single connection whose test times out for ever is no outage; it becomes stale."""
+        one = patrol(2, interval=15 * MINUTE)
+        one.run(3 * HOUR, lambda number: Reason.API_TIMEOUT if number == 1 else OK)
+        assert one.story.told == [("1", "connection.stale", "opened")]
+
+    def test_broken_meanwhile(self) -> None:
+        """What broke during the outage is told after it, once it is confirmed afresh."""
+        one = patrol(20)
+        one.run(10 * MINUTE, always(OK))
+        one.run(10 * MINUTE, always(Reason.API_UNREACHABLE))
+        one.run(10 * MINUTE, lambda number: BAD if number == 7 else OK)
+        assert one.story.told == [API_FAILED, API_RECOVERED, ("7", "connection.failed", "opened")]
+
+    def test_broken_before(self) -> None:
+        """A failure that was known before is neither told again nor healed by the outage."""
+        one = patrol(20)
+        one.run(10 * MINUTE, lambda number: BAD if number == 7 else OK)
+        one.run(10 * MINUTE, always(Reason.API_UNREACHABLE))
+        one.run(10 * MINUTE, lambda number: BAD if number == 7 else OK)
+        assert one.story.told == [("7", "connection.failed", "opened"), API_FAILED, API_RECOVERED]
+
+    def test_restart_meanwhile(self) -> None:
+        """A restart at any minute of an outage changes nothing of what is told."""
+        for minute in range(14):
+            one = patrol(20)
+            one.run(10 * MINUTE, always(OK))
+            for passed in range(24):
+                if passed == minute:
+                    one.start()
+                one.run(MINUTE, always(Reason.API_UNREACHABLE) if passed < 10 else always(OK))
+            assert one.story.told == [API_FAILED, API_RECOVERED], minute
+            assert_untouched(one.story)
+
+    def test_reminders(self) -> None:
+        """An outage of two days is told again after each."""
+        one = patrol(5)
+        one.run(10 * MINUTE, always(OK))
+        one.run(2 * DAY + HOUR, always(Reason.API_UNREACHABLE))
+        assert one.story.types == ["api.failed", "reminder", "reminder"]
+
+    def test_all_tests_crash(self) -> None:
+        """When the API's test crashes for everybody, that is the API's trouble and told as such."""
+        one = patrol(20)
+        one.run(10 * MINUTE, always(OK))
+        one.run(HOUR, always(CRASHED))
+        assert one.story.told == [API_FAILED]
+        one.run(10 * MINUTE, always(OK))
+        assert one.story.told == [API_FAILED, API_RECOVERED]
+
+
+class TestAccount:
+    """The key is refused: told once, and hardly asked any more."""
+
+    @pytest.mark.parametrize("reason", [Reason.API_UNAUTHORIZED, Reason.API_FORBIDDEN])
+    def test_revoked(self, reason: Reason) -> None:
+        """A revoked key: one event, at most 14 requests in the next hour, one close, no flips."""
+        one = patrol(50)
+        one.run(10 * MINUTE, always(OK))
+        revoked_at = one.story.now
+        one.run(2 * HOUR, always(reason))
+        assert one.story.told == [ACCOUNT_FAILED]
+        assert one.requests(revoked_at, HOUR) <= 14
+        assert one.story.notifications[0].at - revoked_at <= 32 * SECOND
+        one.run(20 * MINUTE, always(OK))
+        assert one.story.told == [ACCOUNT_FAILED, ACCOUNT_RECOVERED]
+        assert_untouched(one.story)
+
+    def test_swapped_key(self) -> None:
+        """After a reload with a good key somebody is asked at once."""
+        one = patrol(50, interval=HOUR)
+        one.run(3 * HOUR, always(OK))
+        one.run(HOUR, always(REVOKED))
+        one.start()
+        swapped_at = one.story.now
+        one.run(5 * SECOND, always(OK))
+        assert one.asked[-1][0] - swapped_at <= 5 * SECOND
+        assert one.story.told == [ACCOUNT_FAILED, ACCOUNT_RECOVERED]
+
+    def test_single_refusal(self) -> None:
+        """One 401 that the second look does not confirm is not told."""
+        one = patrol(50)
+        one.run(10 * MINUTE, always(OK))
+        answers = iter([REVOKED])
+        one.run(10 * MINUTE, lambda _: next(answers, OK))
+        assert one.story.told == []
+
+    def test_other_account(self) -> None:
+        """Other accounts go on as if nothing were."""
+        story = Story(connections=fleet(40, interval=MINUTE))
+        for number in range(21, 41):
+            story.connections[number] = replace(story.connections[number], account="other")
+        one = Patrol(story)
+        one.run(10 * MINUTE, always(OK))
+        since = story.now
+        one.run(30 * MINUTE, lambda number: REVOKED if number <= 20 else OK)
+        assert story.told == [ACCOUNT_FAILED]
+        assert 590 <= sum(1 for moment, number in one.asked if moment >= since and number > 20) <= 610
+
+    def test_single_connection(self) -> None:
+        """The only connection of an account, asked once an hour: told half a minute after the first refusal."""
+        one = patrol(1, interval=HOUR)
+        one.run(2 * HOUR, always(OK))
+        one.run(2 * HOUR, always(REVOKED))
+        assert one.story.told == [ACCOUNT_FAILED]
+        assert one.story.notifications[0].at - one.story.notifications[0].incident.opened_at == 30 * SECOND
+
+    def test_restart_meanwhile(self) -> None:
+        """A restart between the first refusal and the end changes nothing of what is told."""
+        for moment in (0, 10, 29, 31, 100, 300):
+            one = patrol(50)
+            one.run(10 * MINUTE, always(OK))
+            one.run(moment * SECOND, always(REVOKED))
+            one.start()
+            one.run(HOUR, always(REVOKED))
+            one.start()
+            one.run(20 * MINUTE, always(OK))
+            assert one.story.told == [ACCOUNT_FAILED, ACCOUNT_RECOVERED]
+            assert_untouched(one.story)
+
+
+class TestUser:
+    """A managed user is refused: told once, naming the user; everybody else is unaffected."""
+
+    @pytest.mark.parametrize("reason", [Reason.USER_NOT_MANAGED, Reason.WORKSPACE_FORBIDDEN, Reason.USER_ID_INVALID])
+    def test_refused(self, reason: Reason) -> None:
+        """Two users with 25 connections each, one refused: one event of that user, none of a connection."""
+        story = Story(connections=fleet(50, interval=MINUTE))
+        for number in story.connections:
+            story.connections[number] = replace(story.connections[number], user_id="a" * 24 if number <= 25 else "b" * 24)
+        one = Patrol(story)
+        one.run(10 * MINUTE, always(OK))
+        since = story.now
+        one.run(HOUR, lambda number: reason if number <= 25 else OK)
+        assert story.told == [(f"user:main/{'a' * 24}", "account.failed", "opened")]
+        assert sum(1 for moment, number in one.asked if moment >= since and number > 25) >= 25 * 59
+        assert sum(1 for moment, number in one.asked if moment >= since and number <= 25) <= 14
+        one.run(20 * MINUTE, always(OK))
+        assert story.told[1:] == [(f"user:main/{'a' * 24}", "account.recovered", "closed")]
+        assert_untouched(story)
+
+
+class TestRate:
+    """The API throttles: silence for half an hour, then one word; nothing becomes stale meanwhile."""
+
+    def _throttled(self, one: Patrol, span: timedelta, every: timedelta = 5 * MINUTE) -> None:
+        # The account pauses after each 429, so one request every now and then is all there is.
+        end = one.story.now + span
+        while one.story.now < end:
+            one.story.check(THROTTLED, 1)
+            one.story.pass_time(every)
+
+    def test_throttled(self) -> None:
+        """More than thirty minutes: one event, and one when it has been over for ten."""
+        one = patrol(20)
+        one.run(10 * MINUTE, always(OK))
+        self._throttled(one, 25 * MINUTE)
+        assert one.story.told == []
+        self._throttled(one, 2 * HOUR)
+        assert one.story.told == [("rate:main", "account.failed", "opened")]
+        one.run(HOUR, always(OK))
+        assert one.story.told[1:] == [("rate:main", "account.recovered", "closed")]
+        assert_untouched(one.story)
+
+    def test_long_pauses(self) -> None:
+        """The pauses of an hour that the API asks for are no recovery."""
+        one = patrol(20)
+        one.run(10 * MINUTE, always(OK))
+        self._throttled(one, 6 * HOUR, every=HOUR)
+        assert one.story.told == [("rate:main", "account.failed", "opened")]
+
+    def test_old_throttling(self) -> None:
+        """A 429 of this morning and one of tonight are not a day of throttling, not even after a restart."""
+        one = patrol(20)
+        one.run(10 * MINUTE, always(OK))
+        one.story.check(THROTTLED, 1)
+        one.start()
+        one.run(3 * HOUR, always(OK))
+        one.story.check(THROTTLED, 1)
+        assert one.story.told == []
+
+
+class TestPlatform:
+    """A platform breaks: the first four are told one by one, then the platform, and after it what is still owed."""
+
+    def test_heals(self) -> None:
+        """All 20 connections fail within minutes and heal: four, the platform, its recovery, the four."""
+        one = patrol(40, "linkedin", "threads")
+        one.run(10 * MINUTE, always(OK))
+        one.run(15 * MINUTE, lambda number: Reason.PLATFORM_TROUBLE if number % 2 == 0 else OK)
+        told = one.story.told
+        assert [kind for _, kind, _ in told] == ["connection.failed"] * 4 + ["platform.failed"]
+        assert told[4] == PLATFORM_FAILED
+        singles = {subject for subject, _, _ in told[:4]}
+        one.run(15 * MINUTE, always(OK))
+        assert one.story.told[5] == PLATFORM_RECOVERED or PLATFORM_RECOVERED in one.story.told[5:]
+        rest = [entry for entry in one.story.told[5:] if entry != PLATFORM_RECOVERED]
+        assert {subject for subject, kind, _ in rest if kind == "connection.recovered"} == singles
+        assert len(rest) == 4
+
+    def test_lasts(self) -> None:
+        """After half an hour everybody who still fails is told, each once."""
+        one = patrol(40, "linkedin", "threads")
+        one.run(10 * MINUTE, always(OK))
+        one.run(50 * MINUTE, lambda number: BAD if number % 2 == 0 else OK)
+        types = one.story.types
+        assert types.count("platform.failed") == types.count("platform.recovered") == 1
+        failed = [subject for subject, kind, _ in one.story.told if kind == "connection.failed"]
+        assert sorted(failed, key=int) == [str(number) for number in range(2, 41, 2)]
+        assert len(types) == 22
+        closed = one.story.notifications[types.index("platform.recovered")]
+        assert 30 * MINUTE <= closed.at - closed.incident.opened_at <= 32 * MINUTE
+
+    def test_slow_checks(self) -> None:
+        """With checks an hour apart it is recognised too."""
+        one = patrol(12, interval=HOUR)
+        one.run(3 * HOUR, always(OK))
+        one.run(2 * HOUR, always(BAD))
+        assert one.story.types[:5] == ["connection.failed"] * 4 + ["platform.failed"] or one.story.types.count("platform.failed") == 1
+
+    def test_large_platform(self) -> None:
+        """Of a platform with 100 connections no more than four are told singly, although it takes 50 to be certain."""
+        one = patrol(100)
+        one.run(10 * MINUTE, always(OK))
+        one.run(10 * MINUTE, always(BAD))
+        assert one.story.types == ["connection.failed"] * 4 + ["platform.failed"]
+
+    def test_not_the_platform(self) -> None:
+        """Ten of a hundred fail together: all are told within minutes, the platform is not blamed."""
+        one = patrol(100)
+        one.run(10 * MINUTE, always(OK))
+        since = one.story.now
+        one.run(10 * MINUTE, lambda number: BAD if number <= 10 else OK)
+        assert sorted(one.story.told) == sorted((str(number), "connection.failed", "opened") for number in range(1, 11))
+        assert one.story.notifications[-1].at - since <= 6 * MINUTE
+
+    def test_restart_meanwhile(self) -> None:
+        """A restart at any moment changes nothing."""
+        for minute in (1, 3, 5, 20):
+            one = patrol(40, "linkedin", "threads")
+            one.run(10 * MINUTE, always(OK))
+            for passed in range(50):
+                if passed == minute:
+                    one.start()
+                one.run(MINUTE, lambda number: BAD if number % 2 == 0 else OK)
+            assert sorted(one.story.types) == ["connection.failed"] * 20 + ["platform.failed", "platform.recovered"]
+
+
+class TestOneConnection:
+    """Trouble of one connection never widens."""
+
+    def test_crashing_test(self) -> None:
+        """One id answers 500 for two hours, 20 others are fine: one stale event, nothing else."""
+        one = patrol(21, interval=5 * MINUTE)
+        one.run(2 * HOUR, lambda number: CRASHED if number == 3 else OK)
+        assert one.story.told == [("3", "connection.stale", "opened")]
+        one.run(20 * MINUTE, always(OK))
+        assert one.story.told[1:] == [("3", "connection.recovered", "closed")]
+
+    @pytest.mark.parametrize("count", [2, 3])
+    def test_crashing_test_in_small_fleet(self, count: int) -> None:
+        """The same with one or two others."""
+        one = patrol(count, interval=15 * MINUTE)
+        one.run(HOUR, always(OK))
+        one.run(4 * HOUR, lambda number: CRASHED if number == 1 else OK)
+        assert one.story.told == [("1", "connection.stale", "opened")]
+
+    def test_missing(self) -> None:
+        """The API's own 404 of one id is told once, after the third answer and ten minutes."""
+        one = patrol(20)
+        one.run(10 * MINUTE, always(OK))
+        since = one.story.now
+        one.run(2 * HOUR, lambda number: GONE if number == 3 else OK)
+        assert one.story.told == [("3", "connection.missing", "opened")]
+        assert one.story.notifications[0].at - since >= 10 * MINUTE
+        assert sum(1 for moment, number in one.asked if number == 3 and moment < one.story.notifications[0].at and moment >= since) >= 3
+
+    def test_refused_id(self) -> None:
+        """A day of 400: one event, at most a tenth of the requests."""
+        one = patrol(2)
+        one.run(10 * MINUTE, always(OK))
+        since = one.story.now
+        one.run(DAY, lambda number: WRONG if number == 1 else OK)
+        assert one.story.told == [("1", "connection.misconfigured", "opened")]
+        assert sum(1 for moment, number in one.asked if number == 1 and moment >= since) <= 24 * 60 / 10
+
+    @pytest.mark.parametrize("interval", [timedelta(seconds=seconds) for seconds in (1, 3, 5, 9, 10, 30, 60, 3600, 86400)])
+    def test_any_interval(self, interval: timedelta) -> None:
+        """However short or long the interval is, a failure is confirmed, and so is its end."""
+        one = patrol(2, interval=interval)
+        one.story.policy = a_policy(reminders=timedelta(0))
+        one.run(max(2 * interval, MINUTE), always(OK))
+        one.run(2 * interval + 5 * MINUTE, lambda number: BAD if number == 1 else OK)
+        assert one.story.told == [("1", "connection.failed", "opened")]
+        one.run(2 * interval + 5 * MINUTE, always(OK))
+        assert one.story.told[1:] == [("1", "connection.recovered", "closed")]
+
+
+class TestPrecedence:
+    """Where causes meet, the wider one is told."""
+
+    def test_key_revoked_during_outage(self) -> None:
+        """An outage that ends in a refused key: each is told once, no connection is."""
+        one = patrol(20)
+        one.run(10 * MINUTE, always(OK))
+        one.run(10 * MINUTE, always(Reason.API_UNREACHABLE))
+        one.run(HOUR, always(REVOKED))
+        one.run(20 * MINUTE, always(OK))
+        assert sorted(one.story.types) == ["account.failed", "account.recovered", "api.failed", "api.recovered"]
+        assert_untouched(one.story)
+
+    def test_outage_during_platform_trouble(self) -> None:
+        """The API goes down while a platform is: what is owed of the platform is told after both, each once."""
+        one = patrol(20)
+        one.run(10 * MINUTE, always(OK))
+        one.run(10 * MINUTE, always(BAD))
+        one.run(30 * MINUTE, always(Reason.API_UNREACHABLE))
+        one.run(HOUR, always(BAD))
+        types = one.story.types
+        assert types.count("connection.failed") == 20
+        assert len(types) == 24
+        assert {types.count(kind) for kind in ("api.failed", "api.recovered", "platform.failed", "platform.recovered")} == {1}
+
+
+class TestClock:
+    """The wall clock is set, or the machine sleeps: nothing is told because of it, and nothing is lost."""
+
+    @pytest.mark.parametrize("hours", [1, 24 * 365, -1, -24 * 365])
+    def test_jump(self, hours: int) -> None:
+        """After a jump of the wall clock a failure is confirmed as soon as ever."""
+        story = Story(connections=fleet(3))
+        story.checks(OK, BAD)
+        story.jump(timedelta(hours=hours))
+        assert story.told == []
+        story.checks(BAD, BAD)
+        assert story.told == [("1", "connection.failed", "opened")]
+        assert story.notifications[0].at >= story.notifications[0].incident.opened_at
+
+    @pytest.mark.parametrize("hours", [1, 24 * 365, -1, -24 * 365])
+    def test_jump_during_outage(self, hours: int) -> None:
+        """An outage that is suspected when the clock jumps is told once, and ends once."""
+        story = Story(connections=fleet(3))
+        for _ in range(2):
+            for number in (1, 2, 3):
+                story.check(OK, number)
+            story.pass_time(MINUTE)
+        for _ in range(2):
+            for number in (1, 2, 3):
+                story.check(Reason.API_TIMEOUT, number)
+                story.pass_time(15 * SECOND)
+        story.jump(timedelta(hours=hours))
+        assert story.told == []
+        for reason, told in ((Reason.API_TIMEOUT, [API_FAILED]), (OK, [API_FAILED, API_RECOVERED])):
+            for _ in range(6):
+                for number in (1, 2, 3):
+                    story.check(reason, number)
+                    story.pass_time(15 * SECOND)
+            assert story.told == told
+
+    def test_set_back_while_stale(self) -> None:
+        """What grew old before the clock was set back grows old after it too."""
+        story = Story(policy=a_policy(stale_after=30 * MINUTE))
+        story.check(OK)
+        story.jump(-10 * DAY)
+        for _ in range(40):
+            story.check(CRASHED)
+            story.pass_time(MINUTE)
+        assert story.types == ["connection.stale"]
+
+
+def test_stale_then_failed() -> None:
+    """A connection that was silent and then fails did not recover in between."""
+    story = Story(policy=a_policy(stale_after=30 * MINUTE))
+    story.check(OK)
+    for _ in range(40):
+        story.check(CRASHED)
+        story.pass_time(MINUTE)
+    story.checks(BAD, BAD)
+    assert story.types == ["connection.stale", "connection.failed"]
+    assert {one.incident.number for one in story.notifications} == {1}
+
+
+def test_coverage_lost_once() -> None:
+    """A test that works every other time is not news each time."""
+    story = Story(beat=10 * MINUTE)
+    for _ in range(48):
+        story.checks(OK, Reason.PLATFORM_UNKNOWN, every=30 * MINUTE)
+    assert story.types == ["connection.closed"]
+
+
+def test_publishing_of_what_cannot_be_tested() -> None:
+    """Where there is no test, failing posts are told all the same."""
+    story = Story(connections={1: a_connection(platform_id="bluesky-did:plc:a")})
+    story.check(Reason.VALIDATOR_LACKS_CREDENTIALS)
+    failed = story.now
+    story.pass_time(MINUTE)
+
+    story.check(
+        Reason.VALIDATOR_LACKS_CREDENTIALS, reply=a_reply(passed=False, permissions=(), last_error=LastError("Upload failed", failed))
+    )
+    assert story.types == ["publishing.failing"]
