@@ -7,7 +7,6 @@ way in which a receiver can hear something twice.
 """
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ import structlog
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
 from monitor.db import AttemptRow, Database, DeliveryRow, DeliveryState, Reader, Store, WaitingRow
+from monitor.db.standing import last_delivered, standing
 from monitor.domain import digests, outages, payloads, retries
 from monitor.domain.digests import Plan, Waiting
 from monitor.domain.model import EventType, Notification
@@ -26,6 +26,7 @@ from monitor.domain.policy import Policy
 from monitor.domain.retries import Breaker, Fate, Result
 from monitor.errors import DeliveryReason, StoreError, StoreUnavailable
 from monitor.receivers import KINDS
+from monitor.receivers.fingerprints import fingerprint
 from monitor.webhook import Sender
 
 Observe = Callable[[str, DeliveryReason, float], None]
@@ -38,13 +39,7 @@ _BURST = 10.0
 _PER_SECOND = 1.0
 _MERGES_AT_ONCE = 10
 _RECORD_WITHIN = 5.0
-
-
-def fingerprint(receiver: ReceiverSettings) -> str:
-    """What tells one configuration of a receiver from another without telling its secrets."""
-    parts = [receiver.type, receiver.url.reveal(), *(secret.reveal() for secret in receiver.secrets)]
-    parts += [f"{name}:{value.reveal()}" for name, value in sorted(receiver.headers.items())]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+_REPEATED_AT_ONCE = 500
 
 
 class Deliverer:
@@ -81,6 +76,9 @@ class Deliverer:
         self._held_until = clock.monotonic()
         self._tokens = _BURST
         self._filled_at = clock.monotonic()
+        self._kind = KINDS.get(receiver.type)
+        self._repeated = 0
+        self._repeat_at = clock.monotonic()
 
     async def step(self) -> bool:
         """
@@ -90,6 +88,9 @@ class Deliverer:
         2. One transaction: replace what is ripe by digests; or else
         3. send, with no transaction open, and
         4. one transaction: the attempt, the delivery, the receiver's health, and what the others are told of it.
+
+        A receiver that forgets is told again what stands, before anything new: sent one after the other, neither can
+        contradict what the other one said last.
 
         While storage is out of order nothing is sent, for it could not be recorded.
         """
@@ -106,12 +107,17 @@ class Deliverer:
             return False
         if self._clock.monotonic() < self._held_until or not self._may_send():
             return False
+        if breaker.healthy and self._repeat_due():
+            return await self._repeat(breaker)
         plan, row = await self._database.read(self._look)
         self._collecting = plan.wait is not None
         if plan.groups:
             await self._database.write(lambda store: self._merge(store, plan.groups[:_MERGES_AT_ONCE]))
             return True
-        return row is not None and await self._deliver(row, breaker, counts=plan.counts)
+        if row is not None:
+            return await self._deliver(row, breaker, counts=plan.counts)
+        # Whether a failing receiver works again is tried with what it is owed, and only without any with this.
+        return self._repeat_due() and await self._repeat(breaker)
 
     async def _health(self) -> Breaker:
         """The receiver's health, the first time from the database; a changed configuration enables again what was gone."""
@@ -150,7 +156,6 @@ class Deliverer:
         return plan, rows[0] if rows else None
 
     def _waiting(self, row: WaitingRow, now: datetime) -> Waiting:
-        kind = KINDS.get(self._receiver.type)
         left = row.next_attempt_at - now
         # A time further away than any pause means that the clock was set back; a first attempt is due whatever the clock says.
         due = row.attempts == 0 or not timedelta(0) < left <= retries.longest_pause(self._policy.retry)
@@ -162,7 +167,7 @@ class Deliverer:
             decided_at=row.queued_at,
             attempts=row.attempts,
             due=due,
-            mergeable=kind is not None and kind.digests and row.connection_id is not None,
+            mergeable=self._kind is not None and self._kind.digests and row.connection_id is not None,
             digest=row.type is EventType.DIGEST,
         )
 
@@ -196,35 +201,76 @@ class Deliverer:
     # sending and recording
 
     async def _deliver(self, row: DeliveryRow, breaker: Breaker, *, counts: bool) -> bool:
-        self._tokens -= 1
-        if counts:
-            self._singles.append(self._clock.monotonic())
-        result = await self._sender.send(self._receiver, row.webhook_id, row.body)
+        result = await self._sender.send(self._receiver, row.webhook_id, row.body, await self._previous(row))
+        if result.sent:
+            self._tokens -= 1
+            if counts:
+                self._singles.append(self._clock.monotonic())
         now = self._clock.now()
-        after = retries.after_attempt(breaker, result, now, self._policy.retry, self._random(), fingerprint(self._receiver))
-        after, told = outages.news(self._receiver.name, breaker, after, result, now)
+        after, told = self._health_after(breaker, result, now)
         fate = retries.fate(result, row.attempts + 1, row.queued_at, now, self._policy.retry)
         own = retries.next_attempt(result, row.attempts + 1, row.queued_at, now, self._policy.retry, self._random())
         again = own if result.of_message else after.retry_at
         attempt = AttemptRow(now, result.reason, round(result.took.total_seconds() * 1000), result.http_status, result.detail)
-        changed = after != breaker
 
         def record(store: Store) -> None:
             store.record_attempt(row, attempt, fate, again)
-            if changed:
-                self._keep(store, after)
-            if after.disabled_at is not None:
-                store.cancel_deliveries(self._receiver.name, now)
-            if told is not None and self._others:
-                self._announce(store, told)
+            self._record_health(store, breaker, after, told, now)
 
         self._believe(after)
         self._due.pop(row.id, None)
         if again is not None and fate is Fate.PENDING:
             self._due[row.id] = self._clock.monotonic() + (again - now).total_seconds()
         self._record = record
-        self._report(row, result, fate, before=breaker, after=after)
+        self._report(result, before=breaker, after=after)
+        if fate is Fate.DEAD:
+            self._log_of(result).error("message given up", webhook_id=row.webhook_id, type=row.type.value, attempts=row.attempts + 1)
         return await self._recorded() and after.healthy
+
+    async def _previous(self, row: DeliveryRow) -> bytes | None:
+        """What was last delivered about the same incident, for the types that want to know."""
+        if self._kind is None or self._kind.repeat is None:
+            return None
+        return await self._database.read(lambda reader: last_delivered(reader, self._receiver.name, row.incident_key))
+
+    def _repeat_due(self) -> bool:
+        return self._kind is not None and self._kind.repeat is not None and self._clock.monotonic() >= self._repeat_at
+
+    async def _repeat(self, breaker: Breaker) -> bool:
+        """Tell again a batch of what stands; read anew for each, so that nothing is told that has ended meanwhile."""
+        rows = await self._database.read(lambda reader: standing(reader, self._receiver.name, self._repeated, _REPEATED_AT_ONCE))
+        full = len(rows) == _REPEATED_AT_ONCE
+        self._repeated = rows[-1][0] if full else 0
+        if not full and self._kind is not None and self._kind.repeat is not None:
+            self._repeat_at = self._clock.monotonic() + self._kind.repeat.every.total_seconds()
+        if not rows:
+            return True
+        self._tokens -= 1
+        result = await self._sender.repeat(self._receiver, [body for _, body in rows])
+        now = self._clock.now()
+        after, told = self._health_after(breaker, result, now)
+        if after != breaker:
+            self._record = lambda store: self._record_health(store, breaker, after, told, now)
+        self._believe(after)
+        self._report(result, before=breaker, after=after)
+        if result.of_message:
+            self._log_of(result).warning("receiver refuses to be told again what stands")
+        return await self._recorded() and after.healthy
+
+    def _health_after(self, breaker: Breaker, result: Result, now: datetime) -> tuple[Breaker, Notification | None]:
+        """The receiver's health after an attempt, and what the others are told of it."""
+        if not result.sent:
+            return breaker, None
+        after = retries.after_attempt(breaker, result, now, self._policy.retry, self._random(), fingerprint(self._receiver))
+        return outages.news(self._receiver.name, breaker, after, result, now)
+
+    def _record_health(self, store: Store, before: Breaker, after: Breaker, told: Notification | None, now: datetime) -> None:
+        if after != before:
+            self._keep(store, after)
+        if after.disabled_at is not None:
+            store.cancel_deliveries(self._receiver.name, now)
+        if told is not None and self._others:
+            self._announce(store, told)
 
     async def _recorded(self) -> bool:
         """
@@ -261,15 +307,21 @@ class Deliverer:
         key = payloads.incident_key(notification.incident, self._identity.instance)
         store.add_notification(webhook_id, notification, key, body, self._others)
 
-    def _report(self, row: DeliveryRow, result: Result, fate: Fate, *, before: Breaker, after: Breaker) -> None:
-        """The metrics, and one log line per change of the receiver and per message that is given up."""
+    def _report(self, result: Result, *, before: Breaker, after: Breaker) -> None:
+        """The metrics, and one log line per change of the receiver."""
+        if not result.sent:
+            return
         self._observe(self._receiver.name, result.reason, result.took.total_seconds())
-        log = _log.bind(receiver=self._receiver.name, reason=result.reason.value, detail=result.detail)
+        log = self._log_of(result)
         if after.disabled_at is not None:
             log.error("receiver is gone: it is told nothing more until its configuration changes")
         elif before.healthy and not after.healthy:
-            log.warning("receiver fails", webhook_id=row.webhook_id, retry_at=str(after.retry_at))
+            log.warning("receiver fails", retry_at=str(after.retry_at))
         elif after.healthy and not before.healthy:
             log.info("receiver works again", failing_since=str(before.failing_since))
-        if fate is Fate.DEAD:
-            log.error("message given up", webhook_id=row.webhook_id, type=row.type.value, attempts=row.attempts + 1)
+
+    def _log_of(self, result: Result) -> structlog.typing.FilteringBoundLogger:
+        log: structlog.typing.FilteringBoundLogger = _log.bind(
+            receiver=self._receiver.name, reason=result.reason.value, detail=result.detail
+        )
+        return log

@@ -10,7 +10,7 @@ import contextvars
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -26,11 +26,12 @@ from httpx_aiohttp import AiohttpTransport
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
 from monitor.domain.retries import Result
+from monitor.domain.templates import texts
 from monitor.domain.text import clean
 from monitor.errors import DeliveryReason
 from monitor.receivers import KINDS
 from monitor.receivers.addresses import is_refused
-from monitor.receivers.kinds import Message, Request
+from monitor.receivers.kinds import Kind, Message, Request, Standing
 
 MAX_ANSWER = 4096
 _SHOWN = 200
@@ -39,6 +40,9 @@ _HOSTNAME_MISMATCH = {62, 64}
 
 # Set by the guard when it refuses an address on behalf of the attempt of this context.
 _refused: contextvars.ContextVar[list[str]] = contextvars.ContextVar("refused")
+
+
+_Render = Callable[[Kind, datetime], Request | None]
 
 
 class AddressRefusedError(OSError):
@@ -69,16 +73,26 @@ class Sender:
         self._resolver = resolver
         self._transports: dict[bool, AiohttpTransport] = {}
 
-    async def send(self, receiver: ReceiverSettings, webhook_id: str, body: bytes) -> Result:
+    async def send(self, receiver: ReceiverSettings, webhook_id: str, body: bytes, previous: bytes | None = None) -> Result:
         """
         Make one attempt to tell *receiver* the stored *body*; never raises but when cancelled.
 
         It ends after `receiver.timeout` at the latest, whatever the receiver does. At most 4 KiB of the answer are read,
-        redirects are failures, and the address is vetted at the moment of connecting.
+        redirects are failures, and the address is vetted at the moment of connecting. *previous* is what was last delivered
+        about the same incident, for the types that want to know. What the type has nothing to say about counts as
+        delivered without a request.
         """
-        begun = self._clock.monotonic()
-        result = await self._attempt(receiver, webhook_id, body)
-        return replace(result, took=timedelta(seconds=max(0.0, self._clock.monotonic() - begun)))
+        return await self._timed(
+            receiver, lambda kind, now: kind.render(Message(webhook_id, body, now, self._user_agent, previous), receiver)
+        )
+
+    async def repeat(self, receiver: ReceiverSettings, bodies: Sequence[bytes]) -> Result:
+        """Make one attempt to tell *receiver* again what still stands, as `send` does; for types with a `repeat`."""
+
+        def render(kind: Kind, now: datetime) -> Request | None:
+            return kind.repeat.render(Standing(bodies, now, self._user_agent), receiver) if kind.repeat else None
+
+        return await self._timed(receiver, render)
 
     async def close(self) -> None:
         """Close whatever is open."""
@@ -86,13 +100,20 @@ class Sender:
         for transport in transports.values():
             await transport.aclose()
 
-    async def _attempt(self, receiver: ReceiverSettings, webhook_id: str, body: bytes) -> Result:
+    async def _timed(self, receiver: ReceiverSettings, render: _Render) -> Result:
+        begun = self._clock.monotonic()
+        result = await self._attempt(receiver, render)
+        return replace(result, took=timedelta(seconds=max(0.0, self._clock.monotonic() - begun)))
+
+    async def _attempt(self, receiver: ReceiverSettings, render: _Render) -> Result:
         now = self._clock.now()
         try:
             kind = KINDS[receiver.type]
-            request = kind.render(Message(webhook_id, body, now.astimezone(UTC), self._user_agent), receiver)
+            request = render(kind, now.astimezone(UTC))
         except Exception as error:  # noqa: BLE001 - one document that can't be told must not stop the others
             return Result(DeliveryReason.INTERNAL, detail=f"cannot be told to a receiver of type {receiver.type} ({type(error).__name__})")
+        if request is None:
+            return Result(DeliveryReason.DELIVERED, detail=f"nothing to tell a receiver of type {receiver.type}", sent=False)
         answer, refusals = _Answer(), list[str]()
         token = _refused.set(refusals)
         try:
@@ -180,7 +201,9 @@ def _no_connection(error: Exception) -> str:
 def _excerpt(body: bytes, receiver: ReceiverSettings, request: Request) -> str:
     """The beginning of an answer for people, without any secret of ours that it repeats."""
     parts = urlsplit(request.url)
-    secrets = [parts.netloc, parts.path, parts.query, *parts.path.split("/"), *parts.query.split("&")]
+    secrets = [secret.reveal() for secret in (receiver.routing_key, receiver.api_key) if secret is not None]
+    secrets += texts(receiver.template.reveal()) if receiver.template is not None else []
+    secrets += [parts.netloc, parts.path, parts.query, *parts.path.split("/"), *parts.query.split("&")]
     secrets += [value.reveal() for value in receiver.headers.values()]
     secrets += [secret.reveal().removeprefix("whsec_") for secret in receiver.secrets]
     telling = sorted((secret for secret in secrets if len(secret) >= _TELLING), key=len, reverse=True)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from monitor.config.addresses import is_loopback, split
 from monitor.config.document import Path
-from monitor.config.messages import suggest
+from monitor.config.messages import nearest, suggest
 from monitor.config.policies import PolicySettings
 from monitor.config.receivers import ReceiverSettings, RouteSettings
 from monitor.config.sections import (
@@ -22,6 +22,7 @@ from monitor.config.sections import (
 )
 from monitor.config.validation import Draft
 from monitor.config.values import format_duration
+from monitor.domain import templates
 from monitor.domain.routes import RESERVED
 from monitor.errors import Problem
 
@@ -111,6 +112,8 @@ def _receiver(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path) 
             draft.refuse((*path, key), f"receiver {receiver.name}: {key} is for type {kind} only", "remove it, or correct the type")
     if receiver.secrets and receiver.type != "webhook":
         draft.refuse(path, f"receiver {receiver.name}: bodies of type {receiver.type} can't be signed", "remove the signing secret")
+    if receiver.template is not None:
+        _template(draft, receiver, receiver.template.reveal(), (*path, "template"))
     for header, value in receiver.headers.items():
         _header(draft, header, value.reveal(), (*path, "headers", header))
     parts = urlsplit(receiver.url.reveal())
@@ -120,6 +123,14 @@ def _receiver(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path) 
         and not is_loopback(parts.hostname or "")
     ):
         warn(path, f"receiver {receiver.name} is told without encryption", "use https://")
+
+
+def _template(draft: Draft, receiver: ReceiverSettings, template: str, path: Path) -> None:
+    if receiver.type != "webhook":
+        draft.refuse(path, f"receiver {receiver.name}: template is for type webhook only", "remove it, or correct the type")
+        return
+    for message, fix in templates.problems(template, nearest):
+        draft.refuse(path, f"receiver {receiver.name}: the template {message}", fix)
 
 
 def _header(draft: Draft, name: str, value: str, path: Path) -> None:

@@ -1,7 +1,7 @@
 """What pydantic found, in plain words. No text repeats a value: it may be a secret in the wrong place."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -82,9 +82,14 @@ def _suggest_word(error: ErrorDetails, context: Mapping[str, Any]) -> tuple[str,
     return f"must be one of: {', '.join(words)}", f"did you mean {close[0]}?" if close else ""
 
 
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """The one of *known* that was probably meant by *word*; None when nothing is like it."""
+    return next(iter(difflib.get_close_matches(word.lower(), known, n=1)), None)
+
+
 def suggest(word: str, known: list[str], what: str) -> str:
     """Advice for an unknown *word*: the nearest known one, else all of them."""
-    close = difflib.get_close_matches(word.lower(), known, n=1)
+    close = nearest(word, known)
     if close:
-        return f"did you mean {close[0]}?"
+        return f"did you mean {close}?"
     return f"{what}: {', '.join(known)}" if known else "remove it"

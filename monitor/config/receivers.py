@@ -53,6 +53,9 @@ class ReceiverSettings(Section):
     """API key, for type `opsgenie`."""
     api_key_file: str | None = None
     """File that holds the API key."""
+    template: Secret | None = None
+    """For type `webhook`: a JSON document to send in place of our own, in whose texts places such as `{summary}` or
+    `{data.connection.id}` are filled in; `{{` and `}}` are braces. Treated as a secret, since it may hold one."""
     headers: Mapping[str, Secret] = Field(default_factory=dict)
     """Headers to send along, such as `Authorization`; their values are treated as secrets."""
     timeout: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(minutes=1))] = timedelta(seconds=15)

@@ -78,6 +78,9 @@ class Resolution:
         self._one(receiver, path, "routing_key", check_key)
         self._one(receiver, path, "api_key", check_key)
         self._signing(receiver, path)
+        if isinstance(template := receiver.get("template"), str):
+            self.values.add(template)
+            receiver["template"] = Secret(template)
         if isinstance(headers := receiver.get("headers"), dict):
             for name, value in headers.items():
                 if isinstance(value, str):

@@ -41,6 +41,7 @@ class Result:
         retry_after: how long the receiver asked us to wait, or None.
         detail: what happened, for people; never the receiver's address.
         took: how long the attempt lasted.
+        sent: whether there was a request at all: some types have nothing to say about some messages.
     """
 
     reason: DeliveryReason
@@ -49,6 +50,7 @@ class Result:
     retry_after: timedelta | None = None
     detail: str = ""
     took: timedelta = timedelta(0)
+    sent: bool = True
 
     @property
     def delivered(self) -> bool:
@@ -171,7 +173,7 @@ def after_attempt(breaker: Breaker, result: Result, now: datetime, policy: Retry
     if result.reason is DeliveryReason.GONE:
         since = breaker.failing_since or now
         return replace(breaker, failures=breaker.failures + 1, failing_since=since, retry_at=None, disabled_at=now, fingerprint=fingerprint)
-    if result.reason is DeliveryReason.INTERNAL:
+    if result.reason is DeliveryReason.INTERNAL or not result.sent:
         return breaker
     if result.delivered or result.poison:
         return Breaker(number=breaker.number)

@@ -7,10 +7,12 @@ write a module with its `Kind`, and name it here.
 
 from collections.abc import Mapping
 
+from monitor.receivers.alertmanager import ALERTMANAGER
 from monitor.receivers.kinds import Kind
 from monitor.receivers.standard import WEBHOOK
 
 KINDS: Mapping[str, Kind] = {
     "webhook": WEBHOOK,
+    "alertmanager": ALERTMANAGER,
 }
 """Receiver type, as the configuration spells it -> what is spoken there."""

@@ -1,18 +1,22 @@
-"""Type `webhook`: the stored document as it is, with the headers of Standard Webhooks."""
+"""Type `webhook`: the stored document as it is, or poured into a template, with the headers of Standard Webhooks."""
+
+import json
 
 from standardwebhooks import Webhook
 
 from monitor.config import ReceiverSettings
 from monitor.domain.retries import Result, result_of_status
+from monitor.domain.templates import fill
 from monitor.receivers.kinds import Kind, Message, Request
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request:
     """
-    The request for *message*: its exact bytes, signed with every secret of the receiver, so that secrets can be replaced.
+    The request for *message*: its exact bytes, or what the configured template makes of them, signed with every secret of the receiver, so that secrets can be replaced.
 
     Source: Standard Webhooks, "Webhook headers" and "Signature scheme".
     """
+    body = message.body if settings.template is None else fill(settings.template.reveal(), json.loads(message.body))
     headers = {name: value.reveal() for name, value in settings.headers.items()}
     headers |= {
         "Content-Type": "application/json",
@@ -21,11 +25,11 @@ def _render(message: Message, settings: ReceiverSettings) -> Request:
         "webhook-timestamp": str(int(message.at.timestamp())),
     }
     if settings.secrets:
-        text = message.body.decode()
+        text = body.decode()
         # The library takes the digits of the time as UTC whatever its zone; `at` is UTC.
         signatures = [Webhook(secret.reveal()).sign(message.webhook_id, message.at, text) for secret in settings.secrets]
         headers["webhook-signature"] = " ".join(signatures)
-    return Request(settings.url.reveal(), headers, message.body)
+    return Request(settings.url.reveal(), headers, body)
 
 
 def _judge(status: int, _body: bytes) -> Result:
