@@ -11,18 +11,22 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.clock import Clock, Continuity
-from monitor.db import Reader
+from monitor.db import Reader, acks_of_open, silences_since
 from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain import conclude as core
 from monitor.domain import expiry, scopes
+from monitor.domain.acks import Ack
 from monitor.domain.conclude import Names
+from monitor.domain.controls import NO_CONTROLS, Controls
 from monitor.domain.lies import DEFAULT_LIES, KnownLie
 from monitor.domain.model import FINE, Connection, ConnectionState, Health
+from monitor.domain.notices import unsettled
 from monitor.domain.open_incidents import incidents_of, scope_incidents
 from monitor.domain.payloads import MonitorIdentity
 from monitor.domain.policy import Policy, ScopePolicy
 from monitor.domain.routes import ReceiverRule, Route
 from monitor.domain.scopes import ScopeState
+from monitor.domain.silences import Silence, Window
 from monitor.domain.snapshot import ConnectionView, OutboxView, Snapshot
 
 State = tuple[int, ConnectionState]
@@ -40,6 +44,7 @@ class Plan:
         routes, receivers: who is told what; without routes, everybody everything.
         identity: who we are, for bodies and incident keys.
         lies: answers known to be wrong.
+        windows: recurring silences and quiet hours.
     """
 
     policy: Policy
@@ -50,6 +55,7 @@ class Plan:
     receivers: tuple[ReceiverRule, ...] = ()
     accounts: tuple[str, ...] = ()
     lies: tuple[KnownLie, ...] = DEFAULT_LIES
+    windows: tuple[Window, ...] = ()
 
 
 @dataclass(slots=True)
@@ -72,6 +78,8 @@ class Fleet:
         self.clock = clock
         self.rounding_evidence = expiry.RoundingEvidence()
         self.thaws = 0
+        self.wishes = 0
+        self._asked = NO_CONTROLS
         self.storage_up = True
         self._connections: dict[int, Connection] = {}
         self._order: tuple[int, ...] = ()
@@ -89,6 +97,7 @@ class Fleet:
         self._states = dict(reader.states())
         self._scopes = {name: (version, decode_scope(document)) for name, (version, document) in reader.scopes().items()}
         self.rounding_evidence = decode_rounding(reader.meta(self.rounding_key()))
+        self.put_controls(silences_since(reader, self.clock.now()), acks_of_open(reader))
 
     def put_connections(self, connections: Iterable[Connection]) -> None:
         """Replace the set of connections that are watched; states of others stay in the database only."""
@@ -100,6 +109,18 @@ class Fleet:
     def put_outbox(self, outbox: Mapping[str, OutboxView]) -> None:
         """Remember what every receiver is still owed."""
         self.outbox = outbox
+
+    def put_controls(self, silences: Iterable[Silence], acks: Iterable[Ack]) -> None:
+        """Remember what operators ask for; `wishes` counts the changes."""
+        asked = NO_CONTROLS.asked(silences, acks)
+        if asked != self._asked:
+            self._asked = asked
+            self.wishes += 1
+
+    @property
+    def controls(self) -> Controls:
+        """Everything that holds notifications back: what operators ask for, and what the configuration says."""
+        return Controls(self._asked.silences, self.plan.windows, self._asked.acks)
 
     def put_next_check(self, connection_id: int, at: datetime) -> None:
         """Remember when a connection is checked next, for people."""
@@ -212,6 +233,10 @@ class Fleet:
         """The connections about which somebody is still to be told something."""
         states = ((one, self.state(one)[1]) for one in self._order)
         return [one for one, state in states if any(topic.level != topic.told.level for topic in state.topics.values())]
+
+    def unsettled(self) -> list[int]:
+        """The connections about which somebody may have to be told something once other things are asked for."""
+        return [one for one in self._order if unsettled(self.state(one)[1])]
 
     def accept(self, states: Mapping[int, State], scope_rows: Mapping[str, ScopeRow]) -> None:
         """Make committed values visible. Called after the commit, on the writer thread."""

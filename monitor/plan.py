@@ -22,6 +22,7 @@ def plan_of(config: Config, instance_id: str) -> Plan:
         receivers=tuple(ReceiverRule(receiver.name, receiver.send_resolved) for receiver in config.receivers),
         accounts=tuple(account.name for account in config.accounts),
         lies=_lies(config),
+        windows=config.windows(),
     )
 
 

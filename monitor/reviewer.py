@@ -34,6 +34,7 @@ class Reviewer:
         self._clock = clock
         # At the start somebody may be owed a word since before the last stop.
         self._thaws: int | None = None
+        self._wishes: int | None = None
         self._left: list[int] = []
 
     async def step(self) -> bool:
@@ -41,12 +42,18 @@ class Reviewer:
         now = self._clock.now()
         if not self._left:
             await self._review_scopes(now)
-            thawed, self._thaws = self._thaws != self._fleet.thaws, self._fleet.thaws
-            self._left = self._fleet.owed() if thawed else self._fleet.due_for_review(now)
+            self._left = self._to_review(now)
         batch, self._left = self._left[:_BATCH], self._left[_BATCH:]
         if batch:
             await self._database.write(partial(self._review, batch, now))
         return bool(self._left)
+
+    def _to_review(self, now: datetime) -> list[int]:
+        thawed, self._thaws = self._thaws != self._fleet.thaws, self._fleet.thaws
+        asked, self._wishes = self._wishes != self._fleet.wishes, self._fleet.wishes
+        if asked:
+            return self._fleet.unsettled()
+        return self._fleet.owed() if thawed else self._fleet.due_for_review(now)
 
     def _review(self, batch: list[int], now: datetime, store: Store) -> None:
         staging = stage(self._fleet, store)

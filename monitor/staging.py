@@ -25,6 +25,7 @@ from monitor.domain.model import (
     ListedConnection,
     Notification,
     Observation,
+    Quiet,
     Scope,
     Severity,
     Topic,
@@ -88,6 +89,7 @@ class Staging:
             watching_since=self._fleet.watching_since(),
             window=self._fleet.window(),
             rounding=self._rounding.mode,
+            controls=self._fleet.controls,
         )
 
     def conclude(self, connection: Connection, observation: Observation) -> Conclusion | None:
@@ -161,24 +163,25 @@ class Staging:
         """Tell that the API's list lost more than half of its connections, and is not believed yet."""
         now = self.now()
         subject = f"list:{account}/{user_id}" if user_id else f"list:{account}"
-        self._announce(
-            Notification(
-                type=EventType.INVENTORY_CHANGED,
-                why=Why.NOTICE,
-                severity=Severity.INFO,
-                at=now,
-                incident=IncidentRef(Topic.SCOPE, subject, int(now.timestamp()), now),
-                scope=Scope.ACCOUNT,
-                connection_id=None,
-                level_from=FINE,
-                level_to=FINE,
-                reason=None,
-                detail=f"the API listed {listed} of {known} known connections; they are kept until the lists agree",
-                seq=1,
-                facts=Facts(affected=known - listed),
-            ),
-            None,
+        notice = Notification(
+            type=EventType.INVENTORY_CHANGED,
+            why=Why.NOTICE,
+            severity=Severity.INFO,
+            at=now,
+            incident=IncidentRef(Topic.SCOPE, subject, int(now.timestamp()), now),
+            scope=Scope.ACCOUNT,
+            connection_id=None,
+            level_from=FINE,
+            level_to=FINE,
+            reason=None,
+            detail=f"the API listed {listed} of {known} known connections; they are kept until the lists agree",
+            seq=1,
+            facts=Facts(affected=known - listed),
         )
+        held = self._fleet.controls.held(notice, None, now)
+        # It is told once or never, so it can't wait for the end of quiet hours.
+        if held is None or held.quiet is Quiet.QUIET_HOURS:
+            self._announce(notice, None)
 
     def retire(self, connection: Connection, now: datetime) -> None:
         """Close what is open about a connection that is no longer watched."""
@@ -192,7 +195,7 @@ class Staging:
         self._settle_scope(change(before), before, now)
 
     def _settle_scope(self, changed: ScopeState, before: ScopeState, now: datetime) -> None:
-        state, transitions, notifications = scopes.settle(changed, before, now, self._fleet.plan.policy)
+        state, transitions, notifications = scopes.settle(changed, before, now, self._fleet.plan.policy, self._fleet.controls)
         self._save_scopes({state.name: state})
         self._store.apply_transitions(transitions)
         for notification in notifications:

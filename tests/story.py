@@ -12,10 +12,14 @@ from datetime import datetime, timedelta
 from monitor.db.codec import decode_scope, dump_state, encode_scope, load_state
 from monitor.domain import conclude as core
 from monitor.domain import scopes
+from monitor.domain.acks import Ack
 from monitor.domain.conclude import Conclusion, Situation
+from monitor.domain.controls import NO_CONTROLS, Controls
 from monitor.domain.model import Connection, ConnectionState, Health, Notification, Observation, Transition, Verdict
+from monitor.domain.notices import unsettled
 from monitor.domain.policy import Policy
 from monitor.domain.scopes import ScopeState
+from monitor.domain.silences import Silence
 from monitor.errors import Reason
 from tests.builders import START, a_connection, a_reply
 
@@ -35,6 +39,7 @@ class Story:
     scopes: dict[str, ScopeState] = field(default_factory=dict)
     notifications: list[Notification] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
+    controls: Controls = NO_CONTROLS
     _failing: Counter[str] = field(default_factory=Counter)
     _members: tuple[tuple[int, ...], Counter[str]] = ((), Counter())
     _reconcile: bool = True
@@ -89,14 +94,14 @@ class Story:
     def review(self) -> None:
         """Look at every scope, and at every connection for which it is time or about which somebody is owed a word."""
         for name, before in list(self.scopes.items()):
-            state, transitions, notifications = scopes.settle(self._ticked(before), before, self.now, self.policy)
+            state, transitions, notifications = scopes.settle(self._ticked(before), before, self.now, self.policy, self.controls)
             self._reconcile = self._reconcile or (before.open and not state.open)
             self.scopes[name] = state
             self.transitions += transitions
             self.notifications += notifications
         reconcile, self._reconcile = self._reconcile, False
         for number, known in list(self.states.items()):
-            owed = reconcile and any(value.level != value.told.level for value in known.topics.values())
+            owed = reconcile and unsettled(known)
             if owed or (known.review_at is not None and known.review_at <= self.now):
                 self._take(number, core.review(self._situation(self.connections[number]), self.now, self.policy))
 
@@ -109,6 +114,11 @@ class Story:
             members=self._below()[state.name],
             failing=self._failing[state.name.partition(":")[2]],
         )
+
+    def ask(self, *silences: Silence, acks: tuple[Ack, ...] = ()) -> None:
+        """Operators ask for exactly this from now on: the daemon notices, and looks at whoever may be owed a word."""
+        self.controls = self.controls.asked(silences, acks)
+        self._reconcile = True
 
     def jump(self, span: timedelta) -> None:
         """The wall clock is set by *span*, or the machine slept for it: the daemon notices, and watches afresh."""
@@ -132,6 +142,7 @@ class Story:
             failing=self._failing[connection.platform],
             watching_since=self.started_at,
             window=self._window(),
+            controls=self.controls,
         )
 
     def _window(self) -> timedelta:

@@ -1,6 +1,7 @@
 """The edge where the configuration enters: YAML and environment in, one frozen `Config` or every problem at once out."""
 
 from monitor.config.brands import Brand
+from monitor.config.controls import HeartbeatSettings
 from monitor.config.loader import default_config, load
 from monitor.config.model import Config
 from monitor.config.policies import PolicySettings
@@ -26,6 +27,7 @@ __all__ = [
     "Config",
     "ConnectionSettings",
     "DatabaseSettings",
+    "HeartbeatSettings",
     "LoggingSettings",
     "MonitorSettings",
     "PolicySettings",

@@ -1,12 +1,13 @@
 """What no section can know alone: names that refer to each other, duplicates, and times that do not fit together."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from urllib.parse import urlsplit
 
 from monitor.config.addresses import is_loopback, split
-from monitor.config.document import Path
+from monitor.config.controls import QuietHoursSettings, SilenceSettings, troubles
+from monitor.config.document import Path, dotted
 from monitor.config.messages import nearest, suggest
 from monitor.config.policies import PolicySettings
 from monitor.config.receivers import ReceiverSettings, RouteSettings
@@ -39,7 +40,7 @@ def check(draft: Draft) -> list[Problem]:
     def warn(path: Path, message: str, fix: str = "") -> None:
         warnings.append(Problem(draft.document.location(path), message, fix))
 
-    for step in (_accounts, _connections, _receivers, _routes, _times, _schedule, _places):
+    for step in (_accounts, _connections, _receivers, _routes, _silences, _times, _schedule, _places):
         step(draft, warn)
     return warnings
 
@@ -146,18 +147,12 @@ def _header(draft: Draft, name: str, value: str, path: Path) -> None:
 
 def _routes(draft: Draft, warn: Warn) -> None:
     receivers = draft.names("receivers")
-    labels = {str(label) for _, item in draft.raw("connections") if isinstance(item.get("labels"), dict) for label in item["labels"]}
-    known = sorted({*RESERVED, *labels})
     told: set[str] = set()
     always: int | None = None
     routes = draft.listed(RouteSettings, "routes")
     for index, route in routes.items():
         path: Path = ("routes", index)
-        for key in route.match:
-            if key not in known:
-                draft.refuse(
-                    (*path, "match", key), f"routes can't match on {key}: no connection has such a label", suggest(key, known, "known")
-                )
+        _matchers(draft, route.match, path, "routes")
         for position, name in enumerate(route.receivers):
             if name not in receivers:
                 draft.refuse((*path, "receivers", position), f"there is no receiver {name}", suggest(name, receivers, "receivers"))
@@ -169,6 +164,30 @@ def _routes(draft: Draft, warn: Warn) -> None:
     for index, receiver in draft.listed(ReceiverSettings, "receivers").items():
         if routes and receiver.name not in told:
             warn(("receivers", index), f"receiver {receiver.name} is in no route: it is never told", "name it in a route, or remove it")
+
+
+def _matchers(draft: Draft, match: Mapping[str, str], path: Path, what: str) -> None:
+    """Refuse in *match*, which stands at *path*, what nothing can ever have; *what* is in the plural."""
+    labels = {str(label) for _, item in draft.raw("connections") if isinstance(item.get("labels"), dict) for label in item["labels"]}
+    known = sorted({*RESERVED, *labels})
+    for key in match:
+        if key not in known:
+            message = f"{what} can't match on {key}: no connection has such a label"
+            draft.refuse((*path, "match", key), message, suggest(key, known, "known"))
+
+
+def _silences(draft: Draft, _warn: Warn) -> None:
+    _duplicates(draft, "silences", "silence")
+    for index, silence in draft.listed(SilenceSettings, "silences").items():
+        _matchers(draft, silence.match, ("silences", index), "silences")
+        _window(draft, silence, ("silences", index))
+    _window(draft, draft.section(QuietHoursSettings, "quiet_hours"), ("quiet_hours",))
+
+
+def _window(draft: Draft, section: SilenceSettings | QuietHoursSettings, path: Path) -> None:
+    trouble = troubles(section)
+    if trouble is not None:
+        draft.refuse(path, f"{dotted(path)}: {trouble[0]}", trouble[1])
 
 
 def _times(draft: Draft, warn: Warn) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from monitor.config.controls import HeartbeatSettings, QuietHoursSettings, SilenceSettings, windows_of
 from monitor.config.effective import policy_of
 from monitor.config.policies import PolicySettings
 from monitor.config.receivers import ReceiverSettings, RouteSettings
@@ -23,6 +24,7 @@ from monitor.config.sections import (
 )
 from monitor.config.values import Items, Section
 from monitor.domain.policy import Policy
+from monitor.domain.silences import Window
 from monitor.errors import Problem
 
 
@@ -51,6 +53,12 @@ class Config(Section):
     """Who is told."""
     routes: Items[RouteSettings] = ()
     """Who is told what: the first match wins; without routes everybody is told everything."""
+    silences: Items[SilenceSettings] = ()
+    """What is not told at certain times of every day or week; checks go on."""
+    quiet_hours: QuietHoursSettings = QuietHoursSettings()
+    """When only what is urgent is told."""
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
+    """A sign of life for somebody outside."""
     database: DatabaseSettings = DatabaseSettings()
     """Where everything is kept."""
     web: WebSettings = WebSettings()
@@ -67,6 +75,10 @@ class Config(Section):
     def secrets(self) -> tuple[str, ...]:
         """Every secret of the configuration, for those who must recognise one in a text."""
         return tuple(secret.reveal() for secret in _secrets_in(self))
+
+    def windows(self) -> tuple[Window, ...]:
+        """The recurring silences and quiet hours that the domain works with."""
+        return windows_of(self.silences, self.quiet_hours)
 
     def policy(self) -> Policy:
         """The policy that the domain works with."""

@@ -27,6 +27,8 @@ _DEFAULTS = {
     "receivers[].url_file": "",
     "policy.platforms.<name>.expiry": "see platforms",
     "policy.stale_after": "`auto`",
+    "silences[].days": "`daily`",
+    "quiet_hours.days": "`daily`",
     "database.url": "`sqlite:////var/lib/postpost-monitor/monitor.db`",
     "policy.expiry.thresholds": "`[14d, 7d, 1d]`; platforms differ",
 }

@@ -65,6 +65,8 @@ class Resolution:
             self._warn_about_form(account, ("accounts", index))
         for index, receiver in _items(data, "receivers"):
             self._receiver(receiver, ("receivers", index))
+        if isinstance(heartbeat := data.get("heartbeat"), dict):
+            self._one(heartbeat, ("heartbeat",), "url", _check_receiver)
         if isinstance(database := data.get("database"), dict):
             self._one(database, ("database",), "url", _check_database)
         if isinstance(web := data.get("web"), dict):

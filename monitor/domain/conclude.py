@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from monitor.domain import expiry, incidents, notices, scopes
+from monitor.domain.controls import NO_CONTROLS, Controls
 from monitor.domain.levels import Cover
 from monitor.domain.model import Connection, ConnectionState, Health, Notification, Observation, Transition
 from monitor.domain.policy import Policy
@@ -61,6 +62,7 @@ class Situation:
         watching_since: when this daemon began to watch.
         window: how far back API checks count.
         rounding: how the API prints the time that tokens have left, as far as learned.
+        controls: what operators do not want to hear.
     """
 
     connection: Connection
@@ -72,6 +74,7 @@ class Situation:
     watching_since: datetime
     window: timedelta
     rounding: expiry.Rounding = expiry.Rounding.UNKNOWN
+    controls: Controls = NO_CONTROLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,9 @@ def conclude(situation: Situation, observation: Observation, policy: Policy) -> 
         policy,
         cover(situation.names, after, situation.watching_since, now, policy),
         evidence=meaning(observation.verdict.reason).health is not None,
+        controls=situation.controls,
     )
-    return _gather(settled, before, after, now, policy)
+    return _gather(settled, before, after, now, policy, situation.controls)
 
 
 def hear(
@@ -122,7 +126,9 @@ def review(situation: Situation, now: datetime, policy: Policy) -> Conclusion:
     """Everything that follows for the connection from the passing of time alone."""
     situation = _without_future(situation, now)
     above = cover(situation.names, situation.scopes, situation.watching_since, now, policy)
-    settled = notices.settle(situation.connection, situation.state, situation.state, now, policy, above, evidence=False)
+    settled = notices.settle(
+        situation.connection, situation.state, situation.state, now, policy, above, evidence=False, controls=situation.controls
+    )
     return Conclusion(settled.state, {}, settled.transitions, settled.notifications)
 
 
@@ -192,7 +198,12 @@ def _platform(situation: Situation, state: ConnectionState, states: Mapping[str,
 
 
 def _gather(
-    settled: notices.Settled, before: Mapping[str, ScopeState], after: Mapping[str, ScopeState], now: datetime, policy: Policy
+    settled: notices.Settled,
+    before: Mapping[str, ScopeState],
+    after: Mapping[str, ScopeState],
+    now: datetime,
+    policy: Policy,
+    controls: Controls,
 ) -> Conclusion:
     changed: dict[str, ScopeState] = {}
     transitions: list[Transition] = []
@@ -200,7 +211,7 @@ def _gather(
     for name, state in after.items():
         if state is before[name]:
             continue
-        changed[name], moved, told = scopes.settle(state, before[name], now, policy)
+        changed[name], moved, told = scopes.settle(state, before[name], now, policy, controls)
         transitions += moved
         notifications += told
     return Conclusion(

@@ -306,6 +306,7 @@ class ConnectionState:
         token_sightings: checks in a row that agree about the token's end.
         hints: levels of topics that evidence told but that are not yet confirmed.
         quiet: why nobody was told at the last look.
+        notice_owed: a notice that no level tells of was held back by a silence: that the connection can no longer be tested.
         review_at: when the passing of time alone may next change something.
         seq: numbers the notifications about this connection; receivers order by it.
     """
@@ -335,6 +336,7 @@ class ConnectionState:
     hints: Mapping[Topic, PendingLevel] = field(default_factory=dict)
     topics: Mapping[Topic, TopicState] = field(default_factory=dict)
     quiet: Quiet = Quiet.NOTHING_NEW
+    notice_owed: bool = False
     review_at: datetime | None = None
     seq: int = 0
 

@@ -2,16 +2,17 @@
 Whether someone is told, and why.
 
 A notification is owed if and only if the level of a topic differs from what the receivers were last told.
-Cover by a scope incident delays it, never loses it. Every decision names its reason, also the decision to
-stay quiet.
+Cover by a scope incident, a silence and quiet hours delay it, never lose it. Every decision names its reason, also the
+decision to stay quiet.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from monitor.domain import expiry, levels
 from monitor.domain.announcements import CREDENTIAL, Occasion, announcement, detail, incident
+from monitor.domain.controls import NO_CONTROLS, Controls
 from monitor.domain.levels import Cover
 from monitor.domain.model import (
     FINE,
@@ -53,6 +54,8 @@ class _Draft:
     now: datetime
     policy: Policy
     cover: Cover
+    controls: Controls = NO_CONTROLS
+    held: dict[Topic, datetime] = field(default_factory=dict)
     transitions: list[Transition] = field(default_factory=list)
     notifications: list[Notification] = field(default_factory=list)
     quiet: Quiet = Quiet.NOTHING_NEW
@@ -70,14 +73,15 @@ def settle(
     cover: Cover,
     *,
     evidence: bool,
+    controls: Controls = NO_CONTROLS,
 ) -> Settled:
     """
     Bring the topics of *state* in line with what it says at *now*, and decide whether someone is told.
 
-    *before* is the state before the check, *evidence* whether a conclusive check brought us here. Calling it again
-    with its own result and the same *now* changes nothing.
+    *before* is the state before the check, *evidence* whether a conclusive check brought us here, *controls* what
+    operators do not want to hear. Calling it again with its own result and the same *now* changes nothing.
     """
-    draft = _Draft(connection, before, state, now, policy, cover)
+    draft = _Draft(connection, before, state, now, policy, cover, controls)
     if cover.frozen_by is None:
         proposed = levels.proposed(connection, state, now, policy, cover)
         draft.state = levels.note(state, proposed, now, policy, evidence=evidence)
@@ -89,20 +93,24 @@ def settle(
     _coverage_lost(draft)
     final = replace(draft.state, quiet=draft.quiet)
     return Settled(
-        replace(final, review_at=review_at(connection, final, now, policy, cover)),
+        replace(final, review_at=review_at(connection, final, now, policy, cover, draft.held)),
         tuple(draft.transitions),
         tuple(draft.notifications),
     )
 
 
 def remove(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> Settled:
-    """The end of a connection that left the configuration: its incidents close, and whoever was told of them hears it."""
+    """
+    The end of a connection that left the configuration: its incidents close, and whoever was told of them hears it.
+
+    No silence holds that back: there would be nobody left to tell it later.
+    """
     draft = _Draft(connection, state, state, now, policy, Cover())
     for topic, value in state.topics.items():
         if value.level != FINE:
             _transit(draft, topic, FINE, closed_why="removed")
         if draft.state.topic(topic).told.level != FINE:
-            _notify(draft, topic, closed_why="removed")
+            _notify(draft, topic, Occasion(now, "removed"))
     return Settled(
         replace(ConnectionState(), topics=draft.state.topics, seq=draft.state.seq),
         tuple(draft.transitions),
@@ -165,7 +173,27 @@ def _tell(draft: _Draft, topic: Topic) -> None:
         told = told_now(value, draft.now)
         draft.put(topic, replace(value, told=replace(told, merged=unheard and told.level != FINE)))
         return
-    _notify(draft, topic, closed_why=_closed_why(draft.state) if value.level == FINE else None)
+    occasion = Occasion(draft.now, _closed_why(draft.state) if value.level == FINE else None)
+    if not _held(draft, topic, occasion):
+        _notify(draft, topic, occasion)
+
+
+def _held(draft: _Draft, topic: Topic, occasion: Occasion) -> bool:
+    """
+    Whether a silence or quiet hours hold back what would be told on *occasion*; if so, their end is remembered.
+
+    A reminder is held back by what matches it, and by what matches the news that it repeats.
+    """
+    if not draft.controls.silences and not draft.controls.windows:
+        return False
+    for one in (occasion, replace(occasion, reminder=0)):
+        notification = announcement(draft.connection, draft.state, topic, one, draft.policy)
+        held = draft.controls.held(notification, draft.connection, draft.now)
+        if held is not None:
+            draft.quiet = held.quiet
+            draft.held[topic] = held.until
+            return True
+    return False
 
 
 def _merged(state: ConnectionState, value: TopicState) -> bool:
@@ -180,21 +208,32 @@ def _coverage_lost(draft: _Draft) -> None:
     """
     Say that a connection which used to be tested no longer can be: nobody would hear of its end any more.
 
-    Said once a week at most: a validator that works every other day is no news. A platform's incident does not hide it.
+    Said once a week at most: a validator that works every other day is no news. A platform's incident does not hide it,
+    and a silence only delays it.
     """
-    if draft.before.health is not Health.OK or draft.state.health is not Health.UNSUPPORTED:
+    lost = draft.before.health is Health.OK or draft.state.notice_owed
+    draft.state = replace(draft.state, notice_owed=False)
+    if not lost or draft.state.health is not Health.UNSUPPORTED:
         return
     value = draft.state.topic(Topic.CONNECTION)
     lately = value.told.at is not None and draft.now - value.told.at < _WEEK
     if value.level != FINE or value.told.level != FINE or lately:
         return
+    occasion = Occasion(draft.now, "unsupported", why=Why.NOTICE)
+    if _held(draft, Topic.CONNECTION, occasion):
+        draft.state = replace(draft.state, notice_owed=True)
+        return
     draft.put(Topic.CONNECTION, replace(value, number=value.number + 1))
-    _notify(draft, Topic.CONNECTION, closed_why="unsupported", why=Why.NOTICE)
+    _notify(draft, Topic.CONNECTION, occasion)
 
 
 def _remind(draft: _Draft, topic: Topic, value: TopicState) -> None:
     due = reminder_at(topic, value, draft.policy)
     if due is None:
+        return
+    if draft.controls.acknowledged(topic, str(draft.connection.id), value) is not None:
+        if draft.quiet is Quiet.NOTHING_NEW:
+            draft.quiet = Quiet.ACKNOWLEDGED
         return
     if draft.now < due:
         if draft.quiet is Quiet.NOTHING_NEW:
@@ -203,7 +242,9 @@ def _remind(draft: _Draft, topic: Topic, value: TopicState) -> None:
     if draft.cover.covered(draft.now):
         draft.quiet = Quiet.COVERED_BY_SCOPE
         return
-    _notify(draft, topic, closed_why=None, reminder=value.told.reminders + 1)
+    occasion = Occasion(draft.now, reminder=value.told.reminders + 1)
+    if not _held(draft, topic, occasion):
+        _notify(draft, topic, occasion)
 
 
 def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | None:
@@ -214,26 +255,35 @@ def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | N
     return reminder_due(value.told, policy) if reminded else None
 
 
-def _notify(draft: _Draft, topic: Topic, *, closed_why: str | None, reminder: int = 0, why: Why | None = None) -> None:
-    occasion = Occasion(draft.now, closed_why, reminder, why)
+def _notify(draft: _Draft, topic: Topic, occasion: Occasion) -> None:
     notification = announcement(draft.connection, draft.state, topic, occasion, draft.policy)
     value = draft.state.topic(topic)
-    told = replace(value.told, at=draft.now, reminders=reminder) if reminder else told_now(value, draft.now)
+    again = replace(value.told, at=draft.now, reminders=occasion.reminder)
+    told = again if occasion.reminder else told_now(value, draft.now)
     draft.put(topic, replace(value, told=told))
     draft.state = replace(draft.state, seq=notification.seq)
     draft.notifications.append(notification)
 
 
-def review_at(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: Cover) -> datetime | None:
+def unsettled(state: ConnectionState) -> bool:
+    """Whether somebody may have to be told something as soon as no silence and no acknowledgement is in the way."""
+    news = any(value.level != value.told.level or value.told.level != FINE for value in state.topics.values())
+    return news or state.notice_owed
+
+
+def review_at(
+    connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: Cover, held: Mapping[Topic, datetime]
+) -> datetime | None:
     """
     When the passing of time alone may next change a level or owe a notification; None when nothing can.
 
-    What an open scope covers is looked at when that closes, not before.
+    What an open scope covers is looked at when that closes, not before; what is *held* back, when that ends.
     """
     if cover.frozen_by is not None or cover.suppressed_by is not None:
         return None
     later = [moment for moment in _moments(connection, state, policy, cover) if moment > now]
-    if any(value.level != value.told.level for value in state.topics.values()) or state.hints:
+    later += held.values()
+    if any(value.level != value.told.level for topic, value in state.topics.items() if topic not in held) or state.hints:
         waits = cover.gathering_until is not None and cover.gathering_until > now
         later.append(cover.gathering_until if waits and cover.gathering_until is not None else now + policy.recheck)
     return min(later, default=None)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from monitor.domain.controls import NO_CONTROLS, Controls
 from monitor.domain.model import (
     FINE,
     EventType,
@@ -31,16 +32,21 @@ _TYPES: dict[Scope, tuple[EventType, EventType]] = {
 
 
 def settle(
-    state: ScopeState, before: ScopeState, now: datetime, policy: Policy
+    state: ScopeState, before: ScopeState, now: datetime, policy: Policy, controls: Controls = NO_CONTROLS
 ) -> tuple[ScopeState, tuple[Transition, ...], tuple[Notification, ...]]:
-    """Say what changed from *before* to *state*, and decide whether someone is told."""
+    """Say what changed from *before* to *state*, and decide whether someone is told; *controls* may hold it back."""
     transitions = (transition(state, now),) if state.topic.level != before.topic.level else ()
     value = state.topic
     due = reminder_due(value.told, policy)
     reminder = value.level == value.told.level and due is not None and now >= due
     if value.level == value.told.level and not reminder:
         return state, transitions, ()
+    if reminder and controls.acknowledged(Topic.SCOPE, state.name, value) is not None:
+        return state, transitions, ()
     notification = announcement(state, now, reminder=value.told.reminders + 1 if reminder else 0)
+    # A reminder is held back by what matches it, and by what matches the news that it repeats.
+    if any(controls.held(one, None, now) is not None for one in (notification, announcement(state, now))):
+        return state, transitions, ()
     told = replace(value.told, at=now, reminders=value.told.reminders + 1) if reminder else told_now(value, now)
     return replace(state, topic=replace(value, told=told), seq=notification.seq), transitions, (notification,)
 

@@ -83,7 +83,7 @@ def test_complete_example_shows_defaults(credentials: dict[str, str]) -> None:
     """Whatever the complete example sets outside of its lists is the default, so that copying it changes nothing."""
     config = load(ROOT / "config" / "postpost-monitor.yaml", credentials)
     default = Config()
-    for name in ("monitor", "api", "schedule", "web", "retention", "logging", "shutdown", "database"):
+    for name in ("monitor", "api", "schedule", "web", "retention", "logging", "shutdown", "database", "quiet_hours", "heartbeat"):
         assert getattr(config, name) == getattr(default, name), name
     assert config.policy() == default.policy()
 

@@ -1,0 +1,67 @@
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from monitor.config import Config
+from monitor.config.controls import DAILY
+from monitor.config.loader import load_text
+from monitor.config.show import as_yaml
+from monitor.domain.calendars import DAYS, EVERY_DAY, Weekly
+from monitor.domain.model import Quiet
+from monitor.domain.silences import Window
+from tests.builders import HOUR, MINUTE
+
+ACCOUNT = "accounts: [{name: main, api_key: '${KEY}'}]\n"
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def read(text: str, folder: Path = Path("/nowhere")) -> Config:
+    return load_text(ACCOUNT + text, "test.yaml", {"KEY": "sk_0123456789"}, folder=folder)
+
+
+def test_days_are_those_of_the_domain() -> None:
+    """The configuration and the domain spell the days alike, in the same order."""
+    assert DAILY == DAYS
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [("", EVERY_DAY), ("days: daily,", EVERY_DAY), ("days: [sat, sun],", {5, 6}), ("days: [mon],", {0})],
+)
+def test_recurring_silence(days: str, expected: set[int]) -> None:
+    """A silence of the file becomes a window of the domain; without days it is daily."""
+    text = f"silences: [{{name: a, match: {{platform: x}}, {days} from: 22:00, to: '24:00', timezone: Europe/Berlin}}]"
+    when = Weekly(frozenset(expected), 22 * HOUR, 24 * HOUR, BERLIN)
+    assert read(text).windows() == (Window("a", {"platform": "x"}, when),)
+
+
+def test_quiet_hours() -> None:
+    """Quiet hours are a window that holds back info and warning, or what is named."""
+    when = Weekly(EVERY_DAY, 22 * HOUR + 30 * MINUTE, 7 * HOUR, BERLIN)
+    quiet = read("quiet_hours: {from: 22:30, to: '07:00', timezone: Europe/Berlin}").windows()
+    assert quiet == (Window("quiet hours", {"severity": "info|warning"}, when, Quiet.QUIET_HOURS),)
+    (window,) = read("quiet_hours: {from: 22:30, to: '07:00', severities: [info]}").windows()
+    assert window.match == {"severity": "info"}
+
+
+@pytest.mark.parametrize("text", ["", "quiet_hours:", "quiet_hours: {from: null}", "quiet_hours: {from: 22:00, to: 23:00, severities: []}"])
+def test_nothing_is_held_back(text: str) -> None:
+    """Without times, or without severities, there are no quiet hours."""
+    assert read(text).windows() == ()
+
+
+def test_heartbeat(tmp_path: Path) -> None:
+    """The heartbeat's address comes from the file or from a file of its own, and is never shown."""
+    assert read("").heartbeat.url is None
+    secret = tmp_path / "ping"
+    secret.write_text("https://hc.example.org/secret-path\n")
+    secret.chmod(0o600)
+    config = read("heartbeat: {url_file: ping, every: 30s}", tmp_path)
+    assert config.heartbeat.url is not None
+    assert config.heartbeat.url.reveal() == "https://hc.example.org/secret-path"
+    assert config.heartbeat.every == timedelta(seconds=30)
+    assert "https://hc.example.org/secret-path" in config.secrets()
+    assert "secret-path" not in as_yaml(config)
+    assert "secret-path" not in repr(config)
