@@ -68,6 +68,7 @@ def case_of(found: Opened, platform_id: str, account: str | None, limit: int) ->
         state=stored[1] if stored is not None else ConnectionState(),
         above=[state for version, state in scopes if version],
         tellings=tellings(found.reader, connection.id, limit),
+        controls=found.fleet.controls,
         instance=found.instance,
         retired=retired,
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from monitor.domain.controls import NO_CONTROLS, Controls
 from monitor.domain.model import Connection, ConnectionState, Notification
 from monitor.domain.scopes import ScopeState
 from monitor.domain.sentences import moment, span
@@ -60,6 +61,7 @@ class Case:
     Attributes:
         above: every scope above it that has a state, the widest cause first.
         tellings: what receivers were told about it lately, newest first.
+        controls: what operators do not want to hear.
         instance: names this monitor in incident keys.
         retired: it is no longer watched.
     """
@@ -68,6 +70,7 @@ class Case:
     state: ConnectionState
     above: Sequence[ScopeState] = ()
     tellings: Sequence[Telling] = ()
+    controls: Controls = NO_CONTROLS
     instance: str = ""
     retired: bool = False
 

@@ -1,8 +1,9 @@
 """Who was told of a connection, who was not, and why, in plain words."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
+from monitor.domain.announcements import Occasion, announcement
 from monitor.domain.cases import Case, Owed, Telling, when
 from monitor.domain.model import FINE, IncidentRef, Quiet, Topic, TopicState
 from monitor.domain.notices import reminder_at
@@ -41,10 +42,13 @@ def _topic(topic: Topic, case: Case, now: datetime, policy: Policy) -> Iterator[
     value = case.state.topic(topic)
     yield f"{topic}: {_level(value, now)} {_known(topic, value, case, now)}"
     if value.level != value.told.level:
-        yield f"{topic}: the receivers are still to be told “{value.level}”; {_held_back(case)}"
+        yield f"{topic}: the receivers are still to be told “{value.level}”; {_held_back(topic, case, now, policy)}"
         return
+    ack = case.controls.acknowledged(topic, str(case.connection.id), value)
     due = reminder_at(topic, value, policy)
-    if due is not None:
+    if ack is not None:
+        yield f"{topic}: {one_line(ack.author, 80)} acknowledged it {when(ack.at, now)} (“{one_line(ack.reason, _QUOTED)}”): no reminders."
+    elif due is not None:
         yield f"{topic}: reminder {value.told.reminders + 1} is due {when(due, now)}, if it lasts until then."
     elif value.told.level != FINE:
         yield f"{topic}: there are no reminders of this."
@@ -70,15 +74,19 @@ def _known(topic: Topic, value: TopicState, case: Case, now: datetime) -> str:
     return f"The receivers were told “{told.level}”{again}{when(told.at, now)} under the incident key {key}."
 
 
-def _held_back(case: Case) -> str:
+def _held_back(topic: Topic, case: Case, now: datetime, policy: Policy) -> str:
     covers = [scope.name for scope in case.above if scope.open and scope.word != "rate"]
     if covers:
         return f"that waits until {covers[0]} is over."
     if case.state.quiet is Quiet.COVERED_BY_SCOPE:
         return "that waits a little, to see whether the whole platform is in trouble."
-    if case.state.quiet is Quiet.SILENCED:
-        return "that waits until the silence ends."
-    return "that is done at the next look."
+    news = announcement(case.connection, case.state, topic, Occasion(now), policy)
+    held = case.controls.held(news, case.connection, now)
+    if held is None:
+        return "that is done at the next look."
+    asked = next((one for one in case.controls.silences if held.by == f"silence {one.id}"), None)
+    why = f" ({one_line(asked.author, 80)}: “{one_line(asked.reason, _QUOTED)}”)" if asked is not None else ""
+    return f"{one_line(held.by, 80)}{why} holds that back until {when(held.until, now)}."
 
 
 def tellings_lines(tellings: Sequence[Telling], now: datetime) -> Iterator[str]:
@@ -115,4 +123,4 @@ def _delivery(delivery: Owed, now: datetime) -> Iterator[str]:
         detail = f": {one_line(attempt.detail, _QUOTED)}" if attempt.detail else ""
         status = f" {attempt.http_status}" if attempt.http_status is not None and not attempt.detail.startswith("answered") else ""
         seconds = f" ({attempt.took.total_seconds():.1f}s)"
-        yield f"    {moment(attempt.at)} {attempt.reason}{status}{seconds}{detail}"
+        yield f"    {attempt.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} {attempt.reason}{status}{seconds}{detail}"

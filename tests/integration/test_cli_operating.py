@@ -5,6 +5,7 @@ import csv
 import json
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from monitor.cli import build_parser, export
 from monitor.cli.export import PAGE
 from monitor.clock import SystemClock
 from monitor.db import AttemptRow, CheckRow, Database, DeliveryState
+from monitor.domain.model import EventType, Why
 from monitor.errors import AnotherInstance, DeliveryReason, Reason, UsageError
 from monitor.simulator import behaviour
 from monitor.simulator.receiver import ReceiverServer
@@ -180,6 +182,20 @@ async def test_retry(world: Watched, call: Call, words: tuple[str, ...]) -> None
     assert (code, said) == (0, "1 delivery put back; a running monitor sends what is due within seconds.\n")
     after = await world.database.write(lambda store: store.due_deliveries("on-call", SystemClock().now(), 10))
     assert [(one.id, one.webhook_id, one.attempts) for one in after] == [(number, before.webhook_id, 0)]
+
+
+async def test_retry_of_a_digest(world: Watched, call: Call) -> None:
+    """What a digest told is not sent again by itself beside the digest."""
+    only = (await world.database.read(lambda reader: reader.deliveries()))[0]
+    digest = replace(only.notification, type=EventType.DIGEST, why=Why.DIGEST, connection_id=None)
+    await world.database.write(lambda store: store.replace_by_digest("msg_digest", digest, "key", b"{}", "on-call", [only.id]))
+    await give_up(world)
+    states = {row.state for row in await world.database.read(lambda reader: reader.deliveries())}
+    assert states == {DeliveryState.DEAD}
+    assert "1 delivery put back" in (await call("deliveries", "retry", "--dead"))[1]
+    rows = await world.database.read(lambda reader: reader.deliveries(state=DeliveryState.PENDING))
+    assert [row.webhook_id for row in rows] == ["msg_digest"]
+    assert f"told within {rows[0].id}" in (await call("deliveries", "list", "--state", "dead"))[1]
 
 
 async def test_retry_beside_writes(world: Watched, call: Call) -> None:

@@ -7,11 +7,14 @@ from datetime import timedelta
 import pytest
 
 from monitor.domain import conclude as core
+from monitor.domain.acks import Ack
 from monitor.domain.cases import Case, Owed, Telling, Try
+from monitor.domain.controls import Controls
 from monitor.domain.explanations import explain, gist
 from monitor.domain.model import Health, LastError, Quiet, Topic
 from monitor.domain.policy import Policy
-from monitor.domain.tellings import QUIET_WORDS, tellings_lines
+from monitor.domain.silences import Silence
+from monitor.domain.tellings import QUIET_WORDS, tellings_lines, topic_lines
 from monitor.domain.tokens import TokenBelief, TokenSays
 from monitor.domain.tokenwords import token_left
 from monitor.errors import DeliveryReason, Reason
@@ -35,7 +38,7 @@ from tests.story import API_HOST, Story
 def case_of(story: Story, number: int = 1) -> Case:
     connection = story.connections[number]
     names = core.names_above(connection, API_HOST).all()
-    return Case(connection, story.state(number), [story.scopes[name] for name in names if name in story.scopes], (), "db1")
+    return Case(connection, story.state(number), [story.scopes[name] for name in names if name in story.scopes], (), instance="db1")
 
 
 def told(story: Story, number: int = 1) -> dict[str, list[str]]:
@@ -315,6 +318,31 @@ def test_platform_told_in_place() -> None:
     assert "the platform's incident is told in place of each" in text(story, 8)
 
 
+def test_silenced() -> None:
+    """News that a silence holds back name it, who asked for it and why, and until when."""
+    story = Story()
+    broken(story)
+    value = replace(story.state().topic(Topic.CONNECTION), level="missing")
+    state = replace(story.state(), topics={Topic.CONNECTION: value}, quiet=Quiet.SILENCED)
+    silence = Silence(3, {"platform": "linkedin"}, START, at(HOUR), "ann", "maintenance", START)
+    case = replace(case_of(story), state=state, controls=Controls(silences=(silence,)))
+    lines = "\n".join(topic_lines(case, story.now, story.policy))
+    assert "silence 3 (ann: “maintenance”) holds that back until 2030-01-01 01:00 UTC (in 57m)." in lines
+    assert QUIET_WORDS[Quiet.SILENCED] in lines
+    assert "that is done at the next look." in "\n".join(topic_lines(replace(case, controls=Controls()), story.now, story.policy))
+
+
+def test_acknowledged() -> None:
+    """An acknowledged incident has no reminders, and who acknowledged it is named."""
+    story = Story()
+    broken(story)
+    ack = Ack(Topic.CONNECTION, "1", 1, "error", story.now, "ann", "on it")
+    controls = Controls().asked((), (ack,))
+    lines = "\n".join(topic_lines(replace(case_of(story), controls=controls), story.now, story.policy))
+    assert "connection: ann acknowledged it 2030-01-01 00:03 UTC (0s ago) (“on it”): no reminders." in lines
+    assert "is due" not in lines
+
+
 def test_every_quiet_has_words() -> None:
     """Each reason to stay quiet is said in words."""
     assert set(QUIET_WORDS) == set(Quiet)
@@ -395,8 +423,8 @@ DELIVERIES = [
         an_owed("delivered", finished_at=at(MINUTE), tries=(TIMEOUT, DELIVERED)),
         "on-call: delivered 2030-01-01 00:01 UTC (1h ago), 2 attempts",
     ),
-    (an_owed("delivered", finished_at=at(MINUTE), tries=(TIMEOUT,)), "2030-01-01 00:00 UTC timeout (15.0s): no answer in time"),
-    (an_owed("delivered", finished_at=at(MINUTE), tries=(DELIVERED,)), "2030-01-01 00:01 UTC delivered 204 (0.1s)"),
+    (an_owed("delivered", finished_at=at(MINUTE), tries=(TIMEOUT,)), "2030-01-01 00:00:01 timeout (15.0s): no answer in time"),
+    (an_owed("delivered", finished_at=at(MINUTE), tries=(DELIVERED,)), "2030-01-01 00:01:00 delivered 204 (0.1s)"),
     (an_owed("delivered", finished_at=at(MINUTE), in_digest=True), "on-call: delivered within a digest 2030-01-01 00:01 UTC"),
     (an_owed("pending", tries=(TIMEOUT,)), "on-call: pending after 1 attempt, next not before 2030-01-01 00:01 UTC"),
     (an_owed("pending", in_digest=True), "on-call: pending within a digest (number 7)"),
