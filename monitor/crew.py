@@ -19,9 +19,11 @@ from monitor.discoverer import Discoverer, Parts
 from monitor.domain.pacing import Pacer
 from monitor.fleet import Fleet, Plan
 from monitor.gate import Gate
+from monitor.heartbeat import Heartbeat
 from monitor.janitor import Janitor
 from monitor.lifecycle import Bounds, Loop, Step, drain
 from monitor.metrics import Metrics
+from monitor.operators import Operators
 from monitor.reviewer import Reviewer
 from monitor.selfcheck import Watched
 from monitor.webhook import Sender
@@ -154,13 +156,32 @@ class Crew:
             )
             bound = receiver.timeout.total_seconds() + place.bounds.step
             self._add("deliver", f"deliverer-{receiver.name}", deliverer.step, bound=bound)
+        self._add_heartbeat(sender)
 
     def _add_housekeeping(self) -> None:
         place = self._workplace
         reviewer = Reviewer(fleet=place.fleet, database=place.database, clock=place.clock)
         self._add("review", "reviewer", reviewer.step, bound=_REVIEW_BOUND_SECONDS)
+        operators = Operators(fleet=place.fleet, database=place.database, clock=place.clock)
+        self._add("review", "operators", operators.step, bound=_REVIEW_BOUND_SECONDS)
         janitor = Janitor(place.database, place.clock, self.config.retention)
         self._add("tidy", "janitor", janitor.step, bound=_JANITOR_BOUND_SECONDS, rest=_JANITOR_REST_SECONDS)
+
+    def _add_heartbeat(self, sender: Sender) -> None:
+        place, settings = self._workplace, self.config.heartbeat
+        if settings.url is None:
+            return
+        heartbeat = Heartbeat(
+            settings,
+            settings.url,
+            fleet=place.fleet,
+            database=place.database,
+            sender=sender,
+            clock=place.clock,
+            observe=place.metrics.heart_beat,
+        )
+        bound = settings.timeout.total_seconds() + place.bounds.step
+        self._add("heartbeat", "heartbeat", heartbeat.step, bound=bound, rest=settings.every.total_seconds())
 
     def _add(
         self, kind: str, name: str, step: Step, *, bound: float, rest: float | None = None, idle: Callable[[], float] | None = None

@@ -7,7 +7,7 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.config import RetentionSettings
-from monitor.db import Database, DeliveryState, Store, with_old_checks
+from monitor.db import Database, DeliveryState, Store, forget, with_old_checks
 from monitor.errors import StoreUnavailable
 
 _BATCH = 1_000
@@ -30,7 +30,7 @@ class Janitor:
         Delete one batch of the first kind that has any; returns whether there is more to do.
 
         1. checks; 2. texts that none of them has; 3. incidents; 4. deliveries with their attempts; 5. notifications;
-        6. once all that is done, free pages go back to the file system and the write-ahead log is emptied.
+        6. silences and acknowledgements; 7. once all that is done, free pages go back to the file system and the write-ahead log is emptied.
         """
         if not self._database.storage_up:
             return False
@@ -78,4 +78,5 @@ def _works(now: datetime, settings: RetentionSettings) -> list[Callable[[Store],
         lambda store: store.delete_deliveries(DeliveryState.DEAD, dead, _BATCH),
         lambda store: store.delete_deliveries(DeliveryState.CANCELLED, dead, _BATCH),
         lambda store: store.delete_notifications(delivered, _BATCH),
+        lambda store: forget(store, now - settings.incidents),
     ]

@@ -25,7 +25,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
-from monitor.domain.retries import Result
+from monitor.domain.retries import Result, result_of_status
 from monitor.domain.templates import texts
 from monitor.domain.text import clean
 from monitor.errors import DeliveryReason
@@ -94,6 +94,15 @@ class Sender:
 
         return await self._timed(receiver, render)
 
+    async def ping(self, url: str, *, method: str, within: timedelta) -> Result:
+        """Ask *url* once, without a body, as `send` does; never raises but when cancelled. Of the answer only the status counts."""
+        answer = _Answer()
+        request = Request(url, {"User-Agent": self._user_agent}, b"", method)
+        failure = await self._ask(request, answer, within, deny_private=False)
+        if failure is not None:
+            return failure
+        return replace(result_of_status(answer.status or 0), detail=f"answered {answer.status}")
+
     async def close(self) -> None:
         """Close whatever is open."""
         transports, self._transports = self._transports, {}
@@ -114,17 +123,23 @@ class Sender:
             return Result(DeliveryReason.INTERNAL, detail=f"cannot be told to a receiver of type {receiver.type} ({type(error).__name__})")
         if request is None:
             return Result(DeliveryReason.DELIVERED, detail=f"nothing to tell a receiver of type {receiver.type}", sent=False)
-        answer, refusals = _Answer(), list[str]()
+        answer = _Answer()
+        failure = await self._ask(request, answer, receiver.timeout, deny_private=receiver.deny_private)
+        return failure or self._judged(kind.judge(answer.status or 0, answer.body), answer, now, receiver, request)
+
+    async def _ask(self, request: Request, answer: _Answer, within: timedelta, *, deny_private: bool) -> Result | None:
+        """Fill in *answer*, or tell what failed; once there is a status, whatever happens to the rest of the answer is no failure."""
+        refusals = list[str]()
         token = _refused.set(refusals)
         try:
-            async with asyncio.timeout(receiver.timeout.total_seconds()):
-                await self._exchange(request, answer, deny_private=receiver.deny_private)
+            async with asyncio.timeout(within.total_seconds()):
+                await self._exchange(request, answer, deny_private=deny_private)
         except Exception as error:  # noqa: BLE001 - whatever a library raises is a failed attempt, and its text is not ours to tell
             if answer.status is None:
                 return _failure(error, refusals)
         finally:
             _refused.reset(token)
-        return self._judged(kind.judge(answer.status or 0, answer.body), answer, now, receiver, request)
+        return None
 
     async def _exchange(self, request: Request, answer: _Answer, *, deny_private: bool) -> None:
         transport = self._transport(deny_private=deny_private)

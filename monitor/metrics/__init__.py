@@ -1,6 +1,7 @@
 """What Prometheus is told: counts kept here, everything else rendered from the snapshot when it is asked for."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
@@ -46,6 +47,9 @@ class Metrics:
         self._delivery_seconds = self._histogram(families.DELIVERY_SECONDS)
         self._rebuilds = self._counter(families.REBUILDS)
         self._jumps = self._counter(families.JUMPS)
+        self._heartbeats = self._counter(families.HEARTBEATS)
+        for result in ("sent", "failed", "withheld"):
+            self._heartbeats.labels(result)
         build = Info(families.BUILD.name.removesuffix("_info"), families.BUILD.help, registry=self._registry)
         build.info({"version": __version__})
         ProcessCollector(registry=self._registry)
@@ -67,7 +71,7 @@ class Metrics:
             for receiver in kept:
                 self._deliveries.labels(receiver, result.value)
         steps = {name: at for name, at in self._own.loops.items() if name in set(loops)}
-        self._own = Own(kept, steps, self._own.reloaded, self._own.reloaded_at)
+        self._own = replace(self._own, receivers=kept, loops=steps)
 
     def check_concluded(self, platform: str, reason: Reason, duration_seconds: float) -> None:
         """A check of a connection of *platform* ended with *reason*; the API took *duration_seconds*."""
@@ -91,13 +95,17 @@ class Metrics:
 
     def loop_stepped(self, loop: str, at: datetime) -> None:
         """The loop called *loop* finished a step at *at*."""
-        own = self._own
-        self._own = Own(own.receivers, {**own.loops, loop: at}, own.reloaded, own.reloaded_at)
+        self._own = replace(self._own, loops={**self._own.loops, loop: at})
 
     def config_reloaded(self, successful: bool, at: datetime) -> None:
         """The configuration was read at *at*, at the start or later, and taken over if *successful*."""
-        own = self._own
-        self._own = Own(own.receivers, own.loops, successful, at if successful else own.reloaded_at)
+        self._own = replace(self._own, reloaded=successful, reloaded_at=at if successful else self._own.reloaded_at)
+
+    def heart_beat(self, result: str, at: datetime) -> None:
+        """A sign of life was due at *at*; *result* is `sent`, `failed` or `withheld`."""
+        self._heartbeats.labels(result).inc()
+        if result == "sent":
+            self._own = replace(self._own, heartbeat_at=at)
 
     def client_rebuilt(self) -> None:
         """An HTTP client had got stuck and was replaced."""

@@ -39,12 +39,14 @@ class Own:
         loops: loop name -> when it last finished a step.
         reloaded: whether the last reading of the configuration was taken over; None before the first.
         reloaded_at: when one was taken over last.
+        heartbeat_at: when the last sign of life was taken; None before the first.
     """
 
     receivers: tuple[str, ...] = ()
     loops: Mapping[str, datetime] = field(default_factory=dict)
     reloaded: bool | None = None
     reloaded_at: datetime | None = None
+    heartbeat_at: datetime | None = None
 
 
 class _Lines:
@@ -127,6 +129,7 @@ def overall(snapshot: Snapshot, own: Own, *, openmetrics: bool) -> Iterator[byte
         families.LOOP_STEP: [((name,), timestamp(at)) for name, at in sorted(own.loops.items())],
         families.RELOADED: [((), _truth(own.reloaded))],
         families.RELOADED_AT: [((), _moment(own.reloaded_at))],
+        families.HEARTBEAT_AT: [((), _moment(own.heartbeat_at))],
     }
     for family in families.OVERALL:
         yield header(family, openmetrics=openmetrics)

@@ -73,6 +73,10 @@ LOOP_STEP = Family(Kind.GAUGE, "postpost_loop_last_step_timestamp_seconds", "Whe
 RELOADED = Family(Kind.GAUGE, "postpost_config_last_reload_successful", "Whether the last reading of the configuration was taken over.")
 RELOADED_AT = Family(Kind.GAUGE, "postpost_config_last_reload_success_timestamp_seconds", "When the configuration in use was taken over.")
 
+HEARTBEAT_AT = Family(
+    Kind.GAUGE, "postpost_heartbeat_last_success_timestamp_seconds", "When the last sign of life was taken; absent before the first."
+)
+
 CHECKS = Family(Kind.COUNTER, "postpost_checks_total", "Checks by how they ended.", ("platform", "outcome", "reason"))
 CHECK_SECONDS = Family(
     Kind.HISTOGRAM, "postpost_check_duration_seconds", "How long the API took to answer a check.", buckets=_REQUEST_SECONDS
@@ -85,9 +89,10 @@ DELIVERY_SECONDS = Family(
 )
 REBUILDS = Family(Kind.COUNTER, "postpost_api_client_rebuilds_total", "HTTP clients replaced because they had got stuck.")
 JUMPS = Family(Kind.COUNTER, "postpost_clock_jumps_total", "Jumps of the wall clock that were noticed.")
+HEARTBEATS = Family(Kind.COUNTER, "postpost_heartbeats_total", "Signs of life that were due, by how they went.", ("result",))
 BUILD = Family(Kind.INFO, "postpost_build_info", "Which program this is.", ("version",))
 
 PER_CONNECTION = (UP, HEALTH, EXPIRY, EXPIRES_IN, UNCERTAINTY, LAST_CHECK, LAST_CONCLUSIVE, LAST_POST, FAILURES, INFO)
-OVERALL = (ACCOUNT_UP, API_UP, STORAGE_UP, INCIDENTS, PENDING, OLDEST, LOOP_STEP, RELOADED, RELOADED_AT)
-COUNTED = (CHECKS, CHECK_SECONDS, LAG, MISSED, DELIVERIES, DELIVERY_SECONDS, REBUILDS, JUMPS, BUILD)
+OVERALL = (ACCOUNT_UP, API_UP, STORAGE_UP, INCIDENTS, PENDING, OLDEST, LOOP_STEP, RELOADED, RELOADED_AT, HEARTBEAT_AT)
+COUNTED = (CHECKS, CHECK_SECONDS, LAG, MISSED, DELIVERIES, DELIVERY_SECONDS, REBUILDS, JUMPS, HEARTBEATS, BUILD)
 ALL = PER_CONNECTION + OVERALL + COUNTED

@@ -494,6 +494,7 @@ def test_everything_is_rendered() -> None:
     metrics.prepare(receivers=["on-call"])
     metrics.loop_stepped("checker", START)
     metrics.config_reloaded(successful=True, at=START)
+    metrics.heart_beat("sent", START)
     metrics.check_concluded("x", Reason.OK, 0.1)
     state = a_state(token=a_token_belief(NOW + timedelta(days=3)), last_successful_post_at=START)
     snapshot = _snapshot(_view(state=state), accounts={"main": True}, api_up=True, outbox={"on-call": OutboxView(1, START)})

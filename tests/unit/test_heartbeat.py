@@ -1,0 +1,36 @@
+from datetime import datetime, timedelta
+
+import pytest
+
+from monitor.domain.model import Connection, ConnectionState, Health
+from monitor.heartbeat import blind
+from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_policy, a_state, at
+
+INTERVAL = 15 * MINUTE
+
+
+def seen(when: datetime | None, health: Health = Health.OK, interval: timedelta = INTERVAL) -> tuple[Connection, ConnectionState]:
+    return a_connection(interval=interval), a_state(health, last_evidence_at=when)
+
+
+@pytest.mark.parametrize(
+    ("watched", "after", "trouble"),
+    [
+        ([], 0 * MINUTE, "no connection is watched"),
+        ([seen(None)], 0 * MINUTE, "no check was ever conclusive"),
+        ([seen(START)], 45 * MINUTE, ""),
+        ([seen(START)], 46 * MINUTE, "no check was conclusive for 46m"),
+        ([seen(START), seen(at(30 * MINUTE))], 75 * MINUTE, ""),
+        ([seen(None), seen(at(30 * MINUTE)), seen(START)], 76 * MINUTE, "no check was conclusive for 46m"),
+        ([seen(START, interval=MINUTE)], 30 * MINUTE, ""),
+        ([seen(START, interval=MINUTE)], 31 * MINUTE, "no check was conclusive for 31m"),
+        ([seen(START, Health.ERROR)], 46 * MINUTE, "no check was conclusive for 46m"),
+        ([seen(START, Health.MISSING)], 9 * HOUR, ""),
+        ([seen(START, Health.MISSING)], 10 * HOUR, "no check was conclusive for 10h"),
+        ([seen(START, Health.MISCONFIGURED, DAY)], 3 * DAY, ""),
+        ([seen(at(HOUR))], 0 * MINUTE, ""),
+    ],
+)
+def test_blindness(watched: list[tuple[Connection, ConnectionState]], after: timedelta, trouble: str) -> None:
+    """The monitor sees as long as one connection had a conclusive check within what is usual for it."""
+    assert blind(watched, at(after), a_policy()) == trouble
