@@ -38,6 +38,12 @@ class FakeClock:
         """How many are asleep on this clock."""
         return sum(not waiter.done() for _, _, waiter in self._sleepers)
 
+    @property
+    def next_wake(self) -> float | None:
+        """Seconds until the next sleeper wakes; None when nobody is asleep."""
+        due = self._next_due()
+        return None if due is None else max(0.0, (due - self._elapsed).total_seconds())
+
     def now(self) -> datetime:
         """The wall clock, aware, UTC."""
         return self._start + self._elapsed + self._jumped + self._suspended

@@ -1,0 +1,241 @@
+"""
+The working parts of the daemon by a virtual clock: real requests to a simulated PostPost, a real database, no waiting.
+
+Time stands still while anything real is under way, and then moves on to the next moment at which somebody wakes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from monitor import roster
+from monitor.api import Api
+from monitor.checker import Checker
+from monitor.config import AccountSettings, ApiSettings, Config, ConnectionSettings, ReceiverSettings, ScheduleSettings, Secret
+from monitor.config.policies import PolicySettings
+from monitor.db import Database, Store
+from monitor.discoverer import Discoverer, Parts
+from monitor.domain.model import Connection, ConnectionState
+from monitor.domain.pacing import Pacer
+from monitor.fleet import Fleet
+from monitor.gate import Gate
+from monitor.metrics import Metrics
+from monitor.plan import plan_of
+from monitor.reviewer import Reviewer
+from monitor.simulator.clock import FakeClock, ShiftedClock
+from monitor.simulator.server import SimulatorServer
+from monitor.simulator.world import SimulatedUser, World
+from monitor.simulator.worlds import connection_like
+
+KEY = "sk_main0000001_5eed5eed5eed.0ddba11c0ffee"
+_REVIEW_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+class CountedDatabase(Database):
+    """A database that counts the works that are not done yet."""
+
+    works = 0
+
+    def submit(self, work: Callable[[Store], T]) -> "asyncio.Future[T]":
+        """As ever, and counted."""
+        future = super().submit(work)
+        self.works += 1
+        future.add_done_callback(self._done)
+        return future
+
+    def _done(self, _: "asyncio.Future[Any]") -> None:
+        self.works -= 1
+
+
+def simple_world(clock: FakeClock, *ids: str, key: str = KEY) -> World:
+    """A world with one account, `main`, and these healthy connections."""
+
+    def populate(world: World) -> None:
+        owner = world.add_account("main", key, workspaces=True).owner
+        for platform_id in ids:
+            owner.connect(connection_like(world, platform_id))
+
+    return World(ShiftedClock(clock), populate)
+
+
+def add_user(world: World, user_id: str, *ids: str, account: str = "main") -> SimulatedUser:
+    """A managed user of the account with these connections."""
+    user = SimulatedUser(user_id, f"{user_id[:4]}@example.com", f"User {user_id[:4]}", world.clock)
+    world.accounts[account].users[user_id] = user
+    for platform_id in ids:
+        user.connect(connection_like(world, platform_id))
+    return user
+
+
+@dataclass
+class Virtual:
+    """A running monitor without a web port and without deliveries; `told` is what it decided to tell, in order."""
+
+    clock: FakeClock
+    server: SimulatorServer
+    database: CountedDatabase
+    config: Config
+    beat_seconds: float = 1.0
+    metrics: Metrics = field(default_factory=Metrics)
+    fleet: Fleet = field(init=False)
+    checkers: list[Checker] = field(default_factory=list)
+    _apis: list[Api] = field(default_factory=list)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def world(self) -> World:
+        """The simulated PostPost."""
+        return self.server.world
+
+    async def start(self) -> None:
+        """Load what is stored, and begin to work."""
+        self.fleet = Fleet(plan_of(self.config, "test"), self.clock)
+        await self.database.read(self.fleet.load)
+        await roster.sync(self.database, self.fleet, self.config)
+        await self.reload(self.config)
+
+    async def reload(self, config: Config) -> None:
+        """Go on with another configuration, as after SIGHUP."""
+        await self.stop()
+        self.config = config
+        self.fleet.plan = plan_of(config, "test")
+        await roster.sync(self.database, self.fleet, config)
+        self.checkers = []
+        for account in config.accounts:
+            self._add_account(account)
+        for checker in self.checkers:
+            checker.sync()
+        reviewer = Reviewer(fleet=self.fleet, database=self.database, clock=self.clock)
+        self._work(reviewer.step, lambda: _REVIEW_SECONDS)
+
+    def _add_account(self, account: AccountSettings) -> None:
+        api = Api(self.config.api, account.api_key, clock=self.clock, user_agent="postpost-monitor/test")
+        self._apis.append(api)
+        gate = Gate(Pacer(rate=self.config.api.requests_per_second), self.clock)
+        checker = Checker(
+            account.name, api, gate, fleet=self.fleet, database=self.database, metrics=self.metrics, clock=self.clock, told=lambda: None
+        )
+        self.checkers.append(checker)
+        for _ in range(self.config.api.concurrency):
+            self._work(checker.step, lambda: self.beat_seconds)
+        discoverer = Discoverer(account, self.config, api, gate, Parts(self.fleet, self.database, self.clock, self._sync))
+        self._work(discoverer.step, lambda: self.beat_seconds)
+
+    def _sync(self) -> None:
+        for checker in self.checkers:
+            checker.sync()
+
+    def _work(self, step: Callable[[], Awaitable[bool]], idle: Callable[[], float]) -> None:
+        async def work() -> None:
+            while True:
+                if not await step():
+                    await self.clock.sleep(idle())
+
+        self._tasks.append(asyncio.create_task(work()))
+
+    async def run(self, span: timedelta) -> None:
+        """Let *span* pass."""
+        end = self.clock.monotonic() + span.total_seconds()
+        while True:
+            await self._quiet()
+            left = end - self.clock.monotonic()
+            if left <= 0:
+                return
+            wake = self.clock.next_wake
+            await self.clock.advance(timedelta(seconds=left if wake is None else min(left, wake)))
+
+    async def until(self, condition: Callable[[], object], *, within: timedelta) -> timedelta:
+        """Let time pass until *condition* is true; returns how long that took."""
+        begun = self.clock.monotonic()
+        while not condition():
+            assert self.clock.monotonic() - begun < within.total_seconds(), "it never became true"
+            await self.run(timedelta(seconds=1))
+        return timedelta(seconds=self.clock.monotonic() - begun)
+
+    async def _quiet(self) -> None:
+        """Until nothing goes on before time does: no work waits for the database, and everybody is asleep, or kept waiting by a sleeper."""
+        await self.clock.settle()
+        while self.database.works or self.clock.sleepers < len(self._tasks):
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+            await asyncio.sleep(0.0005)
+            await self.clock.settle(3)
+
+    async def stop(self) -> None:
+        """Stop working; what is stored stays."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        for api in self._apis:
+            await api.close()
+        self._apis = []
+
+    async def told(self) -> list[tuple[str, str]]:
+        """What was decided to tell: subject as people know it, and type; oldest first."""
+        rows = await self.database.read(lambda reader: reader.deliveries(limit=5000))
+        return [(self._subject(row.notification.incident.subject), row.notification.type.value) for row in reversed(rows)]
+
+    def _subject(self, subject: str) -> str:
+        connection = self.fleet.connection(int(subject)) if subject.isdigit() else None
+        return connection.platform_id if connection is not None else subject
+
+    def state(self, platform_id: str, user_id: str = "", account: str = "main") -> ConnectionState:
+        """What is known of one connection."""
+        return self.fleet.state(self.connection(platform_id, user_id, account).id)[1]
+
+    def connection(self, platform_id: str, user_id: str = "", account: str = "main") -> Connection:
+        """The watched connection of this id."""
+        found = self.fleet.find((account, user_id, platform_id))
+        assert found is not None, platform_id
+        return found
+
+    def tests(self, since: float = 0.0, part: str = "") -> list[tuple[float, str]]:
+        """When (virtual seconds) which connection's test was asked for, from *since* on, in order."""
+        asked = self.server.journal.asked("/test-connection/" + part)
+        return [(entry.came, entry.path.rpartition("/")[2]) for entry in asked if entry.came >= since]
+
+
+def settings(server: SimulatorServer, *ids: str, key: str = KEY, **overrides: Any) -> Config:
+    """A configuration for *server* that names these connections; *overrides* replace whole sections, `api` and `schedule` single keys."""
+    api = {"base_url": server.base_url, "requests_per_second": 1000.0, "concurrency": 1, **overrides.pop("api", {})}
+    schedule = ScheduleSettings(**overrides.pop("schedule", {}))
+    values: dict[str, Any] = {
+        "api": ApiSettings(**api),
+        "accounts": (AccountSettings(name="main", api_key=Secret(key), discover="off"),),
+        "connections": tuple(ConnectionSettings(id=one, account="main", interval=schedule.interval) for one in ids),
+        "schedule": schedule,
+        "policy": PolicySettings(),
+        "receivers": (ReceiverSettings(name="on-call", url=Secret("http://127.0.0.1:9/hook")),),
+    }
+    return Config(**(values | overrides))
+
+
+@asynccontextmanager
+async def monitoring(tmp_path: Path, world: World, clock: FakeClock, *ids: str, **overrides: Any) -> AsyncIterator[Virtual]:
+    """A monitor of *world* that has just started; see `settings`."""
+    beat_seconds = overrides.pop("beat_seconds", 1.0)
+    server = SimulatorServer(world, journal_limit=100_000)
+    await server.start()
+    database = CountedDatabase(f"sqlite:///{tmp_path}/monitor.db", clock=clock, owner="test")
+    await database.start()
+    one = Virtual(clock, server, database, settings(server, *ids, **overrides), beat_seconds)
+    try:
+        await one.start()
+        yield one
+    finally:
+        await one.stop()
+        await database.close()
+        await server.close()
+
+
+def with_account(config: Config, **changes: Mapping[str, Any] | str | Secret) -> Config:
+    """*config* with its first account changed."""
+    return config.model_copy(update={"accounts": (config.accounts[0].model_copy(update=changes), *config.accounts[1:])})
