@@ -8,11 +8,21 @@ write a module with its `Kind`, and name it here.
 from collections.abc import Mapping
 
 from monitor.receivers.alertmanager import ALERTMANAGER
+from monitor.receivers.discord import DISCORD
 from monitor.receivers.kinds import Kind
+from monitor.receivers.opsgenie import OPSGENIE
+from monitor.receivers.pagerduty import PAGERDUTY
+from monitor.receivers.slack import SLACK
 from monitor.receivers.standard import WEBHOOK
+from monitor.receivers.teams import TEAMS
 
 KINDS: Mapping[str, Kind] = {
     "webhook": WEBHOOK,
+    "slack": SLACK,
+    "discord": DISCORD,
+    "teams": TEAMS,
+    "pagerduty": PAGERDUTY,
+    "opsgenie": OPSGENIE,
     "alertmanager": ALERTMANAGER,
 }
 """Receiver type, as the configuration spells it -> what is spoken there."""

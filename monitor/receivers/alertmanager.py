@@ -109,7 +109,7 @@ def _labels(story: Story) -> dict[str, str]:
         "platform_id": data.get("platformId") or "",
         "incident": incident["key"],
     }
-    return {name: value for name, value in labels.items() if value}
+    return {name: defused(value) for name, value in labels.items() if value}
 
 
 def _time(at: datetime) -> str:

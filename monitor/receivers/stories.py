@@ -81,7 +81,7 @@ def read(body: bytes) -> Story:
     data = document["data"]
     incident = data.get("incident") or {}
     at = datetime.fromisoformat(document["timestamp"])
-    who = _who(document["type"], data)
+    who = _who(document["type"], data) or incident["subject"] or "unknown"
     return Story(
         type=document["type"],
         why=data["why"],
