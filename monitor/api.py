@@ -101,13 +101,21 @@ class Api:
         clock: dates the exchanges.
         user_agent: `postpost-monitor/<version>`.
         lookup: resolves a host name and port, as `socket.getaddrinfo` does; blocks, so it runs in a thread.
+        rebuilt: called whenever a stuck HTTP client was replaced.
 
     Raises:
         ConfigError: the file with certificate authorities can't be used.
     """
 
     def __init__(
-        self, settings: ApiSettings, api_key: Secret, *, clock: Clock, user_agent: str, lookup: Lookup = socket.getaddrinfo
+        self,
+        settings: ApiSettings,
+        api_key: Secret,
+        *,
+        clock: Clock,
+        user_agent: str,
+        lookup: Lookup = socket.getaddrinfo,
+        rebuilt: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
         self._base = settings.base_url.rstrip("/")
@@ -122,6 +130,7 @@ class Api:
         self._headers: dict[str, httpx.Headers] = {}
         self._tls = tls_context(self._base, settings.ca_file)
         self._lookup = lookup
+        self._rebuilt = rebuilt
         self._transport: AiohttpTransport | None = None
         self._retired: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -268,6 +277,7 @@ class Api:
         """Use a new client from now on; the old one is closed when its requests have had their time."""
         transport, self._transport = self._transport, None
         self.rebuilds += 1
+        self._rebuilt()
         if transport is not None:
             task = asyncio.get_running_loop().create_task(self._retire(transport), name="retire-http-client")
             self._retired.add(task)

@@ -115,7 +115,7 @@ class Crew:
 
     def _add_account(self, account: AccountSettings) -> None:
         place, settings = self._workplace, self.config.api
-        api = Api(settings, account.api_key, clock=place.clock, user_agent=USER_AGENT)
+        api = Api(settings, account.api_key, clock=place.clock, user_agent=USER_AGENT, rebuilt=place.metrics.client_rebuilt)
         self._hands.apis.append(api)
         gate = Gate(Pacer(rate=settings.requests_per_second), place.clock)
         checker = Checker(
