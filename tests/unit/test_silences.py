@@ -136,6 +136,7 @@ def an_ack(level: str = "error", topic: Topic = Topic.CONNECTION, number: int = 
         (Topic.CONNECTION, "stale", "error", 2 * HOUR, 1, False),
         (Topic.CONNECTION, "error", "error", 2 * HOUR, 1, False),  # it was better in between
         (Topic.CONNECTION, "error", "error", 2 * HOUR, 2, False),  # the next incident
+        (Topic.CONNECTION, "error", "missing", 2 * HOUR, 2, False),
         (Topic.CONNECTION, "error", "fine", 2 * HOUR, 1, False),
         (Topic.EXPIRY, "expired", "expired", 0 * HOUR, 1, True),
         (Topic.EXPIRY, "7d", "expired", 2 * HOUR, 1, False),
