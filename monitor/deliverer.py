@@ -16,8 +16,7 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
-from monitor.db import AttemptRow, Database, DeliveryRow, DeliveryState, Reader, Store, WaitingRow
-from monitor.db.standing import last_delivered, standing
+from monitor.db import AttemptRow, Database, DeliveryRow, DeliveryState, Reader, Store, WaitingRow, last_delivered, standing
 from monitor.domain import digests, outages, payloads, retries
 from monitor.domain.digests import Plan, Waiting
 from monitor.domain.model import EventType, Notification
@@ -39,7 +38,7 @@ _BURST = 10.0
 _PER_SECOND = 1.0
 _MERGES_AT_ONCE = 10
 _RECORD_WITHIN = 5.0
-_REPEATED_AT_ONCE = 500
+_REPEATED_AT_ONCE = 200
 
 
 class Deliverer:
@@ -79,6 +78,7 @@ class Deliverer:
         self._kind = KINDS.get(receiver.type)
         self._repeated = 0
         self._repeat_at = clock.monotonic()
+        self._repeated_last = False
 
     async def step(self) -> bool:
         """
@@ -89,8 +89,8 @@ class Deliverer:
         3. send, with no transaction open, and
         4. one transaction: the attempt, the delivery, the receiver's health, and what the others are told of it.
 
-        A receiver that forgets is told again what stands, before anything new: sent one after the other, neither can
-        contradict what the other one said last.
+        A receiver that forgets is told again what stands, in turns with what is new: sent one after the other, neither
+        can contradict what the other one said last.
 
         While storage is out of order nothing is sent, for it could not be recorded.
         """
@@ -107,7 +107,7 @@ class Deliverer:
             return False
         if self._clock.monotonic() < self._held_until or not self._may_send():
             return False
-        if breaker.healthy and self._repeat_due():
+        if breaker.healthy and self._repeat_due() and not self._repeated_last:
             return await self._repeat(breaker)
         plan, row = await self._database.read(self._look)
         self._collecting = plan.wait is not None
@@ -201,6 +201,7 @@ class Deliverer:
     # sending and recording
 
     async def _deliver(self, row: DeliveryRow, breaker: Breaker, *, counts: bool) -> bool:
+        self._repeated_last = False
         result = await self._sender.send(self._receiver, row.webhook_id, row.body, await self._previous(row))
         if result.sent:
             self._tokens -= 1
@@ -243,9 +244,9 @@ class Deliverer:
         self._repeated = rows[-1][0] if full else 0
         if not full and self._kind is not None and self._kind.repeat is not None:
             self._repeat_at = self._clock.monotonic() + self._kind.repeat.every.total_seconds()
+        self._repeated_last = True
         if not rows:
             return True
-        self._tokens -= 1
         result = await self._sender.repeat(self._receiver, [body for _, body in rows])
         now = self._clock.now()
         after, told = self._health_after(breaker, result, now)

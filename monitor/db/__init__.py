@@ -15,6 +15,7 @@ from monitor.db.rows import (
     NotificationRow,
     WaitingRow,
 )
+from monitor.db.standing import last_delivered, standing
 from monitor.db.store import Store
 from monitor.db.upkeep import back_up, examine, reading
 
@@ -35,8 +36,10 @@ __all__ = [
     "back_up",
     "examine",
     "forget",
+    "last_delivered",
     "operating",
     "reading",
     "silences_since",
+    "standing",
     "with_old_checks",
 ]

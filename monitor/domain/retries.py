@@ -173,7 +173,7 @@ def after_attempt(breaker: Breaker, result: Result, now: datetime, policy: Retry
     if result.reason is DeliveryReason.GONE:
         since = breaker.failing_since or now
         return replace(breaker, failures=breaker.failures + 1, failing_since=since, retry_at=None, disabled_at=now, fingerprint=fingerprint)
-    if result.reason is DeliveryReason.INTERNAL or not result.sent:
+    if result.reason is DeliveryReason.INTERNAL:
         return breaker
     if result.delivered or result.poison:
         return Breaker(number=breaker.number)

@@ -125,10 +125,9 @@ async def test_receiver_works_again(outbox: Outbox, server: ReceiverServer) -> N
     assert len(server.received) == 4
 
 
-@of(*PAGERS)
-async def test_nothing_to_send(outbox: Outbox, server: ReceiverServer) -> None:
-    """A notice counts as delivered without a request, says nothing about the receiver's health, and is no attempt in the metrics."""
-    notice = a_notification(
+def a_notice(outbox: Outbox) -> Notification:
+    """Something that is no incident."""
+    return a_notification(
         type=EventType.INVENTORY_CHANGED,
         why=Why.NOTICE,
         at=outbox.clock.now(),
@@ -137,21 +136,31 @@ async def test_nothing_to_send(outbox: Outbox, server: ReceiverServer) -> None:
         connection_id=None,
         level_to=FINE,
     )
-    await outbox.owe(notice)
+
+
+@of(*PAGERS)
+async def test_nothing_to_send(outbox: Outbox, server: ReceiverServer) -> None:
+    """A notice counts as delivered without a request."""
+    await outbox.owe(a_notice(outbox))
     await outbox.settle()
     assert server.total == 0
     assert await states(outbox) == [DELIVERED]
     assert "nothing to tell a receiver of type" in await outbox.said()
 
-    server.behave(behaviour.answer(503, ""))
-    await outbox.owe(a_notification(at=outbox.clock.now()), replace(notice, incident=IncidentRef(Topic.SCOPE, "account:two", 1, notice.at)))
+
+@of("alertmanager")
+async def test_nothing_sent_heals_nothing(outbox: Outbox, server: ReceiverServer) -> None:
+    """What is not sent says nothing about the health of the receiver."""
+    await outbox.owe(a_notification(at=outbox.clock.now()))
     await outbox.settle()
-    before = await outbox.database.read(lambda reader: reader.receiver_states())
-    await outbox.pass_time(6 * SECOND)
-    await outbox.pass_time(SECOND)
-    after = await outbox.database.read(lambda reader: reader.receiver_states())
-    assert json.loads(before["on-call"])["failures"] == 1
-    assert json.loads(after["on-call"])["failures"] >= 2
+    server.behave(behaviour.answer(503, ""))
+    await outbox.pass_time(MINUTE)
+    failing = await outbox.database.read(lambda reader: reader.receiver_states())
+    await outbox.owe(a_notice(outbox))
+    await outbox.pass_time(5 * SECOND)
+    assert await states(outbox) == [DELIVERED, DELIVERED]
+    assert await outbox.database.read(lambda reader: reader.receiver_states()) == failing
+    assert json.loads(failing["on-call"])["failures"] == 1
 
 
 @of(*PAGERS)
@@ -307,6 +316,19 @@ async def test_repeat_in_batches(outbox: Outbox, server: ReceiverServer, monkeyp
     assert [len(got.document) for got in server.received] == [3, 3, 2]
     names = [alert["labels"]["incident"] for got in server.received for alert in got.document]
     assert len(set(names)) == 8
+
+
+@of("alertmanager")
+async def test_repeat_takes_turns(outbox: Outbox, server: ReceiverServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much stands, what is new does not wait for all of it to be told again."""
+    monkeypatch.setattr("monitor.deliverer._REPEATED_AT_ONCE", 2)
+    await outbox.owe(*(a_notification(number, at=outbox.clock.now()) for number in range(1, 9)))
+    await outbox.settle()
+    server.clear()
+    await outbox.owe(*(a_notification(number, at=outbox.clock.now()) for number in (9, 10)))
+    await outbox.pass_time(MINUTE)
+    # Numbers 9 and 10 stand themselves by the time that the end of the list is reached.
+    assert [len(got.document) for got in server.received] == [2, 1, 2, 1, 2, 2, 2]
 
 
 # secrets
