@@ -72,6 +72,9 @@ class Discoverer:
         complete = await self._read_all()
         self._failures = 0 if complete else self._failures + 1
         self._due = self._parts.clock.monotonic() + self._pause().total_seconds()
+        if not complete and self._checks_go_on() and self._parts.fleet.list_pause(self._account.name) is not None:
+            # Let a check find out more at once.
+            self._parts.changed()
         return False
 
     def _checks_go_on(self) -> bool:
@@ -79,12 +82,10 @@ class Discoverer:
 
     def _pause(self) -> timedelta:
         schedule = self._config.schedule
-        if not self._failures:
-            return schedule.discovery
-        backoff = min(schedule.discovery, schedule.recheck * (1 << min(self._failures - 1, 10)))
-        # Without connections nothing but the list tells whether the account works.
+        # Without connections nothing but the list tells whether the account and the API work.
         probe = None if self._checks_go_on() else self._parts.fleet.list_pause(self._account.name)
-        return backoff if probe is None else min(backoff, probe)
+        usual = schedule.discovery if probe is None else min(schedule.discovery, probe)
+        return min(usual, schedule.recheck * (1 << min(self._failures - 1, 10))) if self._failures else usual
 
     async def _read_all(self) -> bool:
         """Read every list of the account; returns whether all could be had. Trouble of the whole account ends the round."""

@@ -1,0 +1,230 @@
+"""What the API's lists bring and lose, by a virtual clock: belief comes slowly, and a fault of the list deletes nothing."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.config import Secret
+from monitor.domain.model import Health, Topic
+from monitor.domain.tokens import Rounding
+from monitor.simulator import behaviour
+from monitor.simulator import world as simulated
+from monitor.simulator.clock import FakeClock
+from monitor.simulator.world import World
+from monitor.simulator.worlds import connection_like
+from tests.builders import DAY, HOUR, MINUTE
+from tests.integration.test_timelines import ids
+from tests.virtual import Virtual, add_user, monitoring, simple_world, with_account
+
+USER, OTHER = "a" * 24, "b" * 24
+SLOW = {"interval": 30 * MINUTE, "discovery": HOUR}
+
+
+@asynccontextmanager
+async def watching(
+    tmp_path: Path, world: World, clock: FakeClock, discover: str = "connections", **overrides: Any
+) -> AsyncIterator[Virtual]:
+    """A monitor that discovers what it watches."""
+    async with monitoring(tmp_path, world, clock, **({"schedule": SLOW, "beat_seconds": 20.0} | overrides)) as one:
+        await one.reload(with_account(one.config, discover=discover))
+        yield one
+
+
+def watched(one: Virtual) -> set[str]:
+    """The ids that are watched."""
+    return {connection.platform_id for number in one.fleet.ids() if (connection := one.fleet.connection(number)) is not None}
+
+
+async def test_new(tmp_path: Path) -> None:
+    """What the list brings is watched and checked at once."""
+    clock = FakeClock()
+    world = simple_world(clock, *ids(3))
+    async with watching(tmp_path, world, clock) as one:
+        await one.run(5 * MINUTE)
+        assert watched(one) == set(ids(3))
+        world.accounts["main"].owner.connect(connection_like(world, "threads-new"))
+        await one.run(62 * MINUTE)
+        assert one.state("threads-new").health is Health.OK
+        assert await one.told() == []
+
+
+async def test_vanished(tmp_path: Path) -> None:
+    """One that two lists in a row lack is watched no more; what was told of it is closed."""
+    clock = FakeClock()
+    world = simple_world(clock, *ids(5))
+    async with watching(tmp_path, world, clock) as one:
+        await one.run(30 * MINUTE)
+        one.world.connection(ids(5)[0]).fail()
+        await one.run(30 * MINUTE)
+        one.world.connection(ids(5)[0]).vanish(only_listing=True)
+        await one.run(59 * MINUTE)
+        assert watched(one) == set(ids(5))
+        await one.run(65 * MINUTE)
+        assert watched(one) == set(ids(5)[1:])
+        assert [kind for _, kind in await one.told()] == ["connection.failed", "connection.closed"]
+
+
+async def test_short_list(tmp_path: Path) -> None:
+    """A list that lost more than half is doubted, told once, and believed at the third; one that comes back is forgotten."""
+    clock = FakeClock()
+    world = simple_world(clock, *ids(10))
+    async with watching(tmp_path, world, clock) as one:
+        await one.run(5 * MINUTE)
+        for platform_id in ids(10)[:6]:
+            one.world.connection(platform_id).vanish(only_listing=True)
+        await one.run(2 * HOUR)
+        assert len(watched(one)) == 10
+        for platform_id in ids(10)[:6]:
+            one.world.connection(platform_id).appear()
+        await one.run(2 * HOUR)
+        assert len(watched(one)) == 10
+        assert [kind for _, kind in await one.told()] == ["inventory.changed"]
+
+
+async def test_empty_list(tmp_path: Path) -> None:
+    """An empty list is told at once and believed at the third."""
+    clock = FakeClock()
+    world = simple_world(clock, *ids(3))
+    async with watching(tmp_path, world, clock) as one:
+        await one.run(5 * MINUTE)
+        for platform_id in ids(3):
+            one.world.connection(platform_id).vanish(only_listing=True)
+        await one.run(2 * HOUR)
+        assert len(watched(one)) == 3
+        await one.run(HOUR + 5 * MINUTE)
+        assert watched(one) == set()
+        assert [kind for _, kind in await one.told()] == ["inventory.changed"]
+
+
+@pytest.mark.parametrize("body", [{"success": True}, {"connections": None}, {"connections": {}}, "<html>", {"connections": [None, {}]}])
+async def test_malformed_list(tmp_path: Path, body: Any) -> None:
+    """A list that is not of the documented form, or whose rows are not, never means that there are no connections."""
+    clock = FakeClock()
+    world = simple_world(clock, *ids(3))
+    async with watching(tmp_path, world, clock, schedule={"interval": 7 * DAY, "discovery": HOUR}) as one:
+        await one.run(30 * MINUTE)
+        for _ in range(4):
+            world.accounts["main"].owner.script.play(behaviour.answer(200, body).only(1))
+            await one.run(61 * MINUTE)
+            assert not world.accounts["main"].owner.script.steps
+        assert watched(one) == set(ids(3))
+        assert await one.told() == []
+
+
+async def test_workspace(tmp_path: Path) -> None:
+    """Managed users' connections are watched; the same id under two users is two connections."""
+    clock = FakeClock()
+    world = simple_world(clock, "linkedin-own")
+    add_user(world, USER, "linkedin-shared", "threads-1")
+    add_user(world, OTHER, "linkedin-shared")
+    async with watching(tmp_path, world, clock, "workspace") as one:
+        await one.run(40 * MINUTE)
+        assert len(one.fleet.ids()) == 4
+        world.accounts["main"].users[USER].connections["linkedin-shared"].fail()
+        await one.run(40 * MINUTE)
+        assert one.state("linkedin-shared", USER).health is Health.ERROR
+        assert one.state("linkedin-shared", OTHER).health is Health.OK
+        assert await one.told() == [("linkedin-shared", "connection.failed")]
+
+
+async def test_lost_user(tmp_path: Path) -> None:
+    """A user who is detached: refused first, told once; when the list of users lacks them for good, all of it is closed."""
+    clock = FakeClock()
+    world = simple_world(clock, "linkedin-own")
+    add_user(world, USER, "linkedin-a", "threads-a")
+    add_user(world, OTHER, "linkedin-b")
+    async with watching(tmp_path, world, clock, "workspace") as one:
+        await one.run(40 * MINUTE)
+        world.accounts["main"].users[USER].attached = False
+        await one.run(5 * HOUR)
+        assert watched(one) == {"linkedin-own", "linkedin-b"}
+        assert await one.told() == [(f"user:main/{USER}", "account.failed"), (f"user:main/{USER}", "account.recovered")]
+        await one.run(3 * HOUR)
+        assert len(await one.told()) == 2
+
+
+async def test_publishing_and_expiry_from_the_list(tmp_path: Path) -> None:
+    """What cannot be tested is judged by its row: posts that fail are told."""
+    clock = FakeClock()
+    world = simple_world(clock, "bluesky-did:plc:abc", "linkedin-a")
+    async with watching(tmp_path, world, clock) as one:
+        await one.run(40 * MINUTE)
+        world.connection("bluesky-did:plc:abc").post_failed()
+        await one.run(2 * HOUR)
+        assert one.state("bluesky-did:plc:abc").health is Health.UNSUPPORTED
+        assert await one.told() == [("bluesky-did:plc:abc", "publishing.failing")]
+        assert one.state("bluesky-did:plc:abc").topic(Topic.PUBLISHING).level == "failing"
+
+
+@pytest.mark.parametrize(("mode", "learned"), [(simulated.Rounding.FLOOR, Rounding.FLOOR), (simulated.Rounding.NEAREST, Rounding.ROUND)])
+async def test_rounding(tmp_path: Path, mode: simulated.Rounding, learned: Rounding) -> None:
+    """Lists that carry text and date teach how the API rounds; that is known after a restart, and narrows what texts tell."""
+    clock = FakeClock()
+    names = ids(12)
+    world = simple_world(clock, *names)
+    for number, name in enumerate(names):
+        world.connection(name).ends_at = world.clock.now() + 20 * DAY + number * timedelta(minutes=5) + timedelta(minutes=2)
+    world.rounding = mode
+    async with watching(tmp_path, world, clock) as one:
+        await one.run(MINUTE)
+        assert one.fleet.rounding is learned
+        await one.stop()
+        await one.start()
+        assert one.fleet.rounding is learned
+        await one.run(3 * HOUR)
+        for name in names:
+            belief = one.state(name).token
+            assert belief.rounding is learned
+            ends_at = world.connection(name).ends_at
+            assert ends_at is not None
+            assert (belief.earliest_at or ends_at + DAY) <= ends_at <= (belief.latest_at or ends_at - DAY)
+
+
+async def test_no_connections_and_a_bad_key(tmp_path: Path) -> None:
+    """With nothing to check yet the list alone tells that the key is refused, and that it works again."""
+    clock = FakeClock()
+    world = simple_world(clock)
+    world.accounts["main"].revoke()
+    async with watching(tmp_path, world, clock) as one:
+        await one.run(2 * HOUR)
+        assert await one.told() == [("account:main", "account.failed")]
+        assert len(one.server.journal.asked()) <= 30
+        world.accounts["main"].restore()
+        await one.run(6 * MINUTE)
+        assert await one.told() == [("account:main", "account.failed"), ("account:main", "account.recovered")]
+
+
+async def test_unreachable_from_the_start(tmp_path: Path) -> None:
+    """With nothing to check yet an API that is down is told within minutes all the same."""
+    clock = FakeClock()
+    world = simple_world(clock)
+    world.script.play(behaviour.gateway_page())
+    async with watching(tmp_path, world, clock, beat_seconds=1.0) as one:
+        await one.run(5 * MINUTE)
+        assert [kind for _, kind in await one.told()] == ["api.failed"]
+        world.script.play()
+        await one.run(5 * MINUTE)
+        assert [kind for _, kind in await one.told()] == ["api.failed", "api.recovered"]
+
+
+async def test_account_that_left(tmp_path: Path) -> None:
+    """An account that leaves the configuration while it is refused takes its incident along."""
+    clock = FakeClock()
+    world = simple_world(clock, *ids(2))
+    world.add_account("other", "sk_other").owner.connect(connection_like(world, "threads-x"))
+    async with monitoring(tmp_path, world, clock, *ids(2), beat_seconds=10.0) as one:
+        main = one.config.accounts[0]
+        other = main.model_copy(update={"name": "other", "api_key": Secret("sk_other"), "discover": "connections"})
+        both = one.config.model_copy(update={"accounts": (main, other)})
+        await one.reload(both)
+        await one.run(20 * MINUTE)
+        world.accounts["other"].revoke()
+        await one.run(40 * MINUTE)
+        assert await one.told() == [("account:other", "account.failed")]
+        await one.reload(one.config.model_copy(update={"accounts": (main,)}))
+        await one.run(26 * HOUR)
+        assert await one.told() == [("account:other", "account.failed"), ("account:other", "account.recovered")]
