@@ -160,8 +160,13 @@ class Demo:
     def _count(self, snapshot: Snapshot) -> None:
         health = [view.state.health for view in snapshot.connections]
         parts = [f"{health.count(one)} {words}" for one, words in _HEALTH_WORDS if health.count(one)]
-        incidents = f"{len(snapshot.incidents)} open incident{'s' if len(snapshot.incidents) != 1 else ''}"
-        self._say("monitor", f"{', '.join(parts)}; {incidents}, {len(self.received)} webhooks delivered")
+        incidents, webhooks = len(snapshot.incidents), len(self.received)
+        told = f"{incidents} open incident{_plural(incidents)}, {webhooks} webhook{_plural(webhooks)} delivered"
+        self._say("monitor", f"{', '.join(parts)}; {told}")
+
+
+def _plural(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 _HEALTH_WORDS = (
