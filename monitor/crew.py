@@ -26,6 +26,7 @@ from monitor.metrics import Metrics
 from monitor.operators import Operators
 from monitor.reviewer import Reviewer
 from monitor.selfcheck import Watched
+from monitor.storagewatch import StorageNews, StorageWatch
 from monitor.webhook import Sender
 
 USER_AGENT = f"postpost-monitor/{__version__}"
@@ -45,6 +46,7 @@ class Workplace:
     clock: Clock
     random: Callable[[], float]
     bounds: Bounds
+    storage_news: StorageNews = field(default_factory=StorageNews)
 
 
 @dataclass(slots=True)
@@ -164,6 +166,17 @@ class Crew:
         self._add("review", "reviewer", reviewer.step, bound=_REVIEW_BOUND_SECONDS)
         operators = Operators(fleet=place.fleet, database=place.database, clock=place.clock)
         self._add("review", "operators", operators.step, bound=_REVIEW_BOUND_SECONDS)
+        sender = self._hands.sender = self._hands.sender or Sender(clock=place.clock, user_agent=USER_AGENT)
+        watch = StorageWatch(
+            fleet=place.fleet,
+            database=place.database,
+            sender=sender,
+            receivers=self.config.receivers,
+            clock=place.clock,
+            news=place.storage_news,
+        )
+        bound = sum(receiver.timeout.total_seconds() for receiver in self.config.receivers) + place.bounds.step
+        self._add("review", "storagewatch", watch.step, bound=bound)
         janitor = Janitor(place.database, place.clock, self.config.retention)
         self._add("tidy", "janitor", janitor.step, bound=_JANITOR_BOUND_SECONDS, rest=_JANITOR_REST_SECONDS)
 

@@ -6,14 +6,14 @@ the incidents, and what is owed to whom, all or nothing. After the commit the fl
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from monitor.db import CheckRow, Store
 from monitor.db.codec import encode_rounding, encode_scope
 from monitor.domain import conclude as core
-from monitor.domain import expiry, notices, payloads, routes, scopes
+from monitor.domain import expiry, notices, payloads, routes, scope_news, scopes
 from monitor.domain.conclude import Conclusion, Situation
 from monitor.domain.model import (
     FINE,
@@ -194,12 +194,18 @@ class Staging:
         before = self.scope(name)[1]
         self._settle_scope(change(before), before, now)
 
-    def _settle_scope(self, changed: ScopeState, before: ScopeState, now: datetime) -> None:
+    def record_outage(self, outage: ScopeState, heard: Collection[str]) -> None:
+        """Record an incident that could not be recorded while it was open, as closed now; who *heard* of it hears of its end."""
+        now = self.now()
+        self._store.apply_transitions([scope_news.transition(outage, outage.topic.since or now)])
+        self._settle_scope(scopes.closed(outage, now), outage, now, heard=heard)
+
+    def _settle_scope(self, changed: ScopeState, before: ScopeState, now: datetime, *, heard: Collection[str] = ()) -> None:
         state, transitions, notifications = scopes.settle(changed, before, now, self._fleet.plan.policy, self._fleet.controls)
         self._save_scopes({state.name: state})
         self._store.apply_transitions(transitions)
         for notification in notifications:
-            self._announce(notification, None)
+            self._announce(notification, None, heard=heard)
 
     def _save(self, connection: Connection, conclusion: Conclusion) -> None:
         version, before = self.state(connection.id)
@@ -223,10 +229,10 @@ class Staging:
             self._store.save_scopes({name: (version, encode_scope(scopes.lasting(state)))})
             self._scopes[name] = (version + 1, state)
 
-    def _announce(self, notification: Notification, connection: Connection | None) -> None:
+    def _announce(self, notification: Notification, connection: Connection | None, *, heard: Collection[str] = ()) -> None:
         plan = self._fleet.plan
         key = payloads.incident_key(notification.incident, plan.identity.instance)
-        told = () if notification.why is Why.OPENED else self._store.receivers_told(key)
+        told = heard if heard or notification.why is Why.OPENED else self._store.receivers_told(key)
         receivers = routes.receivers_for(notification, connection, plan.routes, plan.receivers, told=told)
         webhook_id = self._store.new_webhook_id()
         body = payloads.render(webhook_id, notification, connection, plan.identity)

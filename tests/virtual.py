@@ -168,12 +168,16 @@ class Virtual:
             await asyncio.sleep(0.0005)
             await self.clock.settle(3)
 
-    async def stop(self) -> None:
-        """Stop working; what is stored stays."""
+    async def pause(self) -> None:
+        """Let nobody work by themselves any more; a test may step them by hand."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+
+    async def stop(self) -> None:
+        """Stop working; what is stored stays."""
+        await self.pause()
         for api in self._apis:
             await api.close()
         self._apis = []
