@@ -1,0 +1,177 @@
+"""Killing a child again and again before a receiver that behaves as told, and what is to be found afterwards."""
+
+import asyncio
+import random
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitor.simulator import behaviour
+from monitor.simulator.behaviour import Behaviour, Kind
+from monitor.simulator.received import Received
+from monitor.simulator.receiver import ReceiverServer
+from tests.crash.child import SECRET
+from tests.crash.truth import CONNECTIONS, FAILED, Finding, Receipt, World, judge
+
+ROOT = Path(__file__).parent.parent.parent
+STARTS = 0.2
+"""Share of the kills whose time is counted from the start of the process, so that many hit the recovery."""
+
+FRIENDLY: Sequence[tuple[Behaviour, float]] = ((behaviour.normal(), 1),)
+HOSTILE: Sequence[tuple[Behaviour, float]] = (
+    (behaviour.normal(), 60),
+    (behaviour.answer(500), 12),
+    (behaviour.drop(), 12),
+    (behaviour.redirect("http://127.0.0.1:9/elsewhere"), 6),
+    (behaviour.answer(429, None, {"Retry-After": "0"}), 5),
+    (behaviour.answer(429, None, {"Retry-After": "1"}), 1),
+    (behaviour.hang(), 4),
+)
+
+
+class Judge:
+    """A receiver with moods, which keeps a journal."""
+
+    def __init__(self, moods: Sequence[tuple[Behaviour, float]], dice: random.Random) -> None:
+        self.receipts: list[Receipt] = []
+        self.server = ReceiverServer(SECRET, on_event=self._hear, limit=1)
+        self._moods = moods
+        self._dice = dice
+        self._draw()
+
+    def soothe(self) -> None:
+        """From now on everything is accepted."""
+        self._moods = FRIENDLY
+        self._draw()
+
+    def _draw(self) -> None:
+        ((self._mood,)) = self._dice.choices([mood for mood, _ in self._moods], [weight for _, weight in self._moods])
+        self.server.behave(self._mood)
+
+    def _hear(self, delivery: Received) -> None:
+        data, kind = delivery.data, self._mood.kind
+        self.receipts.append(
+            Receipt(
+                webhook_id=delivery.webhook_id,
+                connection=int(data["incident"]["subject"]),
+                seq=data["seq"],
+                type=delivery.type,
+                body=delivery.body,
+                signed=delivery.signature == "valid",
+                processed=kind in (Kind.NORMAL, Kind.DROP),
+                answered=kind is Kind.NORMAL,
+            )
+        )
+        self._draw()
+
+
+class Victim:
+    """The child, seen from outside."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    async def do(self, errand: str, ended: str) -> None:
+        """One life, which must have *ended* so."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{errand}\n".encode())
+        heard = await self.heard()
+        assert heard == ended, f"{errand}: {heard or 'nothing'}\n{self._log.read_text()[-4000:]}"
+
+    async def heard(self) -> str:
+        """The next line it prints."""
+        assert self._process.stdout is not None
+        return (await self._process.stdout.readline()).decode().strip()
+
+
+@asynccontextmanager
+async def victim(folder: Path, url: str, ordering: str, latency: float) -> AsyncIterator[Victim]:
+    """A child that has imported everything; it ends with the block."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.crash.child",
+        *(str(folder), url, ordering, str(latency)),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    one = Victim(process, folder / "log")
+    try:
+        assert await one.heard() == "ready"
+        yield one
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One database's fate: the kills it took, what was found, and every request that its receiver saw."""
+
+    kills: int
+    finding: Finding
+    receipts: tuple[Receipt, ...]
+    folder: Path
+
+
+async def torture(
+    folder: Path, ordering: str, seed: int, *, kills: int, moods: Sequence[tuple[Behaviour, float]], latency: float = 0.0, enough: int = 0
+) -> Run:
+    """
+    Kill a child *kills* times at random instants, let the last one pay what is owed, and judge.
+
+    With *enough* it is also judged every so many kills, and over as soon as something is found.
+    """
+    dice = random.Random(seed)
+    receiver = Judge(moods, dice)
+    await receiver.server.start()
+    done = 0
+    await asyncio.to_thread(folder.mkdir)
+    try:
+        async with victim(folder, receiver.server.url, ordering, latency) as child:
+            # What creating the database takes is no part of what a crash may hit.
+            await child.do("settle", "exit 0")
+            while True:
+                for _ in range(min(enough or kills, kills - done)):
+                    errand = "start" if dice.random() < STARTS else "live"
+                    await child.do(f"{errand} {dice.uniform(0.005, 0.25):.4f}", "killed")
+                    done += 1
+                if done == kills:
+                    receiver.soothe()
+                await child.do("settle", "exit 0")
+                finding = judge(World(folder).changes(), receiver.receipts)
+                if done == kills or finding.violations:
+                    return Run(done, finding, tuple(receiver.receipts), folder)
+    finally:
+        await receiver.server.close()
+
+
+def books(run: Run) -> list[str]:
+    """What is wrong with the database that *run* left behind, held against the world and the receiver; nothing if all is well."""
+    changes = World(run.folder).changes()
+    answered = {one.webhook_id for one in run.receipts if one.answered}
+    last_told = {one.connection: one.type for one in run.receipts if one.processed}
+    with closing(sqlite3.connect(run.folder / "monitor.db")) as database:
+        rows = database.execute("SELECT webhook_id, connection_id, seq FROM notifications ORDER BY id").fetchall()
+        deliveries = database.execute("SELECT state, count(*) FROM deliveries GROUP BY state").fetchall()
+        healths = dict(database.execute("SELECT connection_id, health FROM connection_states").fetchall())
+        integrity = database.execute("PRAGMA integrity_check").fetchall()
+    wrong = [] if integrity == [("ok",)] else [f"integrity: {integrity}"]
+    if deliveries != [("delivered", len(rows))]:
+        wrong.append(f"{len(rows)} notifications, deliveries {deliveries}")
+    wrong += [f"{row} was never taken" for row in rows if row[0] not in answered]
+    wrong += [f"{one} has no row" for one in answered - {row[0] for row in rows}]
+    for number in CONNECTIONS:
+        seqs = [seq for _, connection, seq in rows if connection == number]
+        if seqs != list(range(1, changes[number] + 1)):
+            wrong.append(f"connection {number} changed {changes[number]} times, stored {seqs}")
+        works = changes[number] % 2 == 0
+        if healths[number] != ("ok" if works else "error") or (number in last_told and (last_told[number] == FAILED) is works):
+            wrong.append(f"connection {number} works: {works}, known as {healths[number]}, last told {last_told.get(number)}")
+    return wrong
