@@ -182,8 +182,9 @@ async def test_forgotten(alertmanager: Alertmanager, outbox: Outbox) -> None:
     assert await alertmanager.alerts() == []
     outbox.restart()
     await outbox.settle()
-    (alert,) = await eventually(alertmanager.alerts)
-    assert alert["labels"]["incident"] == "pp-test-1-connection-1"
+    alerts: list[dict[str, Any]] = await eventually(alertmanager.alerts)
+    assert len(alerts) == 1
+    assert alerts[0]["labels"]["incident"] == "pp-test-1-connection-1"
 
 
 def _at(text: str) -> datetime:
