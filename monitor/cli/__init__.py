@@ -24,6 +24,8 @@ _VERBS = {
     "history": "list the checks of one connection",
     "incidents": "list what was, or is, in trouble",
     "explain": "say why somebody, or nobody, was told",
+    "silence": "do not be told of something for a while",
+    "ack": "stop the reminders of an incident",
     "deliveries": "list what receivers were sent, or send it again",
     "receivers": "send a receiver a test",
     "export": "write the history as CSV or JSON Lines",
