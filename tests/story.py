@@ -15,7 +15,7 @@ from monitor.domain import scopes
 from monitor.domain.acks import Ack
 from monitor.domain.conclude import Conclusion, Situation
 from monitor.domain.controls import NO_CONTROLS, Controls
-from monitor.domain.model import Connection, ConnectionState, Health, Notification, Observation, Transition, Verdict
+from monitor.domain.model import Connection, ConnectionState, Health, Notification, Observation, Reply, Transition, Verdict
 from monitor.domain.notices import unsettled
 from monitor.domain.policy import Policy
 from monitor.domain.scopes import ScopeState
@@ -39,6 +39,7 @@ class Story:
     scopes: dict[str, ScopeState] = field(default_factory=dict)
     notifications: list[Notification] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
+    replies: dict[int, Reply] = field(default_factory=dict)
     controls: Controls = NO_CONTROLS
     _failing: Counter[str] = field(default_factory=Counter)
     _members: tuple[tuple[int, ...], Counter[str]] = ((), Counter())
@@ -61,7 +62,7 @@ class Story:
     def check(self, reason: Reason = Reason.OK, number: int = 1, **overrides: object) -> Conclusion:
         """One check of connection *number*, now; a passed or failed one carries a reply unless overridden."""
         connection = self.connections[number]
-        reply = overrides.pop("reply", None)
+        reply = overrides.pop("reply", self.replies.get(number))
         if reply is None and core_reply(reason):
             passed = reason is Reason.OK
             reply = a_reply(passed=passed, platform_id=connection.platform_id, permissions=("p",) if passed else ())

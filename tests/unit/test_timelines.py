@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.domain.model import Health, LastError
+from monitor.domain.model import Health, LastError, Topic
 from monitor.errors import Reason
-from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_policy, a_reply
+from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_policy, a_reply, a_token_life
 from tests.patrol import Answer, Patrol, fleet
 from tests.story import Story
 
@@ -189,6 +189,27 @@ class TestApi:
         assert one.story.told == [API_FAILED]
         one.run(10 * MINUTE, always(OK))
         assert one.story.told == [API_FAILED, API_RECOVERED]
+
+
+    def test_token_meanwhile(self) -> None:
+        """A token that slips below a threshold during the outage opens nothing then; it is told after it, once."""
+        story = Story(connections=fleet(5, interval=MINUTE), policy=a_policy(stale_after=12 * HOUR))
+        end = story.now + 7 * DAY + 2 * HOUR
+        one = Patrol(story)
+
+        def answer(number: int) -> Reason:
+            left = (end - story.now) // HOUR * HOUR
+            story.replies[number] = a_reply(platform_id=f"linkedin-page{number}", permissions=("p",), token=a_token_life(left))
+            return OK
+
+        one.run(HOUR, answer)
+        assert story.types == ["token.expiring"] * 5
+        story.replies.clear()
+        one.run(3 * HOUR, always(Reason.API_UNREACHABLE))
+        assert story.types == ["token.expiring"] * 5 + ["api.failed"]
+        assert {state.topic(Topic.EXPIRY).level for state in story.states.values()} == {"14d"}
+        one.run(HOUR, answer)
+        assert story.types[6:] == ["api.recovered"] + ["token.expiring"] * 5
 
 
 class TestAccount:
