@@ -74,7 +74,7 @@ class Life:
             changes[connection.id] += 1
             self._world.change(connection.id)
             await ordering.check(connection, works=changes[connection.id] % 2 == 0)
-            await bench.clock.sleep(bench.dice.uniform(0, 0.02))
+            await bench.clock.sleep(bench.dice.uniform(0, 0.01))
             while await bench.owed() > _MOST_OWED:
                 await bench.clock.sleep(0.005)
 
