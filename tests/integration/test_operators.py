@@ -16,9 +16,12 @@ from monitor.app import App
 from monitor.cli import build_parser
 from monitor.clock import SystemClock
 from monitor.config import load
+from monitor.db import operating
 from monitor.domain.model import Quiet
-from monitor.errors import UsageError
+from monitor.errors import Reason, UsageError
 from monitor.lifecycle import Signals
+from monitor.operators import Operators
+from monitor.reviewer import Reviewer
 from monitor.simulator.connection import SimulatedConnection
 from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
@@ -284,6 +287,36 @@ async def test_json(tmp_path: Path, sqlite_url: str, call: Call) -> None:
         assert json.loads(await call("silence", "expire", "1", "--json"))["expired"] == [1]
 
 
+async def test_nothing_waits_for_the_next_check(tmp_path: Path, database_url: str) -> None:
+    """What was held back goes out as soon as the silence is ended, however far away the next check is; nothing does before."""
+    async with watched(write_config(tmp_path, database_url)) as world:
+        operators = Operators(fleet=world.fleet, database=world.database, clock=SystemClock())
+        reviewer = Reviewer(fleet=world.fleet, database=world.database, clock=SystemClock())
+
+        async def told() -> list[str]:
+            await operators.step()
+            while await reviewer.step():
+                pass
+            return [row.type.value for row in await world.database.read(lambda reader: reader.deliveries())]
+
+        with operating(database_url) as operations:
+            now = world.now
+            for until in (timedelta(hours=5), timedelta(hours=6)):
+                operations.add_silence({"team": "social"}, starts_at=now, ends_at=now + until, author="a", reason="r", now=now)
+        assert await told() == []
+        minute = timedelta(minutes=1)
+        await world.checks(world.connection("linkedin-page1"), [Reason.OK, Reason.CREDENTIAL_REJECTED], -minute, minute)
+        await world.check(world.connection("linkedin-page1"), Reason.CREDENTIAL_REJECTED, -3 * minute)
+        assert await told() == []
+        with operating(database_url) as operations:
+            assert operations.expire_silence(1, now)
+        assert await told() == [], "the other one still holds"
+        with operating(database_url) as operations:
+            assert operations.expire_silence(2, now)
+        assert await told() == ["connection.failed"]
+        assert await told() == ["connection.failed"]
+
+
 # the sign of life
 
 
@@ -333,7 +366,9 @@ async def test_heart_without_storage(tmp_path: Path, sqlite_url: str) -> None:
         path = sqlite_url.removeprefix("sqlite:///")
         other = await asyncio.to_thread(sqlite3.connect, path, isolation_level=None, check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")
-        await stopped(place)
+        await asyncio.sleep(1)
+        # At once, and not only when the other writers have lost their patience.
+        await stopped(place, rounds=1)
         other.execute("ROLLBACK")
         other.close()
         await beating(place)

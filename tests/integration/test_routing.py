@@ -1,0 +1,89 @@
+"""Who is told what, from the check to the row of the outbox, by the routes of a configuration file."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.errors import Reason
+from tests.watched import Watched, watched
+
+OK, BAD, MISSING = Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.CONNECTION_MISSING
+MINUTE = timedelta(minutes=1)
+
+CONFIG = """\
+monitor: {{instance: here}}
+accounts:
+  - {{name: main, api_key: sk_main.0123456789, discover: "off"}}
+  - {{name: second, api_key: sk_second.0123456789, discover: "off"}}
+connections:
+  - {{id: linkedin-page1, labels: {{team: social}}}}
+  - linkedin-page2
+  - threads-1
+  - {{id: linkedin-page1, account: second}}
+policy: {{flap: {{changes: 100}}}}
+receivers:
+  - {{name: pager, url: "http://127.0.0.1:9/a", send_resolved: false}}
+  - {{name: social, url: "http://127.0.0.1:9/b"}}
+  - {{name: agency, url: "http://127.0.0.1:9/c"}}
+  - {{name: meta, url: "http://127.0.0.1:9/d"}}
+  - {{name: desk, url: "http://127.0.0.1:9/e"}}
+routes:
+  - {{match: {{account: second}}, receivers: [agency]}}
+  - {{match: {{team: "social|sales"}}, receivers: [social, pager]}}
+  - {{match: {{platform: threads}}, receivers: [meta]}}
+  - {{match: {{severity: critical}}, receivers: [pager]}}
+  - {{receivers: [desk]}}
+database: {{url: "{url}"}}
+"""
+
+
+@pytest.fixture
+async def world(tmp_path: Path, database_url: str) -> AsyncIterator[Watched]:
+    """Four connections of two accounts, nothing known yet."""
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.format(url=database_url))
+    async with watched(path) as found:
+        yield found
+
+
+async def owed(world: Watched) -> list[tuple[str, str]]:
+    """Type and receiver of everything in the outbox, oldest first."""
+    rows = await world.database.read(lambda reader: reader.deliveries())
+    return [(row.type.value, row.receiver) for row in rows[::-1]]
+
+
+@pytest.mark.parametrize(
+    ("platform_id", "account", "receivers", "hears_the_end"),
+    [
+        ("linkedin-page1", "second", ["agency"], ["agency"]),  # by account
+        ("linkedin-page1", "main", ["pager", "social"], ["social"]),  # by label; the pager does not hear of ends
+        ("threads-1", "main", ["meta"], ["meta"]),  # by platform
+        ("linkedin-page2", "main", ["pager"], []),  # by severity
+    ],
+)
+async def test_failures_and_recoveries(
+    world: Watched, platform_id: str, account: str, receivers: list[str], hears_the_end: list[str]
+) -> None:
+    """The first route that matches names who hears of a failure; exactly they hear of its end, if they want to."""
+    await world.checks(world.connection(platform_id, account), [OK, BAD, BAD, OK, OK], 20 * MINUTE, MINUTE)
+    expected = [("connection.failed", name) for name in receivers] + [("connection.recovered", name) for name in hears_the_end]
+    assert sorted(await owed(world)) == sorted(expected)
+
+
+async def test_the_rest(world: Watched) -> None:
+    """What is not critical and nobody else's goes to the last route, also when it becomes critical later, and then to both."""
+    connection = world.connection("linkedin-page2")
+    await world.checks(connection, [OK, *[MISSING] * 12], 40 * MINUTE, MINUTE)
+    assert await owed(world) == [("connection.missing", "desk")]
+    await world.checks(connection, [BAD, BAD], 20 * MINUTE, MINUTE)
+    assert sorted((await owed(world))[1:]) == [("connection.failed", "desk"), ("connection.failed", "pager")]
+
+
+@pytest.mark.parametrize(("account", "receiver"), [("second", "agency"), ("main", "pager")])
+async def test_trouble_of_an_account(world: Watched, account: str, receiver: str) -> None:
+    """A refused key is routed by the account that it belongs to."""
+    connection = world.connection("linkedin-page1", account)
+    await world.checks(connection, [OK, Reason.API_UNAUTHORIZED, Reason.API_UNAUTHORIZED], 20 * MINUTE, MINUTE)
+    assert await owed(world) == [("account.failed", receiver)]
