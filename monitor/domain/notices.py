@@ -249,7 +249,8 @@ def _remind(draft: _Draft, topic: Topic, value: TopicState) -> None:
 
 def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | None:
     """When the receivers are reminded of an incident that is still open; None when they are not."""
-    if value.told.level == levels.FLAPPING:
+    # What another topic's notification told along is in the reminders of that.
+    if value.told.level == levels.FLAPPING or value.told.merged:
         return None
     reminded = topic in _REMINDED or (topic is Topic.EXPIRY and value.told.level == levels.EXPIRED)
     return reminder_due(value.told, policy) if reminded else None

@@ -14,6 +14,7 @@ from monitor.domain.controls import Controls
 from monitor.domain.model import FINE, Quiet, Topic
 from monitor.domain.policy import FlapPolicy
 from monitor.domain.silences import Silence, Window
+from monitor.domain.tokens import TokenSays
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_policy, a_reply, a_silence, a_token_life, at
 from tests.story import Story
@@ -312,6 +313,16 @@ def broken(days: int, *, ack_at: int | None = None, silences: tuple[Silence, ...
             story.ask(*silences, acks=(Ack(Topic.CONNECTION, "1", value.number, value.level, story.now, "anna", "seen"),))
         story.pass_time(HOUR)
     return story
+
+
+def test_one_reminder_for_an_expired_token() -> None:
+    """A connection that is broken because its token has ended is one trouble, and reminded of once a day."""
+    story = Story(connections={1: a_connection(interval=HOUR)})
+    story.checks(OK)
+    for _ in range(50):
+        story.check(Reason.TOKEN_EXPIRED, reply=a_reply(passed=False, permissions=(), token=a_token_life(says=TokenSays.EXPIRED)))
+        story.pass_time(HOUR)
+    assert story.types == ["connection.failed", "reminder", "reminder"]
 
 
 def test_acknowledged() -> None:
