@@ -24,7 +24,7 @@ def advance_api(state: ScopeState, observation: Observation, policy: ScopePolicy
     """The state of an API scope with *members* connections after *observation*; checks count for *window* at most."""
     own = meaning(observation.verdict.reason)
     bad = own.outcome is Outcome.INCONCLUSIVE and own.scope is Scope.API
-    crashed = observation.verdict.reason is Reason.API_VALIDATOR_FAILED
+    crashed = _blames_one(observation.verdict.reason, policy, members)
     state = replace(
         state,
         buckets=_fill(state.buckets, observation, policy, bad=bad, crashed=crashed, window=window),
@@ -36,6 +36,15 @@ def advance_api(state: ScopeState, observation: Observation, policy: ScopePolicy
     if bad or crashed:
         return _accuse(state, observation, policy, members)
     return _relax(state, observation.at, policy, members)
+
+
+def _blames_one(reason: Reason, policy: ScopePolicy, members: int) -> bool:
+    """
+    Whether an answer blames its connection although, from everybody, it would be the API's own trouble.
+
+    A few connections may all be gone; when many are at once, they were asked for in the wrong place.
+    """
+    return reason is Reason.API_VALIDATOR_FAILED or (reason is Reason.CONNECTION_MISSING and members >= policy.platform_count)
 
 
 def fade_api(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int) -> ScopeState:
@@ -85,7 +94,7 @@ def _mostly_bad(buckets: tuple[Bucket, ...], policy: ScopePolicy, members: int) 
     several = len({one for bucket in buckets for one in (bucket.first_id, bucket.last_id)} - {None}) > 1
     if attempts < policy.attempts:
         return False
-    # Tests that crash within the API are a connection's own trouble, unless not a single test of several gets through.
+    # A test that crashes within the API is its connection's own trouble, unless not a single test of several gets through.
     if crashed and several and bad + crashed == attempts:
         return True
     return bad >= policy.ratio * attempts and (several or members <= 1)

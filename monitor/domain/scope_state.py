@@ -15,7 +15,7 @@ class Bucket:
     Checks of one slice of time.
 
     Attributes:
-        attempts: how many; `bad` of them told of an API in trouble, `crashed` of a test that crashed within the API.
+        attempts: how many; `bad` of them told of an API in trouble, `crashed` blamed a connection for what, from everybody, is the API's.
         first_id, last_id: the first and the last connection whose check was bad or crashed.
     """
 
@@ -46,7 +46,7 @@ class Calm:
         since: when it began.
         good, bad: how many answers were good, and how many were not.
         first_id, several: who answered first, and whether somebody else did too.
-        answered: whether one of them was a real answer, not only a test that crashed within the API.
+        answered: whether one of them was a real answer, not only a test that crashed.
     """
 
     since: datetime

@@ -122,10 +122,12 @@ class TestApi:
         assert one.story.notifications[0].at - first_bad <= 2 * MINUTE + 15 * SECOND
 
     def test_blip(self) -> None:
-        """Ninety seconds are not an outage."""
+        """Ninety seconds are not an outage, and the checks go on meanwhile."""
         one = patrol()
         one.run(10 * MINUTE, always(OK))
+        since = one.story.now
         one.run(90 * SECOND, always(Reason.API_UNREACHABLE))
+        assert one.requests(since, 90 * SECOND) >= 300
         one.run(10 * MINUTE, always(OK))
         assert one.story.told == []
 
@@ -190,6 +192,22 @@ class TestApi:
         one.run(10 * MINUTE, always(OK))
         assert one.story.told == [API_FAILED, API_RECOVERED]
 
+    def test_everybody_missing(self) -> None:
+        """When the API knows none of many connections it was asked in the wrong place: nobody is missing."""
+        one = patrol(20)
+        one.run(10 * MINUTE, always(OK))
+        one.run(HOUR, always(GONE))
+        assert one.story.told == [API_FAILED]
+        one.run(10 * MINUTE, always(OK))
+        assert one.story.told == [API_FAILED, API_RECOVERED]
+        assert_untouched(one.story)
+
+    def test_all_three_missing(self) -> None:
+        """A few connections may all be gone."""
+        one = patrol(3)
+        one.run(10 * MINUTE, always(OK))
+        one.run(HOUR, always(GONE))
+        assert sorted(one.story.told) == [(str(number), "connection.missing", "opened") for number in (1, 2, 3)]
 
     def test_token_meanwhile(self) -> None:
         """A token that slips below a threshold during the outage opens nothing then; it is told after it, once."""
@@ -324,6 +342,14 @@ class TestRate:
         one.run(HOUR, always(OK))
         assert one.story.told[1:] == [("rate:main", "account.recovered", "closed")]
         assert_untouched(one.story)
+
+    def test_now_and_then(self) -> None:
+        """A 429 every five minutes for an hour is throttling too, whatever is answered in between; and it is told once."""
+        one = patrol(20)
+        for _ in range(12):
+            one.run(5 * MINUTE, always(OK))
+            one.story.check(THROTTLED, 1)
+        assert one.story.told == [("rate:main", "account.failed", "opened")]
 
     def test_long_pauses(self) -> None:
         """The pauses of an hour that the API asks for are no recovery."""
