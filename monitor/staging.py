@@ -124,7 +124,7 @@ class Staging:
         state = replace(
             situation.state,
             token=belief,
-            token_sightings=situation.state.token_sightings + 1 if agrees else max(1, situation.state.token_sightings - 1),
+            token_sightings=situation.state.token_sightings + 1 if agrees else 1,
             username=row.username or situation.state.username,
             display_name=row.display_name or situation.state.display_name,
             last_successful_post_at=_latest(row.last_successful_post_at, situation.state.last_successful_post_at),

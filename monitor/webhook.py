@@ -227,13 +227,15 @@ def _excerpt(body: bytes, receiver: ReceiverSettings, request: Request) -> str:
 
 def _retry_after(text: str, now: datetime) -> timedelta | None:
     """How long an answer asks to wait: whole seconds or a date; None when it does not, or not legibly."""
-    if text.strip().isdecimal() and text.isascii():
-        return timedelta(seconds=min(int(text), 10**6))
+    digits = text.strip()
+    if digits.isdecimal() and digits.isascii():
+        # Nobody waits longer than eleven days; and Python refuses numbers of thousands of digits.
+        return timedelta(seconds=10**6 if len(digits) > 6 else int(digits))
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+        return max(at.replace(tzinfo=at.tzinfo or UTC) - now, timedelta(0))
+    except (ValueError, OverflowError, TypeError):
         return None
-    return max(at.replace(tzinfo=at.tzinfo or UTC) - now, timedelta(0))
 
 
 # The first that fits counts: the libraries' narrow errors are wide ones too.

@@ -136,6 +136,9 @@ def _observe_row(
     """Folds a row's date or text; the belief still carries the status of the list before."""
     if row.token_expires_at is not None:
         stale = status == "valid" and row.token_expires_at <= at
+        if stale and belief.exact_at == row.token_expires_at:
+            # A date that was believed while it lay ahead stays; that it has passed renews nothing.
+            return replace(belief, observed_at=at), None
         if not stale and believed(status, platform, policy):
             return _observe_exact(belief, row.token_expires_at, at=at, policy=policy)
         return replace(belief, exact_at=None, disagrees=False), None

@@ -94,6 +94,7 @@ def conclude(situation: Situation, observation: Observation, policy: Policy) -> 
     before = {name: situation.scopes.get(name, ScopeState(name)) for name in situation.names.all()}
     after = hear(before, observation, policy, window=situation.window, members=situation.members)
     frozen = cover(situation.names, after, situation.watching_since, now, policy).frozen_by is not None
+    situation = replace(situation, state=_after_thaw(situation, after))
     state = incidents.advance(situation.connection, situation.state, observation, policy, frozen=frozen)
     state = _learn_token(situation, state, observation, policy)
     after[situation.names.platform] = _platform(situation, state, after, now, policy)
@@ -162,6 +163,16 @@ def _without_future(situation: Situation, now: datetime) -> Situation:
     if state is situation.state and since == situation.watching_since and all(states[name] is situation.scopes[name] for name in states):
         return situation
     return replace(situation, state=state, scopes={**situation.scopes, **states}, watching_since=since)
+
+
+def _after_thaw(situation: Situation, states: Mapping[str, ScopeState]) -> ConnectionState:
+    """The connection's state without suspicions from before a scope incident that is over: two fresh looks are needed."""
+    state, pending = situation.state, situation.state.pending
+    if pending is None:
+        return state
+    closed = (states[name].closed_at for name in situation.names.all() if name != situation.names.platform and name in states)
+    thawed = any(at is not None and pending.first_at < at for at in closed)
+    return replace(state, pending=None) if thawed else state
 
 
 def _learn_token(situation: Situation, state: ConnectionState, observation: Observation, policy: Policy) -> ConnectionState:

@@ -82,7 +82,8 @@ def _remember_reply(connection: Connection, state: ConnectionState, reply: Reply
         permissions=known,
         permissions_missing=missing,
         last_successful_post_at=_latest(reply.last_successful_post_at, state.last_successful_post_at),
-        last_error=reply.last_error,
+        # The list tells of posting errors too; that one answer knows of none takes nothing back, only a good post does.
+        last_error=reply.last_error or state.last_error,
     )
 
 

@@ -98,11 +98,12 @@ def publishing_level(state: ConnectionState, now: datetime, policy: Policy) -> s
     """
     if state.health not in {Health.OK, Health.UNSUPPORTED}:
         return state.topic(Topic.PUBLISHING).level
-    error = state.last_error
-    if error is None or error.occurred_at is None or now - error.occurred_at > policy.publishing_fresh:
+    error, posted = state.last_error, state.last_successful_post_at
+    if error is None or error.occurred_at is None or (posted is not None and error.occurred_at <= posted):
         return FINE
-    posted = state.last_successful_post_at
-    return FAILING if posted is None or error.occurred_at > posted else FINE
+    # An old error raises nothing; but its growing old does not mend what it raised.
+    fresh = now - error.occurred_at <= policy.publishing_fresh
+    return FAILING if fresh or state.topic(Topic.PUBLISHING).level == FAILING else FINE
 
 
 def proposed(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: Cover) -> dict[Topic, str]:

@@ -14,6 +14,7 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.db import CheckRow, Database, NewConnection, back_up, examine
 from monitor.db.files import Ballast, file_system
+from monitor.db.tables import REVISION
 from monitor.errors import AnotherInstance, ConfigError, Reason, SchemaMismatch, StoreCorrupt, StoreError, StoreUnavailable
 from tests.builders import MINUTE, START
 from tests.waiting import eventually_sync
@@ -279,7 +280,7 @@ def test_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(StoreUnavailable, match="no database"):
         run("check")
     assert "up to date" in run("upgrade")
-    assert "sound: schema 0001, 0 checks" in run("check")
+    assert f"sound: schema {REVISION}, 0 checks" in run("check")
     assert f"Copied to {tmp_path}/copy.db" in run("backup", f"{tmp_path}/copy.db")
     (tmp_path / "empty.db").touch()
     with pytest.raises(SchemaMismatch, match="db upgrade"):

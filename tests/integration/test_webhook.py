@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from monitor.receivers.addresses import is_refused
 from monitor.simulator import behaviour
 from monitor.simulator.behaviour import Behaviour, Where
 from monitor.simulator.receiver import ReceiverServer
-from monitor.webhook import Sender
+from monitor.webhook import Sender, _retry_after
 from tests.builders import a_connection, a_notification
 
 OLD = "whsec_" + "b2xkLXNlY3JldC1vbGQtc2VjcmV0LW9sZC1zZWNyZXQ="
@@ -427,3 +427,12 @@ async def test_cancelled(server: ReceiverServer, sender: Sender) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 5_000, "Mon, 01 Jan 99999999999999 00:00:00 GMT", "Mon, 01 Jan 2030 00:00:00 +99999999999999999999", "x" * 900]
+)
+def test_absurd_waits(text: str) -> None:
+    """No `Retry-After`, however absurd, is more than a failed attempt."""
+    wait = _retry_after(text, datetime(2030, 1, 1, tzinfo=UTC))
+    assert wait is None or timedelta(0) <= wait <= timedelta(seconds=10**6)

@@ -7,7 +7,7 @@ import pytest
 
 from monitor.domain.model import Health, LastError, Topic
 from monitor.errors import Reason
-from tests.builders import DAY, HOUR, MINUTE, a_policy, a_reply, a_token_life
+from tests.builders import DAY, HOUR, MINUTE, a_connection, a_policy, a_reply, a_token_life
 from tests.story import Story
 
 OK, BAD, GONE, WRONG = Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.CONNECTION_MISSING, Reason.ID_REFUSED
@@ -246,3 +246,29 @@ def test_required_permissions() -> None:
         story.check(OK, reply=a_reply(permissions=("r_basicprofile",)))
         story.pass_time(MINUTE)
     assert story.types == ["permissions.lost"]
+
+
+def test_publishing_that_only_the_list_knows() -> None:
+    """A posting error that only some answers carry is told once, and growing old does not mend it."""
+    story = Story(policy=a_policy(stale_after=20 * DAY), beat=HOUR)
+    story.check(OK, reply=a_reply())
+    error = LastError("Invalid image", story.now)
+    for _ in range(9):
+        story.check(OK, reply=a_reply(last_error=error))
+        story.pass_time(12 * HOUR)
+        story.check(OK, reply=a_reply(last_error=None))
+        story.pass_time(12 * HOUR)
+    assert story.types == ["publishing.failing"]
+
+
+def test_suspicion_from_before_an_incident() -> None:
+    """A failed check from before a scope incident and one after it confirm nothing; two fresh ones do."""
+    story = Story(connections={1: a_connection(1), 2: a_connection(2)})
+    story.checks(OK)
+    story.checks(BAD)
+    story.checks(Reason.API_UNAUTHORIZED)
+    story.checks(Reason.API_UNAUTHORIZED, number=2)
+    story.checks(BAD)
+    assert story.types == ["account.failed", "account.recovered"]
+    story.check(BAD)
+    assert story.types == ["account.failed", "account.recovered", "connection.failed"]

@@ -209,6 +209,18 @@ class TestApi:
         one.run(HOUR, always(GONE))
         assert sorted(one.story.told) == [(str(number), "connection.missing", "opened") for number in (1, 2, 3)]
 
+    def test_old_evidence_after_it(self) -> None:
+        """After a day's outage nobody is stale before there was time to look."""
+        one = patrol(20, interval=15 * MINUTE)
+        one.run(HOUR, always(OK))
+        one.run(DAY - HOUR, always(Reason.API_UNREACHABLE))
+        while one.story.types[-1] != "api.recovered":
+            one.run(SECOND, always(OK))
+        for number in one.story.connections:
+            one.story.check(Reason.MONITOR_INTERNAL, number)
+        one.story.pass_time(MINUTE)
+        assert one.story.told == [API_FAILED, API_RECOVERED]
+
     def test_token_meanwhile(self) -> None:
         """A token that slips below a threshold during the outage opens nothing then; it is told after it, once."""
         story = Story(connections=fleet(5, interval=MINUTE), policy=a_policy(stale_after=12 * HOUR))
@@ -350,6 +362,17 @@ class TestRate:
             one.run(5 * MINUTE, always(OK))
             one.story.check(THROTTLED, 1)
         assert one.story.told == [("rate:main", "account.failed", "opened")]
+
+    def test_broken_while_throttled(self) -> None:
+        """Slow answers are answers: what breaks while the API throttles is told as ever."""
+        one = patrol(20)
+        one.run(10 * MINUTE, always(OK))
+        self._throttled(one, 40 * MINUTE)
+        for _ in range(2):
+            one.story.check(BAD, 7)
+            one.story.check(THROTTLED, 1)
+            one.story.pass_time(MINUTE)
+        assert one.story.told == [("rate:main", "account.failed", "opened"), ("7", "connection.failed", "opened")]
 
     def test_long_pauses(self) -> None:
         """The pauses of an hour that the API asks for are no recovery."""
@@ -545,6 +568,14 @@ class TestClock:
                     story.check(reason, number)
                     story.pass_time(15 * SECOND)
             assert story.told == told
+
+    def test_set_back_after_a_refusal(self) -> None:
+        """A refusal that was first seen "next week" is confirmed half a minute after the next one all the same."""
+        story = Story(connections=fleet(3))
+        story.check(REVOKED)
+        story.jump(-7 * DAY)
+        story.checks(REVOKED, REVOKED, every=31 * SECOND)
+        assert story.told == [ACCOUNT_FAILED]
 
     def test_set_back_while_stale(self) -> None:
         """What grew old before the clock was set back grows old after it too."""
