@@ -86,7 +86,7 @@ class App:
             stack.push_async_callback(self._database.close)
             await self._load_fleet()
             self._metrics = Metrics()
-            web = WebServer(self.config.web, self._metrics, self.snapshot, self._clock, self._readiness)
+            web = WebServer(self.config.web, self._metrics, self.snapshot, self._clock, self._readiness, read=self._database.read)
             self.url = await web.start()
             stack.push_async_callback(web.close)
             async with asyncio.TaskGroup() as group:

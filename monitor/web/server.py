@@ -14,7 +14,6 @@ GET and HEAD only: nothing can be changed through it, so there is nothing to for
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -25,14 +24,13 @@ from monitor.errors import ConfigError, Problem
 from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics
 from monitor.web import documents
 from monitor.web.access import Hosts, is_authorised
+from monitor.web.answers import HTML, JSON, PLAIN, Answer
 from monitor.web.cache import Pictures
 from monitor.web.guard import Doorkeeper, Limits, Visitor
 from monitor.web.pages import Pages
+from monitor.web.records import Read, Records
 from monitor.web.views import Filters
 
-_HTML = "text/html; charset=utf-8"
-_JSON = "application/json; charset=utf-8"
-_PLAIN = "text/plain; charset=utf-8"
 _CLOSING_SECONDS = 1.0
 _SLICE = 262_144
 
@@ -61,16 +59,6 @@ _ERRORS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is answered: a body in pieces, and how it is announced."""
-
-    status: int
-    media_type: str
-    body: tuple[bytes, ...]
-    headers: Mapping[str, str] | None = None
-
-
 class WebServer:
     """
     Serves the picture of the monitor.
@@ -81,6 +69,7 @@ class WebServer:
         source: gives the picture; asked at most once per *fresh_seconds*.
         clock: the time.
         readiness: whether the monitor does its work, and why not.
+        read: asks the database; without it, what needs rows says that it can't be had.
         limits: what one visitor may take.
         fresh_seconds: how old an answer may be.
     """
@@ -93,6 +82,7 @@ class WebServer:
         clock: Clock,
         readiness: Callable[[], tuple[bool, str]],
         *,
+        read: Read | None = None,
         limits: Limits | None = None,
         fresh_seconds: float = 1.0,
     ) -> None:
@@ -100,6 +90,7 @@ class WebServer:
         self._clock = clock
         self._readiness = readiness
         self._pictures = Pictures(source, metrics, clock, fresh_seconds)
+        self._records = Records(read)
         self._doorkeeper = Doorkeeper(limits if limits is not None else Limits())
         self._hosts = Hosts.of(settings.host, settings.allowed_hosts)
         self._pages = Pages() if settings.status_page else None
@@ -157,10 +148,10 @@ class WebServer:
             return problem
         path = request.path
         if path == "/-/healthy":
-            return Answer(200, _PLAIN, (b"healthy\n",))
+            return Answer(200, PLAIN, (b"healthy\n",))
         if path == "/-/ready":
             ready, reason = self._readiness()
-            return Answer(200 if ready else 503, _PLAIN, (f"{reason}\n".encode(errors="replace"),))
+            return Answer(200 if ready else 503, PLAIN, (f"{reason}\n".encode(errors="replace"),))
         token = self._settings.token
         if token is not None and not is_authorised(request.headers.get("Authorization", ""), token.reveal()):
             return _error(401, {"WWW-Authenticate": 'Basic realm="postpost-monitor", charset="UTF-8"'})
@@ -186,21 +177,21 @@ class WebServer:
         now = self._clock.now()
         filters = Filters.of(request.query)
         if path == "/":
-            return Answer(200, _HTML, (self._pages.status(self._pictures.board(), filters, now),))
+            return Answer(200, HTML, (self._pages.status(self._pictures.board(), filters, now),))
         if path == "/api/v1/summary":
-            return Answer(200, _JSON, (documents.encode(documents.summary(self._pictures.board(), now)),))
+            return Answer(200, JSON, (documents.encode(documents.summary(self._pictures.board(), now)),))
         if path == "/api/v1/connections":
-            return Answer(200, _JSON, (documents.encode(documents.connections(self._pictures.board(), filters, now)),))
+            return Answer(200, JSON, (documents.encode(documents.connections(self._pictures.board(), filters, now)),))
         return _error(404)
 
 
 def _error(status: int, headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer(status, _PLAIN, (f"{_ERRORS[status]}\n".encode(),), headers)
+    return Answer(status, PLAIN, (f"{_ERRORS[status]}\n".encode(),), headers)
 
 
 def _refused(status: int) -> web.Response:
     """The answer where there was no request to handle."""
     text = _ERRORS.get(status, _ERRORS[500])
-    response = web.Response(status=status, body=f"{text}\n".encode(), headers={"Content-Type": _PLAIN, **SECURITY_HEADERS})
+    response = web.Response(status=status, body=f"{text}\n".encode(), headers={"Content-Type": PLAIN, **SECURITY_HEADERS})
     response.force_close()
     return response
