@@ -1,6 +1,8 @@
-"""The image and the compose file, read as text: no container engine runs here."""
+"""The image and the compose file, linted and read as text: no container engine runs here."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,17 @@ def _compose() -> dict[str, Any]:
 
 def _sources() -> list[str]:
     return [word for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE) for word in line.split()[:-1]]
+
+
+def _complaints(tool: str, *words: str | Path) -> str:
+    done = subprocess.run([Path(sys.executable).parent / tool, *words], capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_linters() -> None:
+    """Hadolint has nothing to say about the image, and the compose file is one by the specification's schema."""
+    assert _complaints("hadolint", DEPLOY / "Dockerfile") == ""
+    assert _complaints("check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml") == ""
 
 
 def test_image_runs_as_nobody_special() -> None:
