@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from monitor.cli import documents
+from monitor.cli.incidents import names_of
 from monitor.cli.options import add_config, add_json, count, load_config
 from monitor.cli.tables import coloured, fitted, terminal_width
 from monitor.clock import Clock, SystemClock
@@ -63,8 +64,10 @@ def show(args: argparse.Namespace) -> int:
     state = DeliveryState(args.state) if args.state is not None else None
     with reading(config.database.url.reveal()) as reader:
         rows = reader.deliveries(receiver=args.receiver, state=state, limit=args.limit)
+        names = names_of(reader) if args.json else {}
     if args.json:
-        documents.put({"at": documents.iso(now), "deliveries": [documents.delivery(row) for row in rows]})
+        found = [documents.delivery(row, names.get(row.notification.connection_id)) for row in rows]
+        documents.put({"at": documents.iso(now), "deliveries": found})
     else:
         print(as_text(rows, now, terminal_width()))
     return 0

@@ -13,8 +13,8 @@ from monitor.cli.tables import paint, terminal_width
 from monitor.clock import SystemClock
 from monitor.db import AttemptRow, DeliveryRow, Reader
 from monitor.domain.cases import Case, Owed, Telling, Try
-from monitor.domain.explanations import Section, explain, gist
-from monitor.domain.model import FINE, ConnectionState, Topic
+from monitor.domain.explanations import Section, explain
+from monitor.domain.model import ConnectionState
 
 _EPILOG = """\
 examples:
@@ -126,35 +126,12 @@ def as_text(sections: Sequence[Section], width: int) -> str:
 def as_document(case: Case, sections: Sequence[Section], now: datetime) -> dict[str, object]:
     """The explanation for machines: the facts, and the same words."""
     state = case.state
-    opened_topics = [topic for topic, value in state.topics.items() if value.level != FINE]
     covered_by = next((scope.name for scope in case.above if scope.open and scope.word != "rate"), None)
-    pending = state.pending
     return {
         "at": documents.iso(now),
-        "connection": documents.connection(
-            case.connection,
-            state,
-            why=gist(state, opened_topics, covered_by, level=state.topic(Topic.CONNECTION).level),
-            covered_by=covered_by,
-            topics=opened_topics,
-        ),
+        "connection": documents.connection(case.connection, state, covered_by=covered_by),
         "retired": case.retired,
-        "suspectedFalseNegative": state.suspected_false_negative,
-        "pending": None
-        if pending is None
-        else {"health": pending.health, "count": pending.count, "firstAt": documents.iso(pending.first_at)},
-        "quiet": state.quiet,
-        "topics": {
-            topic.value: {
-                "level": value.level,
-                "since": documents.iso(value.since),
-                "incident": value.number,
-                "toldLevel": value.told.level,
-                "toldAt": documents.iso(value.told.at),
-                "reminders": value.told.reminders,
-            }
-            for topic, value in state.topics.items()
-        },
+        **documents.details(state),
         "notifications": [_notification(telling) for telling in case.tellings],
         "explanation": [{"title": section.title, "lines": list(section.lines)} for section in sections],
     }
@@ -175,8 +152,7 @@ def _notification(telling: Telling) -> dict[str, object]:
                 "receiver": owed.receiver,
                 "state": owed.state,
                 "attempts": [
-                    {"at": documents.iso(one.at), "reason": one.reason, "httpStatus": one.http_status, "detail": one.detail}
-                    for one in owed.tries
+                    documents.attempt(one.at, one.reason, one.took.total_seconds(), one.http_status, one.detail) for one in owed.tries
                 ],
             }
             for owed in telling.deliveries

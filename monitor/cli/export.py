@@ -98,7 +98,7 @@ def _piece(
 
 
 def _check(connection: Connection, row: CheckRow) -> Row:
-    return documents.identity(connection) | documents.check(row)
+    return {**documents.identity(connection), **documents.check(row)}
 
 
 def incidents(url: str, since: datetime | None) -> Iterator[Row]:
@@ -111,7 +111,7 @@ def incidents(url: str, since: datetime | None) -> Iterator[Row]:
             page = reader.incidents(limit=PAGE, before_id=before)
         for row in page:
             if since is None or row.closed_at is None or row.closed_at >= since:
-                yield documents.incident(row, names.get(row.connection_id) if row.connection_id is not None else None)
+                yield {**documents.incident(row, names.get(row.connection_id))}
         if len(page) < PAGE:
             return
         before = page[-1].id

@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     candidates = _candidates(config, list(dict.fromkeys(args.ids)), args.account, clock)
     results = asyncio.run(_results(config, candidates, args.max_age, args.min_ttl, clock))
     if args.json:
-        documents.put({"at": documents.iso(clock.now()), "connections": [_document(result) for result in results]})
+        documents.put({"at": documents.iso(clock.now()), "connections": [as_document(result, clock.now()) for result in results]})
     else:
         print(as_text(results, clock.now(), terminal_width()))
     return exit_code([result.finding.answer for result in results])
@@ -207,12 +207,6 @@ def as_text(results: Sequence[Result], now: datetime, width: int) -> str:
     return "\n".join(fitted(("ANSWER", "CONNECTION", "ACCOUNT", "KNOWN", "WHY"), cells, width, least={1: 16, 2: 6, 4: 20}))
 
 
-def _document(result: Result) -> dict[str, object]:
-    return {
-        **documents.identity(result.connection),
-        "answer": result.finding.answer,
-        "why": result.finding.why,
-        "knownAt": documents.iso(result.at),
-        "live": result.live,
-        "expiresAt": documents.iso(result.finding.ends_at),
-    }
+def as_document(result: Result, now: datetime) -> Mapping[str, object]:
+    """One answer for machines."""
+    return documents.preflight(result.connection, result.finding, known_at=result.at, now=now, live=result.live)

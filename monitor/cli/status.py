@@ -265,25 +265,7 @@ def as_document(snapshot: Snapshot, filters: Filters) -> dict[str, object]:
         "counts": {health.value: counts[health.value] for health in Health},
         "apiUp": snapshot.api_up,
         "accounts": dict(snapshot.accounts),
-        "wideIncidents": [
-            {
-                "subject": one.incident.subject,
-                "severity": one.severity,
-                "reason": one.reason,
-                "detail": one.detail,
-                "openedAt": documents.iso(one.incident.opened_at),
-            }
-            for one in snapshot.incidents
-            if one.connection_id is None
-        ],
-        "connections": [
-            documents.connection(
-                row.view.connection,
-                row.view.state,
-                why=row.why,
-                covered_by=row.view.covered_by,
-                topics=[incident.incident.topic for incident in row.incidents],
-            )
-            for row in rows
-        ],
+        "wideIncidents": [documents.wide_incident(one) for one in snapshot.incidents if one.connection_id is None],
+        "receivers": {name: documents.receiver(owed) for name, owed in snapshot.outbox.items()},
+        "connections": [documents.connection(row.view.connection, row.view.state, covered_by=row.view.covered_by) for row in rows],
     }
