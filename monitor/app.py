@@ -30,13 +30,14 @@ from monitor.metrics import Metrics
 from monitor.plan import plan_of
 from monitor.scheduler import Beat, Scheduler
 from monitor.selfcheck import SelfCheck, Watched
-from monitor.web import WebServer
+from monitor.web import Admission, WebServer
 
 _log = structlog.get_logger(__name__)
 
 _SECOND = timedelta(seconds=1)
 _SELFCHECK_BOUND_SECONDS = 60.0
 _FEEDS_PER_WATCHDOG = 4
+_RENEWAL_REST_SECONDS = 10.0
 
 
 class App:
@@ -86,11 +87,16 @@ class App:
             stack.push_async_callback(self._database.close)
             await self._load_fleet()
             self._metrics = Metrics()
-            web = WebServer(self.config.web, self._metrics, self.snapshot, self._clock, self._readiness, read=self._database.read)
-            self.url = await web.start()
-            stack.push_async_callback(web.close)
+            self._web = self._web_server()
+            self.url = await self._web.start()
+            stack.push_async_callback(self._web.close)
             async with asyncio.TaskGroup() as group:
                 await self._work(group)
+
+    def _web_server(self) -> WebServer:
+        config = self.config
+        read = self._database.read
+        return WebServer(config.web, self._metrics, self.snapshot, self._clock, self._readiness, file=config.web_file, read=read)
 
     def snapshot(self) -> Snapshot:
         """The whole picture, now."""
@@ -110,7 +116,12 @@ class App:
         selfcheck = self._selfcheck(scheduler)
         rest = self._pulse_seconds()
         self._pulse = Loop("selfcheck", selfcheck.step, rest_seconds=rest, clock=self._clock, stop=self._signals.stop)
-        self._own = [Watched(self._pulse, _SELFCHECK_BOUND_SECONDS), Watched(scheduler, self._bounds.scheduler, writes=False)]
+        self._renewal = Loop("web", self._web.renew, rest_seconds=_RENEWAL_REST_SECONDS, clock=self._clock, stop=self._signals.stop)
+        self._own = [
+            Watched(self._pulse, _SELFCHECK_BOUND_SECONDS),
+            Watched(scheduler, self._bounds.scheduler, writes=False),
+            Watched(self._renewal, 4 * _RENEWAL_REST_SECONDS, writes=False),
+        ]
         try:
             await self._supervise(group, scheduler, selfcheck)
         finally:
@@ -122,6 +133,7 @@ class App:
         self._crew.start(group)
         watchers = [
             group.create_task(self._pulse.run(), name="selfcheck"),
+            group.create_task(self._renewal.run(), name="web"),
             group.create_task(self._database.ended(), name="database"),
             group.create_task(self._reload_when_asked(group, selfcheck), name="reload"),
         ]
@@ -197,27 +209,33 @@ class App:
             self._signals.reload.clear()
             self._manager.reloading(self._clock.monotonic())
             try:
-                config, crew = await self._prepare()
+                config, crew, admission = await self._prepare()
             except MonitorError as error:
                 _log.error("config.rejected", problems=str(error).splitlines(), advice="The old configuration keeps running.")
                 self._metrics.config_reloaded(successful=False, at=self._clock.now())
                 self._manager.trouble = "the last reload failed and changed nothing, see the log"
             else:
+                self._adopt(config, admission)
                 await self._swap(config, crew, group)
                 self._metrics.config_reloaded(successful=True, at=self._clock.now())
                 self._manager.trouble = ""
             self._manager.ready(selfcheck.status())
 
-    async def _prepare(self) -> tuple[Config, Crew]:
+    async def _prepare(self) -> tuple[Config, Crew, Admission]:
         """The configuration read anew and all that it asks for, built; nothing is changed yet."""
         config = await asyncio.to_thread(self._reread)
-        return config, Crew(config, plan_of(config, self._database.instance_id), self._workplace)
+        admission = await self._web.prepare(config.web, config.web_file)
+        return config, Crew(config, plan_of(config, self._database.instance_id), self._workplace), admission
+
+    def _adopt(self, config: Config, admission: Admission) -> None:
+        """Take up who may ask the web port; what can't be changed while it runs is said."""
+        self._web.adopt(config.web, admission)
+        changed = {"database": config.database != self.config.database, "web.listen": config.web.listen != self.config.web.listen}
+        for key in (key for key, differs in changed.items() if differs):
+            _log.warning("config.needs_restart", section=key)
 
     async def _swap(self, config: Config, crew: Crew, group: asyncio.TaskGroup) -> None:
         """Put *crew* in the place of the one at work. What fails here ends the process: there is no crew to go back to."""
-        for section in ("database", "web"):
-            if getattr(config, section) != getattr(self.config, section):
-                _log.warning("config.needs_restart", section=section)
         self._swapping = True
         try:
             await self._crew.finish(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)

@@ -1,6 +1,7 @@
-"""`config check|show|schema|reference`: looks at a configuration without using it."""
+"""`config check|show|schema|reference|hash-password`: looks at a configuration without using it, and helps to write one."""
 
 import argparse
+import getpass
 import json
 import sys
 from pathlib import Path
@@ -9,13 +10,15 @@ from monitor.cli.options import add_config, load_config
 from monitor.config import AccountSettings, Config, ReceiverSettings
 from monitor.config.reference import reference, write
 from monitor.config.show import as_schema, as_yaml
-from monitor.errors import ConfigError, Problem
+from monitor.errors import ConfigError, Problem, UsageError
+from monitor.web.passwords import hash_password
 
 _EXAMPLES = """\
 examples:
   postpost-monitor config check --config ./postpost-monitor.yaml
   postpost-monitor config show | less
   postpost-monitor config schema > schema.json
+  postpost-monitor config hash-password              asks for it twice; the hash goes into web.config_file
 """
 _WATCHES = {"off": "listed connections only", "connections": "discovers its connections", "workspace": "discovers the whole workspace"}
 
@@ -45,6 +48,12 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     showing.set_defaults(run=show)
     schema_parser = verbs.add_parser("schema", help="print the JSON schema", description="Print the JSON schema of the file, for editors.")
     schema_parser.set_defaults(run=schema)
+    hashing = verbs.add_parser(
+        "hash-password",
+        help="make the hash of a password",
+        description="Print the bcrypt hash of a password for basic_auth_users in web.config_file. Asks on a terminal, else reads one line.",
+    )
+    hashing.set_defaults(run=print_hash)
     referring = verbs.add_parser("reference", help="print what every key means", description="Print what every key means, in Markdown.")
     referring.add_argument(
         "--write", metavar="ROOT", type=Path, help="for developers: make docs/configure.md and config/schema.json anew in a source tree"
@@ -79,6 +88,25 @@ def schema(args: argparse.Namespace) -> int:  # noqa: ARG001 - every verb has th
     """Print the JSON schema."""
     sys.stdout.write(as_schema())
     return 0
+
+
+def print_hash(args: argparse.Namespace) -> int:  # noqa: ARG001 - every verb has this form
+    """Print the hash of a password, which is neither shown nor an argument: arguments can be seen by everybody."""
+    password = _asked() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise UsageError("the password is empty: type it, or send it on one line")
+    try:
+        print(hash_password(password))
+    except ValueError:
+        raise UsageError("the password is longer than the 72 bytes that bcrypt looks at: choose a shorter one") from None
+    return 0
+
+
+def _asked() -> str:
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Once more: ") != password:
+        raise UsageError("the two are not the same: nothing was made")
+    return password
 
 
 def print_reference(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from monitor.config.loader import default_config, load
 from monitor.config.model import Config
 from monitor.config.policies import PolicySettings
 from monitor.config.receivers import ReceiverSettings, RouteSettings
-from monitor.config.secrets import Secret
+from monitor.config.secrets import Secret, SecretProblem
 from monitor.config.sections import (
     AccountSettings,
     ApiSettings,
@@ -19,6 +19,8 @@ from monitor.config.sections import (
     ShutdownSettings,
     WebSettings,
 )
+from monitor.config.tls import server_context, stamp_of
+from monitor.config.webfile import TlsServerSettings, WebFile
 
 __all__ = [
     "AccountSettings",
@@ -36,8 +38,13 @@ __all__ = [
     "RouteSettings",
     "ScheduleSettings",
     "Secret",
+    "SecretProblem",
     "ShutdownSettings",
+    "TlsServerSettings",
+    "WebFile",
     "WebSettings",
     "default_config",
     "load",
+    "server_context",
+    "stamp_of",
 ]

@@ -246,15 +246,27 @@ def _schedule(draft: Draft, warn: Warn) -> None:
 
 def _places(draft: Draft, warn: Warn) -> None:
     web = draft.section(WebSettings, "web")
-    if not is_loopback(web.host) and web.token is None:
-        warn(
-            ("web", "listen"),
-            "the web port is open to the network without a token",
-            "set web.token_file, or listen on 127.0.0.1 behind a proxy",
-        )
+    _open_port(draft, warn, web)
     url = draft.section(DatabaseSettings, "database").url.reveal()
     if re.match(r"sqlite:///(?!/|:memory:|file:)", url):
         warn(("database", "url"), "the database's path is relative to the working directory", "write four slashes: sqlite:////var/lib/...")
     dashboard = draft.section(MonitorSettings, "monitor").dashboard_url
     if urlsplit(dashboard).query:
         warn(("monitor", "dashboard_url"), "monitor.dashboard_url has a query", "it is sent to every receiver; a token in it would be too")
+
+
+def _open_port(draft: Draft, warn: Warn, web: WebSettings) -> None:
+    """Source: reliability.md 4.1."""
+    path = ("web", "listen")
+    if is_loopback(web.host) or draft.web_file is None:
+        return
+    if web.token is None and not draft.web_file.authenticates:
+        message = "web.listen opens the port to the network without a password or token"
+        if web.insecure_listen:
+            warn(path, message, "set web.config_file or web.token_file")
+        else:
+            fix = "set web.config_file or web.token_file, listen on 127.0.0.1, or accept it with web.insecure_listen: true"
+            draft.refuse(path, message, fix)
+    elif draft.web_file.tls_server_config is None and not web.insecure_listen:
+        message = "web.listen opens the port to the network without TLS: passwords and tokens can be read on the way"
+        warn(path, message, "set tls_server_config in web.config_file, or accept it with web.insecure_listen: true")

@@ -117,7 +117,7 @@ def _build(original: Document, environ: Mapping[str, str], folder: Path) -> Conf
     document = expansion.result()
     resolution = Resolution(document, original, folder.absolute(), environ)
     resolution.resolve()
-    draft = validate(document)
+    draft = validate(document, resolution.web_file)
     cross = check(draft)
     secrets = expansion.values | resolution.values
     followed = [one for one in (*resolution.problems, *draft.problems) if re.split("[ :]", one.message)[0] not in expansion.broken]
@@ -128,8 +128,8 @@ def _build(original: Document, environ: Mapping[str, str], folder: Path) -> Conf
 
 
 def _presentable(problems: Iterable[Problem], secrets: set[str]) -> tuple[Problem, ...]:
-    """*problems* in the order of the file, once each, without any secret that slipped into a wrong place."""
-    ordered = sorted(dict.fromkeys(problems), key=lambda problem: _line_of(problem.location))
+    """*problems* in the order of their files, once each, without any secret that slipped into a wrong place."""
+    ordered = sorted(dict.fromkeys(problems), key=lambda problem: _place_of(problem.location))
     long_first = sorted((secret for secret in secrets if len(secret) >= 6), key=len, reverse=True)
     return tuple(Problem(problem.location, _without(problem.message, long_first), _without(problem.fix, long_first)) for problem in ordered)
 
@@ -140,6 +140,6 @@ def _without(text: str, secrets: list[str]) -> str:
     return clean(text)
 
 
-def _line_of(location: str) -> int:
-    line = location.rpartition(":")[2]
-    return int(line) if line.isdigit() else 0
+def _place_of(location: str) -> tuple[str, int]:
+    file, _, line = location.rpartition(":")
+    return (file, int(line)) if line.isdigit() else (location, 0)

@@ -23,6 +23,7 @@ from monitor.config.sections import (
     WebSettings,
 )
 from monitor.config.values import Items, Section
+from monitor.config.webfile import WebFile
 from monitor.domain.policy import Policy
 from monitor.domain.silences import Window
 from monitor.errors import Problem
@@ -34,6 +35,7 @@ class Config(Section):
 
     Attributes:
         warnings: what works but is probably not meant, in the order of the file.
+        web_file: what the file of `web.config_file` says.
         source: the file it came from, or what stood in for one.
     """
 
@@ -70,6 +72,7 @@ class Config(Section):
     shutdown: ShutdownSettings = ShutdownSettings()
     """How the monitor stops."""
     warnings: SkipJsonSchema[Items[Problem]] = Field(default=(), exclude=True)
+    web_file: SkipJsonSchema[WebFile] = Field(default=WebFile(), exclude=True)
     source: SkipJsonSchema[str] = Field(default="", exclude=True)
 
     def secrets(self) -> tuple[str, ...]:

@@ -47,6 +47,10 @@ def _below(annotation: Any) -> tuple[Literal["plain", "list", "mapping"], type[S
 
 
 def _as_section(annotation: Any) -> type[Section] | None:
+    """The section that *annotation* stands for, which may be None too."""
+    rest = [one for one in get_args(annotation) if one is not type(None)]
+    if len(rest) == 1 and len(get_args(annotation)) == 2:
+        annotation = rest[0]
     return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
 
 

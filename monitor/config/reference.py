@@ -13,6 +13,7 @@ from monitor.config.policies import PolicySettings
 from monitor.config.secrets import Secret
 from monitor.config.show import as_schema
 from monitor.config.values import Section, format_duration
+from monitor.config.webfile import WebFile
 
 BEGIN, END = "<!-- reference: made by postpost-monitor config reference --write . -->\n", "<!-- end of reference -->\n"
 
@@ -34,18 +35,26 @@ _DEFAULTS = {
 }
 
 
+_WEB_FILE_EXAMPLE = (
+    "tls_server_config: {cert_file: monitor.crt, key_file: monitor.key}",
+    "http_server_config: {headers: {Strict-Transport-Security: max-age=31536000}}",
+    "basic_auth_users:",
+    "  prometheus: $2b$10$0K9sxW6mqzFVLnQ4XLZ2uOj0wpqNeoQC0QEQXbBhKbCAOQtf3rZgq",
+)
+
+
 def reference() -> str:
     """All keys in Markdown: one table per section, in the order of the file, and the table of platforms."""
     parts: list[str] = []
     for key in keys(Config):
         if key.section is not None:
             _section(key, key.name, key.section, parts)
-    return "\n".join([*parts, *_platforms()]) + "\n"
+    return "\n".join([*parts, *_web_file(), *_platforms()]) + "\n"
 
 
 def _section(key: Key, path: str, section: type[Section], parts: list[str]) -> None:
     path += {"list": "[]", "mapping": ".<name>", "plain": ""}[key.shape]
-    level = "##" + "#" * min(path.count("."), 2)
+    level = "##" + "#" * min(path.count(".") + (section.__module__ == WebFile.__module__), 2)
     rows: list[Key] = []
     deeper: list[Key] = []
     for child in keys(section):
@@ -110,6 +119,18 @@ def _kind_of(annotation: Any) -> str:
         return _kind_of(annotation.__origin__)
     names = {str: "text", int: "whole number", float: "number", bool: "true or false", timedelta: "duration", Secret: "secret"}
     return names[annotation]
+
+
+def _web_file() -> list[str]:
+    """The sections of a file of its own."""
+    lead = "A file of its own, read again with the configuration. `${...}` is not expanded in it: hashes are full of dollar signs."
+    parts = ["## The file of `web.config_file`", "", lead, ""]
+    for key in keys(WebFile):
+        if key.section is not None:
+            _section(key, key.name, key.section, parts)
+        else:
+            parts += [f"### `{key.name}`", "", _line(key.field.description or ""), ""]
+    return [*parts, "```yaml", *_WEB_FILE_EXAMPLE, "```", ""]
 
 
 def _platforms() -> list[str]:

@@ -12,6 +12,7 @@ from monitor.config.addresses import check_receiver_url
 from monitor.config.document import Document, Path, dotted
 from monitor.config.receivers import PUBLIC_URLS
 from monitor.config.secrets import Secret, SecretProblem, check_address, check_key, check_signing, read_secret_file
+from monitor.config.webfile import WebFile, WebFileReading
 from monitor.errors import Problem
 
 Check = Callable[[Secret, str], Secret]
@@ -47,6 +48,7 @@ class Resolution:
     Attributes:
         original: the document before expansion; tells a secret that is written out from one that is referred to.
         values: every secret that was met, for keeping it out of error texts.
+        web_file: what the file of `web.config_file` says; None when it is broken.
     """
 
     document: Document
@@ -56,6 +58,7 @@ class Resolution:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     values: set[str] = field(default_factory=set)
+    web_file: WebFile | None = field(default_factory=WebFile)
 
     def resolve(self) -> None:
         """Put a `Secret` in place of every secret in the document's data. What can't be used is a problem."""
@@ -71,6 +74,24 @@ class Resolution:
             self._one(database, ("database",), "url", _check_database)
         if isinstance(web := data.get("web"), dict):
             self._one(web, ("web",), "token", check_key)
+            self._read_web_file(web.get("config_file"))
+
+    def _read_web_file(self, file: object) -> None:
+        if not isinstance(file, str):
+            return
+        if not file.strip() or not file.isprintable():
+            self._refuse(("web", "config_file"), "must be the path of a file", "")
+            return
+        reading = WebFileReading(self.folder / file, self._credentials_directory)
+        reading.read()
+        self.web_file = None if reading.problems else reading.found
+        self.problems.extend(reading.problems)
+        self.warnings.extend(reading.warnings)
+
+    @property
+    def _credentials_directory(self) -> FilePath | None:
+        directory = self.environ.get("CREDENTIALS_DIRECTORY")
+        return FilePath(directory) if directory else None
 
     def _receiver(self, receiver: dict[str, Any], path: Path) -> None:
         kind = receiver.get("type")
@@ -123,9 +144,8 @@ class Resolution:
             self._refuse(path, "must be the path of a file", "")
             return _UNUSABLE
         place = self.folder / file
-        directory = self.environ.get("CREDENTIALS_DIRECTORY")
         try:
-            secret = read_secret_file(place, credentials_directory=FilePath(directory) if directory else None)
+            secret = read_secret_file(place, credentials_directory=self._credentials_directory)
             self.values.add(secret.reveal())
             return check(secret, f"the secret in {place}")
         except SecretProblem as error:

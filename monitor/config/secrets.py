@@ -170,7 +170,7 @@ def read_secret_file(path: Path, *, credentials_directory: Path | None = None) -
             f"the secret file {path} can't be read: {error.strerror}", _READ_FIX.get(type(error), "check the path")
         ) from None
     try:
-        _check_file(path, os.fstat(descriptor), credentials_directory)
+        check_file(path, os.fstat(descriptor), credentials_directory)
         content = os.read(descriptor, FILE_LIMIT + 1)
     finally:
         os.close(descriptor)
@@ -190,9 +190,13 @@ _READ_FIX: dict[type[OSError], str] = {
 }
 
 
-def _check_file(path: Path, status: os.stat_result, credentials_directory: Path | None) -> None:
+def check_file(path: Path, status: os.stat_result, credentials_directory: Path | None, *, secret: bool = True) -> None:
+    """See that *path*, an open file of this *status*, is a regular one and, if it is *secret*, closed to others; else raise `SecretProblem`."""
     if not stat.S_ISREG(status.st_mode):
-        raise SecretProblem(f"the secret file {path} is not a regular file", "name a plain file that holds the secret")
+        what = "the secret file" if secret else "the file"
+        raise SecretProblem(f"{what} {path} is not a regular file", f"name a plain file that holds {'the secret' if secret else 'it'}")
+    if not secret:
+        return
     if credentials_directory is not None and path.resolve().is_relative_to(credentials_directory.resolve()):
         return
     if status.st_uid not in (0, os.geteuid()):

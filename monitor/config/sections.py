@@ -180,14 +180,19 @@ class WebSettings(Section):
     """The port for metrics, the status page and JSON. It only ever reads: nothing can be changed through it."""
 
     listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:9840"
-    """Address and port. On anything but loopback, set a token or put a proxy in front: the page names your accounts."""
+    """Address and port. Anything but loopback needs a password or a token, and should have TLS: the page names your accounts."""
+    insecure_listen: Switch = False
+    """Accepts that the port is open to the network without a password, or without TLS. For container networks and behind proxies."""
+    config_file: str | None = None
+    """File with TLS, users and their hashed passwords, and headers, in the form of the Prometheus exporter toolkit; see
+    [the file of `web.config_file`](#the-file-of-webconfig_file). Its certificate is read again when it changes."""
     allowed_hosts: Items[str] = ()
     """Host names under which the port may be asked beside its own address; guards browsers against DNS rebinding. Empty on a
     non-loopback address: any."""
     status_page: Switch = True
     """Whether there is a status page; metrics and health are always there."""
     token: Secret | None = None
-    """Bearer token that every request but the health ones must carry. Without it, no token is needed."""
+    """Bearer token for everything but the health of the port, beside the users of `config_file`. Browsers give it as any user's password."""
     token_file: str | None = None
     """File that holds the token."""
 

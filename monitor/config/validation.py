@@ -13,6 +13,7 @@ from monitor.config.model import Config
 from monitor.config.outline import keys
 from monitor.config.sections import AccountSettings, ConnectionSettings, ScheduleSettings
 from monitor.config.values import Section
+from monitor.config.webfile import WebFile
 from monitor.errors import Problem
 
 S = TypeVar("S", bound=Section)
@@ -28,12 +29,14 @@ class Draft:
         sections: section name → valid section; a broken or absent one is missing.
         items: list name → position → valid item.
         problems: what is broken.
+        web_file: what the file of `web.config_file` says; None when it is broken.
     """
 
     document: Document
     sections: dict[str, Section] = field(default_factory=dict)
     items: dict[str, dict[int, Section]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    web_file: WebFile | None = None
 
     def section(self, kind: type[S], name: str) -> S:
         """The section called *name*, or its defaults."""
@@ -60,12 +63,13 @@ class Draft:
     def config(self, warnings: tuple[Problem, ...]) -> Config:
         """The whole, once there is no problem."""
         lists = {name: tuple(items.values()) for name, items in self.items.items()}
-        return Config(**{**self.sections, **lists, "warnings": warnings, "source": self.document.name})  # type: ignore[arg-type]
+        beside = {"warnings": warnings, "web_file": self.web_file or WebFile(), "source": self.document.name}
+        return Config(**{**self.sections, **lists, **beside})  # type: ignore[arg-type]
 
 
-def validate(document: Document) -> Draft:
+def validate(document: Document, web_file: WebFile | None) -> Draft:
     """Everything in *document* that is valid, and a problem for everything that is not."""
-    draft = Draft(document)
+    draft = Draft(document, web_file=web_file)
     data = document.data if isinstance(document.data, dict) else {}
     known = {key.name: key for key in keys(Config)}
     for name in data:

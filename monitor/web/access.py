@@ -1,5 +1,5 @@
 """
-Who may ask: by the name they ask for, and by the token they carry.
+Who asks: the name they ask for, and what they show for themselves.
 
 A web page of a stranger can make a browser ask a loopback port under the stranger's own name (DNS rebinding); so the
 name in `Host` must be one of ours. A token is taken as a bearer token, or, for browsers, as the password of Basic.
@@ -64,18 +64,38 @@ class Hosts:
         return host in self.names or (self.addresses and _is_address(host))
 
 
-def is_authorised(header: str, token: str) -> bool:
-    """Whether an `Authorization` header carries *token*. Takes the same time whatever is wrong."""
-    scheme, _, credentials = header.strip().partition(" ")
-    given = credentials.strip()
-    if scheme.lower() == "basic":
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """
+    What an `Authorization` header carries.
+
+    Attributes:
+        user: None when it names none.
+        secret: a token or a password; empty when there is none.
+    """
+
+    user: str | None = None
+    secret: str = ""
+
+    @classmethod
+    def of(cls, header: str) -> "Credentials":
+        """Those in *header*; nothing where it is of another kind, or broken."""
+        scheme, _, rest = header.strip().partition(" ")
+        given = rest.strip()
+        if scheme.lower() == "bearer":
+            return cls(None, given)
+        if scheme.lower() != "basic":
+            return cls()
         try:
-            given = base64.b64decode(given, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
-            given = ""
-    elif scheme.lower() != "bearer":
-        given = ""
-    return hmac.compare_digest(given.encode(errors="replace"), token.encode())
+            user, colon, password = base64.b64decode(given, validate=True).decode().partition(":")
+        except (binascii.Error, ValueError):
+            return cls()
+        return cls(user, password) if colon else cls()
+
+
+def same(given: str, expected: str) -> bool:
+    """Whether the two are the same. Takes the same time wherever they differ."""
+    return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
 
 
 def _is_address(host: str) -> bool:

@@ -2,12 +2,13 @@
 The wire of the web port: one request per connection, small, in time, and never too many at once.
 
 What is not a complete head of a request within its limits never reaches a parser; bodies and pipelined requests are
-not even looked at.
+not even looked at. With TLS who has not finished the handshake counts as silent.
 
 Source: reliability.md F49.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -18,7 +19,7 @@ from aiohttp import web
 _log = structlog.get_logger(__name__)
 
 _END_OF_HEAD = b"\r\n\r\n"
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_REQUEST_LINE = re.compile(rb"[A-Z]{1,20} [\x21-\xff]+ HTTP/1\.[01]\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Doorkeeper:
         return True
 
     def serve(self, visitor: "Visitor") -> None:
-        """The visitor has asked."""
+        """The visitor has asked something that is being answered."""
         if visitor in self._silent:
             del self._silent[visitor]
             self._served.add(visitor)
@@ -81,7 +82,7 @@ class Doorkeeper:
 class Visitor(web.RequestHandler):
     """One connection: collects the head of one request, hands it on, and gives it a last moment to be answered by."""
 
-    __slots__ = ("_complete", "_doorkeeper", "_fail", "_head", "_timer", "_wire")
+    __slots__ = ("_arrival", "_complete", "_doorkeeper", "_fail", "_head", "_timer", "_wire")
 
     def __init__(
         self,
@@ -96,16 +97,22 @@ class Visitor(web.RequestHandler):
         self._fail = fail
         self._head = bytearray()
         self._complete = False
+        self._arrival: asyncio.Task[None] | None = None
         self._wire: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether the connection stands, its encryption included."""
+        return self._wire is not None
+
+    def arrive(self, arrival: asyncio.Task[None]) -> None:
+        """The visitor is admitted, and on the way in."""
+        self._arrival = arrival
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask the doorkeeper, and start the clock."""
-        wire = cast("asyncio.Transport", transport)
-        if not self._doorkeeper.admit(self):
-            wire.abort()
-            return
-        self._wire = wire
+        """Start the clock."""
+        self._wire = cast("asyncio.Transport", transport)
         super().connection_made(transport)
         self._set_timer(self._doorkeeper.limits.head_seconds)
 
@@ -126,15 +133,29 @@ class Visitor(web.RequestHandler):
         end = self._head.find(_END_OF_HEAD, searched)
         size = len(self._head) if end < 0 else end + len(_END_OF_HEAD)
         if size > self._doorkeeper.limits.head_bytes:
-            self._complete = True
-            self._wire.write(_TOO_LARGE)
-            self._wire.close()
+            self._refuse(431)
         elif end >= 0:
-            self._complete = True
-            self._doorkeeper.serve(self)
-            self._set_timer(self._doorkeeper.limits.answer_seconds)
             head, self._head = bytes(self._head[:size]), bytearray()
+            self._pass_on(head)
+
+    def begin(self) -> None:
+        """The request is understood, and its answer begins: nobody else takes this place until it has gone out, or its time is over."""
+        self._doorkeeper.serve(self)
+        self._set_timer(self._doorkeeper.limits.answer_seconds)
+
+    def _pass_on(self, head: bytes) -> None:
+        # The parser would wait without a word for what follows an empty line, or the preface of HTTP/2.
+        if _REQUEST_LINE.match(head):
+            self._complete = True
             super().data_received(head)
+        else:
+            self._refuse(400)
+
+    def _refuse(self, status: int) -> None:
+        self._complete = True
+        if self._wire is not None:
+            self._wire.write(_written(self._fail(status)))
+            self._wire.close()
 
     def handle_error(
         self,
@@ -152,8 +173,17 @@ class Visitor(web.RequestHandler):
         """Hang up at once."""
         if self._wire is not None:
             self._wire.abort()
+        elif self._arrival is not None:
+            self._arrival.cancel()
 
     def _set_timer(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self.drop)
+
+
+def _written(response: web.Response) -> bytes:
+    """The bytes of an answer that is given without a request."""
+    lines = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{name}: {value}" for name, value in response.headers.items())]
+    body = response.body if isinstance(response.body, bytes) else b""
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "Connection: close", "", ""]).encode("latin-1") + body

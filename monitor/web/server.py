@@ -9,27 +9,33 @@ The web port.
     /api/v1/connections  its rows as JSON, with the same filters
     /static/...          what the status page needs
 
-GET and HEAD only: nothing can be changed through it, so there is nothing to forge.
+GET and HEAD only: nothing can be changed through it, so there is nothing to forge. Who may ask is a configuration's
+`Admission`, which a reload replaces in one step.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 
+import structlog
 from aiohttp import web
 
 from monitor.clock import Clock
-from monitor.config import WebSettings
+from monitor.config import SecretProblem, WebFile, WebSettings
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import ConfigError, Problem
 from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics
 from monitor.web import documents
-from monitor.web.access import Hosts, is_authorised
+from monitor.web.admission import Admission, Tls
 from monitor.web.answers import HTML, JSON, PLAIN, Answer
 from monitor.web.cache import Pictures
 from monitor.web.guard import Doorkeeper, Limits, Visitor
+from monitor.web.listener import Listener
 from monitor.web.pages import Pages
+from monitor.web.passwords import TooManyGuesses
 from monitor.web.records import Read, Records
 from monitor.web.views import Filters
+
+_log = structlog.get_logger(__name__)
 
 _CLOSING_SECONDS = 1.0
 _SLICE = 262_144
@@ -51,12 +57,16 @@ SECURITY_HEADERS = {
 
 _ERRORS = {
     400: "This is no request that can be understood.",
-    401: "A token is needed: as a bearer token, or as the password of any user.",
+    401: "Name and password are needed, or a token: as a bearer token, or as the password of any user.",
+    403: "The certificate that was shown is not one of those that are let in.",
     404: "There is nothing here.",
     405: "Nothing can be changed here: GET and HEAD only.",
     421: "This name is not served here; add it to web.allowed_hosts if it should be.",
+    431: "The head of this request is too large.",
     500: "The monitor failed to answer; see its log.",
+    503: "Too many passwords are being tried; try again in a moment.",
 }
+_OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
 
 
 class WebServer:
@@ -65,6 +75,7 @@ class WebServer:
 
     Args:
         settings: where to listen, and who may ask.
+        file: what the file of `web.config_file` says.
         metrics: what is counted.
         source: gives the picture; asked at most once per *fresh_seconds*.
         clock: the time.
@@ -82,41 +93,87 @@ class WebServer:
         clock: Clock,
         readiness: Callable[[], tuple[bool, str]],
         *,
+        file: WebFile | None = None,
         read: Read | None = None,
         limits: Limits | None = None,
         fresh_seconds: float = 1.0,
     ) -> None:
         self._settings = settings
+        self._file = file if file is not None else WebFile()
         self._clock = clock
         self._readiness = readiness
         self._pictures = Pictures(source, metrics, clock, fresh_seconds)
         self._records = Records(read)
         self._doorkeeper = Doorkeeper(limits if limits is not None else Limits())
-        self._hosts = Hosts.of(settings.host, settings.allowed_hosts)
         self._pages = Pages() if settings.status_page else None
+        self._admission = _nobody(settings)
         self._web: web.Server | None = None
-        self._listener: asyncio.Server | None = None
+        self._listener: Listener | None = None
 
     async def start(self) -> str:
         """
         Listen; returns the address, such as `http://127.0.0.1:9840`.
 
         Raises:
-            ConfigError: the port is taken, or the address is not one of this machine.
+            ConfigError: the port is taken, the address is not one of this machine, or a certificate can't be used.
         """
         loop = asyncio.get_running_loop()
+        admission = await self.prepare(self._settings, self._file)
         server = web.Server(self._handle, handler_cancellation=True)
-        host, port = self._settings.host, self._settings.port
+        listener = Listener(
+            self._doorkeeper,
+            lambda: Visitor(server, self._doorkeeper, self._refused, loop=loop),
+            lambda: self._admission.tls.context if self._admission.tls is not None else None,
+            self._clock,
+        )
+        host = self._settings.host
+        self._admission = admission
         try:
-            self._listener = await loop.create_server(
-                lambda: Visitor(server, self._doorkeeper, _refused, loop=loop), host, port, backlog=self._doorkeeper.limits.connections
-            )
+            bound = await listener.open(host, self._settings.port)
         except OSError as error:
+            admission.close()
             problem = Problem("web.listen", f"can't listen on {self._settings.listen}: {error.strerror}", "choose another address or port")
             raise ConfigError((problem,)) from None
-        self._web = server
-        bound = self._listener.sockets[0].getsockname()[1]
-        return f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
+        self._web, self._listener = server, listener
+        scheme = "http" if admission.tls is None else "https"
+        return f"{scheme}://[{host}]:{bound}" if ":" in host else f"{scheme}://{host}:{bound}"
+
+    async def prepare(self, settings: WebSettings, file: WebFile) -> Admission:
+        """
+        Who may ask by these settings, completely made; `adopt` puts it into force.
+
+        Raises:
+            ConfigError: a certificate can't be used.
+        """
+        # Where the port is open stays as it was at the start, and with it the names that it answers to.
+        settings = settings.model_copy(update={"listen": self._settings.listen})
+        try:
+            return await asyncio.to_thread(Admission.of, settings, file)
+        except SecretProblem as error:
+            raise ConfigError((Problem("web.config_file", str(error), error.fix),)) from None
+
+    def adopt(self, settings: WebSettings, admission: Admission) -> None:
+        """From the next request on, all but where to listen is as in *settings*, and who may ask as in *admission*."""
+        replaced, self._admission = self._admission, admission
+        replaced.close()
+        if settings.status_page != self._settings.status_page:
+            self._pages = Pages() if settings.status_page else None
+        self._settings = settings.model_copy(update={"listen": self._settings.listen})
+
+    async def renew(self) -> bool:
+        """Take up the files of TLS if they have changed; never more to do. What can't be used changes nothing, and is logged once."""
+        admission = self._admission
+        if admission.tls is None or admission.tls.is_current():
+            return False
+        try:
+            fresh = await asyncio.to_thread(Tls.of, admission.tls.settings)
+        except SecretProblem as error:
+            _log.error("web.certificate_refused", problem=str(error), advice=error.fix)
+            admission.tls = admission.tls.looked_at()
+        else:
+            _log.info("web.certificate_renewed")
+            admission.tls = fresh
+        return False
 
     async def close(self) -> None:
         """Stop listening, let answers under way finish for a second, then hang up; closing twice is fine."""
@@ -124,13 +181,15 @@ class WebServer:
         server, self._web = self._web, None
         if listener is None or server is None:
             return
-        listener.close()
-        self._doorkeeper.clear()
+        await listener.close()
         await server.shutdown(_CLOSING_SECONDS)
+        self._admission.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if isinstance(request.protocol, Visitor):
+            request.protocol.begin()
         answer = await self._answer(request)
-        response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.media_type, **SECURITY_HEADERS})
+        response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.media_type, **self._headers()})
         response.headers.update(answer.headers or {})
         response.content_length = sum(map(len, answer.body))
         response.force_close()
@@ -143,18 +202,15 @@ class WebServer:
         return response
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
-        problem = self._objection(request)
+        path = request.path
+        problem = self._objection(request) or (None if path in _OPEN_PATHS else await self._challenge(request))
         if problem is not None:
             return problem
-        path = request.path
         if path == "/-/healthy":
             return Answer(200, PLAIN, (b"healthy\n",))
         if path == "/-/ready":
             ready, reason = self._readiness()
             return Answer(200 if ready else 503, PLAIN, (f"{reason}\n".encode(errors="replace"),))
-        token = self._settings.token
-        if token is not None and not is_authorised(request.headers.get("Authorization", ""), token.reveal()):
-            return _error(401, {"WWW-Authenticate": 'Basic realm="postpost-monitor", charset="UTF-8"'})
         if path == "/metrics":
             openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
             return Answer(200, OPENMETRICS if openmetrics else TEXT, await self._pictures.text(openmetrics=openmetrics))
@@ -164,9 +220,30 @@ class WebServer:
         """Why this is not answered at all, if so."""
         if request.method not in ("GET", "HEAD"):
             return _error(405, {"Allow": "GET, HEAD"})
-        if not self._hosts.serve(request.headers.getall("Host", [])):
+        if not self._admission.hosts.serve(request.headers.getall("Host", [])):
             return _error(421)
-        return None
+        certificate = request.transport.get_extra_info("peercert") if request.transport is not None else None
+        return None if self._admission.knows(certificate) else _error(403)
+
+    async def _challenge(self, request: web.BaseRequest) -> Answer | None:
+        """What is answered to who has not shown that they may ask."""
+        given = request.headers.getall("Authorization", [])
+        try:
+            if await self._admission.authorises(given[0] if len(given) == 1 else ""):
+                return None
+        except TooManyGuesses:
+            return _error(503, {"Retry-After": "1"})
+        return _error(401, {"WWW-Authenticate": 'Basic realm="postpost-monitor", charset="UTF-8"'})
+
+    def _headers(self) -> dict[str, str]:
+        return {**SECURITY_HEADERS, **self._admission.headers}
+
+    def _refused(self, status: int) -> web.Response:
+        """The answer where there was no request to handle."""
+        text = _ERRORS.get(status, _ERRORS[500])
+        response = web.Response(status=status, body=f"{text}\n".encode(), headers={"Content-Type": PLAIN, **self._headers()})
+        response.force_close()
+        return response
 
     def _page(self, path: str, request: web.BaseRequest) -> Answer:
         if self._pages is None:
@@ -189,9 +266,6 @@ def _error(status: int, headers: Mapping[str, str] | None = None) -> Answer:
     return Answer(status, PLAIN, (f"{_ERRORS[status]}\n".encode(),), headers)
 
 
-def _refused(status: int) -> web.Response:
-    """The answer where there was no request to handle."""
-    text = _ERRORS.get(status, _ERRORS[500])
-    response = web.Response(status=status, body=f"{text}\n".encode(), headers={"Content-Type": PLAIN, **SECURITY_HEADERS})
-    response.force_close()
-    return response
+def _nobody(settings: WebSettings) -> Admission:
+    """Before the start: there is no port yet."""
+    return Admission.of(settings, WebFile())

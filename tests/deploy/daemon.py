@@ -21,7 +21,7 @@ accounts: [{{name: main, api_key_file: {folder}/api-key}}]
 schedule: {{interval: 1s, recheck: 500ms, discovery: 1s}}
 receivers: [{receivers}]
 database: {{url: "sqlite:///{folder}/state/monitor.db"}}
-web: {{listen: "127.0.0.1:{port}"}}
+web: {{listen: "127.0.0.1:{port}"{web}}}
 shutdown: {{drain: 5s}}
 """
 
@@ -39,14 +39,16 @@ class Simulated:
 class Daemon:
     """One running daemon; stopped at the end of the block if it still runs."""
 
-    def __init__(self, folder: Path, api: Simulated, *, environment: Mapping[str, str] | None = None, receivers: str = "") -> None:
+    def __init__(
+        self, folder: Path, api: Simulated, *, environment: Mapping[str, str] | None = None, receivers: str = "", web: str = ""
+    ) -> None:
         self.folder = folder
         self.config = folder / "config.yaml"
         self.url = f"http://127.0.0.1:{free_port()}"
         (folder / "state").mkdir(mode=0o700)
         self._secret(folder / "api-key", api.key + "\n")
         port = self.url.rpartition(":")[2]
-        self._secret(self.config, _CONFIG.format(api=api.url, folder=folder, port=port, receivers=receivers))
+        self._secret(self.config, _CONFIG.format(api=api.url, folder=folder, port=port, receivers=receivers, web=web))
         self._log = (folder / "daemon.log").open("w")
         self.process = subprocess.Popen(
             [*PROGRAM, "run", "--config", self.config],

@@ -16,17 +16,17 @@ _CONFIG = """\
 global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
 rule_files: ["{rules}/*.yml"]
 scrape_configs:
-  - {{job_name: postpost-monitor, static_configs: [{{targets: ["{target}"]}}]}}
+  - {{job_name: postpost-monitor, static_configs: [{{targets: ["{target}"]}}]{more}}}
 """
 
 
 class Prometheus:
-    """Runs inside the block; scrapes *target* every second."""
+    """Runs inside the block; scrapes *target* every second. *more* are further keys of the job, such as `, scheme: https`."""
 
-    def __init__(self, program: Path, folder: Path, target: str) -> None:
+    def __init__(self, program: Path, folder: Path, target: str, more: str = "") -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         config = folder / "prometheus.yml"
-        config.write_text(_CONFIG.format(rules=ROOT / "deploy/prometheus/rules", target=target))
+        config.write_text(_CONFIG.format(rules=ROOT / "deploy/prometheus/rules", target=target, more=more))
         self._log = (folder / "prometheus.log").open("w")
         command: list[str | Path] = [program, f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
         command.append(f"--web.listen-address={self.url.removeprefix('http://')}")
@@ -40,6 +40,11 @@ class Prometheus:
         self._process.kill()
         self._process.wait()
         self._log.close()
+
+    def targets(self) -> list[dict[str, Any]]:
+        """What is scraped, and how that goes."""
+        found: list[dict[str, Any]] = self._ask("targets", {})["activeTargets"]
+        return found
 
     def series(self, query: str) -> int:
         """How many series the query gives now; raises ValueError with what is wrong with it."""

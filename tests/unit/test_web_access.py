@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from monitor.web.access import Hosts, host_of, is_authorised
+from monitor.web.access import Credentials, Hosts, host_of, same
 
 
 @pytest.mark.parametrize(
@@ -59,24 +59,30 @@ def _basic(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("header", "authorised"),
+    ("header", "user", "secret"),
     [
-        ("Bearer correct-horse", True),
-        ("bearer  correct-horse ", True),
-        (_basic("anybody:correct-horse"), True),
-        (_basic(":correct-horse"), True),
-        (_basic("correct-horse"), False),
-        (_basic("anybody:wrong"), False),
-        ("Basic not base64!", False),
-        ("Basic /w==", False),
-        ("Bearer wrong", False),
-        ("Bearer", False),
-        ("Digest correct-horse", False),
-        ("correct-horse", False),
-        ("", False),
-        ("Bearer \udcff", False),
+        ("Bearer correct-horse", None, "correct-horse"),
+        ("bearer  correct-horse ", None, "correct-horse"),
+        (_basic("anybody:correct-horse"), "anybody", "correct-horse"),
+        (_basic("anybody:with:colons"), "anybody", "with:colons"),
+        (_basic(":correct-horse"), "", "correct-horse"),
+        (_basic("umlaut:\u00fc"), "umlaut", "\u00fc"),
+        (_basic("correct-horse"), None, ""),
+        ("Basic not base64!", None, ""),
+        ("Basic /w==", None, ""),
+        ("Basic \u00fc", None, ""),
+        ("Bearer", None, ""),
+        ("Digest correct-horse", None, ""),
+        ("correct-horse", None, ""),
+        ("", None, ""),
     ],
 )
-def test_token(header: str, authorised: bool) -> None:
-    """The token is taken as a bearer token, or from browsers as the password of any user; nothing else will do."""
-    assert is_authorised(header, "correct-horse") is authorised
+def test_credentials(header: str, user: str | None, secret: str) -> None:
+    """A bearer token, or name and password of Basic; nothing in what is of another kind, or broken."""
+    assert Credentials.of(header) == Credentials(user, secret)
+
+
+@pytest.mark.parametrize(("given", "is_same"), [("abc", True), ("abd", False), ("", False), ("abcd", False), ("ab\udcff", False)])
+def test_same(given: str, is_same: bool) -> None:
+    """Only the same text is the same, whatever bytes the other one is made of."""
+    assert same(given, "abc") is is_same
