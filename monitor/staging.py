@@ -7,7 +7,6 @@ the incidents, and what is owed to whom, all or nothing. After the commit the fl
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from monitor.db import CheckRow, Store
@@ -117,20 +116,7 @@ class Staging:
         self._learn_rounding(row, now, server_at)
         if not self.is_watched(connection):
             return
-        situation = self.situation(connection)
-        own = self._fleet.plan.policy.expiry_for(connection.platform)
-        belief, change = expiry.observe_listing(situation.state.token, row, at=now, platform=connection.platform, policy=own)
-        agrees = change is None and belief.status == situation.state.token.status and belief.exact_at == situation.state.token.exact_at
-        state = replace(
-            situation.state,
-            token=belief,
-            token_sightings=situation.state.token_sightings + 1 if agrees else 1,
-            username=row.username or situation.state.username,
-            display_name=row.display_name or situation.state.display_name,
-            last_successful_post_at=_latest(row.last_successful_post_at, situation.state.last_successful_post_at),
-            last_error=row.last_error or situation.state.last_error,
-        )
-        conclusion = core.review(replace(situation, state=state), now, self._fleet.plan.policy)
+        conclusion = core.learn(self.situation(connection), row, now, self._fleet.plan.policy, server_at=server_at)
         self._save(connection, conclusion)
 
     def _learn_rounding(self, row: ListedConnection, now: datetime, server_at: datetime | None) -> None:
@@ -250,7 +236,3 @@ def check_row(observation: Observation) -> CheckRow:
         token=observation.reply.token.raw or None if observation.reply is not None else None,
         detail=observation.verdict.detail,
     )
-
-
-def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
-    return max(one, other) if one is not None and other is not None else one or other

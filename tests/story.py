@@ -15,7 +15,17 @@ from monitor.domain import scopes
 from monitor.domain.acks import Ack
 from monitor.domain.conclude import Conclusion, Situation
 from monitor.domain.controls import NO_CONTROLS, Controls
-from monitor.domain.model import Connection, ConnectionState, Health, Notification, Observation, Reply, Transition, Verdict
+from monitor.domain.model import (
+    Connection,
+    ConnectionState,
+    Health,
+    ListedConnection,
+    Notification,
+    Observation,
+    Reply,
+    Transition,
+    Verdict,
+)
 from monitor.domain.notices import unsettled
 from monitor.domain.policy import Policy
 from monitor.domain.scopes import ScopeState
@@ -75,6 +85,12 @@ class Story:
             **overrides,  # type: ignore[arg-type]
         )
         conclusion = core.conclude(self._situation(connection), observation, self.policy)
+        self._take(number, conclusion)
+        return conclusion
+
+    def learn(self, row: ListedConnection, number: int = 1) -> Conclusion:
+        """The API's list tells of connection *number*, now."""
+        conclusion = core.learn(self._situation(self.connections[number]), row, self.now, self.policy)
         self._take(number, conclusion)
         return conclusion
 

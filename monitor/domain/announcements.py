@@ -120,7 +120,7 @@ def _severity(connection: Connection, state: ConnectionState, topic: Topic, poli
     shown = value.level if value.level != FINE else value.told.level
     severity = levels.severity_of(topic, shown, policy, connection.platform)
     doubtful = topic is Topic.CONNECTION and severity is Severity.CRITICAL and state.suspected_false_negative
-    return Severity.WARNING if doubtful and value.told.level == FINE else severity
+    return Severity.WARNING if doubtful and value.level != FINE else severity
 
 
 def _facts(state: ConnectionState, topic: Topic, occasion: Occasion, opened_at: datetime) -> Facts:

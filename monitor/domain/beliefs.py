@@ -66,6 +66,9 @@ def observe(
         seen = end_of(life, printed_by(sent_at, at, usable), rounding)
         theirs = seen if usable is server_at else end_of(life, printed_by(sent_at, at, server_at), rounding)
         ahead = timedelta(0) if usable is None else usable + DATE_STEP / 2 - at
+        if usable is not server_at:
+            # Of two clocks that are far apart the life left is counted by ours; a date would be read by theirs.
+            belief = replace(belief, exact_at=None)
         belief = replace(belief, unit=life.unit, rounding=Rounding.FLOOR if life.below else rounding, server_ahead=ahead)
         return _observe_left(belief, seen, theirs, at=at, policy=policy)
     if life.says is TokenSays.EXPIRED:
@@ -78,16 +81,16 @@ def observe(
 
 
 def observe_listing(
-    belief: TokenBelief, row: ListedConnection, *, at: datetime, platform: str, policy: ExpiryPolicy
+    belief: TokenBelief, row: ListedConnection, *, at: datetime, platform: str, policy: ExpiryPolicy, server_at: datetime | None = None
 ) -> tuple[TokenBelief, TokenChange | None]:
     """
-    The belief after one more list.
+    The belief after one more list, which arrived *at* our wall clock and carried the `Date` *server_at*.
 
     The date is believed unless it is an artefact (a passed one while the API says `valid`, or one of a token that
     the API renews by itself). A row without a date lends its text.
     """
     status = (row.token_status or "").strip().casefold() or None
-    belief, change = _observe_row(belief, row, status, at=at, platform=platform, policy=policy)
+    belief, change = _observe_row(belief, row, status, at=at, server_at=server_at, platform=platform, policy=policy)
     return replace(belief, status=status, observed_at=at if status is not None else belief.observed_at), change
 
 
@@ -131,9 +134,19 @@ def believed(status: str | None, platform: str, policy: ExpiryPolicy) -> bool:
 
 
 def _observe_row(
-    belief: TokenBelief, row: ListedConnection, status: str | None, *, at: datetime, platform: str, policy: ExpiryPolicy
+    belief: TokenBelief,
+    row: ListedConnection,
+    status: str | None,
+    *,
+    at: datetime,
+    server_at: datetime | None,
+    platform: str,
+    policy: ExpiryPolicy,
 ) -> tuple[TokenBelief, TokenChange | None]:
     """Folds a row's date or text; the belief still carries the status of the list before."""
+    if row.token_expires_at is not None and skewed(at, server_at):
+        # By a clock that is wrong, theirs or ours, a date would seem to be nearer or further than it is.
+        return replace(belief, exact_at=None, disagrees=False), None
     if row.token_expires_at is not None:
         stale = status == "valid" and row.token_expires_at <= at
         if stale and belief.exact_at == row.token_expires_at:
@@ -146,7 +159,7 @@ def _observe_row(
     stale = status == "valid" and row.token.says is TokenSays.EXPIRED
     if stale or row.token.says is TokenSays.NOTHING:
         return belief, None
-    return observe(belief, row.token, passed=False, sent_at=at - LIST_AGE, at=at, server_at=None, policy=policy)
+    return observe(belief, row.token, passed=False, sent_at=at - LIST_AGE, at=at, server_at=server_at, policy=policy)
 
 
 def _observe_left(

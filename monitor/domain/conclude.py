@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from monitor.domain import expiry, incidents, notices, scopes
 from monitor.domain.controls import NO_CONTROLS, Controls
 from monitor.domain.levels import Cover
-from monitor.domain.model import Connection, ConnectionState, Health, Notification, Observation, Transition
+from monitor.domain.model import Connection, ConnectionState, Health, ListedConnection, Notification, Observation, Transition
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import meaning
 from monitor.domain.rewind import rewound, rewound_scope
@@ -121,6 +121,24 @@ def hear(
             known = rewound_scope(scope, observation.at)
             after[name] = scopes.advance(known, observation, policy.scopes, window=window, members=members.get(name, 1))
     return after
+
+
+def learn(situation: Situation, row: ListedConnection, now: datetime, policy: Policy, *, server_at: datetime | None = None) -> Conclusion:
+    """Everything that follows from one *row* of the API's list, which came at *now*; *server_at* is the list's `Date`."""
+    known, own = situation.state, policy.expiry_for(situation.connection.platform)
+    belief, change = expiry.observe_listing(
+        known.token, row, at=now, server_at=server_at, platform=situation.connection.platform, policy=own
+    )
+    agrees = change is None and belief.status == known.token.status and belief.exact_at == known.token.exact_at
+    state = replace(
+        known,
+        token=belief,
+        token_sightings=known.token_sightings + 1 if agrees else 1,
+        username=row.username or known.username,
+        display_name=row.display_name or known.display_name,
+    )
+    state = incidents.posted(state, row.last_successful_post_at, row.last_error, now)
+    return review(replace(situation, state=state), now, policy)
 
 
 def review(situation: Situation, now: datetime, policy: Policy) -> Conclusion:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from monitor.domain import levels
+from monitor.domain import expiry, levels
 from monitor.domain.cases import Case, when
 from monitor.domain.incidents import confirmations
 from monitor.domain.levels import Cover
@@ -195,6 +195,9 @@ def _doubts(state: ConnectionState, now: datetime) -> Iterator[str]:
         )
     elif posted is not None:
         yield f"The last successful post was {when(posted, now)}."
+    ends_at = expiry.best(state.token)
+    if state.health is Health.ERROR and state.reason is Reason.CREDENTIAL_REJECTED and ends_at is not None and ends_at > now:
+        yield f"Its token would have lasted until {when(ends_at, now)}: access was withdrawn, it did not run out."
     error = state.last_error
     if error is not None:
         at = f", {when(error.occurred_at, now)}" if error.occurred_at is not None else ""
@@ -218,7 +221,8 @@ def _calm(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
     elif recent > 1:
         yield f"Health changed {recent} times within the last {span(flap.window)}; {flap.changes} times would count as flapping."
     stale_at = levels.stale_at(case.connection, state, policy, Cover(watching_since=_watched_since(case)))
-    waits = case.retired or any(scope.open for scope in case.above if scope.word != "platform")
+    broken = state.health in {Health.ERROR, Health.MISSING, Health.MISCONFIGURED}  # silence does not heal: it stays so
+    waits = broken or case.retired or any(scope.open for scope in case.above if scope.word != "platform")
     if waits or stale_at is None or state.last_evidence_at is None:
         return
     if now < stale_at:

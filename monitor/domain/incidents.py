@@ -18,6 +18,7 @@ from monitor.domain.model import (
     Connection,
     ConnectionState,
     Health,
+    LastError,
     Observation,
     Outcome,
     Pending,
@@ -28,6 +29,28 @@ from monitor.domain.reasons import meaning
 from monitor.errors import Reason
 
 _BROKEN = frozenset({Health.ERROR, Health.MISSING, Health.MISCONFIGURED})
+
+
+# Times that the API tells may be ahead of our clock by so much; what it says of later ones cannot be true.
+_AHEAD = timedelta(minutes=5)
+
+
+def posted(state: ConnectionState, posted_at: datetime | None, error: LastError | None, now: datetime) -> ConnectionState:
+    """
+    *state* with what an answer of *now* tells of posts: the last good one, and the last error.
+
+    A time that is yet to come is not believed: it would make every failure a doubtful one, for ever. Both are told by tests and by
+    lists; that one answer knows of none takes nothing back.
+    """
+    latest = now + _AHEAD
+    if posted_at is not None and posted_at > latest:
+        posted_at = None
+    if error is not None and error.occurred_at is not None and error.occurred_at > latest:
+        error = replace(error, occurred_at=None)
+    known = state.last_successful_post_at
+    if posted_at is not None and known is not None:
+        posted_at = max(posted_at, known)
+    return replace(state, last_successful_post_at=posted_at or known, last_error=error or state.last_error)
 
 
 def advance(connection: Connection, state: ConnectionState, observation: Observation, policy: Policy, *, frozen: bool) -> ConnectionState:
@@ -67,7 +90,9 @@ def _remember(connection: Connection, state: ConnectionState, observation: Obser
     )
     if observation.reply is None:
         return state
-    return _remember_reply(connection, state, observation.reply, passed=passed)
+    reply = observation.reply
+    state = posted(state, reply.last_successful_post_at, reply.last_error, at)
+    return _remember_reply(connection, state, reply, passed=passed)
 
 
 def _remember_reply(connection: Connection, state: ConnectionState, reply: Reply, *, passed: bool) -> ConnectionState:
@@ -81,16 +106,7 @@ def _remember_reply(connection: Connection, state: ConnectionState, reply: Reply
         username=reply.username or state.username,
         permissions=known,
         permissions_missing=missing,
-        last_successful_post_at=_latest(reply.last_successful_post_at, state.last_successful_post_at),
-        # The list tells of posting errors too; that one answer knows of none takes nothing back, only a good post does.
-        last_error=reply.last_error or state.last_error,
     )
-
-
-def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
-    if one is None or other is None:
-        return one or other
-    return max(one, other)
 
 
 def _confirm(connection: Connection, state: ConnectionState, target: Health, observation: Observation, policy: Policy) -> ConnectionState:

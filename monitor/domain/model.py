@@ -254,6 +254,7 @@ class Told:
     What the receivers were last told of one topic, and under which incident number.
 
     *merged* says that the notification of another topic told it: an expired token within the failure that it caused.
+    *doubted* says that they also heard that the failure may be the test's own.
     """
 
     level: str = FINE
@@ -262,6 +263,7 @@ class Told:
     at: datetime | None = None
     reminders: int = 0
     merged: bool = False
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +380,11 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a notification may add to its bare bones; absent facts are None or empty."""
+    """
+    What a notification may add to its bare bones; absent facts are None or empty.
+
+    *expires_uncertainty* says by how much *expires_at* may be off to either side.
+    """
 
     first_check: bool = False
     suspected_false_negative: bool = False

@@ -228,6 +228,9 @@ def _coverage_lost(draft: _Draft) -> None:
 
 
 def _remind(draft: _Draft, topic: Topic, value: TopicState) -> None:
+    if _doubt_is_news(draft.state, topic, value):
+        _tell_doubt(draft, topic)
+        return
     due = reminder_at(topic, value, draft.policy)
     if due is None:
         return
@@ -247,6 +250,21 @@ def _remind(draft: _Draft, topic: Topic, value: TopicState) -> None:
         _notify(draft, topic, occasion)
 
 
+def _doubt_is_news(state: ConnectionState, topic: Topic, value: TopicState) -> bool:
+    """Whether the receivers know of a failure, but not that a post has succeeded since it began."""
+    told = value.told
+    return topic is Topic.CONNECTION and told.level == "error" and state.suspected_false_negative and not told.doubted
+
+
+def _tell_doubt(draft: _Draft, topic: Topic) -> None:
+    if draft.cover.covered(draft.now):
+        draft.quiet = Quiet.COVERED_BY_SCOPE
+        return
+    occasion = Occasion(draft.now, why=Why.CHANGED)
+    if not _held(draft, topic, occasion):
+        _notify(draft, topic, occasion)
+
+
 def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | None:
     """When the receivers are reminded of an incident that is still open; None when they are not."""
     # What another topic's notification told along is in the reminders of that.
@@ -259,9 +277,9 @@ def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | N
 def _notify(draft: _Draft, topic: Topic, occasion: Occasion) -> None:
     notification = announcement(draft.connection, draft.state, topic, occasion, draft.policy)
     value = draft.state.topic(topic)
-    again = replace(value.told, at=draft.now, reminders=occasion.reminder)
-    told = again if occasion.reminder else told_now(value, draft.now)
-    draft.put(topic, replace(value, told=told))
+    again = replace(value.told, at=draft.now, reminders=max(value.told.reminders, occasion.reminder))
+    told = again if occasion.reminder or occasion.why is Why.CHANGED else told_now(value, draft.now)
+    draft.put(topic, replace(value, told=replace(told, doubted=notification.facts.suspected_false_negative)))
     draft.state = replace(draft.state, seq=notification.seq)
     draft.notifications.append(notification)
 

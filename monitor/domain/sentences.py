@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from monitor.domain.model import FINE, Connection, EventType, Notification, Topic
 from monitor.domain.reasons import meaning
+from monitor.errors import Reason
 
 _RECONNECT = "Reconnect the account on the PostPost dashboard."
 _QUOTED = 160
@@ -152,8 +153,17 @@ def sentence(notification: Notification, connection: Connection | None) -> str:
         extra.append("A post succeeded meanwhile, so the test itself may be wrong.")
     if facts.merged_expiry:
         extra.append("Its token has expired.")
+    elif _revoked(notification):
+        extra.append("Its token would have lasted longer: access was withdrawn, it did not run out.")
     extra.append(advice(notification))
     return " ".join(part for part in extra if part)
+
+
+def _revoked(notification: Notification) -> bool:
+    """Whether a credential is rejected although its token is known to have life left."""
+    ends_at = notification.facts.expires_at
+    rejected = notification.reason is Reason.CREDENTIAL_REJECTED and notification.level_to == "error"
+    return rejected and ends_at is not None and ends_at > notification.at
 
 
 def _kind(notification: Notification) -> EventType:
@@ -201,5 +211,5 @@ def _when(notification: Notification) -> str:
         return "soon"
     left = facts.expires_at - notification.at
     doubt = facts.expires_uncertainty
-    about = f", give or take {span(doubt / 2)}" if doubt is not None and doubt > timedelta(minutes=2) else ""
+    about = f", give or take {span(doubt)}" if doubt is not None and doubt > timedelta(minutes=1) else ""
     return f"in {span(left)} ({moment(facts.expires_at)}{about})" if left > timedelta(0) else f"now ({moment(facts.expires_at)})"

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from monitor.domain.beliefs import LIST_AGE
 from monitor.domain.durations import parse_token_life
 from monitor.domain.expiry import (
     EXPIRED,
@@ -31,6 +32,7 @@ from monitor.domain.expiry import (
 from monitor.domain.model import ListedConnection, Severity
 from monitor.domain.policy import ExpiryPolicy
 from monitor.domain.tokens import TokenBelief, TokenSays
+from monitor.domain.windows import DATE_STEP
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection
 
 POLICY = ExpiryPolicy()
@@ -70,7 +72,9 @@ def listed(
     text, platform, policy = more.get("text"), str(more.get("platform", "linkedin")), more.get("policy", POLICY)
     assert isinstance(policy, ExpiryPolicy)
     row = ListedConnection("linkedin-a", token=parse_token_life(text), token_expires_at=ends_at, token_status=status)
-    return observe_listing(belief, row, at=at, platform=platform, policy=policy)
+    server_at = more.get("server_at")
+    assert server_at is None or isinstance(server_at, datetime)
+    return observe_listing(belief, row, at=at, server_at=server_at, platform=platform, policy=policy)
 
 
 def level_of(
@@ -142,6 +146,32 @@ def test_passed_date_against_living_texts() -> None:
     belief, _ = checked(belief, "40d 0h", START + 4 * HOUR)
     assert belief.exact_at is None
     assert level_of(belief, START + 4 * HOUR) == FINE
+
+
+@pytest.mark.parametrize("wrong", [-400 * DAY, -19 * DAY, 19 * DAY, 400 * DAY])
+def test_dates_by_a_wrong_clock(wrong: timedelta) -> None:
+    """While our clock and the server's are days apart no date is read by ours: lists and texts go on, and no threshold is crossed."""
+    belief, _ = listed(TokenBelief(), ends_at=START + 20 * DAY + HOUR, server_at=START)
+    assert level_of(belief) == FINE
+    now = START + wrong
+    belief, _ = checked(belief, "20d 1h", now, server_at=START)
+    assert level_of(belief, now) == FINE
+    belief, change = listed(belief, now, ends_at=START + 20 * DAY + HOUR, status=None, server_at=START)
+    assert change is None
+    assert level_of(belief, now) == FINE
+    belief, _ = checked(belief, "20d 0h", START + HOUR, server_at=START + HOUR)
+    belief, change = listed(belief, START + HOUR, ends_at=START + 20 * DAY + HOUR, server_at=START + HOUR)
+    assert (change, level_of(belief, START + HOUR)) == (None, FINE)
+    assert belief.exact_at == START + 20 * DAY + HOUR
+
+
+def test_row_by_the_clock_of_the_server() -> None:
+    """A row's text is read by the list's `Date`, however much ours is off, as a test's is; without one by ours."""
+    off = 10 * MINUTE
+    belief, _ = listed(TokenBelief(), START + off, text="3d 2h", status=None, server_at=START)
+    assert window(belief) == (START + 3 * DAY + 2 * HOUR - 30 * MINUTE - LIST_AGE, START + 3 * DAY + 3 * HOUR + DATE_STEP)
+    belief, _ = listed(TokenBelief(), START + off, text="3d 2h", status=None)
+    assert window(belief) == (START + off + 3 * DAY + 2 * HOUR - 30 * MINUTE - LIST_AGE, START + off + 3 * DAY + 3 * HOUR)
 
 
 def test_row_without_a_date() -> None:

@@ -90,6 +90,12 @@ def posted_meanwhile(story: Story) -> None:
     story.check(Reason.CREDENTIAL_REJECTED, reply=posted)
 
 
+def withdrawn(story: Story) -> None:
+    story.check(Reason.OK, reply=a_reply(permissions=("p",), token=a_token_life(40 * DAY)))
+    story.pass_time(MINUTE)
+    story.checks(Reason.CREDENTIAL_REJECTED, Reason.CREDENTIAL_REJECTED)
+
+
 def gone_twice(story: Story) -> None:
     story.checks(Reason.OK, Reason.CONNECTION_MISSING, Reason.CONNECTION_MISSING)
 
@@ -182,7 +188,7 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
             QUIET_WORDS[Quiet.REMINDER_NOT_DUE],
             "Reconnect the account on the PostPost dashboard.",
         ],
-        ["needed", "false negative"],
+        ["needed", "false negative", "stale"],
     ),
     (
         broken_then_blind,
@@ -220,6 +226,14 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
         posted_meanwhile,
         ["Suspected false negative: a post succeeded 2030-01-01 00:02 UTC", "after the first failed check 2030-01-01 00:01 UTC"],
         [],
+    ),
+    (
+        withdrawn,
+        [
+            "is broken (error)",
+            "Its token would have lasted until 2030-02-10 00:15 UTC (in 40d): access was withdrawn, it did not run out.",
+        ],
+        ["has expired"],
     ),
     (
         gone_twice,

@@ -7,7 +7,7 @@ import pytest
 
 from monitor.domain.model import Health, LastError, Topic
 from monitor.errors import Reason
-from tests.builders import DAY, HOUR, MINUTE, a_connection, a_policy, a_reply, a_token_life
+from tests.builders import DAY, HOUR, MINUTE, a_connection, a_listed_connection, a_policy, a_reply, a_token_life
 from tests.story import Story
 
 OK, BAD, GONE, WRONG = Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.CONNECTION_MISSING, Reason.ID_REFUSED
@@ -148,6 +148,53 @@ def test_suspected_false_negative() -> None:
     story.check(BAD, reply=a_reply(passed=False, last_successful_post_at=posted))
     assert story.notifications[0].facts.suspected_false_negative
     assert story.notifications[0].severity == "warning"
+    assert story.types == ["connection.failed"]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_false_negative_suspected_later(restart: bool) -> None:
+    """When a post succeeds after the failure was told, that is told once, as a warning under the same incident; reminders keep saying it."""
+    story = Story(beat=10 * MINUTE)
+    story.checks(OK, BAD, BAD, BAD)
+    doubtful = a_reply(passed=False, permissions=(), last_successful_post_at=story.now)
+    story.pass_time(MINUTE)
+    for _ in range(5):
+        story.check(BAD, reply=doubtful)
+        story.pass_time(MINUTE)
+        if restart:
+            story.restart()
+    assert [(one.type.value, one.why.value, one.severity.value) for one in story.notifications] == [
+        ("connection.failed", "opened", "critical"),
+        ("connection.failed", "changed", "warning"),
+    ]
+    assert [one.facts.suspected_false_negative for one in story.notifications] == [False, True]
+    story.pass_time(25 * HOUR)
+    story.checks(OK, OK)
+    assert story.types[2:] == ["reminder", "connection.recovered"]
+    assert [one.severity.value for one in story.notifications[2:]] == ["warning", "critical"]
+    assert story.notifications[2].facts.suspected_false_negative
+    assert {(one.incident.number, one.incident.opened_at) for one in story.notifications} == {
+        (1, story.notifications[0].incident.opened_at)
+    }
+
+
+def test_posts_of_the_future() -> None:
+    """A post or a posting error that is dated ahead of the clock proves nothing: the failure is as urgent as any."""
+    story = Story()
+    story.check(OK)
+    story.pass_time(MINUTE)
+    future = story.now + 20 * 365 * DAY
+    for _ in range(3):
+        error = LastError("Upload failed", future)
+        story.check(BAD, reply=a_reply(passed=False, permissions=(), last_successful_post_at=future, last_error=error))
+        story.pass_time(MINUTE)
+    for _ in range(3):
+        story.check(OK, reply=a_reply(permissions=("p",), last_successful_post_at=future, last_error=LastError("Upload failed", future)))
+        story.learn(a_listed_connection(last_successful_post_at=future, last_error=LastError("Upload failed", future)))
+        story.pass_time(MINUTE)
+    assert story.types == ["connection.failed", "connection.recovered"]
+    assert story.notifications[0].severity == "critical"
+    assert story.state().last_successful_post_at is None
 
 
 class TestExpiry:

@@ -108,7 +108,7 @@ def test_token_expiring() -> None:
     assert data["reason"] is None
     assert body["summary"] == (
         "The token of LinkedIn “Page 1” (linkedin-page1, account main) expires in 6d 23h "
-        "(2030-01-07 23:00 UTC, give or take 30m). Reconnect the account on the PostPost dashboard before that."
+        "(2030-01-07 23:00 UTC, give or take 1h). Reconnect the account on the PostPost dashboard before that."
     )
 
 
@@ -125,6 +125,22 @@ SENTENCES = [
         (
             "LinkedIn “Page 1” (linkedin-page1, account main) is broken since 2030-01-01 00:00 UTC: the platform rejects the stored "
             "credential (“Session has expired”). Reconnect the account on the PostPost dashboard."
+        ),
+    ),
+    (
+        a_notification(facts=Facts(expires_at=at(40 * DAY))),
+        (
+            "LinkedIn “Page 1” (linkedin-page1, account main) is broken since 2030-01-01 00:00 UTC: the platform rejects the stored "
+            "credential (“Session has expired”). Its token would have lasted longer: access was withdrawn, it did not run out. Reconnect "
+            "the account on the PostPost dashboard."
+        ),
+    ),
+    (
+        a_notification(facts=Facts(expires_at=at(-HOUR), suspected_false_negative=True)),
+        (
+            "LinkedIn “Page 1” (linkedin-page1, account main) is broken since 2030-01-01 00:00 UTC: the platform rejects the stored "
+            "credential (“Session has expired”). A post succeeded meanwhile, so the test itself may be wrong. Reconnect the account on the "
+            "PostPost dashboard."
         ),
     ),
     (
