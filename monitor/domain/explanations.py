@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.domain import expiry, levels
+from monitor.domain.advices import advice_lines
 from monitor.domain.cases import Case, when
 from monitor.domain.incidents import confirmations
 from monitor.domain.levels import Cover
@@ -34,13 +35,6 @@ HEALTH_WORDS = {
 _QUOTED = 300
 _NO_TIME = timedelta(0)
 _LATELY = timedelta(days=1)
-_RECONNECT = "Reconnect the account on the PostPost dashboard."
-_INCIDENT_ADVICE = {
-    Topic.EXPIRY: "Reconnect the account on the PostPost dashboard before its token ends.",
-    Topic.RENEWAL: "Reconnect the account if the renewal does not come.",
-    Topic.PUBLISHING: "Read the posting error; correct the post or reconnect the account.",
-    Topic.PERMISSIONS: "Reconnect the account and grant the missing permissions.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +55,7 @@ def explain(case: Case, now: datetime, policy: Policy) -> tuple[Section, ...]:
         Section("Token", tuple(token_lines(case.connection, case.state, now, policy))),
         Section("Why somebody was told, or not", tuple(topic_lines(case, now, policy))),
         Section("Told lately", tuple(tellings_lines(case.tellings, now))),
-        Section("What to do", tuple(_advice(case))),
+        Section("What to do", tuple(advice_lines(case))),
     )
     return tuple(section for section in sections if section.lines)
 
@@ -298,29 +292,3 @@ def _open_scope(scope: ScopeState, now: datetime) -> str:
         "rate": "Checks are slowed down; staleness does not count meanwhile.",
     }.get(scope.word, "While it lasts the health is frozen, and the wider incident is told in place of this connection.")
     return f"{scope.name} is in trouble{begun}{words}. {effect}"
-
-
-def _advice(case: Case) -> Iterator[str]:
-    """What a person should do, the widest cause first; never twice the same."""
-    said: set[str] = set()
-    for line in _advices(case):
-        if line and line not in said:
-            said.add(line)
-            yield line
-
-
-def _advices(case: Case) -> Iterator[str]:
-    for scope in case.above:
-        if scope.open and scope.reason is not None and scope.word != "platform":
-            yield meaning(scope.reason).advice
-    state = case.state
-    if state.health in {Health.ERROR, Health.MISSING, Health.MISCONFIGURED}:
-        failed = state.reason is not None and outcome_of(state.reason) is Outcome.FAILED
-        yield meaning(state.reason).advice if state.reason is not None and failed else _RECONNECT
-    for topic, value in state.topics.items():
-        if value.level != FINE:
-            yield _RECONNECT if value.level == levels.EXPIRED else _INCIDENT_ADVICE.get(topic, "")
-    if any(delivery.state == "dead" for telling in case.tellings for delivery in telling.deliveries):
-        yield "Send again what was given up: postpost-monitor deliveries retry NUMBER."
-    if not case.retired and state.last_check_at is None:
-        yield "Start the monitor (postpost-monitor run), or test it now: postpost-monitor check."
