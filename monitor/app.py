@@ -94,9 +94,16 @@ class App:
                 await self._work(group)
 
     def _web_server(self) -> WebServer:
-        config = self.config
-        read = self._database.read
-        return WebServer(config.web, self._metrics, self.snapshot, self._clock, self._readiness, file=config.web_file, read=read)
+        return WebServer(
+            self.config.web,
+            self._metrics,
+            self.snapshot,
+            self._clock,
+            self._readiness,
+            file=self.config.web_file,
+            read=self._database.read,
+            instance=lambda: self._fleet.plan.identity.instance,
+        )
 
     def snapshot(self) -> Snapshot:
         """The whole picture, now."""

@@ -9,6 +9,8 @@ import pytest
 
 PACKAGES = {
     "amtool": "prometheus-alertmanager",
+    "calcurse": "calcurse",
+    "chromium": "chromium",
     "initdb": "postgresql",
     "postgres": "postgresql",
     "prometheus": "prometheus",

@@ -2,6 +2,7 @@
 
 from monitor.db.controls import Operations, acks_of_open, forget, silences_since
 from monitor.db.engine import Database
+from monitor.db.glances import LatencyRow, attempts_of, closed_incidents, latencies
 from monitor.db.operating import operating
 from monitor.db.reader import Reader
 from monitor.db.retention import with_old_checks
@@ -26,6 +27,7 @@ __all__ = [
     "DeliveryRow",
     "DeliveryState",
     "IncidentRow",
+    "LatencyRow",
     "NewConnection",
     "NotificationRow",
     "Operations",
@@ -33,10 +35,13 @@ __all__ = [
     "Store",
     "WaitingRow",
     "acks_of_open",
+    "attempts_of",
     "back_up",
+    "closed_incidents",
     "examine",
     "forget",
     "last_delivered",
+    "latencies",
     "operating",
     "reading",
     "silences_since",

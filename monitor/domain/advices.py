@@ -8,7 +8,7 @@ from monitor.domain.model import FINE, Health, Outcome, Topic
 from monitor.domain.reasons import meaning, outcome_of
 
 _RECONNECT = "Reconnect the account on the PostPost dashboard."
-_INCIDENT_ADVICE = {
+INCIDENT_ADVICE = {
     Topic.EXPIRY: "Reconnect the account on the PostPost dashboard before its token ends.",
     Topic.RENEWAL: "Reconnect the account if the renewal does not come.",
     Topic.PUBLISHING: "Read the posting error; correct the post or reconnect the account.",
@@ -35,7 +35,7 @@ def _advices(case: Case) -> Iterator[str]:
         yield meaning(state.reason).advice if state.reason is not None and failed else _RECONNECT
     for topic, value in state.topics.items():
         if value.level != FINE:
-            yield _RECONNECT if value.level == levels.EXPIRED else _INCIDENT_ADVICE.get(topic, "")
+            yield _RECONNECT if value.level == levels.EXPIRED else INCIDENT_ADVICE.get(topic, "")
     if any(delivery.state == "dead" for telling in case.tellings for delivery in telling.deliveries):
         yield "Send again what was given up: postpost-monitor deliveries retry NUMBER."
     if not case.retired and state.last_check_at is None:

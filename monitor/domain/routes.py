@@ -94,11 +94,11 @@ def facts(notification: Notification, connection: Connection | None) -> dict[str
         "connection": connection.platform_id if connection else "",
     }
     if connection is None:
-        known |= _scope_facts(notification.incident.subject)
+        known |= scope_facts(notification.incident.subject)
     return known
 
 
-def _scope_facts(subject: str) -> dict[str, str]:
+def scope_facts(subject: str) -> dict[str, str]:
     """Which account, managed user or platform the subject of a wider incident names."""
     kind, _, name = subject.partition(":")
     if kind in {"account", "rate", "user", "list"}:

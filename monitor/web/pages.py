@@ -1,29 +1,38 @@
-"""The status page as HTML, and the files it needs."""
+"""The pages as HTML, and the files they need."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from monitor.domain.sentences import moment
 from monitor.web import words
-from monitor.web.views import Board, Filters
+from monitor.web.archive import Trail
+from monitor.web.expiries import Agenda
+from monitor.web.profile import Profile
+from monitor.web.sparks import spark_of
+from monitor.web.troubles import IncidentsPage
+from monitor.web.views import Board, Filters, Page
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+_DEEP = "../../../"
+_NO_TRAIL = Trail()
 
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:
-    """A file of the page: its bytes and its media type."""
+    """A file of the pages: its bytes and its media type."""
 
     body: bytes
     media_type: str
 
 
 class Pages:
-    """Renders the page. Third-party text is escaped by the engine; no template marks anything as safe."""
+    """Renders the pages. Third-party text is escaped by the engine; no template marks anything as safe."""
 
     def __init__(self) -> None:
         folder = files("monitor.web") / "static"
@@ -33,7 +42,7 @@ class Pages:
             if entry.name.endswith(tuple(_TYPES))
         }
         digest = hashlib.sha256(b"".join(self.static[name].body for name in sorted(self.static))).hexdigest()
-        environment = Environment(
+        self._environment = Environment(
             loader=PackageLoader("monitor.web"),
             autoescape=select_autoescape(default=True, default_for_string=True),
             undefined=StrictUndefined,
@@ -41,25 +50,54 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        environment.globals.update(edition=digest[:12])
-        environment.filters.update(stamp=words.stamp, iso=words.iso)
-        self._status = environment.get_template("status.html")
+        self._environment.globals.update(edition=digest[:12])
+        self._environment.filters.update(
+            stamp=words.stamp, second=words.second, minute=moment, iso=words.iso, day=words.day, clock=words.clock, number="{:,}".format
+        )
 
-    def status(self, board: Board, filters: Filters, now: datetime) -> bytes:
+    def status(self, board: Board, page: Page, trails: Mapping[int, Trail], now: datetime) -> bytes:
         """The status page."""
-        page = board.page(filters, now)
-        text = self._status.render(
-            overall=board.overall,
+        return self._render(
+            "status.html",
+            board,
+            now,
             troubles=board.troubles(now),
             choices=board.choices(page.filters),
-            platforms=board.platform_choices(),
             accounts=board.accounts_seen(),
             several_accounts=len(board.accounts) > 1,
             receivers=board.receivers(now),
-            incidents=len(board.snapshot.incidents),
             page=page,
             filters=page.filters,
-            now=now,
-            taken_at=board.snapshot.taken_at,
+            sparks={one: spark_of(trails.get(one, _NO_TRAIL).latencies) for one in (row.view.connection.id for row in page.rows)},
         )
-        return text.encode(errors="replace")
+
+    def connection(self, board: Board, profile: Profile, now: datetime) -> bytes:
+        """The page of one connection."""
+        return self._render("connection.html", board, now, root=_DEEP, profile=profile, row=profile.row, label_address=_label_address)
+
+    def missing(self, board: Board, platform_id: str, now: datetime) -> bytes:
+        """The page of a connection that is not watched."""
+        return self._render("missing.html", board, now, root=_DEEP, platform_id=platform_id)
+
+    def incidents(self, board: Board, shown: IncidentsPage, now: datetime) -> bytes:
+        """The page of incidents."""
+        return self._render("incidents.html", board, now, shown=shown)
+
+    def calendar(self, board: Board, agenda: Agenda, now: datetime) -> bytes:
+        """The page of the ends of tokens."""
+        return self._render("calendar.html", board, now, agenda=agenda, filters=agenda.filters)
+
+    def _render(self, template: str, board: Board, now: datetime, root: str = "", **values: Any) -> bytes:
+        known = {
+            "board": board,
+            "overall": board.overall,
+            "incidents_open": len(board.snapshot.incidents),
+            "taken_at": board.snapshot.taken_at,
+            "now": now,
+            "root": root,
+        }
+        return self._environment.get_template(template).render(**known, **values).encode(errors="replace")
+
+
+def _label_address(name: str, value: str) -> str:
+    return Filters(labels=(f"{name}={value}",)).address()

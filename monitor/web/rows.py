@@ -5,24 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.domain import expiry, levels
-from monitor.domain.model import ConnectionState, Health, Outcome, Severity, Topic
+from monitor.domain.model import Connection, ConnectionState, Health, Outcome, Severity, Topic
 from monitor.domain.reasons import meaning, outcome_of
 from monitor.domain.sentences import moment, platform_name
 from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.tokens import TokenSays
-from monitor.web.standing import LABELS, Standing, Tone, standing_of, tone_of
+from monitor.web.links import connection_path
+from monitor.web.standing import LABELS, TONES, Standing, Tone, label_of, standing_of, tone_of
 from monitor.web.words import ago, doubt, sentence, short
 
 _NOW = timedelta(0)
 _URGENCY = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
-_LEVEL_LABELS = {levels.STALE: "Not heard of", levels.FLAPPING: "Flapping", expiry.EXPIRED: "Token expired"}
-_TOPIC_LABELS = {
-    Topic.EXPIRY: "Token ends soon",
-    Topic.RENEWAL: "Renewal overdue",
-    Topic.PUBLISHING: "Posts fail",
-    Topic.PERMISSIONS: "Permissions lost",
-}
-_TONES = {Severity.CRITICAL: Tone.BAD, Severity.WARNING: Tone.WARN, Severity.INFO: Tone.IDLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +47,7 @@ class Row:
     tone: Tone
     label: str
     title: str
+    path: str
     platform: str
     since: datetime | None
     lasting: str
@@ -74,7 +68,8 @@ def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
         standing=standing,
         tone=tone_of(standing, incidents),
         label=_label(standing, incidents),
-        title=connection.name or state.display_name or state.username or connection.platform_id,
+        title=name_of(connection, state),
+        path=connection_path(connection),
         platform=platform_name(connection.platform),
         since=since,
         lasting="" if since is None else short(now - since),
@@ -86,6 +81,11 @@ def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
     )
 
 
+def name_of(connection: Connection, state: ConnectionState) -> str:
+    """What people call a connection."""
+    return connection.name or state.display_name or state.username or connection.platform_id
+
+
 def _worst(incidents: Sequence[IncidentView]) -> IncidentView | None:
     return max(incidents, key=lambda one: _URGENCY.index(one.severity), default=None)
 
@@ -95,7 +95,7 @@ def _label(standing: Standing, incidents: Sequence[IncidentView]) -> str:
     worst = _worst(incidents)
     if standing is not Standing.ATTENTION or worst is None:
         return LABELS[standing]
-    return _LEVEL_LABELS.get(worst.level) or _TOPIC_LABELS.get(worst.incident.topic, LABELS[standing])
+    return label_of(worst.incident.topic, worst.level) or LABELS[standing]
 
 
 def _since(view: ConnectionView, standing: Standing, incidents: Sequence[IncidentView]) -> datetime | None:
@@ -106,7 +106,7 @@ def _since(view: ConnectionView, standing: Standing, incidents: Sequence[Inciden
 def countdown_of(state: ConnectionState, incidents: Sequence[IncidentView], now: datetime) -> Countdown:
     """What is known of the token's end. It is coloured by its incident, not by its number: some tokens renew themselves."""
     ends_at, uncertainty = expiry.best(state.token), expiry.uncertainty(state.token)
-    tone = next((_TONES[incident.severity] for incident in incidents if incident.incident.topic is Topic.EXPIRY), Tone.GOOD)
+    tone = next((TONES[incident.severity] for incident in incidents if incident.incident.topic is Topic.EXPIRY), Tone.GOOD)
     if ends_at is None:
         known = state.token.says is TokenSays.NOTHING and state.token.observed_at is not None
         return Countdown("no end" if known else "")
@@ -123,7 +123,7 @@ def _notes(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
         yield Note("What is shown may be out of date: wider trouble keeps it from being checked.")
     yield from _health_notes(state)
     for incident in incidents:
-        words = _incident_words(incident, state, now)
+        words = incident_words(incident, state, now)
         if words:
             yield Note(words, quoted=_quoted_error(incident, state), advice=_incident_advice(incident))
     if state.suspected_false_negative and state.health is Health.ERROR:
@@ -152,7 +152,7 @@ def _last_check_note(state: ConnectionState) -> Iterator[Note]:
         yield Note("The last check passed; one more makes it sure.")
 
 
-def _incident_words(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
+def incident_words(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
     """What an incident beside the health says; the health speaks for itself."""
     match incident.incident.topic:
         case Topic.CONNECTION:

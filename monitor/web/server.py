@@ -1,7 +1,7 @@
 """
 The web port.
 
-    /                    the status page
+    /                    the status page; the other pages are listed in `site`
     /metrics             for Prometheus
     /-/healthy           200 while the process answers
     /-/ready             200 while it does its work, 503 and the reason otherwise
@@ -26,13 +26,13 @@ from monitor.errors import ConfigError, Problem
 from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics
 from monitor.web import documents
 from monitor.web.admission import Admission, Tls
-from monitor.web.answers import HTML, JSON, PLAIN, Answer
+from monitor.web.answers import JSON, PLAIN, Answer
 from monitor.web.cache import Pictures
 from monitor.web.guard import Doorkeeper, Limits, Visitor
 from monitor.web.listener import Listener
-from monitor.web.pages import Pages
 from monitor.web.passwords import TooManyGuesses
 from monitor.web.records import Read, Records
+from monitor.web.site import Site
 from monitor.web.views import Filters
 
 _log = structlog.get_logger(__name__)
@@ -81,6 +81,7 @@ class WebServer:
         clock: the time.
         readiness: whether the monitor does its work, and why not.
         read: asks the database; without it, what needs rows says that it can't be had.
+        instance: names this monitor in incident keys.
         limits: what one visitor may take.
         fresh_seconds: how old an answer may be.
     """
@@ -95,6 +96,7 @@ class WebServer:
         *,
         file: WebFile | None = None,
         read: Read | None = None,
+        instance: Callable[[], str] = lambda: "",
         limits: Limits | None = None,
         fresh_seconds: float = 1.0,
     ) -> None:
@@ -105,7 +107,8 @@ class WebServer:
         self._pictures = Pictures(source, metrics, clock, fresh_seconds)
         self._records = Records(read)
         self._doorkeeper = Doorkeeper(limits if limits is not None else Limits())
-        self._pages = Pages() if settings.status_page else None
+        self._instance = instance
+        self._site = self._build_site(settings)
         self._admission = _nobody(settings)
         self._web: web.Server | None = None
         self._listener: Listener | None = None
@@ -157,7 +160,7 @@ class WebServer:
         replaced, self._admission = self._admission, admission
         replaced.close()
         if settings.status_page != self._settings.status_page:
-            self._pages = Pages() if settings.status_page else None
+            self._site = self._build_site(settings)
         self._settings = settings.model_copy(update={"listen": self._settings.listen})
 
     async def renew(self) -> bool:
@@ -184,6 +187,9 @@ class WebServer:
         await listener.close()
         await server.shutdown(_CLOSING_SECONDS)
         self._admission.close()
+
+    def _build_site(self, settings: WebSettings) -> Site | None:
+        return Site(self._pictures, self._records, self._clock, self._instance) if settings.status_page else None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if isinstance(request.protocol, Visitor):
@@ -214,7 +220,7 @@ class WebServer:
         if path == "/metrics":
             openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
             return Answer(200, OPENMETRICS if openmetrics else TEXT, await self._pictures.text(openmetrics=openmetrics))
-        return self._page(path, request)
+        return await self._page(path, request)
 
     def _objection(self, request: web.BaseRequest) -> Answer | None:
         """Why this is not answered at all, if so."""
@@ -245,16 +251,14 @@ class WebServer:
         response.force_close()
         return response
 
-    def _page(self, path: str, request: web.BaseRequest) -> Answer:
-        if self._pages is None:
+    async def _page(self, path: str, request: web.BaseRequest) -> Answer:
+        if self._site is None:
             return _error(404)
-        static = self._pages.static.get(path.removeprefix("/static/")) if path.startswith("/static/") else None
-        if static is not None:
-            return Answer(200, static.media_type, (static.body,), {"Cache-Control": "max-age=86400"})
+        page = await self._site.answer(request.raw_path.partition("?")[0], request.query)
+        if page is not None:
+            return page
         now = self._clock.now()
         filters = Filters.of(request.query)
-        if path == "/":
-            return Answer(200, HTML, (self._pages.status(self._pictures.board(), filters, now),))
         if path == "/api/v1/summary":
             return Answer(200, JSON, (documents.encode(documents.summary(self._pictures.board(), now)),))
         if path == "/api/v1/connections":

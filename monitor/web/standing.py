@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from monitor.domain.model import Health, Severity
+from monitor.domain import expiry, levels
+from monitor.domain.model import Health, Severity, Topic
 from monitor.domain.snapshot import ConnectionView, IncidentView
 
 
@@ -14,6 +15,9 @@ class Tone(StrEnum):
     WARN = "warn"
     IDLE = "idle"
     GOOD = "good"
+
+
+TONES = {Severity.CRITICAL: Tone.BAD, Severity.WARNING: Tone.WARN, Severity.INFO: Tone.IDLE}
 
 
 class Standing(StrEnum):
@@ -37,10 +41,24 @@ LABELS = {
     Standing.OK: "Working",
     Standing.UNSUPPORTED: "Not testable",
 }
+_LEVEL_LABELS = {
+    "error": LABELS[Standing.ERROR],
+    "missing": LABELS[Standing.MISSING],
+    "misconfigured": LABELS[Standing.MISCONFIGURED],
+    levels.STALE: "Not heard of",
+    levels.FLAPPING: "Flapping",
+    expiry.EXPIRED: "Token expired",
+}
+_TOPIC_LABELS = {
+    Topic.EXPIRY: "Token ends soon",
+    Topic.RENEWAL: "Renewal overdue",
+    Topic.PUBLISHING: "Posts fail",
+    Topic.PERMISSIONS: "Permissions lost",
+}
 BROKEN = (Standing.ERROR, Standing.MISSING, Standing.MISCONFIGURED)
 ORDER = {standing: place for place, standing in enumerate(Standing)}
 
-_TONES = {
+_STANDING_TONES = {
     Standing.ERROR: Tone.BAD,
     Standing.MISSING: Tone.BAD,
     Standing.MISCONFIGURED: Tone.BAD,
@@ -57,6 +75,11 @@ _BROKEN_HEALTH = {
 _OTHER_HEALTH = {Health.OK: Standing.OK, Health.UNSUPPORTED: Standing.UNSUPPORTED, Health.UNKNOWN: Standing.UNKNOWN}
 
 
+def label_of(topic: Topic, level: str) -> str:
+    """What is the matter at *level* of *topic*, in two or three words; empty when nothing more can be said of it."""
+    return _LEVEL_LABELS.get(level) or _TOPIC_LABELS.get(topic, "")
+
+
 def standing_of(view: ConnectionView, incidents: Sequence[IncidentView]) -> Standing:
     """Where a connection with these open incidents of its own stands; a mere information moves it nowhere."""
     broken = _BROKEN_HEALTH.get(view.state.health)
@@ -71,4 +94,4 @@ def tone_of(standing: Standing, incidents: Sequence[IncidentView]) -> Tone:
     """The tone of a connection: a critical incident of one that still works is as bad as one that does not."""
     if standing is Standing.ATTENTION and any(incident.severity is Severity.CRITICAL for incident in incidents):
         return Tone.BAD
-    return _TONES[standing]
+    return _STANDING_TONES[standing]

@@ -12,49 +12,65 @@ from datetime import datetime
 from urllib.parse import urlencode
 
 from monitor.domain.model import Scope, Severity
-from monitor.domain.reasons import meaning
 from monitor.domain.sentences import platform_name
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.web.overall import Overall, overall_of
+from monitor.web.parties import Account, Receiver, Trouble, accounts_of, receivers_of, troubles_of
 from monitor.web.rows import Row, row_of
 from monitor.web.standing import BROKEN, LABELS, ORDER, Standing, Tone, standing_of, tone_of
-from monitor.web.words import count, sentence, short
+from monitor.web.words import count
 
 PAGE_SIZE = 100
+Key = tuple[str, str, str]
 TROUBLE = "trouble"
 """Value of the filter `health` for everything that somebody should look at."""
 
 _IN_TROUBLE = (*BROKEN, Standing.ATTENTION)
 _MOST_LETTERS = 200
 _MOST_DIGITS = 6
+_MOST_LABELS = 10
+_MOST_OFFERED = 200
+_TEXTS = ("health", "platform", "account", "q")
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What is asked for in the address; an empty text asks for everything, `page` starts at 1."""
+    """
+    What is asked for in the address; an empty text asks for everything, `page` starts at 1.
+
+    Attributes:
+        labels: pairs such as `team=social`, of which a connection must have all.
+    """
 
     health: str = ""
     platform: str = ""
     account: str = ""
+    labels: tuple[str, ...] = ()
     q: str = ""
     page: int = 1
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "Filters":
         """The filters of an address; what cannot be understood asks for nothing."""
-        texts = {name: query.get(name, "").strip()[:_MOST_LETTERS] for name in ("health", "platform", "account", "q")}
+        texts = {name: query.get(name, "").strip()[:_MOST_LETTERS] for name in _TEXTS}
+        labels = [pair.strip()[:_MOST_LETTERS] for pair in _all(query, "label")[:_MOST_LABELS]]
         page = query.get("page", "")
         number = int(page) if page.isascii() and page.isdigit() and len(page) <= _MOST_DIGITS else 1
-        return cls(**texts, page=max(1, number))
+        return cls(**texts, labels=tuple(dict.fromkeys(filter(None, labels))), page=max(1, number))
 
-    def address(self, **changes: str | int) -> str:
+    @property
+    def narrowed(self) -> bool:
+        """Whether something beside the standing is asked for."""
+        return bool(self.q or self.platform or self.account or self.labels)
+
+    def address(self, **changes: str | int | tuple[str, ...]) -> str:
         """The relative address of the page with these filters, and *changes* to them; a changed filter starts at page 1."""
         other = replace(self, **{"page": 1, **changes})  # type: ignore[arg-type]
-        pairs = [(name, getattr(other, name)) for name in ("health", "platform", "account", "q")]
-        query = [(name, value) for name, value in pairs if value]
+        query = [(name, getattr(other, name)) for name in _TEXTS if getattr(other, name)]
+        query += [("label", pair) for pair in other.labels]
         if other.page > 1:
             query.append(("page", str(other.page)))
-        return f"?{urlencode(query)}" if query else "?"
+        return f"?{urlencode(query, errors='replace')}" if query else "?"
 
     def match(self, view: ConnectionView, standing: Standing) -> bool:
         """Whether a connection is among those asked for."""
@@ -65,6 +81,8 @@ class Filters:
             return False
         if self.account and self.account not in (connection.account, connection.account_label):
             return False
+        if self.labels and not all(_has(connection.labels, pair) for pair in self.labels):
+            return False
         return not self.q or self._mentions(view)
 
     def _mentions(self, view: ConnectionView) -> bool:
@@ -73,35 +91,16 @@ class Filters:
         return any(self.q.casefold() in text.casefold() for text in texts if text)
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """An open incident that is wider than one connection, in words."""
-
-    view: IncidentView
-    tone: Tone
-    title: str
-    why: str
-    quoted: str
-    advice: str
-    lasting: str
+def _all(query: Mapping[str, str], name: str) -> list[str]:
+    """Every value of *name*: an address may have several."""
+    getall = getattr(query, "getall", None)
+    return list(getall(name, ())) if getall is not None else [query[name]] if name in query else []
 
 
-@dataclass(frozen=True, slots=True)
-class Receiver:
-    """What one receiver is owed, in words."""
-
-    name: str
-    tone: Tone
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Whether the API accepts one account."""
-
-    name: str
-    tone: Tone
-    words: str
+def _has(labels: Mapping[str, str], pair: str) -> bool:
+    """Whether *pair* is one of *labels*; a name alone asks for any value."""
+    name, equals, value = pair.partition("=")
+    return name in labels and (not equals or labels[name] == value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +150,38 @@ class Board:
         self.counts: Mapping[Standing, int] = Counter(standing for standing, _ in standings)
         self.platforms = Counter(view.connection.platform for view in snapshot.connections)
         self.accounts = Counter(view.connection.account for view in snapshot.connections)
+        self._keys: dict[Key, ConnectionView] = {}
 
     @property
     def overall(self) -> Overall:
         """How it all stands, in one sentence."""
         return overall_of(self.snapshot, self.counts, self._urgent())
 
+    def find(self, key: Key) -> ConnectionView | None:
+        """The connection of this account, managed user and platform id."""
+        if not self._keys:
+            self._keys = {view.connection.key: view for view in self.snapshot.connections}
+        return self._keys.get(key)
+
+    def numbered(self) -> Mapping[int, ConnectionView]:
+        """Number to connection."""
+        return {view.connection.id: view for view in self.snapshot.connections}
+
+    def row(self, view: ConnectionView, now: datetime) -> Row:
+        """One connection."""
+        return row_of(view, self._of(view), now)
+
+    def incidents_of(self, view: ConnectionView) -> Sequence[IncidentView]:
+        """The open incidents of one connection."""
+        return self._of(view)
+
+    def matching(self, filters: Filters) -> list[ConnectionView]:
+        """Every connection that is asked for, worst first."""
+        return [view for standing, view in self._sorted if filters.match(view, standing)]
+
     def page(self, filters: Filters, now: datetime) -> Page:
         """One page of the connections that are asked for, worst first; beyond the last page: the last."""
-        found = [view for standing, view in self._sorted if filters.match(view, standing)]
+        found = self.matching(filters)
         pages = max(1, -(-len(found) // PAGE_SIZE))
         number = min(filters.page, pages)
         shown = found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
@@ -168,32 +190,15 @@ class Board:
 
     def troubles(self, now: datetime) -> tuple[Trouble, ...]:
         """The open incidents that are wider than one connection, the widest first."""
-        wide = [incident for incident in self.snapshot.incidents if incident.scope is not Scope.CONNECTION]
-        widest_first = list(Scope)[::-1]
-        wide.sort(key=lambda incident: widest_first.index(incident.scope))
-        return tuple(_trouble(incident, now) for incident in wide)
+        return troubles_of(self.snapshot, now)
 
     def receivers(self, now: datetime) -> tuple[Receiver, ...]:
         """Everybody who is told, those in trouble first."""
-        receivers = []
-        for name, owed in self.snapshot.outbox.items():
-            waiting = f"{count(owed.pending, 'message')} waiting" if owed.pending else "nothing waiting"
-            since = f", the oldest for {short(now - owed.oldest_at)}" if owed.oldest_at is not None else ""
-            if owed.disabled:
-                receivers.append(Receiver(name, Tone.BAD, f"gone: told nothing more until its configuration changes; {waiting}"))
-            elif owed.failing_since is not None:
-                receivers.append(Receiver(name, Tone.BAD, f"takes no messages for {short(now - owed.failing_since)} now; {waiting}{since}"))
-            else:
-                receivers.append(Receiver(name, Tone.GOOD, f"{waiting}{since}"))
-        return tuple(sorted(receivers, key=lambda one: (one.tone is not Tone.BAD, one.name)))
+        return receivers_of(self.snapshot, now)
 
     def accounts_seen(self) -> tuple[Account, ...]:
         """Every account and whether the API accepts it."""
-        words = {True: (Tone.GOOD, "accepted"), False: (Tone.BAD, "refused"), None: (Tone.IDLE, "not known yet")}
-        return tuple(
-            Account(name, words[up][0], f"{words[up][1]}, {count(self.accounts[name], 'connection')}")
-            for name, up in sorted(self.snapshot.accounts.items())
-        )
+        return accounts_of(self.snapshot, self.accounts)
 
     def choices(self, filters: Filters) -> tuple[Choice, ...]:
         """The ways to narrow the list by standing; those that would leave nothing are not offered."""
@@ -212,6 +217,20 @@ class Board:
         """Platforms to choose from: value and name."""
         return tuple((platform, platform_name(platform)) for platform in sorted(self.platforms))
 
+    def account_choices(self) -> tuple[tuple[str, str], ...]:
+        """Accounts to choose from, value and name, with those of managed users while these are few; one alone is no choice."""
+        labels = {view.connection.account_label for view in self.snapshot.connections} | set(self.accounts)
+        found = labels if len(labels) <= _MOST_OFFERED else set(self.accounts)
+        return tuple((name, name) for name in sorted(found)) if len(found) > 1 else ()
+
+    def label_choices(self) -> Mapping[str, tuple[str, ...]]:
+        """Labels to choose from: name to values; those with more values than anybody reads are left out."""
+        values: dict[str, set[str]] = defaultdict(set)
+        for view in self.snapshot.connections:
+            for name, value in view.connection.labels.items():
+                values[name].add(value)
+        return {name: tuple(sorted(found)) for name, found in sorted(values.items()) if len(found) <= _MOST_OFFERED}
+
     def incident_counts(self) -> Mapping[Severity, int]:
         """How many incidents are open, by how urgent they are."""
         return Counter(incident.severity for incident in self.snapshot.incidents)
@@ -223,30 +242,3 @@ class Board:
         return any(
             tone_of(standing, self._of(view)) is Tone.BAD for standing, view in self._sorted[: sum(self.counts[one] for one in _IN_TROUBLE)]
         )
-
-
-_TITLES = {
-    Scope.API: "The PostPost API gives no answers",
-    Scope.ACCOUNT: "The API refuses the account {name}",
-    Scope.USER: "The API refuses the managed user {name}",
-    Scope.PLATFORM: "Many connections of {name} broke together",
-    Scope.STORAGE: "The monitor cannot use its own storage",
-    Scope.RECEIVER: "The receiver {name} takes no messages",
-}
-
-
-def _trouble(incident: IncidentView, now: datetime) -> Trouble:
-    kind, _, name = incident.incident.subject.partition(":")
-    if incident.scope is Scope.PLATFORM:
-        name = platform_name(name)
-    title = "The API limits the requests of the account {name}" if kind == "rate" else _TITLES.get(incident.scope, "{name}")
-    known = meaning(incident.reason) if incident.reason is not None else None
-    return Trouble(
-        view=incident,
-        tone={Severity.CRITICAL: Tone.BAD, Severity.WARNING: Tone.WARN}.get(incident.severity, Tone.IDLE),
-        title=title.format(name=name),
-        why=sentence(known.words) if known is not None else "",
-        quoted=incident.detail,
-        advice=known.advice if known is not None else "",
-        lasting=short(now - incident.incident.opened_at),
-    )

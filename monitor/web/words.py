@@ -1,6 +1,6 @@
 """How the pages say things: durations, moments, counts."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from monitor.domain.sentences import span
 
@@ -45,6 +45,26 @@ def stamp(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def second(at: datetime) -> str:
+    """A moment to the second, where it is said elsewhere that it is in UTC."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
 def iso(at: datetime | None) -> str | None:
     """A moment for machines, to the millisecond."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def milliseconds(number: float) -> str:
+    """How long a check took: `85 ms`, `1.2 s`."""
+    return f"{number:.0f} ms" if number < 1000 else f"{number / 1000:.1f} s"
+
+
+def day(at: datetime | date) -> str:
+    """A day for people, in UTC: `Tue 1 Jan 2030`."""
+    return f"{at:%a} {at.day} {at:%b %Y}"
+
+
+def clock(at: datetime) -> str:
+    """A time of day, in UTC: `00:00`."""
+    return f"{at.astimezone(UTC):%H:%M}"

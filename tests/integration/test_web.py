@@ -123,7 +123,7 @@ async def test_status_page(port: Port) -> None:
     assert b"linkedin-page1" in reply.body
 
 
-@pytest.mark.parametrize("name", ["style.css", "refresh.js", "good.svg"])
+@pytest.mark.parametrize("name", ["style.css", "live.js", "good.svg"])
 async def test_static(port: Port, name: str) -> None:
     """The page's files are served as what they are."""
     reply = await port.ask(f"/static/{name}?abc")

@@ -1,6 +1,8 @@
 """The status page as HTML."""
 
+import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
@@ -9,12 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from monitor.db import AttemptRow, CheckRow, DeliveryRow, DeliveryState, IncidentRow, LatencyRow, NotificationRow
+from monitor.domain.acks import Ack
 from monitor.domain.model import Health, IncidentRef, LastError, Scope, Severity, Topic
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
-from monitor.errors import Reason
+from monitor.errors import DeliveryReason, Reason
+from monitor.web.archive import Incidents, Past, Trail
+from monitor.web.expiries import agenda_of
 from monitor.web.pages import Pages
+from monitor.web.profile import Asked, profile_of
+from monitor.web.stories import Held
+from monitor.web.troubles import incidents_page
 from monitor.web.views import Board, Filters
-from tests.builders import DAY, HOUR, START, a_connection, a_state, a_token_belief
+from tests.builders import DAY, HOUR, START, a_connection, a_notification, a_silence, a_state, a_token_belief
 
 NOW = START + DAY
 TEMPLATES = Path(__file__).parent.parent.parent / "monitor" / "web" / "templates"
@@ -60,6 +69,9 @@ PAYLOADS = (
     "<math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
     "]]><x>",
 )
+INSIDE = re.compile(r"(\.\./){0,3}(\?|$|#|static/|api/|metrics$|incidents$|calendar(\.ics)?(\?|$)|connections/[^/]+/[^/]+/[^/]+$)")
+"""Relative addresses below this port, and nothing that a browser could take for another one."""
+
 ATTACKS = [opening + payload for opening, payload in product(OPENINGS, PAYLOADS)]
 
 
@@ -86,9 +98,30 @@ def _snapshot(text: str, identity: str = "linkedin-page1") -> Snapshot:
         )
         for scope in (Scope.API, Scope.ACCOUNT, Scope.PLATFORM, Scope.RECEIVER)
     ]
-    connection = a_connection(1, account=text, user_id=text, platform_id=identity, platform=text, name=text)
+    labels = {text: text, "team": text}
+    connection = a_connection(1, account=text, user_id=text, platform_id=identity, platform=text, name=text, labels=labels)
     views = (ConnectionView(connection, state), ConnectionView(a_connection(2), a_state()))
     return Snapshot(NOW, views, tuple(own + wide), {text: False}, True, True, {text: OutboxView(1, START, failing_since=START)})
+
+
+def _past(text: str) -> Past:
+    """The past of the first connection, in which every text that others fill is *text*."""
+    incident = IncidentRow(
+        1, IncidentRef(Topic.CONNECTION, "1", 1, START), Scope.CONNECTION, 1, "error", Severity.CRITICAL, Reason.OK, text, START, START
+    )
+    told = NotificationRow(1, "id", "key", a_notification(detail=text))
+    delivery = DeliveryRow(1, 1, "id", "key", text, DeliveryState.DEAD, 2, START, START, told.notification, b"{}")
+    attempt = AttemptRow(START, DeliveryReason.CLIENT_ERROR, 3, 400, text)
+    check = CheckRow(1, START, Reason.CREDENTIAL_REJECTED, 3, 200, text, text)
+    trail = Trail((LatencyRow(START, 3, Reason.OK), LatencyRow(START, 4, Reason.OK)))
+    return Past(trail, (check,), False, (incident,), False, (told,), (delivery,), {1: (attempt, attempt)})
+
+
+def _held(text: str) -> Held:
+    ack = Ack(Topic.PUBLISHING, "1", 1, "x", START, text, text)
+    return Held(
+        {(ack.topic, ack.subject, ack.number): ack}, (a_silence(match={"topic": "*"}, author=text, reason=text, ends_at=NOW + DAY),)
+    )
 
 
 @cache
@@ -96,27 +129,58 @@ def _pages() -> Pages:
     return Pages()
 
 
-def _page(snapshot: Snapshot, query: dict[str, str] | None = None) -> _Tags:
-    return _Tags(_pages().status(Board(snapshot), Filters.of(query or {}), NOW).decode())
+def _status(board: Board, query: Mapping[str, str], text: str) -> bytes:
+    return _pages().status(board, board.page(Filters.of(query), NOW), {1: _past(text).trail}, NOW)
 
 
-def test_no_text_becomes_markup() -> None:
-    """Two hundred attacks in every text that others fill leave exactly the tags and attributes of a harmless page."""
-    harmless = _page(_snapshot("harmless")).found
+def _connection(board: Board, query: Mapping[str, str], text: str) -> bytes:
+    view = next(view for view in board.snapshot.connections if view.connection.id == 1)
+    return _pages().connection(board, profile_of(board.row(view, NOW), _past(text), Asked.of(query), NOW), NOW)
+
+
+def _missing(board: Board, query: Mapping[str, str], text: str) -> bytes:
+    return _pages().missing(board, text, NOW)
+
+
+def _incidents(board: Board, query: Mapping[str, str], text: str) -> bytes:
+    shown = incidents_page(board, Incidents(_past(text).incidents, True, _held(text)), Filters.of(query).page, None, text, NOW)
+    return _pages().incidents(board, shown, NOW)
+
+
+def _calendar(board: Board, query: Mapping[str, str], text: str) -> bytes:
+    return _pages().calendar(board, agenda_of(board, Filters.of(query), NOW), NOW)
+
+
+RENDERERS = {"status": _status, "connection": _connection, "missing": _missing, "incidents": _incidents, "calendar": _calendar}
+FILTERED = ("status", "calendar")
+
+
+def _page(snapshot: Snapshot, query: dict[str, str] | None = None, *, name: str = "status", text: str = "harmless") -> _Tags:
+    return _Tags(RENDERERS[name](Board(snapshot), query or {}, text).decode())
+
+
+def _is_harmless(page: _Tags, harmless: _Tags) -> bool:
+    """Whether *page* has the same tags and attributes, and no link that leaves this port."""
+    return page.found == harmless.found and all(INSIDE.match(address) for address in page.addresses)
+
+
+@pytest.mark.parametrize("name", RENDERERS)
+def test_no_text_becomes_markup(name: str) -> None:
+    """Two hundred attacks in every text that others fill leave the tags of a harmless page, and every link on this port."""
+    harmless = _page(_snapshot("harmless"), name=name)
 
     assert len(ATTACKS) >= 200
-    assert [attack for attack in ATTACKS if _page(_snapshot(attack, attack)).found != harmless] == []
+    assert [attack for attack in ATTACKS if not _is_harmless(_page(_snapshot(attack, attack), name=name, text=attack), harmless)] == []
 
 
-@pytest.mark.parametrize("name", ["q", "health", "platform", "account", "page"])
+@pytest.mark.parametrize("name", FILTERED)
 def test_no_address_becomes_markup(name: str) -> None:
-    """Attacks in the address leave the tags of a harmless address, and every link stays on this port."""
-    harmless = _page(_snapshot("harmless"), {name: "zzz"}).found
+    """Attacks in every part of the address leave the tags of a harmless address, and every link on this port."""
+    parts = ("q", "health", "platform", "account", "label", "page")
+    snapshot = _snapshot("harmless")
+    harmless = _page(snapshot, dict.fromkeys(parts, "zzz"), name=name)
 
-    for attack in ATTACKS:
-        page = _page(_snapshot("harmless"), {name: attack})
-        assert page.found == harmless, attack
-        assert all(address.startswith(("?", "static/", "api/", "metrics")) for address in page.addresses)
+    assert [attack for attack in ATTACKS if not _is_harmless(_page(snapshot, dict.fromkeys(parts, attack), name=name), harmless)] == []
 
 
 def test_texts_arrive() -> None:
@@ -128,12 +192,14 @@ def test_texts_arrive() -> None:
 
 
 def test_surrogates() -> None:
-    """A text that cannot be encoded does not take the page down."""
-    assert b"?" in _pages().status(Board(_snapshot("\ud800")), Filters(), NOW)
+    """A text that cannot be encoded takes no page down."""
+    board = Board(_snapshot("\ud800", "\ud800"))
+    assert all(b"?" in render(board, {}, "\ud800") for render in RENDERERS.values())
 
 
 def test_nothing_inline() -> None:
     """No template has a style, a script or a handler of its own, or switches escaping off: the security policy forbids the first three."""
+    assert len(list(TEMPLATES.glob("*.html"))) > len(RENDERERS)
     for template in TEMPLATES.glob("*.html"):
         text = template.read_text(encoding="utf-8")
         found = _Tags(text).found
@@ -168,4 +234,5 @@ def test_edition() -> None:
 
     assert names <= set(pages.static)
     assert all(len(address.partition("?")[2]) == 12 for address in addresses)
+    assert {"style.css", "live.js"} <= names
     assert {f"{tone}.svg" for tone in ("bad", "warn", "idle", "good")} <= set(pages.static)

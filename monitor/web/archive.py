@@ -1,0 +1,154 @@
+"""What the pages show of the past, read from the database; without it they show the present alone."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from monitor.clock import Clock
+from monitor.db import (
+    AttemptRow,
+    CheckRow,
+    DeliveryRow,
+    IncidentRow,
+    LatencyRow,
+    NotificationRow,
+    Reader,
+    acks_of_open,
+    attempts_of,
+    closed_incidents,
+    latencies,
+    silences_since,
+)
+from monitor.errors import StoreError
+from monitor.web.records import Records
+from monitor.web.stories import Held
+
+_log = structlog.get_logger(__name__)
+
+CHECKS_SHOWN = 25
+INCIDENTS_SHOWN = 20
+TELLINGS_SHOWN = 30
+_DAY_CHECKS = 2000
+_ROW_CHECKS = 40
+_PAGE_CHECKS = 200
+_FRESH_SECONDS = 30.0
+_REMEMBERED = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What a connection's row shows of the past: its last checks, oldest first."""
+
+    latencies: tuple[LatencyRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """
+    Which part of a connection's past is asked for.
+
+    Attributes:
+        checks_before: only checks that ended before it.
+        checks_since: only checks that ended at it or later.
+        incidents_before: only incidents with a smaller number than this one.
+    """
+
+    checks_before: datetime | None = None
+    checks_since: datetime | None = None
+    incidents_before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The past of one connection, everything newest first but `trail`."""
+
+    trail: Trail
+    checks: tuple[CheckRow, ...]
+    more_checks: bool
+    incidents: tuple[IncidentRow, ...]
+    more_incidents: bool
+    notifications: tuple[NotificationRow, ...]
+    deliveries: tuple[DeliveryRow, ...]
+    attempts: Mapping[int, Sequence[AttemptRow]]
+
+
+@dataclass(frozen=True, slots=True)
+class Incidents:
+    """Incidents that are over, newest first, and what holds back the news of those that are not."""
+
+    closed: tuple[IncidentRow, ...]
+    more: bool
+    held: Held
+
+
+class Archive:
+    """The past, a little at a time. Every method gives None, or nothing, while the database can't be read."""
+
+    def __init__(self, records: Records, clock: Clock) -> None:
+        self._records = records
+        self._clock = clock
+        self._trails: dict[int, tuple[float, Trail]] = {}
+
+    async def trails(self, connection_ids: Collection[int]) -> Mapping[int, Trail]:
+        """Connection number to what its row shows of the past, at most half a minute old."""
+        now = self._clock.monotonic()
+        asked = [one for one in connection_ids if one not in self._trails or now - self._trails[one][0] > _FRESH_SECONDS]
+        if asked:
+            try:
+                found = await self._records.ask(lambda reader: _trails(reader, asked))
+            except StoreError as error:
+                _log.debug("web.unread", error=str(error))
+            else:
+                if len(self._trails) + len(found) > _REMEMBERED:
+                    self._trails.clear()
+                self._trails.update({one: (now, trail) for one, trail in found.items()})
+        return {one: self._trails[one][1] for one in connection_ids if one in self._trails}
+
+    async def connection(self, connection_id: int, wanted: Wanted) -> Past | None:
+        """The past of one connection."""
+        try:
+            return await self._records.ask(lambda reader: _past(reader, connection_id, wanted))
+        except StoreError as error:
+            _log.debug("web.unread", error=str(error))
+            return None
+
+    async def incidents(self, before_id: int | None) -> Incidents | None:
+        """Incidents that are over, with numbers below *before_id*, and what is held back now."""
+        now = self._clock.now()
+        try:
+            return await self._records.ask(lambda reader: _incidents(reader, before_id, now))
+        except StoreError as error:
+            _log.debug("web.unread", error=str(error))
+            return None
+
+
+def _trails(reader: Reader, connection_ids: Collection[int]) -> dict[int, Trail]:
+    took = latencies(reader, connection_ids, _ROW_CHECKS)
+    return {one: Trail(took[one]) for one in connection_ids}
+
+
+def _past(reader: Reader, connection_id: int, wanted: Wanted) -> Past:
+    since = wanted.checks_since
+    limit = CHECKS_SHOWN if since is None else _DAY_CHECKS
+    checks = [row for row in reader.history(connection_id, limit + 1, wanted.checks_before) if since is None or row.at >= since]
+    incidents = reader.incidents(connection_id=connection_id, limit=INCIDENTS_SHOWN + 1, before_id=wanted.incidents_before)
+    notifications = reader.notifications(connection_id=connection_id, limit=TELLINGS_SHOWN)
+    deliveries = reader.deliveries_about([row.id for row in notifications])
+    return Past(
+        trail=Trail(latencies(reader, [connection_id], _PAGE_CHECKS)[connection_id]),
+        checks=tuple(checks[:limit]),
+        more_checks=len(checks) > limit,
+        incidents=tuple(incidents[:INCIDENTS_SHOWN]),
+        more_incidents=len(incidents) > INCIDENTS_SHOWN,
+        notifications=tuple(notifications),
+        deliveries=tuple(deliveries),
+        attempts=attempts_of(reader, [row.id for row in deliveries]),
+    )
+
+
+def _incidents(reader: Reader, before_id: int | None, now: datetime) -> Incidents:
+    rows = closed_incidents(reader, INCIDENTS_SHOWN + 1, before_id)
+    held = Held({(ack.topic, ack.subject, ack.number): ack for ack in acks_of_open(reader)}, silences_since(reader, now))
+    return Incidents(tuple(rows[:INCIDENTS_SHOWN]), len(rows) > INCIDENTS_SHOWN, held)

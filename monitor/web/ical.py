@@ -1,0 +1,68 @@
+"""
+The ends of tokens as an iCalendar feed, to subscribe to.
+
+An event keeps its UID for as long as its connection is known, so that a renewal moves it instead of adding a second one.
+
+Source: RFC 5545; RFC 7986 (NAME, REFRESH-INTERVAL, COLOR).
+"""
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from icalendar import Calendar, Event, vDuration
+
+from monitor import __version__
+from monitor.domain.sentences import one_line
+from monitor.web.expiries import Ending
+from monitor.web.words import stamp
+
+_REFRESH = timedelta(hours=1)
+_LASTS = timedelta(minutes=30)
+_LONGEST = 200
+
+
+def feed(endings: Iterable[Ending], instance: str, now: datetime) -> bytes:
+    """The calendar of these ends; *instance* tells the events of two monitors apart."""
+    calendar = Calendar()
+    calendar.add("prodid", f"-//postpost-monitor//{__version__}//EN")
+    calendar.add("version", "2.0")
+    calendar.add("calscale", "GREGORIAN")
+    calendar.add("name", "PostPost token ends")
+    calendar.add("x-wr-calname", "PostPost token ends")
+    calendar.add("refresh-interval", vDuration(_REFRESH), parameters={"VALUE": "DURATION"})
+    calendar.add("x-published-ttl", vDuration(_REFRESH))
+    for ending in endings:
+        calendar.add_component(_event(ending, instance, now))
+    return bytes(calendar.to_ical())
+
+
+def _event(ending: Ending, instance: str, now: datetime) -> Event:
+    connection, token = ending.view.connection, ending.view.state.token
+    ends_at = ending.ends_at.astimezone(UTC).replace(microsecond=0)
+    name = one_line(ending.title, _LONGEST)
+    event = Event()
+    event.add("uid", uid_of(connection.key, instance))
+    event.add("dtstamp", (token.observed_at or now).astimezone(UTC).replace(microsecond=0))
+    event.add("dtstart", ends_at)
+    event.add("dtend", ends_at + _LASTS)
+    event.add("summary", f"Token of {ending.platform} “{name}” {'is renewed' if ending.renews else 'ends'}")
+    event.add("description", _description(ending))
+    event.add("categories", ["postpost-monitor", ending.platform])
+    # Nobody is busy because a token ends.
+    event.add("transp", "TRANSPARENT")
+    return event
+
+
+def _description(ending: Ending) -> str:
+    connection = ending.view.connection
+    about = f"{ending.platform}: {one_line(connection.platform_id, _LONGEST)}, account {one_line(connection.account_label, _LONGEST)}."
+    when = f"The token ends on {stamp(ending.ends_at)}{', ' + ending.doubt if ending.doubt else ''}."
+    advice = "It has been renewed by machine so far." if ending.renews else "Reconnect the account on the PostPost dashboard before that."
+    return f"{about}\n{when}\n{advice}"
+
+
+def uid_of(key: tuple[str, str, str], instance: str) -> str:
+    """The UID of a connection's event."""
+    digest = hashlib.sha256("\0".join((instance, *key)).encode(errors="replace")).hexdigest()
+    return f"{digest[:32]}@postpost-monitor"

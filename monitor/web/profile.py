@@ -1,0 +1,167 @@
+"""One connection with its past, as its own page shows it."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from urllib.parse import urlencode
+
+from monitor.db import CheckRow, NotificationRow
+from monitor.domain.model import Outcome
+from monitor.domain.reasons import meaning, outcome_of
+from monitor.domain.snapshot import ConnectionView
+from monitor.web import commands
+from monitor.web.archive import Past, Wanted
+from monitor.web.commands import Command
+from monitor.web.rows import Row
+from monitor.web.sparks import Spark, spark_of
+from monitor.web.standing import Tone
+from monitor.web.stories import Story, past_story
+from monitor.web.told import Telling, tellings_of
+from monitor.web.words import milliseconds, sentence
+
+_OUTCOMES = {
+    Outcome.PASSED: ("passed", Tone.GOOD),
+    Outcome.FAILED: ("failed", Tone.BAD),
+    Outcome.INCONCLUSIVE: ("told nothing", Tone.IDLE),
+    Outcome.UNSUPPORTED: ("cannot be tested", Tone.IDLE),
+}
+_DAY = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_MOST_DIGITS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the address of a connection's page asks for: a day, older checks, older incidents."""
+
+    day: date | None = None
+    before: datetime | None = None
+    incidents: int | None = None
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> "Asked":
+        """What *query* asks for; what cannot be understood asks for nothing."""
+        before, incidents = _number(query.get("before", "")), _number(query.get("incidents", ""))
+        return cls(_day(query.get("day", "")), _moment(before), incidents)
+
+    @property
+    def wanted(self) -> Wanted:
+        """The part of the past that this needs."""
+        if self.day is None:
+            return Wanted(self.before, None, self.incidents)
+        start = datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC)
+        return Wanted(start + _DAY, start, self.incidents)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check in words."""
+
+    at: datetime
+    outcome: str
+    tone: Tone
+    took: str
+    status: str
+    token: str
+    why: str
+    quoted: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """
+    One connection.
+
+    Attributes:
+        past: whether the database could be read; without it everything below is empty.
+        older_checks, older_incidents: where there are more; empty where there are none.
+    """
+
+    row: Row
+    asked: Asked
+    past: bool
+    spark: Spark | None
+    checks: tuple[Check, ...]
+    older_checks: str
+    stories: tuple[Story, ...]
+    older_incidents: str
+    tellings: tuple[Telling, ...]
+    commands: tuple[Command, ...]
+
+
+def profile_of(row: Row, past: Past | None, asked: Asked, now: datetime) -> Profile:
+    """The page of one connection."""
+    view = row.view
+    nothing = Profile(row, asked, past is not None, None, (), "", (), "", (), _commands(view))
+    if past is None:
+        return nothing
+    return Profile(
+        row=row,
+        asked=asked,
+        past=True,
+        spark=spark_of(past.trail.latencies, width=600, height=64),
+        checks=tuple(map(_check, past.checks)),
+        older_checks=_address(before=_millis(past.checks[-1].at)) if past.more_checks and asked.day is None else "",
+        stories=_stories(view, past, now),
+        older_incidents=_address(incidents=past.incidents[-1].id) if past.more_incidents else "",
+        tellings=tellings_of(past.notifications, past.deliveries, past.attempts, view.connection, now),
+        commands=nothing.commands,
+    )
+
+
+def _stories(view: ConnectionView, past: Past, now: datetime) -> tuple[Story, ...]:
+    told: dict[tuple[str, int], list[NotificationRow]] = defaultdict(list)
+    for one in past.notifications:
+        told[one.notification.incident.topic, one.notification.incident.number].append(one)
+    return tuple(past_story(row, view, told[row.incident.topic, row.incident.number], now) for row in past.incidents)
+
+
+def _commands(view: ConnectionView) -> tuple[Command, ...]:
+    connection = view.connection
+    own = () if connection.user_id else (commands.check(connection),)
+    return (commands.explain(connection), *own, commands.silence_connection(connection))
+
+
+def _check(row: CheckRow) -> Check:
+    outcome = outcome_of(row.reason)
+    words, tone = _OUTCOMES[outcome]
+    return Check(
+        at=row.at,
+        outcome=words,
+        tone=tone,
+        took=milliseconds(row.duration_ms),
+        status="" if row.http_status is None else str(row.http_status),
+        token=row.token or "",
+        why="" if outcome is Outcome.PASSED else sentence(meaning(row.reason).words),
+        quoted=row.detail,
+    )
+
+
+def _address(**parts: int) -> str:
+    return f"?{urlencode(parts)}"
+
+
+def _day(text: str) -> date | None:
+    try:
+        day = date.fromisoformat(text) if len(text) == 10 else None
+    except ValueError:
+        return None
+    # The last of all days has no day after it.
+    return None if day == date.max else day
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+
+
+def _moment(millis: int | None) -> datetime | None:
+    try:
+        return None if millis is None else _EPOCH + millis * _MILLISECOND
+    except OverflowError:
+        return None
+
+
+def _millis(at: datetime) -> int:
+    return (at - _EPOCH) // _MILLISECOND

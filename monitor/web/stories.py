@@ -1,0 +1,195 @@
+"""Incidents as people read them, open or closed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from monitor.db import IncidentRow, NotificationRow
+from monitor.domain.acks import Ack
+from monitor.domain.advices import INCIDENT_ADVICE
+from monitor.domain.model import Connection, IncidentRef, Scope, Severity, Topic, Why
+from monitor.domain.reasons import meaning
+from monitor.domain.routes import matches, scope_facts
+from monitor.domain.sentences import platform_name
+from monitor.domain.silences import Silence, SilenceState
+from monitor.domain.snapshot import ConnectionView, IncidentView
+from monitor.errors import Reason
+from monitor.web import commands
+from monitor.web.commands import Command
+from monitor.web.links import connection_path
+from monitor.web.parties import title_of
+from monitor.web.rows import incident_words, name_of
+from monitor.web.standing import TONES, Tone, label_of
+from monitor.web.words import sentence, short, stamp
+
+_ENDS = {
+    Topic.CONNECTION: "It works again.",
+    Topic.EXPIRY: "The token was renewed.",
+    Topic.RENEWAL: "The token was renewed.",
+    Topic.PUBLISHING: "Posts go out again.",
+    Topic.PERMISSIONS: "The permissions are back.",
+    Topic.SCOPE: "It is over.",
+}
+_OTHER_ENDS = {"unsupported": "The API cannot test it any more.", "removed": "It is no longer watched."}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One transition of an incident."""
+
+    at: datetime
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """The connection that an incident is about: what it is called, its platform, and its page."""
+
+    name: str
+    platform: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """
+    One incident.
+
+    Attributes:
+        key: names it among others on a page, and stays the same from look to look.
+        about: None for wider causes.
+        held: who has seen it, or what holds back its news.
+        commands: what can be done about the telling of it.
+    """
+
+    key: str
+    title: str
+    tone: Tone
+    severity: Severity
+    opened_at: datetime
+    closed_at: datetime | None
+    lasting: str
+    why: str
+    quoted: str
+    advice: str = ""
+    about: About | None = None
+    steps: tuple[Step, ...] = ()
+    held: tuple[str, ...] = ()
+    commands: tuple[Command, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What keeps news back, as the database has it: acknowledgements of open incidents, and silences that are not over."""
+
+    acks: Mapping[tuple[Topic, str, int], Ack]
+    silences: Sequence[Silence]
+
+
+NOTHING_HELD = Held({}, ())
+
+
+def past_story(row: IncidentRow, below: ConnectionView | None, tellings: Sequence[NotificationRow], now: datetime) -> Story:
+    """An incident of the history, with its transitions as far as *tellings*, those about it, show them."""
+    closed = row.closed_at is not None
+    return Story(
+        key=_key(row.incident),
+        title=_title(row.scope, row.incident, row.level),
+        tone=Tone.IDLE if closed else TONES[row.severity],
+        severity=row.severity,
+        opened_at=row.incident.opened_at,
+        closed_at=row.closed_at,
+        lasting=short((row.closed_at or now) - row.incident.opened_at),
+        why=_why(row.incident.topic, row.reason),
+        quoted=row.detail if _speaks(row.incident.topic) else "",
+        about=_about(below),
+        steps=tuple(_steps(row, tellings)),
+    )
+
+
+def open_story(view: IncidentView, below: ConnectionView | None, held: Held, instance: str, now: datetime) -> Story:
+    """An open incident, with what can be done about it; *below* is the connection that it is about, if it is about one."""
+    incident = view.incident
+    connection = below.connection if below is not None else None
+    said = incident_words(view, below.state, now) if below is not None else ""
+    known = meaning(view.reason) if view.reason is not None and _speaks(incident.topic) else None
+    silence = commands.silence_connection(connection) if connection is not None else commands.silence_scope(view.scope, incident.subject)
+    return Story(
+        key=_key(incident),
+        title=_title(view.scope, incident, view.level),
+        tone=TONES[view.severity],
+        severity=view.severity,
+        opened_at=incident.opened_at,
+        closed_at=None,
+        lasting=short(now - incident.opened_at),
+        why=said or _why(incident.topic, view.reason),
+        quoted=view.detail if known is not None and not said else "",
+        advice=known.advice if known is not None else INCIDENT_ADVICE.get(incident.topic, ""),
+        about=_about(below),
+        held=tuple(_held(view, connection, held, now)),
+        commands=(commands.acknowledge(incident, instance), silence),
+    )
+
+
+def _about(below: ConnectionView | None) -> About | None:
+    if below is None:
+        return None
+    connection = below.connection
+    return About(name_of(connection, below.state), platform_name(connection.platform), connection_path(connection))
+
+
+def _key(incident: IncidentRef) -> str:
+    return f"{incident.topic}-{incident.subject}-{incident.number}"
+
+
+def _title(scope: Scope, incident: IncidentRef, level: str) -> str:
+    return title_of(scope, incident.subject) if incident.topic is Topic.SCOPE else label_of(incident.topic, level) or level
+
+
+def _speaks(topic: Topic) -> bool:
+    """Whether the reason of the last check is what this incident is about; a token's end has nothing to do with it."""
+    return topic in (Topic.CONNECTION, Topic.SCOPE)
+
+
+def _why(topic: Topic, reason: Reason | None) -> str:
+    known = meaning(reason) if reason is not None and _speaks(topic) else None
+    return sentence(known.words) if known is not None else ""
+
+
+def _steps(row: IncidentRow, tellings: Sequence[NotificationRow]) -> list[Step]:
+    steps = [Step(row.incident.opened_at, "Opened.")]
+    changes = sorted((told.notification for told in tellings if told.notification.why is Why.CHANGED), key=lambda told: told.at)
+    steps += [Step(one.at, f"Became “{label_of(one.incident.topic, one.level_to) or one.level_to}”.") for one in changes]
+    if row.closed_at is not None:
+        steps.append(Step(row.closed_at, f"Closed. {_OTHER_ENDS.get(row.closed_why or '') or _ENDS[row.incident.topic]}"))
+    return steps
+
+
+def _held(view: IncidentView, connection: Connection | None, held: Held, now: datetime) -> list[str]:
+    incident = view.incident
+    found = []
+    ack = held.acks.get((incident.topic, incident.subject, incident.number))
+    if ack is not None:
+        found.append(f"Acknowledged by {ack.author} {short(now - ack.at)} ago: {ack.reason}")
+    facts = _facts(view, connection)
+    found += [
+        f"Silenced until {stamp(silence.over_at)} by {silence.author}: {silence.reason}"
+        for silence in held.silences
+        if silence.state(now) is SilenceState.ACTIVE and matches(silence.match, facts)
+    ]
+    return found
+
+
+def _facts(view: IncidentView, connection: Connection | None) -> dict[str, str]:
+    """What a silence can match of an incident as such; what only a notification has stays unknown."""
+    facts = dict(connection.labels) if connection is not None else {}
+    facts |= {"severity": view.severity.value, "topic": view.incident.topic.value, "scope": view.scope.value}
+    facts["reason"] = view.reason.value if view.reason is not None else ""
+    if connection is not None:
+        return facts | {
+            "account": connection.account,
+            "user": connection.user_id,
+            "platform": connection.platform,
+            "connection": connection.platform_id,
+        }
+    return facts | scope_facts(view.incident.subject)

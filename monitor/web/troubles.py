@@ -1,0 +1,63 @@
+"""What is in trouble, and what was: the page of incidents."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlencode
+
+from monitor.domain.model import Scope
+from monitor.web.archive import Incidents
+from monitor.web.standing import TONES, Tone
+from monitor.web.stories import NOTHING_HELD, Story, open_story, past_story
+from monitor.web.views import Board
+from monitor.web.words import count
+
+OPEN_SHOWN = 50
+_WORST_FIRST = list(Tone)
+_WIDEST_FIRST = list(Scope)[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentsPage:
+    """
+    Attributes:
+        past: whether the database could be read; without it nothing that is over is shown.
+        newer, older: addresses of the neighbouring pages; empty where there are none.
+        later: whether this is a later page of what is over: then what is open is not shown again.
+    """
+
+    words: str
+    open: tuple[Story, ...]
+    number: int
+    pages: int
+    newer: str
+    older: str
+    past: bool
+    closed: tuple[Story, ...]
+    closed_older: str
+    later: bool
+
+
+def incidents_page(board: Board, past: Incidents | None, number: int, before: int | None, instance: str, now: datetime) -> IncidentsPage:
+    """The page of incidents, the worst, widest and newest first; *number* pages through the open ones, *before* through the others."""
+    views = sorted(
+        board.snapshot.incidents,
+        key=lambda one: (_WORST_FIRST.index(TONES[one.severity]), _WIDEST_FIRST.index(one.scope), -one.incident.opened_at.timestamp()),
+    )
+    pages = max(1, -(-len(views) // OPEN_SHOWN))
+    number = min(number, pages)
+    below = board.numbered()
+    held = past.held if past is not None else NOTHING_HELD
+    shown = views[(number - 1) * OPEN_SHOWN : number * OPEN_SHOWN]
+    closed = past.closed if past is not None else ()
+    return IncidentsPage(
+        words=count(len(views), "open incident") if views else "No incident is open.",
+        open=tuple(open_story(one, below.get(one.connection_id or 0), held, instance, now) for one in shown),
+        number=number,
+        pages=pages,
+        newer=f"?page={number - 1}" if number > 1 else "",
+        older=f"?page={number + 1}" if number < pages else "",
+        past=past is not None,
+        closed=tuple(past_story(row, below.get(row.connection_id or 0), (), now) for row in closed),
+        closed_older=f"?{urlencode({'before': closed[-1].id})}" if past is not None and past.more else "",
+        later=before is not None,
+    )

@@ -1,0 +1,303 @@
+"""The pages over real sockets, with their past in a real database."""
+
+import asyncio
+import re
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from monitor.clock import SystemClock
+from monitor.config import WebSettings
+from monitor.db import (
+    AttemptRow,
+    CheckRow,
+    Database,
+    DeliveryState,
+    NewConnection,
+    Operations,
+    Store,
+    attempts_of,
+    closed_incidents,
+    latencies,
+    operating,
+)
+from monitor.domain.acks import Ack
+from monitor.domain.model import FINE, Connection, Health, IncidentRef, Scope, Severity, Topic, Transition
+from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
+from monitor.errors import DeliveryReason, Reason, StoreUnavailable
+from monitor.metrics import Metrics
+from monitor.web import WebServer
+from tests.builders import DAY, HOUR, MINUTE, a_connection, a_notification, a_state, a_token_belief
+from tests.tools import require_tool
+
+ODD = "bluesky-did:plc:ew--vi/7n?x%41 y"
+NOW = SystemClock().now()
+_INSTANCE = "6c1f2a90"
+
+
+@dataclass
+class Site:
+    """A web port over a database, and the one connection it shows."""
+
+    host: str
+    number: int
+    database: Database
+    connection: Connection
+    snapshot: Snapshot
+    readable: bool = True
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """The status and the body at *path*."""
+        reader, writer = await asyncio.open_connection(self.host, self.number)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+        writer.close()
+        return int(head.split(b" ")[1]), body.decode()
+
+    async def read(self, work):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+        """Asks the database, while it can be read."""
+        if not self.readable:
+            raise StoreUnavailable("it cannot be read now")
+        return await self.database.read(work)
+
+    @property
+    def page(self) -> str:
+        """The address of the connection's page."""
+        parts = (self.connection.account, self.connection.user_id or "-", self.connection.platform_id)
+        return "/connections/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _write(store: Store) -> int:
+    """A connection with two incidents, one of them open, a hundred checks, and one notification that was hard to deliver."""
+    number = store.ensure_connections([NewConnection("main", "", ODD, "bluesky")])["main", "", ODD]
+    for minute in range(100):
+        reason = Reason.CREDENTIAL_REJECTED if minute < 3 else Reason.OK
+        store.record_checks([CheckRow(number, NOW - (1 + 15 * minute) * MINUTE, reason, 100 + minute, 200, "3d 4h", "Session has expired")])
+    words = (Severity.CRITICAL, Reason.CREDENTIAL_REJECTED, "Session has expired")
+    over, incident = (IncidentRef(Topic.CONNECTION, str(number), count, at) for count, at in ((1, NOW - DAY), (2, NOW - HOUR)))
+    store.apply_transitions([Transition(over, Scope.CONNECTION, number, "error", over.opened_at, *words)])
+    end = Transition(over, Scope.CONNECTION, number, FINE, over.opened_at + HOUR, *words, closed_why="recovered")
+    store.apply_transitions([end])
+    store.apply_transitions([Transition(incident, Scope.CONNECTION, number, "error", incident.opened_at, *words)])
+    told = replace(a_notification(number), connection_id=number, incident=incident, at=incident.opened_at)
+    store.add_notification(store.new_webhook_id(), told, incident_key="key", body=b"{}", receivers=["on-call"])
+    store.flush()
+    (delivery,) = store.due_deliveries("on-call", NOW)
+    failed = AttemptRow(NOW - HOUR + MINUTE, DeliveryReason.SERVER_ERROR, 87, 503)
+    store.record_attempt(delivery, failed, DeliveryState.PENDING, failed.at)
+    (delivery,) = store.due_deliveries("on-call", NOW)
+    store.record_attempt(
+        delivery, replace(failed, at=NOW - HOUR + 2 * MINUTE, reason=DeliveryReason.DELIVERED, http_status=204), DeliveryState.DELIVERED
+    )
+    return number
+
+
+@asynccontextmanager
+async def _running(database: Database) -> AsyncIterator[Site]:
+    number = await database.write(_write)
+    connection = a_connection(number, platform_id=ODD, name="Ödd 'page'", labels={"team": "social"})
+    state = a_state(Health.ERROR, detail="Session has expired", token=a_token_belief(NOW + 30 * DAY))
+    own = IncidentRef(Topic.CONNECTION, str(number), 2, NOW - HOUR)
+    view = IncidentView(own, Scope.CONNECTION, number, "error", Severity.CRITICAL, Reason.CREDENTIAL_REJECTED, "Session has expired")
+    snapshot = Snapshot(NOW, (ConnectionView(connection, state),), (view,), {"main": True}, api_up=True)
+    site = Site("", 0, database, connection, snapshot)
+    settings = WebSettings(listen="127.0.0.1:0")
+    server = WebServer(
+        settings, Metrics(), lambda: site.snapshot, SystemClock(), lambda: (True, "ready"), read=site.read, instance=lambda: _INSTANCE
+    )
+    url = urlsplit(await server.start())
+    site.host, site.number = url.hostname or "", url.port or 0
+    yield site
+    await server.close()
+
+
+@pytest.fixture
+async def site(sqlite_url: str) -> AsyncIterator[Site]:
+    """The pages over a database."""
+    database = Database(sqlite_url, clock=SystemClock(), owner="test")
+    await database.start()
+    async with _running(database) as running:
+        yield running
+    await database.close()
+
+
+def _shown(text: str) -> str:
+    """What a page says, without its markup."""
+    plain = re.sub(r"<(script|title).*?</\1>", "", text, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", plain).replace("&#39;", "'").split())
+
+
+async def test_connection(site: Site) -> None:
+    """A connection's page tells its health and what to do, its incidents, who was told and what they answered, and its checks."""
+    status, text = await site.get(site.page)
+    shown = _shown(text)
+
+    assert status == 200
+    assert "The platform rejects the stored credential. Session has expired Reconnect the account on the PostPost dashboard." in shown
+    assert "Closed. It works again." in shown
+    assert re.search(
+        r"on-call accepted \w+( \w+)? ago, at the second attempt 2 attempts .* failed \(503\) in 87 ms .* accepted \(204\)", shown
+    )
+    assert shown.count("Session has expired") > 20
+    assert "Response time of the last 100 checks: 150 ms in the middle, 100 ms to 199 ms." in shown
+
+
+async def test_paging(site: Site) -> None:
+    """All checks can be reached from the connection's page, each once, and those of one day."""
+    seen: list[str] = []
+    address = site.page
+    while address:
+        _, text = await site.get(address)
+        seen += re.findall(r'<th scope="row"><time datetime="([^"]+)"', text)
+        older = re.search(r'href="(\?before=\d+)#checks"', text)
+        address = site.page + older[1] if older else ""
+    yesterday = (NOW - DAY).date().isoformat()
+    _, text = await site.get(f"{site.page}?day={yesterday}")
+    of_day = re.findall(r'<th scope="row"><time datetime="([^"]+)"', text)
+
+    assert len(seen) == len(set(seen)) == 100
+    assert seen == sorted(seen, reverse=True)
+    assert of_day == [at for at in seen if at.startswith(yesterday)]
+
+
+async def test_odd_questions(site: Site) -> None:
+    """What cannot be understood in the address of a connection's page takes nothing down."""
+    for query in ("before=x", "before=99999999999999999999", "before=999999999999999", "day=2030-02-31", "day=9999-12-31", "incidents=0"):
+        assert (await site.get(f"{site.page}?{query}"))[0] == 200, query
+
+
+async def test_links(site: Site) -> None:
+    """The status page links to the connection's page, and from there everything of this port is found again."""
+    _, text = await site.get("/")
+    (found,) = re.findall(r'class="name" href="([^"]+)"', text)
+    _, deep = await site.get(f"/{found}")
+
+    assert f"/{found}" == site.page
+    assert {"../../../incidents", "../../../calendar", "../../../metrics"} <= set(re.findall(r'href="([^"]+)"', deep))
+    (label,) = re.findall(r'class="label" href="../../../([^"]+)"', deep)
+    assert "page" in (await site.get(f"/{label}"))[1]
+
+
+async def test_unknown_connection(site: Site) -> None:
+    """An id that is not watched has a page that says so, with status 404."""
+    for path in ("/connections/main/-/linkedin-nobody", site.page.replace("main", "other"), site.page.replace("/-/", "/user/")):
+        status, text = await site.get(path)
+        assert status == 404
+        assert "This connection is not watched." in text
+
+
+async def test_nothing_there(site: Site) -> None:
+    """Other addresses are answered with 404, in plain text."""
+    for path in ("/connections", "/connections/main", "/connections/a/b/c/d", "/incidents/", "/calendar/x"):
+        assert await site.get(path) == (404, "There is nothing here.\n"), path
+
+
+async def test_incidents(site: Site) -> None:
+    """The page of incidents has what is open, with commands to copy, and what is over."""
+    _, text = await site.get("/incidents")
+    commands = re.findall(r"<code>(.*?)</code>", text)
+
+    assert "1 open incident" in _shown(text)
+    assert [command.split()[1] for command in commands] == ["ack", "silence"]
+    assert f"pp-{_INSTANCE}-" in commands[0]
+    assert text.index('id="open"') < text.index("Acknowledge or silence") < text.index('id="over"') < text.rindex("Session has expired")
+
+
+async def test_held(site: Site, sqlite_url: str) -> None:
+    """Who has acknowledged an incident, and what silences it, is said with it."""
+
+    def _ask(operations: Operations) -> None:
+        number = str(site.connection.id)
+        operations.acknowledge(Ack(Topic.CONNECTION, number, 2, "error", NOW, "anna", "calling the customer"))
+        match = {"connection": "bluesky-*", "team": "social"}
+        operations.add_silence(match, starts_at=NOW - MINUTE, ends_at=NOW + DAY, author="bert", reason="moving house", now=NOW)
+        operations.add_silence({"team": "other"}, starts_at=NOW - MINUTE, ends_at=NOW + DAY, author="carl", reason="not ours", now=NOW)
+
+    with operating(sqlite_url) as operations:
+        _ask(operations)
+    _, text = await site.get("/incidents")
+
+    assert re.search(r"Acknowledged by anna \w+ ago: calling the customer", _shown(text))
+    assert "by bert: moving house" in text
+    assert "carl" not in text
+
+
+async def test_many_incidents(site: Site) -> None:
+    """Thousands of incidents are paged: the open ones worst first, and every one that is over is reached once."""
+
+    def _more(store: Store) -> None:
+        for number in range(3, 2003):
+            at = NOW - DAY + timedelta(seconds=number)
+            words = (Severity.CRITICAL, Reason.TARGET_GONE, f"number {number}")
+            incident = IncidentRef(Topic.CONNECTION, f"other {number}", 1, at)
+            store.apply_transitions([Transition(incident, Scope.CONNECTION, site.connection.id, "error", at, *words)])
+            store.apply_transitions([Transition(incident, Scope.CONNECTION, site.connection.id, FINE, at, *words, closed_why="recovered")])
+
+    await site.database.write(_more)
+    (view,) = site.snapshot.incidents
+    many = tuple(replace(view, incident=replace(view.incident, subject=str(number), number=7)) for number in range(3000))
+    site.snapshot = replace(site.snapshot, incidents=many)
+    _, first = await site.get("/incidents?page=60")
+    _, own = await site.get(site.page)
+    seen: list[str] = re.findall(r"number (\d+)<", (await site.get("/incidents"))[1])
+    _, text = await site.get("/incidents")
+    for _ in range(3):
+        (older,) = re.findall(r'href="(\?before=\d+)"', text)
+        _, text = await site.get(f"/incidents{older}")
+        seen += re.findall(r"number (\d+)<", text)
+
+    assert "Page 60 of 60" in first
+    assert "Older incidents" in own
+    assert seen == [str(number) for number in range(2002, 2002 - 80, -1)]
+
+
+async def test_unreadable_past(site: Site) -> None:
+    """While the database can't be read, every page shows the present and says why there is no more."""
+    site.readable = False
+
+    pages = [await site.get(path) for path in ("/", site.page, "/incidents", "/calendar")]
+
+    assert [status for status, _ in pages] == [200] * 4
+    assert all("Ödd" in text for _, text in pages)
+    assert ["cannot be read from the database now" in text for _, text in pages] == [False, True, True, False]
+
+
+async def test_questions_of_the_pages(database: Database) -> None:
+    """Many connections' last checks, many deliveries' attempts, and what is over, each in order, in either database."""
+    number = await database.write(_write)
+
+    took = await database.read(lambda reader: latencies(reader, [number, 99], 10))
+    attempts = await database.read(lambda reader: attempts_of(reader, [1, 99]))
+    over = await database.read(lambda reader: closed_incidents(reader, 10))
+    rest = await database.read(lambda reader: closed_incidents(reader, 10, over[0].id))
+
+    assert [row.duration_ms for row in took[number]] == list(range(109, 99, -1))
+    assert took[99] == ()
+    assert [row.reason for row in attempts[1]] == [DeliveryReason.SERVER_ERROR, DeliveryReason.DELIVERED]
+    assert (99 in attempts, [row.incident.number for row in over], rest) == (False, [1], [])
+
+
+async def test_calendar_software(site: Site, tmp_path: Path) -> None:
+    """A real calendar program takes the feed over, whole, also one with awkward names."""
+    names = ["Ödd; page, with \\ and \n", "شركة عربية", "x" * 300, "plain"]
+    views = tuple(
+        ConnectionView(a_connection(number, name=name), a_state(token=a_token_belief(NOW + number * DAY)))
+        for number, name in enumerate(names, start=1)
+    )
+    site.snapshot = replace(site.snapshot, connections=views, incidents=())
+    status, feed = await site.get("/calendar.ics")
+    (tmp_path / "feed.ics").write_bytes(feed.encode())
+    command: list[str | Path] = [require_tool("calcurse"), "-D", tmp_path / "data", "-i", tmp_path / "feed.ics"]
+
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+
+    assert status == 200
+    assert "4 apps / 0 events / 0 todos / 0 skipped" in done.stdout + done.stderr
+    kept = (tmp_path / "data" / "apts").read_text(encoding="utf-8")
+    assert all(name.split("\n")[0][:20] in kept for name in names)

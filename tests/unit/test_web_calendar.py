@@ -1,0 +1,129 @@
+"""When tokens end: the agenda, the months and the feed."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from icalendar import Calendar
+
+from monitor.domain.snapshot import ConnectionView, Snapshot
+from monitor.domain.tokens import TokenSays
+from monitor.web import ical
+from monitor.web.expiries import Agenda, agenda_of, endings_of
+from monitor.web.standing import Tone
+from monitor.web.views import Board, Filters
+from tests.builders import DAY, HOUR, START, a_connection, a_state, a_token_belief
+
+NOW = START + 10 * HOUR
+
+
+def _view(number: int, left: timedelta | None, **overrides: object) -> ConnectionView:
+    token = a_token_belief(None if left is None else NOW + left, **overrides)
+    return ConnectionView(a_connection(number), a_state(token=token))
+
+
+def _agenda(*views: ConnectionView, **query: str) -> Agenda:
+    return agenda_of(Board(Snapshot(NOW, views)), Filters.of(query), NOW)
+
+
+def _parsed(feed: bytes) -> list[Any]:
+    """The events of a feed, as the library of calendar programs reads them."""
+    return Calendar.from_ical(feed).walk("VEVENT")
+
+
+def _events(*views: ConnectionView, now: datetime = NOW, instance: str = "one") -> dict[str, Any]:
+    feed = ical.feed(endings_of(Board(Snapshot(now, views)), Filters(), now), instance, now)
+    return {str(event["uid"]): event for event in _parsed(feed)}
+
+
+def test_agenda() -> None:
+    """Ends are listed by day and time; what is further away than 90 days, or never ends, is not."""
+    agenda = _agenda(_view(1, 3 * DAY), _view(2, 2 * HOUR), _view(3, 3 * DAY - HOUR), _view(4, 91 * DAY), _view(5, None))
+
+    assert agenda.words == "3 tokens end within the next 90 days."
+    assert [(day.words, day.distance) for day in agenda.days] == [("Tue 1 Jan 2030", "today"), ("Fri 4 Jan 2030", "in 3 days")]
+    assert [one.view.connection.id for day in agenda.days for one in day.endings] == [2, 3, 1]
+
+
+def test_ended() -> None:
+    """What ended within 30 days and was not renewed stands apart, the latest first."""
+    agenda = _agenda(_view(1, -3 * DAY), _view(2, -HOUR), _view(3, -31 * DAY))
+
+    assert [(one.view.connection.id, one.left) for one in agenda.ended] == [(2, "1h ago"), (1, "3d ago")]
+    assert agenda.words == "No token ends within the next 90 days."
+
+
+def test_renewing() -> None:
+    """A token that renews itself is listed as such, not as something to do."""
+    agenda = _agenda(_view(1, DAY, renewal_points=(2 * HOUR, 2 * HOUR)), _view(2, DAY))
+
+    assert [one.renews for one in agenda.days[0].endings] == [True, False]
+    assert agenda.words == "2 tokens end within the next 90 days; 1 of them renews by machine."
+
+
+def test_filters() -> None:
+    """The calendar takes the filters of the list."""
+    assert len(_agenda(_view(1, DAY), _view(2, DAY), q="page2").days[0].endings) == 1
+
+
+def test_crowded_day() -> None:
+    """A day with hundreds of ends shows some and counts the others."""
+    (day,) = _agenda(*(_view(number, DAY) for number in range(1, 301))).days
+
+    assert (len(day.endings), day.more) == (25, 275)
+
+
+def test_months() -> None:
+    """Every month of the next 90 days, each day once and under its weekday; days with ends lead to them."""
+    agenda = _agenda(_view(1, 3 * DAY), _view(2, 40 * DAY))
+    january = agenda.months[0]
+    cells = [cell for week in january.weeks for cell in week if cell is not None]
+    weekday = {cell.number: place for week in january.weeks for place, cell in enumerate(week) if cell is not None}
+
+    assert [month.words for month in agenda.months] == ["January 2030", "February 2030", "March 2030", "April 2030"]
+    assert [cell.number for cell in cells] == list(range(1, 32))
+    assert (weekday[1], weekday[6]) == (1, 6)
+    assert {cell.anchor for month in agenda.months for week in month.weeks for cell in week if cell and cell.ends} == {
+        day.anchor for day in agenda.days
+    }
+    assert [(cell.number, cell.ends, cell.tone) for cell in cells if cell.ends] == [(4, 1, Tone.GOOD)]
+
+
+def test_feed() -> None:
+    """Each end is one event at the right moment, in UTC, that keeps nobody busy."""
+    events = _events(_view(1, 3 * DAY), _view(2, 5 * DAY), _view(3, None))
+    first, _ = sorted(events.values(), key=lambda event: event["dtstart"].dt)
+
+    assert first["dtstart"].dt == NOW + 3 * DAY
+    assert first["dtend"].dt > first["dtstart"].dt
+    assert first["transp"] == "TRANSPARENT"
+    assert "linkedin-page1" in first["description"]
+
+
+def test_renewal_moves_the_event() -> None:
+    """An event keeps its UID when the token is renewed and when time passes; two monitors have different ones."""
+    before, renewed = _events(_view(1, 3 * DAY)), _events(_view(1, 60 * DAY), now=NOW + DAY)
+
+    assert before.keys() == renewed.keys()
+    assert before.keys().isdisjoint(_events(_view(1, 3 * DAY), instance="another").keys())
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_any_text_arrives(name: str, account: str) -> None:
+    """Whatever a connection is called, the feed can be read back and has no line that is longer than the format allows."""
+    connection = a_connection(1, name=name, account=account)
+    view = ConnectionView(connection, a_state(token=a_token_belief(NOW + DAY)))
+    feed = ical.feed(endings_of(Board(Snapshot(NOW, (view,))), Filters(), NOW), "one", NOW)
+
+    (event,) = _parsed(feed)
+    assert event["dtstart"].dt == NOW + DAY
+    assert all(len(line) <= 75 for line in feed.split(b"\r\n"))
+
+
+def test_doubt() -> None:
+    """How exact the end is known is said where it matters."""
+    token = a_token_belief(NOW + DAY, says=TokenSays.LEFT, exact_at=None, earliest_at=NOW + DAY, latest_at=NOW + DAY + 2 * HOUR)
+    (day,) = _agenda(ConnectionView(a_connection(1), a_state(token=token))).days
+
+    assert day.endings[0].doubt == "± 1h"
