@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from monitor import __version__
 from monitor.api import Api
+from monitor.bookkeeper import Bookkeeper
 from monitor.checker import Checker
 from monitor.clock import Clock
 from monitor.config import AccountSettings, Config
@@ -32,8 +33,10 @@ from monitor.webhook import Sender
 USER_AGENT = f"postpost-monitor/{__version__}"
 
 _JANITOR_REST_SECONDS = 3600.0
+_BOOKKEEPER_REST_SECONDS = 300.0
 _REVIEW_BOUND_SECONDS = 60.0
 _JANITOR_BOUND_SECONDS = 2 * _JANITOR_REST_SECONDS
+_BOOKKEEPER_BOUND_SECONDS = 2 * _BOOKKEEPER_REST_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Crew:
         self.wake("check")
 
     def wake(self, kind: str) -> None:
-        """Wake the loops of one kind: `check`, `deliver`, `discover`, `review` or `tidy`."""
+        """Wake the loops of one kind: `check`, `deliver`, `discover`, `review`, `bookkeep` or `tidy`."""
         for loop in self._loops.get(kind, ()):
             loop.wake.set()
 
@@ -177,6 +180,8 @@ class Crew:
         )
         bound = sum(receiver.timeout.total_seconds() for receiver in self.config.receivers) + place.bounds.step
         self._add("review", "storagewatch", watch.step, bound=bound)
+        bookkeeper = Bookkeeper(fleet=place.fleet, database=place.database, clock=place.clock, longest=self.config.retention.daily)
+        self._add("bookkeep", "bookkeeper", bookkeeper.step, bound=_BOOKKEEPER_BOUND_SECONDS, rest=_BOOKKEEPER_REST_SECONDS)
         janitor = Janitor(place.database, place.clock, self.config.retention)
         self._add("tidy", "janitor", janitor.step, bound=_JANITOR_BOUND_SECONDS, rest=_JANITOR_REST_SECONDS)
 

@@ -1,7 +1,7 @@
 """Deletes what is too old, a little at a time: what is still owed, and what belongs to an open incident, never."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -12,6 +12,8 @@ from monitor.errors import StoreUnavailable
 
 _BATCH = 1_000
 _CONNECTIONS = 100
+# What the bookkeeper may still look at.
+_NEEDED = timedelta(days=2)
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +31,9 @@ class Janitor:
         """
         Delete one batch of the first kind that has any; returns whether there is more to do.
 
-        1. checks; 2. texts that none of them has; 3. incidents; 4. deliveries with their attempts; 5. notifications;
-        6. silences and acknowledgements; 7. once all that is done, free pages go back to the file system and the write-ahead log is emptied.
+        1. checks; 2. texts that none of them has; 3. sums of hours and days; 4. incidents; 5. deliveries with their attempts;
+        6. notifications; 7. silences and acknowledgements; 8. once all that is done, free pages go back to the file system and the
+        write-ahead log is emptied.
         """
         if not self._database.storage_up:
             return False
@@ -46,9 +49,10 @@ class Janitor:
 
     async def _delete(self) -> int:
         now = self._clock.now()
-        if deleted := await self._delete_checks(now - self._settings.checks):
+        added_up = await self._database.read(lambda reader: reader.uptime_until())
+        if added_up is not None and (deleted := await self._delete_checks(min(now - self._settings.checks, added_up - _NEEDED))):
             return deleted
-        for work in _works(now, self._settings):
+        for work in _works(now, added_up or now, self._settings):
             if deleted := await self._database.write(work):
                 return deleted
         return 0
@@ -69,10 +73,12 @@ class Janitor:
         return False
 
 
-def _works(now: datetime, settings: RetentionSettings) -> list[Callable[[Store], int]]:
+def _works(now: datetime, added_up: datetime, settings: RetentionSettings) -> list[Callable[[Store], int]]:
     delivered, dead = now - settings.deliveries, now - settings.dead_deliveries
     return [
         lambda store: store.delete_messages(now - settings.checks, _BATCH),
+        lambda store: store.delete_hours(min(now - settings.hourly, added_up - _NEEDED), _BATCH),
+        lambda store: store.delete_days(now - settings.daily, _BATCH),
         lambda store: store.delete_incidents(now - settings.incidents, _BATCH),
         lambda store: store.delete_deliveries(DeliveryState.DELIVERED, delivered, _BATCH),
         lambda store: store.delete_deliveries(DeliveryState.DEAD, dead, _BATCH),

@@ -34,6 +34,11 @@ def moment(number: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=number)
 
 
+def whole_milliseconds(at: datetime) -> datetime:
+    """*at* as it is stored."""
+    return moment(millis(at))
+
+
 def maybe_millis(at: datetime | None) -> int | None:
     """As `millis`; None stays None."""
     return None if at is None else millis(at)

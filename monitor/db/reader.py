@@ -25,6 +25,7 @@ from monitor.db.tables import (
     receiver_states,
     scopes,
 )
+from monitor.db.uptimes import Uptimes
 from monitor.domain.model import Connection, ConnectionState, Topic
 from monitor.domain.snapshot import IncidentView, OutboxView
 
@@ -80,7 +81,7 @@ _TOLD = select(deliveries.c.notification_id, deliveries.c.receiver, deliveries.c
 _LAST = 2**63 - 1
 
 
-class Reader:
+class Reader(Uptimes):
     """
     One consistent view of the database; every method reads.
 

@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, delete, exists, select
+from sqlalchemy import bindparam, delete, exists, select, tuple_
 
 from monitor.db.codec import millis
 from monitor.db.reader import Reader
 from monitor.db.rows import DeliveryState
-from monitor.db.tables import checks, connections, deliveries, incidents, messages, notifications
+from monitor.db.tables import checks, connections, deliveries, incidents, messages, notifications, uptime_days, uptime_hours
 from monitor.db.transaction import Transaction
 
 _DAY = timedelta(days=1)
@@ -70,6 +70,14 @@ _DELETE_NOTIFICATIONS = delete(notifications).where(
         .scalar_subquery()
     )
 )
+_DELETE_SUMS = {
+    table: delete(table).where(
+        tuple_(table.c.at, table.c.connection_id).in_(
+            select(table.c.at, table.c.connection_id).where(table.c.at < bindparam("b_cutoff")).limit(bindparam("b_limit"))
+        )
+    )
+    for table in (uptime_hours, uptime_days)
+}
 
 
 def with_old_checks(reader: Reader, before: datetime, limit: int) -> list[int]:
@@ -100,3 +108,11 @@ class Retention(Transaction):
     def delete_notifications(self, before: datetime, limit: int) -> int:
         """Notifications from before *before* whose deliveries are all deleted."""
         return self._change(_DELETE_NOTIFICATIONS, {"b_cutoff": millis(before), "b_limit": limit})
+
+    def delete_hours(self, before: datetime, limit: int) -> int:
+        """Sums of hours that began before *before*; those of their days stay."""
+        return self._change(_DELETE_SUMS[uptime_hours], {"b_cutoff": millis(before), "b_limit": limit})
+
+    def delete_days(self, before: datetime, limit: int) -> int:
+        """Sums of days that began before *before*."""
+        return self._change(_DELETE_SUMS[uptime_days], {"b_cutoff": millis(before), "b_limit": limit})

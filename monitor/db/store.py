@@ -11,8 +11,8 @@ from monitor.db.codec import dump_labels, dump_names, dump_state, message_id, mi
 from monitor.db.outbox import Outbox
 from monitor.db.retention import Retention
 from monitor.db.rows import CheckRow, NewConnection
-from monitor.db.tables import checks, connection_states, connections, incidents, messages, meta, scopes
-from monitor.db.transaction import for_each_dialect
+from monitor.db.tables import checks, connection_states, connections, incidents, messages, scopes
+from monitor.db.transaction import PUT_META, for_each_dialect
 from monitor.domain.model import FINE, ConnectionState, Health, Transition
 from monitor.errors import StaleState
 
@@ -70,9 +70,6 @@ _CLOSE_INCIDENT = (
         incidents.c.number == bindparam("b_number"),
     )
     .values(changed_at=bindparam("b_at"), closed_at=bindparam("b_at"), closed_why=bindparam("b_why"))
-)
-_PUT_META = for_each_dialect(
-    lambda insert: (put := insert(meta)).on_conflict_do_update(index_elements=["key"], set_={"value": put.excluded.value})
 )
 
 
@@ -189,7 +186,7 @@ class Store(Outbox, Retention):
 
     def put_meta(self, key: str, value: str) -> None:
         """Keep a fact about the database itself."""
-        self._change(_PUT_META[self._dialect], {"key": key, "value": value})
+        self.put(PUT_META, {"key": key, "value": value})
 
     def _close(self, transition: Transition) -> bool:
         incident = transition.incident

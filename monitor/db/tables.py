@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -116,6 +116,24 @@ checks = Table(
     Column("message_id", BigInteger),
     sqlite_with_rowid=False,
 )
+
+
+# Sums of the checks, in milliseconds: kept for longer than these. Ordered by time: what is added up together lies together.
+def _sums(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("at", BigInteger, primary_key=True, autoincrement=False),
+        Column("connection_id", ForeignKey("connections.id"), primary_key=True, autoincrement=False),
+        Column("ok_ms", Integer, nullable=False),
+        Column("down_ms", Integer, nullable=False),
+        Column("excluded_ms", Integer, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+uptime_hours = _sums("uptime_hours")
+uptime_days = _sums("uptime_days")
 
 incidents = Table(
     "incidents",

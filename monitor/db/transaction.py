@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.db.faults import translated
 from monitor.db.reader import Reader
+from monitor.db.tables import meta
 
 Values = Mapping[str, Any]
 
@@ -19,6 +20,12 @@ _COUNT_ROWS = {"preserve_rowcount": True}
 def for_each_dialect(build: Callable[[Any], Executable]) -> dict[str, Executable]:
     """Dialect name to the statement that *build* makes with that dialect's `insert`, which alone knows ON CONFLICT."""
     return {"sqlite": build(sqlite.insert), "postgresql": build(postgresql.insert)}
+
+
+PUT_META = for_each_dialect(
+    lambda insert: (put := insert(meta)).on_conflict_do_update(index_elements=["key"], set_={"value": put.excluded.value})
+)
+"""Keeps a fact about the database itself."""
 
 
 class Transaction(Reader):
@@ -47,7 +54,7 @@ class Transaction(Reader):
         """Run a *statement* that changes rows; returns how many. For the other modules of this package."""
         return self._change(statement, values)
 
-    def put(self, statements: Mapping[str, Executable], values: Values) -> None:
+    def put(self, statements: Mapping[str, Executable], values: Values | Sequence[Values]) -> None:
         """Run the one of *statements* (see `for_each_dialect`) that this database understands. For the other modules of this package."""
         self._change(statements[self._dialect], values)
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
+from monitor.domain.spans import Span
+
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 """The days of the week, as the configuration spells them, Monday first."""
 
@@ -46,6 +48,11 @@ class Weekly:
     def starts_at(self, now: datetime) -> datetime:
         """When the next window begins, later than *now*."""
         return min(start for start, _ in self._around(now, days=_SURELY_ONE) if start > now)
+
+    def between(self, since: datetime, until: datetime) -> Iterator[Span]:
+        """The windows that hold at some time from *since* until *until*."""
+        days = (until - since) // _DAY + 3
+        return (Span(start, end) for start, end in self._around(since, days=days) if start < until and end > since)
 
     def _around(self, now: datetime, *, days: int) -> Iterator[tuple[datetime, datetime]]:
         """The windows that begin from two days before *now* until *days* after it, each by its beginning and its end."""

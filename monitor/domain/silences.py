@@ -5,14 +5,17 @@ They hold back the telling, never the checking: evidence, health, incidents and 
 the level is told if and only if it differs from what was told before.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from monitor.domain.calendars import Weekly
-from monitor.domain.model import Connection, Notification, Quiet
+from monitor.domain.model import FINE, Connection, EventType, IncidentRef, Notification, Quiet, Scope, Severity, Topic, Why
 from monitor.domain.routes import facts, matches
+from monitor.domain.spans import Span
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class SilenceState(StrEnum):
@@ -100,3 +103,36 @@ def held_by(
         if end is not None and matches(window.match, known):
             found.append(Held(window.quiet, end, window.name))
     return max(found, key=lambda held: held.until, default=None)
+
+
+def silenced(connection: Connection, silences: Sequence[Silence], windows: Sequence[tuple[Window, Sequence[Span]]]) -> Iterator[Span]:
+    """
+    When it would not have been told that *connection* broke, because somebody did not want to hear it.
+
+    *windows* come with the stretches of time in which each holds. Quiet hours are none of this: they only let people sleep.
+    """
+    known = facts(_broken(connection), connection)
+    for silence in silences:
+        if matches(silence.match, known):
+            yield Span(silence.starts_at, silence.over_at)
+    for window, spans in windows:
+        if window.quiet is Quiet.SILENCED and matches(window.match, known):
+            yield from spans
+
+
+def _broken(connection: Connection) -> Notification:
+    """The news that *connection* broke, as far as silences look at it."""
+    return Notification(
+        type=EventType.CONNECTION_FAILED,
+        why=Why.OPENED,
+        severity=Severity.CRITICAL,
+        at=_NEVER,
+        incident=IncidentRef(Topic.CONNECTION, str(connection.id), 0, _NEVER),
+        scope=Scope.CONNECTION,
+        connection_id=connection.id,
+        level_from=FINE,
+        level_to="error",
+        reason=None,
+        detail="",
+        seq=0,
+    )

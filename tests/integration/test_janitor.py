@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select
 
 from monitor.config import RetentionSettings
-from monitor.db import AttemptRow, CheckRow, Database, DeliveryState, NewConnection, Store
+from monitor.db import AttemptRow, CheckRow, Database, DeliveryState, NewConnection, Store, bookkeeping
 from monitor.db.tables import attempts, checks, deliveries, incidents, messages, notifications
 from monitor.domain.model import FINE, EventType, IncidentRef, Notification, Scope, Severity, Topic, Transition, Why
 from monitor.errors import DeliveryReason, Reason
@@ -37,9 +37,11 @@ def janitor_at(database: Database, after: timedelta) -> Janitor:
 
 
 async def fill_checks(database: Database, connections: int, each: int, apart: timedelta) -> list[int]:
+    """Checks that are added up already."""
     wanted = [NewConnection("main", "", f"x-{n:04}", "x") for n in range(connections)]
     ids = list((await database.write(lambda store: store.ensure_connections(wanted))).values())
     rows = [CheckRow(one, at(n * apart), Reason.OK, 5, 200, "59d 3h", f"text {n // 85}") for one in ids for n in range(each)]
+    await database.write(partial(bookkeeping.put_until, until=at(1000 * DAY)))
     for start in range(0, len(rows), 50_000):
         await database.write(lambda store, part=rows[start : start + 50_000]: store.record_checks(part))  # type: ignore[misc]
     return ids

@@ -1,0 +1,135 @@
+"""The bookkeeper: adds up, every few minutes, how much of the time each connection worked, from what is written of its checks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from monitor.clock import Clock
+from monitor.db import Database, Reader, Store, bookkeeping, silences_since
+from monitor.db.codec import whole_milliseconds
+from monitor.domain import conclude, uptime
+from monitor.domain.model import Connection
+from monitor.domain.silences import Silence, Window, silenced
+from monitor.domain.spans import Span
+from monitor.domain.uptime import DAY, HOUR, Life, Uptime
+from monitor.errors import StoreUnavailable
+from monitor.fleet import Fleet
+
+_BATCH = 100
+# A failure is confirmed, and a wider cause found, some time after it began: the hours before are added up again until then.
+_AGAIN = 2 * HOUR
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One pass over all connections: the hours from *since* until *until*, and what may excuse time in them."""
+
+    since: datetime
+    until: datetime
+    left: list[tuple[Connection, datetime | None]]
+    incidents: Mapping[int, Sequence[uptime.Incident]]
+    wider: Mapping[str, Sequence[uptime.Incident]]
+    silences: Sequence[Silence]
+    windows: Sequence[tuple[Window, Sequence[Span]]]
+
+
+class Bookkeeper:
+    """
+    Everything follows from rows, and is worked out anew for the last hours each time: a crash, a late confirmation or a clock
+    that was set changes nothing but when it is done. What was never added up, such as the history from before this
+    existed, is added up day by day.
+
+    Effects of one step: one short read and one small transaction.
+    """
+
+    def __init__(self, *, fleet: Fleet, database: Database, clock: Clock, longest: timedelta) -> None:
+        """*longest* is for how long the sums of days are kept: what is older is not added up."""
+        self._fleet = fleet
+        self._database = database
+        self._clock = clock
+        self._longest = longest
+        self._round: _Round | None = None
+
+    async def step(self) -> bool:
+        """Add up a few connections; returns whether there is more to do."""
+        if not self._database.storage_up:
+            return False
+        try:
+            return await self._go_on()
+        except StoreUnavailable as error:
+            log.debug("uptime.postponed", error=str(error))
+            self._round = None
+            return False
+
+    async def _go_on(self) -> bool:
+        now = whole_milliseconds(self._clock.now())
+        if self._round is None:
+            self._round = await self._database.read(partial(self._begin, now))
+        current = self._round
+        batch = [current.left.pop() for _ in range(min(_BATCH, len(current.left)))]
+        if batch:
+            changed = await self._database.read(partial(self._add_up, current, batch))
+            if changed:
+                await self._database.write(partial(_put, changed))
+            return True
+        await self._database.write(lambda store: bookkeeping.put_until(store, current.until))
+        self._round = None
+        return current.until + _AGAIN < now
+
+    def _begin(self, now: datetime, reader: Reader) -> _Round:
+        known = reader.uptime_until() or bookkeeping.first_check(reader) or now
+        known = max(min(known, now), now - self._longest)
+        since = uptime.hour_of(known) - _AGAIN
+        until = min(now, uptime.day_of(known) + DAY)
+        incidents, wider = bookkeeping.incidents_between(reader, since, until)
+        return _Round(
+            since=since,
+            until=until,
+            left=bookkeeping.watched_since(reader, since),
+            incidents=incidents,
+            wider=wider,
+            silences=silences_since(reader, since),
+            windows=[(window, list(window.when.between(since, until))) for window in self._fleet.plan.windows],
+        )
+
+    def _add_up(
+        self, current: _Round, batch: Sequence[tuple[Connection, datetime | None]], reader: Reader
+    ) -> dict[bookkeeping.HourKey, Uptime]:
+        """The hours of *batch* that are not yet written as they are."""
+        ids = [connection.id for connection, _ in batch]
+        reach = {connection.id: self._reach(connection) for connection, _ in batch}
+        first = bookkeeping.first_checks(reader, ids)
+        evidence = bookkeeping.evidence(reader, ids, current.since - max(reach.values()), current.until)
+        written = bookkeeping.hours_between(reader, ids, current.since, current.until)
+        sums = dict.fromkeys(written, uptime.NOTHING)
+        for connection, retired_at in batch:
+            if connection.id not in first:
+                continue
+            life = Life(
+                watched=Span(first[connection.id], retired_at or current.until),
+                evidence=evidence.get(connection.id, ()),
+                incidents=current.incidents.get(connection.id, ()),
+                excused=self._excused(current, connection),
+                reach=reach[connection.id],
+            )
+            hours = uptime.by_hour(life, current.since, current.until)
+            sums |= {(connection.id, hour): value for hour, value in hours.items()}
+        return {key: value for key, value in sums.items() if written.get(key) != value}
+
+    def _reach(self, connection: Connection) -> timedelta:
+        return min(self._fleet.plan.policy.stale_for(connection.interval), uptime.LONGEST_REACH)
+
+    def _excused(self, current: _Round, connection: Connection) -> list[Span]:
+        names = conclude.names_above(connection, self._fleet.plan.api_host)
+        wider = [incident for name in names.all() for incident in current.wider.get(name, ())]
+        spans = [Span(incident.opened_at, incident.closed_at or current.until) for incident in wider]
+        return spans + list(silenced(connection, current.silences, current.windows))
+
+
+def _put(changed: Mapping[bookkeeping.HourKey, Uptime], store: Store) -> None:
+    bookkeeping.put_hours(store, changed)

@@ -1,0 +1,147 @@
+"""Adding up how much of the time connections worked: what is read for it, and the sums that are written."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import bindparam, func, or_, select
+
+from monitor.db.codec import maybe_moment, millis, moment
+from monitor.db.reader import Reader
+from monitor.db.rowtypes import to_connection
+from monitor.db.tables import checks, connections, incidents, uptime_days, uptime_hours
+from monitor.db.transaction import PUT_META, Transaction, for_each_dialect
+from monitor.db.uptimes import UNTIL, to_uptime
+from monitor.domain.levels import STALE
+from monitor.domain.model import Connection, Topic
+from monitor.domain.reasons import MEANINGS
+from monitor.domain.uptime import DAY, EXCUSES, HOUR, Evidence, Incident, Uptime, day_of
+
+HourKey = tuple[int, datetime]
+"""A connection and the beginning of an hour."""
+
+_HEALTH = {reason.value: meaning.health for reason, meaning in MEANINGS.items() if meaning.health is not None}
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+_FIRST_OF_EACH = select(
+    connections.c.id, select(func.min(checks.c.at)).where(checks.c.connection_id == connections.c.id).scalar_subquery().label("first_at")
+)
+_FIRST_CHECKS = _FIRST_OF_EACH.where(connections.c.id.in_(bindparam("ids", expanding=True)))
+_WATCHED = select(connections).where(or_(connections.c.retired_at.is_(None), connections.c.retired_at > bindparam("since")))
+_WATCHED = _WATCHED.order_by(connections.c.id)
+_EVIDENCE = (
+    select(checks.c.connection_id, checks.c.at, checks.c.reason)
+    .where(
+        checks.c.connection_id.in_(bindparam("ids", expanding=True)), checks.c.at >= bindparam("since"), checks.c.at < bindparam("until")
+    )
+    .order_by(checks.c.connection_id, checks.c.at)
+)
+_INCIDENTS = select(
+    incidents.c.topic, incidents.c.subject, incidents.c.scope, incidents.c.connection_id, incidents.c.opened_at, incidents.c.closed_at
+).where(
+    or_(incidents.c.closed_at.is_(None), incidents.c.closed_at > bindparam("since")),
+    incidents.c.opened_at < bindparam("until"),
+    incidents.c.topic.in_([Topic.CONNECTION, Topic.SCOPE]),
+    incidents.c.level != STALE,
+)
+_HOURS = select(uptime_hours).where(
+    uptime_hours.c.at.in_(bindparam("hours", expanding=True)), uptime_hours.c.connection_id.in_(bindparam("ids", expanding=True))
+)
+
+_SUMS = ("ok_ms", "down_ms", "excluded_ms")
+_PUT_HOURS = for_each_dialect(
+    lambda insert: (put := insert(uptime_hours)).on_conflict_do_update(
+        index_elements=["at", "connection_id"], set_={name: put.excluded[name] for name in _SUMS}
+    )
+)
+_SUMMED = (
+    select(
+        bindparam("b_day", type_=uptime_days.c.at.type), uptime_hours.c.connection_id, *(func.sum(uptime_hours.c[name]) for name in _SUMS)
+    )
+    .where(
+        uptime_hours.c.at.in_(bindparam("b_hours", expanding=True)), uptime_hours.c.connection_id.in_(bindparam("b_ids", expanding=True))
+    )
+    .group_by(uptime_hours.c.connection_id)
+)
+_PUT_DAYS = for_each_dialect(
+    lambda insert: (put := insert(uptime_days).from_select(["at", "connection_id", *_SUMS], _SUMMED)).on_conflict_do_update(
+        index_elements=["at", "connection_id"], set_={name: put.excluded[name] for name in _SUMS}
+    )
+)
+
+
+def first_check(reader: Reader) -> datetime | None:
+    """When the oldest check that is kept ended; None without any."""
+    moments = [row.first_at for row in reader.rows(_FIRST_OF_EACH) if row.first_at is not None]
+    return moment(min(moments)) if moments else None
+
+
+def first_checks(reader: Reader, ids: Collection[int]) -> dict[int, datetime]:
+    """When the oldest check that is kept ended, of those connections *ids* that have one."""
+    return {row.id: moment(row.first_at) for row in reader.rows(_FIRST_CHECKS, {"ids": list(ids)}) if row.first_at is not None}
+
+
+def watched_since(reader: Reader, since: datetime) -> list[tuple[Connection, datetime | None]]:
+    """The connections that are watched, or were at some time after *since*, each with when it was retired."""
+    return [(to_connection(row), maybe_moment(row.retired_at)) for row in reader.rows(_WATCHED, {"since": millis(since)})]
+
+
+def evidence(reader: Reader, ids: Collection[int], since: datetime, until: datetime) -> Mapping[int, Sequence[Evidence]]:
+    """Connection id to its conclusive checks from *since* until *until*, oldest first."""
+    found: dict[int, list[Evidence]] = defaultdict(list)
+    for row in reader.rows(_EVIDENCE, {"ids": list(ids), "since": millis(since), "until": millis(until)}):
+        health = _HEALTH.get(row.reason)
+        if health is not None:
+            found[row.connection_id].append(Evidence(moment(row.at), health))
+    return found
+
+
+def incidents_between(reader: Reader, since: datetime, until: datetime) -> tuple[dict[int, list[Incident]], dict[str, list[Incident]]]:
+    """The incidents of connections (but for those that only grew stale) by id, and the wider ones that excuse by the scope's name."""
+    own: dict[int, list[Incident]] = defaultdict(list)
+    wider: dict[str, list[Incident]] = defaultdict(list)
+    for row in reader.rows(_INCIDENTS, {"since": millis(since), "until": millis(until)}):
+        incident = Incident(moment(row.opened_at), maybe_moment(row.closed_at))
+        if row.connection_id is not None:
+            own[row.connection_id].append(incident)
+        elif row.scope in EXCUSES and not row.subject.startswith("rate:"):
+            wider[row.subject].append(incident)
+    return own, wider
+
+
+def hours_between(reader: Reader, ids: Collection[int], since: datetime, until: datetime) -> dict[HourKey, Uptime]:
+    """The sums that are written, of every hour that begins from *since*, a full hour, until *until*."""
+    hours = [millis(since + n * HOUR) for n in range(-((since - until) // HOUR))]
+    return {(row.connection_id, moment(row.at)): to_uptime(row) for row in reader.rows(_HOURS, {"hours": hours, "ids": list(ids)})}
+
+
+def put_hours(store: Transaction, changed: Mapping[HourKey, Uptime]) -> None:
+    """Write these hours, and the sums of the days that they are part of."""
+    rows = [
+        {
+            "at": millis(hour),
+            "connection_id": number,
+            "ok_ms": uptime.ok // _MILLISECOND,
+            "down_ms": uptime.down // _MILLISECOND,
+            "excluded_ms": uptime.excluded // _MILLISECOND,
+        }
+        for (number, hour), uptime in changed.items()
+    ]
+    if rows:
+        store.put(_PUT_HOURS, rows)
+    for day, ids in _days(changed).items():
+        hours = [millis(day + n * HOUR) for n in range(DAY // HOUR)]
+        store.put(_PUT_DAYS, {"b_day": millis(day), "b_hours": hours, "b_ids": sorted(ids)})
+
+
+def put_until(store: Transaction, until: datetime) -> None:
+    """Remember until when all is added up."""
+    store.put(PUT_META, {"key": UNTIL, "value": str(millis(until))})
+
+
+def _days(keys: Iterable[HourKey]) -> dict[datetime, set[int]]:
+    days: dict[datetime, set[int]] = defaultdict(set)
+    for number, hour in keys:
+        days[day_of(hour)].add(number)
+    return days
