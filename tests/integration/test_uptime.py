@@ -332,14 +332,32 @@ async def test_checks_are_kept_until_added_up(database: Database) -> None:
     assert sum(found.values(), NOTHING).ok == 5 * DAY - 15 * MINUTE
 
 
+async def test_a_clock_set_back(database: Database) -> None:
+    """Checks from before the moment up to which all is added up count at once, and go on to count as the clock comes back to it."""
+    clock = FakeClock(at(10 * DAY))
+    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    (number,) = ids.values()
+    await add_up(database, clock)
+    clock.jump(-5 * DAY)
+    for hours, ok in ((0, 30), (1, 90), (30, 165)):
+        clock.jump(hours * HOUR)
+        rows = [CheckRow(number, clock.now() - n * 15 * MINUTE, Reason.OK, 5) for n in range(1, 4)]
+        await database.write(lambda store, rows=rows: store.record_checks(rows))  # type: ignore[misc]
+        await add_up(database, clock)
+        assert sum((await database.read(partial(sums, uptime_hours))).values(), NOTHING).ok == ok * MINUTE
+    assert await database.read(lambda reader: reader.uptime_until()) == clock.now()
+
+
 async def test_in_the_daemon(tmp_path: Path) -> None:
     """
-    What the daemon's own checks, incidents and outages add up to: an hour in which a connection was broken is its alone, an hour
-    without the API is nobody's, a restart costs nothing.
+    What the daemon's own checks, incidents and outages add up to: half an hour in which a connection was broken is its
+    alone, half an hour without the API is nobody's, a restart costs nothing.
     """
     clock = FakeClock()
     names = ("linkedin-a", "linkedin-b", "threads-c")
-    async with monitoring(tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": 5 * MINUTE}) as one:
+    async with monitoring(
+        tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": 5 * MINUTE}, beat_seconds=30.0
+    ) as one:
         bookkeeper = Bookkeeper(fleet=one.fleet, database=one.database, clock=clock, longest=92 * DAY)
 
         async def go_on(span: timedelta) -> None:
@@ -347,27 +365,27 @@ async def test_in_the_daemon(tmp_path: Path) -> None:
             while await bookkeeper.step():
                 pass
 
-        await go_on(HOUR)
+        await go_on(30 * MINUTE)
         one.world.connection("linkedin-a").fail()
-        await go_on(HOUR)
+        await go_on(30 * MINUTE)
         one.world.connection("linkedin-a").heal()
-        await go_on(2 * HOUR)
+        await go_on(30 * MINUTE)
         one.world.script.play(behaviour.gateway_page())
-        await go_on(HOUR)
+        await go_on(30 * MINUTE)
         one.world.script.play()
         await one.stop()
         await one.start()
-        await go_on(3 * HOUR)
+        await go_on(30 * MINUTE)
         found = await one.database.read(lambda reader: reader.uptimes(clock.now()))
         today = await one.database.read(lambda reader: reader.daily_uptime(one.fleet.ids(), START))
-        around = timedelta(minutes=12)
+        around = timedelta(minutes=7)
         for name in names:
             number = one.connection(name).id
             uptime = found[number]["24h"]
-            assert uptime.within(24 * HOUR) == uptime
+            assert uptime.within(24 * HOUR + 30 * MINUTE) == uptime
             assert [day.uptime.down for day in today[number]] == [uptime.down]
-            assert abs(uptime.down - (HOUR if name == "linkedin-a" else timedelta())) <= around
-            assert abs(uptime.excluded - HOUR) <= around
-            assert abs(uptime.ok - (6 if name == "linkedin-a" else 7) * HOUR) <= 2 * around
-            assert abs(uptime.unknown - 16 * HOUR) <= 2 * around
+            assert abs(uptime.down - (30 * MINUTE if name == "linkedin-a" else timedelta())) <= around
+            assert abs(uptime.excluded - 30 * MINUTE) <= around
+            assert abs(uptime.ok - (90 if name == "linkedin-a" else 120) * MINUTE) <= 2 * around
+            assert abs(uptime.unknown - 22 * HOUR) <= 2 * around
         assert found[one.connection("linkedin-b").id]["90d"].ratio == 1
