@@ -43,6 +43,10 @@ fix: $(VENV)/.dev ## Repair what ruff can repair, and format.
 bench: $(VENV)/.dev ## Measure speed and memory, side by side with the yardsticks; ARGS= names one benchmark.
 	@$(RUN) tests.bench $(ARGS)
 
+.PHONY: boot
+boot: $(VENV)/.dev ## Install, run, upgrade and remove the service on a fresh Debian with a real systemd; needs root.
+	@$(RUN) tests.boot
+
 .PHONY: wheel
 wheel: $(VENV)/.dev ## Build the wheel and the source archive into dist/.
 	@$(RUN) build --no-isolation --outdir dist . >/dev/null

@@ -1,0 +1,230 @@
+"""
+`make boot`: a stranger's fresh Debian, from its first command to a service that was upgraded and removed.
+
+Nothing stands in for anything: debootstrap makes the machine, systemd boots it, `make demo` and `deploy/install` are run as the README
+says, and the hardened unit is started, reloaded, killed, frozen, upgraded, taken back and removed. Takes a few minutes, root, and Debian's
+`debootstrap` and `systemd-container`; so it is no part of `make test`.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.boot.container import Container, Failed, missing_tools
+from tests.e2e.processes import Receiver, Simulator, control_port, fetch, free_port, scrape
+
+ROOT = Path(__file__).parents[2]
+FOLDER = Path("/var/tmp/postpost-monitor-boot")
+WEB = "http://127.0.0.1:9840"
+THREADS = "threads-17841412345678"
+FROZEN_SECONDS = 150.0
+"""WatchdogSec, the time until it is noticed, and the restart."""
+
+CONFIG = """\
+api: {{base_url: "{api}/api/v1"}}
+accounts:
+  - name: main
+    api_key_file: ${{CREDENTIALS_DIRECTORY:-/etc/postpost-monitor/credentials}}/api-key
+schedule: {{interval: 2s, recheck: 1s}}
+receivers:
+  - {{name: on-call, url: "{hook}/hook"}}
+database: {{url: sqlite:////var/lib/postpost-monitor/monitor.db}}
+"""
+
+
+class Story:
+    """One machine, the simulated API and receiver beside it, and the steps of its life in order."""
+
+    def __init__(self, machine: Container, simulator: Simulator, receiver: Receiver, key: str) -> None:
+        self.machine = machine
+        self.simulator = simulator
+        self.receiver = receiver
+        self.key = key
+
+    def steps(self) -> list[Callable[[], None]]:
+        """Everything that happens, in order."""
+        return [
+            self.demo,
+            self.install,
+            self.start,
+            self.hardening,
+            self.alert,
+            self.reload,
+            self.kill,
+            self.freeze,
+            self.install_again,
+            self.upgrade,
+            self.failed_upgrade,
+            self.remove,
+        ]
+
+    def demo(self) -> None:
+        """README's first command shows the whole story on the new machine."""
+        said = self.machine.run("cd /root/main && make demo ARGS=--once")
+        for event in ("connection.failed", "connection.recovered", "token.expiring", "token.renewed"):
+            _must(event in said, f"the demo tells of {event}", said)
+
+    def install(self) -> None:
+        """deploy/install puts everything in place and says what to do next."""
+        said = self.machine.run("cd /root/main && deploy/install")
+        _must("systemctl enable --now postpost-monitor" in said, "it names the next step", said)
+        config = self.machine.root / "etc/postpost-monitor/config.yaml"
+        config.write_text(CONFIG.format(api=self.simulator.url, hook=self.receiver.url))
+        (self.machine.root / "etc/postpost-monitor/credentials/api-key").write_text(self.key + "\n")
+        _must("can be used" in self.machine.run("postpost-monitor config check"), "the configuration is accepted")
+
+    def start(self) -> None:
+        """The service starts, reports itself ready and its counts, and checks every connection."""
+        self.machine.run("systemctl enable --now postpost-monitor")
+        self.machine.until("checks", lambda: scrape(WEB).get("postpost_connection_up", platform_id=THREADS) == 1.0)
+        _must("12 connections" in self._status(), "the status line counts", self._status())
+
+    def hardening(self) -> None:
+        """The process has no capability, no new privileges and a system call filter; its files are its own."""
+        facts = self.machine.run("cat /proc/$(systemctl show -p MainPID --value postpost-monitor)/status")
+        for line in ("CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"):
+            _must(line in facts, line, facts)
+        modes = self.machine.run("stat -c '%a %U' /var/lib/postpost-monitor /var/lib/postpost-monitor/monitor.db")
+        _must(modes.split("\n")[:2] == ["700 postpost-monitor", "600 postpost-monitor"], "modes", modes)
+
+    def alert(self) -> None:
+        """A connection that breaks is told through the unit's walls, and its end too."""
+        self.simulator.do(f"connections/{THREADS}/break", {"message": "Token has been revoked"})
+        self.machine.until("the alert", lambda: "connection.failed" in self.receiver.types())
+        self.simulator.do(f"connections/{THREADS}/heal")
+        self.machine.until("its end", lambda: self.receiver.types()[-1:] == ["connection.recovered"])
+
+    def reload(self) -> None:
+        """A bad file changes nothing and is told; a good one is taken over; neither ends the process."""
+        pid = self._pid()
+        self.machine.run("echo 'nonsense: 1' >> /etc/postpost-monitor/config.yaml; systemctl reload postpost-monitor")
+        self.machine.until("its refusal", lambda: "the last reload failed" in self._status())
+        _must(scrape(WEB).get("postpost_config_last_reload_successful") == 0.0, "the gauge tells it")
+        self.machine.run("sed -i /nonsense/d /etc/postpost-monitor/config.yaml; systemctl reload postpost-monitor")
+        self.machine.until("the good file", lambda: scrape(WEB).get("postpost_config_last_reload_successful") == 1.0)
+        _must(self._pid() == pid, "it is the same process")
+
+    def kill(self) -> None:
+        """After kill -9 systemd starts it again, and its gauges are right from the first scrape."""
+        pid = self._pid()
+        self.machine.run("systemctl kill --signal=KILL postpost-monitor")
+        self.machine.until("a new process", lambda: self._is_active() and self._pid() != pid)
+        _must(scrape(WEB).get("postpost_connection_up", platform_id=THREADS) == 1.0, "the gauge is right at once")
+
+    def freeze(self) -> None:
+        """A process that stands still is ended by systemd's watchdog and started again."""
+        pid = self._pid()
+        self.machine.run(f"kill -STOP {pid}")
+        self.machine.until("the watchdog", lambda: self._is_active() and self._pid() != pid, within=FROZEN_SECONDS)
+
+    def install_again(self) -> None:
+        """Installing what is installed changes nothing and disturbs nobody."""
+        pid = self._pid()
+        said = self.machine.run("cd /root/main && deploy/install")
+        _must("is what is installed already" in said, "it says so", said)
+        _must(self._pid() == pid, "the service was left alone")
+
+    def upgrade(self) -> None:
+        """A later release takes over the running service; the database was copied before."""
+        self._release("9.0.0")
+        self.machine.run("cd /root/main && deploy/install")
+        _must(scrape(WEB).get("postpost_build_info", version="9.0.0") == 1.0, "the new release runs")
+        _must("before-9.0.0" in self.machine.run("ls /var/lib/postpost-monitor/backups"), "there is a copy")
+
+    def failed_upgrade(self) -> None:
+        """A release that does not start is taken back; the one before runs again."""
+        self._release("9.1.0")
+        self.machine.run("cd /root/main && sed -i '1i raise SystemExit(1)' monitor/cli/run.py")
+        said = self.machine.run("cd /root/main && deploy/install", check=False)
+        _must("taken back" in said, "it says so", said)
+        self.machine.until("the old release", lambda: scrape(WEB).get("postpost_build_info", version="9.0.0") == 1.0)
+
+    def remove(self) -> None:
+        """What was installed can be removed without a trace."""
+        self.machine.run("cd /root/main && deploy/install --uninstall --purge")
+        left = self.machine.run("find / -xdev -name '*postpost*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/proc/*'")
+        _must(left.split() == [], "nothing is left", left)
+        _must("postpost" not in self.machine.run("getent passwd; getent group"), "nor is its user")
+
+    def _release(self, version: str) -> None:
+        self.machine.run(f"""cd /root/main && sed -i 's/^__version__ = .*/__version__ = "{version}"/' monitor/__init__.py""")
+
+    def _pid(self) -> str:
+        return self.machine.run("systemctl show --property=MainPID --value postpost-monitor").strip()
+
+    def _status(self) -> str:
+        return self.machine.run("systemctl show --property=StatusText --value postpost-monitor")
+
+    def _is_active(self) -> bool:
+        active = self.machine.run("systemctl is-active postpost-monitor", check=False).strip() == "active"
+        return active and bool(fetch(f"{WEB}/-/ready"))
+
+
+def _must(holds: bool, what: str, evidence: str = "") -> None:
+    if not holds:
+        raise Failed(f"not so: {what}\n{evidence}")
+
+
+@contextmanager
+def _world(folder: Path) -> Iterator[tuple[Simulator, Receiver, str]]:
+    """A simulated PostPost and a receiver on this machine; with the API key."""
+    port, log = free_port(), folder / "simulator.log"
+    command = [sys.executable, "-m", "monitor", "simulate", "--port", "0", "--receiver-port", str(port)]
+    with log.open("w") as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
+    try:
+        while "_sim/" not in log.read_text() or "key " not in log.read_text():
+            time.sleep(0.1)
+        text = log.read_text()
+        key = next(line.split()[1] for line in text.splitlines() if line.strip().startswith("key "))
+        yield Simulator(f"http://127.0.0.1:{control_port(text)}"), Receiver(f"http://127.0.0.1:{port}"), key
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _copy_source(machine: Container) -> None:
+    """The checkout, committed or not, as a clone would bring it."""
+    target = machine.root / "root/main"
+    target.mkdir()
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True).stdout
+    pack = ["tar", "--create", "--null", "--files-from=-"]
+    packed = subprocess.run(pack, cwd=ROOT, check=True, capture_output=True, input=names).stdout
+    subprocess.run(["tar", "--extract", f"--directory={target}"], check=True, input=packed)
+
+
+def main() -> int:
+    """Run the story; the exit status is 1 when a step fails and 2 when this machine can't run it."""
+    missing = missing_tools()
+    if os.geteuid() != 0 or missing:
+        print(f"`make boot` needs root, and: apt-get install {' '.join(missing or ['debootstrap', 'systemd-container'])}", file=sys.stderr)
+        return 2
+    machine = Container(FOLDER)
+    print("making a fresh Debian ...", flush=True)
+    machine.make()
+    _copy_source(machine)
+    with tempfile.TemporaryDirectory() as folder, _world(Path(folder)) as (simulator, receiver, key):
+        try:
+            machine.boot()
+            for step in Story(machine, simulator, receiver, key).steps():
+                started = time.monotonic()
+                step()
+                print(f"{time.monotonic() - started:6.1f} s  {step.__name__:<15} {(step.__doc__ or '').strip()}", flush=True)
+        except Failed as failure:
+            print(failure, file=sys.stderr)
+            print(machine.run("journalctl --unit postpost-monitor --no-pager --lines 40", check=False), file=sys.stderr)
+            return 1
+        finally:
+            machine.power_off()
+    print("all as it should be")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
