@@ -22,6 +22,7 @@ from monitor.clock import Clock
 from monitor.config import Config
 from monitor.crew import Crew, Workplace
 from monitor.db import Database
+from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import MonitorError
 from monitor.fleet import Fleet
@@ -101,9 +102,13 @@ class App:
             self._clock,
             self._readiness,
             file=self.config.web_file,
+            policy=self._policy,
             read=self._database.read,
             instance=lambda: self._fleet.plan.identity.instance,
         )
+
+    def _policy(self) -> Policy:
+        return self._fleet.plan.policy
 
     def snapshot(self) -> Snapshot:
         """The whole picture, now."""

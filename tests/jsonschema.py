@@ -13,6 +13,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "boolean": bool,
     "null": type(None),
 }
+_MOMENT = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z"
 _NOTES = frozenset({"$schema", "$id", "$defs", "title", "description", "examples"})
 
 
@@ -25,7 +26,10 @@ def problems(document: Any, schema: Any, root: Any = None, where: str = "$") -> 
 
 
 def _ref(document: Any, value: Any, _: Any, root: Any, where: str) -> Iterator[str]:
-    yield from problems(document, root["$defs"][value.removeprefix("#/$defs/")], root, where)
+    found = root
+    for name in value.removeprefix("#/").split("/"):
+        found = found[name]
+    yield from problems(document, found, root, where)
 
 
 def _type(document: Any, value: Any, _: Any, __: Any, where: str) -> Iterator[str]:
@@ -84,7 +88,13 @@ def _max(document: Any, value: Any, _: Any, __: Any, where: str) -> Iterator[str
         yield f"{where} is longer than {value}"
 
 
+def _format(document: Any, value: Any, _: Any, __: Any, where: str) -> Iterator[str]:
+    if value != "date-time" or (isinstance(document, str) and not re.fullmatch(_MOMENT, document)):
+        yield f"{where} is no {value}: {document!r}"
+
+
 _CHECKS = {
+    "format": _format,
     "$ref": _ref,
     "type": _type,
     "enum": _enum,

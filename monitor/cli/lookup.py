@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from monitor.clock import Clock
 from monitor.config import Config
 from monitor.db import Reader, reading
+from monitor.domain.lookup import matching
 from monitor.domain.model import Connection
 from monitor.domain.sentences import one_line
 from monitor.errors import UsageError
@@ -60,15 +61,6 @@ def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connect
             return found[0], retired
     known = [connection.platform_id for retired in (False, True) for connection in reader.connections(retired=retired)]
     raise UsageError(unknown(platform_id, account, known))
-
-
-def matching(connections: Sequence[Connection], platform_id: str, account: str | None) -> list[Connection]:
-    """Those of *connections* with this id; *account* is a name, or a name and a user as `name/user`."""
-    found = [connection for connection in connections if connection.platform_id == platform_id]
-    if account is None:
-        return found
-    exact = [connection for connection in found if connection.account_label == account]
-    return exact or [connection for connection in found if connection.account == account]
 
 
 def unknown(platform_id: str, account: str | None, known: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from monitor.api import Api
 from monitor.cli import documents
 from monitor.cli.check import EXIT_FAILED, EXIT_NOT_FOUND_OUT
-from monitor.cli.lookup import Opened, matching, opened
+from monitor.cli.lookup import Opened, opened
 from monitor.cli.options import add_account, add_config, add_json, duration, load_config
 from monitor.cli.status import brief
 from monitor.cli.tables import coloured, fitted, terminal_width
@@ -17,9 +17,10 @@ from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.crew import USER_AGENT
 from monitor.domain.ids import id_problem, platform_of
+from monitor.domain.lookup import matching
 from monitor.domain.model import Connection, ConnectionState, Reply, Verdict
 from monitor.domain.pacing import Pacer
-from monitor.domain.preflights import Answer, Finding, is_fresh, judged, renews_itself, stored
+from monitor.domain.preflights import Answer, Finding, is_fresh, judged, overall, renews_itself, stored
 from monitor.domain.sentences import one_line
 from monitor.domain.verdicts import judge
 from monitor.errors import StoreUnavailable, UsageError
@@ -38,6 +39,7 @@ An API that cannot be reached is never an answer: the exit code is 3 then.
 exit codes: 0 all are ready, 1 some are not, 2 usage, 3 could not find out
 """
 
+_EXITS = {Answer.READY: 0, Answer.NOT_READY: EXIT_FAILED, Answer.UNKNOWN: EXIT_NOT_FOUND_OUT}
 _COLOURS = {Answer.READY: "ok", Answer.NOT_READY: "error", Answer.UNKNOWN: "unknown"}
 
 
@@ -92,7 +94,9 @@ def run(args: argparse.Namespace) -> int:
     candidates = _candidates(config, list(dict.fromkeys(args.ids)), args.account, clock)
     results = asyncio.run(_results(config, candidates, args.max_age, args.min_ttl, clock))
     if args.json:
-        documents.put({"at": documents.iso(clock.now()), "connections": [as_document(result, clock.now()) for result in results]})
+        answer = overall(result.finding.answer for result in results)
+        found = [as_document(result, clock.now()) for result in results]
+        documents.put({"at": documents.iso(clock.now()), "answer": answer, "connections": found})
     else:
         print(as_text(results, clock.now(), terminal_width()))
     return exit_code([result.finding.answer for result in results])
@@ -100,9 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
 def exit_code(answers: Sequence[Answer]) -> int:
     """0 when all are ready, 1 when some are not, 3 when that could not be found out of some."""
-    if Answer.NOT_READY in answers:
-        return EXIT_FAILED
-    return EXIT_NOT_FOUND_OUT if Answer.UNKNOWN in answers else 0
+    return _EXITS[overall(answers)]
 
 
 def _candidates(config: Config, ids: Sequence[str], account: str | None, clock: Clock) -> list[Candidate]:

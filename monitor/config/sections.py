@@ -190,7 +190,7 @@ class WebSettings(Section):
     """Host names under which the port may be asked beside its own address; guards browsers against DNS rebinding. Empty on a
     non-loopback address: any."""
     status_page: Switch = True
-    """Whether there is a status page; metrics and health are always there."""
+    """Whether there are the status page, the JSON API and badges; metrics and health are always there."""
     token: Secret | None = None
     """Bearer token for everything but the health of the port, beside the users of `config_file`. Browsers give it as any user's password."""
     token_file: str | None = None

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Executable, Row, Select, bindparam, func, select, text
+from sqlalchemy import Executable, Row, Select, bindparam, func, or_, select, text
 
 from monitor.db.codec import load_notification, load_state, maybe_moment, millis, moment
 from monitor.db.faults import translated
@@ -99,12 +99,15 @@ class Reader(Uptimes):
         wanted = connections.c.retired_at.is_not(None) if retired else connections.c.retired_at.is_(None)
         return [to_connection(row) for row in self._rows(_CONNECTIONS.where(wanted))]
 
-    def connection_by(self, account: str | None, platform_id: str) -> list[Connection]:
-        """The monitored connections with this *platform_id*, in one *account* or (None) in all."""
-        query = _CONNECTIONS.where(connections.c.platform_id == platform_id, connections.c.retired_at.is_(None))
-        if account is not None:
-            query = query.where(connections.c.account == account)
-        return [to_connection(row) for row in self._rows(query)]
+    def connections_called(self, platform_id: str, *, retired: bool = False) -> list[Connection]:
+        """The monitored connections with this *platform_id*, of all accounts; or else the *retired* ones."""
+        wanted = connections.c.retired_at.is_not(None) if retired else connections.c.retired_at.is_(None)
+        return [to_connection(row) for row in self._rows(_CONNECTIONS.where(connections.c.platform_id == platform_id, wanted))]
+
+    def numbered(self, ids: Collection[int]) -> list[Connection]:
+        """The connections with these numbers, retired ones included; a page of them at most."""
+        query = _CONNECTIONS.where(connections.c.id.in_(bindparam("ids", expanding=True)))
+        return [to_connection(row) for row in self._rows(query, {"ids": list(ids)})]
 
     def states(self) -> dict[int, tuple[int, ConnectionState]]:
         """Connection id to (version, state), retired connections included."""
@@ -140,10 +143,11 @@ class Reader(Uptimes):
         topic: Topic | None = None,
         subject: str | None = None,
         open_only: bool = False,
+        since: datetime | None = None,
         limit: int = 100,
         before_id: int | None = None,
     ) -> list[IncidentRow]:
-        """Incidents, newest first; page with *before_id*, the `id` of the last one seen."""
+        """Incidents, newest first, those that were open at *since* or later; page with *before_id*, the `id` of the last one seen."""
         query = select(incidents).order_by(incidents.c.id.desc()).limit(limit)
         if connection_id is not None:
             query = query.where(incidents.c.connection_id == connection_id)
@@ -153,6 +157,8 @@ class Reader(Uptimes):
             query = query.where(incidents.c.subject == subject)
         if open_only:
             query = query.where(incidents.c.closed_at.is_(None))
+        if since is not None:
+            query = query.where(or_(incidents.c.closed_at.is_(None), incidents.c.closed_at >= millis(since)))
         if before_id is not None:
             query = query.where(incidents.c.id < before_id)
         return [to_incident(row) for row in self._rows(query)]
@@ -191,6 +197,7 @@ class Reader(Uptimes):
         receiver: str | None = None,
         state: DeliveryState | None = None,
         subject: str | None = None,
+        connection_id: int | None = None,
         limit: int = 100,
         before_id: int | None = None,
     ) -> list[DeliveryRow]:
@@ -202,6 +209,10 @@ class Reader(Uptimes):
             query = query.where(deliveries.c.state == state)
         if subject is not None:
             query = query.where(deliveries.c.subject == subject)
+        if connection_id is not None:
+            # As a subquery: else SQLite looks through all deliveries for the few of one connection.
+            about = select(notifications.c.id).where(notifications.c.connection_id == connection_id)
+            query = query.where(deliveries.c.notification_id.in_(about))
         if before_id is not None:
             query = query.where(deliveries.c.id < before_id)
         return [to_delivery(row) for row in self._rows(query)]

@@ -1,5 +1,6 @@
 """Whether a connection can be relied on for a post: from what is stored when that is fresh, else from a test just made."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -34,16 +35,47 @@ class Finding:
 
 
 def is_fresh(state: ConnectionState, covered_by: str | None, now: datetime, max_age: timedelta) -> bool:
+    """Whether what is stored answers the question by itself."""
+    return doubt(state, covered_by, now, max_age) is None
+
+
+def doubt(state: ConnectionState, covered_by: str | None, now: datetime, max_age: timedelta) -> str | None:
     """
-    Whether what is stored answers the question by itself.
+    Why what is stored does not answer the question by itself, in plain words; None when it does.
 
     Only a last check that told something, not longer ago than *max_age* nor in the future, with nothing left to confirm
     and no wider trouble above: an API that could not be reached since is a reason to ask again, never an answer.
     """
     seen = state.last_evidence_at
-    if seen is None or state.health is Health.UNKNOWN or covered_by is not None or state.pending is not None:
-        return False
-    return seen == state.last_check_at and -_CLOCK_SLACK <= now - seen <= max_age
+    if seen is None or state.health is Health.UNKNOWN:
+        return "nothing is known of it yet"
+    if covered_by is not None:
+        return f"wider trouble keeps it from being known: {covered_by}"
+    if seen != state.last_check_at:
+        words = f": {meaning(state.last_reason).words}" if state.last_reason is not None else ""
+        return f"its last check told nothing{words}"
+    if state.pending is not None:
+        return "its last check contradicts those before and is being confirmed"
+    if now - seen > max_age:
+        return f"it was last known {span(now - seen)} ago, longer than {span(max_age)}"
+    return None if now - seen >= -_CLOCK_SLACK else "its last check lies in the future, so the clock is or was wrong"
+
+
+def remembered(
+    state: ConnectionState, platform: str, doubts: str | None, now: datetime, min_ttl: timedelta, policy: ExpiryPolicy
+) -> Finding:
+    """What *state* says without a test; *doubts* (see `doubt`) make it unknown, whatever it was before."""
+    if doubts is not None:
+        return Finding(Answer.UNKNOWN, doubts, expiry.best(state.token))
+    return stored(state, platform, now, min_ttl, policy)
+
+
+def overall(answers: Iterable[Answer]) -> Answer:
+    """Ready when all are; not when one is not; else nobody knows."""
+    found = set(answers)
+    if Answer.NOT_READY in found:
+        return Answer.NOT_READY
+    return Answer.READY if found == {Answer.READY} else Answer.UNKNOWN
 
 
 def stored(state: ConnectionState, platform: str, now: datetime, min_ttl: timedelta, policy: ExpiryPolicy) -> Finding:

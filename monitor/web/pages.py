@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from monitor.documents import iso
 from monitor.domain.sentences import moment
 from monitor.web import words
 from monitor.web.archive import Trail
@@ -52,7 +53,7 @@ class Pages:
         )
         self._environment.globals.update(edition=digest[:12])
         self._environment.filters.update(
-            stamp=words.stamp, second=words.second, minute=moment, iso=words.iso, day=words.day, clock=words.clock, number="{:,}".format
+            stamp=words.stamp, second=words.second, minute=moment, iso=iso, day=words.day, clock=words.clock, number="{:,}".format
         )
 
     def status(self, board: Board, page: Page, trails: Mapping[int, Trail], now: datetime) -> bytes:

@@ -5,8 +5,8 @@ The web port.
     /metrics             for Prometheus
     /-/healthy           200 while the process answers
     /-/ready             200 while it does its work, 503 and the reason otherwise
-    /api/v1/summary      the head of the status page as JSON
-    /api/v1/connections  its rows as JSON, with the same filters
+    /api/v1/...          the same and more as JSON; /api/v1/openapi.json describes it
+    /badges/...          how a connection is, as a small picture
     /static/...          what the status page needs
 
 GET and HEAD only: nothing can be changed through it, so there is nothing to forge. Who may ask is a configuration's
@@ -21,19 +21,19 @@ from aiohttp import web
 
 from monitor.clock import Clock
 from monitor.config import SecretProblem, WebFile, WebSettings
+from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import ConfigError, Problem
 from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics
-from monitor.web import documents
 from monitor.web.admission import Admission, Tls
-from monitor.web.answers import JSON, PLAIN, Answer
+from monitor.web.answers import PLAIN, Answer
+from monitor.web.api import Api, Desk, is_of_api, refusal
 from monitor.web.cache import Pictures
 from monitor.web.guard import Doorkeeper, Limits, Visitor
 from monitor.web.listener import Listener
 from monitor.web.passwords import TooManyGuesses
 from monitor.web.records import Read, Records
 from monitor.web.site import Site
-from monitor.web.views import Filters
 
 _log = structlog.get_logger(__name__)
 
@@ -80,6 +80,7 @@ class WebServer:
         source: gives the picture; asked at most once per *fresh_seconds*.
         clock: the time.
         readiness: whether the monitor does its work, and why not.
+        policy: gives the policy that holds now.
         read: asks the database; without it, what needs rows says that it can't be had.
         instance: names this monitor in incident keys.
         limits: what one visitor may take.
@@ -95,6 +96,7 @@ class WebServer:
         readiness: Callable[[], tuple[bool, str]],
         *,
         file: WebFile | None = None,
+        policy: Callable[[], Policy] = Policy,
         read: Read | None = None,
         instance: Callable[[], str] = lambda: "",
         limits: Limits | None = None,
@@ -106,6 +108,7 @@ class WebServer:
         self._readiness = readiness
         self._pictures = Pictures(source, metrics, clock, fresh_seconds)
         self._records = Records(read)
+        self._api = Api(Desk(self._pictures, self._records, policy, clock))
         self._doorkeeper = Doorkeeper(limits if limits is not None else Limits())
         self._instance = instance
         self._site = self._build_site(settings)
@@ -195,6 +198,8 @@ class WebServer:
         if isinstance(request.protocol, Visitor):
             request.protocol.begin()
         answer = await self._answer(request)
+        if is_of_api(request.path):
+            answer = refusal(answer)
         response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.media_type, **self._headers()})
         response.headers.update(answer.headers or {})
         response.content_length = sum(map(len, answer.body))
@@ -254,16 +259,9 @@ class WebServer:
     async def _page(self, path: str, request: web.BaseRequest) -> Answer:
         if self._site is None:
             return _error(404)
-        page = await self._site.answer(request.raw_path.partition("?")[0], request.query)
-        if page is not None:
-            return page
-        now = self._clock.now()
-        filters = Filters.of(request.query)
-        if path == "/api/v1/summary":
-            return Answer(200, JSON, (documents.encode(documents.summary(self._pictures.board(), now)),))
-        if path == "/api/v1/connections":
-            return Answer(200, JSON, (documents.encode(documents.connections(self._pictures.board(), filters, now)),))
-        return _error(404)
+        if is_of_api(path):
+            return await self._api.answer(request.rel_url.raw_path, request.query.items())
+        return await self._site.answer(request.raw_path.partition("?")[0], request.query) or _error(404)
 
 
 def _error(status: int, headers: Mapping[str, str] | None = None) -> Answer:

@@ -56,6 +56,7 @@ _TOPIC_LABELS = {
     Topic.PERMISSIONS: "Permissions lost",
 }
 BROKEN = (Standing.ERROR, Standing.MISSING, Standing.MISCONFIGURED)
+IN_TROUBLE = (*BROKEN, Standing.ATTENTION)
 ORDER = {standing: place for place, standing in enumerate(Standing)}
 
 _STANDING_TONES = {

@@ -17,7 +17,7 @@ from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.web.overall import Overall, overall_of
 from monitor.web.parties import Account, Receiver, Trouble, accounts_of, receivers_of, troubles_of
 from monitor.web.rows import Row, row_of
-from monitor.web.standing import BROKEN, LABELS, ORDER, Standing, Tone, standing_of, tone_of
+from monitor.web.standing import BROKEN, IN_TROUBLE, LABELS, ORDER, Standing, Tone, standing_of, tone_of
 from monitor.web.words import count
 
 PAGE_SIZE = 100
@@ -25,7 +25,6 @@ Key = tuple[str, str, str]
 TROUBLE = "trouble"
 """Value of the filter `health` for everything that somebody should look at."""
 
-_IN_TROUBLE = (*BROKEN, Standing.ATTENTION)
 _MOST_LETTERS = 200
 _MOST_DIGITS = 6
 _MOST_LABELS = 10
@@ -75,20 +74,22 @@ class Filters:
     def match(self, view: ConnectionView, standing: Standing) -> bool:
         """Whether a connection is among those asked for."""
         connection = view.connection
-        if self.health and self.health != standing and not (self.health == TROUBLE and standing in _IN_TROUBLE):
+        if self.health and self.health != standing and not (self.health == TROUBLE and standing in IN_TROUBLE):
             return False
         if self.platform and self.platform != connection.platform:
             return False
         if self.account and self.account not in (connection.account, connection.account_label):
             return False
-        if self.labels and not all(_has(connection.labels, pair) for pair in self.labels):
+        if self.labels and not all(has_label(connection.labels, pair) for pair in self.labels):
             return False
-        return not self.q or self._mentions(view)
+        return not self.q or mentions(view, self.q)
 
-    def _mentions(self, view: ConnectionView) -> bool:
-        connection, state = view.connection, view.state
-        texts = (connection.platform_id, connection.name, connection.account_label, state.username, state.display_name)
-        return any(self.q.casefold() in text.casefold() for text in texts if text)
+
+def mentions(view: ConnectionView, text: str) -> bool:
+    """Whether *text* occurs in what a connection is called; letters may be small or capital."""
+    connection, state, searched = view.connection, view.state, text.casefold()
+    texts = (connection.platform_id, connection.name, connection.account_label, state.username, state.display_name)
+    return any(searched in one.casefold() for one in texts if one)
 
 
 def _all(query: Mapping[str, str], name: str) -> list[str]:
@@ -97,7 +98,7 @@ def _all(query: Mapping[str, str], name: str) -> list[str]:
     return list(getall(name, ())) if getall is not None else [query[name]] if name in query else []
 
 
-def _has(labels: Mapping[str, str], pair: str) -> bool:
+def has_label(labels: Mapping[str, str], pair: str) -> bool:
     """Whether *pair* is one of *labels*; a name alone asks for any value."""
     name, equals, value = pair.partition("=")
     return name in labels and (not equals or labels[name] == value)
@@ -144,13 +145,19 @@ class Board:
         for incident in snapshot.incidents:
             if incident.connection_id is not None and incident.scope is Scope.CONNECTION:
                 self._incidents[incident.connection_id].append(incident)
-        standings = [(standing_of(view, self._of(view)), view) for view in snapshot.connections]
+        standings = tuple((standing_of(view, self._of(view)), view) for view in snapshot.connections)
+        self.ordered: Sequence[tuple[Standing, ConnectionView]] = standings
         # Stable: within a standing, the urgent first, then by account, platform and id.
         self._sorted = sorted(standings, key=lambda one: (ORDER[one[0]], tone_of(one[0], self._of(one[1])) is not Tone.BAD))
         self.counts: Mapping[Standing, int] = Counter(standing for standing, _ in standings)
         self.platforms = Counter(view.connection.platform for view in snapshot.connections)
         self.accounts = Counter(view.connection.account for view in snapshot.connections)
         self._keys: dict[Key, ConnectionView] = {}
+
+    @property
+    def ranked(self) -> Sequence[tuple[Standing, ConnectionView]]:
+        """Every connection and where it stands, worst first; `ordered` has them by account, platform and id."""
+        return self._sorted
 
     @property
     def overall(self) -> Overall:
@@ -202,7 +209,7 @@ class Board:
 
     def choices(self, filters: Filters) -> tuple[Choice, ...]:
         """The ways to narrow the list by standing; those that would leave nothing are not offered."""
-        trouble = sum(self.counts[standing] for standing in _IN_TROUBLE)
+        trouble = sum(self.counts[standing] for standing in IN_TROUBLE)
         tones = {Standing.ATTENTION: Tone.WARN, Standing.OK: Tone.GOOD, **dict.fromkeys(BROKEN, Tone.BAD)}
         offers = [("", "All", len(self._sorted), Tone.IDLE)]
         offers += [(TROUBLE, "Trouble", trouble, Tone.BAD)]
@@ -240,5 +247,5 @@ class Board:
 
     def _urgent(self) -> bool:
         return any(
-            tone_of(standing, self._of(view)) is Tone.BAD for standing, view in self._sorted[: sum(self.counts[one] for one in _IN_TROUBLE)]
+            tone_of(standing, self._of(view)) is Tone.BAD for standing, view in self._sorted[: sum(self.counts[one] for one in IN_TROUBLE)]
         )

@@ -50,11 +50,6 @@ def second(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def iso(at: datetime | None) -> str | None:
-    """A moment for machines, to the millisecond."""
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def milliseconds(number: float) -> str:
     """How long a check took: `85 ms`, `1.2 s`."""
     return f"{number:.0f} ms" if number < 1000 else f"{number / 1000:.1f} s"

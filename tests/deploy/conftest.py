@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,14 @@ from tests.e2e.processes import control_port, free_port, wait_until
 @pytest.fixture
 def simulated(tmp_path: Path) -> Iterator[Simulated]:
     """An API with one connection that works, `threads-17841412345678`, and a webhook receiver."""
-    log = tmp_path / "simulator.log"
+    with simulating(tmp_path) as api:
+        yield api
+
+
+@contextmanager
+def simulating(folder: Path) -> Iterator[Simulated]:
+    """The same inside the block, its log in *folder*."""
+    log = folder / "simulator.log"
     hook = free_port()
     with log.open("w") as out:
         process = subprocess.Popen(

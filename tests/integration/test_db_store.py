@@ -104,8 +104,8 @@ async def test_connections(database: Database) -> None:
     assert (await database.write(lambda store: store.ensure_connections([PAGE])))[PAGE.key] == first[PAGE.key]
     assert len(await database.read(lambda reader: reader.connections())) == 2
 
-    assert [one.user_id for one in await database.read(lambda reader: reader.connection_by("main", "linkedin-page1"))] == ["", "user1"]
-    assert await database.read(lambda reader: reader.connection_by("else", "linkedin-page1")) == []
+    assert [one.user_id for one in await database.read(lambda reader: reader.connections_called("linkedin-page1"))] == ["", "user1"]
+    assert await database.read(lambda reader: reader.connections_called("linkedin-else")) == []
 
 
 async def test_states(database: Database) -> None:

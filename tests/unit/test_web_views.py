@@ -11,7 +11,7 @@ from monitor.domain.model import ConnectionState, Health, IncidentRef, LastError
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
 from monitor.domain.tokens import TokenBelief, TokenSays
 from monitor.errors import Reason
-from monitor.web import documents, words
+from monitor.web import words
 from monitor.web.standing import Standing, Tone
 from monitor.web.views import PAGE_SIZE, Board, Filters, Page
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
@@ -371,57 +371,6 @@ def test_choices() -> None:
         ("Missing", 0, "?health=missing&q=a+b", True),
         ("Working", 1, "?health=ok&q=a+b", False),
     ]
-
-
-def test_summary_document() -> None:
-    """The head of the page as JSON: the sentence, the counts, who is accepted, what is owed."""
-    board = _board(
-        _view(1),
-        _view(2, a_state(Health.ERROR)),
-        accounts={"main": True, "new": None},
-        api_up=True,
-        outbox={"on-call": OutboxView(1, START)},
-        incidents=(
-            _incident(Topic.CONNECTION, Severity.CRITICAL, number=2),
-            _wide(Scope.USER, "user:main/u1", reason=Reason.USER_NOT_MANAGED),
-        ),
-    )
-
-    document = documents.summary(board, NOW)
-
-    assert document["summary"] == "1 of 2 connections is broken."
-    assert document["tone"] == "bad"
-    assert document["connections"] == {
-        "total": 2,
-        "error": 1,
-        "missing": 0,
-        "misconfigured": 0,
-        "attention": 0,
-        "unknown": 0,
-        "ok": 1,
-        "unsupported": 0,
-    }
-    assert document["accounts"] == {"main": {"up": True}, "new": {"up": None}}
-    assert document["receivers"]["on-call"]["oldestAt"] == "2030-01-01T00:00:00.000Z"
-    assert document["incidents"]["bySeverity"] == {"critical": 2}
-    assert [incident["kind"] for incident in document["incidents"]["wide"]] == ["user"]
-    assert documents.encode(document).endswith(b"}\n")
-
-
-def test_connections_document() -> None:
-    """A row of the page as JSON, with moments for machines and null for what is not known."""
-    state = a_state(Health.ERROR, token=a_token_belief(NOW + DAY), username="page1", detail="no")
-    document = documents.connections(_board(_view(state=state), _view(2)), Filters.of({"health": "error"}), NOW)
-
-    (row,) = document["connections"]
-
-    assert (document["total"], document["page"], document["pages"]) == (1, 1, 1)
-    assert row["platformId"] == "linkedin-page1"
-    assert row["health"] == "error"
-    assert row["expiresAt"] == "2030-02-01T00:00:00.000Z"
-    assert row["expiresUncertaintySeconds"] == 0
-    assert row["lastSuccessfulPostAt"] is None
-    assert row["notes"] == ["The platform rejects the stored credential. Reconnect the account on the PostPost dashboard."]
 
 
 @pytest.mark.parametrize(

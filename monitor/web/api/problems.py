@@ -1,0 +1,47 @@
+"""
+Why a request is not answered, as a document.
+
+Source: RFC 9457.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, NotRequired, TypedDict
+
+from monitor.documents import encode
+from monitor.web.answers import Answer
+
+PROBLEM = "application/problem+json"
+
+
+class Problem(TypedDict):
+    """Why a request is not answered."""
+
+    type: Annotated[str, "always `about:blank`: the status says what kind of problem it is"]
+    title: Annotated[str, "the name of the status"]
+    status: int
+    detail: Annotated[str, "what is wrong, and what to do about it; for people"]
+    allowed: NotRequired[Annotated[list[str], "what may be written instead, when that is a short list"]]
+
+
+class Refused(Exception):
+    """A request that is not answered; *allowed* is what could be asked instead, *headers* what the status asks for."""
+
+    def __init__(self, status: int, detail: str, *, allowed: list[str] | None = None, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.allowed = allowed
+        self.headers = headers
+
+    def answer(self) -> Answer:
+        """The document about it."""
+        return problem(self.status, self.detail, allowed=self.allowed, headers=self.headers)
+
+
+def problem(status: int, detail: str, *, allowed: list[str] | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+    """The answer that says why there is none."""
+    document: Problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    if allowed is not None:
+        document["allowed"] = allowed
+    return Answer(status, PROBLEM, (encode(document),), headers)

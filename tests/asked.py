@@ -1,0 +1,101 @@
+"""The web port over a database that has a story, asked over real sockets."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from monitor.clock import SystemClock
+from monitor.config import WebSettings
+from monitor.domain.policy import Policy
+from monitor.domain.snapshot import Snapshot
+from monitor.metrics import Metrics
+from monitor.web import WebServer
+from monitor.web.records import Read
+from tests.watched import Watched
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def json(self) -> Any:
+        """The body as a document."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Port:
+    """A web port that listens."""
+
+    host: str
+    number: int
+
+    async def ask(self, path: str, method: str = "GET", **headers: str) -> Reply:
+        """One request and its answer."""
+        head = {"Host": "127.0.0.1", "Connection": "close", **headers}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        return await self.send(f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode())
+
+    async def send(self, request: bytes) -> Reply:
+        """These bytes, and what comes back."""
+        reader, writer = await asyncio.open_connection(self.host, self.number)
+        writer.write(request)
+        async with asyncio.timeout(20):
+            raw = await reader.read(-1)
+        writer.close()
+        head, _, body = raw.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        return Reply(int(first.split(" ")[1]), dict(line.split(": ", 1) for line in lines), body)
+
+    async def get(self, path: str) -> Any:
+        """The document at *path*, which must be there."""
+        reply = await self.ask(path)
+        assert reply.status == 200, (path, reply)
+        return reply.json()
+
+    async def pages(self, path: str, key: str, between: Callable[[], Any] | None = None) -> list[Any]:
+        """The rows of all pages, by their cursors; *between* is awaited after each."""
+        rows, cursor = [], ""
+        while True:
+            document = await self.get(f"{path}{cursor}")
+            rows += document[key]
+            if document["nextCursor"] is None:
+                return rows
+            cursor = f"&cursor={document['nextCursor']}"
+            if between is not None:
+                await between()
+
+
+@asynccontextmanager
+async def listening(
+    snapshot: Callable[[], Snapshot], *, policy: Policy | None = None, read: Read | None = None, **web: Any
+) -> AsyncIterator[Port]:
+    """A port that shows *snapshot*, anew for every request."""
+    settings = WebSettings(**({"listen": "127.0.0.1:0"} | web))
+    held = policy if policy is not None else Policy()
+    server = WebServer(
+        settings, Metrics(), snapshot, SystemClock(), lambda: (True, "ready"), policy=lambda: held, read=read, fresh_seconds=0.0
+    )
+    url = urlsplit(await server.start())
+    try:
+        yield Port(url.hostname or "", url.port or 0)
+    finally:
+        await server.close()
+
+
+@asynccontextmanager
+async def asked(world: Watched, **web: Any) -> AsyncIterator[Port]:
+    """The port of a monitor that has this story behind it."""
+    clock = SystemClock()
+    world.fleet.put_outbox(await world.database.read(lambda reader: reader.outbox()))
+    policy = world.config.policy()
+    async with listening(lambda: world.fleet.snapshot(clock.now()), policy=policy, read=world.database.read, **web) as port:
+        yield port
