@@ -12,6 +12,9 @@ from hypothesis import settings
 
 from tests.postgres import PostgresServer, start_postgres
 from tests.tools import require_tool
+from tests.watch_for_leaks import _no_secret_left, search_report
+
+__all__ = ["_no_secret_left"]
 
 ROOT = Path(__file__).parent.parent
 
@@ -71,6 +74,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     """Look at each result of a test."""
     report = yield
     _no_skip(report)
+    search_report(report)
     return report
 
 

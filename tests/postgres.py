@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psycopg
 
+from tests import marked
 from tests.tools import require_tool
 from tests.waiting import eventually_sync
 
@@ -52,7 +53,7 @@ class PostgresServer:
 
     def url(self, database: str) -> str:
         """The address of *database*; understood by SQLAlchemy 2.1 and by psycopg alike."""
-        return f"postgresql://postgres:unchecked@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://postgres:{marked.PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def run(self, statement: str) -> None:
         """One statement outside of any transaction, in the maintenance database."""

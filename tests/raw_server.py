@@ -17,8 +17,9 @@ from monitor.api import Api
 from monitor.clock import SystemClock
 from monitor.config.secrets import Secret
 from monitor.config.sections import ApiSettings
+from tests import marked
 
-KEY = "sk_live4u.0123456789abcdef0123456789abcdef"
+KEY = marked.API_KEY
 USER_ID = "6626a1f5e4b0c91a2d3f4567"
 PLATFORM_ID = "linkedin-Ab1"
 

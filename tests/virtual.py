@@ -30,8 +30,9 @@ from monitor.simulator.clock import FakeClock, ShiftedClock
 from monitor.simulator.server import SimulatorServer
 from monitor.simulator.world import SimulatedUser, World
 from monitor.simulator.worlds import connection_like
+from tests import marked
 
-KEY = "sk_main0000001_5eed5eed5eed.0ddba11c0ffee"
+KEY = marked.API_KEY
 _REVIEW_SECONDS = 5.0
 
 T = TypeVar("T")
@@ -217,7 +218,7 @@ def settings(server: SimulatorServer, *ids: str, key: str = KEY, **overrides: An
         "connections": tuple(ConnectionSettings(id=one, account="main", interval=schedule.interval) for one in ids),
         "schedule": schedule,
         "policy": PolicySettings(),
-        "receivers": (ReceiverSettings(name="on-call", url=Secret("http://127.0.0.1:9/hook")),),
+        "receivers": (ReceiverSettings(name="on-call", url=Secret(f"http://127.0.0.1:9/{marked.PATH}")),),
     }
     return Config(**(values | overrides))
 

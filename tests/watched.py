@@ -20,6 +20,7 @@ from monitor.errors import Reason
 from monitor.fleet import Fleet
 from monitor.plan import plan_of
 from monitor.staging import stage
+from tests import marked
 from tests.builders import a_reply
 from tests.story import core_reply
 
@@ -27,8 +28,8 @@ CONFIG = """\
 monitor: {{instance: here}}
 api: {{base_url: "{api}"}}
 accounts:
-  - {{name: main, api_key: sk_main.0123456789, discover: "off"}}
-  - {{name: second, api_key: sk_second.0123456789, discover: "off"}}
+  - {{name: main, api_key: {key}, discover: "off"}}
+  - {{name: second, api_key: {second}, discover: "off"}}
 connections:
   - {{id: linkedin-page1, name: Company page, labels: {{team: social}}}}
   - {{id: threads-1784, labels: {{team: growth}}}}
@@ -74,10 +75,12 @@ class Watched:
             await self.check(connection, reason, first - number * every, detail=detail)
 
 
-def write_config(folder: Path, url: str, *, api: str = "http://127.0.0.1:9/api/v1", hook: str = "http://127.0.0.1:9/hook") -> Path:
+def write_config(
+    folder: Path, url: str, *, api: str = "http://127.0.0.1:9/api/v1", hook: str = f"http://127.0.0.1:9/{marked.PATH}"
+) -> Path:
     """A configuration file for the database at *url*."""
     path = folder / "config.yaml"
-    path.write_text(CONFIG.format(api=api, hook=hook, url=url))
+    path.write_text(CONFIG.format(api=api, hook=hook, url=url, key=marked.API_KEY, second=marked.SECOND_API_KEY))
     return path
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from monitor import __version__
+from monitor import __version__, logs
 from monitor.errors import EXIT_USAGE, ConfigError, MonitorError
 
 _VERBS = {
@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     # Python dies of a SIGHUP that comes before there is a handler; a reload asked for this early has nothing to reload.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if argv is None:
+        logs.configure(level="warning", log_format="auto")
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words).parse_args(words)
     try:

@@ -60,14 +60,16 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="postpost-monitor-demo-") as name:
         folder = Path(name)
         with (folder / "daemon.log").open("w") as log:
-            logs.configure(level="info", log_format="json", stream=log)
+            outlet = logs.configure(level="info", log_format="json", stream=log)
             demo = Demo(folder, port=args.port, say=say, clock=clock, signals=signals, duration=STORY if args.once else args.duration)
             try:
                 asyncio.run(demo.run(serve))
             except Exception:
-                log.flush()
+                outlet.close()
                 sys.stderr.write((folder / "daemon.log").read_text())
                 raise
+            finally:
+                outlet.close()
         say("demo", "stopped")
     return 0
 

@@ -4,6 +4,7 @@ import argparse
 from datetime import timedelta
 from pathlib import Path
 
+from monitor import logs
 from monitor.config import Config, load
 from monitor.config.values import parse_duration
 
@@ -20,8 +21,15 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The configuration that `--config` names, else the one in the usual place; raises `ConfigError` with every problem."""
-    return load(args.config)
+    """
+    The configuration that `--config` names, else the one in the usual place; its secrets appear in no line of the log from then on.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    config = load(args.config)
+    logs.learn(config.secrets())
+    return config
 
 
 def add_json(parser: "argparse._ActionsContainer") -> None:

@@ -7,7 +7,6 @@ from monitor import logs
 from monitor.app import App
 from monitor.cli.options import add_config, load_config
 from monitor.clock import SystemClock
-from monitor.config import Config
 from monitor.errors import MonitorError
 from monitor.lifecycle import ServiceManager, Signals
 
@@ -41,17 +40,10 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(args: argparse.Namespace) -> int:
     """Run until stopped; returns 0. Raises MonitorError with the exit code to end with."""
     config = load_config(args)
-    redactor = logs.configure(level=config.logging.level, log_format=config.logging.format)
-    redactor.learn(config.secrets())
-
-    def reread() -> Config:
-        fresh = load_config(args)
-        redactor.learn([*config.secrets(), *fresh.secrets()])
-        return fresh
-
+    logs.configure(level=config.logging.level, log_format=config.logging.format)
     logs.warn_of(config.warnings)
     signals = Signals()
-    app = App(config, clock=SystemClock(), signals=signals, reread=reread, manager=ServiceManager.from_environment())
+    app = App(config, clock=SystemClock(), signals=signals, reread=lambda: load_config(args), manager=ServiceManager.from_environment())
     asyncio.run(serve(app, signals))
     return 0
 

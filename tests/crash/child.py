@@ -26,10 +26,11 @@ from monitor.domain.model import Connection
 from monitor.domain.routes import ReceiverRule
 from monitor.fleet import Fleet, Plan
 from monitor.webhook import Sender
+from tests import marked
 from tests.crash.orderings import IDENTITY, NAME, ORDERINGS, POLICY, Bench, Ordering
 from tests.crash.truth import CONNECTIONS, World
 
-SECRET = "whsec_" + "Y3Jhc2gtdGVzdC1jcmFzaC10ZXN0LWNyYXNoLXRlc3Q="
+SECRET = marked.signing()
 _MOST_OWED = 12
 _SETTLED_WITHIN_SECONDS = 60
 _STARTED_WITHIN_SECONDS = 30

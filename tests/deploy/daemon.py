@@ -23,6 +23,7 @@ receivers: [{receivers}]
 database: {{url: "sqlite:///{folder}/state/monitor.db"}}
 web: {{listen: "127.0.0.1:{port}"{web}}}
 shutdown: {{drain: 5s}}
+{more}
 """
 
 
@@ -40,7 +41,14 @@ class Daemon:
     """One running daemon; stopped at the end of the block if it still runs."""
 
     def __init__(
-        self, folder: Path, api: Simulated, *, environment: Mapping[str, str] | None = None, receivers: str = "", web: str = ""
+        self,
+        folder: Path,
+        api: Simulated,
+        *,
+        environment: Mapping[str, str] | None = None,
+        receivers: str = "",
+        web: str = "",
+        more: str = "",
     ) -> None:
         self.folder = folder
         self.config = folder / "config.yaml"
@@ -48,7 +56,7 @@ class Daemon:
         (folder / "state").mkdir(mode=0o700)
         self._secret(folder / "api-key", api.key + "\n")
         port = self.url.rpartition(":")[2]
-        self._secret(self.config, _CONFIG.format(api=api.url, folder=folder, port=port, receivers=receivers, web=web))
+        self._secret(self.config, _CONFIG.format(api=api.url, folder=folder, port=port, receivers=receivers, web=web, more=more))
         self._log = (folder / "daemon.log").open("w")
         self.process = subprocess.Popen(
             [*PROGRAM, "run", "--config", self.config],

@@ -22,7 +22,8 @@ from monitor.clock import SystemClock
 from monitor.config import load
 from monitor.lifecycle import Bounds, Loop, ServiceManager, Signals
 from monitor.simulator.server import SimulatorServer
-from monitor.simulator.worlds import DEMO_KEY, demo_world
+from monitor.simulator.worlds import demo_world
+from tests import marked
 
 BOUNDS = Bounds(step=0.5, rest=1.0, scheduler=2.5, writer=2.0)
 SILENT_WITHIN_SECONDS = 6.0
@@ -31,7 +32,7 @@ CONFIG = """\
 api: {{base_url: "{api}", timeout: 1s, connect_timeout: 1s, requests_per_second: 100}}
 accounts: [{{name: main, api_key: "{key}"}}]
 schedule: {{interval: 1s, recheck: 500ms}}
-receivers: [{{name: on-call, url: "http://127.0.0.1:9/", timeout: 1s}}]
+receivers: [{{name: on-call, url: "http://127.0.0.1:9/{path}", timeout: 1s}}]
 database: {{url: "sqlite:///{folder}/monitor.db"}}
 web: {{listen: "127.0.0.1:0"}}
 """
@@ -85,10 +86,12 @@ def none(app: App) -> None:
 
 async def main(folder: Path, kind: str) -> None:
     """Run until killed."""
-    simulator = SimulatorServer(demo_world(SystemClock()))
+    world = demo_world(SystemClock())
+    world.accounts["main"].keys.add(marked.API_KEY)
+    simulator = SimulatorServer(world)
     path = folder / "config.yaml"
     path.touch(mode=0o600)
-    path.write_text(CONFIG.format(api=await simulator.start(), key=DEMO_KEY, folder=folder))
+    path.write_text(CONFIG.format(api=await simulator.start(), key=marked.API_KEY, path=marked.PATH, folder=folder))
     config = load(path)
     manager = ServiceManager.from_environment()
     app = App(config, clock=SystemClock(), signals=Signals(), reread=lambda: config, manager=manager, bounds=BOUNDS)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from monitor.config import load
+from tests import marked
 from tests.deploy.daemon import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -86,7 +87,7 @@ def test_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mounted configuration works with the two secrets, guards its port with a token, and answers to its service's name."""
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     for name in _compose()["secrets"]:
-        (tmp_path / name).write_text("sk_0123456789abcdef0123456789abcdef")
+        (tmp_path / name).write_text(marked.API_KEY)
 
     config = load(DEPLOY / "docker/config.yaml")
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from monitor.db.tables import REVISION as NEWEST
+from tests import marked
 from tests.deploy.daemon import ROOT
 from tests.deploy.notify import own_environment
 from tests.deploy.stand_ins import REVISION, next_release, stand_in_python, stand_in_systemctl
 from tests.tools import require_tool
 
 INSTALL = ROOT / "deploy" / "install"
-KEY = "sk_0123456789abcdef"
+KEY = marked.API_KEY
 
 
 @pytest.fixture(scope="session")

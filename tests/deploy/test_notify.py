@@ -13,6 +13,7 @@ import pytest
 from monitor.config import load
 from monitor.domain.pacing import SLOW_FOR_SECONDS
 from monitor.lifecycle import Bounds
+from tests import marked
 from tests.deploy.daemon import ROOT, Daemon, Simulated
 from tests.deploy.notify import NotifySocket, own_environment
 from tests.deploy.sabotage import BOUNDS, SILENT_WITHIN_SECONDS
@@ -107,7 +108,7 @@ def test_bounds_fit_the_unit(tmp_path: Path) -> None:
     """With default timeouts everything that may stand still is told within the minute of WatchdogSec."""
     path = tmp_path / "config.yaml"
     path.touch(mode=0o600)
-    path.write_text('accounts: [{name: main, api_key: "sk_abcdefgh"}]\nreceivers: [{name: hook, url: "http://127.0.0.1:9/"}]\n')
+    path.write_text(f'accounts: [{{name: main, api_key: "{marked.API_KEY}"}}]\nreceivers: [{{name: hook, url: "http://127.0.0.1:9/"}}]\n')
     config, bounds = load(path), Bounds()
     turns = 2 * config.api.concurrency / config.api.requests_per_second
     longest = max(config.api.timeout.total_seconds() + turns, config.receivers[0].timeout.total_seconds())

@@ -9,6 +9,7 @@ import pytest
 
 from monitor.config import load
 from monitor.errors import ConfigError
+from tests import marked
 from tests.deploy.daemon import ROOT
 from tests.tools import require_tool
 
@@ -50,7 +51,7 @@ def test_unit_fits_the_program(tmp_path: Path) -> None:
     """Ends that no restart repairs are not restarted; the drain fits the stop; the key is handed over; the file is the installer's."""
     path = tmp_path / "config.yaml"
     path.touch(mode=0o600)
-    path.write_text('accounts: [{name: main, api_key: "sk_abcdefgh"}]\n')
+    path.write_text(f'accounts: [{{name: main, api_key: "{marked.API_KEY}"}}]\n')
     assert set(_settings("RestartPreventExitStatus")[0].split()) == STOPS_FOR_GOOD
     assert _seconds("TimeoutStopSec") > load(path).shutdown.drain.total_seconds() + 10
     assert _settings("LoadCredential") == ["api-key:/etc/postpost-monitor/credentials/api-key"]
@@ -66,7 +67,7 @@ def test_first_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ConfigError, match="empty"):
         load(FOLDER / "config.yaml")
     key.chmod(0o600)
-    key.write_text("sk_0123456789abcdef\n")
+    key.write_text(marked.API_KEY + "\n")
 
     config = load(FOLDER / "config.yaml")
 
@@ -77,9 +78,9 @@ def test_first_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_configuration_with_a_receiver(tmp_path: Path) -> None:
     """The commented receiver of that file works once its comment signs are taken away."""
     for name, text in {
-        "api-key": "sk_0123456789abcdef",
+        "api-key": marked.API_KEY,
         "on-call-url": "http://127.0.0.1:9/x",
-        "on-call-secret": "whsec_" + "A" * 32,
+        "on-call-secret": marked.signing(),
     }.items():
         (tmp_path / name).touch(mode=0o600)
         (tmp_path / name).write_text(text)

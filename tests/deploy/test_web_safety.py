@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import marked
 from tests.certificates import Authority
 from tests.deploy.daemon import PROGRAM, ROOT, Daemon, Simulated
 from tests.deploy.notify import own_environment
@@ -14,7 +15,7 @@ from tests.e2e.processes import wait_until
 from tests.tools import require_tool
 from tests.waiting import eventually_sync
 
-PASSWORD, NEW_PASSWORD = "correct horse battery staple", "another one for tomorrow"
+PASSWORD, NEW_PASSWORD = marked.PASSWORD, marked.PASSWORD + "-of-tomorrow"
 
 
 def _hash(password: str) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
+from tests import marked
 from tests.e2e.processes import Command, Metrics, Receiver, Simulator, control_port, fetch, free_port, running, scrape, wait_until
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"
+SECRET = marked.signing()
 LINKEDIN, THREADS, FACEBOOK, TELEGRAM = "linkedin-Tz9W5i6ZYG", "threads-17841412345678", "facebook-104857600123", "telegram-1234567890"
 
 CONFIG = """\
@@ -23,7 +24,7 @@ policy:
   digest: {{after: 100}}
   flap: {{changes: 100}}
 receivers:
-  - {{name: on-call, type: webhook, url: "{hook}/hook", secret_file: {folder}/secret}}
+  - {{name: on-call, type: webhook, url: "{hook}/{path}", secret_file: {folder}/secret}}
 database: {{url: "sqlite:///{folder}/state/monitor.db"}}
 web: {{listen: "127.0.0.1:{port}"}}
 """
@@ -81,7 +82,7 @@ def test_life(program: Path, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o700)
     port, hook_port = free_port(), free_port()
     _secret_file(tmp_path / "secret", SECRET)
-    simulating = running(program, "simulate", "--port", "0", "--world", "empty", log=tmp_path / "simulator.log")
+    simulating = running(program, "simulate", "--port", "0", "--world", "empty", "--key", marked.API_KEY, log=tmp_path / "simulator.log")
     receiving = running(
         program, "simulate", "--port", "0", "--receiver-port", str(hook_port), "--receiver-secret", SECRET, log=tmp_path / "receiver.log"
     )
@@ -93,7 +94,7 @@ def test_life(program: Path, tmp_path: Path) -> None:
         _secret_file(tmp_path / "api-key", key)
         hook = f"http://127.0.0.1:{hook_port}"
         config = tmp_path / "config.yaml"
-        config.write_text(CONFIG.format(api=api, hook=hook, folder=tmp_path, port=port))
+        config.write_text(CONFIG.format(api=api, hook=hook, path=marked.PATH, folder=tmp_path, port=port))
         world = World(Simulator(api), Receiver(hook), f"http://127.0.0.1:{port}", tmp_path)
         for platform_id in (LINKEDIN, THREADS, FACEBOOK, TELEGRAM):
             world.simulator.do("connections", {"id": platform_id, "account": "main"})

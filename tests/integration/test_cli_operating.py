@@ -22,6 +22,7 @@ from monitor.simulator import behaviour
 from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
 from monitor.simulator.worlds import connection_like, empty_world
+from tests import marked
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 Call = Callable[..., Coroutine[Any, Any, tuple[int, str]]]
@@ -31,9 +32,9 @@ MINUTE = timedelta(minutes=1)
 @pytest.fixture
 async def api() -> AsyncIterator[SimulatorServer]:
     """A simulated API that knows the connections of the story."""
-    world = empty_world(SystemClock(), key="sk_main.0123456789")
+    world = empty_world(SystemClock(), key=marked.API_KEY)
     for platform_id in ("linkedin-page1", "threads-1784", "facebook-104857", "tiktok-new"):
-        world.account_of("sk_main.0123456789").owner.connect(connection_like(world, platform_id))  # type: ignore[union-attr]
+        world.account_of(marked.API_KEY).owner.connect(connection_like(world, platform_id))  # type: ignore[union-attr]
     server = SimulatorServer(world)
     await server.start()
     yield server

@@ -16,6 +16,7 @@ from monitor.db import CheckRow, Database, NewConnection, back_up, examine
 from monitor.db.files import Ballast, file_system
 from monitor.db.tables import REVISION
 from monitor.errors import AnotherInstance, ConfigError, Reason, SchemaMismatch, StoreCorrupt, StoreError, StoreUnavailable
+from tests import marked
 from tests.builders import MINUTE, START
 from tests.waiting import eventually_sync
 
@@ -265,7 +266,7 @@ def test_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from monitor.cli import db
 
     config = tmp_path / "config.yaml"
-    (tmp_path / "key").write_text("sk_12345678.abcdefgh\n")
+    (tmp_path / "key").write_text(marked.API_KEY + "\n")
     (tmp_path / "key").chmod(0o600)
     config.write_text(f"accounts: [{{name: main, api_key_file: {tmp_path}/key}}]\ndatabase: {{url: 'sqlite:///{tmp_path}/state/m.db'}}\n")
     config.chmod(0o600)

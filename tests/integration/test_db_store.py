@@ -31,6 +31,7 @@ from monitor.domain.model import (
     Why,
 )
 from monitor.errors import DeliveryReason, Reason, SchemaMismatch, StaleState, StoreCorrupt, StoreError, StoreUnavailable
+from tests import marked
 from tests.builders import HOUR, MINUTE, START, a_state, at
 
 PAGE = NewConnection(
@@ -350,7 +351,7 @@ async def test_values_stay_hidden(database: Database) -> None:
     with pytest.raises(StoreError) as caught:
         await tell(database, "msg_secret", a_notification(1), "on-call")
     assert "msg_secret" not in f"{caught.value!r} {caught.value.__context__ if not caught.value.__suppress_context__ else ''}"
-    assert "unchecked" not in repr(vars(database))
+    assert marked.PASSWORD not in repr(vars(database))
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

@@ -23,9 +23,10 @@ from monitor.simulator import behaviour
 from monitor.simulator.clock import FakeClock
 from monitor.simulator.receiver import ReceiverServer
 from monitor.webhook import Sender
+from tests import marked
 from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_notification
 
-SECRET = "whsec_" + "bmV3LXNlY3JldC1uZXctc2VjcmV0LW5ldy1zZWNyZXQ="
+SECRET = marked.signing()
 IDENTITY = MonitorIdentity("test", "1")
 # The tests of single messages do not want any of them merged.
 SINGLES = Policy(digest=DigestPolicy(after=1000))
@@ -49,7 +50,7 @@ class World:
         server = self.on_call if name == "on-call" else self.chat
         values: dict[str, Any] = {
             "name": name,
-            "url": Secret(server.url),
+            "url": Secret(f"{server.url}/{marked.PATH}"),
             "secrets": (Secret(SECRET),),
             "timeout": timedelta(milliseconds=300),
         }

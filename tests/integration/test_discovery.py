@@ -16,6 +16,7 @@ from monitor.simulator import world as simulated
 from monitor.simulator.clock import FakeClock
 from monitor.simulator.world import World
 from monitor.simulator.worlds import connection_like
+from tests import marked
 from tests.builders import DAY, HOUR, MINUTE
 from tests.integration.test_timelines import ids
 from tests.virtual import Virtual, add_user, monitoring, simple_world, with_account
@@ -215,10 +216,10 @@ async def test_account_that_left(tmp_path: Path) -> None:
     """An account that leaves the configuration while it is refused takes its incident along."""
     clock = FakeClock()
     world = simple_world(clock, *ids(2))
-    world.add_account("other", "sk_other").owner.connect(connection_like(world, "threads-x"))
+    world.add_account("other", marked.SECOND_API_KEY).owner.connect(connection_like(world, "threads-x"))
     async with monitoring(tmp_path, world, clock, *ids(2), beat_seconds=10.0) as one:
         main = one.config.accounts[0]
-        other = main.model_copy(update={"name": "other", "api_key": Secret("sk_other"), "discover": "connections"})
+        other = main.model_copy(update={"name": "other", "api_key": Secret(marked.SECOND_API_KEY), "discover": "connections"})
         both = one.config.model_copy(update={"accounts": (main, other)})
         await one.reload(both)
         await one.run(20 * MINUTE)

@@ -27,10 +27,11 @@ from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
 from monitor.simulator.world import World
 from monitor.simulator.worlds import connection_like, empty_world
+from tests import marked
 from tests.waiting import eventually
 from tests.watched import watched, write_config
 
-KEY = "sk_main.0123456789"
+KEY = marked.API_KEY
 LINKEDIN, MASTODON = "linkedin-page1", "threads-17841412345678"
 
 CONFIG = """\
@@ -109,7 +110,7 @@ async def a_place(folder: Path, url: str, reminders: str = "24h") -> AsyncIterat
             api=api,
             key=KEY,
             hook=hook,
-            heart=f"http://127.0.0.1:{port}/secret-ping",
+            heart=f"http://127.0.0.1:{port}/{marked.PATH}",
             url=url,
             linkedin=LINKEDIN,
             mastodon=MASTODON,
@@ -266,7 +267,7 @@ async def test_json(tmp_path: Path, sqlite_url: str, call: Call) -> None:
     """What the verbs print for machines."""
     async with watched(write_config(tmp_path, sqlite_url)):
         words = ("--match", "team=social", "topic=expiry", "--from", "2999-01-01", "--until", "2999-01-02T03:04+01:00")
-        added = json.loads(await call("silence", "add", *words, "--author", "anna", "--reason", "sk_main.0123456789 moved", "--json"))
+        added = json.loads(await call("silence", "add", *words, "--author", "anna", "--reason", f"{KEY} moved", "--json"))
         assert added["connections"] == 1
         silence = added["silence"]
         assert silence == {
@@ -340,7 +341,7 @@ async def test_heart_without_checks(tmp_path: Path, sqlite_url: str) -> None:
     """The signs of life stop when no check is conclusive any more, and come back when checks are."""
     async with a_place(tmp_path, sqlite_url) as place:
         await beating(place)
-        assert place.outside.lines[0] == "GET /secret-ping HTTP/1.1"
+        assert place.outside.lines[0] == f"GET /{marked.PATH} HTTP/1.1"
         await place.simulator.close()
         await stopped(place)
 
@@ -381,4 +382,4 @@ async def test_heart_that_nobody_hears(tmp_path: Path, sqlite_url: str) -> None:
         text = place.app._metrics.render(place.app.snapshot(), SystemClock().now() + timedelta(seconds=1)).decode()
         assert 'postpost_heartbeats_total{result="sent"}' in text
         assert "postpost_heartbeat_last_success_timestamp_seconds 1" in text
-        assert "secret-ping" not in text
+        assert marked.PATH not in text

@@ -14,9 +14,10 @@ from monitor.clock import SystemClock
 from monitor.simulator import behaviour
 from monitor.simulator.received import Received, Signature
 from monitor.simulator.receiver import ReceiverServer
+from tests import marked
 from tests.waiting import eventually
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+SECRET = marked.signing()
 
 
 class Sender:

@@ -19,16 +19,17 @@ from monitor.errors import DeliveryReason
 from monitor.simulator import behaviour
 from monitor.simulator.clock import FakeClock
 from monitor.simulator.receiver import ReceiverServer
+from tests import marked
 from tests import receiver_schemas as schemas
 from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_notification
 from tests.jsonschema import problems
 from tests.outbox import Outbox, an_outbox, ending, texts
 
-KEY = "0123456789abcdefcanary0123456789"
-PATH = "canary-path-2f8e7d6c5b4a"
-HEADER = "canary-header-91827364"
-TEMPLATE = '{"token": "canary-template-55aa", "text": "{summary}", "key": "{data.incident.key}", "why": "{data.why}"}'
-CANARIES = (KEY, PATH, HEADER, "canary-template-55aa")
+KEY = marked.ROUTING_KEY
+PATH = marked.PATH
+HEADER = marked.HEADER
+TEMPLATE = '{"token": "' + marked.TEMPLATE_TOKEN + '", "text": "{summary}", "key": "{data.incident.key}", "why": "{data.why}"}'
+CANARIES = (KEY, PATH, HEADER, marked.TEMPLATE_TOKEN)
 
 KINDS = ("webhook", "slack", "discord", "teams", "pagerduty", "opsgenie", "alertmanager")
 SUCCESS = {"webhook": 204, "slack": 200, "discord": 204, "teams": 202, "pagerduty": 202, "opsgenie": 202, "alertmanager": 200}
@@ -339,7 +340,7 @@ async def test_repeat_takes_turns(outbox: Outbox, server: ReceiverServer, monkey
 async def test_no_secret_leaks(outbox: Outbox, server: ReceiverServer, caplog: pytest.LogCaptureFixture, how: str) -> None:
     """Whatever goes wrong, no key, address, header or text of a template is in a log line, a record or another body."""
     caplog.set_level(logging.DEBUG)
-    own = {"pagerduty": KEY, "opsgenie": KEY, "webhook": f"{TEMPLATE} canary-template-55aa"}.get(outbox.receiver.type, "")
+    own = {"pagerduty": KEY, "opsgenie": KEY, "webhook": f"{TEMPLATE} {marked.TEMPLATE_TOKEN}"}.get(outbox.receiver.type, "")
     echo = f"bad: {server.url}/{PATH} {HEADER} {own}"
     steps = {
         "echo": behaviour.answer(400, echo),
@@ -368,7 +369,7 @@ async def test_bodies_hold_no_foreign_secret(outbox: Outbox, server: ReceiverSer
     await outbox.owe(a_notification(at=outbox.clock.now()))
     await outbox.settle()
     (got,) = server.received
-    wanted = {"pagerduty": KEY, "webhook": "canary-template-55aa"}.get(outbox.receiver.type)
+    wanted = {"pagerduty": KEY, "webhook": marked.TEMPLATE_TOKEN}.get(outbox.receiver.type)
     for canary in CANARIES:
         assert (canary.encode() in got.body) == (canary == wanted)
 

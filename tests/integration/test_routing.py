@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from monitor.errors import Reason
+from tests import marked
 from tests.watched import Watched, watched
 
 OK, BAD, MISSING = Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.CONNECTION_MISSING
@@ -15,8 +16,8 @@ MINUTE = timedelta(minutes=1)
 CONFIG = """\
 monitor: {{instance: here}}
 accounts:
-  - {{name: main, api_key: sk_main.0123456789, discover: "off"}}
-  - {{name: second, api_key: sk_second.0123456789, discover: "off"}}
+  - {{name: main, api_key: {key}, discover: "off"}}
+  - {{name: second, api_key: {second}, discover: "off"}}
 connections:
   - {{id: linkedin-page1, labels: {{team: social}}}}
   - linkedin-page2
@@ -24,11 +25,11 @@ connections:
   - {{id: linkedin-page1, account: second}}
 policy: {{flap: {{changes: 100}}}}
 receivers:
-  - {{name: pager, url: "http://127.0.0.1:9/a", send_resolved: false}}
-  - {{name: social, url: "http://127.0.0.1:9/b"}}
-  - {{name: agency, url: "http://127.0.0.1:9/c"}}
-  - {{name: meta, url: "http://127.0.0.1:9/d"}}
-  - {{name: desk, url: "http://127.0.0.1:9/e"}}
+  - {{name: pager, url: "http://127.0.0.1:9/{hook}/a", send_resolved: false}}
+  - {{name: social, url: "http://127.0.0.1:9/{hook}/b"}}
+  - {{name: agency, url: "http://127.0.0.1:9/{hook}/c"}}
+  - {{name: meta, url: "http://127.0.0.1:9/{hook}/d"}}
+  - {{name: desk, url: "http://127.0.0.1:9/{hook}/e"}}
 routes:
   - {{match: {{account: second}}, receivers: [agency]}}
   - {{match: {{team: "social|sales"}}, receivers: [social, pager]}}
@@ -43,7 +44,7 @@ database: {{url: "{url}"}}
 async def world(tmp_path: Path, database_url: str) -> AsyncIterator[Watched]:
     """Four connections of two accounts, nothing known yet."""
     path = tmp_path / "config.yaml"
-    path.write_text(CONFIG.format(url=database_url))
+    path.write_text(CONFIG.format(url=database_url, key=marked.API_KEY, second=marked.SECOND_API_KEY, hook=marked.PATH))
     async with watched(path) as found:
         yield found
 

@@ -14,6 +14,7 @@ from monitor.simulator.clock import FakeClock
 from monitor.simulator.receiver import ReceiverServer
 from monitor.storagewatch import StorageNews, StorageWatch
 from monitor.webhook import Sender
+from tests import marked
 from tests.builders import HOUR, MINUTE, SECOND
 from tests.virtual import Virtual, monitoring, simple_world
 from tests.waiting import eventually
@@ -83,7 +84,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     await receiver.start()
     values: dict[str, Any] = {
         "schedule": {"interval": MINUTE},
-        "receivers": (ReceiverSettings(name="on-call", url=Secret(receiver.url), timeout=2 * SECOND),),
+        "receivers": (ReceiverSettings(name="on-call", url=Secret(f"{receiver.url}/{marked.PATH}"), timeout=2 * SECOND),),
     }
     async with monitoring(tmp_path, simple_world(clock, *NAMES), clock, *NAMES, **values) as one:
         await one.run(5 * MINUTE)

@@ -10,6 +10,7 @@ from monitor.config import Secret
 from monitor.domain.model import Health
 from monitor.simulator import behaviour
 from monitor.simulator.clock import FakeClock
+from tests import marked
 from tests.builders import HOUR, MINUTE, SECOND
 from tests.virtual import Virtual, monitoring, simple_world, with_account
 
@@ -102,8 +103,8 @@ async def test_revoked_key(tmp_path: Path) -> None:
         await one.run(HOUR)
         assert sum(1 for entry in one.server.journal.asked() if entry.came >= revoked) <= 14
         assert await one.told() == [("account:main", "account.failed")]
-        world.accounts["main"].keys.add("sk_new")
-        await one.reload(with_account(one.config, api_key=Secret("sk_new")))
+        world.accounts["main"].keys.add(marked.SECOND_API_KEY)
+        await one.reload(with_account(one.config, api_key=Secret(marked.SECOND_API_KEY)))
         swapped = clock.monotonic()
         await one.run(5 * SECOND)
         assert one.tests(swapped)

@@ -23,10 +23,11 @@ from monitor.errors import ConfigError
 from monitor.metrics import Metrics
 from monitor.web import Limits, WebServer
 from monitor.web.server import SECURITY_HEADERS
+from tests import marked
 from tests.builders import DAY, START, a_connection, a_state, a_token_belief
 from tests.waiting import eventually
 
-TOKEN = "correct-horse-battery"
+TOKEN = marked.TOKEN
 DEFAULT_HEADERS = {"Host": "127.0.0.1", "Connection": "close"}
 
 

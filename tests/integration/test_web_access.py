@@ -23,11 +23,12 @@ from monitor.metrics import Metrics
 from monitor.web import Limits, WebServer
 from monitor.web.passwords import Passwords, TooManyGuesses, hash_password
 from monitor.web.server import SECURITY_HEADERS
+from tests import marked
 from tests.builders import START
 from tests.certificates import Authority
 from tests.waiting import eventually
 
-PASSWORD, TOKEN = "correct horse battery staple", "a-token-of-sorts"
+PASSWORD, TOKEN = marked.PASSWORD, marked.TOKEN
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 PATHS = ("/", "/metrics", "/api/v1/summary", "/api/v1/connections", "/static/style.css", "/nothing", "/-/", "/-/healthy/", "//-/healthy")
 

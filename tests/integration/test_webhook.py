@@ -26,12 +26,13 @@ from monitor.simulator import behaviour
 from monitor.simulator.behaviour import Behaviour, Where
 from monitor.simulator.receiver import ReceiverServer
 from monitor.webhook import Sender, _retry_after
+from tests import marked
 from tests.builders import a_connection, a_notification
 
-OLD = "whsec_" + "b2xkLXNlY3JldC1vbGQtc2VjcmV0LW9sZC1zZWNyZXQ="
-NEW = "whsec_" + "bmV3LXNlY3JldC1uZXctc2VjcmV0LW5ldy1zZWNyZXQ="
-PATH = "canary-path-2f8e7d6c5b4a"
-HEADER = "canary-header-91827364"
+OLD = marked.signing("old")
+NEW = marked.signing("new")
+PATH = marked.PATH
+HEADER = marked.HEADER
 CANARIES = (PATH, HEADER, OLD[6:], NEW[6:])
 BODY = render("msg_1", a_notification(), a_connection(), MonitorIdentity("test", "1"))
 

@@ -91,3 +91,12 @@ def test_links_in_documents() -> None:
     ]
 
     assert broken == []
+
+
+def test_secrets_of_tests_are_marked() -> None:
+    """Tests that run the program take its secrets from `tests/marked.py`, so that a leak is found; the simulated API's own are its own."""
+    written = re.compile(r"sk_[A-Za-z0-9]{4,}\.[A-Za-z0-9]{8,}|whsec_[A-Za-z0-9+/=]{24,}")
+    running = re.compile(r"tests/((integration|e2e|deploy|crash)/.*|[a-z_]+)\.py")
+    found = [path for path, text in _tracked().items() if running.fullmatch(path) and written.search(text)]
+
+    assert [path for path in found if path not in ("tests/marked.py", "tests/integration/test_simulator_verb.py")] == []
