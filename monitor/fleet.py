@@ -32,6 +32,8 @@ from monitor.domain.snapshot import ConnectionView, OutboxView, Snapshot
 State = tuple[int, ConnectionState]
 ScopeRow = tuple[int, ScopeState]
 
+_NO_STATE = (0, ConnectionState())
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -173,11 +175,11 @@ class Fleet:
 
     def state(self, connection_id: int) -> State:
         """Version and state of one connection; version 0 means that it has no row yet."""
-        return self._states.get(connection_id, (0, ConnectionState()))
+        return self._states.get(connection_id, _NO_STATE)
 
     def scope(self, name: str) -> ScopeRow:
         """Version and state of one scope; version 0 means that it has no row yet."""
-        return self._scopes.get(name, (0, ScopeState(name)))
+        return self._scopes.get(name) or (0, ScopeState(name))
 
     def scope_names(self) -> tuple[str, ...]:
         """The names of all scopes that ever had trouble or are being watched for it."""

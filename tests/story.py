@@ -34,6 +34,7 @@ from monitor.errors import Reason
 from tests.builders import START, a_connection, a_reply
 
 API_HOST = "api.example"
+_UNKNOWN = ConnectionState()
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Story:
 
     def state(self, number: int = 1) -> ConnectionState:
         """What is known of one connection."""
-        return self.states.get(number, ConnectionState())
+        return self.states.get(number, _UNKNOWN)
 
     def check(self, reason: Reason = Reason.OK, number: int = 1, **overrides: object) -> Conclusion:
         """One check of connection *number*, now; a passed or failed one carries a reply unless overridden."""

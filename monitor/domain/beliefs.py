@@ -7,9 +7,9 @@ past, because the API's texts and dates need not belong together. The date wins 
 Source: api-contract.md 1.5, 2.1 (7-9), C17, C18; reliability.md 3.4.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from monitor.domain.copies import replace
 from monitor.domain.model import ListedConnection
 from monitor.domain.policy import ExpiryPolicy
 from monitor.domain.tokens import Rounding, TokenBelief, TokenChange, TokenLife, TokenSays

@@ -6,11 +6,13 @@ observation), then the connection's health and token, then its platform, then wh
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from monitor.domain import expiry, incidents, notices, scopes
 from monitor.domain.controls import NO_CONTROLS, Controls
+from monitor.domain.copies import replace
 from monitor.domain.levels import Cover
 from monitor.domain.model import Connection, ConnectionState, Health, ListedConnection, Notification, Observation, Transition
 from monitor.domain.policy import Policy
@@ -24,30 +26,33 @@ STORAGE = "storage"
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of the scopes above one connection; `user` is empty for the account owner's own connections."""
+    """The names of the scopes above one connection, *every* one of them once more; `user` is empty for the account owner's own."""
 
     api: str
     account: str
     user: str
     rate: str
     platform: str
+    every: tuple[str, ...]
 
     def all(self) -> tuple[str, ...]:
         """Every name, widest cause first: the order in which one explains the others."""
-        names = (STORAGE, self.account, self.user, self.api, self.rate, self.platform)
-        return tuple(name for name in names if name)
+        return self.every
 
 
 def names_above(connection: Connection, api_host: str) -> Names:
     """The names of the scopes above *connection*, whose API lives at *api_host*."""
-    account = connection.account
-    return Names(
-        api=f"api:{api_host}",
-        account=f"account:{account}",
-        user=f"user:{account}/{connection.user_id}" if connection.user_id else "",
-        rate=f"rate:{account}",
-        platform=f"platform:{connection.platform}",
-    )
+    return _names(api_host, connection.account, connection.user_id, connection.platform)
+
+
+# A check asks for them many times, and connections by the thousand share them.
+@lru_cache(maxsize=4096)
+def _names(api_host: str, account_name: str, user_id: str, platform_name: str) -> Names:
+    api, account = f"api:{api_host}", f"account:{account_name}"
+    user = f"user:{account_name}/{user_id}" if user_id else ""
+    rate, platform = f"rate:{account_name}", f"platform:{platform_name}"
+    every = tuple(name for name in (STORAGE, account, user, api, rate, platform) if name)
+    return Names(api, account, user, rate, platform, every)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ Inconclusive checks never change health: they only let it grow old. `levels` and
 into incidents and notifications.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from monitor.domain.copies import replace
 from monitor.domain.model import (
     Connection,
     ConnectionState,

@@ -6,10 +6,11 @@ computed again at any time, after any restart, with the same result.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.domain import expiry
+from monitor.domain.copies import replace
 from monitor.domain.model import FINE, Connection, ConnectionState, Health, PendingLevel, Severity, Topic
 from monitor.domain.policy import Policy
 

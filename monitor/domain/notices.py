@@ -7,12 +7,13 @@ decision to stay quiet.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.domain import expiry, levels
 from monitor.domain.announcements import CREDENTIAL, Occasion, announcement, detail, incident
 from monitor.domain.controls import NO_CONTROLS, Controls
+from monitor.domain.copies import replace
 from monitor.domain.levels import Cover
 from monitor.domain.model import (
     FINE,

@@ -1,8 +1,8 @@
 """When the other receivers hear that one of them takes no messages, and that it does again. Pure."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from monitor.domain.copies import replace
 from monitor.domain.model import FINE, EventType, Facts, IncidentRef, Notification, Scope, Severity, Topic, Why
 from monitor.domain.retries import Breaker, Result
 from monitor.errors import DeliveryReason

@@ -5,9 +5,9 @@ Else a failure seen "next year" would wait a year for its confirmation. Everythi
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from monitor.domain.copies import replace
 from monitor.domain.model import ConnectionState, TopicState
 from monitor.domain.scope_state import ScopeState
 
@@ -17,7 +17,8 @@ TOLERANCE = timedelta(minutes=1)
 
 def rewound(state: ConnectionState, now: datetime) -> ConnectionState:
     """*state* without memories of the future; the same object when there are none."""
-    if not any(moment > now + TOLERANCE for moment in _moments(state)):
+    latest = now + TOLERANCE
+    if not any(moment > latest for moment in _moments(state)):
         return state
     pending = state.pending
     token = state.token
@@ -43,7 +44,8 @@ def rewound_scope(state: ScopeState, now: datetime) -> ScopeState:
     moments = (state.suspect_at, state.last_bad_at, state.closed_at, topic.since, topic.told.at)
     late = [moment for moment in moments if moment is not None] + [at for _, at in state.turned] + [one.at for one in state.buckets]
     late += [state.calm.since] if state.calm is not None else []
-    if not any(moment > now + TOLERANCE for moment in late):
+    latest = now + TOLERANCE
+    if not any(moment > latest for moment in late):
         return state
     return replace(
         state,

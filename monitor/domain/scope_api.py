@@ -6,9 +6,9 @@ The suspicion must last while bad answers keep coming, and calm must last while 
 by the passing of time alone, so neither a suspended machine nor a jumping clock makes one.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from monitor.domain.copies import replace
 from monitor.domain.model import Observation, Outcome, Scope
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import meaning

@@ -1,9 +1,9 @@
 """Who is told of a scope's incident, and when again."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from monitor.domain.controls import NO_CONTROLS, Controls
+from monitor.domain.copies import replace
 from monitor.domain.model import (
     FINE,
     EventType,

@@ -1,8 +1,8 @@
 """Is a whole platform in trouble? It is when many of its connections turn to error within a short time."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from monitor.domain.copies import replace
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.scope_state import ScopeState, closed, opened
 from monitor.errors import Reason

@@ -1,8 +1,9 @@
 """What is remembered of one scope, and the few ways in which its incident opens and closes."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from monitor.domain.copies import replace
 from monitor.domain.model import FINE, Observation, Scope, TopicState
 from monitor.errors import Reason
 

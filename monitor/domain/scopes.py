@@ -7,9 +7,9 @@ hold before it closes. While one is open the connections below it are frozen (or
 one), and only a canary is sent now and then.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from monitor.domain.copies import replace
 from monitor.domain.model import Observation, Outcome
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import meaning

@@ -27,6 +27,7 @@ PURE_IMPORTS = {
     "itertools",
     "json",
     "math",
+    "operator",
     "re",
     "types",
     "typing",
