@@ -33,7 +33,6 @@ from monitor.simulator.worlds import connection_like
 from tests import marked
 
 KEY = marked.API_KEY
-_REVIEW_SECONDS = 5.0
 
 T = TypeVar("T")
 
@@ -83,6 +82,7 @@ class Virtual:
     database: CountedDatabase
     config: Config
     beat_seconds: float = 1.0
+    review_seconds: float = 5.0
     metrics: Metrics = field(default_factory=Metrics)
     fleet: Fleet = field(init=False)
     checkers: list[Checker] = field(default_factory=list)
@@ -113,7 +113,7 @@ class Virtual:
         for checker in self.checkers:
             checker.sync()
         reviewer = Reviewer(fleet=self.fleet, database=self.database, clock=self.clock)
-        self._work(reviewer.step, lambda: _REVIEW_SECONDS)
+        self._work(reviewer.step, lambda: self.review_seconds)
 
     def _add_account(self, account: AccountSettings) -> None:
         api = Api(self.config.api, account.api_key, clock=self.clock, user_agent="postpost-monitor/test")
@@ -226,12 +226,12 @@ def settings(server: SimulatorServer, *ids: str, key: str = KEY, **overrides: An
 @asynccontextmanager
 async def monitoring(tmp_path: Path, world: World, clock: FakeClock, *ids: str, **overrides: Any) -> AsyncIterator[Virtual]:
     """A monitor of *world* that has just started; see `settings`."""
-    beat_seconds = overrides.pop("beat_seconds", 1.0)
+    beat_seconds, review_seconds = overrides.pop("beat_seconds", 1.0), overrides.pop("review_seconds", 5.0)
     server = SimulatorServer(world, journal_limit=100_000)
     await server.start()
     database = CountedDatabase(f"sqlite:///{tmp_path}/monitor.db", clock=clock, owner="test")
     await database.start()
-    one = Virtual(clock, server, database, settings(server, *ids, **overrides), beat_seconds)
+    one = Virtual(clock, server, database, settings(server, *ids, **overrides), beat_seconds, review_seconds)
     try:
         await one.start()
         yield one

@@ -8,8 +8,9 @@ import argparse
 import importlib
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
-from functools import partial
+from itertools import groupby
 
 from monitor import __version__, logs
 from monitor.errors import EXIT_USAGE, ConfigError, MonitorError
@@ -28,6 +29,7 @@ _VERBS = {
     "ack": "stop the reminders of an incident",
     "deliveries": "list what receivers were sent, or send it again",
     "receivers": "send a receiver a test",
+    "replay": "show what another policy would have told",
     "export": "write the history as CSV or JSON Lines",
     "config": "check or show the configuration",
     "db": "upgrade, check or back up the database",
@@ -47,6 +49,24 @@ exit codes of run: 0 clean stop, 1 unexpected, 2 usage, 74 corrupt database,
 """
 
 
+class Help(argparse.HelpFormatter):
+    """Help whose examples stay as written, whose other texts fit the terminal, and whose verbs stand in two columns."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Room for the longest verb: argparse indents verbs, and then forgets that it did."""
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - argparse shows its verbs nowhere else
+            self._action_max_length += self._indent_increment
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """What is indented stays as it is; the lines of a paragraph flow."""
+        blocks = groupby(text.splitlines(), key=lambda line: "" if line[:1] in ("", " ") else "paragraph")
+        return "\n".join(
+            textwrap.fill(" ".join(lines), width, initial_indent=indent, subsequent_indent=indent) if paragraph else "\n".join(lines)
+            for paragraph, lines in blocks
+        )
+
+
 def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     """
     The parser of the whole command line.
@@ -57,7 +77,7 @@ def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
         prog="postpost-monitor",
         description="Finds out first when a PostPost connection breaks or its token nears its end, and tells on-call.",
         epilog=_EPILOG,
-        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
+        formatter_class=Help,
     )
     parser.add_argument("--version", action="version", version=f"postpost-monitor {__version__}")
     subparsers = parser.add_subparsers(title="verbs", metavar="VERB", required=True)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from datetime import datetime
 
-from monitor.cli import documents
+from monitor.cli import Help, documents
 from monitor.cli.incidents import names_of, select
 from monitor.cli.options import add_config, add_json, load_config
 from monitor.cli.silence import login
@@ -36,7 +36,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="stop the reminders of an incident",
         description="Acknowledge open incidents: their reminders stop. A running monitor takes it up within seconds.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_config(parser)
     parser.add_argument(

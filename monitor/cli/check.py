@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from monitor.api import Api
+from monitor.cli import Help
 from monitor.cli.options import add_config, load_config
-from monitor.cli.tables import coloured, table
+from monitor.cli.tables import coloured, fitted, terminal_width
 from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.crew import USER_AGENT
@@ -58,7 +59,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="test connections once, now",
         description="Test connections once, without the daemon and without a database, and print what came of it.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_config(parser)
     parser.add_argument("ids", nargs="*", metavar="ID", help="platform ids as the API lists them (default: all)")
@@ -166,7 +167,11 @@ def _as_table(results: Sequence[Result], unread: Sequence[str]) -> str:
         )
         for result in results
     ]
-    lines = [table(("OUTCOME", "CONNECTION", "USERNAME", "TOKEN LEFT", "WHY"), rows)] if rows else []
+    lines = (
+        fitted(("OUTCOME", "CONNECTION", "USERNAME", "TOKEN LEFT", "WHY"), rows, terminal_width(), least={1: 14, 2: 8, 4: 20})
+        if rows
+        else []
+    )
     return "\n".join([*lines, *unread])
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from monitor.cli import Help
 from monitor.cli.options import add_config, load_config
 from monitor.config import AccountSettings, Config, ReceiverSettings
 from monitor.config.reference import reference, write
@@ -30,7 +31,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="check or show the configuration",
         description="Check or show the configuration. Nothing is contacted and nothing is changed.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     checking = verbs.add_parser(

@@ -5,6 +5,7 @@ import asyncio
 from pathlib import Path
 from textwrap import dedent
 
+from monitor.cli import Help
 from monitor.cli.options import add_config, load_config
 from monitor.clock import SystemClock
 from monitor.db import Database, back_up, examine
@@ -27,7 +28,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="upgrade, check or back up the database",
         description="Upgrade, check or back up the database.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name, run, words in (

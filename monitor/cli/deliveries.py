@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from datetime import datetime
 
-from monitor.cli import documents
+from monitor.cli import Help, documents
 from monitor.cli.incidents import names_of
 from monitor.cli.options import add_config, add_json, count, load_config
 from monitor.cli.tables import coloured, fitted, terminal_width
@@ -35,7 +35,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="list what receivers were sent, or send it again",
         description="List what receivers were sent or are owed, or send it again.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="list deliveries", description="List deliveries, the newest first. Times are UTC.")

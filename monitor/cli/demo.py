@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from monitor import logs
+from monitor.cli import Help
 from monitor.cli.run import serve
 from monitor.cli.tables import paint
 from monitor.clock import SystemClock
@@ -37,7 +38,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="see it at work: a simulated API, a receiver and the real daemon",
         description="Run the real daemon against a simulated PostPost and show what happens: half a minute, nothing to set up.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--once", action="store_true", help="stop when the story is over")

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from monitor.cli import documents
+from monitor.cli import Help, documents
 from monitor.cli.lookup import Opened, find, opened
 from monitor.cli.options import add_account, add_config, add_json, count, load_config
 from monitor.cli.tables import paint, terminal_width
@@ -35,7 +35,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="say why somebody, or nobody, was told",
         description="Say in plain words which evidence led to the health of a connection, and why somebody was, or was not, told.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_config(parser)
     parser.add_argument("id", metavar="ID", help="platform id as the API lists it")

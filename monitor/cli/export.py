@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from monitor.cli import documents
+from monitor.cli import Help, documents
 from monitor.cli.incidents import names_of
 from monitor.cli.options import add_config, duration, load_config
 from monitor.clock import SystemClock
@@ -48,7 +48,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="write the history as CSV or JSON Lines",
         description="Write the history of checks or incidents as CSV or JSON Lines.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_config(parser)
     parser.add_argument("what", choices=("checks", "incidents"), help="what to write")

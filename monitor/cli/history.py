@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from datetime import datetime
 
-from monitor.cli import documents
+from monitor.cli import Help, documents
 from monitor.cli.lookup import find
 from monitor.cli.options import add_account, add_config, add_json, count, duration, load_config
 from monitor.cli.tables import coloured, fitted, terminal_width
@@ -32,7 +32,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="list the checks of one connection",
         description="List the checks of one connection, the newest first. Times are UTC.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_config(parser)
     parser.add_argument("id", metavar="ID", help="platform id as the API lists it")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from monitor.cli import documents
+from monitor.cli import Help, documents
 from monitor.cli.options import add_config, add_json, count, duration, load_config
 from monitor.cli.status import brief
 from monitor.cli.tables import coloured, fitted, terminal_width
@@ -32,7 +32,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="list what was, or is, in trouble",
         description="List incidents, open and closed, the newest first. Times are UTC.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_config(parser)
     parser.add_argument("--open", action="store_true", help="only those that are open")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.api import Api
-from monitor.cli import documents
+from monitor.cli import Help, documents
 from monitor.cli.check import EXIT_FAILED, EXIT_NOT_FOUND_OUT
 from monitor.cli.lookup import Opened, opened
 from monitor.cli.options import add_account, add_config, add_json, duration, load_config
@@ -69,7 +69,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="say whether connections can be relied on for a post",
         description="Say whether connections can be relied on for a post: from the database when that is fresh, else by a test now.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_config(parser)
     parser.add_argument("ids", nargs="+", metavar="ID", help="platform ids as the API lists them")

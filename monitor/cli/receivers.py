@@ -5,7 +5,7 @@ import asyncio
 import difflib
 import secrets
 
-from monitor.cli import documents
+from monitor.cli import Help, documents
 from monitor.cli.options import add_config, add_json, load_config
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, ReceiverSettings
@@ -35,7 +35,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="send a receiver a test",
         description="Send a receiver a test.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     testing = verbs.add_parser(

@@ -5,6 +5,7 @@ import asyncio
 
 from monitor import logs
 from monitor.app import App
+from monitor.cli import Help
 from monitor.cli.options import add_config, load_config
 from monitor.clock import SystemClock
 from monitor.errors import MonitorError
@@ -31,7 +32,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="watch every connection until stopped",
         description="Watch every configured or discovered connection, export metrics, and tell on-call what changes.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_config(parser)
     parser.set_defaults(run=run)

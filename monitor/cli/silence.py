@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from monitor.cli import documents
+from monitor.cli import Help, documents
 from monitor.cli.options import add_config, add_json, count, duration, load_config
 from monitor.cli.tables import coloured, fitted, terminal_width
 from monitor.clock import Clock, SystemClock
@@ -58,7 +58,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="do not be told of something for a while",
         description="Do not be told of something for a while.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     adding = verbs.add_parser("add", help="begin a silence", description="Begin a silence, now or later. Times without a zone are UTC.")

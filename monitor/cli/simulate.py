@@ -8,6 +8,7 @@ import signal
 import sys
 from textwrap import dedent
 
+from monitor.cli import Help
 from monitor.clock import Clock, SystemClock
 from monitor.errors import MonitorError
 from monitor.simulator.platforms import Generation
@@ -36,7 +37,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="serve a simulated PostPost API to rehearse with",
         description="Serve a simulated PostPost API, faults on demand included, for rehearsals without real accounts.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=_DEFAULT_PORT, help="port of the API, 0 for any free one (default: %(default)s)")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from monitor.cli import documents
+from monitor.cli import Help, documents
 from monitor.cli.lookup import opened
 from monitor.cli.options import add_config, add_json, load_config
 from monitor.cli.tables import coloured, fitted, indented, terminal_width
@@ -81,7 +81,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="show every connection, the worst first",
         description="Show what the monitor knows of every connection, the worst first.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_config(parser)
     parser.add_argument("--health", action="append", choices=[health.value for health in Health], help="only these; may be repeated")

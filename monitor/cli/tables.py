@@ -4,8 +4,7 @@ import os
 import re
 import shutil
 import sys
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 _COLOURS = {
     "passed": "32",
@@ -25,6 +24,7 @@ _COLOURS = {
 }
 _ESCAPES = re.compile(r"\033\[[0-9;]*m")
 _LEAST_LAST_COLUMN = 20
+_MOST_READABLE = 100
 
 
 def coloured(text: str, meaning: str) -> str:
@@ -40,72 +40,81 @@ def paint(text: str, colour: str) -> str:
     return f"\033[{colour}m{text}\033[0m"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
-    """
-    *rows* under *header*, as wide as the terminal at most.
-
-    Columns are as wide as their widest cell; the last one is cut where the line would be longer than *width*
-    (default: the terminal, or no limit when the output goes elsewhere).
-    """
-    if width is None:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
-    lines = [list(header), *(list(row) for row in rows)]
-    widths = [max(_length(line[column]) for line in lines) for column in range(len(header))]
-    room = max(_LEAST_LAST_COLUMN, width - sum(widths[:-1]) - 2 * (len(widths) - 1))
-    return "\n".join(_line(line, widths, room) for line in lines)
-
-
 def terminal_width() -> int:
     """How many columns a line may have: those of the terminal, or any number when the output goes elsewhere."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
 
 
-def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, least: Mapping[int, int]) -> list[str]:
+def fitted(
+    header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, least: Mapping[int, int], right: Collection[int] = ()
+) -> list[str]:
     """
     The lines of a table no wider than *width*, if that can be: the widest of the columns in *least* is cut first.
 
-    *least* maps the number of a column that may be cut to how wide it stays at least.
+    *least* maps the number of a column that may be cut to how wide it stays at least; the columns in *right* end in line.
     """
     lines = [list(header), *(list(row) for row in rows)]
-    widths = [max(_length(line[column]) for line in lines) for column in range(len(header))]
+    widths = [max(columns(line[column]) for line in lines) for column in range(len(header))]
     while sum(widths) + 2 * (len(widths) - 1) > width:
         widest = max(least, key=lambda column: widths[column] - least[column])
         if widths[widest] <= least[widest]:
             break
         widths[widest] -= 1
-    cut = [[_cut(cell, room) for cell, room in zip(line, widths, strict=True)] for line in lines]
-    return [_line(line, widths, widths[-1]) for line in cut]
+    return [_line([cut(cell, room) for cell, room in zip(line, widths, strict=True)], widths, right) for line in lines]
 
 
 def indented(text: str, indent: int, width: int) -> str:
     """*text* in one line of *width* columns at most, *indent* from the left."""
-    return " " * indent + _cut(text, max(_LEAST_LAST_COLUMN, width - indent))
+    return " " * indent + cut(text, max(_LEAST_LAST_COLUMN, width - indent))
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], room: int) -> str:
-    padded = [cell + " " * (width - _length(cell)) for cell, width in zip(cells[:-1], widths[:-1], strict=True)]
-    return "  ".join([*padded, _cut(cells[-1], room)]).rstrip()
+def wrapped(text: str, width: int, indent: str = "", further: str = "") -> str:
+    """*text* in lines of *width* columns at most, and no longer than people like to read; all but the first begin with *further*."""
+    lines, line, empty = [], indent, True
+    for word in text.split():
+        longer = line + word if empty else f"{line} {word}"
+        if not empty and columns(longer) > min(width, _MOST_READABLE):
+            lines.append(line)
+            line, empty = further, True
+            longer = line + word
+        line, empty = longer, False
+    return "\n".join([*lines, line])
 
 
-def _length(text: str) -> int:
-    """How many columns of a terminal *text* takes."""
+def columns(text: str) -> int:
+    """How many columns of a terminal *text* takes, colour not counted."""
     plain = _ESCAPES.sub("", text)
-    return len(plain) if plain.isascii() else sum(_columns(character) for character in plain)
+    return len(plain) if plain.isascii() else sum(width for _, width in _letters(plain))
 
 
-def _columns(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def _cut(text: str, room: int) -> str:
-    if _length(text) <= room:
+def cut(text: str, room: int) -> str:
+    """*text*, and when it takes more than *room* columns, its beginning with a sign that something is missing; without colour then."""
+    if columns(text) <= room:
         return text
     shown, used = "", 0
-    for character in _ESCAPES.sub("", text):
-        used += _columns(character)
+    for letter, width in _letters(_ESCAPES.sub("", text)):
+        used += width
         if used >= room:
             break
-        shown += character
+        shown += letter
     return f"{shown}…"
+
+
+def _letters(plain: str) -> Iterator[tuple[str, int]]:
+    """What a reader takes for one letter each, with how many columns it takes: wide, combined and emoji ones included."""
+    if plain.isascii():
+        yield from ((letter, 1) for letter in plain)
+        return
+    # Only now, since few texts need it and every command starts faster without.
+    import wcwidth  # noqa: PLC0415
+
+    for letter in wcwidth.iter_graphemes(plain):
+        yield letter, max(0, wcwidth.wcswidth(letter))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
+    padded = []
+    for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        space = " " * (width - columns(cell))
+        padded.append(space + cell if column in right else cell + space)
+    return "  ".join(padded).rstrip()

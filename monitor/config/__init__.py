@@ -2,7 +2,7 @@
 
 from monitor.config.brands import Brand
 from monitor.config.controls import HeartbeatSettings
-from monitor.config.loader import default_config, load
+from monitor.config.loader import default_config, load, load_policy
 from monitor.config.model import Config
 from monitor.config.policies import PolicySettings
 from monitor.config.receivers import ReceiverSettings, RouteSettings
@@ -45,6 +45,7 @@ __all__ = [
     "WebSettings",
     "default_config",
     "load",
+    "load_policy",
     "server_context",
     "stamp_of",
 ]

@@ -19,6 +19,7 @@ from monitor.errors import ConfigError, Problem
 DEFAULT_PATH = Path("/etc/postpost-monitor/config.yaml")
 PATH_VARIABLE = "POSTPOST_MONITOR_CONFIG"
 KEY_VARIABLES = ("POSTPOST_API_KEY", "PUBLORA_API_KEY")
+_POLICY_SECTIONS = frozenset({"policy", "schedule"})
 SIZE_LIMIT = 8 * 1024 * 1024
 
 _NO_FILE_FIX = "write it (config/postpost-monitor.yaml shows every key), or name another with --config"
@@ -44,6 +45,32 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         return default_config(environ)
     file = named or DEFAULT_PATH
     return load_text(_read(file), str(file), environ, folder=file.parent)
+
+
+def load_policy(path: Path, base: Config, environ: Mapping[str, str] | None = None) -> Config:
+    """
+    *base* with another policy: the sections `policy` and `schedule` of the file at *path*, whose other sections are not looked at.
+
+    Of `schedule` only `recheck` decides anything about what was already checked; the rest stays as in *base*.
+
+    Raises:
+        ConfigError: with every problem of these two sections, or when the file has neither.
+    """
+    document = parse(_read(path), str(path))
+    data = document.data if isinstance(document.data, dict) else {}
+    if document.problems:
+        raise ConfigError(document.problems)
+    if not data.keys() & _POLICY_SECTIONS:
+        message, fix = "has no policy to try", "give it a section policy:, as in the configuration, or also schedule: {recheck: ...}"
+        raise ConfigError((Problem(document.location(()), message, fix),))
+    alien = {name: value for name, value in data.items() if name in Config.model_fields and name not in _POLICY_SECTIONS}
+    kept = {name: value for name, value in data.items() if name not in alien}
+    # An account is required, and of no consequence here.
+    account = {"accounts": [{"name": "any", "api_key": "not-used-by-a-replay"}]}
+    found = _build(replace(document, data=kept | account), os.environ if environ is None else environ, path.parent)
+    schedule = base.schedule.model_copy(update={"recheck": found.schedule.recheck} if "schedule" in data else {})
+    policy = found.policy_settings if "policy" in data else base.policy_settings
+    return base.model_copy(update={"policy_settings": policy, "schedule": schedule})
 
 
 def load_text(text: str, name: str, environ: Mapping[str, str], *, folder: Path) -> Config:

@@ -1,6 +1,6 @@
 """The database: one writer, many short readers, every statement. SQLAlchemy and Alembic are used nowhere else."""
 
-from monitor.db.controls import Operations, acks_of_open, forget, silences_since
+from monitor.db.controls import Operations, acks_of_open, acks_since, forget, silences_since
 from monitor.db.engine import Database
 from monitor.db.glances import LatencyRow, attempts_of, closed_incidents, latencies
 from monitor.db.operating import operating
@@ -18,6 +18,7 @@ from monitor.db.rows import (
 )
 from monitor.db.standing import last_delivered, standing
 from monitor.db.store import Store
+from monitor.db.timeline import Lifetime, checks_in_order, lifetimes, notifications_since
 from monitor.db.upkeep import back_up, examine, reading
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "DeliveryState",
     "IncidentRow",
     "LatencyRow",
+    "Lifetime",
     "NewConnection",
     "NotificationRow",
     "Operations",
@@ -35,13 +37,17 @@ __all__ = [
     "Store",
     "WaitingRow",
     "acks_of_open",
+    "acks_since",
     "attempts_of",
     "back_up",
+    "checks_in_order",
     "closed_incidents",
     "examine",
     "forget",
     "last_delivered",
     "latencies",
+    "lifetimes",
+    "notifications_since",
     "operating",
     "reading",
     "silences_since",

@@ -28,6 +28,7 @@ _ACKS = (
     .where(incidents.c.closed_at.is_(None))
     .order_by(acknowledgements.c.at)
 )
+_ALL_ACKS = select(acknowledgements).where(acknowledgements.c.at >= bindparam("since")).order_by(acknowledgements.c.at)
 _ADD_SILENCE = insert(silences).returning(silences.c.id)
 _EXPIRE = (
     update(silences)
@@ -62,6 +63,11 @@ def silences_since(reader: Reader, since: datetime) -> list[Silence]:
 def acks_of_open(reader: Reader) -> list[Ack]:
     """The acknowledgements of incidents that are open."""
     return [_to_ack(row) for row in reader.rows(_ACKS)]
+
+
+def acks_since(reader: Reader, since: datetime) -> list[Ack]:
+    """The acknowledgements made at *since* or later, the oldest first, also those of incidents that are closed."""
+    return [_to_ack(row) for row in reader.rows(_ALL_ACKS, {"since": millis(since)})]
 
 
 def forget(store: Transaction, before: datetime) -> int:

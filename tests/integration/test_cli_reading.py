@@ -207,3 +207,52 @@ async def test_postgres(postgres_url: str, tmp_path: Path, capsys: pytest.Captur
         assert len(look("history", "threads-1784")["checks"]) == 4
         assert len(look("incidents")["incidents"]) == 1
         assert look("explain", "threads-1784")["connection"]["health"] == "ok"
+
+
+def test_replay(call: Call, tmp_path: Path) -> None:
+    """What another policy would have told is counted and listed beside what the present one tells, and what really was told."""
+    (tmp_path / "slow.yaml").write_text("policy: {confirm: {failures: 9}}\n")
+    said = call("replay", "--policy", str(tmp_path / "slow.yaml"))
+    lines = [" ".join(line.split()) for line in said.splitlines()]
+    assert "connection.failed 1 0 -1" in lines
+    assert "all 1 0 -1" in lines
+    assert any(line.startswith("not told ") and line.endswith("connection.failed critical linkedin-page1 (main)") for line in lines)
+    assert "tells 1 of the 1 notifications that were really decided" in " ".join(said.split())
+    found = json.loads(call("replay", "--policy", str(tmp_path / "slow.yaml"), "--json"))
+    assert found["counts"] == [{"name": "connection.failed", "present": 1, "other": 0}, {"name": "critical", "present": 1, "other": 0}]
+    assert [(one["change"], one["present"]["subject"], one["other"]) for one in found["differences"]] == [
+        ("dropped", "linkedin-page1", None)
+    ]
+    assert found["really"] == {"decided": 1, "notInChecks": 0, "notReplayed": [], "onlyReplayed": []}
+
+
+def test_replay_same(call: Call) -> None:
+    """Without a policy the present one is held against what really was told."""
+    said = " ".join(call("replay", "--since", "1d").split())
+    assert "tells 1 of the 1 notifications that were really decided." in said
+    assert "OTHER" not in said
+    assert call("replay", "--since", "1s") == "No checks are kept of that time.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("policy: {confirm: {falures: 9}}\n", "falures is an unknown key"),
+        ("polcy: {}\n", "has no policy to try"),
+        ("accounts: []\n", "has no policy to try"),
+        ("policy: {confirm: {failures: 0}}\npolicy: {}\n", "twice"),
+        ("", "has no policy to try"),
+    ],
+)
+def test_replay_bad_policy(call: Call, tmp_path: Path, text: str, said: str) -> None:
+    """A file that is no policy is refused with its line and what to do; a key of another section is not looked at."""
+    (tmp_path / "other.yaml").write_text(text)
+    assert said in call("replay", "--policy", str(tmp_path / "other.yaml"), code=78)
+
+
+def test_replay_whole_configuration(call: Call, tmp_path: Path) -> None:
+    """A whole configuration will do; its accounts and receivers, and files that they name, do not matter."""
+    (tmp_path / "other.yaml").write_text(
+        "accounts: [{name: other, api_key_file: /nowhere}]\nschedule: {recheck: 10s, interval: 1h}\npolicy: {}\n"
+    )
+    assert "Both policies tell the same, at the same time." in call("replay", "--policy", str(tmp_path / "other.yaml"))
