@@ -11,7 +11,9 @@ PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "calcurse": "calcurse",
     "chromium": "chromium",
+    "fish": "fish",
     "initdb": "postgresql",
+    "mandoc": "mandoc",
     "postgres": "postgresql",
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
@@ -20,6 +22,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "systemd-sysusers": "systemd",
     "systemd-tmpfiles": "systemd",
+    "zsh": "zsh",
 }
 """Program -> the Debian package that brings it."""
 

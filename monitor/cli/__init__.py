@@ -9,7 +9,7 @@ import importlib
 import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from monitor import __version__, logs
@@ -33,6 +33,7 @@ _VERBS = {
     "export": "write the history as CSV or JSON Lines",
     "config": "check or show the configuration",
     "db": "upgrade, check or back up the database",
+    "completion": "print what a shell needs to complete this command",
 }
 """Verb -> its help, so that a verb's module is only loaded when it is asked for: all of them together take a second."""
 
@@ -59,12 +60,16 @@ class Help(argparse.HelpFormatter):
             self._action_max_length += self._indent_increment
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        """What is indented stays as it is; the lines of a paragraph flow."""
-        blocks = groupby(text.splitlines(), key=lambda line: "" if line[:1] in ("", " ") else "paragraph")
         return "\n".join(
-            textwrap.fill(" ".join(lines), width, initial_indent=indent, subsequent_indent=indent) if paragraph else "\n".join(lines)
-            for paragraph, lines in blocks
+            textwrap.fill(" ".join(lines), width, initial_indent=indent, subsequent_indent=indent) if flows else "\n".join(lines)
+            for flows, lines in blocks(text)
         )
+
+
+def blocks(text: str) -> Iterator[tuple[bool, list[str]]]:
+    """The parts of a description or an epilog, each with whether its lines flow: those that are indented or empty stay as written."""
+    for flows, lines in groupby(text.splitlines(), key=lambda line: line[:1] not in ("", " ")):
+        yield flows, list(lines)
 
 
 def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:

@@ -80,7 +80,7 @@ def relive(config: Config, other: Config, since: datetime, until: datetime, tell
     terms = [_terms(one, silences) for one in (config, other)]
     lived = [Replay(one, began_at) for one in (terms[:1] if terms[0] == terms[1] else terms)]
     rows = checks_in_order(lambda: reading(url), began_at, until)
-    happenings = heapq.merge((event for event in events if event.at < until), rows, key=lambda one: one.at)
+    happenings: Iterator[_Event | CheckRow] = heapq.merge((event for event in events if event.at < until), rows, key=_moment)
     _live(lives, lived, happenings, since, until, tell)
     if len(lived) == 1:
         lives.after = lives.before
@@ -91,6 +91,10 @@ def relive(config: Config, other: Config, since: datetime, until: datetime, tell
             lives.beyond += 1
     lives.sent.reverse()
     return lives
+
+
+def _moment(one: _Event | CheckRow) -> datetime:
+    return one.at
 
 
 def _terms(config: Config, silences: list[Silence]) -> Terms:

@@ -45,17 +45,24 @@ def _section(name: str, parser: argparse.ArgumentParser) -> str:
 def _row(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
     if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):  # noqa: SLF001
         return ""
-    text = (action.help or "") % {"prog": parser.prog, "default": action.default}
-    choices = "\\|".join(str(choice) for choice in action.choices) if action.choices else ""
+    name = ", ".join(f"`{option}`" for option in action.option_strings) if action.nargs == 0 else f"`{shown(action)}`"
+    return "| {} | {} |".format(*(cell.replace("|", "\\|") for cell in (name, spoken(action, parser))))
+
+
+def shown(action: argparse.Action) -> str:
+    """An option or a positional as people write it, with its value."""
+    choices = "|".join(str(choice) for choice in action.choices) if action.choices else ""
     metavar = action.metavar if isinstance(action.metavar, str) else choices or action.dest.upper()
     if not action.option_strings:
-        shown = f"`{metavar}`" + (" ..." if action.nargs in ("*", "+") else "")
-    elif action.nargs == 0:
-        shown = ", ".join(f"`{option}`" for option in action.option_strings)
-    else:
-        value = f"[{metavar}]" if action.nargs == "?" else metavar
-        shown = f"`{', '.join(action.option_strings)} {value}`"
-    return f"| {shown} | {text.replace('|', chr(92) + '|')} |"
+        return metavar + (" ..." if action.nargs in ("*", "+") else "")
+    if action.nargs == 0:
+        return ", ".join(action.option_strings)
+    return f"{', '.join(action.option_strings)} {f'[{metavar}]' if action.nargs == '?' else metavar}"
+
+
+def spoken(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
+    """What an option does."""
+    return (action.help or "") % {"prog": parser.prog, "default": action.default}
 
 
 if __name__ == "__main__":

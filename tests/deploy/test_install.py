@@ -117,8 +117,12 @@ def test_first_installation(machine: Machine, wheel: Path) -> None:
         "etc/systemd/system/postpost-monitor.service",
         "etc/sysusers.d/postpost-monitor.conf",
         "etc/tmpfiles.d/postpost-monitor.conf",
+        "usr/local/share/man/man1/postpost-monitor.1",
     ):
         assert (machine.root / path).is_file()
+    completion = machine.root / "usr/local/share/bash-completion/completions/postpost-monitor"
+    assert "-F _shtab_postpost_monitor postpost-monitor" in completion.read_text()
+    assert _mode(completion) == 0o644
     assert os.access(machine.root / "usr/local/bin/postpost-monitor", os.X_OK)
     machine.set_up()
     assert "can be used" in machine.program("config", "check")
@@ -214,7 +218,7 @@ def test_uninstallation(machine: Machine, wheel: Path) -> None:
     machine.install("--uninstall")
     left = {path.name for path in machine.root.rglob("*") if path.is_file()}
     assert {"config.yaml", "api-key", "monitor.db"} <= left
-    assert not left & {"postpost-monitor.service", "postpost-monitor.conf", "postpost-monitor"}
+    assert not left & {"postpost-monitor.service", "postpost-monitor.conf", "postpost-monitor", "postpost-monitor.1"}
 
     machine.install("--uninstall", "--purge")
     assert [path for path in machine.root.rglob("*") if path.is_file()] == []
