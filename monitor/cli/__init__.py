@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from monitor import __version__, logs
+from monitor import __version__
 from monitor.errors import EXIT_USAGE, ConfigError, MonitorError
 
 _VERBS = {
@@ -99,10 +99,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     # Python dies of a SIGHUP that comes before there is a handler; a reload asked for this early has nothing to reload.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    if argv is None:
-        logs.configure(level="warning", log_format="auto")
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words).parse_args(words)
+    if argv is None:
+        # Only once a verb runs, for it takes a while to load; help and usage are there at once.
+        importlib.import_module("monitor.logs").configure(level="warning", log_format="auto")
     try:
         return int(args.run(args))
     except MonitorError as error:
