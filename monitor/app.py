@@ -180,7 +180,7 @@ class App:
                 Beat("deliver", _SECOND, waker("deliver")),
                 Beat("review", _SECOND, waker("review")),
                 Beat("discover", _SECOND, waker("discover")),
-                Beat("bookkeep", timedelta(minutes=5), waker("bookkeep")),
+                Beat("bookkeep", timedelta(minutes=10), waker("bookkeep")),
                 Beat("tidy", timedelta(hours=1), waker("tidy")),
                 Beat("selfcheck", _SECOND, self._wake_selfcheck),
             ),

@@ -1,5 +1,6 @@
 """The bookkeeper: adds up, every few minutes, how much of the time each connection worked, from what is written of its checks."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from monitor.errors import StoreUnavailable
 from monitor.fleet import Fleet
 
 _BATCH = 100
-# A failure is confirmed, and a wider cause found, some time after it began: the hours before are added up again until then.
+# A failure is confirmed, and a wider cause found, some time after it began: then the hours before are added up again.
 _AGAIN = 2 * HOUR
 
 log = structlog.get_logger(__name__)
@@ -27,11 +28,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """One pass over all connections: the hours from *since* until *until*, and what may excuse time in them."""
+    """
+    One pass over all connections: the hours until *until*, and what may excuse time in them.
 
-    since: datetime
+    Attributes:
+        left: the connections that are still to be done, each with when it was retired, by the full hour from which on they are.
+    """
+
     until: datetime
-    left: list[tuple[Connection, datetime | None]]
+    left: dict[datetime, list[tuple[Connection, datetime | None]]]
     incidents: Mapping[int, Sequence[uptime.Incident]]
     wider: Mapping[str, Sequence[uptime.Incident]]
     silences: Sequence[Silence]
@@ -71,26 +76,34 @@ class Bookkeeper:
         if self._round is None:
             self._round = await self._database.read(partial(self._begin, now))
         current = self._round
-        batch = [current.left.pop() for _ in range(min(_BATCH, len(current.left)))]
-        if batch:
-            changed = await self._database.read(partial(self._add_up, current, batch))
-            if changed:
-                await self._database.write(partial(_put, changed))
-            return True
+        for since, left in current.left.items():
+            if left:
+                batch = [left.pop() for _ in range(min(_BATCH, len(left)))]
+                changed = await self._database.read(partial(self._add_up, current, since, batch))
+                if changed:
+                    await self._database.write(partial(_put, changed))
+                return True
         await self._database.write(lambda store: bookkeeping.put_until(store, current.until))
         self._round = None
         return current.until + _AGAIN < now
 
     def _begin(self, now: datetime, reader: Reader) -> _Round:
         known = reader.uptime_until() or bookkeeping.first_check(reader) or now
+        set_back = known > now
         known = max(min(known, now), now - self._longest)
-        since = uptime.hour_of(known) - _AGAIN
         until = min(now, uptime.day_of(known) + DAY)
+        since = known - uptime.LONGEST_REACH - _AGAIN
         incidents, wider = bookkeeping.incidents_between(reader, since, until)
+        left: dict[datetime, list[tuple[Connection, datetime | None]]] = defaultdict(list)
+        for connection, retired_at in bookkeeping.watched_since(reader, since):
+            # The next check speaks for time before it.
+            begin = known - self._reach(connection)
+            if set_back or wider or connection.id in incidents:
+                begin -= _AGAIN
+            left[uptime.hour_of(begin)].append((connection, retired_at))
         return _Round(
-            since=since,
             until=until,
-            left=bookkeeping.watched_since(reader, since),
+            left=left,
             incidents=incidents,
             wider=wider,
             silences=silences_since(reader, since),
@@ -98,14 +111,14 @@ class Bookkeeper:
         )
 
     def _add_up(
-        self, current: _Round, batch: Sequence[tuple[Connection, datetime | None]], reader: Reader
+        self, current: _Round, since: datetime, batch: Sequence[tuple[Connection, datetime | None]], reader: Reader
     ) -> dict[bookkeeping.HourKey, Uptime]:
-        """The hours of *batch* that are not yet written as they are."""
+        """The hours of *batch* from *since* on that are not yet written as they are."""
         ids = [connection.id for connection, _ in batch]
         reach = {connection.id: self._reach(connection) for connection, _ in batch}
         first = bookkeeping.first_checks(reader, ids)
-        evidence = bookkeeping.evidence(reader, ids, current.since - max(reach.values()), current.until)
-        written = bookkeeping.hours_between(reader, ids, current.since, current.until)
+        evidence = bookkeeping.evidence(reader, ids, since - max(reach.values()), current.until)
+        written = bookkeeping.hours_between(reader, ids, since, current.until)
         sums = dict.fromkeys(written, uptime.NOTHING)
         for connection, retired_at in batch:
             if connection.id not in first:
@@ -117,7 +130,7 @@ class Bookkeeper:
                 excused=self._excused(current, connection),
                 reach=reach[connection.id],
             )
-            hours = uptime.by_hour(life, current.since, current.until)
+            hours = uptime.by_hour(life, since, current.until)
             sums |= {(connection.id, hour): value for hour, value in hours.items()}
         return {key: value for key, value in sums.items() if written.get(key) != value}
 
@@ -125,10 +138,12 @@ class Bookkeeper:
         return min(self._fleet.plan.policy.stale_for(connection.interval), uptime.LONGEST_REACH)
 
     def _excused(self, current: _Round, connection: Connection) -> list[Span]:
-        names = conclude.names_above(connection, self._fleet.plan.api_host)
-        wider = [incident for name in names.all() for incident in current.wider.get(name, ())]
-        spans = [Span(incident.opened_at, incident.closed_at or current.until) for incident in wider]
-        return spans + list(silenced(connection, current.silences, current.windows))
+        spans = list(silenced(connection, current.silences, current.windows))
+        if current.wider:
+            names = conclude.names_above(connection, self._fleet.plan.api_host)
+            wider = [incident for name in names.all() for incident in current.wider.get(name, ())]
+            spans += [Span(incident.opened_at, incident.closed_at or current.until) for incident in wider]
+        return spans
 
 
 def _put(changed: Mapping[bookkeeping.HourKey, Uptime], store: Store) -> None:

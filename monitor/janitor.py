@@ -13,7 +13,7 @@ from monitor.errors import StoreUnavailable
 _BATCH = 1_000
 _CONNECTIONS = 100
 # What the bookkeeper may still look at.
-_NEEDED = timedelta(days=2)
+_NEEDED = timedelta(days=3)
 
 log = structlog.get_logger(__name__)
 

@@ -211,7 +211,7 @@ class RetentionSettings(Section):
     """How long the past is kept. What is still owed is never deleted."""
 
     checks: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=90)
-    """Single check results: about 60 bytes each. The last two days are always kept."""
+    """Single check results: about 60 bytes each. Those of the last three days are always kept."""
     hourly: Annotated[Duration, between(timedelta(days=32))] = timedelta(days=35)
     """How much of each hour a connection worked: about 25 bytes per connection and hour."""
     daily: Annotated[Duration, between(timedelta(days=92))] = timedelta(days=730)

@@ -90,10 +90,10 @@ def watched_since(reader: Reader, since: datetime) -> list[tuple[Connection, dat
 def evidence(reader: Reader, ids: Collection[int], since: datetime, until: datetime) -> Mapping[int, Sequence[Evidence]]:
     """Connection id to its conclusive checks from *since* until *until*, oldest first."""
     found: dict[int, list[Evidence]] = defaultdict(list)
-    for row in reader.rows(_EVIDENCE, {"ids": list(ids), "since": millis(since), "until": millis(until)}):
-        health = _HEALTH.get(row.reason)
+    for number, at, reason in map(tuple, reader.rows(_EVIDENCE, {"ids": list(ids), "since": millis(since), "until": millis(until)})):
+        health = _HEALTH.get(reason)
         if health is not None:
-            found[row.connection_id].append(Evidence(moment(row.at), health))
+            found[number].append(Evidence(moment(at), health))
     return found
 
 

@@ -1,6 +1,5 @@
 """What was added up of the time that connections worked: sums for hours and for days, and the questions asked of them."""
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +12,10 @@ from monitor.domain.uptime import DAY, NOTHING, WINDOWS, DayUptime, Uptime, begi
 
 UNTIL = "uptime_until"
 """The fact (see `Reader.meta`) up to when all is added up."""
+
+# Milliseconds: ok, down, excluded.
+_Sums = tuple[int, int, int]
+_ZERO = (0, 0, 0)
 
 # Above that it is cheaper to read the days of everybody.
 _FEW = 300
@@ -51,20 +54,18 @@ class Uptimes:
         Of every connection that is watched, what is known of each window of `domain.uptime.WINDOWS` that ends *now*.
 
         Windows begin at a full hour, that of 90 days at midnight UTC. What nobody looked at, or has not been added up yet (that is
-        done every five minutes), is unknown.
+        done every ten minutes), is unknown.
         """
         totals: dict[int, dict[str, Uptime]] = {row.id: {} for row in self._rows(_WATCHED)}
-        days: dict[int, Uptime] = defaultdict(Uptime)
+        days = dict.fromkeys(totals, _ZERO)
         behind = now
         for name in sorted(WINDOWS, key=lambda window: WINDOWS[window]):
             start = begin(name, now)
             full = day_of(start + DAY - timedelta(microseconds=1))
-            for number, uptime in self._summed(_SUM_DAYS, full, behind).items():
-                days[number] += uptime
+            days = _added(days, self._summed(_SUM_DAYS, full, behind))
+            for number, sums in _added(days, self._summed(_SUM_HOURS, start, full)).items():
+                totals[number][name] = _uptime(*sums).within(now - start)
             behind = full
-            hours = self._summed(_SUM_HOURS, start, full)
-            for number, known in totals.items():
-                known[name] = (days[number] + hours.get(number, NOTHING)).within(now - start)
         return totals
 
     def daily_uptime(self, connection_ids: Collection[int], since: datetime) -> Mapping[int, Sequence[DayUptime]]:
@@ -96,10 +97,9 @@ class Uptimes:
             return self._rows(_DAYS, {"since": millis(days[0]), "until": millis(days[-1] + DAY)})
         return self._rows(_DAYS_OF, {"days": [millis(day) for day in days], "ids": list(ids)})
 
-    def _summed(self, query: Select[Any], since: datetime, until: datetime) -> dict[int, Uptime]:
-        if since >= until:
-            return {}
-        return {row.connection_id: to_uptime(row) for row in self._rows(query, {"since": millis(since), "until": millis(until)})}
+    def _summed(self, query: Select[Any], since: datetime, until: datetime) -> dict[int, _Sums]:
+        rows: Sequence[Row[Any]] = self._rows(query, {"since": millis(since), "until": millis(until)}) if since < until else []
+        return {number: (ok, down, excluded) for number, ok, down, excluded in map(tuple, rows)}
 
     def _rows(self, statement: Executable, parameters: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
         raise NotImplementedError
@@ -107,4 +107,16 @@ class Uptimes:
 
 def to_uptime(row: Row[Any]) -> Uptime:
     """What a row of sums tells; the unknown is not in it."""
-    return Uptime(timedelta(milliseconds=row.ok_ms), timedelta(milliseconds=row.down_ms), timedelta(milliseconds=row.excluded_ms))
+    return _uptime(row.ok_ms, row.down_ms, row.excluded_ms)
+
+
+def _uptime(ok: int, down: int, excluded: int) -> Uptime:
+    return Uptime(timedelta(milliseconds=ok), timedelta(milliseconds=down), timedelta(milliseconds=excluded))
+
+
+def _added(sums: Mapping[int, _Sums], more: Mapping[int, _Sums]) -> dict[int, _Sums]:
+    """*sums*, each with what *more* has of the same connection."""
+    return {
+        number: (one[0] + other[0], one[1] + other[1], one[2] + other[2]) if (other := more.get(number)) else one
+        for number, one in sums.items()
+    }

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 from monitor.domain.model import Health, Scope
 from monitor.domain.spans import Span, common, union, without
@@ -73,8 +74,7 @@ class DayUptime:
     uptime: Uptime
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """A conclusive check: when it ended, and the health that it told of."""
 
     at: datetime
@@ -135,8 +135,8 @@ def by_hour(life: Life, since: datetime, until: datetime) -> dict[datetime, Upti
     frame = common([Span(since, until)], union([life.watched]))
     tested, untestable = _covered(life)
     excluded = common(union([*life.excused, *untestable]), frame)
-    counted = without(common(union(tested), frame), excluded)
-    down = common(counted, union(_outages(life)))
+    counted = without(common(tested, frame), excluded)
+    down = common(counted, union(_outages(life))) if life.incidents else []
     hours: dict[datetime, Uptime] = {}
     _add(hours, without(counted, down), lambda length: Uptime(ok=length))
     _add(hours, down, lambda length: Uptime(down=length))
@@ -145,15 +145,21 @@ def by_hour(life: Life, since: datetime, until: datetime) -> dict[datetime, Upti
 
 
 def _covered(life: Life) -> tuple[list[Span], list[Span]]:
-    """The time that checks speak for: of those that could tell, and of those that found the connection untestable."""
+    """The time that checks speak for, as sets: of those that could tell, and of those that found the connection untestable."""
     tested: list[Span] = []
     untestable: list[Span] = []
     before: datetime | None = None
+    last: list[Span] = tested
     for one in life.evidence:
         start = one.at - life.reach
-        span = Span(start if before is None else max(start, before), one.at)
-        (untestable if one.health is Health.UNSUPPORTED else tested).append(span)
-        before = one.at
+        spans = untestable if one.health is Health.UNSUPPORTED else tested
+        if before is None or start > before:
+            spans.append(Span(start, one.at))
+        elif spans is last:
+            spans[-1] = Span(spans[-1].start, one.at)
+        else:
+            spans.append(Span(before, one.at))
+        before, last = one.at, spans
     return tested, untestable
 
 

@@ -29,7 +29,6 @@ from monitor.simulator.clock import FakeClock
 from tests.builders import DAY, HOUR, MINUTE, START, a_policy, at
 from tests.virtual import monitoring, simple_world
 
-REACH = 45 * MINUTE
 DEPLOYS = Window("deploys", {"platform": "threads"}, Weekly(EVERY_DAY, 3 * HOUR, 3 * HOUR + 20 * MINUTE, UTC), Quiet.SILENCED)
 NIGHTS = Window("nights", {}, Weekly(EVERY_DAY, 22 * HOUR, 6 * HOUR, UTC), Quiet.QUIET_HOURS)
 
@@ -64,6 +63,7 @@ class Past:
     account: str
     evidence: list[Evidence] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
+    interval: timedelta = 15 * MINUTE
     first: datetime | None = None
     rows: list[tuple[datetime, CheckRow | Transition]] = field(default_factory=list)
 
@@ -91,16 +91,16 @@ class Past:
     def life(self, until: datetime, excused: list[Span]) -> Life:
         """All of it."""
         seen = [one for one in self.evidence if one.at < until]
-        return Life(Span(self.first or until, until), seen, self.incidents, excused, REACH)
+        return Life(Span(self.first or until, until), seen, self.incidents, excused, min(3 * self.interval, DAY))
 
 
 def live(past: Past, rng: random.Random, span: timedelta) -> None:
     """Days of checks: good times and bad ones, blips, gaps, checks that tell nothing; and an incident for each bad time."""
     now = at(timedelta(milliseconds=rng.randrange(10_000_000)))
-    end = at(span)
+    end, slow = at(span), past.interval / (15 * MINUTE)
     while now < end:
         kind = rng.choices(("good", "bad", "blind", "gap", "untestable"), (8, 3, 1, 1, 1))[0]
-        moments = [now := now + timedelta(milliseconds=rng.randrange(600_000, 900_000)) for _ in range(rng.randrange(2, 20))]
+        moments = [now := now + timedelta(milliseconds=int(slow * rng.randrange(600_000, 900_000))) for _ in range(rng.randrange(2, 20))]
         if kind == "gap":
             continue
         reason = {"good": Reason.OK, "bad": Reason.TOKEN_EXPIRED, "blind": Reason.API_TIMEOUT, "untestable": Reason.KNOWN_FALSE_NEGATIVE}[
@@ -127,13 +127,13 @@ def write(rows: list[CheckRow | Transition], store: Store) -> None:
 
 
 async def begin_pasts(database: Database, rng: random.Random, span: timedelta) -> list[Past]:
-    """Four connections with random pasts of *span*."""
+    """Connections with random pasts of *span*, two of which are checked seldom."""
     wanted = [
         NewConnection("main" if n % 2 else "other", "", f"{platform}-{n}", platform)
         for n, platform in enumerate(["linkedin", "threads"] * 2)
     ]
     ids = await database.write(lambda store: store.ensure_connections(wanted))
-    pasts = [Past(ids[one.key], one.platform, one.account) for one in wanted]
+    pasts = [Past(ids[one.key], one.platform, one.account, interval=one.interval) for one in wanted]
     for past in pasts:
         live(past, rng, span)
     return pasts
@@ -324,7 +324,7 @@ async def test_checks_are_kept_until_added_up(database: Database) -> None:
     assert await left() == 5 * 96
     clock.jump(-26 * DAY)
     await add_up(database, clock)
-    assert await left() == 3 * 96
+    assert await left() == 4 * 96
     clock.jump(26 * DAY)
     await add_up(database, clock)
     assert await left() == 0
