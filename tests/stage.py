@@ -9,7 +9,7 @@ import asyncio
 import base64
 import random
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -84,10 +84,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path, *, interval: str = "2s", past: timedelta = timedelta(0)) -> AsyncIterator[Stage]:
-    """The daemon with the connections of the demo; *past* is how much history there is before it starts."""
+async def stage(
+    folder: Path, *, interval: str = "2s", past: timedelta = timedelta(0), prepare: Callable[[World], None] = lambda _: None
+) -> AsyncIterator[Stage]:
+    """The daemon with the connections of the demo, changed by *prepare*; *past* is how much history there is before it starts."""
     clock = SystemClock()
     world = demo_world(clock)
+    prepare(world)
     simulator = SimulatorServer(world)
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     receiver = ReceiverServer(secret, clock=clock, on_event=lambda _: None)

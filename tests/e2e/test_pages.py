@@ -1,0 +1,290 @@
+"""The pages of the real daemon in a real browser."""
+
+import asyncio
+import shlex
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+
+from monitor.domain.model import Health
+from monitor.simulator.world import World
+from tests.stage import AGEING, BROKEN, QUIET, Stage, stage
+from tests.tools import require_tool
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e]
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+REFRESH = 10_500
+"""After so many milliseconds every open page has asked again."""
+
+PAGES = ("", "incidents", "calendar", f"connections/main/-/{BROKEN}", "connections/main/-/linkedin-nobody")
+LONG, RIGHT_TO_LEFT = "W" * 190, "شركة الأمثلة " * 9
+HOSTILE = "<script>document.title='taken'</script>"
+
+
+def _awkward(world: World) -> None:
+    """Names as no designer expects them, a connection that is broken, and a token that nears its end."""
+    world.connection(BROKEN).fail()
+    world.connection(AGEING).expire_in(timedelta(hours=20))
+    for platform_id, name in (
+        ("twitter-783214", LONG),
+        ("facebook-104857600123", RIGHT_TO_LEFT),
+        ("youtube-UCa-1_b2C3d4E5f6G7h8I9jK", HOSTILE),
+    ):
+        world.connection(platform_id).display_name = name
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """A headless Chromium, started once."""
+    async with async_playwright() as driver:
+        running = await driver.chromium.launch(executable_path=require_tool("chromium"), args=ARGUMENTS)
+        yield running
+        await running.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """The daemon with a broken connection and a token that nears its end; what a test does to it, it undoes."""
+    async with stage(tmp_path_factory.mktemp("house"), interval="1s", prepare=_awkward) as running:
+        await running.until(BROKEN, Health.ERROR)
+        await eventually(lambda: len(running.app.snapshot().incidents) == 2, within=20, what="the token's end is an incident")
+        yield running
+
+
+@asynccontextmanager
+async def _visit(browser: Browser, address: str, **options: Any) -> AsyncIterator[Page]:
+    """A page in a window of its own; fails when the page complained of anything."""
+    context: BrowserContext = await browser.new_context(**options)
+    page = await context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    await page.clock.install()
+    await page.goto(address)
+    yield page
+    await context.close()
+    assert [one for one in complaints if "404" not in one] == []
+
+
+async def _refreshed(page: Page) -> None:
+    """Let the time pass until the page has asked again and shows the answer."""
+    before = await page.locator(".fresh time").get_attribute("datetime")
+
+    async def _newer() -> bool:
+        await page.clock.fast_forward(REFRESH)
+        return await page.locator(".fresh time").get_attribute("datetime") != before
+
+    # The monitor makes a new picture at most once a second.
+    await eventually(_newer, within=20, what="the page shows a newer picture")
+
+
+@asynccontextmanager
+async def _broken(house: Stage) -> AsyncIterator[None]:
+    """While this lasts, one more connection is broken."""
+    house.world.connection(QUIET).fail()
+    await house.until(QUIET, Health.ERROR)
+    yield
+    house.world.connection(QUIET).heal()
+    await house.until(QUIET, Health.OK)
+
+
+async def test_turns_red(browser: Browser, house: Stage) -> None:
+    """A connection that breaks turns red in an open page without a reload, goes to the top, is announced, and turns back."""
+    async with _visit(browser, house.url) as page:
+        await page.evaluate("window.loadedOnce = true")
+        row = page.locator("tbody", has_text=QUIET)
+        await expect(row.locator(".pill")).to_have_text("Working")
+        async with _broken(house):
+            await _refreshed(page)
+
+            await expect(row.locator(".pill")).to_have_text("Broken")
+            await expect(row).to_contain_text("Reconnect the account on the PostPost dashboard.")
+            await expect(page.locator("tbody.row.bad")).to_have_count(3)
+            await expect(page).to_have_title("2 of 12 connections are broken. - PostPost Monitor")
+            await expect(page.locator("#news")).to_have_text("2 of 12 connections are broken.")
+            assert "bad.svg" in (await page.locator("link[rel=icon]").get_attribute("href") or "")
+        await _refreshed(page)
+        await expect(row.locator(".pill")).to_have_text("Working")
+        assert await page.evaluate("window.loadedOnce")
+
+
+async def test_keeps_the_place(browser: Browser, house: Stage) -> None:
+    """What somebody is busy with survives a refresh: focus, half-typed text, the scroll position, what is unfolded or selected."""
+    async with _visit(browser, f"{house.url}/?health=ok", viewport={"width": 800, "height": 400}) as page:
+        field = page.get_by_role("searchbox")
+        await field.press_sequentially("half ty")
+        await _refreshed(page)
+        await expect(field).to_be_focused()
+        await expect(field).to_have_value("half ty")
+        link = page.locator("a.name").last
+        await link.focus()
+        top = await link.evaluate("one => one.getBoundingClientRect().top")
+        async with _broken(house):
+            await _refreshed(page)
+            await expect(page.locator("tbody", has_text=QUIET)).to_have_count(0)
+        await expect(link).to_be_focused()
+        assert abs(await link.evaluate("one => one.getBoundingClientRect().top") - top) < 2
+        assert page.url.endswith("?health=ok")
+
+    async with _visit(browser, f"{house.url}/incidents") as page:
+        details = page.locator("details").first
+        await details.locator("summary").press("Enter")
+        await page.evaluate("getSelection().selectAllChildren(document.querySelector('code'))")
+        selected = await page.evaluate("getSelection().toString()")
+        await page.clock.fast_forward(REFRESH)
+        await page.evaluate("getSelection().toString()")
+        assert await page.evaluate("getSelection().toString()") == selected != ""
+        await page.evaluate("getSelection().removeAllRanges()")
+        await _refreshed(page)
+        await expect(details).to_have_attribute("open", "")
+
+
+async def test_says_when_it_is_lost(browser: Browser, house: Stage) -> None:
+    """A page whose monitor does not answer says so, and recovers by itself."""
+    async with _visit(browser, house.url) as page:
+        await page.route("**/*", lambda route: route.fulfill(status=502, body=""))
+        await page.clock.fast_forward(REFRESH)
+        await expect(page.locator("body.lost")).to_have_count(1)
+        await page.unroute("**/*")
+        await _refreshed(page)
+        await expect(page.locator("body.lost")).to_have_count(0)
+
+
+@pytest.mark.parametrize(("scheme", "paths"), [("light", PAGES), ("dark", PAGES[:4])])
+async def test_accessible(browser: Browser, house: Stage, scheme: str, paths: tuple[str, ...]) -> None:
+    """Axe finds no violation on any page, in either colour scheme, with everything unfolded."""
+    async with _visit(browser, house.url, color_scheme=scheme) as page:
+        found = {}
+        for path in paths:
+            await page.goto(f"{house.url}/{path}")
+            await page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+            results = await Axe().run(page)
+            found[path] = [f"{one['id']}: {one['nodes'][0]['html']}" for one in results.response["violations"]]
+        assert found == {path: [] for path in paths}
+
+
+async def test_colour_schemes_differ(browser: Browser, house: Stage) -> None:
+    """The page follows the wish for a dark or a light one."""
+    grounds = []
+    for scheme in ("light", "dark"):
+        async with _visit(browser, house.url, color_scheme=scheme) as page:
+            colour = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+            grounds.append(sum(int(part) for part in colour.strip("rgb()").split(",")))
+    assert grounds[0] > 600
+    assert grounds[1] < 120
+
+
+@pytest.mark.parametrize("width", [320, 768, 1440])
+async def test_widths(browser: Browser, house: Stage, width: int) -> None:
+    """No page scrolls sideways on a phone, a tablet or a desk, whatever connections are called."""
+    async with _visit(browser, house.url, viewport={"width": width, "height": 800}) as page:
+        beyond = {}
+        for path in PAGES:
+            await page.goto(f"{house.url}/{path}")
+            await page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+            beyond[path] = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert beyond == dict.fromkeys(PAGES, 0)
+
+
+async def test_keyboard(browser: Browser, house: Stage) -> None:
+    """The first stop leads past the head of the page; then come its places, the filters and the connections, as they are seen."""
+    async with _visit(browser, house.url) as page:
+        stops = []
+        for _ in range(20):
+            await page.keyboard.press("Tab")
+            stops.append(await page.evaluate("document.activeElement.className.split(' ')[0] || document.activeElement.textContent.trim()"))
+            assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", stops
+        assert stops[:5] == ["skip", "brand", "Connections", "Incidents 2", "Calendar"]
+        assert stops.index("choice") < stops.index("Show") < stops.index("name")
+
+        await page.goto(house.url)
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.closest('main') !== null")
+
+
+async def test_click_through(browser: Browser, house: Stage) -> None:
+    """From the list to a connection, by its label back to a filtered list, to the calendar, and from there to a connection again."""
+    async with _visit(browser, house.url) as page:
+        await page.get_by_role("link", name="Company page").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Company page")
+        await expect(page.locator("#told + article")).to_contain_text("on-call accepted")
+        await page.get_by_role("link", name="market=de").click()
+        await expect(page.locator("tbody.row")).to_have_count(1)
+        await expect(page.get_by_label("market")).to_have_value("market=de")
+        await page.get_by_role("link", name="clear").click()
+        await expect(page.locator("tbody.row")).to_have_count(12)
+        await page.get_by_role("link", name="Calendar", exact=True).click()
+        await page.locator(".month .ends a").first.click()
+        await page.locator(".agenda a", has_text="Company page").click()
+        await expect(page).to_have_url(f"{house.url}/connections/main/-/{AGEING}")
+
+
+async def test_without_javascript(browser: Browser, house: Stage) -> None:
+    """Filters, paging and details work in a browser without JavaScript."""
+    context = await browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto(house.url)
+    await page.get_by_role("searchbox").fill("yourthreads")
+    await page.get_by_label("team").select_option("social")
+    await page.get_by_role("button", name="Show").click()
+    assert "q=yourthreads" in page.url
+    await expect(page.locator("tbody.row")).to_have_count(1)
+    await page.goto(f"{house.url}/incidents")
+    await page.locator("summary").first.click()
+    await expect(page.locator("code").first).to_be_visible()
+    await expect(page.locator(".copy").first).to_be_hidden()
+    await context.close()
+
+
+async def test_acknowledge_by_copying(browser: Browser, house: Stage) -> None:
+    """The command that a click copies acknowledges the incident, and the open page shows by whom."""
+    async with _visit(browser, f"{house.url}/incidents", permissions=["clipboard-read", "clipboard-write"]) as page:
+        story = page.locator(".story", has_text="Threads").first
+        await story.locator("summary").click()
+        await story.locator(".copy").first.click()
+        await expect(story.locator(".copy").first).to_have_text("Copied")
+        _, *words = shlex.split(await page.evaluate("navigator.clipboard.readText()"))
+
+        command = (sys.executable, "-m", "monitor", *words, "--author", "anna", "--config", house.config.source)
+        acknowledging = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+        assert await acknowledging.wait() == 0
+        await page.evaluate("getSelection().removeAllRanges()")
+        await _refreshed(page)
+        await expect(story.locator(".held")).to_contain_text("Acknowledged by anna")
+        await expect(story.locator("details")).to_have_attribute("open", "")
+
+
+async def test_hostile_name(browser: Browser, house: Stage) -> None:
+    """A name that is a script is shown as text and never runs."""
+    async with _visit(browser, f"{house.url}/?platform=youtube") as page:
+        await expect(page.locator("a.name")).to_have_text(HOSTILE)
+        await _refreshed(page)
+        assert "taken" not in await page.title()
+
+
+async def test_print(browser: Browser, house: Stage) -> None:
+    """On paper the list is there in dark ink, and what can only be clicked is not."""
+    async with _visit(browser, house.url, color_scheme="dark") as page:
+        await page.emulate_media(media="print")
+        await expect(page.locator("tbody.row").first).to_be_visible()
+        await expect(page.locator("form.search")).to_be_hidden()
+        assert await page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
