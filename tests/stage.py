@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from monitor.app import App
 from monitor.clock import Clock, SystemClock
@@ -74,6 +75,12 @@ class Stage:
         """The address of the status page."""
         return self.app.url
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the pages."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or 0
+
     def health(self, platform_id: str) -> Health:
         """What the daemon believes of a connection."""
         return next(view.state.health for view in self.app.snapshot().connections if view.connection.platform_id == platform_id)
@@ -133,7 +140,7 @@ async def write_past(url: str, clock: Clock, platform_ids: list[str], past: time
 
 def _write(store: Store, platform_id: str, now: datetime, past: timedelta) -> None:
     platform = platform_id.partition("-")[0]
-    connection_id = store.ensure_connections([NewConnection("main", "", platform_id, platform)])["main", "", platform_id]
+    connection_id = store.ensure_connections([NewConnection("main", "", platform_id, platform, listed=True)])["main", "", platform_id]
     outages = [(now - days * DAY, now - days * DAY + hours * HOUR) for days, hours in _OUTAGES.get(platform_id, ()) if days * DAY < past]
     # The same past every time, so that a screenshot changes only when the page does.
     dice = random.Random(platform_id)

@@ -4,14 +4,18 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 _PAUSE = 0.005
 
 
-async def eventually(condition: Callable[[], T | Awaitable[T]], *, within: float = 5.0, what: str = "") -> T:
+@overload
+async def eventually(condition: Callable[[], Awaitable[T]], *, within: float = ..., what: str = ...) -> T: ...
+@overload
+async def eventually(condition: Callable[[], T], *, within: float = ..., what: str = ...) -> T: ...
+async def eventually(condition: Callable[[], Any], *, within: float = 5.0, what: str = "") -> Any:
     """
     The first true answer of *condition*, which may be a plain or an async function.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -21,8 +21,11 @@ from monitor.db import (
     latencies,
     silences_since,
 )
+from monitor.domain.uptime import DayUptime
 from monitor.errors import StoreError
+from monitor.web.bars import Bar, bar_of
 from monitor.web.records import Records
+from monitor.web.sparks import Spark, spark_of
 from monitor.web.stories import Held
 
 _log = structlog.get_logger(__name__)
@@ -30,6 +33,7 @@ _log = structlog.get_logger(__name__)
 CHECKS_SHOWN = 25
 INCIDENTS_SHOWN = 20
 TELLINGS_SHOWN = 30
+_DAYS = timedelta(days=90)
 _DAY_CHECKS = 2000
 _ROW_CHECKS = 40
 _PAGE_CHECKS = 200
@@ -39,9 +43,18 @@ _REMEMBERED = 2000
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """What a connection's row shows of the past: its last checks, oldest first."""
+    """What a connection's row shows of the past: its last checks and its last days, oldest first."""
 
     latencies: tuple[LatencyRow, ...] = ()
+    days: tuple[DayUptime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """The same, ready to be shown."""
+
+    bar: Bar | None
+    spark: Spark | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +102,28 @@ class Archive:
     def __init__(self, records: Records, clock: Clock) -> None:
         self._records = records
         self._clock = clock
-        self._trails: dict[int, tuple[float, Trail]] = {}
+        self._drawings: dict[int, tuple[float, Drawing]] = {}
 
-    async def trails(self, connection_ids: Collection[int]) -> Mapping[int, Trail]:
+    async def drawings(self, connection_ids: Collection[int]) -> Mapping[int, Drawing]:
         """Connection number to what its row shows of the past, at most half a minute old."""
-        now = self._clock.monotonic()
-        asked = [one for one in connection_ids if one not in self._trails or now - self._trails[one][0] > _FRESH_SECONDS]
+        now, today = self._clock.monotonic(), self._clock.now()
+        asked = [one for one in connection_ids if one not in self._drawings or now - self._drawings[one][0] > _FRESH_SECONDS]
         if asked:
             try:
-                found = await self._records.ask(lambda reader: _trails(reader, asked))
+                found = await self._records.ask(lambda reader: _trails(reader, asked, _ROW_CHECKS, today - _DAYS))
             except StoreError as error:
                 _log.debug("web.unread", error=str(error))
             else:
-                if len(self._trails) + len(found) > _REMEMBERED:
-                    self._trails.clear()
-                self._trails.update({one: (now, trail) for one, trail in found.items()})
-        return {one: self._trails[one][1] for one in connection_ids if one in self._trails}
+                if len(self._drawings) + len(found) > _REMEMBERED:
+                    self._drawings.clear()
+                self._drawings.update({one: (now, draw(trail, today)) for one, trail in found.items()})
+        return {one: self._drawings[one][1] for one in connection_ids if one in self._drawings}
 
     async def connection(self, connection_id: int, wanted: Wanted) -> Past | None:
         """The past of one connection."""
+        since = self._clock.now() - _DAYS
         try:
-            return await self._records.ask(lambda reader: _past(reader, connection_id, wanted))
+            return await self._records.ask(lambda reader: _past(reader, connection_id, wanted, since))
         except StoreError as error:
             _log.debug("web.unread", error=str(error))
             return None
@@ -124,12 +138,18 @@ class Archive:
             return None
 
 
-def _trails(reader: Reader, connection_ids: Collection[int]) -> dict[int, Trail]:
-    took = latencies(reader, connection_ids, _ROW_CHECKS)
-    return {one: Trail(took[one]) for one in connection_ids}
+def draw(trail: Trail, now: datetime) -> Drawing:
+    """What is shown of *trail* in a row."""
+    return Drawing(bar_of(trail.days, now), spark_of(trail.latencies))
 
 
-def _past(reader: Reader, connection_id: int, wanted: Wanted) -> Past:
+def _trails(reader: Reader, connection_ids: Collection[int], checks: int, days_since: datetime) -> dict[int, Trail]:
+    took = latencies(reader, connection_ids, checks)
+    days = reader.daily_uptime(connection_ids, days_since)
+    return {one: Trail(took[one], tuple(days[one])) for one in connection_ids}
+
+
+def _past(reader: Reader, connection_id: int, wanted: Wanted, days_since: datetime) -> Past:
     since = wanted.checks_since
     limit = CHECKS_SHOWN if since is None else _DAY_CHECKS
     checks = [row for row in reader.history(connection_id, limit + 1, wanted.checks_before) if since is None or row.at >= since]
@@ -137,7 +157,7 @@ def _past(reader: Reader, connection_id: int, wanted: Wanted) -> Past:
     notifications = reader.notifications(connection_id=connection_id, limit=TELLINGS_SHOWN)
     deliveries = reader.deliveries_about([row.id for row in notifications])
     return Past(
-        trail=Trail(latencies(reader, [connection_id], _PAGE_CHECKS)[connection_id]),
+        trail=_trails(reader, [connection_id], _PAGE_CHECKS, days_since)[connection_id],
         checks=tuple(checks[:limit]),
         more_checks=len(checks) > limit,
         incidents=tuple(incidents[:INCIDENTS_SHOWN]),

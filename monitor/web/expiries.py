@@ -1,8 +1,8 @@
 """When tokens end: the next 90 days as an agenda and as months."""
 
 import calendar
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -10,14 +10,15 @@ from monitor.domain import expiry
 from monitor.domain.sentences import platform_name
 from monitor.domain.snapshot import ConnectionView
 from monitor.web.links import connection_path
-from monitor.web.rows import countdown_of, name_of
+from monitor.web.rows import countdown_of, expiry_tone, name_of
 from monitor.web.standing import Tone
 from monitor.web.views import Board, Filters
 from monitor.web.words import clock, count, day, short
 
+End = tuple[datetime, ConnectionView]
 AHEAD = timedelta(days=90)
 BEHIND = timedelta(days=30)
-_MOST_A_DAY = 25
+_MOST_A_DAY = 10
 _DAY = timedelta(days=1)
 _NOW = timedelta(0)
 
@@ -82,35 +83,44 @@ class Agenda:
     months: tuple[Month, ...]
 
 
-def endings_of(board: Board, filters: Filters, now: datetime) -> list[Ending]:
+def endings_of(board: Board, filters: Filters, now: datetime) -> Iterator[Ending]:
     """The ends within the next 90 days, and those of the last 30 that are not renewed, in order."""
+    return (_ending(board, view, ends_at, now) for ends_at, view in _ends(board, filters, now))
+
+
+def _ends(board: Board, filters: Filters, now: datetime) -> list[End]:
     found = []
     for view in board.matching(filters):
         ends_at = expiry.best(view.state.token)
         if ends_at is not None and -BEHIND <= ends_at - now <= AHEAD:
-            found.append(_ending(board, view, ends_at, now))
-    return sorted(found, key=lambda one: (one.ends_at, one.platform, one.view.connection.platform_id))
+            found.append((ends_at, view))
+    return sorted(found, key=lambda one: (one[0], one[1].connection.platform, one[1].connection.platform_id))
 
 
 def agenda_of(board: Board, filters: Filters, now: datetime) -> Agenda:
     """The calendar of the next 90 days."""
-    endings = endings_of(board, filters, now)
-    ended = [one for one in endings if one.ends_at <= now][::-1]
-    ahead = [one for one in endings if one.ends_at > now]
-    by_day: dict[date, list[Ending]] = defaultdict(list)
-    for one in ahead:
-        by_day[one.ends_at.astimezone(UTC).date()].append(one)
+    ends = _ends(board, filters, now)
+    ended = [one for one in ends if one[0] <= now][::-1]
+    by_day: dict[date, list[End]] = defaultdict(list)
+    for one in ends[len(ended) :]:
+        by_day[one[0].astimezone(UTC).date()].append(one)
     today = now.astimezone(UTC).date()
-    renewing = sum(one.renews for one in ahead)
-    words = f"{count(len(ahead), 'token ends', 'tokens end')} within the next 90 days" if ahead else "No token ends within the next 90 days"
     return Agenda(
         filters=filters,
-        words=f"{words}; {renewing:,} of them {'renews' if renewing == 1 else 'renew'} by machine." if renewing else f"{words}.",
-        ended=tuple(ended[:_MOST_A_DAY]),
+        words=_summary([view for _, view in ends[len(ended) :]]),
+        ended=tuple(_ending(board, view, ends_at, now) for ends_at, view in ended[:_MOST_A_DAY]),
         ended_more=max(0, len(ended) - _MOST_A_DAY),
-        days=tuple(_day(at, found, today) for at, found in sorted(by_day.items())),
-        months=tuple(_months(by_day, today, (now + AHEAD).astimezone(UTC).date())),
+        days=tuple(_day(board, at, found, now) for at, found in sorted(by_day.items())),
+        months=tuple(_months(board, by_day, today, (now + AHEAD).astimezone(UTC).date())),
     )
+
+
+def _summary(ahead: Sequence[ConnectionView]) -> str:
+    if not ahead:
+        return "No token ends within the next 90 days."
+    words = f"{count(len(ahead), 'token ends', 'tokens end')} within the next 90 days"
+    renewing = sum(expiry.auto_renewing(view.state.token) for view in ahead)
+    return f"{words}; {renewing:,} of them {'renews' if renewing == 1 else 'renew'} by machine." if renewing else f"{words}."
 
 
 def _ending(board: Board, view: ConnectionView, ends_at: datetime, now: datetime) -> Ending:
@@ -130,23 +140,26 @@ def _ending(board: Board, view: ConnectionView, ends_at: datetime, now: datetime
     )
 
 
-def _day(at: date, found: Sequence[Ending], today: date) -> Day:
-    distance = (at - today) // _DAY
+def _day(board: Board, at: date, found: Sequence[End], now: datetime) -> Day:
+    distance = (at - now.astimezone(UTC).date()) // _DAY
     words = {0: "today", 1: "tomorrow"}.get(distance, f"in {distance} days")
-    return Day(at.isoformat(), day(at), words, tuple(found[:_MOST_A_DAY]), max(0, len(found) - _MOST_A_DAY))
+    endings = tuple(_ending(board, view, ends_at, now) for ends_at, view in found[:_MOST_A_DAY])
+    return Day(at.isoformat(), day(at), words, endings, max(0, len(found) - _MOST_A_DAY))
 
 
-def _months(by_day: dict[date, list[Ending]], today: date, last: date) -> Iterator[Month]:
+def _months(board: Board, by_day: Mapping[date, Sequence[End]], today: date, last: date) -> Iterator[Month]:
     year, month = today.year, today.month
     while (year, month) <= (last.year, last.month):
         weeks = calendar.Calendar().monthdatescalendar(year, month)
-        cells = tuple(tuple(_cell(at, by_day.get(at, ()), today, last) if at.month == month else None for at in week) for week in weeks)
+        cells = tuple(
+            tuple(_cell(board, at, by_day.get(at, ()), today, last) if at.month == month else None for at in week) for week in weeks
+        )
         yield Month(f"{date(year, month, 1):%B %Y}", cells)
         year, month = (year, month + 1) if month < 12 else (year + 1, 1)
 
 
-def _cell(at: date, found: Sequence[Ending], today: date, last: date) -> Cell:
-    tones = Counter(one.tone for one in found)
-    tone = next((one for one in Tone if tones[one]), Tone.IDLE)
+def _cell(board: Board, at: date, found: Sequence[End], today: date, last: date) -> Cell:
+    tones = {expiry_tone(board.incidents_of(view)) for _, view in found}
     words = f"{day(at)}: {count(len(found), 'token ends', 'tokens end')}" if found else day(at)
+    tone = next((one for one in Tone if one in tones), Tone.IDLE)
     return Cell(at.day, len(found), at.isoformat(), tone, words, at == today, today <= at <= last)

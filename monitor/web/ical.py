@@ -7,8 +7,9 @@ Source: RFC 5545; RFC 7986 (NAME, REFRESH-INTERVAL, COLOR).
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from icalendar import Calendar, Event, vDuration
 
@@ -20,10 +21,25 @@ from monitor.web.words import stamp
 _REFRESH = timedelta(hours=1)
 _LASTS = timedelta(minutes=30)
 _LONGEST = 200
+_AT_ONCE = 25
+_END = b"END:VCALENDAR"
 
 
-def feed(endings: Iterable[Ending], instance: str, now: datetime) -> bytes:
-    """The calendar of these ends; *instance* tells the events of two monitors apart."""
+def pieces(endings: Iterable[Ending], instance: str, now: datetime) -> Iterator[bytes]:
+    """
+    The calendar of these ends, a few events at a time: thousands take seconds.
+
+    *instance* tells the events of two monitors apart.
+    """
+    head, end, _ = _calendar().to_ical().partition(_END)
+    yield head
+    waiting = iter(endings)
+    while some := list(islice(waiting, _AT_ONCE)):
+        yield b"".join(_event(ending, instance, now).to_ical() for ending in some)
+    yield end + b"\r\n"
+
+
+def _calendar() -> Calendar:
     calendar = Calendar()
     calendar.add("prodid", f"-//postpost-monitor//{__version__}//EN")
     calendar.add("version", "2.0")
@@ -32,9 +48,7 @@ def feed(endings: Iterable[Ending], instance: str, now: datetime) -> bytes:
     calendar.add("x-wr-calname", "PostPost token ends")
     calendar.add("refresh-interval", vDuration(_REFRESH), parameters={"VALUE": "DURATION"})
     calendar.add("x-published-ttl", vDuration(_REFRESH))
-    for ending in endings:
-        calendar.add_component(_event(ending, instance, now))
-    return bytes(calendar.to_ical())
+    return calendar
 
 
 def _event(ending: Ending, instance: str, now: datetime) -> Event:

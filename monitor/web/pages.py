@@ -12,16 +12,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from monitor.documents import iso
 from monitor.domain.sentences import moment
 from monitor.web import words
-from monitor.web.archive import Trail
+from monitor.web.archive import Drawing
 from monitor.web.expiries import Agenda
 from monitor.web.profile import Profile
-from monitor.web.sparks import spark_of
 from monitor.web.troubles import IncidentsPage
 from monitor.web.views import Board, Filters, Page
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _DEEP = "../../../"
-_NO_TRAIL = Trail()
+_NOTHING = Drawing(None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class Pages:
             stamp=words.stamp, second=words.second, minute=moment, iso=iso, day=words.day, clock=words.clock, number="{:,}".format
         )
 
-    def status(self, board: Board, page: Page, trails: Mapping[int, Trail], now: datetime) -> bytes:
+    def status(self, board: Board, page: Page, drawings: Mapping[int, Drawing], now: datetime) -> bytes:
         """The status page."""
         return self._render(
             "status.html",
@@ -69,7 +68,8 @@ class Pages:
             receivers=board.receivers(now),
             page=page,
             filters=page.filters,
-            sparks={one: spark_of(trails.get(one, _NO_TRAIL).latencies) for one in (row.view.connection.id for row in page.rows)},
+            drawings=drawings,
+            nothing=_NOTHING,
         )
 
     def connection(self, board: Board, profile: Profile, now: datetime) -> bytes:

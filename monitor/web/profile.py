@@ -12,6 +12,7 @@ from monitor.domain.reasons import meaning, outcome_of
 from monitor.domain.snapshot import ConnectionView
 from monitor.web import commands
 from monitor.web.archive import Past, Wanted
+from monitor.web.bars import Bar, bar_of
 from monitor.web.commands import Command
 from monitor.web.rows import Row
 from monitor.web.sparks import Spark, spark_of
@@ -82,6 +83,7 @@ class Profile:
     row: Row
     asked: Asked
     past: bool
+    bar: Bar | None
     spark: Spark | None
     checks: tuple[Check, ...]
     older_checks: str
@@ -94,13 +96,14 @@ class Profile:
 def profile_of(row: Row, past: Past | None, asked: Asked, now: datetime) -> Profile:
     """The page of one connection."""
     view = row.view
-    nothing = Profile(row, asked, past is not None, None, (), "", (), "", (), _commands(view))
+    nothing = Profile(row, asked, past is not None, None, None, (), "", (), "", (), _commands(view))
     if past is None:
         return nothing
     return Profile(
         row=row,
         asked=asked,
         past=True,
+        bar=bar_of(past.trail.days, now),
         spark=spark_of(past.trail.latencies, width=600, height=64),
         checks=tuple(map(_check, past.checks)),
         older_checks=_address(before=_millis(past.checks[-1].at)) if past.more_checks and asked.day is None else "",

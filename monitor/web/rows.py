@@ -103,10 +103,15 @@ def _since(view: ConnectionView, standing: Standing, incidents: Sequence[Inciden
     return worst.incident.opened_at if standing is Standing.ATTENTION and worst is not None else view.state.since
 
 
+def expiry_tone(incidents: Sequence[IncidentView]) -> Tone:
+    """How much the end of a token asks for attention."""
+    return next((TONES[incident.severity] for incident in incidents if incident.incident.topic is Topic.EXPIRY), Tone.GOOD)
+
+
 def countdown_of(state: ConnectionState, incidents: Sequence[IncidentView], now: datetime) -> Countdown:
     """What is known of the token's end. It is coloured by its incident, not by its number: some tokens renew themselves."""
     ends_at, uncertainty = expiry.best(state.token), expiry.uncertainty(state.token)
-    tone = next((TONES[incident.severity] for incident in incidents if incident.incident.topic is Topic.EXPIRY), Tone.GOOD)
+    tone = expiry_tone(incidents)
     if ends_at is None:
         known = state.token.says is TokenSays.NOTHING and state.token.observed_at is not None
         return Countdown("no end" if known else "")

@@ -8,6 +8,7 @@ What each address shows to people.
     /calendar.ics                              the same as a feed
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -45,6 +46,7 @@ class Site:
         self._archive = Archive(records, clock)
         self._clock = clock
         self._instance = instance
+        self._feeding = asyncio.Lock()
 
     async def answer(self, raw_path: str, query: Mapping[str, str]) -> Answer | None:
         """The page at *raw_path*, a path as the browser sent it; None where there is none."""
@@ -61,16 +63,24 @@ class Site:
                 board = self._pictures.board()
                 return _page(self._pages.calendar(board, agenda_of(board, Filters.of(query), now), now))
             case "/calendar.ics":
-                endings = endings_of(self._pictures.board(), Filters.of(query), now)
-                return Answer(200, _CALENDAR, (ical.feed(endings, self._instance(), now),))
+                return Answer(200, _CALENDAR, await self._feed(Filters.of(query), now))
         key = key_in(raw_path)
         return None if key is None else await self._connection(key, Asked.of(query), now)
 
     async def _status(self, filters: Filters, now: datetime) -> Answer:
         board = self._pictures.board()
         page = board.page(filters, now)
-        trails = await self._archive.trails([row.view.connection.id for row in page.rows])
-        return _page(self._pages.status(board, page, trails, now))
+        drawings = await self._archive.drawings([row.view.connection.id for row in page.rows])
+        return _page(self._pages.status(board, page, drawings, now))
+
+    async def _feed(self, filters: Filters, now: datetime) -> tuple[bytes, ...]:
+        """The calendar in pieces. Others run between the pieces, and one feed is made at a time."""
+        async with self._feeding:
+            pieces = []
+            for piece in ical.pieces(endings_of(self._pictures.board(), filters, now), self._instance(), now):
+                pieces.append(piece)
+                await self._clock.sleep(0)
+            return tuple(pieces)
 
     async def _incidents(self, query: Mapping[str, str], now: datetime) -> Answer:
         before = query.get("before", "")

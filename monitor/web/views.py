@@ -20,7 +20,7 @@ from monitor.web.rows import Row, row_of
 from monitor.web.standing import BROKEN, IN_TROUBLE, LABELS, ORDER, Standing, Tone, standing_of, tone_of
 from monitor.web.words import count
 
-PAGE_SIZE = 100
+PAGE_SIZE = 50
 Key = tuple[str, str, str]
 TROUBLE = "trouble"
 """Value of the filter `health` for everything that somebody should look at."""

@@ -63,3 +63,9 @@ def day(at: datetime | date) -> str:
 def clock(at: datetime) -> str:
     """A time of day, in UTC: `00:00`."""
     return f"{at.astimezone(UTC):%H:%M}"
+
+
+def percent(ratio: float) -> str:
+    """A share as `99.98 %`, cut off: `100 %` is nothing but all of it."""
+    hundredths = int(ratio * 10_000 + 1e-6)
+    return f"{hundredths // 100} %" if hundredths % 100 == 0 else f"{hundredths / 100:.2f} %"

@@ -15,8 +15,9 @@ from monitor.db import AttemptRow, CheckRow, DeliveryRow, DeliveryState, Inciden
 from monitor.domain.acks import Ack
 from monitor.domain.model import Health, IncidentRef, LastError, Scope, Severity, Topic
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.domain.uptime import DayUptime, Uptime
 from monitor.errors import DeliveryReason, Reason
-from monitor.web.archive import Incidents, Past, Trail
+from monitor.web.archive import Incidents, Past, Trail, draw
 from monitor.web.expiries import agenda_of
 from monitor.web.pages import Pages
 from monitor.web.profile import Asked, profile_of
@@ -113,7 +114,8 @@ def _past(text: str) -> Past:
     delivery = DeliveryRow(1, 1, "id", "key", text, DeliveryState.DEAD, 2, START, START, told.notification, b"{}")
     attempt = AttemptRow(START, DeliveryReason.CLIENT_ERROR, 3, 400, text)
     check = CheckRow(1, START, Reason.CREDENTIAL_REJECTED, 3, 200, text, text)
-    trail = Trail((LatencyRow(START, 3, Reason.OK), LatencyRow(START, 4, Reason.OK)))
+    days = tuple(DayUptime((NOW - n * DAY).date(), Uptime(ok=DAY - n * HOUR, down=n * HOUR)) for n in range(20, -1, -1))
+    trail = Trail((LatencyRow(START, 3, Reason.OK), LatencyRow(START, 4, Reason.OK)), days)
     return Past(trail, (check,), False, (incident,), False, (told,), (delivery,), {1: (attempt, attempt)})
 
 
@@ -130,7 +132,7 @@ def _pages() -> Pages:
 
 
 def _status(board: Board, query: Mapping[str, str], text: str) -> bytes:
-    return _pages().status(board, board.page(Filters.of(query), NOW), {1: _past(text).trail}, NOW)
+    return _pages().status(board, board.page(Filters.of(query), NOW), {1: draw(_past(text).trail, NOW)}, NOW)
 
 
 def _connection(board: Board, query: Mapping[str, str], text: str) -> bytes:

@@ -162,9 +162,9 @@ def test_pages() -> None:
 
     assert [row.view.connection.id for page in pages for row in page.rows] == list(range(2 * PAGE_SIZE + 1))
     assert [page.words for page in pages] == [
-        "1 to 100 of 201 connections",
-        "101 to 200 of 201 connections",
-        "201 to 201 of 201 connections",
+        "1 to 50 of 101 connections",
+        "51 to 100 of 101 connections",
+        "101 to 101 of 101 connections",
     ]
     assert _page(board, page="999").number == 3
 

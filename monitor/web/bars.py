@@ -1,0 +1,110 @@
+"""How much of the time a connection worked: one slot a day, as a bar to draw and as words."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from monitor.domain.uptime import NOTHING, DayUptime, Uptime
+from monitor.web.standing import Tone
+from monitor.web.words import count, day, percent, short
+
+DAYS = 90
+PITCH = 3
+"""How wide a day is drawn, its gap included."""
+
+_DAY = timedelta(days=1)
+_SLIGHT = 0.95
+_MOST_TOLD = 10
+_WINDOWS = (7, 30, DAYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One day: what is known of it, and how bad it was; None where nothing is known."""
+
+    day: date
+    tone: Tone | None
+    words: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring days of which the same is to be said: where they begin, how wide they are, and what they are like."""
+
+    x: int
+    width: int
+    tone: Tone | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """
+    The last 90 days, the oldest first.
+
+    Attributes:
+        percent: the share of the time in which the connection worked; empty when none counts.
+        words: the whole bar in words.
+        troubled: the days with trouble, newest first, as many as anybody reads.
+        windows: names of stretches that end today and the share of each.
+    """
+
+    slots: tuple[Slot, ...]
+    runs: tuple[Run, ...]
+    percent: str
+    words: str
+    troubled: tuple[Slot, ...]
+    more: int
+    windows: tuple[tuple[str, str], ...]
+
+
+def bar_of(days: Sequence[DayUptime], now: datetime) -> Bar | None:
+    """The bar of these days; None when nothing is known of any of them."""
+    known = {one.day: one.uptime for one in days}
+    today = now.astimezone(UTC).date()
+    uptimes = [(at, known.get(at, NOTHING)) for at in (today - n * _DAY for n in range(DAYS - 1, -1, -1))]
+    if not any(uptime.ok or uptime.down or uptime.excluded for _, uptime in uptimes):
+        return None
+    slots = tuple(_slot(at, uptime) for at, uptime in uptimes)
+    troubled = [slot for slot in reversed(slots) if slot.tone in (Tone.BAD, Tone.WARN)]
+    share = _share([uptime for _, uptime in uptimes])
+    trouble = f"{count(len(troubled), 'day')} with trouble" if troubled else "no trouble"
+    return Bar(
+        slots=slots,
+        runs=tuple(_runs(slots)),
+        percent=share,
+        words=f"Worked {share} of the last {DAYS} days, {trouble}." if share else f"Nothing counts of the last {DAYS} days.",
+        troubled=tuple(troubled[:_MOST_TOLD]),
+        more=max(0, len(troubled) - _MOST_TOLD),
+        windows=tuple((f"{length} days", _share([uptime for _, uptime in uptimes[-length:]])) for length in _WINDOWS),
+    )
+
+
+def _share(uptimes: Sequence[Uptime]) -> str:
+    ratio = sum(uptimes, NOTHING).ratio
+    return "" if ratio is None else percent(ratio)
+
+
+def _slot(at: date, uptime: Uptime) -> Slot:
+    tone, note = _judged(uptime)
+    return Slot(at, tone, f"{day(at)}: {note}", note)
+
+
+def _judged(uptime: Uptime) -> tuple[Tone | None, str]:
+    ratio = uptime.ratio
+    if ratio is None:
+        return (Tone.IDLE, "does not count: not testable, silenced, or in wider trouble") if uptime.excluded else (None, "no checks")
+    if not uptime.down:
+        return Tone.GOOD, "worked all the time"
+    return Tone.WARN if ratio >= _SLIGHT else Tone.BAD, f"down for {short(uptime.down)}, {percent(ratio)}"
+
+
+def _runs(slots: Sequence[Slot]) -> Iterator[Run]:
+    start = 0
+    for end in range(1, len(slots) + 1):
+        if end == len(slots) or slots[end].note != slots[start].note:
+            first, last = slots[start], slots[end - 1]
+            words = first.words if first is last else f"{day(first.day)} to {day(last.day)}: {first.note}"
+            yield Run(start * PITCH, (end - start) * PITCH, first.tone, words)
+            start = end

@@ -1,0 +1,150 @@
+"""How much of the time a connection worked, and how long its checks took, as they are drawn."""
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.db import LatencyRow
+from monitor.domain.uptime import DayUptime, Uptime
+from monitor.errors import Reason
+from monitor.web.bars import DAYS, PITCH, Bar, bar_of
+from monitor.web.sparks import Spark, spark_of
+from monitor.web.standing import Tone
+from monitor.web.words import percent
+from tests.builders import DAY, HOUR, MINUTE, START
+
+NOW = START + 100 * DAY + HOUR
+TODAY = date(2030, 4, 11)
+GOOD = Uptime(ok=DAY)
+
+
+def _days(*uptimes: Uptime) -> list[DayUptime]:
+    """These days, the last of them today."""
+    return [DayUptime(TODAY - n * DAY, uptime) for n, uptime in enumerate(reversed(uptimes))][::-1]
+
+
+def _bar(*uptimes: Uptime) -> Bar:
+    bar = bar_of(_days(*uptimes), NOW)
+    assert bar is not None
+    return bar
+
+
+@pytest.mark.parametrize(
+    ("uptime", "tone", "note"),
+    [
+        (GOOD, Tone.GOOD, "worked all the time"),
+        (Uptime(ok=HOUR, unknown=23 * HOUR), Tone.GOOD, "worked all the time"),
+        (Uptime(ok=DAY - HOUR, down=HOUR), Tone.WARN, "down for 1h, 95.83 %"),
+        (Uptime(ok=12 * HOUR, down=12 * HOUR), Tone.BAD, "down for 12h, 50 %"),
+        (Uptime(down=DAY), Tone.BAD, "down for 1d, 0 %"),
+        (Uptime(excluded=DAY), Tone.IDLE, "does not count: not testable, silenced, or in wider trouble"),
+        (Uptime(unknown=DAY), None, "no checks"),
+    ],
+)
+def test_day(uptime: Uptime, tone: Tone | None, note: str) -> None:
+    """A day is as bad as the share of it that counts and was down; what was not looked at is never called good."""
+    slot = _bar(GOOD, uptime).slots[-1]
+
+    assert (slot.tone, slot.note) == (tone, note)
+    assert slot.words == f"Thu 11 Apr 2030: {note}"
+
+
+def test_bar() -> None:
+    """Ninety days end today, days without a row are unknown, and the troubled ones can be read one by one, newest first."""
+    bar = _bar(GOOD, Uptime(ok=12 * HOUR, down=12 * HOUR), GOOD, Uptime(down=DAY), GOOD)
+
+    assert (len(bar.slots), bar.slots[0].day, bar.slots[-1].day) == (DAYS, TODAY - 89 * DAY, TODAY)
+    assert [slot.day for slot in bar.troubled] == [TODAY - DAY, TODAY - 3 * DAY]
+    assert bar.words == "Worked 70 % of the last 90 days, 2 days with trouble."
+    assert bar.windows == (("7 days", "70 %"), ("30 days", "70 %"), ("90 days", "70 %"))
+
+
+def test_calm_bar_is_one_run() -> None:
+    """Days of which the same is to be said are drawn as one, so that a calm connection costs a page next to nothing."""
+    bar = _bar(*[GOOD] * 90)
+
+    assert [(run.x, run.width, run.words) for run in bar.runs] == [
+        (0, 90 * PITCH, "Sat 12 Jan 2030 to Thu 11 Apr 2030: worked all the time")
+    ]
+    assert bar.words == "Worked 100 % of the last 90 days, no trouble."
+
+
+def test_nothing_known() -> None:
+    """There is no bar of a connection of which nothing was ever added up."""
+    assert bar_of([], NOW) is None
+    assert bar_of(_days(Uptime(unknown=DAY)), NOW) is None
+
+
+def test_nothing_counts() -> None:
+    """A connection that can't be tested has no share, neither good nor bad."""
+    bar = _bar(*[Uptime(excluded=DAY)] * 90)
+
+    assert (bar.percent, bar.words) == ("", "Nothing counts of the last 90 days.")
+
+
+def test_many_troubled_days() -> None:
+    """Of a connection that has trouble every day, ten days are told and the others counted."""
+    bar = _bar(*[Uptime(ok=20 * HOUR, down=4 * HOUR)] * 90)
+
+    assert (len(bar.troubled), bar.more) == (10, 80)
+
+
+@given(st.lists(st.builds(Uptime, *[st.timedeltas(timedelta(0), 6 * HOUR)] * 4), max_size=120))
+def test_runs_cover_the_bar(uptimes: list[Uptime]) -> None:
+    """Whatever the days are like, the runs cover the bar from end to end without a gap, and each carries words."""
+    bar = bar_of(_days(*uptimes), NOW)
+
+    if bar is not None:
+        assert [run.x for run in bar.runs] == [sum(run.width for run in bar.runs[:n]) for n in range(len(bar.runs))]
+        assert sum(run.width for run in bar.runs) == DAYS * PITCH
+        assert all(run.words for run in bar.runs)
+
+
+@given(st.floats(0, 1))
+def test_percent(ratio: float) -> None:
+    """A share is cut off, not rounded up: what is not all of it never reads as 100 %."""
+    assert (percent(ratio) == "100 %") == (ratio >= 1 - 1e-9)
+
+
+def _spark(*took: int) -> Spark:
+    spark = spark_of([LatencyRow(START + n * MINUTE, one, Reason.OK) for n, one in enumerate(took)])
+    assert spark is not None
+    return spark
+
+
+def test_spark() -> None:
+    """The line goes from the first to the last check, slow ones up, inside of its box; the words say it all again."""
+    spark = _spark(100, 200, 100)
+    points = [tuple(float(one) for one in pair.split(",")) for pair in spark.points.split()]
+
+    assert [x for x, _ in points] == [1.0, spark.width / 2, spark.width - 1.0]
+    assert points[1][1] < points[0][1] == points[2][1]
+    assert (spark.last, spark.words) == ("100 ms", "Response time of the last 3 checks: 100 ms in the middle, 100 ms to 200 ms.")
+
+
+def test_spark_with_a_time_out() -> None:
+    """One check that took half a minute does not press all the others flat."""
+    spark = _spark(100, 30_000, 150, 50)
+    heights = [float(pair.split(",")[1]) for pair in spark.points.split()]
+
+    assert heights[1] == 1.0
+    assert heights[3] - heights[2] > spark.height / 10
+
+
+def test_too_few_checks() -> None:
+    """One check is no line."""
+    assert spark_of([LatencyRow(START, 5, Reason.OK)]) is None
+    assert spark_of([]) is None
+
+
+@given(st.lists(st.integers(0, 2**31 - 1), min_size=2, max_size=60))
+def test_spark_stays_inside(took: list[int]) -> None:
+    """Whatever checks took, also no time at all, the line stays inside of its box."""
+    spark = _spark(*took)
+
+    for pair in spark.points.split():
+        x, y = (float(one) for one in pair.split(","))
+        assert 0 <= x <= spark.width
+        assert 0 <= y <= spark.height
