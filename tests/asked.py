@@ -61,9 +61,9 @@ class Port:
         assert reply.status == 200, (path, reply)
         return reply.json()
 
-    async def pages(self, path: str, key: str, between: Callable[[], Any] | None = None) -> list[Any]:
-        """The rows of all pages, by their cursors; *between* is awaited after each."""
-        rows, cursor = [], ""
+    async def pages(self, path: str, key: str, between: Callable[[], Any] | None = None, *, begin: str = "") -> list[Any]:
+        """The rows of all pages, by their cursors, from that of *begin* on; *between* is awaited after each."""
+        rows, cursor = [], f"&cursor={begin}" if begin else ""
         while True:
             document = await self.get(f"{path}{cursor}")
             rows += document[key]

@@ -13,7 +13,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "boolean": bool,
     "null": type(None),
 }
-_MOMENT = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z"
+_FORMATS = {"date-time": r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z", "date": r"\d{4}-\d{2}-\d{2}"}
 _NOTES = frozenset({"$schema", "$id", "$defs", "title", "description", "examples"})
 
 
@@ -89,7 +89,7 @@ def _max(document: Any, value: Any, _: Any, __: Any, where: str) -> Iterator[str
 
 
 def _format(document: Any, value: Any, _: Any, __: Any, where: str) -> Iterator[str]:
-    if value != "date-time" or (isinstance(document, str) and not re.fullmatch(_MOMENT, document)):
+    if isinstance(document, str) and not re.fullmatch(_FORMATS[value], document):
         yield f"{where} is no {value}: {document!r}"
 
 

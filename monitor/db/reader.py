@@ -197,22 +197,18 @@ class Reader(Uptimes):
         receiver: str | None = None,
         state: DeliveryState | None = None,
         subject: str | None = None,
-        connection_id: int | None = None,
         limit: int = 100,
         before_id: int | None = None,
     ) -> list[DeliveryRow]:
-        """Deliveries, newest first; page with *before_id*."""
+        """Deliveries, newest first, those about one *subject* (of a connection: its number); page with *before_id*."""
         query = DELIVERIES.order_by(deliveries.c.id.desc()).limit(limit)
         if receiver is not None:
             query = query.where(deliveries.c.receiver == receiver)
         if state is not None:
             query = query.where(deliveries.c.state == state)
         if subject is not None:
-            query = query.where(deliveries.c.subject == subject)
-        if connection_id is not None:
-            # As a subquery: else SQLite looks through all deliveries for the few of one connection.
-            about = select(notifications.c.id).where(notifications.c.connection_id == connection_id)
-            query = query.where(deliveries.c.notification_id.in_(about))
+            # By the notifications, which have an index for it: else all deliveries are looked through for the few of one subject.
+            query = query.where(deliveries.c.notification_id.in_(select(notifications.c.id).where(notifications.c.subject == subject)))
         if before_id is not None:
             query = query.where(deliveries.c.id < before_id)
         return [to_delivery(row) for row in self._rows(query)]

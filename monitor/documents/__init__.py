@@ -7,7 +7,7 @@ that breaks readers raises VERSION.
 """
 
 from monitor.documents.connections import connection, details, identity, preflight, preflight_unknown, receiver, wide_incident
-from monitor.documents.records import attempt, check, delivery, incident
+from monitor.documents.records import attempt, check, delivery, incident, uptime
 from monitor.documents.values import VERSION, encode, iso, seconds
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "preflight_unknown",
     "receiver",
     "seconds",
+    "uptime",
     "wide_incident",
 ]

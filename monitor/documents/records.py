@@ -7,6 +7,7 @@ from monitor.documents import shapes
 from monitor.documents.values import iso, stamp
 from monitor.domain.model import Connection, IncidentRef
 from monitor.domain.reasons import meaning, outcome_of
+from monitor.domain.uptime import Uptime
 from monitor.errors import DeliveryReason
 
 
@@ -21,6 +22,17 @@ def check(row: CheckRow) -> shapes.Check:
         "durationSeconds": row.duration_ms / 1000,
         "httpStatus": row.http_status,
         "tokenExpiresIn": row.token,
+    }
+
+
+def uptime(known: Uptime) -> shapes.UptimeFacts:
+    """How much of a stretch of time a connection worked."""
+    return {
+        "ratio": known.ratio,
+        "okSeconds": known.ok.total_seconds(),
+        "downSeconds": known.down.total_seconds(),
+        "excludedSeconds": known.excluded.total_seconds(),
+        "unknownSeconds": known.unknown.total_seconds(),
     }
 
 

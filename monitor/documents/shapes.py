@@ -97,6 +97,22 @@ class Check(TypedDict):
     tokenExpiresIn: Annotated[str | None, "the API's own text"]
 
 
+class UptimeFacts(TypedDict):
+    """How much of a stretch of time a connection worked; the four lengths together are the stretch."""
+
+    ratio: Annotated[float | None, "okSeconds of okSeconds and downSeconds; null: no time counts"]
+    okSeconds: float
+    downSeconds: float
+    excludedSeconds: Annotated[float, "silenced, in an outage of something wider, or not testable"]
+    unknownSeconds: Annotated[float, "nobody looked, or it is not added up yet"]
+
+
+class DayUptimeFacts(UptimeFacts):
+    """One day."""
+
+    day: Annotated[str, Format("date"), "in UTC; the last one may not be over"]
+
+
 class About(TypedDict):
     """What an incident or a delivery is about."""
 

@@ -12,7 +12,7 @@ from monitor.domain.sentences import one_line
 from monitor.web.standing import Tone
 
 _COLOURS = {Tone.BAD: "#b42318", Tone.WARN: "#8a5a00", Tone.GOOD: "#1a7f37", Tone.IDLE: "#57606a"}
-_MOST_LETTERS = 60
+MOST_LETTERS = 60
 _MARGIN = 7
 _HEIGHT = 20
 _SAYS_WIDTH = 128
@@ -32,7 +32,7 @@ class Badge:
 
 def drawn(badge: Badge) -> bytes:
     """The badge as SVG. How wide it is tells nothing of what it says: any page may show it, and measure it."""
-    label, says, words = one_line(badge.label, _MOST_LETTERS), one_line(badge.says, _MOST_LETTERS), _safe(badge.words)
+    label, says, words = one_line(badge.label, MOST_LETTERS), one_line(badge.says, MOST_LETTERS), _safe(badge.words)
     left = _width(label) + 2 * _MARGIN
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + _SAYS_WIDTH}" height="{_HEIGHT}" role="img" aria-label="{words}">'

@@ -106,7 +106,7 @@ def test_schemathesis(daemon: Daemon, tmp_path: Path) -> None:
 
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert int(re.findall(r"(\d+) generated", done.stdout)[0]) > 100
-    assert "Tested: 11" in done.stdout
+    assert "Tested: 12" in done.stdout
 
 
 def test_examples(daemon: Daemon) -> None:
@@ -124,7 +124,7 @@ def test_examples(daemon: Daemon) -> None:
         said.append(done.stdout)
 
     assert len(blocks) == 5
-    assert [json.loads(line)["version"] for line in said[0].splitlines()] == ["1"] * 7
+    assert [json.loads(line)["version"] for line in said[0].splitlines()] == ["1"] * 8
     assert json.loads(said[1])["connections"][0]["platformId"] == WORKING
     assert said[2] == "go ahead\n"
     assert json.loads(said[3])["allowed"][0] == "open"

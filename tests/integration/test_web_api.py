@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from monitor.bookkeeper import Bookkeeper
 from monitor.cli import build_parser
+from monitor.clock import SystemClock
 from monitor.config import Secret
 from monitor.db import AttemptRow
 from monitor.domain.model import Connection
@@ -38,6 +40,9 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         (row,) = await story.database.read(lambda reader: reader.deliveries())
         attempt = AttemptRow(story.now, DeliveryReason.SERVER_ERROR, 40, 503, "busy")
         await story.database.write(lambda store: store.record_attempt(row, attempt, "pending", story.now + MINUTE))
+        books = Bookkeeper(fleet=story.fleet, database=story.database, clock=SystemClock(), longest=timedelta(days=90))
+        while await books.step():
+            pass
         yield story
 
 
@@ -75,6 +80,7 @@ ASKED = {
     "listConnections": ["/api/v1/connections", "/api/v1/connections?sort=worst&health=error&limit=1"],
     "getConnection": [f"{PAGE}?{OF_MAIN}", "/api/v1/connections/facebook-104857"],
     "getHistory": [f"{PAGE}/history?{OF_MAIN}"],
+    "getUptime": [f"{PAGE}/uptime?{OF_MAIN}&days=7"],
     "listIncidents": ["/api/v1/incidents", "/api/v1/incidents?open=true&topic=connection&since=1h"],
     "listDeliveries": ["/api/v1/deliveries"],
     "getDelivery": ["/api/v1/deliveries/1"],
@@ -142,6 +148,22 @@ async def test_history(port: Port) -> None:
     assert [one["at"] for one in every] == sorted((one["at"] for one in every), reverse=True)
     assert len((await port.get(f"{path}&since=20m"))["checks"]) == 2
     assert await port.pages(f"{path}&since=20m&limit=1", "checks") == every[:2]
+
+
+@BOTH
+async def test_uptime(port: Port) -> None:
+    """Every day says how much of it the connection worked; what nobody looked at is unknown, and all of it is the days' sum."""
+    broken = await port.get(f"{PAGE}/uptime?{OF_MAIN}&days=2")
+    works = await port.get("/api/v1/connections/threads-1784/uptime?days=2")
+
+    assert broken["total"]["downSeconds"] > 0
+    assert 0 < broken["total"]["ratio"] < 1
+    assert (works["total"]["ratio"], works["total"]["downSeconds"]) == (1.0, 0.0)
+    for found in (broken, works):
+        assert 1 <= len(found["days"]) <= 2
+        for name in ("okSeconds", "downSeconds", "excludedSeconds", "unknownSeconds"):
+            assert sum(one[name] for one in found["days"]) == pytest.approx(found["total"][name])
+    assert works["days"][0]["unknownSeconds"] > 3600
 
 
 @BOTH

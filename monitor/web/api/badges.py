@@ -1,12 +1,12 @@
 """Badges: how a connection is, how long its token lives, how it all stands."""
 
 from monitor.domain import expiry
-from monitor.domain.sentences import platform_name
+from monitor.domain.sentences import one_line, platform_name
 from monitor.domain.snapshot import ConnectionView
 from monitor.web.answers import Answer
 from monitor.web.api.desk import Desk, nobody
 from monitor.web.api.parameters import Given
-from monitor.web.badge import Badge, drawn
+from monitor.web.badge import MOST_LETTERS, Badge, drawn
 from monitor.web.rows import Row, row_of
 from monitor.web.standing import BROKEN, Standing, Tone
 from monitor.web.views import Board
@@ -81,7 +81,7 @@ def _row(desk: Desk, given: Given) -> Row:
 
 
 def _label(row: Row, given: Given) -> str:
-    return given["label"] or row.view.connection.name or platform_name(row.view.connection.platform)
+    return given["label"] or one_line(row.view.connection.name or "", MOST_LETTERS) or platform_name(row.view.connection.platform)
 
 
 def _answer(badge: Badge) -> Answer:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from monitor import documents
 from monitor.db import AttemptRow, CheckRow, DeliveryRow, DeliveryState, IncidentRow, Reader
 from monitor.domain.model import Connection, Topic
+from monitor.domain.uptime import NOTHING
 from monitor.web.answers import Answer
 from monitor.web.api import cursors, shapes
 from monitor.web.api.desk import Desk, json_answer, named, page_of
@@ -13,6 +14,7 @@ from monitor.web.api.parameters import Given
 from monitor.web.api.problems import Refused
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = timedelta(days=1)
 _MILLISECOND = timedelta(milliseconds=1)
 _LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
@@ -37,6 +39,19 @@ async def history(desk: Desk, given: Given) -> Answer:
 
 def _check_cursor(row: CheckRow) -> str:
     return cursors.encode("history", [(row.at - _EPOCH) // _MILLISECOND])
+
+
+async def uptime(desk: Desk, given: Given) -> Answer:
+    """How much of the time one connection worked."""
+    known, since = await desk.known(given["platformId"], given["account"]), desk.now() - (given["days"] - 1) * _DAY
+    days = (await desk.ask(lambda reader: reader.daily_uptime([known.id], since)))[known.id]
+    document: shapes.UptimeHistory = {
+        **desk.head(),
+        "connection": documents.identity(known),
+        "total": documents.uptime(sum((one.uptime for one in days), NOTHING)),
+        "days": [{"day": one.day.isoformat(), **documents.uptime(one.uptime)} for one in days],
+    }
+    return json_answer(document)
 
 
 async def incidents(desk: Desk, given: Given) -> Answer:
@@ -74,7 +89,7 @@ async def deliveries(desk: Desk, given: Given) -> Answer:
         found = reader.deliveries(
             receiver=given["receiver"],
             state=DeliveryState(state) if state is not None else None,
-            connection_id=about.id if about is not None else None,
+            subject=str(about.id) if about is not None else None,
             limit=limit + 1,
             before_id=given["cursor"][0] if given["cursor"] is not None else None,
         )

@@ -10,11 +10,13 @@ from monitor.web.answers import Answer
 from monitor.web.api import badges, past, present, shapes
 from monitor.web.api.desk import Desk
 from monitor.web.api.parameters import Given, Parameter, cursor, flag, number, repeated, span, text, word
+from monitor.web.badge import MOST_LETTERS
 from monitor.web.standing import Standing
 from monitor.web.views import TROUBLE
 
 MOST_ROWS = 1000
 MOST_DELIVERIES = 200
+MOST_DAYS = 730
 ROWS = 100
 
 _AN_ID = "linkedin-Tz9W5i6ZYG"
@@ -64,7 +66,7 @@ _platform_id = text("platform_id", "only about this connection", example=_AN_ID)
 _account = text("account", "the account, or account/user, when several have that id")
 _limit = number("limit", "at most so many", least=1, most=MOST_ROWS, default=ROWS)
 _since = span("since", "only of the last so long, such as 24h or 7d")
-_badge_label = text("label", "what is written on the left", most=60)
+_badge_label = text("label", "what is written on the left", most=MOST_LETTERS)
 
 ROUTES: tuple[Route, ...] = (
     Route("/api/v1/summary", "getSummary", "How it all stands", present.summary, shape=shapes.Summary),
@@ -104,6 +106,15 @@ ROUTES: tuple[Route, ...] = (
         past.history,
         (_id_in_path, _account, _since, _limit, cursor("history", int)),
         shapes.History,
+        (404, 409),
+    ),
+    Route(
+        "/api/v1/connections/{platformId}/uptime",
+        "getUptime",
+        "How much of the time a connection worked, day by day",
+        past.uptime,
+        (_id_in_path, _account, number("days", "of so many days, today included", least=1, most=MOST_DAYS, default=90)),
+        shapes.UptimeHistory,
         (404, 409),
     ),
     Route(

@@ -65,6 +65,14 @@ class History(Document):
     nextCursor: NextCursor
 
 
+class UptimeHistory(Document):
+    """How much of the time a connection worked, day by day, the oldest first."""
+
+    connection: shapes.Identity
+    total: Annotated[shapes.UptimeFacts, "of all these days together"]
+    days: list[shapes.DayUptimeFacts]
+
+
 class Incidents(Document):
     """A page of incidents, the newest first."""
 

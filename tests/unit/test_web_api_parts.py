@@ -1,0 +1,289 @@
+"""The parts of the JSON API: cursors, parameters, shapes as schemas, badges."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.documents import encode
+from monitor.documents.schema import Schemas
+from monitor.documents.values import stamp
+from monitor.domain.model import Health
+from monitor.web.api import cursors, openapi
+from monitor.web.api.parameters import Parameter, cursor, flag, given_by, number, repeated, span, text, word
+from monitor.web.api.problems import Refused
+from monitor.web.api.routes import ROUTES
+from monitor.web.badge import Badge, drawn
+from monitor.web.standing import Tone
+
+ROOT = Path(__file__).parent.parent.parent
+SVG = "{http://www.w3.org/2000/svg}"
+PARTS = st.tuples(st.integers(0, 2**63 - 1), st.text(), st.text())
+
+
+@given(PARTS)
+def test_cursors(parts: tuple[int, str, str]) -> None:
+    """A cursor comes back as what it was made of, and needs no escaping in an address."""
+    made = cursors.encode("things", parts)
+
+    assert cursors.decode("things", (int, str, str), made) == parts
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", made)
+
+
+@given(st.one_of(st.text(), PARTS.map(lambda parts: cursors.encode("others", parts)), st.binary().map(lambda one: one.decode("latin-1"))))
+def test_foreign_cursors(made: str) -> None:
+    """What is no cursor of the list is refused as such, whatever it is."""
+    with pytest.raises(ValueError, match="is no cursor"):
+        cursors.decode("things", (int, str, str), made)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '["things",1]',
+        '["things",1,"a","b","c"]',
+        '["things",true,"a","b"]',
+        '["things",-1,"a","b"]',
+        f'["things",{2**63},"a","b"]',
+        "{}",
+        "[" * 9999,
+    ],
+)
+def test_forged_cursors(document: str) -> None:
+    """A cursor that somebody built by hand can hold nothing that a database or a date would choke on."""
+    import base64
+
+    with pytest.raises(ValueError, match="is no cursor"):
+        cursors.decode("things", (int, str, str), base64.urlsafe_b64encode(document.encode()).decode().rstrip("="))
+
+
+PARAMETERS = (
+    text("q", "a text", most=10),
+    word("health", "a word", Health, default="ok"),
+    flag("open", "a flag"),
+    number("limit", "a number", least=1, most=1000, default=100),
+    span("since", "a length of time"),
+    repeated(text("label", "labels")),
+    cursor("things", int),
+)
+
+
+def _given(query: str) -> dict[str, Any]:
+    return given_by(PARAMETERS, {}, [tuple(pair.split("=", 1)) for pair in query.split("&") if pair])  # type: ignore[misc]
+
+
+def test_defaults() -> None:
+    """Every parameter has a value, given or not."""
+    nothing = {"q": None, "health": "ok", "open": False, "limit": 100, "since": None, "label": (), "cursor": None}
+
+    assert _given("") == nothing
+    assert _given("open=true&limit=7&since=36h&label=a=b&label=c") == {
+        **nothing,
+        "open": True,
+        "limit": 7,
+        "since": timedelta(hours=36),
+        "label": ("a=b", "c"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("nonsense=1", "there is no parameter nonsense here; there are q, health, open, limit, since, label, cursor"),
+        ("q=", "q is empty; leave it out instead"),
+        ("q=12345678901", "q is longer than 10 characters"),
+        ("q=a\x00b", "q holds characters that cannot be printed"),
+        ("q=\ud800", "q holds characters that cannot be printed"),
+        ("health=OK", "health must be one of unknown, ok, error, unsupported, missing, misconfigured"),
+        ("open=1", "open must be one of true, false"),
+        ("limit=+5", "limit must be a whole number from 1 to 1000"),
+        ("limit=5.0", "limit must be a whole number"),
+        ("limit=99999999999999999999", "limit must be a whole number"),
+        ("limit=٣", "limit must be a whole number"),
+        ("since=1y", "since must be a length of time in one unit"),
+        ("since=1h30m", "since must be a length of time in one unit"),
+        ("limit=1&limit=1", "limit may be given once"),
+        ("&".join(["label=a"] * 101), "label may be given at most 100 times"),
+        ("\ud800\n=1", "there is no parameter ?? here"),
+    ],
+)
+def test_refused_parameters(query: str, said: str) -> None:
+    """What cannot be read is refused with what is wrong, and never guessed."""
+    with pytest.raises(Refused) as refused:
+        _given(query)
+
+    assert said in refused.value.detail
+    assert refused.value.status == 400
+    refused.value.answer()
+
+
+SAMPLES: dict[type, st.SearchStrategy[str]] = {
+    str: st.text(),
+    int: st.integers().map(str),
+    bool: st.sampled_from(["true", "false", "True", "1"]),
+    timedelta: st.from_regex(r"[0-9]{1,5}[a-z]", fullmatch=True),
+}
+
+
+@pytest.mark.parametrize("parameter", {one.name: one for route in ROUTES for one in route.parameters if one.name != "cursor"}.values())
+@given(given=st.one_of(*SAMPLES.values(), st.sampled_from([word.value for word in Health])))
+def test_schema_and_reading_agree(parameter: Parameter, given: str) -> None:
+    """A text is read if and only if the published schema allows it."""
+    try:
+        parameter.read(given)
+        read = True
+    except (ValueError, Refused):
+        read = False
+
+    assert read == _allows(parameter.schema, given)
+
+
+def _allows(schema: Any, given: str) -> bool:
+    """Whether the schema of one value allows a text; half characters are in no schema's world."""
+    match schema["type"]:
+        case "integer":
+            fits = re.fullmatch(r"[0-9]+", given) and len(given) <= len(str(schema["maximum"]))
+            return bool(fits and schema["minimum"] <= int(given) <= schema["maximum"])
+        case "boolean":
+            return given in ("true", "false")
+    if "enum" in schema:
+        return bool(given in schema["enum"])
+    if re.search(r"[\ud800-\udfff]", given) or not re.search(schema["pattern"], given) or given.endswith("\n"):
+        return False
+    return bool(schema.get("minLength", 0) <= len(given) <= schema.get("maxLength", len(given)))
+
+
+class Inner(TypedDict):
+    """Something inside."""
+
+    health: Health
+
+
+class Outer(TypedDict):
+    """
+    Something outside, said
+    in two lines.
+
+    And more.
+    """
+
+    one: Inner
+    many: list[Inner]
+    maybe: Annotated[Inner | None, "perhaps"]
+    number: float | None
+    words: dict[str, str]
+
+
+def test_shapes_as_schemas() -> None:
+    """Each shape and each vocabulary is described once and referred to; whatever may be absent is null, and everything is required."""
+    schemas = Schemas()
+
+    assert schemas.of(Outer) == {"$ref": "#/components/schemas/Outer"}
+    assert schemas.named == {
+        "Outer": {
+            "type": "object",
+            "description": "Something outside, said in two lines.",
+            "properties": {
+                "one": {"$ref": "#/components/schemas/Inner"},
+                "many": {"type": "array", "items": {"$ref": "#/components/schemas/Inner"}},
+                "maybe": {"anyOf": [{"$ref": "#/components/schemas/Inner"}, {"type": "null"}], "description": "perhaps"},
+                "number": {"type": ["number", "null"]},
+                "words": {"type": "object", "additionalProperties": {"type": "string"}},
+            },
+            "required": ["one", "many", "maybe", "number", "words"],
+        },
+        "Inner": {
+            "type": "object",
+            "description": "Something inside.",
+            "properties": {"health": {"$ref": "#/components/schemas/Health"}},
+            "required": ["health"],
+        },
+        "Health": {"type": "string", "description": "The debounced belief about one connection.", "enum": [one.value for one in Health]},
+    }
+
+
+@pytest.mark.parametrize("kind", [Any, object, list[Any], int | str, tuple[int, ...], set[str], bytes, datetime])
+def test_no_loose_shapes(kind: Any) -> None:
+    """What JSON Schema could describe only loosely cannot be published at all."""
+    with pytest.raises(TypeError, match="no shape may hold"):
+        Schemas().of(kind)
+
+
+def test_two_of_one_name() -> None:
+    """Two shapes of one name would describe each other; that is refused."""
+    other = TypedDict("other", {"x": int})  # noqa: UP013 - its name is changed below
+    other.__name__ = "Inner"
+    schemas = Schemas()
+    schemas.of(Inner)
+
+    with pytest.raises(TypeError, match="two shapes are called Inner"):
+        schemas.of(other)
+
+
+def test_committed_description() -> None:
+    """docs/openapi.json is what the routes make; `python -m monitor.web.api docs/openapi.json` writes it anew."""
+    assert (ROOT / "docs" / "openapi.json").read_text(encoding="utf-8") == openapi.text()
+
+
+def test_description() -> None:
+    """Every reference leads somewhere, every operation has its own name, and every parameter says what it is for."""
+    document = openapi.description()
+    operations = [path["get"] for path in document["paths"].values()]
+    references = set(re.findall(r'"\$ref": "#/components/([^"]+)"', openapi.text()))
+
+    for reference in references:
+        kind, name = reference.split("/")
+        assert name in document["components"][kind]
+    assert len({one["operationId"] for one in operations}) == len(operations) == len(ROUTES) + 1
+    assert all(parameter["description"] for one in operations for parameter in one.get("parameters", ()))
+    assert {f"schemas/{name}" for name in document["components"]["schemas"]} <= references
+
+
+def test_page_has_every_route() -> None:
+    """docs/api.md names every route."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").replace("{id}", "{platformId}")
+
+    assert [route.path for route in ROUTES if route.path not in page] == []
+
+
+@given(st.text(), st.text())
+def test_badges(label: str, says: str) -> None:
+    """A badge is well-formed SVG of two texts and two areas, whatever is written on it, and as wide whatever it says."""
+    root = ET.fromstring(drawn(Badge(label, says, Tone.BAD, f"{label}: {says}")))
+    other = ET.fromstring(drawn(Badge(label, "another thing altogether", Tone.GOOD, "")))
+
+    assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {"svg", "title", "rect", "g", "text"}
+    assert len(list(root.iter(f"{SVG}rect"))) == 2
+    assert root.attrib["role"] == "img"
+    assert root.attrib["aria-label"] == root.findtext(f"{SVG}title")
+    assert root.attrib["width"] == other.attrib["width"]
+    assert all(int(element.attrib["textLength"]) >= 0 for element in root.iter(f"{SVG}text"))
+
+
+@pytest.mark.parametrize("tone", Tone)
+def test_badge_contrast(tone: Tone) -> None:
+    """White on each colour can be read: 4.5 to 1 at least. Source: WCAG 2.1, 1.4.3."""
+    drawing = drawn(Badge("a", "b", tone, "c")).decode()
+    colours = re.findall(r'<rect [^>]*fill="#([0-9a-f]{6})"', drawing)
+
+    for colour in colours:
+        channels = [int(colour[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+        linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
+        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        assert 1.05 / (luminance + 0.05) >= 4.5
+
+
+@given(st.text(), st.datetimes(timezones=st.just(UTC)))
+def test_encoding(words: str, moment: datetime) -> None:
+    """Any text, half characters included, and any moment make one line of valid JSON in UTF-8."""
+    line = encode({"words": words, "at": stamp(moment)})
+
+    assert line.count(b"\n") == 1
+    assert json.loads(line)["words"] == words.encode(errors="replace").decode()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", json.loads(line)["at"])
