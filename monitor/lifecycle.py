@@ -156,6 +156,8 @@ class ServiceManager:
 
     def __init__(self, address: str | None, watchdog_seconds: float | None = None) -> None:
         self._address = address
+        self._reached = True
+        self._owed: tuple[str, ...] = ()
         self.watchdog_seconds = watchdog_seconds
         self.trouble = ""
 
@@ -169,15 +171,15 @@ class ServiceManager:
 
     def ready(self, status: str) -> None:
         """The service is up."""
-        self._send("READY=1", self._status(status))
+        self._change("READY=1", self._status(status))
 
     def reloading(self, monotonic_seconds: float) -> None:
         """The configuration is being read again."""
-        self._send("RELOADING=1", f"MONOTONIC_USEC={int(monotonic_seconds * 1e6)}")
+        self._change("RELOADING=1", f"MONOTONIC_USEC={int(monotonic_seconds * 1e6)}")
 
     def stopping(self) -> None:
         """The service is going down."""
-        self._send("STOPPING=1", "STATUS=Finishing what is in hand")
+        self._change("STOPPING=1", "STATUS=Finishing what is in hand")
 
     def alive(self, status: str) -> None:
         """Every loop makes progress."""
@@ -190,13 +192,26 @@ class ServiceManager:
     def _status(self, status: str) -> str:
         return f"STATUS={status}; {self.trouble}" if self.trouble else f"STATUS={status}"
 
-    def _send(self, *lines: str) -> None:
+    def _change(self, *lines: str) -> None:
+        """A new state: where it can't be told now, it is told before the next words."""
+        self._owed = ()
+        self._owed = () if self._send(*lines) else lines
+
+    def _send(self, *lines: str) -> bool:
+        """Whether *lines* were taken. Never waits: a service manager that reads nothing must not stop the checks."""
         if not self._address:
-            return
+            return True
+        if self._owed:
+            self._change(*self._owed)
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as notify:
             try:
                 notify.connect(address)
-                notify.sendall("\n".join(lines).encode())
+                notify.send("\n".join(lines).encode())
             except OSError as error:
-                _log.warning("systemd.unreachable", problem=error.strerror)
+                if self._reached:
+                    _log.warning("systemd.unreachable", problem=error.strerror)
+                self._reached = False
+                return False
+        self._reached = True
+        return True

@@ -1,6 +1,7 @@
 """What systemd hears, over a real socket: ready, reloading, stopping, and life or silence."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 
 from monitor.config import load
 from monitor.domain.pacing import SLOW_FOR_SECONDS
-from monitor.lifecycle import Bounds
+from monitor.lifecycle import Bounds, ServiceManager
 from tests import marked
 from tests.deploy.daemon import ROOT, Daemon, Simulated
 from tests.deploy.notify import NotifySocket, own_environment
@@ -102,6 +103,30 @@ def test_watchdog_silence(tmp_path: Path) -> None:
             late = sockets[kind].seen("WATCHDOG", since=broken[kind] + SILENT_WITHIN_SECONDS)
             assert bool(late) == (kind == "none"), kind
         assert {kind: sockets[kind].last_status() for kind, text in SABOTAGES.items() if text} == {k: v for k, v in SABOTAGES.items() if v}
+
+
+def test_deaf_service_manager(tmp_path: Path) -> None:
+    """A service manager that reads nothing holds up nothing, and learns the last state as soon as it reads again."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as deaf:
+        deaf.bind(str(tmp_path / "notify"))
+        service = ServiceManager(str(tmp_path / "notify"))
+        for _ in range(5000):
+            service.alive("going on")
+        service.reloading(1.0)
+        service.ready("up")
+        service.ready("up again")
+        assert not any(text.startswith(b"READY") for text in _read_all(deaf)), "there was room: the test shows nothing"
+        service.alive("going on")
+        assert _read_all(deaf) == [b"READY=1\nSTATUS=up again", b"WATCHDOG=1\nSTATUS=going on"]
+
+
+def _read_all(listener: socket.socket) -> list[bytes]:
+    read = []
+    while True:
+        try:
+            read.append(listener.recv(4096))
+        except BlockingIOError:
+            return read
 
 
 def test_bounds_fit_the_unit(tmp_path: Path) -> None:
