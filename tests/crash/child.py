@@ -1,9 +1,12 @@
 """
-The process that is killed: `python -m tests.crash.child FOLDER URL ORDERING LATENCY`.
+The process that is killed: `python -m tests.crash.child FOLDER DATABASE URL ORDERING LATENCY`.
 
-It imports everything once and then forks a life per line of its standard input: `live SECONDS` is ended by SIGKILL
-that long after its first look at all connections; `start SECONDS` that long after its first instruction, so that
-recovering from the last kill is killed too; `settle` pays what is owed and ends by itself. How each life ended is printed.
+It imports everything once and then forks a life per line of its standard input: `live NUMBER` is ended by SIGKILL from
+outside after so many steps, recovering from the last kill included, and its fraction of 20 ms; `die NUMBER` lets one
+connection change, tells of it, and ends itself at that step on the way unless it was done before; `settle` pays what is
+owed and ends by itself. How each life ended is printed.
+
+Lives are measured in steps, since on a busy machine a short time is no work at all.
 """
 
 import asyncio
@@ -25,8 +28,12 @@ from monitor.db import Database, NewConnection
 from monitor.domain.model import Connection
 from monitor.domain.routes import ReceiverRule
 from monitor.fleet import Fleet, Plan
+<<<<<<< HEAD
 from monitor.webhook import Sender
 from tests import marked
+=======
+from tests.crash.mortality import Fate, MortalBackend, MortalSender
+>>>>>>> aebc653 (The outbox dies at every step, on both databases, and at three hundred random ones; what decisions say besides their type is tested)
 from tests.crash.orderings import IDENTITY, NAME, ORDERINGS, POLICY, Bench, Ordering
 from tests.crash.truth import CONNECTIONS, World
 
@@ -34,36 +41,36 @@ SECRET = marked.signing()
 _MOST_OWED = 12
 _SETTLED_WITHIN_SECONDS = 60
 _STARTED_WITHIN_SECONDS = 30
+_AT_MOST_LATER_SECONDS = 0.02
 
 
 class Life:
     """What one forked process does until it is killed."""
 
-    def __init__(self, folder: Path, url: str, ordering: str, latency: float) -> None:
+    def __init__(self, folder: Path, database: str, url: str, ordering: str, latency: float) -> None:
         self._world = World(folder)
-        self._url, self._ordering, self._latency = url, ordering, latency
-        self._database_url = f"sqlite:///{folder}/monitor.db"
+        self._database, self._url, self._ordering, self._latency = database, url, ordering, latency
 
-    async def run(self, errand: str, report: int) -> None:
-        """Look at every connection, then let them change and tell of it, for ever; or, to `settle`, only tell what is owed."""
-        clock = SystemClock()
-        database = Database(self._database_url, clock=clock, owner="crash")
-        if errand == "start":
-            os.write(report, b"!")
+    async def run(self, errand: str, number: float, report: int) -> None:
+        """Look at every connection, then do what the *errand* asks for."""
+        clock, fate = SystemClock(), Fate(int(number) if errand == "die" else 0, report)
+        database = Database(self._database, clock=clock, owner="crash")
+        database._backend = MortalBackend(database._backend, fate)
         await database.start()
         fleet = await _fleet(database, clock)
         receiver = ReceiverSettings(name=NAME, url=Secret(self._url), secrets=(Secret(SECRET),), timeout=timedelta(milliseconds=150))
-        bench = Bench(database, fleet, Sender(clock=clock, user_agent="crash"), receiver, self._latency, clock)
+        bench = Bench(database, fleet, MortalSender(clock, fate), receiver, self._latency, clock)
         ordering = ORDERINGS[self._ordering](bench)
+        watched = _watched(fleet)[: 1 if errand == "die" else None]
         changes = self._world.changes()
-        await asyncio.gather(*(ordering.check(one, works=changes[one.id] % 2 == 0) for one in _watched(fleet)))
+        await asyncio.gather(*(ordering.check(one, works=changes[one.id] % 2 == 0) for one in watched))
         if errand == "live":
-            os.write(report, b"!")
-        if errand == "settle":
-            while await bench.owed():
-                await _work(ordering)
-        else:
             await asyncio.gather(self._change(bench, ordering), _deliver(ordering))
+        if errand == "die":
+            self._world.change(watched[0].id)
+            await ordering.check(watched[0], works=changes[watched[0].id] % 2 == 1)
+        while await bench.owed():
+            await _work(ordering)
         await bench.sender.close()
         await database.close()
 
@@ -105,14 +112,14 @@ async def _work(ordering: Ordering) -> None:
 
 def main() -> None:
     """Fork a life for each line."""
-    folder, url, ordering, latency = sys.argv[1:]
-    life = Life(Path(folder), url, ordering, float(latency))
+    folder, database, url, ordering, latency = sys.argv[1:]
+    life = Life(Path(folder), database, url, ordering, float(latency))
     assert threading.active_count() == 1, "a thread would not survive the fork"
     answers = _answers(Path(folder) / "log")
     answers.write("ready\n")
     for line in sys.stdin:
-        word, _, seconds = line.strip().partition(" ")
-        answers.write(_live(life, word, float(seconds or 0)) + "\n")
+        word, _, number = line.strip().partition(" ")
+        answers.write(_live(life, word, float(number or 0)) + "\n")
 
 
 def _answers(log: Path) -> TextIO:
@@ -124,16 +131,16 @@ def _answers(log: Path) -> TextIO:
     return answers
 
 
-def _live(life: Life, errand: str, seconds: float) -> str:
+def _live(life: Life, errand: str, number: float) -> str:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _be(life, errand, writing)
+        _be(life, errand, number, writing)
     os.close(writing)
     try:
-        if seconds:
-            select.select([reading], [], [], _STARTED_WITHIN_SECONDS)
-            time.sleep(seconds)
+        if errand == "live":
+            _wait_for_steps(reading, int(number))
+            time.sleep(number % 1 * _AT_MOST_LATER_SECONDS)
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
     finally:
@@ -141,13 +148,21 @@ def _live(life: Life, errand: str, seconds: float) -> str:
     return "killed" if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL else f"exit {os.waitstatus_to_exitcode(status)}"
 
 
-def _be(life: Life, errand: str, report: int) -> None:
+def _wait_for_steps(reading: int, count: int) -> None:
+    while count and select.select([reading], [], [], _STARTED_WITHIN_SECONDS)[0]:
+        taken = os.read(reading, count)
+        if not taken:
+            return
+        count -= len(taken)
+
+
+def _be(life: Life, errand: str, number: float, report: int) -> None:
     code = 1
     with contextlib.suppress(BaseException):
         try:
             # What neither ends nor is killed must not be left behind.
             signal.alarm(_SETTLED_WITHIN_SECONDS)
-            asyncio.run(life.run(errand, report))
+            asyncio.run(life.run(errand, number, report))
             code = 0
         except BaseException:
             traceback.print_exc()

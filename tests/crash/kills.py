@@ -1,13 +1,17 @@
 """Killing a child again and again before a receiver that behaves as told, and what is to be found afterwards."""
 
 import asyncio
+import itertools
 import random
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from monitor.simulator import behaviour
 from monitor.simulator.behaviour import Behaviour, Kind
@@ -18,7 +22,13 @@ from tests.crash.truth import CONNECTIONS, FAILED, Finding, Receipt, World, judg
 
 ROOT = Path(__file__).parent.parent.parent
 STARTS = 0.2
-"""Share of the kills whose time is counted from the start of the process, so that many hit the recovery."""
+"""Share of the kills that come early, so that many hit the recovery from the one before."""
+
+EARLY, LONGEST = 20, 150
+"""No killed process takes more steps than this; a change on its way to the receiver takes about thirty."""
+
+SURVIVORS = 4
+"""As many processes in a row must be done before the step at which they were to die."""
 
 FRIENDLY: Sequence[tuple[Behaviour, float]] = ((behaviour.normal(), 1),)
 HOSTILE: Sequence[tuple[Behaviour, float]] = (
@@ -75,12 +85,13 @@ class Victim:
         self._process = process
         self._log = log
 
-    async def do(self, errand: str, ended: str) -> None:
-        """One life, which must have *ended* so."""
+    async def do(self, errand: str, *ended: str) -> str:
+        """One life, which must have *ended* in one of these ways; returns in which."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{errand}\n".encode())
         heard = await self.heard()
-        assert heard == ended, f"{errand}: {heard or 'nothing'}\n{self._log.read_text()[-4000:]}"
+        assert heard in ended, f"{errand}: {heard or 'nothing'}\n{self._log.read_text()[-4000:]}"
+        return heard
 
     async def heard(self) -> str:
         """The next line it prints."""
@@ -89,13 +100,13 @@ class Victim:
 
 
 @asynccontextmanager
-async def victim(folder: Path, url: str, ordering: str, latency: float) -> AsyncIterator[Victim]:
+async def victim(folder: Path, database: str, url: str, ordering: str, latency: float) -> AsyncIterator[Victim]:
     """A child that has imported everything; it ends with the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "tests.crash.child",
-        *(str(folder), url, ordering, str(latency)),
+        *(str(folder), database, url, ordering, str(latency)),
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -118,38 +129,83 @@ class Run:
     finding: Finding
     receipts: tuple[Receipt, ...]
     folder: Path
+    database: str
+
+
+@asynccontextmanager
+async def a_stage(
+    folder: Path, database: str, ordering: str, receiver: Judge, latency: float = 0.0
+) -> AsyncIterator[tuple[Victim, Callable[[int], Run]]]:
+    """A listening *receiver*, a child that tells it, with its database made, and the judgement of both after so many kills."""
+    await receiver.server.start()
+    await asyncio.to_thread(folder.mkdir)
+    where = database or f"sqlite:///{folder}/monitor.db"
+
+    def judged(kills: int) -> Run:
+        return Run(kills, judge(World(folder).changes(), receiver.receipts), tuple(receiver.receipts), folder, where)
+
+    try:
+        async with victim(folder, where, receiver.server.url, ordering, latency) as child:
+            # What creating the database takes is no part of what a crash may hit.
+            await child.do("settle", "exit 0")
+            yield child, judged
+    finally:
+        await receiver.server.close()
 
 
 async def torture(
-    folder: Path, ordering: str, seed: int, *, kills: int, moods: Sequence[tuple[Behaviour, float]], latency: float = 0.0, enough: int = 0
+    folder: Path,
+    ordering: str,
+    seed: int,
+    *,
+    kills: int,
+    moods: Sequence[tuple[Behaviour, float]],
+    database: str = "",
+    latency: float = 0.0,
+    enough: int = 0,
 ) -> Run:
     """
     Kill a child *kills* times at random instants, let the last one pay what is owed, and judge.
 
-    With *enough* it is also judged every so many kills, and over as soon as something is found.
+    With *enough* it is also judged every so many kills, and over as soon as something is found. The *database* is a
+    new SQLite file unless named.
     """
     dice = random.Random(seed)
     receiver = Judge(moods, dice)
-    await receiver.server.start()
     done = 0
-    await asyncio.to_thread(folder.mkdir)
-    try:
-        async with victim(folder, receiver.server.url, ordering, latency) as child:
-            # What creating the database takes is no part of what a crash may hit.
+    async with a_stage(folder, database, ordering, receiver, latency) as (child, judged):
+        while True:
+            for _ in range(min(enough or kills, kills - done)):
+                steps = dice.uniform(0, EARLY if dice.random() < STARTS else LONGEST)
+                await child.do(f"live {steps:.4f}", "killed")
+                done += 1
+            if done == kills:
+                receiver.soothe()
             await child.do("settle", "exit 0")
-            while True:
-                for _ in range(min(enough or kills, kills - done)):
-                    errand = "start" if dice.random() < STARTS else "live"
-                    await child.do(f"{errand} {dice.uniform(0.005, 0.25):.4f}", "killed")
-                    done += 1
-                if done == kills:
-                    receiver.soothe()
-                await child.do("settle", "exit 0")
-                finding = judge(World(folder).changes(), receiver.receipts)
-                if done == kills or finding.violations:
-                    return Run(done, finding, tuple(receiver.receipts), folder)
-    finally:
-        await receiver.server.close()
+            run = judged(done)
+            if done == kills or run.finding.violations:
+                return run
+
+
+async def every_step(
+    folder: Path, ordering: str, seed: int, *, moods: Sequence[tuple[Behaviour, float]], database: str = "", stride: int = 1
+) -> Run:
+    """
+    Kill a child at the first step of a change on its way to the receiver, the next one at the second, and so on by *stride*.
+
+    Over when several in a row were done before their turn came: the receiver's moods make some ways longer than others.
+    """
+    receiver = Judge(moods, random.Random(seed))
+    kills = survived = 0
+    numbers = itertools.count(1, stride)
+    async with a_stage(folder, database, ordering, receiver) as (child, judged):
+        while survived < SURVIVORS:
+            killed = await child.do(f"die {next(numbers)}", "killed", "exit 0") == "killed"
+            kills += killed
+            survived = 0 if killed else survived + 1
+        receiver.soothe()
+        await child.do("settle", "exit 0")
+        return judged(kills)
 
 
 def books(run: Run) -> list[str]:
@@ -157,21 +213,30 @@ def books(run: Run) -> list[str]:
     changes = World(run.folder).changes()
     answered = {one.webhook_id for one in run.receipts if one.answered}
     last_told = {one.connection: one.type for one in run.receipts if one.processed}
-    with closing(sqlite3.connect(run.folder / "monitor.db")) as database:
-        rows = database.execute("SELECT webhook_id, connection_id, seq FROM notifications ORDER BY id").fetchall()
-        deliveries = database.execute("SELECT state, count(*) FROM deliveries GROUP BY state").fetchall()
-        healths = dict(database.execute("SELECT connection_id, health FROM connection_states").fetchall())
-        integrity = database.execute("PRAGMA integrity_check").fetchall()
+    rows, deliveries, healths, integrity = _asked(
+        run.database,
+        "SELECT webhook_id, connection_id, seq FROM notifications ORDER BY id",
+        "SELECT state, count(*) FROM deliveries GROUP BY state",
+        "SELECT connection_id, health FROM connection_states",
+        "PRAGMA integrity_check" if run.database.startswith("sqlite") else "SELECT 'ok'",
+    )
     wrong = [] if integrity == [("ok",)] else [f"integrity: {integrity}"]
     if deliveries != [("delivered", len(rows))]:
         wrong.append(f"{len(rows)} notifications, deliveries {deliveries}")
     wrong += [f"{row} was never taken" for row in rows if row[0] not in answered]
     wrong += [f"{one} has no row" for one in answered - {row[0] for row in rows}]
-    for number in CONNECTIONS:
+    for number, health in healths:
         seqs = [seq for _, connection, seq in rows if connection == number]
         if seqs != list(range(1, changes[number] + 1)):
             wrong.append(f"connection {number} changed {changes[number]} times, stored {seqs}")
         works = changes[number] % 2 == 0
-        if healths[number] != ("ok" if works else "error") or (number in last_told and (last_told[number] == FAILED) is works):
-            wrong.append(f"connection {number} works: {works}, known as {healths[number]}, last told {last_told.get(number)}")
-    return wrong
+        if health != ("ok" if works else "error") or (number in last_told and (last_told[number] == FAILED) is works):
+            wrong.append(f"connection {number} works: {works}, known as {health}, last told {last_told.get(number)}")
+    return wrong if len(healths) == len(CONNECTIONS) else [*wrong, f"states of {len(healths)} connections"]
+
+
+def _asked(database: str, *questions: str) -> list[list[tuple[Any, ...]]]:
+    """The answers of the database, without anything of the program in between."""
+    path = database.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path) if path != database else psycopg.connect(database)) as connection:
+        return [connection.execute(question).fetchall() for question in questions]

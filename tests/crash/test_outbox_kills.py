@@ -1,16 +1,27 @@
 """kill -9 at random instants: what is owed is told, under one id and in order, and a wrong order of steps is noticed."""
 
-import asyncio
+import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.crash.kills import FRIENDLY, HOSTILE, books, torture
+from monitor.simulator import behaviour
+from tests.crash.kills import FRIENDLY, HOSTILE, Run, books, every_step, torture
 from tests.crash.truth import FAILED, RECOVERED, Receipt, judge
 
-DATABASES = 2
-KILLS = 300
+KILLS = max(300, int(os.environ.get("KILLS", "300")))
+"""How many in all; `make kills` asks for more."""
+
+SHARES = {"SQLite, 1": 0.3, "SQLite, 2": 0.3, "SQLite, 3": 0.3, "PostgreSQL": 0.1}
+"""Which part of them each database takes; several, so that they can be killed side by side."""
+
+MOODS = {
+    "takes": FRIENDLY,
+    "drops": ((behaviour.normal(), 1), (behaviour.drop(), 1)),
+    "refuses": ((behaviour.normal(), 1), (behaviour.answer(500), 1)),
+}
+LEAST_STEPS = 14
 MOST_KILLS_OF_A_CONTROL = 120
 # One way; the controls' windows are as wide as a network makes them.
 LATENCY = 0.01
@@ -38,25 +49,66 @@ def test_judgement(receipts: list[Receipt], found: tuple[str, ...]) -> None:
     assert tuple(name for name in ("lost", "second_id", "out_of_order", "wrong") if getattr(finding, name)) == found
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-async def test_kills(tmp_path: Path) -> None:
-    """300 kills before a hostile receiver: nothing lost, nothing under a second id, nothing out of order, the books balance."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(torture(tmp_path / str(number), "outbox", number, kills=KILLS // DATABASES, moods=HOSTILE))
-            for number in range(DATABASES)
-        ]
-    runs = [task.result() for task in tasks]
-
-    assert [run.finding.violations for run in runs] == [()] * DATABASES
-    assert [books(run) for run in runs] == [[]] * DATABASES
-    print(  # noqa: T201 - shown with `pytest -s`: the numbers of docs/reliability.md
-        f"\n{sum(run.kills for run in runs)} kills, {sum(run.finding.changes for run in runs)} changes, "
+def report(name: str, *runs: Run) -> None:
+    """The numbers of docs/reliability.md, shown with `pytest -s`."""
+    print(  # noqa: T201
+        f"\n{name}: {sum(run.kills for run in runs)} kills, {sum(run.finding.changes for run in runs)} changes, "
         f"{sum(len(run.receipts) for run in runs)} requests, {sum(run.finding.repeated for run in runs)} told again under the same id"
     )
-    assert sum(run.finding.changes for run in runs) > KILLS // 2, "too little happened between the kills"
-    assert sum(run.finding.repeated for run in runs) > 0, "no kill and no lost answer was ever made good"
+
+
+def judged(name: str, run: Run) -> None:
+    report(name, run)
+    assert run.finding.violations == ()
+    assert books(run) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240 + 2 * KILLS)
+@pytest.mark.parametrize("name", SHARES)
+async def test_kills(request: pytest.FixtureRequest, tmp_path: Path, name: str) -> None:
+    """300 kills in all, before a hostile receiver: nothing lost, nothing under a second id, nothing out of order, the books balance."""
+    database = request.getfixturevalue("postgres_url") if name == "PostgreSQL" else ""
+    run = await torture(
+        tmp_path / "db", "outbox", list(SHARES).index(name), kills=round(KILLS * SHARES[name]), moods=HOSTILE, database=database
+    )
+    judged(name, run)
+    assert run.finding.changes > run.kills // 2, "too little happened between the kills"
+    assert run.finding.repeated > 0, "no kill and no lost answer was ever made good"
+
+
+def test_kills_add_up() -> None:
+    """The databases take all of the kills between them."""
+    assert sum(round(KILLS * share) for share in SHARES.values()) >= KILLS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("mood", MOODS)
+async def test_every_step(tmp_path: Path, mood: str) -> None:
+    """A process that dies at any step between a check and the receiver's answer leaves everything to the next one."""
+    run = await every_step(tmp_path / "db", "outbox", 1, moods=MOODS[mood], stride=1 if mood == "takes" else 2)
+    judged(f"SQLite, every step, {mood}", run)
+    assert run.kills >= LEAST_STEPS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_every_step_on_postgres(tmp_path: Path, postgres_url: str) -> None:
+    """The same with the rows in PostgreSQL, before a receiver that drops, refuses and takes."""
+    moods = [*MOODS["drops"], *MOODS["refuses"]]
+    run = await every_step(tmp_path / "db", "outbox", 1, moods=moods, database=postgres_url, stride=3)
+    judged("PostgreSQL, every step", run)
+    assert run.kills >= LEAST_STEPS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_every_step_finds_a_wrong_order(tmp_path: Path) -> None:
+    """Dying at every step finds a wrong order out, too: there is a step between the mark and the request at which it loses."""
+    run = await every_step(tmp_path / "db", "claim-then-send", 1, moods=FRIENDLY, stride=2)
+    report("claim-then-send, every second step", run)
+    assert run.finding.lost
 
 
 @pytest.mark.slow
@@ -69,13 +121,3 @@ async def test_wrong_order_is_noticed(tmp_path: Path, ordering: str) -> None:
     finding = run.finding
     print(f"\n{ordering}: {run.kills} kills, {finding.changes} changes, {len(finding.lost)} lost, {len(finding.second_id)} twice")  # noqa: T201
     assert finding.lost or finding.second_id
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-async def test_controls_can_pass(tmp_path: Path) -> None:
-    """The program itself passes what the wrong orders fail: same receiver, same kills, same judgement."""
-    run = await torture(tmp_path / "db", "outbox", 1, kills=30, moods=FRIENDLY, enough=5)
-
-    assert run.finding.violations == ()
-    assert books(run) == []

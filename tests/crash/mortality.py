@@ -1,0 +1,78 @@
+"""Dying at a chosen step: before and after each BEGIN and COMMIT, before each statement, before and after each request."""
+
+import os
+import signal
+import threading
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+from monitor.clock import Clock
+from monitor.config import ReceiverSettings
+from monitor.db.backend import Backend
+from monitor.domain.retries import Result
+from monitor.webhook import Sender
+
+_WRITER = "database-writer"
+
+
+class Fate:
+    """Counts the steps that this process takes, a byte to *report* for each, and ends it by SIGKILL at number *last*; never for 0."""
+
+    def __init__(self, last: int, report: int) -> None:
+        self._last = last
+        self._report = report
+        self._taken = 0
+        event.listen(Engine, "before_cursor_execute", self._statement)
+
+    def step(self) -> None:
+        """One more step."""
+        self._taken += 1
+        os.write(self._report, b".")
+        if self._taken == self._last:
+            os.kill(os.getpid(), signal.SIGKILL)
+            signal.pause()
+
+    def _statement(self, *_: Any) -> None:
+        if threading.current_thread().name == _WRITER:
+            self.step()
+
+
+class MortalBackend:
+    """A database's backend whose transactions begin and end under a fate."""
+
+    def __init__(self, backend: Backend, fate: Fate) -> None:
+        self._backend = backend
+        self._fate = fate
+
+    def begin(self) -> Connection:
+        """Begin, with a step before it and one after it."""
+        self._fate.step()
+        connection = self._backend.begin()
+        self._fate.step()
+        return connection
+
+    def commit(self) -> None:
+        """Commit, with a step before it and one after it."""
+        self._fate.step()
+        self._backend.commit()
+        self._fate.step()
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is as it was."""
+        return getattr(self._backend, name)
+
+
+class MortalSender(Sender):
+    """A sender whose requests leave and are answered under a fate."""
+
+    def __init__(self, clock: Clock, fate: Fate) -> None:
+        super().__init__(clock=clock, user_agent="crash")
+        self._fate = fate
+
+    async def send(self, receiver: ReceiverSettings, webhook_id: str, body: bytes, previous: bytes | None = None) -> Result:
+        """Send, with a step before it and one after it."""
+        self._fate.step()
+        result = await super().send(receiver, webhook_id, body, previous)
+        self._fate.step()
+        return result

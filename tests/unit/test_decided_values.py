@@ -1,0 +1,207 @@
+"""What a decision says besides its type: numbers, reasons, urgency, ends, and who is held back. Found by breaking the code."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from monitor.domain import notices
+from monitor.domain.acks import Ack, acknowledged, badness
+from monitor.domain.digests import Waiting, announcement, plan
+from monitor.domain.levels import Cover, holds
+from monitor.domain.model import FINE, EventType, IncidentRef, PendingLevel, Scope, Severity, Told, Topic, TopicState, Why
+from monitor.domain.policy import DigestPolicy, ExpiryPolicy, Policy, RetryPolicy
+from monitor.domain.retries import Breaker, Result, after_attempt, next_attempt
+from monitor.domain.routes import facts, matches
+from monitor.domain.scope_state import ScopeState, Streak, closed, lasting, opened
+from monitor.errors import DeliveryReason, Reason
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_notification, a_state, at
+from tests.story import Story
+
+OK, BAD, LIE = Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.PLATFORM_UNKNOWN
+
+
+def test_scope_incidents_are_counted() -> None:
+    """Each incident of a scope has the next number, and began when the trouble was first suspected."""
+    first = opened(ScopeState("account:main", suspect_at=at(-MINUTE)), START, affected=3)
+    again = opened(closed(first, at(HOUR)), at(DAY), affected=4)
+    assert (first.topic.number, first.topic.opened_at, first.affected) == (1, at(-MINUTE), 3)
+    assert (again.topic.number, again.topic.opened_at, again.affected) == (2, at(DAY), 4)
+    assert opened(again, at(2 * DAY), affected=9) == again
+
+
+@pytest.mark.parametrize("troubled", [True, False])
+def test_what_a_scope_keeps_over_a_restart(*, troubled: bool) -> None:
+    """When the trouble was last seen lasts with the trouble; the counting of single answers never does."""
+    streak = Streak(START, 3, 1)
+    kept = lasting(ScopeState("api:x", suspect_at=START if troubled else None, last_bad_at=at(SECOND), streak=streak))
+    assert (kept.last_bad_at, kept.streak, kept.calm, kept.buckets) == (at(SECOND) if troubled else None, None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("cover", "covered"),
+    [
+        (Cover(), False),
+        (Cover(frozen_by="api:x"), True),
+        (Cover(suppressed_by="platform:linkedin"), True),
+        (Cover(gathering_until=at(SECOND)), True),
+        (Cover(gathering_until=START), False),
+    ],
+)
+def test_cover(cover: Cover, *, covered: bool) -> None:
+    """Any one of the three holds news back, and gathering until a moment no longer does at that moment."""
+    assert cover.covered(START) is covered
+
+
+@pytest.mark.parametrize(
+    ("topic", "level", "after", "held"),
+    [
+        (Topic.EXPIRY, "7d", timedelta(0), False),
+        (Topic.EXPIRY, "7d", DAY, True),
+        (Topic.EXPIRY, FINE, timedelta(0), True),
+        (Topic.EXPIRY, "expired", timedelta(0), True),
+        (Topic.PERMISSIONS, "lost", timedelta(0), True),
+    ],
+)
+def test_only_thresholds_settle(topic: Topic, level: str, after: timedelta, *, held: bool) -> None:
+    """A threshold of the token's end waits until it has settled; renewal, the end itself and permissions do not."""
+    policy = Policy(platforms={"instagram": ExpiryPolicy(settle=DAY)})
+    assert holds(topic, PendingLevel(level, START, 9), at(after), policy, "instagram") is held
+
+
+def broken_and_told() -> Story:
+    """A connection that broke, and that was told."""
+    story = Story()
+    story.checks(OK, BAD, BAD)
+    return story
+
+
+def test_removal_ends_everything() -> None:
+    """Whoever left is fine, under the old numbers, with an end for each incident that says why; what was not told is not ended aloud."""
+    story = broken_and_told()
+    state = story.state()
+    state = replace(state, topics={**state.topics, Topic.PERMISSIONS: TopicState("lost", START, 4, START)})
+    settled = notices.remove(story.connections[1], state, at(DAY), story.policy)
+    assert [(one.incident.topic, one.incident.number, one.level, one.closed_why, one.severity) for one in settled.transitions] == [
+        (Topic.CONNECTION, 1, FINE, "removed", Severity.CRITICAL),
+        (Topic.PERMISSIONS, 4, FINE, "removed", Severity.WARNING),
+    ]
+    (told,) = settled.notifications
+    assert (told.incident.topic, told.type, told.why, told.facts.closed_why) == (
+        Topic.CONNECTION,
+        EventType.CONNECTION_CLOSED,
+        Why.CLOSED,
+        "removed",
+    )
+    assert told.severity is Severity.CRITICAL
+    assert settled.state.seq == told.seq == state.seq + 1
+    assert {topic: (value.level, value.told.level, value.number) for topic, value in settled.state.topics.items()} == {
+        Topic.CONNECTION: (FINE, FINE, 1),
+        Topic.PERMISSIONS: (FINE, FINE, 4),
+    }
+
+
+@pytest.mark.parametrize(("end", "why"), [((OK, OK), "recovered"), ((LIE,), "unsupported")])
+def test_how_an_incident_ends(end: tuple[Reason, ...], why: str) -> None:
+    """The history says how an incident ended, as urgent as it was, and when it had begun."""
+    story = broken_and_told()
+    began = story.transitions[-1]
+    story.checks(*end)
+    over = story.transitions[-1]
+    assert (began.closed_why, over.closed_why) == (None, why)
+    assert (over.severity, over.level) == (began.severity, FINE)
+    assert over.incident == began.incident
+    assert over.at > began.at == began.incident.opened_at
+
+
+def test_merged_expiry_stays_silent() -> None:
+    """An end that was told within a failure needs no recovery of its own; one that reopens by itself is told."""
+    story = Story()
+    value = TopicState("1d", START, 2, START, Told("1d", 2, START, START, merged=True))
+    state = replace(a_state(), topics={Topic.EXPIRY: value})
+    settled = notices.settle(story.connections[1], state, state, START, story.policy, Cover(), evidence=False)
+    assert settled.notifications == ()
+    reopened = replace(state, topics={Topic.EXPIRY: replace(value, level="7d")})
+    again = notices.settle(story.connections[1], reopened, reopened, START, story.policy, Cover(frozen_by=None), evidence=False)
+    assert [one.incident.topic for one in again.notifications] == [Topic.EXPIRY]
+
+
+@pytest.mark.parametrize(
+    ("match", "fits"),
+    [
+        ({"platform": "linkedin*"}, True),
+        ({"platform": "linkedix*"}, False),
+        ({"reason": ""}, True),
+        ({"account": "main"}, True),
+        ({"platform": ""}, True),
+        ({"connection": ""}, True),
+    ],
+)
+def test_facts_of_what_is_not_there(match: dict[str, str], *, fits: bool) -> None:
+    """What a notification lacks is an empty text; a pattern's star stands for the end only."""
+    linkedin = "platform" in match and match["platform"]
+    about = a_connection() if linkedin else None
+    incident = IncidentRef(Topic.SCOPE, "account:main", 1, START)
+    notification = a_notification() if linkedin else a_notification(reason=None, incident=incident, scope=Scope.ACCOUNT, connection_id=None)
+    assert matches(match, facts(notification, about)) is fits
+
+
+def test_wide_causes_have_no_account_of_their_own() -> None:
+    """The API's trouble belongs to no account, user, platform or connection."""
+    known = facts(a_notification(incident=IncidentRef(Topic.SCOPE, "api:x", 1, START), connection_id=None), None)
+    assert [known[name] for name in ("account", "user", "platform", "connection")] == [""] * 4
+
+
+def test_gone_counts_as_a_failure() -> None:
+    """The 410 that ends it all is one failure more."""
+    gone = after_attempt(Breaker(failures=2), Result(DeliveryReason.GONE), START, RetryPolicy(), 0.5, "f")
+    assert (gone.failures, gone.disabled_at, gone.fingerprint) == (3, START, "f")
+
+
+def test_no_pause_without_trouble() -> None:
+    """A healthy receiver is asked at once."""
+    assert Breaker().wait(START, RetryPolicy()) == timedelta(0)
+
+
+def test_old_trouble_is_probed_slowly() -> None:
+    """From a day on, to the moment, the receiver is asked every half hour, and a poisoned message likewise."""
+    policy = RetryPolicy(jitter=0.0)
+    failing = Breaker(failures=300, failing_since=START)
+    after = after_attempt(failing, Result(DeliveryReason.TIMEOUT), at(policy.slow_after), policy, 0.5)
+    assert after.retry_at == at(policy.slow_after + policy.slow_every)
+    internal = Result(DeliveryReason.INTERNAL)
+    assert next_attempt(internal, 300, START, at(policy.slow_after), policy, 0.5) == at(policy.slow_after + policy.slow_every)
+    assert next_attempt(internal, 300, START, at(policy.slow_after - SECOND), policy, 0.5) == at(
+        policy.slow_after - SECOND + policy.schedule[-1]
+    )
+
+
+def test_what_can_not_be_merged_keeps_its_turn() -> None:
+    """A later delivery about the same subject neither overtakes nor is collected while one that is never merged waits."""
+    first = Waiting(1, "s", START, attempts=1, due=False, mergeable=False)
+    planned = plan([first, Waiting(2, "s", START)], 9, at(HOUR), DigestPolicy())
+    assert (planned.next, planned.groups) == (None, ())
+
+
+def test_announcement_of_a_digest() -> None:
+    """A digest is an incident of nobody: its own subject, no level, no reason, as urgent as its worst."""
+    one = announcement("chat", [a_notification(severity=Severity.INFO), a_notification(severity=Severity.WARNING)], START)
+    assert one.incident == IncidentRef(Topic.SCOPE, "digest:chat", 0, START)
+    assert (one.level_from, one.level_to, one.reason, one.severity, one.why) == (FINE, FINE, None, Severity.WARNING, Why.DIGEST)
+
+
+def test_nearer_ends_are_worse() -> None:
+    """Of two thresholds the nearer one is worse; what has none, such as lost permissions, is one step above fine."""
+    ladder = [badness(Topic.EXPIRY, level) for level in (FINE, "14d", "7d", "1d", "expired")]
+    assert ladder == sorted(set(ladder))
+    assert badness(Topic.PERMISSIONS, FINE) < badness(Topic.PERMISSIONS, "lost")
+    assert badness(Topic.PERMISSIONS, "14d") == badness(Topic.PERMISSIONS, "7d"), "thresholds are the token's alone"
+
+
+def test_acknowledged_until_worse() -> None:
+    """An acknowledgement of the seven days covers them, not the last day."""
+    ack = Ack(Topic.EXPIRY, "1", 1, "7d", START, "anna", "knows")
+    acks = {ack.key: ack}
+    assert acknowledged(acks, Topic.EXPIRY, "1", TopicState("7d", START, 1)) is ack
+    assert acknowledged(acks, Topic.EXPIRY, "1", TopicState("14d", at(HOUR), 1)) is ack
+    assert acknowledged(acks, Topic.EXPIRY, "1", TopicState("1d", at(HOUR), 1)) is None
