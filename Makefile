@@ -43,15 +43,13 @@ fix: $(VENV)/.dev ## Repair what ruff can repair, and format.
 bench: $(VENV)/.dev ## Measure speed and memory, side by side with the yardsticks; ARGS= names one benchmark.
 	@$(RUN) tests.bench $(ARGS)
 
-<<<<<<< HEAD
 .PHONY: boot
 boot: $(VENV)/.dev ## Install, run, upgrade and remove the service on a fresh Debian with a real systemd; needs root.
 	@$(RUN) tests.boot
-=======
+
 .PHONY: kills
 kills: $(VENV)/.dev $(VENV)/.system ## Kill the outbox a thousand times before a hostile receiver; KILLS= says how often.
 	@KILLS=$${KILLS:-1000} $(RUN) pytest --numprocesses auto --dist worksteal -rP tests/crash $(ARGS)
->>>>>>> aebc653 (The outbox dies at every step, on both databases, and at three hundred random ones; what decisions say besides their type is tested)
 
 .PHONY: wheel
 wheel: $(VENV)/.dev ## Build the wheel and the source archive into dist/.

@@ -28,12 +28,8 @@ from monitor.db import Database, NewConnection
 from monitor.domain.model import Connection
 from monitor.domain.routes import ReceiverRule
 from monitor.fleet import Fleet, Plan
-<<<<<<< HEAD
-from monitor.webhook import Sender
 from tests import marked
-=======
 from tests.crash.mortality import Fate, MortalBackend, MortalSender
->>>>>>> aebc653 (The outbox dies at every step, on both databases, and at three hundred random ones; what decisions say besides their type is tested)
 from tests.crash.orderings import IDENTITY, NAME, ORDERINGS, POLICY, Bench, Ordering
 from tests.crash.truth import CONNECTIONS, World
 
