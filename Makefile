@@ -51,6 +51,10 @@ boot: $(VENV)/.dev ## Install, run, upgrade and remove the service on a fresh De
 kills: $(VENV)/.dev $(VENV)/.system ## Kill the outbox a thousand times before a hostile receiver; KILLS= says how often.
 	@KILLS=$${KILLS:-1000} $(RUN) pytest --numprocesses auto --dist worksteal -rP tests/crash $(ARGS)
 
+.PHONY: pictures
+pictures: $(VENV)/.dev $(VENV)/.system ## Take the screenshots in docs/ anew (needs pngquant).
+	@$(RUN) tests.screenshots
+
 .PHONY: wheel
 wheel: $(VENV)/.dev ## Build the wheel and the source archive into dist/.
 	@$(RUN) build --no-isolation --outdir dist . >/dev/null

@@ -26,6 +26,17 @@ PACKAGES = {
 }
 """Program -> the Debian package that brings it."""
 
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+"""Quick, and on no network of its own."""
+
 
 def find_tool(name: str) -> Path | None:
     """Where *name* is, on PATH or among PostgreSQL's own programs (newest version first), or None."""

@@ -135,7 +135,7 @@ def _ending(board: Board, view: ConnectionView, ends_at: datetime, now: datetime
         time=clock(ends_at),
         left=f"in {short(left)}" if left > _NOW else f"{short(-left)} ago",
         doubt=countdown.doubt,
-        tone=countdown.tone,
+        tone=_tone(board, view),
         renews=expiry.auto_renewing(view.state.token),
     )
 
@@ -145,6 +145,12 @@ def _day(board: Board, at: date, found: Sequence[End], now: datetime) -> Day:
     words = {0: "today", 1: "tomorrow"}.get(distance, f"in {distance} days")
     endings = tuple(_ending(board, view, ends_at, now) for ends_at, view in found[:_MOST_A_DAY])
     return Day(at.isoformat(), day(at), words, endings, max(0, len(found) - _MOST_A_DAY))
+
+
+def _tone(board: Board, view: ConnectionView) -> Tone:
+    """An end that is an incident stands out, also one of which somebody is merely informed; others are not yet worth a colour."""
+    tone = expiry_tone(board.incidents_of(view))
+    return {Tone.IDLE: Tone.WARN, Tone.GOOD: Tone.IDLE}.get(tone, tone)
 
 
 def _months(board: Board, by_day: Mapping[date, Sequence[End]], today: date, last: date) -> Iterator[Month]:
@@ -159,7 +165,7 @@ def _months(board: Board, by_day: Mapping[date, Sequence[End]], today: date, las
 
 
 def _cell(board: Board, at: date, found: Sequence[End], today: date, last: date) -> Cell:
-    tones = {expiry_tone(board.incidents_of(view)) for _, view in found}
+    tones = {_tone(board, view) for _, view in found}
     words = f"{day(at)}: {count(len(found), 'token ends', 'tokens end')}" if found else day(at)
     tone = next((one for one in Tone if one in tones), Tone.IDLE)
     return Cell(at.day, len(found), at.isoformat(), tone, words, at == today, today <= at <= last)

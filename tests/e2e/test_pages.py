@@ -17,20 +17,11 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from monitor.domain.model import Health
 from monitor.simulator.world import World
 from tests.stage import AGEING, BROKEN, QUIET, Stage, stage
-from tests.tools import require_tool
+from tests.tools import CHROMIUM_ARGUMENTS, require_tool
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e]
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 REFRESH = 10_500
 """After so many milliseconds every open page has asked again."""
 
@@ -55,7 +46,7 @@ def _awkward(world: World) -> None:
 async def browser() -> AsyncIterator[Browser]:
     """A headless Chromium, started once."""
     async with async_playwright() as driver:
-        running = await driver.chromium.launch(executable_path=require_tool("chromium"), args=ARGUMENTS)
+        running = await driver.chromium.launch(executable_path=require_tool("chromium"), args=CHROMIUM_ARGUMENTS)
         yield running
         await running.close()
 

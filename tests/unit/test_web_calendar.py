@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from icalendar import Calendar
 
-from monitor.domain.snapshot import ConnectionView, Snapshot
+from monitor.domain.model import IncidentRef, Scope, Severity, Topic
+from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.domain.tokens import TokenSays
 from monitor.web import ical
 from monitor.web.expiries import Agenda, agenda_of, endings_of
@@ -87,7 +88,7 @@ def test_months() -> None:
     assert {cell.anchor for month in agenda.months for week in month.weeks for cell in week if cell and cell.ends} == {
         day.anchor for day in agenda.days
     }
-    assert [(cell.number, cell.ends, cell.tone) for cell in cells if cell.ends] == [(4, 1, Tone.GOOD)]
+    assert [(cell.number, cell.ends, cell.tone) for cell in cells if cell.ends] == [(4, 1, Tone.IDLE)]
 
 
 def test_feed() -> None:
@@ -127,3 +128,16 @@ def test_doubt() -> None:
     (day,) = _agenda(ConnectionView(a_connection(1), a_state(token=token))).days
 
     assert day.endings[0].doubt == "± 1h"
+
+
+def test_urgency() -> None:
+    """An end stands out from the moment it is an incident, and is urgent when its incident is critical."""
+    views = [_view(number, number * DAY) for number in range(1, 5)]
+    severities = {1: Severity.CRITICAL, 2: Severity.WARNING, 3: Severity.INFO}
+    incidents = tuple(
+        IncidentView(IncidentRef(Topic.EXPIRY, str(number), 1, START), Scope.CONNECTION, number, "7d", severity, None, "")
+        for number, severity in severities.items()
+    )
+    agenda = agenda_of(Board(Snapshot(NOW, tuple(views), incidents)), Filters(), NOW)
+
+    assert [day.endings[0].tone for day in agenda.days] == [Tone.BAD, Tone.WARN, Tone.WARN, Tone.IDLE]
