@@ -50,7 +50,14 @@ class _Guard:
             raise AssertionError(f"a unit test tried to connect to {address!r}: move it to tests/integration")
 
 
+def _keep_compiled_modules() -> None:
+    """Here and in every process that a test starts: else each start compiles the whole program again, a second of CPU."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+
+
 _scrub_environment()
+_keep_compiled_modules()
 _guard = _Guard()
 sys.addaudithook(_guard)
 
@@ -67,6 +74,27 @@ def _no_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many workers again as there are CPUs: a third of the tests' time is waiting for processes and deadlines."""
+    cpus = os.cpu_count() or 1
+    return cpus + cpus // 2
+
+
+_HEAVIEST_FIRST = ("e2e", "crash", "deploy", "project", "integration", "unit")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give each worker its share of the files of every kind, the heaviest first: what is stolen at the end are short unit tests."""
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    kinds = {kind: number for number, kind in enumerate(_HEAVIEST_FIRST)}
+    ordered = sorted(files, key=lambda path: kinds.get(path.relative_to(ROOT / "tests").parts[0], len(kinds)))
+    items[:] = [item for number in range(workers) for path in ordered[number::workers] for item in files[path]]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -53,7 +53,7 @@ class Story:
     replies: dict[int, Reply] = field(default_factory=dict)
     controls: Controls = NO_CONTROLS
     _failing: Counter[str] = field(default_factory=Counter)
-    _members: tuple[tuple[int, ...], Counter[str]] = ((), Counter())
+    _census: tuple[tuple[Connection, ...], Counter[str], timedelta] = ((), Counter(), timedelta())
     _reconcile: bool = True
 
     @property
@@ -164,16 +164,20 @@ class Story:
         )
 
     def _window(self) -> timedelta:
-        return max(self.policy.scopes.window, 2 * max(one.interval for one in self.connections.values()))
+        return max(self.policy.scopes.window, 2 * self._counted()[2])
 
     def _below(self) -> Counter[str]:
-        key = tuple(map(id, self.connections.values()))
-        if key != self._members[0]:
+        return self._counted()[1]
+
+    def _counted(self) -> tuple[tuple[Connection, ...], Counter[str], timedelta]:
+        """The connections, how many are below each scope, and their longest interval; counted again when they are others."""
+        connections = tuple(self.connections.values())
+        if connections != self._census[0]:
             counts: Counter[str] = Counter()
-            for connection in self.connections.values():
+            for connection in connections:
                 counts.update(core.names_above(connection, API_HOST).all())
-            self._members = (key, counts)
-        return self._members[1]
+            self._census = (connections, counts, max(one.interval for one in connections))
+        return self._census
 
     def _take(self, number: int, conclusion: Conclusion) -> None:
         platform = self.connections[number].platform

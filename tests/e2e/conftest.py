@@ -1,13 +1,16 @@
-"""The wheel, built and installed into a fresh virtual environment, as a user would have it."""
+"""The wheel, installed into a fresh virtual environment with exactly the locked requirements, as a user would have it."""
 
 import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -19,11 +22,39 @@ def _run(*command: str | Path) -> None:
 
 def _install(folder: Path) -> None:
     _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", ROOT)
-    _run(sys.executable, "-m", "venv", folder / "venv")
+    _run(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
     python = folder / "venv" / "bin" / "python"
-    pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    _run(*pip, "--require-hashes", "--requirement", ROOT / "requirements.txt")
-    _run(*pip, "--no-deps", next((folder / "dist").glob("*.whl")))
+    packages = sysconfig.get_path("purelib", vars={"base": str(folder / "venv"), "platbase": str(folder / "venv")})
+    for requirement in _locked():
+        _link(requirement, Path(packages))
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check")
+    _run(*pip, "--no-deps", "--no-index", next((folder / "dist").glob("*.whl")))
+
+
+def _locked() -> list[Requirement]:
+    """What requirements.txt pins for this interpreter and platform."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pinned = [Requirement(line.removesuffix("\\").strip()) for line in lines if line[:1].isalnum()]
+    return [one for one in pinned if one.marker is None or one.marker.evaluate()]
+
+
+def _link(requirement: Requirement, packages: Path) -> None:
+    """
+    Put the files of an installed distribution into *packages* too.
+
+    `make` installed them by their hashes; to download and unpack them once more in every run would take half a minute.
+    """
+    installed = distribution(requirement.name)
+    assert requirement.specifier.contains(installed.version), f"{requirement} is locked, {installed.version} is installed: run make"
+    for file in installed.files or ():
+        target = packages / file
+        if ".." in file.parts:
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file.locate(), target)
+        except OSError:
+            shutil.copy2(file.locate(), target)
 
 
 @pytest.fixture(scope="session")
