@@ -2,27 +2,24 @@
 
 import argparse
 import asyncio
-import json
-import sys
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from monitor.api import Api
-from monitor.cli import Help
-from monitor.cli.options import add_config, load_config
+from monitor.cli import Help, documents
+from monitor.cli.lookup import configured
+from monitor.cli.options import add_config, add_json, load_config
+from monitor.cli.progress import Progress
 from monitor.cli.tables import coloured, fitted, terminal_width
-from monitor.clock import SystemClock
+from monitor.cli.testing import Tester
+from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.crew import USER_AGENT
-from monitor.domain.ids import id_problem, platform_of
+from monitor.domain.ids import id_problem
 from monitor.domain.model import Connection, Outcome, Reply, Verdict
-from monitor.domain.pacing import Pacer
 from monitor.domain.reasons import meaning
-from monitor.domain.verdicts import judge
-from monitor.errors import EXIT_USAGE, ApiError
-from monitor.gate import Gate
-from monitor.plan import plan_of
-from monitor.roster import configured
+from monitor.domain.sentences import one_line
+from monitor.errors import ApiError, UsageError
 
 EXIT_FAILED = 1
 EXIT_NOT_FOUND_OUT = 3
@@ -63,29 +60,27 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     add_config(parser)
     parser.add_argument("ids", nargs="*", metavar="ID", help="platform ids as the API lists them (default: all)")
-    parser.add_argument("--account", metavar="NAME", help="the account the ids belong to (default: the first one)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--account", metavar="NAME", help="the account, or account/user (default: where the configuration has the id, else the first one)"
+    )
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Test and print; returns 0, 1 or 3, and 2 for words that make no sense."""
+    """Test and print; returns 0, 1 or 3."""
     for platform_id in args.ids:
         problem = id_problem(platform_id)
         if problem is not None:
-            return _usage(f"{platform_id!r} is not an id that the API could know: {problem}")
-    config = load_config(args)
-    accounts = [account.name for account in config.accounts]
-    if args.account is not None and args.account not in accounts:
-        return _usage(f"there is no account {args.account!r}; the configuration has {', '.join(accounts)}")
-    results, unread = asyncio.run(_check_all(config, args.ids, args.account))
-    print(_as_json(results, unread) if args.json else _as_table(results, unread))
+            raise UsageError(f"{platform_id!r} is not an id that the API could know: {problem}")
+    config, clock = load_config(args), SystemClock()
+    with Progress(clock) as progress:
+        results, unread = asyncio.run(_check_all(config, list(dict.fromkeys(args.ids)), args.account, clock, progress))
+    if args.json:
+        documents.put(as_document(results, unread, clock.now()))
+    else:
+        print(as_text(results, unread, terminal_width()))
     return exit_code([result.outcome for result in results], named=bool(args.ids), complete=not unread)
-
-
-def _usage(text: str) -> int:
-    print(f"postpost-monitor: {text}", file=sys.stderr)
-    return EXIT_USAGE
 
 
 def exit_code(outcomes: Sequence[Outcome], *, named: bool, complete: bool) -> int:
@@ -98,81 +93,63 @@ def exit_code(outcomes: Sequence[Outcome], *, named: bool, complete: bool) -> in
     return 0
 
 
-async def _check_all(config: Config, ids: Sequence[str], account_name: str | None) -> tuple[list[Result], list[str]]:
-    lies = plan_of(config, "check").lies
-    results: list[Result] = []
-    unread: list[str] = []
-    only = account_name or (config.accounts[0].name if ids else None)
-    for account in config.accounts:
-        if only not in (None, account.name):
-            continue
-        clock = SystemClock()
-        api = Api(config.api, account.api_key, clock=clock, user_agent=USER_AGENT)
-        gate = Gate(Pacer(rate=config.api.requests_per_second), clock)
-        try:
-            connections, problem = await _connections(config, account.name, account.user_id, ids, api)
-            if problem is not None:
-                unread.append(f"{account.name}: the list of connections could not be read: {problem}")
-            for number, connection in enumerate(connections, start=1):
-                _progress(number, len(connections))
-                await gate.turn()
-                exchange = await api.test(connection.platform_id, connection.user_id)
-                reply = exchange.answer if isinstance(exchange.answer, Reply) else None
-                results.append(Result(connection, judge(exchange.answer, connection, lies), reply))
-        finally:
-            _progress(0, 0)
-            await api.close()
-    return results, unread
+async def _check_all(
+    config: Config, ids: Sequence[str], account: str | None, clock: Clock, progress: Progress
+) -> tuple[list[Result], list[str]]:
+    """The results in order, and which lists could not be read."""
+    named = [configured(config, one, account) for one in ids]
+    accounts = _accounts(config, account) if not ids else []
+    async with Tester(config, clock) as tester:
+        found = [await _everything(config, tester, name, user_id) for name, user_id in accounts]
+        wanted = [*named, *(connection for connections, _ in found for connection in connections)]
+        done = itertools.count(1)
+
+        async def test(connection: Connection) -> Result:
+            verdict, reply = await tester.test(connection)
+            progress.tell(f"tested {next(done):,} of {len(wanted):,}")
+            return Result(connection, verdict, reply)
+
+        results = await asyncio.gather(*map(test, wanted))
+    return results, [problem for _, problem in found if problem]
 
 
-async def _connections(
-    config: Config, account: str, user_id: str, ids: Sequence[str], api: Api
-) -> tuple[list[Connection], ApiError | None]:
-    named = {one.id: one for one in config.connections if one.account == account}
-    wanted = list(ids)
-    listed: set[str] = set()
-    problem: ApiError | None = None
-    if not ids:
-        exchange = await api.connections(user_id)
-        if isinstance(exchange.answer, ApiError):
-            problem = exchange.answer
-        else:
-            listed = {row.platform_id for row in exchange.answer.rows}
-        wanted = sorted(named.keys() | listed)
-    return [_connection(config, account, user_id, one, one in listed) for one in wanted], problem
+def _accounts(config: Config, label: str | None) -> list[tuple[str, str]]:
+    """The accounts, each with its user, that *label* names; None names all."""
+    name, _, user = (label or "").partition("/")
+    found = [(one.name, user or one.user_id) for one in config.accounts if name in ("", one.name)]
+    if not found:
+        raise UsageError(f"there is no account {name!r}; the configuration has {', '.join(one.name for one in config.accounts)}")
+    return found
 
 
-def _connection(config: Config, account: str, user_id: str, platform_id: str, listed: bool) -> Connection:
-    settings = next((one for one in config.connections if one.id == platform_id and one.account == account), None)
-    if settings is None:
-        return Connection(0, account, user_id, platform_id, platform_of(platform_id), listed=listed)
-    new = configured(settings, listed=listed)
-    return Connection(0, new.account, new.user_id, new.platform_id, new.platform, new.name, expect=new.expect, listed=listed)
+async def _everything(config: Config, tester: Tester, account: str, user_id: str) -> tuple[list[Connection], str]:
+    """What the configuration names and the API lists of one account, and why its list could not be read."""
+    named = [one.id for one in config.connections if one.account == account and one.user_id == user_id]
+    listing = await tester.listed(account, user_id)
+    if isinstance(listing, ApiError):
+        listed, problem = frozenset[str](), f"{account}: the list of connections could not be read: {listing}"
+    else:
+        listed, problem = frozenset(row.platform_id for row in listing.rows), ""
+    label = f"{account}/{user_id}" if user_id else account
+    wanted = [configured(config, one, label) for one in sorted(listed.union(named))]
+    return [replace(one, listed=one.platform_id in listed) for one in wanted], problem
 
 
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        text = f"testing {done} of {total}" if total else ""
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def _as_table(results: Sequence[Result], unread: Sequence[str]) -> str:
-    rows = [
+def as_text(results: Sequence[Result], unread: Sequence[str], width: int) -> str:
+    """The results for people."""
+    cells = [
         (
             coloured(result.outcome.value, result.outcome.value),
             result.connection.platform_id,
-            (result.reply.username if result.reply is not None else None) or "",
+            one_line((result.reply.username if result.reply is not None else None) or "", 120),
             (result.reply.token.raw if result.reply is not None else "") or "",
-            _words(result),
+            one_line(_words(result), 300),
         )
         for result in results
     ]
-    lines = (
-        fitted(("OUTCOME", "CONNECTION", "USERNAME", "TOKEN LEFT", "WHY"), rows, terminal_width(), least={1: 14, 2: 8, 4: 20})
-        if rows
-        else []
-    )
-    return "\n".join([*lines, *unread])
+    header = ("OUTCOME", "CONNECTION", "USERNAME", "TOKEN LEFT", "WHY")
+    lines = fitted(header, cells, width, least={1: 14, 2: 8, 4: 20}) if cells else []
+    return "\n".join([*lines, *unread] or ["There is nothing to test."])
 
 
 def _words(result: Result) -> str:
@@ -183,13 +160,13 @@ def _words(result: Result) -> str:
     return f"{told.words}{detail}"
 
 
-def _as_json(results: Sequence[Result], unread: Sequence[str]) -> str:
-    document = {
+def as_document(results: Sequence[Result], unread: Sequence[str], now: datetime) -> dict[str, object]:
+    """The results for machines."""
+    return {
+        "at": documents.iso(now),
         "connections": [
             {
-                "account": result.connection.account_label,
-                "platform": result.connection.platform,
-                "platformId": result.connection.platform_id,
+                **documents.identity(result.connection),
                 "username": result.reply.username if result.reply is not None else None,
                 "outcome": result.outcome,
                 "reason": result.verdict.reason,
@@ -201,4 +178,3 @@ def _as_json(results: Sequence[Result], unread: Sequence[str]) -> str:
         ],
         "problems": list(unread),
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)

@@ -4,15 +4,17 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from monitor.cli import Help, documents
 from monitor.cli.incidents import names_of
-from monitor.cli.options import add_config, duration, load_config
+from monitor.cli.options import add_config, load_config, past, resolved
+from monitor.cli.progress import Progress
 from monitor.clock import SystemClock
 from monitor.db import CheckRow, reading
 from monitor.domain.model import Connection
@@ -21,7 +23,7 @@ from monitor.errors import UsageError
 _EPILOG = """\
 examples:
   postpost-monitor export checks --since 30d > checks.csv
-  postpost-monitor export checks --format jsonl --output checks.jsonl
+  postpost-monitor export checks --since 2030-01-01 --until 2030-02-01 --format jsonl --output january.jsonl
   postpost-monitor export incidents --since 365d | mlr --icsv --opprint cat
 
 Checks come connection by connection, each the newest first; incidents the newest first. Connections that are no longer
@@ -29,8 +31,9 @@ watched are among them. Reads in small pieces while the monitor runs: a million 
 """
 
 PAGE = 5_000
+_SOME = 500
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 _IDENTITY = ("account", "userId", "platform", "platformId", "name")
 _CHECKS = (*_IDENTITY, "at", "outcome", "reason", "detail", "durationSeconds", "httpStatus", "tokenExpiresIn")
 _INCIDENTS = (
@@ -38,7 +41,19 @@ _INCIDENTS = (
     *("openedAt", "changedAt", "closedAt", "closedWhy"),
 )
 # What a spreadsheet would run as a formula.
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULAS = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\N{FULLWIDTH EQUALS SIGN}",
+    "\N{FULLWIDTH PLUS SIGN}",
+    "\N{FULLWIDTH HYPHEN-MINUS}",
+    "\N{FULLWIDTH COMMERCIAL AT}",
+)
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -53,37 +68,50 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_config(parser)
     parser.add_argument("what", choices=("checks", "incidents"), help="what to write")
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="CSV with a header, or one JSON object a line")
-    parser.add_argument("--since", type=duration, metavar="TIME", help="only the last so long, such as 30d (default: all that is kept)")
+    parser.add_argument("--since", type=past, metavar="WHEN", help="only since then: 30d ago, or 2030-01-31 (default: all that is kept)")
+    parser.add_argument("--until", type=past, metavar="WHEN", help="only before then (default: now)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="file to write; it must not exist yet (default: standard output)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the rows; returns 0."""
-    config, now = load_config(args), SystemClock().now()
-    since = now - args.since if args.since is not None else None
+    config, clock = load_config(args), SystemClock()
+    span = Span(resolved(args.since, clock.now()), resolved(args.until, clock.now()))
     url = config.database.url.reveal()
-    rows, columns = (checks(url, since), _CHECKS) if args.what == "checks" else (incidents(url, since), _INCIDENTS)
-    with _output(args.output) as file:
-        count = write(counted(rows), columns, file, args.format)
+    rows, columns = (checks(url, span), _CHECKS) if args.what == "checks" else (incidents(url, span), _INCIDENTS)
+    with output(args.output) as file, Progress(clock) as progress:
+        count = write(counted(rows, progress), columns, file, args.format)
     if args.output is not None:
         print(f"{count:,} {args.what} written to {args.output}", file=sys.stderr)
     return 0
 
 
-def checks(url: str, since: datetime | None) -> Iterator[Row]:
-    """Every check since *since*; read in pieces, none of which keeps the database's past alive for long."""
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time, open on either side where that is None; *until* is not within."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def holds(self, begun: datetime, ended: datetime | None) -> bool:
+        """Whether what began at *begun* and *ended* (None: not yet) was within at any time."""
+        return (self.until is None or begun < self.until) and (self.since is None or ended is None or ended >= self.since)
+
+
+def checks(url: str, span: Span) -> Iterator[Row]:
+    """Every check within *span*; read in pieces, none of which keeps the database's past alive for long."""
     with reading(url) as reader:
         connections = list(names_of(reader).values())
     connections.sort(key=lambda one: (one.account_label, one.platform, one.platform_id))
-    index, before = 0, None
+    index, before = 0, span.until
     while index < len(connections):
-        index, before, rows = _piece(url, connections, index, before, since)
+        index, before, rows = _piece(url, connections, index, before, span)
         yield from rows
 
 
 def _piece(
-    url: str, connections: Sequence[Connection], index: int, before: datetime | None, since: datetime | None
+    url: str, connections: Sequence[Connection], index: int, before: datetime | None, span: Span
 ) -> tuple[int, datetime | None, list[Row]]:
     """The next rows, `PAGE` or a few more of them, and where to go on: the connection's index and the moment before which."""
     rows: list[Row] = []
@@ -91,9 +119,9 @@ def _piece(
         while index < len(connections) and len(rows) < PAGE:
             connection = connections[index]
             page = reader.history(connection.id, PAGE, before)
-            rows += [_check(connection, row) for row in page if since is None or row.at >= since]
-            done = len(page) < PAGE or (since is not None and page[-1].at < since)
-            index, before = (index + 1, None) if done else (index, page[-1].at)
+            rows += [_check(connection, row) for row in page if span.holds(row.at, row.at)]
+            done = len(page) < PAGE or (span.since is not None and page[-1].at < span.since)
+            index, before = (index + 1, span.until) if done else (index, page[-1].at)
     return index, before, rows
 
 
@@ -101,8 +129,8 @@ def _check(connection: Connection, row: CheckRow) -> Row:
     return {**documents.identity(connection), **documents.check(row)}
 
 
-def incidents(url: str, since: datetime | None) -> Iterator[Row]:
-    """Every incident that was open at *since* or later, newest first."""
+def incidents(url: str, span: Span) -> Iterator[Row]:
+    """Every incident that was open within *span*, newest first."""
     with reading(url) as reader:
         names = names_of(reader)
     before: int | None = None
@@ -110,22 +138,19 @@ def incidents(url: str, since: datetime | None) -> Iterator[Row]:
         with reading(url) as reader:
             page = reader.incidents(limit=PAGE, before_id=before)
         for row in page:
-            if since is None or row.closed_at is None or row.closed_at >= since:
-                yield {**documents.incident(row, names.get(row.connection_id))}
+            if span.holds(row.incident.opened_at, row.closed_at):
+                yield documents.incident(row, names.get(row.connection_id) if row.connection_id is not None else None)
         if len(page) < PAGE:
             return
         before = page[-1].id
 
 
-def counted(rows: Iterable[Row]) -> Iterator[Row]:
-    """*rows*, telling a terminal on standard error now and then how many there were."""
-    shown = sys.stderr.isatty()
+def counted(rows: Iterable[Row], progress: Progress) -> Iterator[Row]:
+    """*rows*, telling *progress* now and then how many there were."""
     for number, row in enumerate(rows, start=1):
-        if shown and number % PAGE == 0:
-            print(f"\r\033[K{number:,} rows", end="", file=sys.stderr, flush=True)
+        if number % _SOME == 0:
+            progress.tell(f"{number:,} rows")
         yield row
-    if shown:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def write(rows: Iterable[Row], columns: Sequence[str], file: TextIO, form: str) -> int:
@@ -150,7 +175,8 @@ def _cell(value: object) -> object:
 
 
 @contextmanager
-def _output(path: Path | None) -> Iterator[TextIO]:
+def output(path: Path | None) -> Iterator[TextIO]:
+    """Where to write: a new file at *path*, which is gone when it could not be written to its end, or standard output."""
     if path is None:
         yield sys.stdout
         return
@@ -160,5 +186,10 @@ def _output(path: Path | None) -> Iterator[TextIO]:
         raise UsageError(f"{path} exists already") from None
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror}") from None
-    with file:
-        yield file
+    try:
+        with file:
+            yield file
+    except BaseException:
+        # Half a file looks like a whole one.
+        path.unlink(missing_ok=True)
+        raise

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from monitor.cli import Help, documents
 from monitor.cli.lookup import find
-from monitor.cli.options import add_account, add_config, add_json, count, duration, load_config
+from monitor.cli.options import add_account, add_config, add_json, count, load_config, past, resolved
 from monitor.cli.tables import coloured, fitted, terminal_width
 from monitor.clock import SystemClock
 from monitor.db import CheckRow, Reader, reading
@@ -37,7 +37,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_config(parser)
     parser.add_argument("id", metavar="ID", help="platform id as the API lists it")
     add_account(parser)
-    parser.add_argument("--since", type=duration, metavar="TIME", help="only checks of the last so long, such as 24h")
+    parser.add_argument("--since", type=past, metavar="WHEN", help="only checks since then: 24h ago, or 2030-01-31T08:00")
     parser.add_argument("--limit", type=count, default=50, metavar="N", help="at most so many (default: %(default)s)")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -46,7 +46,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(args: argparse.Namespace) -> int:
     """Print the checks; returns 0."""
     config, now = load_config(args), SystemClock().now()
-    since = now - args.since if args.since is not None else None
+    since = resolved(args.since, now)
     with reading(config.database.url.reveal()) as reader:
         connection, _ = find(reader, args.id, args.account)
         rows = list(checks(reader, connection.id, since, args.limit))

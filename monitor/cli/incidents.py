@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from monitor.cli import Help, documents
-from monitor.cli.options import add_config, add_json, count, duration, load_config
+from monitor.cli.options import add_config, add_json, count, load_config, past, resolved
 from monitor.cli.status import brief
 from monitor.cli.tables import coloured, fitted, terminal_width
 from monitor.clock import SystemClock
@@ -36,7 +36,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     add_config(parser)
     parser.add_argument("--open", action="store_true", help="only those that are open")
-    parser.add_argument("--since", type=duration, metavar="TIME", help="only those that were open within the last so long, such as 7d")
+    parser.add_argument("--since", type=past, metavar="WHEN", help="only those that were open since then: 7d ago, or 2030-01-31")
     parser.add_argument("--limit", type=count, default=50, metavar="N", help="at most so many (default: %(default)s)")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -45,7 +45,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(args: argparse.Namespace) -> int:
     """Print the incidents; returns 0."""
     config, now = load_config(args), SystemClock().now()
-    since = now - args.since if args.since is not None else None
+    since = resolved(args.since, now)
     with reading(config.database.url.reveal()) as reader:
         names = names_of(reader)
         rows = select(reader, open_only=args.open, since=since, limit=args.limit)

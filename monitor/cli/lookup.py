@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from monitor.clock import Clock
 from monitor.config import Config
 from monitor.db import Reader, reading
+from monitor.domain.ids import platform_of
 from monitor.domain.lookup import matching
 from monitor.domain.model import Connection
 from monitor.domain.sentences import one_line
@@ -55,12 +56,39 @@ def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connect
     for retired in (False, True):
         found = matching(reader.connections(retired=retired), platform_id, account)
         if len(found) > 1:
-            names = " or ".join(f"--account {connection.account_label}" for connection in found)
-            raise UsageError(f"{one_line(platform_id, 120)} belongs to several accounts: add {names}")
+            raise UsageError(several(platform_id, [connection.account_label for connection in found]))
         if found:
             return found[0], retired
     known = [connection.platform_id for retired in (False, True) for connection in reader.connections(retired=retired)]
     raise UsageError(unknown(platform_id, account, known))
+
+
+def configured(config: Config, platform_id: str, account: str | None) -> Connection:
+    """
+    A connection that may be in no database: as the configuration names it, else in *account* or in the first account.
+
+    Raises:
+        UsageError: several accounts have it, or there is no such account; says what to write.
+    """
+    named = [
+        Connection(0, one.account, one.user_id, one.id, one.platform, one.name, one.labels, one.interval, one.expect)
+        for one in config.connections
+    ]
+    found = matching(named, platform_id, account)
+    if len(found) > 1:
+        raise UsageError(several(platform_id, [connection.account_label for connection in found]))
+    if found:
+        return found[0]
+    name, _, user = (account or config.accounts[0].name).partition("/")
+    settings = next((one for one in config.accounts if one.name == name), None)
+    if settings is None:
+        raise UsageError(f"there is no account {name!r}; the configuration has {', '.join(one.name for one in config.accounts)}")
+    return Connection(0, name, user or settings.user_id, platform_id, platform_of(platform_id))
+
+
+def several(platform_id: str, accounts: Sequence[str]) -> str:
+    """That more than one account has this id, and what to write."""
+    return f"{one_line(platform_id, 120)} belongs to several accounts: add {' or '.join(f'--account {name}' for name in accounts)}"
 
 
 def unknown(platform_id: str, account: str | None, known: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Options that several verbs share."""
 
 import argparse
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from monitor import logs
@@ -48,6 +48,34 @@ def duration(text: str) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} {error}, such as 90s, 15m, 36h or 7d") from None
+
+
+def instant(text: str) -> datetime:
+    """The moment that an option's *text* stands for; without a zone it is UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no moment, such as 2030-01-31T08:00 or 2030-01-31T08:00+01:00") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def past(text: str) -> timedelta | datetime:
+    """How long ago, or when, by an option's *text*; `resolved` makes a moment of it."""
+    try:
+        return parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        return instant(text)
+    except (argparse.ArgumentTypeError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither how long ago, such as 36h or 7d, nor a moment, such as 2030-01-31 or 2030-01-31T08:00"
+        ) from None
+
+
+def resolved(given: timedelta | datetime | None, now: datetime) -> datetime | None:
+    """The moment that `past` stands for at *now*."""
+    return now - given if isinstance(given, timedelta) else given
 
 
 def count(text: str) -> int:

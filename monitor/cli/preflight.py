@@ -2,30 +2,26 @@
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from monitor.api import Api
 from monitor.cli import Help, documents
 from monitor.cli.check import EXIT_FAILED, EXIT_NOT_FOUND_OUT
-from monitor.cli.lookup import Opened, opened
+from monitor.cli.lookup import Opened, configured, opened, several
 from monitor.cli.options import add_account, add_config, add_json, duration, load_config
 from monitor.cli.status import brief
 from monitor.cli.tables import coloured, fitted, terminal_width
+from monitor.cli.testing import Tester
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.crew import USER_AGENT
-from monitor.domain.ids import id_problem, platform_of
+from monitor.domain.ids import id_problem
 from monitor.domain.lookup import matching
-from monitor.domain.model import Connection, ConnectionState, Reply, Verdict
-from monitor.domain.pacing import Pacer
+from monitor.domain.model import Connection, ConnectionState
 from monitor.domain.preflights import Answer, Finding, is_fresh, judged, overall, renews_itself, stored
 from monitor.domain.sentences import one_line
-from monitor.domain.verdicts import judge
-from monitor.errors import StoreUnavailable, UsageError
-from monitor.gate import Gate
-from monitor.plan import plan_of
+from monitor.errors import StoreError, StoreUnavailable, UsageError
 
 _EPILOG = """\
 examples:
@@ -111,77 +107,27 @@ def _candidates(config: Config, ids: Sequence[str], account: str | None, clock: 
     try:
         with opened(config, clock) as found:
             return [_known(found, config, platform_id, account, clock) for platform_id in ids]
-    except StoreUnavailable:
-        return [Candidate(_configured(config, platform_id, account)) for platform_id in ids]
+    except StoreError as error:
+        # Somebody waits to post: what can be found out without the database is found out without it.
+        if not isinstance(error, StoreUnavailable):
+            print(f"postpost-monitor: the database is not used: {error}", file=sys.stderr)
+        return [Candidate(configured(config, platform_id, account)) for platform_id in ids]
 
 
 def _known(found: Opened, config: Config, platform_id: str, account: str | None, clock: Clock) -> Candidate:
     views = {view.connection.id: view for view in found.fleet.snapshot(clock.now()).connections}
     connections = matching([view.connection for view in views.values()], platform_id, account)
     if len(connections) > 1:
-        raise UsageError(_several(platform_id, [connection.account_label for connection in connections]))
+        raise UsageError(several(platform_id, [connection.account_label for connection in connections]))
     if not connections:
-        return Candidate(_configured(config, platform_id, account))
+        return Candidate(configured(config, platform_id, account))
     view = views[connections[0].id]
     return Candidate(view.connection, view.state, view.covered_by)
 
 
-def _configured(config: Config, platform_id: str, account: str | None) -> Connection:
-    """A connection that the monitor does not know yet: as the configuration names it, else in the first account."""
-    named = [Connection(0, one.account, one.user_id, one.id, one.platform, one.name) for one in config.connections]
-    found = matching(named, platform_id, account)
-    if len(found) > 1:
-        raise UsageError(_several(platform_id, [connection.account_label for connection in found]))
-    if found:
-        return found[0]
-    name, _, user = (account or config.accounts[0].name).partition("/")
-    settings = next((one for one in config.accounts if one.name == name), None)
-    if settings is None:
-        raise UsageError(f"there is no account {name!r}; the configuration has {', '.join(one.name for one in config.accounts)}")
-    return Connection(0, name, user or settings.user_id, platform_id, platform_of(platform_id))
-
-
-def _several(platform_id: str, accounts: Sequence[str]) -> str:
-    return f"{one_line(platform_id, 120)} belongs to several accounts: add {' or '.join(f'--account {name}' for name in accounts)}"
-
-
-class Tester:
-    """Tests connections now, within each account's request budget."""
-
-    def __init__(self, config: Config, clock: Clock) -> None:
-        self._config = config
-        self._clock = clock
-        self._lies = plan_of(config, "preflight").lies
-        self._accounts: dict[str, tuple[Api, Gate]] = {}
-
-    async def test(self, connection: Connection) -> tuple[Verdict, Reply | None]:
-        """What the API says of *connection* now."""
-        api, gate = self._account(connection.account)
-        await gate.turn()
-        answer = (await api.test(connection.platform_id, connection.user_id)).answer
-        return judge(answer, connection, self._lies), answer if isinstance(answer, Reply) else None
-
-    async def close(self) -> None:
-        """Close what is open."""
-        for api, _ in self._accounts.values():
-            await api.close()
-
-    def _account(self, name: str) -> tuple[Api, Gate]:
-        if name not in self._accounts:
-            settings = next((one for one in self._config.accounts if one.name == name), None)
-            if settings is None:
-                raise UsageError(f"the account {name} is no longer configured, so nothing can be tested in it")
-            api = Api(self._config.api, settings.api_key, clock=self._clock, user_agent=USER_AGENT)
-            self._accounts[name] = (api, Gate(Pacer(rate=self._config.api.requests_per_second), self._clock))
-        return self._accounts[name]
-
-
 async def _results(config: Config, candidates: Sequence[Candidate], max_age: timedelta, min_ttl: timedelta, clock: Clock) -> list[Result]:
-    tester = Tester(config, clock)
-    try:
-        return [await _result(tester, config, candidate, max_age, min_ttl, clock) for candidate in candidates]
-    finally:
-        await tester.close()
+    async with Tester(config, clock) as tester:
+        return await asyncio.gather(*(_result(tester, config, candidate, max_age, min_ttl, clock) for candidate in candidates))
 
 
 async def _result(tester: Tester, config: Config, candidate: Candidate, max_age: timedelta, min_ttl: timedelta, clock: Clock) -> Result:

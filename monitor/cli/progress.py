@@ -2,7 +2,7 @@
 
 import sys
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from monitor.clock import Clock
 
@@ -13,8 +13,9 @@ _PAUSE_SECONDS = 0.2
 class Progress:
     """Shows what `tell` is told, now and then, in place; leaves a clean line behind."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, stream: TextIO | None = None) -> None:
         self._clock = clock
+        self._stream = stream or sys.stderr
         self._next = clock.monotonic() + _PATIENCE_SECONDS
         self._shown = False
 
@@ -23,13 +24,13 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            print("\r\033[K", end="", file=self._stream, flush=True)
 
     def tell(self, text: str) -> None:
         """Show *text*, unless something was shown a moment ago."""
         now = self._clock.monotonic()
-        if now < self._next or not sys.stderr.isatty():
+        if now < self._next or not self._stream.isatty():
             return
         self._next = now + _PAUSE_SECONDS
         self._shown = True
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[K{text}", end="", file=self._stream, flush=True)

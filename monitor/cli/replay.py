@@ -8,7 +8,7 @@ from typing import Any
 
 from monitor.cli import Help, documents
 from monitor.cli.lives import Lives, relive
-from monitor.cli.options import add_config, add_json, count, duration, load_config
+from monitor.cli.options import add_config, add_json, count, load_config, past, resolved
 from monitor.cli.progress import Progress
 from monitor.cli.status import brief
 from monitor.cli.tables import coloured, fitted, terminal_width, wrapped
@@ -51,7 +51,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_config(parser)
     parser.add_argument("--policy", type=Path, metavar="FILE", help="YAML file with the other policy (default: the present one)")
     parser.add_argument(
-        "--since", type=duration, default=timedelta(days=30), metavar="TIME", help="compare the last so long (default: 30d)"
+        "--since", type=past, default=timedelta(days=30), metavar="WHEN", help="compare since then: 7d ago, or 2030-01-31 (default: 30d)"
     )
     parser.add_argument("--limit", type=count, default=50, metavar="N", help="show at most so many differences (default: %(default)s)")
     add_json(parser)
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     config, clock = load_config(args), SystemClock()
     other = load_policy(args.policy, config) if args.policy is not None else config
     now = clock.now()
-    since = now - args.since
+    since = resolved(args.since, now) or now
     with Progress(clock) as progress:
         lives = relive(config, other, since, now, lambda at, number: progress.tell(f"{number:,} checks, until {at:%Y-%m-%d %H:%M}"))
     if args.json:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from monitor.cli import Help, documents
-from monitor.cli.options import add_config, add_json, count, duration, load_config
+from monitor.cli.options import add_config, add_json, count, duration, instant, load_config
 from monitor.cli.tables import coloured, fitted, terminal_width
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
@@ -74,8 +74,8 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     ends = adding.add_mutually_exclusive_group(required=True)
     ends.add_argument("--for", dest="duration", type=duration, metavar="TIME", help="how long, such as 2h")
-    ends.add_argument("--until", type=_moment, metavar="WHEN", help="when it ends, such as 2030-01-31T08:00+01:00")
-    adding.add_argument("--from", dest="start", type=_moment, metavar="WHEN", help="when it begins (default: now)")
+    ends.add_argument("--until", type=instant, metavar="WHEN", help="when it ends, such as 2030-01-31T08:00+01:00")
+    adding.add_argument("--from", dest="start", type=instant, metavar="WHEN", help="when it begins (default: now)")
     adding.add_argument("--author", default=login(), metavar="NAME", help="who asks for it (default: who is logged in)")
     adding.add_argument("--reason", required=True, metavar="TEXT", help="why")
     add_json(adding)
@@ -259,14 +259,6 @@ def _words(window: Window) -> str:
 def _clock(since_midnight: timedelta) -> str:
     minutes = since_midnight // timedelta(minutes=1)
     return f"{minutes // 60:02}:{minutes % 60:02}"
-
-
-def _moment(text: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no moment, such as 2030-01-31T08:00 or 2030-01-31T08:00+01:00") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def login() -> str:

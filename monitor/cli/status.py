@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from monitor.cli import Help, documents
 from monitor.cli.lookup import opened
 from monitor.cli.options import add_config, add_json, load_config
-from monitor.cli.tables import coloured, fitted, indented, terminal_width
+from monitor.cli.screen import Screen
+from monitor.cli.tables import coloured, fitted, indented, terminal_width, wrapped
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.domain.explanations import gist
@@ -116,16 +117,15 @@ def look(config: Config, clock: Clock) -> Snapshot:
 
 
 async def _watch(config: Config, filters: Filters, pause: float, clock: Clock) -> int:
-    while True:
-        try:
-            text = as_text(look(config, clock), filters, terminal_width(), height=_height())
-        except StoreUnavailable as error:
-            text = f"{clock.now():%H:%M:%S}  {error}"
-        try:
-            print(f"\033[H\033[J{text}" if sys.stdout.isatty() else f"{text}\n", flush=True)
-            await clock.sleep(pause)
-        except asyncio.CancelledError:
-            return 0
+    with Screen(clock) as screen:
+        while True:
+            try:
+                text = as_text(look(config, clock), filters, terminal_width(), height=_height())
+            except StoreUnavailable as error:
+                text = wrapped(f"{clock.now():%H:%M:%S}  {error}", terminal_width())
+            screen.draw(text)
+            if not await screen.wait(pause):
+                return 0
 
 
 def _height() -> int | None:
@@ -179,7 +179,7 @@ def _place(row: Row) -> tuple[int, str, str, str]:
 def as_text(snapshot: Snapshot, filters: Filters, width: int, *, height: int | None = None) -> str:
     """The table for people, at most *width* columns wide and, with *height*, at most so many lines high."""
     rows, now = rows_of(snapshot, filters), snapshot.taken_at
-    foot = [*_wide_trouble(snapshot, now, width), *summary(snapshot, rows)]
+    foot = [*_wide_trouble(snapshot, now, width), *(part for line in summary(snapshot, rows) for part in wrapped(line, width).splitlines())]
     if not rows:
         return "\n".join(foot)
     table = _wide_table(rows, now, width) if width >= _WIDE else _narrow_table(rows, now, width)
@@ -235,7 +235,7 @@ def _wide_trouble(snapshot: Snapshot, now: datetime, width: int) -> list[str]:
     checked = max((view.state.last_check_at for view in snapshot.connections if view.state.last_check_at is not None), default=None)
     pace = min((view.connection.interval for view in snapshot.connections), default=timedelta(0))
     if checked is not None and now - checked > max(_SILENT_ROUNDS * pace, _SILENT_LEAST):
-        lines.append(f"! nothing was checked for {brief(now - checked)}: is the monitor running?")
+        lines.append(indented(f"! nothing was checked for {brief(now - checked)}: is the monitor running?", 0, width))
     return lines
 
 

@@ -121,6 +121,71 @@ async def test_preflight_without_database(tmp_path: Path, api: SimulatorServer) 
     assert await asyncio.to_thread(args.run, args) == 0
 
 
+async def test_preflight_damaged_database(tmp_path: Path, api: SimulatorServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """A damaged database keeps nobody from an answer: it is said, and everything is tested live."""
+    database = tmp_path / "monitor.db"
+    database.write_bytes(b"no database at all" * 1000)
+    path = write_config(tmp_path, f"sqlite:///{database}", api=api.base_url)
+    words = ["preflight", "threads-1784", "--json", "--config", str(path)]
+    args = build_parser(words).parse_args(words)
+    assert await asyncio.to_thread(args.run, args) == 0
+    shown = capsys.readouterr()
+    assert [one["live"] for one in json.loads(shown.out)["connections"]] == [True]
+    assert "the database is not used" in shown.err
+
+
+async def test_preflight_many(call: Call, api: SimulatorServer) -> None:
+    """Many are asked at the same time, no more than the configuration allows."""
+    api.world.latency = (timedelta(seconds=0.3), timedelta(seconds=0.3))
+    ids = ["threads-1784", "facebook-104857", *(f"tiktok-{number}" for number in range(6))]
+    code, said = await call("preflight", *ids, "--max-age", "0s", "--json")
+    assert code == 1
+    assert [one["platformId"] for one in json.loads(said)["connections"]] == ids
+    assert 1 < api.journal.max_in_flight <= 4
+
+
+# check
+
+
+async def test_check(call: Call, api: SimulatorServer) -> None:
+    """Everything that is configured or listed is tested, in order; a wrong account is said; the worst outcome decides the code."""
+    code, said = await call("check", "--account", "main", "--json")
+    found = json.loads(said)
+    assert [one["platformId"] for one in found["connections"]] == [
+        "facebook-104857",
+        "linkedin-page1",
+        "telegram-42",
+        "threads-1784",
+        "tiktok-new",
+    ]
+    assert (code, found["version"], found["problems"]) == (1, "1", [])
+    assert {one["platformId"]: one["outcome"] for one in found["connections"]}["telegram-42"] == "failed"
+    api.world.connection("threads-1784").fail("Session has expired")
+    code, said = await call("check", "threads-1784")
+    assert (code, "Session has expired" in said) == (1, True)
+    with pytest.raises(UsageError, match="there is no account 'third'"):
+        await call("check", "--account", "third")
+
+
+async def test_check_by_id(call: Call, api: SimulatorServer) -> None:
+    """An id is tested in the account that the configuration gives it; one that several have asks which."""
+    with pytest.raises(UsageError, match="add --account main or --account second"):
+        await call("check", "linkedin-page1")
+    code, said = await call("check", "linkedin-page1", "--account", "second", "--json")
+    assert (code, [one["account"] for one in json.loads(said)["connections"]]) == (3, ["second"])
+    assert (await call("check", "threads-1784"))[0] == 0
+    await api.close()
+    assert (await call("check", "threads-1784"))[0] == 3
+
+
+async def test_check_without_an_answer(call: Call, api: SimulatorServer) -> None:
+    """A list that can't be read is said, and the code is that nobody knows."""
+    await api.close()
+    code, said = await call("check")
+    assert code == 3
+    assert "the list of connections could not be read" in said
+
+
 # receivers test
 
 
@@ -261,6 +326,32 @@ async def test_export_formulas(call: Call, world: Watched) -> None:
     assert '"detail":"=cmd()"' in (await call("export", "checks", "--format", "jsonl"))[1]
 
 
+async def test_export_span(call: Call, world: Watched) -> None:
+    """What is not within the time asked for is left out: the beginning counts, the end does not."""
+    moments = [json.loads(line)["at"] for line in (await call("export", "checks", "--format", "jsonl"))[1].splitlines()]
+    middle = sorted(moments)[len(moments) // 2]
+    earlier = [json.loads(line)["at"] for line in (await call("export", "checks", "--format", "jsonl", "--until", middle))[1].splitlines()]
+    later = [json.loads(line)["at"] for line in (await call("export", "checks", "--format", "jsonl", "--since", middle))[1].splitlines()]
+    assert sorted(earlier + later) == sorted(moments)
+    assert max(earlier) < middle <= min(later)
+    assert (await call("export", "incidents", "--until", "1000d"))[1].count("\n") == 1
+    assert (await call("export", "incidents", "--since", "1000d"))[1].count("\n") > 1
+
+
+async def test_export_fails_half_way(tmp_path: Path, sqlite_url: str) -> None:
+    """What can't be written to its end leaves no file that looks whole."""
+
+    def rows() -> Iterator[export.Row]:
+        yield dict.fromkeys(("account", "at"), "x")
+        raise KeyboardInterrupt
+
+    file = tmp_path / "half.csv"
+    with pytest.raises(KeyboardInterrupt), export.output(file) as stream:
+        export.write(rows(), ("account", "at"), stream, "csv")
+    assert not file.exists()
+    assert sqlite_url
+
+
 async def test_export_streams(sqlite_url: str, tmp_path: Path) -> None:
     """Many rows need no more memory than a few pieces of them."""
     async with watched(write_config(tmp_path, sqlite_url)) as world:
@@ -276,7 +367,7 @@ async def test_export_streams(sqlite_url: str, tmp_path: Path) -> None:
             finally:
                 tracemalloc.stop()
 
-        count, peak = await asyncio.to_thread(drain, export.checks(sqlite_url, None))
+        count, peak = await asyncio.to_thread(drain, export.checks(sqlite_url, export.Span()))
         assert count == 8 * PAGE
         assert peak < 2_500 * PAGE
 

@@ -51,7 +51,7 @@ def test_every_verb_has_examples(verb: str) -> None:
         (("status", "--health", "fine"), "invalid choice"),
         (("history",), "required: ID"),
         (("history", "x", "--limit", "0"), "not a number of 1 or more"),
-        (("history", "x", "--since", "yesterday"), "is not a duration"),
+        (("history", "x", "--since", "yesterday"), "is neither how long ago"),
         (("export", "everything"), "invalid choice"),
         (("deliveries", "list", "--state", "lost"), "invalid choice"),
         (("nonsense",), "invalid choice"),
