@@ -12,7 +12,7 @@ from monitor.config.outline import Key, keys
 from monitor.config.policies import PolicySettings
 from monitor.config.secrets import Secret
 from monitor.config.show import as_schema
-from monitor.config.values import Section, format_duration
+from monitor.config.values import Section, Size, format_duration
 from monitor.config.webfile import WebFile
 
 BEGIN, END = "<!-- reference: made by postpost-monitor config reference --write . -->\n", "<!-- end of reference -->\n"
@@ -115,6 +115,8 @@ def _kind_of(annotation: Any) -> str:
         return _kind_of(plain[0])
     if len(arguments) == 2 and get_origin(annotation) is not None and hasattr(get_origin(annotation), "keys"):
         return "names with text"
+    if annotation is Size:
+        return "size"
     if hasattr(annotation, "__metadata__"):
         return _kind_of(annotation.__origin__)
     names = {str: "text", int: "whole number", float: "number", bool: "true or false", timedelta: "duration", Secret: "secret"}

@@ -15,7 +15,7 @@ from pydantic.config import JsonDict
 from monitor.config.addresses import check_base_url, check_page_url, parse_listen
 from monitor.config.brands import BRANDS, Brand
 from monitor.config.secrets import Secret
-from monitor.config.values import Count, Duration, Items, LabelName, Name, Period, Rate, Section, Switch, Text, between, problem
+from monitor.config.values import Count, Duration, Items, LabelName, Name, Period, Rate, Section, Size, Switch, Text, between, problem
 from monitor.domain.ids import id_problem, platform_of, user_id_problem
 
 
@@ -218,6 +218,9 @@ class RetentionSettings(Section):
     """How much of each day a connection worked."""
     incidents: Annotated[Duration, between(timedelta(days=1))] = timedelta(days=730)
     """Closed incidents."""
+    max_size: Size | None = None
+    """Above this size of the database the oldest single check results go before their time, and nothing else: such as `2GB`. Those of
+    the last three days stay; of PostgreSQL the size is estimated."""
     deliveries: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=30)
     """Delivered notifications, with every attempt."""
     dead_deliveries: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=90)

@@ -20,6 +20,8 @@ _UNITS = {
     "s": timedelta(seconds=1),
     "ms": timedelta(milliseconds=1),
 }
+_SIZES = {"B": 1, "MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SIZE = r"([0-9]{1,15}) ?(B|[MGT]i?B)?"
 _PRINTED = ("d", "h", "m", "s", "ms")
 _DURATION = r"(?:[0-9]+y)?(?:[0-9]+w)?(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9]+s)?(?:[0-9]+ms)?"
 _PART = re.compile(r"([0-9]+)(ms|[ywdhms])")
@@ -68,6 +70,22 @@ def format_duration(duration: timedelta) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
+
+
+def parse_size(value: object) -> int:
+    """
+    The bytes that `500MB`, `2GB` or `1GiB` stands for; a whole number is bytes.
+
+    Raises:
+        PydanticCustomError: for anything else, and for less than a megabyte.
+    """
+    found = re.fullmatch(_SIZE, str(value).strip()) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    if found is None:
+        raise problem("is not a size", "such as 500MB, 2GB or 1GiB")
+    size = int(found[1]) * _SIZES[found[2] or "B"]
+    if size < _SIZES["MB"]:
+        raise problem("must be at least 1MB")
+    return size
 
 
 def off_or_duration(value: object) -> object:
@@ -138,6 +156,11 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$", "examples": ["30s", "15m", "36h", "7d"]}),
 ]
 """A length of time, a timedelta in Python."""
+
+Size = Annotated[
+    int, BeforeValidator(parse_size), WithJsonSchema({"type": ["string", "integer"], "pattern": f"^{_SIZE}$", "examples": ["500MB", "2GB"]})
+]
+"""A number of bytes."""
 
 Period = Annotated[Duration, between(timedelta(milliseconds=1))]
 """A duration longer than nothing."""

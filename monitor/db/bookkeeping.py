@@ -49,6 +49,7 @@ _HOURS = select(uptime_hours).where(
     uptime_hours.c.at.in_(bindparam("hours", expanding=True)), uptime_hours.c.connection_id.in_(bindparam("ids", expanding=True))
 )
 
+_LAST_DAY = select(func.max(uptime_days.c.at)).where(uptime_days.c.at < bindparam("today"))
 _SUMS = ("ok_ms", "down_ms", "excluded_ms")
 _PUT_HOURS = for_each_dialect(
     lambda insert: (put := insert(uptime_hours)).on_conflict_do_update(
@@ -80,6 +81,12 @@ def first_check(reader: Reader) -> datetime | None:
 def first_checks(reader: Reader, ids: Collection[int]) -> dict[int, datetime]:
     """When the oldest check that is kept ended, of those connections *ids* that have one."""
     return {row.id: moment(row.first_at) for row in reader.rows(_FIRST_CHECKS, {"ids": list(ids)}) if row.first_at is not None}
+
+
+def last_day_before(reader: Reader, now: datetime) -> datetime | None:
+    """The last day before that of *now* of which anything is known; None without one."""
+    row = reader.rows(_LAST_DAY, {"today": millis(day_of(now))})[0]
+    return maybe_moment(row[0])
 
 
 def watched_since(reader: Reader, since: datetime) -> list[tuple[Connection, datetime | None]]:

@@ -78,6 +78,17 @@ _TOLD = select(deliveries.c.notification_id, deliveries.c.receiver, deliveries.c
     deliveries.c.notification_id.in_(bindparam("ids", expanding=True))
 )
 
+_SIZE = {
+    "sqlite": text(
+        "SELECT (p.page_count - f.freelist_count) * s.page_size FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size s"
+    ),
+    # Deleted checks leave room in their table, which stays as large as it ever was: they are counted, not measured.
+    "postgresql": text(
+        "SELECT pg_database_size(current_database()) - pg_total_relation_size('checks')"
+        " + 150 * (SELECT n_live_tup FROM pg_stat_user_tables WHERE relid = 'checks'::regclass)"
+    ),
+}
+
 _LAST = 2**63 - 1
 
 
@@ -255,6 +266,10 @@ class Reader(Uptimes):
         """A fact about the database itself, such as `instance_id`."""
         rows = self._rows(_META, {"key": key})
         return str(rows[0].value) if rows else None
+
+    def size(self) -> int:
+        """How many bytes are in use; what is free again within the database does not count. Of PostgreSQL an estimate."""
+        return int(self._rows(_SIZE[self._connection.dialect.name])[0][0])
 
     def numbers(self, query: Select[Any], parameters: dict[str, Any]) -> list[int]:
         """The first column of what *query* finds; for the other modules of this package."""

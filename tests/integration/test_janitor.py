@@ -1,14 +1,15 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from monitor.config import RetentionSettings
 from monitor.db import AttemptRow, CheckRow, Database, DeliveryState, NewConnection, Store, bookkeeping
 from monitor.db.tables import attempts, checks, deliveries, incidents, messages, notifications
 from monitor.domain.model import FINE, EventType, IncidentRef, Notification, Scope, Severity, Topic, Transition, Why
+from monitor.domain.uptime import Uptime
 from monitor.errors import DeliveryReason, Reason
 from monitor.janitor import Janitor
 from monitor.simulator.clock import FakeClock
@@ -115,6 +116,88 @@ async def test_the_file_shrinks(sqlite_url: str) -> None:
     assert _size(path) < full / 5
     assert _size(path.with_name("monitor.db-wal")) == 0
     await database.close()
+
+
+async def test_checks_by_size(database: Database) -> None:
+    """
+    Of a database that is too large the oldest checks of all connections go, until it is not, and nothing else: not the sums made
+    of them, not what is owed, nor what belongs to open incidents; those of the last three days stay however large it is.
+    """
+    empty = await _settled_size(database)
+    ids = await fill_checks(database, 20, 1500, HOUR)
+    await database.write(lambda store: store.apply_transitions([_transition("open", "error")]))
+    await database.write(partial(_tell, "open", DeliveryState.DELIVERED))
+    await database.write(partial(_tell, "pending", None))
+    known = {(ids[0], at(hours * HOUR)): Uptime(ok=HOUR) for hours in (0, 1450)}
+    await database.write(partial(bookkeeping.put_hours, changed=known))
+    now = at(1500 * HOUR)
+    await database.write(partial(bookkeeping.put_until, until=now))
+    full = await _settled_size(database)
+
+    async def keep(size: int) -> tuple[int, list[datetime]]:
+        settings = RetentionSettings(max_size=max(size, 1_000_000))
+        janitor = Janitor(database, FakeClock(now), settings)
+        # The test's data is smaller than anybody's limit.
+        janitor._settings = settings.model_copy(update={"max_size": size})
+        steps = 1
+        while await janitor.step():
+            steps += 1
+            assert steps < 2000
+            await _settled_size(database)
+        histories = [await database.read(lambda reader, one=one: reader.history(one, 5000)) for one in ids]  # type: ignore[misc]
+        assert all(history[0].at == at(1499 * HOUR) for history in histories), "the newest stay"
+        return await _settled_size(database), [history[-1].at for history in histories]
+
+    limit = empty + (full - empty) * 6 // 10
+    size, oldest = await keep(limit)
+    assert empty + (full - empty) // 3 < size <= limit
+    assert max(oldest) - min(oldest) <= HOUR, "of all connections alike"
+    assert at(10 * DAY) < oldest[0] < at(50 * DAY)
+    assert await keep(limit) == (size, oldest), "nothing more goes"
+    _, oldest = await keep(1000)
+    assert set(oldest) == {now - 3 * DAY}
+    assert {row.subject for row in await database.read(lambda reader: reader.deliveries())} == {"open", "pending"}
+    assert (await database.write(count))["incidents"] == 1
+    days = await database.read(lambda reader: reader.daily_uptime(ids[:1], START))
+    assert days[ids[0]][0].uptime.ok == HOUR
+
+
+async def _settled_size(database: Database) -> int:
+    """The size, once PostgreSQL's counters know of the last changes."""
+
+    def analyze(store: Store) -> None:
+        if store._dialect == "postgresql":
+            store._change(text("ANALYZE checks"), {})
+
+    await database.write(analyze)
+    return await database.read(lambda reader: reader.size())
+
+
+async def test_a_clock_that_leaps(database: Database) -> None:
+    """A clock that leaps ten years ahead deletes nothing for a day; set right within it, it did no harm. If it stays, it is believed."""
+    ids = await fill_checks(database, 2, 300, HOUR)
+    clock = FakeClock(at(300 * HOUR))
+    await database.write(partial(bookkeeping.put_hours, changed={(ids[0], at(240 * HOUR)): Uptime(ok=HOUR)}))
+    janitor = Janitor(database, clock, SETTINGS)
+    await work_off(janitor)
+    kept = (await database.write(count))["checks"]
+    assert 0 < kept < 600
+
+    clock.jump(3650 * DAY)
+    await database.write(partial(bookkeeping.put_until, until=clock.now()))
+    for _ in range(23):
+        assert not await janitor.step()
+        await clock.advance(HOUR)
+    assert (await database.write(count))["checks"] == kept
+    clock.jump(-3650 * DAY)
+    await janitor.step()
+    assert (await database.write(count))["checks"] > 0.8 * kept
+
+    clock.jump(3650 * DAY)
+    assert not await janitor.step()
+    await clock.advance(DAY + HOUR)
+    await work_off(janitor)
+    assert (await database.write(count))["checks"] == 0
 
 
 def _tell(subject: str, end: DeliveryState | None, store: Store) -> None:
