@@ -115,10 +115,8 @@ def _kind_of(annotation: Any) -> str:
         return _kind_of(plain[0])
     if len(arguments) == 2 and get_origin(annotation) is not None and hasattr(get_origin(annotation), "keys"):
         return "names with text"
-    if annotation is Size:
-        return "size"
     if hasattr(annotation, "__metadata__"):
-        return _kind_of(annotation.__origin__)
+        return "size" if annotation is Size else _kind_of(annotation.__origin__)
     names = {str: "text", int: "whole number", float: "number", bool: "true or false", timedelta: "duration", Secret: "secret"}
     return names[annotation]
 
