@@ -1,6 +1,5 @@
 import ast
 import asyncio
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -159,39 +158,41 @@ def fill(store: Store) -> None:
     store.put_receiver_state("on-call", b"{}")
 
 
-_DIES = """
-import asyncio, os, signal, sys
-from sqlalchemy import Engine, event
-from monitor.clock import SystemClock
-from monitor.db import Database
+# Revision, first statement to be killed after, and how many to go on by: the first schema has many statements, all alike.
+_KILLS = [("base", 1, 5), ("0001", 1, 1), ("0002", 1, 1)]
 
-left = int(sys.argv[2])
 
-@event.listens_for(Engine, "after_cursor_execute")
-def count(connection, cursor, statement, *_):
-    global left
-    left -= statement.lstrip().upper().startswith(("CREATE", "INSERT", "UPDATE"))
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-asyncio.run(Database(sys.argv[1], clock=SystemClock(), owner="dies").start())
-"""
+def test_every_released_schema_is_killed() -> None:
+    """The kills below begin at every schema that there ever was but the present one."""
+    assert [revision for revision, _, _ in _KILLS] == ["base", *[one.revision for one in scripts().walk_revisions()][:0:-1]]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("statement", [1, 2, 9, 17, 28, 30])
-async def test_killed_in_the_middle(database_url: str, statement: int) -> None:
-    """Killed after any statement of a migration, the next start does all of it again from the beginning."""
-    run = [sys.executable, "-c", _DIES, database_url, str(statement)]
-    done = await asyncio.to_thread(subprocess.run, run, cwd=ROOT, capture_output=True, check=False, timeout=30)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-
+@pytest.mark.parametrize(("revision", "first", "step"), _KILLS)
+async def test_killed_at_every_statement(database_url: str, tmp_path: Path, revision: str, first: int, step: int) -> None:
+    """
+    Killed after any statement of the way from any released schema, a filled database has every row as before, and the next
+    start does all of it again from the beginning, with every row as before.
+    """
     database = Database(database_url, clock=SystemClock(), owner="test")
     await database.start()
-    assert await database.read(lambda reader: reader.connections()) == []
+    await database.write(fill)
     await database.close()
-    if database_url.startswith("sqlite"):
-        assert differences(writing_engine(Path(database_url.removeprefix("sqlite:///")))) == []
+    address = database_url.replace("postgresql://", "postgresql+psycopg://")
+    engine = writing_engine(Path(address.removeprefix("sqlite:///"))) if address.startswith("sqlite") else create_engine(address)
+    with engine.begin() as connection:
+        migrate(connection, revision if revision == "base" else f"-{[one.revision for one in scripts().walk_revisions()].index(revision)}")
+    engine.dispose()
+    template = database_url.removeprefix("sqlite:///")
+    if revision == "base" and engine.dialect.name == "postgresql":
+        step *= 3
+    run = [sys.executable, "-m", "tests.crash.migrations", template, str(tmp_path), str(first), str(step)]
+    done = await asyncio.to_thread(subprocess.run, run, cwd=ROOT, capture_output=True, text=True, check=False, timeout=55)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
+    assert [line for line in lines if line[1] != "ok"] == []
+    assert lines[-1][0] == "end"
+    assert len(lines) > 3
 
 
 async def test_newer_schema(database_url: str) -> None:
