@@ -8,6 +8,7 @@ the new state.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from functools import partial
 
 import structlog
@@ -34,7 +35,7 @@ _log = structlog.get_logger(__name__)
 _PATIENCE_SECONDS = 2.0
 
 # Scopes that let only canaries through while their incident is open.
-_FREEZING = frozenset({"api", "account", "user"})
+_FREEZING = frozenset({"api", "account", "user", "service"})
 
 
 class Checker:
@@ -68,6 +69,7 @@ class Checker:
         self._in_flight: set[int] = set()
         self._canaries: dict[str, float] = {}
         self._thaws = fleet.thaws
+        self._joined: datetime | None = None
 
     def sync(self) -> None:
         """Take up connections that are new in the fleet and drop those that left it."""
@@ -86,6 +88,7 @@ class Checker:
     async def step(self) -> bool:
         """Check the connection that is due longest; returns whether there was one."""
         self._hasten_after_thaw()
+        self._join_the_doubt()
         now = self._clock.monotonic()
         if self._gate.paused():
             return False
@@ -228,6 +231,16 @@ class Checker:
         below = (one for one in self._own_connections() if not names.isdisjoint(self._fleet.names(one).all()))
         oldest_first = sorted(below, key=self._age_order)
         self._queue.hasten((connection.id for connection in oldest_first), self._clock.monotonic())
+
+    def _join_the_doubt(self) -> None:
+        """When other accounts put the API in doubt, somebody of this one is asked at once: does it serve anybody?"""
+        doubted_at = self._fleet.api_doubted_at()
+        if doubted_at == self._joined:
+            return
+        self._joined = doubted_at
+        connection = next(iter(self._own_connections()), None)
+        if doubted_at is not None and connection is not None:
+            self._ask_somebody(self._fleet.names(connection).api, connection, 0.0)
 
     def _age_order(self, connection: Connection) -> float:
         seen = self._fleet.state(connection.id)[1].last_evidence_at

@@ -206,9 +206,14 @@ class Fleet:
         """The scope in doubt above *connection*, and how soon somebody below it is asked again; None when nothing is in doubt."""
         return self._pause_above(self.names(connection).all(), scopes.probe)
 
+    def api_doubted_at(self) -> datetime | None:
+        """Since when the API is suspected; None when it is not, or when there is only one account to suspect it."""
+        return self.scope(f"api:{self.plan.api_host}")[1].suspect_at if len(self.plan.accounts) > 1 else None
+
     def list_pause(self, account: str) -> timedelta | None:
         """How long the lists of *account* wait while it or the API is in trouble; None when they are read as usual."""
-        found = self._pause_above((f"account:{account}", f"api:{self.plan.api_host}"), scopes.probe)
+        names = (f"account:{account}", f"api:{self.plan.api_host}", f"service:{account}")
+        found = self._pause_above(names, scopes.probe)
         return found[1] if found is not None else None
 
     def _pause_above(

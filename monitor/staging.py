@@ -89,7 +89,13 @@ class Staging:
             window=self._fleet.window(),
             rounding=self._rounding.mode,
             controls=self._fleet.controls,
+            elsewhere_at=self._elsewhere_at(connection.account),
         )
+
+    def _elsewhere_at(self, account: str) -> datetime | None:
+        """When an account other than this one was last answered."""
+        others = (self.scope(f"service:{one}")[1].last_good_at for one in self._fleet.plan.accounts if one != account)
+        return max((at for at in others if at is not None), default=None)
 
     def conclude(self, connection: Connection, observation: Observation) -> Conclusion | None:
         """
@@ -134,13 +140,16 @@ class Staging:
         names = (
             f"account:{account}",
             f"api:{self._fleet.plan.api_host}",
+            f"service:{account}",
             f"rate:{account}",
             f"user:{account}/{user_id}" if user_id else "",
         )
         before = {name: self.scope(name)[1] for name in names if name}
         members = {name: self._fleet.members(name) for name in before}
         policy = self._fleet.plan.policy
-        after = core.hear(before, observation, policy, window=self._fleet.window(), members=members)
+        after = core.hear(
+            before, observation, policy, window=self._fleet.window(), members=members, elsewhere_at=self._elsewhere_at(account)
+        )
         for name, state in after.items():
             if state is not before[name]:
                 self._settle_scope(state, before[name], observation.at)

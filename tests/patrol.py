@@ -37,6 +37,7 @@ class Patrol:
     _queue: DueQueue = field(default_factory=DueQueue)
     _canaries: dict[str, datetime] = field(default_factory=dict)
     _open: set[str] = field(default_factory=set)
+    _joined: datetime | None = None
 
     def __post_init__(self) -> None:
         self.start()
@@ -76,6 +77,7 @@ class Patrol:
 
     def _step(self, answer: Answer) -> None:
         story = self.story
+        self._join_the_doubt()
         taken = self._queue.take(self._seconds(story.now))
         if taken is None:
             return
@@ -105,12 +107,13 @@ class Patrol:
             return None
         self._canaries[name] = self.story.now
         self._put(connection.id, pause)
-        canary = self._longest_unasked(name) or connection
+        canary = self._longest_unasked(name, connection) or connection
         self._queue.discard(canary.id)
         return canary
 
-    def _longest_unasked(self, name: str) -> Connection | None:
-        waiting = (one for one in self._below(name) if one.id in self._queue)
+    def _longest_unasked(self, name: str, connection: Connection) -> Connection | None:
+        """As the checker of an account, which knows no others."""
+        waiting = (one for one in self._below(name) if one.id in self._queue and one.account == connection.account)
         return min(waiting, key=lambda one: self.story.state(one.id).last_check_at or START, default=None)
 
     def _pause(self, connection: Connection, pause_of: Callable[..., timedelta | None]) -> tuple[str, timedelta] | None:
@@ -125,10 +128,21 @@ class Patrol:
         probe = self._pause(connection, scopes.probe)
         if probe is None:
             return
-        other = self._longest_unasked(probe[0])
+        other = self._longest_unasked(probe[0], connection)
         due = self._seconds(self.story.now + wait)
         if other is not None and (self._queue.due_of(other.id) or due) > due:
             self._queue.put(other.id, due)
+
+    def _join_the_doubt(self) -> None:
+        api = self.story.scopes.get(f"api:{API_HOST}")
+        doubted_at = api.suspect_at if api is not None else None
+        if doubted_at == self._joined:
+            return
+        self._joined = doubted_at
+        accounts = {one.account: one for one in self.story.connections.values()}
+        for connection in accounts.values():
+            if doubted_at is not None and len(accounts) > 1:
+                self._ask_somebody(connection, timedelta(0))
 
     def _hurry(self) -> None:
         now_open = {name for name, state in self.story.scopes.items() if state.open}

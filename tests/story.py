@@ -161,7 +161,12 @@ class Story:
             watching_since=self.started_at,
             window=self._window(),
             controls=self.controls,
+            elsewhere_at=self._elsewhere_at(connection.account),
         )
+
+    def _elsewhere_at(self, account: str) -> datetime | None:
+        services = (state for name, state in self.scopes.items() if name.startswith("service:") and state.account != account)
+        return max((state.last_good_at for state in services if state.last_good_at is not None), default=None)
 
     def _window(self) -> timedelta:
         return max(self.policy.scopes.window, 2 * self._counted()[2])

@@ -18,6 +18,8 @@ from monitor.domain.model import Connection, ConnectionState, Health, ListedConn
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import meaning
 from monitor.domain.rewind import rewound, rewound_scope
+from monitor.domain.scope_api import advance_api
+from monitor.domain.scope_service import advance_service, explains
 from monitor.domain.scopes import ScopeState
 from monitor.domain.tokens import TokenLife
 
@@ -31,6 +33,7 @@ class Names:
     api: str
     account: str
     user: str
+    service: str
     rate: str
     platform: str
     every: tuple[str, ...]
@@ -50,9 +53,9 @@ def names_above(connection: Connection, api_host: str) -> Names:
 def _names(api_host: str, account_name: str, user_id: str, platform_name: str) -> Names:
     api, account = f"api:{api_host}", f"account:{account_name}"
     user = f"user:{account_name}/{user_id}" if user_id else ""
-    rate, platform = f"rate:{account_name}", f"platform:{platform_name}"
-    every = tuple(name for name in (STORAGE, account, user, api, rate, platform) if name)
-    return Names(api, account, user, rate, platform, every)
+    service, rate, platform = f"service:{account_name}", f"rate:{account_name}", f"platform:{platform_name}"
+    every = tuple(name for name in (STORAGE, account, user, api, service, rate, platform) if name)
+    return Names(api, account, user, service, rate, platform, every)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Situation:
         window: how far back API checks count.
         rounding: how the API prints the time that tokens have left, as far as learned.
         controls: what operators do not want to hear.
+        elsewhere_at: when another account was last answered.
     """
 
     connection: Connection
@@ -80,6 +84,7 @@ class Situation:
     window: timedelta
     rounding: expiry.Rounding = expiry.Rounding.UNKNOWN
     controls: Controls = NO_CONTROLS
+    elsewhere_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,14 @@ def conclude(situation: Situation, observation: Observation, policy: Policy) -> 
     now = observation.at
     situation = _without_future(situation, now)
     before = {name: situation.scopes.get(name, ScopeState(name)) for name in situation.names.all()}
-    after = hear(before, observation, policy, window=situation.window, members=situation.members)
+    after = hear(
+        before,
+        observation,
+        policy,
+        window=situation.window,
+        members=situation.members,
+        elsewhere_at=situation.elsewhere_at,
+    )
     frozen = cover(situation.names, after, situation.watching_since, now, policy).frozen_by is not None
     situation = replace(situation, state=_after_thaw(situation, after))
     state = incidents.advance(situation.connection, situation.state, observation, policy, frozen=frozen)
@@ -117,15 +129,46 @@ def conclude(situation: Situation, observation: Observation, policy: Policy) -> 
 
 
 def hear(
-    states: Mapping[str, ScopeState], observation: Observation, policy: Policy, *, window: timedelta, members: Mapping[str, int]
+    states: Mapping[str, ScopeState],
+    observation: Observation,
+    policy: Policy,
+    *,
+    window: timedelta,
+    members: Mapping[str, int],
+    elsewhere_at: datetime | None = None,
 ) -> dict[str, ScopeState]:
-    """The *states* of scopes after *observation*; those that it says nothing about are unchanged."""
+    """
+    The *states* of scopes, the wider before the narrower, after *observation*; those that it says nothing about are unchanged.
+
+    *elsewhere_at* is when another account was last answered.
+    """
     after = dict(states)
     for name, scope in states.items():
-        if scopes.hears(name, observation):
-            known = rewound_scope(scope, observation.at)
-            after[name] = scopes.advance(known, observation, policy.scopes, window=window, members=members.get(name, 1))
+        if not scopes.hears(name, observation):
+            continue
+        known, below = rewound_scope(scope, observation.at), members.get(name, 1)
+        if known.word == "service":
+            api = _of_word(after, "api")
+            everybody = members.get(api.name, 1)
+            after[name] = advance_service(
+                known,
+                api,
+                observation,
+                policy.scopes,
+                window=window,
+                members=below,
+                everybody=everybody,
+                elsewhere_at=elsewhere_at,
+            )
+        elif known.word != "api":
+            after[name] = scopes.advance(known, observation, policy.scopes, members=below)
+        elif not explains(_of_word(states, "service"), observation):
+            after[name] = advance_api(known, observation, policy.scopes, window=window, members=below, elsewhere_at=elsewhere_at)
     return after
+
+
+def _of_word(states: Mapping[str, ScopeState], word: str) -> ScopeState:
+    return next((state for state in states.values() if state.word == word), ScopeState(f"{word}:"))
 
 
 def learn(situation: Situation, row: ListedConnection, now: datetime, policy: Policy, *, server_at: datetime | None = None) -> Conclusion:
@@ -159,7 +202,7 @@ def review(situation: Situation, now: datetime, policy: Policy) -> Conclusion:
 def cover(names: Names, states: Mapping[str, ScopeState], watching_since: datetime, now: datetime, policy: Policy) -> Cover:
     """What lies above a connection: the first open scope in the order of `Names.all`, and since when it is watched."""
     frozen_by = suppressed_by = None
-    gathering_until = None
+    gathering_until = thawed_at = None
     for name in names.all():
         state = states.get(name)
         if state is None:
@@ -170,12 +213,13 @@ def cover(names: Names, states: Mapping[str, ScopeState], watching_since: dateti
             continue
         if state.closed_at is not None:
             watching_since = max(watching_since, state.closed_at)
+            thawed_at = max(thawed_at or state.closed_at, state.closed_at) if name != names.rate else thawed_at
         # Silence that a wider cause may explain makes nothing stale, not even before that is certain.
         if state.open or state.suspect_at is not None:
             watching_since = now
         if state.open and name != names.rate:
             frozen_by = frozen_by or name
-    return Cover(frozen_by, suppressed_by or frozen_by, watching_since, gathering_until)
+    return Cover(frozen_by, suppressed_by or frozen_by, watching_since, gathering_until, thawed_at)
 
 
 def _without_future(situation: Situation, now: datetime) -> Situation:

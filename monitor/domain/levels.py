@@ -33,6 +33,7 @@ class Cover:
         frozen_by: the open scope incident that freezes belief (account, user, API, storage), or None.
         suppressed_by: the open scope incident that is told in the connection's place, or None.
         gathering_until: until when news wait because a wider incident may be about to open, or None.
+        thawed_at: when the last incident that froze belief ended, or None.
         watching_since: since when the connection could be checked at all: start of the daemon, or the last scope incident's end.
     """
 
@@ -40,6 +41,7 @@ class Cover:
     suppressed_by: str | None = None
     watching_since: datetime | None = None
     gathering_until: datetime | None = None
+    thawed_at: datetime | None = None
 
     def covered(self, now: datetime) -> bool:
         """Whether news of the connection wait at *now*."""

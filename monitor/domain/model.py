@@ -127,6 +127,7 @@ class Quiet(StrEnum):
     SILENCED = "silenced"
     QUIET_HOURS = "quiet_hours"
     ACKNOWLEDGED = "acknowledged"
+    UNCERTAIN = "uncertain"
 
 
 @dataclass(frozen=True, slots=True)

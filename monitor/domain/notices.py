@@ -168,6 +168,9 @@ def _tell(draft: _Draft, topic: Topic) -> None:
     if draft.cover.covered(draft.now):
         draft.quiet = Quiet.COVERED_BY_SCOPE
         return
+    if topic is Topic.CONNECTION and value.level != levels.STALE and _uncertain(draft):
+        draft.quiet = Quiet.UNCERTAIN
+        return
     if topic is Topic.EXPIRY and _merged(draft.state, value):
         # What was told under an incident of its own must be closed under it; only what nobody heard of needs no end.
         unheard = value.told.level == FINE or value.told.merged
@@ -177,6 +180,20 @@ def _tell(draft: _Draft, topic: Topic) -> None:
     occasion = Occasion(draft.now, _closed_why(draft.state) if value.level == FINE else None)
     if not _held(draft, topic, occasion):
         _notify(draft, topic, occasion)
+
+
+def _uncertain(draft: _Draft) -> bool:
+    """
+    Whether what was believed, and not told at once, may be so no more.
+
+    The last check contradicts it, or there was none since wider trouble ended. That waits for no longer than evidence lasts.
+    """
+    state, policy, interval = draft.state, draft.policy, draft.connection.interval
+    pending, thawed_at, seen = state.pending, draft.cover.thawed_at, state.last_evidence_at
+    if pending is not None and draft.now - pending.last_at <= policy.stale_for(interval):
+        return True
+    unseen = thawed_at is not None and (seen is None or seen < thawed_at)
+    return unseen and thawed_at is not None and draft.now - thawed_at <= policy.stale_for(interval)
 
 
 def _held(draft: _Draft, topic: Topic, occasion: Occasion) -> bool:
@@ -245,6 +262,9 @@ def _remind(draft: _Draft, topic: Topic, value: TopicState) -> None:
         return
     if draft.cover.covered(draft.now):
         draft.quiet = Quiet.COVERED_BY_SCOPE
+        return
+    if topic is Topic.CONNECTION and value.level != levels.STALE and _uncertain(draft):
+        draft.quiet = Quiet.UNCERTAIN
         return
     occasion = Occasion(draft.now, reminder=value.told.reminders + 1)
     if not _held(draft, topic, occasion):

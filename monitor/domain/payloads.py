@@ -18,6 +18,7 @@ from typing import Any
 
 from monitor.domain.model import FINE, Connection, EventType, IncidentRef, Notification, Severity, Topic, Why
 from monitor.domain.reasons import meaning
+from monitor.domain.scope_state import ACCOUNT_WORDS
 from monitor.domain.sentences import advice, one_line, platform_name, sentence
 from monitor.errors import Reason
 
@@ -32,7 +33,6 @@ _MAX_LABELS = 20
 _ODD = re.compile(r"[^A-Za-z0-9_.:@~/-]")
 _SEVERITIES = [severity.value for severity in Severity]
 _TOKEN_TYPES = frozenset({EventType.TOKEN_EXPIRING, EventType.TOKEN_EXPIRED, EventType.TOKEN_RENEWED, EventType.TOKEN_RENEWAL_OVERDUE})
-_ACCOUNT_SCOPES = frozenset({"account", "rate", "user", "list"})
 _RECONNECTS = frozenset({Topic.CONNECTION, Topic.EXPIRY, Topic.RENEWAL, Topic.PERMISSIONS})
 
 
@@ -172,7 +172,7 @@ def _who(notification: Notification, connection: Connection | None) -> dict[str,
 
 def _account(notification: Notification) -> str | None:
     kind, _, name = notification.incident.subject.partition(":")
-    return one_line(name.partition("/")[0], _MAX_NAME) if kind in _ACCOUNT_SCOPES else None
+    return one_line(name.partition("/")[0], _MAX_NAME) if kind in ACCOUNT_WORDS else None
 
 
 def _reason(notification: Notification) -> dict[str, str] | None:

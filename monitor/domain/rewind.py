@@ -41,7 +41,7 @@ def rewound(state: ConnectionState, now: datetime) -> ConnectionState:
 def rewound_scope(state: ScopeState, now: datetime) -> ScopeState:
     """*state* without memories of the future; the same object when there are none."""
     topic = state.topic
-    moments = (state.suspect_at, state.last_bad_at, state.closed_at, topic.since, topic.told.at)
+    moments = (state.suspect_at, state.last_bad_at, state.last_good_at, state.closed_at, topic.since, topic.told.at)
     late = [moment for moment in moments if moment is not None] + [at for _, at in state.turned] + [one.at for one in state.buckets]
     late += [state.calm.since] if state.calm is not None else []
     latest = now + TOLERANCE
@@ -52,6 +52,7 @@ def rewound_scope(state: ScopeState, now: datetime) -> ScopeState:
         topic=_topic(topic, now),
         suspect_at=_past(state.suspect_at, now),
         last_bad_at=_past(state.last_bad_at, now),
+        last_good_at=_past(state.last_good_at, now),
         buckets=(),
         streak=None,
         calm=None,

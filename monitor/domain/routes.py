@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from monitor.domain.model import Connection, Notification, Why
+from monitor.domain.scope_state import ACCOUNT_WORDS
 
 RESERVED = frozenset({"severity", "type", "topic", "scope", "reason", "why", "account", "user", "platform", "connection"})
 
@@ -101,7 +102,7 @@ def facts(notification: Notification, connection: Connection | None) -> dict[str
 def scope_facts(subject: str) -> dict[str, str]:
     """Which account, managed user or platform the subject of a wider incident names."""
     kind, _, name = subject.partition(":")
-    if kind in {"account", "rate", "user", "list"}:
+    if kind in ACCOUNT_WORDS:
         account, _, user = name.partition("/")
         return {"account": account, "user": user}
     return {"platform": name} if kind == "platform" else {}

@@ -19,11 +19,27 @@ _BUCKETS = 10
 _MOST_BUCKETS = 60
 _GOOD_ANSWERS = 3
 
+# Another account was answered lately, if it was within so many pauses of the canaries.
+_LATELY = 4
 
-def advance_api(state: ScopeState, observation: Observation, policy: ScopePolicy, *, window: timedelta, members: int) -> ScopeState:
-    """The state of an API scope with *members* connections after *observation*; checks count for *window* at most."""
-    own = meaning(observation.verdict.reason)
-    bad = own.outcome is Outcome.INCONCLUSIVE and own.scope is Scope.API
+
+def advance_api(
+    state: ScopeState,
+    observation: Observation,
+    policy: ScopePolicy,
+    *,
+    window: timedelta,
+    members: int,
+    elsewhere_at: datetime | None = None,
+) -> ScopeState:
+    """
+    The state of an API scope with *members* connections after *observation*; checks count for *window* at most.
+
+    *elsewhere_at* is when another account was last answered: an API that serves somebody is not down.
+    """
+    bad = is_bad(observation.verdict.reason)
+    if bad and state.open and elsewhere_at is not None and observation.at - elsewhere_at < _LATELY * policy.canary:
+        return state
     crashed = _blames_one(observation.verdict.reason, policy, members)
     state = replace(
         state,
@@ -34,8 +50,14 @@ def advance_api(state: ScopeState, observation: Observation, policy: ScopePolicy
     if bad and state.open:
         return blamed(state, observation)
     if bad or crashed:
-        return _accuse(state, observation, policy, members)
+        return _accuse(state, observation, policy, members, elsewhere_at)
     return _relax(state, observation.at, policy, members)
+
+
+def is_bad(reason: Reason) -> bool:
+    """Whether a check that ended so is a sign of trouble of the API, whomever it asked about."""
+    own = meaning(reason)
+    return own.outcome is Outcome.INCONCLUSIVE and own.scope is Scope.API
 
 
 def _blames_one(reason: Reason, policy: ScopePolicy, members: int) -> bool:
@@ -57,13 +79,15 @@ def fade_api(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: t
     return _relax(state, now, policy, members)
 
 
-def _accuse(state: ScopeState, observation: Observation, policy: ScopePolicy, members: int) -> ScopeState:
+def _accuse(state: ScopeState, observation: Observation, policy: ScopePolicy, members: int, elsewhere_at: datetime | None) -> ScopeState:
     since = _down_since(state, observation.at, policy, members)
     if since is None or state.open:
         return _relax(state, observation.at, policy, members)
     suspect_at = state.suspect_at or since
     state = replace(blamed(state, observation), suspect_at=suspect_at)
-    return opened(state, observation.at, members) if observation.at - suspect_at >= policy.open_after else state
+    serves_others = elsewhere_at is not None and elsewhere_at >= suspect_at
+    lasts = observation.at - suspect_at >= policy.open_after
+    return opened(state, observation.at, members) if lasts and not serves_others else state
 
 
 def _relax(state: ScopeState, now: datetime, policy: ScopePolicy, members: int) -> ScopeState:

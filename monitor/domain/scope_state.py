@@ -9,6 +9,9 @@ from monitor.errors import Reason
 
 FAILED = "failed"
 
+ACCOUNT_WORDS = frozenset({"account", "user", "rate", "service", "list"})
+"""What subjects begin with that name an account, and after a slash perhaps a managed user of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
@@ -71,6 +74,7 @@ class ScopeState:
         streak: the bad answers since the last other one (API only).
         calm: the good answers that may close it (API only).
         turned: connections that lately turned to error, with when (platform only).
+        last_good_at: the last answer that told of no trouble of the API (service only).
         closed_at: when the last incident closed; connections are watched afresh from then on.
         affected: connections that were below it when it opened.
         seq: numbers the notifications about this scope.
@@ -86,24 +90,25 @@ class ScopeState:
     streak: Streak | None = None
     calm: Calm | None = None
     turned: tuple[tuple[int, datetime], ...] = ()
+    last_good_at: datetime | None = None
     closed_at: datetime | None = None
     affected: int = 0
     seq: int = 0
 
     @property
     def word(self) -> str:
-        """The kind of scope as the name spells it: `api`, `account`, `user`, `rate`, `platform` or `storage`."""
+        """The kind of scope as the name spells it: `api`, `account`, `user`, `rate`, `service`, `platform` or `storage`."""
         return self.name.partition(":")[0]
 
     @property
     def kind(self) -> Scope:
-        """What it covers; a rate scope covers an account."""
-        return Scope.ACCOUNT if self.word == "rate" else Scope(self.word)
+        """What it covers; a rate and a service scope cover an account."""
+        return Scope.ACCOUNT if self.word in {"rate", "service"} else Scope(self.word)
 
     @property
     def account(self) -> str:
         """The account it belongs to; empty for scopes wider than an account."""
-        return self.name.partition(":")[2].partition("/")[0] if self.word in {"account", "user", "rate"} else ""
+        return self.name.partition(":")[2].partition("/")[0] if self.word in ACCOUNT_WORDS else ""
 
     @property
     def open(self) -> bool:
@@ -135,6 +140,13 @@ def closed(state: ScopeState, now: datetime) -> ScopeState:
     return replace(state, topic=topic, calm=None, streak=None, buckets=(), turned=(), closed_at=now)
 
 
+def forgotten(state: ScopeState) -> ScopeState:
+    """*state* without suspicion and without any memory of checks; the same object when there is none."""
+    if state.suspect_at is None and state.streak is None and not state.buckets:
+        return state
+    return replace(state, suspect_at=None, streak=None, buckets=(), calm=None)
+
+
 def fail(state: ScopeState, reason: Reason, detail: str, now: datetime, *, affected: int = 0) -> ScopeState:
     """Open the incident of *state* at once, for trouble that is certain."""
     return opened(replace(state, reason=reason, detail=detail, last_bad_at=now), now, affected)
@@ -143,4 +155,5 @@ def fail(state: ScopeState, reason: Reason, detail: str, now: datetime, *, affec
 def lasting(state: ScopeState) -> ScopeState:
     """What is kept over a restart: all that decides, but not the counting of single checks."""
     troubled = state.open or state.suspect_at is not None
-    return replace(state, buckets=(), calm=None, streak=None, last_bad_at=state.last_bad_at if troubled else None)
+    last_bad_at = state.last_bad_at if troubled else None
+    return replace(state, buckets=(), calm=None, streak=None, last_bad_at=last_bad_at, last_good_at=None)

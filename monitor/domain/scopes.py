@@ -1,8 +1,8 @@
 """
 One cause, one notification: trouble that is wider than a connection.
 
-A scope is named `api:<base>`, `account:<name>`, `user:<account>/<id>`, `rate:<account>`, `platform:<name>`
-or `storage`. Each has hysteresis of its own: a suspicion must hold before its incident opens, and calm must
+A scope is named `api:<base>`, `account:<name>`, `user:<account>/<id>`, `rate:<account>`, `service:<account>`,
+`platform:<name>` or `storage`. `service` is the API's service to one account: it can fail while others are answered. Each has hysteresis of its own: a suspicion must hold before its incident opens, and calm must
 hold before it closes. While one is open the connections below it are frozen (or, for a platform, told as
 one), and only a canary is sent now and then.
 """
@@ -14,7 +14,7 @@ from monitor.domain.model import Observation, Outcome
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import meaning
 from monitor.domain.rewind import rewound_scope
-from monitor.domain.scope_api import advance_api, fade_api
+from monitor.domain.scope_api import fade_api
 from monitor.domain.scope_news import settle, severity
 from monitor.domain.scope_platform import advance_platform, gathering_until
 from monitor.domain.scope_state import FAILED, Bucket, Calm, ScopeState, blamed, closed, fail, lasting, opened
@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _USER = frozenset({Reason.WORKSPACE_FORBIDDEN, Reason.USER_NOT_MANAGED, Reason.USER_ID_INVALID})
+_ANSWERING = frozenset({"api", "service"})
 _KEY = frozenset({Reason.API_UNAUTHORIZED, Reason.API_FORBIDDEN})
 
 
@@ -49,7 +50,7 @@ def hears(name: str, observation: Observation) -> bool:
     word = name.partition(":")[0]
     if reason is Reason.MONITOR_INTERNAL or word in {"platform", "storage"}:
         return False
-    if word == "api":
+    if word in _ANSWERING:
         return True
     own = meaning(reason)
     answered = own.outcome is not Outcome.INCONCLUSIVE or reason is Reason.API_VALIDATOR_FAILED
@@ -60,14 +61,8 @@ def hears(name: str, observation: Observation) -> bool:
     return answered or reason in _KEY or reason in _USER
 
 
-def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *, window: timedelta, members: int) -> ScopeState:
-    """
-    The state of an API, account, user or rate scope after *observation* (which it `hears`).
-
-    *window* is how far back API checks count; *members* how many connections are below the scope.
-    """
-    if state.word == "api":
-        return advance_api(state, observation, policy, window=window, members=members)
+def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *, members: int) -> ScopeState:
+    """The state of an account, user or rate scope with *members* connections after *observation* (which it `hears`)."""
     if state.word == "rate":
         return _advance_rate(state, observation, policy, members=members)
     bad = observation.verdict.reason in (_USER if state.word == "user" else _KEY)
@@ -102,7 +97,7 @@ def _advance_rate(state: ScopeState, observation: Observation, policy: ScopePoli
 def tick(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int, failing: int) -> ScopeState:
     """The state of any scope when only time has passed; *failing* counts the connections of a platform that are in error."""
     state = rewound_scope(state, now)
-    if state.word == "api":
+    if state.word in _ANSWERING:
         return fade_api(state, now, policy, window=window, members=members)
     if state.word == "platform":
         return advance_platform(state, None, now, policy, window=window, total=members, failing=failing)
@@ -115,7 +110,7 @@ def hold(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
 
     After the first refusal the account is asked once more before anybody is told, and not more often than that.
     """
-    if state.word == "api" and not state.open:
+    if state.word in _ANSWERING and not state.open:
         return None
     return probe(state, policy)
 
@@ -126,7 +121,7 @@ def probe(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
 
     Few connections with long intervals would otherwise tell of an outage, and of its end, after hours.
     """
-    if state.word == "api":
+    if state.word in _ANSWERING:
         return policy.canary if state.open or state.streak is not None or state.suspect_at is not None else None
     if state.word in {"account", "user"}:
         if state.open:

@@ -54,6 +54,14 @@ _SENTENCES: dict[EventType, str] = {
     EventType.INVENTORY_CHANGED: "The list of connections changed: {quoted}.",
 }
 
+# What narrower kinds of trouble of an account are called, by the beginning of their subject.
+_ACCOUNT_SENTENCES: dict[tuple[str, EventType], str] = {
+    ("rate", EventType.ACCOUNT_FAILED): "The API limits the requests of the account {name} since {since}: {why}.{affected}",
+    ("rate", EventType.ACCOUNT_RECOVERED): "The API no longer limits the requests of the account {name}{after}.",
+    ("service", EventType.ACCOUNT_FAILED): "The API fails for the account {name} alone since {since}: {why}.{affected}",
+    ("service", EventType.ACCOUNT_RECOVERED): "The API answers for the account {name} again{after}.",
+}
+
 _OPENINGS: dict[tuple[Topic, str], EventType] = {
     (Topic.CONNECTION, "missing"): EventType.CONNECTION_MISSING,
     (Topic.CONNECTION, "misconfigured"): EventType.CONNECTION_MISCONFIGURED,
@@ -72,6 +80,7 @@ _SCOPE_OPENINGS = {
     "account": EventType.ACCOUNT_FAILED,
     "user": EventType.ACCOUNT_FAILED,
     "rate": EventType.ACCOUNT_FAILED,
+    "service": EventType.ACCOUNT_FAILED,
     "platform": EventType.PLATFORM_FAILED,
     "storage": EventType.STORAGE_FAILED,
     "receiver": EventType.RECEIVER_FAILING,
@@ -145,7 +154,9 @@ def advice(notification: Notification) -> str:
 def sentence(notification: Notification, connection: Connection | None) -> str:
     """The whole line, advice included."""
     facts = notification.facts
-    text = _SENTENCES.get(_kind(notification), "{who}: {why}.").format_map(_words(notification, connection))
+    kind, word = _kind(notification), notification.incident.subject.partition(":")[0]
+    form = _ACCOUNT_SENTENCES.get((word, kind)) or _SENTENCES.get(kind, "{who}: {why}.")
+    text = form.format_map(_words(notification, connection))
     extra = ["Reminder:", text] if facts.reminder else [text]
     if facts.first_check and notification.level_to != FINE:
         extra.append("It was so at the very first check.")

@@ -19,6 +19,7 @@ QUIET_WORDS = {
     Quiet.NOT_EXPECTED_TO_WORK: "The configuration says that this connection is not expected to work.",
     Quiet.SILENCED: "A silence holds back the news of this connection.",
     Quiet.QUIET_HOURS: "It is not urgent, and these are quiet hours.",
+    Quiet.UNCERTAIN: "What is owed is older than what the last check told, or than wider trouble; it is told once that is settled.",
     Quiet.ACKNOWLEDGED: "The receivers know everything; somebody has acknowledged the incident, so there are no reminders.",
 }
 

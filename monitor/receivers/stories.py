@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from monitor.domain.scope_state import ACCOUNT_WORDS
 from monitor.domain.sentences import moment, one_line, platform_name, span
 
 MAX_LINES = 20
@@ -17,7 +18,6 @@ _CLOSED = "closed"
 _ENDINGS = {"connection.closed": "Closed", "token.renewed": "Renewed"}
 _MARKS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 _OVER = "🟢"
-_ACCOUNTS = frozenset({"account", "user", "rate", "list"})
 _SCOPE_NAMES = {"api": "PostPost API", "storage": "The monitor's storage"}
 _AFFECTS = {"storage": "history and alerts of this monitor", "receiver": "everything this receiver is to be told"}
 
@@ -138,7 +138,7 @@ def _who(kind: str, data: Mapping[str, Any]) -> str:
     word, _, name = data["incident"]["subject"].partition(":")
     if word == "platform":
         return platform_name(name.rpartition(":")[2])
-    shown = f"{'Account' if word in _ACCOUNTS else word.capitalize()} {name}"
+    shown = f"{'Account' if word in ACCOUNT_WORDS else word.capitalize()} {name}"
     return _SCOPE_NAMES.get(word, one_line(shown, 100))
 
 

@@ -79,7 +79,7 @@ def title_of(scope: Scope, subject: str) -> str:
     kind, _, name = subject.partition(":")
     if scope is Scope.PLATFORM:
         name = platform_name(name)
-    title = "The API limits the requests of the account {name}" if kind == "rate" else _TITLES.get(scope, "{name}")
+    title = _ACCOUNT_TITLES.get(kind) or _TITLES.get(scope, "{name}")
     return title.format(name=one_line(name, 120))
 
 
@@ -91,6 +91,10 @@ _TITLES = {
     Scope.PLATFORM: "Many connections of {name} broke together",
     Scope.STORAGE: "The monitor cannot use its own storage",
     Scope.RECEIVER: "The receiver {name} takes no messages",
+}
+_ACCOUNT_TITLES = {
+    "rate": "The API limits the requests of the account {name}",
+    "service": "The API fails for the account {name} alone",
 }
 
 

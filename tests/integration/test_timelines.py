@@ -10,6 +10,7 @@ from monitor.config import Secret
 from monitor.domain.model import Health
 from monitor.simulator import behaviour
 from monitor.simulator.clock import FakeClock
+from monitor.simulator.worlds import connection_like
 from tests import marked
 from tests.builders import HOUR, MINUTE, SECOND
 from tests.virtual import Virtual, monitoring, simple_world, with_account
@@ -51,6 +52,26 @@ async def test_api_down(tmp_path: Path) -> None:
 def _is_first(one: Virtual, name: str, since: float) -> bool:
     """Whether the connection was not a canary just before *since*."""
     return not any(since - 180 <= came < since for came, asked in one.tests() if asked == name)
+
+
+async def test_one_of_two_accounts(tmp_path: Path) -> None:
+    """An API that crashes for one account is asked little about it, told once, and no trouble of the other account or of itself."""
+    clock = FakeClock()
+    world = simple_world(clock, *ids(5))
+    owner = world.add_account("other", "sk_other").owner
+    for name in ids(6, "threads"):
+        owner.connect(connection_like(world, name))
+    async with monitoring(tmp_path, world, clock, *ids(5), schedule={"interval": 10 * MINUTE}, beat_seconds=5.0) as one:
+        other = one.config.accounts[0].model_copy(update={"name": "other", "api_key": Secret("sk_other"), "discover": "connections"})
+        await one.reload(one.config.model_copy(update={"accounts": (*one.config.accounts, other)}))
+        await one.run(25 * MINUTE)
+        world.accounts["other"].crashed = True
+        await one.run(90 * MINUTE)
+        assert await one.told() == [("service:other", "account.failed")]
+        world.accounts["other"].crashed = False
+        await one.run(10 * MINUTE)
+        assert await one.told() == [("service:other", "account.failed"), ("service:other", "account.recovered")]
+        assert {one.state(name, account="other").health for name in ids(6, "threads")} == {Health.OK}
 
 
 async def test_slow_api(tmp_path: Path) -> None:

@@ -258,6 +258,20 @@ class TestExpiry:
         assert story.types == ["token.expiring", "connection.failed", "connection.recovered", "token.renewed"]
 
 
+def test_no_reminder_of_what_just_passed() -> None:
+    """A reminder that falls due while the last check passed waits: it heals, or fails again and is reminded of."""
+    for last, types in ((OK, ["connection.failed", "connection.recovered"]), (BAD, ["connection.failed", "reminder"])):
+        story = Story(beat=10 * MINUTE)
+        story.checks(OK, BAD, BAD)
+        story.pass_time(DAY - 3 * MINUTE)
+        story.check(OK)
+        story.pass_time(10 * MINUTE)
+        assert story.types == ["connection.failed"]
+        story.check(last)
+        story.pass_time(MINUTE)
+        assert story.types == types
+
+
 def test_publishing() -> None:
     """Posts that fail although the test passes are told, and the next good post ends it."""
     story = Story()

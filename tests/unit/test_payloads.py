@@ -172,6 +172,17 @@ SENTENCES = [
         ),
     ),
     (
+        a_scope(EventType.ACCOUNT_FAILED, "service:other", Scope.ACCOUNT, reason=Reason.API_FAILED, facts=Facts(affected=2)),
+        (
+            "The API fails for the account other alone since 2030-01-01 00:00 UTC: the API answered with a server error. 2 connections "
+            "affected. Nothing to do at the connection; checks go on and this clears by itself."
+        ),
+    ),
+    (
+        a_scope(EventType.ACCOUNT_RECOVERED, "rate:main", Scope.ACCOUNT, level_from="failed", level_to=FINE, facts=Facts(duration=HOUR)),
+        "The API no longer limits the requests of the account main after 1h.",
+    ),
+    (
         a_scope(EventType.PLATFORM_FAILED, "platform:linkedin", Scope.PLATFORM, reason=Reason.PLATFORM_TROUBLE, facts=Facts(affected=1)),
         (
             "Many connections of LinkedIn broke together since 2030-01-01 00:00 UTC: the platform itself has trouble. 1 connection affected. "

@@ -1,6 +1,6 @@
 """Silences, quiet hours and acknowledgements in the lives of connections, against a model of what must be told."""
 
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import combinations
 from zoneinfo import ZoneInfo
@@ -55,10 +55,16 @@ def model(silences: tuple[Silence, ...]) -> list[tuple[str, timedelta]]:
     for moment in sorted(moments):
         level = next((one.level for one in reversed(plain.transitions) if one.at <= moment), FINE)
         held = any(one.starts_at <= moment < one.over_at for one in silences)
-        if level != told and not held:
+        if level != told and not held and not contradicted(level, moment):
             expected.append((level, moment - START))
             told = level
     return expected
+
+
+def contradicted(level: str, moment: datetime) -> bool:
+    """Whether the last check before *moment* tells the contrary of *level*: then the level is about to change, and is not told."""
+    last = min(int((moment - START) / MINUTE), len(LIFE) - 1)
+    return LIFE[last] is (OK if level != FINE else BAD)
 
 
 def between(step: int) -> timedelta:

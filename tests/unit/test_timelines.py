@@ -312,6 +312,112 @@ class TestAccount:
             assert_untouched(one.story)
 
 
+def two_accounts(main: int, other: int, **overrides: object) -> Patrol:
+    """A patrol of two accounts: the connections from 1 on belong to `main`, those after them to `other`."""
+    story = Story(connections=fleet(main + other, **{"interval": MINUTE, **overrides}))
+    for number in range(main + 1, main + other + 1):
+        story.connections[number] = replace(story.connections[number], account="other")
+    return Patrol(story)
+
+
+SERVICE_FAILED = ("service:other", "account.failed", "opened")
+SERVICE_RECOVERED = ("service:other", "account.recovered", "closed")
+
+
+class TestService:
+    """The API answers one account and fails for another: told once, about that account."""
+
+    @pytest.mark.parametrize("reason", [Reason.API_FAILED, Reason.API_TIMEOUT, Reason.PROXY_ANSWERED, CRASHED])
+    def test_fails_for_one(self, reason: Reason) -> None:
+        """Two hours of it: one event and its end, nobody becomes stale or moves, and the others are asked as ever."""
+        one = two_accounts(20, 20)
+        one.run(10 * MINUTE, always(OK))
+        since = one.story.now
+        one.run(2 * HOUR, lambda number: reason if number > 20 else OK)
+        assert one.story.told == [SERVICE_FAILED]
+        # Tests that crash accuse nobody before every test within the window of five minutes has.
+        told_at, window = one.story.notifications[0].at, 5 * MINUTE if reason is CRASHED else timedelta(0)
+        assert 2 * MINUTE <= told_at - since <= 3 * MINUTE + window
+        assert sum(1 for moment, number in one.asked if moment >= since and number <= 20) >= 20 * 119
+        assert sum(1 for moment, number in one.asked if moment >= told_at and number > 20) <= 120 * 4
+        one.run(20 * MINUTE, always(OK))
+        assert one.story.told == [SERVICE_FAILED, SERVICE_RECOVERED]
+        assert_untouched(one.story)
+
+    def test_slow_checks(self) -> None:
+        """With checks far apart it is told within minutes of the first of them all the same."""
+        one = two_accounts(30, 5, interval=HOUR)
+        one.run(2 * HOUR, always(OK))
+        since = one.story.now
+        one.run(2 * HOUR, lambda number: Reason.API_FAILED if number > 30 else OK)
+        assert one.story.told == [SERVICE_FAILED]
+        first = min(moment for moment, number in one.asked if moment >= since and number > 30)
+        assert one.story.notifications[0].at - first <= 3 * MINUTE
+
+    @pytest.mark.parametrize("interval", [MINUTE, HOUR])
+    def test_most_connections(self, interval: timedelta) -> None:
+        """An account with nine of ten connections is one account all the same: the API serves others, so it is not down."""
+        one = two_accounts(5, 45, interval=interval)
+        one.run(2 * interval, always(OK))
+        one.run(3 * HOUR, lambda number: Reason.API_FAILED if number > 5 else OK)
+        assert one.story.told == [SERVICE_FAILED]
+
+    def test_one_recovers_first(self) -> None:
+        """An outage that ends for one account first is over; for the other it goes on by itself, and hides nothing of the first."""
+        one = two_accounts(20, 20)
+        one.run(10 * MINUTE, always(OK))
+        one.run(20 * MINUTE, always(Reason.API_UNREACHABLE))
+        one.run(HOUR, lambda number: Reason.API_FAILED if number > 20 else BAD if number == 3 else OK)
+        assert one.story.told == [API_FAILED, API_RECOVERED, ("3", "connection.failed", "opened"), SERVICE_FAILED]
+        one.run(20 * MINUTE, lambda number: BAD if number == 3 else OK)
+        assert one.story.told[4:] == [SERVICE_RECOVERED]
+
+    def test_outage_meanwhile(self) -> None:
+        """An outage for all while one account fails already is told too, and each end for itself."""
+        one = two_accounts(20, 20)
+        one.run(10 * MINUTE, always(OK))
+        one.run(20 * MINUTE, lambda number: Reason.API_FAILED if number > 20 else OK)
+        one.run(20 * MINUTE, always(Reason.API_FAILED))
+        assert one.story.told == [SERVICE_FAILED, API_FAILED]
+        one.run(20 * MINUTE, always(OK))
+        assert sorted(one.story.told[2:]) == sorted([SERVICE_RECOVERED, API_RECOVERED])
+        assert_untouched(one.story)
+
+    def test_broken_in_the_other_account(self) -> None:
+        """What breaks in the account that is answered is told as ever."""
+        one = two_accounts(20, 20)
+        one.run(10 * MINUTE, always(OK))
+        one.run(20 * MINUTE, lambda number: Reason.API_FAILED if number > 20 else OK)
+        one.run(20 * MINUTE, lambda number: Reason.API_FAILED if number > 20 else BAD if number == 3 else OK)
+        assert one.story.told == [SERVICE_FAILED, ("3", "connection.failed", "opened")]
+
+    def test_everybody(self) -> None:
+        """When it fails for all accounts that is the API's trouble, and only that is told."""
+        one = two_accounts(20, 20)
+        one.run(10 * MINUTE, always(OK))
+        one.run(HOUR, always(Reason.API_FAILED))
+        one.run(20 * MINUTE, always(OK))
+        assert one.story.told == [API_FAILED, API_RECOVERED]
+
+    def test_one_connection_of_it(self) -> None:
+        """One connection, also the account's only one, that gets no answer is stale, and no trouble of its account."""
+        for count in (1, 3):
+            one = two_accounts(20, count, interval=5 * MINUTE)
+            one.run(2 * HOUR, lambda number: Reason.API_TIMEOUT if number == 21 else OK)
+            assert one.story.told == [("21", "connection.stale", "opened")]
+
+    def test_restart_meanwhile(self) -> None:
+        """A restart at any minute changes nothing of what is told."""
+        for minute in (0, 1, 2, 5, 11):
+            one = two_accounts(10, 10)
+            one.run(10 * MINUTE, always(OK))
+            for passed in range(24):
+                if passed == minute:
+                    one.start()
+                one.run(MINUTE, lambda number, down=passed < 10: Reason.API_FAILED if down and number > 10 else OK)
+            assert one.story.told == [SERVICE_FAILED, SERVICE_RECOVERED], minute
+
+
 class TestUser:
     """A managed user is refused: told once, naming the user; everybody else is unaffected."""
 
@@ -532,6 +638,32 @@ class TestPrecedence:
         assert types.count("connection.failed") == 20
         assert len(types) == 24
         assert {types.count(kind) for kind in ("api.failed", "api.recovered", "platform.failed", "platform.recovered")} == {1}
+
+    def test_healed_meanwhile(self) -> None:
+        """What broke with its platform, was not told, and healed during an outage, is not told after it on old evidence."""
+        one = patrol(20)
+        one.run(10 * MINUTE, always(OK))
+        one.run(10 * MINUTE, always(BAD))
+        assert one.story.types == ["connection.failed"] * 4 + ["platform.failed"]
+        one.run(40 * MINUTE, always(Reason.API_UNREACHABLE))
+        one.run(20 * MINUTE, always(OK))
+        assert one.story.types.count("connection.failed") == one.story.types.count("connection.recovered") == 4
+        assert len(one.story.types) == 12
+        assert {state.health for state in one.story.states.values()} == {Health.OK}
+
+    def test_silent_after_it(self) -> None:
+        """What is owed since before an outage, and can't be looked at after it, is told all the same when evidence would grow stale."""
+        one = patrol(20)
+        one.run(10 * MINUTE, always(OK))
+        one.run(10 * MINUTE, always(BAD))
+        untold = {str(number) for number in one.story.connections} - {subject for subject, _, _ in one.story.told}
+        silent = int(min(untold))
+        one.run(40 * MINUTE, always(Reason.API_UNREACHABLE))
+        one.run(25 * MINUTE, lambda number: CRASHED if number == silent else BAD)
+        assert (str(silent), "connection.failed", "opened") not in one.story.told
+        one.run(15 * MINUTE, lambda number: CRASHED if number == silent else BAD)
+        assert one.story.told.count((str(silent), "connection.failed", "opened")) == 1
+        assert one.story.types.count("connection.failed") == 20
 
 
 class TestClock:
