@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -399,6 +400,10 @@ class TestService:
         one.run(20 * MINUTE, always(OK))
         assert one.story.told == [API_FAILED, API_RECOVERED]
 
+    @staticmethod
+    def _of_these(failing: range, number: int) -> Reason:
+        return Reason.API_FAILED if number in failing else OK
+
     def test_one_connection_of_it(self) -> None:
         """One connection, also the account's only one, that gets no answer is stale, and no trouble of its account."""
         for count in (1, 3):
@@ -414,7 +419,8 @@ class TestService:
             for passed in range(24):
                 if passed == minute:
                     one.start()
-                one.run(MINUTE, lambda number, down=passed < 10: Reason.API_FAILED if down and number > 10 else OK)
+                failing = range(11, 21) if passed < 10 else range(0)
+                one.run(MINUTE, partial(self._of_these, failing))
             assert one.story.told == [SERVICE_FAILED, SERVICE_RECOVERED], minute
 
 
