@@ -81,6 +81,20 @@ def stale_at(connection: Connection, state: ConnectionState, policy: Policy, cov
     return since + policy.stale_for(connection.interval)
 
 
+def is_uncertain(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: Cover) -> bool:
+    """
+    Whether what is believed of the connection may be so no more, so that it should not be told just now.
+
+    The last check contradicts it, or there was none since wider trouble ended. That lasts no longer than evidence does.
+    """
+    pending, thawed_at, seen = state.pending, cover.thawed_at, state.last_evidence_at
+    lasts = policy.stale_for(connection.interval)
+    if pending is not None and now - pending.last_at <= lasts:
+        return True
+    unseen = thawed_at is not None and (seen is None or seen < thawed_at)
+    return unseen and thawed_at is not None and now - thawed_at <= lasts
+
+
 def expiry_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> str:
     """The level of the token's end; keeps the old one while the evidence is too old to move it."""
     current = state.topic(Topic.EXPIRY).level

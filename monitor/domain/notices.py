@@ -165,11 +165,7 @@ def _tell(draft: _Draft, topic: Topic) -> None:
     if value.level == value.told.level:
         _remind(draft, topic, value)
         return
-    if draft.cover.covered(draft.now):
-        draft.quiet = Quiet.COVERED_BY_SCOPE
-        return
-    if topic is Topic.CONNECTION and value.level != levels.STALE and _uncertain(draft):
-        draft.quiet = Quiet.UNCERTAIN
+    if _waits(draft, topic, value):
         return
     if topic is Topic.EXPIRY and _merged(draft.state, value):
         # What was told under an incident of its own must be closed under it; only what nobody heard of needs no end.
@@ -182,18 +178,16 @@ def _tell(draft: _Draft, topic: Topic) -> None:
         _notify(draft, topic, occasion)
 
 
-def _uncertain(draft: _Draft) -> bool:
-    """
-    Whether what was believed, and not told at once, may be so no more.
-
-    The last check contradicts it, or there was none since wider trouble ended. That waits for no longer than evidence lasts.
-    """
-    state, policy, interval = draft.state, draft.policy, draft.connection.interval
-    pending, thawed_at, seen = state.pending, draft.cover.thawed_at, state.last_evidence_at
-    if pending is not None and draft.now - pending.last_at <= policy.stale_for(interval):
+def _waits(draft: _Draft, topic: Topic, value: TopicState) -> bool:
+    """Whether news wait: for the end of wider trouble, or for a fresh look at what may be so no more."""
+    if draft.cover.covered(draft.now):
+        draft.quiet = Quiet.COVERED_BY_SCOPE
         return True
-    unseen = thawed_at is not None and (seen is None or seen < thawed_at)
-    return unseen and thawed_at is not None and draft.now - thawed_at <= policy.stale_for(interval)
+    uncertain = topic is Topic.CONNECTION and value.level != levels.STALE
+    if uncertain and levels.is_uncertain(draft.connection, draft.state, draft.now, draft.policy, draft.cover):
+        draft.quiet = Quiet.UNCERTAIN
+        return True
+    return False
 
 
 def _held(draft: _Draft, topic: Topic, occasion: Occasion) -> bool:
@@ -260,11 +254,7 @@ def _remind(draft: _Draft, topic: Topic, value: TopicState) -> None:
         if draft.quiet is Quiet.NOTHING_NEW:
             draft.quiet = Quiet.REMINDER_NOT_DUE
         return
-    if draft.cover.covered(draft.now):
-        draft.quiet = Quiet.COVERED_BY_SCOPE
-        return
-    if topic is Topic.CONNECTION and value.level != levels.STALE and _uncertain(draft):
-        draft.quiet = Quiet.UNCERTAIN
+    if _waits(draft, topic, value):
         return
     occasion = Occasion(draft.now, reminder=value.told.reminders + 1)
     if not _held(draft, topic, occasion):
@@ -278,8 +268,7 @@ def _doubt_is_news(state: ConnectionState, topic: Topic, value: TopicState) -> b
 
 
 def _tell_doubt(draft: _Draft, topic: Topic) -> None:
-    if draft.cover.covered(draft.now):
-        draft.quiet = Quiet.COVERED_BY_SCOPE
+    if _waits(draft, topic, draft.state.topic(topic)):
         return
     occasion = Occasion(draft.now, why=Why.CHANGED)
     if not _held(draft, topic, occasion):
