@@ -1,7 +1,17 @@
-"""`python -m monitor` is `postpost-monitor`."""
+"""`python -m monitor` is `postpost-monitor`: what must be so before any library is loaded."""
 
+import signal
 import sys
 
-from monitor.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command; returns the exit code."""
+    # Python dies of a SIGHUP that comes before there is a handler, and loading takes a second.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    from monitor.cli import main as run  # noqa: PLC0415 - after the signal, see above
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ from typing import Protocol
 import structlog
 
 from monitor.clock import Clock
+from monitor.errors import EXIT_UNEXPECTED
 
 _log = structlog.get_logger(__name__)
 
 Step = Callable[[], Awaitable[bool]]
 
 _SHORTEST_REST_SECONDS = 0.02
+_AT_ONCE_SECONDS = 5.0
 
 
 class Progress(Protocol):
@@ -53,7 +56,12 @@ class Bounds:
 
 
 class Signals:
-    """What the outside asked for: `stop` (first SIGTERM or SIGINT), `abort` (the second), `reload` (SIGHUP, coalesced)."""
+    """
+    What the outside asked for: `stop` (first SIGTERM or SIGINT), `abort` (the second), `reload` (SIGHUP, coalesced).
+
+    The second one cuts off what is in hand. If the process is still there some seconds later (a disk that does not
+    answer), it ends as by `kill -9`: whatever is owed is in rows.
+    """
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
@@ -66,6 +74,17 @@ class Signals:
             self.abort.set()
         self.stop.set()
 
+    def remember_reload(self) -> None:
+        """Until the signals are installed, note a SIGHUP: the configuration may have been read before it was changed."""
+        signal.signal(signal.SIGHUP, lambda _number, _frame: self.reload.set())
+
+    def _stop(self) -> None:
+        if self.stop.is_set():
+            last_resort = threading.Timer(_AT_ONCE_SECONDS, os._exit, (EXIT_UNEXPECTED,))
+            last_resort.daemon = True
+            last_resort.start()
+        self.ask_to_stop()
+
     @contextmanager
     def installed(self) -> Iterator[None]:
         """
@@ -75,7 +94,7 @@ class Signals:
         replaced meanwhile, so a SIGHUP no longer ends the process.
         """
         loop = asyncio.get_running_loop()
-        handlers = {signal.SIGTERM: self.ask_to_stop, signal.SIGINT: self.ask_to_stop, signal.SIGHUP: self.reload.set}
+        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self.reload.set}
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
         try:

@@ -97,8 +97,6 @@ def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    # Python dies of a SIGHUP that comes before there is a handler; a reload asked for this early has nothing to reload.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words).parse_args(words)
     if argv is None:

@@ -40,10 +40,11 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Run until stopped; returns 0. Raises MonitorError with the exit code to end with."""
+    signals = Signals()
+    signals.remember_reload()
     config = load_config(args)
     logs.configure(level=config.logging.level, log_format=config.logging.format)
     logs.warn_of(config.warnings)
-    signals = Signals()
     app = App(config, clock=SystemClock(), signals=signals, reread=lambda: load_config(args), manager=ServiceManager.from_environment())
     asyncio.run(serve(app, signals))
     return 0

@@ -49,6 +49,8 @@ class Daemon:
         receivers: str = "",
         web: str = "",
         more: str = "",
+        log: int | None = None,
+        program: str | None = None,
     ) -> None:
         self.folder = folder
         self.config = folder / "config.yaml"
@@ -59,10 +61,12 @@ class Daemon:
         self._secret(self.config, _CONFIG.format(api=api.url, folder=folder, port=port, receivers=receivers, web=web, more=more))
         self._log = (folder / "daemon.log").open("w")
         self.process = subprocess.Popen(
-            [*PROGRAM, "run", "--config", self.config],
+            [*PROGRAM, "run", "--config", self.config] if program is None else [sys.executable, "-m", program, self.config],
             cwd=ROOT,
-            stdout=self._log,
-            stderr=self._log,
+            stdin=subprocess.PIPE,
+            text=True,
+            stdout=self._log if log is None else log,
+            stderr=self._log if log is None else log,
             env=own_environment() | dict(environment or {}),
         )
 
@@ -73,6 +77,8 @@ class Daemon:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         self._log.close()
 
     def stop(self) -> int:

@@ -62,7 +62,7 @@ def test_command_is_declared(installed: Path) -> None:
     """Installing brings the command."""
     entry_points = next(installed.glob("*.dist-info/entry_points.txt")).read_text(encoding="utf-8")
 
-    assert "postpost-monitor = monitor.cli:main" in entry_points
+    assert "postpost-monitor = monitor.__main__:main" in entry_points
 
 
 def _run_installed(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
