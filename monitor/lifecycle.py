@@ -18,7 +18,6 @@ from typing import Protocol
 import structlog
 
 from monitor.clock import Clock
-from monitor.errors import EXIT_UNEXPECTED
 
 _log = structlog.get_logger(__name__)
 
@@ -80,7 +79,7 @@ class Signals:
 
     def _stop(self) -> None:
         if self.stop.is_set():
-            last_resort = threading.Timer(_AT_ONCE_SECONDS, os._exit, (EXIT_UNEXPECTED,))
+            last_resort = threading.Timer(_AT_ONCE_SECONDS, os.kill, (os.getpid(), signal.SIGKILL))
             last_resort.daemon = True
             last_resort.start()
         self.ask_to_stop()

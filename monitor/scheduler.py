@@ -28,7 +28,7 @@ class Beat:
     wake: Callable[[], None]
 
 
-class _Pulse(IntervalTrigger):
+class _Pulse(IntervalTrigger):  # type: ignore[misc] # the library brings no types
     """
     Every so often; runs that were missed count as one.
 

@@ -104,7 +104,7 @@ def test_domain_imports_values_only() -> None:
     [
         (("os.environ", "os.environb", "os.getenv"), ("monitor.config", "monitor.cli", "monitor.lifecycle")),
         (("sys.exit", "os._exit", "exit", "quit"), ("monitor.cli", "monitor.__main__")),
-        (("signal.signal", "os.kill"), ("monitor.lifecycle", "monitor.cli", "monitor.demo")),
+        (("signal.signal", "os.kill"), ("monitor.lifecycle", "monitor.cli", "monitor.demo", "monitor.__main__")),
     ],
     ids=["environment", "exit", "signals"],
 )
