@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -60,9 +61,9 @@ async def test_ten_thousand_connections(sort: str) -> None:
     """Paging through ten thousand gives each exactly once, in order, and every page says how many there are."""
     snapshot = Snapshot(START, _views(MANY))
     async with listening(lambda: snapshot) as port:
-        first = await port.get(f"/api/v1/connections?limit=1000&sort={sort}")
-        found = await port.pages(f"/api/v1/connections?limit=1000&sort={sort}", "connections")
-        broken = await port.pages("/api/v1/connections?limit=1000&health=error&account=account3", "connections")
+        first = await port.get(f"/api/v1/connections?limit=500&sort={sort}")
+        found = await port.pages(f"/api/v1/connections?limit=500&sort={sort}", "connections")
+        broken = await port.pages("/api/v1/connections?limit=500&health=error&account=account3", "connections")
 
     keys = [(one["account"], one["platformId"]) for one in found]
     assert first["total"] == len(keys) == len(set(keys)) == MANY
@@ -277,6 +278,18 @@ async def test_fuzzed_addresses(request: pytest.FixtureRequest, tmp_path: Path, 
     statuses = {reply.status for _, reply in replies}
     assert {200, 400, 404} <= statuses
     assert "web.failed" not in capsys.readouterr().out
+
+
+async def test_preflight_without_writes() -> None:
+    """While nothing can be written, checks may have been made that nobody knows of: nothing is called ready."""
+    now = SystemClock().now()
+    view = ConnectionView(a_connection(1), a_state(last_check_at=now, last_evidence_at=now))
+    answers = []
+    for up in (True, False):
+        async with listening(partial(Snapshot, START, (view,), storage_up=up)) as port:
+            answers.append((await port.get(f"/api/v1/preflight?ids={view.connection.platform_id}"))["answer"])
+
+    assert answers == ["ready", "unknown"]
 
 
 async def test_checks_go_on(tmp_path: Path, sqlite_url: str) -> None:

@@ -24,6 +24,7 @@ from monitor.web.views import TROUBLE, Board, has_label, mentions
 Entry = tuple[Standing, ConnectionView]
 
 _BY_ID = 0
+_UNWRITTEN = "the database takes no writes, so the last checks may not be known"
 _NOT_WATCHED = Finding(Readiness.UNKNOWN, "the monitor does not watch it")
 
 
@@ -174,6 +175,6 @@ def _preflight(desk: Desk, platform_id: str, views: Sequence[ConnectionView], gi
         return documents.preflight_unknown(platform_id, _NOT_WATCHED)
     now, view = desk.now(), known[one.id]
     policy = desk.policy().expiry_for(one.platform)
-    doubts = doubt(view.state, view.covered_by, now, given["max_age"])
+    doubts = doubt(view.state, view.covered_by, now, given["max_age"]) if desk.board().snapshot.storage_up else _UNWRITTEN
     finding = remembered(view.state, one.platform, doubts, now, given["min_ttl"], policy)
     return documents.preflight(one, finding, known_at=view.state.last_evidence_at, now=now, live=False)

@@ -15,6 +15,7 @@ from monitor.web.standing import Standing
 from monitor.web.views import TROUBLE
 
 MOST_ROWS = 1000
+MOST_CONNECTIONS = 500
 MOST_DELIVERIES = 200
 MOST_DAYS = 730
 ROWS = 100
@@ -85,7 +86,7 @@ ROUTES: tuple[Route, ...] = (
             repeated(text("label", "only with this label, all of several; a name alone: any value", example="team=social")),
             text("q", "only where this occurs in an id or a name"),
             word("sort", "by account, platform and id, or the worst first", ("id", "worst"), default="id"),
-            _limit,
+            number("limit", "at most so many", least=1, most=MOST_CONNECTIONS, default=ROWS),
             cursor("connections", int, str, str, str),
         ),
         shapes.Connections,
