@@ -164,6 +164,7 @@ async def test_uptime(port: Port) -> None:
         for name in ("okSeconds", "downSeconds", "excludedSeconds", "unknownSeconds"):
             assert sum(one[name] for one in found["days"]) == pytest.approx(found["total"][name])
     assert works["days"][0]["unknownSeconds"] > 3600
+    assert (await port.get("/api/v1/connections/threads-1784"))["uptime"]["ratio"] == 1.0
 
 
 @BOTH
@@ -344,6 +345,7 @@ async def test_database_gone(world: Watched, port: Port) -> None:
         "/badges/overall.svg",
     ):
         assert (await port.ask(path)).status == 200
+    assert (await port.get(f"{PAGE}?{OF_MAIN}"))["uptime"] is None
 
 
 async def test_openapi(port: Port) -> None:

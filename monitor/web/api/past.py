@@ -1,12 +1,12 @@
 """What was: checks, incidents, deliveries. Pages of rows by an index, however many there are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from monitor import documents
 from monitor.db import AttemptRow, CheckRow, DeliveryRow, DeliveryState, IncidentRow, Reader
 from monitor.domain.model import Connection, Topic
-from monitor.domain.uptime import NOTHING
+from monitor.domain.uptime import NOTHING, DayUptime, Uptime
 from monitor.web.answers import Answer
 from monitor.web.api import cursors, shapes
 from monitor.web.api.desk import Desk, json_answer, named, page_of
@@ -43,15 +43,26 @@ def _check_cursor(row: CheckRow) -> str:
 
 async def uptime(desk: Desk, given: Given) -> Answer:
     """How much of the time one connection worked."""
-    known, since = await desk.known(given["platformId"], given["account"]), desk.now() - (given["days"] - 1) * _DAY
-    days = (await desk.ask(lambda reader: reader.daily_uptime([known.id], since)))[known.id]
+    known = await desk.known(given["platformId"], given["account"])
+    days = await days_of(desk, known, given["days"])
     document: shapes.UptimeHistory = {
         **desk.head(),
         "connection": documents.identity(known),
-        "total": documents.uptime(sum((one.uptime for one in days), NOTHING)),
+        "total": documents.uptime(total(days)),
         "days": [{"day": one.day.isoformat(), **documents.uptime(one.uptime)} for one in days],
     }
     return json_answer(document)
+
+
+async def days_of(desk: Desk, connection: Connection, number: int) -> Sequence[DayUptime]:
+    """The last *number* days of a connection, today included, the oldest first."""
+    since = desk.now() - (number - 1) * _DAY
+    return (await desk.ask(lambda reader: reader.daily_uptime([connection.id], since)))[connection.id]
+
+
+def total(days: Iterable[DayUptime]) -> Uptime:
+    """All these days together."""
+    return sum((one.uptime for one in days), NOTHING)
 
 
 async def incidents(desk: Desk, given: Given) -> Answer:

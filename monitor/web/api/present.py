@@ -1,4 +1,4 @@
-"""What is known now, from memory: the summary, the connections, the preflight. No row is read for what is watched."""
+"""What is known now, from memory: the summary, the connections, the preflight. What is watched is told without a row."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from monitor.web.answers import Answer
 from monitor.web.api import cursors, shapes
 from monitor.web.api.desk import Desk, json_answer, one_of, page_of
 from monitor.web.api.parameters import MOST_VALUES, Given
+from monitor.web.api.past import days_of, total
 from monitor.web.api.problems import Refused
 from monitor.web.rows import row_of
 from monitor.web.standing import IN_TROUBLE, ORDER, Standing, Tone, tone_of
@@ -24,6 +25,7 @@ from monitor.web.views import TROUBLE, Board, has_label, mentions
 Entry = tuple[Standing, ConnectionView]
 
 _BY_ID = 0
+_UPTIME_DAYS = 90
 _UNWRITTEN = "the database takes no writes, so the last checks may not be known"
 _NOT_WATCHED = Finding(Readiness.UNKNOWN, "the monitor does not watch it")
 
@@ -144,9 +146,18 @@ async def connection(desk: Desk, given: Given) -> Answer:
         **desk.head(),
         "connection": _connection(desk.board(), view, desk.now()),
         "retired": retired,
+        "uptime": await _uptime(desk, view),
         **documents.details(view.state),
     }
     return json_answer(document)
+
+
+async def _uptime(desk: Desk, view: ConnectionView) -> documents.shapes.UptimeFacts | None:
+    """Of the last 90 days; what is known now is told even when the past can't be read."""
+    try:
+        return documents.uptime(total(await days_of(desk, view.connection, _UPTIME_DAYS)))
+    except Refused:
+        return None
 
 
 async def _retired(desk: Desk, platform_id: str, account: str | None) -> ConnectionView:

@@ -55,6 +55,7 @@ class OneConnection(Document, shapes.Details):
 
     connection: Connection
     retired: Annotated[bool, "it is no longer watched; this is how it was last known"]
+    uptime: Annotated[shapes.UptimeFacts | None, "of the last 90 days, today included; null: the database can't be read now"]
 
 
 class History(Document):
