@@ -44,9 +44,9 @@ class Account:
 
 
 def troubles_of(snapshot: Snapshot, now: datetime) -> tuple[Trouble, ...]:
-    """The open incidents that are wider than one connection, the widest first."""
+    """The open incidents that are wider than one connection, the most urgent and then the widest first."""
     wide = [incident for incident in snapshot.incidents if incident.scope is not Scope.CONNECTION]
-    wide.sort(key=lambda incident: _WIDEST_FIRST.index(incident.scope))
+    wide.sort(key=lambda incident: (_WORST_FIRST.index(TONES[incident.severity]), _WIDEST_FIRST.index(incident.scope)))
     return tuple(_trouble(incident, now) for incident in wide)
 
 
@@ -83,6 +83,7 @@ def title_of(scope: Scope, subject: str) -> str:
     return title.format(name=one_line(name, 120))
 
 
+_WORST_FIRST = list(Tone)
 _WIDEST_FIRST = list(Scope)[::-1]
 _TITLES = {
     Scope.API: "The PostPost API gives no answers",

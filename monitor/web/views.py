@@ -129,7 +129,12 @@ class Page:
     def words(self) -> str:
         """Which rows these are."""
         if not self.total:
-            return "No connection is like that."
+            asked = self.filters.narrowed or self.filters.health
+            return (
+                "No connection is like that."
+                if asked
+                else "Connections appear here once the configuration names them or the API lists them."
+            )
         first = (self.number - 1) * PAGE_SIZE + 1
         if self.pages == 1:
             return count(self.total, "connection")
@@ -196,7 +201,7 @@ class Board:
         return Page(replace(filters, page=number), rows, len(found), number, pages)
 
     def troubles(self, now: datetime) -> tuple[Trouble, ...]:
-        """The open incidents that are wider than one connection, the widest first."""
+        """The open incidents that are wider than one connection, the most urgent and then the widest first."""
         return troubles_of(self.snapshot, now)
 
     def receivers(self, now: datetime) -> tuple[Receiver, ...]:
@@ -230,13 +235,17 @@ class Board:
         found = labels if len(labels) <= _MOST_OFFERED else set(self.accounts)
         return tuple((name, name) for name in sorted(found)) if len(found) > 1 else ()
 
-    def label_choices(self) -> Mapping[str, tuple[str, ...]]:
-        """Labels to choose from: name to values; those with more values than anybody reads are left out."""
+    def label_choices(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
+        """Labels to choose from: name to pairs such as `team=social` and their values; those with more than anybody reads are left out."""
         values: dict[str, set[str]] = defaultdict(set)
         for view in self.snapshot.connections:
             for name, value in view.connection.labels.items():
                 values[name].add(value)
-        return {name: tuple(sorted(found)) for name, found in sorted(values.items()) if len(found) <= _MOST_OFFERED}
+        return {
+            name: tuple((f"{name}={value}", value) for value in sorted(found))
+            for name, found in sorted(values.items())
+            if len(found) <= _MOST_OFFERED
+        }
 
     def incident_counts(self) -> Mapping[Severity, int]:
         """How many incidents are open, by how urgent they are."""

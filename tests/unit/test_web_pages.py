@@ -70,7 +70,7 @@ PAYLOADS = (
     "<math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
     "]]><x>",
 )
-INSIDE = re.compile(r"(\.\./){0,3}(\?|$|#|static/|api/|metrics$|incidents$|calendar(\.ics)?(\?|$)|connections/[^/]+/[^/]+/[^/]+$)")
+INSIDE = re.compile(r"(\.\./){0,3}(\?|\./$|$|#|static/|api/|metrics$|incidents$|calendar(\.ics)?(\?|$)|connections/[^/]+/[^/]+/[^/]+$)")
 """Relative addresses below this port, and nothing that a browser could take for another one."""
 
 ATTACKS = [opening + payload for opening, payload in product(OPENINGS, PAYLOADS)]

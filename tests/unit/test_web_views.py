@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from monitor.domain.model import ConnectionState, Health, IncidentRef, LastError, Pending, Scope, Severity, Topic
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
@@ -169,11 +171,9 @@ def test_pages() -> None:
     assert _page(board, page="999").number == 3
 
 
-@given(st.dictionaries(st.sampled_from(["page", "q", "health", "platform", "account", "x"]), st.text(max_size=300)))
+@given(st.dictionaries(st.sampled_from(["page", "q", "health", "platform", "account", "label", "x"]), st.text(max_size=300)))
 def test_any_address_is_understood(query: dict[str, str]) -> None:
     """No address fails, and the address of what was understood is understood as the same."""
-    from urllib.parse import parse_qsl
-
     filters = Filters.of(query)
     again = Filters.of(dict(parse_qsl(filters.address(page=filters.page)[1:])))
 
@@ -314,7 +314,7 @@ def test_covered() -> None:
 
 
 def test_wide_trouble() -> None:
-    """Incidents wider than a connection are named, the widest first, each with its reason and advice."""
+    """Incidents wider than a connection are named, the most urgent and then the widest first, each with its reason and advice."""
     board = _board(
         incidents=(
             _wide(Scope.PLATFORM, "platform:linkedin"),
@@ -330,13 +330,13 @@ def test_wide_trouble() -> None:
     assert [trouble.title for trouble in troubles] == [
         "The receiver on-call takes no messages",
         "The PostPost API gives no answers",
-        "The API limits the requests of the account main",
         "The API refuses the account main",
         "Many connections of LinkedIn broke together",
+        "The API limits the requests of the account main",
     ]
-    assert troubles[3].why == "The API key is revoked or wrong."
-    assert troubles[3].advice.startswith("Put a valid API key")
-    assert (troubles[3].quoted, troubles[3].lasting, troubles[2].tone) == ("Invalid API key", "1h", Tone.WARN)
+    assert troubles[2].why == "The API key is revoked or wrong."
+    assert troubles[2].advice.startswith("Put a valid API key")
+    assert (troubles[2].quoted, troubles[2].lasting, troubles[4].tone) == ("Invalid API key", "1h", Tone.WARN)
 
 
 def test_receivers() -> None:
@@ -388,3 +388,33 @@ def test_choices() -> None:
 def test_ago(passed: timedelta, said: str) -> None:
     """Durations are said in the two largest units, without seconds above a minute."""
     assert words.ago(NOW - passed, NOW) == said
+
+
+def test_labels() -> None:
+    """A list is narrowed by labels, all of which must hold; a name alone asks for any value."""
+    board = _board(
+        _view(1, labels={"team": "social", "market": "de"}),
+        _view(2, labels={"team": "social"}),
+        _view(3, labels={"team": "press"}),
+        _view(4),
+    )
+
+    def _found(*labels: str) -> list[int]:
+        return [row.view.connection.id for row in board.page(Filters(labels=labels), NOW).rows]
+
+    assert (_found("team=social"), _found("team=social", "market=de"), _found("team"), _found("team=")) == ([1, 2], [1], [1, 2, 3], [])
+    assert board.label_choices() == {"market": (("market=de", "de"),), "team": (("team=press", "press"), ("team=social", "social"))}
+
+
+def test_labels_in_the_address() -> None:
+    """Labels survive the address, several of them and with any characters."""
+    labels = ("team=a&b", "market=d e", "Ümlaut=ß=?#")
+    address = Filters(labels=labels, q="x").address(page=3)
+
+    assert Filters.of(URL(f"/{address}").query) == Filters(labels=labels, q="x", page=3)
+
+
+def test_nothing_watched_is_no_bad_filter() -> None:
+    """A list that is empty because nothing is watched says something else than one that is narrowed too far."""
+    assert "once the configuration names them" in _page(_board()).words
+    assert _page(_board(_view()), q="nothing").words == "No connection is like that."

@@ -27,19 +27,23 @@ function update(old, fresh) {
     return;
   }
   updateAttributes(old, fresh);
-  const kept = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
-  const stays = new Set([...fresh.children].filter((child) => child.id && kept.has(child.id)).map((child) => child.id));
+  const known = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
+  const stays = new Map();
+  for (const child of fresh.children) {
+    const same = child.id && known.get(child.id);
+    if (same && sameThing(same, child)) stays.set(child.id, same);
+  }
   let place = old.firstChild;
   for (const wanted of [...fresh.childNodes]) {
-    while (place && place.id && !stays.has(place.id)) {
+    while (place && place.id && stays.get(place.id) !== place) {
       const gone = place;
       place = place.nextSibling;
       gone.remove();
     }
-    const known = wanted.id ? kept.get(wanted.id) : undefined;
-    if (known && known !== place) {
-      move(old, known, place);
-      update(known, wanted);
+    const stayed = wanted.id ? stays.get(wanted.id) : undefined;
+    if (stayed && stayed !== place) {
+      move(old, stayed, place);
+      update(stayed, wanted);
     } else if (place && sameThing(place, wanted)) {
       const here = place;
       place = place.nextSibling;
@@ -93,10 +97,9 @@ async function refresh() {
   clearTimeout(next);
   if (!document.hidden) {
     try {
-      const response = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(PAUSE) });
+      const response = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout?.(PAUSE) });
       if (!response.ok && response.status !== 404) throw new Error(response.statusText);
-      const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
-      if (getSelection().isCollapsed) show(fresh);
+      show(new DOMParser().parseFromString(await response.text(), "text/html"));
       document.body.classList.remove("lost");
     } catch {
       // The monitor is restarting, or gone: what is shown grows old, and must not look fresh.
