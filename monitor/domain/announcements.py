@@ -77,11 +77,17 @@ def announcement(connection: Connection, state: ConnectionState, topic: Topic, o
         connection_id=connection.id,
         level_from=value.told.level,
         level_to=value.level,
-        reason=state.reason,
-        detail=detail(state, topic),
+        reason=None if _past(state, topic) else state.reason,
+        detail="" if _past(state, topic) else detail(state, topic),
         seq=state.seq + 1,
         facts=_facts(state, topic, occasion, opened_at),
     )
+
+
+def _past(state: ConnectionState, topic: Topic) -> bool:
+    """Whether the last evidence is no reason for what is told of the connection: one check has passed since."""
+    broken = state.topic(topic).level not in {FINE, levels.STALE, levels.FLAPPING}
+    return topic is Topic.CONNECTION and broken and state.reason is Reason.OK
 
 
 def incident(connection: Connection, topic: Topic, number: int, opened_at: datetime) -> IncidentRef:

@@ -7,15 +7,17 @@ import pytest
 
 from monitor.domain import notices
 from monitor.domain.acks import Ack, acknowledged, badness
+from monitor.domain.announcements import Occasion
+from monitor.domain.announcements import announcement as announcement_of
 from monitor.domain.digests import Waiting, announcement, plan
-from monitor.domain.levels import Cover, holds
-from monitor.domain.model import FINE, EventType, IncidentRef, PendingLevel, Scope, Severity, Told, Topic, TopicState, Why
+from monitor.domain.levels import Cover, holds, severity_of
+from monitor.domain.model import FINE, EventType, Health, IncidentRef, PendingLevel, Scope, Severity, Told, Topic, TopicState, Verdict, Why
 from monitor.domain.policy import DigestPolicy, ExpiryPolicy, Policy, RetryPolicy
 from monitor.domain.retries import Breaker, Result, after_attempt, next_attempt
 from monitor.domain.routes import facts, matches
-from monitor.domain.scope_state import ScopeState, Streak, closed, lasting, opened
+from monitor.domain.scope_state import ScopeState, Streak, blamed, closed, lasting, opened
 from monitor.errors import DeliveryReason, Reason
-from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_notification, a_state, at
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_notification, a_state, an_observation, at
 from tests.story import Story
 
 OK, BAD, LIE = Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.PLATFORM_UNKNOWN
@@ -205,3 +207,49 @@ def test_acknowledged_until_worse() -> None:
     assert acknowledged(acks, Topic.EXPIRY, "1", TopicState("7d", START, 1)) is ack
     assert acknowledged(acks, Topic.EXPIRY, "1", TopicState("14d", at(HOUR), 1)) is ack
     assert acknowledged(acks, Topic.EXPIRY, "1", TopicState("1d", at(HOUR), 1)) is None
+
+
+def test_told_without_a_false_reason() -> None:
+    """Where the second look never came the trouble is told in the end, without claiming that the check that passed was its reason."""
+    state = a_state(Health.ERROR, reason=OK, detail="Connected", topics={Topic.CONNECTION: TopicState("error", START, 1, START)})
+    told = announcement_of(a_connection(), state, Topic.CONNECTION, Occasion(at(HOUR)), Policy())
+    assert (told.type, told.reason, told.detail) == (EventType.CONNECTION_FAILED, None, "")
+    over = announcement_of(a_connection(), replace(state, topics={}), Topic.CONNECTION, Occasion(at(HOUR), "recovered"), Policy())
+    assert (over.reason, over.detail) == (OK, "Connected")
+
+
+@pytest.mark.parametrize(
+    ("topic", "level", "severity"),
+    [
+        (Topic.CONNECTION, "error", Severity.CRITICAL),
+        (Topic.CONNECTION, "missing", Severity.WARNING),
+        (Topic.CONNECTION, FINE, Severity.INFO),
+        (Topic.PERMISSIONS, "lost", Severity.WARNING),
+        (Topic.PUBLISHING, "error", Severity.WARNING),
+        (Topic.EXPIRY, "expired", Severity.CRITICAL),
+        (Topic.EXPIRY, "14d", Severity.INFO),
+        (Topic.EXPIRY, "7d", Severity.WARNING),
+        (Topic.EXPIRY, "1d", Severity.CRITICAL),
+    ],
+)
+def test_urgency(topic: Topic, level: str, severity: Severity) -> None:
+    """How urgent each level is; `error` is critical of the connection only."""
+    assert severity_of(topic, level, Policy(), "linkedin") is severity
+
+
+def test_what_is_told_once_is_not_told_again() -> None:
+    """An end that the failure has told along is remembered as told by it, so that neither a repetition nor a recovery of its own comes."""
+    connection = TopicState("error", START, 1, START, Told("error", 1, START, START))
+    topics = {Topic.CONNECTION: connection, Topic.EXPIRY: TopicState("expired", START, 1, START)}
+    state = replace(a_state(Health.ERROR, reason=Reason.TOKEN_EXPIRED), topics=topics)
+    settled = notices.settle(a_connection(), state, state, START, Policy(), Cover(frozen_by=None), evidence=False)
+    expiry = settled.state.topic(Topic.EXPIRY)
+    assert settled.notifications == ()
+    assert (expiry.told.level, expiry.told.merged) == (expiry.level, expiry.level != FINE)
+
+
+def test_blame() -> None:
+    """The last sign of trouble is what is told of it: reason, words and moment."""
+    seen = an_observation(BAD, at(MINUTE), verdict=Verdict(BAD, "no entry"))
+    state = blamed(ScopeState("account:main"), seen)
+    assert (state.reason, state.detail, state.last_bad_at) == (BAD, "no entry", at(MINUTE))

@@ -8,6 +8,7 @@ import pytest
 from monitor.domain.model import Health, LastError, Topic
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, a_connection, a_listed_connection, a_policy, a_reply, a_token_life
+from tests.patrol import fleet
 from tests.story import Story
 
 OK, BAD, GONE, WRONG = Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.CONNECTION_MISSING, Reason.ID_REFUSED
@@ -333,3 +334,26 @@ def test_suspicion_from_before_an_incident() -> None:
     assert story.types == ["account.failed", "account.recovered"]
     story.check(BAD)
     assert story.types == ["account.failed", "account.recovered", "connection.failed"]
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_half_recovered_after_wider_trouble(passes: int) -> None:
+    """Who has passed one check when the platform's trouble ends is not told broken first: the next check decides what is said."""
+    connections = fleet(10)
+    story = Story(connections=connections)
+    for reason in (OK, BAD, BAD):
+        for number in connections:
+            story.check(reason, number)
+        story.pass_time(MINUTE)
+    assert story.types.count("platform.failed") == 1
+    before = len(story.notifications)
+    for number in connections:
+        story.check(OK, number)
+    story.pass_time(MINUTE)
+    for number in range(1, 10):
+        story.check(OK, number)
+    for _ in range(passes):
+        story.pass_time(MINUTE)
+        story.check(OK if passes == 2 else BAD, 10)
+    later = [(one.connection_id, one.type.value, one.reason) for one in story.notifications[before:]]
+    assert [one for one in later if one[0] == 10] == ([] if passes == 2 else [(10, "connection.failed", BAD)])
