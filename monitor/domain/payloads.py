@@ -241,10 +241,18 @@ def _last_word(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _digest_summary(items: Sequence[Mapping[str, Any]], types: Mapping[str, int]) -> str:
-    words = ", ".join(f"{count} {kind.partition('.')[2].replace('_', ' ') or kind}" for kind, count in types.items())
     platforms = Counter(item["connection"]["platform"] for item in items if item["connection"])
     where = ", ".join(f"{platform_name(platform)} {count}" for platform, count in platforms.most_common(5))
-    return one_line(f"{len(items)} connections changed: {words}" + (f" ({where})" if where else "") + ".", _MAX_TEXT)
+    many = f"{len(items)} connection{'s' if len(items) != 1 else ''}"
+    if set(types) == {EventType.REMINDER.value}:
+        what = f"{many} still in trouble"
+    else:
+        what = f"{many} changed: " + ", ".join(f"{count} {_digest_word(kind)}" for kind, count in types.items())
+    return one_line(what + (f" ({where})" if where else "") + ".", _MAX_TEXT)
+
+
+def _digest_word(kind: str) -> str:
+    return "still in trouble" if kind == EventType.REMINDER.value else kind.partition(".")[2].replace("_", " ") or kind
 
 
 def _monitor(identity: MonitorIdentity) -> dict[str, str]:

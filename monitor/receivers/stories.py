@@ -184,6 +184,11 @@ def _affects(data: Mapping[str, Any], who: str, word: str) -> str:
 def _lines(items: Any) -> Iterator[str]:
     for item in items[:MAX_LINES]:
         who = _named(item["connection"]) if item["connection"] else item["incidentKey"]
-        yield f"{who}: {item['type'].replace('.', ' ').replace('_', ' ')}"
+        yield f"{who}: {_what(item)}"
     if len(items) > MAX_LINES:
         yield f"and {len(items) - MAX_LINES} more"
+
+
+def _what(item: Mapping[str, Any]) -> str:
+    # What a reminder repeats is in its level: "reminder" alone would tell nobody anything.
+    return f"still {item['level']}" if item["type"] == "reminder" else item["type"].replace(".", " ").replace("_", " ")

@@ -82,11 +82,15 @@ def test_removal_ends_everything() -> None:
     """Whoever left is fine, under the old numbers, with an end for each incident that says why; what was not told is not ended aloud."""
     story = broken_and_told()
     state = story.state()
-    state = replace(state, topics={**state.topics, Topic.PERMISSIONS: TopicState("lost", START, 4, START)})
+    state = replace(
+        state,
+        topics={**state.topics, Topic.PERMISSIONS: TopicState("lost", START, 4, START), Topic.EXPIRY: TopicState("1d", START, 2, START)},
+    )
     settled = notices.remove(story.connections[1], state, at(DAY), story.policy)
     assert [(one.incident.topic, one.incident.number, one.level, one.closed_why, one.severity) for one in settled.transitions] == [
         (Topic.CONNECTION, 1, FINE, "removed", Severity.CRITICAL),
         (Topic.PERMISSIONS, 4, FINE, "removed", Severity.WARNING),
+        (Topic.EXPIRY, 2, FINE, "removed", Severity.CRITICAL),
     ]
     (told,) = settled.notifications
     assert (told.incident.topic, told.type, told.why, told.facts.closed_why) == (
@@ -100,6 +104,7 @@ def test_removal_ends_everything() -> None:
     assert {topic: (value.level, value.told.level, value.number) for topic, value in settled.state.topics.items()} == {
         Topic.CONNECTION: (FINE, FINE, 1),
         Topic.PERMISSIONS: (FINE, FINE, 4),
+        Topic.EXPIRY: (FINE, FINE, 2),
     }
 
 
@@ -253,3 +258,10 @@ def test_blame() -> None:
     seen = an_observation(BAD, at(MINUTE), verdict=Verdict(BAD, "no entry"))
     state = blamed(ScopeState("account:main"), seen)
     assert (state.reason, state.detail, state.last_bad_at) == (BAD, "no entry", at(MINUTE))
+
+
+def test_collecting_takes_its_time() -> None:
+    """What has just been decided is not ripe at once, nor is it when the clock stands still."""
+    pending = [Waiting(number, str(number), START) for number in range(30)]
+    planned = plan(pending, 9, START, DigestPolicy())
+    assert (planned.next, planned.groups, planned.wait) == (None, (), DigestPolicy().wait)

@@ -14,6 +14,7 @@ from monitor.domain.model import FINE, EventType, Facts, IncidentRef, Notificati
 from monitor.domain.payloads import MAX_BODY, MAX_ITEMS, MonitorIdentity, incident_key, render, render_digest, render_test, summary
 from monitor.domain.sentences import span
 from monitor.errors import Reason
+from monitor.receivers.stories import read
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_notification, at
 from tests.jsonschema import problems
 
@@ -334,3 +335,16 @@ def test_documentation(schema: Any) -> None:
     assert list(problems(example, schema)) == []
     digest = json.loads(page.rpartition("```json\n")[2].partition("```")[0])
     assert list(problems(digest, schema["$defs"]["digest"], schema)) == []
+
+
+def test_digest_of_reminders() -> None:
+    """What a digest reminds of is said in words: how many are still in trouble, beside what is new."""
+    reminded = [render("m", replace(a_notification(n), type=EventType.REMINDER, why=Why.REMINDER), a_connection(n), IDENTITY) for n in (1, 2)]
+    news = render("m", a_notification(3), a_connection(3), IDENTITY)
+    only = json.loads(render_digest("m", START, reminded, IDENTITY))
+    both = json.loads(render_digest("m", START, [*reminded, news], IDENTITY))
+    one = json.loads(render_digest("m", START, [news], IDENTITY))
+    assert only["summary"] == "2 connections still in trouble (LinkedIn 2)."
+    assert both["summary"] == "3 connections changed: 2 still in trouble, 1 failed (LinkedIn 3)."
+    assert one["summary"] == "1 connection changed: 1 failed (LinkedIn 1)."
+    assert read(render_digest("m", START, reminded, IDENTITY)).lines == ("LinkedIn “Page 1”: still error", "LinkedIn “Page 2”: still error")
