@@ -339,7 +339,9 @@ def test_documentation(schema: Any) -> None:
 
 def test_digest_of_reminders() -> None:
     """What a digest reminds of is said in words: how many are still in trouble, beside what is new."""
-    reminded = [render("m", replace(a_notification(n), type=EventType.REMINDER, why=Why.REMINDER), a_connection(n), IDENTITY) for n in (1, 2)]
+    reminded = [
+        render("m", replace(a_notification(n), type=EventType.REMINDER, why=Why.REMINDER), a_connection(n), IDENTITY) for n in (1, 2)
+    ]
     news = render("m", a_notification(3), a_connection(3), IDENTITY)
     only = json.loads(render_digest("m", START, reminded, IDENTITY))
     both = json.loads(render_digest("m", START, [*reminded, news], IDENTITY))
