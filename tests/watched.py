@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from monitor import roster
-from monitor.clock import SystemClock
+from monitor.clock import Clock, SystemClock
 from monitor.config import Config, load
 from monitor.db import Database
 from monitor.domain.model import Connection, Observation, Reply, Verdict
@@ -85,10 +85,10 @@ def write_config(
 
 
 @asynccontextmanager
-async def watched(path: Path) -> AsyncIterator[Watched]:
+async def watched(path: Path, clock: Clock | None = None) -> AsyncIterator[Watched]:
     """The database of the configuration at *path*, its connections known, held as a running monitor holds it."""
     config = load(path)
-    clock = SystemClock()
+    clock = clock or SystemClock()
     database = Database(config.database.url.reveal(), clock=clock, owner="test")
     await database.start()
     try:

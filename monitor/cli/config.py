@@ -2,12 +2,12 @@
 
 import argparse
 import getpass
-import json
 import sys
 from pathlib import Path
 
-from monitor.cli import Help
-from monitor.cli.options import add_config, load_config
+from monitor.cli import Help, documents
+from monitor.cli.options import add_config, add_json, load_config
+from monitor.cli.tables import terminal_width, wrapped
 from monitor.config import AccountSettings, Config, ReceiverSettings
 from monitor.config.reference import reference, write
 from monitor.config.show import as_schema, as_yaml
@@ -40,7 +40,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Report every problem as 'file:line: message (what to do)'. Exit code 0 when it can be used, 78 when not.",
     )
     add_config(checking)
-    checking.add_argument("--json", action="store_true", help="print problems and warnings as JSON")
+    add_json(checking)
     checking.set_defaults(run=check)
     showing = verbs.add_parser(
         "show", help="print what is in effect", description="Print the configuration in effect as YAML: defaults filled in, secrets masked."
@@ -75,7 +75,7 @@ def check(args: argparse.Namespace) -> int:
     if args.json:
         _print_json((), config.warnings)
     else:
-        print(summary(config))
+        print(summary(config, terminal_width()))
     return 0
 
 
@@ -119,17 +119,18 @@ def print_reference(args: argparse.Namespace) -> int:
     return 0
 
 
-def summary(config: Config) -> str:
-    """What a good configuration amounts to, for people: several lines."""
+def summary(config: Config, width: int) -> str:
+    """What a good configuration amounts to, for people: several lines of *width* columns at most."""
     lines = [
         f"{config.source}: can be used",
         _counted("account", [_account(account) for account in config.accounts]),
         _counted("connection", [connection.name or connection.id for connection in config.connections]),
         _counted("receiver", [_receiver(receiver) for receiver in config.receivers]),
         _counted("warning", []) if not config.warnings else f"{_number('warning', len(config.warnings))}:",
-        *(f"  {warning}" for warning in config.warnings),
     ]
-    return "\n".join(lines)
+    return "\n".join(
+        [*(wrapped(line, width, "", "  ") for line in lines), *(wrapped(str(one), width, "  ", "    ") for one in config.warnings)]
+    )
 
 
 def _account(account: AccountSettings) -> str:
@@ -155,4 +156,4 @@ def _print_json(problems: tuple[Problem, ...], warnings: tuple[Problem, ...]) ->
         "problems": [{"location": one.location, "message": one.message, "fix": one.fix} for one in problems],
         "warnings": [{"location": one.location, "message": one.message, "fix": one.fix} for one in warnings],
     }
-    print(json.dumps(shown, indent=2, ensure_ascii=False))
+    documents.put(shown)

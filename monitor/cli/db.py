@@ -5,8 +5,8 @@ import asyncio
 from pathlib import Path
 from textwrap import dedent
 
-from monitor.cli import Help
-from monitor.cli.options import add_config, load_config
+from monitor.cli import Help, documents
+from monitor.cli.options import add_config, add_json, load_config
 from monitor.clock import SystemClock
 from monitor.db import Database, back_up, examine
 
@@ -38,6 +38,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     ):
         verb = verbs.add_parser(name, help=words, description=dedent(run.__doc__ or ""))
         add_config(verb)
+        add_json(verb)
         verb.set_defaults(run=run)
         if name == "backup":
             verb.add_argument("path", nargs="?", type=Path, metavar="PATH", help="file to write; it must not exist yet")
@@ -45,7 +46,14 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _upgrade(args: argparse.Namespace) -> int:
     """Bring the schema up to date; the monitor must not be running. Exit code 75 when it is, 78 when the schema is too new."""
-    print(asyncio.run(_open_once(load_config(args).database.url.reveal())))
+    return _say(asyncio.run(_open_once(load_config(args).database.url.reveal())), args)
+
+
+def _say(done: str, args: argparse.Namespace) -> int:
+    if args.json:
+        documents.put({"done": done})
+    else:
+        print(done)
     return 0
 
 
@@ -58,11 +66,9 @@ async def _open_once(url: str) -> str:
 
 def _check(args: argparse.Namespace) -> int:
     """Read all of the database and its schema's number. Exit code 74 when it is damaged, 78 when the schema does not fit."""
-    print(examine(load_config(args).database.url.reveal()))
-    return 0
+    return _say(examine(load_config(args).database.url.reveal()), args)
 
 
 def _backup(args: argparse.Namespace) -> int:
     """Copy an SQLite database to PATH, by default into its own folder, with the time in its name."""
-    print(back_up(load_config(args).database.url.reveal(), args.path, SystemClock().now()))
-    return 0
+    return _say(back_up(load_config(args).database.url.reveal(), args.path, SystemClock().now()), args)

@@ -1,17 +1,18 @@
 """The verb `deliveries`: what receivers are owed, and sending again what was given up."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from monitor.cli import Help, documents
-from monitor.cli.incidents import names_of
+from monitor.cli.incidents import about, names_of
 from monitor.cli.options import add_config, add_json, count, load_config
-from monitor.cli.tables import coloured, fitted, terminal_width
+from monitor.cli.tables import WIDE, coloured, fitted, stacked, terminal_width
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.db import DeliveryRow, DeliveryState, Reader, operating, reading
-from monitor.domain.sentences import moment
+from monitor.domain.model import Connection
+from monitor.domain.sentences import moment, one_line
 from monitor.errors import UsageError
 
 _EPILOG = """\
@@ -69,28 +70,32 @@ def show(args: argparse.Namespace) -> int:
         found = [documents.delivery(row, names.get(row.notification.connection_id)) for row in rows]
         documents.put({"at": documents.iso(now), "deliveries": found})
     else:
-        print(as_text(rows, now, terminal_width()))
+        print(as_text(rows, names, now, terminal_width()))
     return 0
 
 
-def as_text(rows: Sequence[DeliveryRow], now: datetime, width: int) -> str:
+def as_text(rows: Sequence[DeliveryRow], names: Mapping[int | None, Connection], now: datetime, width: int) -> str:
     """The deliveries for people."""
     if not rows:
         return "No deliveries."
-    header = ("NUMBER", "QUEUED", "RECEIVER", "STATE", "TYPE", "TRIES", "WHAT CAME BACK")
     cells = [
         (
             str(row.id),
             f"{row.queued_at:%Y-%m-%d %H:%M}",
-            row.receiver,
+            one_line(row.receiver, 80),
             coloured(row.state.value, _COLOURS[row.state.value]),
-            row.type.value,
             str(row.attempts),
-            _outcome(row, now),
+            row.type.value,
+            about(row.subject, names.get(row.notification.connection_id)),
         )
         for row in rows
     ]
-    return "\n".join(fitted(header, cells, width, least={2: 7, 4: 10, 6: 12}))
+    header = ("NUMBER", "QUEUED", "RECEIVER", "STATE", "TRIES", "TYPE", "ABOUT")
+    if width >= WIDE:
+        wide = [(*cell, _outcome(row, now)) for cell, row in zip(cells, rows, strict=True)]
+        return "\n".join(fitted((*header, "WHAT CAME BACK"), wide, width, least={2: 8, 6: 16, 7: 14}, right={0, 4}))
+    below = [": ".join(part for part in (cell[-1], _outcome(row, now)) if part) for cell, row in zip(cells, rows, strict=True)]
+    return "\n".join(stacked(fitted(header[:-1], [cell[:-1] for cell in cells], width, least={2: 7}, right={0, 4}), below, width))
 
 
 def _outcome(row: DeliveryRow, now: datetime) -> str:

@@ -1,7 +1,6 @@
 """The verb `explain`: why a connection is believed to be as it is, and why somebody, or nobody, was told."""
 
 import argparse
-import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,7 +8,7 @@ from datetime import datetime, timedelta
 from monitor.cli import Help, documents
 from monitor.cli.lookup import Opened, find, opened
 from monitor.cli.options import add_account, add_config, add_json, count, load_config
-from monitor.cli.tables import paint, terminal_width
+from monitor.cli.tables import paint, terminal_width, wrapped
 from monitor.clock import SystemClock
 from monitor.db import AttemptRow, DeliveryRow, Reader
 from monitor.domain.cases import Case, Owed, Telling, Try
@@ -24,8 +23,6 @@ examples:
 
 Reads the database while the monitor runs; nothing is tested and nobody is told. Times are UTC.
 """
-
-_MOST_WIDE = 120
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -109,16 +106,13 @@ def _try(row: AttemptRow) -> Try:
 
 def as_text(sections: Sequence[Section], width: int) -> str:
     """The explanation for people, wrapped at *width*."""
-    width = min(width, _MOST_WIDE)
     blocks = []
     for section in sections:
         lines = [paint(section.title, "1")] if section.title else []
         indent = "  " if section.title else ""
         for line in section.lines:
             own = indent + " " * (len(line) - len(line.lstrip()))
-            lines += textwrap.wrap(
-                line.strip(), width, initial_indent=own, subsequent_indent=f"{own}  ", break_long_words=False, break_on_hyphens=False
-            )
+            lines.append(wrapped(line, width, own, f"{own}  "))
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 

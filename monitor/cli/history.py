@@ -7,11 +7,12 @@ from datetime import datetime
 from monitor.cli import Help, documents
 from monitor.cli.lookup import find
 from monitor.cli.options import add_account, add_config, add_json, count, load_config, past, resolved
-from monitor.cli.tables import coloured, fitted, terminal_width
+from monitor.cli.tables import WIDE, coloured, fitted, stacked, terminal_width
 from monitor.clock import SystemClock
 from monitor.db import CheckRow, Reader, reading
 from monitor.domain.reasons import meaning, outcome_of
 from monitor.domain.sentences import one_line
+from monitor.errors import Reason
 
 _EPILOG = """\
 examples:
@@ -76,7 +77,6 @@ def as_text(rows: list[CheckRow], width: int) -> str:
     """The checks for people."""
     if not rows:
         return "No checks."
-    header = ("AT", "OUTCOME", "TOOK", "HTTP", "TOKEN LEFT", "WHY")
     cells = [
         (
             f"{row.at:%Y-%m-%d %H:%M:%S}",
@@ -84,11 +84,15 @@ def as_text(rows: list[CheckRow], width: int) -> str:
             f"{row.duration_ms} ms",
             "" if row.http_status is None else str(row.http_status),
             one_line(row.token or "", 64),
-            words(row),
         )
         for row in rows
     ]
-    return "\n".join(fitted(header, cells, width, least={5: 20}))
+    header = ("AT", "OUTCOME", "TOOK", "HTTP", "TOKEN LEFT")
+    if width >= WIDE:
+        wide = [(*cell, words(row)) for cell, row in zip(cells, rows, strict=True)]
+        return "\n".join(fitted((*header, "WHY"), wide, width, least={4: 10, 5: 20}, right={2}))
+    lines = fitted(header, cells, width, least={4: 10}, right={2})
+    return "\n".join(stacked(lines, ["" if row.reason is Reason.OK else words(row) for row in rows], width))
 
 
 def words(row: CheckRow) -> str:

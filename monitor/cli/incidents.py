@@ -7,7 +7,7 @@ from datetime import datetime
 from monitor.cli import Help, documents
 from monitor.cli.options import add_config, add_json, count, load_config, past, resolved
 from monitor.cli.status import brief
-from monitor.cli.tables import coloured, fitted, terminal_width
+from monitor.cli.tables import WIDE, coloured, fitted, stacked, terminal_width
 from monitor.clock import SystemClock
 from monitor.db import IncidentRow, Reader, reading
 from monitor.domain.model import Connection
@@ -79,24 +79,27 @@ def as_text(rows: Sequence[IncidentRow], names: Mapping[int | None, Connection],
     """The incidents for people."""
     if not rows:
         return "No incidents."
-    header = ("OPENED", "LASTED", "SEVERITY", "LEVEL", "ABOUT", "WHY")
     cells = [
         (
             f"{row.incident.opened_at:%Y-%m-%d %H:%M}",
             brief((row.closed_at or now) - row.incident.opened_at) + ("" if row.closed_at is not None else ", open"),
             coloured(row.severity.value, row.severity.value),
             f"{row.incident.topic} {row.level}",
-            _about(row, names.get(row.connection_id)),
-            _why(row),
+            about(row.incident.subject, names.get(row.connection_id)),
         )
         for row in rows
     ]
-    return "\n".join(fitted(header, cells, width, least={3: 12, 4: 14, 5: 12}))
+    header = ("OPENED", "LASTED", "SEVERITY", "LEVEL", "ABOUT")
+    if width >= WIDE:
+        wide = [(*cell, _why(row)) for cell, row in zip(cells, rows, strict=True)]
+        return "\n".join(fitted((*header, "WHY"), wide, width, least={3: 16, 4: 20, 5: 12}))
+    return "\n".join(stacked(fitted(header, cells, width, least={3: 16, 4: 14}), [_why(row) for row in rows], width))
 
 
-def _about(row: IncidentRow, connection: Connection | None) -> str:
+def about(subject: str, connection: Connection | None) -> str:
+    """Whom something is about, as people know it."""
     if connection is None:
-        return one_line(row.incident.subject, 120)
+        return one_line(subject, 120)
     return f"{one_line(connection.platform_id, 120)} ({one_line(connection.account_label, 80)})"
 
 

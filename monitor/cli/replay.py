@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.cli import Help, documents
+from monitor.cli.incidents import about
 from monitor.cli.lives import Lives, relive
 from monitor.cli.options import add_config, add_json, count, load_config, past, resolved
 from monitor.cli.progress import Progress
@@ -16,7 +17,7 @@ from monitor.clock import SystemClock
 from monitor.config import load_policy
 from monitor.domain.comparisons import Change, Difference, Told, compare, counts
 from monitor.domain.model import Connection, EventType, Severity
-from monitor.domain.sentences import one_line, span
+from monitor.domain.sentences import span
 
 _EPILOG = """\
 examples:
@@ -77,7 +78,7 @@ def as_text(lives: Lives, since: datetime, now: datetime, width: int, *, limit: 
     """The comparison for people."""
     if lives.began_at is None or not lives.checks:
         return "No checks are kept of that time."
-    parts = [_heading(lives, since, now)]
+    parts = [_heading(lives, since, now, width)]
     if other:
         parts += [_totals(lives, width), _differences(compare(lives.before, lives.after), lives.connections, width, limit)]
     parts.append(_trust(lives, width, limit=0 if other else limit))
@@ -85,7 +86,7 @@ def as_text(lives: Lives, since: datetime, now: datetime, width: int, *, limit: 
     return "\n\n".join(parts)
 
 
-def _heading(lives: Lives, since: datetime, now: datetime) -> str:
+def _heading(lives: Lives, since: datetime, now: datetime, width: int) -> str:
     began = max(since, lives.began_at or since)
     several = len(lives.connections) != 1
     many = f"{lives.checks:,} checks of {len(lives.connections):,} connection{'s' if several else ''}"
@@ -94,7 +95,7 @@ def _heading(lives: Lives, since: datetime, now: datetime) -> str:
         lines.append("Nothing older is kept: trouble that began before counts as new.")
     if lives.stops:
         lines.append(f"The monitor did not run {'once' if lives.stops == 1 else f'{lives.stops} times'}.")
-    return "\n".join(lines)
+    return "\n".join(wrapped(line, width) for line in lines)
 
 
 def _totals(lives: Lives, width: int) -> str:
@@ -114,18 +115,18 @@ def _total(name: str, before: int, after: int) -> tuple[str, ...]:
 def _differences(found: Sequence[Difference], connections: Mapping[int, Connection], width: int, limit: int) -> str:
     if not found:
         return "Both policies tell the same, at the same time."
-    header = ("OTHER POLICY", "AT", "TYPE", "SEVERITY", "ABOUT")
+    header = ("OTHER", "AT", "TYPE", "SEVERITY", "ABOUT")
     rows = [
         (
             _change(one),
             f"{one.shown.at:%Y-%m-%d %H:%M}",
             _type(one.shown),
             _severity(one),
-            about(one.shown.subject, connections),
+            _about(one.shown.subject, connections),
         )
         for one in found[:limit]
     ]
-    lines = fitted(header, rows, width, least={0: 9, 2: 14, 4: 12})
+    lines = fitted(header, rows, width, least={0: 9, 2: 17, 4: 12})
     if len(found) > limit:
         lines.append(f"… {len(found) - limit:,} more differences; --limit shows more, --json all of them.")
     return "\n".join(lines)
@@ -151,12 +152,9 @@ def _type(one: Told) -> str:
     return f"{one.type} {one.level}" if one.type in (EventType.TOKEN_EXPIRING, EventType.REMINDER) else one.type.value
 
 
-def about(subject: str, connections: Mapping[int, Connection]) -> str:
-    """Whom a notification is about, as people know it."""
-    connection = connections.get(int(subject)) if subject.isascii() and subject.isdigit() else None
-    if connection is None:
-        return one_line(subject, 120)
-    return f"{one_line(connection.platform_id, 120)} ({one_line(connection.account_label, 80)})"
+def _about(subject: str, connections: Mapping[int, Connection]) -> str:
+    known = subject.isascii() and subject.isdigit()
+    return about(subject, connections.get(int(subject)) if known else None)
 
 
 def _trust(lives: Lives, width: int, *, limit: int) -> str:
@@ -176,10 +174,10 @@ def _trust(lives: Lives, width: int, *, limit: int) -> str:
     shown.sort(key=lambda item: item[1].at)
     if shown and limit:
         rows = [
-            (word, f"{one.at:%Y-%m-%d %H:%M}", _type(one), one.severity.value, about(one.subject, lives.connections))
+            (word, f"{one.at:%Y-%m-%d %H:%M}", _type(one), one.severity.value, _about(one.subject, lives.connections))
             for word, one in shown[:limit]
         ]
-        lines += ["", *fitted(("TOLD", "AT", "TYPE", "SEVERITY", "ABOUT"), rows, width, least={0: 12, 2: 14, 4: 12})]
+        lines += ["", *fitted(("TOLD", "AT", "TYPE", "SEVERITY", "ABOUT"), rows, width, least={0: 12, 2: 17, 4: 12})]
     return "\n".join(lines)
 
 

@@ -13,7 +13,7 @@ from monitor.cli import Help, documents
 from monitor.cli.lookup import opened
 from monitor.cli.options import add_config, add_json, load_config
 from monitor.cli.screen import Screen
-from monitor.cli.tables import coloured, fitted, indented, terminal_width, wrapped
+from monitor.cli.tables import WIDE, coloured, fitted, indented, stacked, terminal_width, wrapped
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.domain.explanations import gist
@@ -35,7 +35,6 @@ examples:
 Reads the database while the monitor runs; nothing is tested (that is `check`). Exit code 0 whatever the health.
 """
 
-_WIDE = 110
 _WATCH_SECONDS = 5.0
 _SILENT_ROUNDS = 3
 _SILENT_LEAST = timedelta(minutes=5)
@@ -182,7 +181,7 @@ def as_text(snapshot: Snapshot, filters: Filters, width: int, *, height: int | N
     foot = [*_wide_trouble(snapshot, now, width), *(part for line in summary(snapshot, rows) for part in wrapped(line, width).splitlines())]
     if not rows:
         return "\n".join(foot)
-    table = _wide_table(rows, now, width) if width >= _WIDE else _narrow_table(rows, now, width)
+    table = _wide_table(rows, now, width) if width >= WIDE else _narrow_table(rows, now, width)
     room = None if height is None else height - len(foot) - 1
     if room is not None and len(table) > room:
         table = [*table[: max(1, room - 1)], f"… {len(table) - max(1, room - 1)} more lines"]
@@ -199,8 +198,7 @@ def _narrow_table(rows: Sequence[Row], now: datetime, width: int) -> list[str]:
     """The why has a line of its own below each connection that has one."""
     header = ("HEALTH", "SINCE", "CONNECTION", "ACCOUNT", "TOKEN LEFT", "CHECKED")
     lines = fitted(header, [_cells(row, now) for row in rows], width, least={2: 10, 3: 4})
-    below = [[line, indented(row.why, 2, width)] if row.why else [line] for line, row in zip(lines[1:], rows, strict=True)]
-    return [lines[0], *(line for pair in below for line in pair)]
+    return stacked(lines, [row.why for row in rows], width)
 
 
 def _cells(row: Row, now: datetime) -> tuple[str, ...]:

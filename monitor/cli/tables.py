@@ -24,7 +24,10 @@ _COLOURS = {
 }
 _ESCAPES = re.compile(r"\033\[[0-9;]*m")
 _LEAST_LAST_COLUMN = 20
-_MOST_READABLE = 100
+_MOST_READABLE = 120
+
+WIDE = 110
+"""From so many columns on the words of a row fit beside its other cells; else they stand below."""
 
 
 def coloured(text: str, meaning: str) -> str:
@@ -61,6 +64,12 @@ def fitted(
             break
         widths[widest] -= 1
     return [_line([cut(cell, room) for cell, room in zip(line, widths, strict=True)], widths, right) for line in lines]
+
+
+def stacked(lines: Sequence[str], below: Sequence[str], width: int) -> list[str]:
+    """A table whose rows have each one's words of *below*, where there are any, in a line of their own."""
+    pairs = zip(lines[1:], below, strict=True)
+    return [lines[0], *(part for line, words in pairs for part in ([line, indented(words, 2, width)] if words else [line]))]
 
 
 def indented(text: str, indent: int, width: int) -> str:

@@ -1,0 +1,108 @@
+"""
+What verbs show on a terminal of 80 and of 120 columns, to the letter, in `tests/golden/cli`.
+
+After a wanted change look at what `REWRITE_GOLDENS=1 python -m pytest tests/integration/test_cli_golden.py` makes of them.
+"""
+
+import asyncio
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from monitor.cli import deliveries, explain, history, incidents, replay, status
+from monitor.cli.config import summary
+from monitor.cli.incidents import names_of
+from monitor.cli.lives import relive
+from monitor.cli.lookup import opened
+from monitor.cli.tables import columns
+from monitor.config import Config, load, load_policy
+from monitor.db import AttemptRow, DeliveryState
+from monitor.domain.explanations import explain as explained
+from monitor.errors import DeliveryReason, Problem, Reason
+from monitor.simulator.clock import FakeClock
+from tests.builders import DAY, HOUR, MINUTE
+from tests.watched import Watched, tell_a_story, watched, write_config
+
+FOLDER = Path(__file__).parent.parent / "golden" / "cli"
+VERBS = ("status", "history", "incidents", "explain", "deliveries", "replay", "config-check")
+WIDTHS = (80, 120)
+
+# Wide letters, letters that are written from right to left, combined ones, and a family that is one letter.
+FOREIGN = "セッションの有効期限が切れました。もう一度接続してください。 פג תוקף החיבור e\u0301 👩‍👩‍👧‍👦 " * 2
+
+
+async def _live(world: Watched) -> None:
+    """The story, and before it a day in which a page broke and healed, told once in vain."""
+    page = world.connection("linkedin-page1")
+    second = world.connection("linkedin-page1", "second")
+    await world.checks(page, [Reason.OK] * 4, 26 * HOUR, 15 * MINUTE)
+    await world.checks(page, [Reason.CREDENTIAL_REJECTED] * 3, 25 * HOUR, 5 * MINUTE, FOREIGN)
+    rows = await world.database.read(lambda reader: reader.deliveries())
+    attempt = AttemptRow(world.now - 24 * HOUR, DeliveryReason.TIMEOUT, 15_000, None, "no answer in time")
+    await world.database.write(lambda store: store.record_attempt(rows[0], attempt, DeliveryState.DEAD))
+    await world.checks(page, [Reason.OK] * 3, 24 * HOUR, 5 * MINUTE)
+    await world.checks(second, [Reason.API_UNAUTHORIZED] * 4, 3 * HOUR, MINUTE, "Invalid API key")
+    await tell_a_story(world)
+
+
+def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
+    """Verb to what it shows."""
+    config, now = load(path), clock.now()
+    other = load_policy(path.parent / "other.yaml", config)
+    with opened(config, clock) as found:
+        reader, page = found.reader, explain.case_of(found, "linkedin-page1", "main", 5)
+        rows = list(history.checks(reader, page.connection.id, None, 50))
+        shown = {
+            "status": status.as_text(found.fleet.snapshot(now), status.Filters(), width),
+            "history": history.as_text(rows, width),
+            "incidents": incidents.as_text(reader.incidents(), names_of(reader), now, width),
+            "explain": explain.as_text(explained(page, now, config.policy()), width),
+            "deliveries": deliveries.as_text(reader.deliveries(), names_of(reader), now, width),
+        }
+    lives = relive(config, other, now - 30 * DAY, now, lambda _at, _count: None)
+    shown["replay"] = replay.as_text(lives, now - 30 * DAY, now, width, limit=50, other=True)
+    shown["config-check"] = summary(_beside(config, path), width)
+    return shown
+
+
+def _beside(config: Config, path: Path) -> Config:
+    """*config* as it is when its file lies in the working directory."""
+    warnings = tuple(Problem(one.location.replace(str(path), path.name), one.message, one.fix) for one in config.warnings)
+    return config.model_copy(update={"source": path.name, "warnings": warnings})
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], str]:
+    """(Verb, width) to what it shows."""
+    folder = tmp_path_factory.mktemp("golden")
+    path = write_config(folder, f"sqlite:///{folder}/monitor.db")
+    path.write_text(path.read_text().replace("name: Company page", 'name: "広報ページ 🔧 עברית"'))
+    (folder / "other.yaml").write_text("policy: {confirm: {failures: 3}}\n")
+    clock = FakeClock()
+
+    async def live() -> None:
+        async with watched(path, clock) as world:
+            await _live(world)
+
+    asyncio.run(live())
+    return {(verb, width): text for width in WIDTHS for verb, text in _shown(path, clock, width).items()}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("verb", VERBS)
+def test_golden(shown: dict[tuple[str, int], str], verb: str, width: int) -> None:
+    """The text is the one that was looked at, and no line of a table is wider than the terminal."""
+    text = re.sub("msg_[0-9a-f]{32}", f"msg_{'0' * 32}", shown[verb, width]) + "\n"
+    file = FOLDER / f"{verb}-{width}.txt"
+    if os.environ.get("REWRITE_GOLDENS"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if columns(line) > width] == []
+
+
+def test_nothing_is_left_over() -> None:
+    """There is no golden that nothing is held against."""
+    assert sorted(path.name for path in FOLDER.iterdir()) == sorted(f"{verb}-{width}.txt" for verb in VERBS for width in WIDTHS)

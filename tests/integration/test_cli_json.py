@@ -1,0 +1,130 @@
+"""What every verb prints with `--json`, held against the published schema."""
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.cli import build_parser, main
+from monitor.cli.reference import verbs_of
+from monitor.cli.shapes import DOCUMENTS, as_text, json_schema
+from monitor.db import AttemptRow, DeliveryState
+from monitor.documents import VERSION
+from monitor.errors import DeliveryReason
+from tests.jsonschema import problems
+from tests.watched import Watched, tell_a_story, watched, write_config
+
+SCHEMA = Path(__file__).parent.parent.parent / "docs" / "command-line.schema.json"
+
+# Each verb's words, and the exit code that they end with, in an order that leaves each something to show.
+CALLS: list[tuple[str, tuple[str, ...], int]] = [
+    ("check", ("threads-1784",), 3),
+    ("preflight", ("threads-1784", "telegram-42", "tiktok-new"), 3),
+    ("status", (), 0),
+    ("history", ("linkedin-page1", "--account", "main"), 0),
+    ("incidents", (), 0),
+    ("explain", ("linkedin-page1", "--account", "main"), 0),
+    ("replay", ("--policy", "other.yaml"), 0),
+    ("deliveries list", (), 0),
+    ("deliveries retry", ("--dead",), 0),
+    ("silence add", ("--match", "platform=threads", "--for", "1h", "--reason", "test"), 0),
+    ("silence list", (), 0),
+    ("silence expire", ("1",), 0),
+    ("ack", ("linkedin-page1", "--reason", "seen"), 0),
+    ("receivers test", ("desk",), 1),
+    ("config check", (), 0),
+    ("db check", (), 0),
+    ("db backup", ("copy.db",), 0),
+]
+
+
+@pytest.fixture
+async def world(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
+    """A story in an SQLite database that a daemon holds; one delivery was given up, quiet hours recur."""
+    path = write_config(tmp_path, sqlite_url)
+    path.write_text(path.read_text() + "quiet_hours: {from: '22:00', to: '07:00'}\n")
+    (tmp_path / "other.yaml").write_text("policy: {confirm: {failures: 9}}\n")
+    monkeypatch.chdir(tmp_path)
+    async with watched(path) as story:
+        await tell_a_story(story)
+        rows = await story.database.read(lambda reader: reader.deliveries())
+        attempt = AttemptRow(story.now, DeliveryReason.TIMEOUT, 15_000, None, "no answer in time")
+        await story.database.write(lambda store: store.record_attempt(rows[0], attempt, DeliveryState.DEAD))
+        yield story
+
+
+def closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with keys that it does not name forbidden: what is printed must be documented."""
+    strict = copy.deepcopy(schema)
+    for one in _objects(strict):
+        one.setdefault("additionalProperties", False)
+    return strict
+
+
+def _objects(schema: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(schema, dict):
+        if "properties" in schema:
+            yield schema
+        for one in schema.values():
+            yield from _objects(one)
+
+
+def test_every_verb(world: Watched, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every document has exactly the keys, types and words that the schema names, and the version."""
+    schema = closed(json_schema())
+    wrong: dict[str, object] = {}
+    for verb, words, code in CALLS:
+        capsys.readouterr()
+        ended = main([*verb.split(), *words, "--json", "--config", str(tmp_path / "config.yaml")])
+        said = capsys.readouterr()
+        assert ended == code, (verb, said)
+        document = json.loads(said.out)
+        assert document["version"] == VERSION
+        found = list(problems(document, {"$ref": f"#/$defs/{verb}"}, schema))
+        wrong |= {verb: found} if found else {}
+    assert wrong == {}
+    assert world.now is not None
+
+
+def test_bad_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Problems of a configuration are a document too."""
+    (tmp_path / "config.yaml").write_text("acounts: []\n")
+    assert main(["config", "check", "--json", "--config", str(tmp_path / "config.yaml")]) == 78
+    document = json.loads(capsys.readouterr().out)
+    assert list(problems(document, {"$ref": "#/$defs/config check"}, closed(json_schema()))) == []
+    assert not document["ok"]
+
+
+def test_upgrade(tmp_path: Path) -> None:
+    """So is what came of an upgrade; nothing else is on standard output."""
+    path = write_config(tmp_path, f"sqlite:///{tmp_path}/new.db")
+    command: list[str | Path] = [sys.executable, "-m", "monitor", "db", "upgrade", "--json", "--config", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert list(problems(json.loads(done.stdout), {"$ref": "#/$defs/db upgrade"}, closed(json_schema()))) == []
+
+
+def test_nothing_is_left_out() -> None:
+    """Every verb that has `--json` has a schema, and is called above; no verb that shows something lacks the option."""
+    able = {name for name, verb in verbs_of(build_parser()) for action in verb._actions if "--json" in action.option_strings}
+    assert able == set(DOCUMENTS)
+    assert able - {"db upgrade"} == {verb for verb, _, _ in CALLS}
+
+
+def test_file_is_current() -> None:
+    """The published schema is what the types say; `python -m monitor.cli.shapes docs/command-line.schema.json` makes it anew."""
+    assert SCHEMA.read_text(encoding="utf-8") == as_text()
+
+
+def test_schema_is_sound() -> None:
+    """Every reference leads somewhere, and every object has a description."""
+    schema = json_schema()
+    led = set(re.findall(r'"\$ref": "#/\$defs/([^"]+)"', json.dumps(schema)))
+    assert led - schema["$defs"].keys() == set()
+    assert "#/components" not in json.dumps(schema)
+    assert [one for one in _objects(schema) if not one.get("description")] == []
