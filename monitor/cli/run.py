@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import resource
 
 from monitor import logs
 from monitor.app import App
@@ -40,6 +41,8 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Run until stopped; returns 0. Raises MonitorError with the exit code to end with."""
+    # A core dump would hold every key.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signals = Signals()
     signals.remember_reload()
     config = load_config(args)

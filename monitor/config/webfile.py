@@ -7,6 +7,7 @@ certificates that nobody verifies, TLS below 1.2, curves.
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,7 +186,7 @@ class WebFileReading:
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(descriptor, "rb") as stream:  # noqa: PTH123 - a descriptor has no path
-                mode = os.fstat(descriptor).st_mode & 0o777
+                status = os.fstat(descriptor)
                 content = stream.read(FILE_LIMIT)
             text = content.decode("utf-8-sig")
         except OSError as error:
@@ -194,6 +195,10 @@ class WebFileReading:
         except UnicodeDecodeError:
             self._note(str(self.path), "is not UTF-8 text", "save it as UTF-8")
             return None
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid not in (0, os.geteuid()):
+            message = f"{self.path.name} belongs to another user, who could let themselves in"
+            self._note(str(self.path), message, f"chown root {self.path}")
         if mode & 0o022:
             self._note(str(self.path), _SHARED.format(path=self.path.name, mode=mode), f"chmod go-w {self.path}")
         if mode & 0o004 and "basic_auth_users" in text:

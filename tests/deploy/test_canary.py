@@ -1,5 +1,6 @@
 """No secret leaves the process but to where it belongs, whatever fails: every byte that comes out is searched."""
 
+import resource
 import signal
 import subprocess
 import sys
@@ -65,6 +66,10 @@ def ask(url: str, path: str, token: str) -> bytes:
             return str(error.headers).encode() + error.read()
 
 
+def _most_core_bytes(process: int) -> int:
+    return resource.prlimit(process, resource.RLIMIT_CORE)[1]
+
+
 def has(log: Path, *words: str) -> Callable[[], bool]:
     """Whether every one of these words is in the log."""
     return lambda: all(word in log.read_text() for word in words)
@@ -90,6 +95,7 @@ def test_every_failure(simulated: Simulated, tmp_path: Path, capfd: pytest.Captu
             daemon.ready()
             process = Path(f"/proc/{daemon.process.pid}")
             output += (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            assert _most_core_bytes(daemon.process.pid) == 0
             simulated.steer.do(f"connections/{THREADS}/break", {"message": MESSAGE})
             told = {"500", "302", "410", "400", "403", "429", "hang", "templated", "heart"}
             eventually_sync(lambda: told <= set(hostile.bodies), within=30, what=f"{told}")

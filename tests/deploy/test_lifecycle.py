@@ -4,7 +4,9 @@ import fcntl
 import json
 import os
 import random
+import resource
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -276,3 +278,29 @@ def test_signals_from_the_first_moment(simulated: Simulated, tmp_path: Path) -> 
 def _heeds_sighup(status: Path) -> bool:
     masks = dict(line.split(":\t") for line in status.read_text().splitlines() if line.startswith(("SigIgn", "SigCgt")))
     return any(int(mask, 16) & _SIGHUP_BIT for mask in masks.values())
+
+
+@pytest.mark.slow
+def test_no_files_left(simulated: Simulated, tmp_path: Path) -> None:
+    """A daemon that can open no more files lives on, blames neither the API nor a connection, and is well when it can again."""
+    for platform_id in IDS:
+        simulated.steer.do("connections", {"id": platform_id, "account": "main"})
+    with HostileReceiver() as receiver:
+        rows = f'{{name: on-call, url: "{receiver.url("taken", marked.PATH)}"}}'
+        with Daemon(tmp_path, simulated, receivers=rows) as daemon:
+            daemon.ready()
+            eventually_sync(lambda: checked(daemon) == len(IDS), within=20, what="the first checks")
+            process = daemon.process.pid
+            limits = resource.prlimit(process, resource.RLIMIT_NOFILE, (3, resource.prlimit(process, resource.RLIMIT_NOFILE)[1]))
+            simulated.steer.do("api/drop", {"times": 40})
+            with socket.create_connection(("127.0.0.1", int(daemon.url.rpartition(":")[2]))):
+                eventually_sync(lambda: events(daemon, "web.deaf") == 1, within=20, what="that nobody is let in")
+            time.sleep(3)
+            assert daemon.process.poll() is None
+            resource.prlimit(process, resource.RLIMIT_NOFILE, limits)
+            daemon.ready()
+            goes_on(simulated)
+            assert daemon.metrics().get("postpost_checks_total", platform="linkedin", reason="monitor_internal")
+            assert checked(daemon) == len(IDS)
+            assert receiver.bodies == {}
+            assert daemon.stop() == 0

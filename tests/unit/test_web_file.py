@@ -1,5 +1,6 @@
 """The file of `web.config_file`: strict, with file and line, and judged together with every file that it names."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -169,6 +170,20 @@ def test_changeable_by_others(authority: Authority) -> None:
     assert found == "web.yml: others may change web.yml (mode 0660): whoever can could let themselves in (chmod go-w web.yml)"
     [warning] = configured(authority.folder, users, mode=0o644).warnings
     assert "everybody on this machine can read the hashes" in str(warning)
+
+
+def test_file_of_another_user(authority: Authority) -> None:
+    """A file of another user is refused: that user could change it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    path = authority.folder / "web.yml"
+    configured(authority.folder, f"basic_auth_users: {{a: {HASH}}}")
+    os.chown(path, 12345, 12345)
+    try:
+        [found] = refusal(authority.folder, f"basic_auth_users: {{a: {HASH}}}")
+    finally:
+        os.chown(path, 0, 0)
+    assert found == "web.yml: web.yml belongs to another user, who could let themselves in (chown root web.yml)"
 
 
 def test_key_of_others(tmp_path: Path) -> None:
