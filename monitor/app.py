@@ -20,17 +20,18 @@ import structlog
 from monitor import __version__, roster
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.crew import Crew, Workplace
+from monitor.crew import USER_AGENT, Crew, Workplace
 from monitor.db import Database
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, StoreCorrupt
 from monitor.fleet import Fleet
 from monitor.lifecycle import Bounds, Loop, ServiceManager, Signals
 from monitor.metrics import Metrics
 from monitor.plan import plan_of
 from monitor.scheduler import Beat, Scheduler
 from monitor.selfcheck import SelfCheck, Watched
+from monitor.storagewatch import tell_of_damage
 from monitor.web import Admission, WebServer
 
 _log = structlog.get_logger(__name__)
@@ -82,8 +83,17 @@ class App:
             StoreError: the database can't be used; says why and what to do.
             ConfigError: the web port can't be opened.
         """
+        self._database = Database(self.config.database.url.reveal(), clock=self._clock, owner=self.config.source)
+        try:
+            await self._run()
+        except BaseException as error:
+            if _is_damage(error):
+                plan = plan_of(self.config, self._database.instance_id)
+                await tell_of_damage(self.config, plan, self._clock, USER_AGENT)
+            raise
+
+    async def _run(self) -> None:
         async with AsyncExitStack() as stack:
-            self._database = Database(self.config.database.url.reveal(), clock=self._clock, owner=self.config.source)
             await self._database.start()
             stack.push_async_callback(self._database.close)
             await self._load_fleet()
@@ -260,3 +270,9 @@ class App:
         finally:
             self._swapping = False
         _log.info("config.reloaded", connections=len(self._fleet.ids()), receivers=len(config.receivers))
+
+
+def _is_damage(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_damage(one) for one in error.exceptions)
+    return isinstance(error, StoreCorrupt)

@@ -31,6 +31,7 @@ class Janitor:
         self._deleted = 0
         self._doubted_at: float | None = None
         self._too_large_before: datetime | None = None
+        self._examined_at = clock.monotonic() if database.examined else float("-inf")
 
     async def step(self) -> bool:
         """
@@ -38,11 +39,15 @@ class Janitor:
 
         1. checks; 2. texts that none of them has; 3. sums of hours and days; 4. incidents; 5. deliveries with their attempts;
         6. notifications; 7. silences and acknowledgements; 8. once all that is done, free pages go back to the file system and the
-        write-ahead log is emptied; 9. if the database is too large even so, the oldest checks.
+        write-ahead log is emptied; 9. if the database is too large even so, the oldest checks. Once a day all of it is looked at.
+
+        Raises:
+            StoreCorrupt: it is damaged.
         """
         if not self._database.storage_up:
             return False
         try:
+            await self._examine()
             if not await self._clock_is_believed():
                 return False
             deleted = await self._delete()
@@ -53,6 +58,12 @@ class Janitor:
         except StoreUnavailable as error:
             log.debug("retention.postponed", error=str(error))
             return False
+
+    async def _examine(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._examined_at >= _DAY.total_seconds():
+            self._examined_at = now
+            await self._database.examine()
 
     async def _clock_is_believed(self) -> bool:
         """Whether the time is what it was when the last checks came in, or has been another one for a day."""

@@ -5,6 +5,8 @@ What is owed to receivers waits in the database, so this is the one message that
 memory, to everybody once, and not again for six hours. Its end is owed like any other news.
 """
 
+import asyncio
+import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,14 +16,14 @@ from functools import partial
 import structlog
 
 from monitor.clock import Clock
-from monitor.config import ReceiverSettings
-from monitor.db import Database, Store
+from monitor.config import Config, ReceiverSettings
+from monitor.db import Database, Store, damage_is_news
 from monitor.domain import payloads, routes, scopes
 from monitor.domain.conclude import STORAGE
 from monitor.domain.scope_news import announcement, told_now
 from monitor.domain.scopes import ScopeState
 from monitor.errors import Reason
-from monitor.fleet import Fleet
+from monitor.fleet import Fleet, Plan
 from monitor.staging import stage
 from monitor.webhook import Sender
 
@@ -29,6 +31,40 @@ _log = structlog.get_logger(__name__)
 _AGAIN_AFTER = timedelta(hours=6)
 _RETRY_AFTER = timedelta(minutes=1)
 _DETAIL = "The database takes no writes. Checks go on and are kept in memory; look at its disk and at who else uses it."
+_DAMAGED = (
+    "The database is damaged and the monitor has stopped: nothing is watched, and nobody is told anything more."
+    " Its log says what was found and how to repair it."
+)
+_LAST_WORD = timedelta(seconds=8)
+
+
+async def tell_of_damage(config: Config, plan: Plan, clock: Clock, user_agent: str) -> None:
+    """
+    Tell the receivers, past the database, that it is damaged: the last word before the monitor ends.
+
+    One attempt for each, within seconds; not again for six hours, however often the monitor is started.
+    """
+    now = clock.now()
+    if not damage_is_news(config.database.url.reveal(), now, _AGAIN_AFTER):
+        return
+    notification = announcement(scopes.fail(ScopeState(STORAGE), Reason.MONITOR_INTERNAL, _DAMAGED, now), now)
+    chosen = routes.receivers_for(notification, None, plan.routes, plan.receivers)
+    webhook_id = _webhook_id()
+    body = payloads.render(webhook_id, notification, None, plan.identity)
+    sender = Sender(clock=clock, user_agent=user_agent)
+    try:
+        async with asyncio.timeout(_LAST_WORD.total_seconds()):
+            sends = [sender.send(receiver, webhook_id, body) for receiver in config.receivers if receiver.name in chosen]
+            for receiver, result in zip(chosen, await asyncio.gather(*sends), strict=True):
+                _log.log(logging.INFO if result.delivered else logging.WARNING, "damage.told", receiver=receiver, reason=result.reason)
+    except TimeoutError:
+        _log.warning("damage.untold", advice="A receiver did not answer in time.")
+    finally:
+        await sender.close()
+
+
+def _webhook_id() -> str:
+    return f"msg_{secrets.token_hex(16)}"
 
 
 @dataclass(slots=True)
@@ -105,7 +141,7 @@ class StorageWatch:
         since = min(self._database.failing_since or now, now)
         before = self._fleet.scope(STORAGE)[1]
         news.outage = scopes.fail(before, Reason.MONITOR_INTERNAL, _DETAIL, since, affected=len(self._fleet.ids()))
-        news.webhook_id = f"msg_{secrets.token_hex(16)}"
+        news.webhook_id = _webhook_id()
         notification = announcement(news.outage, now)
         news.body = payloads.render(news.webhook_id, notification, None, self._fleet.plan.identity)
 

@@ -19,7 +19,7 @@ from monitor.db.rows import (
 from monitor.db.standing import last_delivered, standing
 from monitor.db.store import Store
 from monitor.db.timeline import Lifetime, checks_in_order, lifetimes, notifications_since
-from monitor.db.upkeep import back_up, examine, reading
+from monitor.db.upkeep import back_up, damage_is_news, examine, reading
 
 __all__ = [
     "AttemptRow",
@@ -42,6 +42,7 @@ __all__ = [
     "back_up",
     "checks_in_order",
     "closed_incidents",
+    "damage_is_news",
     "examine",
     "forget",
     "last_delivered",

@@ -14,14 +14,20 @@ class Backend(Protocol):
 
     Attributes:
         heartbeat: seconds after which an idle writer calls `renew`; None when there is nothing to renew.
+        examined: whether `open` looked for damage everywhere; what it left out is to be looked at soon.
         patience: first and longest pause between two tries while it is unavailable, in seconds.
     """
 
     heartbeat: float | None
+    examined: bool
     patience: tuple[float, float]
 
     def open(self) -> None:
         """Take the instance lock, check for damage, bring the schema up to date."""
+        ...
+
+    def examine(self) -> None:
+        """Look at everything that is stored; raises StoreCorrupt on damage. May take long, and may be called from any thread."""
         ...
 
     def begin(self) -> Connection:

@@ -115,11 +115,20 @@ class Database:
         await self.write(lambda store: store.after_commit(lambda: more.append(self._backend.tidy())))
         return more == [True]
 
+    async def examine(self) -> None:
+        """Look for damage while everything goes on; raises StoreCorrupt where there is some."""
+        await asyncio.get_running_loop().run_in_executor(self._readers, self._backend.examine)
+
     async def ended(self) -> NoReturn:
         """Waits until nothing can be written any more (damage, another instance took over), then raises why."""
         error = await self._ended.get()
         self._ended.put_nowait(error)
         raise error
+
+    @property
+    def examined(self) -> bool:
+        """Whether the start looked for damage everywhere."""
+        return self._backend.examined
 
     @property
     def storage_up(self) -> bool:

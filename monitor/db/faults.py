@@ -11,10 +11,13 @@ _REPAIR = (
     "stop the monitor, keep a copy of the file, then either restore a backup made by `postpost-monitor db backup`, "
     'or save what can be read: sqlite3 FILE ".recover" | sqlite3 REPAIRED'
 )
+_NO_TEXT = f"the database is damaged (a text in it is none); nothing is written any more. To repair: {_REPAIR}"
 
 # What an SQLite result code starts with when the same work may succeed later.
 _SQLITE_LATER = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_NOMEM")
 _SQLITE_REFUSED = ("SQLITE_PERM", "SQLITE_AUTH", "SQLITE_PROTOCOL", "SQLITE_INTERRUPT")
+# What Python's own module says of a text that is no UTF-8, without a code: the page is in order, what is on it is not.
+_UNDECODABLE = "Could not decode to UTF-8"
 _SQLITE_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 # SQLSTATE classes of the same meaning: no connection, transaction rolled back, out of resources, not in the right
@@ -30,6 +33,9 @@ def translated() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         raise translate(error) from None
+    except UnicodeDecodeError:
+        # SQLite's own error message quotes what is damaged.
+        raise StoreCorrupt(_NO_TEXT) from None
 
 
 def translate(error: SQLAlchemyError) -> StoreError:
@@ -38,6 +44,8 @@ def translate(error: SQLAlchemyError) -> StoreError:
         return StoreUnavailable("no database connection is free") if "QueuePool" in str(error) else StoreError(type(error).__name__)
     cause = error.orig
     name = getattr(cause, "sqlite_errorname", None)
+    if name is None and _UNDECODABLE in str(cause):
+        return StoreCorrupt(_NO_TEXT)
     if name is not None:
         return _of_sqlite(name, str(cause))
     return _of_postgres(error)

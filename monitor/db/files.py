@@ -3,6 +3,7 @@
 import contextlib
 import os
 import stat
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from monitor.errors import StoreError, StoreUnavailable
@@ -54,6 +55,34 @@ def file_system(path: Path, mounts: str) -> str:
         if inside and len(point) >= len(longest):
             longest, kind = point, after.split(" ", 1)[0]
     return kind
+
+
+class DamageNote:
+    """
+    A file beside a damaged database that says that its damage was told: who starts the monitor again and again must not tell it each time.
+
+    Attributes:
+        path: `<database>.damaged`.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self.path = database.with_name(database.name + ".damaged")
+
+    def leave(self, now: datetime, lasting: timedelta) -> bool:
+        """Whether nobody left the note within the *lasting* time before *now*; it is left now."""
+        with contextlib.suppress(OSError):
+            age = now.timestamp() - self.path.lstat().st_mtime
+            if 0 <= age < lasting.total_seconds():
+                return False
+        with contextlib.suppress(OSError):
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+            os.utime(self.path, (now.timestamp(), now.timestamp()))
+        return True
+
+    def remove(self) -> None:
+        """The database is sound (again)."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()
 
 
 class Ballast:

@@ -60,6 +60,7 @@ class PostgresBackend:
     """One PostgreSQL database. See `Backend`."""
 
     heartbeat: float | None = _LEASE_SECONDS / 3
+    examined = True
     patience = (1.0, 30.0)
 
     def __init__(self, address: URL, *, owner: str) -> None:
@@ -84,6 +85,9 @@ class PostgresBackend:
         except BaseException:
             self.close()
             raise
+
+    def examine(self) -> None:
+        """Nothing: the server checks its pages when it reads them."""
 
     def begin(self) -> Connection:
         """The writing connection in a transaction that holds the lease row."""

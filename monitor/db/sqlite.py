@@ -18,13 +18,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from monitor.clock import Clock
 from monitor.db import schema
 from monitor.db.faults import corrupt, translated
-from monitor.db.files import Ballast, make_private, prepare
+from monitor.db.files import Ballast, DamageNote, make_private, prepare
 from monitor.db.lock import InstanceLock
 from monitor.errors import StoreCorrupt, StoreError, StoreUnavailable
 
 _BUSY_SECONDS = 5.0
 _READERS = 4
 _PAGES = 2_000
+# As much is read within a second or two. Of a larger file only the history is large; that is looked at once everything runs.
+_READ_AT_START = 256 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +38,7 @@ class SqliteBackend:
     patience = (0.05, 2.0)
 
     def __init__(self, path: Path, *, clock: Clock, owner: str) -> None:
+        self.examined = False
         self._path = path
         self._clock = clock
         self._lock = InstanceLock(path, owner)
@@ -50,7 +53,9 @@ class SqliteBackend:
         self._lock.acquire()
         try:
             # By a reader: what is damaged must not even be checkpointed.
-            check_pages(self._path, self._readers)
+            self.examined = self._path.stat().st_size <= _READ_AT_START
+            check_pages(self._path, self._readers, but="" if self.examined else "checks")
+            DamageNote(self._path).remove()
             connection = self.begin()
             if schema.upgrade(connection, self._backup):
                 log.info("database.upgraded", path=str(self._path))
@@ -59,6 +64,10 @@ class SqliteBackend:
             self.close()
             raise
         log.info("database.opened", path=str(self._path), sqlite=sqlite3.sqlite_version)
+
+    def examine(self) -> None:
+        """Read every page; raises StoreCorrupt when one is damaged."""
+        check_pages(self._path, self._readers)
 
     def begin(self) -> Connection:
         """The writing connection inside BEGIN IMMEDIATE."""
@@ -105,11 +114,15 @@ class SqliteBackend:
             # As a script: it would stop after the first page otherwise, because the statement hands out a row for each.
             driver.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
             driver.execute("PRAGMA optimize").fetchall()
+            # A reader that takes its time, such as a backup, must not make the writer wait: the log is emptied next time then.
+            driver.execute("PRAGMA busy_timeout = 0").fetchall()
             driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             left = driver.execute("PRAGMA freelist_count").fetchone()
         except sqlite3.OperationalError as error:
             log.debug("database.tidying_postponed", error=str(error))
             return False
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}").fetchall()
         self._ballast.restore()
         return bool(left != (0,))
 
@@ -199,15 +212,27 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     return driver
 
 
-def check_pages(path: Path, engine: Engine) -> None:
-    """Raises StoreCorrupt, with the way to repair it, when SQLite finds the file damaged."""
+def check_pages(path: Path, engine: Engine, *, but: str = "") -> None:
+    """
+    Raises StoreCorrupt, with the way to repair it, when SQLite finds the file damaged.
+
+    Without *but* all of it is read, and every index held against its table; else every table except that one.
+    """
     try:
         with translated(), engine.connect() as connection:
-            finding = str(connection.execute(text("PRAGMA quick_check(1)")).scalar())
+            for table in _tables(connection, but) if but else [""]:
+                finding = str(connection.execute(text(f"PRAGMA integrity_check({table or 1})")).scalar())
+                if finding != "ok":
+                    raise corrupt(str(path), finding.replace("\n", " "))
     except StoreCorrupt as error:
+        if "nothing was changed" in str(error):
+            raise
         raise corrupt(str(path), str(error).partition(";")[0]) from None
-    if finding != "ok":
-        raise corrupt(str(path), finding.replace("\n", " "))
+
+
+def _tables(connection: Connection, but: str) -> list[str]:
+    names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars()
+    return [f'"{name}"' for name in names if name != but]
 
 
 def backup(path: Path, target: Path) -> None:

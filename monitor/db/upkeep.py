@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Engine, text
@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from monitor.db import schema
 from monitor.db.faults import translated
+from monitor.db.files import DamageNote
 from monitor.db.postgres import reading_from
 from monitor.db.reader import Reader
 from monitor.db.sqlite import backup, check_pages, reading_engine
@@ -70,6 +71,12 @@ def examine(url: str) -> str:
     finally:
         engine.dispose()
     return f"The database is sound: schema {REVISION}, {checks} checks in its history."
+
+
+def damage_is_news(url: str, now: datetime, lasting: timedelta) -> bool:
+    """Whether the damage of the database at *url* was told by nobody within the *lasting* time before *now*; from now on it was."""
+    address = parse(url)
+    return address.get_backend_name() != "sqlite" or DamageNote(Path(address.database or "")).leave(now, lasting)
 
 
 def back_up(url: str, target: Path | None, now: datetime) -> str:
