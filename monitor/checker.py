@@ -8,7 +8,7 @@ the new state.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -103,7 +103,7 @@ class Checker:
         self._in_flight.add(connection.id)
         try:
             if not await self._gate.turn_if_open():
-                self._queue.put(connection.id, due)
+                self._put_at(connection.id, due)
                 return False
             self._note_lag(connection, self._clock.monotonic() - due)
             await self._check(connection)
@@ -187,7 +187,7 @@ class Checker:
         other = self._longest_unasked(name, connection)
         due = self._clock.monotonic() + wait_seconds
         if other is not None and (self._queue.due_of(other.id) or due) > due:
-            self._queue.put(other.id, due)
+            self._put_at(other.id, due)
 
     def _longest_unasked(self, name: str, connection: Connection) -> Connection | None:
         """Who of those that wait below the scope *name*, as *connection* is, was asked the longest ago."""
@@ -196,7 +196,15 @@ class Checker:
         return min(waiting, key=self._asked_order, default=None)
 
     def _put(self, connection: Connection, wait_seconds: float) -> None:
-        self._queue.put(connection.id, self._clock.monotonic() + wait_seconds)
+        self._put_at(connection.id, self._clock.monotonic() + wait_seconds)
+
+    def _put_at(self, connection_id: int, due: float) -> None:
+        """Have a connection checked at *due*, on the monotonic clock, and say so to people by theirs."""
+        self._queue.put(connection_id, due)
+        self._announce(connection_id, due)
+
+    def _announce(self, connection_id: int, due: float) -> None:
+        self._fleet.put_next_check(connection_id, self._clock.now() + timedelta(seconds=due - self._clock.monotonic()))
 
     def _admitted(self, connection: Connection, now: float) -> Connection | None:
         """
@@ -210,10 +218,10 @@ class Checker:
         name, pause = hold
         last = self._canaries.get(name)
         if last is not None and now < last + pause.total_seconds():
-            self._queue.put(connection.id, last + pause.total_seconds())
+            self._put_at(connection.id, last + pause.total_seconds())
             return None
         self._canaries[name] = now
-        self._queue.put(connection.id, now + pause.total_seconds())
+        self._put_at(connection.id, now + pause.total_seconds())
         canary = self._longest_unasked(name, connection) or connection
         self._queue.discard(canary.id)
         return canary
@@ -230,7 +238,10 @@ class Checker:
             self._canaries.pop(name, None)
         below = (one for one in self._own_connections() if not names.isdisjoint(self._fleet.names(one).all()))
         oldest_first = sorted(below, key=self._age_order)
-        self._queue.hasten((connection.id for connection in oldest_first), self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._queue.hasten((connection.id for connection in oldest_first), now)
+        for connection in oldest_first:
+            self._announce(connection.id, now)
 
     def _join_the_doubt(self) -> None:
         """When other accounts put the API in doubt, somebody of this one is asked at once: does it serve anybody?"""

@@ -106,6 +106,7 @@ class Fleet:
         self._connections = {connection.id: connection for connection in connections}
         ordered = sorted(self._connections.values(), key=lambda one: (one.account_label, one.platform, one.platform_id))
         self._order = tuple(connection.id for connection in ordered)
+        self._next_checks = {one: at for one, at in self._next_checks.items() if one in self._connections}
         self._census = self._count()
 
     def put_outbox(self, outbox: Mapping[str, OutboxView]) -> None:

@@ -1,7 +1,7 @@
 """The checker, the discoverer and the reviewer together, by a virtual clock, against the simulated PostPost and a real database."""
 
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -52,6 +52,37 @@ async def test_api_down(tmp_path: Path) -> None:
 def _is_first(one: Virtual, name: str, since: float) -> bool:
     """Whether the connection was not a canary just before *since*."""
     return not any(since - 180 <= came < since for came, asked in one.tests() if asked == name)
+
+
+async def test_next_check(tmp_path: Path) -> None:
+    """When a connection is checked next is known from the start, and it is checked then: on schedule, and soon after a failure."""
+    clock = FakeClock()
+    names = ids(6)
+    async with monitoring(tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": 15 * MINUTE}) as one:
+
+        def promised() -> dict[str, datetime]:
+            views = one.fleet.snapshot(clock.now()).connections
+            return {view.connection.platform_id: view.next_check_at for view in views if view.next_check_at is not None}
+
+        assert promised().keys() == set(names)
+        for _ in range(3):
+            await one.run(5 * MINUTE)
+            promises = {name: at for name, at in promised().items() if at > clock.now()}
+            await one.run(max(promises.values()) - clock.now() + 2 * SECOND)
+            assert {
+                name for name, at in promises.items() if not any(at <= _wall(clock, came) < at + 2 * SECOND for came in _asked(one, name))
+            } == set()
+        one.world.connection(names[0]).fail()
+        await one.until(lambda: one.state(names[0]).failures == 1, within=20 * MINUTE)
+        assert timedelta(0) < promised()[names[0]] - clock.now() < MINUTE
+
+
+def _asked(one: Virtual, name: str) -> list[float]:
+    return [came for came, asked in one.tests() if asked == name]
+
+
+def _wall(clock: FakeClock, monotonic: float) -> datetime:
+    return clock.now() - timedelta(seconds=clock.monotonic() - monotonic)
 
 
 async def test_one_of_two_accounts(tmp_path: Path) -> None:
