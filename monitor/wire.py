@@ -21,7 +21,6 @@ import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import LineTooLong
-from httpx_aiohttp import AiohttpTransport
 
 from monitor.errors import ApiError, ConfigError, Problem, Reason
 
@@ -69,23 +68,24 @@ def tls_context(base: str, ca_file: str | None) -> ssl.SSLContext:
         raise ConfigError((problem,)) from None
 
 
-def make_transport(tls: ssl.SSLContext, lookup: Lookup, connect_seconds: float) -> AiohttpTransport:
-    """Connections that are kept alive: HTTP/1.1, no cookies, no redirects, no decoding, nothing from the environment."""
-
-    def session() -> aiohttp.ClientSession:
-        # No limit of its own: the caller bounds what is in flight, and slots that are not counted can't be lost.
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            ssl=tls,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-            ttl_dns_cache=DNS_SECONDS,
-            resolver=_Resolver(lookup, connect_seconds),
-        )
-        return aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("Content-Type",), trust_env=False
-        )
-
-    return AiohttpTransport(verify=tls, trust_env=False, client=session)
+def make_session(tls: ssl.SSLContext, lookup: Lookup, connect_seconds: float) -> aiohttp.ClientSession:
+    """Connections that are kept alive: HTTP/1.1, no cookies, no decoding, nothing from the environment."""
+    # No limit of its own: the caller bounds what is in flight, and slots that are not counted can't be lost.
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        ssl=tls,
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+        ttl_dns_cache=DNS_SECONDS,
+        resolver=_Resolver(lookup, connect_seconds),
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("Content-Type",),
+        auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(sock_connect=connect_seconds),
+        trust_env=False,
+    )
 
 
 def explain(error: Exception, deadline: float, connect_seconds: float) -> ApiError:

@@ -286,9 +286,9 @@ async def test_rebuild() -> None:
     async with raw_server() as server:
         api = server.api()
         await one(api)
-        transport = api._transport
-        assert transport is not None
-        await transport.aclose()
+        session = api._session
+        assert session is not None
+        await session.close()
         found = [await one(api) for _ in range(3)]
         assert [error.reason for error in found if isinstance(error, ApiError)] == [Reason.MONITOR_INTERNAL] * 3
         assert "RuntimeError" in str(found[0])

@@ -48,7 +48,7 @@ FAULTS = {
 BROKEN_BY_THE_FAULTS = (
     "Imports point down the stack, and siblings do not know each other BROKEN",
     "The domain is pure: no I/O, no framework, no clock, no randomness BROKEN",
-    "Only the two HTTP clients and their wire know httpx BROKEN",
+    "Only the HTTP client of the webhooks, and the wire, know httpx BROKEN",
     "Only monitor.db knows the database libraries BROKEN",
 )
 
