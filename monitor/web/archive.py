@@ -31,10 +31,10 @@ from monitor.web.stories import Held
 _log = structlog.get_logger(__name__)
 
 CHECKS_SHOWN = 25
+DAY_CHECKS_SHOWN = 200
 INCIDENTS_SHOWN = 20
 TELLINGS_SHOWN = 30
 _DAYS = timedelta(days=90)
-_DAY_CHECKS = 2000
 _ROW_CHECKS = 40
 _PAGE_CHECKS = 200
 _FRESH_SECONDS = 30.0
@@ -151,7 +151,7 @@ def _trails(reader: Reader, connection_ids: Collection[int], checks: int, days_s
 
 def _past(reader: Reader, connection_id: int, wanted: Wanted, days_since: datetime) -> Past:
     since = wanted.checks_since
-    limit = CHECKS_SHOWN if since is None else _DAY_CHECKS
+    limit = CHECKS_SHOWN if since is None else DAY_CHECKS_SHOWN
     checks = [row for row in reader.history(connection_id, limit + 1, wanted.checks_before) if since is None or row.at >= since]
     incidents = reader.incidents(connection_id=connection_id, limit=INCIDENTS_SHOWN + 1, before_id=wanted.incidents_before)
     notifications = reader.notifications(connection_id=connection_id, limit=TELLINGS_SHOWN)

@@ -53,7 +53,8 @@ class Asked:
         if self.day is None:
             return Wanted(self.before, None, self.incidents)
         start = datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC)
-        return Wanted(start + _DAY, start, self.incidents)
+        end = start + _DAY
+        return Wanted(end if self.before is None else min(self.before, end), start, self.incidents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def profile_of(row: Row, past: Past | None, asked: Asked, now: datetime) -> Prof
         bar=bar_of(past.trail.days, now),
         spark=spark_of(past.trail.latencies, width=600, height=64),
         checks=tuple(map(_check, past.checks)),
-        older_checks=_address(before=_millis(past.checks[-1].at)) if past.more_checks and asked.day is None else "",
+        older_checks=_older(asked, past.checks[-1].at) if past.more_checks else "",
         stories=_stories(view, past, now),
         older_incidents=_address(incidents=past.incidents[-1].id) if past.more_incidents else "",
         tellings=tellings_of(past.notifications, past.deliveries, past.attempts, view.connection, now),
@@ -142,7 +143,12 @@ def _check(row: CheckRow) -> Check:
     )
 
 
-def _address(**parts: int) -> str:
+def _older(asked: Asked, before: datetime) -> str:
+    day = {"day": asked.day.isoformat()} if asked.day is not None else {}
+    return _address(**day, before=_millis(before))
+
+
+def _address(**parts: str | int) -> str:
     return f"?{urlencode(parts)}"
 
 

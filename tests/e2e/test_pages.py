@@ -236,13 +236,13 @@ def _rgb(colour: str) -> list[int]:
 @pytest.mark.parametrize("width", [320, 1440])
 async def test_widths(browser: Browser, house: Stage, width: int) -> None:
     """No page scrolls sideways on a small phone or a large desk, whatever connections are called."""
-    async with _visit(browser, house.url, viewport={"width": width, "height": 800}) as page:
+    async with _visit(browser, house.url, viewport={"width": width, "height": 800}, is_mobile=width < 400) as page:
         beyond = {}
         for path in PAGES:
             await page.goto(f"{house.url}/{path}")
             await page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
-            beyond[path] = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert beyond == dict.fromkeys(PAGES, 0)
+            beyond[path] = await page.evaluate("[innerWidth, document.documentElement.scrollWidth]")
+        assert beyond == {path: [width, width] for path in PAGES}
 
 
 async def test_keyboard(browser: Browser, house: Stage) -> None:
@@ -306,6 +306,8 @@ async def test_days_by_mouse_and_keyboard(browser: Browser, house: Stage) -> Non
         assert before < day
         words = page.locator(f"label[for=d{before}] span")
         await expect(words).to_have_css("opacity", "1")
+        await _refreshed(page)
+        await expect(page.locator("input[name=day]:checked")).to_be_focused()
         await page.keyboard.press("Enter")
         await expect(page).to_have_url(f"{house.url}/connections/main/-/{BROKEN}?day={before}#checks")
         await page.locator("label[for]").last.hover()

@@ -157,13 +157,32 @@ async def test_paging(site: Site) -> None:
         seen += re.findall(r'<th scope="row"><time datetime="([^"]+)"', text)
         older = re.search(r'href="(\?before=\d+)#checks"', text)
         address = site.page + older[1] if older else ""
-    yesterday = (NOW - DAY).date().isoformat()
-    _, text = await site.get(f"{site.page}?day={yesterday}")
-    of_day = re.findall(r'<th scope="row"><time datetime="([^"]+)"', text)
+    of_days = []
+    for day in sorted({at[:10] for at in seen}, reverse=True):
+        _, text = await site.get(f"{site.page}?day={day}")
+        found = re.findall(r'<th scope="row"><time datetime="([^"]+)"', text)
+        assert {at[:10] for at in found} == {day}
+        of_days += found
 
     assert len(seen) == len(set(seen)) == 100
     assert seen == sorted(seen, reverse=True)
-    assert of_day == [at for at in seen if at.startswith(yesterday)]
+    assert of_days == seen
+
+
+async def test_busy_day(site: Site) -> None:
+    """A day with hundreds of checks is paged too, and stays that day."""
+    midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0) - 5 * DAY
+    rows = [CheckRow(site.connection.id, midnight + n * MINUTE, Reason.OK, 5, 200) for n in range(-60, 500)]
+    await site.database.write(lambda store: store.record_checks(rows))
+    seen: list[str] = []
+    address = f"?day={midnight.date()}"
+    while address:
+        _, text = await site.get(site.page + address)
+        seen += re.findall(r'<th scope="row"><time datetime="([^"]+)"', text)
+        older = re.search(r'href="(\?day=[0-9-]+&amp;before=\d+)#checks"', text)
+        address = older[1].replace("&amp;", "&") if older else ""
+
+    assert len(seen) == len(set(seen)) == 500
 
 
 async def test_odd_questions(site: Site) -> None:

@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from monitor.db import LatencyRow
@@ -103,6 +103,7 @@ def test_runs_cover_the_bar(uptimes: list[Uptime]) -> None:
 
 
 @given(st.floats(0, 1))
+@example(0.99999)
 def test_percent(ratio: float) -> None:
     """A share is cut off, not rounded up: what is not all of it never reads as 100 %."""
     assert (percent(ratio) == "100 %") == (ratio >= 1 - 1e-9)
