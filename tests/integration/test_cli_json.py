@@ -13,14 +13,12 @@ import pytest
 
 from monitor.cli import build_parser, main
 from monitor.cli.reference import verbs_of
-from monitor.cli.shapes import DOCUMENTS, as_text, json_schema
+from monitor.cli.shapes import DOCUMENTS, json_schema
 from monitor.db import AttemptRow, DeliveryState
 from monitor.documents import VERSION
 from monitor.errors import DeliveryReason
 from tests.jsonschema import problems
 from tests.watched import Watched, tell_a_story, watched, write_config
-
-SCHEMA = Path(__file__).parent.parent.parent / "docs" / "command-line.schema.json"
 
 # Each verb's words, and the exit code that they end with, in an order that leaves each something to show.
 CALLS: list[tuple[str, tuple[str, ...], int]] = [
@@ -114,11 +112,6 @@ def test_nothing_is_left_out() -> None:
     able = {name for name, verb in verbs_of(build_parser()) for action in verb._actions if "--json" in action.option_strings}
     assert able == set(DOCUMENTS)
     assert able - {"db upgrade"} == {verb for verb, _, _ in CALLS}
-
-
-def test_file_is_current() -> None:
-    """The published schema is what the types say; `python -m monitor.cli.shapes docs/command-line.schema.json` makes it anew."""
-    assert SCHEMA.read_text(encoding="utf-8") == as_text()
 
 
 def test_schema_is_sound() -> None:

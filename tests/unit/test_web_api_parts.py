@@ -226,11 +226,6 @@ def test_two_of_one_name() -> None:
         schemas.of(other)
 
 
-def test_committed_description() -> None:
-    """docs/openapi.json is what the routes make; `python -m monitor.web.api docs/openapi.json` writes it anew."""
-    assert (ROOT / "docs" / "openapi.json").read_text(encoding="utf-8") == openapi.text()
-
-
 def test_description() -> None:
     """Every reference leads somewhere, every operation has its own name, and every parameter says what it is for."""
     document = openapi.description()

@@ -1,0 +1,21 @@
+"""What is made of the code and committed for readers is what the code makes now."""
+
+from collections.abc import Callable
+
+import pytest
+
+from monitor.cli import shapes
+from monitor.web.api import openapi
+from tests.project.source import ROOT
+
+
+@pytest.mark.parametrize(
+    ("file", "made", "command"),
+    [
+        ("docs/openapi.json", openapi.text, "python -m monitor.web.api docs/openapi.json"),
+        ("docs/command-line.schema.json", shapes.as_text, "python -m monitor.cli.shapes docs/command-line.schema.json"),
+    ],
+)
+def test_descriptions(file: str, made: Callable[[], str], command: str) -> None:
+    """Each description is up to date with the shapes and the vocabularies; the command makes it anew."""
+    assert (ROOT / file).read_text(encoding="utf-8") == made(), command
