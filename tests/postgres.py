@@ -70,14 +70,23 @@ class PostgresServer:
         """Remove the database at *url*, whoever is connected."""
         self.run(f"DROP DATABASE IF EXISTS {url.rsplit('/', 1)[1]} WITH (FORCE)")
 
-    def stop(self) -> None:
-        """Stop the server at once and remove its folder; what it held is lost on purpose."""
+    def crash(self) -> None:
+        """Stop the server at once, as `pg_ctl stop -m immediate` does: sessions break, and the next start recovers from the log."""
         self.process.send_signal(signal.SIGQUIT)
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(timeout=10)
+
+    def start_again(self) -> None:
+        """Start a crashed server at its old address; returns when it answers."""
+        self.process = _run(require_tool("postgres"), self.folder, self.port, _server_user())
+        eventually_sync(lambda: _answers(self), within=30, what="PostgreSQL answers")
+
+    def stop(self) -> None:
+        """Stop the server at once and remove its folder; what it held is lost on purpose."""
+        self.crash()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -123,17 +132,7 @@ def _initialise(initdb: Path, data: Path, user: pwd.struct_passwd) -> None:
 
 def _start(postgres: Path, folder: Path, user: pwd.struct_passwd) -> PostgresServer:
     port = _free_port()
-    settings = _SETTINGS | {"port": str(port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder)}
-    options = itertools.chain.from_iterable(("-c", f"{name}={value}") for name, value in settings.items())
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [postgres, "-D", folder / "data", *options],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            preexec_fn=_become(user),  # noqa: PLW1509
-        )
+    process = _run(postgres, folder, port, user)
     server = PostgresServer(folder, port, process)
     try:
         eventually_sync(lambda: _answers(server), within=30, what="PostgreSQL answers")
@@ -141,6 +140,20 @@ def _start(postgres: Path, folder: Path, user: pwd.struct_passwd) -> PostgresSer
         server.stop()
         raise
     return server
+
+
+def _run(postgres: Path, folder: Path, port: int, user: pwd.struct_passwd) -> subprocess.Popen[bytes]:
+    settings = _SETTINGS | {"port": str(port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder)}
+    options = itertools.chain.from_iterable(("-c", f"{name}={value}") for name, value in settings.items())
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(
+            [postgres, "-D", folder / "data", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            preexec_fn=_become(user),  # noqa: PLW1509
+        )
 
 
 def _become(user: pwd.struct_passwd) -> Callable[[], None]:
