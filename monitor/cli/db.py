@@ -7,6 +7,7 @@ from textwrap import dedent
 
 from monitor.cli import Help, documents
 from monitor.cli.options import add_config, add_json, load_config
+from monitor.cli.progress import Progress
 from monitor.clock import SystemClock
 from monitor.db import Database, back_up, examine
 
@@ -66,9 +67,13 @@ async def _open_once(url: str) -> str:
 
 def _check(args: argparse.Namespace) -> int:
     """Read all of the database and its schema's number. Exit code 74 when it is damaged, 78 when the schema does not fit."""
-    return _say(examine(load_config(args).database.url.reveal()), args)
+    with Progress(SystemClock()) as progress:
+        done = examine(load_config(args).database.url.reveal(), progress.tell)
+    return _say(done, args)
 
 
 def _backup(args: argparse.Namespace) -> int:
-    """Copy an SQLite database to PATH, by default into its own folder, with the time in its name."""
-    return _say(back_up(load_config(args).database.url.reveal(), args.path, SystemClock().now()), args)
+    """Copy an SQLite database to PATH, by default into its own folder, with the time in its name, and see that the copy is sound."""
+    with Progress(SystemClock()) as progress:
+        done = back_up(load_config(args).database.url.reveal(), args.path, SystemClock().now(), progress.tell)
+    return _say(done, args)

@@ -42,6 +42,24 @@ def make_private(path: Path) -> None:
         raise StoreUnavailable(f"{path} can't be written: {error.strerror}") from None
 
 
+def make_durable(partial: Path, target: Path) -> None:
+    """Put *partial* on disk and give it the name *target*; raises StoreUnavailable when that fails."""
+    try:
+        _sync(partial)
+        partial.rename(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise StoreUnavailable(f"{target} can't be written: {error.strerror}") from None
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def file_system(path: Path, mounts: str) -> str:
     """The type of the file system that holds *path*; *mounts* is the text of `/proc/self/mountinfo`."""
     longest, kind = "", ""

@@ -7,7 +7,7 @@ when two connections checkpoint at once.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from monitor.clock import Clock
 from monitor.db import schema
 from monitor.db.faults import corrupt, translated
-from monitor.db.files import Ballast, DamageNote, make_private, prepare
+from monitor.db.files import Ballast, DamageNote, make_durable, make_private, prepare
 from monitor.db.lock import InstanceLock
 from monitor.errors import StoreCorrupt, StoreError, StoreUnavailable
 
@@ -29,6 +29,14 @@ _PAGES = 2_000
 _READ_AT_START = 256 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
+
+Tell = Callable[[str], None]
+# Between two words of how far a long statement is: SQLite's own steps, some milliseconds.
+_STEPS = 100_000
+
+
+def silently(_: str) -> None:
+    """Nobody waits for it."""
 
 
 class SqliteBackend:
@@ -212,7 +220,7 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     return driver
 
 
-def check_pages(path: Path, engine: Engine, *, but: str = "") -> None:
+def check_pages(path: Path, engine: Engine, *, but: str = "", tell: Tell = silently) -> None:
     """
     Raises StoreCorrupt, with the way to repair it, when SQLite finds the file damaged.
 
@@ -220,6 +228,7 @@ def check_pages(path: Path, engine: Engine, *, but: str = "") -> None:
     """
     try:
         with translated(), engine.connect() as connection:
+            _driver(connection).set_progress_handler(lambda: tell("looking for damage"), _STEPS)
             for table in _tables(connection, but) if but else [""]:
                 finding = str(connection.execute(text(f"PRAGMA integrity_check({table or 1})")).scalar())
                 if finding != "ok":
@@ -235,18 +244,48 @@ def _tables(connection: Connection, but: str) -> list[str]:
     return [f'"{name}"' for name in names if name != but]
 
 
-def backup(path: Path, target: Path) -> None:
-    """Copy the database, which may be in use, to *target*; raises StoreError when that exists or can't be written."""
-    make_private(target)
+def backup(path: Path, target: Path, tell: Tell = silently) -> None:
+    """
+    Copy the database, which may be in use, to *target*, and read the whole copy once to see that it is sound.
+
+    *target* appears when all that is done and the copy is on disk, never before. *tell* hears now and then how far it is.
+
+    Raises:
+        StoreError: *target* exists, or can't be written.
+        StoreCorrupt: the database is damaged, or the copy.
+    """
+    if target.exists():
+        raise StoreError(f"{target} exists already")
+    partial = target.with_name(target.name + ".partial")
+    partial.unlink(missing_ok=True)
+    make_private(partial)
+    try:
+        _copy(path, partial, tell)
+        tell("reading the copy")
+        copied = reading_engine(partial)
+        try:
+            check_pages(partial, copied, tell=tell)
+        finally:
+            copied.dispose()
+        make_durable(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _copy(path: Path, target: Path, tell: Tell) -> None:
     engine = reading_engine(path)
     try:
         with translated(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             driver = _driver(connection)
+            size = path.stat().st_size
+            driver.set_progress_handler(lambda: tell(f"copying: {target.stat().st_size * 100 // max(size, 1)} %"), _STEPS)
             try:
                 driver.execute("PRAGMA query_only = OFF")
                 driver.execute("VACUUM INTO ?", (str(target),))
             except sqlite3.Error as error:
-                target.unlink(missing_ok=True)
+                if str(getattr(error, "sqlite_errorname", "")).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+                    raise corrupt(str(path), str(error)) from None
                 raise StoreError(f"the backup to {target} failed: {error}") from None
     finally:
         engine.dispose()

@@ -14,7 +14,7 @@ from monitor.db.faults import translated
 from monitor.db.files import DamageNote
 from monitor.db.postgres import reading_from
 from monitor.db.reader import Reader
-from monitor.db.sqlite import backup, check_pages, reading_engine
+from monitor.db.sqlite import Tell, backup, check_pages, reading_engine, silently
 from monitor.db.tables import REVISION
 from monitor.errors import ConfigError, Problem, StoreError, StoreUnavailable
 
@@ -51,9 +51,9 @@ def reading(url: str) -> Iterator[Reader]:
         engine.dispose()
 
 
-def examine(url: str) -> str:
+def examine(url: str, tell: Tell = silently) -> str:
     """
-    A line that says that the database is fine.
+    A line that says that the database is fine; *tell* hears now and then what goes on.
 
     Raises:
         StoreCorrupt: it is damaged; says how to repair it.
@@ -64,7 +64,7 @@ def examine(url: str) -> str:
     engine = _reading_engine(address)
     try:
         if engine.dialect.name == "sqlite":
-            check_pages(Path(address.database or ""), engine)
+            check_pages(Path(address.database or ""), engine, tell=tell)
         with translated(), engine.connect() as connection, connection.begin():
             schema.require_current(connection)
             checks = connection.execute(text("SELECT count(*) FROM checks")).scalar_one()
@@ -79,14 +79,18 @@ def damage_is_news(url: str, now: datetime, lasting: timedelta) -> bool:
     return address.get_backend_name() != "sqlite" or DamageNote(Path(address.database or "")).leave(now, lasting)
 
 
-def back_up(url: str, target: Path | None, now: datetime) -> str:
-    """Copy an SQLite database to *target*, by default beside itself; the line to print. Raises StoreError when it can't."""
+def back_up(url: str, target: Path | None, now: datetime, tell: Tell = silently) -> str:
+    """
+    Copy an SQLite database to *target*, by default beside itself, and see that the copy is sound; the line to print.
+
+    *tell* hears now and then how far it is. Raises StoreError when it can't be done.
+    """
     address = parse(url)
     if address.get_backend_name() != "sqlite":
         raise StoreError("PostgreSQL is backed up with pg_dump")
     path = existing(address)
     target = target or path.with_name(f"{path.name}.backup-{now:%Y%m%dT%H%M%SZ}")
-    backup(path, target)
+    backup(path, target, tell)
     return f"Copied to {target}"
 
 

@@ -1,7 +1,9 @@
 import argparse
 import asyncio
+import itertools
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -139,6 +141,70 @@ async def test_backup(sqlite_url: str, tmp_path: Path) -> None:
     await copy.start()
     assert await copy.read(lambda reader: reader.scopes()) == {"api": (1, b"{}")}
     await copy.close()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def test_backup_of_a_working_database(sqlite_url: str, tmp_path: Path) -> None:
+    """
+    A copy made while checks come in is one moment of them, and `restore` as the documentation has it goes on from there: the
+    files beside the database are removed, the copy takes its place. Whoever waits hears how far it is.
+    """
+    database = open_at(sqlite_url)
+    await database.start()
+    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    (number,) = ids.values()
+
+    numbers = itertools.count()
+
+    async def check(count: int) -> None:
+        for _ in range(count):
+            rows = [CheckRow(number, START + next(numbers) * MINUTE, Reason.OK, 1, 200, "59d", f"text {n}") for n in range(50)]
+            await database.write(lambda store, rows=rows: store.record_checks(rows))  # type: ignore[misc]
+
+    await check(100)
+    heard: list[str] = []
+    target = tmp_path / "copy.db"
+    copying = asyncio.create_task(asyncio.to_thread(back_up, sqlite_url, target, START, heard.append))
+    while not copying.done():
+        await check(1)
+    assert await copying == f"Copied to {target}"
+    await check(3)
+    total = len(await database.read(lambda reader: reader.history(number, 10**6)))
+    await database.close()
+    assert heard[-1] in ("reading the copy", "looking for damage")
+    assert names(tmp_path) == ["copy.db", "state"], "nothing half done is left"
+
+    path = tmp_path / "state" / "monitor.db"
+    for name in ("monitor.db-wal", "monitor.db-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+    shutil.copy(target, path)
+    assert "sound" in examine(sqlite_url)
+    await database.start()
+    history = await database.read(lambda reader: reader.history(number, 10**6))
+    assert 5000 <= len(history) < total
+    assert [row.at for row in reversed(history)] == [START + n * MINUTE for n in range(len(history))], "one moment, no gap"
+    await database.close()
+
+
+async def test_backup_of_a_damaged_database(sqlite_url: str, tmp_path: Path) -> None:
+    """Of a damaged database there is no copy, not even half of one; nor where the disk has no room for it."""
+    database = open_at(sqlite_url)
+    await database.start()
+    await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    await database.write(lambda store: store.record_checks([CheckRow(1, START + n * MINUTE, Reason.OK, 1) for n in range(3000)]))
+    await database.close()
+    path = tmp_path / "state" / "monitor.db"
+    good = path.read_bytes()
+    path.write_bytes(good[:-8192] + b"\x13" * 4096 + good[-4096:])
+    with pytest.raises(StoreCorrupt, match="damaged"):
+        back_up(sqlite_url, tmp_path / "copy.db", START)
+    with pytest.raises(StoreUnavailable, match="can't be written"):
+        back_up(sqlite_url, tmp_path / "nowhere" / "copy.db", START)
+    assert not (tmp_path / "copy.db").exists()
+    assert not (tmp_path / "copy.db.partial").exists()
 
 
 def test_ballast(tmp_path: Path) -> None:
