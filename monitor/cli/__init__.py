@@ -100,6 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words).parse_args(words)
     if argv is None:
+        # A terminal that knows few letters gets the others as question marks, not an error.
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
         # Only once a verb runs, for it takes a while to load; help and usage are there at once.
         importlib.import_module("monitor.logs").configure(level="warning", log_format="auto")
     try:

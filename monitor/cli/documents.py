@@ -1,6 +1,7 @@
 """What `--json` prints: the documents of `monitor.documents`, each with its version, indented for people who look."""
 
 import json
+import sys
 from collections.abc import Mapping
 
 from monitor.documents import (
@@ -35,5 +36,6 @@ __all__ = [
 
 
 def put(document: Mapping[str, object]) -> None:
-    """Print *document*."""
-    print(json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=False))
+    """Print *document*; where standard output is not UTF-8, without any letter beyond ASCII."""
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    print(json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=plain))

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -102,8 +103,11 @@ class Span:
 def checks(url: str, span: Span) -> Iterator[Row]:
     """Every check within *span*; read in pieces, none of which keeps the database's past alive for long."""
     with reading(url) as reader:
-        connections = list(names_of(reader).values())
-    connections.sort(key=lambda one: (one.account_label, one.platform, one.platform_id))
+        connections = sorted(names_of(reader).values(), key=lambda one: (one.account_label, one.platform, one.platform_id))
+    return _checks(url, span, connections)
+
+
+def _checks(url: str, span: Span, connections: Sequence[Connection]) -> Iterator[Row]:
     index, before = 0, span.until
     while index < len(connections):
         index, before, rows = _piece(url, connections, index, before, span)
@@ -132,7 +136,10 @@ def _check(connection: Connection, row: CheckRow) -> Row:
 def incidents(url: str, span: Span) -> Iterator[Row]:
     """Every incident that was open within *span*, newest first."""
     with reading(url) as reader:
-        names = names_of(reader)
+        return _incidents(url, span, names_of(reader))
+
+
+def _incidents(url: str, span: Span, names: Mapping[int | None, Connection]) -> Iterator[Row]:
     before: int | None = None
     while True:
         with reading(url) as reader:
@@ -178,6 +185,8 @@ def _cell(value: object) -> object:
 def output(path: Path | None) -> Iterator[TextIO]:
     """Where to write: a new file at *path*, which is gone when it could not be written to its end, or standard output."""
     if path is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
         yield sys.stdout
         return
     try:

@@ -99,11 +99,15 @@ def _reading_engine(address: URL) -> Engine:
 
 
 def existing(address: URL) -> Path:
-    """The database file at *address*; raises StoreUnavailable when there is none."""
+    """The database file at *address*; raises StoreUnavailable when there is none, or none that this user may read."""
     path = Path(address.database or "")
-    if not path.is_file():
-        raise StoreUnavailable(f"there is no database at {path}")
-    return path
+    try:
+        with path.open("rb"):
+            return path
+    except PermissionError:
+        raise StoreUnavailable(f"{path} can't be read by this user: run the command as the monitor's user") from None
+    except OSError:
+        raise StoreUnavailable(f"there is no database at {path}") from None
 
 
 def _refused(problem: str) -> ConfigError:

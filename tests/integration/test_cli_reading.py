@@ -1,8 +1,14 @@
 """The verbs that read, beside a daemon that holds the database."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +16,8 @@ from typing import Any
 import pytest
 
 from monitor.cli import main
-from monitor.errors import EXIT_USAGE, Reason
+from monitor.db import reading
+from monitor.errors import EXIT_USAGE, Reason, StoreUnavailable
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 Call = Callable[..., str]
@@ -256,3 +263,57 @@ def test_replay_whole_configuration(call: Call, tmp_path: Path) -> None:
         "accounts: [{name: other, api_key_file: /nowhere}]\nschedule: {recheck: 10s, interval: 1h}\npolicy: {}\n"
     )
     assert "Both policies tell the same, at the same time." in call("replay", "--policy", str(tmp_path / "other.yaml"))
+
+
+def test_without_a_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there is no database nothing is written, not even the names of columns."""
+    path = write_config(tmp_path, f"sqlite:///{tmp_path}/none.db")
+    assert main(["export", "checks", "--config", str(path)]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "there is no database at" in shown.err
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """For a while the rights of a user who owns nothing; for root only, others have none in a closed folder anyway."""
+    root = os.geteuid() == 0
+    try:
+        if root:
+            os.seteuid(65534)
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("closed", ["folder", "file"])
+def test_without_the_right_to_read(closed: str) -> None:
+    """A database that this user may not read is said to be that, whether its folder or its file is closed."""
+    # Not below the tests' own folder, which is closed to others itself.
+    folder = Path(tempfile.mkdtemp())
+    file = folder / "monitor.db"
+    file.touch(0o000 if closed == "file" else 0o644)
+    folder.chmod(0o000 if closed == "folder" else 0o755)
+    try:
+        refused = pytest.raises(StoreUnavailable, match="can't be read by this user: run the command as the monitor's user")
+        with somebody_else(), refused, reading(f"sqlite:///{file}"):
+            pass
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1", "utf-8"])
+def test_poor_terminal(world: Watched, tmp_path: Path, encoding: str) -> None:
+    """Where few letters are known the others are replaced; JSON and exports lose none."""
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    config = ["--config", str(tmp_path / "config.yaml")]
+
+    def said(*words: str) -> bytes:
+        return subprocess.run([sys.executable, "-m", "monitor", *words, *config], capture_output=True, check=True, env=environment).stdout
+
+    assert b"linkedin-page1" in said("status")
+    assert "“Session has expired”" in json.loads(said("status", "--json").decode(encoding))["connections"][0]["why"]
+    assert said("export", "checks").decode("utf-8").startswith("account,")
+    assert world.now is not None
