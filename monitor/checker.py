@@ -190,9 +190,10 @@ class Checker:
             self._put_at(other.id, due)
 
     def _longest_unasked(self, name: str, connection: Connection) -> Connection | None:
-        """Who of those that wait below the scope *name*, as *connection* is, was asked the longest ago."""
+        """Who of those that wait below the scope *name*, as *connection* is, and that no other scope holds back, was asked the longest ago."""
         user_id = connection.user_id if name.startswith("user:") else None
-        waiting = (one for one in self._own_connections() if one.id in self._queue and user_id in (None, one.user_id))
+        below = (one for one in self._own_connections() if one.id in self._queue and user_id in (None, one.user_id))
+        waiting = (one for one in below if (self._fleet.hold(one) or (name,))[0] == name)
         return min(waiting, key=self._asked_order, default=None)
 
     def _put(self, connection: Connection, wait_seconds: float) -> None:

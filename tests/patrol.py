@@ -113,7 +113,8 @@ class Patrol:
 
     def _longest_unasked(self, name: str, connection: Connection) -> Connection | None:
         """As the checker of an account, which knows no others."""
-        waiting = (one for one in self._below(name) if one.id in self._queue and one.account == connection.account)
+        below = (one for one in self._below(name) if one.id in self._queue and one.account == connection.account)
+        waiting = (one for one in below if (self._pause(one, scopes.hold) or (name,))[0] == name)
         return min(waiting, key=lambda one: self.story.state(one.id).last_check_at or START, default=None)
 
     def _pause(self, connection: Connection, pause_of: Callable[..., timedelta | None]) -> tuple[str, timedelta] | None:
@@ -124,11 +125,11 @@ class Patrol:
                 return name, pause
         return None
 
-    def _ask_somebody(self, connection: Connection, wait: timedelta) -> None:
+    def _ask_somebody(self, connection: Connection, wait: timedelta, name: str | None = None) -> None:
         probe = self._pause(connection, scopes.probe)
         if probe is None:
             return
-        other = self._longest_unasked(probe[0], connection)
+        other = self._longest_unasked(name or probe[0], connection)
         due = self._seconds(self.story.now + wait)
         if other is not None and (self._queue.due_of(other.id) or due) > due:
             self._queue.put(other.id, due)
@@ -142,7 +143,7 @@ class Patrol:
         accounts = {one.account: one for one in self.story.connections.values()}
         for connection in accounts.values():
             if doubted_at is not None and len(accounts) > 1:
-                self._ask_somebody(connection, timedelta(0))
+                self._ask_somebody(connection, timedelta(0), f"api:{API_HOST}")
 
     def _hurry(self) -> None:
         now_open = {name for name, state in self.story.scopes.items() if state.open}

@@ -392,6 +392,16 @@ class TestService:
         one.run(20 * MINUTE, lambda number: Reason.API_FAILED if number > 20 else BAD if number == 3 else OK)
         assert one.story.told == [SERVICE_FAILED, ("3", "connection.failed", "opened")]
 
+    def test_somebody_who_is_held_back(self) -> None:
+        """Who is asked whether the API serves anybody is no managed user whom it refuses: they would not be asked."""
+        one = two_accounts(10, 10, interval=15 * MINUTE)
+        for number in range(1, 8):
+            one.story.connections[number] = replace(one.story.connections[number], user_id="a" * 24)
+        one.run(HOUR, always(OK))
+        one.run(HOUR, lambda number: Reason.USER_NOT_MANAGED if number < 8 else OK)
+        one.run(2 * HOUR, lambda number: Reason.API_FAILED if number > 10 else Reason.USER_NOT_MANAGED if number < 8 else OK)
+        assert one.story.told == [(f"user:main/{'a' * 24}", "account.failed", "opened"), SERVICE_FAILED]
+
     def test_everybody(self) -> None:
         """When it fails for all accounts that is the API's trouble, and only that is told."""
         one = two_accounts(20, 20)
