@@ -28,6 +28,7 @@ from monitor.domain.model import (
 )
 from monitor.domain.notices import unsettled
 from monitor.domain.policy import Policy
+from monitor.domain.scope_service import served_elsewhere_at
 from monitor.domain.scopes import ScopeState
 from monitor.domain.silences import Silence
 from monitor.errors import Reason
@@ -165,8 +166,11 @@ class Story:
         )
 
     def _elsewhere_at(self, account: str) -> datetime | None:
-        services = (state for name, state in self.scopes.items() if name.startswith("service:") and state.account != account)
-        return max((state.last_good_at for state in services if state.last_good_at is not None), default=None)
+        accounts = {one.account for one in self.connections.values()}
+        return served_elsewhere_at(self._scope, accounts, account, self.now, self.policy.scopes)
+
+    def _scope(self, name: str) -> ScopeState:
+        return self.scopes.get(name, ScopeState(name))
 
     def _window(self) -> timedelta:
         return max(self.policy.scopes.window, 2 * self._counted()[2])

@@ -20,6 +20,7 @@ from monitor.domain.lies import KnownLie
 from monitor.domain.model import Connection, ConnectionState, Health, Notification, Observation, Outcome, Reply, TopicState, Verdict
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import outcome_of
+from monitor.domain.scope_service import served_elsewhere_at
 from monitor.domain.scopes import ScopeState
 from monitor.domain.verdicts import judge
 from monitor.errors import Reason
@@ -68,6 +69,7 @@ class Replay:
         self._scopes: dict[str, ScopeState] = {}
         self._troubled: set[str] = set()
         self._members: Counter[str] = Counter()
+        self._accounts: set[str] = set()
         self._failing: Counter[str] = Counter()
         self._reviews: list[tuple[datetime, int]] = []
         self._watching_since = began_at
@@ -80,6 +82,7 @@ class Replay:
         names = core.names_above(connection, self._terms.api_host)
         self._connections[connection.id], self._names[connection.id] = connection, names
         self._members.update(names.all())
+        self._accounts.add(connection.account)
 
     def retire(self, connection_id: int, now: datetime) -> None:
         """A connection is no longer watched: what is open about it is closed."""
@@ -113,7 +116,10 @@ class Replay:
         self.pass_time(observation.at)
         # Nobody looks back: the next look comes after this check.
         self._looked_at = max(self._looked_at, observation.at)
-        self._take(connection, core.conclude(self._situation(connection), self._judged(connection, observation), self._terms.policy))
+        self._take(
+            connection,
+            core.conclude(self._situation(connection, observation.at), self._judged(connection, observation), self._terms.policy),
+        )
 
     def pass_time(self, until: datetime) -> None:
         """Look at whatever time alone changes before *until*."""
@@ -166,7 +172,7 @@ class Replay:
             moment, one = heapq.heappop(self._reviews)
             owed += [one] if self._is_due(moment, one) else []
         for one in sorted(set(owed), key=self._place):
-            self._take(self._connections[one], core.review(self._situation(self._connections[one]), now, self._terms.policy))
+            self._take(self._connections[one], core.review(self._situation(self._connections[one], now), now, self._terms.policy))
 
     def _place(self, connection_id: int) -> tuple[str, str, str]:
         """The order in which the reviewer looks at connections."""
@@ -192,8 +198,9 @@ class Replay:
     def _window(self) -> timedelta:
         return max(self._terms.policy.scopes.window, 2 * self._terms.interval)
 
-    def _situation(self, connection: Connection) -> Situation:
+    def _situation(self, connection: Connection, now: datetime) -> Situation:
         names = self._names[connection.id]
+        elsewhere_at = served_elsewhere_at(self._scope, self._accounts, connection.account, now, self._terms.policy.scopes)
         return Situation(
             connection=connection,
             state=self._states.get(connection.id, ConnectionState()),
@@ -204,7 +211,11 @@ class Replay:
             watching_since=self._watching_since,
             window=self._window(),
             controls=self._controls,
+            elsewhere_at=elsewhere_at,
         )
+
+    def _scope(self, name: str) -> ScopeState:
+        return self._scopes.get(name, ScopeState(name))
 
     def _take(self, connection: Connection, conclusion: Conclusion) -> None:
         before = self._states.get(connection.id, ConnectionState())

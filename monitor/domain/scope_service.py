@@ -4,6 +4,7 @@ Does the API fail for one account alone? It is judged as the API is, by the answ
 The wider cause comes first: while the API itself may be down, or serves nobody else, the account has no incident of its own.
 """
 
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from monitor.domain.copies import replace
@@ -50,6 +51,27 @@ def advance_service(
             return state
     # A connection that is its account's only one may be slow by itself.
     return advance_api(state, observation, policy, window=window, members=max(members, 2))
+
+
+def served_elsewhere_at(
+    states: Callable[[str], ScopeState], accounts: Iterable[str], account: str, now: datetime, policy: ScopePolicy
+) -> datetime | None:
+    """When one of *accounts* other than *account* was last answered; *states* gives the state of a scope by its name."""
+    others = (_served_at(states(f"service:{one}"), states(f"account:{one}"), now, policy) for one in accounts if one != account)
+    return max((at for at in others if at is not None), default=None)
+
+
+def _served_at(service: ScopeState, account: ScopeState, now: datetime, policy: ScopePolicy) -> datetime | None:
+    """
+    When the account of *service* was last answered.
+
+    One whose key is refused is hardly asked any more: what it was answered last holds until it is asked again.
+    """
+    last = service.last_good_at
+    held = account.open or account.suspect_at is not None
+    if last is not None and held and now - last <= policy.account_canary + policy.canary:
+        return max(last, now)
+    return last
 
 
 def explains(service: ScopeState, observation: Observation) -> bool:

@@ -402,6 +402,21 @@ class TestService:
         one.run(2 * HOUR, lambda number: Reason.API_FAILED if number > 10 else Reason.USER_NOT_MANAGED if number < 8 else OK)
         assert one.story.told == [(f"user:main/{'a' * 24}", "account.failed", "opened"), SERVICE_FAILED]
 
+    def test_beside_a_refused_account(self) -> None:
+        """A refusal of the other account's key is an answer: the API is not down, until that account gets none either."""
+        one = two_accounts(10, 10)
+        one.run(10 * MINUTE, always(OK))
+        one.run(20 * MINUTE, lambda number: REVOKED if number <= 10 else OK)
+        one.run(HOUR, lambda number: REVOKED if number <= 10 else Reason.API_FAILED)
+        assert one.story.told == [ACCOUNT_FAILED, SERVICE_FAILED]
+        one.run(20 * MINUTE, always(OK))
+        assert sorted(one.story.told[2:]) == sorted([ACCOUNT_RECOVERED, SERVICE_RECOVERED])
+        one.run(10 * MINUTE, lambda number: REVOKED if number <= 10 else OK)
+        down_at = one.story.now
+        one.run(20 * MINUTE, always(Reason.API_UNREACHABLE))
+        assert one.story.told[4:] == [ACCOUNT_FAILED, API_FAILED]
+        assert one.story.notifications[-1].at - down_at <= 6 * MINUTE
+
     def test_everybody(self) -> None:
         """When it fails for all accounts that is the API's trouble, and only that is told."""
         one = two_accounts(20, 20)
