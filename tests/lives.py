@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from monitor.config.effective import policy_of
 from monitor.config.policies import PolicySettings
@@ -203,8 +204,8 @@ class Life:
                 begins,
                 lasts,
                 f"platform {one.simulated.platform} {text}",
-                lambda: [other.fail(text) for other in others],
-                lambda: [other.heal() for other in others],
+                partial(_for_all, others, lambda other: other.fail(text)),
+                partial(_for_all, others, SimulatedConnection.heal),
             )
 
     def _accident(self, begins: datetime, lasts: timedelta, words: str, begin: Callable[[], object], finish: Callable[[], object]) -> None:
@@ -402,3 +403,8 @@ class Life:
             merged = told.level_from == "expired"  # told within the failure that it caused
             assert merged or told.level_from == last.get(key, "fine"), f"before {told.type} of {told.incident.subject} one is missing"
             last[key] = told.level_to
+
+
+def _for_all(connections: list[SimulatedConnection], action: Callable[[SimulatedConnection], object]) -> None:
+    for connection in connections:
+        action(connection)
