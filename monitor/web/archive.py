@@ -1,5 +1,6 @@
 """What the pages show of the past, read from the database; without it they show the present alone."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,6 +40,8 @@ _ROW_CHECKS = 40
 _PAGE_CHECKS = 200
 _FRESH_SECONDS = 30.0
 _REMEMBERED = 2000
+_ROWS_PATIENCE_SECONDS = 1.0
+_PAUSE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +106,23 @@ class Archive:
         self._records = records
         self._clock = clock
         self._drawings: dict[int, tuple[float, Drawing]] = {}
+        self._asks_again_at = 0.0
 
     async def drawings(self, connection_ids: Collection[int]) -> Mapping[int, Drawing]:
-        """Connection number to what its row shows of the past, at most half a minute old."""
+        """
+        Connection number to what its row shows of the past: half a minute old at most, or as old as what can be had.
+
+        The list is too important to wait long for its ornaments, or to ask for them again and again in vain.
+        """
         now, today = self._clock.monotonic(), self._clock.now()
         asked = [one for one in connection_ids if one not in self._drawings or now - self._drawings[one][0] > _FRESH_SECONDS]
-        if asked:
+        if asked and now >= self._asks_again_at:
             try:
-                found = await self._records.ask(lambda reader: _trails(reader, asked, _ROW_CHECKS, today - _DAYS))
-            except StoreError as error:
+                async with asyncio.timeout(_ROWS_PATIENCE_SECONDS):
+                    found = await self._records.ask(lambda reader: _trails(reader, asked, _ROW_CHECKS, today - _DAYS))
+            except (StoreError, TimeoutError) as error:
                 _log.debug("web.unread", error=str(error))
+                self._asks_again_at = now + _PAUSE_SECONDS
             else:
                 if len(self._drawings) + len(found) > _REMEMBERED:
                     self._drawings.clear()

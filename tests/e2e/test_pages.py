@@ -101,10 +101,12 @@ async def _refreshed(page: Page) -> None:
 async def _broken(house: Stage) -> AsyncIterator[None]:
     """While this lasts, one more connection is broken."""
     house.world.connection(QUIET).fail()
-    await house.until(QUIET, Health.ERROR)
-    yield
-    house.world.connection(QUIET).heal()
-    await house.until(QUIET, Health.OK)
+    try:
+        await house.until(QUIET, Health.ERROR)
+        yield
+    finally:
+        house.world.connection(QUIET).heal()
+        await house.until(QUIET, Health.OK)
 
 
 async def test_turns_red(browser: Browser, house: Stage) -> None:

@@ -51,6 +51,8 @@ class Site:
     connection: Connection
     snapshot: Snapshot
     readable: bool = True
+    stuck: bool = False
+    asked: int = 0
 
     async def get(self, path: str) -> tuple[int, str]:
         """The status and the body at *path*."""
@@ -62,6 +64,9 @@ class Site:
 
     async def read(self, work):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
         """Asks the database, while it can be read."""
+        self.asked += 1
+        if self.stuck:
+            await asyncio.Event().wait()
         if not self.readable:
             raise StoreUnavailable("it cannot be read now")
         return await self.database.read(work)
@@ -109,7 +114,14 @@ async def _running(database: Database) -> AsyncIterator[Site]:
     site = Site("", 0, database, connection, snapshot)
     settings = WebSettings(listen="127.0.0.1:0")
     server = WebServer(
-        settings, Metrics(), lambda: site.snapshot, SystemClock(), lambda: (True, "ready"), read=site.read, instance=lambda: _INSTANCE
+        settings,
+        Metrics(),
+        lambda: site.snapshot,
+        SystemClock(),
+        lambda: (True, "ready"),
+        read=site.read,
+        instance=lambda: _INSTANCE,
+        fresh_seconds=0.0,
     )
     url = urlsplit(await server.start())
     site.host, site.number = url.hostname or "", url.port or 0
@@ -285,6 +297,20 @@ async def test_unreadable_past(site: Site) -> None:
     assert [status for status, _ in pages] == [200] * 4
     assert all("Ödd" in text for _, text in pages)
     assert ["cannot be read from the database now" in text for _, text in pages] == [False, True, True, False]
+
+
+async def test_stuck_database(site: Site) -> None:
+    """A database that never answers does not hold up the list, and is not asked at every look; what was read before stays."""
+    _, before = await site.get("/")
+    site.connection = replace(site.connection, id=99)
+    site.snapshot = replace(site.snapshot, connections=(*site.snapshot.connections, ConnectionView(site.connection, a_state())))
+    site.stuck, asked = True, site.asked
+
+    pages = [await site.get("/") for _ in range(3)]
+
+    assert [status for status, _ in pages] == [200] * 3
+    assert all("ms in the middle" in text for text in (before, *(text for _, text in pages)))
+    assert site.asked == asked + 1
 
 
 async def test_questions_of_the_pages(database: Database) -> None:
