@@ -10,6 +10,7 @@ Source: reliability.md F46.
 
 import base64
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 MARK = "c4nAryLe4k9"
@@ -53,7 +54,6 @@ FORMS = {
 
 GIVEN = (".yaml", ".yml", ".key", ".pem", ".crt", ".json")
 GIVEN_NAMES = ("api-key", "secret", "url", "token", "password", "credential", "simulator", "receiver", "key")
-_LARGEST = 256 * 1024 * 1024
 
 
 def disguises_in(content: bytes) -> list[str]:
@@ -70,7 +70,8 @@ def leaks_below(folder: Path) -> list[str]:
     """`path: disguise` for every secret in the files below *folder* that the program wrote."""
     found = []
     for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not path.is_file() or is_given(path) or path.stat().st_size > _LARGEST:
+        if path.is_symlink() or not path.is_file() or is_given(path):
             continue
-        found += [f"{path.relative_to(folder)}: {disguise}" for disguise in disguises_in(path.read_bytes())]
+        with suppress(FileNotFoundError):
+            found += [f"{path.relative_to(folder)}: {disguise}" for disguise in disguises_in(path.read_bytes())]
     return found
