@@ -58,9 +58,16 @@ def server_context(tls: _Tls, *, credentials_directory: Path | None = None) -> s
     """
     What new connections are encrypted with, read from the files afresh.
 
+    Args:
+        tls: paths are absolute.
+        credentials_directory: where systemd has seen to the rights of files; None: `$CREDENTIALS_DIRECTORY`, if there is one.
+
     Raises:
         SecretProblem: a file can't be read or used, or its key is open to others; names the file.
     """
+    handed_over = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials_directory is None and handed_over:
+        credentials_directory = Path(handed_over)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version, context.maximum_version = _VERSIONS[tls.min_version], _VERSIONS[tls.max_version]
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION

@@ -64,6 +64,12 @@ class Listener:
         number: int = self._sockets[0].getsockname()[1]
         return number
 
+    def check(self) -> None:
+        """Raise RuntimeError when somebody is no longer listened to: the process is better started anew."""
+        for task in self._tasks:
+            if task.done():
+                raise RuntimeError("the web port lets nobody in any more") from (None if task.cancelled() else task.exception())
+
     async def close(self) -> None:
         """Let nobody in any more, and send away who has not asked yet; idempotent."""
         tasks, self._tasks = self._tasks, []

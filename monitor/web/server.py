@@ -167,7 +167,14 @@ class WebServer:
         self._settings = settings.model_copy(update={"listen": self._settings.listen})
 
     async def renew(self) -> bool:
-        """Take up the files of TLS if they have changed; never more to do. What can't be used changes nothing, and is logged once."""
+        """
+        Take up the files of TLS if they have changed; never more to do. What can't be used changes nothing, and is logged once.
+
+        Raises:
+            RuntimeError: nobody is let in any more.
+        """
+        if self._listener is not None:
+            self._listener.check()
         admission = self._admission
         if admission.tls is None or admission.tls.is_current():
             return False

@@ -337,6 +337,29 @@ async def test_new_certificate(authority: Authority) -> None:
         assert await shown() != first
 
 
+async def test_deaf(authority: Authority) -> None:
+    """A port that lets nobody in any more is noticed, so that the process ends and is started anew."""
+    async with serving() as port:
+        await port.server.renew()
+        listener = port.server._listener
+        assert listener is not None
+        listener._tasks[0].cancel()
+        await eventually(lambda: listener._tasks[0].done())
+        with pytest.raises(RuntimeError, match="lets nobody in"):
+            await port.server.renew()
+
+
+async def test_key_from_systemd(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that systemd hands over is used with the rights that it gave it; anywhere else such a key is refused."""
+    (authority.folder / "web.key").chmod(0o440)
+    with pytest.raises(ConfigError, match="open to others"):
+        async with serving(encrypted(authority)):
+            pass
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(authority.folder))
+    async with serving(encrypted(authority)) as port:
+        assert await port.ask(tls=authority.client()) == 200
+
+
 async def test_adopting() -> None:
     """Another configuration holds from the next request on: users, token, names and the status page; where to listen stays."""
     async with serving(users(anna=HASH)) as port:
