@@ -344,8 +344,8 @@ async def test_deaf(authority: Authority) -> None:
         listener = port.server._listener
         assert listener is not None
         listener._tasks[0].cancel()
-        await eventually(lambda: listener._tasks[0].done())
-        with pytest.raises(RuntimeError, match="lets nobody in"):
+        await eventually(listener._tasks[0].done)
+        with pytest.raises(RuntimeError, match=r"lets nobody in"):
             await port.server.renew()
 
 
