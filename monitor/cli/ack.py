@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from monitor.cli import Help, documents
-from monitor.cli.incidents import names_of, select
+from monitor.cli.incidents import names_of
 from monitor.cli.options import add_config, add_json, load_config
 from monitor.cli.silence import login
 from monitor.clock import SystemClock
@@ -79,7 +79,7 @@ def open_incidents(reader: Reader, words: Sequence[str], instance: str | None) -
     """Incident key to incident, for every open one that *words* mean."""
     names = names_of(reader)
     own = instance or reader.meta("instance_id") or ""
-    rows = {incident_key(row.incident, own): row for row in select(reader, open_only=True, since=None, limit=_ALL)}
+    rows = {incident_key(row.incident, own): row for row in reader.incidents(open_only=True, limit=_ALL)}
     found: dict[str, IncidentRow] = {}
     for word in words:
         meant = {

@@ -22,8 +22,6 @@ examples:
   postpost-monitor incidents --json | jq '.incidents[] | select(.closedAt == null)'
 """
 
-_PAGE = 500
-
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb to the command line."""
@@ -48,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     since = resolved(args.since, now)
     with reading(config.database.url.reveal()) as reader:
         names = names_of(reader)
-        rows = select(reader, open_only=args.open, since=since, limit=args.limit)
+        rows = reader.incidents(open_only=args.open, since=since, limit=args.limit)
     if args.json:
         found = [documents.incident(row, names.get(row.connection_id)) for row in rows]
         documents.put({"at": documents.iso(now), "incidents": found})
@@ -60,19 +58,6 @@ def run(args: argparse.Namespace) -> int:
 def names_of(reader: Reader) -> Mapping[int | None, Connection]:
     """Number to connection, retired ones included."""
     return {connection.id: connection for retired in (True, False) for connection in reader.connections(retired=retired)}
-
-
-def select(reader: Reader, *, open_only: bool, since: datetime | None, limit: int) -> list[IncidentRow]:
-    """At most *limit* incidents that were open at *since* or later, newest first."""
-    found: list[IncidentRow] = []
-    before: int | None = None
-    while len(found) < limit:
-        page = reader.incidents(open_only=open_only, limit=_PAGE, before_id=before)
-        found += [row for row in page if since is None or row.closed_at is None or row.closed_at >= since]
-        if len(page) < _PAGE:
-            break
-        before = page[-1].id
-    return found[:limit]
 
 
 def as_text(rows: Sequence[IncidentRow], names: Mapping[int | None, Connection], now: datetime, width: int) -> str:
