@@ -55,6 +55,16 @@ kills: $(VENV)/.dev $(VENV)/.system ## Kill the outbox a thousand times before a
 pictures: $(VENV)/.dev $(VENV)/.system ## Take the screenshots in docs/ anew (needs pngquant).
 	@$(RUN) tests.screenshots
 
+# In an environment of its own, which sees ours: mutmut is no requirement of anything here.
+MUTATE := $(VENV)/mutate
+.PHONY: mutate
+mutate: $(VENV)/.dev ## Break the decisions one by one and see whether a test notices; ARGS="monitor.domain.notices*" names some.
+	@test -x $(MUTATE)/bin/mutmut || { $(PYTHON) -m venv $(MUTATE) && $(MUTATE)/bin/pip install --quiet mutmut==3.8.1; }
+	@$(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		>"$$($(MUTATE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ours.pth"
+	@$(MUTATE)/bin/mutmut run $(ARGS)
+	@$(MUTATE)/bin/mutmut results
+
 .PHONY: wheel
 wheel: $(VENV)/.dev ## Build the wheel and the source archive into dist/.
 	@$(RUN) build --no-isolation --outdir dist . >/dev/null
@@ -71,7 +81,7 @@ lock: $(VENV)/.dev ## Pin every requirement with its hashes; ARGS=--upgrade take
 
 .PHONY: clean
 clean: ## Remove everything that the recipes made.
-	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) build dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # ---- what the recipes stand on; the stamps make a repeated run start at once
 

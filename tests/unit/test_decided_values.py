@@ -9,8 +9,9 @@ from monitor.domain import notices
 from monitor.domain.acks import Ack, acknowledged, badness
 from monitor.domain.announcements import Occasion
 from monitor.domain.announcements import announcement as announcement_of
+from monitor.domain.conclude import conclude, cover, names_above
 from monitor.domain.digests import Waiting, announcement, plan
-from monitor.domain.levels import Cover, holds, severity_of
+from monitor.domain.levels import Cover, holds, note, severity_of
 from monitor.domain.model import FINE, EventType, Health, IncidentRef, PendingLevel, Scope, Severity, Told, Topic, TopicState, Verdict, Why
 from monitor.domain.policy import DigestPolicy, ExpiryPolicy, Policy, RetryPolicy
 from monitor.domain.retries import Breaker, Result, after_attempt, next_attempt
@@ -265,3 +266,57 @@ def test_collecting_takes_its_time() -> None:
     pending = [Waiting(number, str(number), START) for number in range(30)]
     planned = plan(pending, 9, START, DigestPolicy())
     assert (planned.next, planned.groups, planned.wait) == (None, (), DigestPolicy().wait)
+
+
+def test_counted_since_the_last_pass() -> None:
+    """A pass ends the count of failures and is remembered as the last one; a failure is counted and leaves it."""
+    story = Story()
+    story.checks(OK, BAD, BAD)
+    assert (story.state().failures, story.state().last_passed_at) == (2, START)
+    story.check(OK)
+    assert (story.state().failures, story.state().last_passed_at) == (0, story.now)
+
+
+def test_why_it_closed_is_said_of_ends_only() -> None:
+    """What opens says nothing of an end; what ends says how."""
+    story = broken_and_told()
+    story.checks(OK, OK)
+    assert [(one.why, one.facts.closed_why) for one in story.notifications] == [(Why.OPENED, None), (Why.CLOSED, "recovered")]
+
+
+def test_platforms_have_ladders_of_their_own() -> None:
+    """The urgency of a threshold is its place on the ladder of its platform."""
+    policy = Policy(platforms={"instagram": ExpiryPolicy(thresholds=(5 * DAY, DAY))})
+    assert severity_of(Topic.EXPIRY, "5d", policy, "instagram") is Severity.INFO
+    assert severity_of(Topic.EXPIRY, "1d", policy, "instagram") is Severity.CRITICAL
+
+
+@pytest.mark.parametrize(("early", "sightings"), [(timedelta(0), 2), (SECOND, 1)])
+def test_sightings_are_spaced(early: timedelta, sightings: int) -> None:
+    """A second sighting counts from the spacing on, to the moment."""
+    policy = Policy()
+    state = note(a_state(), {Topic.PERMISSIONS: "lost"}, START, policy, evidence=True)
+    again = note(state, {Topic.PERMISSIONS: "lost"}, at(policy.spacing - early), policy, evidence=True)
+    assert again.hints[Topic.PERMISSIONS] == PendingLevel("lost", START, sightings)
+
+
+def test_what_lies_above() -> None:
+    """An open scope freezes the connection, an open platform speaks for it, and a platform under suspicion makes it wait."""
+    names = names_above(a_connection(), "x")
+    suspected = ScopeState(names.platform, suspect_at=START, turned=((1, START),))
+    assert cover(names, {names.platform: suspected}, START, START, Policy()).gathering_until is not None
+    failed = opened(ScopeState(names.platform), START, 3)
+    assert cover(names, {names.platform: failed}, START, START, Policy()).suppressed_by == names.platform
+    down = opened(ScopeState(names.api), START, 3)
+    assert cover(names, {names.api: down}, START, START, Policy()).frozen_by == names.api
+
+
+def test_frozen_evidence_confirms_nothing() -> None:
+    """While storage is out of order, what is heard of a connection is remembered and confirms nothing."""
+    story = Story()
+    story.check(OK)
+    before = story.state().health
+    observed = an_observation(BAD, at(MINUTE))
+    situation = story._situation(story.connections[1])
+    held = conclude(replace(situation, scopes={"storage": opened(ScopeState("storage"), START, 1)}), observed, Policy())
+    assert (held.state.health, held.state.pending, held.state.reason) == (before, None, BAD)
