@@ -1,7 +1,7 @@
 """What a decision says besides its type: numbers, reasons, urgency, ends, and who is held back. Found by breaking the code."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,10 +13,11 @@ from monitor.domain.conclude import conclude, cover, names_above
 from monitor.domain.digests import Waiting, announcement, plan
 from monitor.domain.levels import Cover, holds, note, severity_of
 from monitor.domain.model import FINE, EventType, Health, IncidentRef, PendingLevel, Scope, Severity, Told, Topic, TopicState, Verdict, Why
-from monitor.domain.policy import DigestPolicy, ExpiryPolicy, Policy, RetryPolicy
+from monitor.domain.policy import DigestPolicy, ExpiryPolicy, Policy, RetryPolicy, ScopePolicy
 from monitor.domain.retries import Breaker, Result, after_attempt, next_attempt
 from monitor.domain.routes import facts, matches
-from monitor.domain.scope_state import ScopeState, Streak, blamed, closed, lasting, opened
+from monitor.domain.scope_api import _down_since
+from monitor.domain.scope_state import Bucket, ScopeState, Streak, blamed, closed, lasting, opened
 from monitor.errors import DeliveryReason, Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_notification, a_state, an_observation, at
 from tests.story import Story
@@ -320,3 +321,45 @@ def test_frozen_evidence_confirms_nothing() -> None:
     situation = story._situation(story.connections[1])
     held = conclude(replace(situation, scopes={"storage": opened(ScopeState("storage"), START, 1)}), observed, Policy())
     assert (held.state.health, held.state.pending, held.state.reason) == (before, None, BAD)
+
+
+def buckets(*told: tuple[timedelta, int, int]) -> tuple[Bucket, ...]:
+    """Slices of time at so long after `START` with so many attempts, of which so many were bad, from two connections."""
+    return tuple(Bucket(at(offset), attempts, bad, 0, 1 if bad else None, 2 if bad else None) for offset, attempts, bad in told)
+
+
+@pytest.mark.parametrize(
+    ("state", "since"),
+    [
+        (ScopeState("api:x", streak=Streak(START, 5, 1, several=True)), START),
+        (ScopeState("api:x", streak=Streak(START, 4, 1, several=True)), None),
+        (ScopeState("api:x", streak=Streak(START, 5, 1)), None),
+        (ScopeState("api:x", buckets=buckets((timedelta(0), 10, 10), (4 * MINUTE, 5, 0))), None),
+        (ScopeState("api:x", buckets=buckets((SECOND, 10, 10), (4 * MINUTE, 5, 0))), at(5 * MINUTE)),
+        (ScopeState("api:x", buckets=buckets((timedelta(0), 6, 6), (4 * MINUTE, 2, 0))), at(5 * MINUTE)),
+        (ScopeState("api:x", buckets=buckets((4 * MINUTE, 5, 3))), at(5 * MINUTE)),
+        (ScopeState("api:x", buckets=buckets((4 * MINUTE, 5, 2))), None),
+    ],
+    ids=["a streak", "too short", "of one", "too old", "just within", "few lately", "three of five", "two of five"],
+)
+def test_since_when_an_api_is_down(state: ScopeState, since: datetime | None) -> None:
+    """Five bad answers in a row from several, or three of five within the window, to the moment; older ones count where there are few."""
+    policy = ScopePolicy()
+    assert (policy.attempts, policy.ratio, policy.window) == (5, 0.6, 5 * MINUTE)
+    assert _down_since(state, at(5 * MINUTE), policy, 9) == since
+
+
+def test_silence_is_counted_from_the_end_of_wider_trouble() -> None:
+    """What could not be checked meanwhile is not stale for it: patience begins anew when the scope closes."""
+    names = names_above(a_connection(), "x")
+    over = closed(opened(ScopeState(names.api), START, 3), at(HOUR))
+    assert cover(names, {names.api: over}, START, at(2 * HOUR), Policy()).watching_since == at(HOUR)
+    assert cover(names, {names.api: over}, at(3 * HOUR), at(3 * HOUR), Policy()).watching_since == at(3 * HOUR)
+
+
+def test_a_second_look_counts_from_the_spacing_on() -> None:
+    """Of two failures that are exactly the spacing apart the second one counts."""
+    story = Story()
+    story.checks(OK, BAD, every=story.policy.spacing)
+    story.check(BAD)
+    assert story.types == ["connection.failed"]
