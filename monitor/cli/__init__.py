@@ -97,16 +97,8 @@ def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    words = sys.argv[1:] if argv is None else argv
-    args = build_parser(words).parse_args(words)
-    if argv is None:
-        # A terminal that knows few letters gets the others as question marks, not an error.
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-        # Only once a verb runs, for it takes a while to load; help and usage are there at once.
-        importlib.import_module("monitor.logs").configure(level="warning", log_format="auto")
     try:
-        return int(args.run(args))
+        return _run(sys.argv[1:] if argv is None else argv, alone=argv is None)
     except MonitorError as error:
         _explain(error)
         return error.exit_code
@@ -115,6 +107,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 128 + signal.SIGPIPE
+
+
+def _run(words: Sequence[str], *, alone: bool) -> int:
+    """Run the verb that *words* name; *alone* says that the process is ours."""
+    args = build_parser(words).parse_args(words)
+    if alone:
+        # A terminal that knows few letters gets the others as question marks, not an error.
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        # Only once a verb runs, for it takes a while to load; help and usage are there at once.
+        importlib.import_module("monitor.logs").configure(level="warning", log_format="auto")
+    return int(args.run(args))
 
 
 def _explain(error: MonitorError) -> None:

@@ -11,7 +11,7 @@ from monitor.cli import Help, documents
 from monitor.cli.lookup import configured
 from monitor.cli.options import add_config, add_json, load_config
 from monitor.cli.progress import Progress
-from monitor.cli.tables import coloured, fitted, terminal_width
+from monitor.cli.tables import WIDE, coloured, fitted, stacked, terminal_width, wrapped
 from monitor.cli.testing import Tester
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
@@ -127,12 +127,17 @@ async def _everything(config: Config, tester: Tester, account: str, user_id: str
     named = [one.id for one in config.connections if one.account == account and one.user_id == user_id]
     listing = await tester.listed(account, user_id)
     if isinstance(listing, ApiError):
-        listed, problem = frozenset[str](), f"{account}: the list of connections could not be read: {listing}"
+        listed, problem = frozenset[str](), f"{account}: the list of connections could not be read: {_told(listing)}"
     else:
         listed, problem = frozenset(row.platform_id for row in listing.rows), ""
     label = f"{account}/{user_id}" if user_id else account
     wanted = [configured(config, one, label) for one in sorted(listed.union(named))]
     return [replace(one, listed=one.platform_id in listed) for one in wanted], problem
+
+
+def _told(error: ApiError) -> str:
+    words = meaning(error.reason).words
+    return f"{words}: {error.detail}" if error.detail else words
 
 
 def as_text(results: Sequence[Result], unread: Sequence[str], width: int) -> str:
@@ -143,13 +148,19 @@ def as_text(results: Sequence[Result], unread: Sequence[str], width: int) -> str
             result.connection.platform_id,
             one_line((result.reply.username if result.reply is not None else None) or "", 120),
             (result.reply.token.raw if result.reply is not None else "") or "",
-            one_line(_words(result), 300),
         )
         for result in results
     ]
-    header = ("OUTCOME", "CONNECTION", "USERNAME", "TOKEN LEFT", "WHY")
-    lines = fitted(header, cells, width, least={1: 14, 2: 8, 4: 20}) if cells else []
-    return "\n".join([*lines, *unread] or ["There is nothing to test."])
+    header, whys = ("OUTCOME", "CONNECTION", "USERNAME", "TOKEN LEFT"), [one_line(_words(result), 300) for result in results]
+    if not cells:
+        lines = []
+    elif width >= WIDE:
+        wide = [(*cell, why) for cell, why in zip(cells, whys, strict=True)]
+        lines = fitted((*header, "WHY"), wide, width, least={1: 14, 2: 8, 4: 20})
+    else:
+        below = ["" if result.outcome is Outcome.PASSED else why for result, why in zip(results, whys, strict=True)]
+        lines = stacked(fitted(header, cells, width, least={1: 14, 2: 8}), below, width)
+    return "\n".join([*lines, *(wrapped(problem, width) for problem in unread)] or ["There is nothing to test."])
 
 
 def _words(result: Result) -> str:

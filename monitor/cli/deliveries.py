@@ -65,7 +65,7 @@ def show(args: argparse.Namespace) -> int:
     state = DeliveryState(args.state) if args.state is not None else None
     with reading(config.database.url.reveal()) as reader:
         rows = reader.deliveries(receiver=args.receiver, state=state, limit=args.limit)
-        names = names_of(reader) if args.json else {}
+        names = names_of(reader)
     if args.json:
         found = [documents.delivery(row, names.get(row.notification.connection_id)) for row in rows]
         documents.put({"at": documents.iso(now), "deliveries": found})

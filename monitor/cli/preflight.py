@@ -12,7 +12,7 @@ from monitor.cli.check import EXIT_FAILED, EXIT_NOT_FOUND_OUT
 from monitor.cli.lookup import Opened, configured, opened, several
 from monitor.cli.options import add_account, add_config, add_json, duration, load_config
 from monitor.cli.status import brief
-from monitor.cli.tables import coloured, fitted, terminal_width
+from monitor.cli.tables import WIDE, coloured, fitted, stacked, terminal_width
 from monitor.cli.testing import Tester
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
@@ -148,11 +148,15 @@ def as_text(results: Sequence[Result], now: datetime, width: int) -> str:
             result.connection.platform_id,
             result.connection.account_label,
             "tested now" if result.live else f"{brief(now - result.at)} ago",
-            one_line(result.finding.why, 300),
         )
         for result in results
     ]
-    return "\n".join(fitted(("ANSWER", "CONNECTION", "ACCOUNT", "KNOWN", "WHY"), cells, width, least={1: 16, 2: 6, 4: 20}))
+    header, whys = ("ANSWER", "CONNECTION", "ACCOUNT", "KNOWN"), [one_line(result.finding.why, 300) for result in results]
+    if width >= WIDE:
+        wide = [(*cell, why) for cell, why in zip(cells, whys, strict=True)]
+        return "\n".join(fitted((*header, "WHY"), wide, width, least={1: 16, 2: 6, 4: 20}))
+    below = ["" if result.finding.answer is Answer.READY else why for result, why in zip(results, whys, strict=True)]
+    return "\n".join(stacked(fitted(header, cells, width, least={1: 16, 2: 6}), below, width))
 
 
 def as_document(result: Result, now: datetime) -> Mapping[str, object]:

@@ -227,7 +227,8 @@ async def give_up(world: Watched, state: DeliveryState = DeliveryState.DEAD) -> 
 
 
 async def test_list(world: Watched, call: Call) -> None:
-    """Deliveries are listed with what came back, by state and receiver."""
+    """Deliveries are listed with whom they are about and what came back, by state and receiver."""
+    assert "linkedin-page1 (main)" in (await call("deliveries", "list"))[1]
     number = await give_up(world)
     code, said = await call("deliveries", "list")
     assert code == 0
