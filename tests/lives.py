@@ -140,6 +140,7 @@ class Life:
         self.wakes: list[tuple[datetime, int, str, Callable[[], object]]] = []
         self.log: list[str] = []
         self._judged = 0
+        self._restarted_at = START
 
     def live(self, span: timedelta, calm: timedelta = 8 * HOUR) -> None:
         """Let *span* pass with accidents, then *calm* without; judges all along, and the end."""
@@ -147,7 +148,7 @@ class Life:
         for _ in range(self.rng.randrange(4, 30)):
             self._plan_accident(self.story.now + self.rng.random() * span)
         for _ in range(self.rng.randrange(0, 8)):
-            self._at(self.story.now + self.rng.random() * span, "restart", self.patrol.start)
+            self._at(self.story.now + self.rng.random() * span, "restart", self._restart)
         self._run(end)
         self.wakes.clear()
         self._mend()
@@ -224,6 +225,10 @@ class Life:
     def _renew(self, one: One) -> None:
         one.simulated.renew()
         one.plain_since = one.aged_at = self.story.now
+
+    def _restart(self) -> None:
+        self.patrol.start()
+        self._restarted_at = self.story.now
 
     def _mend(self) -> None:
         self.outage, self.revoked, self.detached, self.failing = (), False, False, False
@@ -368,7 +373,9 @@ class Life:
         if any(self.troubles[one].there for one in wider):
             return
         is_open = state is not None and state.open
-        if trouble.there and lasts > SCOPE_OPENS + self._round(name):
+        # Single answers that accuse are not kept over a restart; a suspicion is.
+        unbroken = min(lasts, self.story.now - self._restarted_at)
+        if trouble.there and unbroken > SCOPE_OPENS + self._round(name):
             assert is_open, f"{name} is in trouble since {trouble.since}"
         if not trouble.there and lasts > SCOPE_CLOSES:
             assert not is_open, f"{name} is well since {trouble.since}"
