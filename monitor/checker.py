@@ -251,8 +251,13 @@ class Checker:
             return
         self._joined = doubted_at
         connection = next(iter(self._own_connections()), None)
-        if doubted_at is not None and connection is not None:
-            self._ask_somebody(self._fleet.names(connection).api, connection, 0.0)
+        if doubted_at is None or connection is None:
+            return
+        # Also when this account is refused, and hardly asked any more: a refusal is an answer.
+        hold = self._fleet.hold(connection)
+        name = hold[0] if hold is not None else self._fleet.names(connection).api
+        self._canaries.pop(name, None)
+        self._ask_somebody(name, connection, 0.0)
 
     def _age_order(self, connection: Connection) -> float:
         seen = self._fleet.state(connection.id)[1].last_evidence_at

@@ -76,8 +76,8 @@ class Staging:
         """Version and state of one scope, as changed so far."""
         return self._scopes.get(name) or self._fleet.scope(name)
 
-    def situation(self, connection: Connection, now: datetime) -> Situation:
-        """All that must be known to conclude a check of *connection* that ended *now*."""
+    def situation(self, connection: Connection) -> Situation:
+        """All that must be known to conclude a check of *connection*."""
         names = self._fleet.names(connection)
         return Situation(
             connection=connection,
@@ -90,13 +90,12 @@ class Staging:
             window=self._fleet.window(),
             rounding=self._rounding.mode,
             controls=self._fleet.controls,
-            elsewhere_at=self._elsewhere_at(connection.account, now),
+            elsewhere_at=self._elsewhere_at(connection.account),
         )
 
-    def _elsewhere_at(self, account: str, now: datetime) -> datetime | None:
+    def _elsewhere_at(self, account: str) -> datetime | None:
         """When an account other than this one was last answered."""
-        plan = self._fleet.plan
-        return served_elsewhere_at(lambda name: self.scope(name)[1], plan.accounts, account, now, plan.policy.scopes)
+        return served_elsewhere_at(lambda name: self.scope(name)[1], self._fleet.plan.accounts, account)
 
     def conclude(self, connection: Connection, observation: Observation) -> Conclusion | None:
         """
@@ -106,7 +105,7 @@ class Staging:
         """
         if not self.is_watched(connection):
             return None
-        conclusion = core.conclude(self.situation(connection, observation.at), observation, self._fleet.plan.policy)
+        conclusion = core.conclude(self.situation(connection), observation, self._fleet.plan.policy)
         self._store.record_checks([check_row(observation)])
         self._save(connection, conclusion)
         return conclusion
@@ -115,7 +114,7 @@ class Staging:
         """Conclude the passing of time for one connection."""
         if not self.is_watched(connection):
             return
-        conclusion = core.review(self.situation(connection, now), now, self._fleet.plan.policy)
+        conclusion = core.review(self.situation(connection), now, self._fleet.plan.policy)
         self._save(connection, conclusion)
 
     def learn(self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None) -> None:
@@ -123,7 +122,7 @@ class Staging:
         self._learn_rounding(row, now, server_at)
         if not self.is_watched(connection):
             return
-        conclusion = core.learn(self.situation(connection, now), row, now, self._fleet.plan.policy, server_at=server_at)
+        conclusion = core.learn(self.situation(connection), row, now, self._fleet.plan.policy, server_at=server_at)
         self._save(connection, conclusion)
 
     def _learn_rounding(self, row: ListedConnection, now: datetime, server_at: datetime | None) -> None:
@@ -154,7 +153,7 @@ class Staging:
             policy,
             window=self._fleet.window(),
             members=members,
-            elsewhere_at=self._elsewhere_at(account, observation.at),
+            elsewhere_at=self._elsewhere_at(account),
         )
         for name, state in after.items():
             if state is not before[name]:

@@ -143,7 +143,9 @@ class Patrol:
         accounts = {one.account: one for one in self.story.connections.values()}
         for connection in accounts.values():
             if doubted_at is not None and len(accounts) > 1:
-                self._ask_somebody(connection, timedelta(0), f"api:{API_HOST}")
+                name = (self._pause(connection, scopes.hold) or (f"api:{API_HOST}",))[0]
+                self._canaries.pop(name, None)
+                self._ask_somebody(connection, timedelta(0), name)
 
     def _hurry(self) -> None:
         now_open = {name for name, state in self.story.scopes.items() if state.open}

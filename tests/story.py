@@ -167,7 +167,7 @@ class Story:
 
     def _elsewhere_at(self, account: str) -> datetime | None:
         accounts = {one.account for one in self.connections.values()}
-        return served_elsewhere_at(self._scope, accounts, account, self.now, self.policy.scopes)
+        return served_elsewhere_at(self._scope, accounts, account)
 
     def _scope(self, name: str) -> ScopeState:
         return self.scopes.get(name, ScopeState(name))

@@ -118,7 +118,7 @@ class Replay:
         self._looked_at = max(self._looked_at, observation.at)
         self._take(
             connection,
-            core.conclude(self._situation(connection, observation.at), self._judged(connection, observation), self._terms.policy),
+            core.conclude(self._situation(connection), self._judged(connection, observation), self._terms.policy),
         )
 
     def pass_time(self, until: datetime) -> None:
@@ -172,7 +172,7 @@ class Replay:
             moment, one = heapq.heappop(self._reviews)
             owed += [one] if self._is_due(moment, one) else []
         for one in sorted(set(owed), key=self._place):
-            self._take(self._connections[one], core.review(self._situation(self._connections[one], now), now, self._terms.policy))
+            self._take(self._connections[one], core.review(self._situation(self._connections[one]), now, self._terms.policy))
 
     def _place(self, connection_id: int) -> tuple[str, str, str]:
         """The order in which the reviewer looks at connections."""
@@ -198,9 +198,9 @@ class Replay:
     def _window(self) -> timedelta:
         return max(self._terms.policy.scopes.window, 2 * self._terms.interval)
 
-    def _situation(self, connection: Connection, now: datetime) -> Situation:
+    def _situation(self, connection: Connection) -> Situation:
         names = self._names[connection.id]
-        elsewhere_at = served_elsewhere_at(self._scope, self._accounts, connection.account, now, self._terms.policy.scopes)
+        elsewhere_at = served_elsewhere_at(self._scope, self._accounts, connection.account)
         return Situation(
             connection=connection,
             state=self._states.get(connection.id, ConnectionState()),

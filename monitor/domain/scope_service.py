@@ -53,25 +53,10 @@ def advance_service(
     return advance_api(state, observation, policy, window=window, members=max(members, 2))
 
 
-def served_elsewhere_at(
-    states: Callable[[str], ScopeState], accounts: Iterable[str], account: str, now: datetime, policy: ScopePolicy
-) -> datetime | None:
+def served_elsewhere_at(states: Callable[[str], ScopeState], accounts: Iterable[str], account: str) -> datetime | None:
     """When one of *accounts* other than *account* was last answered; *states* gives the state of a scope by its name."""
-    others = (_served_at(states(f"service:{one}"), states(f"account:{one}"), now, policy) for one in accounts if one != account)
+    others = (states(f"service:{one}").last_good_at for one in accounts if one != account)
     return max((at for at in others if at is not None), default=None)
-
-
-def _served_at(service: ScopeState, account: ScopeState, now: datetime, policy: ScopePolicy) -> datetime | None:
-    """
-    When the account of *service* was last answered.
-
-    One whose key is refused is hardly asked any more: what it was answered last holds until it is asked again.
-    """
-    last = service.last_good_at
-    held = account.open or account.suspect_at is not None
-    if last is not None and held and now - last <= policy.account_canary + policy.canary:
-        return max(last, now)
-    return last
 
 
 def explains(service: ScopeState, observation: Observation) -> bool:

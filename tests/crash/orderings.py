@@ -156,7 +156,7 @@ class SendThenStore(Outbox):
         bench, observation = self.bench, self.bench.observation(connection, works=works)
 
         def decide(store: Store) -> list[tuple[str, Notification]]:
-            situation = stage(bench.fleet, store).situation(connection, observation.at)
+            situation = stage(bench.fleet, store).situation(connection)
             return [(store.new_webhook_id(), one) for one in core.conclude(situation, observation, POLICY).notifications]
 
         for webhook_id, notification in await bench.database.write(decide):

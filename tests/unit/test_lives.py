@@ -5,7 +5,6 @@ import pytest
 from tests.builders import DAY, HOUR
 from tests.lives import Life
 
-
 # Small fleets and large ones, one account and two. The last three once found something: a failure told on old evidence after wider
 # trouble, and twice an API called down because of one account.
 SEEDS = (2, 4, 5, 7, 371, 1023, 1121)

@@ -415,7 +415,7 @@ class TestService:
         down_at = one.story.now
         one.run(20 * MINUTE, always(Reason.API_UNREACHABLE))
         assert one.story.told[4:] == [ACCOUNT_FAILED, API_FAILED]
-        assert one.story.notifications[-1].at - down_at <= 6 * MINUTE
+        assert one.story.notifications[-1].at - down_at <= 3 * MINUTE
 
     def test_everybody(self) -> None:
         """When it fails for all accounts that is the API's trouble, and only that is told."""
