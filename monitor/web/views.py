@@ -71,6 +71,12 @@ class Filters:
             query.append(("page", str(other.page)))
         return f"?{urlencode(query, errors='replace')}" if query else "?"
 
+    def api_address(self) -> str:
+        """The query by which the API lists the same connections, worst first."""
+        query = [("standing" if name == "health" else name, getattr(self, name)) for name in _TEXTS if getattr(self, name)]
+        query += [("label", pair) for pair in self.labels]
+        return f"?{urlencode([*query, ('sort', 'worst')], errors='replace')}"
+
     def match(self, view: ConnectionView, standing: Standing) -> bool:
         """Whether a connection is among those asked for."""
         connection = view.connection

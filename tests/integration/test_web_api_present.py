@@ -1,7 +1,9 @@
 """What the JSON API and the badges say of the present: filters, preflight below wider trouble, badges."""
 
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
+from html import unescape
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -69,6 +71,23 @@ async def test_filters(query: str, found: set[int]) -> None:
     numbers = {view.connection.platform_id: view.connection.id for view in SEVERAL.connections}
     assert {numbers[one["platformId"]] for one in document["connections"]} == found
     assert document["total"] == len(found)
+
+
+@pytest.mark.parametrize("query", ["", "health=trouble", "health=attention&q=bob", "label=team&platform=linkedin&account=main", "page=2"])
+async def test_the_page_leads_here(query: str) -> None:
+    """The status page's link to its list as JSON leads to the same connections, in the same order."""
+    async with listening(lambda: SEVERAL) as port:
+        page = (await port.ask(f"/?{query}")).body.decode()
+        (link,) = re.findall(r'href="(api/v1/connections[^"]*)"', page)
+        listed = [one["platformId"] for one in (await port.get(f"/{unescape(link)}"))["connections"]]
+
+    shown = [
+        one
+        for one in re.findall(r"connections/[^/\"]+/[^/\"]+/([^/\"?]+)\"", page)
+        if one in {view.connection.platform_id for view in SEVERAL.connections}
+    ]
+    assert listed == list(dict.fromkeys(shown))
+    assert listed
 
 
 async def test_preflight_below_wider_trouble() -> None:
