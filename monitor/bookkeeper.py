@@ -32,10 +32,12 @@ class _Round:
     One pass over all connections: the hours until *until*, and what may excuse time in them.
 
     Attributes:
+        behind: whether there is more to be added up after *until*.
         left: the connections that are still to be done, each with when it was retired, by the full hour from which on they are.
     """
 
     until: datetime
+    behind: bool
     left: dict[datetime, list[tuple[Connection, datetime | None]]]
     incidents: Mapping[int, Sequence[uptime.Incident]]
     wider: Mapping[str, Sequence[uptime.Incident]]
@@ -85,12 +87,15 @@ class Bookkeeper:
                 return True
         await self._database.write(lambda store: bookkeeping.put_until(store, current.until))
         self._round = None
-        return current.until + _AGAIN < now
+        return current.behind
 
     def _begin(self, now: datetime, reader: Reader) -> _Round:
         known = reader.uptime_until() or bookkeeping.first_check(reader) or now
         set_back = known > now
         known = max(min(known, now), now - self._longest)
+        if now - known > DAY:
+            # Days without any check, after a long stop or a leap of the clock, need not be gone through.
+            known = max(known, uptime.day_of(bookkeeping.first_check(reader, known) or now))
         until = min(now, uptime.day_of(known) + DAY)
         since = known - uptime.LONGEST_REACH - _AGAIN
         incidents, wider = bookkeeping.incidents_between(reader, since, until)
@@ -103,6 +108,7 @@ class Bookkeeper:
             left[uptime.hour_of(begin)].append((connection, retired_at))
         return _Round(
             until=until,
+            behind=until < now,
             left=left,
             incidents=incidents,
             wider=wider,

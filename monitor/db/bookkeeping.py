@@ -24,9 +24,10 @@ _HEALTH = {reason.value: meaning.health for reason, meaning in MEANINGS.items() 
 
 _MILLISECOND = timedelta(milliseconds=1)
 
-_FIRST_OF_EACH = select(
-    connections.c.id, select(func.min(checks.c.at)).where(checks.c.connection_id == connections.c.id).scalar_subquery().label("first_at")
-)
+_EVER = moment(0)
+_AT = select(func.min(checks.c.at)).where(checks.c.connection_id == connections.c.id)
+_FIRST_OF_EACH = select(connections.c.id, _AT.scalar_subquery().label("first_at"))
+_FIRST_SINCE = select(connections.c.id, _AT.where(checks.c.at >= bindparam("since")).scalar_subquery().label("first_at"))
 _FIRST_CHECKS = _FIRST_OF_EACH.where(connections.c.id.in_(bindparam("ids", expanding=True)))
 _WATCHED = select(connections).where(or_(connections.c.retired_at.is_(None), connections.c.retired_at > bindparam("since")))
 _WATCHED = _WATCHED.order_by(connections.c.id)
@@ -72,9 +73,9 @@ _PUT_DAYS = for_each_dialect(
 )
 
 
-def first_check(reader: Reader) -> datetime | None:
-    """When the oldest check that is kept ended; None without any."""
-    moments = [row.first_at for row in reader.rows(_FIRST_OF_EACH) if row.first_at is not None]
+def first_check(reader: Reader, since: datetime = _EVER) -> datetime | None:
+    """When the oldest check that is kept ended, of those from *since* on; None without any."""
+    moments = [row.first_at for row in reader.rows(_FIRST_SINCE, {"since": millis(since)}) if row.first_at is not None]
     return moment(min(moments)) if moments else None
 
 

@@ -2,7 +2,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,31 @@ async def test_locked_by_others(sqlite_url: str, monkeypatch: pytest.MonkeyPatch
     assert await names(database) == order
     assert database.storage_up
     await database.close()
+
+
+async def test_a_slow_reader_holds_up_no_housekeeping(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log can't be emptied while somebody reads what is in it, such as a backup; the writer does not wait for that, however patient it is."""
+    monkeypatch.setattr("monitor.db.sqlite._BUSY_SECONDS", 60.0)
+    database = Database(sqlite_url, clock=SystemClock(), owner="test")
+    await database.start()
+    await database.write(put("a"))
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM scopes").fetchone() == (1,)
+        await database.write(put("b"))
+        async with asyncio.timeout(20):
+            await database.tidy()
+            await database.write(put("c"))
+        assert size(path.with_name("monitor.db-wal")) > 0
+        reader.execute("COMMIT")
+    await database.tidy()
+    assert size(path.with_name("monitor.db-wal")) == 0
+    await database.close()
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size
 
 
 @pytest.mark.parametrize("trouble", ["max_page_count = 1", "query_only = ON"])
