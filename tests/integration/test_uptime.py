@@ -20,7 +20,7 @@ from monitor.domain.payloads import MonitorIdentity
 from monitor.domain.reasons import meaning
 from monitor.domain.silences import Window
 from monitor.domain.spans import Span
-from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, Evidence, Incident, Life, Uptime, begin, by_hour, day_of
+from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, Evidence, Incident, Life, Uptime, begin, by_hour
 from monitor.errors import Reason
 from monitor.fleet import Fleet, Plan
 from monitor.janitor import Janitor
