@@ -234,8 +234,8 @@ class Fleet:
 
     def due_for_review(self, now: datetime) -> list[int]:
         """The connections for which the passing of time may have changed something."""
-        states = ((one, self.state(one)[1].review_at) for one in self._order)
-        return [one for one, review_at in states if review_at is not None and review_at <= now]
+        moments = ((one, self._states.get(one, _NO_STATE)[1].review_at) for one in self._order)
+        return [one for one, review_at in moments if review_at is not None and review_at <= now]
 
     def owed(self) -> list[int]:
         """The connections about which somebody is still to be told something."""

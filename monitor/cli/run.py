@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import resource
 
 from monitor import logs
@@ -11,6 +12,10 @@ from monitor.cli.options import add_config, load_config
 from monitor.clock import SystemClock
 from monitor.errors import MonitorError
 from monitor.lifecycle import ServiceManager, Signals
+
+# Almost everything that a check makes is gone when it ends, without cycles: to look for them after every 700 new objects, among
+# those of ten thousand connections now and then, is a twentieth of the CPU.
+_GC = (20_000, 20, 20)
 
 _EPILOG = """\
 examples:
@@ -45,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signals = Signals()
     signals.remember_reload()
+    gc.set_threshold(*_GC)
     config = load_config(args)
     logs.configure(level=config.logging.level, log_format=config.logging.format)
     logs.warn_of(config.warnings)
