@@ -35,7 +35,7 @@ class Patrol:
     spacing: timedelta = timedelta(milliseconds=200)
     asked: list[tuple[datetime, int]] = field(default_factory=list)
     _queue: DueQueue = field(default_factory=DueQueue)
-    _canaries: dict[str, datetime] = field(default_factory=dict)
+    _canaries: dict[tuple[str, str], datetime] = field(default_factory=dict)
     _open: set[str] = field(default_factory=set)
     _joined: datetime | None = None
 
@@ -90,7 +90,7 @@ class Patrol:
         self._put(connection.id, schedule.next_due(connection, conclusion.state, story.now, story.policy, verdict_reason=reason))
         held = self._pause(connection, scopes.hold)
         if held is not None:
-            self._canaries[held[0]] = story.now
+            self._canaries[connection.account, held[0]] = story.now
         probe = self._pause(connection, scopes.probe)
         if probe is not None:
             self._ask_somebody(connection, probe[1])
@@ -101,11 +101,11 @@ class Patrol:
         if held is None:
             return connection
         name, pause = held
-        last = self._canaries.get(name)
+        last = self._canaries.get((connection.account, name))
         if last is not None and self.story.now < last + pause:
             self._queue.put(connection.id, self._seconds(last + pause))
             return None
-        self._canaries[name] = self.story.now
+        self._canaries[connection.account, name] = self.story.now
         self._put(connection.id, pause)
         canary = self._longest_unasked(name, connection) or connection
         self._queue.discard(canary.id)
@@ -144,7 +144,7 @@ class Patrol:
         for connection in accounts.values():
             if doubted_at is not None and len(accounts) > 1:
                 name = (self._pause(connection, scopes.hold) or (f"api:{API_HOST}",))[0]
-                self._canaries.pop(name, None)
+                self._canaries.pop((connection.account, name), None)
                 self._ask_somebody(connection, timedelta(0), name)
 
     def _hurry(self) -> None:
@@ -152,7 +152,7 @@ class Patrol:
         for name in self._open - now_open:
             if name.startswith("platform"):
                 continue
-            self._canaries.pop(name, None)
+            self._canaries = {key: at for key, at in self._canaries.items() if key[1] != name}
             oldest = sorted(self._below(name), key=lambda one: self.story.state(one.id).last_evidence_at or START)
             self._queue.hasten((one.id for one in oldest), self._seconds(self.story.now))
         self._open = now_open
