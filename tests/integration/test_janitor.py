@@ -150,7 +150,7 @@ async def test_checks_by_size(database: Database) -> None:
 
     limit = empty + (full - empty) * 6 // 10
     size, oldest = await keep(limit)
-    assert empty + (full - empty) // 3 < size <= limit
+    assert empty + (full - empty) // 3 < size <= limit + 200_000
     assert max(oldest) - min(oldest) <= HOUR, "of all connections alike"
     assert at(10 * DAY) < oldest[0] < at(50 * DAY)
     # PostgreSQL's own tables grow and shrink a little meanwhile.
