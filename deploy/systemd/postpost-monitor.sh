@@ -1,5 +1,7 @@
 #!/bin/sh
 # The command postpost-monitor. For root it runs as the service's user, so that no file of root's appears among its files.
+# It finds the credentials where systemd takes them from to hand them over.
+export CREDENTIALS_DIRECTORY="${CREDENTIALS_DIRECTORY:-/etc/postpost-monitor/credentials}"
 program=/opt/postpost-monitor/current/bin/postpost-monitor
 if [ "$(id -u)" = 0 ]; then
     exec runuser -u postpost-monitor -- "$program" "$@"

@@ -1,6 +1,7 @@
 """The installer, into a folder of its own."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -159,15 +160,22 @@ def test_upgrade(machine: Machine, wheel: Path) -> None:
 
 
 def test_failed_migration(machine: Machine, wheel: Path) -> None:
-    """A migration that fails changes nothing: the old release runs again on the old database."""
+    """A migration that fails changes nothing: the old release runs again on the old database, under the old unit."""
     machine.install("--wheel", wheel)
     machine.set_up()
+    unit, tmpfiles = (
+        machine.root / "etc" / name for name in ("systemd/system/postpost-monitor.service", "tmpfiles.d/postpost-monitor.conf")
+    )
+    unit.write_text("# of an older release\n")
+    tmpfiles.unlink()
     log = machine.with_systemctl()
     old = machine.release()
 
     said = machine.install("--wheel", next_release(wheel, machine.folder, "9.0.0", more='op.execute("nonsense")'), code=1)
 
     assert "taken back" in said
+    assert "of an older release" in unit.read_text()
+    assert not tmpfiles.exists()
     assert machine.release() == old
     assert machine.execute("SELECT version_num FROM alembic_version") == [(NEWEST,)]
     assert "sound" in machine.program("db", "check")
@@ -194,6 +202,45 @@ def test_release_that_does_not_start(machine: Machine, wheel: Path) -> None:
         "stop postpost-monitor",
         "start postpost-monitor",
     ]
+
+
+def test_configuration_that_does_not_tell_of_its_database(machine: Machine, wheel: Path) -> None:
+    """A database that can't be found by the configuration can't be copied: the upgrade is refused before anything stops or changes."""
+    machine.install("--wheel", wheel)
+    machine.set_up()
+    log = machine.with_systemctl()
+    old = machine.release()
+    config = machine.etc / "config.yaml"
+    config.write_text(config.read_text().replace("api_key_file: ${CREDENTIALS_DIRECTORY:-", "api_key_file: ${OF_THE_UNIT_ALONE}${"))
+    unit = machine.root / "etc/systemd/system/postpost-monitor.service"
+    unit.write_text("# of an older release\n")
+
+    said = machine.install("--wheel", next_release(wheel, machine.folder, "9.0.0"), code=1)
+
+    assert "OF_THE_UNIT_ALONE" in said
+    assert "nothing was changed" in said
+    assert machine.release() == old
+    assert unit.read_text() == "# of an older release\n"
+    assert machine.execute("SELECT version_num FROM alembic_version") == [(NEWEST,)]
+    assert not log.exists()
+
+
+def test_the_command_has_the_credentials(tmp_path: Path) -> None:
+    """What a person runs finds the API key in the same words as the service, as root and as somebody else."""
+    script = (ROOT / "deploy/systemd/postpost-monitor.sh").read_text(encoding="utf-8")
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\necho "$CREDENTIALS_DIRECTORY"\n')
+    program.chmod(0o755)
+    command = re.sub(r"^program=.*$", f"program={program}", script, flags=re.MULTILINE).replace("runuser -u postpost-monitor --", "env")
+    environment = {name: value for name, value in own_environment().items() if name != "CREDENTIALS_DIRECTORY"}
+    given = environment | {"CREDENTIALS_DIRECTORY": "/elsewhere"}
+
+    for uid in ("echo 0", "echo 1000"):
+        said = [
+            subprocess.run(["sh", "-c", command.replace("id -u", uid)], capture_output=True, text=True, check=True, env=one).stdout
+            for one in (environment, given)
+        ]
+        assert said == ["/etc/postpost-monitor/credentials\n", "/elsewhere\n"]
 
 
 def test_upgrade_without_a_stop(machine: Machine, wheel: Path) -> None:
