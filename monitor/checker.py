@@ -131,8 +131,7 @@ class Checker:
 
     async def _ask(self, connection: Connection) -> Observation:
         exchange = await self._api.test(connection.platform_id, connection.user_id)
-        if exchange.retry_after is not None:
-            self._gate.pause(exchange.retry_after, throttled=exchange.http_status == 429)
+        self._gate.hear(exchange.http_status, exchange.retry_after)
         verdict = judge(exchange.answer, connection, self._fleet.plan.lies)
         return Observation(
             connection_id=connection.id,

@@ -142,8 +142,7 @@ class Discoverer:
     async def _hear(self, user_id: str, exchange: Exchange[Any]) -> None:
         """Let the scopes above the list know how it went: with no connection yet, nobody else would notice a bad key."""
         failed = exchange.answer if isinstance(exchange.answer, ApiError) else None
-        if exchange.retry_after is not None:
-            self._gate.pause(exchange.retry_after, throttled=failed is not None and failed.reason is Reason.API_THROTTLED)
+        self._gate.hear(exchange.http_status, exchange.retry_after)
         if failed is not None:
             _log.warning("list.failed", account=self._account.name, user=user_id, reason=failed.reason, detail=failed.detail)
         verdict = Verdict(failed.reason, failed.detail) if failed is not None else Verdict(Reason.OK)

@@ -5,6 +5,8 @@ from datetime import timedelta
 from monitor.clock import Clock
 from monitor.domain.pacing import Pacer
 
+TOO_MANY_REQUESTS = 429
+
 
 class Gate:
     """Lets requests start no faster than the account's budget, and none while the API asked for a pause."""
@@ -36,6 +38,18 @@ class Gate:
             await self._clock.sleep(wait_seconds)
         return not self.paused()
 
-    def pause(self, duration: timedelta, *, throttled: bool) -> None:
-        """Start nothing for *duration*; after being *throttled*, go on at half the rate for a while."""
-        self._pacer = self._pacer.pause(self._clock.monotonic() + duration.total_seconds(), throttled=throttled)
+    def hear(self, http_status: int | None, retry_after: timedelta | None) -> None:
+        """
+        Take note of an answer.
+
+        While the API asks for a pause nothing starts; after a 429 also when it does not say for how long, and then it goes on at
+        half the rate for a while. *http_status* is None when there was no answer.
+        """
+        now, asked_seconds = self._clock.monotonic(), None if retry_after is None else retry_after.total_seconds()
+        if http_status == TOO_MANY_REQUESTS:
+            self._pacer = self._pacer.throttle(now, asked_seconds)
+            return
+        if http_status is not None:
+            self._pacer = self._pacer.answered(now)
+        if asked_seconds is not None:
+            self._pacer = self._pacer.pause(now + asked_seconds, throttled=False)

@@ -4,6 +4,10 @@ from dataclasses import dataclass, replace
 
 SLOW_FOR_SECONDS = 60.0
 
+# The pause after a 429 that names none: the first one, and what it grows to while nothing but such answers comes.
+UNTOLD_SECONDS = 60.0
+UNTOLD_AT_MOST_SECONDS = 900.0
+
 
 @dataclass(frozen=True, slots=True)
 class Pacer:
@@ -19,6 +23,9 @@ class Pacer:
         free_at: when the budget is whole again.
         paused_until: nothing starts before.
         slow_until: half rate before.
+        untold: how many pauses in a row the API asked for without saying how long.
+
+    Source: reliability.md F09.
     """
 
     rate: float = 5.0
@@ -26,6 +33,7 @@ class Pacer:
     free_at: float = float("-inf")
     paused_until: float = float("-inf")
     slow_until: float = float("-inf")
+    untold: int = 0
 
     def __post_init__(self) -> None:
         if self.rate <= 0 or self.burst < 1:
@@ -46,6 +54,24 @@ class Pacer:
         paused_until = max(self.paused_until, until)
         slow_until = max(self.slow_until, paused_until + SLOW_FOR_SECONDS) if throttled else self.slow_until
         return replace(self, paused_until=paused_until, slow_until=slow_until)
+
+    def throttle(self, now: float, asked_seconds: float | None) -> "Pacer":
+        """
+        The budget after an answer that throttles and asks for so long a pause, or does not say how long.
+
+        Then each pause is twice as long as the one before. Answers that come within a pause are of requests that left
+        before it, and are no new refusal.
+        """
+        if asked_seconds is not None:
+            return self.pause(now + asked_seconds)
+        if self.paused(now):
+            return self.pause(now)
+        seconds = min(UNTOLD_SECONDS * 2 ** min(self.untold, 10), UNTOLD_AT_MOST_SECONDS)
+        return replace(self.pause(now + seconds), untold=self.untold + 1)
+
+    def answered(self, now: float) -> "Pacer":
+        """The budget after an answer that does not throttle, unless its request left before the pause that holds now."""
+        return self if self.untold == 0 or self.paused(now) else replace(self, untold=0)
 
     def _room(self, now: float) -> float:
         """How far ahead of the regular spacing a start may come."""

@@ -16,7 +16,6 @@ from monitor.domain.fields import http_date, is_web_page, page_excerpt, timestam
 from monitor.domain.text import clean
 from monitor.errors import ApiError, Reason
 
-DEFAULT_WAIT = timedelta(seconds=60)
 LEAST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(hours=1)
 
@@ -73,11 +72,8 @@ def refusal(
             Reason.ID_REFUSED: Reason.API_REFUSED,
             Reason.API_VALIDATOR_FAILED: Reason.API_FAILED,
         }.get(reason, reason)
-    wait = _retry_after(headers, answer, now)
-    if reason is Reason.API_THROTTLED and wait is None:
-        wait = DEFAULT_WAIT
-    detail = _detail(status, headers, told, answer, body, secrets)
-    return ApiError(reason, detail, retry_after=_later(wait, rate_limit_wait(headers, now)), http_status=status)
+    wait = _later(_retry_after(headers, answer, now), rate_limit_wait(headers, now))
+    return ApiError(reason, _detail(status, headers, told, answer, body, secrets), retry_after=wait, http_status=status)
 
 
 def rate_limit_wait(headers: Mapping[str, str], now: datetime) -> timedelta | None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,24 @@ async def test_throttled(tmp_path: Path) -> None:
         assert 7.0 <= after[0] - refused <= 8.5
         assert 0.95 * 2.5 * 30 <= sum(1 for came in after if came < after[0] + 30) <= 1.1 * 2.5 * 30
         assert await one.told() == NOTHING
+
+
+async def test_throttled_without_a_wait(tmp_path: Path) -> None:
+    """F09: an hour of 429 that names no wait costs a handful of requests; it is told once, and so is its end."""
+    clock = FakeClock()
+    names = ids(30)
+    beats = {"beat_seconds": 10.0, "review_seconds": 60.0}
+    async with monitoring(tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": MINUTE}, **beats) as one:
+        await one.run(2 * MINUTE)
+        began = clock.monotonic()
+        one.world.script.play(behaviour.throttle(None))
+        await one.run(HOUR)
+        requests = [came for came, _ in one.tests(began)]
+        assert [round((later - earlier) / 60) for earlier, later in pairwise(requests)] == [1, 2, 4, 8, 15, 15]
+        assert await one.told() == [("rate:main", "account.failed")]
+        one.world.script.play()
+        await one.run(30 * MINUTE)
+        assert await one.told() == [("rate:main", "account.failed"), ("rate:main", "account.recovered")]
 
 
 async def test_revoked_key(tmp_path: Path) -> None:

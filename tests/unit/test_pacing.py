@@ -85,6 +85,46 @@ def test_a_pause_that_is_no_throttling() -> None:
     assert starts(Pacer(rate=5, burst=1).pause(10.0, throttled=False), 3) == pytest.approx([10.0, 10.2, 10.4])
 
 
+def untold_pauses(pacer: Pacer, count: int, now: float = 0.0) -> tuple[Pacer, list[float]]:
+    """The pauses after so many 429s in a row that name none, each request sent as soon as it may be."""
+    pauses = []
+    for _ in range(count):
+        pacer = pacer.throttle(now, None)
+        pauses.append(pacer.paused_until - now)
+        now = pacer.paused_until
+    return pacer, pauses
+
+
+def test_throttled_without_a_wait() -> None:
+    """A 429 that does not say how long pauses for a minute, the next ones twice as long each, up to a quarter of an hour."""
+    pacer, pauses = untold_pauses(Pacer(), 2000)
+    assert pauses[:6] == [60.0, 120.0, 240.0, 480.0, 900.0, 900.0]
+    assert set(pauses[6:]) == {900.0}
+    assert pacer.slow_until == pacer.paused_until + SLOW_FOR_SECONDS
+
+
+def test_refusals_of_one_burst() -> None:
+    """429s of requests that were under way together are one refusal; good answers of theirs do not end it."""
+    pacer = Pacer().throttle(0.0, None).throttle(0.1, None).answered(0.2).throttle(0.3, None)
+    assert pacer.paused_until == 60.0
+    assert pacer.throttle(60.0, None).paused_until == 180.0
+
+
+def test_an_answer_ends_the_doubling() -> None:
+    """After an answer that does not throttle the next pause is a minute again."""
+    pacer, _ = untold_pauses(Pacer(), 3)
+    now = pacer.paused_until + 1
+    assert pacer.answered(now).throttle(now, None).paused_until == now + 60.0
+
+
+def test_a_wait_that_is_asked_for() -> None:
+    """A pause that the API names is kept as it is, also among others; a shorter one ends no longer one."""
+    pacer, _ = untold_pauses(Pacer(), 2)
+    now = pacer.paused_until
+    assert pacer.throttle(now, 7.0).paused_until == now + 7.0
+    assert pacer.throttle(now, None).throttle(now + 1, 7.0).paused_until == now + 240.0
+
+
 def test_pauses_only_grow() -> None:
     """A shorter pause never ends a longer one."""
     assert Pacer().pause(60.0).pause(5.0).paused(59.0)
