@@ -27,7 +27,7 @@ from monitor.config.secrets import Secret
 from monitor.config.sections import ApiSettings
 from monitor.domain.fields import http_date
 from monitor.domain.ids import id_problem, path_segment, user_id_problem
-from monitor.domain.listing import Listing, ManagedUser
+from monitor.domain.listing import Listing, UserListing
 from monitor.domain.model import Reply
 from monitor.domain.parsing import parse_listing, parse_reply, parse_users
 from monitor.domain.refusals import rate_limit_wait, refusal
@@ -153,7 +153,7 @@ class Api:
         read = partial(parse_listing, secrets=self._secrets)
         return await self._ask(_Question("GET", "/platform-connections", user_id, LIST_LIMIT, read))
 
-    async def users(self) -> Exchange[tuple[ManagedUser, ...]]:
+    async def users(self) -> Exchange[UserListing]:
         """The users that the key may act for."""
         read = partial(parse_users, secrets=self._secrets)
         return await self._ask(_Question("GET", "/workspace/users", "", LIST_LIMIT, read))

@@ -19,7 +19,7 @@ from monitor.config import AccountSettings, Config
 from monitor.db import Database, Store
 from monitor.domain import scopes
 from monitor.domain.inventory import Comparison, Inventory, compare
-from monitor.domain.listing import Listing
+from monitor.domain.listing import Listing, UserListing
 from monitor.domain.model import Connection, ListedConnection, Observation, Scope, Verdict
 from monitor.domain.reasons import meaning
 from monitor.errors import ApiError, Reason
@@ -59,6 +59,7 @@ class Discoverer:
         self._parts = parts
         self._inventories: dict[str, Inventory] = {}
         self._users_known: Inventory | None = None
+        self._inactive: tuple[str, ...] = ()
         self._failures = 0
         self._due = parts.clock.monotonic()
 
@@ -112,14 +113,26 @@ class Discoverer:
         await self._hear(_WORKSPACE, exchange)
         if isinstance(exchange.answer, ApiError):
             return exchange.answer
-        listed = tuple(user.id for user in exchange.answer)
+        self._note_users(exchange.answer)
+        listed = tuple(user.id for user in exchange.answer.users)
         if self._users_known is None:
             self._users_known = Inventory(frozenset(one.user_id for one in self._everybody() if one.listed) - {self._account.user_id})
-        result = self._compare(self._users_known, listed)
+        # Rows that could not be read may be any of those that seem to lack.
+        unread = self._users_known.known - set(exchange.answer.inactive) if exchange.answer.skipped else frozenset()
+        result = self._compare(self._users_known, unread | set(listed))
         self._users_known = result.inventory
         for user_id in sorted(result.vanished):
             await self._lose(user_id)
         return listed
+
+    def _note_users(self, listing: UserListing) -> None:
+        """Say which users are left out, whenever that changes."""
+        if listing.skipped:
+            _log.warning("users.rows_skipped", account=self._account.name, rows=listing.skipped)
+        if listing.inactive != self._inactive:
+            self._inactive = listing.inactive
+            hint = "the API calls these managed users inactive: their connections are not watched"
+            _log.info("users.inactive", account=self._account.name, count=len(listing.inactive), ids=listing.inactive[:10], hint=hint)
 
     async def _lose(self, user_id: str) -> None:
         """A user is gone: so are the connections that only the list told of, and what was open about the user."""

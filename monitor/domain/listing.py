@@ -19,3 +19,19 @@ class ManagedUser:
 
     id: str
     display_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserListing:
+    """
+    One answer of the list of managed users.
+
+    Attributes:
+        users: those that are asked about.
+        inactive: ids of those that the API calls inactive.
+        skipped: how many rows could not be used.
+    """
+
+    users: tuple[ManagedUser, ...]
+    inactive: tuple[str, ...] = ()
+    skipped: int = 0

@@ -14,7 +14,7 @@ from typing import Any
 from monitor.domain.durations import parse_token_life
 from monitor.domain.fields import decode, last_error_of, name_of, permissions_of, text_of, timestamp_of
 from monitor.domain.ids import id_problem, platform_of, same_id, user_id_problem
-from monitor.domain.listing import Listing, ManagedUser
+from monitor.domain.listing import Listing, ManagedUser, UserListing
 from monitor.domain.model import ListedConnection, Reply
 from monitor.domain.text import clean, mask_email
 from monitor.domain.tokens import TokenLife, TokenSays
@@ -82,9 +82,9 @@ def parse_listing(body: bytes, secrets: tuple[str, ...] = ()) -> Listing:
     return Listing(tuple(rows.values()), len(answer) - len(rows))
 
 
-def parse_users(body: bytes, secrets: tuple[str, ...] = ()) -> tuple[ManagedUser, ...]:
+def parse_users(body: bytes, secrets: tuple[str, ...] = ()) -> UserListing:
     """
-    The users that the key may act for, without the inactive ones.
+    The users that the key may act for; the inactive ones apart.
 
     `connectionsPageUrl` is a secret of the user's and is never read; e-mail addresses are masked.
 
@@ -97,18 +97,18 @@ def parse_users(body: bytes, secrets: tuple[str, ...] = ()) -> tuple[ManagedUser
     if not isinstance(answer, list):
         raise ApiError(Reason.REPLY_INVALID, "the answer holds no list of users")
     users: dict[str, ManagedUser] = {}
-    inactive = 0
+    inactive: set[str] = set()
     for item in answer:
         user = _user(item, secrets)
         if user is None:
             continue
-        if item.get("isActive") is False:
-            inactive += 1
-            continue
         users.setdefault(user.id, user)
-    if answer and not users and not inactive:
+        if item.get("isActive") is False:
+            inactive.add(user.id)
+    if answer and not users:
         raise ApiError(Reason.REPLY_INVALID, f"none of {len(answer)} users can be used")
-    return tuple(users.values())
+    active = tuple(user for user in users.values() if user.id not in inactive)
+    return UserListing(active, tuple(sorted(inactive)), len(answer) - len(users))
 
 
 def _passed(status: Any, secrets: tuple[str, ...]) -> bool:

@@ -418,7 +418,8 @@ async def test_users(bare: bool) -> None:
         await api.close()
 
     assert not isinstance(exchange.answer, ApiError)
-    assert [(user.id[-1], user.display_name) for user in exchange.answer] == [("7", "a***@b.example"), ("8", "Bob <b***@b.example>")]
+    assert [(user.id[-1], user.display_name) for user in exchange.answer.users] == [("7", "a***@b.example"), ("8", "Bob <b***@b.example>")]
+    assert (exchange.answer.inactive, exchange.answer.skipped) == (("6626a1f5e4b0c91a2d3f4569",), 2)
     assert "SECRET" not in repr(exchange)
 
 

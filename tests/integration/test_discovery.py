@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from monitor.config import Secret
 from monitor.domain.model import Health, Topic
@@ -130,6 +131,43 @@ async def test_workspace(tmp_path: Path) -> None:
         assert one.state("linkedin-shared", USER).health is Health.ERROR
         assert one.state("linkedin-shared", OTHER).health is Health.OK
         assert await one.told() == [("linkedin-shared", "connection.failed")]
+
+
+async def test_unread_user(tmp_path: Path) -> None:
+    """A row of the list of users that cannot be read may be the one that lacks: nobody is lost for it, as often as it comes."""
+    clock = FakeClock()
+    world = simple_world(clock, "linkedin-x3")
+    add_user(world, USER, "linkedin-x1")
+    add_user(world, OTHER, "linkedin-x2")
+    async with watching(tmp_path, world, clock, "workspace", schedule={"interval": 7 * DAY, "discovery": HOUR}) as one:
+        await one.run(30 * MINUTE)
+        for _ in range(4):
+            world.accounts["main"].script.play(behaviour.answer(200, {"users": [{"_id": OTHER}, {"_id": 7}]}).only(1))
+            await one.run(61 * MINUTE)
+            assert not world.accounts["main"].script.steps
+        assert one.tests(2000) == [], "a test would have had the answer that was meant for the list"
+        assert watched(one) == {"linkedin-x3", "linkedin-x1", "linkedin-x2"}
+
+
+async def test_inactive_user(tmp_path: Path) -> None:
+    """A user whom the API calls inactive is left out, and that is said once, by name of the id; back again, they are watched again."""
+    clock = FakeClock()
+    world = simple_world(clock, "linkedin-x3")
+    add_user(world, USER, "linkedin-x1")
+    add_user(world, OTHER, "linkedin-x2")
+    idle = behaviour.answer(200, {"users": [{"_id": USER, "isActive": False}, {"_id": OTHER, "isActive": True}]}).only(1)
+    async with watching(tmp_path, world, clock, "workspace", schedule={"interval": 7 * DAY, "discovery": HOUR}) as one:
+        await one.run(30 * MINUTE)
+        with capture_logs() as logs:
+            for _ in range(4):
+                world.accounts["main"].script.play(idle)
+                await one.run(61 * MINUTE)
+        assert one.tests(2000) == [], "a test would have had the answer that was meant for the list"
+        said = [entry for entry in logs if entry["event"] == "users.inactive"]
+        assert [entry["ids"] for entry in said] == [(USER,)]
+        assert watched(one) == {"linkedin-x3", "linkedin-x2"}
+        await one.run(61 * MINUTE)
+        assert watched(one) == {"linkedin-x3", "linkedin-x1", "linkedin-x2"}
 
 
 async def test_lost_user(tmp_path: Path) -> None:
