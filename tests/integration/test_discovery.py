@@ -133,6 +133,36 @@ async def test_workspace(tmp_path: Path) -> None:
         assert await one.told() == [("linkedin-shared", "connection.failed")]
 
 
+async def test_failed_list(tmp_path: Path) -> None:
+    """Vector 55: a list that fails for half a day, while tests are answered, changes nothing of what is watched, and is no outage."""
+    clock = FakeClock()
+    world = simple_world(clock, *ids(3))
+    async with watching(tmp_path, world, clock) as one:
+        await one.run(30 * MINUTE)
+        for _ in range(4):
+            world.accounts["main"].owner.script.play(behaviour.answer(500, {"error": "Failed to fetch platform connections"}).only(1))
+            await one.run(HOUR)
+        assert watched(one) == set(ids(3))
+        assert await one.told() == []
+
+
+async def test_workspace_refused(tmp_path: Path) -> None:
+    """Vector 118: an account without workspaces is told so once; its own connections are watched as ever, what breaks is told."""
+    clock = FakeClock()
+    world = simple_world(clock, *ids(3))
+    world.accounts["main"].workspaces = False
+    async with watching(tmp_path, world, clock, "workspace") as one:
+        await one.run(6 * HOUR)
+        assert watched(one) == set(ids(3))
+        assert [kind for _, kind in await one.told()] == ["account.failed"]
+        world.connection("linkedin-page2").fail()
+        await one.run(HOUR)
+        assert [kind for _, kind in await one.told()] == ["account.failed", "connection.failed"]
+        world.accounts["main"].workspaces = True
+        await one.run(3 * HOUR)
+        assert [kind for _, kind in await one.told()] == ["account.failed", "connection.failed", "account.recovered"]
+
+
 async def test_unread_user(tmp_path: Path) -> None:
     """A row of the list of users that cannot be read may be the one that lacks: nobody is lost for it, as often as it comes."""
     clock = FakeClock()

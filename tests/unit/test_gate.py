@@ -1,0 +1,44 @@
+"""The request budget of an account hears what the API's answers ask for."""
+
+from datetime import timedelta
+
+from monitor.domain.pacing import Pacer
+from monitor.gate import Gate
+from monitor.simulator.clock import FakeClock
+from tests.builders import MINUTE, SECOND
+
+
+async def paused_for(gate: Gate, clock: FakeClock) -> timedelta:
+    """How long nothing may start, in whole seconds."""
+    begun = clock.monotonic()
+    while gate.paused():
+        await clock.advance(SECOND)
+    return timedelta(seconds=clock.monotonic() - begun)
+
+
+async def test_a_used_up_budget() -> None:
+    """Vector 63: a good answer that says the budget is used up holds the next request back for as long as it says."""
+    clock = FakeClock()
+    gate = Gate(Pacer(), clock)
+    gate.hear(200, 20 * SECOND)
+    assert await gate.turn_if_open() is False
+    assert await paused_for(gate, clock) == 20 * SECOND
+
+
+async def test_throttled() -> None:
+    """Vectors 58 and 59: a 429 pauses as long as it asks, one that asks for nothing a minute, then two; an answer ends that."""
+    clock = FakeClock()
+    gate = Gate(Pacer(), clock)
+    pauses = []
+    for status, asked in ((429, 30 * SECOND), (429, None), (429, None), (200, None), (429, None), (None, None), (429, None)):
+        gate.hear(status, asked)
+        pauses.append(await paused_for(gate, clock))
+    assert pauses == [30 * SECOND, MINUTE, 2 * MINUTE, timedelta(0), MINUTE, timedelta(0), 2 * MINUTE]
+
+
+async def test_a_server_in_trouble() -> None:
+    """Vector 56: the `Retry-After` of a 503 is kept too."""
+    clock = FakeClock()
+    gate = Gate(Pacer(), clock)
+    gate.hear(503, 9 * SECOND)
+    assert await paused_for(gate, clock) == 9 * SECOND
