@@ -1,19 +1,29 @@
 """Alert rules, recording rules, the dashboard: tested apart, and with a real Prometheus that scraped a real daemon."""
 
 import json
+import operator
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from monitor.clock import SystemClock
+from monitor.config import load
 from monitor.config.effective import COUNTS_DOWN
-from monitor.metrics import families
+from monitor.crew import Crew, Workplace
+from monitor.db import Database
+from monitor.fleet import Fleet
+from monitor.lifecycle import Bounds
+from monitor.metrics import Metrics, families
 from monitor.metrics.families import Kind
+from monitor.plan import plan_of
+from tests import marked
 from tests.deploy.daemon import ROOT, Daemon, Simulated
 from tests.deploy.prometheus import Prometheus
 from tests.e2e.processes import wait_until
@@ -88,6 +98,28 @@ def test_every_alert_has_a_runbook() -> None:
     assert all(rule["annotations"]["summary"].endswith(".") for rule in rules)
 
 
+async def test_loops_that_rest_long(tmp_path: Path) -> None:
+    """The alert about loops that stand still covers every loop that may not do so for its limit, and none that works more rarely."""
+    settings = tmp_path / "config.yaml"
+    settings.write_text(
+        f"accounts: [{{name: main, api_key: {marked.API_KEY}}}]\n"
+        f'receivers: [{{name: on-call, url: "http://127.0.0.1:9/{marked.PATH}"}}]\n'
+        f'heartbeat: {{url: "http://127.0.0.1:9/{marked.PATH}", every: 1h}}\n'
+        f"database: {{url: sqlite:///{tmp_path}/monitor.db}}\n"
+    )
+    config, clock = load(settings), SystemClock()
+    plan, database = plan_of(config, "here"), Database(config.database.url.reveal(), clock=clock, owner="tests")
+    crew = Crew(config, plan, Workplace(Fleet(plan, clock), database, Metrics(), clock, lambda: 0.5, Bounds()))
+    await crew.close()
+    (rule,) = (rule["expr"] for rule in _rules("alert") if rule["alert"] == "PostpostLoopStuck")
+    limit, left_out = int(rule.rpartition(">")[2]), re.findall(r'loop!~"(.*?)"', rule)[0]
+
+    rare = {watched.loop.name for watched in crew.watched if watched.bound_seconds > limit}
+    assert {watched.loop.name for watched in crew.watched if re.fullmatch(left_out, watched.loop.name)} == rare
+    assert {"heartbeat", "janitor", "bookkeeper"} <= rare
+    assert len(rare) < len(crew.watched)
+
+
 def test_inhibitions_name_alerts() -> None:
     """Every alert that the Alertmanager example names exists."""
     text = (ROOT / "deploy/alertmanager/alertmanager.yml").read_text(encoding="utf-8")
@@ -95,6 +127,41 @@ def test_inhibitions_name_alerts() -> None:
 
     assert named <= {rule["alert"] for rule in _rules("alert")}
     assert "PostpostApiDown" in named
+
+
+def _fired() -> list[dict[str, str]]:
+    """The labels of every alert that fires in promtool's tests, which hold them to what the rules give."""
+    tests = [test for group in yaml.safe_load((FOLDER / "tests.yml").read_text())["tests"] for test in group["alert_rule_test"]]
+    return [{"alertname": test["alertname"], **alert["exp_labels"]} for test in tests for alert in test["exp_alerts"]]
+
+
+def _matches(value: str, pattern: str) -> bool:
+    return re.fullmatch(pattern, value) is not None
+
+
+def _matching(matchers: list[str]) -> list[dict[str, str]]:
+    """Those that all the matchers of an inhibition hold for."""
+    kinds: dict[str, Callable[[str, str], bool]] = {"=": operator.eq, "!=": operator.ne, "=~": _matches}
+    parts = [re.fullmatch(r'(\w+) (=|=~|!=) "(.*)"', matcher) for matcher in matchers]
+    return [alert for alert in _fired() if all(part and kinds[part[2]](alert.get(part[1], ""), part[3]) for part in parts)]
+
+
+def test_inhibitions_compare_labels_that_both_have() -> None:
+    """Each inhibition of the example compares labels that its alerts carry, and a refused key keeps its managed users' connections quiet too."""
+    rules = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text(encoding="utf-8"))["inhibit_rules"]
+    quiet = []
+    for rule in rules:
+        sources, targets = _matching(rule["source_matchers"]), _matching(rule["target_matchers"])
+        assert sources, rule
+        assert targets, rule
+        assert all(set(rule["equal"]) <= set(alert) for alert in sources + targets), rule
+        quiet += [
+            (source["alertname"], target.get("account"))
+            for source in sources
+            for target in targets
+            if all(source[label] == target[label] for label in rule["equal"])
+        ]
+    assert {("PostpostAccountFailed", "main"), ("PostpostAccountFailed", "main/6626a1f5e4b0c91a2d3f4567")} <= set(quiet)
 
 
 def test_countdown_platforms() -> None:
