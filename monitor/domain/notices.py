@@ -182,10 +182,13 @@ def _waits(draft: _Draft, topic: Topic, value: TopicState) -> bool:
     """Whether news wait: for the end of wider trouble, or for a fresh look at what may be so no more."""
     if draft.cover.covered(draft.now):
         draft.quiet = Quiet.COVERED_BY_SCOPE
+        if draft.cover.gathering_until is not None:
+            draft.held[topic] = max(draft.cover.gathering_until, draft.now)
         return True
     uncertain = topic is Topic.CONNECTION and value.level != levels.STALE
     if uncertain and levels.is_uncertain(draft.connection, draft.state, draft.now, draft.policy, draft.cover):
         draft.quiet = Quiet.UNCERTAIN
+        draft.held[topic] = draft.now + draft.policy.recheck
         return True
     return False
 

@@ -273,6 +273,18 @@ def test_no_reminder_of_what_just_passed() -> None:
         assert story.types == types
 
 
+def test_a_reminder_that_waits_for_a_check_that_never_comes() -> None:
+    """What waits for the next check is looked at again without one: when the last one is too old to be in doubt, it is told."""
+    story = Story(beat=10 * MINUTE)
+    story.checks(OK, BAD, BAD)
+    story.pass_time(DAY - 3 * MINUTE)
+    story.check(OK)
+    story.pass_time(25 * MINUTE)
+    assert story.types == ["connection.failed"]
+    story.pass_time(HOUR)
+    assert story.types == ["connection.failed", "reminder"]
+
+
 def test_publishing() -> None:
     """Posts that fail although the test passes are told, and the next good post ends it."""
     story = Story()
