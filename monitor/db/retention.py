@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, delete, exists, select, tuple_
+from sqlalchemy import bindparam, delete, exists, or_, select, tuple_
 
 from monitor.db.codec import millis
 from monitor.db.reader import Reader
@@ -38,22 +38,30 @@ _DELETE_INCIDENTS = delete(incidents).where(
         select(incidents.c.id).where(incidents.c.closed_at < bindparam("b_cutoff")).limit(bindparam("b_limit")).scalar_subquery()
     )
 )
-# While an incident is open, who was told of it decides who is told of its end.
-_OF_OPEN_INCIDENT = exists(
-    select(1)
-    .select_from(notifications)
-    .join(
-        incidents,
-        (incidents.c.topic == notifications.c.topic)
-        & (incidents.c.subject == notifications.c.subject)
-        & (incidents.c.number == notifications.c.number),
+# Who was told of an incident last decides who is told of its end, and that may be told long after it ended: a silence holds it back.
+# The receivers may know it by an older number than the one that is open, if what lay between was never told.
+_newer = notifications.alias("newer")
+_MAY_GO_ON = (
+    exists(
+        select(1).where(
+            incidents.c.topic == notifications.c.topic,
+            incidents.c.subject == notifications.c.subject,
+            or_(incidents.c.closed_at.is_(None), incidents.c.closed_at >= bindparam("b_cutoff")),
+        )
     )
-    .where(notifications.c.id == deliveries.c.notification_id, incidents.c.closed_at.is_(None))
+    & ~exists(
+        select(1).where(
+            _newer.c.subject == notifications.c.subject,
+            _newer.c.topic == notifications.c.topic,
+            _newer.c.number > notifications.c.number,
+        )
+    )
 )
+_MAY_BE_ASKED_FOR = exists(select(1).where(notifications.c.id == deliveries.c.notification_id, _MAY_GO_ON))
 _DELETE_DELIVERIES = delete(deliveries).where(
     deliveries.c.id.in_(
         select(deliveries.c.id)
-        .where(deliveries.c.state == bindparam("b_state"), deliveries.c.finished_at < bindparam("b_cutoff"), ~_OF_OPEN_INCIDENT)
+        .where(deliveries.c.state == bindparam("b_state"), deliveries.c.finished_at < bindparam("b_cutoff"), ~_MAY_BE_ASKED_FOR)
         .limit(bindparam("b_limit"))
         .scalar_subquery()
     )
@@ -102,7 +110,7 @@ class Retention(Transaction):
         return self._change(_DELETE_INCIDENTS, {"b_cutoff": millis(before), "b_limit": limit})
 
     def delete_deliveries(self, state: DeliveryState, before: datetime, limit: int) -> int:
-        """Deliveries that ended in *state* before *before*, with their attempts; never pending ones, nor those of open incidents."""
+        """Deliveries that ended in *state* before *before*, with their attempts; never pending ones, nor those of incidents that may go on."""
         return self._change(_DELETE_DELIVERIES, {"b_state": state, "b_cutoff": millis(before), "b_limit": limit})
 
     def delete_notifications(self, before: datetime, limit: int) -> int:

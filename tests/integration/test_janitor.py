@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -98,6 +99,31 @@ async def test_what_is_owed_stays(database: Database) -> None:
 
     await database.write(lambda store: store.apply_transitions([_transition("open", FINE)]))
     assert await left(2000 * DAY) == {"pending"}
+
+
+async def test_who_was_told_is_known_at_the_end(database: Database) -> None:
+    """
+    Who heard of an incident is remembered until its end can have been told, also when it ended long after they heard, and when they
+    know it by the number of one that ended unheard.
+    """
+
+    async def happens(number: int, level: str, moment: timedelta) -> None:
+        one = replace(_transition("it", level), incident=replace(_incident("it"), number=number), at=at(moment))
+        await database.write(lambda store: store.apply_transitions([one]))
+
+    async def remembered(after: timedelta) -> tuple[str, ...]:
+        await work_off(janitor_at(database, after))
+        return await database.write(lambda store: store.receivers_told("key"))
+
+    await happens(1, "error", timedelta(0))
+    await database.write(partial(_tell, "it", DeliveryState.DELIVERED))
+    await happens(1, FINE, 40 * DAY)
+    assert await remembered(41 * DAY) == ("on-call",)
+    await happens(2, "error", 42 * DAY)
+    assert await remembered(90 * DAY) == ("on-call",)
+    await happens(2, FINE, 91 * DAY)
+    assert await remembered(120 * DAY) == ("on-call",)
+    assert await remembered(122 * DAY) == ()
 
 
 @pytest.mark.slow
