@@ -30,6 +30,7 @@ from monitor.domain.model import (
     Topic,
     Why,
 )
+from monitor.domain.reminders import overtakes_reminders
 from monitor.domain.scope_service import served_elsewhere_at
 from monitor.domain.scopes import ScopeState
 from monitor.fleet import Fleet, ScopeRow, State
@@ -237,6 +238,8 @@ class Staging:
         webhook_id = self._store.new_webhook_id()
         body = payloads.render(webhook_id, notification, connection, plan.identity)
         self._store.add_notification(webhook_id, notification, key, body, receivers)
+        if overtakes_reminders(notification.why):
+            self._store.overtake_reminders(webhook_id, notification.at)
 
 
 def check_row(observation: Observation) -> CheckRow:

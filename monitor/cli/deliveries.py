@@ -99,6 +99,8 @@ def as_text(rows: Sequence[DeliveryRow], names: Mapping[int | None, Connection],
 
 
 def _outcome(row: DeliveryRow, now: datetime) -> str:
+    if row.overtaken:
+        return f"overtaken by {row.digest_id}"
     if row.digest_id is not None:
         return f"told within {row.digest_id}"
     answer = "" if row.last_reason is None else row.last_reason.value

@@ -96,6 +96,7 @@ def _owed(row: DeliveryRow, attempts: Sequence[AttemptRow]) -> Owed:
         next_attempt_at=row.next_attempt_at,
         finished_at=row.finished_at,
         in_digest=row.digest_id is not None,
+        overtaken=row.overtaken,
         tries=tuple(_try(attempt) for attempt in attempts),
     )
 

@@ -2,7 +2,7 @@
 The outbox: what receivers are owed, and how telling them went.
 
 A delivery stays `pending` until an attempt is recorded; nothing marks it as being sent, so nothing can be stranded by
-a crash. What a digest tells stays pending too, bound to the digest (`digest_id`): it can't be sent by itself, later
+a crash. A reminder that newer word of its incident overtook ends `cancelled`, bound to what overtook it. What a digest tells stays pending too, bound to the digest (`digest_id`): it can't be sent by itself, later
 deliveries about the same subject still wait for it, and it ends together with the digest.
 """
 
@@ -18,8 +18,8 @@ from monitor.db.rows import AttemptRow, DeliveryRow, DeliveryState
 from monitor.db.rowtypes import to_delivery
 from monitor.db.tables import attempts, deliveries, notifications, receiver_states
 from monitor.db.transaction import Transaction, for_each_dialect
-from monitor.domain.model import Notification
-from monitor.errors import StaleState
+from monitor.domain.model import EventType, Notification
+from monitor.errors import DeliveryReason, StaleState
 
 # The state is spelled out in the SQL: with a parameter the partial indexes could not be used.
 _PENDING = text("deliveries.state = 'pending'")
@@ -84,7 +84,28 @@ _FIND_DELIVERY = (
 _CANCEL_ALL = (
     update(deliveries)
     .where(deliveries.c.receiver == bindparam("b_receiver"), _PENDING)
-    .values(state=DeliveryState.CANCELLED, finished_at=bindparam("b_at"))
+    .values(state=DeliveryState.CANCELLED, finished_at=bindparam("b_at"), last_reason=DeliveryReason.GONE)
+)
+_newer = deliveries.alias("newer")
+_newest = notifications.alias("newest")
+_NEWER = (
+    select(_newer.c.id)
+    .join(_newest, _newest.c.id == _newer.c.notification_id)
+    .where(_newest.c.webhook_id == bindparam("b_webhook_id"), _newer.c.receiver == deliveries.c.receiver)
+    .correlate(deliveries)
+    .scalar_subquery()
+)
+_REMINDERS = (
+    select(notifications.c.id)
+    .join(_newest, _newest.c.incident_key == notifications.c.incident_key)
+    .where(
+        _newest.c.webhook_id == bindparam("b_webhook_id"), notifications.c.id < _newest.c.id, notifications.c.type == EventType.REMINDER
+    )
+)
+_OVERTAKE = (
+    update(deliveries)
+    .where(deliveries.c.notification_id.in_(_REMINDERS), _PENDING, deliveries.c.digest_id.is_(None), _NEWER.is_not(None))
+    .values(state=DeliveryState.CANCELLED, finished_at=bindparam("b_at"), digest_id=_NEWER)
 )
 _REDELIVER = (
     update(deliveries)
@@ -208,6 +229,14 @@ class Outbox(Transaction):
         )
         if finished is not None:
             self._change(_FINISH_TOLD, {"b_id": delivery.id, "b_state": end, "b_finished": finished})
+
+    def overtake_reminders(self, webhook_id: str, at: datetime) -> int:
+        """
+        Cancel the older reminders of the same incident for those who are owed the notification *webhook_id*; returns how many.
+
+        What a digest tells stays: its body is written.
+        """
+        return self._change(_OVERTAKE, {"b_webhook_id": webhook_id, "b_at": millis(at)})
 
     def cancel_deliveries(self, receiver: str, at: datetime) -> int:
         """Cancel everything *receiver* is owed; returns how many."""

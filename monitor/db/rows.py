@@ -108,8 +108,8 @@ class DeliveryRow:
         queued_at: when it was decided or last put back by hand; its age counts from here.
         next_attempt_at: not before this.
         finished_at: when it left `pending`, else None.
-        digest_id: the delivery that tells this one too and will share its end, else None.
-        last_reason, last_status: of the last attempt.
+        digest_id: the delivery that tells this one too and will share its end, or that overtook this reminder; else None.
+        last_reason, last_status: of the last attempt; `gone` where the receiver's being gone cancelled it.
     """
 
     id: int
@@ -127,6 +127,11 @@ class DeliveryRow:
     digest_id: int | None = None
     last_reason: DeliveryReason | None = None
     last_status: int | None = None
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether this is a reminder that was not sent, since newer word of its incident took its place."""
+        return self.state is DeliveryState.CANCELLED and self.digest_id is not None and self.last_reason is not DeliveryReason.GONE
 
     @property
     def subject(self) -> str:

@@ -165,7 +165,7 @@ class Delivery(About):
     queuedAt: Moment
     nextAttemptAt: Annotated[Moment, "while it is pending: not before this"]
     finishedAt: Moment | None
-    inDigest: Annotated[int | None, "the number of the delivery that tells this one too"]
+    inDigest: Annotated[int | None, "the number of the delivery that tells this one too, or that took the place of this reminder"]
     lastReason: DeliveryReason | None
     lastStatus: Annotated[int | None, "the HTTP status of the last attempt"]
 

@@ -32,6 +32,7 @@ class Owed:
         state: `pending`, `delivered`, `dead` or `cancelled`.
         tries: the attempts, oldest first.
         in_digest: a digest tells it, or told it.
+        overtaken: it is a reminder, and newer word took its place.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Owed:
     next_attempt_at: datetime
     finished_at: datetime | None = None
     in_digest: bool = False
+    overtaken: bool = False
     tries: tuple[Try, ...] = ()
 
 

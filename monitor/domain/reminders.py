@@ -2,10 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from monitor.domain.model import FINE, Told
+from monitor.domain.model import FINE, Told, Why
 from monitor.domain.policy import Policy
 
 _WEEK = timedelta(days=7)
+_OVERTAKING = frozenset({Why.REMINDER, Why.CHANGED, Why.CLOSED})
 
 
 def reminder_due(told: Told, policy: Policy) -> datetime | None:
@@ -14,3 +15,12 @@ def reminder_due(told: Told, policy: Policy) -> datetime | None:
         return None
     old = told.opened_at is not None and told.at - told.opened_at >= _WEEK
     return told.at + (max(_WEEK, policy.reminders) if old else policy.reminders)
+
+
+def overtakes_reminders(why: Why) -> bool:
+    """
+    Whether a reminder of the same incident that a receiver has not taken yet says nothing more once this is told.
+
+    A receiver that comes back after days hears what broke and how it is now, not how it was on every day between.
+    """
+    return why in _OVERTAKING

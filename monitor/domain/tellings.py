@@ -117,6 +117,8 @@ def _delivery(delivery: Owed, now: datetime) -> Iterator[str]:
             )
         case "dead":
             words = f"given up{digest}{finished} after {count}"
+        case _ if delivery.overtaken:
+            words = f"cancelled{finished}: newer word took the place of this reminder"
         case _:
             words = f"cancelled{finished}: the receiver had said that it is gone"
     yield f"  {delivery.receiver}: {words} (number {delivery.number})"

@@ -297,6 +297,42 @@ async def test_cancel_and_states_of_receivers(database: Database) -> None:
     assert row.deliveries == {"on-call": DeliveryState.CANCELLED, "mail": DeliveryState.PENDING}
 
 
+async def test_reminders_are_overtaken(database: Database) -> None:
+    """
+    Newer word of an incident cancels the reminders of it that wait for the same receiver: not what broke, not what a digest tells,
+    nothing of another incident, nothing for who is not owed the newer word.
+    """
+    ids = iter(range(1, 100))
+
+    async def owe(kind: EventType, *receivers: str, subject: str = "connection:1") -> str:
+        number = next(ids)
+        await tell(database, f"msg_{number}", a_notification(number, subject, kind=kind), *receivers)
+        return f"msg_{number}"
+
+    opened = await owe(EventType.CONNECTION_FAILED, "on-call", "mail")
+    old = await owe(EventType.REMINDER, "on-call", "mail")
+    other = await owe(EventType.REMINDER, "on-call", subject="connection:2")
+    in_digest = await owe(EventType.REMINDER, "on-call")
+    (bound,) = [row for row in await database.read(lambda reader: reader.deliveries()) if row.webhook_id == in_digest]
+    digest = a_notification(50, "digest", kind=EventType.DIGEST)
+    await database.write(lambda store: store.replace_by_digest("msg_digest", digest, "key-digest", b"", "on-call", [bound.id]))
+    newer = await owe(EventType.REMINDER, "on-call")
+    assert await database.write(lambda store: store.overtake_reminders(newer, at(HOUR))) == 1
+
+    rows = await database.read(lambda reader: reader.deliveries(limit=100))
+    left = {(row.webhook_id, row.receiver) for row in rows if row.state is DeliveryState.PENDING}
+    waiting = {(one, "on-call") for one in (opened, other, in_digest, "msg_digest", newer)}
+    assert left == waiting | {(opened, "mail"), (old, "mail")}
+    (cancelled,) = [row for row in rows if row.state is DeliveryState.CANCELLED]
+    (winner,) = [row for row in rows if row.webhook_id == newer]
+    assert (cancelled.overtaken, cancelled.digest_id, cancelled.finished_at) == (True, winner.id, at(HOUR))
+    assert not winner.overtaken
+
+    await database.write(lambda store: store.cancel_deliveries("on-call", START))
+    rows = await database.read(lambda reader: reader.deliveries(limit=100))
+    assert [row.webhook_id for row in rows if row.overtaken] == [old]
+
+
 async def test_told_once(database: Database) -> None:
     """The database itself refuses a webhook id, or a connection's notification of the same number, a second time."""
     (number,) = (await database.write(lambda store: store.ensure_connections([PAGE]))).values()

@@ -22,6 +22,7 @@ from monitor.errors import Reason, UsageError
 from monitor.lifecycle import Signals
 from monitor.operators import Operators
 from monitor.reviewer import Reviewer
+from monitor.simulator import behaviour
 from monitor.simulator.connection import SimulatedConnection
 from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
@@ -239,6 +240,27 @@ async def test_ack(tmp_path: Path, database_url: str, call: Call) -> None:
         await broken(place)
         await eventually(lambda: place.types()[-1] == "reminder", within=10)
         assert json.loads(await call("ack", LINKEDIN, "--reason", "again", "--json"))["acknowledged"] == [key.removesuffix("1") + "2"]
+
+
+@pytest.mark.slow
+async def test_a_receiver_that_comes_back(tmp_path: Path, sqlite_url: str, call: Call) -> None:
+    """A receiver that was down hears what broke and the newest reminder, not every one of the time between; `deliveries list` says why."""
+    async with a_place(tmp_path, sqlite_url, reminders="1s") as place:
+        place.receiver.behave(behaviour.answer(503))
+        await broken(place)
+        await eventually(lambda: reminders(place) >= 4, within=20)
+        place.receiver.behave()
+        await eventually(lambda: len(place.types()) >= 2)
+        first, second = place.receiver.accepted()[:2]
+        assert (first.type, second.type, second.data["reminder"] >= 4) == ("connection.failed", "reminder", True)
+        assert "overtaken by" in await call("deliveries", "list")
+        await healed(place)
+        await eventually(lambda: place.types()[-1] == "connection.recovered")
+
+
+def reminders(place: Place) -> int:
+    """How often somebody was to be reminded."""
+    return max((one.told.reminders for view in place.app.snapshot().connections for one in view.state.topics.values()), default=0)
 
 
 @pytest.mark.parametrize(

@@ -446,7 +446,8 @@ DELIVERIES = [
         an_owed("dead", finished_at=at(MINUTE), tries=(TIMEOUT,)),
         "on-call: given up 2030-01-01 00:01 UTC (1h ago) after 1 attempt (number 7)",
     ),
-    (an_owed("cancelled", finished_at=at(MINUTE)), "on-call: cancelled"),
+    (an_owed("cancelled", finished_at=at(MINUTE)), "(1h ago): the receiver had said that it is gone"),
+    (an_owed("cancelled", finished_at=at(MINUTE), overtaken=True), "(1h ago): newer word took the place of this reminder"),
 ]
 
 
