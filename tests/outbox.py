@@ -48,7 +48,7 @@ class Outbox:
                 webhook_id = store.new_webhook_id()
                 body = render(webhook_id, one, about, IDENTITY)
                 if one.why in {Why.OPENED, Why.CHANGED, Why.CLOSED}:
-                    store.apply_transitions([_transition(one)])
+                    store.apply_transitions([transition_of(one)])
                 store.add_notification(webhook_id, one, incident_key(one.incident, "test"), body, [self.receiver.name])
 
         await self.database.write(work)
@@ -102,7 +102,8 @@ def _deliverer(database: Database, sender: Sender, receiver: ReceiverSettings, c
     )
 
 
-def _transition(notification: Notification) -> Transition:
+def transition_of(notification: Notification) -> Transition:
+    """The transition of the incident that *notification* tells of."""
     closing = notification.why is Why.CLOSED
     return Transition(
         incident=notification.incident,

@@ -13,6 +13,7 @@ _LAST_ABOUT = (
     .order_by(notifications.c.id.desc())
     .limit(1)
 )
+# By subject, not by number: where an incident ended and another began unheard, the receiver knows the new one as the old one.
 _STANDING = (
     select(incidents.c.id, func.max(notifications.c.id).label("notification_id"))
     .join(notifications, (notifications.c.subject == incidents.c.subject) & (notifications.c.topic == incidents.c.topic))
@@ -20,7 +21,6 @@ _STANDING = (
     .where(
         incidents.c.closed_at.is_(None),
         incidents.c.id > bindparam("after"),
-        notifications.c.number == incidents.c.number,
         deliveries.c.receiver == bindparam("receiver"),
         _DELIVERED,
     )
@@ -44,7 +44,9 @@ def last_delivered(reader: Reader, receiver: str, incident_key: str) -> bytes | 
 
 def standing(reader: Reader, receiver: str, after: int, limit: int) -> list[tuple[int, bytes]]:
     """
-    The open incidents that *receiver* was told of, each with the body last delivered about it, at most *limit*.
+    The open incidents whose subject *receiver* was ever told of, each with the body last delivered about that, at most *limit*.
+
+    That body may tell of an end: then the receiver has not heard of the incident that is open now.
 
     They come in the order of their numbers, from the one behind *after* (0: from the first): page with the last number.
     """

@@ -51,9 +51,9 @@ def _render(message: Message, settings: ReceiverSettings) -> Request | None:
     return _request(alerts, message.user_agent, settings)
 
 
-def _repeat(standing: Standing, settings: ReceiverSettings) -> Request:
-    alerts = [_firing(read(body), standing.at) for body in standing.bodies]
-    return _request(alerts, standing.user_agent, settings)
+def _repeat(standing: Standing, settings: ReceiverSettings) -> Request | None:
+    alerts = [_firing(story, standing.at) for story in map(read, standing.bodies) if not story.over]
+    return _request(alerts, standing.user_agent, settings) if alerts else None
 
 
 def _judge(status: int, _body: bytes) -> Result:

@@ -63,11 +63,11 @@ class Repeat:
 
     Attributes:
         every: how often everything that stands is told again.
-        render: the request that tells a batch of it.
+        render: the request that tells a batch of it; None when nothing of it stands.
     """
 
     every: timedelta
-    render: Callable[[Standing, ReceiverSettings], Request]
+    render: Callable[[Standing, ReceiverSettings], Request | None]
 
 
 @dataclass(frozen=True, slots=True)

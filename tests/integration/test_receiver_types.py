@@ -23,7 +23,7 @@ from tests import marked
 from tests import receiver_schemas as schemas
 from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_notification
 from tests.jsonschema import problems
-from tests.outbox import Outbox, an_outbox, ending, texts
+from tests.outbox import Outbox, an_outbox, ending, texts, transition_of
 
 KEY = marked.ROUTING_KEY
 PATH = marked.PATH
@@ -256,6 +256,33 @@ async def test_repeat(outbox: Outbox, server: ReceiverServer) -> None:
     await outbox.settle()
     total = server.total
     await outbox.pass_time(5 * MINUTE)
+    assert server.total == total
+
+
+@of("alertmanager")
+async def test_repeat_of_what_ended_and_began_unheard(outbox: Outbox, server: ReceiverServer) -> None:
+    """What ended and began again while a silence held both back still fires, under what the receiver knows; after an end was told nothing does."""
+    failure = a_notification(at=outbox.clock.now())
+
+    async def unheard(notification: Notification) -> None:
+        await outbox.database.write(lambda store: store.apply_transitions([transition_of(notification)]))
+
+    await outbox.owe(failure)
+    await outbox.settle()
+    await unheard(ending(failure))
+    again = replace(failure, incident=replace(failure.incident, number=2))
+    await unheard(again)
+    await outbox.pass_time(MINUTE)
+    assert server.total == 2
+    assert server.received[1].document[0]["labels"] == server.received[0].document[0]["labels"]
+    assert server.received[1].document[0]["endsAt"] > server.received[0].document[0]["endsAt"]
+
+    await unheard(ending(again))
+    await outbox.owe(ending(failure, at=outbox.clock.now()))
+    await outbox.settle()
+    await unheard(replace(failure, incident=replace(failure.incident, number=3)))
+    total = server.total
+    await outbox.pass_time(3 * MINUTE)
     assert server.total == total
 
 

@@ -353,17 +353,20 @@ def test_alertmanager_severity() -> None:
 
 
 def test_alertmanager_repeat() -> None:
-    """What stands is told again in one request, good for another hour."""
+    """What stands is told again in one request, good for another hour; what is over is not."""
     repeat = KINDS["alertmanager"].repeat
     assert repeat is not None
     assert repeat.every == timedelta(minutes=1)
     bodies = [STORIES["connection.failed"], STORIES["account.failed"]]
-    made = repeat.render(Standing(bodies, at(5 * HOUR), "postpost-monitor/1.0.0"), settings("alertmanager"))
+    over = STORIES["expiry-critical-closed"]
+    made = repeat.render(Standing([*bodies, over], at(5 * HOUR), "postpost-monitor/1.0.0"), settings("alertmanager"))
+    assert made is not None
     check("alertmanager", made)
     alerts = parsed(made.body)
     assert [alert["labels"]["alertname"] for alert in alerts] == ["PostPostConnection", "PostPostAccount"]
     assert {alert["endsAt"] for alert in alerts} == {"2030-01-01T06:00:00.000Z"}
     assert alerts[0]["labels"] == sent("alertmanager", bodies[0])[0]["labels"]
+    assert repeat.render(Standing([over], at(5 * HOUR), "postpost-monitor/1.0.0"), settings("alertmanager")) is None
 
 
 def test_digest_lines() -> None:
