@@ -118,10 +118,8 @@ def _outcome(row: DeliveryRow, now: datetime) -> str:
             return f"{last}; next attempt {ago(max(row.next_attempt_at, now), now)}, after {tries}"
         case DeliveryState.DEAD:
             return f"given up after {tries}: {last}" if last else f"given up after {tries}"
-        case DeliveryState.CANCELLED if row.overtaken:
-            return "not sent: newer word took its place"
         case DeliveryState.CANCELLED:
-            return "not sent: it had said that it is gone"
+            return "not sent: newer word took its place" if row.overtaken else "not sent: it had said that it is gone"
 
 
 def _attempt(row: AttemptRow) -> str:
