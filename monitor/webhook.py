@@ -8,6 +8,7 @@ Requests go straight to the transport, past httpx's client, which logs every add
 import asyncio
 import contextvars
 import os
+import re
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import httpx
@@ -32,10 +33,10 @@ from monitor.errors import DeliveryReason
 from monitor.receivers import KINDS
 from monitor.receivers.addresses import is_refused
 from monitor.receivers.kinds import Kind, Message, Request, Standing
+from monitor.redaction import forms_of
 
 MAX_ANSWER = 4096
 _SHOWN = 200
-_TELLING = 8
 _HOSTNAME_MISMATCH = {62, 64}
 
 # Set by the guard when it refuses an address on behalf of the attempt of this context.
@@ -214,15 +215,15 @@ def _no_connection(error: Exception) -> str:
 
 
 def _excerpt(body: bytes, receiver: ReceiverSettings, request: Request) -> str:
-    """The beginning of an answer for people, without any secret of ours that it repeats."""
+    """The beginning of an answer for people, without any secret of ours that it repeats, in whatever form."""
     parts = urlsplit(request.url)
     secrets = [secret.reveal() for secret in (receiver.routing_key, receiver.api_key) if secret is not None]
     secrets += texts(receiver.template.reveal()) if receiver.template is not None else []
-    secrets += [parts.netloc, parts.path, parts.query, *parts.path.split("/"), *parts.query.split("&")]
+    secrets += [parts.netloc, parts.path, parts.query, *re.split("[/&=]", f"{parts.path}&{parts.query}")]
     secrets += [value.reveal() for value in receiver.headers.values()]
     secrets += [secret.reveal().removeprefix("whsec_") for secret in receiver.secrets]
-    telling = sorted((secret for secret in secrets if len(secret) >= _TELLING), key=len, reverse=True)
-    return clean(body.decode("utf-8", "replace"), _SHOWN, tuple(telling))
+    forms = {form for secret in secrets for written in (secret, unquote(secret)) for form in forms_of(written)}
+    return clean(body.decode("utf-8", "replace"), _SHOWN, tuple(sorted(forms, key=len, reverse=True)))
 
 
 def _retry_after(text: str, now: datetime) -> timedelta | None:

@@ -98,9 +98,7 @@ _NEWER = (
 _REMINDERS = (
     select(notifications.c.id)
     .join(_newest, _newest.c.incident_key == notifications.c.incident_key)
-    .where(
-        _newest.c.webhook_id == bindparam("b_webhook_id"), notifications.c.id < _newest.c.id, notifications.c.type == EventType.REMINDER
-    )
+    .where(_newest.c.webhook_id == bindparam("b_webhook_id"), notifications.c.id < _newest.c.id, notifications.c.type == EventType.REMINDER)
 )
 _OVERTAKE = (
     update(deliveries)

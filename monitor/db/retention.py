@@ -41,20 +41,17 @@ _DELETE_INCIDENTS = delete(incidents).where(
 # Who was told of an incident last decides who is told of its end, and that may be told long after it ended: a silence holds it back.
 # The receivers may know it by an older number than the one that is open, if what lay between was never told.
 _newer = notifications.alias("newer")
-_MAY_GO_ON = (
-    exists(
-        select(1).where(
-            incidents.c.topic == notifications.c.topic,
-            incidents.c.subject == notifications.c.subject,
-            or_(incidents.c.closed_at.is_(None), incidents.c.closed_at >= bindparam("b_cutoff")),
-        )
+_MAY_GO_ON = exists(
+    select(1).where(
+        incidents.c.topic == notifications.c.topic,
+        incidents.c.subject == notifications.c.subject,
+        or_(incidents.c.closed_at.is_(None), incidents.c.closed_at >= bindparam("b_cutoff")),
     )
-    & ~exists(
-        select(1).where(
-            _newer.c.subject == notifications.c.subject,
-            _newer.c.topic == notifications.c.topic,
-            _newer.c.number > notifications.c.number,
-        )
+) & ~exists(
+    select(1).where(
+        _newer.c.subject == notifications.c.subject,
+        _newer.c.topic == notifications.c.topic,
+        _newer.c.number > notifications.c.number,
     )
 )
 _MAY_BE_ASKED_FOR = exists(select(1).where(notifications.c.id == deliveries.c.notification_id, _MAY_GO_ON))

@@ -402,6 +402,16 @@ async def test_no_secret_leaks(server: ReceiverServer, sender: Sender, caplog: p
         assert canary not in said
 
 
+@pytest.mark.parametrize("form", ["Canary/Path+91827364", "Canary%2FPath%2B91827364", "Canary-bearer-91827364"])
+async def test_no_secret_leaks_in_another_form(server: ReceiverServer, sender: Sender, form: str) -> None:
+    """A refusal that quotes part of an address or a header, decoded, encoded or without its scheme, does not show it."""
+    server.behave(behaviour.answer(403, f"no access with {form} here"))
+    headers = {"Authorization": Secret("Bearer Canary-bearer-91827364")}
+    receiver = a_receiver(f"{server.url}/hook?sig=Canary%2FPath%2B91827364", headers=headers)
+    result = await sender.send(receiver, "msg_1", BODY)
+    assert result.detail == "answered 403: no access with <redacted> here"
+
+
 @pytest.mark.parametrize("header", ["Ünicode-canary-header-91827364", "line\nbreak-canary-header-91827364"])
 async def test_bad_header(server: ReceiverServer, sender: Sender, header: str) -> None:
     """A header that cannot be sent fails the attempt as our own fault, without showing it."""
