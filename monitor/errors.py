@@ -10,7 +10,7 @@ A broken connection is data, not an exception: exceptions mean "we could not fin
       StoreError
         StoreUnavailable         try again later
         StoreCorrupt             exit 74: the database file is damaged
-        SchemaMismatch           exit 78: the schema is newer than this program
+        SchemaMismatch           exit 78: the schema is a newer program's, or another program's
         AnotherInstance          exit 75: another process holds the database
       ApiError                   no verdict about a connection could be had
       DeliveryError              a receiver could not be told
@@ -154,7 +154,7 @@ class StoreCorrupt(StoreError):
 
 
 class SchemaMismatch(StoreError):
-    """The database was written by a newer version of this program."""
+    """The database was written by a newer version of this program, or by another program."""
 
     exit_code = EXIT_CONFIG
 

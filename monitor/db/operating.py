@@ -17,7 +17,7 @@ from monitor.db.faults import translated
 from monitor.db.outbox import Outbox
 from monitor.db.postgres import writing_to
 from monitor.db.sqlite import writing_engine
-from monitor.db.upkeep import existing, parse
+from monitor.db.upkeep import existing, parse, reading
 
 
 @contextmanager
@@ -31,7 +31,9 @@ def operating(url: str) -> Iterator[Operations]:
         StoreUnavailable: it does not exist, can't be reached, or somebody else kept writing for seconds.
         SchemaMismatch: its schema is not this program's.
     """
-    engine = _engine(parse(url))
+    # By a reader first: the writer sets the journal mode, and another program's file is left as it is.
+    with reading(url):
+        engine = _engine(parse(url))
     try:
         with translated(), engine.connect() as connection, connection.begin():
             schema.require_current(connection)

@@ -64,6 +64,9 @@ class SqliteBackend:
             self.examined = self._path.stat().st_size <= _READ_AT_START
             check_pages(self._path, self._readers, but="" if self.examined else "checks")
             DamageNote(self._path).remove()
+            # By a reader too: the writer sets the journal mode, and another program's file is left as it is.
+            with self.reading() as reader:
+                schema.require_ours(reader)
             connection = self.begin()
             if schema.upgrade(connection, self._backup):
                 log.info("database.upgraded", path=str(self._path))

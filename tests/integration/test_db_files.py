@@ -1,5 +1,6 @@
 import argparse
 import asyncio
+import contextlib
 import itertools
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, Database, NewConnection, back_up, examine
+from monitor.db import CheckRow, Database, NewConnection, back_up, examine, operating, reading
 from monitor.db.files import Ballast, file_system
 from monitor.db.tables import REVISION
 from monitor.errors import AnotherInstance, ConfigError, Reason, SchemaMismatch, StoreCorrupt, StoreError, StoreUnavailable
@@ -54,6 +55,27 @@ async def test_open_file_is_closed_to_others(tmp_path: Path) -> None:
     await database.start()
     await database.close()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "content", ["CREATE TABLE posts (id INTEGER)", "CREATE TABLE alembic_version AS SELECT '1a2b3c4d5e6f' AS version_num"]
+)
+async def test_file_of_another_program(tmp_path: Path, content: str) -> None:
+    """A file with the tables of another program, one that uses Alembic too, is refused by whoever opens it, and not one byte is changed."""
+    path = tmp_path / "theirs.db"
+    with contextlib.closing(sqlite3.connect(path)) as theirs:
+        theirs.execute(content)
+        theirs.commit()
+    before = path.read_bytes()
+    url = f"sqlite:///{path}"
+
+    with pytest.raises(SchemaMismatch, match=r"another program.*database\.url") as caught:
+        await open_at(url).start()
+    assert caught.value.exit_code == 78
+    for look in (lambda: reading(url), lambda: operating(url)):
+        with pytest.raises(SchemaMismatch, match="another program"), look():
+            pass
+    assert path.read_bytes() == before
 
 
 async def test_unsafe_places(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Engine, create_engine, inspect, text
 
 from alembic import command
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, Database, NewConnection, Store, acks_of_open, silences_since
-from monitor.db.schema import migrations
+from monitor.db import CheckRow, Database, NewConnection, Store, acks_of_open, operating, reading, silences_since
+from monitor.db.schema import known, migrations
 from monitor.db.sqlite import writing_engine
 from monitor.db.tables import REVISION, metadata
 from monitor.domain.model import Health, IncidentRef, Scope, Severity, Topic, Transition
@@ -196,7 +196,7 @@ async def test_killed_at_every_statement(database_url: str, tmp_path: Path, revi
 
 
 async def test_newer_schema(database_url: str) -> None:
-    """A database of a newer program is refused, naming both schemas, and left as it is."""
+    """A database of a newer program is refused by whoever opens it, naming both schemas and no upgrade, and left as it is."""
     database = Database(database_url, clock=SystemClock(), owner="test")
     await database.start()
     await database.write(lambda store: store._change(text("UPDATE alembic_version SET version_num = '9999'"), {}))
@@ -205,6 +205,20 @@ async def test_newer_schema(database_url: str) -> None:
     with pytest.raises(SchemaMismatch, match=f"9999.*{REVISION}") as caught:
         await Database(database_url, clock=SystemClock(), owner="test").start()
     assert caught.value.exit_code == 78
+    for look in (lambda: reading(database_url), lambda: operating(database_url)):
+        with pytest.raises(SchemaMismatch, match=f"9999.* newer than .*{REVISION}: install the newer program again"), look():
+            pass
+
+
+def test_revisions_begin_the_names_of_their_files() -> None:
+    """The revisions that are known without loading Alembic are those that Alembic finds, and look like ours."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations()))
+    found = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+
+    assert known() == found
+    assert REVISION in found
+    assert all(len(one) == 4 and one.isdecimal() for one in found)
 
 
 async def test_backup_before_an_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
