@@ -22,7 +22,6 @@ from tests.waiting import eventually_sync
 IDS = tuple(f"linkedin-page{number}" for number in range(12))
 HOUR, YEAR = 3600, 365 * 86400
 _F_SETPIPE_SZ = 1031
-_SIGHUP_BIT = 1 << (signal.SIGHUP - 1)
 
 
 @pytest.fixture
@@ -263,7 +262,7 @@ def test_signals_from_the_first_moment(simulated: Simulated, tmp_path: Path) -> 
     """SIGHUP ends no daemon that is still starting, and the reload that it asks for is not forgotten."""
     with Daemon(tmp_path, simulated) as daemon:
         status = Path(f"/proc/{daemon.process.pid}/status")
-        eventually_sync(lambda: _heeds_sighup(status), within=20, what="a handler")
+        eventually_sync(lambda: _heeds(status, signal.SIGHUP), within=20, what="a handler")
         loaded = Path(f"/proc/{daemon.process.pid}/maps").read_text()
         assert "pydantic" not in loaded, "libraries are loaded before the signal is taken care of"
         while events(daemon, "monitor.started") == 0:
@@ -275,9 +274,19 @@ def test_signals_from_the_first_moment(simulated: Simulated, tmp_path: Path) -> 
         assert daemon.stop() == 0
 
 
-def _heeds_sighup(status: Path) -> bool:
+@pytest.mark.slow
+def test_stop_before_the_start(simulated: Simulated, tmp_path: Path) -> None:
+    """SIGTERM ends a daemon with 0 that is still loading its libraries."""
+    with Daemon(tmp_path, simulated) as daemon:
+        status = Path(f"/proc/{daemon.process.pid}/status")
+        eventually_sync(lambda: _heeds(status, signal.SIGTERM), within=20, what="a handler")
+        assert daemon.stop() == 0
+    assert (tmp_path / "daemon.log").read_text() == ""
+
+
+def _heeds(status: Path, number: signal.Signals) -> bool:
     masks = dict(line.split(":\t") for line in status.read_text().splitlines() if line.startswith(("SigIgn", "SigCgt")))
-    return any(int(mask, 16) & _SIGHUP_BIT for mask in masks.values())
+    return any(int(mask, 16) & 1 << (number - 1) for mask in masks.values())
 
 
 @pytest.mark.slow
