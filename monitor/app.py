@@ -230,19 +230,26 @@ class App:
         while True:
             await self._signals.reload.wait()
             self._signals.reload.clear()
+            if self._signals.stop.is_set():
+                return
             self._manager.reloading(self._clock.monotonic())
-            try:
-                config, crew, admission = await self._prepare()
-            except MonitorError as error:
-                _log.error("config.rejected", problems=str(error).splitlines(), advice="The old configuration keeps running.")
-                self._metrics.config_reloaded(successful=False, at=self._clock.now())
-                self._manager.trouble = "the last reload failed and changed nothing, see the log"
-            else:
-                self._adopt(config, admission)
-                await self._swap(config, crew, group)
-                self._metrics.config_reloaded(successful=True, at=self._clock.now())
-                self._manager.trouble = ""
+            await self._reload(group)
+            if self._signals.stop.is_set():
+                return
             self._manager.ready(selfcheck.status())
+
+    async def _reload(self, group: asyncio.TaskGroup) -> None:
+        try:
+            config, crew, admission = await self._prepare()
+        except MonitorError as error:
+            _log.error("config.rejected", problems=str(error).splitlines(), advice="The old configuration keeps running.")
+            self._metrics.config_reloaded(successful=False, at=self._clock.now())
+            self._manager.trouble = "the last reload failed and changed nothing, see the log"
+        else:
+            self._adopt(config, admission)
+            await self._swap(config, crew, group)
+            self._metrics.config_reloaded(successful=True, at=self._clock.now())
+            self._manager.trouble = ""
 
     async def _prepare(self) -> tuple[Config, Crew, Admission]:
         """The configuration read anew and all that it asks for, built; nothing is changed yet."""
@@ -258,12 +265,19 @@ class App:
             _log.warning("config.needs_restart", section=key)
 
     async def _swap(self, config: Config, crew: Crew, group: asyncio.TaskGroup) -> None:
-        """Put *crew* in the place of the one at work. What fails here ends the process: there is no crew to go back to."""
+        """
+        Put *crew* in the place of the one at work. What fails here ends the process: there is no crew to go back to.
+
+        Once a stop is asked for no crew begins any more: nobody would end it.
+        """
         self._swapping = True
         try:
             await self._crew.finish(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
             self.config, self._fleet.plan = config, crew.plan
             await roster.sync(self._database, self._fleet, config)
+            if self._signals.stop.is_set():
+                await crew.close()
+                return
             self._crew = crew
             self._prepare_metrics()
             crew.start(group)

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import resource
+import signal
 
 from monitor import logs
 from monitor.app import App
@@ -55,7 +56,11 @@ def run(args: argparse.Namespace) -> int:
     logs.configure(level=config.logging.level, log_format=config.logging.format)
     logs.warn_of(config.warnings)
     app = App(config, clock=SystemClock(), signals=signals, reread=lambda: load_config(args), manager=ServiceManager.from_environment())
-    asyncio.run(serve(app, signals))
+    try:
+        asyncio.run(serve(app, signals))
+    finally:
+        # While Python tidies up only a signal that is ignored ends nothing.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return 0
 
 

@@ -284,6 +284,19 @@ def test_stop_before_the_start(simulated: Simulated, tmp_path: Path) -> None:
     assert (tmp_path / "daemon.log").read_text() == ""
 
 
+@pytest.mark.slow
+def test_reloads_while_it_stops(simulated: Simulated, tmp_path: Path) -> None:
+    """SIGHUPs that come after SIGTERM, up to the last moment of the process, neither keep it alive nor spoil its exit code."""
+    with Daemon(tmp_path, simulated) as daemon:
+        daemon.ready()
+        daemon.process.send_signal(signal.SIGTERM)
+        end = time.monotonic() + 15
+        while daemon.process.poll() is None and time.monotonic() < end:
+            daemon.process.send_signal(signal.SIGHUP)
+            time.sleep(0.002)
+        assert daemon.process.poll() == 0
+
+
 def _heeds(status: Path, number: signal.Signals) -> bool:
     masks = dict(line.split(":\t") for line in status.read_text().splitlines() if line.startswith(("SigIgn", "SigCgt")))
     return any(int(mask, 16) & 1 << (number - 1) for mask in masks.values())

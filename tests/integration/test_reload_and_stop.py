@@ -23,19 +23,20 @@ shutdown: {{drain: 2s}}
 """
 
 
-@pytest.mark.parametrize("turns", [0, 3, 13, 55, 233])
+@pytest.mark.parametrize("turns", [-13, -1, 0, 3, 13, 55, 233])
 async def test_together(tmp_path: Path, turns: int) -> None:
-    """However many turns of the loop the stop comes after the reload, everything that was started is ended."""
+    """However many turns of the loop the stop comes after the reload, or before it, everything that was started is ended."""
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG.format(key=marked.API_KEY, path=marked.PATH, folder=tmp_path))
     config, signals = load(path), Signals()
     app = App(config, clock=SystemClock(), signals=signals, reread=lambda: config)
     running = asyncio.create_task(app.run())
     await eventually(lambda: running.done() or app.ready.is_set(), what="the start")
-    signals.reload.set()
-    for _ in range(turns):
+    first, second = (signals.reload.set, signals.ask_to_stop) if turns >= 0 else (signals.ask_to_stop, signals.reload.set)
+    first()
+    for _ in range(abs(turns)):
         await asyncio.sleep(0)
-    signals.ask_to_stop()
+    second()
     async with asyncio.timeout(10):
         await running
     left = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
