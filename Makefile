@@ -48,7 +48,7 @@ boot: $(VENV)/.dev ## Install, run, upgrade and remove the service on a fresh De
 	@$(RUN) tests.boot
 
 .PHONY: kills
-kills: $(VENV)/.dev $(VENV)/.system ## Kill the outbox a thousand times before a hostile receiver; KILLS= says how often.
+kills: $(VENV)/.dev $(VENV)/.system ## Kill the outbox a thousand times before a hostile receiver, the whole daemon a hundred times; KILLS= says how often.
 	@KILLS=$${KILLS:-1000} $(RUN) pytest --numprocesses auto --dist worksteal -rP tests/crash $(ARGS)
 
 .PHONY: pictures

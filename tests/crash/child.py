@@ -4,7 +4,7 @@ The process that is killed: `python -m tests.crash.child FOLDER DATABASE URL ORD
 It imports everything once and then forks a life per line of its standard input: `live NUMBER` is ended by SIGKILL from
 outside after so many steps, recovering from the last kill included, and its fraction of 20 ms; `die NUMBER` lets one
 connection change, tells of it, and ends itself at that step on the way unless it was done before; `settle` pays what is
-owed and ends by itself. How each life ended is printed.
+owed and ends by itself. How each life ended is printed. ORDERING may also name the whole daemon.
 
 Lives are measured in steps, since on a busy machine a short time is no work at all.
 """
@@ -32,8 +32,10 @@ from tests import marked
 from tests.crash.mortality import Fate, MortalBackend, MortalSender
 from tests.crash.orderings import IDENTITY, NAME, ORDERINGS, POLICY, Bench, Ordering
 from tests.crash.truth import CONNECTIONS, World
+from tests.crash.whole import Whole
 
 SECRET = marked.signing()
+WHOLE = "the whole daemon"
 _MOST_OWED = 12
 _SETTLED_WITHIN_SECONDS = 60
 _STARTED_WITHIN_SECONDS = 30
@@ -109,7 +111,7 @@ async def _work(ordering: Ordering) -> None:
 def main() -> None:
     """Fork a life for each line."""
     folder, database, url, ordering, latency = sys.argv[1:]
-    life = Life(Path(folder), database, url, ordering, float(latency))
+    life = Whole(Path(folder)) if ordering == WHOLE else Life(Path(folder), database, url, ordering, float(latency))
     assert threading.active_count() == 1, "a thread would not survive the fork"
     answers = _answers(Path(folder) / "log")
     answers.write("ready\n")
@@ -127,7 +129,7 @@ def _answers(log: Path) -> TextIO:
     return answers
 
 
-def _live(life: Life, errand: str, number: float) -> str:
+def _live(life: Life | Whole, errand: str, number: float) -> str:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -152,7 +154,7 @@ def _wait_for_steps(reading: int, count: int) -> None:
         count -= len(taken)
 
 
-def _be(life: Life, errand: str, number: float, report: int) -> None:
+def _be(life: Life | Whole, errand: str, number: float, report: int) -> None:
     code = 1
     with contextlib.suppress(BaseException):
         try:

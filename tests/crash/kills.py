@@ -5,6 +5,7 @@ import itertools
 import random
 import sqlite3
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -13,12 +14,15 @@ from typing import Any
 
 import psycopg
 
+from monitor.clock import Clock, SystemClock
 from monitor.simulator import behaviour
 from monitor.simulator.behaviour import Behaviour, Kind
 from monitor.simulator.received import Received
 from monitor.simulator.receiver import ReceiverServer
-from tests.crash.child import SECRET
+from tests.crash.child import SECRET, WHOLE
+from tests.crash.fast_clock import FastClock
 from tests.crash.truth import CONNECTIONS, FAILED, Finding, Receipt, World, judge
+from tests.crash.whole import FACTOR, Outside
 
 ROOT = Path(__file__).parent.parent.parent
 STARTS = 0.2
@@ -26,6 +30,11 @@ STARTS = 0.2
 
 EARLY, LONGEST = 20, 150
 """No killed process takes more steps than this; a change on its way to the receiver takes about thirty."""
+
+LONGEST_OF_THE_WHOLE = 150
+"""The daemon writes more than is on the way of one change."""
+
+SETTLED_WITHIN_SECONDS = 30.0
 
 SURVIVORS = 4
 """As many processes in a row must be done before the step at which they were to die."""
@@ -45,9 +54,9 @@ HOSTILE: Sequence[tuple[Behaviour, float]] = (
 class Judge:
     """A receiver with moods, which keeps a journal."""
 
-    def __init__(self, moods: Sequence[tuple[Behaviour, float]], dice: random.Random) -> None:
+    def __init__(self, moods: Sequence[tuple[Behaviour, float]], dice: random.Random, clock: Clock | None = None) -> None:
         self.receipts: list[Receipt] = []
-        self.server = ReceiverServer(SECRET, on_event=self._hear, limit=1)
+        self.server = ReceiverServer(SECRET, clock=clock or SystemClock(), on_event=self._hear, limit=1)
         self._moods = moods
         self._dice = dice
         self._draw()
@@ -185,6 +194,29 @@ async def torture(
             run = judged(done)
             if done == kills or run.finding.violations:
                 return run
+
+
+async def torture_the_whole(folder: Path, seed: int, *, kills: int, database: str = "") -> Run:
+    """Kill the whole daemon *kills* times at random instants before a hostile receiver, let the last one settle, and judge."""
+    dice, clock = random.Random(seed), FastClock(time.time(), FACTOR)
+    receiver = Judge(HOSTILE, dice, clock)
+    where = database or f"sqlite:///{folder}/monitor.db"
+    await asyncio.to_thread(folder.mkdir, mode=0o700)
+    outside = Outside(folder, clock, receiver.receipts, dice)
+    await outside.api.start()
+    await receiver.server.start()
+    outside.write_configuration(receiver.server.url, where, SECRET, clock.origin)
+    try:
+        async with victim(folder, where, receiver.server.url, WHOLE, 0.0) as child:
+            async with outside.changing():
+                for _ in range(kills):
+                    await child.do(f"live {dice.uniform(0, LONGEST_OF_THE_WHOLE):.4f}", "killed")
+            receiver.soothe()
+            await asyncio.gather(child.do("settle", "exit 0"), outside.rest(SETTLED_WITHIN_SECONDS))
+    finally:
+        await receiver.server.close()
+        await outside.api.close()
+    return Run(kills, judge(outside.world.changes(), receiver.receipts), tuple(receiver.receipts), folder, where)
 
 
 async def every_step(

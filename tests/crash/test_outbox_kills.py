@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from monitor.simulator import behaviour
-from tests.crash.kills import FRIENDLY, HOSTILE, Run, books, every_step, torture
+from tests.crash.kills import FRIENDLY, HOSTILE, Run, books, every_step, torture, torture_the_whole
 from tests.crash.truth import FAILED, RECOVERED, Receipt, judge
 
 KILLS = max(300, int(os.environ.get("KILLS", "300")))
@@ -15,6 +15,9 @@ KILLS = max(300, int(os.environ.get("KILLS", "300")))
 
 SHARES = {"SQLite, 1": 0.3, "SQLite, 2": 0.3, "SQLite, 3": 0.3, "PostgreSQL": 0.1}
 """Which part of them each database takes; several, so that they can be killed side by side."""
+
+WHOLE_KILLS = int(os.environ.get("KILLS", "100")) // 10
+"""How often the whole daemon is killed besides: each of its lives begins with a whole start."""
 
 MOODS = {
     "takes": FRIENDLY,
@@ -75,6 +78,15 @@ async def test_kills(request: pytest.FixtureRequest, tmp_path: Path, name: str) 
     judged(name, run)
     assert run.finding.changes > run.kills // 2, "too little happened between the kills"
     assert run.finding.repeated > 0, "no kill and no lost answer was ever made good"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 2 * WHOLE_KILLS)
+async def test_kills_of_the_whole(tmp_path: Path) -> None:
+    """The daemon as the program itself puts it together, killed: the same judgement, and the books balance."""
+    run = await torture_the_whole(tmp_path / "db", 1, kills=WHOLE_KILLS)
+    judged("SQLite, the whole daemon", run)
+    assert run.finding.changes > run.kills // 2, "too little happened between the kills"
 
 
 def test_kills_add_up() -> None:
