@@ -191,7 +191,7 @@ def _doubts(state: ConnectionState, now: datetime) -> Iterator[str]:
         yield f"The last successful post was {when(posted, now)}."
     ends_at = expiry.best(state.token)
     if state.health is Health.ERROR and state.reason is Reason.CREDENTIAL_REJECTED and ends_at is not None and ends_at > now:
-        yield f"Its token would have lasted until {when(ends_at, now)}: access was withdrawn, it did not run out."
+        yield f"By its date the token lasts until {when(ends_at, now)}, but the platform no longer accepts it."
     error = state.last_error
     if error is not None:
         at = f", {when(error.occurred_at, now)}" if error.occurred_at is not None else ""

@@ -164,17 +164,19 @@ def sentence(notification: Notification, connection: Connection | None) -> str:
         extra.append("A post succeeded meanwhile, so the test itself may be wrong.")
     if facts.merged_expiry:
         extra.append("Its token has expired.")
-    elif _revoked(notification):
-        extra.append("Its token would have lasted longer: access was withdrawn, it did not run out.")
+    else:
+        extra.append(_life_left(notification))
     extra.append(advice(notification))
     return " ".join(part for part in extra if part)
 
 
-def _revoked(notification: Notification) -> bool:
-    """Whether a credential is rejected although its token is known to have life left."""
+def _life_left(notification: Notification) -> str:
+    """That a rejected credential has life left by its date; the platform's own words may well call it expired."""
     ends_at = notification.facts.expires_at
     rejected = notification.reason is Reason.CREDENTIAL_REJECTED and notification.level_to == "error"
-    return rejected and ends_at is not None and ends_at > notification.at
+    if not rejected or ends_at is None or ends_at <= notification.at:
+        return ""
+    return f"By its date the token had {span(ends_at - notification.at)} left."
 
 
 def _kind(notification: Notification) -> EventType:

@@ -231,7 +231,7 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
         withdrawn,
         [
             "is broken (error)",
-            "Its token would have lasted until 2030-02-10 00:15 UTC (in 40d): access was withdrawn, it did not run out.",
+            "By its date the token lasts until 2030-02-10 00:15 UTC (in 40d), but the platform no longer accepts it.",
         ],
         ["has expired"],
     ),

@@ -132,8 +132,7 @@ SENTENCES = [
         a_notification(facts=Facts(expires_at=at(40 * DAY))),
         (
             "LinkedIn “Page 1” (linkedin-page1, account main) is broken since 2030-01-01 00:00 UTC: the platform rejects the stored "
-            "credential (“Session has expired”). Its token would have lasted longer: access was withdrawn, it did not run out. Reconnect "
-            "the account on the PostPost dashboard."
+            "credential (“Session has expired”). By its date the token had 40d left. Reconnect the account on the PostPost dashboard."
         ),
     ),
     (
