@@ -16,7 +16,7 @@ from monitor.cli.screen import Screen
 from monitor.cli.tables import WIDE, coloured, fitted, indented, stacked, terminal_width, wrapped
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.domain.explanations import gist
+from monitor.domain.gists import gist
 from monitor.domain.model import FINE, Health, Severity, Topic
 from monitor.domain.reasons import meaning
 from monitor.domain.sentences import one_line, span

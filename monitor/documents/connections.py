@@ -5,7 +5,7 @@ from datetime import datetime
 from monitor.documents import shapes
 from monitor.documents.values import iso, seconds, stamp
 from monitor.domain import expiry
-from monitor.domain.explanations import gist
+from monitor.domain.gists import gist
 from monitor.domain.model import FINE, Connection, ConnectionState, Topic
 from monitor.domain.preflights import Finding
 from monitor.domain.snapshot import IncidentView, OutboxView

@@ -34,7 +34,7 @@ def _advices(case: Case) -> Iterator[str]:
         failed = state.reason is not None and outcome_of(state.reason) is Outcome.FAILED
         yield meaning(state.reason).advice if state.reason is not None and failed else _RECONNECT
     for topic, value in state.topics.items():
-        if value.level != FINE:
+        if value.level != FINE and not levels.clearing(state, topic):
             yield _RECONNECT if value.level == levels.EXPIRED else INCIDENT_ADVICE.get(topic, "")
     if any(delivery.state == "dead" for telling in case.tellings for delivery in telling.deliveries):
         yield "Send again what was given up: postpost-monitor deliveries retry NUMBER."

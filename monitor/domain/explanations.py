@@ -5,18 +5,19 @@ Why a connection is believed to be as it is, in plain words: values in, lines ou
 known of its token. Who was told, and who was not, is said by `tellings`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.domain import expiry, levels
 from monitor.domain.advices import advice_lines
 from monitor.domain.cases import Case, when
+from monitor.domain.gists import told_by
 from monitor.domain.incidents import confirmations
 from monitor.domain.levels import Cover
-from monitor.domain.model import FINE, Connection, ConnectionState, Health, Outcome, PendingLevel, Topic
+from monitor.domain.model import Connection, ConnectionState, Health, Outcome, PendingLevel, Topic
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import meaning, outcome_of
+from monitor.domain.reasons import outcome_of
 from monitor.domain.scopes import ScopeState
 from monitor.domain.sentences import one_line, platform_name, span
 from monitor.domain.tellings import tellings_lines, topic_lines
@@ -77,46 +78,6 @@ def name_of(connection: Connection, state: ConnectionState) -> str:
     return f"{platform_name(connection.platform)} {platform_id} (account {account})"
 
 
-def gist(state: ConnectionState, trouble: Sequence[Topic], covered_by: str | None, *, level: str = FINE) -> str:
-    """
-    Why a connection is as it is, in one clause; empty when all is well.
-
-    Args:
-        state: what is known of it.
-        trouble: the topics that have an open incident.
-        covered_by: the open scope incident above it, or None.
-        level: of the topic `connection`.
-    """
-    if covered_by is not None:
-        return f"wider trouble: {covered_by}"
-    if state.health not in {Health.OK, Health.UNKNOWN} and state.reason is not None and outcome_of(state.reason) is not Outcome.PASSED:
-        return _told_by(state.reason, state.detail, limit=160)
-    if level in (levels.STALE, levels.FLAPPING):
-        return "nothing was learned for too long" if level == levels.STALE else "it keeps changing between working and broken"
-    if state.last_check_at is None:
-        return "never checked"
-    words = [_TROUBLE_WORDS[topic] for topic in trouble if topic in _TROUBLE_WORDS]
-    if state.pending is not None and state.last_reason is not None:
-        words.append(f"being confirmed: {meaning(state.last_reason).words}")
-    elif state.last_reason is not None and outcome_of(state.last_reason) is Outcome.INCONCLUSIVE:
-        words.append(f"last check told nothing: {meaning(state.last_reason).words}")
-    return "; ".join(words)
-
-
-_TROUBLE_WORDS = {
-    Topic.EXPIRY: "the token ends soon",
-    Topic.RENEWAL: "the token's usual renewal is overdue",
-    Topic.PUBLISHING: "it passes its test, but posts fail",
-    Topic.PERMISSIONS: "permissions are missing",
-}
-
-
-def _told_by(reason: Reason, detail: str, limit: int = _QUOTED) -> str:
-    """What a reason says, and the platform's own words."""
-    words = meaning(reason).words
-    return f"{words} (“{one_line(detail, limit)}”)" if detail.strip() and detail != words else words
-
-
 # evidence
 
 
@@ -140,14 +101,14 @@ def _evidence(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
 
 def _checks(state: ConnectionState, at: datetime, reason: Reason, now: datetime) -> Iterator[str]:
     conclusive = outcome_of(reason) is not Outcome.INCONCLUSIVE
-    yield f"The last check, {when(at, now)}, {_ending(reason)}: {_told_by(reason, state.last_detail)}."
+    yield f"The last check, {when(at, now)}, {_ending(reason)}: {told_by(reason, state.last_detail)}."
     if conclusive:
         return
     yield "That is no evidence about the connection: it changes how old our knowledge is, never the health."
     if state.last_evidence_at is None or state.reason is None:
         yield "No check was conclusive so far."
         return
-    yield f"The last conclusive check, {when(state.last_evidence_at, now)}, {_ending(state.reason)}: {_told_by(state.reason, state.detail)}."
+    yield f"The last conclusive check, {when(state.last_evidence_at, now)}, {_ending(state.reason)}: {told_by(state.reason, state.detail)}."
 
 
 def _ending(reason: Reason) -> str:
@@ -275,7 +236,7 @@ def _above(case: Case, now: datetime) -> Iterator[str]:
         if scope.open:
             yield _open_scope(scope, now)
         elif scope.suspect_at is not None:
-            words = _told_by(scope.reason, scope.detail) if scope.reason is not None else "trouble"
+            words = told_by(scope.reason, scope.detail) if scope.reason is not None else "trouble"
             yield f"{scope.name} is suspected since {when(scope.suspect_at, now)}: {words}. Nobody is told of that yet."
         elif scope.closed_at is not None and now - scope.closed_at < _LATELY:
             yield f"{scope.name} is fine; its last trouble ended {when(scope.closed_at, now)}."
@@ -286,7 +247,7 @@ def _above(case: Case, now: datetime) -> Iterator[str]:
 def _open_scope(scope: ScopeState, now: datetime) -> str:
     since = scope.topic.opened_at or scope.topic.since
     begun = f" since {when(since, now)}" if since is not None else ""
-    words = f": {_told_by(scope.reason, scope.detail)}" if scope.reason is not None else ""
+    words = f": {told_by(scope.reason, scope.detail)}" if scope.reason is not None else ""
     effect = {
         "platform": "Many connections broke together, so the platform's incident is told in place of each.",
         "rate": "Checks are slowed down; staleness does not count meanwhile.",

@@ -154,6 +154,12 @@ def note(state: ConnectionState, levels: Mapping[Topic, str], at: datetime, poli
     return state if hints == state.hints else replace(state, hints=hints)
 
 
+def clearing(state: ConnectionState, topic: Topic) -> bool:
+    """Whether the last evidence says that the trouble of *topic* is over, which one more check has to confirm."""
+    hint = state.hints.get(topic)
+    return hint is not None and hint.level == FINE
+
+
 def _sightings(state: ConnectionState, topic: Topic, hint: PendingLevel | None) -> int:
     # A belief about the token that several checks share needs no second sighting when the clock alone carries it
     # over a threshold; a fresh belief does.

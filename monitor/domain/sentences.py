@@ -204,7 +204,7 @@ def _words(notification: Notification, connection: Connection | None) -> dict[st
         "after": f" after {span(facts.duration)}" if facts.duration is not None else "",
         "closed": _CLOSED.get(facts.closed_why or "", one_line(facts.closed_why or "it is over", 80)),
         "when": _when(notification),
-        "on": f" on {moment(facts.expires_at)}" if facts.expires_at is not None else "",
+        "on": f" on {moment(facts.expires_at)}" if facts.expires_at is not None and facts.expires_at <= notification.at else "",
         "until": f"; it now ends {_when(notification)}" if facts.expires_at is not None else "",
         "lost": one_line(", ".join(facts.permissions_lost) or notification.detail, _QUOTED),
         "affected": f" {count} connection{'s' if count != 1 else ''} affected." if count is not None else "",

@@ -130,7 +130,8 @@ def _notes(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
     for incident in incidents:
         words = incident_words(incident, state, now)
         if words:
-            yield Note(words, quoted=_quoted_error(incident, state), advice=_incident_advice(incident))
+            advice = "" if levels.clearing(state, incident.incident.topic) else _incident_advice(incident)
+            yield Note(words, quoted=_quoted_error(incident, state), advice=advice)
     if state.suspected_false_negative and state.health is Health.ERROR:
         yield Note("A post succeeded after the first failed check, so the test itself may be wrong.")
     yield from _last_check_note(state)
@@ -169,7 +170,7 @@ def incident_words(incident: IncidentView, state: ConnectionState, now: datetime
         case Topic.PUBLISHING:
             return "The test passes, but posting failed."
         case Topic.PERMISSIONS:
-            return f"Permissions are missing: {', '.join(state.permissions_missing)}."
+            return _permission_words(state)
     return ""
 
 
@@ -184,11 +185,19 @@ def _unsure_words(incident: IncidentView, state: ConnectionState, now: datetime)
 
 def _expiry_words(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
     ends_at = expiry.best(state.token)
+    ahead = "" if ends_at is None or ends_at <= now else f"ends in {short(ends_at - now)}, on {moment(ends_at)}"
+    if levels.clearing(state, Topic.EXPIRY):
+        return f"It seems to be renewed{f': the token now {ahead}' if ahead else ''}. One more check makes it sure."
     if incident.level == expiry.EXPIRED:
-        return "The token has expired." if ends_at is None else f"The token ended on {moment(ends_at)}."
-    if ends_at is None or ends_at <= now:
-        return "The token ends soon."
-    return f"The token ends in {short(ends_at - now)}, on {moment(ends_at)}."
+        past = ends_at is not None and not ahead
+        return f"The token ended on {moment(ends_at)}." if past and ends_at is not None else "The token has expired."
+    return f"The token {ahead or 'ends soon'}."
+
+
+def _permission_words(state: ConnectionState) -> str:
+    if not state.permissions_missing:
+        return "The permissions seem to be back; one more check makes it sure."
+    return f"Permissions are missing: {', '.join(state.permissions_missing)}."
 
 
 def _incident_advice(incident: IncidentView) -> str:

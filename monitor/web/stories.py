@@ -7,6 +7,7 @@ from datetime import datetime
 from monitor.db import IncidentRow, NotificationRow
 from monitor.domain.acks import Ack
 from monitor.domain.advices import INCIDENT_ADVICE
+from monitor.domain.levels import clearing
 from monitor.domain.model import Connection, IncidentRef, Scope, Severity, Topic, Why
 from monitor.domain.reasons import meaning
 from monitor.domain.routes import matches, scope_facts
@@ -124,11 +125,18 @@ def open_story(view: IncidentView, below: ConnectionView | None, held: Held, ins
         lasting=short(now - incident.opened_at),
         why=said or _why(incident.topic, view.reason),
         quoted=view.detail if known is not None and not said else "",
-        advice=known.advice if known is not None else INCIDENT_ADVICE.get(incident.topic, ""),
+        advice=_advice(view, below),
         about=_about(below),
         held=tuple(_held(view, connection, held, now)),
         commands=(commands.acknowledge(incident, instance), silence),
     )
+
+
+def _advice(view: IncidentView, below: ConnectionView | None) -> str:
+    topic = view.incident.topic
+    if view.reason is not None and _speaks(topic):
+        return meaning(view.reason).advice
+    return "" if below is not None and clearing(below.state, topic) else INCIDENT_ADVICE.get(topic, "")
 
 
 def _about(below: ConnectionView | None) -> About | None:

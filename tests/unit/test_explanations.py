@@ -10,8 +10,8 @@ from monitor.domain import conclude as core
 from monitor.domain.acks import Ack
 from monitor.domain.cases import Case, Owed, Telling, Try
 from monitor.domain.controls import Controls
-from monitor.domain.explanations import explain, gist
-from monitor.domain.model import Health, LastError, Quiet, Topic
+from monitor.domain.explanations import explain
+from monitor.domain.model import FINE, LastError, PendingLevel, Quiet, Topic, TopicState
 from monitor.domain.policy import Policy
 from monitor.domain.silences import Silence
 from monitor.domain.tellings import QUIET_WORDS, tellings_lines, topic_lines
@@ -474,28 +474,9 @@ def test_dead_letters_can_be_retried() -> None:
     assert "Send again what was given up: postpost-monitor deliveries retry NUMBER." in sections[-1].lines
 
 
-# in one clause
-
-
-@pytest.mark.parametrize(
-    ("state", "trouble", "covered_by", "level", "said"),
-    [
-        (a_state(), (), None, "fine", ""),
-        (a_state(Health.UNKNOWN, last_check_at=None), (), None, "fine", "never checked"),
-        (
-            a_state(Health.ERROR, detail="Session expired"),
-            (Topic.CONNECTION,),
-            None,
-            "error",
-            "the platform rejects the stored credential (“Session expired”)",
-        ),
-        (a_state(), (), "api:host", "fine", "wider trouble: api:host"),
-        (a_state(), (Topic.EXPIRY, Topic.PUBLISHING), None, "fine", "the token ends soon; it passes its test, but posts fail"),
-        (a_state(last_reason=Reason.API_TIMEOUT), (), None, "fine", "last check told nothing: the API did not answer in time"),
-        (a_state(), (Topic.CONNECTION,), None, "stale", "nothing was learned for too long"),
-        (a_state(), (Topic.CONNECTION,), None, "flapping", "it keeps changing between working and broken"),
-    ],
-)
-def test_gist(state: object, trouble: tuple[Topic, ...], covered_by: str | None, level: str, said: str) -> None:
-    """One clause says why a connection is as it is."""
-    assert gist(state, trouble, covered_by, level=level) == said  # type: ignore[arg-type]
+@pytest.mark.parametrize(("hints", "asked"), [({}, True), ({Topic.EXPIRY: PendingLevel(FINE, START)}, False)])
+def test_what_seems_mended(hints: dict[Topic, PendingLevel], asked: bool) -> None:
+    """Nobody is asked to reconnect what the last check found renewed."""
+    state = a_state(topics={Topic.EXPIRY: TopicState(level="1d")}, hints=hints)
+    lines = [line for section in explain(Case(a_connection(), state), START, Policy()) for line in section.lines]
+    assert ("Reconnect the account on the PostPost dashboard before its token ends." in lines) is asked

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,13 @@ def test_expired_long_ago() -> None:
     facts = replace(TOKEN, expires_at=at(-HOUR))
     data = document(an_expiry(type=EventType.TOKEN_EXPIRED, level_to="expired", facts=facts))["data"]
     assert data["expiresInSeconds"] == -3600
+
+
+@pytest.mark.parametrize(("ends_at", "said"), [(at(-HOUR), "has expired on 2029-12-31 23:00 UTC."), (at(9 * DAY), "has expired.")])
+def test_expired_before_its_date(ends_at: datetime, said: str) -> None:
+    """What the API calls expired did not expire on a date that is still to come."""
+    notification = an_expiry(type=EventType.TOKEN_EXPIRED, level_to="expired", facts=replace(TOKEN, expires_at=ends_at))
+    assert f"The token of LinkedIn “Page 1” (linkedin-page1, account main) {said}" in document(notification)["summary"]
 
 
 SENTENCES = [

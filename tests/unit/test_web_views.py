@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from monitor.domain.model import ConnectionState, Health, IncidentRef, LastError, Pending, Scope, Severity, Topic
+from monitor.domain.model import FINE, ConnectionState, Health, IncidentRef, LastError, Pending, PendingLevel, Scope, Severity, Topic
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
 from monitor.domain.tokens import TokenBelief, TokenSays
 from monitor.errors import Reason
 from monitor.web import words
 from monitor.web.standing import Standing, Tone
+from monitor.web.stories import NOTHING_HELD, open_story
 from monitor.web.views import PAGE_SIZE, Board, Filters, Page
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
 
@@ -274,7 +275,7 @@ def test_notes_of_a_state(state: ConnectionState, notes: list[str]) -> None:
 @pytest.mark.parametrize(
     ("incident", "label", "note"),
     [
-        (_incident(Topic.EXPIRY, Severity.CRITICAL, level="expired"), "Token expired", "The token ended on 2030-01-31 05:00 UTC."),
+        (_incident(Topic.EXPIRY, Severity.CRITICAL, level="expired"), "Token expired", "The token has expired. Reconnect"),
         (_incident(Topic.EXPIRY, Severity.WARNING, level="7d"), "Token ends soon", "The token ends in 5h, on 2030-01-31 05:00 UTC."),
         (_incident(Topic.RENEWAL, Severity.WARNING, level="overdue"), "Renewal overdue", "The token is usually renewed earlier than now."),
         (_incident(Topic.PUBLISHING, Severity.WARNING, level="failing"), "Posts fail", "The test passes, but posting failed. [No media]"),
@@ -294,6 +295,29 @@ def test_incidents_of_a_working_one(incident: IncidentView, label: str, note: st
 
     assert _page(_board(view, incidents=(incident,))).rows[0].label == label
     assert _notes(view, incident)[0].startswith(note)
+
+
+@pytest.mark.parametrize(
+    ("topic", "level", "note"),
+    [
+        (Topic.EXPIRY, "1d", "It seems to be renewed: the token now ends in 60d, on 2030-04-01 00:00 UTC. One more check makes it sure."),
+        (
+            Topic.EXPIRY,
+            "expired",
+            "It seems to be renewed: the token now ends in 60d, on 2030-04-01 00:00 UTC. One more check makes it sure.",
+        ),
+        (Topic.PERMISSIONS, "lost", "The permissions seem to be back; one more check makes it sure."),
+    ],
+)
+def test_what_seems_to_be_over(topic: Topic, level: str, note: str) -> None:
+    """Nobody is asked to mend what the last check found mended, neither in the list nor among the incidents."""
+    state = a_state(token=a_token_belief(NOW + 60 * DAY), hints={topic: PendingLevel(FINE, NOW)})
+    view, incident = _view(state=state), _incident(topic, Severity.CRITICAL, level=level)
+
+    story = open_story(incident, view, NOTHING_HELD, "", NOW)
+
+    assert _notes(view, incident) == [note]
+    assert (story.why, story.advice) == (note, "")
 
 
 def test_information_is_no_trouble() -> None:

@@ -1,0 +1,48 @@
+"""Why a connection is as it is, in one clause."""
+
+import pytest
+
+from monitor.domain.gists import gist
+from monitor.domain.model import FINE, ConnectionState, Health, PendingLevel, Topic, TopicState
+from monitor.errors import Reason
+from tests.builders import START, a_state
+
+
+@pytest.mark.parametrize(
+    ("state", "trouble", "covered_by", "level", "said"),
+    [
+        (a_state(), (), None, "fine", ""),
+        (a_state(Health.UNKNOWN, last_check_at=None), (), None, "fine", "never checked"),
+        (
+            a_state(Health.ERROR, detail="Session expired"),
+            (Topic.CONNECTION,),
+            None,
+            "error",
+            "the platform rejects the stored credential (“Session expired”)",
+        ),
+        (a_state(), (), "api:host", "fine", "wider trouble: api:host"),
+        (a_state(), (Topic.EXPIRY, Topic.PUBLISHING), None, "fine", "the token ends soon; it passes its test, but posts fail"),
+        (a_state(topics={Topic.EXPIRY: TopicState(level="expired")}), (Topic.EXPIRY,), None, "fine", "the token has expired"),
+        (
+            a_state(topics={Topic.EXPIRY: TopicState(level="expired")}, hints={Topic.EXPIRY: PendingLevel(FINE, START)}),
+            (Topic.EXPIRY,),
+            None,
+            "fine",
+            "the token seems to be renewed",
+        ),
+        (a_state(hints={Topic.EXPIRY: PendingLevel("7d", START)}), (Topic.EXPIRY,), None, "fine", "the token ends soon"),
+        (
+            a_state(hints={Topic.PERMISSIONS: PendingLevel(FINE, START)}),
+            (Topic.PERMISSIONS,),
+            None,
+            "fine",
+            "the permissions seem to be back",
+        ),
+        (a_state(last_reason=Reason.API_TIMEOUT), (), None, "fine", "last check told nothing: the API did not answer in time"),
+        (a_state(), (Topic.CONNECTION,), None, "stale", "nothing was learned for too long"),
+        (a_state(), (Topic.CONNECTION,), None, "flapping", "it keeps changing between working and broken"),
+    ],
+)
+def test_gist(state: ConnectionState, trouble: tuple[Topic, ...], covered_by: str | None, level: str, said: str) -> None:
+    """One clause says why a connection is as it is."""
+    assert gist(state, trouble, covered_by, level=level) == said
