@@ -1,5 +1,6 @@
 """The bookkeeper: adds up, every few minutes, how much of the time each connection worked, from what is written of its checks."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from monitor.fleet import Fleet
 _BATCH = 100
 # A failure is confirmed, and a wider cause found, some time after it began: then the hours before are added up again.
 _AGAIN = 2 * HOUR
+# How long the history is before nobody waits any more to see the first of it added up.
+_NEW = timedelta(minutes=10)
+_FIRST = timedelta(seconds=15)
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +65,15 @@ class Bookkeeper:
         self._clock = clock
         self._longest = longest
         self._round: _Round | None = None
+        self._history = timedelta(0)
+
+    def idle(self) -> float:
+        """
+        Seconds until the next pass is worth it, where that is before its turn.
+
+        A history that has only just begun is added up again whenever it is twice as long, so that people need not wait.
+        """
+        return math.inf if self._history >= _NEW else max(_FIRST, self._history).total_seconds()
 
     async def step(self) -> bool:
         """Add up a few connections; returns whether there is more to do."""
@@ -90,7 +103,9 @@ class Bookkeeper:
         return current.behind
 
     def _begin(self, now: datetime, reader: Reader) -> _Round:
-        known = reader.uptime_until() or bookkeeping.first_check(reader) or now
+        begun = bookkeeping.first_check(reader)
+        self._history = now - (begun or now)
+        known = reader.uptime_until() or begun or now
         set_back = known > now
         known = max(min(known, now), now - self._longest)
         if now - known > DAY:
@@ -100,7 +115,7 @@ class Bookkeeper:
         since = known - uptime.LONGEST_REACH - _AGAIN
         incidents, wider = bookkeeping.incidents_between(reader, since, until)
         left: dict[datetime, list[tuple[Connection, datetime | None]]] = defaultdict(list)
-        for connection, retired_at in bookkeeping.watched_since(reader, since):
+        for connection, retired_at in bookkeeping.watched_since(reader, since) if begun is not None else ():
             # The next check speaks for time before it.
             begin = known - self._reach(connection)
             if set_back or wider or connection.id in incidents:

@@ -181,7 +181,8 @@ class Crew:
         bound = sum(receiver.timeout.total_seconds() for receiver in self.config.receivers) + place.bounds.step
         self._add("review", "storagewatch", watch.step, bound=bound)
         bookkeeper = Bookkeeper(fleet=place.fleet, database=place.database, clock=place.clock, longest=self.config.retention.daily)
-        self._add("bookkeep", "bookkeeper", bookkeeper.step, bound=_BOOKKEEPER_BOUND_SECONDS, rest=_BOOKKEEPER_REST_SECONDS)
+        bound, rest = _BOOKKEEPER_BOUND_SECONDS, _BOOKKEEPER_REST_SECONDS
+        self._add("bookkeep", "bookkeeper", bookkeeper.step, bound=bound, rest=rest, idle=bookkeeper.idle)
         janitor = Janitor(place.database, place.clock, self.config.retention)
         self._add("tidy", "janitor", janitor.step, bound=_JANITOR_BOUND_SECONDS, rest=_JANITOR_REST_SECONDS)
 

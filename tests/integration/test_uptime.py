@@ -1,10 +1,12 @@
 """How much of the time connections worked, added up from rows: exactly, whatever happens in between, on both databases."""
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from sqlalchemy import delete, select
@@ -26,7 +28,7 @@ from monitor.fleet import Fleet, Plan
 from monitor.janitor import Janitor
 from monitor.simulator import behaviour
 from monitor.simulator.clock import FakeClock
-from tests.builders import DAY, HOUR, MINUTE, START, a_policy, at
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_policy, at
 from tests.virtual import monitoring, simple_world
 
 DEPLOYS = Window("deploys", {"platform": "threads"}, Weekly(EVERY_DAY, 3 * HOUR, 3 * HOUR + 20 * MINUTE, UTC), Quiet.SILENCED)
@@ -307,6 +309,29 @@ async def test_nothing_is_known_at_first(database: Database) -> None:
     assert await database.read(lambda reader: reader.daily_uptime([], START)) == {}
 
 
+async def test_a_history_that_has_just_begun(database: Database) -> None:
+    """The first checks are added up within seconds, the next whenever there are twice as many, and old ones in their turn."""
+    clock = FakeClock(START)
+    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    (number,) = ids.values()
+    bookkeeper = a_bookkeeper(database, clock)
+    waits: list[float] = []
+    while math.inf not in waits and len(waits) < 20:
+        while await bookkeeper.step():
+            pass
+        waits.append(bookkeeper.idle())
+        if len(waits) == 1:
+            checks = [CheckRow(number, clock.now() + n * SECOND, Reason.OK, 100) for n in (1, 9)]
+            await database.write(lambda store, checks=checks: store.record_checks(checks))
+        if len(waits) == 2:
+            soon = (await database.read(lambda reader: reader.daily_uptime([number], START)))[number]
+        await clock.advance(timedelta(seconds=min(waits[-1], 1000.0)))
+
+    assert [day.uptime.ok for day in soon] == [8 * SECOND]
+    assert (waits[:2], waits[-1], len(waits)) == ([15.0, 15.0], math.inf, 8)
+    assert all(later <= 2 * max(15.0, sooner) for sooner, later in pairwise(waits[:-1]))
+
+
 async def test_checks_are_kept_until_added_up(database: Database) -> None:
     """Retention deletes no check before it is in the sums, nor those that the next pass still needs."""
     clock = FakeClock(at(30 * DAY))
@@ -383,7 +408,10 @@ async def test_in_the_daemon(tmp_path: Path) -> None:
             while await bookkeeper.step():
                 pass
 
-        await go_on(30 * MINUTE)
+        await one.run(MINUTE)
+        # By the daemon itself, which need not be asked.
+        assert await one.database.read(lambda reader: reader.daily_uptime(one.fleet.ids(), START))
+        await go_on(29 * MINUTE)
         one.world.connection("linkedin-a").fail()
         await go_on(30 * MINUTE)
         one.world.connection("linkedin-a").heal()
