@@ -39,6 +39,8 @@ def _sums(table: Table) -> Select[Any]:
 
 _SUM_HOURS = _sums(uptime_hours)
 _SUM_DAYS = _sums(uptime_days)
+_SUM_HOURS_OF = _SUM_HOURS.where(uptime_hours.c.connection_id == bindparam("id"))
+_SUM_DAYS_OF = _SUM_DAYS.where(uptime_days.c.connection_id == bindparam("id"))
 _DAYS = select(uptime_days).where(uptime_days.c.at >= bindparam("since"), uptime_days.c.at < bindparam("until"))
 # One seek for each day of each connection.
 _DAYS_OF = select(uptime_days).where(
@@ -49,21 +51,23 @@ _DAYS_OF = select(uptime_days).where(
 class Uptimes:
     """The part of a `Reader` that knows how much of the time connections worked."""
 
-    def uptimes(self, now: datetime) -> Mapping[int, Mapping[str, Uptime]]:
+    def uptimes(self, now: datetime, connection_id: int | None = None) -> Mapping[int, Mapping[str, Uptime]]:
         """
-        Of every connection that is watched, what is known of each window of `domain.uptime.WINDOWS` that ends *now*.
+        Of every connection that is watched, or of one, what is known of each window of `domain.uptime.WINDOWS` that ends *now*.
 
         Windows begin at a full hour, that of 90 days at midnight UTC. What nobody looked at, or has not been added up yet (that is
         done every ten minutes), is unknown.
         """
-        totals: dict[int, dict[str, Uptime]] = {row.id: {} for row in self._rows(_WATCHED)}
+        numbers = [row.id for row in self._rows(_WATCHED)] if connection_id is None else [connection_id]
+        sum_hours, sum_days = (_SUM_HOURS, _SUM_DAYS) if connection_id is None else (_SUM_HOURS_OF, _SUM_DAYS_OF)
+        totals: dict[int, dict[str, Uptime]] = {number: {} for number in numbers}
         days = dict.fromkeys(totals, _ZERO)
         behind = now
         for name in sorted(WINDOWS, key=lambda window: WINDOWS[window]):
             start = begin(name, now)
             full = day_of(start + DAY - timedelta(microseconds=1))
-            days = _added(days, self._summed(_SUM_DAYS, full, behind))
-            for number, sums in _added(days, self._summed(_SUM_HOURS, start, full)).items():
+            days = _added(days, self._summed(sum_days, full, behind, connection_id))
+            for number, sums in _added(days, self._summed(sum_hours, start, full, connection_id)).items():
                 totals[number][name] = _uptime(*sums).within(now - start)
             behind = full
         return totals
@@ -97,8 +101,9 @@ class Uptimes:
             return self._rows(_DAYS, {"since": millis(days[0]), "until": millis(days[-1] + DAY)})
         return self._rows(_DAYS_OF, {"days": [millis(day) for day in days], "ids": list(ids)})
 
-    def _summed(self, query: Select[Any], since: datetime, until: datetime) -> dict[int, _Sums]:
-        rows: Sequence[Row[Any]] = self._rows(query, {"since": millis(since), "until": millis(until)}) if since < until else []
+    def _summed(self, query: Select[Any], since: datetime, until: datetime, connection_id: int | None) -> dict[int, _Sums]:
+        one = {} if connection_id is None else {"id": connection_id}
+        rows: Sequence[Row[Any]] = self._rows(query, {"since": millis(since), "until": millis(until), **one}) if since < until else []
         return {number: (ok, down, excluded) for number, ok, down, excluded in map(tuple, rows)}
 
     def _rows(self, statement: Executable, parameters: dict[str, Any] | None = None) -> Sequence[Row[Any]]:

@@ -22,7 +22,7 @@ from monitor.db import (
     latencies,
     silences_since,
 )
-from monitor.domain.uptime import DayUptime
+from monitor.domain.uptime import DayUptime, Uptime
 from monitor.errors import StoreError
 from monitor.web.bars import Bar, bar_of
 from monitor.web.records import Records
@@ -78,9 +78,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The past of one connection, everything newest first but `trail`."""
+    """
+    The past of one connection, everything newest first but `trail`.
+
+    Attributes:
+        uptimes: of each window of `domain.uptime.WINDOWS` that ends now.
+    """
 
     trail: Trail
+    uptimes: Mapping[str, Uptime]
     checks: tuple[CheckRow, ...]
     more_checks: bool
     incidents: tuple[IncidentRow, ...]
@@ -131,9 +137,9 @@ class Archive:
 
     async def connection(self, connection_id: int, wanted: Wanted) -> Past | None:
         """The past of one connection."""
-        since = self._clock.now() - _DAYS
+        now = self._clock.now()
         try:
-            return await self._records.ask(lambda reader: _past(reader, connection_id, wanted, since))
+            return await self._records.ask(lambda reader: _past(reader, connection_id, wanted, now))
         except StoreError as error:
             _log.debug("web.unread", error=str(error))
             return None
@@ -159,7 +165,7 @@ def _trails(reader: Reader, connection_ids: Collection[int], checks: int, days_s
     return {one: Trail(took[one], tuple(days[one])) for one in connection_ids}
 
 
-def _past(reader: Reader, connection_id: int, wanted: Wanted, days_since: datetime) -> Past:
+def _past(reader: Reader, connection_id: int, wanted: Wanted, now: datetime) -> Past:
     since = wanted.checks_since
     limit = CHECKS_SHOWN if since is None else DAY_CHECKS_SHOWN
     checks = [row for row in reader.history(connection_id, limit + 1, wanted.checks_before) if since is None or row.at >= since]
@@ -167,7 +173,8 @@ def _past(reader: Reader, connection_id: int, wanted: Wanted, days_since: dateti
     notifications = reader.notifications(connection_id=connection_id, limit=TELLINGS_SHOWN)
     deliveries = reader.deliveries_about([row.id for row in notifications])
     return Past(
-        trail=_trails(reader, [connection_id], _PAGE_CHECKS, days_since)[connection_id],
+        trail=_trails(reader, [connection_id], _PAGE_CHECKS, now - _DAYS)[connection_id],
+        uptimes=reader.uptimes(now, connection_id)[connection_id],
         checks=tuple(checks[:limit]),
         more_checks=len(checks) > limit,
         incidents=tuple(incidents[:INCIDENTS_SHOWN]),

@@ -1,6 +1,6 @@
 """How much of the time a connection worked: one slot a day, as a bar to draw and as words."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -15,7 +15,7 @@ PITCH = 3
 _DAY = timedelta(days=1)
 _SLIGHT = 0.95
 _MOST_TOLD = 10
-_WINDOWS = (7, 30, DAYS)
+_WINDOWS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": f"{DAYS} days"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,6 @@ class Bar:
         percent: the share of the time in which the connection worked; empty when none counts.
         words: the whole bar in words.
         troubled: the days with trouble, newest first, as many as anybody reads.
-        windows: names of stretches that end today and the share of each.
     """
 
     slots: tuple[Slot, ...]
@@ -56,7 +55,6 @@ class Bar:
     words: str
     troubled: tuple[Slot, ...]
     more: int
-    windows: tuple[tuple[str, str], ...]
 
 
 def bar_of(days: Sequence[DayUptime], now: datetime) -> Bar | None:
@@ -77,8 +75,12 @@ def bar_of(days: Sequence[DayUptime], now: datetime) -> Bar | None:
         words=f"Worked {share} of the last {DAYS} days, {trouble}." if share else f"Nothing counts of the last {DAYS} days.",
         troubled=tuple(troubled[:_MOST_TOLD]),
         more=max(0, len(troubled) - _MOST_TOLD),
-        windows=tuple((f"{length} days", _share([uptime for _, uptime in uptimes[-length:]])) for length in _WINDOWS),
     )
+
+
+def windows_of(uptimes: Mapping[str, Uptime]) -> tuple[tuple[str, str], ...]:
+    """The stretches of time that end now, the shortest first, and the share of each in which the connection worked; empty when none counts."""
+    return tuple((_WINDOWS[name], _share([uptimes.get(name, NOTHING)])) for name in _WINDOWS)
 
 
 def _share(uptimes: Sequence[Uptime]) -> str:

@@ -44,6 +44,11 @@ def silence_scope(scope: Scope, subject: str) -> Command:
     return _silence(*match)
 
 
+def expire_silence(number: int) -> Command:
+    """Ends a silence."""
+    return _command("What is still due is told then", "silence", "expire", str(number))
+
+
 def explain(connection: Connection) -> Command:
     """Says why somebody, or nobody, was told."""
     return _command("Why somebody, or nobody, was told", "explain", connection.platform_id, "--account", connection.account_label)

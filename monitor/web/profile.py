@@ -12,7 +12,7 @@ from monitor.domain.reasons import meaning, outcome_of
 from monitor.domain.snapshot import ConnectionView
 from monitor.web import commands
 from monitor.web.archive import Past, Wanted
-from monitor.web.bars import Bar, bar_of
+from monitor.web.bars import Bar, bar_of, windows_of
 from monitor.web.commands import Command
 from monitor.web.rows import Row
 from monitor.web.sparks import Spark, spark_of
@@ -78,6 +78,7 @@ class Profile:
 
     Attributes:
         past: whether the database could be read; without it everything below is empty.
+        windows: names of stretches of time that end now, and the share of each in which it worked.
         older_checks, older_incidents: where there are more; empty where there are none.
     """
 
@@ -85,6 +86,7 @@ class Profile:
     asked: Asked
     past: bool
     bar: Bar | None
+    windows: tuple[tuple[str, str], ...]
     spark: Spark | None
     checks: tuple[Check, ...]
     older_checks: str
@@ -97,7 +99,7 @@ class Profile:
 def profile_of(row: Row, past: Past | None, asked: Asked, now: datetime) -> Profile:
     """The page of one connection."""
     view = row.view
-    nothing = Profile(row, asked, past is not None, None, None, (), "", (), "", (), _commands(view))
+    nothing = Profile(row, asked, past is not None, None, (), None, (), "", (), "", (), _commands(view))
     if past is None:
         return nothing
     return Profile(
@@ -105,6 +107,7 @@ def profile_of(row: Row, past: Past | None, asked: Asked, now: datetime) -> Prof
         asked=asked,
         past=True,
         bar=bar_of(past.trail.days, now),
+        windows=windows_of(past.uptimes),
         spark=spark_of(past.trail.latencies, width=600, height=64),
         checks=tuple(map(_check, past.checks)),
         older_checks=_older(asked, past.checks[-1].at) if past.more_checks else "",

@@ -5,7 +5,10 @@ from datetime import datetime
 from urllib.parse import urlencode
 
 from monitor.domain.model import Scope
+from monitor.domain.silences import Silence, SilenceState
+from monitor.web import commands
 from monitor.web.archive import Incidents
+from monitor.web.commands import Command
 from monitor.web.standing import TONES, Tone
 from monitor.web.stories import NOTHING_HELD, Story, open_story, past_story
 from monitor.web.views import Board
@@ -17,11 +20,24 @@ _WIDEST_FIRST = list(Scope)[::-1]
 
 
 @dataclass(frozen=True, slots=True)
+class Hush:
+    """A silence in force: what it holds back, in the words by which it was made, until when, by whom and why, and how to end it."""
+
+    number: int
+    match: str
+    until: datetime
+    author: str
+    reason: str
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
 class IncidentsPage:
     """
     Attributes:
         past: whether the database could be read; without it nothing that is over is shown.
         newer, older: addresses of the neighbouring pages; empty where there are none.
+        silences: what is in force now, the first to end first.
         later: whether this is a later page of what is over: then what is open is not shown again.
     """
 
@@ -35,6 +51,7 @@ class IncidentsPage:
     closed: tuple[Story, ...]
     closed_older: str
     later: bool
+    silences: tuple[Hush, ...]
 
 
 def incidents_page(board: Board, past: Incidents | None, number: int, before: int | None, instance: str, now: datetime) -> IncidentsPage:
@@ -60,4 +77,14 @@ def incidents_page(board: Board, past: Incidents | None, number: int, before: in
         closed=tuple(past_story(row, below.get(row.connection_id or 0), (), now) for row in closed),
         closed_older=f"?{urlencode({'before': closed[-1].id})}" if past is not None and past.more else "",
         later=before is not None,
+        silences=tuple(
+            _hush(silence)
+            for silence in sorted(held.silences, key=lambda one: (one.over_at, one.id))
+            if silence.state(now) is SilenceState.ACTIVE
+        ),
     )
+
+
+def _hush(silence: Silence) -> Hush:
+    match = " ".join(f"{name}={value}" for name, value in sorted(silence.match.items()))
+    return Hush(silence.id, match, silence.over_at, silence.author, silence.reason, commands.expire_silence(silence.id))

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -282,6 +282,7 @@ async def test_windows_and_days(database: Database) -> None:
 
     async def check() -> None:
         assert await database.read(lambda reader: reader.uptimes(now)) == {number: windows(number) for number in ids[:3]}
+        assert await database.read(lambda reader: reader.uptimes(now, ids[0])) == {ids[0]: windows(ids[0])}
         first = at(31 * DAY)
         found = await database.read(lambda reader: reader.daily_uptime([ids[0], ids[2]], first + 5 * HOUR))
         assert found == {number: days(number, first, 90) for number in (ids[0], ids[2])}
@@ -316,13 +317,14 @@ async def test_a_history_that_has_just_begun(database: Database) -> None:
     (number,) = ids.values()
     bookkeeper = a_bookkeeper(database, clock)
     waits: list[float] = []
+    soon: Sequence[DayUptime] = ()
     while math.inf not in waits and len(waits) < 20:
         while await bookkeeper.step():
             pass
         waits.append(bookkeeper.idle())
         if len(waits) == 1:
             checks = [CheckRow(number, clock.now() + n * SECOND, Reason.OK, 100) for n in (1, 9)]
-            await database.write(lambda store, checks=checks: store.record_checks(checks))
+            await database.write(partial(Store.record_checks, rows=checks))
         if len(waits) == 2:
             soon = (await database.read(lambda reader: reader.daily_uptime([number], START)))[number]
         await clock.advance(timedelta(seconds=min(waits[-1], 1000.0)))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from monitor.db import LatencyRow
 from monitor.domain.uptime import DayUptime, Uptime
 from monitor.errors import Reason
-from monitor.web.bars import DAYS, PITCH, Bar, bar_of
+from monitor.web.bars import DAYS, PITCH, Bar, bar_of, windows_of
 from monitor.web.sparks import Spark, spark_of
 from monitor.web.standing import Tone
 from monitor.web.words import percent
@@ -58,7 +58,12 @@ def test_bar() -> None:
     assert (len(bar.slots), bar.slots[0].day, bar.slots[-1].day) == (DAYS, TODAY - 89 * DAY, TODAY)
     assert [slot.day for slot in bar.troubled] == [TODAY - DAY, TODAY - 3 * DAY]
     assert bar.words == "Worked 70 % of the last 90 days, 2 days with trouble."
-    assert bar.windows == (("7 days", "70 %"), ("30 days", "70 %"), ("90 days", "70 %"))
+
+
+def test_windows() -> None:
+    """Every window has its share, also that of the last 24 hours; one of which nothing is known has none."""
+    uptimes = {"24h": Uptime(ok=DAY), "7d": Uptime(ok=6 * DAY, down=DAY), "30d": Uptime(ok=9 * DAY, down=DAY)}
+    assert windows_of(uptimes) == (("24 hours", "100 %"), ("7 days", "85.71 %"), ("30 days", "90 %"), ("90 days", ""))
 
 
 def test_calm_bar_is_one_run() -> None:

@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from monitor.cli import build_parser
-from monitor.cli.silence import covers, matchers
+from monitor.cli.silence import covers, expire, matchers
 from monitor.domain.model import Connection, IncidentRef, Scope, Topic
 from monitor.domain.payloads import incident_key
 from monitor.web import commands
@@ -44,6 +44,13 @@ def test_silence_connection(connection: Connection) -> None:
     assert covers(match, connection)
     assert not covers(match, other)
     assert args.duration
+
+
+def test_expire_silence() -> None:
+    """The offered `silence expire` ends exactly that silence."""
+    args = _parsed(commands.expire_silence(12).line)
+
+    assert (args.run, args.numbers) == (expire, [12])
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def _past(text: str) -> Past:
     check = CheckRow(1, START, Reason.CREDENTIAL_REJECTED, 3, 200, text, text)
     days = tuple(DayUptime((NOW - n * DAY).date(), Uptime(ok=DAY - n * HOUR, down=n * HOUR)) for n in range(20, -1, -1))
     trail = Trail((LatencyRow(START, 3, Reason.OK), LatencyRow(START, 4, Reason.OK)), days)
-    return Past(trail, (check,), False, (incident,), False, (told,), (delivery,), {1: (attempt, attempt)})
+    return Past(trail, {"24h": Uptime(ok=DAY)}, (check,), False, (incident,), False, (told,), (delivery,), {1: (attempt, attempt)})
 
 
 def _held(text: str) -> Held:
@@ -183,6 +183,22 @@ def test_no_address_becomes_markup(name: str) -> None:
     harmless = _page(snapshot, dict.fromkeys(parts, "zzz"), name=name)
 
     assert [attack for attack in ATTACKS if not _is_harmless(_page(snapshot, dict.fromkeys(parts, attack), name=name), harmless)] == []
+
+
+def test_silences_in_force() -> None:
+    """The incidents page lists every silence in force, the first to end first, with the command that ends it; no other one."""
+    silences = (
+        a_silence(1, starts_at=START, ends_at=NOW + DAY, match={"team": "social", "platform": "x"}),
+        a_silence(2, starts_at=START, ends_at=NOW + HOUR, author="bob", reason="moving house"),
+        a_silence(3, starts_at=START, ends_at=NOW + DAY, expired_at=NOW - HOUR),
+        a_silence(4, starts_at=NOW + HOUR, ends_at=NOW + DAY),
+    )
+    shown = incidents_page(Board(_snapshot("x")), Incidents((), False, Held({}, silences)), 1, None, "", NOW)
+    text = " ".join(" ".join(_Tags(_pages().incidents(Board(_snapshot("x")), shown, NOW).decode()).text).split())
+
+    assert [(one.number, one.match) for one in shown.silences] == [(2, "platform=linkedin"), (1, "platform=x team=social")]
+    assert "platform=linkedin until 2030-01-02 01:00 UTC By bob : moving house End it now" in text
+    assert "postpost-monitor silence expire 2" in text
 
 
 def test_texts_arrive() -> None:
