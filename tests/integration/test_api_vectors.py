@@ -1,7 +1,6 @@
 """The answers of the API, each read for what it is: the table of api-contract.md 6, over real sockets."""
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -358,13 +357,13 @@ async def test_list(payload: bytes, expected: Reason | tuple[int, int]) -> None:
 async def test_long_list() -> None:
     """Reading a list of ten thousand rows leaves the loop free for others."""
     rows = [a_row(f"linkedin-{number}", tokenExpiresIn="45d 3h", lastSuccessfulPost="2026-02-22T09:15:00.000Z") for number in range(10_000)]
-    lags = []
+    turns = 0
 
     async def watch() -> None:
+        nonlocal turns
         while True:
-            before = time.monotonic()
             await asyncio.sleep(0.005)
-            lags.append(time.monotonic() - before)
+            turns += 1
 
     async with raw_server(says(answer(200, rows))) as server:
         api = server.api()
@@ -375,7 +374,7 @@ async def test_long_list() -> None:
 
     assert isinstance(exchange.answer, Listing)
     assert len(exchange.answer.rows) == 10_000
-    assert max(lags) < 0.25, "seconds; the machine is shared, alone it is below 0.05"
+    assert turns >= 8, "read in the loop itself there is one, whatever else the machine does"
 
 
 async def test_rows() -> None:
