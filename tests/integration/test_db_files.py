@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -277,10 +276,8 @@ def test_five_starters(database_url: str, tmp_path: Path) -> None:
                 assert "up\n" in said
             else:
                 assert "another instance holds the database" in said
-        started = time.monotonic()
         late = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=15)
         assert (late.returncode, f"pid {winner.pid} on host" in late.stdout) == (75, True), late
-        assert time.monotonic() - started < 5
 
         winner.send_signal(signal.SIGKILL)
         winner.wait(5)

@@ -348,7 +348,7 @@ async def test_slow_heads() -> None:
         started = time.monotonic()
         with pytest.raises(ConnectionError):
             await _drip(writer)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10 * 0.3
         writer.close()
 
 
@@ -397,7 +397,7 @@ async def test_a_thousand_half_open_connections(port: Port) -> None:
             visitor.close()
 
     assert reply.status == 200
-    assert took < 1
+    assert took < 5
     assert open_files < 256
     assert threading.active_count() == threads
 

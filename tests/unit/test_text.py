@@ -75,14 +75,22 @@ def test_limit() -> None:
     assert "sk_" not in clean("x" * 497 + " sk_0123456789abcdef")
 
 
+def _cost(piece: str) -> float:
+    """CPU seconds of cleaning a megabyte of it; the best of three."""
+    text, costs = piece * (1_000_000 // len(piece)), []
+    for _ in range(3):
+        started = time.process_time()
+        clean(text)
+        costs.append(time.process_time() - started)
+    return min(costs)
+
+
 @pytest.mark.parametrize(
     "piece", ["sk_", "a", "=", "://", "eyJ.", "\x1b[", "\x1b]", " ", "token=", "1:", "\u202e", "bot1", "w.webhook.office.com", "-"]
 )
 def test_fast(piece: str) -> None:
-    """A hostile megabyte takes no longer than a blink."""
-    started = time.perf_counter()
-    clean(piece * (1_000_000 // len(piece)))
-    assert time.perf_counter() - started < 0.5
+    """A hostile megabyte costs a small multiple of one of plain words: nothing is quadratic."""
+    assert _cost(piece) < 100 * _cost("plain words, ")
 
 
 @given(st.text() | st.text(alphabet="sk_bot:=.- \x1b[]@/\ud800\u202eEA1eyJ", max_size=200))
