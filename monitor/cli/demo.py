@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import re
 import shutil
+import socket
 import sys
 import tempfile
 import textwrap
@@ -12,10 +13,12 @@ from pathlib import Path
 
 from monitor import logs
 from monitor.cli import Help
+from monitor.cli.options import port
 from monitor.cli.run import serve
 from monitor.cli.tables import paint
 from monitor.clock import SystemClock
 from monitor.demo import STORY, Demo
+from monitor.errors import MonitorError
 from monitor.lifecycle import Signals
 
 _EPILOG = """\
@@ -28,6 +31,7 @@ examples:
 _COLOURS = {"demo": "36", "simulator": "35", "monitor": "90", "on-call": "33"}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
 _INDENT = 21
+_USUAL_PORT = 9840
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -43,7 +47,9 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--once", action="store_true", help="stop when the story is over")
     length.add_argument("--duration", type=_duration, metavar="TIME", help="stop after this long, such as 60s or 2m")
-    parser.add_argument("--port", type=int, default=9840, help="of the status page and the metrics, 0 for any (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=port, help=f"of the status page and the metrics, 0 for any (default: {_USUAL_PORT}, or any when that is taken)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -52,8 +58,7 @@ def run(args: argparse.Namespace) -> int:
     clock, signals = SystemClock(), Signals()
 
     def say(who: str, text: str) -> None:
-        width = shutil.get_terminal_size((120, 24)).columns - _INDENT
-        first, *rest = textwrap.wrap(text, max(width, 40), break_long_words=False, break_on_hyphens=False)
+        first, *rest = _lines(who, text)
         print(f"{clock.now():%H:%M:%S}  {paint(f'{who:<9}', _COLOURS[who])}  {first}", flush=True)
         for line in rest:
             print(f"{'':{_INDENT}}{line}", flush=True)
@@ -62,9 +67,13 @@ def run(args: argparse.Namespace) -> int:
         folder = Path(name)
         with (folder / "daemon.log").open("w") as log:
             outlet = logs.configure(level="info", log_format="json", stream=log)
-            demo = Demo(folder, port=args.port, say=say, clock=clock, signals=signals, duration=STORY if args.once else args.duration)
+            demo = Demo(
+                folder, port=_port(args.port), say=say, clock=clock, signals=signals, duration=STORY if args.once else args.duration
+            )
             try:
                 asyncio.run(demo.run(serve))
+            except MonitorError:
+                raise
             except Exception:
                 outlet.close()
                 sys.stderr.write((folder / "daemon.log").read_text())
@@ -73,6 +82,27 @@ def run(args: argparse.Namespace) -> int:
                 outlet.close()
         say("demo", "stopped")
     return 0
+
+
+def _lines(who: str, text: str) -> list[str]:
+    # The demo itself names addresses and a command: broken in two, they could not be copied.
+    if who == "demo":
+        return [text]
+    width = shutil.get_terminal_size((120, 24)).columns - _INDENT
+    return textwrap.wrap(text, max(width, 40), break_long_words=False, break_on_hyphens=False)
+
+
+def _port(asked: int | None) -> int:
+    """The port that was asked for, else the usual one; any where that is taken, as it is where a monitor runs already."""
+    if asked is not None:
+        return asked
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", _USUAL_PORT))
+        except OSError:
+            return 0
+    return _USUAL_PORT
 
 
 def _duration(text: str) -> timedelta:

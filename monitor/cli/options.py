@@ -78,6 +78,13 @@ def resolved(given: timedelta | datetime | None, now: datetime) -> datetime | No
     return now - given if isinstance(given, timedelta) else given
 
 
+def port(text: str) -> int:
+    """The TCP port that an option's *text* spells, 0 for any free one."""
+    if text.isascii() and text.isdigit() and int(text) <= 65_535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port; give one from 0 to 65535")
+
+
 def count(text: str) -> int:
     """The positive number that an option's *text* spells."""
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 10**9:

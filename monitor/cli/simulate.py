@@ -6,11 +6,14 @@ import contextlib
 import errno
 import signal
 import sys
+from collections.abc import Callable
 from textwrap import dedent
 
 from monitor.cli import Help
+from monitor.cli.options import port
 from monitor.clock import Clock, SystemClock
-from monitor.errors import MonitorError
+from monitor.config.secrets import Secret, SecretProblem, check_key, check_signing
+from monitor.errors import MonitorError, UsageError
 from monitor.simulator.platforms import Generation
 from monitor.simulator.received import Received
 from monitor.simulator.receiver import ReceiverServer
@@ -40,9 +43,11 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         formatter_class=Help,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=_DEFAULT_PORT, help="port of the API, 0 for any free one (default: %(default)s)")
-    parser.add_argument("--receiver-port", type=_port, metavar="PORT", help="also receive webhooks on this port")
-    parser.add_argument("--receiver-secret", metavar="WHSEC", help="check their signatures with this secret (whsec_...)")
+    parser.add_argument("--port", type=port, default=_DEFAULT_PORT, help="port of the API, 0 for any free one (default: %(default)s)")
+    parser.add_argument("--receiver-port", type=port, metavar="PORT", help="also receive webhooks on this port")
+    parser.add_argument(
+        "--receiver-secret", type=_secret(check_signing), metavar="WHSEC", help="check their signatures with this secret (whsec_...)"
+    )
     contents = parser.add_mutually_exclusive_group()
     contents.add_argument("--fleet", type=_size, metavar="N", help="N healthy connections in a realistic mix")
     contents.add_argument("--world", choices=("demo", "empty"), help="what is connected (default: demo)")
@@ -52,12 +57,14 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default=str(Generation.MARCH),
         help="which build of the API answers (default: %(default)s)",
     )
-    parser.add_argument("--key", default=DEMO_KEY, help="the API key of account main (default: a made-up one)")
+    parser.add_argument("--key", type=_secret(check_key), default=DEMO_KEY, help="the API key of account main (default: a made-up one)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM; returns 0. Raises `MonitorError` when a port can't be had."""
+    """Serve until SIGINT or SIGTERM; returns 0. Raises `MonitorError` when a port can't be had, `UsageError` for a secret without a use."""
+    if args.receiver_secret is not None and args.receiver_port is None:
+        raise UsageError("--receiver-secret is for the receiver: give it a port with --receiver-port, such as 9842")
     world = _world(args, SystemClock())
     world.generation = Generation(args.generation)
     return asyncio.run(_serve(args, world))
@@ -166,10 +173,16 @@ def _no_port(error: OSError, host: str, port: int, option: str) -> MonitorError:
     return MonitorError(f"can't listen on {host} port {port}: {error.strerror or error}")
 
 
-def _port(text: str) -> int:
-    if text.isdecimal() and int(text) <= 65_535:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no port; give one from 0 to 65535")
+def _secret(check: Callable[[Secret, str], Secret]) -> Callable[[str], str]:
+    """Takes what the monitor would take too, since it is printed as a part of its configuration."""
+
+    def secret(text: str) -> str:
+        try:
+            return check(Secret(text), "it").reveal()
+        except SecretProblem as problem:
+            raise argparse.ArgumentTypeError(f"{problem} ({problem.fix})") from None
+
+    return secret
 
 
 def _size(text: str) -> int:

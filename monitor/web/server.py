@@ -14,6 +14,8 @@ GET and HEAD only: nothing can be changed through it, so there is nothing to for
 """
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -138,7 +140,9 @@ class WebServer:
             bound = await listener.open(host, self._settings.port)
         except OSError as error:
             admission.close()
-            problem = Problem("web.listen", f"can't listen on {self._settings.listen}: {error.strerror}", "choose another address or port")
+            # Of a port that is taken the event loop's words name the address a second and a third time.
+            cause = os.strerror(errno.EADDRINUSE) if error.errno == errno.EADDRINUSE else error.strerror
+            problem = Problem("web.listen", f"can't listen on {self._settings.listen}: {cause}", "choose another address or port")
             raise ConfigError((problem,)) from None
         self._web, self._listener = server, listener
         scheme = "http" if admission.tls is None else "https"

@@ -73,15 +73,15 @@ def _start(tmp_path: Path) -> Iterator[Start]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serves_until_told_to_stop(start: Start, number: signal.Signals) -> None:
     """It prints addresses and key, serves what it printed, and ends with 0 on the first signal."""
-    process, output = start("--port", "0", "--receiver-port", "0", "--key", "sk_mine", "--generation", "september")
+    process, output = start("--port", "0", "--receiver-port", "0", "--key", "sk_mine_alone", "--generation", "september")
     text = eventually_sync(lambda: output() if "Ctrl-C" in output() else "", within=15)
     base = re.search(r"API +(\S+)", text)
     hook = re.search(r"receiver +(\S+)", text)
     assert base
     assert hook
-    assert _ask(f"{base[1]}/test-connection/linkedin-Tz9W5i6ZYG", "sk_mine", "POST")["status"] == "ok"
+    assert _ask(f"{base[1]}/test-connection/linkedin-Tz9W5i6ZYG", "sk_mine_alone", "POST")["status"] == "ok"
     assert _ask(f"{hook[1].removesuffix('/hook')}/_received")["total"] == 0
-    for copied in ('api_key: "sk_mine"', "/break -d", "discover: connections", "september generation"):
+    for copied in ('api_key: "sk_mine_alone"', "/break -d", "discover: connections", "september generation"):
         assert copied in text
 
     process.send_signal(number)
@@ -129,11 +129,28 @@ def test_address_that_is_not_ours(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("--port", "x"), ("--port", "70000"), ("--fleet", "0"), ("--fleet", "3", "--world", "demo"), ("--generation", "may")]
+    "words",
+    [
+        ("--port", "x"),
+        ("--port", "70000"),
+        ("--fleet", "0"),
+        ("--fleet", "3", "--world", "demo"),
+        ("--generation", "may"),
+        ("--key", "short"),
+        ("--key", "sk_two\nlines"),
+        ("--receiver-secret", "hello"),
+    ],
 )
 def test_usage(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """Wrong options end with 2 and say what is wrong."""
+    """Wrong options end with 2 and say what is wrong; so do secrets that the monitor would refuse in the printed configuration."""
     with pytest.raises(SystemExit) as ended:
         _parse(*words)
     assert ended.value.code == 2
     assert words[-2] in capsys.readouterr().err
+
+
+def test_secret_without_a_receiver(start: Start) -> None:
+    """A secret that nothing would check is an error that names the option that is missing."""
+    process, output = start("--port", "0", "--receiver-secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    assert process.wait(15) == 2
+    assert "--receiver-port" in output()

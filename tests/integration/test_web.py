@@ -456,7 +456,7 @@ async def test_port_taken(port: Port) -> None:
     """A port that is taken is a problem of the configuration, and says which."""
     other = WebServer(WebSettings(listen=f"127.0.0.1:{port.number}"), Metrics(), port.picture, SystemClock(), lambda: port.ready)
 
-    with pytest.raises(ConfigError, match=rf"web\.listen: can't listen on 127\.0\.0\.1:{port.number}"):
+    with pytest.raises(ConfigError, match=rf"web\.listen: can't listen on 127\.0\.0\.1:{port.number}: Address already in use \(choose"):
         await other.start()
     await other.close()
 

@@ -1,0 +1,63 @@
+"""The verb `demo`, run as strangers run it first."""
+
+import contextlib
+import re
+import socket
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from monitor.cli import main
+from tests.terminal import on_terminal
+
+
+@pytest.fixture(name="taken")
+def _taken() -> "socket.socket":
+    """The usual port with somebody on it: us, unless another program was there first."""
+    taken = socket.socket()
+    with contextlib.suppress(OSError):
+        taken.bind(("127.0.0.1", 9840))
+        taken.listen()
+    return taken
+
+
+def test_demo(taken: socket.socket, tmp_path: Path) -> None:
+    """
+    Beside a running monitor, on a narrow terminal: the printed addresses answer, the printed command breaks a connection and on-call
+    hears of it, Ctrl-C ends it well, and nothing is left.
+    """
+    with taken, on_terminal(["demo"], columns=80, environment={"TMPDIR": str(tmp_path), "NO_COLOR": "1"}) as terminal:
+        shown = terminal.read_until(lambda text: re.search(r"break something .*\n", text))
+        metrics = re.search(r"metrics +(http://\S+/metrics)\r\n", shown)
+        command = re.search(r"curl -X POST (http://127\.0\.0\.1:\d+/_sim/connections/(\S+)/break)\r\n", shown)
+        assert metrics is not None, shown
+        assert command is not None, shown
+        with urllib.request.urlopen(metrics[1], timeout=10) as answer:
+            assert b"postpost_build_info" in answer.read()
+        urllib.request.urlopen(urllib.request.Request(command[1], method="POST"), timeout=10).close()
+        terminal.read_until(lambda text: re.search(r"on-call +connection\.failed: Mastodon", text))
+        terminal.press(b"\x03")
+        terminal.read_until(lambda text: "stopped\r\n" in text)
+        assert terminal.process.wait(20) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_port_asked_for(taken: socket.socket, capsys: pytest.CaptureFixture[str]) -> None:
+    """A port that was asked for is not exchanged for another: when it is taken that is said, in one line."""
+    with taken:
+        assert main(["demo", "--port", "9840"]) == 78
+
+    said = capsys.readouterr()
+    assert said.err == (
+        "postpost-monitor: web.listen: can't listen on 127.0.0.1:9840: Address already in use (choose another address or port)\n"
+    )
+    assert said.out == ""
+
+
+def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no port ends with 2."""
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--port", "70000"])
+    assert ended.value.code == 2
+    assert "'70000' is no port" in capsys.readouterr().err
