@@ -215,9 +215,9 @@ async def test_unknown_users_take_as_long() -> None:
     async def took(user: str) -> float:
         times = []
         for number in range(7):
-            begun = time.perf_counter()
+            begun = time.process_time()
             assert not await passwords.verify(user, f"wrong-{user}-{number}")
-            times.append(time.perf_counter() - begun)
+            times.append(time.process_time() - begun)
         return median(times)
 
     assert 0.5 < await took("anna") / await took("nobody") < 2
