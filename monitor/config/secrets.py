@@ -19,6 +19,9 @@ from monitor.config.values import problem
 MASK = "<secret>"
 FILE_LIMIT = 4096
 
+KEPT_IN = Path("/etc/postpost-monitor/credentials")
+"""Where secrets lie that systemd hands over. The command names it `$CREDENTIALS_DIRECTORY` too, but nobody has seen to their rights there."""
+
 _KEY = re.compile(r"[\x21-\x7e]{8,512}")
 _URL = re.compile(r"[\x21-\x7e]{8,4095}")
 _SIGNING_PREFIX = "whsec_"
@@ -197,7 +200,8 @@ def check_file(path: Path, status: os.stat_result, credentials_directory: Path |
         raise SecretProblem(f"{what} {path} is not a regular file", f"name a plain file that holds {'the secret' if secret else 'it'}")
     if not secret:
         return
-    if credentials_directory is not None and path.resolve().is_relative_to(credentials_directory.resolve()):
+    handed_over = None if credentials_directory == KEPT_IN else credentials_directory
+    if handed_over is not None and path.resolve().is_relative_to(handed_over.resolve()):
         return
     if status.st_uid not in (0, os.geteuid()):
         raise SecretProblem(f"the secret file {path} belongs to another user", f"chown it to the monitor's user or root: chown root {path}")

@@ -12,9 +12,10 @@ import pytest
 
 from monitor.config import AccountSettings, Config, ReceiverSettings, Secret
 from monitor.config.loader import load_text
-from monitor.config.secrets import MASK, SecretProblem, check_key, check_signing, read_secret_file
+from monitor.config.secrets import KEPT_IN, MASK, SecretProblem, check_file, check_key, check_signing, read_secret_file
 from monitor.errors import ConfigError
 
+ROOT = Path(__file__).parents[2]
 CANARY = "sk_telltale.0123456789abcdef"
 
 
@@ -86,6 +87,17 @@ def test_file_in_credentials_directory(tmp_path: Path) -> None:
     (folder / "key").symlink_to(inside)
     with pytest.raises(SecretProblem, match="open to others"):
         read_secret_file(folder / "key", credentials_directory=folder)
+
+
+def test_file_where_the_operator_keeps_it(tmp_path: Path) -> None:
+    """The folder that secrets are handed over from excuses nothing, also where the command names it as the one that they are handed over in."""
+    path = write(tmp_path / "key", CANARY.encode(), 0o644)
+    command = (ROOT / "deploy/systemd/postpost-monitor.sh").read_text(encoding="utf-8")
+
+    assert f"CREDENTIALS_DIRECTORY:-{KEPT_IN}}}" in command
+    with pytest.raises(SecretProblem, match="open to others"):
+        check_file(KEPT_IN / "key", path.stat(), KEPT_IN)
+    check_file(path, path.stat(), tmp_path)
 
 
 def test_file_of_another_user(tmp_path: Path) -> None:
