@@ -13,6 +13,7 @@ import structlog
 from monitor.clock import Clock
 from monitor.db import Database, Store
 from monitor.domain import scopes
+from monitor.domain.scope_state import REMOVED
 from monitor.domain.scopes import ScopeState
 from monitor.fleet import Fleet
 from monitor.staging import stage
@@ -78,7 +79,7 @@ class Reviewer:
 
     def _look(self, now: datetime, state: ScopeState) -> ScopeState:
         if self._fleet.is_abandoned(state):
-            return scopes.closed(state, now)
+            return scopes.closed(state, now, REMOVED)
         return scopes.tick(
             state,
             now,

@@ -77,7 +77,7 @@ def transition(state: ScopeState, now: datetime) -> Transition:
         severity=severity(state.kind),
         reason=state.reason,
         detail=state.detail,
-        closed_why="recovered" if topic.level == FINE else None,
+        closed_why=(state.closed_why or "recovered") if topic.level == FINE else None,
     )
 
 
@@ -101,5 +101,10 @@ def announcement(state: ScopeState, now: datetime, *, reminder: int = 0) -> Noti
         reason=state.reason,
         detail=state.detail,
         seq=state.seq + 1,
-        facts=Facts(affected=state.affected, duration=max(now - opened_at, timedelta(0)) if closing else None, reminder=reminder),
+        facts=Facts(
+            affected=state.affected,
+            duration=max(now - opened_at, timedelta(0)) if closing else None,
+            reminder=reminder,
+            closed_why=(state.closed_why or None) if closing else None,
+        ),
     )

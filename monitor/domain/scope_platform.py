@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from monitor.domain.copies import replace
 from monitor.domain.policy import ScopePolicy
-from monitor.domain.scope_state import ScopeState, closed, opened
+from monitor.domain.scope_state import TOLD_SINGLY, ScopeState, closed, opened
 from monitor.errors import Reason
 
 
@@ -28,8 +28,10 @@ def advance_platform(
         turned = (*turned, (turned_id, now))
     state = state if turned == state.turned else replace(state, turned=turned)
     if state.open:
+        if failing < policy.close_ratio * total:
+            return closed(state, now)
         held = state.topic.opened_at is not None and now - state.topic.opened_at >= policy.platform_hold
-        return closed(state, now) if held or failing < policy.close_ratio * total else state
+        return closed(state, now, TOLD_SINGLY) if held else state
     if len(turned) < policy.platform_count:
         return state if state.suspect_at is None else replace(state, suspect_at=None)
     if state.suspect_at is None:

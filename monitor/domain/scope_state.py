@@ -13,6 +13,13 @@ ACCOUNT_WORDS = frozenset({"account", "user", "rate", "service", "list"})
 """What subjects begin with that name an account, and after a slash perhaps a managed user of it."""
 
 
+TOLD_SINGLY = "told_singly"
+"""The trouble lasts: from now on each connection is told by itself."""
+
+REMOVED = "removed"
+"""Nobody asks about it any more: it left the configuration."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """
@@ -76,6 +83,7 @@ class ScopeState:
         turned: connections that lately turned to error, with when (platform only).
         last_good_at: the last answer that told of no trouble of the API (service only).
         closed_at: when the last incident closed; connections are watched afresh from then on.
+        closed_why: why the last incident closed, where not because the trouble is over; else empty.
         affected: connections that were below it when it opened.
         seq: numbers the notifications about this scope.
     """
@@ -92,6 +100,7 @@ class ScopeState:
     turned: tuple[tuple[int, datetime], ...] = ()
     last_good_at: datetime | None = None
     closed_at: datetime | None = None
+    closed_why: str = ""
     affected: int = 0
     seq: int = 0
 
@@ -127,17 +136,17 @@ def opened(state: ScopeState, now: datetime, affected: int) -> ScopeState:
     if state.open:
         return state
     topic = replace(state.topic, level=FAILED, since=now, number=state.topic.number + 1, opened_at=state.suspect_at or now)
-    return replace(state, topic=topic, calm=None, affected=affected)
+    return replace(state, topic=topic, calm=None, affected=affected, closed_why="")
 
 
-def closed(state: ScopeState, now: datetime) -> ScopeState:
-    """*state* with its incident closed and nothing suspected."""
+def closed(state: ScopeState, now: datetime, why: str = "") -> ScopeState:
+    """*state* with its incident closed and nothing suspected; *why*, where the trouble is not over (`TOLD_SINGLY`, `REMOVED`)."""
     if state.suspect_at is not None:
         state = replace(state, suspect_at=None)
     if not state.open:
         return state
     topic = replace(state.topic, level=FINE, since=now)
-    return replace(state, topic=topic, calm=None, streak=None, buckets=(), turned=(), closed_at=now)
+    return replace(state, topic=topic, calm=None, streak=None, buckets=(), turned=(), closed_at=now, closed_why=why)
 
 
 def forgotten(state: ScopeState) -> ScopeState:

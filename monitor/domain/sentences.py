@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from monitor.domain.model import FINE, Connection, EventType, Notification, Topic
 from monitor.domain.reasons import meaning
+from monitor.domain.scope_state import REMOVED, TOLD_SINGLY
 from monitor.errors import Reason
 
 _RECONNECT = "Reconnect the account on the PostPost dashboard."
@@ -60,6 +61,13 @@ _ACCOUNT_SENTENCES: dict[tuple[str, EventType], str] = {
     ("rate", EventType.ACCOUNT_RECOVERED): "The API no longer limits the requests of the account {name}{after}.",
     ("service", EventType.ACCOUNT_FAILED): "The API fails for the account {name} alone since {since}: {why}.{affected}",
     ("service", EventType.ACCOUNT_RECOVERED): "The API answers for the account {name} again{after}.",
+}
+
+# Ends of wider trouble that are no recoveries.
+_OTHER_ENDS: dict[tuple[str, EventType], str] = {
+    (TOLD_SINGLY, EventType.PLATFORM_RECOVERED): "Connections of {platform} still fail{after}; from now on each is told by itself.",
+    (REMOVED, EventType.ACCOUNT_RECOVERED): "The account {name} is no longer watched: it left the configuration.",
+    (REMOVED, EventType.API_RECOVERED): "The former address of the PostPost API is no longer watched: it left the configuration.",
 }
 
 _OPENINGS: dict[tuple[Topic, str], EventType] = {
@@ -155,7 +163,7 @@ def sentence(notification: Notification, connection: Connection | None) -> str:
     """The whole line, advice included."""
     facts = notification.facts
     kind, word = _kind(notification), notification.incident.subject.partition(":")[0]
-    form = _ACCOUNT_SENTENCES.get((word, kind)) or _SENTENCES.get(kind, "{who}: {why}.")
+    form = _OTHER_ENDS.get((facts.closed_why or "", kind)) or _ACCOUNT_SENTENCES.get((word, kind)) or _SENTENCES.get(kind, "{who}: {why}.")
     text = form.format_map(_words(notification, connection))
     extra = ["Reminder:", text] if facts.reminder else [text]
     if facts.first_check and notification.level_to != FINE:

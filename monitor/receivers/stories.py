@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from monitor.domain.scope_state import ACCOUNT_WORDS
+from monitor.domain.scope_state import ACCOUNT_WORDS, REMOVED, TOLD_SINGLY
 from monitor.domain.sentences import moment, one_line, platform_name, span
 
 MAX_LINES = 20
@@ -16,6 +16,7 @@ _BRACKETS = str.maketrans("<>", "\u2039\u203a")
 _CALLS = re.compile(r"@(?=everyone|here|channel|all|group|team)", re.IGNORECASE)
 _CLOSED = "closed"
 _ENDINGS = {"connection.closed": "Closed", "token.renewed": "Renewed"}
+_OTHER_ENDS = {TOLD_SINGLY: "Told one by one", REMOVED: "Closed"}
 _MARKS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 _OVER = "🟢"
 _SCOPE_NAMES = {"api": "PostPost API", "storage": "The monitor's storage"}
@@ -62,7 +63,7 @@ class Story:
     @property
     def mark(self) -> str:
         """A coloured dot: how bad it is, or that it is over."""
-        return _OVER if self.over else _MARKS.get(self.severity, "🔵")
+        return _OVER if self.over and self.data.get("closedWhy") != TOLD_SINGLY else _MARKS.get(self.severity, "🔵")
 
     @property
     def source(self) -> str:
@@ -88,7 +89,7 @@ def read(body: bytes) -> Story:
         severity=document["severity"],
         over=data["why"] == _CLOSED,
         who=who,
-        title=f"{_state(document['type'], data['why'], document['severity'])}: {who}",
+        title=f"{_state(document, data)}: {who}",
         summary=one_line(document["summary"], 500),
         facts=tuple(_facts(data, who)),
         lines=tuple(_lines(data.get("items", ()))),
@@ -122,9 +123,10 @@ def defused(text: str) -> str:
     return _CALLS.sub("\uff20", text.translate(_BRACKETS))
 
 
-def _state(kind: str, why: str, severity: str) -> str:
+def _state(document: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    kind, why, severity = document["type"], data["why"], document["severity"]
     if why == _CLOSED:
-        return _ENDINGS.get(kind, "Recovered")
+        return _OTHER_ENDS.get(data.get("closedWhy", "")) or _ENDINGS.get(kind, "Recovered")
     return {"reminder": "Reminder", "notice": "Notice", "digest": "Digest"}.get(why, severity.capitalize()) if kind != "test" else "Test"
 
 

@@ -31,7 +31,11 @@ _ENDS = {
     Topic.PERMISSIONS: "The permissions are back.",
     Topic.SCOPE: "It is over.",
 }
-_OTHER_ENDS = {"unsupported": "The API cannot test it any more.", "removed": "It is no longer watched."}
+_OTHER_ENDS = {
+    "unsupported": "The API cannot test it any more.",
+    "removed": "It is no longer watched.",
+    "told_singly": "Those that still failed were told one by one from then on.",
+}
 
 
 @dataclass(frozen=True, slots=True)

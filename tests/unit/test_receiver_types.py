@@ -18,6 +18,7 @@ from monitor.domain.examples import examples
 from monitor.domain.model import EventType, Facts, IncidentRef, Severity, Topic, Why
 from monitor.domain.payloads import render, render_digest
 from monitor.domain.retries import Result
+from monitor.domain.scope_state import REMOVED, TOLD_SINGLY
 from monitor.errors import DeliveryReason
 from monitor.receivers import KINDS
 from monitor.receivers.fingerprints import fingerprint
@@ -367,6 +368,30 @@ def test_alertmanager_repeat() -> None:
     assert {alert["endsAt"] for alert in alerts} == {"2030-01-01T06:00:00.000Z"}
     assert alerts[0]["labels"] == sent("alertmanager", bodies[0])[0]["labels"]
     assert repeat.render(Standing([over], at(5 * HOUR), "postpost-monitor/1.0.0"), settings("alertmanager")) is None
+
+
+@pytest.mark.parametrize(
+    ("why", "kind", "subject", "headline", "line"),
+    [
+        (None, EventType.PLATFORM_RECOVERED, "platform:linkedin", "🟢 Recovered: LinkedIn", "The connections of LinkedIn work again"),
+        (
+            TOLD_SINGLY,
+            EventType.PLATFORM_RECOVERED,
+            "platform:linkedin",
+            "🔴 Told one by one: LinkedIn",
+            "Connections of LinkedIn still fail",
+        ),
+        (REMOVED, EventType.ACCOUNT_RECOVERED, "account:main", "🟢 Closed: Account main", "The account main is no longer watched"),
+        (REMOVED, EventType.API_RECOVERED, "api:old.example", "🟢 Closed: PostPost API", "The former address of the PostPost API is no"),
+    ],
+)
+def test_ends_that_are_no_recovery(why: str | None, kind: EventType, subject: str, headline: str, line: str) -> None:
+    """An incident that ended while the trouble lasts, or because nobody asks any more, is not told as healed."""
+    incident = IncidentRef(Topic.SCOPE, subject, 1, START)
+    told = a_notification(type=kind, why=Why.CLOSED, incident=incident, connection_id=None, facts=Facts(duration=HOUR, closed_why=why))
+    header, text, *_ = sent("slack", render("msg_1", told, None, IDENTITY))["blocks"]
+    assert header["text"]["text"] == headline
+    assert text["text"]["text"].startswith(line)
 
 
 def test_digest_lines() -> None:

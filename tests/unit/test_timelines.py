@@ -7,7 +7,8 @@ from functools import partial
 
 import pytest
 
-from monitor.domain.model import Health, LastError, Topic
+from monitor.domain.model import EventType, Health, LastError, Scope, Topic
+from monitor.domain.sentences import sentence
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_policy, a_reply, a_token_life
 from tests.patrol import Answer, Patrol, fleet
@@ -542,13 +543,15 @@ class TestPlatform:
         assert told[4] == PLATFORM_FAILED
         singles = {subject for subject, _, _ in told[:4]}
         one.run(15 * MINUTE, always(OK))
+        (recovered,) = (one for one in one.story.notifications if one.type is EventType.PLATFORM_RECOVERED)
+        assert sentence(recovered, None).startswith("The connections of LinkedIn work again after")
         assert one.story.told[5] == PLATFORM_RECOVERED or PLATFORM_RECOVERED in one.story.told[5:]
         rest = [entry for entry in one.story.told[5:] if entry != PLATFORM_RECOVERED]
         assert {subject for subject, kind, _ in rest if kind == "connection.recovered"} == singles
         assert len(rest) == 4
 
     def test_lasts(self) -> None:
-        """After half an hour everybody who still fails is told, each once."""
+        """After half an hour everybody who still fails is told, each once, and nobody is told that the platform works again."""
         one = patrol(40, "linkedin", "threads")
         one.run(10 * MINUTE, always(OK))
         one.run(50 * MINUTE, lambda number: BAD if number % 2 == 0 else OK)
@@ -559,6 +562,8 @@ class TestPlatform:
         assert len(types) == 22
         closed = one.story.notifications[types.index("platform.recovered")]
         assert 30 * MINUTE <= closed.at - closed.incident.opened_at <= 32 * MINUTE
+        assert sentence(closed, None) == "Connections of LinkedIn still fail after 30m; from now on each is told by itself."
+        assert [one.closed_why for one in one.story.transitions if one.scope is Scope.PLATFORM] == [None, "told_singly"]
 
     def test_slow_checks(self) -> None:
         """With checks an hour apart it is recognised too."""
