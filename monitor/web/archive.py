@@ -1,6 +1,7 @@
 """What the pages show of the past, read from the database; without it they show the present alone."""
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,9 +23,12 @@ from monitor.db import (
     latencies,
     silences_since,
 )
+from monitor.domain.model import Connection
+from monitor.domain.snapshot import ConnectionView
 from monitor.domain.uptime import DayUptime, Uptime
 from monitor.errors import StoreError
 from monitor.web.bars import Bar, bar_of
+from monitor.web.links import Key
 from monitor.web.records import Records
 from monitor.web.sparks import Spark, spark_of
 from monitor.web.stories import Held
@@ -35,6 +39,8 @@ CHECKS_SHOWN = 25
 DAY_CHECKS_SHOWN = 200
 INCIDENTS_SHOWN = 20
 TELLINGS_SHOWN = 30
+# What no platform id has, and what a database may refuse to look for.
+_UNUSABLE = re.compile(r"[\x00\ud800-\udfff]")
 _DAYS = timedelta(days=90)
 _ROW_CHECKS = 40
 _PAGE_CHECKS = 200
@@ -98,11 +104,17 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Incidents:
-    """Incidents that are over, newest first, and what holds back the news of those that are not."""
+    """
+    Incidents that are over, newest first, and what holds back the news of those that are not.
+
+    Attributes:
+        about: number to connection of those that are over, also the connections that are no longer watched.
+    """
 
     closed: tuple[IncidentRow, ...]
     more: bool
     held: Held
+    about: Mapping[int, Connection]
 
 
 class Archive:
@@ -134,6 +146,16 @@ class Archive:
                     self._drawings.clear()
                 self._drawings.update({one: (now, draw(trail, today)) for one, trail in found.items()})
         return {one: self._drawings[one][1] for one in connection_ids if one in self._drawings}
+
+    async def gone(self, key: Key) -> ConnectionView | None:
+        """The connection of this account, managed user and platform id that is no longer watched, as it was last known."""
+        if _UNUSABLE.search("".join(key)):
+            return None
+        try:
+            return await self._records.ask(lambda reader: _gone(reader, key))
+        except StoreError as error:
+            _log.debug("web.unread", error=str(error))
+            return None
 
     async def connection(self, connection_id: int, wanted: Wanted) -> Past | None:
         """The past of one connection."""
@@ -185,7 +207,17 @@ def _past(reader: Reader, connection_id: int, wanted: Wanted, now: datetime) -> 
     )
 
 
+def _gone(reader: Reader, key: Key) -> ConnectionView | None:
+    for connection in reader.connections_called(key[2], retired=True):
+        stored = reader.state(connection.id) if connection.key == key else None
+        if stored is not None:
+            return ConnectionView(connection, stored[1])
+    return None
+
+
 def _incidents(reader: Reader, before_id: int | None, now: datetime) -> Incidents:
     rows = closed_incidents(reader, INCIDENTS_SHOWN + 1, before_id)
     held = Held({(ack.topic, ack.subject, ack.number): ack for ack in acks_of_open(reader)}, silences_since(reader, now))
-    return Incidents(tuple(rows[:INCIDENTS_SHOWN]), len(rows) > INCIDENTS_SHOWN, held)
+    shown = tuple(rows[:INCIDENTS_SHOWN])
+    about = reader.numbered({row.connection_id for row in shown if row.connection_id is not None})
+    return Incidents(shown, len(rows) > INCIDENTS_SHOWN, held, {connection.id: connection for connection in about})

@@ -96,10 +96,10 @@ class Profile:
     commands: tuple[Command, ...]
 
 
-def profile_of(row: Row, past: Past | None, asked: Asked, now: datetime) -> Profile:
-    """The page of one connection."""
+def profile_of(row: Row, past: Past | None, asked: Asked, now: datetime, *, watched: bool = True) -> Profile:
+    """The page of one connection, *watched* now or once."""
     view = row.view
-    nothing = Profile(row, asked, past is not None, None, (), None, (), "", (), "", (), _commands(view))
+    nothing = Profile(row, asked, past is not None, None, (), None, (), "", (), "", (), _commands(view, watched=watched))
     if past is None:
         return nothing
     return Profile(
@@ -125,8 +125,10 @@ def _stories(view: ConnectionView, past: Past, now: datetime) -> tuple[Story, ..
     return tuple(past_story(row, view, told[row.incident.topic, row.incident.number], now) for row in past.incidents)
 
 
-def _commands(view: ConnectionView) -> tuple[Command, ...]:
+def _commands(view: ConnectionView, *, watched: bool) -> tuple[Command, ...]:
     connection = view.connection
+    if not watched:
+        return (commands.explain(connection),)
     own = () if connection.user_id else (commands.check(connection),)
     return (commands.explain(connection), *own, commands.silence_connection(connection))
 

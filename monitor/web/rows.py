@@ -1,7 +1,7 @@
 """One connection as people read it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.domain import expiry, levels
@@ -15,6 +15,7 @@ from monitor.web.standing import LABELS, TONES, Standing, Tone, label_of, standi
 from monitor.web.words import ago, doubt, sentence, short
 
 _NOW = timedelta(0)
+GONE = "No longer watched"
 _URGENCY = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
 
 
@@ -79,6 +80,12 @@ def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
         posted="" if state.last_successful_post_at is None else ago(state.last_successful_post_at, now),
         notes=tuple(_notes(view, incidents, now)),
     )
+
+
+def past_row_of(view: ConnectionView, now: datetime) -> Row:
+    """The row of a connection that is no longer watched, as it was last known."""
+    note = Note("It left the configuration, or the API's list of connections. Below is what was known of it.")
+    return replace(row_of(view, (), now), standing=Standing.UNKNOWN, tone=Tone.IDLE, label=GONE, since=None, lasting="", notes=(note,))
 
 
 def name_of(connection: Connection, state: ConnectionState) -> str:

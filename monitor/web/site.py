@@ -22,6 +22,7 @@ from monitor.web.links import Key, key_in
 from monitor.web.pages import Pages
 from monitor.web.profile import Asked, profile_of
 from monitor.web.records import Records
+from monitor.web.rows import past_row_of
 from monitor.web.troubles import incidents_page
 from monitor.web.views import Filters
 
@@ -93,10 +94,15 @@ class Site:
     async def _connection(self, key: Key, asked: Asked, now: datetime) -> Answer:
         board = self._pictures.board()
         view = board.find(key)
-        if view is None:
+        gone = await self._archive.gone(key) if view is None else None
+        if view is not None:
+            row = board.row(view, now)
+        elif gone is not None:
+            row = past_row_of(gone, now)
+        else:
             return _page(self._pages.missing(board, key[2], now), 404)
-        past = await self._archive.connection(view.connection.id, asked.wanted)
-        return _page(self._pages.connection(board, profile_of(board.row(view, now), past, asked, now), now))
+        past = await self._archive.connection(row.view.connection.id, asked.wanted)
+        return _page(self._pages.connection(board, profile_of(row, past, asked, now, watched=view is not None), now))
 
 
 def _page(body: bytes, status: int = 200) -> Answer:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
-from monitor.domain.model import Scope
+from monitor.db import IncidentRow
+from monitor.domain.model import ConnectionState, Scope
 from monitor.domain.silences import Silence, SilenceState
+from monitor.domain.snapshot import ConnectionView
 from monitor.web import commands
 from monitor.web.archive import Incidents
 from monitor.web.commands import Command
@@ -74,7 +76,7 @@ def incidents_page(board: Board, past: Incidents | None, number: int, before: in
         newer=f"?page={number - 1}" if number > 1 else "",
         older=f"?page={number + 1}" if number < pages else "",
         past=past is not None,
-        closed=tuple(past_story(row, below.get(row.connection_id or 0), (), now) for row in closed),
+        closed=tuple(past_story(row, below.get(row.connection_id or 0) or _once(row, past), (), now) for row in closed),
         closed_older=f"?{urlencode({'before': closed[-1].id})}" if past is not None and past.more else "",
         later=before is not None,
         silences=tuple(
@@ -83,6 +85,12 @@ def incidents_page(board: Board, past: Incidents | None, number: int, before: in
             if silence.state(now) is SilenceState.ACTIVE
         ),
     )
+
+
+def _once(row: IncidentRow, past: Incidents | None) -> ConnectionView | None:
+    """The connection of an incident that is over, when it is no longer watched."""
+    connection = past.about.get(row.connection_id or 0) if past is not None else None
+    return None if connection is None else ConnectionView(connection, ConnectionState())
 
 
 def _hush(silence: Silence) -> Hush:

@@ -217,10 +217,35 @@ async def test_links(site: Site) -> None:
 
 async def test_unknown_connection(site: Site) -> None:
     """An id that is not watched has a page that says so, with status 404."""
-    for path in ("/connections/main/-/linkedin-nobody", site.page.replace("main", "other"), site.page.replace("/-/", "/user/")):
+    for path in (
+        "/connections/main/-/linkedin-nobody",
+        site.page.replace("main", "other"),
+        site.page.replace("/-/", "/user/"),
+        f"{site.page}%00",
+    ):
         status, text = await site.get(path)
         assert status == 404
         assert "This connection is not watched." in text
+
+
+async def test_a_connection_that_is_no_longer_watched(site: Site) -> None:
+    """It keeps its page with its past, offers no test and no silence, and its incidents lead there; without the database it is unknown."""
+    await site.database.write(lambda store: store.retire([site.connection.id], NOW))
+    site.snapshot = replace(site.snapshot, connections=(), incidents=())
+
+    status, text = await site.get(site.page)
+    shown = _shown(text)
+
+    assert status == 200
+    assert f"{ODD} No longer watched It left the configuration, or the API's list of connections." in shown
+    assert "Closed. It works again." in shown
+    assert "on-call accepted" in shown
+    assert len(re.findall(r'<th scope="row"><time datetime="([^"]+)"', text)) == 25
+    assert re.findall(r"<code>postpost-monitor (\w+)", text) == ["explain"]
+    _, incidents = await site.get("/incidents")
+    assert re.findall(r'<a href="([^"]+)"><bdi>([^<]+)</bdi></a> <span class="dim">Bluesky', incidents) == [(site.page[1:], ODD)]
+    site.readable = False
+    assert (await site.get(site.page))[0] == 404
 
 
 async def test_nothing_there(site: Site) -> None:
@@ -256,7 +281,7 @@ async def test_held(site: Site, sqlite_url: str) -> None:
 
     assert re.search(r"Acknowledged by anna \w+ ago: calling the customer", _shown(text))
     assert "by bert: moving house" in text
-    assert "carl" not in text
+        assert "by carl" not in text
 
 
 async def test_many_incidents(site: Site) -> None:

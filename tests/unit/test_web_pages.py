@@ -145,7 +145,9 @@ def _missing(board: Board, query: Mapping[str, str], text: str) -> bytes:
 
 
 def _incidents(board: Board, query: Mapping[str, str], text: str) -> bytes:
-    shown = incidents_page(board, Incidents(_past(text).incidents, True, _held(text)), Filters.of(query).page, None, text, NOW)
+    shown = incidents_page(
+        board, Incidents(_past(text).incidents, True, _held(text), {1: a_connection(1, name=text)}), Filters.of(query).page, None, text, NOW
+    )
     return _pages().incidents(board, shown, NOW)
 
 
@@ -193,7 +195,7 @@ def test_silences_in_force() -> None:
         a_silence(3, starts_at=START, ends_at=NOW + DAY, expired_at=NOW - HOUR),
         a_silence(4, starts_at=NOW + HOUR, ends_at=NOW + DAY),
     )
-    shown = incidents_page(Board(_snapshot("x")), Incidents((), False, Held({}, silences)), 1, None, "", NOW)
+    shown = incidents_page(Board(_snapshot("x")), Incidents((), False, Held({}, silences), {}), 1, None, "", NOW)
     text = " ".join(" ".join(_Tags(_pages().incidents(Board(_snapshot("x")), shown, NOW).decode()).text).split())
 
     assert [(one.number, one.match) for one in shown.silences] == [(2, "platform=linkedin"), (1, "platform=x team=social")]
