@@ -281,7 +281,7 @@ async def test_held(site: Site, sqlite_url: str) -> None:
 
     assert re.search(r"Acknowledged by anna \w+ ago: calling the customer", _shown(text))
     assert "by bert: moving house" in text
-        assert "by carl" not in text
+    assert "by carl" not in text
 
 
 async def test_many_incidents(site: Site) -> None:
