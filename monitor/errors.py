@@ -9,6 +9,7 @@ A broken connection is data, not an exception: exceptions mean "we could not fin
       ConfigError                exit 78, never restart: all problems of a file at once
       StoreError
         StoreUnavailable         try again later
+        StoreMisplaced           exit 78: the database lies where it is not safe
         StoreCorrupt             exit 74: the database file is damaged
         SchemaMismatch           exit 78: the schema is a newer program's, or another program's
         AnotherInstance          exit 75: another process holds the database
@@ -145,6 +146,12 @@ class StoreError(MonitorError):
 
 class StoreUnavailable(StoreError):
     """The database can't be reached, is locked, full or read-only: the same work may succeed later."""
+
+
+class StoreMisplaced(StoreError):
+    """The database's folder or file is none that can be trusted; only a person can put that right."""
+
+    exit_code = EXIT_CONFIG
 
 
 class StoreCorrupt(StoreError):

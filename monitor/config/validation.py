@@ -53,8 +53,8 @@ class Draft:
         return [(index, item) for index, item in enumerate(found) if isinstance(item, dict)] if isinstance(found, list) else []
 
     def names(self, name: str) -> list[str]:
-        """The names of all items of a list, valid or not, in the order of the file."""
-        return [item["name"] for _, item in self.raw(name) if isinstance(item.get("name"), str)]
+        """The names of all items of a list, valid or not, each once, in the order of the file."""
+        return list(dict.fromkeys(item["name"] for _, item in self.raw(name) if isinstance(item.get("name"), str)))
 
     def refuse(self, path: Path, message: str, fix: str = "") -> None:
         """Note a problem at *path*."""

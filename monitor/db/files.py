@@ -6,7 +6,7 @@ import stat
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from monitor.errors import StoreError, StoreUnavailable
+from monitor.errors import StoreError, StoreMisplaced, StoreUnavailable
 
 _MIB = 1024 * 1024
 
@@ -20,7 +20,7 @@ def prepare(path: Path) -> None:
     Make sure that the database *path* may be opened: a folder of ours, a file that only we can read.
 
     Raises:
-        StoreError: the folder is a symlink, world-writable or on a network, or the file is not a plain file.
+        StoreMisplaced: the folder is a symlink, world-writable or on a network, or the file is not a plain file.
         StoreUnavailable: the folder or file can't be made.
     """
     folder = path.parent
@@ -141,13 +141,13 @@ class Ballast:
 def _check_folder(folder: Path) -> None:
     status = folder.lstat()
     if stat.S_ISLNK(status.st_mode):
-        raise StoreError(f"the database folder {folder} is a symbolic link: name the folder itself")
+        raise StoreMisplaced(f"the database folder {folder} is a symbolic link: name the folder itself")
     if status.st_mode & stat.S_IWOTH:
-        raise StoreError(f"everybody can write to the database folder {folder}: use a folder of its own (chmod o-w)")
+        raise StoreMisplaced(f"everybody can write to the database folder {folder}: use a folder of its own (chmod o-w)")
     with contextlib.suppress(OSError):
         kind = file_system(folder.resolve(), Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
         if kind in _NETWORK:
-            raise StoreError(f"the database folder {folder} is on a network file system ({kind}): use a local disk, or PostgreSQL")
+            raise StoreMisplaced(f"the database folder {folder} is on a network file system ({kind}): use a local disk, or PostgreSQL")
 
 
 def _check_file(path: Path) -> None:
@@ -157,6 +157,6 @@ def _check_file(path: Path) -> None:
         make_private(path)
         return
     if not stat.S_ISREG(status.st_mode):
-        raise StoreError(f"the database {path} is not a plain file")
+        raise StoreMisplaced(f"the database {path} is not a plain file: name the file itself in database.url, no folder and no link")
     if status.st_mode & 0o077 and status.st_uid == os.geteuid():
         path.chmod(0o600)
