@@ -125,8 +125,19 @@ def _severity(connection: Connection, state: ConnectionState, topic: Topic, poli
     value = state.topic(topic)
     shown = value.level if value.level != FINE else value.told.level
     severity = levels.severity_of(topic, shown, policy, connection.platform)
+    if topic is Topic.EXPIRY and shown == levels.EXPIRED and _passes_all_the_same(state):
+        return Severity.INFO
     doubtful = topic is Topic.CONNECTION and severity is Severity.CRITICAL and state.suspected_false_negative
     return Severity.WARNING if doubtful and value.level != FINE else severity
+
+
+def _passes_all_the_same(state: ConnectionState) -> bool:
+    """
+    Whether the connection passes its test although its token is said to have ended, and the list does not say so: an anomaly.
+
+    Source: api-contract.md 3.1.
+    """
+    return state.health is Health.OK and state.failures == 0 and state.token.status != "expired"
 
 
 def _facts(state: ConnectionState, topic: Topic, occasion: Occasion, opened_at: datetime) -> Facts:

@@ -144,9 +144,9 @@ def _overdue_below(belief: TokenBelief, policy: ExpiryPolicy) -> timedelta:
 def _has_ended(belief: TokenBelief) -> bool:
     """Whether the answer says so, or evidence arrived well after the end and the API does not call the token valid."""
     if belief.says is TokenSays.EXPIRED:
-        # A text that contradicts a living date which the list calls valid is an anomaly to show, not an end.
+        # A text that contradicts the list's `valid`, or its living date, is an anomaly to show, not an end: see what the test says.
         alive = belief.exact_at is not None and belief.observed_at is not None and belief.exact_at > belief.observed_at
-        return not (alive and belief.status in ("valid", "expiring_soon"))
+        return belief.status != "valid" and not (alive and belief.status == "expiring_soon")
     ends = window(belief)
     if ends is None or belief.observed_at is None or belief.status == "valid":
         return False
