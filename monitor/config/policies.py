@@ -156,10 +156,10 @@ class ScopeSettings(Section):
 
 
 class FlapSettings(Section):
-    """When a connection goes back and forth."""
+    """When a connection goes back and forth, or wider trouble comes and goes."""
 
     changes: Annotated[Count, Field(ge=2)] = _FLAP.changes
-    """Confirmed changes within `window` that make it flapping."""
+    """Confirmed changes within `window` that make it flapping; wider trouble may change once more."""
     window: Period = _FLAP.window
     """Time within which changes are counted."""
     calm: Period = _FLAP.calm

@@ -18,6 +18,7 @@ from monitor.domain.levels import Cover
 from monitor.domain.model import Connection, ConnectionState, Health, Outcome, PendingLevel, Topic
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import outcome_of
+from monitor.domain.scope_news import end_held_until
 from monitor.domain.scopes import ScopeState
 from monitor.domain.sentences import one_line, platform_name, span
 from monitor.domain.tellings import tellings_lines, topic_lines
@@ -52,7 +53,7 @@ def explain(case: Case, now: datetime, policy: Policy) -> tuple[Section, ...]:
         Section("", (headline(case, now),)),
         Section("Evidence", tuple(_evidence(case, now, policy))),
         Section("Not yet confirmed", tuple(_unconfirmed(case, now, policy))),
-        Section("Above it", tuple(_above(case, now))),
+        Section("Above it", tuple(_above(case, now, policy))),
         Section("Token", tuple(token_lines(case.connection, case.state, now, policy))),
         Section("Why somebody was told, or not", tuple(topic_lines(case, now, policy))),
         Section("Told lately", tuple(tellings_lines(case.tellings, now))),
@@ -231,7 +232,7 @@ def _count_times(count: int) -> str:
 # wider causes
 
 
-def _above(case: Case, now: datetime) -> Iterator[str]:
+def _above(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
     for scope in case.above:
         if scope.open:
             yield _open_scope(scope, now)
@@ -240,6 +241,9 @@ def _above(case: Case, now: datetime) -> Iterator[str]:
             yield f"{scope.name} is suspected since {when(scope.suspect_at, now)}: {words}. Nobody is told of that yet."
         elif scope.closed_at is not None and now - scope.closed_at < _LATELY:
             yield f"{scope.name} is fine; its last trouble ended {when(scope.closed_at, now)}."
+            held_until = end_held_until(scope, policy)
+            if held_until is not None:
+                yield f"That trouble came and went again and again, so its end is told when none comes until {when(held_until, now)}."
     if not any(scope.open or scope.suspect_at is not None for scope in case.above):
         yield "No wider trouble (account, API, platform, storage) is open."
 

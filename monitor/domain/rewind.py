@@ -43,6 +43,7 @@ def rewound_scope(state: ScopeState, now: datetime) -> ScopeState:
     topic = state.topic
     moments = (state.suspect_at, state.last_bad_at, state.last_good_at, state.closed_at, topic.since, topic.told.at)
     late = [moment for moment in moments if moment is not None] + [at for _, at in state.turned] + [one.at for one in state.buckets]
+    late += state.changes[-1:]
     late += [state.calm.since] if state.calm is not None else []
     latest = now + TOLERANCE
     if not any(moment > latest for moment in late):
@@ -58,6 +59,7 @@ def rewound_scope(state: ScopeState, now: datetime) -> ScopeState:
         calm=None,
         turned=tuple((one, min(at, now)) for one, at in state.turned),
         closed_at=_past(state.closed_at, now),
+        changes=tuple(min(change, now) for change in state.changes),
     )
 
 

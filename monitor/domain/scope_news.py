@@ -41,6 +41,9 @@ def settle(
     reminder = value.level == value.told.level and due is not None and now >= due
     if value.level == value.told.level and not reminder:
         return state, transitions, ()
+    held_until = end_held_until(state, policy)
+    if held_until is not None and now < held_until:
+        return state, transitions, ()
     if reminder and controls.acknowledged(Topic.SCOPE, state.name, value) is not None:
         return state, transitions, ()
     notification = announcement(state, now, reminder=value.told.reminders + 1 if reminder else 0)
@@ -49,6 +52,21 @@ def settle(
         return state, transitions, ()
     told = replace(value.told, at=now, reminders=value.told.reminders + 1) if reminder else told_now(value, now)
     return replace(state, topic=replace(value, told=told), seq=notification.seq), transitions, (notification,)
+
+
+def end_held_until(state: ScopeState, policy: Policy) -> datetime | None:
+    """
+    Until when the end of trouble that comes and goes is kept back; None when it is not.
+
+    That is one trouble more often than a connection may change: with the usual policy the third within an hour. That it is over is
+    told when it has stayed so; meanwhile the connections are watched as ever.
+    """
+    value, flap = state.topic, policy.flap
+    if value.level != FINE or value.told.level == FINE or state.closed_why or not state.changes:
+        return None
+    last = state.changes[-1]
+    lately = sum(1 for change in state.changes if change > last - flap.window)
+    return last + flap.calm if lately > flap.changes else None
 
 
 def told_now(value: TopicState, now: datetime) -> Told:

@@ -9,6 +9,8 @@ from monitor.errors import Reason
 
 FAILED = "failed"
 
+CHANGES_KEPT = 20
+
 ACCOUNT_WORDS = frozenset({"account", "user", "rate", "service", "list"})
 """What subjects begin with that name an account, and after a slash perhaps a managed user of it."""
 
@@ -84,6 +86,7 @@ class ScopeState:
         last_good_at: the last answer that told of no trouble of the API (service only).
         closed_at: when the last incident closed; connections are watched afresh from then on.
         closed_why: why the last incident closed, where not because the trouble is over; else empty.
+        changes: when its incident lately opened or closed, oldest first.
         affected: connections that were below it when it opened.
         seq: numbers the notifications about this scope.
     """
@@ -101,6 +104,7 @@ class ScopeState:
     last_good_at: datetime | None = None
     closed_at: datetime | None = None
     closed_why: str = ""
+    changes: tuple[datetime, ...] = ()
     affected: int = 0
     seq: int = 0
 
@@ -136,7 +140,7 @@ def opened(state: ScopeState, now: datetime, affected: int) -> ScopeState:
     if state.open:
         return state
     topic = replace(state.topic, level=FAILED, since=now, number=state.topic.number + 1, opened_at=state.suspect_at or now)
-    return replace(state, topic=topic, calm=None, affected=affected, closed_why="")
+    return replace(state, topic=topic, calm=None, affected=affected, closed_why="", changes=_changed(state, now))
 
 
 def closed(state: ScopeState, now: datetime, why: str = "") -> ScopeState:
@@ -146,7 +150,12 @@ def closed(state: ScopeState, now: datetime, why: str = "") -> ScopeState:
     if not state.open:
         return state
     topic = replace(state.topic, level=FINE, since=now)
+    state = replace(state, changes=_changed(state, now))
     return replace(state, topic=topic, calm=None, streak=None, buckets=(), turned=(), closed_at=now, closed_why=why)
+
+
+def _changed(state: ScopeState, now: datetime) -> tuple[datetime, ...]:
+    return (*state.changes, now)[-CHANGES_KEPT:]
 
 
 def forgotten(state: ScopeState) -> ScopeState:

@@ -5,12 +5,14 @@ from datetime import timedelta
 
 import pytest
 
+from monitor.domain.model import FINE
 from monitor.errors import Reason
-from tests.builders import MINUTE, SECOND
-from tests.patrol import fleet
+from tests.builders import HOUR, MINUTE, SECOND
+from tests.patrol import Patrol, fleet
 from tests.story import Story
 
 OK, DOWN, CRASHED, REFUSED = Reason.OK, Reason.API_TIMEOUT, Reason.API_VALIDATOR_FAILED, Reason.API_UNAUTHORIZED
+BAD = Reason.CREDENTIAL_REJECTED
 
 
 def a_story(count: int = 3) -> Story:
@@ -122,3 +124,31 @@ def test_mostly_bad() -> None:
     assert types(story) == []
     rounds(story, 40, {**everybody(DOWN, (1, 2, 3, 4)), **everybody(OK, (5, 6))})
     assert types(story) == ["api.failed"]
+
+
+@pytest.mark.parametrize(("down", "up"), [(3, 3), (10, 10)])
+def test_comes_and_goes(down: int, up: int) -> None:
+    """An API that is down every few minutes for hours is told three times, not each time, and its end when it has stayed up."""
+    patrol = Patrol(Story(connections=fleet(20, interval=5 * MINUTE)))
+    patrol.run(HOUR, lambda _: OK)
+    for _ in range(6 * 60 // (down + up)):
+        patrol.run(down * MINUTE, lambda _: DOWN)
+        patrol.run(up * MINUTE, lambda _: OK)
+    assert patrol.story.types == ["api.failed", "api.recovered", "api.failed", "api.recovered", "api.failed"]
+    assert sum(1 for one in patrol.story.transitions if one.level == FINE) > 10, "history has each of them"
+    patrol.start()
+    patrol.run(15 * MINUTE, lambda _: OK)
+    assert patrol.story.types[5:] == []
+    patrol.run(20 * MINUTE, lambda _: OK)
+    assert patrol.story.types[5:] == ["api.recovered"]
+
+
+def test_broken_between_troubles() -> None:
+    """What breaks while an API comes and goes is told in one of the pauses, as ever."""
+    patrol = Patrol(Story(connections=fleet(20, interval=5 * MINUTE)))
+    patrol.run(HOUR, lambda _: OK)
+    for turn in range(12):
+        broken = 4 if turn > 5 else 0
+        patrol.run(4 * MINUTE, lambda _: DOWN)
+        patrol.run(9 * MINUTE, lambda number, broken=broken: BAD if number == broken else OK)
+    assert patrol.story.types == ["api.failed", "api.recovered", "api.failed", "api.recovered", "api.failed", "connection.failed"]
