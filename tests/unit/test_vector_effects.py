@@ -12,7 +12,7 @@ from monitor.config.policies import PolicySettings
 from monitor.config.sections import ScheduleSettings
 from monitor.domain.expiry import window
 from monitor.domain.ids import id_problem
-from monitor.domain.model import Health, Reply, Severity
+from monitor.domain.model import Health, Quiet, Reply, Severity
 from monitor.domain.parsing import parse_listing, parse_reply
 from monitor.domain.policy import ExpiryPolicy, Policy
 from monitor.domain.refusals import refusal
@@ -315,3 +315,53 @@ def test_hostile_texts() -> None:
         assert KEY not in repr(answer)
         assert "AAbbccddeeff" not in repr(answer)
         assert "EAABsbCS" not in repr(answer)
+
+
+def ended(story: Story, *, passed: bool) -> None:
+    """One check that prints `expired`, and one quarter of an hour."""
+    if passed:
+        hear(story, says(9, tokenExpiresIn="expired"))
+    else:
+        hear(story, fails(9, SESSION, tokenExpiresIn="expired"))
+    story.pass_time(15 * MINUTE)
+
+
+def test_expired_but_passes() -> None:
+    """An `expired` beside a test that passes pages nobody; once the test fails that is told, with the urgency it has."""
+    story = Story(policy=POLICY, connections={1: a_connection(platform_id=LINKEDIN)})
+    for _ in range(8):
+        ended(story, passed=True)
+    assert [(one.type.value, one.severity) for one in story.notifications] == [("token.expired", Severity.INFO)]
+    for _ in range(2):
+        ended(story, passed=False)
+    assert [(one.type.value, one.severity) for one in story.notifications[1:]] == [("connection.failed", Severity.CRITICAL)]
+
+
+def test_expired_but_flagged_valid() -> None:
+    """A date that has passed and an `expired` are told to nobody while the list says `valid` and the test passes; a flag `expired` is."""
+    story = Story(policy=POLICY, connections={1: a_connection(platform_id=LINKEDIN)})
+    for status, told in (("valid", []), ("expired", [("token.expired", Severity.CRITICAL)])):
+        row = {"platformId": LINKEDIN, "tokenStatus": status, "accessTokenExpiresAt": (START - HOUR).isoformat(), "tokenExpiresIn": "expired"}
+        for _ in range(4):
+            ended(story, passed=True)
+            story.learn(parse_listing(json.dumps([row]).encode()).rows[0])
+        assert [(one.type.value, one.severity) for one in story.notifications] == told
+    for _ in range(2):
+        hear(story, says(1, tokenExpiresIn="59d 23h"))
+        story.pass_time(MINUTE)
+    assert [(one.type.value, one.severity) for one in story.notifications[1:]] == [("token.renewed", Severity.CRITICAL)]
+
+
+def test_no_reminder_against_evidence() -> None:
+    """A reminder of an ended token that falls due just after a check which found it renewed is not sent: the renewal is."""
+    story = Story(policy=POLICY, connections={1: a_connection(platform_id=LINKEDIN)})
+    for _ in range(2):
+        hear(story, says(9, tokenExpiresIn="expired"))
+        story.pass_time(MINUTE)
+    story.now = story.notifications[0].at + DAY - MINUTE
+    hear(story, says(1, tokenExpiresIn="59d 23h"))
+    story.pass_time(5 * MINUTE)
+    assert story.types == ["token.expired"]
+    assert story.state().quiet is Quiet.UNCERTAIN
+    hear(story, says(1, tokenExpiresIn="59d 23h"))
+    assert story.types == ["token.expired", "token.renewed"]
