@@ -125,13 +125,13 @@ def _severity(connection: Connection, state: ConnectionState, topic: Topic, poli
     value = state.topic(topic)
     shown = value.level if value.level != FINE else value.told.level
     severity = levels.severity_of(topic, shown, policy, connection.platform)
-    if topic is Topic.EXPIRY and value.level == levels.EXPIRED and _passes_all_the_same(state):
+    if topic is Topic.EXPIRY and value.level == levels.EXPIRED and passes_all_the_same(state):
         return Severity.INFO
     doubtful = topic is Topic.CONNECTION and severity is Severity.CRITICAL and state.suspected_false_negative
     return Severity.WARNING if doubtful and value.level != FINE else severity
 
 
-def _passes_all_the_same(state: ConnectionState) -> bool:
+def passes_all_the_same(state: ConnectionState) -> bool:
     """
     Whether the connection passes its test although its token is said to have ended, and the list does not say so: an anomaly.
 

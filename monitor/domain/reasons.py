@@ -6,6 +6,7 @@ from monitor.domain.model import Health, Outcome, Scope
 from monitor.errors import Reason
 
 _RECONNECT = "Reconnect the account on the PostPost dashboard."
+_CRASHED = "Wait a while. If it lasts, reconnect the account, or ask PostPost's support about this connection."
 _WAIT = "Nothing to do at the connection; checks go on and this clears by itself."
 _NETWORK = "Check this machine's network and the API's status page."
 _KEY = "Put a valid API key into the account's key file and reload."
@@ -67,7 +68,7 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.ID_UNSUPPORTED: _unsupported("the API's test cannot read this id although the API listed it"),
     Reason.KNOWN_FALSE_NEGATIVE: _unsupported("the answer matches a configured known false negative"),
     Reason.EXPECTED_UNSUPPORTED: _unsupported("the configuration says that this connection cannot be tested"),
-    Reason.API_VALIDATOR_FAILED: _inconclusive(Scope.CONNECTION, "the API's test crashed for this connection"),
+    Reason.API_VALIDATOR_FAILED: _inconclusive(Scope.CONNECTION, "the API's test crashed for this connection", _CRASHED),
     Reason.API_UNAUTHORIZED: _inconclusive(Scope.ACCOUNT, "the API key is revoked or wrong", _KEY),
     Reason.API_FORBIDDEN: _inconclusive(Scope.ACCOUNT, "the account has no API access", "Check the account's plan with PostPost."),
     Reason.WORKSPACE_FORBIDDEN: _inconclusive(

@@ -28,11 +28,18 @@ _QUOTED = 200
 
 def topic_lines(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
     """For every kind of trouble that was ever seen: its level, what the receivers know, and what comes next."""
+    wider = [scope for scope in case.above if scope.open]
+    for scope in wider:
+        told = scope.topic.told
+        if told.level == FINE or told.at is None:
+            yield f"{scope.name}: nobody was told of it yet."
+        else:
+            yield f"{scope.name}: the receivers were told of it {when(told.at, now)}, once for all connections below it."
     for topic in Topic:
         if topic in case.state.topics:
             yield from _topic(topic, case, now, policy)
     if not case.state.topics:
-        yield "There never was any trouble to tell of."
+        yield "Of this connection itself there is nothing to tell." if wider else "There never was any trouble to tell of."
         return
     quiet = case.state.quiet
     reminded = any(reminder_at(topic, value, policy) is not None for topic, value in case.state.topics.items())

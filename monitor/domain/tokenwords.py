@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from monitor.domain import expiry
+from monitor.domain.announcements import passes_all_the_same
 from monitor.domain.beliefs import believed
 from monitor.domain.cases import when
+from monitor.domain.levels import EXPIRED
 from monitor.domain.model import FINE, Connection, ConnectionState, Topic
 from monitor.domain.policy import ExpiryPolicy, Policy
 from monitor.domain.sentences import moment, span
@@ -19,6 +21,8 @@ def token_lines(connection: Connection, state: ConnectionState, now: datetime, p
     """Where the end of the token lies, how that is known, and when somebody is told of it."""
     token, own = state.token, policy.expiry_for(connection.platform)
     yield from _end(token, state.token_sightings, now)
+    if passes_all_the_same(state) and state.topic(Topic.EXPIRY).level == EXPIRED:
+        yield "The connection passes its test all the same, so that is told as information: nobody is paged for it."
     if token.status is not None:
         yield f"The API's list calls the token {token.status}."
     if token.disagrees:

@@ -15,7 +15,7 @@ from monitor.domain.model import FINE, LastError, PendingLevel, Quiet, Topic, To
 from monitor.domain.policy import Policy
 from monitor.domain.silences import Silence
 from monitor.domain.tellings import QUIET_WORDS, tellings_lines, topic_lines
-from monitor.domain.tokens import TokenBelief, TokenSays
+from monitor.domain.tokens import TokenBelief, TokenLife, TokenSays
 from monitor.domain.tokenwords import token_left
 from monitor.errors import DeliveryReason, Reason
 from tests.builders import (
@@ -480,3 +480,71 @@ def test_what_seems_mended(hints: dict[Topic, PendingLevel], asked: bool) -> Non
     state = a_state(topics={Topic.EXPIRY: TopicState(level="1d")}, hints=hints)
     lines = [line for section in explain(Case(a_connection(), state), START, Policy()) for line in section.lines]
     assert ("Reconnect the account on the PostPost dashboard before its token ends." in lines) is asked
+
+
+def lines_of(story: Story, number: int = 1) -> tuple[list[str], list[str]]:
+    """Why somebody was told, and what to do."""
+    found = told(story, number)
+    return found["Why somebody was told, or not"], found.get("What to do", [])
+
+
+def test_wider_trouble_that_was_told() -> None:
+    """While wider trouble is open it is said that the receivers know of that; it is not said that there never was any."""
+    story = Story()
+    story.checks(Reason.OK, *[Reason.API_UNAUTHORIZED] * 3)
+    why, what = lines_of(story)
+    assert why == [
+        "account:main: the receivers were told of it 2030-01-01 00:02 UTC (2m ago), once for all connections below it.",
+        "Of this connection itself there is nothing to tell.",
+    ]
+    assert what == ["Put a valid API key into the account's key file and reload."]
+
+
+def test_wider_trouble_that_is_silenced() -> None:
+    """Wider trouble that a silence holds back is open, and nobody knows of it yet."""
+    story = Story()
+    story.ask(Silence(1, {"scope": "account"}, START, START + DAY, "anna", "maintenance", START))
+    story.checks(Reason.OK, *[Reason.API_UNAUTHORIZED] * 3)
+    assert lines_of(story)[0][0] == "account:main: nobody was told of it yet."
+
+
+def test_what_to_do_first() -> None:
+    """A broken platform is waited for, a doubtful failure is looked at, and a crashing test has a way out too."""
+    story = Story(connections={number: a_connection(number) for number in range(1, 13)})
+    for reason in (Reason.OK, *[Reason.CREDENTIAL_REJECTED] * 3):
+        for number in story.connections:
+            story.check(reason, number)
+        story.pass_time(MINUTE)
+    assert lines_of(story, 9)[1][0].startswith("Wait for the platform first")
+
+    story = Story()
+    story.checks(Reason.OK, Reason.CREDENTIAL_REJECTED)
+    reply = a_reply(passed=False, permissions=(), last_successful_post_at=story.now - 10 * SECOND)
+    story.check(Reason.CREDENTIAL_REJECTED, reply=reply)
+    assert lines_of(story)[1][0].startswith("Look first whether posts still go out")
+
+    story = Story()
+    story.checks(Reason.OK, *[Reason.API_VALIDATOR_FAILED] * 5, every=15 * MINUTE)
+    assert lines_of(story)[1] == ["Wait a while. If it lasts, reconnect the account, or ask PostPost's support about this connection."]
+
+
+def test_trouble_that_comes_and_goes() -> None:
+    """Of an API that comes and goes it is said until when its end is kept back."""
+    story = Story()
+    story.check()
+    for _ in range(4):
+        story.checks(*[Reason.API_TIMEOUT] * 14, *[Reason.OK] * 14, every=15 * SECOND)
+    assert story.types == ["api.failed", "api.recovered", "api.failed", "api.recovered", "api.failed"]
+    assert any(
+        line.startswith("That trouble came and went again and again, so its end is told when none comes until")
+        for line in told(story)["Above it"]
+    )
+
+
+def test_expired_but_passing() -> None:
+    """Of a token that is said to have ended, while the test passes, it is said that nobody is paged for it."""
+    story = Story()
+    story.replies[1] = a_reply(token=TokenLife(TokenSays.EXPIRED))
+    story.checks(Reason.OK, Reason.OK, Reason.OK)
+    said = "The connection passes its test all the same, so that is told as information: nobody is paged for it."
+    assert said in told(story)["Token"]

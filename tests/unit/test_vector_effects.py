@@ -341,7 +341,12 @@ def test_expired_but_flagged_valid() -> None:
     """A date that has passed and an `expired` are told to nobody while the list says `valid` and the test passes; a flag `expired` is."""
     story = Story(policy=POLICY, connections={1: a_connection(platform_id=LINKEDIN)})
     for status, told in (("valid", []), ("expired", [("token.expired", Severity.CRITICAL)])):
-        row = {"platformId": LINKEDIN, "tokenStatus": status, "accessTokenExpiresAt": (START - HOUR).isoformat(), "tokenExpiresIn": "expired"}
+        row = {
+            "platformId": LINKEDIN,
+            "tokenStatus": status,
+            "accessTokenExpiresAt": (START - HOUR).isoformat(),
+            "tokenExpiresIn": "expired",
+        }
         for _ in range(4):
             ended(story, passed=True)
             story.learn(parse_listing(json.dumps([row]).encode()).rows[0])
