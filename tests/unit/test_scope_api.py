@@ -148,7 +148,6 @@ def test_broken_between_troubles() -> None:
     patrol = Patrol(Story(connections=fleet(20, interval=5 * MINUTE)))
     patrol.run(HOUR, lambda _: OK)
     for turn in range(12):
-        broken = 4 if turn > 5 else 0
         patrol.run(4 * MINUTE, lambda _: DOWN)
-        patrol.run(9 * MINUTE, lambda number, broken=broken: BAD if number == broken else OK)
+        patrol.run(9 * MINUTE, (lambda number: BAD if number == 4 else OK) if turn > 5 else (lambda _: OK))
     assert patrol.story.types == ["api.failed", "api.recovered", "api.failed", "api.recovered", "api.failed", "connection.failed"]
