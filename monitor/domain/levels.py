@@ -95,6 +95,12 @@ def is_uncertain(connection: Connection, state: ConnectionState, now: datetime, 
     return unseen and thawed_at is not None and now - thawed_at <= lasts
 
 
+def is_contradicted(connection: Connection, state: ConnectionState, topic: Topic, now: datetime, policy: Policy) -> bool:
+    """Whether the last evidence tells of another level, which is not confirmed yet; that lasts no longer than evidence does."""
+    hint = state.hints.get(topic)
+    return hint is not None and now - hint.since <= policy.stale_for(connection.interval)
+
+
 def expiry_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> str:
     """The level of the token's end; keeps the old one while the evidence is too old to move it."""
     current = state.topic(Topic.EXPIRY).level

@@ -257,20 +257,14 @@ def _remind(draft: _Draft, topic: Topic, value: TopicState) -> None:
         if draft.quiet is Quiet.NOTHING_NEW:
             draft.quiet = Quiet.REMINDER_NOT_DUE
         return
-    if _waits(draft, topic, value) or _contradicted(draft, topic):
+    if _waits(draft, topic, value):
+        return
+    if levels.is_contradicted(draft.connection, draft.state, topic, draft.now, draft.policy):
+        draft.quiet = Quiet.UNCERTAIN
         return
     occasion = Occasion(draft.now, reminder=value.told.reminders + 1)
     if not _held(draft, topic, occasion):
         _notify(draft, topic, occasion)
-
-
-def _contradicted(draft: _Draft, topic: Topic) -> bool:
-    """Whether the last evidence tells of another level, which is not confirmed yet; that lasts no longer than evidence does."""
-    hint = draft.state.hints.get(topic)
-    if hint is None or draft.now - hint.since > draft.policy.stale_for(draft.connection.interval):
-        return False
-    draft.quiet = Quiet.UNCERTAIN
-    return True
 
 
 def _doubt_is_news(state: ConnectionState, topic: Topic, value: TopicState) -> bool:
