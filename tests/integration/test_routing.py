@@ -1,12 +1,16 @@
 """Who is told what, from the check to the row of the outbox, by the routes of a configuration file."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from monitor.clock import SystemClock
+from monitor.domain.sentences import sentence
 from monitor.errors import Reason
+from monitor.reviewer import Reviewer
 from tests import marked
 from tests.watched import Watched, watched
 
@@ -88,3 +92,18 @@ async def test_trouble_of_an_account(world: Watched, account: str, receiver: str
     connection = world.connection("linkedin-page1", account)
     await world.checks(connection, [OK, Reason.API_UNAUTHORIZED, Reason.API_UNAUTHORIZED], 20 * MINUTE, MINUTE)
     assert await owed(world) == [("account.failed", receiver)]
+
+
+async def test_an_account_that_leaves(world: Watched) -> None:
+    """The trouble of an account that left the configuration ends for those who heard of it, and not as a recovery."""
+    connection = world.connection("linkedin-page1", "second")
+    await world.checks(connection, [OK, Reason.API_UNAUTHORIZED, Reason.API_UNAUTHORIZED], 20 * MINUTE, MINUTE)
+    world.fleet.plan = replace(world.fleet.plan, accounts=("main",))
+    reviewer = Reviewer(fleet=world.fleet, database=world.database, clock=SystemClock())
+    while await reviewer.step():
+        pass
+    assert await owed(world) == [("account.failed", "agency"), ("account.recovered", "agency")]
+    (told, *_) = await world.database.read(lambda reader: reader.notifications())
+    assert sentence(told.notification, None) == "The account second is no longer watched: it left the configuration."
+    (incident,) = await world.database.read(lambda reader: reader.incidents())
+    assert incident.closed_why == "removed"
