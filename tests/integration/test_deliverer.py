@@ -436,6 +436,24 @@ async def test_digests(world: World) -> None:
     assert {row.state for row in await world.rows()} == {DeliveryState.DELIVERED}
 
 
+async def test_a_storm_that_lasts(world: World) -> None:
+    """While connections keep breaking there is a digest every twenty seconds and nothing besides; what comes alone later goes out at once."""
+    world.policy = Policy()
+    await world.connect(203)
+    deliverer = world.deliverer()
+    for start in range(1, 201, 2):
+        await world.owe(start, start + 1)
+        await world.run(deliverer, span=SECOND)
+    await world.run(deliverer, span=30 * SECOND)
+    types = Counter(got.type for got in world.on_call.accepted())
+    assert types["connection.failed"] == 4
+    assert types["digest"] <= 6
+    assert told_in_order(world.on_call) == {str(number): [1] for number in range(1, 201)}
+    await world.owe(201)
+    await world.run(deliverer)
+    assert world.on_call.accepted()[-1].type == "connection.failed"
+
+
 async def test_scopes_are_not_collected(world: World) -> None:
     """In the middle of a burst the trouble that explains it goes out at once."""
     world.policy = Policy()
