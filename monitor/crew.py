@@ -158,6 +158,7 @@ class Crew:
                 clock=place.clock,
                 random=place.random,
                 observe=place.metrics.delivery_attempted,
+                gone=place.metrics.receiver_gone,
             )
             bound = receiver.timeout.total_seconds() + place.bounds.step
             self._add("deliver", f"deliverer-{receiver.name}", deliverer.step, bound=bound)

@@ -56,6 +56,7 @@ class Deliverer:
         clock: Clock,
         random: Callable[[], float],
         observe: Observe = lambda *_: None,
+        gone: Callable[[str, bool], None] = lambda *_: None,
     ) -> None:
         self._database = database
         self._sender = sender
@@ -66,6 +67,7 @@ class Deliverer:
         self._clock = clock
         self._random = random
         self._observe = observe
+        self._gone = gone
         self._breaker: Breaker | None = None
         self._record: Callable[[Store], None] | None = None
         self._recording: asyncio.Future[None] | None = None
@@ -134,6 +136,7 @@ class Deliverer:
     def _believe(self, breaker: Breaker) -> None:
         """Take over the receiver's health; from now on its pause runs on a clock that nobody sets."""
         self._breaker = breaker
+        self._gone(self._receiver.name, breaker.disabled_at is not None)
         self._held_until = self._clock.monotonic() + breaker.wait(self._clock.now(), self._policy.retry).total_seconds()
 
     async def _cancel_owed(self) -> None:

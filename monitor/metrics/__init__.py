@@ -71,7 +71,9 @@ class Metrics:
             for receiver in kept:
                 self._deliveries.labels(receiver, result.value)
         steps = {name: at for name, at in self._own.loops.items() if name in set(loops)}
-        self._own = replace(self._own, receivers=kept, loops=steps)
+        self._own = replace(
+            self._own, receivers=kept, loops=steps, gone={name: is_gone for name, is_gone in self._own.gone.items() if name in kept}
+        )
 
     def check_concluded(self, platform: str, reason: Reason, duration_seconds: float) -> None:
         """A check of a connection of *platform* ended with *reason*; the API took *duration_seconds*."""
@@ -92,6 +94,10 @@ class Metrics:
         """An attempt to tell *receiver* ended with *reason* after *duration_seconds*."""
         self._deliveries.labels(receiver, reason.value).inc()
         self._delivery_seconds.observe(duration_seconds)
+
+    def receiver_gone(self, receiver: str, gone: bool) -> None:
+        """*receiver* said that it is *gone*, or it did not, as far as the last attempt tells."""
+        self._own = replace(self._own, gone={**self._own.gone, receiver: gone})
 
     def loop_stepped(self, loop: str, at: datetime) -> None:
         """The loop called *loop* finished a step at *at*."""

@@ -36,6 +36,7 @@ class Own:
 
     Attributes:
         receivers: names of all that are configured, so that one that is owed nothing shows a zero.
+        gone: receiver name -> whether it said that it is gone; without those of which that is not known yet.
         loops: loop name -> when it last finished a step.
         reloaded: whether the last reading of the configuration was taken over; None before the first.
         reloaded_at: when one was taken over last.
@@ -43,6 +44,7 @@ class Own:
     """
 
     receivers: tuple[str, ...] = ()
+    gone: Mapping[str, bool] = field(default_factory=dict)
     loops: Mapping[str, datetime] = field(default_factory=dict)
     reloaded: bool | None = None
     reloaded_at: datetime | None = None
@@ -126,6 +128,7 @@ def overall(snapshot: Snapshot, own: Own, *, openmetrics: bool) -> Iterator[byte
         families.INCIDENTS: [((kind, severity), whole(incidents[kind, severity])) for kind in KINDS for severity in Severity],
         families.PENDING: [((name,), whole(count)) for name, count in sorted(owed.items())],
         families.OLDEST: [((), _moment(oldest))],
+        families.GONE: [((name,), _truth(gone)) for name, gone in sorted(own.gone.items())],
         families.LOOP_STEP: [((name,), timestamp(at)) for name, at in sorted(own.loops.items())],
         families.RELOADED: [((), _truth(own.reloaded))],
         families.RELOADED_AT: [((), _moment(own.reloaded_at))],

@@ -69,6 +69,9 @@ PENDING = Family(Kind.GAUGE, "postpost_outbox_pending", "Deliveries that the rec
 OLDEST = Family(
     Kind.GAUGE, "postpost_outbox_oldest_timestamp_seconds", "When the oldest delivery still owed was decided; absent when none."
 )
+GONE = Family(
+    Kind.GAUGE, "postpost_receiver_gone", "Whether the receiver answered that it is gone, so that nothing is sent to it.", ("receiver",)
+)
 LOOP_STEP = Family(Kind.GAUGE, "postpost_loop_last_step_timestamp_seconds", "When the loop last finished a step.", ("loop",))
 RELOADED = Family(Kind.GAUGE, "postpost_config_last_reload_successful", "Whether the last reading of the configuration was taken over.")
 RELOADED_AT = Family(Kind.GAUGE, "postpost_config_last_reload_success_timestamp_seconds", "When the configuration in use was taken over.")
@@ -93,6 +96,6 @@ HEARTBEATS = Family(Kind.COUNTER, "postpost_heartbeats_total", "Signs of life th
 BUILD = Family(Kind.INFO, "postpost_build_info", "Which program this is.", ("version",))
 
 PER_CONNECTION = (UP, HEALTH, EXPIRY, EXPIRES_IN, UNCERTAINTY, LAST_CHECK, LAST_CONCLUSIVE, LAST_POST, FAILURES, INFO)
-OVERALL = (ACCOUNT_UP, API_UP, STORAGE_UP, INCIDENTS, PENDING, OLDEST, LOOP_STEP, RELOADED, RELOADED_AT, HEARTBEAT_AT)
+OVERALL = (ACCOUNT_UP, API_UP, STORAGE_UP, INCIDENTS, PENDING, OLDEST, GONE, LOOP_STEP, RELOADED, RELOADED_AT, HEARTBEAT_AT)
 COUNTED = (CHECKS, CHECK_SECONDS, LAG, MISSED, DELIVERIES, DELIVERY_SECONDS, REBUILDS, JUMPS, HEARTBEATS, BUILD)
 ALL = PER_CONNECTION + OVERALL + COUNTED

@@ -43,6 +43,7 @@ class World:
     chat: ReceiverServer
     policy: Policy = SINGLES
     seen: list[tuple[str, DeliveryReason]] = field(default_factory=list)
+    gone: dict[str, bool] = field(default_factory=dict)
     numbers: Counter[str] = field(default_factory=Counter)
 
     def settings(self, name: str = "on-call", **overrides: Any) -> ReceiverSettings:
@@ -74,6 +75,7 @@ class World:
             clock=self.clock,
             random=lambda: 0.5,
             observe=observe,
+            gone=self.gone.__setitem__,
         )
 
     async def connect(self, count: int) -> None:
@@ -325,8 +327,11 @@ async def test_gone(world: World) -> None:
     await world.run(world.deliverer())
     assert [row.state for row in await world.rows()] == [DeliveryState.CANCELLED] * 2
     assert (await world.database.read(lambda reader: reader.outbox()))["on-call"].disabled
+    assert world.gone == {"on-call": True}
+    world.gone.clear()
     await world.owe(3)
     await world.run(world.deliverer(), world.deliverer("chat"), span=HOUR, tick=MINUTE)
+    assert world.gone == {"on-call": True, "chat": False}
     assert world.on_call.total == 1
     assert not await world.rows(DeliveryState.PENDING)
     (told,) = world.chat.assert_exactly("receiver.failing")
@@ -337,6 +342,7 @@ async def test_gone(world: World) -> None:
     await world.run(world.deliverer(url=Secret(world.on_call.url + "/new")), world.deliverer("chat"))
     assert [got.data["platformId"] for got in world.on_call.accepted()] == ["linkedin-page4"]
     assert not (await world.database.read(lambda reader: reader.outbox()))["on-call"].disabled
+    assert world.gone == {"on-call": False, "chat": False}
     world.chat.assert_exactly("receiver.failing", "receiver.recovered")
 
 

@@ -287,6 +287,7 @@ def test_overall() -> None:
     own = IncidentView(IncidentRef(Topic.EXPIRY, "1", 1, START), Scope.CONNECTION, 1, "7d", Severity.WARNING, None, "")
     metrics = Metrics()
     metrics.prepare(receivers=["on-call", "idle"])
+    metrics.receiver_gone("on-call", gone=True)
     snapshot = _snapshot(
         accounts={"main": False, "other": None, "third": True},
         api_up=None,
@@ -312,6 +313,8 @@ def test_overall() -> None:
     assert sum(open_incidents.values()) == 3
     assert value("postpost_outbox_pending", receiver="on-call") == 3
     assert value("postpost_outbox_pending", receiver="idle") == 0
+    assert value("postpost_receiver_gone", receiver="on-call") == 1
+    assert value("postpost_receiver_gone", receiver="idle") is None
     assert value("postpost_outbox_pending", receiver="left-over") == 1
     assert value("postpost_outbox_oldest_timestamp_seconds") == (START - SECOND).timestamp()
 
@@ -372,6 +375,8 @@ def test_gone_with_the_configuration() -> None:
     metrics = Metrics()
     metrics.prepare(receivers=["stays", "goes"], loops=["checker", "old"])
     metrics.delivery_attempted("stays", DeliveryReason.DELIVERED, 0.1)
+    metrics.receiver_gone("stays", gone=False)
+    metrics.receiver_gone("goes", gone=True)
     metrics.loop_stepped("checker", START)
     metrics.loop_stepped("old", START)
     metrics.config_reloaded(successful=True, at=START)
@@ -492,6 +497,7 @@ def test_everything_is_rendered() -> None:
     """Every metric of the table comes out once something is known."""
     metrics = Metrics()
     metrics.prepare(receivers=["on-call"])
+    metrics.receiver_gone("on-call", gone=False)
     metrics.loop_stepped("checker", START)
     metrics.config_reloaded(successful=True, at=START)
     metrics.heart_beat("sent", START)
