@@ -208,8 +208,9 @@ class Deliverer:
         result = await self._sender.send(self._receiver, row.webhook_id, row.body, await self._previous(row))
         if result.sent:
             self._tokens -= 1
-            if counts:
-                self._singles.append(self._clock.monotonic())
+            # After a digest nothing goes out singly for a while: as long as a storm lasts there are digests and nothing else.
+            digest = row.type is EventType.DIGEST
+            self._singles.extend([self._clock.monotonic()] * (self._policy.digest.after if digest else int(counts)))
         now = self._clock.now()
         after, told = self._health_after(breaker, result, now)
         fate = retries.fate(result, row.attempts + 1, row.queued_at, now, self._policy.retry)
