@@ -10,7 +10,7 @@ from monitor.cli.status import brief
 from monitor.cli.tables import WIDE, coloured, fitted, stacked, terminal_width
 from monitor.clock import SystemClock
 from monitor.db import IncidentRow, Reader, reading
-from monitor.domain.model import Connection
+from monitor.domain.model import Connection, Topic
 from monitor.domain.reasons import meaning
 from monitor.domain.sentences import one_line
 
@@ -89,7 +89,9 @@ def about(subject: str, connection: Connection | None) -> str:
 
 
 def _why(row: IncidentRow) -> str:
-    words = meaning(row.reason).words if row.reason is not None else ""
+    # The last test's answer is what the health, or a wider cause, is about; a token's end or a post is not.
+    topic, tested = row.incident.topic, row.incident.topic in (Topic.CONNECTION, Topic.SCOPE)
+    words = meaning(row.reason).words if row.reason is not None and tested else ""
     closed = f" (closed: {row.closed_why})" if row.closed_why not in (None, "", "recovered") else ""
-    detail = one_line(row.detail, 300)
+    detail = one_line(row.detail, 300) if tested or topic in (Topic.PUBLISHING, Topic.PERMISSIONS) else ""
     return (f"{words}: {detail}" if words and detail else words or detail) + closed

@@ -10,7 +10,7 @@ from typing import Any
 
 from monitor.cli import Help, documents
 from monitor.cli.options import add_config, add_json, count, duration, instant, load_config
-from monitor.cli.tables import coloured, fitted, terminal_width
+from monitor.cli.tables import WIDE, coloured, fitted, stacked, terminal_width
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.config.messages import suggest
@@ -200,7 +200,10 @@ def as_text(silences: Sequence[Silence], config: Config, now: datetime, width: i
         cells.append(("-", coloured(state.value, _SHOWN[state]), begins, until, "configuration", _pairs(window.match), _words(window)))
     if not cells:
         return "No silences."
-    return "\n".join(fitted(header, cells, width, least={4: 8, 5: 16, 6: 12}))
+    if width >= WIDE:
+        return "\n".join(fitted(header, cells, width, least={4: 8, 5: 16, 6: 12}))
+    lines = fitted(header[:5], [cell[:5] for cell in cells], width, least={4: 8})
+    return "\n".join(stacked(lines, [f"{matches}: {reason}" for *_, matches, reason in cells], width))
 
 
 def expire(args: argparse.Namespace) -> int:

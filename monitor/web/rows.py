@@ -138,7 +138,8 @@ def _notes(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
         words = incident_words(incident, state, now)
         if words:
             advice = "" if levels.clearing(state, incident.incident.topic) else _incident_advice(incident)
-            yield Note(words, quoted=_quoted_error(incident, state), advice=advice)
+            quoted = quoted_error(state) if incident.incident.topic is Topic.PUBLISHING else ""
+            yield Note(words, quoted=quoted, advice=advice)
     if state.suspected_false_negative and state.health is Health.ERROR:
         yield Note("A post succeeded after the first failed check, so the test itself may be wrong.")
     yield from _last_check_note(state)
@@ -218,7 +219,6 @@ def _incident_advice(incident: IncidentView) -> str:
     return ""
 
 
-def _quoted_error(incident: IncidentView, state: ConnectionState) -> str:
-    if incident.incident.topic is Topic.PUBLISHING and state.last_error is not None:
-        return state.last_error.message
-    return ""
+def quoted_error(state: ConnectionState) -> str:
+    """What was said when the last post failed."""
+    return "" if state.last_error is None else state.last_error.message

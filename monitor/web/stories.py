@@ -19,7 +19,7 @@ from monitor.web import commands
 from monitor.web.commands import Command
 from monitor.web.links import connection_path
 from monitor.web.parties import title_of
-from monitor.web.rows import incident_words, name_of
+from monitor.web.rows import incident_words, name_of, quoted_error
 from monitor.web.standing import TONES, Tone, label_of
 from monitor.web.words import sentence, short, stamp
 
@@ -106,7 +106,7 @@ def past_story(row: IncidentRow, below: ConnectionView | None, tellings: Sequenc
         closed_at=row.closed_at,
         lasting=short((row.closed_at or now) - row.incident.opened_at),
         why=_why(row.incident.topic, row.reason),
-        quoted=row.detail if _speaks(row.incident.topic) else "",
+        quoted=row.detail if _speaks(row.incident.topic) or row.incident.topic is Topic.PUBLISHING else "",
         about=_about(below),
         steps=tuple(_steps(row, tellings)),
     )
@@ -117,7 +117,6 @@ def open_story(view: IncidentView, below: ConnectionView | None, held: Held, ins
     incident = view.incident
     connection = below.connection if below is not None else None
     said = incident_words(view, below.state, now) if below is not None else ""
-    known = meaning(view.reason) if view.reason is not None and _speaks(incident.topic) else None
     silence = commands.silence_connection(connection) if connection is not None else commands.silence_scope(view.scope, incident.subject)
     return Story(
         key=_key(incident),
@@ -128,12 +127,19 @@ def open_story(view: IncidentView, below: ConnectionView | None, held: Held, ins
         closed_at=None,
         lasting=short(now - incident.opened_at),
         why=said or _why(incident.topic, view.reason),
-        quoted=view.detail if known is not None and not said else "",
+        quoted=_quoted(view, below, said),
         advice=_advice(view, below),
         about=_about(below),
         held=tuple(_held(view, connection, held, now)),
         commands=(commands.acknowledge(incident, instance), silence),
     )
+
+
+def _quoted(view: IncidentView, below: ConnectionView | None, said: str) -> str:
+    """What the platform said: of a post that failed its error, else the answer to the test where nothing else was said."""
+    if view.incident.topic is Topic.PUBLISHING:
+        return quoted_error(below.state) if below is not None else ""
+    return view.detail if view.reason is not None and _speaks(view.incident.topic) and not said else ""
 
 
 def _advice(view: IncidentView, below: ConnectionView | None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.cli import deliveries, explain, history, incidents, replay, status
+from monitor.cli import deliveries, explain, history, incidents, replay, silence, status
 from monitor.cli.config import summary
 from monitor.cli.incidents import names_of
 from monitor.cli.lives import relive
@@ -22,11 +22,11 @@ from monitor.db import AttemptRow, DeliveryState
 from monitor.domain.explanations import explain as explained
 from monitor.errors import DeliveryReason, Problem, Reason
 from monitor.simulator.clock import FakeClock
-from tests.builders import DAY, HOUR, MINUTE
+from tests.builders import DAY, HOUR, MINUTE, a_silence
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 FOLDER = Path(__file__).parent.parent / "golden" / "cli"
-VERBS = ("status", "history", "incidents", "explain", "deliveries", "replay", "config-check")
+VERBS = ("status", "history", "incidents", "explain", "deliveries", "silence-list", "replay", "config-check")
 WIDTHS = (80, 120)
 
 # Wide letters, letters that are written from right to left, combined ones, and a family that is one letter.
@@ -61,6 +61,11 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
             "explain": explain.as_text(explained(page, now, config.policy()), width),
             "deliveries": deliveries.as_text(reader.deliveries(), names_of(reader), now, width),
         }
+    silences = [
+        a_silence(1, match={"platform": "linkedin", "connection": "linkedin-*"}, ends_at=now + DAY, reason="the agency moves its pages"),
+        a_silence(2, starts_at=now + HOUR, ends_at=now + 2 * HOUR, author="a-rather-long-login", reason=FOREIGN),
+    ]
+    shown["silence-list"] = silence.as_text(silences, config, now, width)
     lives = relive(config, other, now - 30 * DAY, now, lambda _at, _count: None)
     shown["replay"] = replay.as_text(lives, now - 30 * DAY, now, width, limit=50, other=True)
     shown["config-check"] = summary(_beside(config, path), width)

@@ -320,6 +320,18 @@ def test_what_seems_to_be_over(topic: Topic, level: str, note: str) -> None:
     assert (story.why, story.advice) == (note, "")
 
 
+def test_a_post_that_failed_is_quoted() -> None:
+    """Who is asked to read the error of a post finds it beside the incident."""
+    view = _view(state=a_state(last_error=LastError("Invalid image format", NOW)))
+
+    story = open_story(_incident(Topic.PUBLISHING, Severity.WARNING, level="failing"), view, NOTHING_HELD, "", NOW)
+
+    assert (story.quoted, story.advice) == (
+        "Invalid image format",
+        "Read the posting error; correct the post or reconnect the account.",
+    )
+
+
 def test_information_is_no_trouble() -> None:
     """An incident that is mere information is said, but moves nothing."""
     row = _page(

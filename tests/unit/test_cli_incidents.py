@@ -1,0 +1,28 @@
+"""What `incidents` says of each kind of trouble."""
+
+import pytest
+
+from monitor.cli.incidents import as_text
+from monitor.db import IncidentRow
+from monitor.domain.model import IncidentRef, Scope, Severity, Topic
+from monitor.errors import Reason
+from tests.builders import HOUR, START
+
+
+@pytest.mark.parametrize(
+    ("topic", "detail", "said"),
+    [
+        (Topic.CONNECTION, "Session has expired", "the platform rejects the stored credential: Session has expired"),
+        (Topic.PUBLISHING, "Invalid image format", "Invalid image format"),
+        (Topic.PERMISSIONS, "w_post, r_me", "w_post, r_me"),
+        (Topic.EXPIRY, "Connected as John", ""),
+    ],
+)
+def test_what_an_incident_is_about(topic: Topic, detail: str, said: str) -> None:
+    """The last test speaks for the health alone: posts, permissions and tokens have words of their own, or none."""
+    row = IncidentRow(
+        1, IncidentRef(topic, "1", 1, START), Scope.CONNECTION, 1, "x", Severity.WARNING, Reason.CREDENTIAL_REJECTED, detail, START
+    )
+    shown = as_text([row], {}, START + HOUR, 200).splitlines()[1]
+
+    assert shown.endswith(f"  {said}" if said else "  1")
