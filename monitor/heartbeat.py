@@ -84,7 +84,9 @@ class Heartbeat:
                 outbox = await self._database.read(_oldest_owed)
         except (StoreError, TimeoutError):
             return "the database takes no writes"
-        late = sorted(name for name, oldest_at in outbox.items() if now - oldest_at > self._settings.max_owed)
+        # What a receiver is owed that left the configuration is nobody's any more: it would stop the heart for ever.
+        known = {rule.name for rule in self._fleet.plan.receivers}
+        late = sorted(name for name, oldest_at in outbox.items() if name in known and now - oldest_at > self._settings.max_owed)
         return f"owed for longer than {span(self._settings.max_owed)}: {', '.join(late)}" if late else ""
 
     def _watched(self) -> Iterable[tuple[Connection, ConnectionState]]:

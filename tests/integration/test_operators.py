@@ -16,7 +16,7 @@ from monitor.app import App
 from monitor.cli import build_parser
 from monitor.clock import SystemClock
 from monitor.config import load
-from monitor.db import operating
+from monitor.db import Database, operating, reading
 from monitor.domain.model import Quiet
 from monitor.errors import Reason, UsageError
 from monitor.lifecycle import Signals
@@ -29,6 +29,7 @@ from monitor.simulator.server import SimulatorServer
 from monitor.simulator.world import World
 from monitor.simulator.worlds import connection_like, empty_world
 from tests import marked
+from tests.builders import a_notification
 from tests.waiting import eventually
 from tests.watched import watched, write_config
 
@@ -379,6 +380,25 @@ async def test_heart_without_receivers(tmp_path: Path, sqlite_url: str) -> None:
         await stopped(place)
         await place.receiver.start(port=int(port))
         await beating(place)
+
+
+@pytest.mark.slow
+async def test_heart_after_a_receiver_left(tmp_path: Path, sqlite_url: str) -> None:
+    """What a receiver is still owed that left the configuration stops no sign of life: nobody will ever take it."""
+    database = Database(sqlite_url, clock=SystemClock(), owner="test")
+    await database.start()
+    old = a_notification(connection_id=None, at=SystemClock().now() - timedelta(hours=1))
+    await database.write(lambda store: store.add_notification("msg_1", old, "key", b"{}", ["former"]))
+    await database.close()
+    async with a_place(tmp_path, sqlite_url) as place:
+        await beating(place)
+        assert (await asyncio.to_thread(owed_to, "former", sqlite_url)) == 1
+
+
+def owed_to(receiver: str, url: str) -> int:
+    """How much *receiver* is owed."""
+    with reading(url) as reader:
+        return reader.outbox()[receiver].pending
 
 
 @pytest.mark.slow
