@@ -29,7 +29,7 @@ CONFIG = """\
 api: {{base_url: "{api}/api/v1"}}
 accounts:
   - name: main
-    api_key_file: ${{CREDENTIALS_DIRECTORY:-/etc/postpost-monitor/credentials}}/api-key
+    api_key_file: ${{CREDENTIALS_DIRECTORY}}/api-key
 schedule: {{interval: 2s, recheck: 1s}}
 receivers:
   - {{name: on-call, url: "{hook}/hook"}}
@@ -137,11 +137,13 @@ class Story:
         _must("before-9.0.0" in self.machine.run("ls /var/lib/postpost-monitor/backups"), "there is a copy")
 
     def failed_upgrade(self) -> None:
-        """A release that does not start is taken back; the one before runs again."""
+        """A release that does not start is taken back, its unit too; the one before runs again."""
         self._release("9.1.0")
         self.machine.run("cd /root/main && sed -i '1i raise SystemExit(1)' monitor/cli/run.py")
+        self.machine.run("cd /root/main && echo '# of 9.1.0' >> deploy/systemd/postpost-monitor.service")
         said = self.machine.run("cd /root/main && deploy/install", check=False)
         _must("taken back" in said, "it says so", said)
+        _must("9.1.0" not in self.machine.run("systemctl cat postpost-monitor"), "the unit is the one before")
         self.machine.until("the old release", lambda: scrape(WEB).get("postpost_build_info", version="9.0.0") == 1.0)
 
     def remove(self) -> None:
