@@ -176,11 +176,12 @@ async def test_checks_by_size(database: Database) -> None:
 
     limit = empty + (full - empty) * 6 // 10
     size, oldest = await keep(limit)
-    assert empty + (full - empty) // 3 < size <= limit + 200_000
+    # PostgreSQL estimates, and its own tables grow and shrink a little meanwhile.
+    about = 200_000 if "sqlite" in type(database._backend).__name__.lower() else limit // 6
+    assert empty + (full - empty) // 3 < size <= limit + about
     assert max(oldest) - min(oldest) <= HOUR, "of all connections alike"
     assert at(10 * DAY) < oldest[0] < at(50 * DAY)
-    # PostgreSQL's own tables grow and shrink a little meanwhile.
-    assert (await keep(limit + 500_000))[1] == oldest, "nothing more goes"
+    assert (await keep(limit + 300_000 + about))[1] == oldest, "nothing more goes"
     _, oldest = await keep(1000)
     assert set(oldest) == {now - 3 * DAY}
     assert {row.subject for row in await database.read(lambda reader: reader.deliveries())} == {"open", "pending"}
