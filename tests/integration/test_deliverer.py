@@ -53,7 +53,7 @@ class World:
             "name": name,
             "url": Secret(f"{server.url}/{marked.PATH}"),
             "secrets": (Secret(SECRET),),
-            "timeout": timedelta(milliseconds=300),
+            "timeout": timedelta(seconds=10),
         }
         return ReceiverSettings(**(values | overrides))
 
@@ -204,7 +204,7 @@ async def test_isolation(world: World) -> None:
     """A receiver that hangs delays nobody else, and keeps everything that it is owed."""
     await world.owe(*range(1, 9), receivers=("on-call", "chat"))
     world.on_call.behave(behaviour.hang())
-    on_call, chat = world.deliverer(), world.deliverer("chat")
+    on_call, chat = world.deliverer(timeout=timedelta(milliseconds=300)), world.deliverer("chat")
     await asyncio.gather(world.run(on_call), world.run(chat))
     assert len(world.chat.accepted()) == 8
     assert len(await world.rows(DeliveryState.PENDING)) == 8
