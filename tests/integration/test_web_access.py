@@ -13,6 +13,7 @@ from statistics import median
 
 import bcrypt
 import pytest
+from structlog.testing import capture_logs
 
 from monitor.clock import SystemClock
 from monitor.config import Secret, TlsServerSettings, WebFile, WebSettings
@@ -453,21 +454,22 @@ async def test_closing_during_a_handshake(authority: Authority) -> None:
         writer.close()
 
 
-async def test_no_files_left(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_no_files_left() -> None:
     """When no more files can be opened nobody is let in for a while, and afterwards everybody is."""
-    async with serving() as port:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        client = socket.socket()
-        client.setblocking(False)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        try:
-            await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port.number))
-            await eventually(lambda: "web.deaf" in capsys.readouterr().out, what="it is said")
-            assert len(port.server._doorkeeper) == 0
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        client.close()
-        assert await port.ask() == 200
+    with capture_logs() as said:
+        async with serving() as port:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            client = socket.socket()
+            client.setblocking(False)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            try:
+                await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port.number))
+                await eventually(lambda: any(one["event"] == "web.deaf" for one in said), what="it is said")
+                assert len(port.server._doorkeeper) == 0
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            client.close()
+            assert await port.ask() == 200
 
 
 @pytest.mark.parametrize(
