@@ -14,9 +14,9 @@ from tests.bench.result import Result
 from tests.e2e.processes import Simulator, free_port, wait_until
 
 FLEET = 200
-BROKEN = 100
-_PAUSE_SECONDS = 0.5
-"""One failure after the other: a hundred at once would be an outage, told as one."""
+BROKEN = 30
+_PAUSE_SECONDS = 1.5
+"""One failure after the other, slower than the one message a second that a receiver gets when a burst is over."""
 
 
 def measure() -> Iterator[Result]:
