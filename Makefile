@@ -58,7 +58,7 @@ pictures: $(VENV)/.dev $(VENV)/.system ## Take the screenshots in docs/ anew (ne
 # In an environment of its own, which sees ours: mutmut is no requirement of anything here.
 MUTATE := $(VENV)/mutate
 .PHONY: mutate
-mutate: $(VENV)/.dev ## Break the decisions one by one and see whether a test notices; ARGS="monitor.domain.notices*" names some.
+mutate: $(VENV)/.dev ## Break the decisions one by one and see whether a test notices; ARGS="monitor.domain.notifications.decide*" names some.
 	@test -x $(MUTATE)/bin/mutmut || { $(PYTHON) -m venv $(MUTATE) && $(MUTATE)/bin/pip install --quiet mutmut==3.8.1; }
 	@$(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		>"$$($(MUTATE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ours.pth"

@@ -12,7 +12,7 @@ def main() -> int:
     if sys.argv[1:2] == ["run"]:
         # Until `run` takes its signals itself nothing is in hand: a stop that comes so early is a clean one too.
         signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
-    from monitor.cli import main as run  # noqa: PLC0415 - after the signal, see above
+    from monitor.cli.main import main as run  # noqa: PLC0415 - after the signal, see above
 
     return run()
 

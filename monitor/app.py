@@ -17,22 +17,26 @@ from datetime import timedelta
 
 import structlog
 
-from monitor import __version__, roster
+from monitor import __version__
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.crew import USER_AGENT, Crew, Workplace
 from monitor.db import Database
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import MonitorError, StoreCorrupt
-from monitor.fleet import Fleet
-from monitor.lifecycle import Bounds, Loop, ServiceManager, Signals
 from monitor.metrics import Metrics
-from monitor.plan import plan_of
-from monitor.scheduler import Beat, Scheduler
-from monitor.selfcheck import SelfCheck, Watched
-from monitor.storagewatch import tell_of_damage
-from monitor.web import Admission, WebServer
+from monitor.runtime.loop import Bounds, Loop
+from monitor.runtime.scheduler import Beat, Scheduler
+from monitor.runtime.signals import Signals
+from monitor.runtime.systemd import ServiceManager
+from monitor.runtime.watchdog import SelfCheck, Watched
+from monitor.state import connection_sync
+from monitor.state.evaluation_config import plan_of
+from monitor.state.registry import Fleet
+from monitor.web.auth import Admission
+from monitor.web.server import WebServer
+from monitor.workers.group import USER_AGENT, Crew, Workplace
+from monitor.workers.storage_alert import tell_of_damage
 
 _log = structlog.get_logger(__name__)
 
@@ -127,7 +131,7 @@ class App:
     async def _load_fleet(self) -> None:
         self._fleet = Fleet(plan_of(self.config, self._database.instance_id), self._clock)
         await self._database.read(self._fleet.load)
-        await roster.sync(self._database, self._fleet, self.config)
+        await connection_sync.sync(self._database, self._fleet, self.config)
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         # Jitter needs no secrecy, only that two monitors do not retry in step.
@@ -274,7 +278,7 @@ class App:
         try:
             await self._crew.finish(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
             self.config, self._fleet.plan = config, crew.plan
-            await roster.sync(self._database, self._fleet, config)
+            await connection_sync.sync(self._database, self._fleet, config)
             if self._signals.stop.is_set():
                 await crew.close()
                 return

@@ -13,8 +13,8 @@ from monitor.config import WebSettings
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.metrics import Metrics
-from monitor.web import WebServer
-from monitor.web.records import Read
+from monitor.web.db_access import Read
+from monitor.web.server import WebServer
 from tests.watched import Watched
 
 

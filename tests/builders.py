@@ -8,26 +8,16 @@ Time starts at `START`, so that every expected moment can be worked out in one's
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from monitor.domain.model import (
-    FINE,
-    Connection,
-    ConnectionState,
-    EventType,
-    Health,
-    IncidentRef,
-    ListedConnection,
-    Notification,
-    Observation,
-    Reply,
-    Scope,
-    Severity,
-    Topic,
-    Verdict,
-    Why,
-)
+from monitor.domain.checks import Observation, Reply, Verdict
+from monitor.domain.connections import Connection
+from monitor.domain.events import FINE, EventType, IncidentRef, Notification, Severity, Topic, Why
+from monitor.domain.expiry.model import TokenBelief
+from monitor.domain.listings import ListedConnection
 from monitor.domain.policy import Policy
-from monitor.domain.silences import Silence
-from monitor.domain.tokens import TokenBelief, TokenLife, TokenSays
+from monitor.domain.reasons import Health, Scope
+from monitor.domain.silencing.silences import Silence
+from monitor.domain.states import ConnectionState
+from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.errors import Reason
 
 START = datetime(2030, 1, 1, tzinfo=UTC)

@@ -13,23 +13,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
-from monitor.config.effective import policy_of
-from monitor.config.policies import PolicySettings
-from monitor.config.sections import ScheduleSettings
-from monitor.domain.expiry import threshold_of
-from monitor.domain.model import Connection, Health, Notification, Topic, Why
-from monitor.domain.parsing import parse_listing, parse_reply
+from monitor.config.sections.core import ScheduleSettings
+from monitor.config.sections.policy import PolicySettings, policy_of
+from monitor.domain.connections import Connection
+from monitor.domain.events import Notification, Topic, Why
+from monitor.domain.expiry.levels import threshold_of
+from monitor.domain.reasons import Health
 from monitor.domain.schedule import pace
-from monitor.domain.scopes import gathering_until
+from monitor.domain.scopes.platform import gathering_until
 from monitor.domain.verdicts import judge
 from monitor.errors import ApiError, Reason
-from monitor.simulator.clock import FakeClock, ShiftedClock
-from monitor.simulator.connection import SimulatedConnection
+from monitor.postpost.responses import parse_listing, parse_reply
+from monitor.simulator.clock import ShiftedClock
 from monitor.simulator.platforms import Generation
-from monitor.simulator.replies import list_document, verdict_document
-from monitor.simulator.world import World
-from monitor.simulator.worlds import connection_like
+from monitor.simulator.presets import connection_like
+from monitor.simulator.responses import list_document, verdict_document
+from monitor.simulator.state import SimulatedConnection, World
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection
+from tests.clock import FakeClock
 from tests.patrol import Patrol
 from tests.story import API_HOST, Story
 

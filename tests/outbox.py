@@ -11,13 +11,15 @@ from typing import Any
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
 from monitor.db import Database, DeliveryRow, NewConnection, Store
-from monitor.deliverer import Deliverer
-from monitor.domain.model import FINE, Connection, Notification, Scope, Transition, Why
-from monitor.domain.payloads import MonitorIdentity, incident_key, render
+from monitor.domain.connections import Connection
+from monitor.domain.events import FINE, Notification, Transition, Why, incident_key
 from monitor.domain.policy import DigestPolicy, Policy
-from monitor.simulator.clock import FakeClock
-from monitor.webhook import Sender
+from monitor.domain.reasons import Scope
+from monitor.notify.payload import MonitorIdentity, render
+from monitor.notify.sender import Sender
+from monitor.workers.deliverer import Deliverer
 from tests.builders import a_connection
+from tests.clock import FakeClock
 
 IDENTITY = MonitorIdentity("test", "1.0.0", "https://app.postpost.dev/connections")
 SINGLES = Policy(digest=DigestPolicy(after=1000))

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from monitor.domain import conclude as core
-from monitor.domain import schedule, scopes
-from monitor.domain.duequeue import DueQueue
-from monitor.domain.model import Connection
+from monitor.domain import schedule
+from monitor.domain.connections import Connection
+from monitor.domain.schedule import DueQueue
+from monitor.domain.scopes import key as core
+from monitor.domain.scopes import rules
 from monitor.errors import Reason
 from tests.builders import START, a_connection
 from tests.story import API_HOST, Story
@@ -88,16 +89,16 @@ class Patrol:
         reason = answer(connection.id)
         conclusion = story.check(reason, connection.id)
         self._put(connection.id, schedule.next_due(connection, conclusion.state, story.now, story.policy, verdict_reason=reason))
-        held = self._pause(connection, scopes.hold)
+        held = self._pause(connection, rules.hold)
         if held is not None:
             self._canaries[connection.account, held[0]] = story.now
-        probe = self._pause(connection, scopes.probe)
+        probe = self._pause(connection, rules.probe)
         if probe is not None:
             self._ask_somebody(connection, probe[1])
         story.now += self.spacing
 
     def _admitted(self, connection: Connection) -> Connection | None:
-        held = self._pause(connection, scopes.hold)
+        held = self._pause(connection, rules.hold)
         if held is None:
             return connection
         name, pause = held
@@ -114,7 +115,7 @@ class Patrol:
     def _longest_unasked(self, name: str, connection: Connection) -> Connection | None:
         """As the checker of an account, which knows no others."""
         below = (one for one in self._below(name) if one.id in self._queue and one.account == connection.account)
-        waiting = (one for one in below if (self._pause(one, scopes.hold) or (name,))[0] == name)
+        waiting = (one for one in below if (self._pause(one, rules.hold) or (name,))[0] == name)
         return min(waiting, key=lambda one: self.story.state(one.id).last_check_at or START, default=None)
 
     def _pause(self, connection: Connection, pause_of: Callable[..., timedelta | None]) -> tuple[str, timedelta] | None:
@@ -126,7 +127,7 @@ class Patrol:
         return None
 
     def _ask_somebody(self, connection: Connection, wait: timedelta, name: str | None = None) -> None:
-        probe = self._pause(connection, scopes.probe)
+        probe = self._pause(connection, rules.probe)
         if probe is None:
             return
         other = self._longest_unasked(name or probe[0], connection)
@@ -143,7 +144,7 @@ class Patrol:
         accounts = {one.account: one for one in self.story.connections.values()}
         for connection in accounts.values():
             if doubted_at is not None and len(accounts) > 1:
-                name = (self._pause(connection, scopes.hold) or (f"api:{API_HOST}",))[0]
+                name = (self._pause(connection, rules.hold) or (f"api:{API_HOST}",))[0]
                 self._canaries.pop((connection.account, name), None)
                 self._ask_somebody(connection, timedelta(0), name)
 

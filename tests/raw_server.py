@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from monitor.api import Api
 from monitor.clock import SystemClock
 from monitor.config.secrets import Secret
-from monitor.config.sections import ApiSettings
+from monitor.config.sections.core import ApiSettings
+from monitor.postpost.client import Api
 from tests import marked
 
 KEY = marked.API_KEY

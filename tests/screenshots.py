@@ -16,8 +16,8 @@ from pathlib import Path
 
 from playwright.async_api import Browser, async_playwright
 
-from monitor.domain.model import Health
-from monitor.simulator.world import World
+from monitor.domain.reasons import Health
+from monitor.simulator.state import World
 from tests.builders import DAY, HOUR
 from tests.stage import AGEING, BROKEN, Stage, stage
 from tests.tools import CHROMIUM_ARGUMENTS, require_tool

@@ -20,13 +20,16 @@ from monitor.app import App
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, load
 from monitor.db import CheckRow, Database, NewConnection, Store
-from monitor.domain.model import FINE, Health, IncidentRef, Scope, Severity, Told, Topic, TopicState, Transition
+from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
+from monitor.domain.reasons import Health, Scope
+from monitor.domain.states import Told, TopicState
 from monitor.errors import Reason
-from monitor.lifecycle import Signals
+from monitor.notify import templates
+from monitor.runtime.signals import Signals
+from monitor.simulator.presets import DEMO_KEY, demo_world
 from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
-from monitor.simulator.world import World
-from monitor.simulator.worlds import DEMO_KEY, demo_world
+from monitor.simulator.state import World
 from tests.builders import DAY, HOUR, MINUTE, a_state
 from tests.waiting import eventually
 
@@ -107,7 +110,7 @@ async def stage(
         api, hook = await simulator.start(), await receiver.start()
         names = {"ageing": AGEING, "broken": BROKEN, "quiet": QUIET, "interval": interval}
         path.write_text(_CONFIG.format(api=api, hook=hook, secret=secret, key=DEMO_KEY, folder=folder, **names))
-        config = load(path)
+        config = load(path, check_template=templates.problems)
         if past:
             testable = [one for one in world.accounts["main"].owner.connections if one not in _UNTESTABLE]
             await write_past(config.database.url.reveal(), clock, testable, past)

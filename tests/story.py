@@ -10,27 +10,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.db.codec import decode_scope, dump_state, encode_scope, load_state
-from monitor.domain import conclude as core
-from monitor.domain import scopes
-from monitor.domain.acks import Ack
-from monitor.domain.conclude import Conclusion, Situation
-from monitor.domain.controls import NO_CONTROLS, Controls
-from monitor.domain.model import (
-    Connection,
-    ConnectionState,
-    Health,
-    ListedConnection,
-    Notification,
-    Observation,
-    Reply,
-    Transition,
-    Verdict,
-)
-from monitor.domain.notices import unsettled
+from monitor.domain import evaluation as core
+from monitor.domain.checks import Observation, Reply, Verdict
+from monitor.domain.connections import Connection
+from monitor.domain.evaluation import Conclusion, Situation
+from monitor.domain.events import Notification, Transition
+from monitor.domain.listings import ListedConnection
+from monitor.domain.notifications import decide
+from monitor.domain.notifications.timing import unsettled
 from monitor.domain.policy import Policy
-from monitor.domain.scope_service import served_elsewhere_at
-from monitor.domain.scopes import ScopeState
-from monitor.domain.silences import Silence
+from monitor.domain.reasons import Health
+from monitor.domain.scopes import rules
+from monitor.domain.scopes.api import served_elsewhere_at
+from monitor.domain.scopes.key import names_above
+from monitor.domain.scopes.state import ScopeState, lasting
+from monitor.domain.silencing.acks import Ack
+from monitor.domain.silencing.controls import NO_CONTROLS, Controls
+from monitor.domain.silencing.silences import Silence
+from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
 from tests.builders import START, a_connection, a_reply
 
@@ -113,7 +110,7 @@ class Story:
     def review(self) -> None:
         """Look at every scope, and at every connection for which it is time or about which somebody is owed a word."""
         for name, before in list(self.scopes.items()):
-            state, transitions, notifications = scopes.settle(self._ticked(before), before, self.now, self.policy, self.controls)
+            state, transitions, notifications = decide.settle_scope(self._ticked(before), before, self.now, self.policy, self.controls)
             self._reconcile = self._reconcile or (before.open and not state.open)
             self.scopes[name] = state
             self.transitions += transitions
@@ -125,7 +122,7 @@ class Story:
                 self._take(number, core.review(self._situation(self.connections[number]), self.now, self.policy))
 
     def _ticked(self, state: ScopeState) -> ScopeState:
-        return scopes.tick(
+        return rules.tick(
             state,
             self.now,
             self.policy.scopes,
@@ -148,14 +145,14 @@ class Story:
     def restart(self) -> None:
         """Stop and start: only what the documents hold survives."""
         self.states = {number: load_state(dump_state(state), "state") for number, state in self.states.items()}
-        self.scopes = {name: decode_scope(encode_scope(scopes.lasting(state))) for name, state in self.scopes.items()}
+        self.scopes = {name: decode_scope(encode_scope(lasting(state))) for name, state in self.scopes.items()}
         self._reconcile = True
 
     def _situation(self, connection: Connection) -> Situation:
         return Situation(
             connection=connection,
             state=self.state(connection.id),
-            names=core.names_above(connection, API_HOST),
+            names=names_above(connection, API_HOST),
             scopes=self.scopes,
             members=self._below(),
             failing=self._failing[connection.platform],
@@ -184,7 +181,7 @@ class Story:
         if connections != self._census[0]:
             counts: Counter[str] = Counter()
             for connection in connections:
-                counts.update(core.names_above(connection, API_HOST).all())
+                counts.update(names_above(connection, API_HOST).all())
             self._census = (connections, counts, max(one.interval for one in connections))
         return self._census
 

@@ -12,25 +12,26 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from monitor import roster
-from monitor.api import Api
-from monitor.checker import Checker
 from monitor.config import AccountSettings, ApiSettings, Config, ConnectionSettings, ReceiverSettings, ScheduleSettings, Secret
-from monitor.config.policies import PolicySettings
+from monitor.config.sections.policy import PolicySettings
 from monitor.db import Database, Store
-from monitor.discoverer import Discoverer, Parts
-from monitor.domain.model import Connection, ConnectionState
-from monitor.domain.pacing import Pacer
-from monitor.fleet import Fleet
-from monitor.gate import Gate
+from monitor.domain.connections import Connection
+from monitor.domain.states import ConnectionState
 from monitor.metrics import Metrics
-from monitor.plan import plan_of
-from monitor.reviewer import Reviewer
-from monitor.simulator.clock import FakeClock, ShiftedClock
+from monitor.postpost.client import Api
+from monitor.postpost.rate_limit import Gate, Pacer
+from monitor.simulator.clock import ShiftedClock
+from monitor.simulator.presets import connection_like
 from monitor.simulator.server import SimulatorServer
-from monitor.simulator.world import SimulatedUser, World
-from monitor.simulator.worlds import connection_like
+from monitor.simulator.state import SimulatedUser, World
+from monitor.state import connection_sync
+from monitor.state.evaluation_config import plan_of
+from monitor.state.registry import Fleet
+from monitor.workers.checker import Checker
+from monitor.workers.discoverer import Discoverer, Parts
+from monitor.workers.evaluator import Reviewer
 from tests import marked
+from tests.clock import FakeClock
 
 KEY = marked.API_KEY
 
@@ -98,7 +99,7 @@ class Virtual:
         """Load what is stored, and begin to work."""
         self.fleet = Fleet(plan_of(self.config, "test"), self.clock)
         await self.database.read(self.fleet.load)
-        await roster.sync(self.database, self.fleet, self.config)
+        await connection_sync.sync(self.database, self.fleet, self.config)
         await self.reload(self.config)
 
     async def reload(self, config: Config) -> None:
@@ -106,7 +107,7 @@ class Virtual:
         await self.stop()
         self.config = config
         self.fleet.plan = plan_of(config, "test")
-        await roster.sync(self.database, self.fleet, config)
+        await connection_sync.sync(self.database, self.fleet, config)
         self.checkers = []
         for account in config.accounts:
             self._add_account(account)

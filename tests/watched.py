@@ -1,7 +1,7 @@
 """
 A database as a monitor that has run for a while leaves it, for tests of what is read from it.
 
-Everything goes through `monitor.staging`, as in the running program: checks in, rows out. All of it lies in the past,
+Everything goes through `monitor.state.unit_of_work`, as in the running program: checks in, rows out. All of it lies in the past,
 for the command line reads the real clock.
 """
 
@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from monitor import roster
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, load
 from monitor.db import Database
-from monitor.domain.model import Connection, Observation, Reply, Verdict
+from monitor.domain.checks import Observation, Reply, Verdict
+from monitor.domain.connections import Connection
 from monitor.errors import Reason
-from monitor.fleet import Fleet
-from monitor.plan import plan_of
-from monitor.staging import stage
+from monitor.notify import templates
+from monitor.state import connection_sync
+from monitor.state.evaluation_config import plan_of
+from monitor.state.registry import Fleet
+from monitor.state.unit_of_work import stage
 from tests import marked
 from tests.builders import a_reply
 from tests.story import core_reply
@@ -87,14 +89,14 @@ def write_config(
 @asynccontextmanager
 async def watched(path: Path, clock: Clock | None = None) -> AsyncIterator[Watched]:
     """The database of the configuration at *path*, its connections known, held as a running monitor holds it."""
-    config = load(path)
+    config = load(path, check_template=templates.problems)
     clock = clock or SystemClock()
     database = Database(config.database.url.reveal(), clock=clock, owner="test")
     await database.start()
     try:
         fleet = Fleet(plan_of(config, database.instance_id), clock)
         await database.read(fleet.load)
-        await roster.sync(database, fleet, config)
+        await connection_sync.sync(database, fleet, config)
         yield Watched(config, database, fleet, clock.now())
     finally:
         await database.close()

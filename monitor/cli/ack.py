@@ -4,18 +4,19 @@ import argparse
 from collections.abc import Sequence
 from datetime import datetime
 
-from monitor.cli import Help, documents
+from monitor.cli import output
 from monitor.cli.incidents import names_of
 from monitor.cli.options import add_config, add_json, load_config
 from monitor.cli.silence import login
+from monitor.cli.verb import Help
 from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.db import IncidentRow, Reader, operating
-from monitor.domain.acks import Ack
-from monitor.domain.payloads import incident_key
-from monitor.domain.sentences import one_line
-from monitor.domain.text import clean
+from monitor.domain.events import incident_key
+from monitor.domain.silencing.acks import Ack
 from monitor.errors import UsageError
+from monitor.redaction import clean
+from monitor.text.format import one_line
 
 _EPILOG = """\
 examples:
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("ack: --author and --reason must say something")
     found = acknowledge(config, args.what, author=author, reason=reason, now=now)
     if args.json:
-        documents.put({"acknowledged": found})
+        output.put({"acknowledged": found})
     else:
         print(f"No more reminders of {', '.join(found)}, until the incident closes or becomes worse.")
     return 0

@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from monitor.cli import Help, documents
+from monitor.cli import output
+from monitor.cli.live_check import Tester
 from monitor.cli.lookup import configured
 from monitor.cli.options import add_config, add_json, load_config
-from monitor.cli.progress import Progress
-from monitor.cli.tables import WIDE, coloured, fitted, stacked, terminal_width, wrapped
-from monitor.cli.testing import Tester
+from monitor.cli.output import WIDE, Progress, coloured, fitted, stacked, terminal_width, wrapped
+from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.domain.ids import id_problem
-from monitor.domain.model import Connection, Outcome, Reply, Verdict
-from monitor.domain.reasons import meaning
-from monitor.domain.sentences import one_line
+from monitor.domain.checks import Reply, Verdict
+from monitor.domain.connections import Connection, id_problem
+from monitor.domain.reasons import Outcome, meaning
 from monitor.errors import ApiError, UsageError
+from monitor.schemas import facts
+from monitor.text.format import one_line
 
 EXIT_FAILED = 1
 EXIT_NOT_FOUND_OUT = 3
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     with Progress(clock) as progress:
         results, unread = asyncio.run(_check_all(config, list(dict.fromkeys(args.ids)), args.account, clock, progress))
     if args.json:
-        documents.put(as_document(results, unread, clock.now()))
+        output.put(as_document(results, unread, clock.now()))
     else:
         print(as_text(results, unread, terminal_width()))
     return exit_code([result.outcome for result in results], named=bool(args.ids), complete=not unread)
@@ -174,10 +175,10 @@ def _words(result: Result) -> str:
 def as_document(results: Sequence[Result], unread: Sequence[str], now: datetime) -> dict[str, object]:
     """The results for machines."""
     return {
-        "at": documents.iso(now),
+        "at": facts.iso(now),
         "connections": [
             {
-                **documents.identity(result.connection),
+                **facts.identity(result.connection),
                 "username": result.reply.username if result.reply is not None else None,
                 "outcome": result.outcome,
                 "reason": result.verdict.reason,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import shtab
 
-from monitor.cli import Help, build_parser
-from monitor.cli.reference import verbs_of
+from monitor.cli.main import build_parser, verbs_of
+from monitor.cli.verb import Help
 
 _EPILOG = """\
 examples:

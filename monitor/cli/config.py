@@ -5,14 +5,15 @@ import getpass
 import sys
 from pathlib import Path
 
-from monitor.cli import Help, documents
+from monitor.cli import output
 from monitor.cli.options import add_config, add_json, load_config
-from monitor.cli.tables import terminal_width, wrapped
+from monitor.cli.output import terminal_width, wrapped
+from monitor.cli.verb import Help
 from monitor.config import AccountSettings, Config, ReceiverSettings
+from monitor.config.dump import as_schema, as_yaml
 from monitor.config.reference import reference, write
-from monitor.config.show import as_schema, as_yaml
 from monitor.errors import ConfigError, Problem, UsageError
-from monitor.web.passwords import hash_password
+from monitor.web.auth import hash_password
 
 _EXAMPLES = """\
 examples:
@@ -156,4 +157,4 @@ def _print_json(problems: tuple[Problem, ...], warnings: tuple[Problem, ...]) ->
         "problems": [{"location": one.location, "message": one.message, "fix": one.fix} for one in problems],
         "warnings": [{"location": one.location, "message": one.message, "fix": one.fix} for one in warnings],
     }
-    documents.put(shown)
+    output.put(shown)

@@ -5,9 +5,10 @@ import asyncio
 from pathlib import Path
 from textwrap import dedent
 
-from monitor.cli import Help, documents
+from monitor.cli import output
 from monitor.cli.options import add_config, add_json, load_config
-from monitor.cli.progress import Progress
+from monitor.cli.output import Progress
+from monitor.cli.verb import Help
 from monitor.clock import SystemClock
 from monitor.db import Database, back_up, examine
 
@@ -52,7 +53,7 @@ def _upgrade(args: argparse.Namespace) -> int:
 
 def _say(done: str, args: argparse.Namespace) -> int:
     if args.json:
-        documents.put({"done": done})
+        output.put({"done": done})
     else:
         print(done)
     return 0

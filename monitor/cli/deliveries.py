@@ -4,16 +4,18 @@ import argparse
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from monitor.cli import Help, documents
-from monitor.cli.incidents import about, names_of
+from monitor.cli import output
+from monitor.cli.incidents import names_of
 from monitor.cli.options import add_config, add_json, count, load_config
-from monitor.cli.tables import WIDE, coloured, fitted, stacked, terminal_width
+from monitor.cli.output import WIDE, coloured, fitted, stacked, terminal_width
+from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.db import DeliveryRow, DeliveryState, Reader, operating, reading
-from monitor.domain.model import Connection
-from monitor.domain.sentences import moment, one_line
+from monitor.domain.connections import Connection
 from monitor.errors import UsageError
+from monitor.schemas import facts
+from monitor.text.format import about, moment, one_line
 
 _EPILOG = """\
 examples:
@@ -67,8 +69,8 @@ def show(args: argparse.Namespace) -> int:
         rows = reader.deliveries(receiver=args.receiver, state=state, limit=args.limit)
         names = names_of(reader)
     if args.json:
-        found = [documents.delivery(row, names.get(row.notification.connection_id)) for row in rows]
-        documents.put({"at": documents.iso(now), "deliveries": found})
+        found = [facts.delivery(row, names.get(row.notification.connection_id)) for row in rows]
+        output.put({"at": facts.iso(now), "deliveries": found})
     else:
         print(as_text(rows, names, now, terminal_width()))
     return 0
@@ -122,7 +124,7 @@ def retry(args: argparse.Namespace) -> int:
         refuse_hopeless(config, reader, rows, args.receiver)
     put_back = send_again(url, [row.id for row in rows], SystemClock())
     if args.json:
-        documents.put({"retried": put_back, "numbers": [row.id for row in rows]})
+        output.put({"retried": put_back, "numbers": [row.id for row in rows]})
     else:
         print(f"{put_back} {'delivery' if put_back == 1 else 'deliveries'} put back; a running monitor sends what is due within seconds.")
     return 0

@@ -5,15 +5,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from monitor.cli import Help, documents
+from monitor.cli import output
 from monitor.cli.lookup import Opened, find, opened
 from monitor.cli.options import add_account, add_config, add_json, count, load_config
-from monitor.cli.tables import paint, terminal_width, wrapped
+from monitor.cli.output import paint, terminal_width, wrapped
+from monitor.cli.verb import Help
 from monitor.clock import SystemClock
 from monitor.db import AttemptRow, DeliveryRow, Reader
-from monitor.domain.cases import Case, Owed, Telling, Try
-from monitor.domain.explanations import Section, explain
-from monitor.domain.model import ConnectionState
+from monitor.domain.states import ConnectionState
+from monitor.schemas import facts
+from monitor.text.explain import Section, explain
+from monitor.text.report import Case, Owed, Telling, Try
 
 _EPILOG = """\
 examples:
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         case = case_of(found, args.id, args.account, args.limit)
     sections = explain(case, clock.now(), config.policy())
     if args.json:
-        documents.put(as_document(case, sections, clock.now()))
+        output.put(as_document(case, sections, clock.now()))
     else:
         print(as_text(sections, terminal_width()))
     return 0
@@ -123,10 +125,10 @@ def as_document(case: Case, sections: Sequence[Section], now: datetime) -> dict[
     state = case.state
     covered_by = next((scope.name for scope in case.above if scope.open and scope.word != "rate"), None)
     return {
-        "at": documents.iso(now),
-        "connection": documents.connection(case.connection, state, covered_by=covered_by),
+        "at": facts.iso(now),
+        "connection": facts.connection(case.connection, state, covered_by=covered_by),
         "retired": case.retired,
-        **documents.details(state),
+        **facts.details(state),
         "notifications": [_notification(telling) for telling in case.tellings],
         "explanation": [{"title": section.title, "lines": list(section.lines)} for section in sections],
     }
@@ -137,7 +139,7 @@ def _notification(telling: Telling) -> dict[str, object]:
     return {
         "id": telling.webhook_id,
         "incidentKey": telling.incident_key,
-        "at": documents.iso(told.at),
+        "at": facts.iso(told.at),
         "type": told.type,
         "why": told.why,
         "severity": told.severity,
@@ -147,7 +149,7 @@ def _notification(telling: Telling) -> dict[str, object]:
                 "receiver": owed.receiver,
                 "state": owed.state,
                 "attempts": [
-                    documents.attempt(one.at, one.reason, one.took.total_seconds(), one.http_status, one.detail) for one in owed.tries
+                    facts.attempt(one.at, one.reason, one.took.total_seconds(), one.http_status, one.detail) for one in owed.tries
                 ],
             }
             for owed in telling.deliveries

@@ -12,14 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from monitor.cli import Help, documents
 from monitor.cli.incidents import names_of
 from monitor.cli.options import add_config, load_config, past, resolved
-from monitor.cli.progress import Progress
+from monitor.cli.output import Progress
+from monitor.cli.verb import Help
 from monitor.clock import SystemClock
 from monitor.db import CheckRow, reading
-from monitor.domain.model import Connection
+from monitor.domain.connections import Connection
 from monitor.errors import UsageError
+from monitor.schemas import facts
 
 _EPILOG = """\
 examples:
@@ -130,7 +131,7 @@ def _piece(
 
 
 def _check(connection: Connection, row: CheckRow) -> Row:
-    return {**documents.identity(connection), **documents.check(row)}
+    return {**facts.identity(connection), **facts.check(row)}
 
 
 def incidents(url: str, span: Span) -> Iterator[Row]:
@@ -146,7 +147,7 @@ def _incidents(url: str, span: Span, names: Mapping[int | None, Connection]) -> 
             page = reader.incidents(limit=PAGE, before_id=before)
         for row in page:
             if span.holds(row.incident.opened_at, row.closed_at):
-                yield documents.incident(row, names.get(row.connection_id) if row.connection_id is not None else None)
+                yield facts.incident(row, names.get(row.connection_id) if row.connection_id is not None else None)
         if len(page) < PAGE:
             return
         before = page[-1].id

@@ -4,15 +4,17 @@ import argparse
 from collections.abc import Iterator
 from datetime import datetime
 
-from monitor.cli import Help, documents
+from monitor.cli import output
 from monitor.cli.lookup import find
 from monitor.cli.options import add_account, add_config, add_json, count, load_config, past, resolved
-from monitor.cli.tables import WIDE, coloured, fitted, stacked, terminal_width
+from monitor.cli.output import WIDE, coloured, fitted, stacked, terminal_width
+from monitor.cli.verb import Help
 from monitor.clock import SystemClock
 from monitor.db import CheckRow, Reader, reading
 from monitor.domain.reasons import meaning, outcome_of
-from monitor.domain.sentences import one_line
 from monitor.errors import Reason
+from monitor.schemas import facts
+from monitor.text.format import one_line
 
 _EPILOG = """\
 examples:
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         connection, _ = find(reader, args.id, args.account)
         rows = list(checks(reader, connection.id, since, args.limit))
     if args.json:
-        documents.put({"at": documents.iso(now), "connection": documents.identity(connection), "checks": [*map(documents.check, rows)]})
+        output.put({"at": facts.iso(now), "connection": facts.identity(connection), "checks": [*map(facts.check, rows)]})
     else:
         print(as_text(rows, terminal_width()))
     return 0

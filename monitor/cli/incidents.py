@@ -4,15 +4,18 @@ import argparse
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from monitor.cli import Help, documents
+from monitor.cli import output
 from monitor.cli.options import add_config, add_json, count, load_config, past, resolved
-from monitor.cli.status import brief
-from monitor.cli.tables import WIDE, coloured, fitted, stacked, terminal_width
+from monitor.cli.output import WIDE, coloured, fitted, stacked, terminal_width
+from monitor.cli.verb import Help
 from monitor.clock import SystemClock
 from monitor.db import IncidentRow, Reader, reading
-from monitor.domain.model import Connection, Topic
+from monitor.domain.connections import Connection
+from monitor.domain.events import Topic
 from monitor.domain.reasons import meaning
-from monitor.domain.sentences import one_line
+from monitor.schemas import facts
+from monitor.text.durations import brief
+from monitor.text.format import about, one_line
 
 _EPILOG = """\
 examples:
@@ -48,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
         names = names_of(reader)
         rows = reader.incidents(open_only=args.open, since=since, limit=args.limit)
     if args.json:
-        found = [documents.incident(row, names.get(row.connection_id)) for row in rows]
-        documents.put({"at": documents.iso(now), "incidents": found})
+        found = [facts.incident(row, names.get(row.connection_id)) for row in rows]
+        output.put({"at": facts.iso(now), "incidents": found})
     else:
         print(as_text(rows, names, now, terminal_width()))
     return 0
@@ -79,13 +82,6 @@ def as_text(rows: Sequence[IncidentRow], names: Mapping[int | None, Connection],
         wide = [(*cell, _why(row)) for cell, row in zip(cells, rows, strict=True)]
         return "\n".join(fitted((*header, "WHY"), wide, width, least={3: 16, 4: 20, 5: 12}))
     return "\n".join(stacked(fitted(header, cells, width, least={3: 16, 4: 14}), [_why(row) for row in rows], width))
-
-
-def about(subject: str, connection: Connection | None) -> str:
-    """Whom something is about, as people know it."""
-    if connection is None:
-        return one_line(subject, 120)
-    return f"{one_line(connection.platform_id, 120)} ({one_line(connection.account_label, 80)})"
 
 
 def _why(row: IncidentRow) -> str:

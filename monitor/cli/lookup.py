@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from monitor.clock import Clock
 from monitor.config import Config
 from monitor.db import Reader, reading
-from monitor.domain.ids import platform_of
-from monitor.domain.lookup import matching
-from monitor.domain.model import Connection
-from monitor.domain.sentences import one_line
+from monitor.domain.connections import Connection, matching, platform_of
 from monitor.errors import UsageError
-from monitor.fleet import Fleet
-from monitor.plan import plan_of
+from monitor.state.evaluation_config import plan_of
+from monitor.state.registry import Fleet
+from monitor.text.format import one_line
 
 _SUGGESTIONS = 3
 

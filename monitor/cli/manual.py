@@ -9,8 +9,9 @@ from datetime import date
 from pathlib import Path
 
 from monitor import __version__
-from monitor.cli import blocks, build_parser
-from monitor.cli.reference import shown, spoken, verbs_of
+from monitor.cli.main import build_parser, verbs_of
+from monitor.cli.reference import shown, spoken
+from monitor.cli.verb import blocks
 
 NAME = "postpost-monitor"
 # The page's own text; it changes with the page, not with the day it is made.

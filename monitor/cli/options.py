@@ -6,7 +6,8 @@ from pathlib import Path
 
 from monitor import logs
 from monitor.config import Config, load
-from monitor.config.values import parse_duration
+from monitor.notify import templates
+from monitor.text.durations import parse_duration
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,7 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         ConfigError: with every problem.
     """
-    config = load(args.config)
+    config = load(args.config, check_template=templates.problems)
     logs.learn(config.secrets())
     return config
 
@@ -47,7 +48,7 @@ def duration(text: str) -> timedelta:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} {error}, such as 90s, 15m, 36h or 7d") from None
+        raise argparse.ArgumentTypeError(f"{text!r} {error.args[0]}, such as 90s, 15m, 36h or 7d") from None
 
 
 def instant(text: str) -> datetime:

@@ -7,21 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from monitor.cli import Help, documents
+from monitor.cli import output
 from monitor.cli.check import EXIT_FAILED, EXIT_NOT_FOUND_OUT
+from monitor.cli.live_check import Tester
 from monitor.cli.lookup import Opened, configured, opened, several
 from monitor.cli.options import add_account, add_config, add_json, duration, load_config
-from monitor.cli.status import brief
-from monitor.cli.tables import WIDE, coloured, fitted, stacked, terminal_width
-from monitor.cli.testing import Tester
+from monitor.cli.output import WIDE, coloured, fitted, stacked, terminal_width
+from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.domain.ids import id_problem
-from monitor.domain.lookup import matching
-from monitor.domain.model import Connection, ConnectionState
-from monitor.domain.preflights import Answer, Finding, is_fresh, judged, overall, renews_itself, stored
-from monitor.domain.sentences import one_line
+from monitor.domain.connections import Connection, id_problem, matching
+from monitor.domain.preflight import Answer, Finding, is_fresh, judged, overall, renews_itself, stored
+from monitor.domain.states import ConnectionState
 from monitor.errors import StoreError, StoreUnavailable, UsageError
+from monitor.schemas import facts
+from monitor.text.durations import brief
+from monitor.text.format import one_line
 
 _EPILOG = """\
 examples:
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         answer = overall(result.finding.answer for result in results)
         found = [as_document(result, clock.now()) for result in results]
-        documents.put({"at": documents.iso(clock.now()), "answer": answer, "connections": found})
+        output.put({"at": facts.iso(clock.now()), "answer": answer, "connections": found})
     else:
         print(as_text(results, clock.now(), terminal_width()))
     return exit_code([result.finding.answer for result in results])
@@ -161,4 +162,4 @@ def as_text(results: Sequence[Result], now: datetime, width: int) -> str:
 
 def as_document(result: Result, now: datetime) -> Mapping[str, object]:
     """One answer for machines."""
-    return documents.preflight(result.connection, result.finding, known_at=result.at, now=now, live=result.live)
+    return facts.preflight(result.connection, result.finding, known_at=result.at, now=now, live=result.live)

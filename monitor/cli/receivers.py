@@ -5,17 +5,18 @@ import asyncio
 import difflib
 import secrets
 
-from monitor.cli import Help, documents
+from monitor.cli import output
 from monitor.cli.options import add_config, add_json, load_config
+from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, ReceiverSettings
-from monitor.crew import USER_AGENT
 from monitor.db import reading
-from monitor.domain.payloads import render_test
-from monitor.domain.retries import Result
+from monitor.domain.delivery.retries import Result
 from monitor.errors import StoreError, UsageError
-from monitor.plan import plan_of
-from monitor.webhook import Sender
+from monitor.notify.payload import render_test
+from monitor.notify.sender import Sender
+from monitor.state.evaluation_config import plan_of
+from monitor.workers.group import USER_AGENT
 
 EXIT_NOT_DELIVERED = 1
 
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     receiver = _named(config, args.name)
     webhook_id, result = asyncio.run(send_test(config, receiver, SystemClock()))
     if args.json:
-        documents.put(
+        output.put(
             {
                 "receiver": receiver.name,
                 "type": receiver.type,

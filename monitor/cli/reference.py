@@ -2,10 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-from monitor.cli import build_parser
+from monitor.cli.main import build_parser, verbs_of
 
 BEGIN = "<!-- begin of the reference: made by `python -m monitor.cli.reference docs/command-line.md` -->\n"
 END = "<!-- end of the reference -->\n"
@@ -21,15 +20,6 @@ def rewritten(page: str) -> str:
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{reference()}\n{END}{after}"
-
-
-def verbs_of(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Every verb below *parser* by its full name, in order, and verbs within verbs after them."""
-    for action in parser._actions:  # noqa: SLF001 - argparse shows its parsers nowhere else
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            for name, verb in action.choices.items():
-                yield f"{prefix}{name}", verb
-                yield from verbs_of(verb, f"{prefix}{name} ")
 
 
 def _section(name: str, parser: argparse.ArgumentParser) -> str:

@@ -6,18 +6,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from monitor.cli import Help, documents
-from monitor.cli.incidents import about
-from monitor.cli.lives import Lives, relive
+from monitor.cli import output
 from monitor.cli.options import add_config, add_json, count, load_config, past, resolved
-from monitor.cli.progress import Progress
-from monitor.cli.status import brief
-from monitor.cli.tables import coloured, fitted, terminal_width, wrapped
+from monitor.cli.output import Progress, coloured, fitted, terminal_width, wrapped
+from monitor.cli.replay_history import Lives, relive
+from monitor.cli.verb import Help
 from monitor.clock import SystemClock
 from monitor.config import load_policy
-from monitor.domain.comparisons import Change, Difference, Told, compare, counts
-from monitor.domain.model import Connection, EventType, Severity
-from monitor.domain.sentences import span
+from monitor.domain.connections import Connection
+from monitor.domain.events import EventType, Severity
+from monitor.domain.replay import Change, Difference, Told, compare, counts
+from monitor.schemas import facts
+from monitor.text.durations import brief, span
+from monitor.text.format import about
 
 _EPILOG = """\
 examples:
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     with Progress(clock) as progress:
         lives = relive(config, other, since, now, lambda at, number: progress.tell(f"{number:,} checks, until {at:%Y-%m-%d %H:%M}"))
     if args.json:
-        documents.put(as_document(lives, since, now, args.policy))
+        output.put(as_document(lives, since, now, args.policy))
     else:
         print(as_text(lives, since, now, terminal_width(), limit=args.limit, other=args.policy is not None))
     return 0
@@ -193,9 +194,9 @@ def as_document(lives: Lives, since: datetime, now: datetime, policy: Path | Non
     """The comparison for machines."""
     missing, extra = _retold(lives)
     return {
-        "since": documents.iso(since),
-        "until": documents.iso(now),
-        "oldestCheckAt": documents.iso(lives.began_at),
+        "since": facts.iso(since),
+        "until": facts.iso(now),
+        "oldestCheckAt": facts.iso(lives.began_at),
         "policy": str(policy) if policy is not None else None,
         "checks": lives.checks,
         "connections": len(lives.connections),
@@ -231,7 +232,7 @@ def _difference(one: Difference, connections: Mapping[int, Connection]) -> dict[
 def _told(one: Told, connections: Mapping[int, Connection]) -> dict[str, Any]:
     connection = connections.get(int(one.subject)) if one.subject.isascii() and one.subject.isdigit() else None
     return {
-        "at": documents.iso(one.at),
+        "at": facts.iso(one.at),
         "type": one.type,
         "why": one.why,
         "severity": one.severity,

@@ -8,11 +8,12 @@ import signal
 
 from monitor import logs
 from monitor.app import App
-from monitor.cli import Help
 from monitor.cli.options import add_config, load_config
+from monitor.cli.verb import Help
 from monitor.clock import SystemClock
 from monitor.errors import MonitorError
-from monitor.lifecycle import ServiceManager, Signals
+from monitor.runtime.signals import Signals
+from monitor.runtime.systemd import ServiceManager
 
 # Almost everything that a check makes is gone when it ends, without cycles: to look for them after every 700 new objects, among
 # those of ten thousand connections now and then, is a twentieth of the CPU.

@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from monitor.cli import Help, documents
+from monitor.cli import output
 from monitor.cli.options import add_config, add_json, count, duration, instant, load_config
-from monitor.cli.tables import WIDE, coloured, fitted, stacked, terminal_width
+from monitor.cli.output import WIDE, coloured, fitted, stacked, terminal_width
+from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.config.messages import suggest
+from monitor.config.problems import suggest
 from monitor.db import Reader, operating, reading, silences_since
-from monitor.domain.calendars import DAYS, EVERY_DAY
-from monitor.domain.model import Connection
-from monitor.domain.routes import RESERVED, matches
-from monitor.domain.sentences import moment, one_line, span
-from monitor.domain.silences import Silence, SilenceState, Window
-from monitor.domain.text import clean
+from monitor.domain.connections import Connection
+from monitor.domain.routing import RESERVED, matches
+from monitor.domain.silencing.recurrence import DAYS, EVERY_DAY
+from monitor.domain.silencing.silences import Silence, SilenceState, Window
 from monitor.errors import UsageError
+from monitor.redaction import clean
+from monitor.schemas import facts
+from monitor.text.durations import span
+from monitor.text.format import moment, one_line
 
 _EPILOG = """\
 examples:
@@ -103,7 +106,7 @@ def add(args: argparse.Namespace) -> int:
     silence = begin(url, wish, clock)
     covered = [one for one in connections if covers(wish.match, one)]
     if args.json:
-        documents.put({"silence": document(silence, clock.now()), "connections": len(covered)})
+        output.put({"silence": document(silence, clock.now()), "connections": len(covered)})
         return 0
     print(f"Silence {silence.id} until {moment(silence.ends_at)} ({span(silence.ends_at - clock.now())}).")
     print(f"It covers {len(covered)} of {len(connections)} connections{'' if covered else ': look at its patterns again'}.")
@@ -165,7 +168,7 @@ def show(args: argparse.Namespace) -> int:
         silences = listed(reader, now, everything=args.all)
     if args.json:
         recurring = [_recurring(window, now) for window in config.windows()]
-        documents.put({"at": documents.iso(now), "silences": [document(one, now) for one in silences], "recurring": recurring})
+        output.put({"at": facts.iso(now), "silences": [document(one, now) for one in silences], "recurring": recurring})
     else:
         print(as_text(silences, config, now, terminal_width()))
     return 0
@@ -211,7 +214,7 @@ def expire(args: argparse.Namespace) -> int:
     url, clock = load_config(args).database.url.reveal(), SystemClock()
     end(url, args.numbers, clock)
     if args.json:
-        documents.put({"expired": args.numbers})
+        output.put({"expired": args.numbers})
     else:
         print(f"Ended: {', '.join(map(str, args.numbers))}. What was held back and is still true is told within seconds.")
     return 0
@@ -231,12 +234,12 @@ def document(silence: Silence, now: datetime) -> dict[str, Any]:
         "number": silence.id,
         "state": silence.state(now),
         "match": dict(silence.match),
-        "startsAt": documents.iso(silence.starts_at),
-        "endsAt": documents.iso(silence.ends_at),
-        "expiredAt": documents.iso(silence.expired_at),
+        "startsAt": facts.iso(silence.starts_at),
+        "endsAt": facts.iso(silence.ends_at),
+        "expiredAt": facts.iso(silence.expired_at),
         "author": silence.author,
         "reason": silence.reason,
-        "createdAt": documents.iso(silence.created_at),
+        "createdAt": facts.iso(silence.created_at),
     }
 
 
@@ -244,8 +247,8 @@ def _recurring(window: Window, now: datetime) -> dict[str, Any]:
     return {
         "name": window.name,
         "match": dict(window.match),
-        "activeUntil": documents.iso(window.when.ends_at(now)),
-        "nextStartsAt": documents.iso(window.when.starts_at(now)),
+        "activeUntil": facts.iso(window.when.ends_at(now)),
+        "nextStartsAt": facts.iso(window.when.starts_at(now)),
     }
 
 

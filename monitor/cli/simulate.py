@@ -9,17 +9,16 @@ import sys
 from collections.abc import Callable
 from textwrap import dedent
 
-from monitor.cli import Help
 from monitor.cli.options import port
+from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config.secrets import Secret, SecretProblem, check_key, check_signing
 from monitor.errors import MonitorError, UsageError
 from monitor.simulator.platforms import Generation
-from monitor.simulator.received import Received
-from monitor.simulator.receiver import ReceiverServer
+from monitor.simulator.presets import AGENCY_KEY, DEMO_KEY, DEMO_USERS, demo_world, empty_world, fleet
+from monitor.simulator.receiver import Received, ReceiverServer
 from monitor.simulator.server import SimulatorServer
-from monitor.simulator.world import World
-from monitor.simulator.worlds import AGENCY_KEY, DEMO_KEY, DEMO_USERS, demo_world, empty_world, fleet
+from monitor.simulator.state import World
 
 _DEFAULT_PORT = 9841
 _EPILOG = """\

@@ -9,20 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from monitor.cli import Help, documents
+from monitor.cli import output
 from monitor.cli.lookup import opened
 from monitor.cli.options import add_config, add_json, load_config
-from monitor.cli.screen import Screen
-from monitor.cli.tables import WIDE, coloured, fitted, indented, stacked, terminal_width, wrapped
+from monitor.cli.output import WIDE, Screen, coloured, fitted, indented, stacked, terminal_width, wrapped
+from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.domain.gists import gist
-from monitor.domain.model import FINE, Health, Severity, Topic
-from monitor.domain.reasons import meaning
-from monitor.domain.sentences import one_line, span
+from monitor.domain.events import FINE, Severity, Topic
+from monitor.domain.reasons import Health, meaning
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.tokenwords import token_left
 from monitor.errors import StoreUnavailable, UsageError
+from monitor.schemas import facts
+from monitor.text.durations import brief
+from monitor.text.format import one_line
+from monitor.text.reasons import gist
+from monitor.text.token_expiry import token_left
 
 _EPILOG = """\
 examples:
@@ -103,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         return asyncio.run(_watch(config, filters, args.watch, clock))
     snapshot = look(config, clock)
     if args.json:
-        documents.put(as_document(snapshot, filters))
+        output.put(as_document(snapshot, filters))
     else:
         print(as_text(snapshot, filters, terminal_width()))
     return 0
@@ -213,12 +215,6 @@ def _cells(row: Row, now: datetime) -> tuple[str, ...]:
     )
 
 
-def brief(duration: timedelta) -> str:
-    """A duration without its seconds, unless there is nothing else."""
-    minutes = duration // timedelta(minutes=1)
-    return span(timedelta(minutes=minutes)) if minutes else span(duration)
-
-
 def _wide_trouble(snapshot: Snapshot, now: datetime, width: int) -> list[str]:
     lines = []
     for incident in snapshot.incidents:
@@ -259,11 +255,11 @@ def as_document(snapshot: Snapshot, filters: Filters) -> dict[str, object]:
     rows = rows_of(snapshot, filters)
     counts = Counter(row.view.state.health.value for row in rows)
     return {
-        "at": documents.iso(snapshot.taken_at),
+        "at": facts.iso(snapshot.taken_at),
         "counts": {health.value: counts[health.value] for health in Health},
         "apiUp": snapshot.api_up,
         "accounts": dict(snapshot.accounts),
-        "wideIncidents": [documents.wide_incident(one) for one in snapshot.incidents if one.connection_id is None],
-        "receivers": {name: documents.receiver(owed) for name, owed in snapshot.outbox.items()},
-        "connections": [documents.connection(row.view.connection, row.view.state, covered_by=row.view.covered_by) for row in rows],
+        "wideIncidents": [facts.wide_incident(one) for one in snapshot.incidents if one.connection_id is None],
+        "receivers": {name: facts.receiver(owed) for name, owed in snapshot.outbox.items()},
+        "connections": [facts.connection(row.view.connection, row.view.state, covered_by=row.view.covered_by) for row in rows],
     }

@@ -1,15 +1,13 @@
 """The edge where the configuration enters: YAML and environment in, one frozen `Config` or every problem at once out."""
 
-from monitor.config.brands import Brand
-from monitor.config.controls import HeartbeatSettings
 from monitor.config.loader import default_config, load, load_policy
 from monitor.config.model import Config
-from monitor.config.policies import PolicySettings
-from monitor.config.receivers import ReceiverSettings, RouteSettings
 from monitor.config.secrets import Secret, SecretProblem
-from monitor.config.sections import (
+from monitor.config.sections.controls import HeartbeatSettings
+from monitor.config.sections.core import (
     AccountSettings,
     ApiSettings,
+    Brand,
     ConnectionSettings,
     DatabaseSettings,
     LoggingSettings,
@@ -19,8 +17,9 @@ from monitor.config.sections import (
     ShutdownSettings,
     WebSettings,
 )
-from monitor.config.tls import server_context, stamp_of
-from monitor.config.webfile import TlsServerSettings, WebFile
+from monitor.config.sections.policy import PolicySettings
+from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
+from monitor.config.web_config import TlsServerSettings, WebFile, server_context, stamp_of
 
 __all__ = [
     "AccountSettings",

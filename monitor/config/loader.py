@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from monitor.config.checks import check
-from monitor.config.document import Document, parse
-from monitor.config.expansion import Expansion
+from monitor.config.consistency import CheckTemplate, check
+from monitor.config.env import Expansion
 from monitor.config.model import Config
-from monitor.config.resolution import Resolution
+from monitor.config.secret_files import Resolution
 from monitor.config.secrets import MASK
 from monitor.config.validation import validate
-from monitor.domain.text import clean
+from monitor.config.yaml import Document, parse
 from monitor.errors import ConfigError, Problem
+from monitor.redaction import clean
 
 DEFAULT_PATH = Path("/etc/postpost-monitor/config.yaml")
 PATH_VARIABLE = "POSTPOST_MONITOR_CONFIG"
@@ -25,7 +25,7 @@ SIZE_LIMIT = 8 * 1024 * 1024
 _NO_FILE_FIX = "write it (config/postpost-monitor.yaml shows every key), or name another with --config"
 
 
-def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None, *, check_template: CheckTemplate) -> Config:
     """
     The configuration in the file at *path*.
 
@@ -35,6 +35,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     Args:
         path: the file; None for the usual place.
         environ: the environment; None for the process's own.
+        check_template: finds the problems of a receiver's template.
 
     Raises:
         ConfigError: with every problem found, each with file and line, in the order of the file.
@@ -44,7 +45,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     if named is None and not _exists(DEFAULT_PATH):
         return default_config(environ)
     file = named or DEFAULT_PATH
-    return load_text(_read(file), str(file), environ, folder=file.parent)
+    return load_text(_read(file), str(file), environ, folder=file.parent, check_template=check_template)
 
 
 def load_policy(path: Path, base: Config, environ: Mapping[str, str] | None = None) -> Config:
@@ -73,7 +74,7 @@ def load_policy(path: Path, base: Config, environ: Mapping[str, str] | None = No
     return base.model_copy(update={"policy_settings": policy, "schedule": schedule})
 
 
-def load_text(text: str, name: str, environ: Mapping[str, str], *, folder: Path) -> Config:
+def load_text(text: str, name: str, environ: Mapping[str, str], *, folder: Path, check_template: CheckTemplate) -> Config:
     """The configuration in *text*; problems call it *name*, relative paths start in *folder*. Raises `ConfigError`."""
     document = parse(text, name)
     if document.data is None and not document.problems:
@@ -82,7 +83,7 @@ def load_text(text: str, name: str, environ: Mapping[str, str], *, folder: Path)
         raise ConfigError(document.problems)
     if not isinstance(document.data, dict):
         raise ConfigError((Problem(document.location(()), "must be keys with values", "begin with accounts:"),))
-    return _build(document, environ, folder)
+    return _build(document, environ, folder, check_template)
 
 
 def default_config(environ: Mapping[str, str]) -> Config:
@@ -139,13 +140,17 @@ def _read(file: Path) -> str:
         raise ConfigError((Problem(f"{file}:{line}", "is not UTF-8 text", "save it as UTF-8"),)) from None
 
 
-def _build(original: Document, environ: Mapping[str, str], folder: Path) -> Config:
+def _no_templates(_: str, __: object) -> Iterable[tuple[str, str]]:
+    return ()
+
+
+def _build(original: Document, environ: Mapping[str, str], folder: Path, check_template: CheckTemplate = _no_templates) -> Config:
     expansion = Expansion(original, environ)
     document = expansion.result()
     resolution = Resolution(document, original, folder.absolute(), environ)
     resolution.resolve()
     draft = validate(document, resolution.web_file)
-    cross = check(draft)
+    cross = check(draft, check_template)
     secrets = expansion.values | resolution.values
     followed = [one for one in (*resolution.problems, *draft.problems) if re.split("[ :]", one.message)[0] not in expansion.broken]
     problems = _presentable((*document.problems, *followed), secrets)

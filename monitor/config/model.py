@@ -5,12 +5,9 @@ from collections.abc import Iterator, Mapping
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from monitor.config.controls import HeartbeatSettings, QuietHoursSettings, SilenceSettings, windows_of
-from monitor.config.effective import policy_of
-from monitor.config.policies import PolicySettings
-from monitor.config.receivers import ReceiverSettings, RouteSettings
 from monitor.config.secrets import Secret
-from monitor.config.sections import (
+from monitor.config.sections.controls import HeartbeatSettings, QuietHoursSettings, SilenceSettings, windows_of
+from monitor.config.sections.core import (
     AccountSettings,
     ApiSettings,
     ConnectionSettings,
@@ -22,10 +19,12 @@ from monitor.config.sections import (
     ShutdownSettings,
     WebSettings,
 )
-from monitor.config.values import Items, Section
-from monitor.config.webfile import WebFile
+from monitor.config.sections.policy import PolicySettings, policy_of
+from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
+from monitor.config.types import Items, Section
+from monitor.config.web_config import WebFile
 from monitor.domain.policy import Policy
-from monitor.domain.silences import Window
+from monitor.domain.silencing.silences import Window
 from monitor.errors import Problem
 
 

@@ -6,14 +6,13 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic_core import PydanticUndefined
 
-from monitor.config.effective import expiry_by_platform
+from monitor.config.dump import as_schema
 from monitor.config.model import Config
-from monitor.config.outline import Key, keys
-from monitor.config.policies import PolicySettings
 from monitor.config.secrets import Secret
-from monitor.config.show import as_schema
-from monitor.config.values import Section, Size, format_duration
-from monitor.config.webfile import WebFile
+from monitor.config.sections.policy import PolicySettings, expiry_by_platform
+from monitor.config.types import Key, Section, Size, keys
+from monitor.config.web_config import WebFile
+from monitor.text.durations import format_duration
 
 BEGIN, END = "<!-- reference: made by postpost-monitor config reference --write . -->\n", "<!-- end of reference -->\n"
 

@@ -14,7 +14,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
-from monitor.config.values import problem
+from monitor.config.types import problem
 
 MASK = "<secret>"
 FILE_LIMIT = 4096

@@ -7,13 +7,12 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from monitor.config.document import Document, Path
-from monitor.config.messages import suggest, translate
 from monitor.config.model import Config
-from monitor.config.outline import keys
-from monitor.config.sections import AccountSettings, ConnectionSettings, ScheduleSettings
-from monitor.config.values import Section
-from monitor.config.webfile import WebFile
+from monitor.config.problems import suggest, translate
+from monitor.config.sections.core import AccountSettings, ConnectionSettings, ScheduleSettings
+from monitor.config.types import Section, keys
+from monitor.config.web_config import WebFile
+from monitor.config.yaml import Document, Path
 from monitor.errors import Problem
 
 S = TypeVar("S", bound=Section)

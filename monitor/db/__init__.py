@@ -1,25 +1,25 @@
 """The database: one writer, many short readers, every statement. SQLAlchemy and Alembic are used nowhere else."""
 
 from monitor.db.controls import Operations, acks_of_open, acks_since, forget, silences_since
-from monitor.db.engine import Database
-from monitor.db.glances import LatencyRow, attempts_of, closed_incidents, latencies
-from monitor.db.operating import operating
-from monitor.db.reader import Reader
-from monitor.db.retention import with_old_checks
-from monitor.db.rows import (
-    AttemptRow,
-    CheckRow,
-    DeliveryRow,
-    DeliveryState,
-    IncidentRow,
-    NewConnection,
-    NotificationRow,
-    WaitingRow,
+from monitor.db.database import Database
+from monitor.db.maintenance import back_up, damage_is_news, examine, reading
+from monitor.db.operator_session import operating
+from monitor.db.queries.deliveries import last_delivered, standing
+from monitor.db.queries.history import (
+    LatencyRow,
+    Lifetime,
+    attempts_of,
+    checks_in_order,
+    closed_incidents,
+    latencies,
+    lifetimes,
+    notifications_since,
 )
-from monitor.db.standing import last_delivered, standing
+from monitor.db.queries.state import Reader
+from monitor.db.retention import with_old_checks
+from monitor.db.rows import AttemptRow, CheckRow, DeliveryRow, IncidentRow, NewConnection, NotificationRow, WaitingRow
 from monitor.db.store import Store
-from monitor.db.timeline import Lifetime, checks_in_order, lifetimes, notifications_since
-from monitor.db.upkeep import back_up, damage_is_news, examine, reading
+from monitor.domain.delivery.retries import DeliveryState
 
 __all__ = [
     "AttemptRow",

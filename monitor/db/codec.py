@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from monitor.domain.model import ConnectionState, Notification
-from monitor.domain.scopes import ScopeState
-from monitor.domain.windows import RoundingEvidence
+from monitor.domain.events import Notification
+from monitor.domain.expiry.interval import RoundingEvidence
+from monitor.domain.scopes.state import ScopeState
+from monitor.domain.states import ConnectionState
 from monitor.errors import StoreCorrupt
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

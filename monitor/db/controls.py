@@ -8,12 +8,12 @@ from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from monitor.db.codec import dump_labels, load_labels, maybe_moment, millis, moment
 from monitor.db.outbox import Outbox
-from monitor.db.reader import Reader
+from monitor.db.queries.state import Reader
 from monitor.db.tables import acknowledgements, incidents, silences
 from monitor.db.transaction import Transaction, for_each_dialect
-from monitor.domain.acks import Ack
-from monitor.domain.model import Topic
-from monitor.domain.silences import Silence
+from monitor.domain.events import Topic
+from monitor.domain.silencing.acks import Ack
+from monitor.domain.silencing.silences import Silence
 from monitor.errors import StoreCorrupt
 
 _SILENCES = select(silences).where(silences.c.ends_at > bindparam("since")).order_by(silences.c.id)

@@ -13,12 +13,12 @@ import uuid_utils
 from sqlalchemy import bindparam, exists, insert, select, text, update
 
 from monitor.db.codec import dump_notification, maybe_millis, millis
-from monitor.db.reader import DELIVERIES
-from monitor.db.rows import AttemptRow, DeliveryRow, DeliveryState
-from monitor.db.rowtypes import to_delivery
+from monitor.db.queries.state import DELIVERIES
+from monitor.db.rows import AttemptRow, DeliveryRow, to_delivery
 from monitor.db.tables import attempts, deliveries, notifications, receiver_states
 from monitor.db.transaction import Transaction, for_each_dialect
-from monitor.domain.model import EventType, Notification
+from monitor.domain.delivery.retries import DeliveryState
+from monitor.domain.events import EventType, Notification
 from monitor.errors import DeliveryReason, StaleState
 
 # The state is spelled out in the SQL: with a parameter the partial indexes could not be used.

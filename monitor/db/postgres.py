@@ -18,9 +18,9 @@ from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, t
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from monitor.db import schema
-from monitor.db.faults import translated
-from monitor.db.lock import describe
+from monitor.db import migrations
+from monitor.db.errors import translated
+from monitor.db.files import describe
 from monitor.errors import AnotherInstance, StoreUnavailable
 
 # "postpost" in ASCII: only this program takes this lock of a database.
@@ -79,7 +79,7 @@ class PostgresBackend:
             with translated(), connection.begin():
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
                 connection.execute(text("SET LOCAL lock_timeout = '10s'"))
-                if schema.upgrade(connection, self._warn):
+                if migrations.upgrade(connection, self._warn):
                     log.info("database.upgraded")
                 self._epoch = int(connection.execute(_TAKE_LEASE, {"holder": self._holder, "owner": describe(self._owner)}).scalar_one())
         except BaseException:

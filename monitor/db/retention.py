@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam, delete, exists, or_, select, tuple_
 
 from monitor.db.codec import millis
-from monitor.db.reader import Reader
-from monitor.db.rows import DeliveryState
+from monitor.db.queries.state import Reader
 from monitor.db.tables import checks, connections, deliveries, incidents, messages, notifications, uptime_days, uptime_hours
 from monitor.db.transaction import Transaction
+from monitor.domain.delivery.retries import DeliveryState
 
 _DAY = timedelta(days=1)
 

@@ -16,10 +16,9 @@ from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, e
 from sqlalchemy.exc import SQLAlchemyError
 
 from monitor.clock import Clock
-from monitor.db import schema
-from monitor.db.faults import corrupt, translated
-from monitor.db.files import Ballast, DamageNote, make_durable, make_private, prepare
-from monitor.db.lock import InstanceLock
+from monitor.db import migrations
+from monitor.db.errors import corrupt, translated
+from monitor.db.files import Ballast, DamageNote, InstanceLock, make_durable, make_private, prepare
 from monitor.errors import StoreCorrupt, StoreError, StoreUnavailable
 
 _BUSY_SECONDS = 5.0
@@ -66,9 +65,9 @@ class SqliteBackend:
             DamageNote(self._path).remove()
             # By a reader too: the writer sets the journal mode, and another program's file is left as it is.
             with self.reading() as reader:
-                schema.require_ours(reader)
+                migrations.require_ours(reader)
             connection = self.begin()
-            if schema.upgrade(connection, self._backup):
+            if migrations.upgrade(connection, self._backup):
                 log.info("database.upgraded", path=str(self._path))
             self.commit()
         except BaseException:

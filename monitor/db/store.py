@@ -13,7 +13,9 @@ from monitor.db.retention import Retention
 from monitor.db.rows import CheckRow, NewConnection
 from monitor.db.tables import checks, connection_states, connections, incidents, messages, scopes
 from monitor.db.transaction import PUT_META, for_each_dialect
-from monitor.domain.model import FINE, ConnectionState, Health, Transition
+from monitor.domain.events import FINE, Transition
+from monitor.domain.reasons import Health
+from monitor.domain.states import ConnectionState
 from monitor.errors import StaleState
 
 _MUTABLE = ("platform", "name", "labels", "interval_ms", "expect", "require_permissions", "listed", "retired_at")

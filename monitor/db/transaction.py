@@ -7,8 +7,8 @@ from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Executable, Row, Select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from monitor.db.faults import translated
-from monitor.db.reader import Reader
+from monitor.db.errors import translated
+from monitor.db.queries.state import Reader
 from monitor.db.tables import meta
 
 Values = Mapping[str, Any]

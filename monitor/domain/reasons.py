@@ -1,9 +1,42 @@
-"""What each reason means: its outcome, its scope, plain words for people, and what to do about it."""
+"""`Outcome`, `Scope`, `Health`, and the table reason -> outcome, scope, health."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from monitor.domain.model import Health, Outcome, Scope
 from monitor.errors import Reason
+
+
+class Outcome(StrEnum):
+    """What one check tells. Only `passed` and `failed` are evidence about health; `inconclusive` never is."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+    UNSUPPORTED = "unsupported"
+
+
+class Health(StrEnum):
+    """The debounced belief about one connection."""
+
+    UNKNOWN = "unknown"
+    OK = "ok"
+    ERROR = "error"
+    UNSUPPORTED = "unsupported"
+    MISSING = "missing"
+    MISCONFIGURED = "misconfigured"
+
+
+class Scope(StrEnum):
+    """What a cause covers, from narrow to wide."""
+
+    CONNECTION = "connection"
+    PLATFORM = "platform"
+    USER = "user"
+    ACCOUNT = "account"
+    API = "api"
+    STORAGE = "storage"
+    RECEIVER = "receiver"
+
 
 _RECONNECT = "Reconnect the account on the PostPost dashboard."
 _CRASHED = "Wait a while. If it lasts, reconnect the account, or ask PostPost's support about this connection."

@@ -1,10 +1,17 @@
-"""The immutable picture of everything that metrics, pages and the command line render from."""
+"""The immutable picture for metrics, pages and command line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from monitor.domain.model import Connection, ConnectionState, IncidentRef, Scope, Severity
+from monitor.domain import topics
+from monitor.domain.connections import Connection
+from monitor.domain.events import FINE, IncidentRef, Severity, Topic
+from monitor.domain.notifications import build
+from monitor.domain.policy import Policy
+from monitor.domain.reasons import Scope
+from monitor.domain.scopes.state import ScopeState
+from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
 
 
@@ -62,3 +69,30 @@ class Snapshot:
     api_up: bool | None = None
     storage_up: bool = True
     outbox: Mapping[str, OutboxView] = field(default_factory=dict)
+
+
+def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:
+    """The open incidents of one connection."""
+    state, connection = view.state, view.connection
+    return [
+        IncidentView(
+            IncidentRef(topic, str(connection.id), value.number, value.opened_at),
+            Scope.CONNECTION,
+            connection.id,
+            value.level,
+            topics.severity_of(topic, value.level, policy, connection.platform),
+            state.reason,
+            state.detail,
+        )
+        for topic, value in state.topics.items()
+        if value.level != FINE and value.opened_at is not None
+    ]
+
+
+def scope_incidents(state: ScopeState) -> list[IncidentView]:
+    """The open incident of one scope, if there is one."""
+    topic = state.topic
+    if not state.open or topic.opened_at is None:
+        return []
+    incident = IncidentRef(Topic.SCOPE, state.name, topic.number, topic.opened_at)
+    return [IncidentView(incident, state.kind, None, topic.level, build.severity(state.kind), state.reason, state.detail)]

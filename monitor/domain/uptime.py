@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
-from monitor.domain.model import Health, Scope
-from monitor.domain.spans import Span, common, union, without
+from monitor.domain.reasons import Health, Scope
+from monitor.domain.time_spans import Span, common, union, without
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

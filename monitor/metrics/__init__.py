@@ -13,9 +13,9 @@ from monitor import __version__
 from monitor.domain.reasons import outcome_of
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import DeliveryReason, Reason
-from monitor.metrics import families
-from monitor.metrics.exposition import Exposition, Own, kind_of
-from monitor.metrics.families import Family
+from monitor.metrics import definitions
+from monitor.metrics.definitions import Family
+from monitor.metrics.exposition import Exposition, Own
 
 __all__ = ["OPENMETRICS", "TEXT", "Metrics", "kind_of", "wants_openmetrics"]
 
@@ -39,18 +39,18 @@ class Metrics:
         self._exposition = Exposition()
         self._own = Own()
         self._platforms: set[str] = set()
-        self._checks = self._counter(families.CHECKS)
-        self._check_seconds = self._histogram(families.CHECK_SECONDS)
-        self._lag = self._histogram(families.LAG)
-        self._missed = self._counter(families.MISSED)
-        self._deliveries = self._counter(families.DELIVERIES)
-        self._delivery_seconds = self._histogram(families.DELIVERY_SECONDS)
-        self._rebuilds = self._counter(families.REBUILDS)
-        self._jumps = self._counter(families.JUMPS)
-        self._heartbeats = self._counter(families.HEARTBEATS)
+        self._checks = self._counter(definitions.CHECKS)
+        self._check_seconds = self._histogram(definitions.CHECK_SECONDS)
+        self._lag = self._histogram(definitions.LAG)
+        self._missed = self._counter(definitions.MISSED)
+        self._deliveries = self._counter(definitions.DELIVERIES)
+        self._delivery_seconds = self._histogram(definitions.DELIVERY_SECONDS)
+        self._rebuilds = self._counter(definitions.REBUILDS)
+        self._jumps = self._counter(definitions.JUMPS)
+        self._heartbeats = self._counter(definitions.HEARTBEATS)
         for result in ("sent", "failed", "withheld"):
             self._heartbeats.labels(result)
-        build = Info(families.BUILD.name.removesuffix("_info"), families.BUILD.help, registry=self._registry)
+        build = Info(definitions.BUILD.name.removesuffix("_info"), definitions.BUILD.help, registry=self._registry)
         build.info({"version": __version__})
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)

@@ -1,23 +1,29 @@
 """
-The snapshot as text for Prometheus.
+The snapshot as text.
 
 Ten thousand connections make a hundred and fifty thousand lines. States are values that are replaced, never
 changed: so the lines of a connection are kept until its state is another one, and a scrape puts together what is
 there. Only the life left in a token is printed anew each time.
 """
 
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-from monitor.domain import expiry
-from monitor.domain.model import Connection, ConnectionState, Health, Scope, Severity, Topic
+from monitor.domain.connections import Connection
+from monitor.domain.events import Severity, Topic
+from monitor.domain.expiry import estimate
+from monitor.domain.reasons import Health, Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.metrics import families
-from monitor.metrics.families import Family
-from monitor.metrics.text import NO, YES, escape, header, number, pairs, seconds_since_1970, timestamp, whole
+from monitor.domain.states import ConnectionState
+from monitor.metrics import definitions
+from monitor.metrics.definitions import Family, Kind
+
+YES = "1.0"
+NO = "0.0"
 
 # Known not to work: the API says so, does not know the connection, or refuses its id.
 _UP = {Health.OK: YES, Health.ERROR: NO, Health.MISSING: NO, Health.MISCONFIGURED: NO}
@@ -60,22 +66,22 @@ class _Lines:
         self.connection = connection
         self.state = state
         labels = pairs((("account", connection.account_label), ("platform", connection.platform), ("platform_id", connection.platform_id)))
-        ends_at = expiry.best(state.token)
-        doubt = expiry.uncertainty(state.token)
+        ends_at = estimate.best(state.token)
+        doubt = estimate.uncertainty(state.token)
         # Made whole at the scrape: the lines of this one family hold nothing yet.
-        self.expires_in = f"{families.EXPIRES_IN.name}{{{labels}}} "
+        self.expires_in = f"{definitions.EXPIRES_IN.name}{{{labels}}} "
         self.ends = None if ends_at is None else seconds_since_1970(ends_at)
         self.lines = (
-            _line(families.UP, labels, _UP.get(state.health)),
+            _line(definitions.UP, labels, _UP.get(state.health)),
             _health_lines(connection, state.health),
-            _line(families.EXPIRY, labels, _moment(ends_at)),
+            _line(definitions.EXPIRY, labels, _moment(ends_at)),
             b"",
-            _line(families.UNCERTAINTY, labels, None if doubt is None else number(doubt.total_seconds())),
-            _line(families.LAST_CHECK, labels, _moment(state.last_check_at)),
-            _line(families.LAST_CONCLUSIVE, labels, _moment(state.last_evidence_at)),
-            _line(families.LAST_POST, labels, _moment(state.last_successful_post_at)),
-            _line(families.FAILURES, labels, whole(state.failures)),
-            _line(families.INFO, pairs(_info(connection, state).items()), YES),
+            _line(definitions.UNCERTAINTY, labels, None if doubt is None else number(doubt.total_seconds())),
+            _line(definitions.LAST_CHECK, labels, _moment(state.last_check_at)),
+            _line(definitions.LAST_CONCLUSIVE, labels, _moment(state.last_evidence_at)),
+            _line(definitions.LAST_POST, labels, _moment(state.last_successful_post_at)),
+            _line(definitions.FAILURES, labels, whole(state.failures)),
+            _line(definitions.INFO, pairs(_info(connection, state).items()), YES),
         )
 
 
@@ -98,9 +104,9 @@ class Exposition:
             yield b""
         self._known = known
         columns: Sequence[Sequence[bytes]] = list(zip(*[row.lines for row in rows], strict=True))
-        for family, column in zip(families.PER_CONNECTION, columns, strict=False):
+        for family, column in zip(definitions.PER_CONNECTION, columns, strict=False):
             yield header(family, openmetrics=openmetrics)
-            if family is families.EXPIRES_IN:
+            if family is definitions.EXPIRES_IN:
                 yield from _expires_in(rows, seconds_since_1970(now))
             else:
                 yield b"".join(column)
@@ -122,19 +128,19 @@ def overall(snapshot: Snapshot, own: Own, *, openmetrics: bool) -> Iterator[byte
     owed = {**dict.fromkeys(own.receivers, 0), **{name: view.pending for name, view in snapshot.outbox.items()}}
     oldest = min((view.oldest_at for view in snapshot.outbox.values() if view.oldest_at is not None), default=None)
     samples: dict[Family, list[tuple[Sequence[str], str | None]]] = {
-        families.ACCOUNT_UP: [((name,), _truth(up)) for name, up in sorted(snapshot.accounts.items())],
-        families.API_UP: [((), _truth(snapshot.api_up))],
-        families.STORAGE_UP: [((), _truth(snapshot.storage_up))],
-        families.INCIDENTS: [((kind, severity), whole(incidents[kind, severity])) for kind in KINDS for severity in Severity],
-        families.PENDING: [((name,), whole(count)) for name, count in sorted(owed.items())],
-        families.OLDEST: [((), _moment(oldest))],
-        families.GONE: [((name,), _truth(gone)) for name, gone in sorted(own.gone.items())],
-        families.LOOP_STEP: [((name,), timestamp(at)) for name, at in sorted(own.loops.items())],
-        families.RELOADED: [((), _truth(own.reloaded))],
-        families.RELOADED_AT: [((), _moment(own.reloaded_at))],
-        families.HEARTBEAT_AT: [((), _moment(own.heartbeat_at))],
+        definitions.ACCOUNT_UP: [((name,), _truth(up)) for name, up in sorted(snapshot.accounts.items())],
+        definitions.API_UP: [((), _truth(snapshot.api_up))],
+        definitions.STORAGE_UP: [((), _truth(snapshot.storage_up))],
+        definitions.INCIDENTS: [((kind, severity), whole(incidents[kind, severity])) for kind in KINDS for severity in Severity],
+        definitions.PENDING: [((name,), whole(count)) for name, count in sorted(owed.items())],
+        definitions.OLDEST: [((), _moment(oldest))],
+        definitions.GONE: [((name,), _truth(gone)) for name, gone in sorted(own.gone.items())],
+        definitions.LOOP_STEP: [((name,), timestamp(at)) for name, at in sorted(own.loops.items())],
+        definitions.RELOADED: [((), _truth(own.reloaded))],
+        definitions.RELOADED_AT: [((), _moment(own.reloaded_at))],
+        definitions.HEARTBEAT_AT: [((), _moment(own.heartbeat_at))],
     }
-    for family in families.OVERALL:
+    for family in definitions.OVERALL:
         yield header(family, openmetrics=openmetrics)
         for values, value in samples[family]:
             yield _line(family, pairs(zip(family.labels, values, strict=True)), value)
@@ -160,7 +166,7 @@ def _line(family: Family, labels: str, value: str | None) -> bytes:
 
 
 def _health_lines(connection: Connection, health: Health) -> bytes:
-    name, account = families.HEALTH.name, escape(connection.account_label)
+    name, account = definitions.HEALTH.name, escape(connection.account_label)
     tail = pairs((("platform", connection.platform), ("platform_id", connection.platform_id)))
     lines = [f'{name}{{account="{account}",health="{one.value}",{tail}}} {YES if one is health else NO}\n' for one in Health]
     return "".join(lines).encode(errors="replace")
@@ -186,3 +192,71 @@ def _moment(at: datetime | None) -> str | None:
 
 def _truth(known: bool | None) -> str | None:
     return None if known is None else YES if known else NO
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_ODD = re.compile(r'[\\\n"]')
+_MILLION = 1_000_000
+# Microseconds since 1970 with sixteen digits, of which a float holds every one: the years 2001 to 2242.
+_SIXTEEN_DIGITS = range(10**15, 2**33 * _MILLION)
+
+
+def header(family: Family, *, openmetrics: bool) -> bytes:
+    """The lines that introduce *family*. Before OpenMetrics an info is a gauge, and units are not told."""
+    if not openmetrics:
+        kind = Kind.GAUGE if family.kind is Kind.INFO else family.kind
+        return f"# HELP {family.name} {family.help}\n# TYPE {family.name} {kind}\n".encode()
+    name = family.name.removesuffix("_info") if family.kind is Kind.INFO else family.name
+    unit = f"# UNIT {name} {family.unit}\n" if family.unit else ""
+    return f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n{unit}".encode()
+
+
+def escape(value: str) -> str:
+    """A label's value between its quotes."""
+    if _ODD.search(value) is None:
+        return value
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def pairs(labels: Iterable[tuple[str, str]]) -> str:
+    """Labels, ordered by name, as they stand between the braces."""
+    return ",".join(f'{name}="{escape(value)}"' for name, value in sorted(labels))
+
+
+def number(value: float) -> str:
+    """A number as Go prints it."""
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    if math.isnan(value):
+        return "NaN"
+    text = repr(float(value))
+    dot = text.find(".")
+    if value > 0 and dot > 6:
+        mantissa = f"{text[0]}.{text[1:dot]}{text[dot + 1 :]}".rstrip("0.")
+        return f"{mantissa}e+{dot - 1:02d}"
+    return text
+
+
+def whole(value: int) -> str:
+    """`number` for whole numbers, several times faster."""
+    if value < _MILLION:
+        return f"{value}.0"
+    text = str(value)
+    mantissa = f"{text[0]}.{text[1:]}".rstrip("0.")
+    return f"{mantissa}e+{len(text) - 1:02d}"
+
+
+def timestamp(at: datetime) -> str:
+    """`number` for a moment, in seconds since 1970."""
+    microseconds = (at - _EPOCH) // _MICROSECOND
+    if microseconds not in _SIXTEEN_DIGITS:
+        return number(microseconds / _MILLION)
+    text = str(microseconds)
+    mantissa = f"{text[0]}.{text[1:]}".rstrip("0").rstrip(".")
+    return f"{mantissa}e+09"
+
+
+def seconds_since_1970(at: datetime) -> int:
+    """A moment in whole seconds, rounded down."""
+    return (at - _EPOCH) // timedelta(seconds=1)

@@ -1,18 +1,21 @@
-"""The simulated PostPost on a port: the three documented endpoints, and the control API beside them."""
+"""The API on a port, with its authentication."""
 
 import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
-from monitor.simulator import gate, replies
-from monitor.simulator.behaviour import Behaviour, Kind, Script
+from monitor.simulator import responses
 from monitor.simulator.control import Control
-from monitor.simulator.journal import Journal, Visit
+from monitor.simulator.faults import Behaviour, Kind, Script
+from monitor.simulator.http import Act, DateHeader, LocalServer, hang_up, is_local, respond
 from monitor.simulator.platforms import Generation
-from monitor.simulator.serving import Act, DateHeader, LocalServer, hang_up, is_local, respond
-from monitor.simulator.world import SimulatedAccount, World
+from monitor.simulator.request_log import Journal, Visit
+from monitor.simulator.state import SimulatedAccount, SimulatedUser, World
 
 PREFIX = "/api/v1"
 CONTROL_PREFIX = "/_sim"
@@ -26,6 +29,22 @@ _NOT_FOUND_PAGE = (
 )
 # Successive requests take their places between the shortest and the longest latency, evenly and without chance.
 _GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An admitted caller; `user` is the owner, or the managed user the call is about."""
+
+    account: SimulatedAccount
+    user: SimulatedUser
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The status and the `error` text a caller is turned away with."""
+
+    status: int
+    error: str
 
 
 class SimulatorServer:
@@ -84,7 +103,7 @@ class SimulatorServer:
         return response if response is not None else hang_up(request)
 
     async def _serve(self, request: web.BaseRequest, visit: Visit) -> web.StreamResponse | None:
-        account = gate.identify(self.world, request.headers)
+        account = identify(self.world, request.headers)
         if isinstance(account, SimulatedAccount):
             self.journal.recognised(visit, account.name, request.headers.get(self.world.brand.user_header, ""))
         act = Act(request, self.world.clock, self._server.closing, str(self._date))
@@ -95,40 +114,40 @@ class SimulatorServer:
         return response if step is None else await act.perform(step, response)
 
     def _decide(
-        self, request: web.BaseRequest, visit: Visit, account: SimulatedAccount | gate.Refusal
+        self, request: web.BaseRequest, visit: Visit, account: SimulatedAccount | Refusal
     ) -> tuple[list[Script], tuple[int, Any] | None]:
         """The ordinary answer, and the scripts that may have something else to say, from the widest to the narrowest."""
         scripts: list[Script] = [self.world.script]
-        if isinstance(account, gate.Refusal):
+        if isinstance(account, Refusal):
             return scripts, (account.status, {"error": account.error})
         scripts.append(account.script)
-        caller = gate.admit(self.world, account, request.headers)
-        if isinstance(caller, gate.Refusal):
+        caller = admit(self.world, account, request.headers)
+        if isinstance(caller, Refusal):
             return scripts, (caller.status, {"error": caller.error})
         scripts.append(caller.user.script)
         return scripts, self._route(caller, visit, scripts)
 
-    def _route(self, caller: gate.Caller, visit: Visit, scripts: list[Script]) -> tuple[int, Any] | None:
+    def _route(self, caller: Caller, visit: Visit, scripts: list[Script]) -> tuple[int, Any] | None:
         """The ordinary answer of an admitted caller; None when there is no such endpoint."""
         path = visit.path.removesuffix("/")
         if visit.method == "POST" and path.startswith(_TEST) and "/" not in path[len(_TEST) :]:
             return self._test(caller, unquote(path[len(_TEST) :]), scripts)
         if visit.method in ("GET", "HEAD") and path == _LIST:
-            return 200, replies.list_document(self.world, caller.user.connections)
+            return 200, responses.list_document(self.world, caller.user.connections)
         if visit.method in ("GET", "HEAD") and path == _USERS:
             if not caller.account.workspaces:
                 return 403, {"error": "Workspace access is not enabled for this key"}
-            return 200, replies.users_document(caller.account)
+            return 200, responses.users_document(caller.account)
         return None
 
-    def _test(self, caller: gate.Caller, platform_id: str, scripts: list[Script]) -> tuple[int, Any]:
+    def _test(self, caller: Caller, platform_id: str, scripts: list[Script]) -> tuple[int, Any]:
         if not self._is_readable(platform_id):
             return 400, {"error": "Invalid platformId format"}
         connection = caller.user.connections.get(platform_id)
         if connection is None or not connection.known:
             return 404, {"error": "Connection not found"}
         scripts.append(connection.script)
-        return 200, replies.verdict_document(self.world, connection)
+        return 200, responses.verdict_document(self.world, connection)
 
     def _is_readable(self, platform_id: str) -> bool:
         platform, dash, rest = platform_id.partition("-")
@@ -175,3 +194,48 @@ async def _first(scripts: list[Script], act: Act) -> Behaviour | None:
             return step
         await act.pause(step.delay.total_seconds())
     return None
+
+
+_OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
+
+
+# In the order the API looks at them: the right, and what is said when it lacks.
+_RIGHTS: tuple[tuple[Callable[[SimulatedAccount], bool], Refusal], ...] = (
+    (lambda account: not account.crashed, Refusal(500, "Internal server error")),
+    (lambda account: account.owner_found, Refusal(401, "Invalid API key owner")),
+    (lambda account: account.api_access, Refusal(403, "API access is not enabled for this account")),
+)
+
+
+def identify(world: World, headers: Mapping[str, str]) -> SimulatedAccount | Refusal:
+    """The account whose key the request carries."""
+    key = headers.get(world.brand.key_header, "")
+    if not key:
+        return Refusal(401, "API key is required")
+    return world.account_of(key) or Refusal(401, "Invalid API key")
+
+
+def admit(world: World, account: SimulatedAccount, headers: Mapping[str, str]) -> Caller | Refusal:
+    """Whose connections the caller may see, once the key is known to be good."""
+    for holds, refusal in _RIGHTS:
+        if not holds(account):
+            return refusal
+    if headers.get(world.brand.client_header) == "mcp" and not account.mcp_access:
+        return Refusal(403, "MCP access is not enabled for this account")
+    user_id = headers.get(world.brand.user_header)
+    if not user_id:
+        return Caller(account, account.owner)
+    return _managed(world, account, user_id)
+
+
+def _managed(world: World, account: SimulatedAccount, user_id: str) -> Caller | Refusal:
+    if not _OBJECT_ID.fullmatch(user_id):
+        return Refusal(400, f"Invalid {world.brand.user_header}")
+    if user_id == account.owner.id:
+        return Caller(account, account.owner)
+    if not account.workspaces:
+        return Refusal(403, "Workspace access is not enabled for this key")
+    user = account.users.get(user_id)
+    if user is None or not user.attached:
+        return Refusal(403, "User is not managed by key")
+    return Caller(account, user)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from monitor.simulator.worlds import DEMO_KEY
+from monitor.simulator.presets import DEMO_KEY
 from tests.bench.fleet import Measured, daemon, ids, simulated
 from tests.bench.result import Result
 from tests.e2e.processes import Simulator, fetch, free_port, running, wait_until

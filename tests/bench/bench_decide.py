@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 
-from monitor.domain.conclude import Situation, conclude, names_above
-from monitor.domain.model import Observation
-from monitor.domain.parsing import parse_reply
+from monitor.domain.checks import Observation
+from monitor.domain.evaluation import Situation, conclude
+from monitor.domain.scopes.key import names_above
 from monitor.domain.verdicts import judge
+from monitor.postpost.responses import parse_reply
 from tests.bench.result import Result, cpu_seconds
 from tests.builders import DAY, MINUTE, START, a_connection, a_policy, a_state
 

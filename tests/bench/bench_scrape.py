@@ -11,12 +11,13 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from monitor.clock import SystemClock
 from monitor.config import WebSettings
-from monitor.domain.model import Health
+from monitor.domain.reasons import Health
 from monitor.domain.snapshot import ConnectionView, Snapshot
-from monitor.metrics import Metrics, families
-from monitor.web import WebServer
-from monitor.web.pages import Pages
-from monitor.web.views import Board, Filters
+from monitor.domain.status import Filters
+from monitor.metrics import Metrics, definitions
+from monitor.web.pages.templates import Pages
+from monitor.web.server import WebServer
+from monitor.web.status.board import Board
 from tests.bench.result import Result
 from tests.builders import DAY, MINUTE, SECOND, START, a_connection, a_state, a_token_belief
 
@@ -82,7 +83,7 @@ def _took(work: Callable[[], object]) -> float:
 def _library(views: list[ConnectionView]) -> float:
     """The same series as children of the library's gauges, all set beforehand: only the rendering is measured."""
     registry = CollectorRegistry()
-    for family in families.PER_CONNECTION:
+    for family in definitions.PER_CONNECTION:
         gauge = Gauge(family.name, family.help, family.labels, registry=registry)
         for view in views:
             one = view.connection

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.simulator.worlds import DEMO_KEY
+from monitor.simulator.presets import DEMO_KEY
 from tests.e2e.processes import Command, Simulator, control_port, fetch, free_port, running, wait_until
 
 _PYTHON = Path(sys.executable)

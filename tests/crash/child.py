@@ -25,9 +25,10 @@ from typing import TextIO
 from monitor.clock import SystemClock
 from monitor.config import ReceiverSettings, Secret
 from monitor.db import Database, NewConnection
-from monitor.domain.model import Connection
-from monitor.domain.routes import ReceiverRule
-from monitor.fleet import Fleet, Plan
+from monitor.domain.connections import Connection
+from monitor.domain.routing import ReceiverRule
+from monitor.state.evaluation_config import Plan
+from monitor.state.registry import Fleet
 from tests import marked
 from tests.crash.mortality import Fate, MortalBackend, MortalSender
 from tests.crash.orderings import IDENTITY, NAME, ORDERINGS, POLICY, Bench, Ordering

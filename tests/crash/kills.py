@@ -15,10 +15,9 @@ from typing import Any
 import psycopg
 
 from monitor.clock import Clock, SystemClock
-from monitor.simulator import behaviour
-from monitor.simulator.behaviour import Behaviour, Kind
-from monitor.simulator.received import Received
-from monitor.simulator.receiver import ReceiverServer
+from monitor.simulator import faults
+from monitor.simulator.faults import Behaviour, Kind
+from monitor.simulator.receiver import Received, ReceiverServer
 from tests.crash.child import SECRET, WHOLE
 from tests.crash.fast_clock import FastClock
 from tests.crash.truth import CONNECTIONS, FAILED, Finding, Receipt, World, judge
@@ -39,15 +38,15 @@ SETTLED_WITHIN_SECONDS = 30.0
 SURVIVORS = 4
 """As many processes in a row must be done before the step at which they were to die."""
 
-FRIENDLY: Sequence[tuple[Behaviour, float]] = ((behaviour.normal(), 1),)
+FRIENDLY: Sequence[tuple[Behaviour, float]] = ((faults.normal(), 1),)
 HOSTILE: Sequence[tuple[Behaviour, float]] = (
-    (behaviour.normal(), 60),
-    (behaviour.answer(500), 12),
-    (behaviour.drop(), 12),
-    (behaviour.redirect("http://127.0.0.1:9/elsewhere"), 6),
-    (behaviour.answer(429, None, {"Retry-After": "0"}), 5),
-    (behaviour.answer(429, None, {"Retry-After": "1"}), 1),
-    (behaviour.hang(), 4),
+    (faults.normal(), 60),
+    (faults.answer(500), 12),
+    (faults.drop(), 12),
+    (faults.redirect("http://127.0.0.1:9/elsewhere"), 6),
+    (faults.answer(429, None, {"Retry-After": "0"}), 5),
+    (faults.answer(429, None, {"Retry-After": "1"}), 1),
+    (faults.hang(), 4),
 )
 
 

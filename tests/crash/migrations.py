@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 
-from monitor.db import schema
+from monitor.db import migrations
 from monitor.db.sqlite import writing_engine
 from monitor.db.tables import metadata
 
@@ -70,7 +70,7 @@ def upgrade(engine: Engine, *, die_after: int = 0) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with engine.connect() as connection, connection.begin():
-        schema.upgrade(connection, lambda _revision: None)
+        migrations.upgrade(connection, lambda _revision: None)
     engine.dispose()
     return count
 

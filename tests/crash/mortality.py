@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine, event
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
 from monitor.db.backend import Backend
-from monitor.domain.retries import Result
-from monitor.webhook import Sender
+from monitor.domain.delivery.retries import Result
+from monitor.notify.sender import Sender
 
 _WRITER = "database-writer"
 

@@ -14,16 +14,18 @@ from typing import Protocol
 from monitor.clock import SystemClock
 from monitor.config import ReceiverSettings
 from monitor.db import AttemptRow, Database, DeliveryRow, Store
-from monitor.deliverer import Deliverer
-from monitor.domain import conclude as core
-from monitor.domain.model import Connection, Notification, Observation, Verdict
-from monitor.domain.payloads import MonitorIdentity, render
+from monitor.domain import evaluation as core
+from monitor.domain.checks import Observation, Verdict
+from monitor.domain.connections import Connection
+from monitor.domain.delivery.retries import Fate
+from monitor.domain.events import Notification
 from monitor.domain.policy import Confirm, DigestPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
-from monitor.domain.retries import Fate
 from monitor.errors import DeliveryReason, Reason
-from monitor.fleet import Fleet
-from monitor.staging import stage
-from monitor.webhook import Sender
+from monitor.notify.payload import MonitorIdentity, render
+from monitor.notify.sender import Sender
+from monitor.state.registry import Fleet
+from monitor.state.unit_of_work import stage
+from monitor.workers.deliverer import Deliverer
 from tests.builders import a_reply
 
 NAME = "on-call"

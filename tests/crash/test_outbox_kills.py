@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.simulator import behaviour
+from monitor.simulator import faults
 from tests.crash.kills import FRIENDLY, HOSTILE, Run, books, every_step, torture, torture_the_whole
 from tests.crash.truth import FAILED, RECOVERED, Receipt, judge
 
@@ -21,8 +21,8 @@ WHOLE_KILLS = int(os.environ.get("KILLS", "100")) // 10
 
 MOODS = {
     "takes": FRIENDLY,
-    "drops": ((behaviour.normal(), 1), (behaviour.drop(), 1)),
-    "refuses": ((behaviour.normal(), 1), (behaviour.answer(500), 1)),
+    "drops": ((faults.normal(), 1), (faults.drop(), 1)),
+    "refuses": ((faults.normal(), 1), (faults.answer(500), 1)),
 }
 LEAST_STEPS = 14
 MOST_KILLS_OF_A_CONTROL = 120

@@ -16,10 +16,12 @@ from typing import Any
 
 from monitor.app import App
 from monitor.config import load
-from monitor.lifecycle import Bounds, Signals
-from monitor.simulator.connection import SimulatedConnection
+from monitor.notify import templates
+from monitor.runtime.loop import Bounds
+from monitor.runtime.signals import Signals
+from monitor.simulator.presets import DEMO_KEY, empty_world
 from monitor.simulator.server import SimulatorServer
-from monitor.simulator.worlds import DEMO_KEY, empty_world
+from monitor.simulator.state import SimulatedConnection
 from tests.crash.fast_clock import FastClock
 from tests.crash.mortality import Fate
 from tests.crash.truth import CONNECTIONS, FAILED, Receipt, World
@@ -57,7 +59,7 @@ class Whole:
     async def run(self, errand: str, _number: float, report: int) -> None:
         """Run the daemon; each statement that it writes is a step."""
         Fate(0, report)
-        config, signals = load(self._folder / "config.yaml"), Signals()
+        config, signals = load(self._folder / "config.yaml", check_template=templates.problems), Signals()
         clock = FastClock(float((self._folder / "origin").read_text()), FACTOR)
         app = App(config, clock=clock, signals=signals, reread=lambda: config, bounds=Bounds(rest=_REST_SECONDS))
         async with asyncio.TaskGroup() as group:

@@ -13,12 +13,12 @@ import warnings
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 import monitor.cli.run
-from monitor.api import Api
 from monitor.app import App
-from monitor.cli import main
-from monitor.lifecycle import Loop
+from monitor.cli.main import main
 from monitor.metrics import Metrics
-from monitor.web import WebServer
+from monitor.postpost.client import Api
+from monitor.runtime.loop import Loop
+from monitor.web.server import WebServer
 from tests import marked
 
 T = TypeVar("T")

@@ -22,7 +22,8 @@ from monitor.app import App
 from monitor.cli.run import serve
 from monitor.clock import SystemClock
 from monitor.config import load
-from monitor.lifecycle import Signals
+from monitor.notify import templates
+from monitor.runtime.signals import Signals
 
 _offset = timedelta()
 
@@ -51,7 +52,7 @@ def _listen() -> None:
 
 def main(path: Path) -> None:
     """Run until told to stop."""
-    config, signals = load(path), Signals()
+    config, signals = load(path, check_template=templates.problems), Signals()
     logs.configure(level="info", log_format="json")
     for module in (apscheduler.executors.base, apscheduler.schedulers.base, apscheduler.triggers.interval):
         module.datetime = _Jumped

@@ -20,9 +20,12 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from monitor.app import App
 from monitor.clock import SystemClock
 from monitor.config import load
-from monitor.lifecycle import Bounds, Loop, ServiceManager, Signals
+from monitor.notify import templates
+from monitor.runtime.loop import Bounds, Loop
+from monitor.runtime.signals import Signals
+from monitor.runtime.systemd import ServiceManager
+from monitor.simulator.presets import demo_world
 from monitor.simulator.server import SimulatorServer
-from monitor.simulator.worlds import demo_world
 from tests import marked
 
 BOUNDS = Bounds(step=0.5, rest=1.0, scheduler=2.5, writer=2.0)
@@ -92,7 +95,7 @@ async def main(folder: Path, kind: str) -> None:
     path = folder / "config.yaml"
     path.touch(mode=0o600)
     path.write_text(CONFIG.format(api=await simulator.start(), key=marked.API_KEY, path=marked.PATH, folder=folder))
-    config = load(path)
+    config = load(path, check_template=templates.problems)
     manager = ServiceManager.from_environment()
     app = App(config, clock=SystemClock(), signals=Signals(), reread=lambda: config, manager=manager, bounds=BOUNDS)
     running = asyncio.create_task(app.run())

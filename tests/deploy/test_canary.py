@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.cli import main
+from monitor.cli.main import main
 from tests import marked
 from tests.deploy.daemon import ROOT, Daemon, Simulated
 from tests.deploy.hostile import HostileReceiver

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from monitor.config import load
+from monitor.notify import templates
 from tests import marked
 from tests.deploy.daemon import ROOT
 
@@ -89,7 +90,7 @@ def test_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in _compose()["secrets"]:
         (tmp_path / name).write_text(marked.API_KEY)
 
-    config = load(DEPLOY / "docker/config.yaml")
+    config = load(DEPLOY / "docker/config.yaml", check_template=templates.problems)
 
     assert config.web.token is not None
     assert "monitor" in config.web.allowed_hosts

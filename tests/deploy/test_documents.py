@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from monitor.cli import build_parser
+from monitor.cli.main import build_parser
 from tests.deploy.daemon import ROOT
 
 PAGES = ("install", "alerts", "upgrade", "security")

@@ -15,14 +15,15 @@ import yaml
 
 from monitor.clock import SystemClock
 from monitor.config import load
-from monitor.config.effective import COUNTS_DOWN
-from monitor.crew import Crew, Workplace
+from monitor.config.sections.policy import COUNTS_DOWN
 from monitor.db import Database
-from monitor.fleet import Fleet
-from monitor.lifecycle import Bounds
-from monitor.metrics import Metrics, families
-from monitor.metrics.families import Kind
-from monitor.plan import plan_of
+from monitor.metrics import Metrics, definitions
+from monitor.metrics.definitions import Kind
+from monitor.notify import templates
+from monitor.runtime.loop import Bounds
+from monitor.state.evaluation_config import plan_of
+from monitor.state.registry import Fleet
+from monitor.workers.group import Crew, Workplace
 from tests import marked
 from tests.deploy.daemon import ROOT, Daemon, Simulated
 from tests.deploy.prometheus import Prometheus
@@ -54,7 +55,7 @@ def _queries() -> list[tuple[str, bool, str]]:
 def _names() -> set[str]:
     """Every series name that the monitor exports or a rule records."""
     suffixes = {Kind.HISTOGRAM: ("_bucket", "_sum", "_count")}
-    exported = {family.name + suffix for family in families.ALL for suffix in suffixes.get(family.kind, ("",))}
+    exported = {family.name + suffix for family in definitions.ALL for suffix in suffixes.get(family.kind, ("",))}
     return exported | {rule["record"] for rule in _rules("record")}
 
 
@@ -107,7 +108,7 @@ async def test_loops_that_rest_long(tmp_path: Path) -> None:
         f'heartbeat: {{url: "http://127.0.0.1:9/{marked.PATH}", every: 1h}}\n'
         f"database: {{url: sqlite:///{tmp_path}/monitor.db}}\n"
     )
-    config, clock = load(settings), SystemClock()
+    config, clock = load(settings, check_template=templates.problems), SystemClock()
     plan, database = plan_of(config, "here"), Database(config.database.url.reveal(), clock=clock, owner="tests")
     crew = Crew(config, plan, Workplace(Fleet(plan, clock), database, Metrics(), clock, lambda: 0.5, Bounds()))
     await crew.close()

@@ -9,6 +9,7 @@ import pytest
 
 from monitor.config import load
 from monitor.errors import ConfigError
+from monitor.notify import templates
 from tests import marked
 from tests.deploy.daemon import ROOT
 from tests.tools import require_tool
@@ -53,7 +54,7 @@ def test_unit_fits_the_program(tmp_path: Path) -> None:
     path.touch(mode=0o600)
     path.write_text(f'accounts: [{{name: main, api_key: "{marked.API_KEY}"}}]\n')
     assert set(_settings("RestartPreventExitStatus")[0].split()) == STOPS_FOR_GOOD
-    assert _seconds("TimeoutStopSec") > load(path).shutdown.drain.total_seconds() + 10
+    assert _seconds("TimeoutStopSec") > load(path, check_template=templates.problems).shutdown.drain.total_seconds() + 10
     assert _settings("LoadCredential") == ["api-key:/etc/postpost-monitor/credentials/api-key"]
     assert _settings("ExecStart")[0].endswith("run --config /etc/postpost-monitor/config.yaml")
     assert _settings("WatchdogSec") == ["60"]
@@ -65,11 +66,11 @@ def test_first_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     key = tmp_path / "api-key"
     key.touch(mode=0o400)
     with pytest.raises(ConfigError, match="empty"):
-        load(FOLDER / "config.yaml")
+        load(FOLDER / "config.yaml", check_template=templates.problems)
     key.chmod(0o600)
     key.write_text(marked.API_KEY + "\n")
 
-    config = load(FOLDER / "config.yaml")
+    config = load(FOLDER / "config.yaml", check_template=templates.problems)
 
     assert config.database.url.reveal() == "sqlite:////var/lib/postpost-monitor/monitor.db"
     assert config.accounts[0].discover == "connections"
@@ -91,7 +92,7 @@ def test_configuration_with_a_receiver(tmp_path: Path) -> None:
     path.touch(mode=0o600)
     path.write_text(text.replace("/etc/postpost-monitor/credentials", str(tmp_path)))
 
-    assert [receiver.name for receiver in load(path).receivers] == ["on-call"]
+    assert [receiver.name for receiver in load(path, check_template=templates.problems).receivers] == ["on-call"]
 
 
 def test_user_and_folders(tmp_path: Path) -> None:

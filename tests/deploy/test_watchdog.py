@@ -8,11 +8,12 @@ import pytest
 
 from monitor.db import Database
 from monitor.errors import StoreUnavailable
-from monitor.fleet import Fleet
-from monitor.lifecycle import Bounds, ServiceManager
 from monitor.metrics import Metrics
-from monitor.selfcheck import SelfCheck, Watched
-from monitor.simulator.clock import FakeClock
+from monitor.runtime.loop import Bounds
+from monitor.runtime.systemd import ServiceManager
+from monitor.runtime.watchdog import SelfCheck, Watched
+from monitor.state.registry import Fleet
+from tests.clock import FakeClock
 
 
 class _Fleet:

@@ -14,8 +14,8 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-from monitor.domain.model import Health
-from monitor.simulator.world import World
+from monitor.domain.reasons import Health
+from monitor.simulator.state import World
 from tests.stage import AGEING, BROKEN, QUIET, Stage, stage
 from tests.tools import CHROMIUM_ARGUMENTS, require_tool
 from tests.waiting import eventually

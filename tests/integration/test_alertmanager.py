@@ -14,7 +14,7 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.config import ReceiverSettings, Secret
 from monitor.db import DeliveryState
-from monitor.domain.model import EventType, Facts, IncidentRef, Notification, Severity, Topic, Why
+from monitor.domain.events import EventType, Facts, IncidentRef, Notification, Severity, Topic, Why
 from monitor.simulator.receiver import ReceiverServer
 from tests.builders import HOUR, MINUTE, a_connection, a_notification
 from tests.outbox import Outbox, an_outbox, ending

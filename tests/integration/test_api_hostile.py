@@ -11,9 +11,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from monitor.api import Api
-from monitor.domain.model import Reply
+from monitor.domain.checks import Reply
 from monitor.errors import ApiError, Reason
+from monitor.postpost.client import Api
 from tests.raw_server import HEALTHY, PLATFORM_ID, RawServer, Request, a_test_answer, answer, raw_server, says
 
 DEADLINE = 0.6

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import trustme
 
-from monitor.api import Api
 from monitor.clock import SystemClock
 from monitor.config.secrets import Secret
-from monitor.config.sections import ApiSettings
-from monitor.domain.model import Reply
+from monitor.config.sections.core import ApiSettings
+from monitor.domain.checks import Reply
 from monitor.errors import ApiError, ConfigError, Reason
+from monitor.postpost.client import Api
 from tests.raw_server import KEY, PLATFORM_ID, RawServer, raw_server
 
 CA = trustme.CA()

@@ -8,15 +8,15 @@ from urllib.parse import unquote
 
 import pytest
 
-from monitor.api import Api
 from monitor.clock import SystemClock
 from monitor.config.secrets import Secret
-from monitor.config.sections import ApiSettings
-from monitor.domain.listing import Listing
-from monitor.domain.model import LastError, Reply
-from monitor.domain.tokens import TokenSays
+from monitor.config.sections.core import ApiSettings
+from monitor.domain.checks import LastError, Reply
+from monitor.domain.listings import Listing
+from monitor.domain.token_life import TokenSays
 from monitor.domain.verdicts import judge
 from monitor.errors import ApiError, Reason
+from monitor.postpost.client import Api
 from tests.builders import a_connection
 from tests.raw_server import KEY, PLATFORM_ID, USER_ID, a_test_answer, answer, raw_server, says
 

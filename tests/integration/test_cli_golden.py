@@ -14,15 +14,16 @@ import pytest
 from monitor.cli import deliveries, explain, history, incidents, replay, silence, status
 from monitor.cli.config import summary
 from monitor.cli.incidents import names_of
-from monitor.cli.lives import relive
 from monitor.cli.lookup import opened
-from monitor.cli.tables import columns
+from monitor.cli.output import columns
+from monitor.cli.replay_history import relive
 from monitor.config import Config, load, load_policy
 from monitor.db import AttemptRow, DeliveryState
-from monitor.domain.explanations import explain as explained
 from monitor.errors import DeliveryReason, Problem, Reason
-from monitor.simulator.clock import FakeClock
+from monitor.notify import templates
+from monitor.text.explain import explain as explained
 from tests.builders import DAY, HOUR, MINUTE, a_silence
+from tests.clock import FakeClock
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 FOLDER = Path(__file__).parent.parent / "golden" / "cli"
@@ -49,7 +50,7 @@ async def _live(world: Watched) -> None:
 
 def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
     """Verb to what it shows."""
-    config, now = load(path), clock.now()
+    config, now = load(path, check_template=templates.problems), clock.now()
     other = load_policy(path.parent / "other.yaml", config)
     with opened(config, clock) as found:
         reader, page = found.reader, explain.case_of(found, "linkedin-page1", "main", 5)

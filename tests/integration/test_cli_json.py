@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from monitor.cli import build_parser, main
-from monitor.cli.reference import verbs_of
-from monitor.cli.shapes import DOCUMENTS, json_schema
+from monitor.cli.main import build_parser, main, verbs_of
 from monitor.db import AttemptRow, DeliveryState
-from monitor.documents import VERSION
 from monitor.errors import DeliveryReason
+from monitor.schemas.commands import DOCUMENTS, json_schema
+from monitor.schemas.facts import VERSION
 from tests.jsonschema import problems
 from tests.watched import Watched, tell_a_story, watched, write_config
 

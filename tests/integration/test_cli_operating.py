@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-from monitor.cli import build_parser, export
+from monitor.cli import export
 from monitor.cli.export import PAGE
+from monitor.cli.main import build_parser
 from monitor.clock import SystemClock
 from monitor.db import AttemptRow, CheckRow, Database, DeliveryState
-from monitor.domain.model import EventType, Why
+from monitor.domain.events import EventType, Why
 from monitor.errors import AnotherInstance, DeliveryReason, Reason, UsageError
-from monitor.simulator import behaviour
+from monitor.simulator import faults
+from monitor.simulator.presets import connection_like, empty_world
 from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
-from monitor.simulator.worlds import connection_like, empty_world
 from tests import marked
 from tests.watched import Watched, tell_a_story, watched, write_config
 
@@ -199,7 +200,7 @@ async def test_receiver_takes_it(call: Call, hook: ReceiverServer) -> None:
 
 async def test_receiver_refuses_it(call: Call, hook: ReceiverServer) -> None:
     """A refusal ends with 1 and says what came back."""
-    hook.behave(behaviour.answer(503))
+    hook.behave(faults.answer(503))
     code, said = await call("receivers", "test", "on-call", "--json")
     found = json.loads(said)
     assert (code, found["delivered"], found["reason"], found["httpStatus"]) == (1, False, "server_error", 503)

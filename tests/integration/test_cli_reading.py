@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from monitor.cli import main
+from monitor.cli.main import main
 from monitor.db import reading
 from monitor.errors import EXIT_USAGE, Reason, StoreUnavailable
 from tests.watched import Watched, tell_a_story, watched, write_config

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from monitor import __version__
-from monitor.cli import build_parser
 from monitor.cli.completion import SHELLS, script
+from monitor.cli.main import build_parser, verbs_of
 from monitor.cli.manual import manual
-from monitor.cli.reference import verbs_of
 from tests.tools import require_tool
 
 PAGE = Path(__file__).parent.parent.parent / "deploy" / "man" / "postpost-monitor.1"

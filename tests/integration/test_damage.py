@@ -25,11 +25,11 @@ from monitor.config import (
 )
 from monitor.db import CheckRow, Database, NewConnection
 from monitor.errors import Reason, StoreCorrupt
-from monitor.janitor import Janitor
-from monitor.lifecycle import Signals
-from monitor.simulator.clock import FakeClock
+from monitor.runtime.signals import Signals
 from monitor.simulator.receiver import ReceiverServer
+from monitor.workers.retention import Janitor
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START
+from tests.clock import FakeClock
 from tests.virtual import KEY
 from tests.waiting import eventually
 

@@ -6,30 +6,11 @@ from pathlib import Path
 import pytest
 
 from monitor.clock import SystemClock
-from monitor.db import (
-    AttemptRow,
-    CheckRow,
-    Database,
-    DeliveryRow,
-    DeliveryState,
-    NewConnection,
-    Store,
-    reading,
-)
+from monitor.db import AttemptRow, CheckRow, Database, DeliveryRow, DeliveryState, NewConnection, Store, reading
 from monitor.db.sqlite import writing_engine
-from monitor.domain.model import (
-    FINE,
-    EventType,
-    Health,
-    IncidentRef,
-    Notification,
-    Scope,
-    Severity,
-    Topic,
-    TopicState,
-    Transition,
-    Why,
-)
+from monitor.domain.events import FINE, EventType, IncidentRef, Notification, Severity, Topic, Transition, Why
+from monitor.domain.reasons import Health, Scope
+from monitor.domain.states import TopicState
 from monitor.errors import DeliveryReason, Reason, SchemaMismatch, StaleState, StoreCorrupt, StoreError, StoreUnavailable
 from tests import marked
 from tests.builders import HOUR, MINUTE, START, a_state, at

@@ -12,8 +12,8 @@ from sqlalchemy import text
 
 from monitor.clock import SystemClock
 from monitor.db import Database, Store
+from monitor.db.maintenance import parse
 from monitor.db.postgres import PostgresBackend
-from monitor.db.upkeep import parse
 from monitor.db.writer import QUEUE, Writer
 from monitor.errors import AnotherInstance, StaleState, StoreCorrupt, StoreError, StoreUnavailable
 from tests.waiting import eventually

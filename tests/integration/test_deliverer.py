@@ -14,17 +14,18 @@ import pytest
 
 from monitor.config import ReceiverSettings, Secret
 from monitor.db import Database, DeliveryRow, DeliveryState, NewConnection, Store
-from monitor.deliverer import Deliverer
-from monitor.domain.model import FINE, EventType, IncidentRef, Notification, Scope, Topic, Why
-from monitor.domain.payloads import MonitorIdentity, incident_key, render
+from monitor.domain.events import FINE, EventType, IncidentRef, Notification, Topic, Why, incident_key
 from monitor.domain.policy import DigestPolicy, Policy
+from monitor.domain.reasons import Scope
 from monitor.errors import DeliveryReason
-from monitor.simulator import behaviour
-from monitor.simulator.clock import FakeClock
+from monitor.notify.payload import MonitorIdentity, render
+from monitor.notify.sender import Sender
+from monitor.simulator import faults
 from monitor.simulator.receiver import ReceiverServer
-from monitor.webhook import Sender
+from monitor.workers.deliverer import Deliverer
 from tests import marked
 from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_notification
+from tests.clock import FakeClock
 
 SECRET = marked.signing()
 IDENTITY = MonitorIdentity("test", "1")
@@ -156,7 +157,7 @@ async def test_delivery(world: World) -> None:
 async def test_dead_receiver_costs_one_request_per_pause(world: World) -> None:
     """While a receiver fails, its oldest message alone is tried, once per pause; then all arrive in order, each once."""
     await world.owe(*range(1, 9))
-    world.on_call.behave(behaviour.answer(503))
+    world.on_call.behave(faults.answer(503))
     deliverer = world.deliverer()
     for count, pause in enumerate((5 * SECOND, 15 * SECOND, 45 * SECOND, 2 * MINUTE, 5 * MINUTE, 5 * MINUTE), start=1):
         await world.run(deliverer)
@@ -174,7 +175,7 @@ async def test_dead_receiver_costs_one_request_per_pause(world: World) -> None:
 async def test_two_hours_dead(world: World) -> None:
     """Two hours of failure cost at most 40 attempts; the other receiver gets everything within the second."""
     on_call, chat = world.deliverer(), world.deliverer("chat")
-    world.on_call.behave(behaviour.answer(500))
+    world.on_call.behave(faults.answer(500))
     for number in range(1, 9):
         await world.owe(number, receivers=("on-call", "chat"))
         await world.run(on_call, chat)
@@ -189,9 +190,7 @@ async def test_two_hours_dead(world: World) -> None:
 async def test_poison(world: World) -> None:
     """A message that its receiver refuses is dead after three tries, and its neighbours are not delayed by it."""
     await world.owe(1, 2, 3)
-    world.on_call.behave(
-        behaviour.normal().only(1), behaviour.answer(400).only(1), behaviour.normal().only(1), behaviour.answer(422).only(2)
-    )
+    world.on_call.behave(faults.normal().only(1), faults.answer(400).only(1), faults.normal().only(1), faults.answer(422).only(2))
     await world.run(world.deliverer(), span=MINUTE)
     assert [(row.subject, row.state, row.attempts) for row in await world.rows()] == [
         ("1", DeliveryState.DELIVERED, 1),
@@ -203,7 +202,7 @@ async def test_poison(world: World) -> None:
 async def test_isolation(world: World) -> None:
     """A receiver that hangs delays nobody else, and keeps everything that it is owed."""
     await world.owe(*range(1, 9), receivers=("on-call", "chat"))
-    world.on_call.behave(behaviour.hang())
+    world.on_call.behave(faults.hang())
     on_call, chat = world.deliverer(timeout=timedelta(milliseconds=300)), world.deliverer("chat")
     await asyncio.gather(world.run(on_call), world.run(chat))
     assert len(world.chat.accepted()) == 8
@@ -216,7 +215,7 @@ async def test_order_per_connection(world: World, seed: int) -> None:
     """Through failures, lost answers and restarts each connection's notifications arrive in order, none twice under two ids."""
     dice = random.Random(seed)
     world.policy = Policy(digest=DigestPolicy(wait=4 * SECOND, after=dice.randrange(4), max_items=3))
-    steps = [behaviour.normal(), behaviour.normal(), behaviour.answer(500), behaviour.drop(), behaviour.answer(400)]
+    steps = [faults.normal(), faults.normal(), faults.answer(500), faults.drop(), faults.answer(400)]
     deliverer = world.deliverer()
     for _ in range(40):
         await world.owe(*dice.sample(range(1, 6), dice.randrange(4)))
@@ -309,7 +308,7 @@ async def test_settled_by_hand(world: World) -> None:
     """A delivery that somebody cancels while it is being sent stays cancelled, and the deliverer goes on."""
     await world.owe(1)
     deliverer = world.deliverer()
-    world.on_call.behave(behaviour.slow(timedelta(milliseconds=100)))
+    world.on_call.behave(faults.slow(timedelta(milliseconds=100)))
     sending = asyncio.create_task(deliverer.step())
     await world.on_call.wait_for(lambda _: True)
     await world.database.write(lambda store: store.cancel_deliveries("on-call", world.clock.now()))
@@ -323,7 +322,7 @@ async def test_settled_by_hand(world: World) -> None:
 async def test_gone(world: World) -> None:
     """410 disables a receiver over restarts, cancels what it is owed, and is told to the others; a new address enables it."""
     await world.owe(1, 2)
-    world.on_call.behave(behaviour.answer(410))
+    world.on_call.behave(faults.answer(410))
     await world.run(world.deliverer())
     assert [row.state for row in await world.rows()] == [DeliveryState.CANCELLED] * 2
     assert (await world.database.read(lambda reader: reader.outbox()))["on-call"].disabled
@@ -349,7 +348,7 @@ async def test_gone(world: World) -> None:
 async def test_others_are_told(world: World) -> None:
     """After five minutes of failure the other receivers hear of it once, and of its end once, under the same incident."""
     await world.owe(1)
-    world.on_call.behave(behaviour.answer(500))
+    world.on_call.behave(faults.answer(500))
     on_call, chat = world.deliverer(), world.deliverer("chat")
     await world.run(on_call, chat, span=4 * MINUTE)
     assert world.chat.total == 0
@@ -369,7 +368,7 @@ async def test_others_are_told(world: World) -> None:
 async def test_mistakes_are_told_soon(world: World, status: int) -> None:
     """What only a person can put right is told at the second failure."""
     await world.owe(1)
-    world.on_call.behave(behaviour.answer(status))
+    world.on_call.behave(faults.answer(status))
     await world.run(world.deliverer(), world.deliverer("chat"), span=10 * SECOND)
     world.chat.assert_exactly("receiver.failing")
 
@@ -377,7 +376,7 @@ async def test_mistakes_are_told_soon(world: World, status: int) -> None:
 async def test_restart_keeps_the_pause(world: World) -> None:
     """A restart does not make a failing receiver be asked sooner."""
     await world.owe(1)
-    world.on_call.behave(behaviour.answer(500))
+    world.on_call.behave(faults.answer(500))
     await world.run(world.deliverer(), span=20 * SECOND)
     before = world.on_call.total
     for _ in range(5):
@@ -389,7 +388,7 @@ async def test_restart_keeps_the_pause(world: World) -> None:
 async def test_clock_jumps(world: World, jump: timedelta) -> None:
     """A wall clock that jumps delays no delivery."""
     await world.owe(1, 2)
-    world.on_call.behave(behaviour.answer(500).only(1), behaviour.normal())
+    world.on_call.behave(faults.answer(500).only(1), faults.normal())
     deliverer = world.deliverer()
     await world.run(deliverer)
     world.clock.jump(jump)
@@ -402,7 +401,7 @@ async def test_clock_jumps(world: World, jump: timedelta) -> None:
 async def test_retry_after(world: World) -> None:
     """A receiver that asks for two minutes is left alone for two minutes."""
     await world.owe(1)
-    world.on_call.behave(behaviour.throttle(2 * MINUTE).only(1), behaviour.normal())
+    world.on_call.behave(faults.throttle(2 * MINUTE).only(1), faults.normal())
     deliverer = world.deliverer()
     await world.run(deliverer, span=119 * SECOND)
     assert world.on_call.total == 1
@@ -413,7 +412,7 @@ async def test_retry_after(world: World) -> None:
 async def test_given_up(world: World) -> None:
     """After 72 hours a message is dead, and its receiver still fails."""
     await world.owe(1)
-    world.on_call.behave(behaviour.answer(500))
+    world.on_call.behave(faults.answer(500))
     await world.run(world.deliverer(), span=3 * DAY + HOUR, tick=5 * MINUTE)
     (row,) = await world.rows()
     assert row.state is DeliveryState.DEAD

@@ -10,15 +10,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor.config import Secret
-from monitor.domain.model import Health, Topic
-from monitor.domain.tokens import Rounding
-from monitor.simulator import behaviour
-from monitor.simulator import world as simulated
-from monitor.simulator.clock import FakeClock
-from monitor.simulator.world import World
-from monitor.simulator.worlds import connection_like
+from monitor.domain.events import Topic
+from monitor.domain.expiry.model import Rounding
+from monitor.domain.reasons import Health
+from monitor.simulator import faults
+from monitor.simulator import state as simulated
+from monitor.simulator.presets import connection_like
+from monitor.simulator.state import World
 from tests import marked
 from tests.builders import DAY, HOUR, MINUTE
+from tests.clock import FakeClock
 from tests.integration.test_timelines import ids
 from tests.virtual import Virtual, add_user, monitoring, simple_world, with_account
 
@@ -110,7 +111,7 @@ async def test_malformed_list(tmp_path: Path, body: Any) -> None:
     async with watching(tmp_path, world, clock, schedule={"interval": 7 * DAY, "discovery": HOUR}) as one:
         await one.run(30 * MINUTE)
         for _ in range(4):
-            world.accounts["main"].owner.script.play(behaviour.answer(200, body).only(1))
+            world.accounts["main"].owner.script.play(faults.answer(200, body).only(1))
             await one.run(61 * MINUTE)
             assert not world.accounts["main"].owner.script.steps
         assert watched(one) == set(ids(3))
@@ -140,7 +141,7 @@ async def test_failed_list(tmp_path: Path) -> None:
     async with watching(tmp_path, world, clock) as one:
         await one.run(30 * MINUTE)
         for _ in range(4):
-            world.accounts["main"].owner.script.play(behaviour.answer(500, {"error": "Failed to fetch platform connections"}).only(1))
+            world.accounts["main"].owner.script.play(faults.answer(500, {"error": "Failed to fetch platform connections"}).only(1))
             await one.run(HOUR)
         assert watched(one) == set(ids(3))
         assert await one.told() == []
@@ -172,7 +173,7 @@ async def test_unread_user(tmp_path: Path) -> None:
     async with watching(tmp_path, world, clock, "workspace", schedule={"interval": 7 * DAY, "discovery": HOUR}) as one:
         await one.run(30 * MINUTE)
         for _ in range(4):
-            world.accounts["main"].script.play(behaviour.answer(200, {"users": [{"_id": OTHER}, {"_id": 7}]}).only(1))
+            world.accounts["main"].script.play(faults.answer(200, {"users": [{"_id": OTHER}, {"_id": 7}]}).only(1))
             await one.run(61 * MINUTE)
             assert not world.accounts["main"].script.steps
         assert one.tests(2000) == [], "a test would have had the answer that was meant for the list"
@@ -185,7 +186,7 @@ async def test_inactive_user(tmp_path: Path) -> None:
     world = simple_world(clock, "linkedin-x3")
     add_user(world, USER, "linkedin-x1")
     add_user(world, OTHER, "linkedin-x2")
-    idle = behaviour.answer(200, {"users": [{"_id": USER, "isActive": False}, {"_id": OTHER, "isActive": True}]}).only(1)
+    idle = faults.answer(200, {"users": [{"_id": USER, "isActive": False}, {"_id": OTHER, "isActive": True}]}).only(1)
     async with watching(tmp_path, world, clock, "workspace", schedule={"interval": 7 * DAY, "discovery": HOUR}) as one:
         await one.run(30 * MINUTE)
         with capture_logs() as logs:
@@ -271,7 +272,7 @@ async def test_unreachable_from_the_start(tmp_path: Path) -> None:
     """With nothing to check yet an API that is down is told within minutes all the same."""
     clock = FakeClock()
     world = simple_world(clock)
-    world.script.play(behaviour.gateway_page())
+    world.script.play(faults.gateway_page())
     async with watching(tmp_path, world, clock, beat_seconds=1.0) as one:
         await one.run(5 * MINUTE)
         assert [kind for _, kind in await one.told()] == ["api.failed"]

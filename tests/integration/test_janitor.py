@@ -7,14 +7,15 @@ import pytest
 from sqlalchemy import func, select, text
 
 from monitor.config import RetentionSettings
-from monitor.db import AttemptRow, CheckRow, Database, DeliveryState, NewConnection, Store, bookkeeping
+from monitor.db import AttemptRow, CheckRow, Database, DeliveryState, NewConnection, Store, uptime
 from monitor.db.tables import attempts, checks, deliveries, incidents, messages, notifications
-from monitor.domain.model import FINE, EventType, IncidentRef, Notification, Scope, Severity, Topic, Transition, Why
+from monitor.domain.events import FINE, EventType, IncidentRef, Notification, Severity, Topic, Transition, Why
+from monitor.domain.reasons import Scope
 from monitor.domain.uptime import Uptime
 from monitor.errors import DeliveryReason, Reason
-from monitor.janitor import Janitor
-from monitor.simulator.clock import FakeClock
+from monitor.workers.retention import Janitor
 from tests.builders import DAY, HOUR, MINUTE, START, at
+from tests.clock import FakeClock
 
 SETTINGS = RetentionSettings(checks=10 * DAY, incidents=100 * DAY, deliveries=30 * DAY, dead_deliveries=90 * DAY)
 
@@ -43,7 +44,7 @@ async def fill_checks(database: Database, connections: int, each: int, apart: ti
     wanted = [NewConnection("main", "", f"x-{n:04}", "x") for n in range(connections)]
     ids = list((await database.write(lambda store: store.ensure_connections(wanted))).values())
     rows = [CheckRow(one, at(n * apart), Reason.OK, 5, 200, "59d 3h", f"text {n // 85}") for one in ids for n in range(each)]
-    await database.write(partial(bookkeeping.put_until, until=at(1000 * DAY)))
+    await database.write(partial(uptime.put_until, until=at(1000 * DAY)))
     for start in range(0, len(rows), 50_000):
         await database.write(lambda store, part=rows[start : start + 50_000]: store.record_checks(part))  # type: ignore[misc]
     return ids
@@ -155,9 +156,9 @@ async def test_checks_by_size(database: Database) -> None:
     await database.write(partial(_tell, "open", DeliveryState.DELIVERED))
     await database.write(partial(_tell, "pending", None))
     known = {(ids[0], at(hours * HOUR)): Uptime(ok=HOUR) for hours in (0, 1450)}
-    await database.write(partial(bookkeeping.put_hours, changed=known))
+    await database.write(partial(uptime.put_hours, changed=known))
     now = at(1500 * HOUR)
-    await database.write(partial(bookkeeping.put_until, until=now))
+    await database.write(partial(uptime.put_until, until=now))
     full = await _settled_size(database)
 
     async def keep(size: int) -> tuple[int, list[datetime]]:
@@ -186,7 +187,7 @@ async def test_checks_by_size(database: Database) -> None:
     assert set(oldest) == {now - 3 * DAY}
     assert {row.subject for row in await database.read(lambda reader: reader.deliveries())} == {"open", "pending"}
     assert (await database.write(count))["incidents"] == 1
-    days = await database.read(lambda reader: reader.daily_uptime(ids[:1], START))
+    days = await database.read(lambda reader: uptime.daily_uptime(reader, ids[:1], START))
     assert days[ids[0]][0].uptime.ok == HOUR
 
 
@@ -205,14 +206,14 @@ async def test_a_clock_that_leaps(database: Database) -> None:
     """A clock that leaps ten years ahead deletes nothing for a day; set right within it, it did no harm. If it stays, it is believed."""
     ids = await fill_checks(database, 2, 300, HOUR)
     clock = FakeClock(at(300 * HOUR))
-    await database.write(partial(bookkeeping.put_hours, changed={(ids[0], at(240 * HOUR)): Uptime(ok=HOUR)}))
+    await database.write(partial(uptime.put_hours, changed={(ids[0], at(240 * HOUR)): Uptime(ok=HOUR)}))
     janitor = Janitor(database, clock, SETTINGS)
     await work_off(janitor)
     kept = (await database.write(count))["checks"]
     assert 0 < kept < 600
 
     clock.jump(3650 * DAY)
-    await database.write(partial(bookkeeping.put_until, until=clock.now()))
+    await database.write(partial(uptime.put_until, until=clock.now()))
     for _ in range(23):
         assert not await janitor.step()
         await clock.advance(HOUR)

@@ -16,10 +16,11 @@ from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from alembic import command
 from monitor.clock import SystemClock
 from monitor.db import CheckRow, Database, NewConnection, Store, acks_of_open, operating, reading, silences_since
-from monitor.db.schema import known, migrations
+from monitor.db.migrations import known, migrations
 from monitor.db.sqlite import writing_engine
 from monitor.db.tables import REVISION, metadata
-from monitor.domain.model import Health, IncidentRef, Scope, Severity, Topic, Transition
+from monitor.domain.events import IncidentRef, Severity, Topic, Transition
+from monitor.domain.reasons import Health, Scope
 from monitor.errors import Reason, SchemaMismatch
 from tests.builders import START, a_notification, a_state
 
@@ -238,8 +239,8 @@ async def test_backup_before_an_upgrade(tmp_path: Path, monkeypatch: pytest.Monk
         f"from alembic import op\nrevision, down_revision = 'next', '{REVISION}'\n"
         "def upgrade():\n    op.execute('CREATE TABLE next (id INTEGER)')\n"
     )
-    monkeypatch.setattr("monitor.db.schema.migrations", lambda: folder)
-    monkeypatch.setattr("monitor.db.schema.REVISION", "next")
+    monkeypatch.setattr("monitor.db.migrations.migrations", lambda: folder)
+    monkeypatch.setattr("monitor.db.migrations.REVISION", "next")
     await database.start()
     await database.close()
 

@@ -9,9 +9,10 @@ from sqlalchemy import text
 
 from monitor.clock import SystemClock
 from monitor.db import Database, DeliveryState, NewConnection, Operations, Store, acks_of_open, forget, operating, reading, silences_since
-from monitor.domain.acks import Ack
-from monitor.domain.model import FINE, IncidentRef, Scope, Severity, Topic, Transition
-from monitor.domain.silences import Silence
+from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
+from monitor.domain.reasons import Scope
+from monitor.domain.silencing.acks import Ack
+from monitor.domain.silencing.silences import Silence
 from monitor.errors import SchemaMismatch, StoreError, StoreUnavailable
 from tests.builders import HOUR, START, a_notification, at
 

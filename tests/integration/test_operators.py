@@ -13,21 +13,21 @@ from typing import Any
 import pytest
 
 from monitor.app import App
-from monitor.cli import build_parser
+from monitor.cli.main import build_parser
 from monitor.clock import SystemClock
 from monitor.config import load
 from monitor.db import Database, operating, reading
-from monitor.domain.model import Quiet
+from monitor.domain.states import Quiet
 from monitor.errors import Reason, UsageError
-from monitor.lifecycle import Signals
-from monitor.operators import Operators
-from monitor.reviewer import Reviewer
-from monitor.simulator import behaviour
-from monitor.simulator.connection import SimulatedConnection
+from monitor.notify import templates
+from monitor.runtime.signals import Signals
+from monitor.simulator import faults
+from monitor.simulator.presets import connection_like, empty_world
 from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
-from monitor.simulator.world import World
-from monitor.simulator.worlds import connection_like, empty_world
+from monitor.simulator.state import SimulatedConnection, World
+from monitor.workers.controls_sync import Operators
+from monitor.workers.evaluator import Reviewer
 from tests import marked
 from tests.builders import a_notification
 from tests.waiting import eventually
@@ -119,7 +119,7 @@ async def a_place(folder: Path, url: str, reminders: str = "24h") -> AsyncIterat
             reminders=reminders,
         )
     )
-    config, signals = load(path), Signals()
+    config, signals = load(path, check_template=templates.problems), Signals()
     app = App(config, clock=SystemClock(), signals=signals, reread=lambda: config)
     running = asyncio.create_task(app.run())
     try:
@@ -249,7 +249,7 @@ async def test_ack(tmp_path: Path, database_url: str, call: Call) -> None:
 async def test_a_receiver_that_comes_back(tmp_path: Path, sqlite_url: str, call: Call) -> None:
     """A receiver that was down hears what broke and the newest reminder, not every one of the time between; `deliveries list` says why."""
     async with a_place(tmp_path, sqlite_url, reminders="1s") as place:
-        place.receiver.behave(behaviour.answer(503))
+        place.receiver.behave(faults.answer(503))
         await broken(place)
         await eventually(lambda: reminders(place) >= 4, within=20)
         place.receiver.behave()

@@ -11,9 +11,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from monitor.clock import SystemClock
-from monitor.simulator import behaviour
-from monitor.simulator.received import Received, Signature
-from monitor.simulator.receiver import ReceiverServer
+from monitor.simulator import faults
+from monitor.simulator.receiver import Received, ReceiverServer, Signature
 from tests import marked
 from tests.waiting import eventually
 
@@ -73,9 +72,9 @@ async def test_delivery(it: Sender) -> None:
 async def test_misbehaviour_in_turn(it: Sender) -> None:
     """Deliveries meet the scripted behaviours in turn; the last without a count stays."""
     it.receiver.behave(
-        behaviour.answer(503, None, {"Retry-After": "7"}),
-        behaviour.redirect("http://127.0.0.1:9/", 307),
-        behaviour.answer(410),
+        faults.answer(503, None, {"Retry-After": "7"}),
+        faults.redirect("http://127.0.0.1:9/", 307),
+        faults.answer(410),
     )
     answers = [await it.send() for _ in range(4)]
     assert [answer.status for answer in answers] == [503, 307, 410, 410]
@@ -87,7 +86,7 @@ async def test_misbehaviour_in_turn(it: Sender) -> None:
 
 async def test_drop_after_accept(it: Sender) -> None:
     """A dropped delivery was received all the same, and does not count as accepted."""
-    it.receiver.behave(behaviour.drop().only(1))
+    it.receiver.behave(faults.drop().only(1))
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await it.send()
     await it.send()
@@ -98,7 +97,7 @@ async def test_drop_after_accept(it: Sender) -> None:
 
 async def test_hang_and_close(it: Sender) -> None:
     """A hanging receiver keeps what came, and closes at once."""
-    it.receiver.behave(behaviour.hang())
+    it.receiver.behave(faults.hang())
     sending = asyncio.create_task(it.send())
     await it.receiver.wait_for(lambda delivery: delivery.webhook_id == "evt_1")
     async with asyncio.timeout(1):
@@ -165,6 +164,6 @@ async def test_over_http(it: Sender) -> None:
 
 async def test_slow(it: Sender) -> None:
     """A slow receiver accepts in the end."""
-    it.receiver.behave(behaviour.slow(timedelta(milliseconds=30)))
+    it.receiver.behave(faults.slow(timedelta(milliseconds=30)))
     assert (await it.send()).status == 204
     await eventually(lambda: it.receiver.total == 1)

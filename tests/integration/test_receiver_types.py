@@ -12,16 +12,16 @@ import pytest
 
 from monitor.config import ReceiverSettings, Secret
 from monitor.db import DeliveryState
-from monitor.domain.model import FINE, EventType, Facts, IncidentRef, Notification, Scope, Severity, Topic, Why
-from monitor.domain.payloads import incident_key
+from monitor.domain.events import FINE, EventType, Facts, IncidentRef, Notification, Severity, Topic, Why, incident_key
 from monitor.domain.policy import DigestPolicy, Policy
+from monitor.domain.reasons import Scope
 from monitor.errors import DeliveryReason
-from monitor.simulator import behaviour
-from monitor.simulator.clock import FakeClock
+from monitor.simulator import faults
 from monitor.simulator.receiver import ReceiverServer
 from tests import marked
 from tests import receiver_schemas as schemas
 from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_notification
+from tests.clock import FakeClock
 from tests.jsonschema import problems
 from tests.outbox import Outbox, an_outbox, ending, texts, transition_of
 
@@ -60,7 +60,7 @@ def a_receiver(kind: str, server: ReceiverServer, **overrides: Any) -> ReceiverS
 async def outbox(request: pytest.FixtureRequest, tmp_path: Path, server: ReceiverServer) -> AsyncIterator[Outbox]:
     """The outbox of a receiver of the type that the test names, which takes everything."""
     kind = request.param
-    server.behave(behaviour.answer(SUCCESS[kind], ""))
+    server.behave(faults.answer(SUCCESS[kind], ""))
     async with an_outbox(tmp_path, a_receiver(kind, server)) as opened:
         yield opened
 
@@ -116,7 +116,7 @@ async def test_incident(outbox: Outbox, server: ReceiverServer) -> None:
 @every
 async def test_receiver_works_again(outbox: Outbox, server: ReceiverServer) -> None:
     """What could not be told is told later, once and in order."""
-    server.behave(behaviour.answer(503, "").only(2), behaviour.answer(SUCCESS[outbox.receiver.type], ""))
+    server.behave(faults.answer(503, "").only(2), faults.answer(SUCCESS[outbox.receiver.type], ""))
     failure = a_notification(at=outbox.clock.now())
     await outbox.owe(failure, ending(failure))
     await outbox.settle()
@@ -154,7 +154,7 @@ async def test_nothing_sent_heals_nothing(outbox: Outbox, server: ReceiverServer
     """What is not sent says nothing about the health of the receiver."""
     await outbox.owe(a_notification(at=outbox.clock.now()))
     await outbox.settle()
-    server.behave(behaviour.answer(503, ""))
+    server.behave(faults.answer(503, ""))
     await outbox.pass_time(MINUTE)
     failing = await outbox.database.read(lambda reader: reader.receiver_states())
     await outbox.owe(a_notice(outbox))
@@ -194,13 +194,13 @@ GONE = [("slack", 404, "no_service"), ("discord", 404, {"message": "Unknown Webh
 @pytest.mark.parametrize(("outbox", "status", "answer"), GONE, indirect=["outbox"])
 async def test_gone(outbox: Outbox, server: ReceiverServer, status: int, answer: object) -> None:
     """A webhook that was deleted is never asked again, until the configuration changes."""
-    server.behave(behaviour.answer(status, answer))
+    server.behave(faults.answer(status, answer))
     await outbox.owe(a_notification(at=outbox.clock.now()), a_notification(2, at=outbox.clock.now()))
     await outbox.settle()
     await outbox.pass_time(DAY)
     assert server.total == 1
     assert {row.state for row in await outbox.rows()} == {DeliveryState.CANCELLED}
-    server.behave(behaviour.answer(SUCCESS[outbox.receiver.type], ""))
+    server.behave(faults.answer(SUCCESS[outbox.receiver.type], ""))
     outbox.restart(url=Secret(f"{server.url}/another"))
     await outbox.owe(a_notification(3, at=outbox.clock.now()))
     await outbox.settle()
@@ -210,12 +210,12 @@ async def test_gone(outbox: Outbox, server: ReceiverServer, status: int, answer:
 @of("pagerduty")
 async def test_new_key(outbox: Outbox, server: ReceiverServer) -> None:
     """A wrong key is the receiver's trouble, not the message's: nothing is given up, and with the right key everything is told."""
-    server.behave(behaviour.answer(400, {"status": "invalid event", "errors": ["Invalid routing key"]}))
+    server.behave(faults.answer(400, {"status": "invalid event", "errors": ["Invalid routing key"]}))
     await outbox.owe(a_notification(at=outbox.clock.now()))
     for _ in range(30):
         await outbox.pass_time(MINUTE)
     assert await states(outbox) == [(DeliveryState.PENDING, DeliveryReason.AUTH_ERROR)]
-    server.behave(behaviour.answer(202, ""))
+    server.behave(faults.answer(202, ""))
     await outbox.pass_time(10 * MINUTE)
     assert await states(outbox) == [DELIVERED]
 
@@ -223,7 +223,7 @@ async def test_new_key(outbox: Outbox, server: ReceiverServer) -> None:
 @of("discord")
 async def test_discord_pause(outbox: Outbox, server: ReceiverServer) -> None:
     """The pause that Discord asks for in the body is kept."""
-    server.behave(behaviour.answer(429, {"retry_after": 90.5, "global": False}).only(1), behaviour.answer(204, ""))
+    server.behave(faults.answer(429, {"retry_after": 90.5, "global": False}).only(1), faults.answer(204, ""))
     await outbox.owe(a_notification(at=outbox.clock.now()))
     await outbox.settle()
     await outbox.pass_time(90 * SECOND)
@@ -296,7 +296,7 @@ async def test_repeat_after_start(outbox: Outbox, server: ReceiverServer) -> Non
     await outbox.settle()
     assert [[alert["labels"]["severity"] for alert in got.document] for got in server.received] == [["warning"], ["critical", "warning"]]
     server.clear()
-    server.behave(behaviour.answer(200, "").only(1), behaviour.answer(503, ""))
+    server.behave(faults.answer(200, "").only(1), faults.answer(503, ""))
     await outbox.owe(a_notification(2, at=outbox.clock.now()))
     outbox.restart()
     await outbox.settle()
@@ -308,12 +308,12 @@ async def test_repeat_fails(outbox: Outbox, server: ReceiverServer) -> None:
     """An Alertmanager that is down is found by what it is told again, and the other receivers hear of it and of its return."""
     await outbox.owe(a_notification(at=outbox.clock.now()))
     await outbox.settle()
-    server.behave(behaviour.answer(503, ""))
+    server.behave(faults.answer(503, ""))
     for _ in range(8):
         await outbox.pass_time(MINUTE)
     told = await outbox.database.read(lambda reader: reader.deliveries(receiver="other"))
     assert [row.type for row in told] == [EventType.RECEIVER_FAILING]
-    server.behave(behaviour.answer(200, ""))
+    server.behave(faults.answer(200, ""))
     for _ in range(6):
         await outbox.pass_time(MINUTE)
     told = await outbox.database.read(lambda reader: reader.deliveries(receiver="other"))
@@ -325,7 +325,7 @@ async def test_repeat_does_not_starve(outbox: Outbox, server: ReceiverServer) ->
     """What is owed to a failing Alertmanager is what is tried: it grows old, and is given up in the end."""
     await outbox.owe(a_notification(at=outbox.clock.now()))
     await outbox.settle()
-    server.behave(behaviour.answer(503, ""))
+    server.behave(faults.answer(503, ""))
     await outbox.pass_time(MINUTE)
     await outbox.owe(a_notification(2, at=outbox.clock.now()))
     for _ in range(80):
@@ -336,7 +336,7 @@ async def test_repeat_does_not_starve(outbox: Outbox, server: ReceiverServer) ->
 @of("alertmanager")
 async def test_repeat_in_batches(outbox: Outbox, server: ReceiverServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many alerts go out in several requests, each exactly once a minute."""
-    monkeypatch.setattr("monitor.deliverer._REPEATED_AT_ONCE", 3)
+    monkeypatch.setattr("monitor.workers.deliverer._REPEATED_AT_ONCE", 3)
     await outbox.owe(*(a_notification(number, at=outbox.clock.now()) for number in range(1, 9)))
     await outbox.settle()
     server.clear()
@@ -349,7 +349,7 @@ async def test_repeat_in_batches(outbox: Outbox, server: ReceiverServer, monkeyp
 @of("alertmanager")
 async def test_repeat_takes_turns(outbox: Outbox, server: ReceiverServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """However much stands, what is new does not wait for all of it to be told again."""
-    monkeypatch.setattr("monitor.deliverer._REPEATED_AT_ONCE", 2)
+    monkeypatch.setattr("monitor.workers.deliverer._REPEATED_AT_ONCE", 2)
     await outbox.owe(*(a_notification(number, at=outbox.clock.now()) for number in range(1, 9)))
     await outbox.settle()
     server.clear()
@@ -370,10 +370,10 @@ async def test_no_secret_leaks(outbox: Outbox, server: ReceiverServer, caplog: p
     own = {"pagerduty": KEY, "opsgenie": KEY, "webhook": f"{TEMPLATE} {marked.TEMPLATE_TOKEN}"}.get(outbox.receiver.type, "")
     echo = f"bad: {server.url}/{PATH} {HEADER} {own}"
     steps = {
-        "echo": behaviour.answer(400, echo),
-        "drop": behaviour.drop(),
-        "redirect": behaviour.answer(302, echo, {"Location": f"http://127.0.0.1:9/{PATH}"}),
-        "gone": behaviour.answer(410, echo),
+        "echo": faults.answer(400, echo),
+        "drop": faults.drop(),
+        "redirect": faults.answer(302, echo, {"Location": f"http://127.0.0.1:9/{PATH}"}),
+        "gone": faults.answer(410, echo),
     }
     server.behave(steps[how])
     await outbox.owe(a_notification(at=outbox.clock.now()), a_notification(2, at=outbox.clock.now()))
@@ -404,7 +404,7 @@ async def test_bodies_hold_no_foreign_secret(outbox: Outbox, server: ReceiverSer
 async def test_type_changes(tmp_path: Path, server: ReceiverServer) -> None:
     """What was decided for a receiver of one type reaches it when it becomes another one, a digest included."""
     async with an_outbox(tmp_path, a_receiver("slack", server), FakeClock(), Policy(digest=DigestPolicy(after=0, wait=SECOND))) as outbox:
-        server.behave(behaviour.answer(503, "").only(1), behaviour.answer(202, ""))
+        server.behave(faults.answer(503, "").only(1), faults.answer(202, ""))
         told: list[Notification] = [a_notification(number, at=outbox.clock.now()) for number in range(1, 6)]
         await outbox.owe(*told)
         await outbox.settle()

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from monitor.db import AttemptRow, Database, DeliveryState, NewConnection, Store, last_delivered, standing
-from monitor.domain.model import FINE, Notification, Transition, Why
-from monitor.domain.payloads import incident_key
+from monitor.domain.events import FINE, Notification, Transition, Why, incident_key
 from monitor.errors import DeliveryReason
 from tests.builders import START, a_notification
 from tests.outbox import ending

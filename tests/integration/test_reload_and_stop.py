@@ -8,7 +8,8 @@ import pytest
 from monitor.app import App
 from monitor.clock import SystemClock
 from monitor.config import load
-from monitor.lifecycle import Signals
+from monitor.notify import templates
+from monitor.runtime.signals import Signals
 from tests import marked
 from tests.waiting import eventually
 
@@ -28,7 +29,7 @@ async def test_together(tmp_path: Path, turns: int) -> None:
     """However many turns of the loop the stop comes after the reload, or before it, everything that was started is ended."""
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG.format(key=marked.API_KEY, path=marked.PATH, folder=tmp_path))
-    config, signals = load(path), Signals()
+    config, signals = load(path, check_template=templates.problems), Signals()
     app = App(config, clock=SystemClock(), signals=signals, reread=lambda: config)
     running = asyncio.create_task(app.run())
     await eventually(lambda: running.done() or app.ready.is_set(), what="the start")

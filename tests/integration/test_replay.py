@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from monitor.cli.lives import Lives, relive
+from monitor.cli.replay_history import Lives, relive
 from monitor.config import Config, DatabaseSettings, ScheduleSettings, Secret
-from monitor.config.policies import ConfirmSettings, ExpirySettings, PolicySettings
-from monitor.domain.comparisons import Change, Told, compare
-from monitor.simulator import behaviour
-from monitor.simulator.clock import FakeClock
+from monitor.config.sections.policy import ConfirmSettings, ExpirySettings, PolicySettings
+from monitor.domain.replay import Change, Told, compare
+from monitor.simulator import faults
 from tests.builders import DAY, HOUR, MINUTE
+from tests.clock import FakeClock
 from tests.virtual import Virtual, monitoring, simple_world
 
 PAGES = [f"linkedin-page{number}" for number in range(1, 6)]
@@ -52,7 +52,7 @@ async def outage(one: Virtual) -> None:
     await one.run(10 * MINUTE)
     one.world.connection(PAGES[0]).fail("Session has expired")
     await one.run(20 * MINUTE)
-    one.world.script.play(behaviour.gateway_page())
+    one.world.script.play(faults.gateway_page())
     await one.run(30 * MINUTE)
     one.world.connection(PAGES[2]).fail("Error validating access token")
     one.world.script.play()
@@ -85,7 +85,7 @@ async def restless(one: Virtual) -> None:
     """One page goes back and forth, another one's test crashes until it is stale, a third vanishes."""
     page = one.world.connection(PAGES[3])
     await one.run(20 * MINUTE)
-    one.world.connection(PAGES[0]).script.play(behaviour.answer(500, {"error": "Failed to test connection"}))
+    one.world.connection(PAGES[0]).script.play(faults.answer(500, {"error": "Failed to test connection"}))
     one.world.connection(PAGES[4]).vanish()
     for _ in range(4):
         page.fail("Session has expired")

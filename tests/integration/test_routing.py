@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from monitor.clock import SystemClock
-from monitor.domain.sentences import sentence
 from monitor.errors import Reason
-from monitor.reviewer import Reviewer
+from monitor.text.sentences import sentence
+from monitor.workers.evaluator import Reviewer
 from tests import marked
 from tests.watched import Watched, watched
 

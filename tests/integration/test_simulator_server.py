@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from monitor.clock import SystemClock
+from monitor.simulator.presets import AGENCY_KEY, DEMO_KEY, DEMO_USERS, demo_world
 from monitor.simulator.server import SimulatorServer
-from monitor.simulator.worlds import AGENCY_KEY, DEMO_KEY, DEMO_USERS, demo_world
 from tests.waiting import eventually
 
 LINKEDIN = "linkedin-Tz9W5i6ZYG"

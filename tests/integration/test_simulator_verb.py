@@ -17,6 +17,7 @@ import pytest
 
 from monitor.cli import simulate
 from monitor.config.loader import load_text
+from monitor.notify import templates
 from tests.waiting import eventually_sync
 
 ROOT = Path(__file__).parent.parent.parent
@@ -104,7 +105,7 @@ def test_snippet_is_a_configuration(start: Start, tmp_path: Path) -> None:
     _, output = start("--port", "0", "--receiver-port", "0", "--receiver-secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     text = eventually_sync(lambda: output() if "Ctrl-C" in output() else "", within=15)
     snippet = text.partition("A configuration to copy:\n")[2].partition("Try:")[0]
-    config = load_text(snippet, "rehearsal.yaml", {}, folder=tmp_path)
+    config = load_text(snippet, "rehearsal.yaml", {}, folder=tmp_path, check_template=templates.problems)
     assert [account.name for account in config.accounts] == ["main"]
     assert [receiver.name for receiver in config.receivers] == ["rehearsal"]
 

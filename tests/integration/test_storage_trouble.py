@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from monitor.config import ReceiverSettings, Secret
-from monitor.simulator.clock import FakeClock
+from monitor.notify.sender import Sender
 from monitor.simulator.receiver import ReceiverServer
-from monitor.storagewatch import StorageNews, StorageWatch
-from monitor.webhook import Sender
+from monitor.workers.storage_alert import StorageNews, StorageWatch
 from tests import marked
 from tests.builders import HOUR, MINUTE, SECOND
+from tests.clock import FakeClock
 from tests.virtual import Virtual, monitoring, simple_world
 from tests.waiting import eventually
 

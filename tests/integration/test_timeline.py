@@ -11,7 +11,7 @@ from sqlalchemy.dialects import sqlite
 
 from monitor.clock import SystemClock
 from monitor.db import CheckRow, Database, NewConnection, Reader, checks_in_order, lifetimes, reading
-from monitor.db.timeline import LIFETIMES, SLICE
+from monitor.db.queries.history import LIFETIMES, SLICE
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, at
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from monitor.config import Secret
-from monitor.domain.model import Health
-from monitor.simulator import behaviour
-from monitor.simulator.clock import FakeClock
-from monitor.simulator.worlds import connection_like
+from monitor.domain.reasons import Health
+from monitor.simulator import faults
+from monitor.simulator.presets import connection_like
 from tests import marked
 from tests.builders import HOUR, MINUTE, SECOND
+from tests.clock import FakeClock
 from tests.virtual import Virtual, monitoring, simple_world, with_account
 
 NOTHING: list[tuple[str, str]] = []
@@ -31,7 +31,7 @@ async def test_api_down(tmp_path: Path) -> None:
     async with monitoring(tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": MINUTE}) as one:
         await one.run(10 * MINUTE)
         assert one.server.journal.max_in_flight == 1
-        one.world.script.play(behaviour.gateway_page())
+        one.world.script.play(faults.gateway_page())
         await one.until(lambda: one.fleet.scope(f"api:{one.fleet.plan.api_host}")[1].open, within=3 * MINUTE)
         opened = clock.monotonic()
         await one.run(5 * MINUTE)
@@ -130,7 +130,7 @@ async def test_throttled(tmp_path: Path) -> None:
     api = {"requests_per_second": 5.0, "concurrency": 4}
     async with monitoring(tmp_path, simple_world(clock, *names), clock, *names, api=api, schedule={"interval": 20 * SECOND}) as one:
         await one.run(40 * SECOND)
-        one.world.script.play(behaviour.throttle(7 * SECOND).only(1))
+        one.world.script.play(faults.throttle(7 * SECOND).only(1))
         throttled = await one.until(lambda: one.server.journal.statuses[429], within=MINUTE)
         assert throttled <= 2 * SECOND
         refused = next(entry.came for entry in one.server.journal.asked() if entry.status == 429)
@@ -149,7 +149,7 @@ async def test_throttled_without_a_wait(tmp_path: Path) -> None:
     async with monitoring(tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": MINUTE}, **beats) as one:
         await one.run(2 * MINUTE)
         began = clock.monotonic()
-        one.world.script.play(behaviour.throttle(None))
+        one.world.script.play(faults.throttle(None))
         await one.run(HOUR)
         requests = [came for came, _ in one.tests(began)]
         assert [round((later - earlier) / 60) for earlier, later in pairwise(requests)] == [1, 2, 4, 8, 15, 15]
@@ -190,7 +190,7 @@ async def test_missing(tmp_path: Path) -> None:
     names = ids(10)
     async with monitoring(tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": MINUTE}) as one:
         await one.run(5 * MINUTE)
-        one.world.script.play(behaviour.answer(404, "<html><body>Not found</body></html>"))
+        one.world.script.play(faults.answer(404, "<html><body>Not found</body></html>"))
         await one.run(20 * MINUTE)
         one.world.script.play()
         await one.run(10 * MINUTE)
@@ -205,7 +205,7 @@ async def test_crashing_test(tmp_path: Path) -> None:
     clock = FakeClock()
     names = ids(21)
     async with monitoring(tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": 5 * MINUTE}, beat_seconds=5.0) as one:
-        one.world.connection(names[0]).script.play(behaviour.answer(500, {"error": "Failed to test connection"}))
+        one.world.connection(names[0]).script.play(faults.answer(500, {"error": "Failed to test connection"}))
         await one.run(2 * HOUR)
         assert await one.told() == [(names[0], "connection.stale")]
 
@@ -217,7 +217,7 @@ async def test_refused_id(tmp_path: Path) -> None:
     async with monitoring(
         tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": 5 * MINUTE}, beat_seconds=20.0
     ) as one:
-        one.world.connection(names[0]).script.play(behaviour.answer(400, {"error": "Invalid platformId format"}))
+        one.world.connection(names[0]).script.play(faults.answer(400, {"error": "Invalid platformId format"}))
         await one.run(24 * HOUR)
         assert await one.told() == [(names[0], "connection.misconfigured")]
         counts = Counter(name for _, name in one.tests())
@@ -300,7 +300,7 @@ async def test_restart_meanwhile(tmp_path: Path) -> None:
     names = ids(10)
     async with monitoring(tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": MINUTE}) as one:
         await one.run(5 * MINUTE)
-        one.world.script.play(behaviour.gateway_page())
+        one.world.script.play(faults.gateway_page())
         for pause in (MINUTE, 4 * MINUTE, 2 * MINUTE):
             await one.run(pause)
             await one.stop()

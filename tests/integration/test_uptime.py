@@ -11,24 +11,26 @@ from pathlib import Path
 
 from sqlalchemy import delete, select
 
-from monitor.bookkeeper import Bookkeeper
 from monitor.config import RetentionSettings
-from monitor.db import CheckRow, Database, NewConnection, Reader, Store, bookkeeping, operating
+from monitor.db import CheckRow, Database, NewConnection, Reader, Store, operating
 from monitor.db.tables import meta, uptime_days, uptime_hours
-from monitor.db.uptimes import to_uptime
-from monitor.domain.calendars import EVERY_DAY, Weekly
-from monitor.domain.model import FINE, IncidentRef, Quiet, Scope, Severity, Topic, Transition
-from monitor.domain.payloads import MonitorIdentity
-from monitor.domain.reasons import meaning
-from monitor.domain.silences import Window
-from monitor.domain.spans import Span
+from monitor.db.uptime import daily_uptime, put_hours, put_until, to_uptime, uptime_until, uptimes
+from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
+from monitor.domain.reasons import Scope, meaning
+from monitor.domain.silencing.recurrence import EVERY_DAY, Weekly
+from monitor.domain.silencing.silences import Window
+from monitor.domain.states import Quiet
+from monitor.domain.time_spans import Span
 from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, Evidence, Incident, Life, Uptime, begin, by_hour
 from monitor.errors import Reason
-from monitor.fleet import Fleet, Plan
-from monitor.janitor import Janitor
-from monitor.simulator import behaviour
-from monitor.simulator.clock import FakeClock
+from monitor.notify.payload import MonitorIdentity
+from monitor.simulator import faults
+from monitor.state.evaluation_config import Plan
+from monitor.state.registry import Fleet
+from monitor.workers.retention import Janitor
+from monitor.workers.uptime_rollup import Bookkeeper
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_policy, at
+from tests.clock import FakeClock
 from tests.virtual import monitoring, simple_world
 
 DEPLOYS = Window("deploys", {"platform": "threads"}, Weekly(EVERY_DAY, 3 * HOUR, 3 * HOUR + 20 * MINUTE, UTC), Quiet.SILENCED)
@@ -240,7 +242,7 @@ async def test_random_lives(database: Database, database_url: str) -> None:
     await add_up(database, clock)
     assert await database.read(partial(sums, uptime_hours)) == wanted
     assert await database.read(partial(sums, uptime_days)) == of_days(wanted)
-    assert await database.read(lambda reader: reader.uptime_until()) == end
+    assert await database.read(uptime_until) == end
 
 
 def _forget(store: Store) -> None:
@@ -263,9 +265,9 @@ async def test_windows_and_days(database: Database) -> None:
         for number in (ids[0], ids[1], ids[3])
         for hour in rng.sample(range(120 * 24 + 8), 1500)
     }
-    await database.write(partial(bookkeeping.put_hours, changed=hours))
+    await database.write(partial(put_hours, changed=hours))
     until = now - 3 * MINUTE
-    await database.write(partial(bookkeeping.put_until, until=until))
+    await database.write(partial(put_until, until=until))
 
     def windows(number: int) -> dict[str, Uptime]:
         since = {name: begin(name, now) for name in WINDOWS}
@@ -281,13 +283,13 @@ async def test_windows_and_days(database: Database) -> None:
         return [DayUptime(day.date(), one.within(length)) for day, one, length in zip(starts, known, lengths, strict=True)]
 
     async def check() -> None:
-        assert await database.read(lambda reader: reader.uptimes(now)) == {number: windows(number) for number in ids[:3]}
-        assert await database.read(lambda reader: reader.uptimes(now, ids[0])) == {ids[0]: windows(ids[0])}
+        assert await database.read(lambda reader: uptimes(reader, now)) == {number: windows(number) for number in ids[:3]}
+        assert await database.read(lambda reader: uptimes(reader, now, ids[0])) == {ids[0]: windows(ids[0])}
         first = at(31 * DAY)
-        found = await database.read(lambda reader: reader.daily_uptime([ids[0], ids[2]], first + 5 * HOUR))
+        found = await database.read(lambda reader: daily_uptime(reader, [ids[0], ids[2]], first + 5 * HOUR))
         assert found == {number: days(number, first, 90) for number in (ids[0], ids[2])}
         many = [*ids, *range(1000, 1400)]
-        assert (await database.read(lambda reader: reader.daily_uptime(many, first)))[ids[1]] == days(ids[1], first, 90)
+        assert (await database.read(lambda reader: daily_uptime(reader, many, first)))[ids[1]] == days(ids[1], first, 90)
 
     await check()
     assert windows(ids[0])["90d"].ratio not in (None, 0, 1)
@@ -304,10 +306,10 @@ async def test_nothing_is_known_at_first(database: Database) -> None:
     """Of an empty database there are no days yet, and all of every window is unknown."""
     ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
     (number,) = ids.values()
-    found = await database.read(lambda reader: reader.uptimes(START))
+    found = await database.read(lambda reader: uptimes(reader, START))
     assert {name: uptime.ratio for name, uptime in found[number].items()} == dict.fromkeys(WINDOWS)
-    assert await database.read(lambda reader: reader.daily_uptime([number], START)) == {number: []}
-    assert await database.read(lambda reader: reader.daily_uptime([], START)) == {}
+    assert await database.read(lambda reader: daily_uptime(reader, [number], START)) == {number: []}
+    assert await database.read(lambda reader: daily_uptime(reader, [], START)) == {}
 
 
 async def test_a_history_that_has_just_begun(database: Database) -> None:
@@ -326,7 +328,7 @@ async def test_a_history_that_has_just_begun(database: Database) -> None:
             checks = [CheckRow(number, clock.now() + n * SECOND, Reason.OK, 100) for n in (1, 9)]
             await database.write(partial(Store.record_checks, rows=checks))
         if len(waits) == 2:
-            soon = (await database.read(lambda reader: reader.daily_uptime([number], START)))[number]
+            soon = (await database.read(lambda reader: daily_uptime(reader, [number], START)))[number]
         await clock.advance(timedelta(seconds=min(waits[-1], 1000.0)))
 
     assert [day.uptime.ok for day in soon] == [8 * SECOND]
@@ -375,7 +377,7 @@ async def test_a_clock_set_back(database: Database) -> None:
         await database.write(lambda store, rows=rows: store.record_checks(rows))  # type: ignore[misc]
         await add_up(database, clock)
         assert sum((await database.read(partial(sums, uptime_hours))).values(), NOTHING).ok == ok * MINUTE
-    assert await database.read(lambda reader: reader.uptime_until()) == clock.now()
+    assert await database.read(uptime_until) == clock.now()
 
 
 async def test_a_long_stop(database: Database) -> None:
@@ -412,20 +414,20 @@ async def test_in_the_daemon(tmp_path: Path) -> None:
 
         await one.run(MINUTE)
         # By the daemon itself, which need not be asked.
-        assert await one.database.read(lambda reader: reader.daily_uptime(one.fleet.ids(), START))
+        assert await one.database.read(lambda reader: daily_uptime(reader, one.fleet.ids(), START))
         await go_on(29 * MINUTE)
         one.world.connection("linkedin-a").fail()
         await go_on(30 * MINUTE)
         one.world.connection("linkedin-a").heal()
         await go_on(30 * MINUTE)
-        one.world.script.play(behaviour.gateway_page())
+        one.world.script.play(faults.gateway_page())
         await go_on(30 * MINUTE)
         one.world.script.play()
         await one.stop()
         await one.start()
         await go_on(30 * MINUTE)
-        found = await one.database.read(lambda reader: reader.uptimes(clock.now()))
-        today = await one.database.read(lambda reader: reader.daily_uptime(one.fleet.ids(), START))
+        found = await one.database.read(lambda reader: uptimes(reader, clock.now()))
+        today = await one.database.read(lambda reader: daily_uptime(reader, one.fleet.ids(), START))
         around = timedelta(minutes=7)
         for name in names:
             number = one.connection(name).id

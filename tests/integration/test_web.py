@@ -21,8 +21,8 @@ from monitor.config import Secret, WebSettings
 from monitor.domain.snapshot import ConnectionView, OutboxView, Snapshot
 from monitor.errors import ConfigError
 from monitor.metrics import Metrics
-from monitor.web import Limits, WebServer
-from monitor.web.server import SECURITY_HEADERS
+from monitor.web.connection_limits import Limits
+from monitor.web.server import SECURITY_HEADERS, WebServer
 from tests import marked
 from tests.builders import DAY, START, a_connection, a_state, a_token_belief
 from tests.waiting import eventually

@@ -17,13 +17,13 @@ from structlog.testing import capture_logs
 
 from monitor.clock import SystemClock
 from monitor.config import Secret, TlsServerSettings, WebFile, WebSettings
-from monitor.config.webfile import HeaderSettings, HttpServerSettings
+from monitor.config.web_config import HeaderSettings, HttpServerSettings
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import ConfigError
 from monitor.metrics import Metrics
-from monitor.web import Limits, WebServer
-from monitor.web.passwords import Passwords, TooManyGuesses, hash_password
-from monitor.web.server import SECURITY_HEADERS
+from monitor.web.auth import Passwords, TooManyGuesses, hash_password
+from monitor.web.connection_limits import Limits
+from monitor.web.server import SECURITY_HEADERS, WebServer
 from tests import marked
 from tests.builders import START
 from tests.certificates import Authority

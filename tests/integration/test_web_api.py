@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from monitor.bookkeeper import Bookkeeper
-from monitor.cli import build_parser
+from monitor.cli.main import build_parser
 from monitor.clock import SystemClock
 from monitor.config import Secret
 from monitor.db import AttemptRow
-from monitor.domain.model import Connection
+from monitor.domain.connections import Connection
 from monitor.errors import DeliveryReason, Reason
 from monitor.web.api.openapi import description
 from monitor.web.api.routes import ROUTES
+from monitor.workers.uptime_rollup import Bookkeeper
 from tests.asked import Port, asked
 from tests.jsonschema import problems
 from tests.watched import Watched, tell_a_story, watched, write_config

@@ -16,12 +16,13 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.db import Database, Reader
 from monitor.db.codec import moment
-from monitor.documents.values import stamp
-from monitor.domain.model import Health, LastError
-from monitor.domain.sentences import one_line
+from monitor.domain.checks import LastError
+from monitor.domain.reasons import Health
 from monitor.domain.snapshot import ConnectionView, Snapshot
 from monitor.errors import Reason
-from monitor.web.api import cursors
+from monitor.schemas.facts import stamp
+from monitor.text.format import one_line
+from monitor.web.api.parameters import encode
 from monitor.web.api.routes import ROUTES
 from tests.asked import Port, Reply, asked, listening
 from tests.builders import MINUTE, START, a_connection, a_state
@@ -118,9 +119,9 @@ async def test_a_hundred_thousand_checks(tmp_path: Path, sqlite_url: str) -> Non
         await asyncio.to_thread(_fill, file, short.id, 100)
         async with asked(world) as port:
             history = "/api/v1/connections/threads-1784/history"
-            middle = cursors.encode("history", [FIRST_CHECK + 1000 * 5000])
+            middle = encode("history", [FIRST_CHECK + 1000 * 5000])
             oldest = await port.pages(f"{history}?limit=1000", "checks", begin=middle)
-            deep = f"{history}?limit=50&cursor={cursors.encode('history', [FIRST_CHECK + 1000 * 100])}"
+            deep = f"{history}?limit=50&cursor={encode('history', [FIRST_CHECK + 1000 * 100])}"
             shallow = "/api/v1/connections/facebook-104857/history?limit=50"
             costs = {url: min([await _seconds(port, url) for _ in range(7)]) for url in (deep, shallow)}
 

@@ -10,10 +10,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from monitor.clock import SystemClock
-from monitor.domain.model import Health, IncidentRef, Scope, Severity, Topic
+from monitor.domain.events import IncidentRef, Severity, Topic
+from monitor.domain.reasons import Health, Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
-from monitor.web.api import cursors
-from monitor.web.standing import Tone
+from monitor.domain.status import Tone
+from monitor.web.api import parameters
 from tests.asked import Port, asked, listening
 from tests.builders import DAY, HOUR, START, a_connection, a_state, a_token_belief
 from tests.watched import tell_a_story, watched, write_config
@@ -108,7 +109,7 @@ async def test_a_forged_place(tmp_path: Any, sqlite_url: str) -> None:
     async with watched(write_config(tmp_path, sqlite_url)) as world:
         await tell_a_story(world)
         async with asked(world) as port:
-            found = await port.get(f"/api/v1/connections/threads-1784/history?cursor={cursors.encode('history', [2**63 - 1])}")
+            found = await port.get(f"/api/v1/connections/threads-1784/history?cursor={parameters.encode('history', [2**63 - 1])}")
 
     assert len(found["checks"]) == 4
 

@@ -9,7 +9,7 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.db import Database, Reader
 from monitor.errors import StoreUnavailable
-from monitor.web.records import Records
+from monitor.web.db_access import Records
 from tests.waiting import eventually
 
 

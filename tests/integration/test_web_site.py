@@ -27,12 +27,14 @@ from monitor.db import (
     latencies,
     operating,
 )
-from monitor.domain.acks import Ack
-from monitor.domain.model import FINE, Connection, Health, IncidentRef, Scope, Severity, Topic, Transition
+from monitor.domain.connections import Connection
+from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
+from monitor.domain.reasons import Health, Scope
+from monitor.domain.silencing.acks import Ack
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.errors import DeliveryReason, Reason, StoreUnavailable
 from monitor.metrics import Metrics
-from monitor.web import WebServer
+from monitor.web.server import WebServer
 from tests.builders import DAY, HOUR, MINUTE, a_connection, a_notification, a_state, a_token_belief
 from tests.tools import require_tool
 

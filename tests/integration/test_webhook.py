@@ -18,14 +18,15 @@ from standardwebhooks import Webhook
 
 from monitor.clock import SystemClock
 from monitor.config import ReceiverSettings, Secret
-from monitor.domain.payloads import MonitorIdentity, render
-from monitor.domain.retries import Result
+from monitor.domain.delivery.retries import Result
 from monitor.errors import DeliveryReason
-from monitor.receivers.addresses import is_refused
-from monitor.simulator import behaviour
-from monitor.simulator.behaviour import Behaviour, Where
+from monitor.http.addresses import is_refused
+from monitor.http.headers import _retry_after
+from monitor.notify.payload import MonitorIdentity, render
+from monitor.notify.sender import Sender
+from monitor.simulator import faults
+from monitor.simulator.faults import Behaviour, Where
 from monitor.simulator.receiver import ReceiverServer
-from monitor.webhook import Sender, _retry_after
 from tests import marked
 from tests.builders import a_connection, a_notification
 
@@ -122,7 +123,7 @@ async def test_unsigned(server: ReceiverServer, sender: Sender) -> None:
 )
 async def test_statuses(server: ReceiverServer, sender: Sender, status: int, reason: DeliveryReason, *, poison: bool) -> None:
     """Every status has its meaning, one request is made, and a redirect is not followed."""
-    server.behave(behaviour.answer(status, {"why": "because"}, {"Location": server.url}))
+    server.behave(faults.answer(status, {"why": "because"}, {"Location": server.url}))
     result = await sender.send(a_receiver(server.url), "msg_1", BODY)
     assert (result.reason, result.poison, result.http_status) == (reason, poison, status)
     assert server.total == 1
@@ -135,7 +136,7 @@ async def test_statuses(server: ReceiverServer, sender: Sender, status: int, rea
 )
 async def test_retry_after(server: ReceiverServer, sender: Sender, header: str, expected: int | None) -> None:
     """`Retry-After` in seconds is understood, nonsense is not."""
-    server.behave(behaviour.answer(429, "", {"Retry-After": header}))
+    server.behave(faults.answer(429, "", {"Retry-After": header}))
     result = await sender.send(a_receiver(server.url), "msg_1", BODY)
     assert result.retry_after == (None if expected is None else timedelta(seconds=expected))
 
@@ -145,22 +146,22 @@ async def test_retry_after_date(server: ReceiverServer, sender: Sender) -> None:
     from email.utils import format_datetime
 
     soon = SystemClock().now().astimezone(UTC) + timedelta(minutes=2)
-    server.behave(behaviour.answer(503, "", {"Retry-After": format_datetime(soon, usegmt=True)}).only(1))
+    server.behave(faults.answer(503, "", {"Retry-After": format_datetime(soon, usegmt=True)}).only(1))
     result = await sender.send(a_receiver(server.url), "msg_1", BODY)
     assert result.retry_after is not None
     assert timedelta(seconds=110) < result.retry_after <= timedelta(minutes=2)
-    server.behave(behaviour.answer(503, "", {"Retry-After": "Mon, 01 Jan 2001 00:00:00 GMT"}))
+    server.behave(faults.answer(503, "", {"Retry-After": "Mon, 01 Jan 2001 00:00:00 GMT"}))
     assert (await sender.send(a_receiver(server.url), "msg_1", BODY)).retry_after == timedelta(0)
 
 
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        (behaviour.hang(), DeliveryReason.TIMEOUT),
-        (behaviour.drip(timedelta(milliseconds=50), Where.HEADERS), DeliveryReason.TIMEOUT),
-        (behaviour.drip(timedelta(milliseconds=50), Where.START), DeliveryReason.TIMEOUT),
-        (behaviour.drop(), DeliveryReason.DISCONNECTED),
-        (behaviour.drop(Where.HEADERS), DeliveryReason.DISCONNECTED),
+        (faults.hang(), DeliveryReason.TIMEOUT),
+        (faults.drip(timedelta(milliseconds=50), Where.HEADERS), DeliveryReason.TIMEOUT),
+        (faults.drip(timedelta(milliseconds=50), Where.START), DeliveryReason.TIMEOUT),
+        (faults.drop(), DeliveryReason.DISCONNECTED),
+        (faults.drop(Where.HEADERS), DeliveryReason.DISCONNECTED),
     ],
 )
 async def test_no_answer(server: ReceiverServer, sender: Sender, step: Behaviour, reason: DeliveryReason) -> None:
@@ -176,7 +177,7 @@ async def test_no_answer(server: ReceiverServer, sender: Sender, step: Behaviour
 
 async def test_endless_answer(server: ReceiverServer, sender: Sender) -> None:
     """Once the status is known the rest of the answer cannot undo it: a megabyte or a dripping body is still a delivery."""
-    server.behave(behaviour.answer(200, "x" * 1_000_000).only(1), behaviour.drip(timedelta(milliseconds=100), Where.BODY))
+    server.behave(faults.answer(200, "x" * 1_000_000).only(1), faults.drip(timedelta(milliseconds=100), Where.BODY))
     receiver = a_receiver(server.url, timeout=timedelta(milliseconds=500))
     assert (await sender.send(receiver, "msg_1", BODY)).delivered
     async with asyncio.timeout(10):
@@ -366,7 +367,7 @@ async def test_environment(server: ReceiverServer, sender: Sender, monkeypatch: 
 
 async def test_no_cookies(server: ReceiverServer, sender: Sender) -> None:
     """What a receiver asks us to remember is forgotten."""
-    server.behave(behaviour.answer(200, "", {"Set-Cookie": "a=b; Path=/"}))
+    server.behave(faults.answer(200, "", {"Set-Cookie": "a=b; Path=/"}))
     named = a_receiver(server.url.replace("127.0.0.1", "localhost"))
     await sender.send(named, "msg_1", BODY)
     await sender.send(named, "msg_2", BODY)
@@ -375,16 +376,16 @@ async def test_no_cookies(server: ReceiverServer, sender: Sender) -> None:
 
 Case = Callable[[ReceiverServer], tuple[str, Behaviour]]
 LEAKS: dict[str, Case] = {
-    "redirect": lambda server: (server.url, behaviour.answer(302, "", {"Location": f"http://127.0.0.1:9/{PATH}"})),
-    "echo": lambda server: (server.url, behaviour.answer(400, f"bad: {server.url}/{PATH} {HEADER} {OLD} {NEW}")),
-    "drop": lambda server: (server.url, behaviour.drop()),
-    "hang": lambda server: (server.url, behaviour.hang()),
-    "refused": lambda _: ("http://127.0.0.1:9", behaviour.normal()),
-    "metadata": lambda _: ("http://169.254.169.254", behaviour.normal()),
-    "dns": lambda _: (f"http://{PATH}.invalid", behaviour.normal()),
-    "odd": lambda _: ("http://127.0.0.1:99999", behaviour.normal()),
-    "scheme": lambda _: ("ftp://127.0.0.1", behaviour.normal()),
-    "number": lambda _: ("http://2852039166", behaviour.normal()),
+    "redirect": lambda server: (server.url, faults.answer(302, "", {"Location": f"http://127.0.0.1:9/{PATH}"})),
+    "echo": lambda server: (server.url, faults.answer(400, f"bad: {server.url}/{PATH} {HEADER} {OLD} {NEW}")),
+    "drop": lambda server: (server.url, faults.drop()),
+    "hang": lambda server: (server.url, faults.hang()),
+    "refused": lambda _: ("http://127.0.0.1:9", faults.normal()),
+    "metadata": lambda _: ("http://169.254.169.254", faults.normal()),
+    "dns": lambda _: (f"http://{PATH}.invalid", faults.normal()),
+    "odd": lambda _: ("http://127.0.0.1:99999", faults.normal()),
+    "scheme": lambda _: ("ftp://127.0.0.1", faults.normal()),
+    "number": lambda _: ("http://2852039166", faults.normal()),
 }
 
 
@@ -405,7 +406,7 @@ async def test_no_secret_leaks(server: ReceiverServer, sender: Sender, caplog: p
 @pytest.mark.parametrize("form", ["Canary/Path+91827364", "Canary%2FPath%2B91827364", "Canary-bearer-91827364"])
 async def test_no_secret_leaks_in_another_form(server: ReceiverServer, sender: Sender, form: str) -> None:
     """A refusal that quotes part of an address or a header, decoded, encoded or without its scheme, does not show it."""
-    server.behave(behaviour.answer(403, f"no access with {form} here"))
+    server.behave(faults.answer(403, f"no access with {form} here"))
     headers = {"Authorization": Secret("Bearer Canary-bearer-91827364")}
     receiver = a_receiver(f"{server.url}/hook?sig=Canary%2FPath%2B91827364", headers=headers)
     result = await sender.send(receiver, "msg_1", BODY)
@@ -432,7 +433,7 @@ async def test_unrenderable(server: ReceiverServer, sender: Sender) -> None:
 
 async def test_cancelled(server: ReceiverServer, sender: Sender) -> None:
     """Cancelling an attempt is not mistaken for a failure of the receiver."""
-    server.behave(behaviour.hang())
+    server.behave(faults.hang())
     task = asyncio.create_task(sender.send(a_receiver(server.url), "msg_1", BODY))
     await server.wait_for(lambda _: True)
     task.cancel()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from monitor.cli import shapes
+from monitor.schemas import commands
 from monitor.web.api import openapi
 from tests.project.source import ROOT
 
@@ -12,8 +12,8 @@ from tests.project.source import ROOT
 @pytest.mark.parametrize(
     ("file", "made", "command"),
     [
-        ("docs/openapi.json", openapi.text, "python -m monitor.web.api docs/openapi.json"),
-        ("docs/command-line.schema.json", shapes.as_text, "python -m monitor.cli.shapes docs/command-line.schema.json"),
+        ("docs/openapi.json", openapi.text, "python -m monitor.web.api.setup docs/openapi.json"),
+        ("docs/command-line.schema.json", commands.as_text, "python -m monitor.schemas.commands docs/command-line.schema.json"),
     ],
 )
 def test_descriptions(file: str, made: Callable[[], str], command: str) -> None:

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from monitor.domain.beliefs import DISAGREEMENT, best, observe, observe_listing
-from monitor.domain.durations import parse_token_life
-from monitor.domain.model import ListedConnection
+from monitor.domain.expiry.estimate import DISAGREEMENT, best, observe, observe_listing
+from monitor.domain.expiry.model import Rounding, TokenBelief, TokenChange
+from monitor.domain.listings import ListedConnection
 from monitor.domain.policy import ExpiryPolicy
-from monitor.domain.tokens import Rounding, TokenBelief, TokenChange, TokenSays
+from monitor.domain.token_life import TokenSays, parse_token_life
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START
 
 POLICY = ExpiryPolicy()

@@ -1,6 +1,6 @@
 """The builders of test values."""
 
-from monitor.domain.model import Health
+from monitor.domain.reasons import Health
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, START, a_connection, a_policy, a_reply, a_state, a_token_life, an_observation
 

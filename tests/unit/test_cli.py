@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.cli import build_parser
-from monitor.cli.reference import rewritten, verbs_of
+from monitor.cli.main import build_parser, verbs_of
+from monitor.cli.reference import rewritten
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "command-line.md"
 
@@ -20,9 +20,9 @@ def test_help_of_unloaded_verbs() -> None:
 
 def test_only_the_named_verb_is_loaded() -> None:
     """The help loads no verb's module, so that it is there at once."""
-    code = "import sys; from monitor.cli import build_parser; build_parser(['--help']); print([m for m in sys.modules if m.startswith('monitor.')])"
+    code = "import sys; from monitor.cli.main import build_parser; build_parser(['--help']); print([m for m in sys.modules if m.startswith('monitor.')])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert sorted(eval(said)) == ["monitor.cli", "monitor.errors"]
+    assert sorted(eval(said)) == ["monitor.cli", "monitor.cli.main", "monitor.cli.verb", "monitor.errors"]
 
 
 def _all() -> list[tuple[str, argparse.ArgumentParser]]:

@@ -4,7 +4,8 @@ import pytest
 
 from monitor.cli.incidents import as_text
 from monitor.db import IncidentRow
-from monitor.domain.model import IncidentRef, Scope, Severity, Topic
+from monitor.domain.events import IncidentRef, Severity, Topic
+from monitor.domain.reasons import Scope
 from monitor.errors import Reason
 from tests.builders import HOUR, START
 

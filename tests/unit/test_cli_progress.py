@@ -3,8 +3,8 @@
 import io
 from datetime import timedelta
 
-from monitor.cli.progress import Progress
-from monitor.simulator.clock import FakeClock
+from monitor.cli.output import Progress
+from tests.clock import FakeClock
 
 SECOND = timedelta(seconds=1)
 

@@ -4,11 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.cli.status import Filters, as_document, as_text, brief
-from monitor.cli.tables import fitted, indented
-from monitor.domain.model import Health, IncidentRef, Pending, Scope, Severity, Topic
+from monitor.cli.output import fitted, indented
+from monitor.cli.status import Filters, as_document, as_text
+from monitor.domain.events import IncidentRef, Severity, Topic
+from monitor.domain.reasons import Health, Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.domain.states import Pending
 from monitor.errors import Reason
+from monitor.text.durations import brief
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_state, a_token_belief, at
 
 NOW = at(3 * HOUR)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.cli.tables import columns, cut, fitted, stacked, wrapped
+from monitor.cli.output import columns, cut, fitted, stacked, wrapped
 
 FAMILY = "👩‍👩‍👧‍👦"
 

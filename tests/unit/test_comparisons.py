@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.domain.comparisons import TOGETHER, Change, Told, compare, counts, from_checks, told
-from monitor.domain.model import EventType, IncidentRef, Severity, Topic, Why
+from monitor.domain.events import EventType, IncidentRef, Severity, Topic, Why
+from monitor.domain.replay import TOGETHER, Change, Told, compare, counts, from_checks, told
 from tests.builders import DAY, HOUR, MINUTE, START, a_notification, at
 
 

@@ -5,12 +5,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from monitor.config import Config
-from monitor.config.controls import DAILY
+from monitor.config.dump import as_yaml
 from monitor.config.loader import load_text
-from monitor.config.show import as_yaml
-from monitor.domain.calendars import DAYS, EVERY_DAY, Weekly
-from monitor.domain.model import Quiet
-from monitor.domain.silences import Window
+from monitor.config.sections.controls import DAILY
+from monitor.domain.silencing.recurrence import DAYS, EVERY_DAY, Weekly
+from monitor.domain.silencing.silences import Window
+from monitor.domain.states import Quiet
+from monitor.notify import templates
 from tests.builders import HOUR, MINUTE
 
 ACCOUNT = "accounts: [{name: main, api_key: '${KEY}'}]\n"
@@ -18,7 +19,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 
 def read(text: str, folder: Path = Path("/nowhere")) -> Config:
-    return load_text(ACCOUNT + text, "test.yaml", {"KEY": "sk_0123456789"}, folder=folder)
+    return load_text(ACCOUNT + text, "test.yaml", {"KEY": "sk_0123456789"}, folder=folder, check_template=templates.problems)
 
 
 def test_days_are_those_of_the_domain() -> None:

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from monitor.config import Config, load
+from monitor.config.dump import as_schema
 from monitor.config.loader import load_text
-from monitor.config.outline import Key, keys
 from monitor.config.reference import renewed
-from monitor.config.show import as_schema
-from monitor.config.values import Section
+from monitor.config.types import Key, Section, keys
 from monitor.errors import EXIT_CONFIG, ConfigError
+from monitor.notify import templates
 
 ROOT = Path(__file__).parents[2]
 BAD = sorted((Path(__file__).parent / "bad_config").glob("*.yaml"))
@@ -26,7 +26,7 @@ SIGNING = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 def refusal(file: Path) -> ConfigError:
     text = file.read_text(encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        load_text(text, file.name, ENVIRON, folder=Path("/etc/postpost-monitor"))
+        load_text(text, file.name, ENVIRON, folder=Path("/etc/postpost-monitor"), check_template=templates.problems)
     return caught.value
 
 
@@ -73,7 +73,7 @@ def credentials(tmp_path: Path) -> dict[str, str]:
 
 def test_complete_example(credentials: dict[str, str]) -> None:
     """The complete example loads without a warning."""
-    config = load(ROOT / "config" / "postpost-monitor.yaml", credentials)
+    config = load(ROOT / "config" / "postpost-monitor.yaml", credentials, check_template=templates.problems)
     assert config.warnings == ()
     assert [connection.id for connection in config.connections] == ["telegram--1001234567890", "linkedin-Tz9W5i6ZYG"]
     assert [receiver.name for receiver in config.receivers] == ["on-call", "pager", "genie"]
@@ -81,7 +81,7 @@ def test_complete_example(credentials: dict[str, str]) -> None:
 
 def test_complete_example_shows_defaults(credentials: dict[str, str]) -> None:
     """Whatever the complete example sets outside of its lists is the default, so that copying it changes nothing."""
-    config = load(ROOT / "config" / "postpost-monitor.yaml", credentials)
+    config = load(ROOT / "config" / "postpost-monitor.yaml", credentials, check_template=templates.problems)
     default = Config()
     for name in ("monitor", "api", "schedule", "web", "retention", "logging", "shutdown", "database", "quiet_hours", "heartbeat"):
         assert getattr(config, name) == getattr(default, name), name
@@ -98,7 +98,9 @@ def test_complete_example_shows_every_key() -> None:
 def test_minimal_example() -> None:
     """The minimal example loads with two variables set."""
     config = load(
-        ROOT / "config" / "minimal.yaml", {"POSTPOST_API_KEY": "sk_0123456789", "ON_CALL_WEBHOOK_URL": "https://hooks.example.org/x"}
+        ROOT / "config" / "minimal.yaml",
+        {"POSTPOST_API_KEY": "sk_0123456789", "ON_CALL_WEBHOOK_URL": "https://hooks.example.org/x"},
+        check_template=templates.problems,
     )
     assert config.warnings == ()
     assert config.accounts[0].discover == "connections"

@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monitor.config import Config, default_config, load
-from monitor.config.document import Document, parse
-from monitor.config.expansion import Expansion
+from monitor.config.env import Expansion
 from monitor.config.loader import load_text
+from monitor.config.yaml import Document, parse
 from monitor.errors import ConfigError, Problem
+from monitor.notify import templates
 
 ROOT = Path(__file__).parents[2]
 KEY = {"KEY": "sk_0123456789abcdef"}
@@ -22,7 +23,7 @@ USER = "6626a1f5e4b0c91a2d3f4567"
 
 
 def from_text(text: str, **environ: str) -> Config:
-    return load_text(text, "config.yaml", KEY | environ, folder=Path("/etc"))
+    return load_text(text, "config.yaml", KEY | environ, folder=Path("/etc"), check_template=templates.problems)
 
 
 def warnings_of(text: str) -> list[str]:
@@ -33,7 +34,7 @@ def test_file_from_environment(tmp_path: Path) -> None:
     """Without --config, `$POSTPOST_MONITOR_CONFIG` names the file."""
     file = tmp_path / "monitor.yaml"
     file.write_text(ACCOUNT)
-    config = load(None, KEY | {"POSTPOST_MONITOR_CONFIG": str(file)})
+    config = load(None, KEY | {"POSTPOST_MONITOR_CONFIG": str(file)}, check_template=templates.problems)
     assert config.source == str(file)
 
 
@@ -43,7 +44,7 @@ def test_named_file_is_missing(tmp_path: Path, by_option: bool) -> None:
     file = tmp_path / "none.yaml"
     environ = {"POSTPOST_API_KEY": "sk_0123456789"} | ({} if by_option else {"POSTPOST_MONITOR_CONFIG": str(file)})
     with pytest.raises(ConfigError) as caught:
-        load(file if by_option else None, environ)
+        load(file if by_option else None, environ, check_template=templates.problems)
     assert f"{file}: can't be read: No such file" in str(caught.value)
     assert "--config" in caught.value.problems[0].fix
 
@@ -55,7 +56,7 @@ def test_file_is_not_text(tmp_path: Path, content: bytes) -> None:
     file.write_bytes(content)
     line = 1 + content.count(b"\n")
     with pytest.raises(ConfigError, match=rf":{line}: is not UTF-8"):
-        load(file, {})
+        load(file, {}, check_template=templates.problems)
 
 
 def test_file_is_too_large(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_file_is_too_large(tmp_path: Path) -> None:
     with file.open("wb") as stream:
         stream.truncate(9 * 1024 * 1024)
     with pytest.raises(ConfigError, match="8 MiB"):
-        load(file, {})
+        load(file, {}, check_template=templates.problems)
 
 
 @pytest.mark.parametrize("variable", ["POSTPOST_API_KEY", "PUBLORA_API_KEY"])
@@ -305,6 +306,6 @@ def test_damaged_file(start: int, length: int, insert: str) -> None:
 
 def problems_of(text: str) -> tuple[Problem, ...]:
     try:
-        return load_text(text, "f.yaml", _ENVIRON, folder=Path("/nonexistent")).warnings
+        return load_text(text, "f.yaml", _ENVIRON, folder=Path("/nonexistent"), check_template=templates.problems).warnings
     except ConfigError as error:
         return error.problems

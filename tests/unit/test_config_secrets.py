@@ -14,6 +14,7 @@ from monitor.config import AccountSettings, Config, ReceiverSettings, Secret
 from monitor.config.loader import load_text
 from monitor.config.secrets import KEPT_IN, MASK, SecretProblem, check_file, check_key, check_signing, read_secret_file
 from monitor.errors import ConfigError
+from monitor.notify import templates
 
 ROOT = Path(__file__).parents[2]
 CANARY = "sk_telltale.0123456789abcdef"
@@ -163,7 +164,7 @@ def test_file_content(tmp_path: Path, content: bytes, words: str) -> None:
     path = write(tmp_path / "key", content)
     text = f"accounts:\n  - name: main\n    api_key_file: {path}\n"
     with pytest.raises(ConfigError) as caught:
-        load_text(text, "config.yaml", {}, folder=tmp_path)
+        load_text(text, "config.yaml", {}, folder=tmp_path, check_template=templates.problems)
     (problem,) = caught.value.problems
     assert words in problem.message
     assert str(path) in problem.message
@@ -214,23 +215,29 @@ def test_signing_secrets_in_rotation(tmp_path: Path) -> None:
         "accounts: [{name: main, api_key: sk_0123456789}]\nreceivers:\n  - name: on-call\n    url: https://example.org/hook\n"
         f"    secret: {values[0]}\n    secret_file: secret1\n    secret_files: [secret2]\n"
     )
-    receiver = load_text(text, "config.yaml", {}, folder=tmp_path).receivers[0]
+    receiver = load_text(text, "config.yaml", {}, folder=tmp_path, check_template=templates.problems).receivers[0]
     assert [secret.reveal() for secret in receiver.secrets] == values
 
 
 def test_written_secret_is_warned_about() -> None:
     """A secret written into the file works, with a warning; one from the environment has none."""
     text = "accounts: [{name: main, api_key: %s}]\nreceivers: [{name: on-call, url: 'https://example.org/'}]\n"
-    written = load_text(text % CANARY, "config.yaml", {}, folder=Path("/"))
+    written = load_text(text % CANARY, "config.yaml", {}, folder=Path("/"), check_template=templates.problems)
     assert ["is a secret written into" in warning.message for warning in written.warnings] == [True]
-    referred = load_text(text % '"${KEY}"', "config.yaml", {"KEY": CANARY}, folder=Path("/"))
+    referred = load_text(text % '"${KEY}"', "config.yaml", {"KEY": CANARY}, folder=Path("/"), check_template=templates.problems)
     assert referred.warnings == ()
     assert referred.accounts[0].api_key == written.accounts[0].api_key
 
 
 def test_odd_key_is_warned_about() -> None:
     """A key that does not begin with sk_ may be a legacy one: a warning, no refusal."""
-    config = load_text('accounts: [{name: main, api_key: "${KEY}"}]', "config.yaml", {"KEY": "legacy-0123456"}, folder=Path("/"))
+    config = load_text(
+        'accounts: [{name: main, api_key: "${KEY}"}]',
+        "config.yaml",
+        {"KEY": "legacy-0123456"},
+        folder=Path("/"),
+        check_template=templates.problems,
+    )
     assert any("sk_" in warning.message for warning in config.warnings)
 
 

@@ -1,17 +1,18 @@
 """Changed copies: as the library's, for every kind of value that a check changes."""
 
 import dataclasses
+import importlib
 import sys
 from typing import Any
 
 import pytest
 
-from monitor.domain import conclude, model, scope_state, tokens
 from monitor.domain.copies import replace
-from monitor.domain.pacing import Pacer
+from monitor.domain.scopes.state import ScopeState
+from monitor.postpost.rate_limit import Pacer
 from tests.builders import START, a_state, a_token_belief
 
-VALUES: list[Any] = [a_state(username="page1"), a_token_belief(None, earliest_at=START, latest_at=START), scope_state.ScopeState("api:x")]
+VALUES: list[Any] = [a_state(username="page1"), a_token_belief(None, earliest_at=START, latest_at=START), ScopeState("api:x")]
 
 
 def _calls(work: Any) -> int:
@@ -70,7 +71,13 @@ def test_cheap() -> None:
 
 def test_kinds() -> None:
     """Every value of the core that lives in slots can be copied so."""
-    for module in (model, scope_state, tokens, conclude):
-        for kind in vars(module).values():
+    for name in (
+        "monitor.domain.states",
+        "monitor.domain.events",
+        "monitor.domain.scopes.state",
+        "monitor.domain.expiry.model",
+        "monitor.domain.evaluation",
+    ):
+        for kind in vars(importlib.import_module(name)).values():
             if isinstance(kind, type) and dataclasses.is_dataclass(kind) and "__slots__" in vars(kind):
                 assert all(hasattr(getattr(kind, field.name), "__set__") for field in dataclasses.fields(kind))

@@ -5,19 +5,23 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from monitor.domain import notices
-from monitor.domain.acks import Ack, acknowledged, badness
-from monitor.domain.announcements import Occasion
-from monitor.domain.announcements import announcement as announcement_of
-from monitor.domain.conclude import conclude, cover, names_above
-from monitor.domain.digests import Waiting, announcement, plan
-from monitor.domain.levels import Cover, holds, note, severity_of
-from monitor.domain.model import FINE, EventType, Health, IncidentRef, PendingLevel, Scope, Severity, Told, Topic, TopicState, Verdict, Why
+from monitor.domain.checks import Verdict
+from monitor.domain.delivery.digests import Waiting, announcement, plan
+from monitor.domain.delivery.retries import Breaker, Result, after_attempt, next_attempt
+from monitor.domain.evaluation import conclude, cover
+from monitor.domain.events import FINE, EventType, IncidentRef, Severity, Topic, Why
+from monitor.domain.notifications import decide
+from monitor.domain.notifications.build import Occasion
+from monitor.domain.notifications.build import announcement as announcement_of
 from monitor.domain.policy import DigestPolicy, ExpiryPolicy, Policy, RetryPolicy, ScopePolicy
-from monitor.domain.retries import Breaker, Result, after_attempt, next_attempt
-from monitor.domain.routes import facts, matches
-from monitor.domain.scope_api import _down_since
-from monitor.domain.scope_state import Bucket, ScopeState, Streak, blamed, closed, lasting, opened
+from monitor.domain.reasons import Health, Scope
+from monitor.domain.routing import facts, matches
+from monitor.domain.scopes.api import _down_since
+from monitor.domain.scopes.key import names_above
+from monitor.domain.scopes.state import Bucket, ScopeState, Streak, blamed, closed, lasting, opened
+from monitor.domain.silencing.acks import Ack, acknowledged, badness
+from monitor.domain.states import PendingLevel, Told, TopicState
+from monitor.domain.topics import Cover, holds, note, severity_of
 from monitor.errors import DeliveryReason, Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_notification, a_state, an_observation, at
 from tests.story import Story
@@ -88,7 +92,7 @@ def test_removal_ends_everything() -> None:
         state,
         topics={**state.topics, Topic.PERMISSIONS: TopicState("lost", START, 4, START), Topic.EXPIRY: TopicState("1d", START, 2, START)},
     )
-    settled = notices.remove(story.connections[1], state, at(DAY), story.policy)
+    settled = decide.remove(story.connections[1], state, at(DAY), story.policy)
     assert [(one.incident.topic, one.incident.number, one.level, one.closed_why, one.severity) for one in settled.transitions] == [
         (Topic.CONNECTION, 1, FINE, "removed", Severity.CRITICAL),
         (Topic.PERMISSIONS, 4, FINE, "removed", Severity.WARNING),
@@ -128,10 +132,10 @@ def test_merged_expiry_stays_silent() -> None:
     story = Story()
     value = TopicState("1d", START, 2, START, Told("1d", 2, START, START, merged=True))
     state = replace(a_state(), topics={Topic.EXPIRY: value})
-    settled = notices.settle(story.connections[1], state, state, START, story.policy, Cover(), evidence=False)
+    settled = decide.settle(story.connections[1], state, state, START, story.policy, Cover(), evidence=False)
     assert settled.notifications == ()
     reopened = replace(state, topics={Topic.EXPIRY: replace(value, level="7d")})
-    again = notices.settle(story.connections[1], reopened, reopened, START, story.policy, Cover(frozen_by=None), evidence=False)
+    again = decide.settle(story.connections[1], reopened, reopened, START, story.policy, Cover(frozen_by=None), evidence=False)
     assert [one.incident.topic for one in again.notifications] == [Topic.EXPIRY]
 
 
@@ -249,7 +253,7 @@ def test_what_is_told_once_is_not_told_again() -> None:
     connection = TopicState("error", START, 1, START, Told("error", 1, START, START))
     topics = {Topic.CONNECTION: connection, Topic.EXPIRY: TopicState("expired", START, 1, START)}
     state = replace(a_state(Health.ERROR, reason=Reason.TOKEN_EXPIRED), topics=topics)
-    settled = notices.settle(a_connection(), state, state, START, Policy(), Cover(frozen_by=None), evidence=False)
+    settled = decide.settle(a_connection(), state, state, START, Policy(), Cover(frozen_by=None), evidence=False)
     expiry = settled.state.topic(Topic.EXPIRY)
     assert settled.notifications == ()
     assert (expiry.told.level, expiry.told.merged) == (expiry.level, expiry.level != FINE)

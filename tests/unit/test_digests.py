@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.domain.digests import Waiting, announcement, plan
-from monitor.domain.model import EventType, Severity
+from monitor.domain.delivery.digests import Waiting, announcement, plan
+from monitor.domain.events import EventType, Severity
 from monitor.domain.policy import DigestPolicy
 from tests.builders import HOUR, SECOND, START, a_notification, at
 

@@ -6,33 +6,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from monitor.domain.beliefs import LIST_AGE
-from monitor.domain.durations import parse_token_life
-from monitor.domain.expiry import (
-    EXPIRED,
-    FINE,
-    SOON,
-    Rounding,
-    RoundingEvidence,
-    TokenChange,
-    auto_renewing,
-    best,
-    compact,
-    crossings,
-    learn_rounding,
-    level,
-    observe,
-    observe_listing,
-    renewal_overdue,
-    severity_of,
-    threshold_of,
-    uncertainty,
-    window,
-)
-from monitor.domain.model import ListedConnection, Severity
+from monitor.domain.events import FINE, Severity
+from monitor.domain.expiry.estimate import LIST_AGE, best, observe, observe_listing, uncertainty, window
+from monitor.domain.expiry.interval import DATE_STEP, RoundingEvidence, learn_rounding
+from monitor.domain.expiry.levels import EXPIRED, SOON, auto_renewing, compact, crossings, level, renewal_overdue, severity_of, threshold_of
+from monitor.domain.expiry.model import Rounding, TokenBelief, TokenChange
+from monitor.domain.listings import ListedConnection
 from monitor.domain.policy import ExpiryPolicy
-from monitor.domain.tokens import TokenBelief, TokenSays
-from monitor.domain.windows import DATE_STEP
+from monitor.domain.token_life import TokenSays, parse_token_life
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection
 
 POLICY = ExpiryPolicy()

@@ -8,11 +8,13 @@ from math import floor
 
 import pytest
 
-from monitor.domain.durations import parse_token_life
-from monitor.domain.expiry import Rounding, observe, uncertainty, window
-from monitor.domain.model import ConnectionState, Health
+from monitor.domain.expiry.estimate import observe, uncertainty, window
+from monitor.domain.expiry.model import Rounding
 from monitor.domain.policy import Policy
+from monitor.domain.reasons import Health
 from monitor.domain.schedule import first_due, next_due
+from monitor.domain.states import ConnectionState
+from monitor.domain.token_life import parse_token_life
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, START, a_connection
 

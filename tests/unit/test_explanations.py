@@ -6,18 +6,21 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.domain import conclude as core
-from monitor.domain.acks import Ack
-from monitor.domain.cases import Case, Owed, Telling, Try
-from monitor.domain.controls import Controls
-from monitor.domain.explanations import explain
-from monitor.domain.model import FINE, LastError, PendingLevel, Quiet, Topic, TopicState
+from monitor.domain.checks import LastError
+from monitor.domain.events import FINE, Topic
+from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.policy import Policy
-from monitor.domain.silences import Silence
-from monitor.domain.tellings import QUIET_WORDS, tellings_lines, topic_lines
-from monitor.domain.tokens import TokenBelief, TokenLife, TokenSays
-from monitor.domain.tokenwords import token_left
+from monitor.domain.scopes import key as core
+from monitor.domain.silencing.acks import Ack
+from monitor.domain.silencing.controls import Controls
+from monitor.domain.silencing.silences import Silence
+from monitor.domain.states import PendingLevel, Quiet, TopicState
+from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.errors import DeliveryReason, Reason
+from monitor.text.explain import explain
+from monitor.text.notification_history import QUIET_WORDS, tellings_lines, topic_lines
+from monitor.text.report import Case, Owed, Telling, Try
+from monitor.text.token_expiry import token_left
 from tests.builders import (
     DAY,
     HOUR,

@@ -2,10 +2,9 @@
 
 from datetime import timedelta
 
-from monitor.domain.pacing import Pacer
-from monitor.gate import Gate
-from monitor.simulator.clock import FakeClock
+from monitor.postpost.rate_limit import Gate, Pacer
 from tests.builders import MINUTE, SECOND
+from tests.clock import FakeClock
 
 
 async def paused_for(gate: Gate, clock: FakeClock) -> timedelta:

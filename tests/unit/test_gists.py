@@ -2,9 +2,11 @@
 
 import pytest
 
-from monitor.domain.gists import gist
-from monitor.domain.model import FINE, ConnectionState, Health, PendingLevel, Topic, TopicState
+from monitor.domain.events import FINE, Topic
+from monitor.domain.reasons import Health
+from monitor.domain.states import ConnectionState, PendingLevel, TopicState
 from monitor.errors import Reason
+from monitor.text.reasons import gist
 from tests.builders import START, a_state
 
 

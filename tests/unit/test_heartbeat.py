@@ -2,8 +2,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from monitor.domain.model import Connection, ConnectionState, Health
-from monitor.heartbeat import blind
+from monitor.domain.connections import Connection
+from monitor.domain.reasons import Health
+from monitor.domain.states import ConnectionState
+from monitor.workers.heartbeat import blind
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_policy, a_state, at
 
 INTERVAL = 15 * MINUTE

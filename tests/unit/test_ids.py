@@ -6,7 +6,7 @@ from urllib.parse import quote, unquote, urlsplit
 import httpx
 import pytest
 
-from monitor.domain.ids import id_problem, path_segment, platform_of, same_id, user_id_problem
+from monitor.domain.connections import id_problem, path_segment, platform_of, same_id, user_id_problem
 
 GOOD = [
     "linkedin-Tz9W5i6ZYG",

@@ -20,17 +20,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from monitor.db.codec import dump_state, load_state
-from monitor.domain import conclude as core
-from monitor.domain.conclude import Situation
-from monitor.domain.model import FINE, ConnectionState, Health, Notification, Observation, Topic, TopicState, Verdict, Why
+from monitor.domain import evaluation as core
+from monitor.domain.checks import Observation, Verdict
+from monitor.domain.evaluation import Situation
+from monitor.domain.events import FINE, Notification, Topic, Why
 from monitor.domain.policy import Confirm, Policy, ScopePolicy
-from monitor.domain.scopes import ScopeState
+from monitor.domain.reasons import Health
+from monitor.domain.scopes.key import STORAGE, names_above
+from monitor.domain.scopes.state import ScopeState
+from monitor.domain.states import ConnectionState, TopicState
 from monitor.errors import Reason
 from tests.builders import MINUTE, SECOND, START, a_connection, a_reply
 from tests.story import API_HOST
 
 CONNECTION = a_connection(interval=5 * MINUTE)
-NAMES = core.names_above(CONNECTION, API_HOST)
+NAMES = names_above(CONNECTION, API_HOST)
 # The ten minutes of `missing` are shortened, so that histories of five checks can reach it.
 POLICY = Policy(confirm=Confirm(missing=2, missing_over=45 * SECOND), scopes=ScopePolicy(platform_hold=timedelta(days=10_000)))
 STEP = 50 * SECOND
@@ -59,7 +63,7 @@ _SCOPES = {
     NOTHING: {},
     **{
         name: {name: ScopeState(name, topic=TopicState(level="failed", since=START, number=1, opened_at=START))}
-        for name in (core.STORAGE, NAMES.platform)
+        for name in (STORAGE, NAMES.platform)
     },
 }
 _OBSERVATIONS = {
@@ -83,7 +87,7 @@ class Life:
         situation = _situation(self.state, above=above)
         observation = replace(_OBSERVATIONS[reason], sent_at=now, at=now)
         conclusion = _conclude(situation, observation)
-        if LEVELS.get(reason) is None or above == core.STORAGE:
+        if LEVELS.get(reason) is None or above == STORAGE:
             assert conclusion.state.health is self.state.health, "I3"
         return self._after(conclusion, now, above=above)
 
@@ -143,7 +147,7 @@ def _seen_by(one: Life) -> tuple[object, ...]:
     return (one.state, one.known, one.told)
 
 
-STEPS = tuple(itertools.product(REASONS, (NOTHING, core.STORAGE)))
+STEPS = tuple(itertools.product(REASONS, (NOTHING, STORAGE)))
 
 
 def _document(one: Life) -> str:
@@ -195,7 +199,7 @@ class LongLife(RuleBasedStateMachine):
             self.life = self.life.look(self.life.state.review_at, above=self.above)
         self.life = replace(self.life, now=end)
 
-    @rule(above=st.sampled_from((NOTHING, core.STORAGE, NAMES.platform)))
+    @rule(above=st.sampled_from((NOTHING, STORAGE, NAMES.platform)))
     def cover(self, above: str) -> None:
         """A scope above opens, or closes."""
         self.above = above

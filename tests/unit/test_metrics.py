@@ -17,13 +17,15 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from monitor.domain.model import Connection, ConnectionState, Health, IncidentRef, Scope, Severity, Topic
+from monitor.domain.connections import Connection
+from monitor.domain.events import IncidentRef, Severity, Topic
+from monitor.domain.reasons import Health, Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.domain.states import ConnectionState
 from monitor.errors import DeliveryReason, Reason
-from monitor.metrics import Metrics, families, wants_openmetrics
-from monitor.metrics.exposition import KINDS
-from monitor.metrics.families import Family, Kind
-from monitor.metrics.text import number, timestamp, whole
+from monitor.metrics import Metrics, definitions, wants_openmetrics
+from monitor.metrics.definitions import Family, Kind
+from monitor.metrics.exposition import KINDS, number, timestamp, whole
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
 
 ROOT = Path(__file__).parent.parent.parent
@@ -59,7 +61,7 @@ class _ByTheLibrary(Collector):
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        for family in families.PER_CONNECTION:
+        for family in definitions.PER_CONNECTION:
             yield self._family(family)
 
     def _family(self, family: Family) -> Metric:
@@ -77,18 +79,18 @@ class _ByTheLibrary(Collector):
 
     def _values(self, family: Family, view: ConnectionView) -> Iterable[tuple[list[str], float]]:
         state = view.state
-        if family is families.HEALTH:
+        if family is definitions.HEALTH:
             return [([health.value], float(state.health is health)) for health in Health]
         ends_at = state.token.exact_at
         seconds = {
-            families.UP: {Health.OK: 1.0, Health.ERROR: 0.0, Health.MISSING: 0.0, Health.MISCONFIGURED: 0.0}.get(state.health),
-            families.EXPIRY: _epoch(ends_at),
-            families.EXPIRES_IN: None if ends_at is None else float(int(ends_at.timestamp() // 1) - int(self._now.timestamp() // 1)),
-            families.UNCERTAINTY: None if ends_at is None else 0.0,
-            families.LAST_CHECK: _epoch(state.last_check_at),
-            families.LAST_CONCLUSIVE: _epoch(state.last_evidence_at),
-            families.LAST_POST: _epoch(state.last_successful_post_at),
-            families.FAILURES: float(state.failures),
+            definitions.UP: {Health.OK: 1.0, Health.ERROR: 0.0, Health.MISSING: 0.0, Health.MISCONFIGURED: 0.0}.get(state.health),
+            definitions.EXPIRY: _epoch(ends_at),
+            definitions.EXPIRES_IN: None if ends_at is None else float(int(ends_at.timestamp() // 1) - int(self._now.timestamp() // 1)),
+            definitions.UNCERTAINTY: None if ends_at is None else 0.0,
+            definitions.LAST_CHECK: _epoch(state.last_check_at),
+            definitions.LAST_CONCLUSIVE: _epoch(state.last_evidence_at),
+            definitions.LAST_POST: _epoch(state.last_successful_post_at),
+            definitions.FAILURES: float(state.failures),
         }[family]
         return [] if seconds is None else [([], seconds)]
 
@@ -467,7 +469,7 @@ def test_negotiation(accept: str, expected: bool) -> None:
 
 def test_naming() -> None:
     """Names follow the rules: one prefix, `_total` on counters alone, seconds and timestamps said, labels in snake case."""
-    for family in families.ALL:
+    for family in definitions.ALL:
         assert re.fullmatch(r"postpost_[a-z_]+", family.name)
         assert family.name.endswith("_total") == (family.kind is Kind.COUNTER)
         assert family.name.endswith("_info") == (family.kind is Kind.INFO)
@@ -486,10 +488,10 @@ def test_documented() -> None:
     common = {"account", "platform", "platform_id"}
 
     assert {name: kind for name, kind, _ in rows} == {
-        family.name: "gauge" if family.kind is Kind.INFO else family.kind.value for family in families.ALL
+        family.name: "gauge" if family.kind is Kind.INFO else family.kind.value for family in definitions.ALL
     }
-    for family in families.ALL:
-        expected = set(family.labels) - common if family in families.PER_CONNECTION else set(family.labels)
+    for family in definitions.ALL:
+        expected = set(family.labels) - common if family in definitions.PER_CONNECTION else set(family.labels)
         assert documented[family.name] == expected, family.name
 
 
@@ -507,4 +509,4 @@ def test_everything_is_rendered() -> None:
 
     names = {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in _samples(metrics.render(snapshot, NOW))}
 
-    assert {family.name for family in families.ALL} - names == set()
+    assert {family.name for family in definitions.ALL} - names == set()

@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.domain.model import Health, LastError, Topic
+from monitor.domain.checks import LastError
+from monitor.domain.events import Topic
+from monitor.domain.reasons import Health
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, a_connection, a_listed_connection, a_policy, a_reply, a_token_life
 from tests.patrol import fleet

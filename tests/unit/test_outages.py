@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from monitor.domain.model import EventType, Notification, Severity, Why
-from monitor.domain.outages import PATIENCE, news
+from monitor.domain.delivery.receiver_outages import PATIENCE, news
+from monitor.domain.delivery.retries import Breaker, Result, after_attempt, result_of_status
+from monitor.domain.events import EventType, Notification, Severity, Why
 from monitor.domain.policy import RetryPolicy
-from monitor.domain.retries import Breaker, Result, after_attempt, result_of_status
 from monitor.errors import DeliveryReason
 from tests.builders import HOUR, MINUTE, SECOND, START, at
 

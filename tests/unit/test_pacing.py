@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from monitor.domain.pacing import SLOW_FOR_SECONDS, Pacer
+from monitor.postpost.rate_limit import SLOW_FOR_SECONDS, Pacer
 
 
 def starts(pacer: Pacer, count: int, now: float = 0.0) -> list[float]:

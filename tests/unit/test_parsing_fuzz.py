@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from monitor.domain.parsing import parse_listing, parse_reply, parse_users
-from monitor.domain.refusals import refusal
 from monitor.errors import ApiError, Reason
+from monitor.postpost.errors import refusal
+from monitor.postpost.responses import parse_listing, parse_reply, parse_users
 from tests.builders import START
 
 BODIES = 100_000

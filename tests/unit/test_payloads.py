@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.domain.model import FINE, EventType, Facts, IncidentRef, Notification, Scope, Severity, Topic, Why
-from monitor.domain.payloads import MAX_BODY, MAX_ITEMS, MonitorIdentity, incident_key, render, render_digest, render_test, summary
-from monitor.domain.sentences import span
+from monitor.domain.events import FINE, EventType, Facts, IncidentRef, Notification, Severity, Topic, Why, incident_key
+from monitor.domain.reasons import Scope
 from monitor.errors import Reason
-from monitor.receivers.stories import read
+from monitor.notify.chat_message import read
+from monitor.notify.payload import MAX_BODY, MAX_ITEMS, MonitorIdentity, render, render_digest, render_test, summary
+from monitor.text.durations import span
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_notification, at
 from tests.jsonschema import problems
 

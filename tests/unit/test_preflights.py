@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from monitor.cli.preflight import exit_code
-from monitor.domain.model import ConnectionState, Health, Outcome, Pending, Verdict
+from monitor.domain.checks import Verdict
+from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.policy import ExpiryPolicy, Policy
-from monitor.domain.preflights import Answer, is_fresh, judged, stored
-from monitor.domain.reasons import MEANINGS
-from monitor.domain.tokens import TokenBelief, TokenLife, TokenSays
+from monitor.domain.preflight import Answer, is_fresh, judged, stored
+from monitor.domain.reasons import MEANINGS, Health, Outcome
+from monitor.domain.states import ConnectionState, Pending
+from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, START, a_reply, a_state, a_token_belief, a_token_life, at
 

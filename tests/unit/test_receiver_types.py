@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.config import ReceiverSettings, Secret
-from monitor.domain.examples import examples
-from monitor.domain.model import EventType, Facts, IncidentRef, Severity, Topic, Why
-from monitor.domain.payloads import render, render_digest
-from monitor.domain.retries import Result
-from monitor.domain.scope_state import REMOVED, TOLD_SINGLY
+from monitor.domain.delivery.retries import Result
+from monitor.domain.events import EventType, Facts, IncidentRef, Severity, Topic, Why
+from monitor.domain.scopes.key import TOLD_SINGLY
+from monitor.domain.scopes.state import REMOVED
 from monitor.errors import DeliveryReason
-from monitor.receivers import KINDS
-from monitor.receivers.fingerprints import fingerprint
-from monitor.receivers.kinds import Message, Request, Standing
-from monitor.receivers.stories import MAX_LINES, fitted
+from monitor.notify import KINDS
+from monitor.notify.base import Message, Request, Standing, fingerprint
+from monitor.notify.chat_message import MAX_LINES, fitted
+from monitor.notify.payload import render, render_digest
+from monitor.notify.templates import examples
 from tests import receiver_schemas as schemas
 from tests.builders import DAY, HOUR, START, a_connection, a_notification, at
 from tests.jsonschema import problems

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from monitor.config import ReceiverSettings, Secret
-from monitor.domain.examples import examples
-from monitor.domain.model import EventType
-from monitor.domain.payloads import render
-from monitor.domain.templates import MAX_TEMPLATE, fill, problems, texts
-from monitor.receivers import KINDS
-from monitor.receivers.kinds import Message
+from monitor.domain.events import EventType
+from monitor.notify import KINDS
+from monitor.notify.base import Message
+from monitor.notify.payload import render
+from monitor.notify.templates import MAX_TEMPLATE, examples, fill, problems, texts
 from tests.builders import START, a_connection, a_notification
 from tests.outbox import IDENTITY, parsed
 

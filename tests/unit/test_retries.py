@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.domain.policy import RetryPolicy
-from monitor.domain.retries import (
+from monitor.domain.delivery.retries import (
     Breaker,
     Fate,
     Result,
@@ -21,6 +20,7 @@ from monitor.domain.retries import (
     reason_of_status,
     result_of_status,
 )
+from monitor.domain.policy import RetryPolicy
 from monitor.errors import DeliveryReason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, at
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from monitor.domain.model import EventType, IncidentRef, Scope, Severity, Topic, Why
-from monitor.domain.routes import ReceiverRule, Route, receivers_for
+from monitor.domain.events import EventType, IncidentRef, Severity, Topic, Why
+from monitor.domain.reasons import Scope
+from monitor.domain.routing import ReceiverRule, Route, receivers_for
 from tests.builders import START, a_connection, a_notification
 
 BOTH = (ReceiverRule("on-call"), ReceiverRule("chat"))

@@ -9,10 +9,13 @@ from itertools import pairwise
 
 import pytest
 
-from monitor.domain.model import Connection, ConnectionState, Health, Pending
+from monitor.domain.connections import Connection
+from monitor.domain.expiry.model import Rounding, TokenBelief
 from monitor.domain.policy import ExpiryPolicy, Policy
+from monitor.domain.reasons import Health
 from monitor.domain.schedule import CATCH_UP, FIRST_WITHIN, ORIGIN, first_due, next_due, pace, phase
-from monitor.domain.tokens import Rounding, TokenBelief, TokenSays
+from monitor.domain.states import ConnectionState, Pending
+from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection
 

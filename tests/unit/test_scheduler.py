@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.scheduler import _Pulse
+from monitor.runtime.scheduler import _Pulse
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND, YEAR = timedelta(seconds=1), timedelta(days=365)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.domain.model import FINE
+from monitor.domain.events import FINE
 from monitor.errors import Reason
 from tests.builders import HOUR, MINUTE, SECOND
 from tests.patrol import Patrol, fleet

@@ -7,14 +7,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.domain import notices
-from monitor.domain.acks import Ack
-from monitor.domain.calendars import EVERY_DAY, Weekly
-from monitor.domain.controls import Controls
-from monitor.domain.model import FINE, Quiet, Topic
+from monitor.domain.events import FINE, Topic
+from monitor.domain.notifications import decide
 from monitor.domain.policy import FlapPolicy
-from monitor.domain.silences import Silence, Window
-from monitor.domain.tokens import TokenSays
+from monitor.domain.silencing.acks import Ack
+from monitor.domain.silencing.controls import Controls
+from monitor.domain.silencing.recurrence import EVERY_DAY, Weekly
+from monitor.domain.silencing.silences import Silence, Window
+from monitor.domain.states import Quiet
+from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_policy, a_reply, a_silence, a_token_life, at
 from tests.story import Story
@@ -198,7 +199,7 @@ def test_removed_within() -> None:
     story.checks(OK, BAD, BAD)
     story.ask(a_silence(match=EVERYTHING))
     story.check(BAD)
-    settled = notices.remove(story.connections[1], story.state(), story.now, story.policy)
+    settled = decide.remove(story.connections[1], story.state(), story.now, story.policy)
     assert [one.type.value for one in settled.notifications] == ["connection.closed"]
 
 

@@ -3,12 +3,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.domain.acks import Ack, acknowledged, badness
-from monitor.domain.calendars import EVERY_DAY, Weekly
-from monitor.domain.controls import Controls
-from monitor.domain.model import EventType, IncidentRef, Quiet, Scope, Severity, Topic, TopicState
-from monitor.domain.routes import facts, matches
-from monitor.domain.silences import Silence, SilenceState, Window
+from monitor.domain.events import EventType, IncidentRef, Severity, Topic
+from monitor.domain.reasons import Scope
+from monitor.domain.routing import facts, matches
+from monitor.domain.silencing.acks import Ack, acknowledged, badness
+from monitor.domain.silencing.controls import Controls
+from monitor.domain.silencing.recurrence import EVERY_DAY, Weekly
+from monitor.domain.silencing.silences import Silence, SilenceState, Window
+from monitor.domain.states import Quiet, TopicState
 from tests.builders import HOUR, MINUTE, START, a_connection, a_notification, a_silence, at
 
 CONNECTION = a_connection(platform_id="linkedin-Tz9W5i6ZYG", user_id="u1", labels={"team": "social", "tier": "1"})

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.simulator.clock import FakeClock, ShiftedClock
+from monitor.simulator.clock import ShiftedClock
+from tests.clock import FakeClock
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 

@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from monitor.simulator.clock import FakeClock
+from monitor.simulator.actions import ACCOUNT_VERBS, API_VERBS, CONNECTION_VERBS, USER_VERBS, Mistake, parse_span
 from monitor.simulator.control import Control
-from monitor.simulator.journal import Journal
-from monitor.simulator.serving import is_local
-from monitor.simulator.steps import Mistake, parse_span
-from monitor.simulator.verbs import ACCOUNT_VERBS, API_VERBS, CONNECTION_VERBS, USER_VERBS
-from monitor.simulator.world import World
-from monitor.simulator.worlds import DEMO_KEY, DEMO_USERS, demo_world
+from monitor.simulator.http import is_local
+from monitor.simulator.presets import DEMO_KEY, DEMO_USERS, demo_world
+from monitor.simulator.request_log import Journal
+from monitor.simulator.state import World
+from tests.clock import FakeClock
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 LINKEDIN = "linkedin-Tz9W5i6ZYG"

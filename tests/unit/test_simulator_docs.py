@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from monitor.simulator.clock import FakeClock
+from monitor.simulator.actions import Body, sequence
 from monitor.simulator.control import Control
-from monitor.simulator.journal import Journal
-from monitor.simulator.steps import Body, sequence
-from monitor.simulator.worlds import DEMO_USERS, demo_world
+from monitor.simulator.presets import DEMO_USERS, demo_world
+from monitor.simulator.request_log import Journal
+from tests.clock import FakeClock
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "simulator.md"
 

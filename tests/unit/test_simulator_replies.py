@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from monitor.simulator.clock import FakeClock
 from monitor.simulator.platforms import Generation
-from monitor.simulator.replies import list_document, token_text, users_document, verdict_document
-from monitor.simulator.world import Rounding, World
-from monitor.simulator.worlds import DEMO_USERS, demo_world, fleet
+from monitor.simulator.presets import DEMO_USERS, demo_world, fleet
+from monitor.simulator.responses import list_document, token_text, users_document, verdict_document
+from monitor.simulator.state import Rounding, World
+from tests.clock import FakeClock
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

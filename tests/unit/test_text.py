@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.domain.text import clean, mask_email
+from monitor.redaction import clean, mask_email
 
 CLEANED = [
     ("plain", "Connected as John Doe", "Connected as John Doe"),

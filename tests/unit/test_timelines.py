@@ -7,9 +7,11 @@ from functools import partial
 
 import pytest
 
-from monitor.domain.model import EventType, Health, LastError, Scope, Topic
-from monitor.domain.sentences import sentence
+from monitor.domain.checks import LastError
+from monitor.domain.events import EventType, Topic
+from monitor.domain.reasons import Health, Scope
 from monitor.errors import Reason
+from monitor.text.sentences import sentence
 from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_policy, a_reply, a_token_life
 from tests.patrol import Answer, Patrol, fleet
 from tests.story import Story

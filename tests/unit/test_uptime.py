@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.domain.model import Health, Quiet
-from monitor.domain.silences import Window, silenced
-from monitor.domain.spans import Span, common, union, without
+from monitor.domain.reasons import Health
+from monitor.domain.silencing.silences import Window, silenced
+from monitor.domain.states import Quiet
+from monitor.domain.time_spans import Span, common, union, without
 from monitor.domain.uptime import NOTHING, WINDOWS, Evidence, Incident, Life, Uptime, begin, by_hour, hour_of
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_silence, at
 

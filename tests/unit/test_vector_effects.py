@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
-from monitor.config.effective import policy_of
-from monitor.config.policies import PolicySettings
-from monitor.config.sections import ScheduleSettings
-from monitor.domain.expiry import window
-from monitor.domain.ids import id_problem
-from monitor.domain.model import Health, Quiet, Reply, Severity
-from monitor.domain.parsing import parse_listing, parse_reply
+from monitor.config.sections.core import ScheduleSettings
+from monitor.config.sections.policy import PolicySettings, policy_of
+from monitor.domain.checks import Reply
+from monitor.domain.connections import id_problem
+from monitor.domain.events import Severity
+from monitor.domain.expiry.estimate import window
 from monitor.domain.policy import ExpiryPolicy, Policy
-from monitor.domain.refusals import refusal
+from monitor.domain.reasons import Health
+from monitor.domain.states import Quiet
 from monitor.domain.verdicts import judge
 from monitor.errors import ApiError, Reason
+from monitor.postpost.errors import refusal
+from monitor.postpost.responses import parse_listing, parse_reply
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection
 from tests.raw_server import KEY, a_test_answer
 from tests.story import Story

@@ -2,9 +2,8 @@
 
 import pytest
 
-from monitor.domain.lies import DEFAULT_LIES, KnownLie
-from monitor.domain.tokens import TokenLife, TokenSays
-from monitor.domain.verdicts import classify, judge
+from monitor.domain.token_life import TokenLife, TokenSays
+from monitor.domain.verdicts import DEFAULT_LIES, KnownLie, classify, judge
 from monitor.errors import ApiError, Reason
 from tests.builders import a_connection, a_reply
 

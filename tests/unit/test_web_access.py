@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from monitor.web.access import Credentials, Hosts, host_of, same
+from monitor.web.auth import Credentials, Hosts, host_of, same
 
 
 @pytest.mark.parametrize(

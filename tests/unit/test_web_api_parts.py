@@ -11,16 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.documents import encode
-from monitor.documents.schema import Schemas
-from monitor.documents.values import stamp
-from monitor.domain.model import Health
-from monitor.web.api import cursors, openapi
+from monitor.domain.reasons import Health
+from monitor.domain.status import Tone
+from monitor.schemas.facts import encode, stamp
+from monitor.schemas.schema import Schemas
+from monitor.web.api import openapi, parameters
+from monitor.web.api.badges import Badge, drawn
 from monitor.web.api.parameters import Parameter, cursor, flag, given_by, number, repeated, span, text, word
 from monitor.web.api.problems import Refused
 from monitor.web.api.routes import ROUTES
-from monitor.web.badge import Badge, drawn
-from monitor.web.standing import Tone
 
 ROOT = Path(__file__).parent.parent.parent
 SVG = "{http://www.w3.org/2000/svg}"
@@ -30,17 +29,19 @@ PARTS = st.tuples(st.integers(0, 2**63 - 1), st.text(), st.text())
 @given(PARTS)
 def test_cursors(parts: tuple[int, str, str]) -> None:
     """A cursor comes back as what it was made of, and needs no escaping in an address."""
-    made = cursors.encode("things", parts)
+    made = parameters.encode("things", parts)
 
-    assert cursors.decode("things", (int, str, str), made) == parts
+    assert parameters.decode("things", (int, str, str), made) == parts
     assert re.fullmatch(r"[A-Za-z0-9_-]+", made)
 
 
-@given(st.one_of(st.text(), PARTS.map(lambda parts: cursors.encode("others", parts)), st.binary().map(lambda one: one.decode("latin-1"))))
+@given(
+    st.one_of(st.text(), PARTS.map(lambda parts: parameters.encode("others", parts)), st.binary().map(lambda one: one.decode("latin-1")))
+)
 def test_foreign_cursors(made: str) -> None:
     """What is no cursor of the list is refused as such, whatever it is."""
     with pytest.raises(ValueError, match="is no cursor"):
-        cursors.decode("things", (int, str, str), made)
+        parameters.decode("things", (int, str, str), made)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_forged_cursors(document: str) -> None:
     import base64
 
     with pytest.raises(ValueError, match="is no cursor"):
-        cursors.decode("things", (int, str, str), base64.urlsafe_b64encode(document.encode()).decode().rstrip("="))
+        parameters.decode("things", (int, str, str), base64.urlsafe_b64encode(document.encode()).decode().rstrip("="))
 
 
 PARAMETERS = (

@@ -7,12 +7,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from monitor.db import LatencyRow
+from monitor.domain.status import Tone
 from monitor.domain.uptime import DayUptime, Uptime
 from monitor.errors import Reason
-from monitor.web.bars import DAYS, PITCH, Bar, bar_of, windows_of
-from monitor.web.sparks import Spark, spark_of
-from monitor.web.standing import Tone
-from monitor.web.words import percent
+from monitor.text.format import percent
+from monitor.web.pages.charts import DAYS, PITCH, Bar, Spark, bar_of, spark_of, windows_of
 from tests.builders import DAY, HOUR, MINUTE, START
 
 NOW = START + 100 * DAY + HOUR

@@ -4,9 +4,9 @@ import asyncio
 
 from monitor.domain.snapshot import ConnectionView, Snapshot
 from monitor.metrics import Metrics
-from monitor.simulator.clock import FakeClock
-from monitor.web.cache import Pictures
+from monitor.web.status.board import Pictures
 from tests.builders import SECOND, START, a_connection, a_state
+from tests.clock import FakeClock
 
 
 class _Source:

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from icalendar import Calendar
 
-from monitor.domain.model import IncidentRef, Scope, Severity, Topic
+from monitor.domain.events import IncidentRef, Severity, Topic
+from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.tokens import TokenSays
-from monitor.web import ical
-from monitor.web.expiries import Agenda, agenda_of, endings_of
-from monitor.web.standing import Tone
-from monitor.web.views import Board, Filters
+from monitor.domain.status import Filters, Tone
+from monitor.domain.token_life import TokenSays
+from monitor.web.pages import expiry
+from monitor.web.pages.expiry import Agenda, agenda_of, endings_of
+from monitor.web.status.board import Board
 from tests.builders import DAY, HOUR, START, a_connection, a_state, a_token_belief
 
 NOW = START + 10 * HOUR
@@ -34,7 +35,7 @@ def _parsed(feed: bytes) -> list[Any]:
 
 
 def _events(*views: ConnectionView, now: datetime = NOW, instance: str = "one") -> dict[str, Any]:
-    feed = b"".join(ical.pieces(endings_of(Board(Snapshot(now, views)), Filters(), now), instance, now))
+    feed = b"".join(expiry.pieces(endings_of(Board(Snapshot(now, views)), Filters(), now), instance, now))
     return {str(event["uid"]): event for event in _parsed(feed)}
 
 
@@ -115,7 +116,7 @@ def test_any_text_arrives(name: str, account: str) -> None:
     """Whatever a connection is called, the feed can be read back and has no line that is longer than the format allows."""
     connection = a_connection(1, name=name, account=account)
     view = ConnectionView(connection, a_state(token=a_token_belief(NOW + DAY)))
-    feed = b"".join(ical.pieces(endings_of(Board(Snapshot(NOW, (view,))), Filters(), NOW), "one", NOW))
+    feed = b"".join(expiry.pieces(endings_of(Board(Snapshot(NOW, (view,))), Filters(), NOW), "one", NOW))
 
     (event,) = _parsed(feed)
     assert event["dtstart"].dt == NOW + DAY

@@ -5,11 +5,12 @@ import shlex
 
 import pytest
 
-from monitor.cli import build_parser
+from monitor.cli.main import build_parser
 from monitor.cli.silence import covers, expire, matchers
-from monitor.domain.model import Connection, IncidentRef, Scope, Topic
-from monitor.domain.payloads import incident_key
-from monitor.web import commands
+from monitor.domain.connections import Connection
+from monitor.domain.events import IncidentRef, Topic, incident_key
+from monitor.domain.reasons import Scope
+from monitor.web.pages import cli_hints
 from tests.builders import START, a_connection
 
 AWKWARD = a_connection(
@@ -28,7 +29,7 @@ def test_acknowledge() -> None:
     """The offered `ack` names exactly the incident, by the key that every message about it carries."""
     incident = IncidentRef(Topic.CONNECTION, "7", 3, START)
 
-    args = _parsed(commands.acknowledge(incident, "6c1f2a90").line)
+    args = _parsed(cli_hints.acknowledge(incident, "6c1f2a90").line)
 
     assert (args.what, bool(args.reason)) == ([incident_key(incident, "6c1f2a90")], True)
 
@@ -36,7 +37,7 @@ def test_acknowledge() -> None:
 @pytest.mark.parametrize("connection", [a_connection(), AWKWARD], ids=["plain", "awkward"])
 def test_silence_connection(connection: Connection) -> None:
     """The offered `silence add` covers this connection, and no other of the same account."""
-    args = _parsed(commands.silence_connection(connection).line)
+    args = _parsed(cli_hints.silence_connection(connection).line)
     other = a_connection(8, account=connection.account, user_id=connection.user_id, platform_id="bluesky-other")
 
     match = matchers(args.match, [connection])
@@ -48,7 +49,7 @@ def test_silence_connection(connection: Connection) -> None:
 
 def test_expire_silence() -> None:
     """The offered `silence expire` ends exactly that silence."""
-    args = _parsed(commands.expire_silence(12).line)
+    args = _parsed(cli_hints.expire_silence(12).line)
 
     assert (args.run, args.numbers) == (expire, [12])
 
@@ -67,7 +68,7 @@ def test_expire_silence() -> None:
 )
 def test_silence_scope(scope: Scope, subject: str, match: dict[str, str]) -> None:
     """A wider cause is silenced by what its notifications can be matched on."""
-    args = _parsed(commands.silence_scope(scope, subject).line)
+    args = _parsed(cli_hints.silence_scope(scope, subject).line)
 
     assert matchers(args.match, []) == match
 
@@ -75,7 +76,7 @@ def test_silence_scope(scope: Scope, subject: str, match: dict[str, str]) -> Non
 @pytest.mark.parametrize("connection", [a_connection(), AWKWARD], ids=["plain", "awkward"])
 def test_explain_and_check(connection: Connection) -> None:
     """Both name the connection and its account, whatever characters the id has."""
-    explained, checked = _parsed(commands.explain(connection).line), _parsed(commands.check(connection).line)
+    explained, checked = _parsed(cli_hints.explain(connection).line), _parsed(cli_hints.check(connection).line)
 
     assert (explained.id, explained.account) == (connection.platform_id, connection.account_label)
     assert (checked.ids, checked.account) == ([connection.platform_id], connection.account_label)

@@ -10,6 +10,7 @@ from monitor.config.loader import load_text
 from monitor.config.model import Config
 from monitor.config.secrets import MASK
 from monitor.errors import ConfigError
+from monitor.notify import templates
 from tests.certificates import Authority
 
 KEY = "sk_canary.0123456789abcdef"
@@ -32,7 +33,7 @@ def configured(folder: Path, text: str, web: str = "", mode: int = 0o600) -> Con
     path.write_text(text)
     path.chmod(mode)
     whole = f'accounts: [{{name: main, api_key: "${{KEY}}"}}]\nreceivers: [{{name: a, url: "http://127.0.0.1:9"}}]\nweb: {{config_file: web.yml{web}}}'
-    return load_text(whole, "config.yaml", {"KEY": KEY}, folder=folder)
+    return load_text(whole, "config.yaml", {"KEY": KEY}, folder=folder, check_template=templates.problems)
 
 
 def refusal(folder: Path, text: str, web: str = "", mode: int = 0o600) -> list[str]:
@@ -152,7 +153,13 @@ def test_refused(authority: Authority, text: str, problems: list[str]) -> None:
 def test_missing(tmp_path: Path) -> None:
     """A file that is not there is named."""
     with pytest.raises(ConfigError, match=r"gone\.yml: can't be read: No such file"):
-        load_text(f'accounts: [{{name: main, api_key: "{KEY}"}}]\nweb: {{config_file: gone.yml}}', "config.yaml", {}, folder=tmp_path)
+        load_text(
+            f'accounts: [{{name: main, api_key: "{KEY}"}}]\nweb: {{config_file: gone.yml}}',
+            "config.yaml",
+            {},
+            folder=tmp_path,
+            check_template=templates.problems,
+        )
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"a: \x00"])
@@ -160,7 +167,13 @@ def test_no_text(tmp_path: Path, content: bytes) -> None:
     """A file that is no text is refused, not crashed on."""
     (tmp_path / "web.yml").write_bytes(content)
     with pytest.raises(ConfigError, match=r"web\.yml"):
-        load_text(f'accounts: [{{name: main, api_key: "{KEY}"}}]\nweb: {{config_file: web.yml}}', "config.yaml", {}, folder=tmp_path)
+        load_text(
+            f'accounts: [{{name: main, api_key: "{KEY}"}}]\nweb: {{config_file: web.yml}}',
+            "config.yaml",
+            {},
+            folder=tmp_path,
+            check_template=templates.problems,
+        )
 
 
 def test_changeable_by_others(authority: Authority) -> None:

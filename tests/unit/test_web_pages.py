@@ -12,18 +12,20 @@ from pathlib import Path
 import pytest
 
 from monitor.db import AttemptRow, CheckRow, DeliveryRow, DeliveryState, IncidentRow, LatencyRow, NotificationRow
-from monitor.domain.acks import Ack
-from monitor.domain.model import Health, IncidentRef, LastError, Scope, Severity, Topic
+from monitor.domain.checks import LastError
+from monitor.domain.events import IncidentRef, Severity, Topic
+from monitor.domain.reasons import Health, Scope
+from monitor.domain.silencing.acks import Ack
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.domain.status import Filters
 from monitor.domain.uptime import DayUptime, Uptime
 from monitor.errors import DeliveryReason, Reason
-from monitor.web.archive import Incidents, Past, Trail, draw
-from monitor.web.expiries import agenda_of
-from monitor.web.pages import Pages
-from monitor.web.profile import Asked, profile_of
-from monitor.web.stories import Held
-from monitor.web.troubles import incidents_page
-from monitor.web.views import Board, Filters
+from monitor.web.pages.connection import Asked, profile_of
+from monitor.web.pages.expiry import agenda_of
+from monitor.web.pages.history import Held, Incidents, Past, Trail, draw
+from monitor.web.pages.incidents import incidents_page
+from monitor.web.pages.templates import Pages
+from monitor.web.status.board import Board
 from tests.builders import DAY, HOUR, START, a_connection, a_notification, a_silence, a_state, a_token_belief
 
 NOW = START + DAY

@@ -9,14 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from monitor.domain.model import FINE, ConnectionState, Health, IncidentRef, LastError, Pending, PendingLevel, Scope, Severity, Topic
+from monitor.domain.checks import LastError
+from monitor.domain.events import FINE, IncidentRef, Severity, Topic
+from monitor.domain.expiry.model import TokenBelief
+from monitor.domain.reasons import Health, Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
-from monitor.domain.tokens import TokenBelief, TokenSays
+from monitor.domain.states import ConnectionState, Pending, PendingLevel
+from monitor.domain.status import Filters, Standing, Tone
+from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
-from monitor.web import words
-from monitor.web.standing import Standing, Tone
-from monitor.web.stories import NOTHING_HELD, open_story
-from monitor.web.views import PAGE_SIZE, Board, Filters, Page
+from monitor.text.format import ago
+from monitor.web.pages.incidents import NOTHING_HELD, open_story
+from monitor.web.status.board import PAGE_SIZE, Board, Page
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
 
 NOW = at(30 * DAY)
@@ -423,7 +427,7 @@ def test_choices() -> None:
 )
 def test_ago(passed: timedelta, said: str) -> None:
     """Durations are said in the two largest units, without seconds above a minute."""
-    assert words.ago(NOW - passed, NOW) == said
+    assert ago(NOW - passed, NOW) == said
 
 
 def test_labels() -> None:

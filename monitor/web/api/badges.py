@@ -1,16 +1,18 @@
-"""Badges: how a connection is, how long its token lives, how it all stands."""
+"""SVG badges."""
 
-from monitor.domain import expiry
-from monitor.domain.sentences import one_line, platform_name
+import unicodedata
+from dataclasses import dataclass
+from html import escape
+
+from monitor.domain.expiry import levels
 from monitor.domain.snapshot import ConnectionView
+from monitor.domain.status import BROKEN, Standing, Tone
+from monitor.text.format import count, one_line, platform_name, short
 from monitor.web.answers import Answer
-from monitor.web.api.desk import Desk, nobody
+from monitor.web.api.context import Desk, nobody
 from monitor.web.api.parameters import Given
-from monitor.web.badge import MOST_LETTERS, Badge, drawn
-from monitor.web.rows import Row, row_of
-from monitor.web.standing import BROKEN, Standing, Tone
-from monitor.web.views import Board
-from monitor.web.words import count, short
+from monitor.web.status.board import Board
+from monitor.web.status.connection import Row, row_of
 
 SVG = "image/svg+xml"
 _HEADERS = {
@@ -64,7 +66,7 @@ async def token(desk: Desk, given: Given) -> Answer:
         says = row.countdown.words or "not known"
     elif ends_at <= now:
         says = "expired"
-    elif expiry.auto_renewing(row.view.state.token):
+    elif levels.auto_renewing(row.view.state.token):
         says = "renews itself"
     else:
         days = (ends_at - now).days
@@ -84,5 +86,64 @@ def _label(row: Row, given: Given) -> str:
     return given["label"] or one_line(row.view.connection.name or "", MOST_LETTERS) or platform_name(row.view.connection.platform)
 
 
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """What a badge says: on its left what it is about, on its right how it is; *words* is the same for ears and pointers."""
+
+    label: str
+    says: str
+    tone: Tone
+    words: str
+
+
 def _answer(badge: Badge) -> Answer:
     return Answer(200, SVG, (drawn(badge),), _HEADERS)
+
+
+_COLOURS = {Tone.BAD: "#b42318", Tone.WARN: "#8a5a00", Tone.GOOD: "#1a7f37", Tone.IDLE: "#57606a"}
+MOST_LETTERS = 60
+_MARGIN = 7
+_HEIGHT = 20
+_SAYS_WIDTH = 128
+_NARROW = frozenset("fijlrtI.,:;!|'()[] ")
+_BROAD = frozenset("mwMW%@")
+
+
+def drawn(badge: Badge) -> bytes:
+    """The badge as SVG. How wide it is tells nothing of what it says: any page may show it, and measure it."""
+    label, says, words = one_line(badge.label, MOST_LETTERS), one_line(badge.says, MOST_LETTERS), _safe(badge.words)
+    left = _width(label) + 2 * _MARGIN
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + _SAYS_WIDTH}" height="{_HEIGHT}" role="img" aria-label="{words}">'
+        f"<title>{words}</title>"
+        f'<rect width="{left}" height="{_HEIGHT}" fill="#30363d"/>'
+        f'<rect x="{left}" width="{_SAYS_WIDTH}" height="{_HEIGHT}" fill="{_COLOURS[badge.tone]}"/>'
+        '<g fill="#ffffff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" text-anchor="middle">'
+        f"{_text(label, 0, left)}{_text(says, left, _SAYS_WIDTH)}</g></svg>\n"
+    ).encode(errors="replace")
+
+
+def _text(words: str, start: int, room: int) -> str:
+    """*words* in the middle of their *room*, drawn narrower where they would not fit."""
+    width = min(_width(words), room - 2 * _MARGIN)
+    return (
+        f'<text x="{start + room // 2}" y="14" textLength="{width}" lengthAdjust="spacingAndGlyphs">{_safe(words)}</text>' if words else ""
+    )
+
+
+def _width(words: str) -> int:
+    """About as wide as it is drawn, in pixels; `textLength` does the rest."""
+    return round(sum(_width_of(letter) for letter in words))
+
+
+def _width_of(letter: str) -> float:
+    if unicodedata.east_asian_width(letter) in "WF":
+        return 12.0
+    if unicodedata.combining(letter):
+        return 0.0
+    return 4.2 if letter in _NARROW else 10.0 if letter in _BROAD else 7.8 if letter.isupper() else 6.9
+
+
+def _safe(words: str) -> str:
+    """*words* for XML: escaped, and without what XML cannot hold at all."""
+    return escape("".join(letter for letter in one_line(words, 500) if letter.isprintable()))

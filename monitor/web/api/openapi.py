@@ -1,7 +1,7 @@
 """
 The description of the API, made of the routes, their parameters and their shapes.
 
-`docs/openapi.json` is `python -m monitor.web.api docs/openapi.json`; a test holds it against what a monitor serves.
+`docs/openapi.json` is `python -m monitor.web.api.setup docs/openapi.json`; a test holds it against what a monitor serves.
 
 Source: OpenAPI 3.1.1.
 """
@@ -10,8 +10,8 @@ import json
 from functools import cache
 from typing import Any
 
-from monitor.documents import VERSION
-from monitor.documents.schema import Schema, Schemas
+from monitor.schemas.facts import VERSION
+from monitor.schemas.schema import Schema, Schemas
 from monitor.web.api.badges import SVG
 from monitor.web.api.parameters import MOST_VALUES, Parameter
 from monitor.web.api.problems import PROBLEM, Problem

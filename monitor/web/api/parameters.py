@@ -1,5 +1,8 @@
-"""Parameters: one description of each, by which it is read, refused and published."""
+"""Query models, cursors."""
 
+import base64
+import binascii
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,8 +10,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from monitor.config.values import format_duration
-from monitor.web.api import cursors
+from monitor.text.durations import format_duration
 from monitor.web.api.problems import Refused
 
 MOST_LETTERS = 256
@@ -110,12 +112,15 @@ def span(name: str, words: str, default: timedelta | None = None) -> Parameter:
     return Parameter(name, words, schema, read, default)
 
 
-def cursor(name: str, *kinds: type[cursors.Part]) -> Parameter:
+Part = str | int
+
+
+def cursor(name: str, *kinds: type[Part]) -> Parameter:
     """Where the list *name* goes on."""
 
-    def read(given: str) -> tuple[cursors.Part, ...]:
+    def read(given: str) -> tuple[Part, ...]:
         try:
-            return cursors.decode(name, kinds, given)
+            return decode(name, kinds, given)
         except ValueError as error:
             raise ValueError(f"{error}; begin again without it") from None
 
@@ -164,3 +169,33 @@ def _unknown(name: str, parameters: Sequence[Parameter]) -> Refused:
     shown = _UNUSABLE.sub("?", name[:60])
     there_are = f"there are {', '.join(allowed)}" if allowed else "there are none"
     return Refused(400, f"there is no parameter {shown} here; {there_are}", allowed=allowed)
+
+
+_MOST = 2**63 - 1
+
+
+def encode(name: str, parts: Sequence[Part]) -> str:
+    """The cursor of the list *name* behind the row with these *parts*."""
+    text = json.dumps([name, *parts], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode(name: str, kinds: Sequence[type[Part]], text: str) -> tuple[Part, ...]:
+    """
+    What `encode` was given.
+
+    Raises:
+        ValueError: it is no cursor of this list.
+    """
+    try:
+        found = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, UnicodeError, ValueError, RecursionError):
+        raise ValueError("is no cursor") from None
+    if not isinstance(found, list) or found[:1] != [name] or len(found) != len(kinds) + 1:
+        raise ValueError("is no cursor of this list")
+    parts = found[1:]
+    if not all(type(part) is kind for part, kind in zip(parts, kinds, strict=True)):
+        raise ValueError("is no cursor of this list")
+    if any(isinstance(part, int) and not 0 <= part <= _MOST for part in parts):
+        raise ValueError("is no cursor of this list")
+    return tuple(parts)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, NotRequired, TypedDict
 
-from monitor.documents import encode
+from monitor.schemas.facts import encode
 from monitor.web.answers import Answer
 
 PROBLEM = "application/problem+json"

@@ -5,14 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from monitor.db import DeliveryState
-from monitor.domain.model import Health, Topic
+from monitor.domain.events import Topic
+from monitor.domain.reasons import Health
+from monitor.domain.status import TROUBLE, Standing
+from monitor.schemas import api
 from monitor.web.answers import Answer
-from monitor.web.api import badges, past, present, shapes
-from monitor.web.api.desk import Desk
+from monitor.web.api import badges, history, live
+from monitor.web.api.badges import MOST_LETTERS
+from monitor.web.api.context import Desk
 from monitor.web.api.parameters import Given, Parameter, cursor, flag, number, repeated, span, text, word
-from monitor.web.badge import MOST_LETTERS
-from monitor.web.standing import Standing
-from monitor.web.views import TROUBLE
 
 MOST_ROWS = 1000
 MOST_CONNECTIONS = 500
@@ -70,12 +71,12 @@ _since = span("since", "only of the last so long, such as 24h or 7d")
 _badge_label = text("label", "what is written on the left", most=MOST_LETTERS)
 
 ROUTES: tuple[Route, ...] = (
-    Route("/api/v1/summary", "getSummary", "How it all stands", present.summary, shape=shapes.Summary),
+    Route("/api/v1/summary", "getSummary", "How it all stands", live.summary, shape=api.Summary),
     Route(
         "/api/v1/connections",
         "listConnections",
         "The connections that are watched",
-        present.connections,
+        live.connections,
         (
             repeated(word("health", "only with this health", Health)),
             repeated(
@@ -89,40 +90,40 @@ ROUTES: tuple[Route, ...] = (
             number("limit", "at most so many", least=1, most=MOST_CONNECTIONS, default=ROWS),
             cursor("connections", int, str, str, str),
         ),
-        shapes.Connections,
+        api.Connections,
     ),
     Route(
         "/api/v1/connections/{platformId}",
         "getConnection",
         "One connection, also one that is no longer watched",
-        present.connection,
+        live.connection,
         (_id_in_path, _account),
-        shapes.OneConnection,
+        api.OneConnection,
         (404, 409),
     ),
     Route(
         "/api/v1/connections/{platformId}/history",
         "getHistory",
         "The checks of one connection, the newest first",
-        past.history,
+        history.history,
         (_id_in_path, _account, _since, _limit, cursor("history", int)),
-        shapes.History,
+        api.History,
         (404, 409),
     ),
     Route(
         "/api/v1/connections/{platformId}/uptime",
         "getUptime",
         "How much of the time a connection worked, day by day",
-        past.uptime,
+        history.uptime,
         (_id_in_path, _account, number("days", "of so many days, today included", least=1, most=MOST_DAYS, default=90)),
-        shapes.UptimeHistory,
+        api.UptimeHistory,
         (404, 409),
     ),
     Route(
         "/api/v1/incidents",
         "listIncidents",
         "What was, or is, in trouble, the newest first",
-        past.incidents,
+        history.incidents,
         (
             flag("open", "only those that are open"),
             span("since", "only those that were open within the last so long, such as 7d"),
@@ -132,14 +133,14 @@ ROUTES: tuple[Route, ...] = (
             _limit,
             cursor("incidents", int),
         ),
-        shapes.Incidents,
+        api.Incidents,
         (404, 409),
     ),
     Route(
         "/api/v1/deliveries",
         "listDeliveries",
         "What receivers were sent, or are owed, the newest first",
-        past.deliveries,
+        history.deliveries,
         (
             word("state", "only in this state", DeliveryState),
             text("receiver", "only of this receiver"),
@@ -148,23 +149,23 @@ ROUTES: tuple[Route, ...] = (
             number("limit", "at most so many", least=1, most=MOST_DELIVERIES, default=ROWS),
             cursor("deliveries", int),
         ),
-        shapes.Deliveries,
+        api.Deliveries,
         (404, 409),
     ),
     Route(
         "/api/v1/deliveries/{number}",
         "getDelivery",
         "One delivery with its attempts",
-        past.delivery,
+        history.delivery,
         (replace(number("number", "as the list has it", least=1, most=2**53 - 1, in_path=True), required=True),),
-        shapes.OneDelivery,
+        api.OneDelivery,
         (404,),
     ),
     Route(
         "/api/v1/preflight",
         "preflight",
         "Whether connections can be relied on for a post, by what is known; nothing is tested",
-        present.preflight,
+        live.preflight,
         (
             replace(
                 repeated(text("ids", "the connection; several also with commas between them", most=4000, example=_AN_ID)), required=True
@@ -173,7 +174,7 @@ ROUTES: tuple[Route, ...] = (
             span("max_age", "believe what is not older", timedelta(minutes=30)),
             span("min_ttl", "life that a token must have left", timedelta(0)),
         ),
-        shapes.Preflights,
+        api.Preflights,
         (409,),
     ),
     Route("/badges/overall.svg", "overallBadge", "A badge: how it all stands", badges.overall, (_badge_label,)),

@@ -1,0 +1,61 @@
+"""`${VAR}` and `${VAR:-default}` in the texts of a document; `$$` is a dollar sign, any other `$` stays."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from monitor.config.yaml import Document, Path, dotted
+from monitor.errors import Problem
+
+_REFERENCE = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<broken>\$\{)")
+
+
+@dataclass(slots=True)
+class Expansion:
+    """
+    The work on one document.
+
+    Attributes:
+        values: what was filled in from the environment, for keeping it out of error texts; paths of files are not in it.
+        broken: where a reference could not be replaced; whatever else is wrong there follows from it.
+    """
+
+    document: Document
+    environ: Mapping[str, str]
+    problems: list[Problem] = field(default_factory=list)
+    values: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+
+    def result(self) -> Document:
+        """The document with every reference replaced; an unset variable is a problem and leaves nothing."""
+        data = self._walk(self.document.data, ())
+        return replace(self.document, data=data, problems=(*self.document.problems, *self.problems))
+
+    def _walk(self, value: Any, path: Path) -> Any:
+        if isinstance(value, dict):
+            return {key: self._walk(child, (*path, key)) for key, child in value.items()}
+        if isinstance(value, list):
+            return [self._walk(child, (*path, index)) for index, child in enumerate(value)]
+        if isinstance(value, str) and "$" in value:
+            return _REFERENCE.sub(lambda found: self._replace(found, path), value)
+        return value
+
+    def _replace(self, found: re.Match[str], path: Path) -> str:
+        name, default = found["name"], found["default"]
+        if found["broken"]:
+            self._refuse(path, "holds '${' without a name and '}'", "write ${VAR} or ${VAR:-default}, or $$ for a dollar sign")
+        if name is None:
+            return "$"
+        value = self.environ.get(name)
+        if value is None and default is None:
+            self._refuse(path, f"needs the environment variable {name}, which is not set", f"set it, or write ${{{name}:-default}}")
+            return ""
+        chosen = default if default is not None and not value else value or ""
+        if not any(isinstance(step, str) and step.endswith(("_file", "_files")) for step in path):
+            self.values.add(chosen)
+        return chosen
+
+    def _refuse(self, path: Path, message: str, fix: str) -> None:
+        self.broken.add(dotted(path))
+        self.problems.append(Problem(self.document.location(path), f"{dotted(path)} {message}", fix))

@@ -1,0 +1,281 @@
+"""Base section, kinds of values (names, counts, sizes, URLs), reflection over the keys."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, WithJsonSchema, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from monitor.config.yaml import Path
+from monitor.http.addresses import is_forbidden, is_loopback, literal
+from monitor.text.durations import _DURATION, _LONGEST, format_duration, parse_duration
+
+T = TypeVar("T")
+
+_SIZES = {"B": 1, "MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SIZE = r"([0-9]{1,15}) ?(B|[MGT]i?B)?"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+def problem(message: str, fix: str = "") -> PydanticCustomError:
+    """The error a validator raises: *message* completes "<key>: ...", *fix* says what to do."""
+    return PydanticCustomError("problem", "{message}", {"message": message, "fix": fix})
+
+
+def to_duration(value: object) -> timedelta:
+    """The duration that *value* stands for, see `parse_duration`; raises a problem for anything else."""
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise problem(*error.args) from None
+
+
+def parse_size(value: object) -> int:
+    """
+    The bytes that `500MB`, `2GB` or `1GiB` stands for; a whole number is bytes.
+
+    Raises:
+        PydanticCustomError: for anything else, and for less than a megabyte.
+    """
+    found = re.fullmatch(_SIZE, str(value).strip()) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    if found is None:
+        raise problem("is not a size", "such as 500MB, 2GB or 1GiB")
+    size = int(found[1]) * _SIZES[found[2] or "B"]
+    if size < _SIZES["MB"]:
+        raise problem("must be at least 1MB")
+    return size
+
+
+def off_or_duration(value: object) -> object:
+    """`off` as a duration of nothing; anything else unchanged."""
+    return timedelta(0) if value == "off" else value
+
+
+def number_from_text(value: object) -> object:
+    """The number a text spells, as `${VAR}` gives it; anything else unchanged."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value.strip()):
+        return int(value)
+    return value
+
+
+def decimal_from_text(value: object) -> object:
+    """The number a text spells, or a whole number, as a float; anything else unchanged."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value.strip()):
+        return float(value)
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def flag_from_text(value: object) -> object:
+    """True or False for the words `true` and `false`, as `${VAR}` gives them; anything else unchanged."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+def _check_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise problem("is no usable name", "use up to 64 letters, digits, '.', '_' and '-', starting with a letter or digit")
+    return value
+
+
+def _check_text(value: str) -> str:
+    if not value.strip() or len(value) > 100 or not value.isprintable():
+        raise problem("must be one line of 1 to 100 printable characters")
+    return value.strip()
+
+
+def _check_label(value: str) -> str:
+    if not _LABEL.fullmatch(value):
+        raise problem("is no usable label name", "use letters, digits and '_', not starting with a digit")
+    return value
+
+
+def _check_finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise problem("must be a number")
+    return value
+
+
+def between(least: timedelta, most: timedelta = _LONGEST) -> AfterValidator:
+    """Accepts durations from *least* to *most*, both included."""
+
+    def judge(value: timedelta) -> timedelta:
+        if value < least:
+            raise problem(f"must be at least {format_duration(least)}")
+        if value > most:
+            raise problem(f"must be at most {format_duration(most)}")
+        return value
+
+    return AfterValidator(judge)
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(to_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$", "examples": ["30s", "15m", "36h", "7d"]}),
+]
+"""A length of time, a timedelta in Python."""
+
+Size = Annotated[
+    int, BeforeValidator(parse_size), WithJsonSchema({"type": ["string", "integer"], "pattern": f"^{_SIZE}$", "examples": ["500MB", "2GB"]})
+]
+"""A number of bytes."""
+
+Period = Annotated[Duration, between(timedelta(milliseconds=1))]
+"""A duration longer than nothing."""
+
+Switch = Annotated[bool, BeforeValidator(flag_from_text)]
+Count = Annotated[int, BeforeValidator(number_from_text), Field(ge=1, le=1_000_000)]
+Share = Annotated[float, BeforeValidator(decimal_from_text), AfterValidator(_check_finite), Field(ge=0, le=1)]
+Rate = Annotated[float, BeforeValidator(decimal_from_text), AfterValidator(_check_finite), Field(gt=0, le=1000)]
+Name = Annotated[str, AfterValidator(_check_name)]
+Text = Annotated[str, AfterValidator(_check_text)]
+LabelName = Annotated[str, AfterValidator(_check_label)]
+Items = Annotated[tuple[T, ...], Strict(strict=False)]
+"""A list in the file, a tuple in Python."""
+
+
+class Section(BaseModel):
+    """The base of every part of the configuration: immutable, strict, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_default(cls, data: Any) -> Any:
+        """A key without a value (all below it commented out, say) is as good as no key."""
+        if not isinstance(data, dict):
+            return data
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: value for key, value in data.items() if value is not None or key not in known}
+
+    def masked(self) -> dict[str, Any]:
+        """The section as plain values, in the words of the file, with secrets masked."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
+
+
+def split(url: str) -> SplitResult:
+    """The parts of an http or https *url*; raises a problem that does not repeat it."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise problem("is not a valid URL", "such as https://example.org/path") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise problem("is not an http or https URL", "such as https://example.org/path")
+    if port == 0 or (literal(parts.hostname) is None and not _HOST.fullmatch(parts.hostname)):
+        raise problem("has no usable host or port", "such as https://example.org/path")
+    return parts
+
+
+def check_base_url(url: str) -> str:
+    """*url* without the slash at its end, if it can be the API's: https, or http on loopback, without user, query or fragment."""
+    parts = split(url)
+    if parts.username or parts.password:
+        raise problem("must not hold a user or password", "the API key goes into accounts")
+    if parts.query or parts.fragment:
+        raise problem("must not have a query or fragment", "such as https://api.postpost.dev/api/v1")
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise problem(
+            "is not encrypted: the API key would be readable on the way", "use https:// (http:// is accepted for 127.0.0.1 and localhost)"
+        )
+    return url.rstrip("/")
+
+
+def check_page_url(url: str) -> str:
+    """*url* without the slash at its end, if a person could open it; empty stays empty."""
+    if not url:
+        return url
+    if split(url).password:
+        raise problem("must not hold a password", "it is shown to everybody who is told")
+    return url.rstrip("/")
+
+
+def check_receiver_url(url: str) -> str:
+    """*url*, if a receiver could be there."""
+    parts = split(url)
+    if parts.fragment:
+        raise problem("must not have a fragment", "remove '#' and what follows")
+    if is_forbidden(parts.hostname or ""):
+        raise problem("points to a link-local or cloud-metadata address", "receivers are never there; check the address")
+    return url
+
+
+def parse_listen(value: str) -> tuple[str, int]:
+    """Host and port of `127.0.0.1:9840`, `[::1]:9840` or `:9840` (all addresses); port 0 lets the system choose."""
+    host, colon, port = value.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or (":" in host and not value.startswith("[")):
+        raise problem("is no address to listen on", 'such as "127.0.0.1:9840" or "[::1]:9840"')
+    if host and literal(host) is None and not _HOST.fullmatch(host):
+        raise problem("is no address to listen on", 'such as "127.0.0.1:9840" or "[::1]:9840"')
+    return host or "0.0.0.0", int(port)  # noqa: S104 - the operator wrote a port without a host
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """
+    One key of a section.
+
+    Attributes:
+        name: as the file spells it.
+        attribute: as Python spells it.
+        section: the section below it, if any.
+        shape: whether the key holds a plain value or section, a list, or a mapping by name.
+    """
+
+    name: str
+    attribute: str
+    field: FieldInfo
+    section: type[Section] | None
+    shape: Literal["plain", "list", "mapping"]
+
+
+def keys(section: type[Section]) -> Iterator[Key]:
+    """The keys of *section*, in the order of the documentation."""
+    for attribute, field in section.model_fields.items():
+        if not field.exclude:
+            shape, below = _below(field.annotation)
+            yield Key(field.alias or attribute, attribute, field, below, shape)
+
+
+def _below(annotation: Any) -> tuple[Literal["plain", "list", "mapping"], type[Section] | None]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is tuple:
+        return "list", _as_section(arguments[0])
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        return "mapping", _as_section(arguments[1])
+    return "plain", _as_section(annotation)
+
+
+def _as_section(annotation: Any) -> type[Section] | None:
+    """The section that *annotation* stands for, which may be None too."""
+    rest = [one for one in get_args(annotation) if one is not type(None)]
+    if len(rest) == 1 and len(get_args(annotation)) == 2:
+        annotation = rest[0]
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
+def section_at(top: type[Section], path: Path) -> type[Section] | None:
+    """The section that *path* leads to from *top*, through lists and mappings; None where there is none."""
+    section: type[Section] | None = top
+    steps = list(path)
+    while steps and section is not None:
+        step = steps.pop(0)
+        key = next((key for key in keys(section) if key.name == step), None)
+        if key is None:
+            return None
+        section = key.section
+        if key.shape != "plain" and steps:
+            steps.pop(0)
+    return section

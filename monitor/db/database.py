@@ -1,0 +1,155 @@
+"""The database as the rest of the program sees it: open, submit works, read, close."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from sqlalchemy.engine import URL
+
+from monitor.clock import Clock
+from monitor.db.backend import Backend
+from monitor.db.maintenance import parse
+from monitor.db.postgres import PostgresBackend
+from monitor.db.queries.state import Reader
+from monitor.db.sqlite import SqliteBackend
+from monitor.db.store import Store
+from monitor.db.writer import Writer
+from monitor.errors import StoreError, StoreUnavailable
+
+_READERS = 4
+
+T = TypeVar("T")
+
+
+class Database:
+    """
+    One database: an SQLite file (`sqlite:///path`) or a PostgreSQL database (`postgresql://user@host/name`).
+
+    Works are functions of a `Store`, run in order on one thread, many to a transaction. A work must be fit to be run
+    again from the start: it is rolled back and repeated when a neighbour fails or the database goes away. What must
+    happen once belongs into `store.after_commit`. Works never wait for the network.
+
+    Attributes:
+        instance_id: random, stable for this database; "" before `start`.
+    """
+
+    def __init__(self, url: str, *, clock: Clock, owner: str) -> None:
+        self.instance_id = ""
+        self._clock = clock
+        self._backend = _backend(parse(url), clock, owner)
+        self._writer: Writer | None = None
+        self._readers: ThreadPoolExecutor | None = None
+        self._ended: asyncio.Queue[StoreError] = asyncio.Queue()
+
+    async def start(self) -> None:
+        """
+        Open it: make or check the files, take the instance lock, look for damage, bring the schema up to date.
+
+        Raises:
+            AnotherInstance: another process has it; says which.
+            StoreCorrupt: it is damaged; says how to repair it.
+            SchemaMismatch: a newer program wrote it.
+            StoreUnavailable: it can't be reached.
+        """
+        await asyncio.to_thread(self._backend.open)
+        self._writer = Writer(self._backend, clock=self._clock, on_end=self._ended.put_nowait)
+        self._writer.start()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="database-reader")
+        try:
+            self.instance_id = await self.write(_instance_id)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Write what is queued, give the lock back. Harmless when not open."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        await asyncio.to_thread(writer.stop)
+        if self._readers is not None:
+            await asyncio.to_thread(self._readers.shutdown)
+        await asyncio.to_thread(self._backend.close)
+
+    def submit(self, work: Callable[[Store], T]) -> "asyncio.Future[T]":
+        """
+        Queue *work* for the writer.
+
+        Returns:
+            A future with the work's result, done after the commit, or with what the work raised. While the database is
+            unavailable it stays pending. When 10,000 works wait, new ones fail with StoreUnavailable.
+        """
+        if self._writer is not None:
+            return self._writer.submit(work)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future.set_exception(StoreUnavailable("the database is not open"))
+        return future
+
+    async def write(self, work: Callable[[Store], T]) -> T:
+        """The result of *work*, once it is committed. See `submit`."""
+        return await self.submit(work)
+
+    async def read(self, work: Callable[[Reader], T]) -> T:
+        """The result of *work* on one consistent view of the database; keep it short."""
+        if self._writer is None:
+            raise StoreUnavailable("the database is not open")
+
+        def run() -> T:
+            with self._backend.reading() as connection:
+                return work(Reader(connection))
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def tidy(self) -> bool:
+        """
+        A piece of housekeeping after deleting: free pages go back to the file system, the write-ahead log is emptied.
+
+        Returns:
+            Whether there is more of it to do.
+        """
+        more: list[bool] = []
+        await self.write(lambda store: store.after_commit(lambda: more.append(self._backend.tidy())))
+        return more == [True]
+
+    async def examine(self) -> None:
+        """Look for damage while everything goes on; raises StoreCorrupt where there is some."""
+        await asyncio.get_running_loop().run_in_executor(self._readers, self._backend.examine)
+
+    async def ended(self) -> NoReturn:
+        """Waits until nothing can be written any more (damage, another instance took over), then raises why."""
+        error = await self._ended.get()
+        self._ended.put_nowait(error)
+        raise error
+
+    @property
+    def examined(self) -> bool:
+        """Whether the start looked for damage everywhere."""
+        return self._backend.examined
+
+    @property
+    def storage_up(self) -> bool:
+        """Whether the last write went well."""
+        return self._writer is not None and self._writer.failing_since is None and self._writer.ended_by is None
+
+    @property
+    def failing_since(self) -> datetime | None:
+        """Since when writes have failed, None while they go well."""
+        return None if self._writer is None else self._writer.failing_since
+
+
+def _instance_id(store: Store) -> str:
+    found = store.meta("instance_id")
+    if found is None:
+        found = secrets.token_hex(4)
+        store.put_meta("instance_id", found)
+    return found
+
+
+def _backend(address: URL, clock: Clock, owner: str) -> Backend:
+    if address.get_backend_name() == "sqlite":
+        return SqliteBackend(Path(address.database or ""), clock=clock, owner=owner)
+    return PostgresBackend(address, owner=owner)

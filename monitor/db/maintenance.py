@@ -1,0 +1,114 @@
+"""Reading and copying a database that another process may have open: no lock is taken, nothing is changed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from monitor.db import migrations
+from monitor.db.errors import translated
+from monitor.db.files import DamageNote
+from monitor.db.postgres import reading_from
+from monitor.db.queries.state import Reader
+from monitor.db.sqlite import Tell, backup, check_pages, reading_engine, silently
+from monitor.db.tables import REVISION
+from monitor.errors import ConfigError, Problem, StoreError, StoreUnavailable
+
+
+def parse(url: str) -> URL:
+    """The parts of a database address; raises ConfigError for one that can't be used."""
+    try:
+        address = make_url(url)
+    except ArgumentError:
+        raise _refused("not a database address") from None
+    kind = address.get_backend_name()
+    if kind == "sqlite" and address.database and address.database != ":memory:" and not address.query:
+        return address
+    if address.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return address.set(drivername="postgresql+psycopg")
+    raise _refused(f"{address.drivername} can't be used")
+
+
+@contextmanager
+def reading(url: str) -> Iterator[Reader]:
+    """
+    A reader of the database at *url*, for as long as the context lasts.
+
+    Raises:
+        StoreUnavailable: it does not exist or can't be reached.
+        SchemaMismatch: its schema is not this program's.
+    """
+    engine = _reading_engine(parse(url))
+    try:
+        with translated(), engine.connect() as connection, connection.begin():
+            migrations.require_current(connection)
+            yield Reader(connection)
+    finally:
+        engine.dispose()
+
+
+def examine(url: str, tell: Tell = silently) -> str:
+    """
+    A line that says that the database is fine; *tell* hears now and then what goes on.
+
+    Raises:
+        StoreCorrupt: it is damaged; says how to repair it.
+        SchemaMismatch: its schema is not this program's.
+        StoreUnavailable: it does not exist or can't be reached.
+    """
+    address = parse(url)
+    engine = _reading_engine(address)
+    try:
+        if engine.dialect.name == "sqlite":
+            check_pages(Path(address.database or ""), engine, tell=tell)
+        with translated(), engine.connect() as connection, connection.begin():
+            migrations.require_current(connection)
+            checks = connection.execute(text("SELECT count(*) FROM checks")).scalar_one()
+    finally:
+        engine.dispose()
+    return f"The database is sound: schema {REVISION}, {checks} checks in its history."
+
+
+def damage_is_news(url: str, now: datetime, lasting: timedelta) -> bool:
+    """Whether the damage of the database at *url* was told by nobody within the *lasting* time before *now*; from now on it was."""
+    address = parse(url)
+    return address.get_backend_name() != "sqlite" or DamageNote(Path(address.database or "")).leave(now, lasting)
+
+
+def back_up(url: str, target: Path | None, now: datetime, tell: Tell = silently) -> str:
+    """
+    Copy an SQLite database to *target*, by default beside itself, and see that the copy is sound; the line to print.
+
+    *tell* hears now and then how far it is. Raises StoreError when it can't be done.
+    """
+    address = parse(url)
+    if address.get_backend_name() != "sqlite":
+        raise StoreError("PostgreSQL is backed up with pg_dump")
+    path = existing(address)
+    target = target or path.with_name(f"{path.name}.backup-{now:%Y%m%dT%H%M%SZ}")
+    backup(path, target, tell)
+    return f"Copied to {target}"
+
+
+def _reading_engine(address: URL) -> Engine:
+    return reading_engine(existing(address)) if address.get_backend_name() == "sqlite" else reading_from(address)
+
+
+def existing(address: URL) -> Path:
+    """The database file at *address*; raises StoreUnavailable when there is none, or none that this user may read."""
+    path = Path(address.database or "")
+    try:
+        with path.open("rb"):
+            return path
+    except PermissionError:
+        raise StoreUnavailable(f"{path} can't be read by this user: run the command as the monitor's user") from None
+    except OSError:
+        raise StoreUnavailable(f"there is no database at {path}") from None
+
+
+def _refused(problem: str) -> ConfigError:
+    return ConfigError((Problem("database.url", problem, "sqlite:////folder/file.db or postgresql://user:password@host/name"),))

@@ -1,0 +1,57 @@
+"""
+The operators' door: one short write transaction beside a running daemon.
+
+The instance lock is not taken, for the daemon has it. That is safe because the transaction can only change what the
+daemon reads anew each time (`Operations`), and because it never makes, upgrades or checkpoints a database.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import URL
+
+from monitor.db import migrations
+from monitor.db.controls import Operations
+from monitor.db.errors import translated
+from monitor.db.maintenance import existing, parse, reading
+from monitor.db.outbox import Outbox
+from monitor.db.postgres import writing_to
+from monitor.db.sqlite import writing_engine
+
+
+@contextmanager
+def operating(url: str) -> Iterator[Operations]:
+    """
+    A write transaction on the database at *url*, which may be in use; committed when the context ends well, else dropped.
+
+    It holds the write lock, so it must be short: nothing is waited for inside.
+
+    Raises:
+        StoreUnavailable: it does not exist, can't be reached, or somebody else kept writing for seconds.
+        SchemaMismatch: its schema is not this program's.
+    """
+    # By a reader first: the writer sets the journal mode, and another program's file is left as it is.
+    with reading(url):
+        engine = _engine(parse(url))
+    try:
+        with translated(), engine.connect() as connection, connection.begin():
+            migrations.require_current(connection)
+            outbox = Outbox(connection)
+            yield Operations(outbox)
+            outbox.flush()
+    finally:
+        engine.dispose()
+
+
+def _engine(address: URL) -> Engine:
+    if address.get_backend_name() != "sqlite":
+        return writing_to(address)
+    engine = writing_engine(existing(address))
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: object, _record: object) -> None:
+        # The daemon alone checkpoints: before SQLite 3.51.3 two at once can damage the file.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # type: ignore[attr-defined]
+
+    return engine

@@ -1,0 +1,66 @@
+"""`Reply`, `Verdict`, `Observation`."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.domain.token_life import TokenLife
+from monitor.errors import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """The API's last *posting* error of a connection; says nothing about the check that carried it."""
+
+    message: str
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The API's parsed answer to one test; every text in it is cleaned and redacted."""
+
+    passed: bool
+    platform: str
+    platform_id: str
+    username: str | None
+    message: str
+    permissions: tuple[str, ...] = ()
+    token: TokenLife = TokenLife()
+    last_successful_post_at: datetime | None = None
+    last_error: LastError | None = None
+    anomalies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one check tells: the reason (its outcome and scope follow from it) and a cleaned text for people."""
+
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """
+    One completed check of one connection.
+
+    Attributes:
+        sent_at: when the request left, wall clock.
+        at: when the reply arrived, wall clock.
+        server_at: the server's `Date` header (whole seconds), or None.
+        retry_after: how long the API asked the account to wait, or None.
+    """
+
+    connection_id: int
+    sent_at: datetime
+    at: datetime
+    verdict: Verdict
+    reply: Reply | None = None
+    server_at: datetime | None = None
+    http_status: int | None = None
+    retry_after: timedelta | None = None
+
+    @property
+    def duration_seconds(self) -> float:
+        """How long the API took, in seconds, never negative."""
+        return max(0.0, (self.at - self.sent_at).total_seconds())

@@ -1,0 +1,107 @@
+"""
+`Connection`, platform ids, find one by id.
+
+The account part is case-sensitive and may itself hold dashes and colons (`telegram--100123`,
+`bluesky-did:plc:abc`), so only the first dash divides.
+
+Source: api-contract.md 4.1; reliability.md F48.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+ID_LIMIT = 256
+
+# RFC 3986: what a path segment may hold, without percent escapes (no documented id has one).
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*-[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+_ESCAPED = re.compile(r"[^A-Za-z0-9._~:-]")
+_MTPROTO = re.compile(r"telegram-[0-9]+", re.IGNORECASE)
+_USER_ID = re.compile(r"[0-9a-fA-F]{24}")
+
+
+def platform_of(platform_id: str) -> str:
+    """The platform of an id: the text before its first dash, lower case."""
+    return platform_id.partition("-")[0].lower()
+
+
+def id_problem(platform_id: str) -> str | None:
+    """Why this id can't be put into a request path, in plain words; None when it can."""
+    if len(platform_id) > ID_LIMIT:
+        return f"longer than {ID_LIMIT} characters"
+    if "-" not in platform_id:
+        return "has no dash: an id is <platform>-<account>, copied from the list of connections"
+    if ".." in platform_id:
+        return "contains '..'"
+    if not _ID.fullmatch(platform_id):
+        return "is not <platform>-<account> made of letters, digits and . _ ~ : @ -"
+    return None
+
+
+def path_segment(platform_id: str) -> str:
+    """
+    The id as one percent-encoded path segment.
+
+    Raises:
+        ValueError: the id can't be used; see `id_problem`.
+    """
+    problem = id_problem(platform_id)
+    if problem is not None:
+        raise ValueError(f"platform id {problem}")
+    return _ESCAPED.sub(lambda match: f"%{ord(match[0]):02X}", platform_id)
+
+
+def same_id(one: str, other: str) -> bool:
+    """Whether two ids name the same connection: the platform's case is free, the account part's is not."""
+    if one == other:
+        return True
+    platform, dash, account = one.partition("-")
+    other_platform, other_dash, other_account = other.partition("-")
+    return (platform.casefold(), dash, account) == (other_platform.casefold(), other_dash, other_account)
+
+
+def is_mtproto(platform_id: str) -> bool:
+    """Whether the id has the shape of a Telegram user session (bots have two dashes)."""
+    return _MTPROTO.fullmatch(platform_id) is not None
+
+
+def user_id_problem(user_id: str) -> str | None:
+    """Why this can't be a managed user's id (24 hexadecimal digits), in plain words; None when it can."""
+    return None if _USER_ID.fullmatch(user_id) else "is not 24 hexadecimal digits"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One social account linked at the API, within one account (API key) and managed user."""
+
+    id: int
+    account: str
+    user_id: str
+    platform_id: str
+    platform: str
+    name: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    interval: timedelta = timedelta(minutes=15)
+    expect: str = "auto"
+    require_permissions: tuple[str, ...] = ()
+    listed: bool = False
+
+    @property
+    def account_label(self) -> str:
+        """The account as labels show it: a managed user's connections carry the user's id too, so that equal ids stay apart."""
+        return f"{self.account}/{self.user_id}" if self.user_id else self.account
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What identifies a connection outside this database: account, managed user ("" for the owner), platform id."""
+        return (self.account, self.user_id, self.platform_id)
+
+
+def matching(connections: Iterable[Connection], platform_id: str, account: str | None) -> list[Connection]:
+    """Those of *connections* with this id; *account* is a name, or a name and a user as `name/user`."""
+    found = [connection for connection in connections if connection.platform_id == platform_id]
+    if account is None:
+        return found
+    exact = [connection for connection in found if connection.account_label == account]
+    return exact or [connection for connection in found if connection.account == account]

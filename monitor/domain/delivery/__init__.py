@@ -1,0 +1,1 @@
+"""Retries, digests and receivers that fail."""

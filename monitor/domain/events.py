@@ -1,0 +1,161 @@
+"""Incidents, transitions and notifications as values; `Topic`, `Severity`, `EventType`, `incident_key`."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from monitor.domain.reasons import Scope
+from monitor.errors import Reason
+
+FINE = "fine"
+
+
+class Severity(StrEnum):
+    """How urgent a notification is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class Topic(StrEnum):
+    """The kinds of trouble; one incident of each at most is open per subject."""
+
+    CONNECTION = "connection"
+    EXPIRY = "expiry"
+    RENEWAL = "renewal"
+    PUBLISHING = "publishing"
+    PERMISSIONS = "permissions"
+    SCOPE = "scope"
+
+
+class EventType(StrEnum):
+    """The `type` of a webhook body. Public: receivers match on it."""
+
+    CONNECTION_FAILED = "connection.failed"
+    CONNECTION_RECOVERED = "connection.recovered"
+    CONNECTION_MISSING = "connection.missing"
+    CONNECTION_MISCONFIGURED = "connection.misconfigured"
+    CONNECTION_STALE = "connection.stale"
+    CONNECTION_FLAPPING = "connection.flapping"
+    CONNECTION_CLOSED = "connection.closed"
+    TOKEN_EXPIRING = "token.expiring"
+    TOKEN_EXPIRED = "token.expired"
+    TOKEN_RENEWED = "token.renewed"
+    TOKEN_RENEWAL_OVERDUE = "token.renewal_overdue"
+    PUBLISHING_FAILING = "publishing.failing"
+    PUBLISHING_RECOVERED = "publishing.recovered"
+    PERMISSIONS_LOST = "permissions.lost"
+    PERMISSIONS_RESTORED = "permissions.restored"
+    ACCOUNT_FAILED = "account.failed"
+    ACCOUNT_RECOVERED = "account.recovered"
+    API_FAILED = "api.failed"
+    API_RECOVERED = "api.recovered"
+    PLATFORM_FAILED = "platform.failed"
+    PLATFORM_RECOVERED = "platform.recovered"
+    STORAGE_FAILED = "storage.failed"
+    STORAGE_RECOVERED = "storage.recovered"
+    RECEIVER_FAILING = "receiver.failing"
+    RECEIVER_RECOVERED = "receiver.recovered"
+    INVENTORY_CHANGED = "inventory.changed"
+    REMINDER = "reminder"
+    DIGEST = "digest"
+    TEST = "test"
+
+
+class Why(StrEnum):
+    """Why someone was told."""
+
+    OPENED = "opened"
+    CHANGED = "changed"
+    CLOSED = "closed"
+    REMINDER = "reminder"
+    NOTICE = "notice"
+    DIGEST = "digest"
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRef:
+    """Names one incident: what it is about and its number. `key` (see payloads) is made of it."""
+
+    topic: Topic
+    subject: str
+    number: int
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """An incident opening, changing its level, or closing: one row of history."""
+
+    incident: IncidentRef
+    scope: Scope
+    connection_id: int | None
+    level: str
+    at: datetime
+    severity: Severity
+    reason: Reason | None
+    detail: str
+    closed_why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """
+    What a notification may add to its bare bones; absent facts are None or empty.
+
+    *expires_uncertainty* says by how much *expires_at* may be off to either side.
+    """
+
+    first_check: bool = False
+    suspected_false_negative: bool = False
+    merged_expiry: bool = False
+    duration: timedelta | None = None
+    expires_at: datetime | None = None
+    expires_uncertainty: timedelta | None = None
+    threshold: timedelta | None = None
+    permissions_lost: tuple[str, ...] = ()
+    last_successful_post_at: datetime | None = None
+    affected: int | None = None
+    reminder: int = 0
+    username: str | None = None
+    closed_why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """The decision to tell, with its why. It becomes one stored body and one delivery per receiver."""
+
+    type: EventType
+    why: Why
+    severity: Severity
+    at: datetime
+    incident: IncidentRef
+    scope: Scope
+    connection_id: int | None
+    level_from: str
+    level_to: str
+    reason: Reason | None
+    detail: str
+    seq: int
+    facts: Facts = Facts()
+
+
+_MAX_SUBJECT = 120
+
+_ODD = re.compile(r"[^A-Za-z0-9_.:@~/-]")
+
+
+def incident_key(incident: IncidentRef, instance: str) -> str:
+    """
+    The receiver's key for one incident: the same in everything ever told of it, at most 255 characters.
+
+    Paging systems use it to close what they opened. It differs between databases, so that a restored or
+    a second monitor never closes another one's incident.
+    """
+    subject = incident.subject
+    if len(subject) > _MAX_SUBJECT or _ODD.search(subject):
+        subject = hashlib.sha256(subject.encode("utf-8", "replace")).hexdigest()[:32]
+    return f"pp-{instance[:64]}-{subject}-{incident.topic}-{incident.number}"

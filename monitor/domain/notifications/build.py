@@ -1,0 +1,210 @@
+"""The one builder of `Notification`."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.domain import topics
+from monitor.domain.connections import Connection
+from monitor.domain.events import FINE, EventType, Facts, IncidentRef, Notification, Severity, Topic, Transition, Why
+from monitor.domain.expiry import estimate, levels
+from monitor.domain.policy import Policy
+from monitor.domain.reasons import Health, Scope
+from monitor.domain.scopes.state import ScopeState
+from monitor.domain.states import ConnectionState, TopicState
+from monitor.errors import Reason
+
+CREDENTIAL = frozenset({Reason.CREDENTIAL_REJECTED, Reason.TOKEN_EXPIRED})
+
+_OPENING: dict[tuple[Topic, str], EventType] = {
+    (Topic.CONNECTION, "error"): EventType.CONNECTION_FAILED,
+    (Topic.CONNECTION, "missing"): EventType.CONNECTION_MISSING,
+    (Topic.CONNECTION, "misconfigured"): EventType.CONNECTION_MISCONFIGURED,
+    (Topic.CONNECTION, topics.STALE): EventType.CONNECTION_STALE,
+    (Topic.CONNECTION, topics.FLAPPING): EventType.CONNECTION_FLAPPING,
+    (Topic.EXPIRY, topics.EXPIRED): EventType.TOKEN_EXPIRED,
+    (Topic.RENEWAL, topics.OVERDUE): EventType.TOKEN_RENEWAL_OVERDUE,
+    (Topic.PUBLISHING, topics.FAILING): EventType.PUBLISHING_FAILING,
+    (Topic.PERMISSIONS, topics.LOST): EventType.PERMISSIONS_LOST,
+}
+_CLOSING: dict[Topic, EventType] = {
+    Topic.CONNECTION: EventType.CONNECTION_RECOVERED,
+    Topic.EXPIRY: EventType.TOKEN_RENEWED,
+    Topic.RENEWAL: EventType.TOKEN_RENEWED,
+    Topic.PUBLISHING: EventType.PUBLISHING_RECOVERED,
+    Topic.PERMISSIONS: EventType.PERMISSIONS_RESTORED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """
+    On what occasion a topic is told.
+
+    Attributes:
+        at: when.
+        closed_why: why the incident is over (`recovered`, `unsupported`, `removed`); None while it is not.
+        reminder: which reminder this is; 0 for none.
+        why: the why, where it does not follow from the rest.
+    """
+
+    at: datetime
+    closed_why: str | None = None
+    reminder: int = 0
+    why: Why | None = None
+
+
+def announcement(connection: Connection, state: ConnectionState, topic: Topic, occasion: Occasion, policy: Policy) -> Notification:
+    """What the receivers are told of one topic of *connection*, as *state* has it."""
+    value = state.topic(topic)
+    known = value.told if value.told.level != FINE else value
+    opened_at = known.opened_at or occasion.at
+    return Notification(
+        type=_type(topic, value, state, occasion),
+        why=occasion.why or _why(value, occasion.reminder),
+        severity=_severity(connection, state, topic, policy),
+        at=occasion.at,
+        incident=incident(connection, topic, known.number, opened_at),
+        scope=Scope.CONNECTION,
+        connection_id=connection.id,
+        level_from=value.told.level,
+        level_to=value.level,
+        reason=None if _past(state, topic) else state.reason,
+        detail="" if _past(state, topic) else detail(state, topic),
+        seq=state.seq + 1,
+        facts=_facts(state, topic, occasion, opened_at),
+    )
+
+
+def _past(state: ConnectionState, topic: Topic) -> bool:
+    """Whether the last evidence is no reason for what is told of the connection: one check has passed since."""
+    broken = state.topic(topic).level not in {FINE, topics.STALE, topics.FLAPPING}
+    return topic is Topic.CONNECTION and broken and state.reason is Reason.OK
+
+
+def incident(connection: Connection, topic: Topic, number: int, opened_at: datetime) -> IncidentRef:
+    """Names one incident of *connection*."""
+    return IncidentRef(topic, str(connection.id), number, opened_at)
+
+
+def detail(state: ConnectionState, topic: Topic) -> str:
+    """The text that explains a topic to people."""
+    if topic is Topic.PUBLISHING and state.last_error is not None:
+        return state.last_error.message
+    if topic is Topic.PERMISSIONS:
+        return ", ".join(state.permissions_missing)
+    return state.detail
+
+
+def _why(value: TopicState, reminder: int) -> Why:
+    if reminder:
+        return Why.REMINDER
+    if value.level == FINE:
+        return Why.CLOSED
+    return Why.OPENED if value.told.level == FINE else Why.CHANGED
+
+
+def _type(topic: Topic, value: TopicState, state: ConnectionState, occasion: Occasion) -> EventType:
+    if occasion.reminder:
+        return EventType.REMINDER
+    if value.level == FINE:
+        closed = occasion.closed_why == "removed" or (topic is Topic.CONNECTION and state.health is Health.UNSUPPORTED)
+        return EventType.CONNECTION_CLOSED if closed else _CLOSING[topic]
+    return _OPENING.get((topic, value.level), EventType.TOKEN_EXPIRING)
+
+
+def _severity(connection: Connection, state: ConnectionState, topic: Topic, policy: Policy) -> Severity:
+    value = state.topic(topic)
+    shown = value.level if value.level != FINE else value.told.level
+    severity = topics.severity_of(topic, shown, policy, connection.platform)
+    if topic is Topic.EXPIRY and value.level == topics.EXPIRED and passes_all_the_same(state):
+        return Severity.INFO
+    doubtful = topic is Topic.CONNECTION and severity is Severity.CRITICAL and state.suspected_false_negative
+    return Severity.WARNING if doubtful and value.level != FINE else severity
+
+
+def passes_all_the_same(state: ConnectionState) -> bool:
+    """
+    Whether the connection passes its test although its token is said to have ended, and the list does not say so: an anomaly.
+
+    Source: api-contract.md 3.1.
+    """
+    return state.health is Health.OK and state.failures == 0 and state.token.status != "expired"
+
+
+def _facts(state: ConnectionState, topic: Topic, occasion: Occasion, opened_at: datetime) -> Facts:
+    value = state.topic(topic)
+    closing = value.level == FINE
+    token = topic in {Topic.EXPIRY, Topic.RENEWAL} or state.reason in CREDENTIAL
+    return Facts(
+        first_check=not state.passed_before and value.told.level == FINE,
+        suspected_false_negative=topic is Topic.CONNECTION and not closing and state.suspected_false_negative,
+        merged_expiry=topic is Topic.CONNECTION and value.level == "error" and state.reason is Reason.TOKEN_EXPIRED,
+        duration=max(occasion.at - opened_at, timedelta(0)) if closing else None,
+        expires_at=estimate.best(state.token) if token else None,
+        expires_uncertainty=estimate.uncertainty(state.token) if token else None,
+        threshold=levels.threshold_of(value.level) if topic is Topic.EXPIRY else None,
+        permissions_lost=state.permissions_missing if topic is Topic.PERMISSIONS else (),
+        last_successful_post_at=state.last_successful_post_at,
+        reminder=occasion.reminder,
+        username=state.display_name or state.username,
+        closed_why=occasion.closed_why,
+    )
+
+
+_TYPES: dict[Scope, tuple[EventType, EventType]] = {
+    Scope.API: (EventType.API_FAILED, EventType.API_RECOVERED),
+    Scope.ACCOUNT: (EventType.ACCOUNT_FAILED, EventType.ACCOUNT_RECOVERED),
+    Scope.USER: (EventType.ACCOUNT_FAILED, EventType.ACCOUNT_RECOVERED),
+    Scope.PLATFORM: (EventType.PLATFORM_FAILED, EventType.PLATFORM_RECOVERED),
+    Scope.STORAGE: (EventType.STORAGE_FAILED, EventType.STORAGE_RECOVERED),
+}
+
+
+def severity(kind: Scope) -> Severity:
+    """How urgent an incident of this scope is."""
+    return Severity.WARNING if kind is Scope.USER else Severity.CRITICAL
+
+
+def transition(state: ScopeState, now: datetime) -> Transition:
+    """The row of history that the incident of *state* leaves as it is."""
+    topic = state.topic
+    return Transition(
+        incident=IncidentRef(Topic.SCOPE, state.name, topic.number, topic.opened_at or now),
+        scope=state.kind,
+        connection_id=None,
+        level=topic.level,
+        at=now,
+        severity=severity(state.kind),
+        reason=state.reason,
+        detail=state.detail,
+        closed_why=(state.closed_why or "recovered") if topic.level == FINE else None,
+    )
+
+
+def scope_announcement(state: ScopeState, now: datetime, *, reminder: int = 0) -> Notification:
+    """What the receivers are told of *state*: that its incident opened, closed, or (the *reminder*-th time) is still open."""
+    value = state.topic
+    closing = value.level == FINE
+    known = value.told if value.told.level != FINE else value
+    opened_at = known.opened_at or now
+    opens, closes = _TYPES[state.kind]
+    return Notification(
+        type=EventType.REMINDER if reminder else closes if closing else opens,
+        why=Why.REMINDER if reminder else Why.CLOSED if closing else Why.OPENED,
+        severity=severity(state.kind),
+        at=now,
+        incident=IncidentRef(Topic.SCOPE, state.name, known.number, opened_at),
+        scope=state.kind,
+        connection_id=None,
+        level_from=value.told.level,
+        level_to=value.level,
+        reason=state.reason,
+        detail=state.detail,
+        seq=state.seq + 1,
+        facts=Facts(
+            affected=state.affected,
+            duration=max(now - opened_at, timedelta(0)) if closing else None,
+            reminder=reminder,
+            closed_why=(state.closed_why or None) if closing else None,
+        ),
+    )

@@ -1,0 +1,312 @@
+"""
+The one decision: level, last notified, suppression, reminder -> notify or why not.
+
+A notification is owed if and only if the level of a topic differs from what the receivers were last told.
+Cover by a scope incident, a silence and quiet hours delay it, never lose it. Every decision names its reason, also the
+decision to stay quiet.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from monitor.domain import topics
+from monitor.domain.connections import Connection
+from monitor.domain.copies import replace
+from monitor.domain.events import FINE, Notification, Topic, Transition, Why
+from monitor.domain.notifications.build import CREDENTIAL, Occasion, announcement, detail, incident, scope_announcement, transition
+from monitor.domain.notifications.timing import end_held_until, reminder_at, reminder_due, review_at
+from monitor.domain.policy import Policy
+from monitor.domain.reasons import Health, Scope
+from monitor.domain.scopes.state import ScopeState
+from monitor.domain.silencing.controls import NO_CONTROLS, Controls
+from monitor.domain.states import ConnectionState, Quiet, Told, TopicState
+from monitor.domain.topics import Cover
+
+_WEEK = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A connection's state brought in line with its levels, and what came of it, in order."""
+
+    state: ConnectionState
+    transitions: tuple[Transition, ...] = ()
+    notifications: tuple[Notification, ...] = ()
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The state under work while the topics are settled one after the other."""
+
+    connection: Connection
+    before: ConnectionState
+    state: ConnectionState
+    now: datetime
+    policy: Policy
+    cover: Cover
+    controls: Controls = NO_CONTROLS
+    held: dict[Topic, datetime] = field(default_factory=dict)
+    transitions: list[Transition] = field(default_factory=list)
+    notifications: list[Notification] = field(default_factory=list)
+    quiet: Quiet = Quiet.NOTHING_NEW
+
+    def put(self, topic: Topic, value: TopicState) -> None:
+        self.state = replace(self.state, topics={**self.state.topics, topic: value})
+
+
+def settle(
+    connection: Connection,
+    before: ConnectionState,
+    state: ConnectionState,
+    now: datetime,
+    policy: Policy,
+    cover: Cover,
+    *,
+    evidence: bool,
+    controls: Controls = NO_CONTROLS,
+) -> Settled:
+    """
+    Bring the topics of *state* in line with what it says at *now*, and decide whether someone is told.
+
+    *before* is the state before the check, *evidence* whether a conclusive check brought us here, *controls* what
+    operators do not want to hear. Calling it again with its own result and the same *now* changes nothing.
+    """
+    draft = _Draft(connection, before, state, now, policy, cover, controls)
+    if cover.frozen_by is None:
+        proposed = topics.proposed(connection, state, now, policy, cover)
+        draft.state = topics.note(state, proposed, now, policy, evidence=evidence)
+        for topic, level in proposed.items():
+            _move(draft, topic, level)
+    for topic in Topic:
+        if topic in draft.state.topics:
+            _tell(draft, topic)
+    _coverage_lost(draft)
+    final = replace(draft.state, quiet=draft.quiet)
+    return Settled(
+        replace(final, review_at=review_at(connection, final, now, policy, cover, draft.held)),
+        tuple(draft.transitions),
+        tuple(draft.notifications),
+    )
+
+
+def remove(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> Settled:
+    """
+    The end of a connection that left the configuration: its incidents close, and whoever was told of them hears it.
+
+    No silence holds that back: there would be nobody left to tell it later.
+    """
+    draft = _Draft(connection, state, state, now, policy, Cover())
+    for topic, value in state.topics.items():
+        if value.level != FINE:
+            _transit(draft, topic, FINE, closed_why="removed")
+        if draft.state.topic(topic).told.level != FINE:
+            _notify(draft, topic, Occasion(now, "removed"))
+    return Settled(
+        replace(ConnectionState(), topics=draft.state.topics, seq=draft.state.seq),
+        tuple(draft.transitions),
+        tuple(draft.notifications),
+    )
+
+
+def _move(draft: _Draft, topic: Topic, level: str) -> None:
+    if level == draft.state.topic(topic).level:
+        return
+    hint = draft.state.hints.get(topic)
+    if hint is None or not topics.holds(topic, hint, draft.now, draft.policy, draft.connection.platform):
+        return
+    draft.state = replace(draft.state, hints={key: value for key, value in draft.state.hints.items() if key is not topic})
+    _transit(draft, topic, level, closed_why=_closed_why(draft.state) if level == FINE else None)
+
+
+def _closed_why(state: ConnectionState) -> str:
+    return "unsupported" if state.health is Health.UNSUPPORTED else "recovered"
+
+
+def _transit(draft: _Draft, topic: Topic, level: str, *, closed_why: str | None) -> None:
+    old = draft.state.topic(topic)
+    opened = old.level == FINE
+    new = replace(
+        old,
+        level=level,
+        since=draft.now,
+        number=old.number + 1 if opened else old.number,
+        opened_at=draft.now if opened else old.opened_at,
+    )
+    draft.put(topic, new)
+    shown = level if level != FINE else old.level
+    draft.transitions.append(
+        Transition(
+            incident=incident(draft.connection, topic, new.number, new.opened_at or draft.now),
+            scope=Scope.CONNECTION,
+            connection_id=draft.connection.id,
+            level=level,
+            at=draft.now,
+            severity=topics.severity_of(topic, shown, draft.policy, draft.connection.platform),
+            reason=draft.state.reason,
+            detail=detail(draft.state, topic),
+            closed_why=closed_why,
+        )
+    )
+
+
+def _tell(draft: _Draft, topic: Topic) -> None:
+    value = draft.state.topic(topic)
+    if value.level == value.told.level:
+        _remind(draft, topic, value)
+        return
+    if _waits(draft, topic, value):
+        return
+    if topic is Topic.EXPIRY and _merged(draft.state, value):
+        # What was told under an incident of its own must be closed under it; only what nobody heard of needs no end.
+        unheard = value.told.level == FINE or value.told.merged
+        told = told_now(value, draft.now)
+        draft.put(topic, replace(value, told=replace(told, merged=unheard and told.level != FINE)))
+        return
+    occasion = Occasion(draft.now, _closed_why(draft.state) if value.level == FINE else None)
+    if not _held(draft, topic, occasion):
+        _notify(draft, topic, occasion)
+
+
+def _waits(draft: _Draft, topic: Topic, value: TopicState) -> bool:
+    """Whether news wait: for the end of wider trouble, or for a fresh look at what may be so no more."""
+    if draft.cover.covered(draft.now):
+        draft.quiet = Quiet.COVERED_BY_SCOPE
+        if draft.cover.gathering_until is not None:
+            draft.held[topic] = max(draft.cover.gathering_until, draft.now)
+        return True
+    uncertain = topic is Topic.CONNECTION and value.level != topics.STALE
+    if uncertain and topics.is_uncertain(draft.connection, draft.state, draft.now, draft.policy, draft.cover):
+        draft.quiet = Quiet.UNCERTAIN
+        draft.held[topic] = draft.now + draft.policy.recheck
+        return True
+    return False
+
+
+def _held(draft: _Draft, topic: Topic, occasion: Occasion) -> bool:
+    """
+    Whether a silence or quiet hours hold back what would be told on *occasion*; if so, their end is remembered.
+
+    A reminder is held back by what matches it, and by what matches the news that it repeats.
+    """
+    if not draft.controls.silences and not draft.controls.windows:
+        return False
+    for one in (occasion, replace(occasion, reminder=0)):
+        notification = announcement(draft.connection, draft.state, topic, one, draft.policy)
+        held = draft.controls.held(notification, draft.connection, draft.now)
+        if held is not None:
+            draft.quiet = held.quiet
+            draft.held[topic] = held.until
+            return True
+    return False
+
+
+def _merged(state: ConnectionState, value: TopicState) -> bool:
+    """Whether the connection's own incident already says what the expiry topic would say."""
+    connection = state.topic(Topic.CONNECTION)
+    if value.level == topics.EXPIRED:
+        return connection.told.level == "error" and state.reason in CREDENTIAL
+    return value.told.merged and value.level == FINE
+
+
+def _coverage_lost(draft: _Draft) -> None:
+    """
+    Say that a connection which used to be tested no longer can be: nobody would hear of its end any more.
+
+    Said once a week at most: a validator that works every other day is no news. A platform's incident does not hide it,
+    and a silence only delays it.
+    """
+    lost = draft.before.health is Health.OK or draft.state.notice_owed
+    draft.state = replace(draft.state, notice_owed=False)
+    if not lost or draft.state.health is not Health.UNSUPPORTED:
+        return
+    value = draft.state.topic(Topic.CONNECTION)
+    lately = value.told.at is not None and draft.now - value.told.at < _WEEK
+    if value.level != FINE or value.told.level != FINE or lately:
+        return
+    occasion = Occasion(draft.now, "unsupported", why=Why.NOTICE)
+    if _held(draft, Topic.CONNECTION, occasion):
+        draft.state = replace(draft.state, notice_owed=True)
+        return
+    draft.put(Topic.CONNECTION, replace(value, number=value.number + 1))
+    _notify(draft, Topic.CONNECTION, occasion)
+
+
+def _remind(draft: _Draft, topic: Topic, value: TopicState) -> None:
+    if _doubt_is_news(draft.state, topic, value):
+        _tell_doubt(draft, topic)
+        return
+    due = reminder_at(topic, value, draft.policy)
+    if due is None:
+        return
+    if draft.controls.acknowledged(topic, str(draft.connection.id), value) is not None:
+        if draft.quiet is Quiet.NOTHING_NEW:
+            draft.quiet = Quiet.ACKNOWLEDGED
+        return
+    if draft.now < due:
+        if draft.quiet is Quiet.NOTHING_NEW:
+            draft.quiet = Quiet.REMINDER_NOT_DUE
+        return
+    if _waits(draft, topic, value):
+        return
+    if topics.is_contradicted(draft.connection, draft.state, topic, draft.now, draft.policy):
+        draft.quiet = Quiet.UNCERTAIN
+        return
+    occasion = Occasion(draft.now, reminder=value.told.reminders + 1)
+    if not _held(draft, topic, occasion):
+        _notify(draft, topic, occasion)
+
+
+def _doubt_is_news(state: ConnectionState, topic: Topic, value: TopicState) -> bool:
+    """Whether the receivers know of a failure, but not that a post has succeeded since it began."""
+    told = value.told
+    return topic is Topic.CONNECTION and told.level == "error" and state.suspected_false_negative and not told.doubted
+
+
+def _tell_doubt(draft: _Draft, topic: Topic) -> None:
+    if _waits(draft, topic, draft.state.topic(topic)):
+        return
+    occasion = Occasion(draft.now, why=Why.CHANGED)
+    if not _held(draft, topic, occasion):
+        _notify(draft, topic, occasion)
+
+
+def _notify(draft: _Draft, topic: Topic, occasion: Occasion) -> None:
+    notification = announcement(draft.connection, draft.state, topic, occasion, draft.policy)
+    value = draft.state.topic(topic)
+    again = replace(value.told, at=draft.now, reminders=max(value.told.reminders, occasion.reminder))
+    told = again if occasion.reminder or occasion.why is Why.CHANGED else told_now(value, draft.now)
+    draft.put(topic, replace(value, told=replace(told, doubted=notification.facts.suspected_false_negative)))
+    draft.state = replace(draft.state, seq=notification.seq)
+    draft.notifications.append(notification)
+
+
+def settle_scope(
+    state: ScopeState, before: ScopeState, now: datetime, policy: Policy, controls: Controls = NO_CONTROLS
+) -> tuple[ScopeState, tuple[Transition, ...], tuple[Notification, ...]]:
+    """Say what changed from *before* to *state*, and decide whether someone is told; *controls* may hold it back."""
+    transitions = (transition(state, now),) if state.topic.level != before.topic.level else ()
+    value = state.topic
+    due = reminder_due(value.told, policy)
+    reminder = value.level == value.told.level and due is not None and now >= due
+    if value.level == value.told.level and not reminder:
+        return state, transitions, ()
+    held_until = end_held_until(state, policy)
+    if held_until is not None and now < held_until:
+        return state, transitions, ()
+    if reminder and controls.acknowledged(Topic.SCOPE, state.name, value) is not None:
+        return state, transitions, ()
+    notification = scope_announcement(state, now, reminder=value.told.reminders + 1 if reminder else 0)
+    # A reminder is held back by what matches it, and by what matches the news that it repeats.
+    if any(controls.held(one, None, now) is not None for one in (notification, scope_announcement(state, now))):
+        return state, transitions, ()
+    told = replace(value.told, at=now, reminders=value.told.reminders + 1) if reminder else told_now(value, now)
+    return replace(state, topic=replace(value, told=told), seq=notification.seq), transitions, (notification,)
+
+
+def told_now(value: TopicState, now: datetime) -> Told:
+    """What the receivers know once they are told of *value* as it is."""
+    if value.level == FINE:
+        return Told(at=now)
+    if value.told.level == FINE:
+        return Told(value.level, value.number, value.opened_at, now)
+    return Told(value.level, value.told.number, value.told.opened_at, now)

@@ -1,0 +1,1 @@
+"""What a cause covers: API, account, user, platform."""

@@ -1,0 +1,215 @@
+"""
+Rule: the API, or its service to one account, fails.
+
+The suspicion must last while bad answers keep coming, and calm must last while good ones do: no incident opens or closes
+by the passing of time alone, so neither a suspended machine nor a jumping clock makes one.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from monitor.domain.checks import Observation
+from monitor.domain.copies import replace
+from monitor.domain.policy import ScopePolicy
+from monitor.domain.reasons import Outcome, Scope, meaning
+from monitor.domain.scopes.state import Bucket, Calm, ScopeState, Streak, blamed, closed, forgotten, opened
+from monitor.errors import Reason
+
+_BUCKETS = 10
+_MOST_BUCKETS = 60
+_GOOD_ANSWERS = 3
+
+# Another account was answered lately, if it was within so many pauses of the canaries.
+_LATELY = 4
+
+
+def advance_api(
+    state: ScopeState,
+    observation: Observation,
+    policy: ScopePolicy,
+    *,
+    window: timedelta,
+    members: int,
+    elsewhere_at: datetime | None = None,
+) -> ScopeState:
+    """
+    The state of an API scope with *members* connections after *observation*; checks count for *window* at most.
+
+    *elsewhere_at* is when another account was last answered: an API that serves somebody is not down.
+    """
+    bad = is_bad(observation.verdict.reason)
+    if bad and state.open and elsewhere_at is not None and observation.at - elsewhere_at < _LATELY * policy.canary:
+        return state
+    crashed = _blames_one(observation.verdict.reason, policy, members)
+    state = replace(
+        state,
+        buckets=_fill(state.buckets, observation, policy, bad=bad, crashed=crashed, window=window),
+        streak=_streak(state.streak, observation) if bad else None,
+        calm=_calm(state.calm, observation, policy, bad=bad, crashed=crashed),
+    )
+    if bad and state.open:
+        return blamed(state, observation)
+    if bad or crashed:
+        return _accuse(state, observation, policy, members, elsewhere_at)
+    return _relax(state, observation.at, policy, members)
+
+
+def is_bad(reason: Reason) -> bool:
+    """Whether a check that ended so is a sign of trouble of the API, whomever it asked about."""
+    own = meaning(reason)
+    return own.outcome is Outcome.INCONCLUSIVE and own.scope is Scope.API
+
+
+def _blames_one(reason: Reason, policy: ScopePolicy, members: int) -> bool:
+    """
+    Whether an answer blames its connection although, from everybody, it would be the API's own trouble.
+
+    A few connections may all be gone; when many are at once, they were asked for in the wrong place.
+    """
+    return reason is Reason.API_VALIDATOR_FAILED or (reason is Reason.CONNECTION_MISSING and members >= policy.platform_count)
+
+
+def fade_api(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int) -> ScopeState:
+    """The state of an API scope when only time has passed: old checks, and with them an old suspicion, are forgotten."""
+    if state.open or state.suspect_at is None:
+        return state
+    kept = tuple(bucket for bucket in state.buckets if bucket.at > now - window)
+    if len(kept) < len(state.buckets):
+        state = replace(state, buckets=kept, streak=state.streak if kept else None)
+    return _relax(state, now, policy, members)
+
+
+def _accuse(state: ScopeState, observation: Observation, policy: ScopePolicy, members: int, elsewhere_at: datetime | None) -> ScopeState:
+    since = _down_since(state, observation.at, policy, members)
+    if since is None or state.open:
+        return _relax(state, observation.at, policy, members)
+    suspect_at = state.suspect_at or since
+    state = replace(blamed(state, observation), suspect_at=suspect_at)
+    serves_others = elsewhere_at is not None and elsewhere_at >= suspect_at
+    lasts = observation.at - suspect_at >= policy.open_after
+    return opened(state, observation.at, members) if lasts and not serves_others else state
+
+
+def _relax(state: ScopeState, now: datetime, policy: ScopePolicy, members: int) -> ScopeState:
+    if not state.open:
+        unfounded = state.suspect_at is not None and _down_since(state, now, policy, members) is None
+        return replace(state, suspect_at=None) if unfounded else state
+    calm = state.calm
+    if calm is None or calm.good < _GOOD_ANSWERS or not calm.answered:
+        return state
+    long_enough = now - calm.since >= policy.close_after
+    return closed(state, now) if long_enough and (calm.several or members <= 1) else state
+
+
+def _down_since(state: ScopeState, now: datetime, policy: ScopePolicy, members: int) -> datetime | None:
+    """Since when the API looks as if it were down; None when it does not."""
+    streak = state.streak
+    if streak is not None and streak.count >= policy.attempts and (streak.several or members <= 1):
+        return streak.since
+    recent = tuple(bucket for bucket in state.buckets if bucket.at > now - policy.window)
+    few = sum(bucket.attempts for bucket in recent) < policy.attempts
+    return now if _mostly_bad(state.buckets if few else recent, policy, members) else None
+
+
+def _mostly_bad(buckets: tuple[Bucket, ...], policy: ScopePolicy, members: int) -> bool:
+    attempts = sum(bucket.attempts for bucket in buckets)
+    bad = sum(bucket.bad for bucket in buckets)
+    crashed = sum(bucket.crashed for bucket in buckets)
+    several = len({one for bucket in buckets for one in (bucket.first_id, bucket.last_id)} - {None}) > 1
+    if attempts < policy.attempts:
+        return False
+    # A test that crashes within the API is its connection's own trouble, unless not a single test of several gets through.
+    if crashed and several and bad + crashed == attempts:
+        return True
+    return bad >= policy.ratio * attempts and (several or members <= 1)
+
+
+def _fill(
+    buckets: tuple[Bucket, ...], observation: Observation, policy: ScopePolicy, *, bad: bool, crashed: bool, window: timedelta
+) -> tuple[Bucket, ...]:
+    at = observation.at
+    who = observation.connection_id if bad or crashed else None
+    kept = tuple(bucket for bucket in buckets if bucket.at > at - window)
+    width = max(policy.window / _BUCKETS, window / _MOST_BUCKETS)
+    last = kept[-1] if kept and at - kept[-1].at < width else None
+    if last is None:
+        return (*kept, Bucket(at, 1, int(bad), int(crashed), who, who))
+    grown = replace(
+        last,
+        attempts=last.attempts + 1,
+        bad=last.bad + int(bad),
+        crashed=last.crashed + int(crashed),
+        first_id=who if last.first_id is None else last.first_id,
+        last_id=last.last_id if who is None else who,
+    )
+    return (*kept[:-1], grown)
+
+
+def _streak(streak: Streak | None, observation: Observation) -> Streak:
+    at, who = observation.at, observation.connection_id
+    if streak is None:
+        return Streak(at, 1, who)
+    return replace(streak, count=streak.count + 1, several=streak.several or who != streak.first_id)
+
+
+def _calm(calm: Calm | None, observation: Observation, policy: ScopePolicy, *, bad: bool, crashed: bool) -> Calm | None:
+    at, who = observation.at, observation.connection_id
+    if calm is None:
+        return None if bad else Calm(at, 1, 0, who, answered=not crashed)
+    grown = replace(
+        calm,
+        good=calm.good + int(not bad),
+        bad=calm.bad + int(bad),
+        several=calm.several or (not bad and who != calm.first_id),
+        answered=calm.answered or not (bad or crashed),
+    )
+    return None if bad and grown.bad >= policy.close_ratio * (grown.good + grown.bad) else grown
+
+
+def advance_service(
+    state: ScopeState,
+    api: ScopeState,
+    observation: Observation,
+    policy: ScopePolicy,
+    *,
+    window: timedelta,
+    members: int,
+    everybody: int,
+    elsewhere_at: datetime | None,
+) -> ScopeState:
+    """
+    The state of an account's service scope after *observation*.
+
+    Args:
+        state: as it was.
+        api: of the API, after the same observation.
+        observation: of one of the account's connections, or of its lists.
+        policy: the numbers.
+        window: how far back checks count.
+        members, everybody: connections of the account, and of all accounts.
+        elsewhere_at: when another account was last answered.
+    """
+    if everybody <= members and not state.open:
+        return forgotten(state)
+    bad = is_bad(observation.verdict.reason) or observation.verdict.reason is Reason.API_VALIDATOR_FAILED
+    if not bad:
+        state = replace(state, last_good_at=observation.at)
+    if not state.open:
+        if api.open:
+            return forgotten(state)
+        serves_others = api.suspect_at is None or (elsewhere_at is not None and elsewhere_at >= api.suspect_at)
+        if bad and not serves_others:
+            return state
+    # A connection that is its account's only one may be slow by itself.
+    return advance_api(state, observation, policy, window=window, members=max(members, 2))
+
+
+def served_elsewhere_at(states: Callable[[str], ScopeState], accounts: Iterable[str], account: str) -> datetime | None:
+    """When one of *accounts* other than *account* was last answered; *states* gives the state of a scope by its name."""
+    others = (states(f"service:{one}").last_good_at for one in accounts if one != account)
+    return max((at for at in others if at is not None), default=None)
+
+
+def explains(service: ScopeState, observation: Observation) -> bool:
+    """Whether *observation*, of an account whose *service* has an open incident, says nothing new of the API."""
+    return service.open and is_bad(observation.verdict.reason)

@@ -1,0 +1,199 @@
+"""`ScopeState`, its phases, opening and closing."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from monitor.domain.checks import Observation
+from monitor.domain.copies import replace
+from monitor.domain.events import FINE
+from monitor.domain.reasons import Scope
+from monitor.domain.scopes.key import ACCOUNT_WORDS
+from monitor.domain.states import TOLERANCE, TopicState, _past, _topic
+from monitor.errors import Reason
+
+FAILED = "failed"
+
+CHANGES_KEPT = 20
+
+REMOVED = "removed"
+"""Nobody asks about it any more: it left the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """
+    Checks of one slice of time.
+
+    Attributes:
+        attempts: how many; `bad` of them told of an API in trouble, `crashed` blamed a connection for what, from everybody, is the API's.
+        first_id, last_id: the first and the last connection whose check was bad or crashed.
+    """
+
+    at: datetime
+    attempts: int = 0
+    bad: int = 0
+    crashed: int = 0
+    first_id: int | None = None
+    last_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """Bad answers without any other in between: since when, how many, from whom first, and whether from several."""
+
+    since: datetime
+    count: int
+    first_id: int
+    several: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """
+    Good answers since the trouble seemed over.
+
+    Attributes:
+        since: when it began.
+        good, bad: how many answers were good, and how many were not.
+        first_id, several: who answered first, and whether somebody else did too.
+        answered: whether one of them was a real answer, not only a test that crashed.
+    """
+
+    since: datetime
+    good: int = 0
+    bad: int = 0
+    first_id: int = 0
+    several: bool = False
+    answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeState:
+    """
+    All the monitor remembers of one scope.
+
+    Attributes:
+        suspect_at: since when the opening condition holds.
+        last_bad_at: the last sign of trouble.
+        reason, detail: of the last sign of trouble.
+        buckets: recent checks, oldest first (API only).
+        streak: the bad answers since the last other one (API only).
+        calm: the good answers that may close it (API only).
+        turned: connections that lately turned to error, with when (platform only).
+        last_good_at: the last answer that told of no trouble of the API (service only).
+        closed_at: when the last incident closed; connections are watched afresh from then on.
+        closed_why: why the last incident closed, where not because the trouble is over; else empty.
+        changes: when its incident lately opened or closed, oldest first.
+        affected: connections that were below it when it opened.
+        seq: numbers the notifications about this scope.
+    """
+
+    name: str
+    topic: TopicState = field(default_factory=TopicState)
+    suspect_at: datetime | None = None
+    last_bad_at: datetime | None = None
+    reason: Reason | None = None
+    detail: str = ""
+    buckets: tuple[Bucket, ...] = ()
+    streak: Streak | None = None
+    calm: Calm | None = None
+    turned: tuple[tuple[int, datetime], ...] = ()
+    last_good_at: datetime | None = None
+    closed_at: datetime | None = None
+    closed_why: str = ""
+    changes: tuple[datetime, ...] = ()
+    affected: int = 0
+    seq: int = 0
+
+    @property
+    def word(self) -> str:
+        """The kind of scope as the name spells it: `api`, `account`, `user`, `rate`, `service`, `platform` or `storage`."""
+        return self.name.partition(":")[0]
+
+    @property
+    def kind(self) -> Scope:
+        """What it covers; a rate and a service scope cover an account."""
+        return Scope.ACCOUNT if self.word in {"rate", "service"} else Scope(self.word)
+
+    @property
+    def account(self) -> str:
+        """The account it belongs to; empty for scopes wider than an account."""
+        return self.name.partition(":")[2].partition("/")[0] if self.word in ACCOUNT_WORDS else ""
+
+    @property
+    def open(self) -> bool:
+        """Whether an incident of this scope is open."""
+        return self.topic.level != FINE
+
+
+def blamed(state: ScopeState, observation: Observation) -> ScopeState:
+    """*state* with *observation* as the last sign of trouble."""
+    verdict = observation.verdict
+    return replace(state, reason=verdict.reason, detail=verdict.detail, last_bad_at=observation.at)
+
+
+def opened(state: ScopeState, now: datetime, affected: int) -> ScopeState:
+    """*state* with its incident open; the trouble began when it was first suspected."""
+    if state.open:
+        return state
+    topic = replace(state.topic, level=FAILED, since=now, number=state.topic.number + 1, opened_at=state.suspect_at or now)
+    return replace(state, topic=topic, calm=None, affected=affected, closed_why="", changes=_changed(state, now))
+
+
+def closed(state: ScopeState, now: datetime, why: str = "") -> ScopeState:
+    """*state* with its incident closed and nothing suspected; *why*, where the trouble is not over (`TOLD_SINGLY`, `REMOVED`)."""
+    if state.suspect_at is not None:
+        state = replace(state, suspect_at=None)
+    if not state.open:
+        return state
+    topic = replace(state.topic, level=FINE, since=now)
+    state = replace(state, changes=_changed(state, now))
+    return replace(state, topic=topic, calm=None, streak=None, buckets=(), turned=(), closed_at=now, closed_why=why)
+
+
+def _changed(state: ScopeState, now: datetime) -> tuple[datetime, ...]:
+    return (*state.changes, now)[-CHANGES_KEPT:]
+
+
+def forgotten(state: ScopeState) -> ScopeState:
+    """*state* without suspicion and without any memory of checks; the same object when there is none."""
+    if state.suspect_at is None and state.streak is None and not state.buckets:
+        return state
+    return replace(state, suspect_at=None, streak=None, buckets=(), calm=None)
+
+
+def fail(state: ScopeState, reason: Reason, detail: str, now: datetime, *, affected: int = 0) -> ScopeState:
+    """Open the incident of *state* at once, for trouble that is certain."""
+    return opened(replace(state, reason=reason, detail=detail, last_bad_at=now), now, affected)
+
+
+def lasting(state: ScopeState) -> ScopeState:
+    """What is kept over a restart: all that decides, but not the counting of single checks."""
+    troubled = state.open or state.suspect_at is not None
+    last_bad_at = state.last_bad_at if troubled else None
+    return replace(state, buckets=(), calm=None, streak=None, last_bad_at=last_bad_at, last_good_at=None)
+
+
+def rewound_scope(state: ScopeState, now: datetime) -> ScopeState:
+    """*state* without memories of the future; the same object when there are none."""
+    topic = state.topic
+    moments = (state.suspect_at, state.last_bad_at, state.last_good_at, state.closed_at, topic.since, topic.told.at)
+    late = [moment for moment in moments if moment is not None] + [at for _, at in state.turned] + [one.at for one in state.buckets]
+    late += state.changes[-1:]
+    late += [state.calm.since] if state.calm is not None else []
+    latest = now + TOLERANCE
+    if not any(moment > latest for moment in late):
+        return state
+    return replace(
+        state,
+        topic=_topic(topic, now),
+        suspect_at=_past(state.suspect_at, now),
+        last_bad_at=_past(state.last_bad_at, now),
+        last_good_at=_past(state.last_good_at, now),
+        buckets=(),
+        streak=None,
+        calm=None,
+        turned=tuple((one, min(at, now)) for one, at in state.turned),
+        closed_at=_past(state.closed_at, now),
+        changes=tuple(min(change, now) for change in state.changes),
+    )

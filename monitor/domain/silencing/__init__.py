@@ -1,0 +1,1 @@
+"""Silences, quiet hours and acknowledgements."""

@@ -1,0 +1,71 @@
+"""
+Acknowledgements: somebody has seen an incident and need not be reminded of it.
+
+One holds for one incident, until that closes or becomes worse than it was. What changes is told all the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.domain import topics
+from monitor.domain.events import FINE, Topic
+from monitor.domain.expiry import levels
+from monitor.domain.states import TopicState
+
+_CONNECTION = (FINE, topics.STALE, topics.FLAPPING, "misconfigured", "missing", "error")
+_NO_TIME = timedelta(0)
+_LONGEST = timedelta.max
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """
+    One acknowledgement.
+
+    Attributes:
+        topic, subject, number: the incident.
+        level: of the incident when it was acknowledged.
+        at: when that was.
+    """
+
+    topic: Topic
+    subject: str
+    number: int
+    level: str
+    at: datetime
+    author: str
+    reason: str
+
+    @property
+    def key(self) -> tuple[Topic, str]:
+        """What it is about: at most one incident of a topic and subject is open."""
+        return (self.topic, self.subject)
+
+
+Acks = Mapping[tuple[Topic, str], Ack]
+
+
+def acknowledged(acks: Acks, topic: Topic, subject: str, value: TopicState) -> Ack | None:
+    """
+    The acknowledgement that holds for the open incident of this *topic* and *subject*; None when there is none.
+
+    A level that came after it is still covered when it is a better one; from there, worse is worse.
+    """
+    ack = acks.get((topic, subject))
+    if ack is None or value.level == FINE or ack.number != value.number:
+        return None
+    same = value.since is not None and value.since <= ack.at
+    return ack if same or badness(topic, value.level) < badness(topic, ack.level) else None
+
+
+def badness(topic: Topic, level: str) -> tuple[int, timedelta]:
+    """A measure that grows as *level* gets worse; comparable within one topic."""
+    if topic is Topic.CONNECTION:
+        return (_CONNECTION.index(level) if level in _CONNECTION else len(_CONNECTION), _NO_TIME)
+    if level == FINE:
+        return (0, _NO_TIME)
+    if level == topics.EXPIRED:
+        return (2, _NO_TIME)
+    left = levels.threshold_of(level) if topic is Topic.EXPIRY else None
+    return (1, _LONGEST - left if left is not None else _NO_TIME)

@@ -1,0 +1,121 @@
+"""
+What one answer says of a token's end, and its parser.
+
+    null, ""                      nothing is known
+    "45d 3h", "5h", "29 days"     that much is left, in steps of the smallest unit printed
+    "< 1h"                        less than that is left
+    "expired"                     nothing is left
+    anything else                 not understood; kept for people to read
+
+Source: api-contract.md 2.1 (7) and C2.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+RAW_LIMIT = 64
+
+# A hundred years. More is a slip of the server, and would overflow dates further down.
+LIFE_LIMIT = timedelta(days=36_525)
+
+_MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
+
+_LEFT = re.compile(
+    r"(?:(?P<days>[0-9]{1,5}) ?(?:d|days?))? ?"
+    r"(?:(?P<hours>[0-9]{1,6}) ?(?:h|hrs?|hours?))? ?"
+    r"(?:(?P<minutes>[0-9]{1,7}) ?(?:m|mins?|minutes?))?",
+    re.IGNORECASE,
+)
+_BELOW = re.compile(r"< ?(?P<count>[0-9]{1,4}) ?(?P<unit>h|hours?|d|days?|m|mins?|minutes?)", re.IGNORECASE)
+_UNITS = {"d": _DAY, "h": _HOUR, "m": _MINUTE}
+
+
+class TokenSays(StrEnum):
+    """What one `tokenExpiresIn` told."""
+
+    NOTHING = "nothing"
+    LEFT = "left"
+    EXPIRED = "expired"
+    UNPARSED = "unparsed"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLife:
+    """
+    One `tokenExpiresIn`, parsed.
+
+    Attributes:
+        says: whether it told of time left, of an expired token, of nothing (null), or was not understood.
+        left: the printed duration; for `"< 1h"` the upper bound.
+        unit: the step of the printed value (an hour, a day, a minute); for `"< n"` equal to *left*.
+        below: True for the `"< n"` form: the truth lies in [0, left).
+        raw: the text as it came, cleaned, at most 64 characters; empty for null.
+    """
+
+    says: TokenSays = TokenSays.NOTHING
+    left: timedelta | None = None
+    unit: timedelta | None = None
+    below: bool = False
+    raw: str = ""
+
+
+def parse_token_life(value: object) -> TokenLife:
+    """
+    What one `tokenExpiresIn` tells.
+
+    Args:
+        value: the member as JSON decoding left it: any type at all.
+
+    Returns:
+        The parsed value; `TokenSays.UNPARSED` for whatever the grammar does not know. Never raises.
+    """
+    if value is None:
+        return TokenLife()
+    if not isinstance(value, str):
+        return TokenLife(TokenSays.UNPARSED, raw=_described(value))
+    text = " ".join(value.split())
+    raw = "".join(letter for letter in text[:RAW_LIMIT] if letter.isprintable())
+    if not text:
+        return TokenLife()
+    if text.casefold() == "expired":
+        return TokenLife(TokenSays.EXPIRED, raw=raw)
+    if len(text) > RAW_LIMIT:
+        return TokenLife(TokenSays.UNPARSED, raw=raw)
+    return _below(text, raw) or _left(text, raw) or TokenLife(TokenSays.UNPARSED, raw=raw)
+
+
+def _below(text: str, raw: str) -> TokenLife | None:
+    """The `"< n"` form, or None."""
+    match = _BELOW.fullmatch(text)
+    if match is None:
+        return None
+    left = int(match["count"]) * _UNITS[match["unit"][0].lower()]
+    if not timedelta(0) < left <= LIFE_LIMIT:
+        return None
+    return TokenLife(TokenSays.LEFT, left, left, below=True, raw=raw)
+
+
+def _left(text: str, raw: str) -> TokenLife | None:
+    """The `"45d 3h"` form, or None."""
+    match = _LEFT.fullmatch(text)
+    if match is None:
+        return None
+    parts = [(match["days"], _DAY), (match["hours"], _HOUR), (match["minutes"], _MINUTE)]
+    printed = [(int(digits), unit) for digits, unit in parts if digits is not None]
+    if not printed:
+        return None
+    left = sum((count * unit for count, unit in printed), timedelta(0))
+    if left > LIFE_LIMIT:
+        return None
+    return TokenLife(TokenSays.LEFT, left, printed[-1][1], raw=raw)
+
+
+def _described(value: object) -> str:
+    """A value that is no text, for people: small numbers as they are, anything else by its type."""
+    if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= RAW_LIMIT):
+        return repr(value)
+    return f"({type(value).__name__})"

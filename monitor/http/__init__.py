@@ -1,0 +1,1 @@
+"""One way out, for the API client and for the receivers."""

@@ -1,0 +1,198 @@
+"""What chats and pagers tell of a stored document: a headline, a line, some facts, a link. Plain text, not yet escaped."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from monitor.domain.scopes.key import ACCOUNT_WORDS, TOLD_SINGLY
+from monitor.domain.scopes.state import REMOVED
+from monitor.text.durations import span
+from monitor.text.format import moment, one_line, platform_name
+
+MAX_LINES = 20
+
+_BRACKETS = str.maketrans("<>", "\u2039\u203a")
+_CALLS = re.compile(r"@(?=everyone|here|channel|all|group|team)", re.IGNORECASE)
+_CLOSED = "closed"
+_ENDINGS = {"connection.closed": "Closed", "token.renewed": "Renewed"}
+_OTHER_ENDS = {TOLD_SINGLY: "Told one by one", REMOVED: "Closed"}
+_MARKS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
+_OVER = "🟢"
+_SCOPE_NAMES = {"api": "PostPost API", "storage": "The monitor's storage"}
+_AFFECTS = {"storage": "history and alerts of this monitor", "receiver": "everything this receiver is to be told"}
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """
+    A stored document in the words of a chat.
+
+    Attributes:
+        type, why, severity: as the document has them.
+        over: it tells of the end of an incident.
+        who: whom it is about, in a few words.
+        title: what it is and whom it is about, in a few words.
+        summary: the whole in one line.
+        facts: names and values worth a line of their own, in order.
+        lines: what a digest tells, at most `MAX_LINES`.
+        link: where to go next; empty when nowhere.
+        id: of the message, the same over all attempts.
+        key: of the incident; empty when there is none.
+        opened_at: when the incident began, else when the document was made.
+        at: when the document was made.
+        data: the document's own `data`.
+    """
+
+    type: str
+    why: str
+    severity: str
+    over: bool
+    who: str
+    title: str
+    summary: str
+    facts: tuple[tuple[str, str], ...]
+    lines: tuple[str, ...]
+    link: str
+    id: str
+    key: str
+    opened_at: datetime
+    at: datetime
+    data: Mapping[str, Any]
+
+    @property
+    def mark(self) -> str:
+        """A coloured dot: how bad it is, or that it is over."""
+        return _OVER if self.over and self.data.get("closedWhy") != TOLD_SINGLY else _MARKS.get(self.severity, "🔵")
+
+    @property
+    def source(self) -> str:
+        """Which monitor tells it."""
+        return f"postpost-monitor {self.data['monitor']['instance']}"
+
+
+def read(body: bytes) -> Story:
+    """
+    What the stored document *body* tells.
+
+    Raises:
+        ValueError, KeyError: it is none.
+    """
+    document = json.loads(body)
+    data = document["data"]
+    incident = data.get("incident") or {}
+    at = datetime.fromisoformat(document["timestamp"])
+    who = _who(document["type"], data) or incident["subject"] or "unknown"
+    return Story(
+        type=document["type"],
+        why=data["why"],
+        severity=document["severity"],
+        over=data["why"] == _CLOSED,
+        who=who,
+        title=f"{_state(document, data)}: {who}",
+        summary=one_line(document["summary"], 500),
+        facts=tuple(_facts(data, who)),
+        lines=tuple(_lines(data.get("items", ()))),
+        link=data.get("reconnectUrl") or "",
+        id=document["id"],
+        key=incident.get("key", ""),
+        opened_at=datetime.fromisoformat(incident["openedAt"]) if incident else at,
+        at=at,
+        data=data,
+    )
+
+
+def fitted(text: str, limit: int, escape: Callable[[str], str] = str) -> str:
+    """*text* escaped letter by letter, as much of it as stays within *limit* characters with its escapes."""
+    whole = escape(text)
+    if len(whole) <= limit:
+        return whole
+    kept: list[str] = []
+    room = limit - 1
+    for letter in text:
+        escaped = escape(letter)
+        room -= len(escaped)
+        if room < 0:
+            break
+        kept.append(escaped)
+    return "".join(kept).rstrip() + "…"
+
+
+def defused(text: str) -> str:
+    """*text* for services that hand it on to chats and pages of their own: no tag, no link in brackets, no call to everybody."""
+    return _CALLS.sub("\uff20", text.translate(_BRACKETS))
+
+
+def _state(document: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    kind, why, severity = document["type"], data["why"], document["severity"]
+    if why == _CLOSED:
+        return _OTHER_ENDS.get(data.get("closedWhy", "")) or _ENDINGS.get(kind, "Recovered")
+    return {"reminder": "Reminder", "notice": "Notice", "digest": "Digest"}.get(why, severity.capitalize()) if kind != "test" else "Test"
+
+
+def _who(kind: str, data: Mapping[str, Any]) -> str:
+    if kind == "test":
+        return f"receiver {one_line(str(data.get('receiver')), 80)}"
+    if "items" in data:
+        return _connections(len(data["items"]))
+    if data["connection"]:
+        return _named(data["connection"])
+    word, _, name = data["incident"]["subject"].partition(":")
+    if word == "platform":
+        return platform_name(name.rpartition(":")[2])
+    shown = f"{'Account' if word in ACCOUNT_WORDS else word.capitalize()} {name}"
+    return _SCOPE_NAMES.get(word, one_line(shown, 100))
+
+
+def _connections(count: int) -> str:
+    return f"{count} connection{'s' if count != 1 else ''}"
+
+
+def _named(connection: Mapping[str, Any]) -> str:
+    name = connection["name"]
+    platform = platform_name(connection["platform"])
+    return f"{platform} “{one_line(name, 80)}”" if name else f"{platform} {one_line(connection['id'], 80)}"
+
+
+def _facts(data: Mapping[str, Any], who: str) -> Iterator[tuple[str, str]]:
+    incident = data.get("incident")
+    if incident is None:
+        return
+    yield "Since", moment(datetime.fromisoformat(incident["openedAt"]))
+    if data["why"] == _CLOSED and data["durationSeconds"] is not None:
+        yield "Lasted", span(timedelta(seconds=data["durationSeconds"]))
+    reason = data["reason"]
+    if reason and data["why"] != _CLOSED:
+        yield "Why", one_line(reason["words"], 200)
+    affects = _affects(data, who, incident["subject"].partition(":")[0])
+    if affects:
+        yield "Affects", affects
+    if data.get("account"):
+        yield "Account", one_line(data["account"], 100)
+    if data.get("username"):
+        yield "User name", one_line(data["username"], 100)
+    if data.get("expiresAt"):
+        yield "Token ends", moment(datetime.fromisoformat(data["expiresAt"]))
+
+
+def _affects(data: Mapping[str, Any], who: str, word: str) -> str:
+    if data["why"] == _CLOSED:
+        return ""
+    if data.get("affected") is not None:
+        return _connections(data["affected"])
+    return f"scheduled posts to {who}" if data["connection"] else _AFFECTS.get(word, "")
+
+
+def _lines(items: Any) -> Iterator[str]:
+    for item in items[:MAX_LINES]:
+        who = _named(item["connection"]) if item["connection"] else item["incidentKey"]
+        yield f"{who}: {_what(item)}"
+    if len(items) > MAX_LINES:
+        yield f"and {len(items) - MAX_LINES} more"
+
+
+def _what(item: Mapping[str, Any]) -> str:
+    # What a reminder repeats is in its level: "reminder" alone would tell nobody anything.
+    return f"still {item['level']}" if item["type"] == "reminder" else item["type"].replace(".", " ").replace("_", " ")

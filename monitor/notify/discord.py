@@ -1,0 +1,70 @@
+"""
+Type `discord`: an embed through a channel's webhook.
+
+Markdown has a meaning nearly everywhere in an embed, so every character that could begin some is escaped; nobody can be
+mentioned at all.
+
+Source: Discord, "Execute Webhook", "Embed Limits", "Allowed Mentions Object", "Rate Limits", "JSON Error Codes".
+"""
+
+import re
+from dataclasses import replace
+from datetime import UTC, timedelta
+from typing import Any
+
+from monitor.config import ReceiverSettings
+from monitor.domain.delivery.retries import Result
+from monitor.errors import DeliveryReason
+from monitor.notify.base import Kind, Message, Request, answer_of, json_request, result_where
+from monitor.notify.chat_message import fitted, read
+
+_TITLE = 256
+# All texts of an embed together may have 6,000 characters.
+_DESCRIPTION = 3500
+_VALUE = 250
+_LINK = 1024
+_FOOTER = 300
+_COLOURS = {"critical": 0xD92D20, "warning": 0xF79009, "info": 0x2E90FA}
+_OVER = 0x12B76A
+_UNKNOWN_WEBHOOK = 10015
+_MARKUP = re.compile(r"[\\*_~`|>#\[\]()<@:\-]")
+
+
+def _render(message: Message, settings: ReceiverSettings) -> Request:
+    story = read(message.body)
+    text = fitted(story.summary, _DESCRIPTION, _escape)
+    if story.lines:
+        text = fitted("\n".join((story.summary, *(f"• {line}" for line in story.lines))), _DESCRIPTION, _escape)
+    fields = [{"name": name, "value": fitted(value, _VALUE, _escape), "inline": True} for name, value in story.facts]
+    if story.link and len(story.link) <= _LINK:
+        fields.append({"name": "Reconnect", "value": story.link, "inline": False})
+    embed: dict[str, Any] = {
+        "title": fitted(f"{story.mark} {story.title}", _TITLE, _escape),
+        "description": text,
+        "color": _OVER if story.over else _COLOURS.get(story.severity, _COLOURS["info"]),
+        "timestamp": story.at.astimezone(UTC).isoformat(),
+        "fields": fields,
+        # A footer is shown as it is.
+        "footer": {"text": fitted(" · ".join(filter(None, (story.source, story.key))), _FOOTER)},
+    }
+    document = {"embeds": [embed], "allowed_mentions": {"parse": []}}
+    return json_request(settings.url.reveal(), document, message.user_agent, settings)
+
+
+def _escape(text: str) -> str:
+    return _MARKUP.sub(r"\\\g<0>", text)
+
+
+def _judge(status: int, body: bytes) -> Result:
+    """204 is success (200 where the address says `wait=true`). How long to wait is in the body, to the millisecond."""
+    answer = answer_of(body)
+    if status == 404 and answer.get("code") == _UNKNOWN_WEBHOOK:
+        return Result(DeliveryReason.GONE)
+    result = result_where(status, 200, 204)
+    wait = answer.get("retry_after")
+    if status == 429 and isinstance(wait, int | float) and 0 <= wait < 1e6:
+        return replace(result, retry_after=timedelta(seconds=wait))
+    return result
+
+
+DISCORD = Kind(_render, _judge)

@@ -1,0 +1,70 @@
+"""
+Type `opsgenie`: alerts of the Alert API, created and closed by their alias, the incident's key.
+
+Opsgenie shows HTML in what it is sent, hence no angle brackets.
+
+Source: Opsgenie, Alert API, "Create Alert" (limits) and "Close Alert".
+"""
+
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from monitor.config import ReceiverSettings
+from monitor.domain.delivery.retries import Result
+from monitor.notify.base import Kind, Message, Request, json_request, result_where
+from monitor.notify.chat_message import Story, defused, fitted, read
+
+_MESSAGE = 130
+_ALIAS = 512
+_DESCRIPTION = 15_000
+_ENTITY = 512
+_TAG = 50
+_DETAIL = 500
+_NOTE = 25_000
+_PRIORITIES = {"critical": "P1", "warning": "P3", "info": "P5"}
+_CLIENT = "postpost-monitor"
+
+
+def _render(message: Message, settings: ReceiverSettings) -> Request | None:
+    story = read(message.body)
+    if story.why == "notice" and story.type != "test":
+        return None
+    if settings.api_key is None:
+        raise ValueError("there is no api_key")
+    alias = (story.key or story.id)[:_ALIAS]
+    url, document = settings.url.reveal(), _alert(story, alias)
+    if story.over:
+        url, document = _closing(url, alias), {"source": _CLIENT, "user": _CLIENT, "note": fitted(defused(story.summary), _NOTE)}
+    return json_request(url, document, message.user_agent, settings, Authorization=f"GenieKey {settings.api_key.reveal()}")
+
+
+def _alert(story: Story, alias: str) -> dict[str, Any]:
+    data = story.data
+    details = {name.lower(): value for name, value in story.facts}
+    details |= {"incident": story.key, "reconnect": story.link, "monitor": data["monitor"]["instance"], "type": story.type}
+    tags = ["postpost", story.severity, data.get("platform") or ""]
+    return {
+        "message": fitted(defused(story.title), _MESSAGE),
+        "alias": alias,
+        "description": fitted(defused("\n".join(part for part in (story.summary, *story.lines, story.link) if part)), _DESCRIPTION),
+        "details": {name: fitted(defused(value), _DETAIL) for name, value in details.items() if value},
+        "entity": fitted(defused(data.get("platformId") or story.who), _ENTITY),
+        "source": _CLIENT,
+        "user": _CLIENT,
+        "priority": _PRIORITIES.get(story.severity, "P3"),
+        "tags": [fitted(defused(tag), _TAG) for tag in tags if tag],
+    }
+
+
+def _closing(url: str, alias: str) -> str:
+    parts = urlsplit(url)
+    path = f"{parts.path.rstrip('/')}/{quote(alias, safe='')}/close"
+    return urlunsplit(parts._replace(path=path, query="identifierType=alias"))
+
+
+def _judge(status: int, _body: bytes) -> Result:
+    """202 alone is success: requests are worked off later."""
+    return result_where(status, 202)
+
+
+OPSGENIE = Kind(_render, _judge, digests=False)

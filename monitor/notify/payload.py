@@ -1,0 +1,269 @@
+"""
+What receivers are sent: one JSON document per notification, rendered once and stored before anybody is told.
+
+Receivers of other types (chat, paging) render their own form from the stored document, so everything that any of
+them needs is in it. Keys are camelCase, times are ISO 8601 in UTC, durations are whole seconds.
+
+Source: design 8 (public), reliability 3.7. `docs/webhook.md` and `docs/webhook.schema.json` describe it to receivers.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from monitor.domain.connections import Connection
+from monitor.domain.events import FINE, EventType, Notification, Severity, Topic, Why, incident_key
+from monitor.domain.reasons import meaning
+from monitor.domain.scopes.key import ACCOUNT_WORDS
+from monitor.errors import Reason
+from monitor.text.advice import advice
+from monitor.text.format import one_line, platform_name
+from monitor.text.sentences import sentence
+
+VERSION = "1"
+MAX_BODY = 20_000
+MAX_ITEMS = 50
+
+_MAX_TEXT = 500
+_MAX_NAME = 120
+
+_MAX_LABELS = 20
+
+_SEVERITIES = [severity.value for severity in Severity]
+_TOKEN_TYPES = frozenset({EventType.TOKEN_EXPIRING, EventType.TOKEN_EXPIRED, EventType.TOKEN_RENEWED, EventType.TOKEN_RENEWAL_OVERDUE})
+_RECONNECTS = frozenset({Topic.CONNECTION, Topic.EXPIRY, Topic.RENEWAL, Topic.PERMISSIONS})
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorIdentity:
+    """Who tells: the database's own random name, the program's version, and where people reconnect accounts ("" for nowhere)."""
+
+    instance: str
+    version: str
+    dashboard_url: str = ""
+
+
+def summary(notification: Notification, connection: Connection | None) -> str:
+    """One line for people: what happened to whom, since when, why, and what to do; at most 500 characters."""
+    return one_line(sentence(notification, connection), _MAX_TEXT)
+
+
+def render(webhook_id: str, notification: Notification, connection: Connection | None, identity: MonitorIdentity) -> bytes:
+    """
+    The stored body of *notification*: UTF-8 JSON, at most `MAX_BODY` bytes.
+
+    *webhook_id* is the delivery id, the same over all attempts; *connection* is None when the notification is about
+    more than one.
+    """
+    facts = notification.facts
+    data: dict[str, Any] = {
+        **_who(notification, connection),
+        "incident": {
+            "number": notification.incident.number,
+            "key": incident_key(notification.incident, identity.instance),
+            "topic": notification.incident.topic.value,
+            "subject": one_line(notification.incident.subject, _MAX_NAME),
+            "openedAt": _time(notification.incident.opened_at),
+        },
+        "level": {"from": notification.level_from, "to": notification.level_to},
+        "reason": _reason(notification),
+        "scope": notification.scope.value,
+        "why": notification.why.value,
+        "seq": notification.seq,
+        "advice": advice(notification),
+        "reconnectUrl": _reconnect_url(notification, identity),
+        "firstCheck": facts.first_check,
+        "suspectedFalseNegative": facts.suspected_false_negative,
+        "durationSeconds": _seconds(facts.duration),
+        "lastSuccessfulPostAt": _time(facts.last_successful_post_at),
+        **_details(notification),
+        "monitor": _monitor(identity),
+    }
+    return _encode(
+        _envelope(webhook_id, notification.type, notification.at, summary(notification, connection), notification.severity, data)
+    )
+
+
+def render_digest(webhook_id: str, at: datetime, bodies: Sequence[bytes], identity: MonitorIdentity) -> bytes:
+    """
+    One body that stands for many stored ones: each subject once, with its final state.
+
+    *bodies* are the stored ones in the order in which they were decided, about at most `MAX_ITEMS` subjects. A digest
+    of many long names may exceed `MAX_BODY`: the caller then makes two of it.
+    """
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for body in bodies:
+        document = json.loads(body)
+        groups.setdefault(document["data"]["incident"]["subject"], []).append(document)
+    items = [_item(documents) for documents in groups.values()]
+    types = Counter(item["type"] for item in items)
+    severities = Counter(item["severity"] for item in items)
+    data = {
+        "why": Why.DIGEST.value,
+        "items": items,
+        "counts": {
+            "connections": len(items),
+            "notifications": len(bodies),
+            "byType": dict(types),
+            "bySeverity": {name: severities.get(name, 0) for name in _SEVERITIES},
+        },
+        "monitor": _monitor(identity),
+    }
+    severity = Severity(max((item["severity"] for item in items), key=_SEVERITIES.index, default="info"))
+    return _encode(_envelope(webhook_id, EventType.DIGEST, at, _digest_summary(items, types), severity, data))
+
+
+def render_test(webhook_id: str, at: datetime, receiver: str, identity: MonitorIdentity) -> bytes:
+    """The body that `receivers test` sends: it announces nothing."""
+    text = f"Test of the receiver {one_line(receiver, _MAX_NAME)}: notifications of postpost-monitor arrive here. Nothing to do."
+    data = {"why": Why.NOTICE.value, "receiver": one_line(receiver, _MAX_NAME), "monitor": _monitor(identity)}
+    return _encode(_envelope(webhook_id, EventType.TEST, at, text, Severity.INFO, data))
+
+
+def _envelope(webhook_id: str, kind: EventType, at: datetime, text: str, severity: Severity, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": kind.value,
+        "version": VERSION,
+        "id": webhook_id,
+        "timestamp": _time(at),
+        "summary": text,
+        "severity": severity.value,
+        "data": data,
+    }
+
+
+def _who(notification: Notification, connection: Connection | None) -> dict[str, Any]:
+    if connection is None:
+        kind, _, name = notification.incident.subject.partition(":")
+        platform = one_line(name, _MAX_NAME) if kind == "platform" else None
+        return {"connection": None, "platform": platform, "platformId": None, "username": None, "account": _account(notification)}
+    labels = dict(list(connection.labels.items())[:_MAX_LABELS])
+    platform_id, platform = connection.platform_id[:300], connection.platform[:64]
+    return {
+        "connection": {
+            "id": platform_id,
+            "platform": platform,
+            "name": one_line(connection.name, _MAX_NAME) if connection.name else None,
+            "account": one_line(connection.account, _MAX_NAME),
+            "userId": one_line(connection.user_id, _MAX_NAME) or None,
+            "labels": {one_line(name, 64): one_line(value, _MAX_NAME) for name, value in labels.items()},
+        },
+        "platform": platform,
+        "platformId": platform_id,
+        "username": one_line(notification.facts.username, _MAX_NAME) if notification.facts.username else None,
+        "account": one_line(connection.account, _MAX_NAME),
+    }
+
+
+def _account(notification: Notification) -> str | None:
+    kind, _, name = notification.incident.subject.partition(":")
+    return one_line(name.partition("/")[0], _MAX_NAME) if kind in ACCOUNT_WORDS else None
+
+
+def _reason(notification: Notification) -> dict[str, str] | None:
+    if notification.reason is None or (notification.reason is Reason.OK and notification.level_to != FINE):
+        return None
+    return {
+        "code": notification.reason.value,
+        "words": meaning(notification.reason).words,
+        "text": one_line(notification.detail, _MAX_TEXT),
+    }
+
+
+def _reconnect_url(notification: Notification, identity: MonitorIdentity) -> str | None:
+    helps = notification.incident.topic in _RECONNECTS and notification.level_to != FINE and notification.connection_id is not None
+    return identity.dashboard_url[:500] or None if helps else None
+
+
+def _details(notification: Notification) -> dict[str, Any]:
+    """What only some types carry."""
+    facts = notification.facts
+    details: dict[str, Any] = {}
+    if notification.type in _TOKEN_TYPES or facts.expires_at is not None:
+        left = facts.expires_at - notification.at if facts.expires_at is not None else None
+        details |= {
+            "expiresAt": _time(facts.expires_at),
+            "expiresInSeconds": _seconds(left),
+            "uncertaintySeconds": _seconds(facts.expires_uncertainty),
+            "thresholdSeconds": _seconds(facts.threshold),
+        }
+    if facts.permissions_lost:
+        details["permissionsLost"] = [one_line(name, _MAX_NAME) for name in facts.permissions_lost[:50]]
+    if facts.affected is not None:
+        details["affected"] = facts.affected
+    if facts.reminder:
+        details["reminder"] = facts.reminder
+    if facts.closed_why is not None:
+        details["closedWhy"] = one_line(facts.closed_why, _MAX_NAME)
+    return details
+
+
+def _item(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One subject of a digest: its last word, and the last word of each of its other topics. Short, for fifty must fit."""
+    last = documents[-1]
+    topics = {document["data"]["incident"]["topic"]: document for document in documents}
+    topics.pop(last["data"]["incident"]["topic"])
+    connection = last["data"]["connection"]
+    item: dict[str, Any] = {"connection": None, **_last_word(last), "merged": len(documents)}
+    if connection:
+        item["connection"] = {name: connection[name] for name in ("id", "platform", "name", "account")}
+    if topics:
+        item["others"] = [_last_word(document) for document in topics.values()]
+    return item
+
+
+def _last_word(document: Mapping[str, Any]) -> dict[str, Any]:
+    data = document["data"]
+    return {
+        "type": document["type"],
+        "severity": document["severity"],
+        "level": data["level"]["to"],
+        "reason": data["reason"]["code"] if data["reason"] else None,
+        "incidentKey": data["incident"]["key"],
+        "openedAt": data["incident"]["openedAt"],
+        "seq": data["seq"],
+    }
+
+
+def _digest_summary(items: Sequence[Mapping[str, Any]], types: Mapping[str, int]) -> str:
+    platforms = Counter(item["connection"]["platform"] for item in items if item["connection"])
+    where = ", ".join(f"{platform_name(platform)} {count}" for platform, count in platforms.most_common(5))
+    many = f"{len(items)} connection{'s' if len(items) != 1 else ''}"
+    if set(types) == {EventType.REMINDER.value}:
+        what = f"{many} still in trouble"
+    else:
+        what = f"{many} changed: " + ", ".join(f"{count} {_digest_word(kind)}" for kind, count in types.items())
+    return one_line(what + (f" ({where})" if where else "") + ".", _MAX_TEXT)
+
+
+def _digest_word(kind: str) -> str:
+    return "still in trouble" if kind == EventType.REMINDER.value else kind.partition(".")[2].replace("_", " ") or kind
+
+
+def _monitor(identity: MonitorIdentity) -> dict[str, str]:
+    return {"instance": identity.instance[:64], "version": identity.version[:32]}
+
+
+def _encode(document: Mapping[str, Any]) -> bytes:
+    """*document* as bytes; a body that is too large loses its labels, the only part without a bound of its own that matters."""
+    body = _bytes(document)
+    connection = document["data"].get("connection")
+    if len(body) > MAX_BODY and connection:
+        connection["labels"] = {}
+        body = _bytes(document)
+    return body
+
+
+def _bytes(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _time(at: datetime | None) -> str | None:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at is not None else None
+
+
+def _seconds(duration: timedelta | None) -> int | None:
+    return round(duration.total_seconds()) if duration is not None else None

@@ -1,0 +1,70 @@
+"""
+Type `slack`: messages of Block Kit through an incoming webhook.
+
+Whatever somebody else wrote goes into `plain_text`, where Slack reads no markup, with the three characters escaped that
+Slack gives a meaning everywhere. The one text with markup is the link, and that is ours.
+
+Source: Slack, "Sending messages using incoming webhooks", "Formatting message text", "Blocks" (limits).
+"""
+
+from typing import Any
+from urllib.parse import quote
+
+from monitor.config import ReceiverSettings
+from monitor.domain.delivery.retries import Result
+from monitor.errors import DeliveryReason
+from monitor.notify.base import Kind, Message, Request, json_request, result_where
+from monitor.notify.chat_message import fitted, read
+
+_HEADER = 150
+_SECTION = 3000
+_FIELD = 2000
+_CONTEXT = 300
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+# The webhook was deleted, or its workspace was: no later attempt can succeed.
+_GONE = frozenset({b"no_service", b"no_team"})
+_IN_ADDRESSES = "%/:?#[]@!$&'()*+,;=~"
+
+
+def _render(message: Message, settings: ReceiverSettings) -> Request:
+    story = read(message.body)
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": _plain(f"{story.mark} {story.title}", _HEADER)},
+        {"type": "section", "text": _plain(story.summary, _SECTION)},
+    ]
+    if story.facts:
+        blocks.append({"type": "section", "fields": [_plain(f"{name}: {value}", _FIELD) for name, value in story.facts]})
+    if story.lines:
+        blocks.append({"type": "section", "text": _plain("\n".join(story.lines), _SECTION)})
+    if story.link:
+        address = quote(story.link, safe=_IN_ADDRESSES).replace("&", "&amp;")
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": f"<{address}|Reconnect the account>"}})
+    blocks.append({"type": "context", "elements": [_plain(" · ".join(filter(None, (story.source, story.key))), _CONTEXT)]})
+    document = {
+        "text": fitted(story.summary, _SECTION, _escape),
+        "mrkdwn": False,
+        "link_names": False,
+        "parse": "none",
+        "unfurl_links": False,
+        "unfurl_media": False,
+        "blocks": blocks,
+    }
+    return json_request(settings.url.reveal(), document, message.user_agent, settings)
+
+
+def _plain(text: str, limit: int) -> dict[str, Any]:
+    return {"type": "plain_text", "text": fitted(text, limit, _escape), "emoji": False}
+
+
+def _escape(text: str) -> str:
+    return text.translate(_ESCAPES)
+
+
+def _judge(status: int, body: bytes) -> Result:
+    """200 is success. Which of several errors a 404 is, only its text tells."""
+    if status == 404 and body.strip() in _GONE:
+        return Result(DeliveryReason.GONE)
+    return result_where(status, 200)
+
+
+SLACK = Kind(_render, _judge)

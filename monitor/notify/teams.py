@@ -1,0 +1,70 @@
+"""
+Type `teams`: an Adaptive Card for a workflow of Microsoft Teams ("Post to a channel when a webhook request is received").
+
+All texts are runs in rich text blocks: those know no Markdown, and without an `entities` list nobody can be mentioned.
+
+Source: Adaptive Cards 1.4, "RichTextBlock" and "TextRun"; Microsoft Teams, "Create and send messages", "Webhooks and
+connectors" (28 KB; errors that are answered with 200 and a text).
+"""
+
+import re
+from typing import Any
+
+from monitor.config import ReceiverSettings
+from monitor.domain.delivery.retries import Result, result_of_status
+from monitor.errors import DeliveryReason
+from monitor.notify.base import Kind, Message, Request, json_request, result_where
+from monitor.notify.chat_message import fitted, read
+
+_TITLE = 200
+_TEXT = 600
+_COLOURS = {"critical": "attention", "warning": "warning", "info": "accent"}
+_HIDDEN_STATUS = re.compile(rb"HTTP error (\d{3})", re.IGNORECASE)
+_HIDDEN_FAILURE = re.compile(rb"delivery failed|\bText is required", re.IGNORECASE)
+# A workflow that is switched off answers 400, which has nothing to do with the message.
+_OFF = b"WorkflowTriggerIsNotEnabled"
+
+
+def _render(message: Message, settings: ReceiverSettings) -> Request:
+    story = read(message.body)
+    colour = "good" if story.over else _COLOURS.get(story.severity, "accent")
+    title = _run(f"{story.mark} {story.title}", _TITLE, weight="bolder", size="medium", color=colour)
+    body = [_block(title), _block(_run(story.summary, _TEXT))]
+    body += [_block(_run(f"{name}: ", _TITLE, weight="bolder"), _run(value, _TEXT)) for name, value in story.facts]
+    body += [_block(_run(f"• {line}", _TITLE)) for line in story.lines]
+    body.append(_block(_run(" · ".join(filter(None, (story.source, story.key))), _TEXT, size="small", isSubtle=True)))
+    card: dict[str, Any] = {
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "body": body,
+    }
+    if story.link:
+        card["actions"] = [{"type": "Action.OpenUrl", "title": "Reconnect the account", "url": story.link}]
+    attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
+    return json_request(settings.url.reveal(), {"type": "message", "attachments": [attachment]}, message.user_agent, settings)
+
+
+def _block(*runs: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "RichTextBlock", "inlines": list(runs)}
+
+
+def _run(text: str, limit: int, **style: object) -> dict[str, Any]:
+    # Cards replace {{DATE(...)}} and its like by the time.
+    return {"type": "TextRun", "text": fitted(text, limit).replace("{{", "{ {"), **style}
+
+
+def _judge(status: int, body: bytes) -> Result:
+    """202 is success, and so is 200 unless its text tells of an error."""
+    if status == 400 and _OFF in body:
+        return Result(DeliveryReason.CLIENT_ERROR)
+    if status in {200, 202}:
+        hidden = _HIDDEN_STATUS.search(body)
+        if hidden and not 200 <= int(hidden[1]) < 300:
+            return result_of_status(int(hidden[1]))
+        if _HIDDEN_FAILURE.search(body):
+            return Result(DeliveryReason.SERVER_ERROR)
+    return result_where(status, 200, 202)
+
+
+TEAMS = Kind(_render, _judge)

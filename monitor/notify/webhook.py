@@ -1,0 +1,40 @@
+"""Type `webhook`: the stored document as it is, or poured into a template, with the headers of Standard Webhooks."""
+
+import json
+
+from standardwebhooks import Webhook
+
+from monitor.config import ReceiverSettings
+from monitor.domain.delivery.retries import Result, result_of_status
+from monitor.notify.base import Kind, Message, Request
+from monitor.notify.templates import fill
+
+
+def _render(message: Message, settings: ReceiverSettings) -> Request:
+    """
+    The request for *message*: its exact bytes, or what the configured template makes of them, signed with every secret of the receiver, so that secrets can be replaced.
+
+    Source: Standard Webhooks, "Webhook headers" and "Signature scheme".
+    """
+    body = message.body if settings.template is None else fill(settings.template.reveal(), json.loads(message.body))
+    headers = {name: value.reveal() for name, value in settings.headers.items()}
+    headers |= {
+        "Content-Type": "application/json",
+        "User-Agent": message.user_agent,
+        "webhook-id": message.webhook_id,
+        "webhook-timestamp": str(int(message.at.timestamp())),
+    }
+    if settings.secrets:
+        text = body.decode()
+        # The library takes the digits of the time as UTC whatever its zone; `at` is UTC.
+        signatures = [Webhook(secret.reveal()).sign(message.webhook_id, message.at, text) for secret in settings.secrets]
+        headers["webhook-signature"] = " ".join(signatures)
+    return Request(settings.url.reveal(), headers, body)
+
+
+def _judge(status: int, _body: bytes) -> Result:
+    """Only the status counts: 2xx is success."""
+    return result_of_status(status)
+
+
+WEBHOOK = Kind(_render, _judge)

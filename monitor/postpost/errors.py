@@ -1,0 +1,203 @@
+"""
+The API's refusals: every answer that is not a 2xx, and how long it wants us to wait.
+
+Matched on status and loose, case-insensitive texts: the wording differs between generations of the API.
+
+Source: api-contract.md 1.1, 1.2, 1.6, C3, C9; reliability.md F08 to F14.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from monitor.errors import ApiError, Reason
+from monitor.http.headers import http_date
+from monitor.postpost.fields import is_web_page, page_excerpt, timestamp_of
+from monitor.redaction import clean
+
+LEAST_WAIT = timedelta(seconds=1)
+LONGEST_WAIT = timedelta(hours=1)
+
+# Larger numbers in X-RateLimit-Reset are a time since 1970, smaller ones a span of seconds.
+_EPOCH_FROM = 1_000_000_000
+_EPOCH_MILLISECONDS_FROM = 100_000_000_000
+_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,9})?")
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}://[^/?#\s]{1,260}")
+_USER_INFO = re.compile(r"//[^@]*@")
+_ERROR_LIMIT = 300
+
+_BY_STATUS = {
+    401: Reason.API_UNAUTHORIZED,
+    402: Reason.API_FORBIDDEN,
+    404: Reason.API_NOT_FOUND,
+    407: Reason.PROXY_ANSWERED,
+    408: Reason.API_TIMEOUT,
+    425: Reason.API_FAILED,
+    429: Reason.API_THROTTLED,
+    511: Reason.CAPTIVE_PORTAL,
+}
+_GATEWAY_STATUSES = frozenset({502, 503, 504})
+
+
+def refusal(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    now: datetime,
+    with_user: bool,
+    about_connection: bool = True,
+    secrets: tuple[str, ...] = (),
+) -> ApiError:
+    """
+    What an answer with this status means.
+
+    Args:
+        status: any status but a 2xx.
+        headers: by lower-case name.
+        body: as much of it as was read; need not be JSON.
+        now: the present, for waits that are given as a time.
+        with_user: whether the request named a managed user.
+        about_connection: whether it asked about one connection (and not for a list).
+        secrets: exact texts that must not survive in the detail.
+    """
+    answer = _json_object(body)
+    told = _told(answer, secrets)
+    reason = _reason(status, told.casefold(), body, with_user=with_user, is_json=bool(answer))
+    if not about_connection:
+        # A list call names no connection, so these texts can only come from something else.
+        reason = {
+            Reason.CONNECTION_MISSING: Reason.API_NOT_FOUND,
+            Reason.ID_REFUSED: Reason.API_REFUSED,
+            Reason.API_VALIDATOR_FAILED: Reason.API_FAILED,
+        }.get(reason, reason)
+    wait = _later(_retry_after(headers, answer, now), rate_limit_wait(headers, now))
+    return ApiError(reason, _detail(status, headers, told, answer, body, secrets), retry_after=wait, http_status=status)
+
+
+def rate_limit_wait(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """How long a used-up request budget asks to wait (`X-RateLimit-Remaining: 0`); None while some is left, or nothing is told."""
+    remaining = headers.get("x-ratelimit-remaining")
+    if remaining is None or _number(remaining) != 0:
+        return None
+    reset = _number(headers.get("x-ratelimit-reset"))
+    if reset is None:
+        return None
+    if reset >= _EPOCH_MILLISECONDS_FROM:
+        reset /= 1000
+    return _clamped(reset - now.timestamp() if reset >= _EPOCH_FROM else reset)
+
+
+def _reason(status: int, told: str, body: bytes, *, with_user: bool, is_json: bool) -> Reason:
+    """The reason for one status; *told* is the API's own text in lower case."""
+    reason = _BY_STATUS.get(status, Reason.API_REFUSED)
+    if 300 <= status < 400:
+        reason = Reason.API_REDIRECTED
+    elif status in (401, 403) and is_web_page(body):
+        reason = Reason.PROXY_ANSWERED
+    elif status == 400:
+        reason = _of_400(told, body)
+    elif status == 403:
+        reason = _of_403(told)
+    elif status == 404 and told:
+        reason = _of_404(told, with_user=with_user)
+    elif status >= 500 and status not in _BY_STATUS:
+        reason = _of_5xx(status, told, is_json=is_json)
+    return reason
+
+
+def _of_400(told: str, body: bytes) -> Reason:
+    if "user-id" in told or "user id" in told:
+        return Reason.USER_ID_INVALID
+    if "platformid" in told or "platform id" in told:
+        return Reason.ID_REFUSED
+    return Reason.PROXY_ANSWERED if is_web_page(body) else Reason.API_REFUSED
+
+
+def _of_403(told: str) -> Reason:
+    if "not managed" in told:
+        return Reason.USER_NOT_MANAGED
+    return Reason.WORKSPACE_FORBIDDEN if "workspace access" in told else Reason.API_FORBIDDEN
+
+
+def _of_404(told: str, *, with_user: bool) -> Reason:
+    if "connection not found" in told:
+        return Reason.CONNECTION_MISSING
+    return Reason.USER_NOT_MANAGED if with_user and "user" in told else Reason.API_NOT_FOUND
+
+
+def _of_5xx(status: int, told: str, *, is_json: bool) -> Reason:
+    if "failed to test connection" in told:
+        return Reason.API_VALIDATOR_FAILED
+    return Reason.PROXY_ANSWERED if status in _GATEWAY_STATUSES and not is_json else Reason.API_FAILED
+
+
+def _detail(status: int, headers: Mapping[str, str], told: str, answer: dict[str, Any], body: bytes, secrets: tuple[str, ...]) -> str:
+    """What happened, for people."""
+    parts = [f"HTTP {status}"]
+    if 300 <= status < 400:
+        origin = _ORIGIN.match(headers.get("location", ""))
+        parts.append(f"to {clean(_USER_INFO.sub('//', origin[0]), 100, secrets)}" if origin else "to another path")
+    elif told or body:
+        parts.append(told or page_excerpt(body, secrets))
+    if "mcp access" in told.casefold():
+        parts.append("(a client header makes the API ask for this right; remove it)")
+    held_until = timestamp_of(answer.get("holdExpiresAt"))
+    if held_until:
+        parts.append(f"(until {held_until:%Y-%m-%d %H:%M} UTC)")
+    return clean(" ".join(parts), secrets=secrets)
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    """The body as an object; empty when it is none."""
+    try:
+        answer = json.loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _told(answer: dict[str, Any], secrets: tuple[str, ...]) -> str:
+    """The API's own words: the error, else the message, with its stable code in front."""
+    code, error, message = (clean(text, _ERROR_LIMIT, secrets) if isinstance(text, str) else "" for text in map(answer.get, _TOLD_KEYS))
+    words = error or message
+    return f"{code}: {words}" if code and words else code or words
+
+
+_TOLD_KEYS = ("code", "error", "message")
+
+
+def _retry_after(headers: Mapping[str, str], answer: dict[str, Any], now: datetime) -> timedelta | None:
+    """The longest of the waits that header and body ask for."""
+    wait = None
+    raw = headers.get("retry-after")
+    if raw is not None:
+        until = http_date(raw.strip())
+        seconds = (until - now).total_seconds() if until else _number(raw)
+        wait = _clamped(seconds) if seconds is not None else None
+    for key in ("retryAfter", "retryAfterSec"):
+        seconds = _number(answer.get(key))
+        if seconds is not None:
+            wait = _later(wait, _clamped(seconds))
+    return wait
+
+
+def _number(value: Any) -> float | None:
+    """A number or a number's text; None for anything else, and for numbers beyond all sense."""
+    if isinstance(value, str):
+        text = value.strip()
+        return float(text) if _NUMBER.fullmatch(text) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if -1e15 < value < 1e15 else None
+
+
+def _clamped(seconds: float) -> timedelta:
+    return timedelta(seconds=min(max(seconds, LEAST_WAIT.total_seconds()), LONGEST_WAIT.total_seconds()))
+
+
+def _later(one: timedelta | None, other: timedelta | None) -> timedelta | None:
+    waits = [wait for wait in (one, other) if wait is not None]
+    return max(waits, default=None)

@@ -1,0 +1,1 @@
+"""Keeps the process alive."""

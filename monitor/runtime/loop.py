@@ -1,0 +1,107 @@
+"""
+Signals, supervised loops, the bounded drain, and the word to systemd.
+
+A loop is written once, here: `step` until it finds nothing, then wait for a wake, for a while, or for the stop. A loop
+that raises ends its task group, and with it the process: state is in rows, so a restart loses nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from monitor.clock import Clock
+
+_log = structlog.get_logger(__name__)
+
+Step = Callable[[], Awaitable[bool]]
+
+_SHORTEST_REST_SECONDS = 0.02
+_AT_ONCE_SECONDS = 5.0
+
+
+class Progress(Protocol):
+    """Whatever must go on: its name, and when it last did, in seconds of the monotonic clock."""
+
+    name: str
+    last_step: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """
+    How long what must go on may stand still before the watchdog is no longer fed, in seconds.
+
+    With the default timeouts of requests all of them together are below the minute of `WatchdogSec=`.
+
+    Attributes:
+        step: a step of a loop, beyond what the network may take.
+        rest: how long a loop rests by itself; beats wake it before that.
+        scheduler: between two beats.
+        writer: the database writer's answer, while it is not known to be out of order.
+    """
+
+    step: float = 20.0
+    rest: float = 5.0
+    scheduler: float = 30.0
+    writer: float = 30.0
+
+
+class Loop:
+    """
+    One supervised loop: a name, a step, and when it last finished one.
+
+    Args:
+        rest_seconds: the longest wait when there is nothing to do; a wake ends it.
+        idle: seconds until there will be something to do, where the agent knows; ends the rest in time.
+    """
+
+    def __init__(
+        self, name: str, step: Step, *, rest_seconds: float, clock: Clock, stop: asyncio.Event, idle: Callable[[], float] | None = None
+    ) -> None:
+        self.name = name
+        self.wake = asyncio.Event()
+        self.last_step = clock.monotonic()
+        self._step = step
+        self._rest_seconds = rest_seconds
+        self._clock = clock
+        self._stop = stop
+        self._idle = idle
+
+    async def run(self) -> None:
+        """Step until the stop is asked for; the step in hand is finished first."""
+        while not self._stop.is_set():
+            self.wake.clear()
+            busy = await self._step()
+            self.last_step = self._clock.monotonic()
+            if busy:
+                await asyncio.sleep(0)  # noqa: TID251 - yields to the other loops, takes no time
+            else:
+                await self._clock.wait(self.wake, self._rest())
+
+    def _rest(self) -> float:
+        # Something that is due but held back must not turn the wait into a spin.
+        return self._rest_seconds if self._idle is None else min(self._rest_seconds, max(self._idle(), _SHORTEST_REST_SECONDS))
+
+
+async def drain(tasks: dict[str, asyncio.Task[None]], *, seconds: float, abort: asyncio.Event) -> list[str]:
+    """
+    Let *tasks* finish, at most *seconds* or until *abort*; cancel what is left.
+
+    Returns the names of those that had to be cancelled.
+    """
+    pending = {task for task in tasks.values() if not task.done()}
+    if pending:
+        aborted = asyncio.create_task(abort.wait())
+        finished = asyncio.create_task(asyncio.wait(pending))
+        await asyncio.wait({finished, aborted}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for helper in (aborted, finished):
+            helper.cancel()
+    left = [name for name, task in tasks.items() if not task.done()]
+    for name in left:
+        _log.warning("drain.exceeded", loop=name)
+        tasks[name].cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)
+    return left

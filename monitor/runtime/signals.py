@@ -1,0 +1,61 @@
+"""Stop and reload."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from monitor.runtime.loop import _AT_ONCE_SECONDS
+
+
+class Signals:
+    """
+    What the outside asked for: `stop` (first SIGTERM or SIGINT), `abort` (the second), `reload` (SIGHUP, coalesced).
+
+    The second one cuts off what is in hand. If the process is still there some seconds later (a disk that does not
+    answer), it ends as by `kill -9`: whatever is owed is in rows.
+    """
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.abort = asyncio.Event()
+        self.reload = asyncio.Event()
+
+    def ask_to_stop(self) -> None:
+        """Stop after the drain; asked twice, stop at once."""
+        if self.stop.is_set():
+            self.abort.set()
+        self.stop.set()
+
+    def remember_reload(self) -> None:
+        """Until the signals are installed, note a SIGHUP: the configuration may have been read before it was changed."""
+        signal.signal(signal.SIGHUP, lambda _number, _frame: self.reload.set())
+
+    def _stop(self) -> None:
+        if self.stop.is_set():
+            last_resort = threading.Timer(_AT_ONCE_SECONDS, os.kill, (os.getpid(), signal.SIGKILL))
+            last_resort.daemon = True
+            last_resort.start()
+        self.ask_to_stop()
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """
+        Route the process's signals here, and give them back afterwards.
+
+        asyncio runs the handlers between two callbacks of the loop, so they may set events; Python's own handlers are
+        replaced meanwhile, so a SIGHUP no longer ends the process.
+        """
+        loop = asyncio.get_running_loop()
+        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self.reload.set}
+        before = {number: signal.getsignal(number) for number in handlers}
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)
+                signal.signal(number, before[number])

@@ -1,0 +1,1 @@
+"""The JSON documents of API, command line and published schemas."""

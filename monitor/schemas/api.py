@@ -1,0 +1,102 @@
+"""What each route answers; the parts are those of `monitor.schemas.shapes`."""
+
+from typing import Annotated, TypedDict
+
+from monitor.domain.preflight import Answer
+from monitor.domain.status import Standing, Tone
+from monitor.schemas import shapes
+from monitor.schemas.shapes import Moment
+
+NextCursor = Annotated[str | None, "pass it as `cursor` for the next page; null: this is the last"]
+
+
+class Document(TypedDict):
+    """What every document has."""
+
+    version: Annotated[str, "grows when something is removed or changes its meaning; new keys may come at any time"]
+    at: Annotated[Moment, "when it was answered"]
+
+
+class Summary(Document):
+    """How it all stands."""
+
+    takenAt: Annotated[Moment, "when the picture was taken, a second ago at most"]
+    tone: Tone
+    summary: Annotated[str, "the sentence at the top of the status page; the wording may change"]
+    total: Annotated[int, "how many connections are watched"]
+    counts: Annotated[dict[str, int], "health to how many connections"]
+    standings: Annotated[dict[str, int], "the same, but those that work and need attention all the same counted as `attention`"]
+    apiUp: Annotated[bool | None, "whether the API answers; null: not known yet"]
+    storageUp: Annotated[bool, "whether the database takes writes"]
+    accounts: Annotated[dict[str, bool | None], "account to whether the API accepts its key; null: not known yet"]
+    openIncidents: Annotated[dict[str, int], "severity to how many"]
+    wideIncidents: list[shapes.WideIncident]
+    receivers: dict[str, shapes.Receiver]
+
+
+class Connection(shapes.ConnectionFacts):
+    """One connection and what is known of it."""
+
+    standing: Annotated[Standing, "its health, or `attention` while it works but has an incident"]
+    notes: Annotated[list[str], "what the status page says of it: what is wrong and what to do; the wording may change"]
+
+
+class Connections(Document):
+    """A page of connections."""
+
+    takenAt: Annotated[Moment, "when the picture was taken, a second ago at most"]
+    total: Annotated[int, "how many there are on all pages"]
+    connections: list[Connection]
+    nextCursor: NextCursor
+
+
+class OneConnection(Document, shapes.Details):
+    """One connection, and why it is believed to be as it is."""
+
+    connection: Connection
+    retired: Annotated[bool, "it is no longer watched; this is how it was last known"]
+    uptime: Annotated[shapes.UptimeFacts | None, "of the last 90 days, today included; null: the database can't be read now"]
+
+
+class History(Document):
+    """A page of the checks of one connection, the newest first."""
+
+    connection: shapes.Identity
+    checks: list[shapes.Check]
+    nextCursor: NextCursor
+
+
+class UptimeHistory(Document):
+    """How much of the time a connection worked, day by day, the oldest first."""
+
+    connection: shapes.Identity
+    total: Annotated[shapes.UptimeFacts, "of all these days together"]
+    days: list[shapes.DayUptimeFacts]
+
+
+class Incidents(Document):
+    """A page of incidents, the newest first."""
+
+    incidents: list[shapes.Incident]
+    nextCursor: NextCursor
+
+
+class Deliveries(Document):
+    """A page of deliveries, the newest first."""
+
+    deliveries: list[shapes.Delivery]
+    nextCursor: NextCursor
+
+
+class OneDelivery(Document):
+    """One delivery with its attempts, the oldest first."""
+
+    delivery: shapes.Delivery
+    attempts: list[shapes.Attempt]
+
+
+class Preflights(Document):
+    """Whether connections can be relied on for a post."""
+
+    answer: Annotated[Answer, "`ready`: all are; `not_ready`: one is not; else `unknown`"]
+    connections: list[shapes.Preflight]

@@ -1,0 +1,327 @@
+"""
+What each verb prints with `--json`, as types; `python -m monitor.schemas.commands docs/command-line.schema.json` makes JSON Schema of them.
+
+Tests hold what every verb really prints against it. A key that goes, or changes its meaning, raises `documents.VERSION`.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from monitor.db import DeliveryState
+from monitor.domain.events import EventType, Severity, Why
+from monitor.domain.preflight import Answer
+from monitor.domain.reasons import Outcome
+from monitor.domain.replay import Change
+from monitor.domain.silencing.silences import SilenceState
+from monitor.errors import DeliveryReason, Reason
+from monitor.schemas.schema import Schemas
+from monitor.schemas.shapes import (
+    Attempt,
+    Check,
+    ConnectionFacts,
+    Delivery,
+    Details,
+    Identity,
+    Incident,
+    Moment,
+    Preflight,
+    Receiver,
+    WideIncident,
+)
+
+
+class Document(TypedDict):
+    """What every document has."""
+
+    version: Annotated[str, "grows when something is removed or changes its meaning"]
+
+
+class Dated(Document):
+    """What every document has that shows how things are."""
+
+    at: Annotated[Moment, "when it was made"]
+
+
+class StatusDocument(Dated):
+    """`status --json`."""
+
+    counts: Annotated[dict[str, int], "health to how many of those listed have it"]
+    apiUp: bool | None
+    accounts: Annotated[dict[str, bool | None], "account to whether the API accepts its key; null: not known"]
+    wideIncidents: list[WideIncident]
+    receivers: dict[str, Receiver]
+    connections: Annotated[list[ConnectionFacts], "the worst first"]
+
+
+class HistoryDocument(Dated):
+    """`history ID --json`."""
+
+    connection: Identity
+    checks: Annotated[list[Check], "the newest first"]
+
+
+class IncidentsDocument(Dated):
+    """`incidents --json`."""
+
+    incidents: Annotated[list[Incident], "the newest first"]
+
+
+class ToldDelivery(TypedDict):
+    """Who was to be told, and every try."""
+
+    number: int
+    receiver: str
+    state: DeliveryState
+    attempts: list[Attempt]
+
+
+class ToldNotification(TypedDict):
+    """One decision to tell, and what came of it."""
+
+    id: Annotated[str, "the `webhook-id`"]
+    incidentKey: str
+    at: Moment
+    type: EventType
+    why: Why
+    severity: Severity
+    deliveries: list[ToldDelivery]
+
+
+class Paragraph(TypedDict):
+    """Words for people; they may change."""
+
+    title: str
+    lines: list[str]
+
+
+class ExplainDocument(Dated, Details):
+    """`explain ID --json`."""
+
+    connection: ConnectionFacts
+    retired: Annotated[bool, "it is no longer watched"]
+    notifications: Annotated[list[ToldNotification], "the newest first"]
+    explanation: list[Paragraph]
+
+
+class PreflightDocument(Dated):
+    """`preflight ID... --json`."""
+
+    answer: Annotated[Answer, "of all together"]
+    connections: list[Preflight]
+
+
+class Tested(Identity):
+    """One connection that was tested just now."""
+
+    username: str | None
+    outcome: Outcome
+    reason: Reason
+    detail: Annotated[str, "the platform's own words"]
+    tokenExpiresIn: Annotated[str | None, "the API's own text"]  # noqa: N815 - JSON has it so
+    advice: Annotated[str, "for people, empty when there is nothing to do"]
+
+
+class CheckDocument(Dated):
+    """`check --json`."""
+
+    connections: list[Tested]
+    problems: Annotated[list[str], "lists of connections that could not be read"]
+
+
+class DeliveriesDocument(Dated):
+    """`deliveries list --json`."""
+
+    deliveries: Annotated[list[Delivery], "the newest first"]
+
+
+class RetryDocument(Document):
+    """`deliveries retry --json`."""
+
+    retried: Annotated[int, "how many were put back"]
+    numbers: list[int]
+
+
+class SilenceFacts(TypedDict):
+    """One silence that somebody asked for."""
+
+    number: int
+    state: SilenceState
+    match: dict[str, str]
+    startsAt: Moment
+    endsAt: Moment
+    expiredAt: Annotated[Moment | None, "when somebody ended it"]
+    author: str
+    reason: str
+    createdAt: Moment
+
+
+class Recurring(TypedDict):
+    """A silence of the configuration."""
+
+    name: str
+    match: dict[str, str]
+    activeUntil: Annotated[Moment | None, "null: it is not active"]
+    nextStartsAt: Moment | None
+
+
+class SilenceAddDocument(Document):
+    """`silence add --json`."""
+
+    silence: SilenceFacts
+    connections: Annotated[int, "how many it covers"]
+
+
+class SilenceListDocument(Dated):
+    """`silence list --json`."""
+
+    silences: list[SilenceFacts]
+    recurring: list[Recurring]
+
+
+class SilenceExpireDocument(Document):
+    """`silence expire --json`."""
+
+    expired: list[int]
+
+
+class AckDocument(Document):
+    """`ack --json`."""
+
+    acknowledged: Annotated[list[str], "incident keys"]
+
+
+class ReceiversTestDocument(Document):
+    """`receivers test --json`."""
+
+    receiver: str
+    type: str
+    id: Annotated[str, "the `webhook-id`"]
+    delivered: bool
+    reason: DeliveryReason
+    httpStatus: int | None
+    durationSeconds: float
+    detail: str
+
+
+class Counted(TypedDict):
+    """How many notifications of one type, or of one severity."""
+
+    name: str
+    present: int
+    other: int
+
+
+class ReplayedNotification(TypedDict):
+    """One notification as a policy decides it."""
+
+    at: Moment
+    type: EventType
+    why: Why
+    severity: Severity
+    level: str
+    reason: Reason | None
+    subject: Annotated[str, "the platform id, or the name of a wider scope"]
+    account: str | None
+    userId: str | None
+    platform: str | None
+
+
+class ReplayedDifference(TypedDict):
+    """What both policies do not tell alike."""
+
+    change: Change
+    present: Annotated[ReplayedNotification | None, "null: the present policy does not tell it"]
+    other: Annotated[ReplayedNotification | None, "null: the other policy does not tell it"]
+
+
+class Really(TypedDict):
+    """The present policy, replayed, against what was really decided."""
+
+    decided: int
+    notInChecks: Annotated[int, "decided too, but no check tells of it"]
+    notReplayed: list[ReplayedNotification]
+    onlyReplayed: list[ReplayedNotification]
+
+
+class ReplayDocument(Document):
+    """`replay --json`."""
+
+    since: Moment
+    until: Moment
+    oldestCheckAt: Moment | None
+    policy: Annotated[str | None, "the file; null: the present policy alone"]
+    checks: int
+    connections: int
+    stops: Annotated[int, "how often the monitor did not run"]
+    counts: list[Counted]
+    differences: list[ReplayedDifference]
+    really: Really
+
+
+class ConfigProblem(TypedDict):
+    """What is wrong, where, and what to do."""
+
+    location: Annotated[str, "file:line"]
+    message: str
+    fix: str
+
+
+class ConfigCheckDocument(Document):
+    """`config check --json`."""
+
+    ok: bool
+    problems: list[ConfigProblem]
+    warnings: list[ConfigProblem]
+
+
+class DatabaseDocument(Document):
+    """`db upgrade --json`, `db check --json` and `db backup --json`."""
+
+    done: Annotated[str, "for people; the wording may change"]
+
+
+DOCUMENTS: dict[str, Any] = {
+    "check": CheckDocument,
+    "preflight": PreflightDocument,
+    "status": StatusDocument,
+    "history": HistoryDocument,
+    "incidents": IncidentsDocument,
+    "explain": ExplainDocument,
+    "silence add": SilenceAddDocument,
+    "silence list": SilenceListDocument,
+    "silence expire": SilenceExpireDocument,
+    "ack": AckDocument,
+    "deliveries list": DeliveriesDocument,
+    "deliveries retry": RetryDocument,
+    "receivers test": ReceiversTestDocument,
+    "replay": ReplayDocument,
+    "config check": ConfigCheckDocument,
+    "db upgrade": DatabaseDocument,
+    "db check": DatabaseDocument,
+    "db backup": DatabaseDocument,
+}
+"""Verb to what it prints with `--json`."""
+
+
+def json_schema() -> dict[str, Any]:
+    """One schema for all verbs: each has its name among `$defs`."""
+    schemas = Schemas()
+    named = {verb: schemas.of(kind) for verb, kind in DOCUMENTS.items()}
+    text = json.dumps({**schemas.named, **named}).replace("#/components/schemas/", "#/$defs/")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What postpost-monitor prints with --json",
+        "description": "Validate the output of a verb against the schema of its name: #/$defs/status, #/$defs/silence list, and so on.",
+        "$defs": json.loads(text),
+    }
+
+
+def as_text() -> str:
+    """The schema as a file."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(as_text(), encoding="utf-8")

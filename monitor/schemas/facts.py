@@ -1,0 +1,226 @@
+"""One function for each thing that is shown as JSON."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from monitor.db import CheckRow, DeliveryRow, IncidentRow
+from monitor.domain.connections import Connection
+from monitor.domain.events import FINE, IncidentRef, Topic
+from monitor.domain.expiry import estimate
+from monitor.domain.preflight import Finding
+from monitor.domain.reasons import meaning, outcome_of
+from monitor.domain.snapshot import IncidentView, OutboxView
+from monitor.domain.states import ConnectionState
+from monitor.domain.uptime import Uptime
+from monitor.errors import DeliveryReason
+from monitor.schemas import shapes
+from monitor.text.reasons import gist
+
+
+def identity(connection: Connection) -> shapes.Identity:
+    """Which connection is meant."""
+    return {
+        "account": connection.account,
+        "userId": connection.user_id or None,
+        "platform": connection.platform,
+        "platformId": connection.platform_id,
+        "name": connection.name,
+    }
+
+
+def connection(
+    one: Connection, state: ConnectionState, *, covered_by: str | None, next_check_at: datetime | None = None
+) -> shapes.ConnectionFacts:
+    """One connection and what is known of it."""
+    topics = [topic for topic, value in state.topics.items() if value.level != FINE]
+    return {
+        **identity(one),
+        "displayName": state.display_name,
+        "username": state.username,
+        "labels": dict(one.labels),
+        "health": state.health,
+        "since": iso(state.since),
+        "reason": state.reason,
+        "detail": state.detail,
+        "why": gist(state, topics, covered_by, level=state.topic(Topic.CONNECTION).level),
+        "coveredBy": covered_by,
+        "openIncidents": topics,
+        "consecutiveFailures": state.failures,
+        "lastCheckAt": iso(state.last_check_at),
+        "lastCheckReason": state.last_reason,
+        "lastConclusiveCheckAt": iso(state.last_evidence_at),
+        "nextCheckAt": iso(next_check_at),
+        "lastSuccessfulPostAt": iso(state.last_successful_post_at),
+        "expiresAt": iso(estimate.best(state.token)),
+        "expiresUncertaintySeconds": seconds(estimate.uncertainty(state.token)),
+        "permissionsMissing": list(state.permissions_missing),
+    }
+
+
+def details(state: ConnectionState) -> shapes.Details:
+    """Why a connection is believed to be as it is, and why nobody was told."""
+    pending = state.pending
+    return {
+        "suspectedFalseNegative": state.suspected_false_negative,
+        "pending": None if pending is None else {"health": pending.health, "count": pending.count, "firstAt": stamp(pending.first_at)},
+        "quiet": state.quiet,
+        "topics": {
+            topic.value: {
+                "level": value.level,
+                "since": iso(value.since),
+                "incident": value.number,
+                "toldLevel": value.told.level,
+                "toldAt": iso(value.told.at),
+                "reminders": value.told.reminders,
+            }
+            for topic, value in state.topics.items()
+        },
+    }
+
+
+def preflight(one: Connection, finding: Finding, *, known_at: datetime | None, now: datetime, live: bool) -> shapes.Preflight:
+    """Whether a connection can be relied on for a post."""
+    return {**identity(one), **_answer(finding, known_at, now, live=live)}
+
+
+def preflight_unknown(platform_id: str, finding: Finding) -> shapes.Preflight:
+    """The same for an id that is not watched."""
+    nobody: shapes.MaybeIdentity = {"account": None, "userId": None, "platform": None, "platformId": platform_id, "name": None}
+    return {**nobody, **_answer(finding, None, None, live=False)}
+
+
+def _answer(finding: Finding, known_at: datetime | None, now: datetime | None, *, live: bool) -> shapes.PreflightAnswer:
+    return {
+        "answer": finding.answer,
+        "why": finding.why,
+        "knownAt": iso(known_at),
+        "ageSeconds": None if known_at is None or now is None else max(0.0, (now - known_at).total_seconds()),
+        "live": live,
+        "expiresAt": iso(finding.ends_at),
+    }
+
+
+def wide_incident(view: IncidentView) -> shapes.WideIncident:
+    """An open incident that is wider than one connection."""
+    return {
+        "scope": view.scope,
+        "subject": view.incident.subject,
+        "severity": view.severity,
+        "reason": view.reason,
+        "detail": view.detail,
+        "openedAt": stamp(view.incident.opened_at),
+    }
+
+
+def receiver(owed: OutboxView) -> shapes.Receiver:
+    """What one receiver is owed."""
+    return {
+        "pending": owed.pending,
+        "oldestAt": iso(owed.oldest_at),
+        "failingSince": iso(owed.failing_since),
+        "disabled": owed.disabled,
+    }
+
+
+def check(row: CheckRow) -> shapes.Check:
+    """One check of the history."""
+    return {
+        "at": stamp(row.at),
+        "outcome": outcome_of(row.reason),
+        "reason": row.reason,
+        "words": meaning(row.reason).words,
+        "detail": row.detail,
+        "durationSeconds": row.duration_ms / 1000,
+        "httpStatus": row.http_status,
+        "tokenExpiresIn": row.token,
+    }
+
+
+def uptime(known: Uptime) -> shapes.UptimeFacts:
+    """How much of a stretch of time a connection worked."""
+    return {
+        "ratio": known.ratio,
+        "okSeconds": known.ok.total_seconds(),
+        "downSeconds": known.down.total_seconds(),
+        "excludedSeconds": known.excluded.total_seconds(),
+        "unknownSeconds": known.unknown.total_seconds(),
+    }
+
+
+def incident(row: IncidentRow, about: Connection | None) -> shapes.Incident:
+    """One incident, open or closed; *about* is its connection, None when it is wider than one."""
+    return {
+        "id": row.id,
+        "topic": row.incident.topic,
+        "scope": row.scope,
+        **_about(row.incident, about),
+        "number": row.incident.number,
+        "level": row.level,
+        "severity": row.severity,
+        "reason": row.reason,
+        "detail": row.detail,
+        "openedAt": stamp(row.incident.opened_at),
+        "changedAt": stamp(row.changed_at),
+        "closedAt": iso(row.closed_at),
+        "closedWhy": row.closed_why,
+    }
+
+
+def delivery(row: DeliveryRow, about: Connection | None) -> shapes.Delivery:
+    """One delivery; *about* is the connection that it tells of, None when it is wider than one."""
+    return {
+        "number": row.id,
+        "id": row.webhook_id,
+        "receiver": row.receiver,
+        "state": row.state,
+        "type": row.type,
+        "why": row.why,
+        "severity": row.severity,
+        **_about(row.notification.incident, about),
+        "incidentKey": row.incident_key,
+        "attempts": row.attempts,
+        "queuedAt": stamp(row.queued_at),
+        "nextAttemptAt": stamp(row.next_attempt_at),
+        "finishedAt": iso(row.finished_at),
+        "inDigest": row.digest_id,
+        "lastReason": row.last_reason,
+        "lastStatus": row.last_status,
+    }
+
+
+def attempt(at: datetime, reason: DeliveryReason, took_seconds: float, http_status: int | None, detail: str) -> shapes.Attempt:
+    """One try to tell a receiver."""
+    return {"at": stamp(at), "reason": reason, "httpStatus": http_status, "durationSeconds": took_seconds, "detail": detail}
+
+
+def _about(incident: IncidentRef, about: Connection | None) -> shapes.About:
+    return {
+        "subject": about.platform_id if about is not None else incident.subject,
+        "account": about.account if about is not None else None,
+        "userId": (about.user_id or None) if about is not None else None,
+        "platform": about.platform if about is not None else None,
+    }
+
+
+VERSION = "1"
+
+
+def iso(at: datetime | None) -> str | None:
+    """A moment for machines, to the millisecond."""
+    return None if at is None else stamp(at)
+
+
+def stamp(at: datetime) -> str:
+    """A moment that is known."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seconds(duration: timedelta | None) -> float | None:
+    """A duration for machines."""
+    return None if duration is None else duration.total_seconds()
+
+
+def encode(document: Mapping[str, object]) -> bytes:
+    """A document on one line, as UTF-8; half a character becomes a question mark."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(errors="replace") + b"\n"

@@ -1,0 +1,304 @@
+"""What the control API can do, its bodies read strictly."""
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from monitor.simulator import faults
+from monitor.simulator.faults import Behaviour, Script, Where, drop
+from monitor.simulator.platforms import BRANDS, Generation
+from monitor.simulator.state import Rounding, SimulatedAccount, SimulatedConnection, SimulatedUser, World
+
+_Subject = TypeVar("_Subject")
+
+
+class Body:
+    """A JSON object whose keys are taken one by one."""
+
+    def __init__(self, raw: bytes | Mapping[str, Any]) -> None:
+        self._left = dict(_object(raw) if isinstance(raw, bytes) else raw)
+
+    def copy(self) -> "Body":
+        """The same keys once more, for the next subject of the same request."""
+        return Body(self._left)
+
+    def take(self, key: str, default: Any = None) -> Any:
+        """The value of *key*, whatever it is."""
+        return self._left.pop(key, default)
+
+    def text(self, key: str, default: str = "") -> str:
+        """The text under *key*."""
+        value = self.take(key, default)
+        if not isinstance(value, str):
+            raise Mistake(f"{key!r} must be a text")
+        return value
+
+    def number(self, key: str, default: int) -> int:
+        """The whole number under *key*."""
+        value = self.take(key, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise Mistake(f"{key!r} must be a whole number")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """Whether *key* is true; absent is false."""
+        value = self.take(key, default=False)
+        if not isinstance(value, bool):
+            raise Mistake(f"{key!r} must be true or false")
+        return value
+
+    def span(self, key: str, default: timedelta | None = None) -> timedelta:
+        """The span of time under *key*, required unless there is a default."""
+        value = self.take(key)
+        if value is None and default is not None:
+            return default
+        if value is None:
+            raise Mistake(f"say {key!r}, a span of time like '7d 3h', '90m' or 30 (seconds)")
+        return parse_span(value)
+
+    def moment(self, key: str) -> datetime:
+        """The moment under *key*, ISO 8601 with its offset from UTC."""
+        try:
+            at = datetime.fromisoformat(self.text(key))
+        except ValueError:
+            raise Mistake(f"{key!r} must be a moment like '2030-01-01T00:00:00Z'") from None
+        if at.tzinfo is None:
+            raise Mistake(f"{key!r} needs an offset, such as the Z in '2030-01-01T00:00:00Z'")
+        return at
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """The list of texts under *key*."""
+        value = self.take(key, default=[])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise Mistake(f"{key!r} must be a list of texts")
+        return tuple(value)
+
+    def has(self, key: str) -> bool:
+        """Whether *key* is there and not yet taken."""
+        return key in self._left
+
+    def real(self, key: str) -> float:
+        """The number under *key*."""
+        value = self.take(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise Mistake(f"{key!r} must be a number")
+        return float(value)
+
+    def nothing_left(self) -> None:
+        """Refuse keys that nobody took."""
+        for key in self._left:
+            raise Mistake(f"unknown key {key!r}")
+
+    def only(self, known: Iterable[str]) -> None:
+        """Refuse keys other than the *known* ones."""
+        names = tuple(known)
+        for key in self._left:
+            if key not in names:
+                raise Mistake(f"unknown key {key!r}; known here: {', '.join(names) or 'none'}")
+
+
+@dataclass(frozen=True, slots=True)
+class Verb(Generic[_Subject]):
+    """Something to do with a subject, and the keys its body may have."""
+
+    do: Callable[[_Subject, Body], object]
+    keys: tuple[str, ...] = ()
+
+
+CONNECTION_VERBS: Mapping[str, Verb[SimulatedConnection]] = {
+    "break": Verb(lambda it, body: it.fail(body.text("message")), ("message",)),
+    "heal": Verb(lambda it, _: it.heal()),
+    "expire": Verb(lambda it, _: it.expire()),
+    "expires-in": Verb(lambda it, body: it.expire_in(body.span("in")), ("in",)),
+    "renew": Verb(lambda it, body: it.renew(body.span("in") if body.has("in") else None), ("in",)),
+    "posted": Verb(lambda it, _: it.posted()),
+    "post-failed": Verb(lambda it, body: it.post_failed(body.text("message", "Media upload failed: Invalid image format")), ("message",)),
+    "permissions": Verb(lambda it, body: setattr(it, "permissions", _granted(it, body)), ("set", "remove")),
+    "flag": Verb(lambda it, _: setattr(it, "flagged", True)),
+    "vanish": Verb(lambda it, body: it.vanish(only_listing=body.flag("only_listing")), ("only_listing",)),
+    "appear": Verb(lambda it, _: it.appear()),
+}
+ACCOUNT_VERBS: Mapping[str, Verb[SimulatedAccount]] = {
+    "revoke": Verb(lambda it, _: it.revoke()),
+    "restore": Verb(lambda it, _: it.restore()),
+    "lose-owner": Verb(lambda it, _: setattr(it, "owner_found", False)),
+    "forbid": Verb(lambda it, _: setattr(it, "api_access", False)),
+    "forbid-mcp": Verb(lambda it, _: setattr(it, "mcp_access", False)),
+    "forbid-workspaces": Verb(lambda it, _: setattr(it, "workspaces", False)),
+    "allow-workspaces": Verb(lambda it, _: setattr(it, "workspaces", True)),
+    "crash": Verb(lambda it, _: setattr(it, "crashed", True)),
+    "add-key": Verb(lambda it, body: it.keys.add(required(body, "key")), ("key",)),
+}
+USER_VERBS: Mapping[str, Verb[SimulatedUser]] = {
+    "detach": Verb(lambda it, _: setattr(it, "attached", False)),
+    "attach": Verb(lambda it, _: setattr(it, "attached", True)),
+}
+API_VERBS: Mapping[str, Verb[World]] = {
+    "down": Verb(lambda it, _: it.script.play(drop())),
+    "up": Verb(lambda it, _: it.script.play()),
+    "latency": Verb(lambda it, body: setattr(it, "latency", _latency(body)), ("min", "max")),
+    "generation": Verb(lambda it, body: setattr(it, "generation", one_of(body.text("to"), Generation, "generation")), ("to",)),
+    "brand": Verb(lambda it, body: setattr(it, "brand", BRANDS[one_of(body.text("to"), BRANDS, "brand")]), ("to",)),
+    "rounding": Verb(lambda it, body: setattr(it, "rounding", one_of(body.text("to"), Rounding, "rounding")), ("to",)),
+    "day-texts": Verb(lambda it, body: setattr(it, "day_texts", body.flag("on")), ("on",)),
+    "two-part-ids": Verb(lambda it, body: setattr(it, "two_part_ids", body.flag("on")), ("on",)),
+}
+
+
+def apply(verbs: Mapping[str, Verb[_Subject]], subject: _Subject, script: Script, name: str, body: Body) -> None:
+    """
+    Do the verb called *name* to *subject*, or give its *script* something to play.
+
+    Raises:
+        Mistake: there is no such verb, or its body is wrong; nothing was changed.
+    """
+    if name in verbs:
+        verb = verbs[name]
+        body.only(verb.keys)
+        possible(lambda: verb.do(subject, body))
+    elif name == "behave-normally":
+        body.only(())
+        script.play()
+    elif name == "play":
+        body.only(("steps",))
+        script.play(*sequence(body.take("steps")))
+    else:
+        one_of(name, (*verbs, "behave-normally", "play", *STEP_NAMES), "verb", 404)
+        script.play(step(name, body))
+
+
+def required(body: Body, key: str) -> str:
+    """The text under *key*, which must be there."""
+    value = body.text(key)
+    if not value:
+        raise Mistake(f"say {key!r}")
+    return value
+
+
+def possible(change: Callable[[], object]) -> None:
+    """Do *change*; what the world refuses is the operator's mistake."""
+    try:
+        change()
+    except (ValueError, OverflowError) as error:
+        raise Mistake(str(error)) from None
+
+
+def _granted(it: SimulatedConnection, body: Body) -> tuple[str, ...]:
+    granted = it.permissions if it.permissions is not None else (it.traits.scopes if it.traits else ())
+    if body.has("set"):
+        granted = body.texts("set")
+    lost = body.texts("remove")
+    return tuple(scope for scope in granted if scope not in lost)
+
+
+def _latency(body: Body) -> Any:
+    shortest = body.span("min")
+    return shortest, max(shortest, body.span("max", shortest))
+
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_Choice = TypeVar("_Choice", bound=str)
+
+
+class Mistake(Exception):
+    """A control request that can't be done; `status` is the HTTP status it is answered with."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def parse_span(value: object) -> timedelta:
+    """A span of time from `"7d 3h"`, `"90m"`, `"1.5h"`, `"500ms"`, or a number of seconds. Raises `Mistake`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise Mistake(f"{json.dumps(value)} is no span of time; write one like '7d 3h', '90m' or 30 (seconds)")
+    text = value.strip() if isinstance(value, str) else f"{value}s"
+    sign, text = (-1, text[1:]) if text.startswith("-") else (1, text)
+    seconds, end = 0.0, 0
+    while match := _SPAN.match(text, end):
+        seconds += float(match[1]) * _UNITS[match[2]]
+        end = match.end()
+    if not text or end != len(text):
+        raise Mistake(f"{value!r} is no span of time; write one like '7d 3h', '90m' or 30 (seconds)")
+    try:
+        return sign * timedelta(seconds=seconds)
+    except OverflowError:
+        raise Mistake(f"{value!r} is too long") from None
+
+
+def one_of(name: str, known: Iterable[_Choice], what: str, status: int = 400) -> _Choice:
+    """The one of *known* that is called *name*; raises `Mistake` with the nearest one otherwise."""
+    choices = {str(choice): choice for choice in known}
+    if name in choices:
+        return choices[name]
+    near = difflib.get_close_matches(name, choices, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(list(choices)[:40])}"
+    raise Mistake(f"unknown {what} {name!r}; {hint}", status)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    if not raw.strip():
+        return {}
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise Mistake(f"the body is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise Mistake('the body must be a JSON object, such as {"times": 2}')
+    return document
+
+
+def _answer(body: Body) -> Behaviour:
+    status = body.number("status", 200)
+    if not 200 <= status <= 599:
+        raise Mistake("'status' must be from 200 to 599")
+    headers = body.take("headers", default={})
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise Mistake("'headers' must map names to texts")
+    if any(mark in text for pair in headers.items() for text in pair for mark in "\r\n\0"):
+        raise Mistake("'headers' can't hold line breaks")
+    return faults.answer(status, body.take("body"), headers)
+
+
+_STEPS: Mapping[str, Callable[[Body], Behaviour]] = {
+    "normal": lambda _: faults.normal(),
+    "slow": lambda body: faults.slow(body.span("for", timedelta(seconds=20))),
+    "hang": lambda _: faults.hang(),
+    "drip": lambda body: faults.drip(
+        body.span("every", timedelta(milliseconds=400)), one_of(body.text("where", "body"), Where, "part of an answer")
+    ),
+    "drop": lambda body: faults.drop(one_of(body.text("where", "start"), Where, "part of an answer")),
+    "answer": _answer,
+    "gateway": lambda body: faults.gateway_page(body.number("status", 502)),
+    "throttle": lambda body: faults.throttle(body.span("retry_after", timedelta(seconds=30)), in_body=body.flag("in_body")),
+    "redirect": lambda body: faults.redirect(body.text("location", "http://127.0.0.1:9/"), body.number("status", 302)),
+    "garbage": lambda body: faults.garbage(one_of(body.text("name", "html"), faults.NAMES, "garbage")),
+}
+STEP_NAMES: tuple[str, ...] = tuple(_STEPS)
+
+
+def step(name: str, body: Body) -> Behaviour:
+    """The step called *name* with its settings from *body*, whose `times` says for how many requests. Raises `Mistake`."""
+    made = _STEPS[one_of(name, STEP_NAMES, "behaviour", 404)](body)
+    times = body.number("times", 0)
+    if times < 0:
+        raise Mistake("'times' must be at least 1; leave it out for ever")
+    body.nothing_left()
+    return made.only(times) if times else made
+
+
+def sequence(documents: object) -> list[Behaviour]:
+    """Steps from a list such as `[{"do": "answer", "status": 503, "times": 2}, {"do": "normal"}]`. Raises `Mistake`."""
+    if not isinstance(documents, list) or not all(isinstance(document, dict) for document in documents):
+        raise Mistake('steps must be a list such as [{"do": "answer", "status": 503, "times": 2}, {"do": "normal"}]')
+    steps = []
+    for document in documents:
+        body = Body(document)
+        steps.append(step(body.text("do", "normal"), body))
+    return steps

@@ -1,0 +1,249 @@
+"""Misbehaviour as values."""
+
+import gzip
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+_JSON = {"Content-Type": "application/json; charset=utf-8"}
+_HTML = {"Content-Type": "text/html"}
+
+
+class Kind(StrEnum):
+    """What happens to a request."""
+
+    NORMAL = "normal"
+    SLOW = "slow"
+    HANG = "hang"
+    DRIP = "drip"
+    DROP = "drop"
+    ANSWER = "answer"
+    GARBAGE = "garbage"
+
+
+class Where(StrEnum):
+    """Which part of the answer drips, or after which part the connection is dropped."""
+
+    START = "start"
+    HEADERS = "headers"
+    BODY = "body"
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """
+    One way to treat a request.
+
+    Attributes:
+        kind: what to do.
+        delay: how long a slow answer takes, or the pause between two dripped bytes.
+        where: what drips, or how far the answer gets before it is dropped.
+        status, body, headers: the answer given by `answer`; headers are added to those of the server.
+        name: which garbage, see `garbage.NAMES`.
+        times: for how many requests; None means until told otherwise.
+    """
+
+    kind: Kind
+    delay: timedelta = timedelta()
+    where: Where = Where.START
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    times: int | None = None
+
+    def only(self, times: int) -> "Behaviour":
+        """The same for *times* requests only."""
+        return replace(self, times=times)
+
+
+def normal() -> Behaviour:
+    """An ordinary answer; useful between others in a sequence."""
+    return Behaviour(Kind.NORMAL)
+
+
+def slow(delay: timedelta) -> Behaviour:
+    """The ordinary answer, *delay* later."""
+    return Behaviour(Kind.SLOW, delay=delay)
+
+
+def hang() -> Behaviour:
+    """No answer ever; the connection stays open."""
+    return Behaviour(Kind.HANG)
+
+
+def drip(delay: timedelta = timedelta(milliseconds=400), where: Where = Where.BODY) -> Behaviour:
+    """The ordinary answer, or its headers, one byte each *delay*; `start` is an endless stream of `100 Continue`."""
+    return Behaviour(Kind.DRIP, delay=delay, where=where)
+
+
+def drop(where: Where = Where.START) -> Behaviour:
+    """The connection closes before the answer, within its headers, or in the middle of its body."""
+    return Behaviour(Kind.DROP, where=where)
+
+
+def answer(status: int, body: object = None, headers: Mapping[str, str] | None = None) -> Behaviour:
+    """
+    A fixed answer.
+
+    Args:
+        status: the HTTP status.
+        body: None for an empty body, bytes or a text as they are, anything else as JSON.
+        headers: additional ones, such as `Retry-After` or `Location`.
+    """
+    raw, kind = _encoded(body)
+    return Behaviour(Kind.ANSWER, status=status, body=raw, headers={**kind, **(headers or {})})
+
+
+def gateway_page(status: int = 502) -> Behaviour:
+    """What a proxy says when the API behind it is gone: a page of HTML."""
+    return answer(status, f"<html>\r\n<head><title>{status}</title></head>\r\n<body>nginx</body>\r\n</html>\r\n")
+
+
+def throttle(retry_after: timedelta | None = timedelta(seconds=30), *, in_body: bool = False) -> Behaviour:
+    """429, with the pause asked for in the `Retry-After` header or in the body; None asks for none."""
+    if retry_after is None:
+        return answer(429, {"error": "Rate limit exceeded"})
+    seconds = round(retry_after.total_seconds())
+    if in_body:
+        return answer(429, {"success": False, "error": "Rate limit exceeded", "retryAfter": seconds})
+    return answer(429, None, {"Retry-After": str(seconds)})
+
+
+def redirect(location: str, status: int = 302) -> Behaviour:
+    """A redirect to *location*, which nobody ought to follow."""
+    return answer(status, None, {"Location": location})
+
+
+def garbage(name: str) -> Behaviour:
+    """A 200 that makes no sense; `garbage.NAMES` lists the kinds."""
+    return Behaviour(Kind.GARBAGE, name=name)
+
+
+class Script:
+    """What to do with the next requests, in order; without one everything is normal."""
+
+    __slots__ = ("_steps",)
+
+    def __init__(self, steps: Iterable[Behaviour] = ()) -> None:
+        self._steps = list(steps)
+
+    def play(self, *steps: Behaviour) -> None:
+        """Do *steps* from the next request on, instead of whatever was to be done; without steps all is normal again."""
+        self._steps = list(steps)
+
+    def take(self) -> Behaviour | None:
+        """What to do with the request at hand; None means the ordinary thing. Uses up one of the step's times."""
+        if not self._steps:
+            return None
+        step = self._steps[0]
+        if step.times is not None:
+            self._use_up(step, step.times)
+        elif len(self._steps) > 1:
+            # A step without a count that has a successor would hide it for ever.
+            self._steps.pop(0)
+        return None if step.kind is Kind.NORMAL else step
+
+    @property
+    def steps(self) -> tuple[Behaviour, ...]:
+        """What is still to be done, in order."""
+        return tuple(self._steps)
+
+    def _use_up(self, step: Behaviour, times: int) -> None:
+        if times <= 1:
+            self._steps.pop(0)
+        else:
+            self._steps[0] = step.only(times - 1)
+
+
+def _encoded(body: object) -> tuple[bytes, Mapping[str, str]]:
+    if body is None:
+        return b"", {}
+    if isinstance(body, bytes):
+        return body, {}
+    if isinstance(body, str):
+        return body.encode(), _HTML
+    return json.dumps(body, ensure_ascii=False).encode(), _JSON
+
+
+def describe(script: Script) -> list[dict[str, Any]]:
+    """The steps of *script* for people: only what differs from the ordinary."""
+    return [_described(step) for step in script.steps]
+
+
+def _described(step: Behaviour) -> dict[str, Any]:
+    told: dict[str, Any] = {"kind": str(step.kind)}
+    if step.kind is Kind.ANSWER:
+        told["status"] = step.status
+    if step.delay:
+        told["delay_seconds"] = step.delay.total_seconds()
+    if step.name:
+        told["name"] = step.name
+    if step.kind in (Kind.DRIP, Kind.DROP):
+        told["where"] = str(step.where)
+    if step.times is not None:
+        told["times"] = step.times
+    return told
+
+
+HUGE_BYTES = 64 * 1024 * 1024
+
+
+def _changed(body: bytes, **changes: Any) -> bytes:
+    document = json.loads(body)
+    if isinstance(document, dict):
+        document.update(changes)
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def _without(body: bytes, key: str) -> bytes:
+    document = json.loads(body)
+    if isinstance(document, dict):
+        document.pop(key, None)
+    return json.dumps(document).encode()
+
+
+_MAKERS: Mapping[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "html": lambda _: b"<html><body>Please sign in to use this network.</body></html>",
+    "truncated": lambda body: body[: len(body) // 2],
+    "array": lambda _: b"[]",
+    "string": lambda _: b'"ok"',
+    "null": lambda _: b"null",
+    "number": lambda _: b"42",
+    "object": lambda _: b"{}",
+    "nan": lambda _: b'{"status": NaN}',
+    "infinite": lambda body: body[:-1] + b', "x": 1e999}',
+    "long-number": lambda body: body[:-1] + b', "x": ' + b"9" * 5000 + b"}",
+    "deep": lambda _: b"[" * 200_000,
+    "bom": lambda body: b"\xef\xbb\xbf" + body,
+    "latin-1": lambda body: body[:-1] + b', "x": "caf\xe9"}',
+    "duplicates": lambda body: body[:-1] + b', "status": "error", "status": "ok"}',
+    "wrong-id": lambda body: _changed(body, platformId="linkedin-SomebodyElse"),
+    "wrong-status": lambda body: _changed(body, status="degraded"),
+    "null-status": lambda body: _changed(body, status=None),
+    "no-status": lambda body: _without(body, "status"),
+    "text-error": lambda body: _changed(body, lastError="Session has expired"),
+    "days": lambda body: _changed(body, tokenExpiresIn="29 days"),
+    "odd-token": lambda body: _changed(body, tokenExpiresIn="soon-ish"),
+    "hostile": lambda body: _changed(body, username="<script>alert(1)</script>", message="@everyone \x1b[31m\u202e<!channel>\r\nX: y"),
+    "secrets": lambda body: _changed(
+        body, status="error", message="GET /me?access_token=EAABsbCS1iHgBAKZC failed for bot123456:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
+    ),
+    "gzip": gzip.compress,
+}
+HUGE = "huge"
+NAMES: tuple[str, ...] = (*_MAKERS, HUGE)
+
+
+def made(name: str, body: bytes) -> bytes:
+    """The garbage called *name* in place of *body*, the ordinary answer. Raises KeyError for an unknown name or `huge`."""
+    return _MAKERS[name](body)
+
+
+def headers_of(name: str) -> Mapping[str, str]:
+    """The headers that go with it."""
+    return {"Content-Encoding": "gzip"} if name == "gzip" else {}

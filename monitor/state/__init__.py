@@ -1,0 +1,1 @@
+"""Held in memory across transactions."""

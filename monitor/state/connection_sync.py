@@ -1,0 +1,95 @@
+"""Which connections are watched: those the configuration names, and those that the API listed for accounts that discover."""
+
+from collections.abc import Iterable, Sequence
+
+from monitor.config import Config, ConnectionSettings
+from monitor.db import Database, NewConnection, Store
+from monitor.domain.connections import Connection, platform_of
+from monitor.state.registry import Fleet
+from monitor.state.unit_of_work import stage
+
+Key = tuple[str, str, str]
+
+
+def configured(settings: ConnectionSettings, *, listed: bool) -> NewConnection:
+    """The connection that the configuration names; *listed* when the API's list has it too."""
+    return NewConnection(
+        account=settings.account,
+        user_id=settings.user_id,
+        platform_id=settings.id,
+        platform=settings.platform,
+        name=settings.name,
+        labels=settings.labels,
+        interval=settings.interval,
+        expect=settings.expect,
+        require_permissions=settings.require_permissions,
+        listed=listed,
+    )
+
+
+def discovered(config: Config, key: Key) -> NewConnection:
+    """The connection that the API listed and the configuration does not name."""
+    account, user_id, platform_id = key
+    return NewConnection(account, user_id, platform_id, platform_of(platform_id), interval=config.schedule.interval, listed=True)
+
+
+def wanted(
+    config: Config, known: Iterable[Connection], *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()
+) -> list[NewConnection]:
+    """
+    All connections to watch.
+
+    Args:
+        config: names connections, and says which accounts discover.
+        known: connections of the database that are not retired.
+        appeared: keys that a list just brought.
+        vanished: keys that are believed gone; one that the configuration names is watched all the same.
+    """
+    discovering = {account.name for account in config.accounts if account.discover != "off"}
+    listed = {one.key for one in known if one.listed and one.account in discovering}
+    listed = (listed | set(appeared)) - set(vanished)
+    named = {settings.key: settings for settings in config.connections}
+    explicit = [configured(settings, listed=key in listed) for key, settings in named.items()]
+    return explicit + [discovered(config, key) for key in sorted(listed - named.keys())]
+
+
+def apply(store: Store, fleet: Fleet, connections: Sequence[NewConnection]) -> list[Connection]:
+    """
+    Make the database hold exactly *connections* as watched; what is no longer among them is retired, its incidents closed.
+
+    Returns the watched connections with their numbers. The fleet must be handed them after the commit.
+    """
+    staging = stage(fleet, store)
+    before = {one.key: one for one in store.connections()}
+    ids = store.ensure_connections(connections)
+    gone = [one for key, one in before.items() if key not in ids]
+    now = staging.now()
+    for connection in gone:
+        staging.retire(connection, now)
+    store.retire([connection.id for connection in gone], now)
+    return [_numbered(one, ids[one.key]) for one in connections]
+
+
+def _numbered(new: NewConnection, number: int) -> Connection:
+    return Connection(
+        id=number,
+        account=new.account,
+        user_id=new.user_id,
+        platform_id=new.platform_id,
+        platform=new.platform,
+        name=new.name,
+        labels=new.labels,
+        interval=new.interval,
+        expect=new.expect,
+        require_permissions=new.require_permissions,
+        listed=new.listed,
+    )
+
+
+async def sync(database: Database, fleet: Fleet, config: Config, *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()) -> None:
+    """Bring the database and the fleet in line with *config* and with what a list brought or lost."""
+
+    def work(store: Store) -> list[Connection]:
+        return apply(store, fleet, wanted(config, store.connections(), appeared=appeared, vanished=vanished))
+
+    fleet.put_connections(await database.write(work))

@@ -1,0 +1,285 @@
+"""
+Allowed hosts, users, tokens, client certificates, bcrypt.
+
+Source: reliability.md F49, 4.1; RFC 9110, 7.2; RFC 6750, 2.1; RFC 7617.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import ssl
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import bcrypt
+
+from monitor.config import Secret, TlsServerSettings, WebFile, WebSettings, server_context, stamp_of
+from monitor.http.addresses import is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What new connections are encrypted with, and the state of the files it was made from."""
+
+    settings: TlsServerSettings
+    context: ssl.SSLContext
+    stamp: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, settings: TlsServerSettings) -> "Tls":
+        """Read from the files. Raises `SecretProblem` when they can't be used."""
+        # Looked at before it is read: what changes in between is read once more.
+        stamp = stamp_of(settings.files)
+        return cls(settings, server_context(settings), stamp)
+
+    def is_current(self) -> bool:
+        """Whether the files are still those that were read."""
+        return stamp_of(self.settings.files) == self.stamp
+
+    def looked_at(self) -> "Tls":
+        """The same, knowing that the files as they are now are of no use."""
+        return replace(self, stamp=stamp_of(self.settings.files))
+
+
+_MAY_WAIT = 8
+
+
+class Passwords:
+    """
+    The users of one configuration.
+
+    Args:
+        users: name → bcrypt hash.
+        may_wait: how many passwords may wait to be looked at.
+    """
+
+    def __init__(self, users: Mapping[str, str], *, may_wait: int = _MAY_WAIT) -> None:
+        self._users = {name: hashed.encode() for name, hashed in users.items()}
+        # Somebody unknown takes as long as somebody known, so that the time tells no names.
+        self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(_highest_cost(users)))
+        self._key = secrets.token_bytes(32)
+        self._right: OrderedDict[bytes, None] = OrderedDict()
+        self._wrong: OrderedDict[bytes, None] = OrderedDict()
+        self._may_wait = may_wait
+        self._waiting = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
+
+    async def verify(self, name: str, password: str) -> bool:
+        """
+        Whether *password* is the one of the user *name*.
+
+        Raises:
+            TooManyGuesses: it was not looked at; worth another try.
+        """
+        digest = hmac.digest(self._key, f"{len(name)}:{name}:{password}".encode(errors="surrogatepass"), hashlib.sha256)
+        if digest in self._right:
+            self._right.move_to_end(digest)
+            return True
+        if digest in self._wrong:
+            return False
+        if self._waiting >= self._may_wait:
+            raise TooManyGuesses
+        self._waiting += 1
+        try:
+            right = await asyncio.get_running_loop().run_in_executor(self._thread, self._matches, name, password)
+        finally:
+            self._waiting -= 1
+        _remember(self._right if right else self._wrong, digest)
+        return right
+
+    def close(self) -> None:
+        """Look at no more passwords; idempotent."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _matches(self, name: str, password: str) -> bool:
+        hashed = self._users.get(name)
+        try:
+            matches = bcrypt.checkpw(password.encode(), self._nobody if hashed is None else hashed)
+        except ValueError:
+            # Longer than the 72 bytes that bcrypt looks at, or no text.
+            return False
+        return matches and hashed is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """
+    The names under which the port may be asked.
+
+    Attributes:
+        names: those that are served; None: any.
+        addresses: whether any IP address is served too: nobody else's name can turn into one.
+    """
+
+    names: frozenset[str] | None
+    addresses: bool
+
+    @classmethod
+    def of(cls, listen: str, extra: Iterable[str]) -> "Hosts":
+        """On loopback its own names and *extra*; elsewhere *extra* and any address, or anything without a list."""
+        names = {host_of(name) for name in extra}
+        open_to_all = not is_loopback(listen)
+        if open_to_all and not names:
+            return cls(None, addresses=True)
+        return cls(frozenset({*names, *_LOOPBACK_NAMES, listen.lower()}), addresses=open_to_all)
+
+    def serve(self, headers: Sequence[str]) -> bool:
+        """Whether a request with these `Host` headers is answered."""
+        if self.names is None:
+            return True
+        host = host_of(headers[0]) if len(headers) == 1 else ""
+        return host in self.names or (self.addresses and _is_address(host))
+
+
+@dataclass(slots=True)
+class Admission:
+    """
+    Who may ask, and what is said to everybody.
+
+    Attributes:
+        hosts: the names under which the port may be asked.
+        token: opens the port; None: there is none.
+        passwords: of the users; None: there are none.
+        names: of which a client's certificate must hold one; empty: it need not.
+        headers: of every answer, in place of ours.
+        tls: None: plain HTTP.
+    """
+
+    hosts: Hosts
+    token: Secret | None
+    passwords: Passwords | None
+    names: frozenset[str]
+    headers: Mapping[str, str]
+    tls: Tls | None
+
+    @classmethod
+    def of(cls, settings: WebSettings, file: WebFile) -> "Admission":
+        """Everything that *settings* and the *file* of `web.config_file` ask for. Raises `SecretProblem` for files of TLS."""
+        tls = file.tls_server_config
+        users = {name: hashed.reveal() for name, hashed in file.basic_auth_users.items()}
+        return cls(
+            hosts=Hosts.of(settings.host, settings.allowed_hosts),
+            token=settings.token,
+            passwords=Passwords(users) if users else None,
+            names=frozenset(tls.client_allowed_sans) if tls is not None else frozenset(),
+            headers=file.http_server_config.headers.given(),
+            tls=Tls.of(tls) if tls is not None else None,
+        )
+
+    def knows(self, certificate: Mapping[str, Any] | None) -> bool:
+        """Whether a client with this certificate, as `ssl` shows it, may come in at all."""
+        return not self.names or not self.names.isdisjoint(_names_in((certificate or {}).get("subjectAltName", ())))
+
+    async def authorises(self, header: str) -> bool:
+        """
+        Whether an `Authorization` header opens the port. A wrong one takes the same time, whatever is wrong with it.
+
+        Raises:
+            TooManyGuesses: it was not looked at.
+        """
+        if self.token is None and self.passwords is None:
+            return True
+        given = Credentials.of(header)
+        if self.token is not None and same(given.secret, self.token.reveal()):
+            return True
+        return self.passwords is not None and given.user is not None and await self.passwords.verify(given.user, given.secret)
+
+    def close(self) -> None:
+        """Let go of what is held; idempotent."""
+        if self.passwords is not None:
+            self.passwords.close()
+
+
+def _names_in(names: Iterable[tuple[str, str]]) -> set[str]:
+    return {name for kind, name in names if kind in ("DNS", "IP Address", "email", "URI")}
+
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+def host_of(header: str) -> str:
+    """The name in a `Host` header: without its port, brackets and final dot, in lower case; empty when it is none."""
+    text = header.strip().lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    name, _, port = text.partition(":")
+    return name.rstrip(".") if port.isdigit() or not port else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """
+    What an `Authorization` header carries.
+
+    Attributes:
+        user: None when it names none.
+        secret: a token or a password; empty when there is none.
+    """
+
+    user: str | None = None
+    secret: str = ""
+
+    @classmethod
+    def of(cls, header: str) -> "Credentials":
+        """Those in *header*; nothing where it is of another kind, or broken."""
+        scheme, _, rest = header.strip().partition(" ")
+        given = rest.strip()
+        if scheme.lower() == "bearer":
+            return cls(None, given)
+        if scheme.lower() != "basic":
+            return cls()
+        try:
+            user, colon, password = base64.b64decode(given, validate=True).decode().partition(":")
+        except (binascii.Error, ValueError):
+            return cls()
+        return cls(user, password) if colon else cls()
+
+
+def same(given: str, expected: str) -> bool:
+    """Whether the two are the same. Takes the same time wherever they differ."""
+    return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+COST = 10
+"""Of the hashes that `hash_password` makes: about 50 ms each."""
+
+_REMEMBERED = 256
+
+
+class TooManyGuesses(Exception):
+    """So many passwords wait to be looked at that another one is not; nothing was found out."""
+
+
+def hash_password(password: str, *, cost: int = COST) -> str:
+    """
+    The bcrypt hash of *password*.
+
+    Raises:
+        ValueError: it is longer than the 72 bytes that bcrypt looks at.
+    """
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
+
+
+def _highest_cost(users: Mapping[str, str]) -> int:
+    return max(int(hashed.split("$")[2]) for hashed in users.values())
+
+
+def _remember(found: OrderedDict[bytes, None], digest: bytes) -> None:
+    found[digest] = None
+    if len(found) > _REMEMBERED:
+        found.popitem(last=False)

@@ -1,0 +1,68 @@
+"""What to type at the monitor's machine, ready to be copied."""
+
+import shlex
+from dataclasses import dataclass
+
+from monitor.domain.connections import Connection
+from monitor.domain.events import IncidentRef, incident_key
+from monitor.domain.reasons import Scope
+
+_PROGRAM = "postpost-monitor"
+_SILENCE_FOR = "2h"
+_SEEN = "looking into it"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: what it is good for, and its words."""
+
+    purpose: str
+    line: str
+
+
+def acknowledge(incident: IncidentRef, instance: str) -> Command:
+    """Stops the reminders of one incident."""
+    return _command("Acknowledge: no more reminders", "ack", incident_key(incident, instance), "--reason", _SEEN)
+
+
+def silence_connection(connection: Connection) -> Command:
+    """Holds back the news of one connection."""
+    match = [f"connection={connection.platform_id}", f"account={connection.account}"]
+    if connection.user_id:
+        match.append(f"user={connection.user_id}")
+    return _silence(*match)
+
+
+def silence_scope(scope: Scope, subject: str) -> Command:
+    """Holds back the news of a wider cause."""
+    kind, _, name = subject.partition(":")
+    match = [f"scope={scope.value}"]
+    if scope in (Scope.ACCOUNT, Scope.USER):
+        account, _, user = name.partition("/")
+        match += [f"account={account}", *([f"user={user}"] if user else ())]
+    if kind == "platform":
+        match.append(f"platform={name}")
+    return _silence(*match)
+
+
+def expire_silence(number: int) -> Command:
+    """Ends a silence."""
+    return _command("What is still due is told then", "silence", "expire", str(number))
+
+
+def explain(connection: Connection) -> Command:
+    """Says why somebody, or nobody, was told."""
+    return _command("Why somebody, or nobody, was told", "explain", connection.platform_id, "--account", connection.account_label)
+
+
+def check(connection: Connection) -> Command:
+    """Tests one connection now."""
+    return _command("Test it now", "check", connection.platform_id, "--account", connection.account_label)
+
+
+def _silence(*match: str) -> Command:
+    return _command("Silence: told nothing meanwhile", "silence", "add", "--match", *match, "--for", _SILENCE_FOR, "--reason", _SEEN)
+
+
+def _command(purpose: str, *words: str) -> Command:
+    return Command(purpose, shlex.join((_PROGRAM, *words)))

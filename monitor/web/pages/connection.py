@@ -1,0 +1,179 @@
+"""One connection with its past, as its own page shows it."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from urllib.parse import urlencode
+
+from monitor.db import CheckRow, NotificationRow
+from monitor.domain.reasons import Outcome, meaning, outcome_of
+from monitor.domain.snapshot import ConnectionView
+from monitor.domain.status import Tone
+from monitor.text.format import milliseconds, sentence
+from monitor.web.pages import cli_hints
+from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of, windows_of
+from monitor.web.pages.cli_hints import Command
+from monitor.web.pages.history import Past, Wanted
+from monitor.web.pages.incidents import Story, past_story
+from monitor.web.pages.notifications import Telling, tellings_of
+from monitor.web.status.connection import Row
+
+_OUTCOMES = {
+    Outcome.PASSED: ("passed", Tone.GOOD),
+    Outcome.FAILED: ("failed", Tone.BAD),
+    Outcome.INCONCLUSIVE: ("told nothing", Tone.IDLE),
+    Outcome.UNSUPPORTED: ("cannot be tested", Tone.IDLE),
+}
+_DAY = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_MOST_DIGITS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the address of a connection's page asks for: a day, older checks, older incidents."""
+
+    day: date | None = None
+    before: datetime | None = None
+    incidents: int | None = None
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> "Asked":
+        """What *query* asks for; what cannot be understood asks for nothing."""
+        before, incidents = _number(query.get("before", "")), _number(query.get("incidents", ""))
+        return cls(_day(query.get("day", "")), _moment(before), incidents)
+
+    @property
+    def wanted(self) -> Wanted:
+        """The part of the past that this needs."""
+        if self.day is None:
+            return Wanted(self.before, None, self.incidents)
+        start = datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC)
+        end = start + _DAY
+        return Wanted(end if self.before is None else min(self.before, end), start, self.incidents)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check in words."""
+
+    at: datetime
+    outcome: str
+    tone: Tone
+    took: str
+    status: str
+    token: str
+    why: str
+    quoted: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """
+    One connection.
+
+    Attributes:
+        past: whether the database could be read; without it everything below is empty.
+        windows: names of stretches of time that end now, and the share of each in which it worked.
+        older_checks, older_incidents: where there are more; empty where there are none.
+    """
+
+    row: Row
+    asked: Asked
+    past: bool
+    bar: Bar | None
+    windows: tuple[tuple[str, str], ...]
+    spark: Spark | None
+    checks: tuple[Check, ...]
+    older_checks: str
+    stories: tuple[Story, ...]
+    older_incidents: str
+    tellings: tuple[Telling, ...]
+    commands: tuple[Command, ...]
+
+
+def profile_of(row: Row, past: Past | None, asked: Asked, now: datetime, *, watched: bool = True) -> Profile:
+    """The page of one connection, *watched* now or once."""
+    view = row.view
+    nothing = Profile(row, asked, past is not None, None, (), None, (), "", (), "", (), _commands(view, watched=watched))
+    if past is None:
+        return nothing
+    return Profile(
+        row=row,
+        asked=asked,
+        past=True,
+        bar=bar_of(past.trail.days, now),
+        windows=windows_of(past.uptimes),
+        spark=spark_of(past.trail.latencies, width=600, height=64),
+        checks=tuple(map(_check, past.checks)),
+        older_checks=_older(asked, past.checks[-1].at) if past.more_checks else "",
+        stories=_stories(view, past, now),
+        older_incidents=_address(incidents=past.incidents[-1].id) if past.more_incidents else "",
+        tellings=tellings_of(past.notifications, past.deliveries, past.attempts, view.connection, now),
+        commands=nothing.commands,
+    )
+
+
+def _stories(view: ConnectionView, past: Past, now: datetime) -> tuple[Story, ...]:
+    told: dict[tuple[str, int], list[NotificationRow]] = defaultdict(list)
+    for one in past.notifications:
+        told[one.notification.incident.topic, one.notification.incident.number].append(one)
+    return tuple(past_story(row, view, told[row.incident.topic, row.incident.number], now) for row in past.incidents)
+
+
+def _commands(view: ConnectionView, *, watched: bool) -> tuple[Command, ...]:
+    connection = view.connection
+    if not watched:
+        return (cli_hints.explain(connection),)
+    own = () if connection.user_id else (cli_hints.check(connection),)
+    return (cli_hints.explain(connection), *own, cli_hints.silence_connection(connection))
+
+
+def _check(row: CheckRow) -> Check:
+    outcome = outcome_of(row.reason)
+    words, tone = _OUTCOMES[outcome]
+    return Check(
+        at=row.at,
+        outcome=words,
+        tone=tone,
+        took=milliseconds(row.duration_ms),
+        status="" if row.http_status is None else str(row.http_status),
+        token=row.token or "",
+        why="" if outcome is Outcome.PASSED else sentence(meaning(row.reason).words),
+        quoted=row.detail,
+    )
+
+
+def _older(asked: Asked, before: datetime) -> str:
+    day = {"day": asked.day.isoformat()} if asked.day is not None else {}
+    return _address(**day, before=_millis(before))
+
+
+def _address(**parts: str | int) -> str:
+    return f"?{urlencode(parts)}"
+
+
+def _day(text: str) -> date | None:
+    try:
+        day = date.fromisoformat(text) if len(text) == 10 else None
+    except ValueError:
+        return None
+    # The last of all days has no day after it.
+    return None if day == date.max else day
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+
+
+def _moment(millis: int | None) -> datetime | None:
+    try:
+        return None if millis is None else _EPOCH + millis * _MILLISECOND
+    except OverflowError:
+        return None
+
+
+def _millis(at: datetime) -> int:
+    return (at - _EPOCH) // _MILLISECOND

@@ -1,0 +1,239 @@
+"""Token expiry: page and iCalendar feed."""
+
+import calendar
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+
+from icalendar import Calendar, Event, vDuration
+
+from monitor import __version__
+from monitor.domain.expiry import estimate, levels
+from monitor.domain.snapshot import ConnectionView
+from monitor.domain.status import Filters, Tone
+from monitor.text.format import clock, count, day, one_line, platform_name, short, stamp
+from monitor.web.status.board import Board
+from monitor.web.status.connection import countdown_of, expiry_tone, name_of
+from monitor.web.urls import connection_path
+
+End = tuple[datetime, ConnectionView]
+AHEAD = timedelta(days=90)
+BEHIND = timedelta(days=30)
+_MOST_A_DAY = 10
+_DAY = timedelta(days=1)
+_NOW = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """One token's end."""
+
+    view: ConnectionView
+    ends_at: datetime
+    title: str
+    platform: str
+    path: str
+    time: str
+    left: str
+    doubt: str
+    tone: Tone
+    renews: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The ends of one day: the first of them, and how many are not shown."""
+
+    anchor: str
+    words: str
+    distance: str
+    endings: tuple[Ending, ...]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A day in a month: its number, how many tokens end, where they are listed, and how bad the worst is."""
+
+    number: int
+    ends: int
+    anchor: str
+    tone: Tone
+    words: str
+    today: bool
+    inside: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """A month as weeks of seven cells; None where a week belongs to a neighbour."""
+
+    words: str
+    weeks: tuple[tuple[Cell | None, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """The ends of tokens: those behind us that still matter, those ahead by day, and the months around them."""
+
+    filters: Filters
+    words: str
+    ended: tuple[Ending, ...]
+    ended_more: int
+    days: tuple[Day, ...]
+    months: tuple[Month, ...]
+
+
+def endings_of(board: Board, filters: Filters, now: datetime) -> Iterator[Ending]:
+    """The ends within the next 90 days, and those of the last 30 that are not renewed, in order."""
+    return (_ending(board, view, ends_at, now) for ends_at, view in _ends(board, filters, now))
+
+
+def _ends(board: Board, filters: Filters, now: datetime) -> list[End]:
+    found = []
+    for view in board.matching(filters):
+        ends_at = estimate.best(view.state.token)
+        if ends_at is not None and -BEHIND <= ends_at - now <= AHEAD:
+            found.append((ends_at, view))
+    return sorted(found, key=lambda one: (one[0], one[1].connection.platform, one[1].connection.platform_id))
+
+
+def agenda_of(board: Board, filters: Filters, now: datetime) -> Agenda:
+    """The calendar of the next 90 days."""
+    ends = _ends(board, filters, now)
+    ended = [one for one in ends if one[0] <= now][::-1]
+    by_day: dict[date, list[End]] = defaultdict(list)
+    for one in ends[len(ended) :]:
+        by_day[one[0].astimezone(UTC).date()].append(one)
+    today = now.astimezone(UTC).date()
+    return Agenda(
+        filters=filters,
+        words=_summary([view for _, view in ends[len(ended) :]]),
+        ended=tuple(_ending(board, view, ends_at, now) for ends_at, view in ended[:_MOST_A_DAY]),
+        ended_more=max(0, len(ended) - _MOST_A_DAY),
+        days=tuple(_day(board, at, found, now) for at, found in sorted(by_day.items())),
+        months=tuple(_months(board, by_day, today, (now + AHEAD).astimezone(UTC).date())),
+    )
+
+
+def _summary(ahead: Sequence[ConnectionView]) -> str:
+    if not ahead:
+        return "No token ends within the next 90 days."
+    words = f"{count(len(ahead), 'token ends', 'tokens end')} within the next 90 days"
+    renewing = sum(levels.auto_renewing(view.state.token) for view in ahead)
+    return f"{words}; {renewing:,} of them {'renews' if renewing == 1 else 'renew'} by machine." if renewing else f"{words}."
+
+
+def _ending(board: Board, view: ConnectionView, ends_at: datetime, now: datetime) -> Ending:
+    countdown = countdown_of(view.state, board.incidents_of(view), now)
+    left = ends_at - now
+    return Ending(
+        view=view,
+        ends_at=ends_at,
+        title=name_of(view.connection, view.state),
+        platform=platform_name(view.connection.platform),
+        path=connection_path(view.connection),
+        time=clock(ends_at),
+        left=f"in {short(left)}" if left > _NOW else f"{short(-left)} ago",
+        doubt=countdown.doubt,
+        tone=_tone(board, view),
+        renews=levels.auto_renewing(view.state.token),
+    )
+
+
+def _day(board: Board, at: date, found: Sequence[End], now: datetime) -> Day:
+    distance = (at - now.astimezone(UTC).date()) // _DAY
+    words = {0: "today", 1: "tomorrow"}.get(distance, f"in {distance} days")
+    endings = tuple(_ending(board, view, ends_at, now) for ends_at, view in found[:_MOST_A_DAY])
+    return Day(at.isoformat(), day(at), words, endings, max(0, len(found) - _MOST_A_DAY))
+
+
+def _tone(board: Board, view: ConnectionView) -> Tone:
+    """An end that is an incident stands out, also one of which somebody is merely informed; others are not yet worth a colour."""
+    tone = expiry_tone(board.incidents_of(view))
+    return {Tone.IDLE: Tone.WARN, Tone.GOOD: Tone.IDLE}.get(tone, tone)
+
+
+def _months(board: Board, by_day: Mapping[date, Sequence[End]], today: date, last: date) -> Iterator[Month]:
+    year, month = today.year, today.month
+    while (year, month) <= (last.year, last.month):
+        weeks = calendar.Calendar().monthdatescalendar(year, month)
+        cells = tuple(
+            tuple(_cell(board, at, by_day.get(at, ()), today, last) if at.month == month else None for at in week) for week in weeks
+        )
+        yield Month(f"{date(year, month, 1):%B %Y}", cells)
+        year, month = (year, month + 1) if month < 12 else (year + 1, 1)
+
+
+def _cell(board: Board, at: date, found: Sequence[End], today: date, last: date) -> Cell:
+    tones = {_tone(board, view) for _, view in found}
+    words = f"{day(at)}: {count(len(found), 'token ends', 'tokens end')}" if found else day(at)
+    tone = next((one for one in Tone if one in tones), Tone.IDLE)
+    return Cell(at.day, len(found), at.isoformat(), tone, words, at == today, today <= at <= last)
+
+
+_REFRESH = timedelta(hours=1)
+_LASTS = timedelta(minutes=30)
+_LONGEST = 200
+_AT_ONCE = 25
+_END = b"END:VCALENDAR"
+
+
+def pieces(endings: Iterable[Ending], instance: str, now: datetime) -> Iterator[bytes]:
+    """
+    The calendar of these ends, a few events at a time: thousands take seconds.
+
+    *instance* tells the events of two monitors apart.
+    """
+    head, end, _ = _calendar().to_ical().partition(_END)
+    yield head
+    waiting = iter(endings)
+    while some := list(islice(waiting, _AT_ONCE)):
+        yield b"".join(_event(ending, instance, now).to_ical() for ending in some)
+    yield end + b"\r\n"
+
+
+def _calendar() -> Calendar:
+    calendar = Calendar()
+    calendar.add("prodid", f"-//postpost-monitor//{__version__}//EN")
+    calendar.add("version", "2.0")
+    calendar.add("calscale", "GREGORIAN")
+    calendar.add("name", "PostPost token ends")
+    calendar.add("x-wr-calname", "PostPost token ends")
+    calendar.add("refresh-interval", vDuration(_REFRESH), parameters={"VALUE": "DURATION"})
+    calendar.add("x-published-ttl", vDuration(_REFRESH))
+    return calendar
+
+
+def _event(ending: Ending, instance: str, now: datetime) -> Event:
+    connection, token = ending.view.connection, ending.view.state.token
+    ends_at = ending.ends_at.astimezone(UTC).replace(microsecond=0)
+    name = one_line(ending.title, _LONGEST)
+    event = Event()
+    event.add("uid", uid_of(connection.key, instance))
+    event.add("dtstamp", (token.observed_at or now).astimezone(UTC).replace(microsecond=0))
+    event.add("dtstart", ends_at)
+    event.add("dtend", ends_at + _LASTS)
+    event.add("summary", f"Token of {ending.platform} “{name}” {'is renewed' if ending.renews else 'ends'}")
+    event.add("description", _description(ending))
+    event.add("categories", ["postpost-monitor", ending.platform])
+    # Nobody is busy because a token ends.
+    event.add("transp", "TRANSPARENT")
+    return event
+
+
+def _description(ending: Ending) -> str:
+    connection = ending.view.connection
+    about = f"{ending.platform}: {one_line(connection.platform_id, _LONGEST)}, account {one_line(connection.account_label, _LONGEST)}."
+    when = f"The token ends on {stamp(ending.ends_at)}{', ' + ending.doubt if ending.doubt else ''}."
+    advice = "It has been renewed by machine so far." if ending.renews else "Reconnect the account on the PostPost dashboard before that."
+    return f"{about}\n{when}\n{advice}"
+
+
+def uid_of(key: tuple[str, str, str], instance: str) -> str:
+    """The UID of a connection's event."""
+    digest = hashlib.sha256("\0".join((instance, *key)).encode(errors="replace")).hexdigest()
+    return f"{digest[:32]}@postpost-monitor"

@@ -1,0 +1,135 @@
+"""Who was told what, when, and what they answered, in words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from monitor.db import AttemptRow, DeliveryRow, DeliveryState, NotificationRow
+from monitor.domain.connections import Connection
+from monitor.domain.events import Why
+from monitor.domain.status import TONES, Tone
+from monitor.errors import DeliveryReason
+from monitor.notify.payload import summary
+from monitor.text.format import ago, count, milliseconds, one_line
+
+_ANSWERS = {
+    DeliveryReason.DELIVERED: "accepted",
+    DeliveryReason.CLIENT_ERROR: "refused the message",
+    DeliveryReason.AUTH_ERROR: "refused our credentials",
+    DeliveryReason.GONE: "said that it is gone",
+    DeliveryReason.RATE_LIMITED: "asked for fewer messages",
+    DeliveryReason.SERVER_ERROR: "failed",
+    DeliveryReason.REDIRECTED: "answered with a redirect, which is never followed",
+    DeliveryReason.TIMEOUT: "did not answer in time",
+    DeliveryReason.UNREACHABLE: "could not be reached",
+    DeliveryReason.ADDRESS_REFUSED: "has an address that is not allowed",
+    DeliveryReason.DISCONNECTED: "broke off its answer",
+    DeliveryReason.INTERNAL: "was not asked: the monitor itself failed",
+}
+_WHYS = {
+    Why.OPENED: "opened",
+    Why.CHANGED: "changed",
+    Why.CLOSED: "closed",
+    Why.REMINDER: "reminder",
+    Why.NOTICE: "for information",
+    Why.DIGEST: "digest",
+}
+_STATE_TONES = {
+    DeliveryState.DELIVERED: Tone.GOOD,
+    DeliveryState.PENDING: Tone.WARN,
+    DeliveryState.DEAD: Tone.BAD,
+    DeliveryState.CANCELLED: Tone.IDLE,
+}
+_QUOTED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try: when, and what the receiver did."""
+
+    at: datetime
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one notification at one receiver."""
+
+    receiver: str
+    tone: Tone
+    words: str
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """One decision to tell: when, why, how urgent, what was said, and what each receiver answered."""
+
+    at: datetime
+    tone: Tone
+    type: str
+    why: str
+    said: str
+    answers: tuple[Answer, ...]
+
+
+def tellings_of(
+    rows: Sequence[NotificationRow],
+    deliveries: Sequence[DeliveryRow],
+    attempts: Mapping[int, Sequence[AttemptRow]],
+    connection: Connection | None,
+    now: datetime,
+) -> tuple[Telling, ...]:
+    """These notifications with their deliveries and attempts, in the order of *rows*."""
+    answers: dict[int, list[Answer]] = {row.id: [] for row in rows}
+    for delivery in deliveries:
+        answers[delivery.notification_id].append(_answer(delivery, attempts.get(delivery.id, ()), now))
+    return tuple(
+        Telling(
+            at=row.notification.at,
+            tone=Tone.GOOD if row.notification.why is Why.CLOSED else TONES[row.notification.severity],
+            type=row.notification.type.value,
+            why=_WHYS[row.notification.why],
+            said=summary(row.notification, connection),
+            answers=tuple(answers[row.id]),
+        )
+        for row in rows
+    )
+
+
+def _answer(row: DeliveryRow, attempts: Sequence[AttemptRow], now: datetime) -> Answer:
+    return Answer(row.receiver, _STATE_TONES[row.state], _outcome(row, now), tuple(Attempt(one.at, _attempt(one)) for one in attempts))
+
+
+def _outcome(row: DeliveryRow, now: datetime) -> str:
+    tries = count(row.attempts, "attempt")
+    last = _reason(row.last_reason, row.last_status) if row.last_reason is not None else ""
+    match row.state:
+        case DeliveryState.DELIVERED:
+            within = " within a digest" if row.digest_id is not None else ""
+            return f"accepted{within} {ago(row.finished_at, now)}" + (
+                f", at the {_ordinal(row.attempts)} attempt" if row.attempts > 1 else ""
+            )
+        case DeliveryState.PENDING if row.digest_id is not None:
+            return "waits within a digest"
+        case DeliveryState.PENDING if not row.attempts:
+            return "waits to be sent"
+        case DeliveryState.PENDING:
+            return f"{last}; next attempt {ago(max(row.next_attempt_at, now), now)}, after {tries}"
+        case DeliveryState.DEAD:
+            return f"given up after {tries}: {last}" if last else f"given up after {tries}"
+        case DeliveryState.CANCELLED:
+            return "not sent: newer word took its place" if row.overtaken else "not sent: it had said that it is gone"
+
+
+def _attempt(row: AttemptRow) -> str:
+    detail = f": {one_line(row.detail, _QUOTED)}" if row.detail and row.reason is not DeliveryReason.DELIVERED else ""
+    return f"{_reason(row.reason, row.http_status)} in {milliseconds(row.duration_ms)}{detail}"
+
+
+def _reason(reason: DeliveryReason, status: int | None) -> str:
+    return f"{_ANSWERS[reason]} ({status})" if status is not None else _ANSWERS[reason]
+
+
+def _ordinal(number: int) -> str:
+    return {2: "second", 3: "third"}.get(number, f"{number}th")

@@ -1,0 +1,102 @@
+"""The pages as HTML, and the files they need."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from monitor.domain.status import Filters
+from monitor.schemas.facts import iso
+from monitor.text.format import clock, day, moment, second, stamp
+from monitor.web.pages.connection import Profile
+from monitor.web.pages.expiry import Agenda
+from monitor.web.pages.history import Drawing
+from monitor.web.pages.incidents import IncidentsPage
+from monitor.web.status.board import Board, Page
+
+_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+_DEEP = "../../../"
+_NOTHING = Drawing(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """A file of the pages: its bytes and its media type."""
+
+    body: bytes
+    media_type: str
+
+
+class Pages:
+    """Renders the pages. Third-party text is escaped by the engine; no template marks anything as safe."""
+
+    def __init__(self) -> None:
+        folder = files("monitor.web") / "static"
+        self.static: Mapping[str, StaticFile] = {
+            entry.name: StaticFile(entry.read_bytes(), _TYPES[entry.name[entry.name.rindex(".") :]])
+            for entry in folder.iterdir()
+            if entry.name.endswith(tuple(_TYPES))
+        }
+        digest = hashlib.sha256(b"".join(self.static[name].body for name in sorted(self.static))).hexdigest()
+        self._environment = Environment(
+            loader=PackageLoader("monitor.web"),
+            autoescape=select_autoescape(default=True, default_for_string=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.globals.update(edition=digest[:12])
+        self._environment.filters.update(stamp=stamp, second=second, minute=moment, iso=iso, day=day, clock=clock, number="{:,}".format)
+
+    def status(self, board: Board, page: Page, drawings: Mapping[int, Drawing], now: datetime) -> bytes:
+        """The status page."""
+        return self._render(
+            "status.html",
+            board,
+            now,
+            troubles=board.troubles(now),
+            choices=board.choices(page.filters),
+            accounts=board.accounts_seen(),
+            several_accounts=len(board.accounts) > 1,
+            receivers=board.receivers(now),
+            page=page,
+            filters=page.filters,
+            drawings=drawings,
+            nothing=_NOTHING,
+        )
+
+    def connection(self, board: Board, profile: Profile, now: datetime) -> bytes:
+        """The page of one connection."""
+        return self._render("connection.html", board, now, root=_DEEP, profile=profile, row=profile.row, label_address=_label_address)
+
+    def missing(self, board: Board, platform_id: str, now: datetime) -> bytes:
+        """The page of a connection that is not watched."""
+        return self._render("missing.html", board, now, root=_DEEP, platform_id=platform_id)
+
+    def incidents(self, board: Board, shown: IncidentsPage, now: datetime) -> bytes:
+        """The page of incidents."""
+        return self._render("incidents.html", board, now, shown=shown)
+
+    def calendar(self, board: Board, agenda: Agenda, now: datetime) -> bytes:
+        """The page of the ends of tokens."""
+        return self._render("calendar.html", board, now, agenda=agenda, filters=agenda.filters)
+
+    def _render(self, template: str, board: Board, now: datetime, root: str = "", **values: Any) -> bytes:
+        known = {
+            "board": board,
+            "overall": board.overall,
+            "incidents_open": len(board.snapshot.incidents),
+            "taken_at": board.snapshot.taken_at,
+            "now": now,
+            "root": root,
+        }
+        return self._environment.get_template(template).render(**known, **values).encode(errors="replace")
+
+
+def _label_address(name: str, value: str) -> str:
+    return Filters(labels=(f"{name}={value}",)).address()

@@ -1,0 +1,226 @@
+"""One connection as people read it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from monitor.domain import topics
+from monitor.domain.connections import Connection
+from monitor.domain.events import Severity, Topic
+from monitor.domain.expiry import estimate, levels
+from monitor.domain.reasons import Health, Outcome, meaning, outcome_of
+from monitor.domain.snapshot import ConnectionView, IncidentView
+from monitor.domain.states import ConnectionState
+from monitor.domain.status import TONES, Standing, Tone, standing_of, tone_of
+from monitor.domain.token_life import TokenSays
+from monitor.text.format import LABELS, ago, doubt, label_of, moment, platform_name, sentence, short
+from monitor.web.urls import connection_path
+
+_NOW = timedelta(0)
+GONE = "No longer watched"
+_URGENCY = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Countdown:
+    """The end of a token: in words, by how much it may be off, and in full."""
+
+    words: str
+    doubt: str = ""
+    tone: Tone = Tone.IDLE
+    ends_at: datetime | None = None
+    uncertainty: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One thing to know about a connection; *quoted* is the platform's own text, *advice* what a person should do."""
+
+    words: str
+    quoted: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One connection; everything in words besides the moments and the view itself."""
+
+    view: ConnectionView
+    standing: Standing
+    tone: Tone
+    label: str
+    title: str
+    path: str
+    platform: str
+    since: datetime | None
+    lasting: str
+    countdown: Countdown
+    checked: str
+    next_check: str
+    posted: str
+    notes: tuple[Note, ...]
+
+
+def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime) -> Row:
+    """The row of a connection, given its own open incidents."""
+    connection, state = view.connection, view.state
+    standing = standing_of(view, incidents)
+    since = _since(view, standing, incidents)
+    return Row(
+        view=view,
+        standing=standing,
+        tone=tone_of(standing, incidents),
+        label=_label(standing, incidents),
+        title=name_of(connection, state),
+        path=connection_path(connection),
+        platform=platform_name(connection.platform),
+        since=since,
+        lasting="" if since is None else short(now - since),
+        countdown=countdown_of(state, incidents, now),
+        checked=ago(state.last_check_at, now),
+        next_check="" if view.next_check_at is None else ago(max(view.next_check_at, now), now),
+        posted="" if state.last_successful_post_at is None else ago(state.last_successful_post_at, now),
+        notes=tuple(_notes(view, incidents, now)),
+    )
+
+
+def past_row_of(view: ConnectionView, now: datetime) -> Row:
+    """The row of a connection that is no longer watched, as it was last known."""
+    note = Note("It left the configuration, or the API's list of connections. Below is what was known of it.")
+    return replace(row_of(view, (), now), standing=Standing.UNKNOWN, tone=Tone.IDLE, label=GONE, since=None, lasting="", notes=(note,))
+
+
+def name_of(connection: Connection, state: ConnectionState) -> str:
+    """What people call a connection."""
+    return connection.name or state.display_name or state.username or connection.platform_id
+
+
+def _worst(incidents: Sequence[IncidentView]) -> IncidentView | None:
+    return max(incidents, key=lambda one: _URGENCY.index(one.severity), default=None)
+
+
+def _label(standing: Standing, incidents: Sequence[IncidentView]) -> str:
+    """What is the matter, in two or three words."""
+    worst = _worst(incidents)
+    if standing is not Standing.ATTENTION or worst is None:
+        return LABELS[standing]
+    return label_of(worst.incident.topic, worst.level) or LABELS[standing]
+
+
+def _since(view: ConnectionView, standing: Standing, incidents: Sequence[IncidentView]) -> datetime | None:
+    worst = _worst(incidents)
+    return worst.incident.opened_at if standing is Standing.ATTENTION and worst is not None else view.state.since
+
+
+def expiry_tone(incidents: Sequence[IncidentView]) -> Tone:
+    """How much the end of a token asks for attention."""
+    return next((TONES[incident.severity] for incident in incidents if incident.incident.topic is Topic.EXPIRY), Tone.GOOD)
+
+
+def countdown_of(state: ConnectionState, incidents: Sequence[IncidentView], now: datetime) -> Countdown:
+    """What is known of the token's end. It is coloured by its incident, not by its number: some tokens renew themselves."""
+    ends_at, uncertainty = estimate.best(state.token), estimate.uncertainty(state.token)
+    tone = expiry_tone(incidents)
+    if ends_at is None:
+        known = state.token.says is TokenSays.NOTHING and state.token.observed_at is not None
+        return Countdown("no end" if known else "")
+    left = ends_at - now
+    if left <= _NOW:
+        return Countdown(f"ended {short(-left)} ago", tone=tone, ends_at=ends_at, uncertainty=uncertainty)
+    renews = ", renews itself" if levels.auto_renewing(state.token) else ""
+    return Countdown(f"{short(left)}{renews}", doubt(uncertainty), tone, ends_at, uncertainty)
+
+
+def _notes(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime) -> Iterator[Note]:
+    state = view.state
+    if view.covered_by is not None:
+        yield Note("What is shown may be out of date: wider trouble keeps it from being checked.")
+    yield from _health_notes(state)
+    for incident in incidents:
+        words = incident_words(incident, state, now)
+        if words:
+            advice = "" if topics.clearing(state, incident.incident.topic) else _incident_advice(incident)
+            quoted = quoted_error(state) if incident.incident.topic is Topic.PUBLISHING else ""
+            yield Note(words, quoted=quoted, advice=advice)
+    if state.suspected_false_negative and state.health is Health.ERROR:
+        yield Note("A post succeeded after the first failed check, so the test itself may be wrong.")
+    yield from _last_check_note(state)
+
+
+def _health_notes(state: ConnectionState) -> Iterator[Note]:
+    if state.health is Health.UNKNOWN and state.last_check_at is None:
+        yield Note("The first check is still to come.")
+    elif state.health not in (Health.OK, Health.UNKNOWN) and state.reason is not None:
+        reason = meaning(state.reason)
+        # While a change back is being confirmed, the last conclusive check was a good one.
+        if reason.outcome is not Outcome.PASSED:
+            yield Note(sentence(reason.words), quoted=state.detail, advice=reason.advice)
+
+
+def _last_check_note(state: ConnectionState) -> Iterator[Note]:
+    """Why the last check is no news, or what is being confirmed."""
+    if state.last_reason is not None and outcome_of(state.last_reason) is Outcome.INCONCLUSIVE:
+        yield Note(f"The last check told nothing: {meaning(state.last_reason).words}.")
+    elif state.pending is not None and state.health is Health.OK:
+        words = meaning(state.last_reason).words if state.last_reason is not None else "it failed"
+        yield Note(f"The last check failed and is being confirmed: {words}.", quoted=state.last_detail)
+    elif state.pending is not None and state.pending.health is Health.OK:
+        yield Note("The last check passed; one more makes it sure.")
+
+
+def incident_words(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
+    """What an incident beside the health says; the health speaks for itself."""
+    match incident.incident.topic:
+        case Topic.CONNECTION:
+            return _unsure_words(incident, state, now)
+        case Topic.EXPIRY:
+            return _expiry_words(incident, state, now)
+        case Topic.RENEWAL:
+            return "The token is usually renewed earlier than now."
+        case Topic.PUBLISHING:
+            return "The test passes, but posting failed."
+        case Topic.PERMISSIONS:
+            return _permission_words(state)
+    return ""
+
+
+def _unsure_words(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
+    if incident.level == topics.FLAPPING:
+        return "It keeps changing between working and broken."
+    if incident.level == topics.STALE:
+        seen = state.last_evidence_at or state.since or incident.incident.opened_at
+        return f"Nothing was learned about it for {short(now - seen)}; nobody knows whether it works."
+    return ""
+
+
+def _expiry_words(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
+    ends_at = estimate.best(state.token)
+    ahead = "" if ends_at is None or ends_at <= now else f"ends in {short(ends_at - now)}, on {moment(ends_at)}"
+    if topics.clearing(state, Topic.EXPIRY):
+        return f"It seems to be renewed{f': the token now {ahead}' if ahead else ''}. One more check makes it sure."
+    if incident.level == levels.EXPIRED:
+        past = ends_at is not None and not ahead
+        return f"The token ended on {moment(ends_at)}." if past and ends_at is not None else "The token has expired."
+    return f"The token {ahead or 'ends soon'}."
+
+
+def _permission_words(state: ConnectionState) -> str:
+    if not state.permissions_missing:
+        return "The permissions seem to be back; one more check makes it sure."
+    return f"Permissions are missing: {', '.join(state.permissions_missing)}."
+
+
+def _incident_advice(incident: IncidentView) -> str:
+    match incident.incident.topic:
+        case Topic.EXPIRY | Topic.RENEWAL:
+            return "Reconnect the account on the PostPost dashboard."
+        case Topic.PUBLISHING:
+            return "Read the error; correct the post or reconnect the account."
+        case Topic.PERMISSIONS:
+            return "Reconnect the account and grant these permissions."
+    return ""
+
+
+def quoted_error(state: ConnectionState) -> str:
+    """What was said when the last post failed."""
+    return "" if state.last_error is None else state.last_error.message

@@ -1,0 +1,145 @@
+"""Deletes what is too old, a little at a time: what is still owed, and what belongs to an open incident, never."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from monitor.clock import Clock
+from monitor.config import RetentionSettings
+from monitor.db import Database, DeliveryState, Reader, Store, forget, uptime, with_old_checks
+from monitor.errors import StoreUnavailable
+
+_BATCH = 1_000
+_CONNECTIONS = 100
+_DAY = timedelta(days=1)
+# What the bookkeeper may still look at.
+_NEEDED = 3 * _DAY
+# After so long without a check, or a clock that leapt as far, nothing is deleted for a day: somebody may set the clock right.
+_LEAP = 7 * _DAY
+
+log = structlog.get_logger(__name__)
+
+
+class Janitor:
+    """One step deletes at most about a thousand rows, so that a check waits milliseconds for the write lock."""
+
+    def __init__(self, database: Database, clock: Clock, settings: RetentionSettings) -> None:
+        self._database = database
+        self._clock = clock
+        self._settings = settings
+        self._deleted = 0
+        self._doubted_at: float | None = None
+        self._too_large_before: datetime | None = None
+        self._examined_at = clock.monotonic() if database.examined else float("-inf")
+
+    async def step(self) -> bool:
+        """
+        Delete one batch of the first kind that has any; returns whether there is more to do.
+
+        1. checks; 2. texts that none of them has; 3. sums of hours and days; 4. incidents; 5. deliveries with their attempts;
+        6. notifications; 7. silences and acknowledgements; 8. once all that is done, free pages go back to the file system and the
+        write-ahead log is emptied; 9. if the database is too large even so, the oldest checks. Once a day all of it is looked at.
+
+        Raises:
+            StoreCorrupt: it is damaged.
+        """
+        if not self._database.storage_up:
+            return False
+        try:
+            await self._examine()
+            if not await self._clock_is_believed():
+                return False
+            deleted = await self._delete()
+            if deleted:
+                self._deleted += deleted
+                return True
+            return await self._shrink()
+        except StoreUnavailable as error:
+            log.debug("retention.postponed", error=str(error))
+            return False
+
+    async def _examine(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._examined_at >= _DAY.total_seconds():
+            self._examined_at = now
+            await self._database.examine()
+
+    async def _clock_is_believed(self) -> bool:
+        """Whether the time is what it was when the last checks came in, or has been another one for a day."""
+        now = self._clock.now()
+        before = await self._database.read(lambda reader: uptime.last_day_before(reader, now))
+        if before is None or now - before <= _LEAP + _DAY:
+            self._doubted_at = None
+            return True
+        if self._doubted_at is None:
+            self._doubted_at = self._clock.monotonic()
+            log.warning("retention.waits", now=now.isoformat(), last_checks=before.isoformat(), advice="Is the clock right?")
+        return self._clock.monotonic() - self._doubted_at >= _DAY.total_seconds()
+
+    async def _delete(self) -> int:
+        now = self._clock.now()
+        added_up = await self._database.read(uptime.uptime_until)
+        if added_up is not None:
+            before = now - self._settings.checks
+            if self._too_large_before is not None:
+                before = max(before, self._too_large_before)
+            if deleted := await self._delete_checks(min(before, added_up - _NEEDED)):
+                return deleted
+        for work in _works(now, added_up or now, self._settings):
+            if deleted := await self._database.write(work):
+                return deleted
+        return 0
+
+    async def _delete_checks(self, before: datetime) -> int:
+        # Found by a reader: only the deleting itself holds the write lock.
+        ids = await self._database.read(lambda reader: with_old_checks(reader, before, _CONNECTIONS))
+        if not ids:
+            return 0
+        return await self._database.write(lambda store: store.delete_checks(ids, before, _BATCH // len(ids)))
+
+    async def _shrink(self) -> bool:
+        if await self._database.tidy():
+            return True
+        if await self._is_too_large():
+            return True
+        if self._deleted:
+            log.info("retention.done", rows=self._deleted)
+            self._deleted = 0
+        return False
+
+    async def _is_too_large(self) -> bool:
+        """Whether more checks must go because of the database's size; then those before a moment that is chosen here."""
+        limit, self._too_large_before = self._settings.max_size, None
+        if limit is None:
+            return False
+        size, oldest, added_up = await self._database.read(_extent)
+        if size <= limit or oldest is None or added_up is None:
+            return False
+        # As if checks were all there is and came evenly: too few go rather than too many, and then it is measured again.
+        share = (size - limit) / size
+        before = min(oldest + max(share * (added_up - oldest), timedelta(hours=1)), added_up - _NEEDED)
+        if before <= oldest:
+            log.warning("retention.too_large", size=size, max_size=limit, advice="All old checks are gone: raise retention.max_size.")
+            return False
+        self._too_large_before = before
+        return True
+
+
+def _extent(reader: Reader) -> tuple[int, datetime | None, datetime | None]:
+    return reader.size(), uptime.first_check(reader), uptime.uptime_until(reader)
+
+
+def _works(now: datetime, added_up: datetime, settings: RetentionSettings) -> list[Callable[[Store], int]]:
+    delivered, dead = now - settings.deliveries, now - settings.dead_deliveries
+    return [
+        lambda store: store.delete_messages(now - settings.checks, _BATCH),
+        lambda store: store.delete_hours(min(now - settings.hourly, added_up - _NEEDED), _BATCH),
+        lambda store: store.delete_days(now - settings.daily, _BATCH),
+        lambda store: store.delete_incidents(now - settings.incidents, _BATCH),
+        lambda store: store.delete_deliveries(DeliveryState.DELIVERED, delivered, _BATCH),
+        lambda store: store.delete_deliveries(DeliveryState.DEAD, dead, _BATCH),
+        lambda store: store.delete_deliveries(DeliveryState.CANCELLED, dead, _BATCH),
+        lambda store: store.delete_notifications(delivered, _BATCH),
+        lambda store: forget(store, now - settings.incidents),
+    ]
