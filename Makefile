@@ -52,7 +52,7 @@ kills: $(VENV)/.dev $(VENV)/.system ## Kill the outbox a thousand times before a
 	@KILLS=$${KILLS:-1000} $(RUN) pytest --numprocesses auto --dist worksteal -rP tests/crash $(ARGS)
 
 .PHONY: pictures
-pictures: $(VENV)/.dev $(VENV)/.system ## Take the screenshots in docs/ anew (needs pngquant).
+pictures: $(VENV)/.dev $(VENV)/.system ## Take the screenshots in docs/images/ anew (needs pngquant).
 	@$(RUN) tests.screenshots
 
 # In an environment of its own, which sees ours: mutmut is no requirement of anything here.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from monitor.cli import build_parser
 
-BEGIN = "<!-- begin of the reference: made by `python -m monitor.cli.reference docs/command-line.md` -->\n"
+BEGIN = "<!-- begin of the reference: made by `python -m monitor.cli.reference docs/reference/command-line.md` -->\n"
 END = "<!-- end of the reference -->\n"
 
 

@@ -1,5 +1,5 @@
 """
-The sections of the configuration. The text below a key is its documentation: `docs/configure.md` is made of it.
+The sections of the configuration. The text below a key is its documentation: `docs/reference/configure.md` is made of it.
 
 A key ending in `_file` names a file that holds the secret; the loader reads it into the key without `_file`.
 A path is relative to the folder of the configuration file.

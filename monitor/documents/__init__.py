@@ -2,7 +2,7 @@
 Facts as JSON: one function and one shape for each thing, whoever shows it.
 
 The JSON of the web port and what the verbs print with `--json` come from here: names as in the webhook's body, moments in
-ISO 8601, durations in seconds, absent facts as null. `docs/api.md` and `docs/command-line.md` describe them; a change
+ISO 8601, durations in seconds, absent facts as null. `docs/reference/api.md` and `docs/reference/command-line.md` describe them; a change
 that breaks readers raises VERSION.
 """
 

@@ -1,5 +1,5 @@
 """
-The values everything else is made of. One word per concept; `docs/glossary.md` defines them.
+The values everything else is made of. One word per concept; `docs/explanation/glossary.md` defines them.
 
 A *check* asks the API about one *connection* and ends in a *reply* or an error; `verdicts.judge` reads a
 *verdict* from it (an outcome and a reason). Verdicts move the connection's *health*, our debounced belief.

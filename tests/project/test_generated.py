@@ -12,8 +12,8 @@ from tests.project.source import ROOT
 @pytest.mark.parametrize(
     ("file", "made", "command"),
     [
-        ("docs/openapi.json", openapi.text, "python -m monitor.web.api docs/openapi.json"),
-        ("docs/command-line.schema.json", shapes.as_text, "python -m monitor.cli.shapes docs/command-line.schema.json"),
+        ("docs/reference/openapi.json", openapi.text, "python -m monitor.web.api docs/reference/openapi.json"),
+        ("docs/reference/command-line.schema.json", shapes.as_text, "python -m monitor.cli.shapes docs/reference/command-line.schema.json"),
     ],
 )
 def test_descriptions(file: str, made: Callable[[], str], command: str) -> None:

@@ -14,7 +14,7 @@ from monitor.simulator.journal import Journal
 from monitor.simulator.steps import Body, sequence
 from monitor.simulator.worlds import DEMO_USERS, demo_world
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "simulator.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "simulator.md"
 
 
 def _control() -> Control:
