@@ -25,6 +25,10 @@ demo: $(VENV)/.runtime ## Show it at work: a simulated API, a receiver and the r
 test: $(VENV)/.dev $(VENV)/.system lint ## Run lint, types, import rules and every test; ARGS= goes to pytest.
 	@$(RUN) pytest --numprocesses auto --dist worksteal $(ARGS)
 
+.PHONY: test-all
+test-all: $(VENV)/.dev $(VENV)/.system lint ## Run everything that `make test` runs and the slow tests; ARGS= goes to pytest.
+	@$(RUN) pytest --numprocesses auto --dist worksteal -m "slow or not slow" $(ARGS)
+
 # ---- for those who change it
 
 .PHONY: lint
