@@ -25,6 +25,10 @@ demo: $(VENV)/.runtime ## Show it at work: a simulated API, a receiver and the r
 test: $(VENV)/.dev $(VENV)/.system lint ## Run lint, types, import rules and every test; ARGS= goes to pytest.
 	@$(RUN) pytest --numprocesses auto --dist worksteal $(ARGS)
 
+.PHONY: test-all
+test-all: $(VENV)/.dev $(VENV)/.system lint ## Run everything that `make test` runs and the slow tests; ARGS= goes to pytest.
+	@$(RUN) pytest --numprocesses auto --dist worksteal -m "slow or not slow" $(ARGS)
+
 # ---- for those who change it
 
 .PHONY: lint
@@ -52,7 +56,7 @@ kills: $(VENV)/.dev $(VENV)/.system ## Kill the outbox a thousand times before a
 	@KILLS=$${KILLS:-1000} $(RUN) pytest --numprocesses auto --dist worksteal -rP tests/crash $(ARGS)
 
 .PHONY: pictures
-pictures: $(VENV)/.dev $(VENV)/.system ## Take the screenshots in docs/ anew (needs pngquant).
+pictures: $(VENV)/.dev $(VENV)/.system ## Take the screenshots in docs/images/ anew (needs pngquant).
 	@$(RUN) tests.screenshots
 
 # In an environment of its own, which sees ours: mutmut is no requirement of anything here.

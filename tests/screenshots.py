@@ -1,5 +1,5 @@
 """
-Takes the pictures of the pages in docs/ anew: `make pictures`.
+Takes the pictures of the pages in docs/images/ anew: `make pictures`.
 
 The real daemon, a simulated PostPost with a broken connection and a token that nears its end, a real browser. Each picture is
 reduced to a palette by pngquant, which the tests do not need.
@@ -23,7 +23,7 @@ from tests.stage import AGEING, BROKEN, Stage, stage
 from tests.tools import CHROMIUM_ARGUMENTS, require_tool
 from tests.waiting import eventually
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parent.parent / "docs" / "images"
 LARGEST_BYTES = 150_000
 
 
@@ -73,7 +73,7 @@ async def _take(browser: Browser, house: Stage, picture: Picture) -> None:
 def _shrink(path: Path) -> None:
     subprocess.run(["pngquant", "--force", "--speed", "1", "--output", path, "64", path], check=True)
     size = path.stat().st_size
-    print(f"docs/{path.name}: {size // 1000} kB")
+    print(f"docs/images/{path.name}: {size // 1000} kB")
     if size > LARGEST_BYTES:
         sys.exit(f"{path} is larger than {LARGEST_BYTES // 1000} kB")
 

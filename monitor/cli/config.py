@@ -58,7 +58,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     hashing.set_defaults(run=print_hash)
     referring = verbs.add_parser("reference", help="print what every key means", description="Print what every key means, in Markdown.")
     referring.add_argument(
-        "--write", metavar="ROOT", type=Path, help="for developers: make docs/configure.md and config/schema.json anew in a source tree"
+        "--write", metavar="ROOT", type=Path, help="for developers: regenerate docs/reference/configure.md and config/schema.json in ROOT"
     )
     referring.set_defaults(run=print_reference)
 

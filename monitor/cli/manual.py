@@ -59,7 +59,7 @@ def _lines(parser: argparse.ArgumentParser) -> Iterator[str]:
             yield from (".TP", f".B {escaped(term)}", flowing(text))
     yield from (
         ".SH SEE ALSO",
-        flowing("The documents beside the program, docs/command-line.md first: they describe the JSON of every verb."),
+        flowing("The documents beside the program, docs/reference/command-line.md first: they describe the JSON of every verb."),
     )
 
 

@@ -35,7 +35,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def add_json(parser: "argparse._ActionsContainer") -> None:
     """Give *parser* the option `--json`."""
-    parser.add_argument("--json", action="store_true", help="print JSON, as docs/command-line.md describes it")
+    parser.add_argument("--json", action="store_true", help="print JSON, as docs/reference/command-line.md describes it")
 
 
 def add_account(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from monitor.cli.main import build_parser, verbs_of
 
-BEGIN = "<!-- begin of the reference: made by `python -m monitor.cli.reference docs/command-line.md` -->\n"
+BEGIN = "<!-- begin of the reference: made by `python -m monitor.cli.reference docs/reference/command-line.md` -->\n"
 END = "<!-- end of the reference -->\n"
 
 

@@ -41,7 +41,7 @@ def as_schema() -> str:
     connections = schema["properties"]["connections"]["anyOf"][0]
     connections["items"] = {"anyOf": [{"type": "string", "description": "An id in the first account."}, connections["items"]]}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "postpost-monitor configuration"}
-    schema["description"] = "The configuration of postpost-monitor. See docs/configure.md."
+    schema["description"] = "The configuration of postpost-monitor. See docs/reference/configure.md."
     return json.dumps(head | schema, indent=2, ensure_ascii=False) + "\n"
 
 

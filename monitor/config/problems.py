@@ -65,7 +65,7 @@ def _explain(error: ErrorDetails, path: Path, top: type[Section]) -> tuple[str, 
         return f"{words} {context[bound]}", ""
     if kind == "value_error":
         return str(context["error"]), ""
-    return _PLAIN.get(kind, ("is not valid", "see docs/configure.md"))
+    return _PLAIN.get(kind, ("is not valid", "see docs/reference/configure.md"))
 
 
 def _suggest_key(path: Path, top: type[Section]) -> str:

@@ -18,7 +18,7 @@ class Message:
 
     Attributes:
         webhook_id: constant over all attempts.
-        body: the stored document, our own JSON (`docs/webhook.md`).
+        body: the stored document, our own JSON (`docs/reference/webhook.md`).
         at: when this attempt begins, UTC.
         user_agent: how this program names itself.
         previous: the document last delivered about the same incident, if any; only for types with a `repeat`.

@@ -4,7 +4,7 @@ What receivers are sent: one JSON document per notification, rendered once and s
 Receivers of other types (chat, paging) render their own form from the stored document, so everything that any of
 them needs is in it. Keys are camelCase, times are ISO 8601 in UTC, durations are whole seconds.
 
-Source: design 8 (public), reliability 3.7. `docs/webhook.md` and `docs/webhook.schema.json` describe it to receivers.
+Source: design 8 (public), reliability 3.7. `docs/reference/webhook.md` and `docs/reference/webhook.schema.json` describe it to receivers.
 """
 
 import json

@@ -123,7 +123,7 @@ def _odd_places(template: Any, known: Sequence[str], nearest: Callable[[str, Seq
             path = (match[1] or "").strip()
             if match[1] is not None and path not in known and not path.startswith(_LABELS):
                 close = nearest(path, known)
-                advice = f"did you mean {{{close}}}?" if close else "docs/webhook.md shows what a body holds"
+                advice = f"did you mean {{{close}}}?" if close else "docs/reference/webhook.md shows what a body holds"
                 yield f"has an unknown place {{{path}}}", advice
 
 

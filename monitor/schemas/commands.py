@@ -1,5 +1,5 @@
 """
-What each verb prints with `--json`, as types; `python -m monitor.schemas.commands docs/command-line.schema.json` makes JSON Schema of them.
+What each verb prints with `--json`, as types; `python -m monitor.schemas.commands docs/reference/command-line.schema.json` makes JSON Schema of them.
 
 Tests hold what every verb really prints against it. A key that goes, or changes its meaning, raises `documents.VERSION`.
 """

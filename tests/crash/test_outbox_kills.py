@@ -53,7 +53,7 @@ def test_judgement(receipts: list[Receipt], found: tuple[str, ...]) -> None:
 
 
 def report(name: str, *runs: Run) -> None:
-    """The numbers of docs/reliability.md, shown with `pytest -s`."""
+    """The numbers of docs/explanation/reliability.md, shown with `pytest -s`."""
     print(  # noqa: T201
         f"\n{name}: {sum(run.kills for run in runs)} kills, {sum(run.finding.changes for run in runs)} changes, "
         f"{sum(len(run.receipts) for run in runs)} requests, {sum(run.finding.repeated for run in runs)} told again under the same id"

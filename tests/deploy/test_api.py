@@ -18,7 +18,7 @@ from tests.tools import require_tool
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 WORKING = "threads-17841412345678"
 BROKEN = "mastodon-109876543210"
-PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
 
 # What the generated requests find there: rows behind every list, so that answers are more than empty.
 _CONFIG = """\

@@ -9,7 +9,7 @@ import pytest
 from monitor.cli.main import build_parser
 from tests.deploy.daemon import ROOT
 
-PAGES = ("install", "alerts", "upgrade", "security")
+PAGES = ("tutorial/install", "how-to/alerts", "how-to/upgrade", "explanation/security")
 TEXTS = {name: (ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in PAGES}
 
 
@@ -62,4 +62,4 @@ def test_exit_codes() -> None:
     unit = (ROOT / "deploy/systemd/postpost-monitor.service").read_text(encoding="utf-8")
     final = re.findall(r"^RestartPreventExitStatus=(.*)$", unit, re.MULTILINE)[0].split()
 
-    assert all(f"| {code} |" in TEXTS["install"] for code in final)
+    assert all(f"| {code} |" in TEXTS["tutorial/install"] for code in final)

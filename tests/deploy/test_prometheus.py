@@ -89,12 +89,12 @@ def test_every_alert_is_tested() -> None:
 
 
 def test_every_alert_has_a_runbook() -> None:
-    """The runbook_url of each alert leads to a section of its own in docs/alerts.md, and no section is left over."""
-    sections = re.findall(r"^### (Postpost\w+)$", (ROOT / "docs/alerts.md").read_text(encoding="utf-8"), re.MULTILINE)
+    """The runbook_url of each alert leads to a section of its own in docs/how-to/alerts.md, and no section is left over."""
+    sections = re.findall(r"^### (Postpost\w+)$", (ROOT / "docs/how-to/alerts.md").read_text(encoding="utf-8"), re.MULTILINE)
     rules = _rules("alert")
 
     assert sections == [rule["alert"] for rule in rules]
-    assert [rule["annotations"]["runbook_url"] for rule in rules] == [f"docs/alerts.md#{name.lower()}" for name in sections]
+    assert [rule["annotations"]["runbook_url"] for rule in rules] == [f"docs/how-to/alerts.md#{name.lower()}" for name in sections]
     assert {rule["labels"]["severity"] for rule in rules} == {"info", "warning", "critical"}
     assert all(rule["annotations"]["summary"].endswith(".") for rule in rules)
 

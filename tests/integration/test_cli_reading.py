@@ -152,7 +152,7 @@ def test_unknown(call: Call, verb: str) -> None:
 
 def _documented() -> dict[str, Any]:
     """Command to the document that the page shows for it."""
-    page = (Path(__file__).parent.parent.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent.parent / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
     return {name: json.loads(text) for name, text in re.findall(r"### `(.+?) --json`\n.*?```json\n(.*?)\n```", page, re.DOTALL)}
 
 

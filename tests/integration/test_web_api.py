@@ -350,7 +350,7 @@ async def test_database_gone(world: Watched, port: Port) -> None:
 
 async def test_openapi(port: Port) -> None:
     """The description is served as the repository has it."""
-    committed = Path(__file__).parent.parent.parent / "docs" / "openapi.json"
+    committed = Path(__file__).parent.parent.parent / "docs" / "reference" / "openapi.json"
 
     assert await port.get("/api/v1/openapi.json") == json.loads(committed.read_text(encoding="utf-8"))
 

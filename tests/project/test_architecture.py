@@ -125,8 +125,8 @@ def test_one_home(names: tuple[str, ...], homes: tuple[str, ...]) -> None:
 
 
 def test_every_part_is_in_the_picture() -> None:
-    """The table of layers in docs/architecture.md names every part of the package, and no other."""
-    table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("| layer |")[2].partition("\n\n")[0]
+    """The table of layers in docs/explanation/architecture.md names every part of the package, and no other."""
+    table = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8").partition("| layer |")[2].partition("\n\n")[0]
     parts = {module.name.split(".")[1] for module in modules("monitor") if "." in module.name} - {"__main__"}
 
     assert set(re.findall(r"`([a-z_]+)`", table)) == parts

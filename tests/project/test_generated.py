@@ -12,8 +12,12 @@ from tests.project.source import ROOT
 @pytest.mark.parametrize(
     ("file", "made", "command"),
     [
-        ("docs/openapi.json", openapi.text, "python -m monitor.web.api.setup docs/openapi.json"),
-        ("docs/command-line.schema.json", commands.as_text, "python -m monitor.schemas.commands docs/command-line.schema.json"),
+        ("docs/reference/openapi.json", openapi.text, "python -m monitor.web.api docs/reference/openapi.json"),
+        (
+            "docs/reference/command-line.schema.json",
+            commands.as_text,
+            "python -m monitor.schemas.commands docs/reference/command-line.schema.json",
+        ),
     ],
 )
 def test_descriptions(file: str, made: Callable[[], str], command: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from monitor.cli.main import build_parser, verbs_of
 from monitor.cli.reference import rewritten
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "command-line.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "command-line.md"
 
 
 def test_help_of_unloaded_verbs() -> None:
@@ -66,6 +66,6 @@ def test_usage(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[
 
 
 def test_reference_is_current() -> None:
-    """The page about the command line holds what the parsers say; `python -m monitor.cli.reference docs/command-line.md` makes it anew."""
+    """The page about the command line holds what the parsers say; `python -m monitor.cli.reference docs/reference/command-line.md` makes it anew."""
     page = PAGE.read_text(encoding="utf-8")
     assert page == rewritten(page)

@@ -97,9 +97,9 @@ def test_reference(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_reference_written(tmp_path: Path) -> None:
     """In a source tree the page and the schema are made anew; what people wrote around the reference stays."""
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "reference").mkdir(parents=True)
     (tmp_path / "config").mkdir()
-    page = tmp_path / "docs" / "configure.md"
+    page = tmp_path / "docs" / "reference" / "configure.md"
     page.write_text(f"# Before\n{BEGIN}old\n{END}# After\n")
     assert call("reference", "--write", str(tmp_path)) == 0
     assert page.read_text().startswith("# Before\n")

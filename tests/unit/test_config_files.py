@@ -112,8 +112,8 @@ def test_schema_file() -> None:
 
 
 def test_reference_page() -> None:
-    """The reference in `docs/configure.md` is what the models say; `config reference --write .` makes it."""
-    page = (ROOT / "docs" / "configure.md").read_text(encoding="utf-8")
+    """The reference in `docs/reference/configure.md` is what the models say; `config reference --write .` makes it."""
+    page = (ROOT / "docs" / "reference" / "configure.md").read_text(encoding="utf-8")
     assert page == renewed(page)
 
 

@@ -480,9 +480,9 @@ def test_naming() -> None:
 
 
 def test_documented() -> None:
-    """Every metric, its type and its labels are in docs/metrics.md, and nothing is documented that is not there."""
+    """Every metric, its type and its labels are in docs/reference/metrics.md, and nothing is documented that is not there."""
     rows = re.findall(
-        r"^\| `(postpost_\w+)` \| (\w+)[^|]*\| ([^|]*)\|", (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| `(postpost_\w+)` \| (\w+)[^|]*\| ([^|]*)\|", (ROOT / "docs/reference/metrics.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, _, labels in rows}
     common = {"account", "platform", "platform_id"}

@@ -20,7 +20,7 @@ from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_notificatio
 from tests.jsonschema import problems
 
 IDENTITY = MonitorIdentity("a1b2c3d4", "1.2.3", "https://app.postpost.dev/connections")
-SCHEMA = Path(__file__).parents[2] / "docs" / "webhook.schema.json"
+SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "webhook.schema.json"
 TOKEN = Facts(expires_at=at(6 * DAY + 23 * HOUR), expires_uncertainty=HOUR, threshold=7 * DAY, username="@page1")
 
 

@@ -14,7 +14,7 @@ from monitor.simulator.presets import DEMO_USERS, demo_world
 from monitor.simulator.request_log import Journal
 from tests.clock import FakeClock
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "simulator.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "simulator.md"
 
 
 def _control() -> Control:

@@ -242,8 +242,8 @@ def test_description() -> None:
 
 
 def test_page_has_every_route() -> None:
-    """docs/api.md names every route."""
-    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").replace("{id}", "{platformId}")
+    """docs/reference/api.md names every route."""
+    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8").replace("{id}", "{platformId}")
 
     assert [route.path for route in ROUTES if route.path not in page] == []
 

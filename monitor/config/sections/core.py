@@ -1,5 +1,5 @@
 """
-Monitor, api (with the API's brands), accounts, connections, schedule, database, web, retention, logging, shutdown.
+The sections of the configuration but policy, receivers and controls. The text below a key is its documentation: `docs/reference/configure.md` is made of it.
 
 A key ending in `_file` names a file that holds the secret; the loader reads it into the key without `_file`.
 A path is relative to the folder of the configuration file.
