@@ -25,18 +25,18 @@ from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import MonitorError, StoreCorrupt
 from monitor.metrics import Metrics
-from monitor.runtime.loop import Bounds, Loop
-from monitor.runtime.scheduler import Beat, Scheduler
+from monitor.runtime.loop import Loop, WatchdogLimits
+from monitor.runtime.scheduler import Scheduler, WakeJob
 from monitor.runtime.signals import Signals
 from monitor.runtime.systemd import ServiceManager
-from monitor.runtime.watchdog import SelfCheck, Watched
+from monitor.runtime.watchdog import Watchdog, WatchedLoop
 from monitor.state import connection_sync
-from monitor.state.evaluation_config import plan_of
-from monitor.state.registry import Fleet
-from monitor.web.auth import Admission
+from monitor.state.evaluation_config import evaluation_config
+from monitor.state.registry import Registry
+from monitor.web.auth import Authenticator
 from monitor.web.server import WebServer
-from monitor.workers.group import USER_AGENT, Crew, Workplace
-from monitor.workers.storage_alert import tell_of_damage
+from monitor.workers.group import USER_AGENT, Dependencies, WorkerGroup
+from monitor.workers.storage_alert import alert_corruption
 
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +67,7 @@ class App:
         signals: Signals,
         reread: Callable[[], Config],
         manager: ServiceManager | None = None,
-        bounds: Bounds | None = None,
+        bounds: WatchdogLimits | None = None,
     ) -> None:
         self.config = config
         self.url = ""
@@ -76,7 +76,7 @@ class App:
         self._signals = signals
         self._reread = reread
         self._manager = manager if manager is not None else ServiceManager(None)
-        self._bounds = bounds if bounds is not None else Bounds()
+        self._bounds = bounds if bounds is not None else WatchdogLimits()
         self._swapping = False
 
     async def run(self) -> None:
@@ -92,8 +92,8 @@ class App:
             await self._run()
         except BaseException as error:
             if _is_damage(error):
-                plan = plan_of(self.config, self._database.instance_id)
-                await tell_of_damage(self.config, plan, self._clock, USER_AGENT)
+                plan = evaluation_config(self.config, self._database.instance_id)
+                await alert_corruption(self.config, plan, self._clock, USER_AGENT)
             raise
 
     async def _run(self) -> None:
@@ -129,24 +129,24 @@ class App:
         return self._fleet.snapshot(self._clock.now())
 
     async def _load_fleet(self) -> None:
-        self._fleet = Fleet(plan_of(self.config, self._database.instance_id), self._clock)
+        self._fleet = Registry(evaluation_config(self.config, self._database.instance_id), self._clock)
         await self._database.read(self._fleet.load)
         await connection_sync.sync(self._database, self._fleet, self.config)
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         # Jitter needs no secrecy, only that two monitors do not retry in step.
         dice = random.random  # noqa: TID251
-        self._workplace = Workplace(self._fleet, self._database, self._metrics, self._clock, dice, self._bounds)
-        self._crew = Crew(self.config, self._fleet.plan, self._workplace)
+        self._workplace = Dependencies(self._fleet, self._database, self._metrics, self._clock, dice, self._bounds)
+        self._crew = WorkerGroup(self.config, self._fleet.plan, self._workplace)
         scheduler = self._scheduler()
         selfcheck = self._selfcheck(scheduler)
         rest = self._pulse_seconds()
         self._pulse = Loop("selfcheck", selfcheck.step, rest_seconds=rest, clock=self._clock, stop=self._signals.stop)
         self._renewal = Loop("web", self._web.renew, rest_seconds=_RENEWAL_REST_SECONDS, clock=self._clock, stop=self._signals.stop)
         self._own = [
-            Watched(self._pulse, _SELFCHECK_BOUND_SECONDS),
-            Watched(scheduler, self._bounds.scheduler, writes=False),
-            Watched(self._renewal, 4 * _RENEWAL_REST_SECONDS, writes=False),
+            WatchedLoop(self._pulse, _SELFCHECK_BOUND_SECONDS),
+            WatchedLoop(scheduler, self._bounds.scheduler, writes=False),
+            WatchedLoop(self._renewal, 4 * _RENEWAL_REST_SECONDS, writes=False),
         ]
         try:
             await self._supervise(group, scheduler, selfcheck)
@@ -154,7 +154,7 @@ class App:
             scheduler.stop()
             await self._crew.close()
 
-    async def _supervise(self, group: asyncio.TaskGroup, scheduler: Scheduler, selfcheck: SelfCheck) -> None:
+    async def _supervise(self, group: asyncio.TaskGroup, scheduler: Scheduler, selfcheck: Watchdog) -> None:
         self._prepare_metrics()
         self._crew.start(group)
         watchers = [
@@ -190,13 +190,13 @@ class App:
 
         return Scheduler(
             (
-                Beat("check", _SECOND, waker("check")),
-                Beat("deliver", _SECOND, waker("deliver")),
-                Beat("review", _SECOND, waker("review")),
-                Beat("discover", _SECOND, waker("discover")),
-                Beat("bookkeep", timedelta(minutes=10), waker("bookkeep")),
-                Beat("tidy", timedelta(hours=1), waker("tidy")),
-                Beat("selfcheck", _SECOND, self._wake_selfcheck),
+                WakeJob("check", _SECOND, waker("check")),
+                WakeJob("deliver", _SECOND, waker("deliver")),
+                WakeJob("review", _SECOND, waker("review")),
+                WakeJob("discover", _SECOND, waker("discover")),
+                WakeJob("bookkeep", timedelta(minutes=10), waker("bookkeep")),
+                WakeJob("tidy", timedelta(hours=1), waker("tidy")),
+                WakeJob("selfcheck", _SECOND, self._wake_selfcheck),
             ),
             self._clock,
         )
@@ -209,12 +209,12 @@ class App:
         patience = self._manager.watchdog_seconds
         return self._bounds.rest if patience is None else min(self._bounds.rest, patience / _FEEDS_PER_WATCHDOG)
 
-    def _loops(self) -> list[Watched]:
+    def _loops(self) -> list[WatchedLoop]:
         """What must go on; while crews are swapped not the crew, whose loops end one by one."""
         return list(self._own) if self._swapping else [*self._crew.watched, *self._own]
 
-    def _selfcheck(self, scheduler: Scheduler) -> SelfCheck:
-        return SelfCheck(
+    def _selfcheck(self, scheduler: Scheduler) -> Watchdog:
+        return Watchdog(
             fleet=self._fleet,
             database=self._database,
             metrics=self._metrics,
@@ -230,7 +230,7 @@ class App:
             return False, "starting or stopping"
         return (True, "ready") if self._database.storage_up else (False, "the database takes no writes")
 
-    async def _reload_when_asked(self, group: asyncio.TaskGroup, selfcheck: SelfCheck) -> None:
+    async def _reload_when_asked(self, group: asyncio.TaskGroup, selfcheck: Watchdog) -> None:
         while True:
             await self._signals.reload.wait()
             self._signals.reload.clear()
@@ -255,20 +255,20 @@ class App:
             self._metrics.config_reloaded(successful=True, at=self._clock.now())
             self._manager.trouble = ""
 
-    async def _prepare(self) -> tuple[Config, Crew, Admission]:
+    async def _prepare(self) -> tuple[Config, WorkerGroup, Authenticator]:
         """The configuration read anew and all that it asks for, built; nothing is changed yet."""
         config = await asyncio.to_thread(self._reread)
         admission = await self._web.prepare(config.web, config.web_file)
-        return config, Crew(config, plan_of(config, self._database.instance_id), self._workplace), admission
+        return config, WorkerGroup(config, evaluation_config(config, self._database.instance_id), self._workplace), admission
 
-    def _adopt(self, config: Config, admission: Admission) -> None:
+    def _adopt(self, config: Config, admission: Authenticator) -> None:
         """Take up who may ask the web port; what can't be changed while it runs is said."""
         self._web.adopt(config.web, admission)
         changed = {"database": config.database != self.config.database, "web.listen": config.web.listen != self.config.web.listen}
         for key in (key for key, differs in changed.items() if differs):
             _log.warning("config.needs_restart", section=key)
 
-    async def _swap(self, config: Config, crew: Crew, group: asyncio.TaskGroup) -> None:
+    async def _swap(self, config: Config, crew: WorkerGroup, group: asyncio.TaskGroup) -> None:
         """
         Put *crew* in the place of the one at work. What fails here ends the process: there is no crew to go back to.
 

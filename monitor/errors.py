@@ -148,7 +148,7 @@ class StoreUnavailable(StoreError):
     """The database can't be reached, is locked, full or read-only: the same work may succeed later."""
 
 
-class StoreMisplaced(StoreError):
+class UnsafeDatabaseLocation(StoreError):
     """The database's folder or file is none that can be trusted; only a person can put that right."""
 
     exit_code = EXIT_CONFIG
@@ -172,7 +172,7 @@ class AnotherInstance(StoreError):
     exit_code = EXIT_ANOTHER_INSTANCE
 
 
-class StaleState(StoreError):
+class StaleStateError(StoreError):
     """A row is not as it was when it was read; nothing was written. Read it again, or give up."""
 
 

@@ -26,7 +26,7 @@ _NOISY = ("apscheduler", "httpx", "httpcore", "aiohttp", "alembic", "sqlalchemy"
 _redactor = Redactor()
 
 
-def learn(secrets: Iterable[str]) -> None:
+def register_secrets(secrets: Iterable[str]) -> None:
     """Let none of *secrets* pass from now on, besides those that were learned before."""
     _redactor.learn(secrets)
 
@@ -78,7 +78,7 @@ def configure(*, level: str, log_format: str, stream: TextIO | None = None) -> O
     return outlet
 
 
-def warn_of(problems: Iterable[Problem]) -> None:
+def log_config_warnings(problems: Iterable[Problem]) -> None:
     """Log what works but is probably not meant."""
     for problem in problems:
         structlog.get_logger(__name__).warning("config.doubtful", location=problem.location, problem=problem.message, advice=problem.fix)

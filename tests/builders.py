@@ -10,7 +10,7 @@ from typing import Any
 
 from monitor.domain.checks import Observation, Reply, Verdict
 from monitor.domain.connections import Connection
-from monitor.domain.events import FINE, EventType, IncidentRef, Notification, Severity, Topic, Why
+from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.listings import ListedConnection
 from monitor.domain.policy import Policy
@@ -135,7 +135,7 @@ def a_notification(number: int = 1, **overrides: Any) -> Notification:
     """That `a_connection(number)` broke at `START`, its first incident."""
     values: dict[str, Any] = {
         "type": EventType.CONNECTION_FAILED,
-        "why": Why.OPENED,
+        "why": NotificationReason.OPENED,
         "severity": Severity.CRITICAL,
         "at": START,
         "incident": IncidentRef(Topic.CONNECTION, str(number), 1, START),

@@ -16,11 +16,11 @@ from functools import partial
 from monitor.config.sections.core import ScheduleSettings
 from monitor.config.sections.policy import PolicySettings, policy_of
 from monitor.domain.connections import Connection
-from monitor.domain.events import Notification, Topic, Why
+from monitor.domain.events import Notification, NotificationReason, Topic
 from monitor.domain.expiry.levels import threshold_of
 from monitor.domain.reasons import Health
 from monitor.domain.schedule import pace
-from monitor.domain.scopes.platform import gathering_until
+from monitor.domain.scopes.platform import hold_until
 from monitor.domain.verdicts import judge
 from monitor.errors import ApiError, Reason
 from monitor.postpost.responses import parse_listing, parse_reply
@@ -28,7 +28,7 @@ from monitor.simulator.clock import ShiftedClock
 from monitor.simulator.platforms import Generation
 from monitor.simulator.presets import connection_like
 from monitor.simulator.responses import list_document, verdict_document
-from monitor.simulator.state import SimulatedConnection, World
+from monitor.simulator.state import SimulatedApi, SimulatedConnection
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection
 from tests.clock import FakeClock
 from tests.patrol import Patrol
@@ -120,7 +120,7 @@ class Life:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.world = World(ShiftedClock(FakeClock(START)))
+        self.world = SimulatedApi(ShiftedClock(FakeClock(START)))
         self.world.generation = self.rng.choice(list(Generation))
         owner = self.world.add_account("main", "sk").owner
         count = self.rng.choice((1, 2, 3, 8, len(IDS)))
@@ -305,7 +305,7 @@ class Life:
         """The scope whose incident is open above the connection, or may be about to open."""
         for name in (*one.scopes, f"platform:{one.simulated.platform}"):
             state = self.story.scopes.get(name)
-            until = gathering_until(state, self.story.policy.scopes) if state is not None and state.word == "platform" else None
+            until = hold_until(state, self.story.policy.scopes) if state is not None and state.word == "platform" else None
             if state is not None and (state.open or (until is not None and until > self.story.now)):
                 return name
         return None
@@ -326,9 +326,9 @@ class Life:
 
     def _judge_scope(self, told: Notification) -> None:
         name = told.incident.subject
-        if told.why is Why.OPENED and name in self.troubles:
+        if told.why is NotificationReason.OPENED and name in self.troubles:
             assert self.troubles[name].there or told.at - self.troubles[name].since <= STEP, f"{name} is not in trouble"
-        if told.why is Why.OPENED and name.startswith("platform:"):
+        if told.why is NotificationReason.OPENED and name.startswith("platform:"):
             broken = [one for one in self.ones.values() if f"platform:{one.simulated.platform}" == name and one.level == "error"]
             assert len(broken) >= 3, f"{len(broken)} connections of {name} are broken"
 
@@ -405,7 +405,7 @@ class Life:
         assert [name for name, state in self.story.scopes.items() if state.open or state.topic.told.level != "fine"] == []
         last: dict[tuple[str, str], str] = {}
         for told in self.story.notifications:
-            if told.why in (Why.REMINDER, Why.NOTICE):
+            if told.why in (NotificationReason.REMINDER, NotificationReason.NOTICE):
                 continue
             key = (told.incident.subject, told.incident.topic.value)
             merged = told.level_from == "expired"  # told within the failure that it caused

@@ -12,7 +12,7 @@ from monitor.clock import Clock
 from monitor.config import ReceiverSettings
 from monitor.db import Database, DeliveryRow, NewConnection, Store
 from monitor.domain.connections import Connection
-from monitor.domain.events import FINE, Notification, Transition, Why, incident_key
+from monitor.domain.events import FINE, Notification, NotificationReason, Transition, incident_key
 from monitor.domain.policy import DigestPolicy, Policy
 from monitor.domain.reasons import Scope
 from monitor.notify.payload import MonitorIdentity, render
@@ -49,7 +49,7 @@ class Outbox:
                 about = connection or (a_connection(one.connection_id) if one.connection_id else None)
                 webhook_id = store.new_webhook_id()
                 body = render(webhook_id, one, about, IDENTITY)
-                if one.why in {Why.OPENED, Why.CHANGED, Why.CLOSED}:
+                if one.why in {NotificationReason.OPENED, NotificationReason.CHANGED, NotificationReason.CLOSED}:
                     store.apply_transitions([transition_of(one)])
                 store.add_notification(webhook_id, one, incident_key(one.incident, "test"), body, [self.receiver.name])
 
@@ -106,7 +106,7 @@ def _deliverer(database: Database, sender: Sender, receiver: ReceiverSettings, c
 
 def transition_of(notification: Notification) -> Transition:
     """The transition of the incident that *notification* tells of."""
-    closing = notification.why is Why.CLOSED
+    closing = notification.why is NotificationReason.CLOSED
     return Transition(
         incident=notification.incident,
         scope=notification.scope if notification.scope is not Scope.RECEIVER else Scope.CONNECTION,
@@ -122,7 +122,12 @@ def transition_of(notification: Notification) -> Transition:
 
 def ending(notification: Notification, **changes: Any) -> Notification:
     """The notification that ends the incident which *notification* told of."""
-    values: dict[str, Any] = {"why": Why.CLOSED, "level_from": notification.level_to, "level_to": FINE, "seq": notification.seq + 1}
+    values: dict[str, Any] = {
+        "why": NotificationReason.CLOSED,
+        "level_from": notification.level_to,
+        "level_to": FINE,
+        "seq": notification.seq + 1,
+    }
     return replace(notification, **(values | changes))
 
 

@@ -89,16 +89,16 @@ class Patrol:
         reason = answer(connection.id)
         conclusion = story.check(reason, connection.id)
         self._put(connection.id, schedule.next_due(connection, conclusion.state, story.now, story.policy, verdict_reason=reason))
-        held = self._pause(connection, rules.hold)
+        held = self._pause(connection, rules.canary_interval)
         if held is not None:
             self._canaries[connection.account, held[0]] = story.now
-        probe = self._pause(connection, rules.probe)
+        probe = self._pause(connection, rules.probe_interval)
         if probe is not None:
             self._ask_somebody(connection, probe[1])
         story.now += self.spacing
 
     def _admitted(self, connection: Connection) -> Connection | None:
-        held = self._pause(connection, rules.hold)
+        held = self._pause(connection, rules.canary_interval)
         if held is None:
             return connection
         name, pause = held
@@ -115,11 +115,11 @@ class Patrol:
     def _longest_unasked(self, name: str, connection: Connection) -> Connection | None:
         """As the checker of an account, which knows no others."""
         below = (one for one in self._below(name) if one.id in self._queue and one.account == connection.account)
-        waiting = (one for one in below if (self._pause(one, rules.hold) or (name,))[0] == name)
+        waiting = (one for one in below if (self._pause(one, rules.canary_interval) or (name,))[0] == name)
         return min(waiting, key=lambda one: self.story.state(one.id).last_check_at or START, default=None)
 
     def _pause(self, connection: Connection, pause_of: Callable[..., timedelta | None]) -> tuple[str, timedelta] | None:
-        for name in core.names_above(connection, API_HOST).all():
+        for name in core.scopes_of(connection, API_HOST).all():
             state = self.story.scopes.get(name)
             pause = pause_of(state, self.story.policy.scopes) if state is not None else None
             if pause is not None:
@@ -127,7 +127,7 @@ class Patrol:
         return None
 
     def _ask_somebody(self, connection: Connection, wait: timedelta, name: str | None = None) -> None:
-        probe = self._pause(connection, rules.probe)
+        probe = self._pause(connection, rules.probe_interval)
         if probe is None:
             return
         other = self._longest_unasked(name or probe[0], connection)
@@ -144,7 +144,7 @@ class Patrol:
         accounts = {one.account: one for one in self.story.connections.values()}
         for connection in accounts.values():
             if doubted_at is not None and len(accounts) > 1:
-                name = (self._pause(connection, rules.hold) or (f"api:{API_HOST}",))[0]
+                name = (self._pause(connection, rules.canary_interval) or (f"api:{API_HOST}",))[0]
                 self._canaries.pop((connection.account, name), None)
                 self._ask_somebody(connection, timedelta(0), name)
 
@@ -159,7 +159,7 @@ class Patrol:
         self._open = now_open
 
     def _below(self, name: str) -> Iterable[Connection]:
-        return [one for one in self.story.connections.values() if name in core.names_above(one, API_HOST).all()]
+        return [one for one in self.story.connections.values() if name in core.scopes_of(one, API_HOST).all()]
 
     def _put(self, number: int, wait: timedelta) -> None:
         self._queue.put(number, self._seconds(self.story.now + wait))

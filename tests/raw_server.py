@@ -16,7 +16,7 @@ from typing import Any
 from monitor.clock import SystemClock
 from monitor.config.secrets import Secret
 from monitor.config.sections.core import ApiSettings
-from monitor.postpost.client import Api
+from monitor.postpost.client import ApiClient
 from tests import marked
 
 KEY = marked.API_KEY
@@ -90,12 +90,12 @@ class RawServer:
     scheme: str = "http"
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def api(self, host: str = "127.0.0.1", **overrides: Any) -> Api:
+    def api(self, host: str = "127.0.0.1", **overrides: Any) -> ApiClient:
         """A client of this server; *overrides* are settings, and `lookup`."""
         lookup = {"lookup": overrides.pop("lookup")} if "lookup" in overrides else {}
         values: dict[str, Any] = {"timeout": timedelta(seconds=5), "connect_timeout": timedelta(seconds=2), "concurrency": 32}
         settings = ApiSettings(base_url=f"{self.scheme}://{host}:{self.port}/api/v1", **(values | overrides))
-        return Api(settings, Secret(KEY), clock=SystemClock(), user_agent="postpost-monitor/1", **lookup)
+        return ApiClient(settings, Secret(KEY), clock=SystemClock(), user_agent="postpost-monitor/1", **lookup)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, until somebody has enough of it."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from playwright.async_api import Browser, async_playwright
 
 from monitor.domain.reasons import Health
-from monitor.simulator.state import World
+from monitor.simulator.state import SimulatedApi
 from tests.builders import DAY, HOUR
 from tests.stage import AGEING, BROKEN, Stage, stage
 from tests.tools import CHROMIUM_ARGUMENTS, require_tool
@@ -50,7 +50,7 @@ PICTURES = (
 )
 
 
-def _prepare(world: World) -> None:
+def _prepare(world: SimulatedApi) -> None:
     world.latency = (timedelta(milliseconds=60), timedelta(milliseconds=240))
     world.connection(BROKEN).fail()
     world.connection(AGEING).expire_in(5 * DAY + 20 * HOUR)

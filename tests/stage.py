@@ -22,14 +22,14 @@ from monitor.config import Config, load
 from monitor.db import CheckRow, Database, NewConnection, Store
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Health, Scope
-from monitor.domain.states import Told, TopicState
+from monitor.domain.states import LastNotified, TopicState
 from monitor.errors import Reason
 from monitor.notify import templates
 from monitor.runtime.signals import Signals
 from monitor.simulator.presets import DEMO_KEY, demo_world
 from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
-from monitor.simulator.state import World
+from monitor.simulator.state import SimulatedApi
 from tests.builders import DAY, HOUR, MINUTE, a_state
 from tests.waiting import eventually
 
@@ -69,7 +69,7 @@ class Stage:
     """A running daemon and the world around it."""
 
     app: App
-    world: World
+    world: SimulatedApi
     receiver: ReceiverServer
     config: Config
 
@@ -95,7 +95,7 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    folder: Path, *, interval: str = "2s", past: timedelta = timedelta(0), prepare: Callable[[World], None] = lambda _: None
+    folder: Path, *, interval: str = "2s", past: timedelta = timedelta(0), prepare: Callable[[SimulatedApi], None] = lambda _: None
 ) -> AsyncIterator[Stage]:
     """The daemon with the connections of the demo, changed by *prepare*; *past* is how much history there is before it starts."""
     clock = SystemClock()
@@ -159,7 +159,7 @@ def _write(store: Store, platform_id: str, now: datetime, past: timedelta) -> No
 def _believe(store: Store, connection_id: int, outages: list[tuple[datetime, datetime]], now: datetime, past: timedelta) -> None:
     """What the daemon would remember at the end of this past: the connection works, and had so many incidents."""
     since = max((closed_at for _, closed_at in outages), default=now - past)
-    last = TopicState(since=since, number=len(outages), told=Told(number=len(outages), at=since))
+    last = TopicState(since=since, number=len(outages), told=LastNotified(number=len(outages), at=since))
     topics = {Topic.CONNECTION: last} if outages else {}
     at = now - 15 * MINUTE
     state = a_state(since=since, last_check_at=at, last_evidence_at=at, last_passed_at=at, topics=topics)

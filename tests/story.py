@@ -13,17 +13,17 @@ from monitor.db.codec import decode_scope, dump_state, encode_scope, load_state
 from monitor.domain import evaluation as core
 from monitor.domain.checks import Observation, Reply, Verdict
 from monitor.domain.connections import Connection
-from monitor.domain.evaluation import Conclusion, Situation
+from monitor.domain.evaluation import Evaluation, EvaluationInput
 from monitor.domain.events import Notification, Transition
 from monitor.domain.listings import ListedConnection
 from monitor.domain.notifications import decide
-from monitor.domain.notifications.timing import unsettled
+from monitor.domain.notifications.timing import needs_evaluation
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import served_elsewhere_at
-from monitor.domain.scopes.key import names_above
-from monitor.domain.scopes.state import ScopeState, lasting
+from monitor.domain.scopes.key import scopes_of
+from monitor.domain.scopes.state import ScopeState, persistent
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.silencing.silences import Silence
@@ -68,7 +68,7 @@ class Story:
         """What is known of one connection."""
         return self.states.get(number, _UNKNOWN)
 
-    def check(self, reason: Reason = Reason.OK, number: int = 1, **overrides: object) -> Conclusion:
+    def check(self, reason: Reason = Reason.OK, number: int = 1, **overrides: object) -> Evaluation:
         """One check of connection *number*, now; a passed or failed one carries a reply unless overridden."""
         connection = self.connections[number]
         reply = overrides.pop("reply", self.replies.get(number))
@@ -83,13 +83,13 @@ class Story:
             reply=reply,  # type: ignore[arg-type]
             **overrides,  # type: ignore[arg-type]
         )
-        conclusion = core.conclude(self._situation(connection), observation, self.policy)
+        conclusion = core.evaluate_check(self._situation(connection), observation, self.policy)
         self._take(number, conclusion)
         return conclusion
 
-    def learn(self, row: ListedConnection, number: int = 1) -> Conclusion:
+    def learn(self, row: ListedConnection, number: int = 1) -> Evaluation:
         """The API's list tells of connection *number*, now."""
-        conclusion = core.learn(self._situation(self.connections[number]), row, self.now, self.policy)
+        conclusion = core.evaluate_listing(self._situation(self.connections[number]), row, self.now, self.policy)
         self._take(number, conclusion)
         return conclusion
 
@@ -110,16 +110,16 @@ class Story:
     def review(self) -> None:
         """Look at every scope, and at every connection for which it is time or about which somebody is owed a word."""
         for name, before in list(self.scopes.items()):
-            state, transitions, notifications = decide.settle_scope(self._ticked(before), before, self.now, self.policy, self.controls)
+            state, transitions, notifications = decide.decide_scope(self._ticked(before), before, self.now, self.policy, self.controls)
             self._reconcile = self._reconcile or (before.open and not state.open)
             self.scopes[name] = state
             self.transitions += transitions
             self.notifications += notifications
         reconcile, self._reconcile = self._reconcile, False
         for number, known in list(self.states.items()):
-            owed = reconcile and unsettled(known)
+            owed = reconcile and needs_evaluation(known)
             if owed or (known.review_at is not None and known.review_at <= self.now):
-                self._take(number, core.review(self._situation(self.connections[number]), self.now, self.policy))
+                self._take(number, core.evaluate_at(self._situation(self.connections[number]), self.now, self.policy))
 
     def _ticked(self, state: ScopeState) -> ScopeState:
         return rules.tick(
@@ -145,14 +145,14 @@ class Story:
     def restart(self) -> None:
         """Stop and start: only what the documents hold survives."""
         self.states = {number: load_state(dump_state(state), "state") for number, state in self.states.items()}
-        self.scopes = {name: decode_scope(encode_scope(lasting(state))) for name, state in self.scopes.items()}
+        self.scopes = {name: decode_scope(encode_scope(persistent(state))) for name, state in self.scopes.items()}
         self._reconcile = True
 
-    def _situation(self, connection: Connection) -> Situation:
-        return Situation(
+    def _situation(self, connection: Connection) -> EvaluationInput:
+        return EvaluationInput(
             connection=connection,
             state=self.state(connection.id),
-            names=names_above(connection, API_HOST),
+            names=scopes_of(connection, API_HOST),
             scopes=self.scopes,
             members=self._below(),
             failing=self._failing[connection.platform],
@@ -181,11 +181,11 @@ class Story:
         if connections != self._census[0]:
             counts: Counter[str] = Counter()
             for connection in connections:
-                counts.update(names_above(connection, API_HOST).all())
+                counts.update(scopes_of(connection, API_HOST).all())
             self._census = (connections, counts, max(one.interval for one in connections))
         return self._census
 
-    def _take(self, number: int, conclusion: Conclusion) -> None:
+    def _take(self, number: int, conclusion: Evaluation) -> None:
         platform = self.connections[number].platform
         self._failing[platform] += (conclusion.state.health is Health.ERROR) - (self.state(number).health is Health.ERROR)
         self._reconcile = self._reconcile or any(

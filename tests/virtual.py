@@ -18,18 +18,18 @@ from monitor.db import Database, Store
 from monitor.domain.connections import Connection
 from monitor.domain.states import ConnectionState
 from monitor.metrics import Metrics
-from monitor.postpost.client import Api
-from monitor.postpost.rate_limit import Gate, Pacer
+from monitor.postpost.client import ApiClient
+from monitor.postpost.rate_limit import RateLimiter, RequestPacing
 from monitor.simulator.clock import ShiftedClock
 from monitor.simulator.presets import connection_like
 from monitor.simulator.server import SimulatorServer
-from monitor.simulator.state import SimulatedUser, World
+from monitor.simulator.state import SimulatedApi, SimulatedUser
 from monitor.state import connection_sync
-from monitor.state.evaluation_config import plan_of
-from monitor.state.registry import Fleet
+from monitor.state.evaluation_config import evaluation_config
+from monitor.state.registry import Registry
 from monitor.workers.checker import Checker
 from monitor.workers.discoverer import Discoverer, Parts
-from monitor.workers.evaluator import Reviewer
+from monitor.workers.evaluator import Evaluator
 from tests import marked
 from tests.clock import FakeClock
 
@@ -54,18 +54,18 @@ class CountedDatabase(Database):
         self.works -= 1
 
 
-def simple_world(clock: FakeClock, *ids: str, key: str = KEY) -> World:
+def simple_world(clock: FakeClock, *ids: str, key: str = KEY) -> SimulatedApi:
     """A world with one account, `main`, and these healthy connections."""
 
-    def populate(world: World) -> None:
+    def populate(world: SimulatedApi) -> None:
         owner = world.add_account("main", key, workspaces=True).owner
         for platform_id in ids:
             owner.connect(connection_like(world, platform_id))
 
-    return World(ShiftedClock(clock), populate)
+    return SimulatedApi(ShiftedClock(clock), populate)
 
 
-def add_user(world: World, user_id: str, *ids: str, account: str = "main") -> SimulatedUser:
+def add_user(world: SimulatedApi, user_id: str, *ids: str, account: str = "main") -> SimulatedUser:
     """A managed user of the account with these connections."""
     user = SimulatedUser(user_id, f"{user_id[:4]}@example.com", f"User {user_id[:4]}", world.clock)
     world.accounts[account].users[user_id] = user
@@ -85,19 +85,19 @@ class Virtual:
     beat_seconds: float = 1.0
     review_seconds: float = 5.0
     metrics: Metrics = field(default_factory=Metrics)
-    fleet: Fleet = field(init=False)
+    fleet: Registry = field(init=False)
     checkers: list[Checker] = field(default_factory=list)
-    _apis: list[Api] = field(default_factory=list)
+    _apis: list[ApiClient] = field(default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
-    def world(self) -> World:
+    def world(self) -> SimulatedApi:
         """The simulated PostPost."""
         return self.server.world
 
     async def start(self) -> None:
         """Load what is stored, and begin to work."""
-        self.fleet = Fleet(plan_of(self.config, "test"), self.clock)
+        self.fleet = Registry(evaluation_config(self.config, "test"), self.clock)
         await self.database.read(self.fleet.load)
         await connection_sync.sync(self.database, self.fleet, self.config)
         await self.reload(self.config)
@@ -106,20 +106,20 @@ class Virtual:
         """Go on with another configuration, as after SIGHUP."""
         await self.stop()
         self.config = config
-        self.fleet.plan = plan_of(config, "test")
+        self.fleet.plan = evaluation_config(config, "test")
         await connection_sync.sync(self.database, self.fleet, config)
         self.checkers = []
         for account in config.accounts:
             self._add_account(account)
         for checker in self.checkers:
             checker.sync()
-        reviewer = Reviewer(fleet=self.fleet, database=self.database, clock=self.clock)
+        reviewer = Evaluator(fleet=self.fleet, database=self.database, clock=self.clock)
         self._work(reviewer.step, lambda: self.review_seconds)
 
     def _add_account(self, account: AccountSettings) -> None:
-        api = Api(self.config.api, account.api_key, clock=self.clock, user_agent="postpost-monitor/test")
+        api = ApiClient(self.config.api, account.api_key, clock=self.clock, user_agent="postpost-monitor/test")
         self._apis.append(api)
-        gate = Gate(Pacer(rate=self.config.api.requests_per_second), self.clock)
+        gate = RateLimiter(RequestPacing(rate=self.config.api.requests_per_second), self.clock)
         checker = Checker(
             account.name, api, gate, fleet=self.fleet, database=self.database, metrics=self.metrics, clock=self.clock, told=lambda: None
         )
@@ -225,7 +225,7 @@ def settings(server: SimulatorServer, *ids: str, key: str = KEY, **overrides: An
 
 
 @asynccontextmanager
-async def monitoring(tmp_path: Path, world: World, clock: FakeClock, *ids: str, **overrides: Any) -> AsyncIterator[Virtual]:
+async def monitoring(tmp_path: Path, world: SimulatedApi, clock: FakeClock, *ids: str, **overrides: Any) -> AsyncIterator[Virtual]:
     """A monitor of *world* that has just started; see `settings`."""
     beat_seconds, review_seconds = overrides.pop("beat_seconds", 1.0), overrides.pop("review_seconds", 5.0)
     server = SimulatorServer(world, journal_limit=100_000)

@@ -19,9 +19,9 @@ from monitor.domain.connections import Connection
 from monitor.errors import Reason
 from monitor.notify import templates
 from monitor.state import connection_sync
-from monitor.state.evaluation_config import plan_of
-from monitor.state.registry import Fleet
-from monitor.state.unit_of_work import stage
+from monitor.state.evaluation_config import evaluation_config
+from monitor.state.registry import Registry
+from monitor.state.unit_of_work import unit_of_work
 from tests import marked
 from tests.builders import a_reply
 from tests.story import core_reply
@@ -54,7 +54,7 @@ class Watched:
 
     config: Config
     database: Database
-    fleet: Fleet
+    fleet: Registry
     now: datetime
 
     def connection(self, platform_id: str, account: str = "main") -> Connection:
@@ -69,7 +69,7 @@ class Watched:
         if reply is None and core_reply(reason):
             reply = a_reply(passed=reason is Reason.OK, platform=connection.platform, platform_id=connection.platform_id, permissions=())
         observation = Observation(connection.id, at - timedelta(milliseconds=120), at, Verdict(reason, detail), reply, http_status=200)
-        await self.database.write(lambda store: stage(self.fleet, store).conclude(connection, observation))
+        await self.database.write(lambda store: unit_of_work(self.fleet, store).conclude(connection, observation))
 
     async def checks(self, connection: Connection, reasons: Sequence[Reason], first: timedelta, every: timedelta, detail: str = "") -> None:
         """One check after the other, the first one *first* before now."""
@@ -94,7 +94,7 @@ async def watched(path: Path, clock: Clock | None = None) -> AsyncIterator[Watch
     database = Database(config.database.url.reveal(), clock=clock, owner="test")
     await database.start()
     try:
-        fleet = Fleet(plan_of(config, database.instance_id), clock)
+        fleet = Registry(evaluation_config(config, database.instance_id), clock)
         await database.read(fleet.load)
         await connection_sync.sync(database, fleet, config)
         yield Watched(config, database, fleet, clock.now())

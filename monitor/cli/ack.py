@@ -11,7 +11,7 @@ from monitor.cli.silence import login
 from monitor.cli.verb import Help
 from monitor.clock import SystemClock
 from monitor.config import Config
-from monitor.db import IncidentRow, Reader, operating
+from monitor.db import IncidentRow, Reader, operator_session
 from monitor.domain.events import incident_key
 from monitor.domain.silencing.acks import Ack
 from monitor.errors import UsageError
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 def acknowledge(config: Config, words: Sequence[str], *, author: str, reason: str, now: datetime) -> list[str]:
     """The keys of the open incidents that *words* mean, acknowledged all or none; raises UsageError when one means none."""
-    with operating(config.database.url.reveal()) as operations:
+    with operator_session(config.database.url.reveal()) as operations:
         found = open_incidents(operations.reader, words, config.monitor.instance)
         for row in found.values():
             incident = row.incident

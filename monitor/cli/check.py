@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from monitor.cli import output
-from monitor.cli.live_check import Tester
+from monitor.cli.live_check import LiveChecker
 from monitor.cli.lookup import configured
 from monitor.cli.options import add_config, add_json, load_config
 from monitor.cli.output import WIDE, Progress, coloured, fitted, stacked, terminal_width, wrapped
@@ -37,7 +37,7 @@ exit codes: 0 all passed, 1 some failed, 2 usage, 3 could not find out
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CheckResult:
     """One tested connection."""
 
     connection: Connection
@@ -96,19 +96,19 @@ def exit_code(outcomes: Sequence[Outcome], *, named: bool, complete: bool) -> in
 
 async def _check_all(
     config: Config, ids: Sequence[str], account: str | None, clock: Clock, progress: Progress
-) -> tuple[list[Result], list[str]]:
+) -> tuple[list[CheckResult], list[str]]:
     """The results in order, and which lists could not be read."""
     named = [configured(config, one, account) for one in ids]
     accounts = _accounts(config, account) if not ids else []
-    async with Tester(config, clock) as tester:
+    async with LiveChecker(config, clock) as tester:
         found = [await _everything(config, tester, name, user_id) for name, user_id in accounts]
         wanted = [*named, *(connection for connections, _ in found for connection in connections)]
         done = itertools.count(1)
 
-        async def test(connection: Connection) -> Result:
+        async def test(connection: Connection) -> CheckResult:
             verdict, reply = await tester.test(connection)
             progress.tell(f"tested {next(done):,} of {len(wanted):,}")
-            return Result(connection, verdict, reply)
+            return CheckResult(connection, verdict, reply)
 
         results = await asyncio.gather(*map(test, wanted))
     return results, [problem for _, problem in found if problem]
@@ -123,7 +123,7 @@ def _accounts(config: Config, label: str | None) -> list[tuple[str, str]]:
     return found
 
 
-async def _everything(config: Config, tester: Tester, account: str, user_id: str) -> tuple[list[Connection], str]:
+async def _everything(config: Config, tester: LiveChecker, account: str, user_id: str) -> tuple[list[Connection], str]:
     """What the configuration names and the API lists of one account, and why its list could not be read."""
     named = [one.id for one in config.connections if one.account == account and one.user_id == user_id]
     listing = await tester.listed(account, user_id)
@@ -141,7 +141,7 @@ def _told(error: ApiError) -> str:
     return f"{words}: {error.detail}" if error.detail else words
 
 
-def as_text(results: Sequence[Result], unread: Sequence[str], width: int) -> str:
+def as_text(results: Sequence[CheckResult], unread: Sequence[str], width: int) -> str:
     """The results for people."""
     cells = [
         (
@@ -164,7 +164,7 @@ def as_text(results: Sequence[Result], unread: Sequence[str], width: int) -> str
     return "\n".join([*lines, *(wrapped(problem, width) for problem in unread)] or ["There is nothing to test."])
 
 
-def _words(result: Result) -> str:
+def _words(result: CheckResult) -> str:
     told = meaning(result.verdict.reason)
     if told.outcome is Outcome.PASSED:
         return told.words
@@ -172,7 +172,7 @@ def _words(result: Result) -> str:
     return f"{told.words}{detail}"
 
 
-def as_document(results: Sequence[Result], unread: Sequence[str], now: datetime) -> dict[str, object]:
+def as_document(results: Sequence[CheckResult], unread: Sequence[str], now: datetime) -> dict[str, object]:
     """The results for machines."""
     return {
         "at": facts.iso(now),

@@ -11,7 +11,7 @@ from monitor.cli.output import WIDE, coloured, fitted, stacked, terminal_width
 from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.db import DeliveryRow, DeliveryState, Reader, operating, reading
+from monitor.db import DeliveryRow, DeliveryState, Reader, operator_session, reading
 from monitor.domain.connections import Connection
 from monitor.errors import UsageError
 from monitor.schemas import facts
@@ -121,7 +121,7 @@ def retry(args: argparse.Namespace) -> int:
     url = config.database.url.reveal()
     with reading(url) as reader:
         rows = dead(reader, args.receiver) if args.dead else _numbered(reader, args.numbers)
-        refuse_hopeless(config, reader, rows, args.receiver)
+        ensure_deliverable(config, reader, rows, args.receiver)
     put_back = send_again(url, [row.id for row in rows], SystemClock())
     if args.json:
         output.put({"retried": put_back, "numbers": [row.id for row in rows]})
@@ -153,7 +153,7 @@ def _numbered(reader: Reader, numbers: Sequence[int]) -> list[DeliveryRow]:
     return rows
 
 
-def refuse_hopeless(config: Config, reader: Reader, rows: Sequence[DeliveryRow], receiver: str | None) -> None:
+def ensure_deliverable(config: Config, reader: Reader, rows: Sequence[DeliveryRow], receiver: str | None) -> None:
     """Raises UsageError for receivers that would not be sent anything: unknown to the configuration, or gone."""
     known = {one.name for one in config.receivers}
     wanted = {row.receiver for row in rows} | ({receiver} if receiver is not None else set())
@@ -170,6 +170,6 @@ def send_again(url: str, numbers: Sequence[int], clock: Clock) -> int:
     """Put these deliveries back, due at once, in short transactions beside a running monitor; returns how many were put back."""
     done = 0
     for first in range(0, len(numbers), _PAGE):
-        with operating(url) as operations:
+        with operator_session(url) as operations:
             done += operations.redeliver(list(numbers[first : first + _PAGE]), clock.now())
     return done

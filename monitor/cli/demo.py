@@ -148,7 +148,7 @@ shutdown: {{drain: 5s}}
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class DemoStep:
     """One turn of the story: when it happens, what the simulator does, and how it is told."""
 
     at: timedelta
@@ -197,7 +197,7 @@ class Demo:
                 narrator.cancel()
                 await asyncio.gather(narrator, return_exceptions=True)
 
-    def scenes(self) -> tuple[Scene, ...]:
+    def scenes(self) -> tuple[DemoStep, ...]:
         """The story, in order."""
         broken, ageing = self._world.connection(_BROKEN), self._world.connection(_AGEING)
 
@@ -205,12 +205,12 @@ class Demo:
             return lambda: ageing.expire_in(_DURATIONS[text])
 
         return (
-            Scene(timedelta(seconds=3), f"{_BROKEN}: the platform ends the session", broken.fail),
-            Scene(timedelta(seconds=5), f"{_AGEING}: time-lapse, 13 days of its token left", left("13d")),
-            Scene(timedelta(seconds=10), f"{_BROKEN}: somebody reconnects it", broken.heal),
-            Scene(timedelta(seconds=12), f"{_AGEING}: time-lapse, 6 days left", left("6d")),
-            Scene(timedelta(seconds=17), f"{_AGEING}: time-lapse, 20 hours left", left("20h")),
-            Scene(timedelta(seconds=22), f"{_AGEING}: somebody renews the token", left("60d")),
+            DemoStep(timedelta(seconds=3), f"{_BROKEN}: the platform ends the session", broken.fail),
+            DemoStep(timedelta(seconds=5), f"{_AGEING}: time-lapse, 13 days of its token left", left("13d")),
+            DemoStep(timedelta(seconds=10), f"{_BROKEN}: somebody reconnects it", broken.heal),
+            DemoStep(timedelta(seconds=12), f"{_AGEING}: time-lapse, 6 days left", left("6d")),
+            DemoStep(timedelta(seconds=17), f"{_AGEING}: time-lapse, 20 hours left", left("20h")),
+            DemoStep(timedelta(seconds=22), f"{_AGEING}: somebody renews the token", left("60d")),
         )
 
     def _configure(self, *, api: str, hook: str, secret: str) -> Config:

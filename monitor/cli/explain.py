@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from monitor.cli import output
-from monitor.cli.lookup import Opened, find, opened
+from monitor.cli.lookup import OpenDatabase, find, opened
 from monitor.cli.options import add_account, add_config, add_json, count, load_config
 from monitor.cli.output import paint, terminal_width, wrapped
 from monitor.cli.verb import Help
@@ -14,8 +14,8 @@ from monitor.clock import SystemClock
 from monitor.db import AttemptRow, DeliveryRow, Reader
 from monitor.domain.states import ConnectionState
 from monitor.schemas import facts
-from monitor.text.explain import Section, explain
-from monitor.text.report import Case, Owed, Telling, Try
+from monitor.text.explain import ExplainSection, explain
+from monitor.text.report import AttemptRecord, ConnectionReport, DeliveryRecord, NotificationRecord
 
 _EPILOG = """\
 examples:
@@ -57,12 +57,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def case_of(found: Opened, platform_id: str, account: str | None, limit: int) -> Case:
+def case_of(found: OpenDatabase, platform_id: str, account: str | None, limit: int) -> ConnectionReport:
     """All that the database knows of one connection, with its last *limit* notifications."""
     connection, retired = find(found.reader, platform_id, account)
     scopes = [found.fleet.scope(name) for name in found.fleet.names(connection).all()]
     stored = found.reader.state(connection.id)
-    return Case(
+    return ConnectionReport(
         connection=connection,
         state=stored[1] if stored is not None else ConnectionState(),
         above=[state for version, state in scopes if version],
@@ -73,14 +73,14 @@ def case_of(found: Opened, platform_id: str, account: str | None, limit: int) ->
     )
 
 
-def tellings(reader: Reader, connection_id: int, limit: int) -> list[Telling]:
+def tellings(reader: Reader, connection_id: int, limit: int) -> list[NotificationRecord]:
     """The last notifications about one connection, newest first, with their deliveries and attempts."""
     notifications = reader.notifications(connection_id=connection_id, limit=limit)
     deliveries: dict[int, list[DeliveryRow]] = defaultdict(list)
     for delivery in reader.deliveries_about([row.id for row in notifications]):
         deliveries[delivery.notification_id].append(delivery)
     return [
-        Telling(
+        NotificationRecord(
             row.webhook_id,
             row.incident_key,
             row.notification,
@@ -90,8 +90,8 @@ def tellings(reader: Reader, connection_id: int, limit: int) -> list[Telling]:
     ]
 
 
-def _owed(row: DeliveryRow, attempts: Sequence[AttemptRow]) -> Owed:
-    return Owed(
+def _owed(row: DeliveryRow, attempts: Sequence[AttemptRow]) -> DeliveryRecord:
+    return DeliveryRecord(
         number=row.id,
         receiver=row.receiver,
         state=row.state.value,
@@ -103,11 +103,11 @@ def _owed(row: DeliveryRow, attempts: Sequence[AttemptRow]) -> Owed:
     )
 
 
-def _try(row: AttemptRow) -> Try:
-    return Try(row.at, row.reason, timedelta(milliseconds=row.duration_ms), row.http_status, row.detail)
+def _try(row: AttemptRow) -> AttemptRecord:
+    return AttemptRecord(row.at, row.reason, timedelta(milliseconds=row.duration_ms), row.http_status, row.detail)
 
 
-def as_text(sections: Sequence[Section], width: int) -> str:
+def as_text(sections: Sequence[ExplainSection], width: int) -> str:
     """The explanation for people, wrapped at *width*."""
     blocks = []
     for section in sections:
@@ -120,7 +120,7 @@ def as_text(sections: Sequence[Section], width: int) -> str:
     return "\n\n".join(blocks)
 
 
-def as_document(case: Case, sections: Sequence[Section], now: datetime) -> dict[str, object]:
+def as_document(case: ConnectionReport, sections: Sequence[ExplainSection], now: datetime) -> dict[str, object]:
     """The explanation for machines: the facts, and the same words."""
     state = case.state
     covered_by = next((scope.name for scope in case.above if scope.open and scope.word != "rate"), None)
@@ -134,7 +134,7 @@ def as_document(case: Case, sections: Sequence[Section], now: datetime) -> dict[
     }
 
 
-def _notification(telling: Telling) -> dict[str, object]:
+def _notification(telling: NotificationRecord) -> dict[str, object]:
     told = telling.notification
     return {
         "id": telling.webhook_id,

@@ -79,7 +79,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(args: argparse.Namespace) -> int:
     """Write the rows; returns 0."""
     config, clock = load_config(args), SystemClock()
-    span = Span(resolved(args.since, clock.now()), resolved(args.until, clock.now()))
+    span = ExportRange(resolved(args.since, clock.now()), resolved(args.until, clock.now()))
     url = config.database.url.reveal()
     rows, columns = (checks(url, span), _CHECKS) if args.what == "checks" else (incidents(url, span), _INCIDENTS)
     with output(args.output) as file, Progress(clock) as progress:
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ExportRange:
     """A time, open on either side where that is None; *until* is not within."""
 
     since: datetime | None = None
@@ -101,14 +101,14 @@ class Span:
         return (self.until is None or begun < self.until) and (self.since is None or ended is None or ended >= self.since)
 
 
-def checks(url: str, span: Span) -> Iterator[Row]:
+def checks(url: str, span: ExportRange) -> Iterator[Row]:
     """Every check within *span*; read in pieces, none of which keeps the database's past alive for long."""
     with reading(url) as reader:
         connections = sorted(names_of(reader).values(), key=lambda one: (one.account_label, one.platform, one.platform_id))
     return _checks(url, span, connections)
 
 
-def _checks(url: str, span: Span, connections: Sequence[Connection]) -> Iterator[Row]:
+def _checks(url: str, span: ExportRange, connections: Sequence[Connection]) -> Iterator[Row]:
     index, before = 0, span.until
     while index < len(connections):
         index, before, rows = _piece(url, connections, index, before, span)
@@ -116,7 +116,7 @@ def _checks(url: str, span: Span, connections: Sequence[Connection]) -> Iterator
 
 
 def _piece(
-    url: str, connections: Sequence[Connection], index: int, before: datetime | None, span: Span
+    url: str, connections: Sequence[Connection], index: int, before: datetime | None, span: ExportRange
 ) -> tuple[int, datetime | None, list[Row]]:
     """The next rows, `PAGE` or a few more of them, and where to go on: the connection's index and the moment before which."""
     rows: list[Row] = []
@@ -134,13 +134,13 @@ def _check(connection: Connection, row: CheckRow) -> Row:
     return {**facts.identity(connection), **facts.check(row)}
 
 
-def incidents(url: str, span: Span) -> Iterator[Row]:
+def incidents(url: str, span: ExportRange) -> Iterator[Row]:
     """Every incident that was open within *span*, newest first."""
     with reading(url) as reader:
         return _incidents(url, span, names_of(reader))
 
 
-def _incidents(url: str, span: Span, names: Mapping[int | None, Connection]) -> Iterator[Row]:
+def _incidents(url: str, span: ExportRange, names: Mapping[int | None, Connection]) -> Iterator[Row]:
     before: int | None = None
     while True:
         with reading(url) as reader:

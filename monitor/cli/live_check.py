@@ -11,20 +11,20 @@ from monitor.domain.connections import Connection
 from monitor.domain.listings import Listing
 from monitor.domain.verdicts import judge
 from monitor.errors import ApiError, UsageError
-from monitor.postpost.client import Api
-from monitor.postpost.rate_limit import Gate, Pacer
-from monitor.state.evaluation_config import plan_of
+from monitor.postpost.client import ApiClient
+from monitor.postpost.rate_limit import RateLimiter, RequestPacing
+from monitor.state.evaluation_config import evaluation_config
 from monitor.workers.group import USER_AGENT
 
 
-class Tester:
+class LiveChecker:
     """As many tests at a time as `api.concurrency` allows, for each account; closes what is open when the context ends."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._lies = plan_of(config, "").lies
-        self._accounts: dict[str, tuple[Api, Gate, asyncio.Semaphore]] = {}
+        self._lies = evaluation_config(config, "").lies
+        self._accounts: dict[str, tuple[ApiClient, RateLimiter, asyncio.Semaphore]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,12 +48,12 @@ class Tester:
             await gate.turn()
             return (await api.connections(user_id)).answer
 
-    def _account(self, name: str) -> tuple[Api, Gate, asyncio.Semaphore]:
+    def _account(self, name: str) -> tuple[ApiClient, RateLimiter, asyncio.Semaphore]:
         if name not in self._accounts:
             settings = next((one for one in self._config.accounts if one.name == name), None)
             if settings is None:
                 raise UsageError(f"the account {name} is no longer configured, so nothing can be tested in it")
-            api = Api(self._config.api, settings.api_key, clock=self._clock, user_agent=USER_AGENT)
-            gate = Gate(Pacer(rate=self._config.api.requests_per_second), self._clock)
+            api = ApiClient(self._config.api, settings.api_key, clock=self._clock, user_agent=USER_AGENT)
+            gate = RateLimiter(RequestPacing(rate=self._config.api.requests_per_second), self._clock)
             self._accounts[name] = (api, gate, asyncio.Semaphore(self._config.api.concurrency))
         return self._accounts[name]

@@ -10,15 +10,15 @@ from monitor.config import Config
 from monitor.db import Reader, reading
 from monitor.domain.connections import Connection, matching, platform_of
 from monitor.errors import UsageError
-from monitor.state.evaluation_config import plan_of
-from monitor.state.registry import Fleet
+from monitor.state.evaluation_config import evaluation_config
+from monitor.state.registry import Registry
 from monitor.text.format import one_line
 
 _SUGGESTIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenDatabase:
     """
     One consistent view of the database.
 
@@ -28,20 +28,20 @@ class Opened:
     """
 
     reader: Reader
-    fleet: Fleet
+    fleet: Registry
     instance: str
 
 
 @contextmanager
-def opened(config: Config, clock: Clock) -> Iterator[Opened]:
+def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
     """The database of *config*, read without a lock; raises StoreError when it can't be read."""
     with reading(config.database.url.reveal()) as reader:
-        plan = plan_of(config, reader.meta("instance_id") or "")
-        fleet = Fleet(plan, clock)
+        plan = evaluation_config(config, reader.meta("instance_id") or "")
+        fleet = Registry(plan, clock)
         fleet.load(reader)
         fleet.put_connections(reader.connections())
         fleet.put_outbox(reader.outbox())
-        yield Opened(reader, fleet, plan.identity.instance)
+        yield OpenDatabase(reader, fleet, plan.identity.instance)
 
 
 def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connection, bool]:

@@ -29,7 +29,7 @@ def load_config(args: argparse.Namespace) -> Config:
         ConfigError: with every problem.
     """
     config = load(args.config, check_template=templates.problems)
-    logs.learn(config.secrets())
+    logs.register_secrets(config.secrets())
     return config
 
 

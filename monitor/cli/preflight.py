@@ -9,15 +9,15 @@ from datetime import datetime, timedelta
 
 from monitor.cli import output
 from monitor.cli.check import EXIT_FAILED, EXIT_NOT_FOUND_OUT
-from monitor.cli.live_check import Tester
-from monitor.cli.lookup import Opened, configured, opened, several
+from monitor.cli.live_check import LiveChecker
+from monitor.cli.lookup import OpenDatabase, configured, opened, several
 from monitor.cli.options import add_account, add_config, add_json, duration, load_config
 from monitor.cli.output import WIDE, coloured, fitted, stacked, terminal_width
 from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.domain.connections import Connection, id_problem, matching
-from monitor.domain.preflight import Answer, Finding, is_fresh, judged, overall, renews_itself, stored
+from monitor.domain.preflight import PreflightResult, Readiness, is_fresh, judged, overall, renews_itself, stored
 from monitor.domain.states import ConnectionState
 from monitor.errors import StoreError, StoreUnavailable, UsageError
 from monitor.schemas import facts
@@ -36,8 +36,8 @@ An API that cannot be reached is never an answer: the exit code is 3 then.
 exit codes: 0 all are ready, 1 some are not, 2 usage, 3 could not find out
 """
 
-_EXITS = {Answer.READY: 0, Answer.NOT_READY: EXIT_FAILED, Answer.UNKNOWN: EXIT_NOT_FOUND_OUT}
-_COLOURS = {Answer.READY: "ok", Answer.NOT_READY: "error", Answer.UNKNOWN: "unknown"}
+_EXITS = {Readiness.READY: 0, Readiness.NOT_READY: EXIT_FAILED, Readiness.UNKNOWN: EXIT_NOT_FOUND_OUT}
+_COLOURS = {Readiness.READY: "ok", Readiness.NOT_READY: "error", Readiness.UNKNOWN: "unknown"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class PreflightCheck:
     """What was found, and how old that is; *live* says that it was tested just now."""
 
     connection: Connection
-    finding: Finding
+    finding: PreflightResult
     at: datetime
     live: bool
 
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     return exit_code([result.finding.answer for result in results])
 
 
-def exit_code(answers: Sequence[Answer]) -> int:
+def exit_code(answers: Sequence[Readiness]) -> int:
     """0 when all are ready, 1 when some are not, 3 when that could not be found out of some."""
     return _EXITS[overall(answers)]
 
@@ -115,7 +115,7 @@ def _candidates(config: Config, ids: Sequence[str], account: str | None, clock: 
         return [Candidate(configured(config, platform_id, account)) for platform_id in ids]
 
 
-def _known(found: Opened, config: Config, platform_id: str, account: str | None, clock: Clock) -> Candidate:
+def _known(found: OpenDatabase, config: Config, platform_id: str, account: str | None, clock: Clock) -> Candidate:
     views = {view.connection.id: view for view in found.fleet.snapshot(clock.now()).connections}
     connections = matching([view.connection for view in views.values()], platform_id, account)
     if len(connections) > 1:
@@ -126,22 +126,28 @@ def _known(found: Opened, config: Config, platform_id: str, account: str | None,
     return Candidate(view.connection, view.state, view.covered_by)
 
 
-async def _results(config: Config, candidates: Sequence[Candidate], max_age: timedelta, min_ttl: timedelta, clock: Clock) -> list[Result]:
-    async with Tester(config, clock) as tester:
+async def _results(
+    config: Config, candidates: Sequence[Candidate], max_age: timedelta, min_ttl: timedelta, clock: Clock
+) -> list[PreflightCheck]:
+    async with LiveChecker(config, clock) as tester:
         return await asyncio.gather(*(_result(tester, config, candidate, max_age, min_ttl, clock) for candidate in candidates))
 
 
-async def _result(tester: Tester, config: Config, candidate: Candidate, max_age: timedelta, min_ttl: timedelta, clock: Clock) -> Result:
+async def _result(
+    tester: LiveChecker, config: Config, candidate: Candidate, max_age: timedelta, min_ttl: timedelta, clock: Clock
+) -> PreflightCheck:
     connection, state, now = candidate.connection, candidate.state, clock.now()
     policy = config.policy().expiry_for(connection.platform)
     if state is not None and is_fresh(state, candidate.covered_by, now, max_age):
-        return Result(connection, stored(state, connection.platform, now, min_ttl, policy), state.last_evidence_at or now, live=False)
+        return PreflightCheck(
+            connection, stored(state, connection.platform, now, min_ttl, policy), state.last_evidence_at or now, live=False
+        )
     verdict, reply = await tester.test(connection)
     renews = renews_itself(state, connection.platform, policy)
-    return Result(connection, judged(verdict, reply, clock.now(), min_ttl, renews=renews), clock.now(), live=True)
+    return PreflightCheck(connection, judged(verdict, reply, clock.now(), min_ttl, renews=renews), clock.now(), live=True)
 
 
-def as_text(results: Sequence[Result], now: datetime, width: int) -> str:
+def as_text(results: Sequence[PreflightCheck], now: datetime, width: int) -> str:
     """The answers for people."""
     cells = [
         (
@@ -156,10 +162,10 @@ def as_text(results: Sequence[Result], now: datetime, width: int) -> str:
     if width >= WIDE:
         wide = [(*cell, why) for cell, why in zip(cells, whys, strict=True)]
         return "\n".join(fitted((*header, "WHY"), wide, width, least={1: 16, 2: 6, 4: 20}))
-    below = ["" if result.finding.answer is Answer.READY else why for result, why in zip(results, whys, strict=True)]
+    below = ["" if result.finding.answer is Readiness.READY else why for result, why in zip(results, whys, strict=True)]
     return "\n".join(stacked(fitted(header, cells, width, least={1: 16, 2: 6}), below, width))
 
 
-def as_document(result: Result, now: datetime) -> Mapping[str, object]:
+def as_document(result: PreflightCheck, now: datetime) -> Mapping[str, object]:
     """One answer for machines."""
     return facts.preflight(result.connection, result.finding, known_at=result.at, now=now, live=result.live)

@@ -11,11 +11,11 @@ from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, ReceiverSettings
 from monitor.db import reading
-from monitor.domain.delivery.retries import Result
+from monitor.domain.delivery.retries import AttemptResult
 from monitor.errors import StoreError, UsageError
 from monitor.notify.payload import render_test
 from monitor.notify.sender import Sender
-from monitor.state.evaluation_config import plan_of
+from monitor.state.evaluation_config import evaluation_config
 from monitor.workers.group import USER_AGENT
 
 EXIT_NOT_DELIVERED = 1
@@ -82,10 +82,10 @@ def _named(config: Config, name: str) -> ReceiverSettings:
     return config.receivers[names.index(name)]
 
 
-async def send_test(config: Config, receiver: ReceiverSettings, clock: Clock) -> tuple[str, Result]:
+async def send_test(config: Config, receiver: ReceiverSettings, clock: Clock) -> tuple[str, AttemptResult]:
     """Send *receiver* one test message; returns its id and what came of it."""
     webhook_id = f"msg_test_{secrets.token_hex(12)}"
-    body = render_test(webhook_id, clock.now(), receiver.name, plan_of(config, _instance(config)).identity)
+    body = render_test(webhook_id, clock.now(), receiver.name, evaluation_config(config, _instance(config)).identity)
     sender = Sender(clock=clock, user_agent=USER_AGENT)
     try:
         return webhook_id, await sender.send(receiver, webhook_id, body)
@@ -102,7 +102,7 @@ def _instance(config: Config) -> str:
         return ""
 
 
-def _words(receiver: ReceiverSettings, webhook_id: str, result: Result) -> str:
+def _words(receiver: ReceiverSettings, webhook_id: str, result: AttemptResult) -> str:
     took = f"{result.took.total_seconds():.2f} s"
     signed = "signed" if receiver.secrets else "not signed"
     outcome = "took the test" if result.delivered else "did not take the test"

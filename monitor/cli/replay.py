@@ -15,7 +15,7 @@ from monitor.clock import SystemClock
 from monitor.config import load_policy
 from monitor.domain.connections import Connection
 from monitor.domain.events import EventType, Severity
-from monitor.domain.replay import Change, Difference, Told, compare, counts
+from monitor.domain.replay import Change, Difference, ReplayEvent, compare, counts
 from monitor.schemas import facts
 from monitor.text.durations import brief, span
 from monitor.text.format import about
@@ -149,7 +149,7 @@ def _severity(one: Difference) -> str:
     return f"{one.before.severity} → {shown}"
 
 
-def _type(one: Told) -> str:
+def _type(one: ReplayEvent) -> str:
     return f"{one.type} {one.level}" if one.type in (EventType.TOKEN_EXPIRING, EventType.REMINDER) else one.type.value
 
 
@@ -182,7 +182,7 @@ def _trust(lives: Lives, width: int, *, limit: int) -> str:
     return "\n".join(lines)
 
 
-def _retold(lives: Lives) -> tuple[list[Told], list[Told]]:
+def _retold(lives: Lives) -> tuple[list[ReplayEvent], list[ReplayEvent]]:
     """What was really decided and is not replayed, and the other way round."""
     found = compare(lives.sent, lives.before)
     missing = [one.before for one in found if one.change is Change.DROPPED and one.before is not None]
@@ -229,7 +229,7 @@ def _difference(one: Difference, connections: Mapping[int, Connection]) -> dict[
     }
 
 
-def _told(one: Told, connections: Mapping[int, Connection]) -> dict[str, Any]:
+def _told(one: ReplayEvent, connections: Mapping[int, Connection]) -> dict[str, Any]:
     connection = connections.get(int(one.subject)) if one.subject.isascii() and one.subject.isdigit() else None
     return {
         "at": facts.iso(one.at),

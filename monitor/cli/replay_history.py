@@ -9,11 +9,11 @@ from functools import partial
 from monitor.config import Config
 from monitor.db import CheckRow, Lifetime, acks_since, checks_in_order, lifetimes, notifications_since, reading, silences_since
 from monitor.domain.connections import Connection
-from monitor.domain.replay import Replay, Terms, Told, from_checks, observation_of, told
+from monitor.domain.replay import Replay, ReplayConfig, ReplayEvent, from_checks, notifications_of, observation_of
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.silences import Silence
-from monitor.state.evaluation_config import plan_of
+from monitor.state.evaluation_config import evaluation_config
 
 _STEP = timedelta(minutes=1)
 # Nobody looked at anything when there was no check for so long, and for so many rounds: the monitor did not run.
@@ -41,9 +41,9 @@ class Lives:
     ended_at: datetime | None = None
     stops: int = 0
     checks: int = 0
-    before: list[Told] = field(default_factory=list)
-    after: list[Told] = field(default_factory=list)
-    sent: list[Told] = field(default_factory=list)
+    before: list[ReplayEvent] = field(default_factory=list)
+    after: list[ReplayEvent] = field(default_factory=list)
+    sent: list[ReplayEvent] = field(default_factory=list)
     beyond: int = 0
 
 
@@ -85,7 +85,7 @@ def relive(config: Config, other: Config, since: datetime, until: datetime, tell
         lives.after = lives.before
     for row in notifications_since(lambda: reading(url), since):
         if from_checks(row.notification):
-            lives.sent.append(told(row.notification))
+            lives.sent.append(notifications_of(row.notification))
         else:
             lives.beyond += 1
     lives.sent.reverse()
@@ -96,9 +96,9 @@ def _moment(one: _Event | CheckRow) -> datetime:
     return one.at
 
 
-def _terms(config: Config, silences: list[Silence]) -> Terms:
-    plan = plan_of(config, "")
-    return Terms(plan.policy, plan.api_host, plan.interval, plan.lies, Controls(tuple(silences), plan.windows))
+def _terms(config: Config, silences: list[Silence]) -> ReplayConfig:
+    plan = evaluation_config(config, "")
+    return ReplayConfig(plan.policy, plan.api_host, plan.interval, plan.lies, Controls(tuple(silences), plan.windows))
 
 
 def _as_heeded(silence: Silence) -> Silence:
@@ -179,7 +179,7 @@ def _stopped(life: Replay, pause: timedelta) -> bool:
     return pause > _STOPPED_LEAST and pause > _STOPPED_ROUNDS * life.pace()
 
 
-def _keep(life: Replay, kept: list[Told], since: datetime) -> None:
+def _keep(life: Replay, kept: list[ReplayEvent], since: datetime) -> None:
     if life.notifications:
-        kept += [told(one) for one in life.notifications if one.at >= since and from_checks(one)]
+        kept += [notifications_of(one) for one in life.notifications if one.at >= since and from_checks(one)]
         life.notifications.clear()

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     gc.set_threshold(*_GC)
     config = load_config(args)
     logs.configure(level=config.logging.level, log_format=config.logging.format)
-    logs.warn_of(config.warnings)
+    logs.log_config_warnings(config.warnings)
     app = App(config, clock=SystemClock(), signals=signals, reread=lambda: load_config(args), manager=ServiceManager.from_environment())
     try:
         asyncio.run(serve(app, signals))

@@ -15,11 +15,11 @@ from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.config.problems import suggest
-from monitor.db import Reader, operating, reading, silences_since
+from monitor.db import Reader, operator_session, reading, silences_since
 from monitor.domain.connections import Connection
 from monitor.domain.routing import RESERVED, matches
 from monitor.domain.silencing.recurrence import DAYS, EVERY_DAY
-from monitor.domain.silencing.silences import Silence, SilenceState, Window
+from monitor.domain.silencing.silences import RecurringSilence, Silence, SilenceState
 from monitor.errors import UsageError
 from monitor.redaction import clean
 from monitor.schemas import facts
@@ -44,7 +44,7 @@ _ABOUT_THE_NEWS = RESERVED - {"account", "user", "platform", "connection"}
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SilenceRequest:
     """A silence that is asked for: what, from when until when, by whom and why."""
 
     match: Mapping[str, str]
@@ -113,7 +113,7 @@ def add(args: argparse.Namespace) -> int:
     return 0
 
 
-def wish_of(args: argparse.Namespace, connections: Sequence[Connection], now: datetime) -> Wish:
+def wish_of(args: argparse.Namespace, connections: Sequence[Connection], now: datetime) -> SilenceRequest:
     """What the words of `silence add` ask for; raises UsageError for what makes no sense."""
     starts_at = args.start or now
     ends_at = args.until if args.until is not None else starts_at + args.duration
@@ -122,7 +122,7 @@ def wish_of(args: argparse.Namespace, connections: Sequence[Connection], now: da
     author, reason = clean(args.author, 80).strip(), clean(args.reason, 300).strip()
     if not author or not reason:
         raise UsageError("silence add: --author and --reason must say something")
-    return Wish(matchers(args.match, connections), starts_at, ends_at, author, reason)
+    return SilenceRequest(matchers(args.match, connections), starts_at, ends_at, author, reason)
 
 
 def matchers(words: Sequence[str], connections: Sequence[Connection]) -> dict[str, str]:
@@ -153,9 +153,9 @@ def covers(match: Mapping[str, str], connection: Connection) -> bool:
     return matches({name: pattern for name, pattern in match.items() if name not in _ABOUT_THE_NEWS}, known)
 
 
-def begin(url: str, wish: Wish, clock: Clock) -> Silence:
+def begin(url: str, wish: SilenceRequest, clock: Clock) -> Silence:
     """Write down what is wished for, beside a running monitor."""
-    with operating(url) as operations:
+    with operator_session(url) as operations:
         return operations.add_silence(
             wish.match, starts_at=wish.starts_at, ends_at=wish.ends_at, author=wish.author, reason=wish.reason, now=clock.now()
         )
@@ -222,7 +222,7 @@ def expire(args: argparse.Namespace) -> int:
 
 def end(url: str, numbers: Sequence[int], clock: Clock) -> None:
     """End all of these silences; raises UsageError, and ends none, when one of them is unknown or over."""
-    with operating(url) as operations:
+    with operator_session(url) as operations:
         for number in dict.fromkeys(numbers):
             if not operations.expire_silence(number, clock.now()):
                 raise UsageError(f"there is no silence {number} that could be ended; `postpost-monitor silence list` shows the numbers")
@@ -243,7 +243,7 @@ def document(silence: Silence, now: datetime) -> dict[str, Any]:
     }
 
 
-def _recurring(window: Window, now: datetime) -> dict[str, Any]:
+def _recurring(window: RecurringSilence, now: datetime) -> dict[str, Any]:
     return {
         "name": window.name,
         "match": dict(window.match),
@@ -256,7 +256,7 @@ def _pairs(match: Mapping[str, str]) -> str:
     return one_line(" ".join(f"{name}={pattern}" for name, pattern in match.items()), 300)
 
 
-def _words(window: Window) -> str:
+def _words(window: RecurringSilence) -> str:
     when = window.when
     days = "daily" if when.days == EVERY_DAY else ", ".join(DAYS[day] for day in sorted(when.days))
     return f"{window.name}: {days} {_clock(when.start)} to {_clock(when.end)} {when.zone}"

@@ -18,7 +18,7 @@ from monitor.simulator.platforms import Generation
 from monitor.simulator.presets import AGENCY_KEY, DEMO_KEY, DEMO_USERS, demo_world, empty_world, fleet
 from monitor.simulator.receiver import Received, ReceiverServer
 from monitor.simulator.server import SimulatorServer
-from monitor.simulator.state import World
+from monitor.simulator.state import SimulatedApi
 
 _DEFAULT_PORT = 9841
 _EPILOG = """\
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(_serve(args, world))
 
 
-async def _serve(args: argparse.Namespace, world: World) -> int:
+async def _serve(args: argparse.Namespace, world: SimulatedApi) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -100,7 +100,7 @@ async def _receiver(args: argparse.Namespace, servers: contextlib.AsyncExitStack
     return receiver
 
 
-def _world(args: argparse.Namespace, clock: Clock) -> World:
+def _world(args: argparse.Namespace, clock: Clock) -> SimulatedApi:
     if args.fleet is None:
         return (empty_world if args.world == "empty" else demo_world)(clock, key=args.key)
     progressed = False

@@ -47,7 +47,7 @@ _DOUBTFUL = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class StatusFilters:
     """Which connections are asked for; empty asks for all."""
 
     health: frozenset[str] = frozenset()
@@ -68,7 +68,7 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StatusRow:
     """One connection with its own open incidents, and why it is as it is."""
 
     view: ConnectionView
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     config, filters, clock = load_config(args), _filters(args), SystemClock()
     if args.watch is not None:
         return asyncio.run(_watch(config, filters, args.watch, clock))
-    snapshot = look(config, clock)
+    snapshot = load(config, clock)
     if args.json:
         output.put(as_document(snapshot, filters))
     else:
@@ -111,17 +111,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def look(config: Config, clock: Clock) -> Snapshot:
+def load(config: Config, clock: Clock) -> Snapshot:
     """What the database holds now."""
     with opened(config, clock) as found:
         return found.fleet.snapshot(clock.now())
 
 
-async def _watch(config: Config, filters: Filters, pause: float, clock: Clock) -> int:
+async def _watch(config: Config, filters: StatusFilters, pause: float, clock: Clock) -> int:
     with Screen(clock) as screen:
         while True:
             try:
-                text = as_text(look(config, clock), filters, terminal_width(), height=_height())
+                text = as_text(load(config, clock), filters, terminal_width(), height=_height())
             except StoreUnavailable as error:
                 text = wrapped(f"{clock.now():%H:%M:%S}  {error}", terminal_width())
             screen.draw(text)
@@ -143,17 +143,17 @@ def _pause(text: str) -> float:
     return pause
 
 
-def _filters(args: argparse.Namespace) -> Filters:
+def _filters(args: argparse.Namespace) -> StatusFilters:
     labels = []
     for label in args.label or ():
         name, equals, value = label.partition("=")
         if not equals or not name:
             raise UsageError(f"--label {label}: write a name and a value, such as team=social")
         labels.append((name, value))
-    return Filters(frozenset(args.health or ()), frozenset(args.platform or ()), frozenset(args.account or ()), tuple(labels))
+    return StatusFilters(frozenset(args.health or ()), frozenset(args.platform or ()), frozenset(args.account or ()), tuple(labels))
 
 
-def rows_of(snapshot: Snapshot, filters: Filters) -> list[Row]:
+def rows_of(snapshot: Snapshot, filters: StatusFilters) -> list[StatusRow]:
     """The connections that are asked for, the worst first."""
     own: Mapping[int, list[IncidentView]] = defaultdict(list)
     for incident in snapshot.incidents:
@@ -163,12 +163,12 @@ def rows_of(snapshot: Snapshot, filters: Filters) -> list[Row]:
     return sorted(rows, key=_place)
 
 
-def _row(view: ConnectionView, incidents: Sequence[IncidentView]) -> Row:
+def _row(view: ConnectionView, incidents: Sequence[IncidentView]) -> StatusRow:
     level = next((incident.level for incident in incidents if incident.incident.topic is Topic.CONNECTION), FINE)
-    return Row(view, incidents, gist(view.state, [incident.incident.topic for incident in incidents], view.covered_by, level=level))
+    return StatusRow(view, incidents, gist(view.state, [incident.incident.topic for incident in incidents], view.covered_by, level=level))
 
 
-def _place(row: Row) -> tuple[int, str, str, str]:
+def _place(row: StatusRow) -> tuple[int, str, str, str]:
     """Broken before troubled before unknown before doubtful before well; then by account, platform and id."""
     connection, health = row.view.connection, row.view.state.health
     worst = max((_URGENCY.index(incident.severity) for incident in row.incidents), default=0)
@@ -177,7 +177,7 @@ def _place(row: Row) -> tuple[int, str, str, str]:
     return place, connection.account_label, connection.platform, connection.platform_id
 
 
-def as_text(snapshot: Snapshot, filters: Filters, width: int, *, height: int | None = None) -> str:
+def as_text(snapshot: Snapshot, filters: StatusFilters, width: int, *, height: int | None = None) -> str:
     """The table for people, at most *width* columns wide and, with *height*, at most so many lines high."""
     rows, now = rows_of(snapshot, filters), snapshot.taken_at
     foot = [*_wide_trouble(snapshot, now, width), *(part for line in summary(snapshot, rows) for part in wrapped(line, width).splitlines())]
@@ -190,20 +190,20 @@ def as_text(snapshot: Snapshot, filters: Filters, width: int, *, height: int | N
     return "\n".join([*table, "", *foot])
 
 
-def _wide_table(rows: Sequence[Row], now: datetime, width: int) -> list[str]:
+def _wide_table(rows: Sequence[StatusRow], now: datetime, width: int) -> list[str]:
     header = ("HEALTH", "SINCE", "CONNECTION", "ACCOUNT", "TOKEN LEFT", "CHECKED", "WHY")
     cells = [(*_cells(row, now), row.why) for row in rows]
     return fitted(header, cells, width, least={2: 16, 3: 8, 6: 20})
 
 
-def _narrow_table(rows: Sequence[Row], now: datetime, width: int) -> list[str]:
+def _narrow_table(rows: Sequence[StatusRow], now: datetime, width: int) -> list[str]:
     """The why has a line of its own below each connection that has one."""
     header = ("HEALTH", "SINCE", "CONNECTION", "ACCOUNT", "TOKEN LEFT", "CHECKED")
     lines = fitted(header, [_cells(row, now) for row in rows], width, least={2: 10, 3: 4})
     return stacked(lines, [row.why for row in rows], width)
 
 
-def _cells(row: Row, now: datetime) -> tuple[str, ...]:
+def _cells(row: StatusRow, now: datetime) -> tuple[str, ...]:
     connection, state = row.view.connection, row.view.state
     return (
         coloured(state.health.value, state.health.value),
@@ -233,7 +233,7 @@ def _wide_trouble(snapshot: Snapshot, now: datetime, width: int) -> list[str]:
     return lines
 
 
-def summary(snapshot: Snapshot, rows: Sequence[Row]) -> list[str]:
+def summary(snapshot: Snapshot, rows: Sequence[StatusRow]) -> list[str]:
     """How it all stands, in a line or two."""
     total = len(snapshot.connections)
     noun = "connection" if total == 1 else "connections"
@@ -250,7 +250,7 @@ def summary(snapshot: Snapshot, rows: Sequence[Row]) -> list[str]:
     return [f"{shown} {noun}: {words}.", *more]
 
 
-def as_document(snapshot: Snapshot, filters: Filters) -> dict[str, object]:
+def as_document(snapshot: Snapshot, filters: StatusFilters) -> dict[str, object]:
     """The table for machines."""
     rows = rows_of(snapshot, filters)
     counts = Counter(row.view.state.health.value for row in rows)

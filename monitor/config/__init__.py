@@ -19,7 +19,7 @@ from monitor.config.sections.core import (
 )
 from monitor.config.sections.policy import PolicySettings
 from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
-from monitor.config.web_config import TlsServerSettings, WebFile, server_context, stamp_of
+from monitor.config.web_config import TlsServerSettings, WebConfig, server_context, stamp_of
 
 __all__ = [
     "AccountSettings",
@@ -40,7 +40,7 @@ __all__ = [
     "SecretProblem",
     "ShutdownSettings",
     "TlsServerSettings",
-    "WebFile",
+    "WebConfig",
     "WebSettings",
     "default_config",
     "load",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from monitor.config.yaml import Document, Path, dotted
+from monitor.config.yaml import Path, YamlDocument, dotted
 from monitor.errors import Problem
 
 _REFERENCE = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<broken>\$\{)")
@@ -21,13 +21,13 @@ class Expansion:
         broken: where a reference could not be replaced; whatever else is wrong there follows from it.
     """
 
-    document: Document
+    document: YamlDocument
     environ: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list)
     values: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
 
-    def result(self) -> Document:
+    def result(self) -> YamlDocument:
         """The document with every reference replaced; an unset variable is a problem and leaves nothing."""
         data = self._walk(self.document.data, ())
         return replace(self.document, data=data, problems=(*self.document.problems, *self.problems))

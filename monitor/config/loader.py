@@ -9,10 +9,10 @@ from pathlib import Path
 from monitor.config.consistency import CheckTemplate, check
 from monitor.config.env import Expansion
 from monitor.config.model import Config
-from monitor.config.secret_files import Resolution
+from monitor.config.secret_files import SecretFiles
 from monitor.config.secrets import MASK
 from monitor.config.validation import validate
-from monitor.config.yaml import Document, parse
+from monitor.config.yaml import YamlDocument, parse
 from monitor.errors import ConfigError, Problem
 from monitor.redaction import clean
 
@@ -102,7 +102,7 @@ def default_config(environ: Mapping[str, str]) -> Config:
         raise ConfigError((Problem(str(DEFAULT_PATH), message, fix),))
     account = {"name": "main", "api_key": f"${{{variable}}}", "discover": "connections"}
     data = {"accounts": [account], "database": {"url": f"sqlite:///{_state_folder(environ)}/monitor.db"}}
-    return _build(Document(f"environment ({variable})", data, {}), environ, Path.cwd())
+    return _build(YamlDocument(f"environment ({variable})", data, {}), environ, Path.cwd())
 
 
 def _state_folder(environ: Mapping[str, str]) -> Path:
@@ -144,10 +144,10 @@ def _no_templates(_: str, __: object) -> Iterable[tuple[str, str]]:
     return ()
 
 
-def _build(original: Document, environ: Mapping[str, str], folder: Path, check_template: CheckTemplate = _no_templates) -> Config:
+def _build(original: YamlDocument, environ: Mapping[str, str], folder: Path, check_template: CheckTemplate = _no_templates) -> Config:
     expansion = Expansion(original, environ)
     document = expansion.result()
-    resolution = Resolution(document, original, folder.absolute(), environ)
+    resolution = SecretFiles(document, original, folder.absolute(), environ)
     resolution.resolve()
     draft = validate(document, resolution.web_file)
     cross = check(draft, check_template)

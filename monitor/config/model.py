@@ -22,9 +22,9 @@ from monitor.config.sections.core import (
 from monitor.config.sections.policy import PolicySettings, policy_of
 from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
 from monitor.config.types import Items, Section
-from monitor.config.web_config import WebFile
+from monitor.config.web_config import WebConfig
 from monitor.domain.policy import Policy
-from monitor.domain.silencing.silences import Window
+from monitor.domain.silencing.silences import RecurringSilence
 from monitor.errors import Problem
 
 
@@ -71,14 +71,14 @@ class Config(Section):
     shutdown: ShutdownSettings = ShutdownSettings()
     """How the monitor stops."""
     warnings: SkipJsonSchema[Items[Problem]] = Field(default=(), exclude=True)
-    web_file: SkipJsonSchema[WebFile] = Field(default=WebFile(), exclude=True)
+    web_file: SkipJsonSchema[WebConfig] = Field(default=WebConfig(), exclude=True)
     source: SkipJsonSchema[str] = Field(default="", exclude=True)
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret of the configuration, for those who must recognise one in a text."""
         return tuple(secret.reveal() for secret in _secrets_in(self))
 
-    def windows(self) -> tuple[Window, ...]:
+    def windows(self) -> tuple[RecurringSilence, ...]:
         """The recurring silences and quiet hours that the domain works with."""
         return windows_of(self.silences, self.quiet_hours)
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from monitor.config.types import Section, keys, section_at
-from monitor.config.yaml import Document, Path, dotted
+from monitor.config.yaml import Path, YamlDocument, dotted
 from monitor.errors import Problem
 
 _LIST = "write [one, two], or one '- item' per line"
@@ -35,7 +35,7 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def translate(error: ErrorDetails, at: Path, document: Document, top: type[Section]) -> Problem:
+def translate(error: ErrorDetails, at: Path, document: YamlDocument, top: type[Section]) -> Problem:
     """
     One of pydantic's errors as a problem with its line.
 

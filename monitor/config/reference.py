@@ -11,7 +11,7 @@ from monitor.config.model import Config
 from monitor.config.secrets import Secret
 from monitor.config.sections.policy import PolicySettings, expiry_by_platform
 from monitor.config.types import Key, Section, Size, keys
-from monitor.config.web_config import WebFile
+from monitor.config.web_config import WebConfig
 from monitor.text.durations import format_duration
 
 BEGIN, END = "<!-- reference: made by postpost-monitor config reference --write . -->\n", "<!-- end of reference -->\n"
@@ -53,7 +53,7 @@ def reference() -> str:
 
 def _section(key: Key, path: str, section: type[Section], parts: list[str]) -> None:
     path += {"list": "[]", "mapping": ".<name>", "plain": ""}[key.shape]
-    level = "##" + "#" * min(path.count(".") + (section.__module__ == WebFile.__module__), 2)
+    level = "##" + "#" * min(path.count(".") + (section.__module__ == WebConfig.__module__), 2)
     rows: list[Key] = []
     deeper: list[Key] = []
     for child in keys(section):
@@ -124,7 +124,7 @@ def _web_file() -> list[str]:
     """The sections of a file of its own."""
     lead = "A file of its own, read again with the configuration. `${...}` is not expanded in it: hashes are full of dollar signs."
     parts = ["## The file of `web.config_file`", "", lead, ""]
-    for key in keys(WebFile):
+    for key in keys(WebConfig):
         if key.section is not None:
             _section(key, key.name, key.section, parts)
         else:

@@ -11,8 +11,8 @@ from pydantic_core import PydanticCustomError
 from monitor.config.secrets import Secret, SecretProblem, check_address, check_key, check_signing, read_secret_file
 from monitor.config.sections.receivers import PUBLIC_URLS
 from monitor.config.types import check_receiver_url
-from monitor.config.web_config import WebFile, WebFileReading
-from monitor.config.yaml import Document, Path, dotted
+from monitor.config.web_config import WebConfig, WebConfigReader
+from monitor.config.yaml import Path, YamlDocument, dotted
 from monitor.errors import Problem
 
 Check = Callable[[Secret, str], Secret]
@@ -41,7 +41,7 @@ def _check_database(secret: Secret, origin: str) -> Secret:
 
 
 @dataclass(slots=True)
-class Resolution:
+class SecretFiles:
     """
     The work on one document.
 
@@ -51,14 +51,14 @@ class Resolution:
         web_file: what the file of `web.config_file` says; None when it is broken.
     """
 
-    document: Document
-    original: Document
+    document: YamlDocument
+    original: YamlDocument
     folder: FilePath
     environ: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     values: set[str] = field(default_factory=set)
-    web_file: WebFile | None = field(default_factory=WebFile)
+    web_file: WebConfig | None = field(default_factory=WebConfig)
 
     def resolve(self) -> None:
         """Put a `Secret` in place of every secret in the document's data. What can't be used is a problem."""
@@ -82,7 +82,7 @@ class Resolution:
         if not file.strip() or not file.isprintable():
             self._refuse(("web", "config_file"), "must be the path of a file", "")
             return
-        reading = WebFileReading(self.folder / file, self._credentials_directory)
+        reading = WebConfigReader(self.folder / file, self._credentials_directory)
         reading.read()
         self.web_file = None if reading.problems else reading.found
         self.problems.extend(reading.problems)

@@ -11,8 +11,8 @@ from monitor.config.model import Config
 from monitor.config.problems import suggest, translate
 from monitor.config.sections.core import AccountSettings, ConnectionSettings, ScheduleSettings
 from monitor.config.types import Section, keys
-from monitor.config.web_config import WebFile
-from monitor.config.yaml import Document, Path
+from monitor.config.web_config import WebConfig
+from monitor.config.yaml import Path, YamlDocument
 from monitor.errors import Problem
 
 S = TypeVar("S", bound=Section)
@@ -31,11 +31,11 @@ class Draft:
         web_file: what the file of `web.config_file` says; None when it is broken.
     """
 
-    document: Document
+    document: YamlDocument
     sections: dict[str, Section] = field(default_factory=dict)
     items: dict[str, dict[int, Section]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    web_file: WebFile | None = None
+    web_file: WebConfig | None = None
 
     def section(self, kind: type[S], name: str) -> S:
         """The section called *name*, or its defaults."""
@@ -62,11 +62,11 @@ class Draft:
     def config(self, warnings: tuple[Problem, ...]) -> Config:
         """The whole, once there is no problem."""
         lists = {name: tuple(items.values()) for name, items in self.items.items()}
-        beside = {"warnings": warnings, "web_file": self.web_file or WebFile(), "source": self.document.name}
+        beside = {"warnings": warnings, "web_file": self.web_file or WebConfig(), "source": self.document.name}
         return Config(**{**self.sections, **lists, **beside})  # type: ignore[arg-type]
 
 
-def validate(document: Document, web_file: WebFile | None) -> Draft:
+def validate(document: YamlDocument, web_file: WebConfig | None) -> Draft:
     """Everything in *document* that is valid, and a problem for everything that is not."""
     draft = Draft(document, web_file=web_file)
     data = document.data if isinstance(document.data, dict) else {}

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from monitor.config.problems import translate
 from monitor.config.secrets import Secret, SecretProblem, check_file
 from monitor.config.types import Items, Section, Switch, problem
-from monitor.config.yaml import Document, parse
+from monitor.config.yaml import YamlDocument, parse
 from monitor.errors import Problem
 
 FILE_LIMIT = 1024 * 1024
@@ -145,7 +145,7 @@ class HttpServerSettings(Section):
     """Headers of every answer."""
 
 
-class WebFile(Section):
+class WebConfig(Section):
     """The file of `web.config_file`."""
 
     tls_server_config: TlsServerSettings | None = None
@@ -163,7 +163,7 @@ class WebFile(Section):
 
 
 @dataclass(slots=True)
-class WebFileReading:
+class WebConfigReader:
     """
     The work on one file.
 
@@ -175,7 +175,7 @@ class WebFileReading:
 
     path: Path
     credentials_directory: Path | None = None
-    found: WebFile = field(default_factory=WebFile)
+    found: WebConfig = field(default_factory=WebConfig)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
@@ -215,13 +215,13 @@ class WebFileReading:
             self.warnings.append(Problem(str(self.path), warning, f"chmod o-r {self.path}"))
         return text
 
-    def _judge(self, document: Document, data: dict[str, Any]) -> None:
+    def _judge(self, document: YamlDocument, data: dict[str, Any]) -> None:
         try:
-            found = WebFile.model_validate(
+            found = WebConfig.model_validate(
                 {name: _secret_hashes(value) if name == "basic_auth_users" else value for name, value in data.items()}
             )
         except ValidationError as error:
-            self.problems.extend(translate(one, (), document, WebFile) for one in error.errors(include_url=False))
+            self.problems.extend(translate(one, (), document, WebConfig) for one in error.errors(include_url=False))
             return
         tls = found.tls_server_config
         if tls is not None:
@@ -233,7 +233,7 @@ class WebFileReading:
         self.found = found.model_copy(update={"tls_server_config": tls})
         self._doubt(document)
 
-    def _doubt(self, document: Document) -> None:
+    def _doubt(self, document: YamlDocument) -> None:
         users = self.found.basic_auth_users
         location = document.location(("basic_auth_users",))
         costs = sorted({cost_of(hashed) for hashed in users.values()})
@@ -248,7 +248,7 @@ class WebFileReading:
             message = "the hashes differ in cost: the time of an answer tells who is a user"
             self.warnings.append(Problem(location, message, "make all of them with the same cost"))
 
-    def _refuse(self, document: Document, path: tuple[str | int, ...], message: str, fix: str) -> None:
+    def _refuse(self, document: YamlDocument, path: tuple[str | int, ...], message: str, fix: str) -> None:
         self._note(document.location(path), message, fix)
 
     def _note(self, location: str, message: str, fix: str) -> None:

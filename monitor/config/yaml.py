@@ -42,7 +42,7 @@ _TEXT_TAGS = frozenset({None, "!", "tag:yaml.org,2002:str"})
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class YamlDocument:
     """
     One parsed file.
 
@@ -77,7 +77,7 @@ class Document:
         return value
 
 
-def parse(text: str, name: str) -> Document:
+def parse(text: str, name: str) -> YamlDocument:
     """The values and lines of a YAML *text*. Never raises: what is wrong with it is in `problems`."""
     builder = _Builder(text, name)
     try:
@@ -91,7 +91,7 @@ def parse(text: str, name: str) -> Document:
         data = None
     except _StopReading:
         data = None
-    return Document(name, data, builder.lines, tuple(builder.problems))
+    return YamlDocument(name, data, builder.lines, tuple(builder.problems))
 
 
 def _advice(text: str, mark: yaml.Mark | None) -> str:

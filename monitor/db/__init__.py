@@ -1,10 +1,10 @@
 """The database: one writer, many short readers, every statement. SQLAlchemy and Alembic are used nowhere else."""
 
-from monitor.db.controls import Operations, acks_of_open, acks_since, forget, silences_since
+from monitor.db.controls import ControlsWriter, acks_of_open, acks_since, forget, silences_since
 from monitor.db.database import Database
 from monitor.db.maintenance import back_up, damage_is_news, examine, reading
-from monitor.db.operator_session import operating
-from monitor.db.queries.deliveries import last_delivered, standing
+from monitor.db.operator_session import operator_session
+from monitor.db.queries.deliveries import last_delivered, open_alerts
 from monitor.db.queries.history import (
     LatencyRow,
     Lifetime,
@@ -24,6 +24,7 @@ from monitor.domain.delivery.retries import DeliveryState
 __all__ = [
     "AttemptRow",
     "CheckRow",
+    "ControlsWriter",
     "Database",
     "DeliveryRow",
     "DeliveryState",
@@ -32,7 +33,6 @@ __all__ = [
     "Lifetime",
     "NewConnection",
     "NotificationRow",
-    "Operations",
     "Reader",
     "Store",
     "WaitingRow",
@@ -49,9 +49,9 @@ __all__ = [
     "latencies",
     "lifetimes",
     "notifications_since",
-    "operating",
+    "open_alerts",
+    "operator_session",
     "reading",
     "silences_since",
-    "standing",
     "with_old_checks",
 ]

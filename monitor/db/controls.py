@@ -76,7 +76,7 @@ def forget(store: Transaction, before: datetime) -> int:
     return store.change(_DROP_SILENCES, values) + store.change(_DROP_ACKS, values)
 
 
-class Operations:
+class ControlsWriter:
     """
     What a command may change beside a running daemon, in one transaction: only what the daemon reads anew each time.
 

@@ -8,7 +8,7 @@ import stat
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from monitor.errors import AnotherInstance, StoreError, StoreMisplaced, StoreUnavailable
+from monitor.errors import AnotherInstance, StoreError, StoreUnavailable, UnsafeDatabaseLocation
 
 _MIB = 1024 * 1024
 
@@ -143,13 +143,15 @@ class Ballast:
 def _check_folder(folder: Path) -> None:
     status = folder.lstat()
     if stat.S_ISLNK(status.st_mode):
-        raise StoreMisplaced(f"the database folder {folder} is a symbolic link: name the folder itself")
+        raise UnsafeDatabaseLocation(f"the database folder {folder} is a symbolic link: name the folder itself")
     if status.st_mode & stat.S_IWOTH:
-        raise StoreMisplaced(f"everybody can write to the database folder {folder}: use a folder of its own (chmod o-w)")
+        raise UnsafeDatabaseLocation(f"everybody can write to the database folder {folder}: use a folder of its own (chmod o-w)")
     with contextlib.suppress(OSError):
         kind = file_system(folder.resolve(), Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
         if kind in _NETWORK:
-            raise StoreMisplaced(f"the database folder {folder} is on a network file system ({kind}): use a local disk, or PostgreSQL")
+            raise UnsafeDatabaseLocation(
+                f"the database folder {folder} is on a network file system ({kind}): use a local disk, or PostgreSQL"
+            )
 
 
 def _check_file(path: Path) -> None:
@@ -159,7 +161,9 @@ def _check_file(path: Path) -> None:
         make_private(path)
         return
     if not stat.S_ISREG(status.st_mode):
-        raise StoreMisplaced(f"the database {path} is not a plain file: name the file itself in database.url, no folder and no link")
+        raise UnsafeDatabaseLocation(
+            f"the database {path} is not a plain file: name the file itself in database.url, no folder and no link"
+        )
     if status.st_mode & 0o077 and status.st_uid == os.geteuid():
         path.chmod(0o600)
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import URL
 
 from monitor.db import migrations
-from monitor.db.controls import Operations
+from monitor.db.controls import ControlsWriter
 from monitor.db.errors import translated
 from monitor.db.maintenance import existing, parse, reading
 from monitor.db.outbox import Outbox
@@ -21,7 +21,7 @@ from monitor.db.sqlite import writing_engine
 
 
 @contextmanager
-def operating(url: str) -> Iterator[Operations]:
+def operator_session(url: str) -> Iterator[ControlsWriter]:
     """
     A write transaction on the database at *url*, which may be in use; committed when the context ends well, else dropped.
 
@@ -38,7 +38,7 @@ def operating(url: str) -> Iterator[Operations]:
         with translated(), engine.connect() as connection, connection.begin():
             migrations.require_current(connection)
             outbox = Outbox(connection)
-            yield Operations(outbox)
+            yield ControlsWriter(outbox)
             outbox.flush()
     finally:
         engine.dispose()

@@ -19,7 +19,7 @@ from monitor.db.tables import attempts, deliveries, notifications, receiver_stat
 from monitor.db.transaction import Transaction, for_each_dialect
 from monitor.domain.delivery.retries import DeliveryState
 from monitor.domain.events import EventType, Notification
-from monitor.errors import DeliveryReason, StaleState
+from monitor.errors import DeliveryReason, StaleStateError
 
 # The state is spelled out in the SQL: with a parameter the partial indexes could not be used.
 _PENDING = text("deliveries.state = 'pending'")
@@ -176,7 +176,7 @@ class Outbox(Transaction):
         number = self._rows(_FIND_DELIVERY, {"webhook_id": webhook_id})[0].id
         bound = self._change(_BIND, [{"b_id": delivery_id, "b_digest": number} for delivery_id in told])
         if bound != len(told):
-            raise StaleState(f"{len(told) - bound} of {len(told)} deliveries of a digest for {receiver} are no longer pending")
+            raise StaleStateError(f"{len(told) - bound} of {len(told)} deliveries of a digest for {receiver} are no longer pending")
 
     def due_deliveries(self, receiver: str, now: datetime, limit: int = 10) -> list[DeliveryRow]:
         """
@@ -213,7 +213,7 @@ class Outbox(Transaction):
             "b_status": attempt.http_status,
         }
         if self._change(_RECORD, changes) != 1:
-            raise StaleState(f"delivery {delivery.id} is no longer pending")
+            raise StaleStateError(f"delivery {delivery.id} is no longer pending")
         self._change(
             _ADD_ATTEMPT,
             {

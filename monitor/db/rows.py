@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from monitor.db.codec import load_labels, load_names, load_notification, maybe_moment, moment
 from monitor.domain.connections import Connection
 from monitor.domain.delivery.retries import DeliveryState
-from monitor.domain.events import EventType, IncidentRef, Notification, Severity, Topic, Why
+from monitor.domain.events import EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import IncidentView
 from monitor.errors import DeliveryReason, Reason, StoreCorrupt
@@ -148,7 +148,7 @@ class DeliveryRow:
         return self.notification.severity
 
     @property
-    def why(self) -> Why:
+    def why(self) -> NotificationReason:
         """Why someone is told."""
         return self.notification.why
 

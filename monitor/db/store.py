@@ -16,7 +16,7 @@ from monitor.db.transaction import PUT_META, for_each_dialect
 from monitor.domain.events import FINE, Transition
 from monitor.domain.reasons import Health
 from monitor.domain.states import ConnectionState
-from monitor.errors import StaleState
+from monitor.errors import StaleStateError
 
 _MUTABLE = ("platform", "name", "labels", "interval_ms", "expect", "require_permissions", "listed", "retired_at")
 _DAY_MS = timedelta(days=1) // timedelta(milliseconds=1)
@@ -102,7 +102,7 @@ class Store(Outbox, Retention):
             saved = self._change(_SAVE_STATE, rows)
             if saved != len(rows):
                 names = ", ".join(str(row["b_id"]) for row in rows[:5])
-                raise StaleState(f"{len(rows) - saved} of {len(rows)} connection states have another version (connections {names}...)")
+                raise StaleStateError(f"{len(rows) - saved} of {len(rows)} connection states have another version (connections {names}...)")
 
     # connections
 
@@ -159,7 +159,7 @@ class Store(Outbox, Retention):
             else:
                 saved = self._change(_SAVE_SCOPE, {"b_name": name, "b_version": version, "b_document": document.decode()})
             if saved != 1:
-                raise StaleState(f"scope {name} does not have version {version}")
+                raise StaleStateError(f"scope {name} does not have version {version}")
 
     def record_checks(self, rows: Sequence[CheckRow]) -> None:
         """Add *rows* to the history."""

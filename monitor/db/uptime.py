@@ -16,7 +16,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.reasons import MEANINGS
 from monitor.domain.topics import STALE
-from monitor.domain.uptime import DAY, EXCUSES, HOUR, NOTHING, WINDOWS, DayUptime, Evidence, Incident, Uptime, begin, day_of
+from monitor.domain.uptime import DAY, EXCUSES, HOUR, NOTHING, WINDOWS, DayUptime, Evidence, IncidentSpan, Uptime, begin, day_of
 
 HourKey = tuple[int, datetime]
 """A connection and the beginning of an hour."""
@@ -106,12 +106,14 @@ def evidence(reader: Reader, ids: Collection[int], since: datetime, until: datet
     return found
 
 
-def incidents_between(reader: Reader, since: datetime, until: datetime) -> tuple[dict[int, list[Incident]], dict[str, list[Incident]]]:
+def incidents_between(
+    reader: Reader, since: datetime, until: datetime
+) -> tuple[dict[int, list[IncidentSpan]], dict[str, list[IncidentSpan]]]:
     """The incidents of connections (but for those that only grew stale) by id, and the wider ones that excuse by the scope's name."""
-    own: dict[int, list[Incident]] = defaultdict(list)
-    wider: dict[str, list[Incident]] = defaultdict(list)
+    own: dict[int, list[IncidentSpan]] = defaultdict(list)
+    wider: dict[str, list[IncidentSpan]] = defaultdict(list)
     for row in reader.rows(_INCIDENTS, {"since": millis(since), "until": millis(until)}):
-        incident = Incident(moment(row.opened_at), maybe_moment(row.closed_at))
+        incident = IncidentSpan(moment(row.opened_at), maybe_moment(row.closed_at))
         if row.connection_id is not None:
             own[row.connection_id].append(incident)
         elif row.scope in EXCUSES and not row.subject.startswith("rate:"):

@@ -22,16 +22,16 @@ from monitor.domain.reasons import Health, meaning
 from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import advance_api, advance_service, explains
-from monitor.domain.scopes.key import Names
-from monitor.domain.scopes.state import ScopeState, rewound_scope
+from monitor.domain.scopes.key import ScopeNames
+from monitor.domain.scopes.state import ScopeState, clamp_future_scope
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
-from monitor.domain.states import ConnectionState, rewound
+from monitor.domain.states import ConnectionState, clamp_future
 from monitor.domain.token_life import TokenLife
-from monitor.domain.topics import Cover
+from monitor.domain.topics import ScopeContext
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class EvaluationInput:
     """
     What must be known to conclude a check.
 
@@ -48,7 +48,7 @@ class Situation:
 
     connection: Connection
     state: ConnectionState
-    names: Names
+    names: ScopeNames
     scopes: Mapping[str, ScopeState]
     members: Mapping[str, int]
     failing: int
@@ -60,7 +60,7 @@ class Situation:
 
 
 @dataclass(frozen=True, slots=True)
-class Conclusion:
+class Evaluation:
     """What a check changed: the new state, the scopes that changed, and what is to be recorded and told, in order."""
 
     state: ConnectionState
@@ -69,12 +69,12 @@ class Conclusion:
     notifications: tuple[Notification, ...] = ()
 
 
-def conclude(situation: Situation, observation: Observation, policy: Policy) -> Conclusion:
+def evaluate_check(situation: EvaluationInput, observation: Observation, policy: Policy) -> Evaluation:
     """Everything that follows from *observation*."""
     now = observation.at
     situation = _without_future(situation, now)
     before = {name: situation.scopes.get(name, ScopeState(name)) for name in situation.names.all()}
-    after = hear(
+    after = update_scopes(
         before,
         observation,
         policy,
@@ -82,25 +82,25 @@ def conclude(situation: Situation, observation: Observation, policy: Policy) -> 
         members=situation.members,
         elsewhere_at=situation.elsewhere_at,
     )
-    frozen = cover(situation.names, after, situation.watching_since, now, policy).frozen_by is not None
+    frozen = scope_context(situation.names, after, situation.watching_since, now, policy).frozen_by is not None
     situation = replace(situation, state=_after_thaw(situation, after))
     state = health.advance(situation.connection, situation.state, observation, policy, frozen=frozen)
     state = _learn_token(situation, state, observation, policy)
     after[situation.names.platform] = _platform(situation, state, after, now, policy)
-    settled = decide.settle(
+    settled = decide.decide(
         situation.connection,
         situation.state,
         state,
         now,
         policy,
-        cover(situation.names, after, situation.watching_since, now, policy),
+        scope_context(situation.names, after, situation.watching_since, now, policy),
         evidence=meaning(observation.verdict.reason).health is not None,
         controls=situation.controls,
     )
     return _gather(settled, before, after, now, policy, situation.controls)
 
 
-def hear(
+def update_scopes(
     states: Mapping[str, ScopeState],
     observation: Observation,
     policy: Policy,
@@ -116,9 +116,9 @@ def hear(
     """
     after = dict(states)
     for name, scope in states.items():
-        if not rules.hears(name, observation):
+        if not rules.applies_to(name, observation):
             continue
-        known, below = rewound_scope(scope, observation.at), members.get(name, 1)
+        known, below = clamp_future_scope(scope, observation.at), members.get(name, 1)
         if known.word == "service":
             api = _of_word(after, "api")
             everybody = members.get(api.name, 1)
@@ -143,10 +143,12 @@ def _of_word(states: Mapping[str, ScopeState], word: str) -> ScopeState:
     return next((state for state in states.values() if state.word == word), ScopeState(f"{word}:"))
 
 
-def learn(situation: Situation, row: ListedConnection, now: datetime, policy: Policy, *, server_at: datetime | None = None) -> Conclusion:
+def evaluate_listing(
+    situation: EvaluationInput, row: ListedConnection, now: datetime, policy: Policy, *, server_at: datetime | None = None
+) -> Evaluation:
     """Everything that follows from one *row* of the API's list, which came at *now*; *server_at* is the list's `Date`."""
     known, own = situation.state, policy.expiry_for(situation.connection.platform)
-    belief, change = estimate.observe_listing(
+    belief, change = estimate.apply_listing(
         known.token, row, at=now, server_at=server_at, platform=situation.connection.platform, policy=own
     )
     agrees = change is None and belief.status == known.token.status and belief.exact_at == known.token.exact_at
@@ -158,20 +160,22 @@ def learn(situation: Situation, row: ListedConnection, now: datetime, policy: Po
         display_name=row.display_name or known.display_name,
     )
     state = health.posted(state, row.last_successful_post_at, row.last_error, now)
-    return review(replace(situation, state=state), now, policy)
+    return evaluate_at(replace(situation, state=state), now, policy)
 
 
-def review(situation: Situation, now: datetime, policy: Policy) -> Conclusion:
+def evaluate_at(situation: EvaluationInput, now: datetime, policy: Policy) -> Evaluation:
     """Everything that follows for the connection from the passing of time alone."""
     situation = _without_future(situation, now)
-    above = cover(situation.names, situation.scopes, situation.watching_since, now, policy)
-    settled = decide.settle(
+    above = scope_context(situation.names, situation.scopes, situation.watching_since, now, policy)
+    settled = decide.decide(
         situation.connection, situation.state, situation.state, now, policy, above, evidence=False, controls=situation.controls
     )
-    return Conclusion(settled.state, {}, settled.transitions, settled.notifications)
+    return Evaluation(settled.state, {}, settled.transitions, settled.notifications)
 
 
-def cover(names: Names, states: Mapping[str, ScopeState], watching_since: datetime, now: datetime, policy: Policy) -> Cover:
+def scope_context(
+    names: ScopeNames, states: Mapping[str, ScopeState], watching_since: datetime, now: datetime, policy: Policy
+) -> ScopeContext:
     """What lies above a connection: the first open scope in the order of `Names.all`, and since when it is watched."""
     frozen_by = suppressed_by = None
     gathering_until = thawed_at = None
@@ -181,7 +185,7 @@ def cover(names: Names, states: Mapping[str, ScopeState], watching_since: dateti
             continue
         if name == names.platform:
             suppressed_by = name if state.open else None
-            gathering_until = platform_scope.gathering_until(state, policy.scopes)
+            gathering_until = platform_scope.hold_until(state, policy.scopes)
             continue
         if state.closed_at is not None:
             watching_since = max(watching_since, state.closed_at)
@@ -191,20 +195,20 @@ def cover(names: Names, states: Mapping[str, ScopeState], watching_since: dateti
             watching_since = now
         if state.open and name != names.rate:
             frozen_by = frozen_by or name
-    return Cover(frozen_by, suppressed_by or frozen_by, watching_since, gathering_until, thawed_at)
+    return ScopeContext(frozen_by, suppressed_by or frozen_by, watching_since, gathering_until, thawed_at)
 
 
-def _without_future(situation: Situation, now: datetime) -> Situation:
+def _without_future(situation: EvaluationInput, now: datetime) -> EvaluationInput:
     """*situation* after the wall clock was set back; unchanged when it was not."""
-    state = rewound(situation.state, now)
-    states = {name: rewound_scope(scope, now) for name, scope in situation.scopes.items() if name in situation.names.all()}
+    state = clamp_future(situation.state, now)
+    states = {name: clamp_future_scope(scope, now) for name, scope in situation.scopes.items() if name in situation.names.all()}
     since = min(situation.watching_since, now)
     if state is situation.state and since == situation.watching_since and all(states[name] is situation.scopes[name] for name in states):
         return situation
     return replace(situation, state=state, scopes={**situation.scopes, **states}, watching_since=since)
 
 
-def _after_thaw(situation: Situation, states: Mapping[str, ScopeState]) -> ConnectionState:
+def _after_thaw(situation: EvaluationInput, states: Mapping[str, ScopeState]) -> ConnectionState:
     """The connection's state without suspicions from before a scope incident that is over: two fresh looks are needed."""
     state, pending = situation.state, situation.state.pending
     if pending is None:
@@ -214,12 +218,12 @@ def _after_thaw(situation: Situation, states: Mapping[str, ScopeState]) -> Conne
     return replace(state, pending=None) if thawed else state
 
 
-def _learn_token(situation: Situation, state: ConnectionState, observation: Observation, policy: Policy) -> ConnectionState:
+def _learn_token(situation: EvaluationInput, state: ConnectionState, observation: Observation, policy: Policy) -> ConnectionState:
     reply = observation.reply
     if reply is None:
         return state
     artefact = estimate.is_artefact(state.token.status, situation.connection.platform)
-    belief, change = estimate.observe(
+    belief, change = estimate.apply(
         state.token,
         TokenLife() if artefact else reply.token,
         passed=reply.passed,
@@ -233,7 +237,9 @@ def _learn_token(situation: Situation, state: ConnectionState, observation: Obse
     return replace(state, token=belief, token_sightings=state.token_sightings + 1 if agrees else 1)
 
 
-def _platform(situation: Situation, state: ConnectionState, states: Mapping[str, ScopeState], now: datetime, policy: Policy) -> ScopeState:
+def _platform(
+    situation: EvaluationInput, state: ConnectionState, states: Mapping[str, ScopeState], now: datetime, policy: Policy
+) -> ScopeState:
     was, is_now = situation.state.health is Health.ERROR, state.health is Health.ERROR
     name = situation.names.platform
     return platform_scope.advance_platform(
@@ -254,17 +260,17 @@ def _gather(
     now: datetime,
     policy: Policy,
     controls: Controls,
-) -> Conclusion:
+) -> Evaluation:
     changed: dict[str, ScopeState] = {}
     transitions: list[Transition] = []
     notifications: list[Notification] = []
     for name, state in after.items():
         if state is before[name]:
             continue
-        changed[name], moved, told = decide.settle_scope(state, before[name], now, policy, controls)
+        changed[name], moved, told = decide.decide_scope(state, before[name], now, policy, controls)
         transitions += moved
         notifications += told
-    return Conclusion(
+    return Evaluation(
         settled.state,
         changed,
         (*transitions, *settled.transitions),

@@ -65,7 +65,7 @@ class EventType(StrEnum):
     TEST = "test"
 
 
-class Why(StrEnum):
+class NotificationReason(StrEnum):
     """Why someone was told."""
 
     OPENED = "opened"
@@ -102,7 +102,7 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class NotificationFacts:
     """
     What a notification may add to its bare bones; absent facts are None or empty.
 
@@ -129,7 +129,7 @@ class Notification:
     """The decision to tell, with its why. It becomes one stored body and one delivery per receiver."""
 
     type: EventType
-    why: Why
+    why: NotificationReason
     severity: Severity
     at: datetime
     incident: IncidentRef
@@ -140,7 +140,7 @@ class Notification:
     reason: Reason | None
     detail: str
     seq: int
-    facts: Facts = Facts()
+    facts: NotificationFacts = NotificationFacts()
 
 
 _MAX_SUBJECT = 120

@@ -18,7 +18,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, Outcome, meaning
-from monitor.domain.states import ConnectionState, Pending
+from monitor.domain.states import ConnectionState, PendingHealth
 from monitor.errors import Reason
 
 _BROKEN = frozenset({Health.ERROR, Health.MISSING, Health.MISCONFIGURED})
@@ -123,11 +123,11 @@ def _confirm(connection: Connection, state: ConnectionState, target: Health, obs
     )
 
 
-def _count(pending: Pending | None, target: Health, at: datetime, policy: Policy, interval: timedelta) -> Pending:
+def _count(pending: PendingHealth | None, target: Health, at: datetime, policy: Policy, interval: timedelta) -> PendingHealth:
     # With intervals shorter than the pause before a re-check, rounds are counted in these pauses.
     fresh = policy.pending_rounds * max(interval, policy.recheck, policy.spacing)
     if pending is None or pending.health is not target or at - pending.last_at > fresh:
-        return Pending(target, 1, at, at)
+        return PendingHealth(target, 1, at, at)
     if at - pending.last_at < policy.spacing:
         return pending
     return replace(pending, count=pending.count + 1, last_at=at)

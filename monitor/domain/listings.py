@@ -49,7 +49,7 @@ class Comparison:
     doubt: bool
 
 
-def compare(inventory: Inventory, listed: Collection[str], *, at: float, apart: float) -> Comparison:
+def diff_listing(inventory: Inventory, listed: Collection[str], *, at: float, apart: float) -> Comparison:
     """
     The inventory after a successful list of *listed* ids, which came *at* that many monotonic seconds.
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from monitor.domain.checks import Reply, Verdict
 from monitor.domain.expiry import estimate, levels
-from monitor.domain.expiry.estimate import believed
+from monitor.domain.expiry.estimate import has_estimate
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.policy import ExpiryPolicy
 from monitor.domain.reasons import Health, Outcome, meaning, outcome_of
@@ -19,7 +19,7 @@ from monitor.text.reasons import _NOTHING, _printed_left, _words
 _CLOCK_SLACK = timedelta(minutes=1)
 
 
-class Answer(StrEnum):
+class Readiness(StrEnum):
     """What a preflight says: go, do not go, or nobody knows."""
 
     READY = "ready"
@@ -28,20 +28,20 @@ class Answer(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PreflightResult:
     """An answer and why; *ends_at* is when the token ends, as far as known."""
 
-    answer: Answer
+    answer: Readiness
     why: str
     ends_at: datetime | None = None
 
 
 def is_fresh(state: ConnectionState, covered_by: str | None, now: datetime, max_age: timedelta) -> bool:
     """Whether what is stored answers the question by itself."""
-    return doubt(state, covered_by, now, max_age) is None
+    return reason_for_doubt(state, covered_by, now, max_age) is None
 
 
-def doubt(state: ConnectionState, covered_by: str | None, now: datetime, max_age: timedelta) -> str | None:
+def reason_for_doubt(state: ConnectionState, covered_by: str | None, now: datetime, max_age: timedelta) -> str | None:
     """
     Why what is stored does not answer the question by itself, in plain words; None when it does.
 
@@ -63,54 +63,56 @@ def doubt(state: ConnectionState, covered_by: str | None, now: datetime, max_age
     return None if now - seen >= -_CLOCK_SLACK else "its last check lies in the future, so the clock is or was wrong"
 
 
-def remembered(
+def from_state(
     state: ConnectionState, platform: str, doubts: str | None, now: datetime, min_ttl: timedelta, policy: ExpiryPolicy
-) -> Finding:
+) -> PreflightResult:
     """What *state* says without a test; *doubts* (see `doubt`) make it unknown, whatever it was before."""
     if doubts is not None:
-        return Finding(Answer.UNKNOWN, doubts, estimate.best(state.token))
+        return PreflightResult(Readiness.UNKNOWN, doubts, estimate.best_estimate(state.token))
     return stored(state, platform, now, min_ttl, policy)
 
 
-def overall(answers: Iterable[Answer]) -> Answer:
+def overall(answers: Iterable[Readiness]) -> Readiness:
     """Ready when all are; not when one is not; else nobody knows."""
     found = set(answers)
-    if Answer.NOT_READY in found:
-        return Answer.NOT_READY
-    return Answer.READY if found == {Answer.READY} else Answer.UNKNOWN
+    if Readiness.NOT_READY in found:
+        return Readiness.NOT_READY
+    return Readiness.READY if found == {Readiness.READY} else Readiness.UNKNOWN
 
 
-def stored(state: ConnectionState, platform: str, now: datetime, min_ttl: timedelta, policy: ExpiryPolicy) -> Finding:
+def stored(state: ConnectionState, platform: str, now: datetime, min_ttl: timedelta, policy: ExpiryPolicy) -> PreflightResult:
     """What a fresh *state* says; *min_ttl* is the least life that the token must have left."""
-    ends_at = estimate.best(state.token)
+    ends_at = estimate.best_estimate(state.token)
     if state.health is Health.UNSUPPORTED:
-        return Finding(Answer.UNKNOWN, _words(state), ends_at)
+        return PreflightResult(Readiness.UNKNOWN, _words(state), ends_at)
     if state.health is not Health.OK:
-        return Finding(Answer.NOT_READY, _words(state), ends_at)
-    return _enough(_least_left(state.token, platform, now, policy), min_ttl) or Finding(Answer.READY, "the connection works", ends_at)
+        return PreflightResult(Readiness.NOT_READY, _words(state), ends_at)
+    return _enough(_least_left(state.token, platform, now, policy), min_ttl) or PreflightResult(
+        Readiness.READY, "the connection works", ends_at
+    )
 
 
-def judged(verdict: Verdict, reply: Reply | None, now: datetime, min_ttl: timedelta, *, renews: bool) -> Finding:
+def judged(verdict: Verdict, reply: Reply | None, now: datetime, min_ttl: timedelta, *, renews: bool) -> PreflightResult:
     """What a test just made says; *renews* says that its token renews itself, so that its end means nothing."""
     words = meaning(verdict.reason).words
     why = f"{words}: {verdict.detail}" if verdict.detail else words
     match outcome_of(verdict.reason):
         case Outcome.FAILED:
-            return Finding(Answer.NOT_READY, why)
+            return PreflightResult(Readiness.NOT_READY, why)
         case Outcome.PASSED if reply is not None:
             left = None if renews else _printed_left(reply.token)
             if reply.token.says is TokenSays.UNPARSED and min_ttl > _NOTHING and not renews:
-                return Finding(Answer.UNKNOWN, "it works, but how long its token lives is not understood")
+                return PreflightResult(Readiness.UNKNOWN, "it works, but how long its token lives is not understood")
             ends_at = now + left if left is not None else None
-            return _enough(left, min_ttl) or Finding(Answer.READY, words, ends_at)
+            return _enough(left, min_ttl) or PreflightResult(Readiness.READY, words, ends_at)
         case _:
-            return Finding(Answer.UNKNOWN, why)
+            return PreflightResult(Readiness.UNKNOWN, why)
 
 
 def renews_itself(state: ConnectionState | None, platform: str, policy: ExpiryPolicy) -> bool:
     """Whether the token's end means nothing, because the platform or the API renews it before every post."""
     token = state.token if state is not None else TokenBelief()
-    return not policy.thresholds or not believed(token.status, platform, policy) or levels.auto_renewing(token)
+    return not policy.thresholds or not has_estimate(token.status, platform, policy) or levels.auto_renewing(token)
 
 
 def _least_left(token: TokenBelief, platform: str, now: datetime, policy: ExpiryPolicy) -> timedelta | None:
@@ -123,9 +125,9 @@ def _least_left(token: TokenBelief, platform: str, now: datetime, policy: Expiry
     return _NOTHING if token.says is TokenSays.EXPIRED else None
 
 
-def _enough(left: timedelta | None, min_ttl: timedelta) -> Finding | None:
+def _enough(left: timedelta | None, min_ttl: timedelta) -> PreflightResult | None:
     """None when the token lives long enough."""
     if left is None or left >= min_ttl:
         return None
     words = f"its token has only {span(left)} left" if left > _NOTHING else "its token may end at any moment"
-    return Finding(Answer.NOT_READY, f"{words}, less than {span(min_ttl)}")
+    return PreflightResult(Readiness.NOT_READY, f"{words}, less than {span(min_ttl)}")

@@ -15,21 +15,21 @@ from enum import StrEnum
 from monitor.domain import schedule
 from monitor.domain.checks import Observation, Reply, Verdict
 from monitor.domain.connections import Connection
-from monitor.domain.evaluation import Conclusion, Situation, conclude, review
-from monitor.domain.events import EventType, Notification, Severity, Topic, Why
+from monitor.domain.evaluation import Evaluation, EvaluationInput, evaluate_at, evaluate_check
+from monitor.domain.events import EventType, Notification, NotificationReason, Severity, Topic
 from monitor.domain.notifications import decide, timing
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.scopes import key as core
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import served_elsewhere_at
-from monitor.domain.scopes.key import Names
-from monitor.domain.scopes.state import ScopeState, lasting
+from monitor.domain.scopes.key import ScopeNames
+from monitor.domain.scopes.state import ScopeState, persistent
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState, TopicState
 from monitor.domain.token_life import parse_token_life
-from monitor.domain.verdicts import KnownLie, judge
+from monitor.domain.verdicts import FalseNegativeRule, judge
 from monitor.errors import Reason
 
 BEAT = timedelta(seconds=1)
@@ -41,7 +41,7 @@ _BARE = frozenset({Reason.CONNECTION_MISSING, Reason.ID_REFUSED, Reason.ID_UNSUP
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ReplayConfig:
     """
     What a life depends on beside its checks.
 
@@ -55,7 +55,7 @@ class Terms:
     policy: Policy
     api_host: str
     interval: timedelta
-    lies: tuple[KnownLie, ...] = ()
+    lies: tuple[FalseNegativeRule, ...] = ()
     controls: Controls = NO_CONTROLS
 
 
@@ -66,12 +66,12 @@ class Replay:
     A stop of the monitor is told by `restart`: nobody looked at anything since the last check.
     """
 
-    def __init__(self, terms: Terms, began_at: datetime) -> None:
+    def __init__(self, terms: ReplayConfig, began_at: datetime) -> None:
         self.notifications: list[Notification] = []
         self._terms = terms
         self._controls = terms.controls
         self._connections: dict[int, Connection] = {}
-        self._names: dict[int, Names] = {}
+        self._names: dict[int, ScopeNames] = {}
         self._states: dict[int, ConnectionState] = {}
         self._scopes: dict[str, ScopeState] = {}
         self._troubled: set[str] = set()
@@ -86,7 +86,7 @@ class Replay:
 
     def watch(self, connection: Connection) -> None:
         """Take up a connection."""
-        names = core.names_above(connection, self._terms.api_host)
+        names = core.scopes_of(connection, self._terms.api_host)
         self._connections[connection.id], self._names[connection.id] = connection, names
         self._members.update(names.all())
         self._accounts.add(connection.account)
@@ -100,7 +100,7 @@ class Replay:
         state = self._states.pop(connection_id, ConnectionState())
         self._failing[connection.platform] -= int(state.health is Health.ERROR)
         self._members.subtract(self._names.pop(connection_id).all())
-        self.notifications += decide.remove(connection, state, now, self._terms.policy).notifications
+        self.notifications += decide.close_removed(connection, state, now, self._terms.policy).notifications
 
     def acknowledge(self, ack: Ack) -> None:
         """Somebody acknowledged whatever incident of this topic and subject is open now."""
@@ -111,7 +111,7 @@ class Replay:
 
     def restart(self, now: datetime) -> None:
         """The monitor starts anew at *now*, after nobody looked at anything for a while."""
-        self._scopes = {name: lasting(state) for name, state in self._scopes.items()}
+        self._scopes = {name: persistent(state) for name, state in self._scopes.items()}
         self._watching_since = self._looked_at = self._scopes_looked_at = now
         self._owed = True
 
@@ -125,7 +125,7 @@ class Replay:
         self._looked_at = max(self._looked_at, observation.at)
         self._take(
             connection,
-            conclude(self._situation(connection), self._judged(connection, observation), self._terms.policy),
+            evaluate_check(self._situation(connection), self._judged(connection, observation), self._terms.policy),
         )
 
     def pass_time(self, until: datetime) -> None:
@@ -173,13 +173,13 @@ class Replay:
         self._looked_at = now
         if self._troubled and now - self._scopes_looked_at >= min(_pause(self._scopes[name]) for name in self._troubled):
             self._look_at_scopes(now)
-        owed = [one for one, state in self._states.items() if timing.unsettled(state)] if self._owed else []
+        owed = [one for one, state in self._states.items() if timing.needs_evaluation(state)] if self._owed else []
         self._owed = False
         while self._reviews and self._reviews[0][0] <= now:
             moment, one = heapq.heappop(self._reviews)
             owed += [one] if self._is_due(moment, one) else []
         for one in sorted(set(owed), key=self._place):
-            self._take(self._connections[one], review(self._situation(self._connections[one]), now, self._terms.policy))
+            self._take(self._connections[one], evaluate_at(self._situation(self._connections[one]), now, self._terms.policy))
 
     def _place(self, connection_id: int) -> tuple[str, str, str]:
         """The order in which the reviewer looks at connections."""
@@ -198,17 +198,17 @@ class Replay:
                 members=self._members[name],
                 failing=self._failing[name.partition(":")[2]],
             )
-            state, _, told = decide.settle_scope(ticked, before, now, self._terms.policy, self._controls)
+            state, _, told = decide.decide_scope(ticked, before, now, self._terms.policy, self._controls)
             self._put_scope(state)
             self.notifications += told
 
     def _window(self) -> timedelta:
         return max(self._terms.policy.scopes.window, 2 * self._terms.interval)
 
-    def _situation(self, connection: Connection) -> Situation:
+    def _situation(self, connection: Connection) -> EvaluationInput:
         names = self._names[connection.id]
         elsewhere_at = served_elsewhere_at(self._scope, self._accounts, connection.account)
-        return Situation(
+        return EvaluationInput(
             connection=connection,
             state=self._states.get(connection.id, ConnectionState()),
             names=names,
@@ -224,7 +224,7 @@ class Replay:
     def _scope(self, name: str) -> ScopeState:
         return self._scopes.get(name, ScopeState(name))
 
-    def _take(self, connection: Connection, conclusion: Conclusion) -> None:
+    def _take(self, connection: Connection, conclusion: Evaluation) -> None:
         before = self._states.get(connection.id, ConnectionState())
         state = conclusion.state
         self._failing[connection.platform] += int(state.health is Health.ERROR) - int(before.health is Health.ERROR)
@@ -295,12 +295,12 @@ class Change(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReplayEvent:
     """As much of a notification as is compared and shown."""
 
     at: datetime
     type: EventType
-    why: Why
+    why: NotificationReason
     severity: Severity
     topic: Topic
     subject: str
@@ -325,9 +325,9 @@ class Difference:
     """
 
     change: Change
-    shown: Told
-    before: Told | None = None
-    after: Told | None = None
+    shown: ReplayEvent
+    before: ReplayEvent | None = None
+    after: ReplayEvent | None = None
 
     @property
     def at(self) -> datetime:
@@ -335,9 +335,9 @@ class Difference:
         return min(one.at for one in (self.before, self.after) if one is not None)
 
 
-def told(notification: Notification) -> Told:
+def notifications_of(notification: Notification) -> ReplayEvent:
     """What is kept of *notification*."""
-    return Told(
+    return ReplayEvent(
         notification.at,
         notification.type,
         notification.why,
@@ -357,14 +357,14 @@ def from_checks(notification: Notification) -> bool:
     return incident.topic is not Topic.SCOPE or incident.subject.partition(":")[0] not in _BEYOND_SUBJECTS
 
 
-def compare(before: Iterable[Told], after: Iterable[Told]) -> list[Difference]:
+def compare(before: Iterable[ReplayEvent], after: Iterable[ReplayEvent]) -> list[Difference]:
     """What differs from one life to the other, in the order of time; equal notifications are left out."""
     one, other = _by_kind(before), _by_kind(after)
     found = [difference for kind in one.keys() | other.keys() for difference in _pair(one.get(kind, ()), other.get(kind, ()))]
     return sorted(found, key=lambda difference: (difference.at, difference.shown.kind, difference.change))
 
 
-def counts(notifications: Iterable[Told]) -> Mapping[str, int]:
+def counts(notifications: Iterable[ReplayEvent]) -> Mapping[str, int]:
     """How many there are of each type, and of each severity."""
     found: Counter[str] = Counter()
     for one in notifications:
@@ -373,14 +373,14 @@ def counts(notifications: Iterable[Told]) -> Mapping[str, int]:
     return found
 
 
-def _by_kind(notifications: Iterable[Told]) -> Mapping[tuple[str, ...], Sequence[Told]]:
-    found: dict[tuple[str, ...], list[Told]] = defaultdict(list)
+def _by_kind(notifications: Iterable[ReplayEvent]) -> Mapping[tuple[str, ...], Sequence[ReplayEvent]]:
+    found: dict[tuple[str, ...], list[ReplayEvent]] = defaultdict(list)
     for one in notifications:
         found[one.kind].append(one)
     return found
 
 
-def _pair(before: Sequence[Told], after: Sequence[Told]) -> Iterable[Difference]:
+def _pair(before: Sequence[ReplayEvent], after: Sequence[ReplayEvent]) -> Iterable[Difference]:
     """Pairs the nearest of two rows of equal news, both in the order of time."""
     first, second = 0, 0
     while first < len(before) and second < len(after):

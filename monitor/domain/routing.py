@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from monitor.domain.connections import Connection
-from monitor.domain.events import Notification, Why
-from monitor.domain.scopes.key import ACCOUNT_WORDS
+from monitor.domain.events import Notification, NotificationReason
+from monitor.domain.scopes.key import ACCOUNT_KINDS
 
 RESERVED = frozenset({"severity", "type", "topic", "scope", "reason", "why", "account", "user", "platform", "connection"})
 
@@ -48,7 +48,7 @@ def receivers_for(
     also hears how it goes on, and with the end of an incident exactly they do: its level and reason are no longer those
     that the routes matched when it began. Where *told* is not known, the routes decide alone.
     """
-    closing = notification.why is Why.CLOSED
+    closing = notification.why is NotificationReason.CLOSED
     chosen = set(told)
     if not (closing and told):
         chosen |= _routed(notification, connection, routes, receivers)
@@ -103,7 +103,7 @@ def facts(notification: Notification, connection: Connection | None) -> dict[str
 def scope_facts(subject: str) -> dict[str, str]:
     """Which account, managed user or platform the subject of a wider incident names."""
     kind, _, name = subject.partition(":")
-    if kind in ACCOUNT_WORDS:
+    if kind in ACCOUNT_KINDS:
         account, _, user = name.partition("/")
         return {"account": account, "user": user}
     return {"platform": name} if kind == "platform" else {}

@@ -14,7 +14,7 @@ from collections.abc import Container, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from monitor.domain.connections import Connection
-from monitor.domain.expiry.interval import next_narrowing
+from monitor.domain.expiry.interval import next_informative_check
 from monitor.domain.expiry.levels import auto_renewing, crossings
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
@@ -124,7 +124,7 @@ def _extras(connection: Connection, state: ConnectionState, now: datetime, polic
     for moment in crossings(state.token, expiry):
         yield moment + CROSSED_BY - now
     if state.token.exact_at is None and not auto_renewing(state.token):
-        telling_at = next_narrowing(state.token, now + _least_gap(policy))
+        telling_at = next_informative_check(state.token, now + _least_gap(policy))
         if telling_at is not None:
             yield telling_at - now
 

@@ -22,7 +22,7 @@ from monitor.domain.reasons import Health
 from monitor.errors import Reason
 
 
-class Quiet(StrEnum):
+class SuppressionReason(StrEnum):
     """Why nobody was told; `explain` prints it."""
 
     NOTHING_NEW = "nothing_new"
@@ -37,7 +37,7 @@ class Quiet(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingHealth:
     """Contrary evidence that is not yet confirmed: which health it points to, how often and when it was counted."""
 
     health: Health
@@ -56,7 +56,7 @@ class PendingLevel:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LastNotified:
     """
     What the receivers were last told of one topic, and under which incident number.
 
@@ -90,7 +90,7 @@ class TopicState:
     since: datetime | None = None
     number: int = 0
     opened_at: datetime | None = None
-    told: Told = Told()
+    told: LastNotified = LastNotified()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class ConnectionState:
     since: datetime | None = None
     reason: Reason | None = None
     detail: str = ""
-    pending: Pending | None = None
+    pending: PendingHealth | None = None
     last_check_at: datetime | None = None
     last_evidence_at: datetime | None = None
     last_passed_at: datetime | None = None
@@ -144,7 +144,7 @@ class ConnectionState:
     changes: tuple[datetime, ...] = ()
     hints: Mapping[Topic, PendingLevel] = field(default_factory=dict)
     topics: Mapping[Topic, TopicState] = field(default_factory=dict)
-    quiet: Quiet = Quiet.NOTHING_NEW
+    quiet: SuppressionReason = SuppressionReason.NOTHING_NEW
     notice_owed: bool = False
     review_at: datetime | None = None
     seq: int = 0
@@ -164,7 +164,7 @@ class ConnectionState:
 TOLERANCE = timedelta(minutes=1)
 
 
-def rewound(state: ConnectionState, now: datetime) -> ConnectionState:
+def clamp_future(state: ConnectionState, now: datetime) -> ConnectionState:
     """*state* without memories of the future; the same object when there are none."""
     latest = now + TOLERANCE
     if not any(moment > latest for moment in _moments(state)):

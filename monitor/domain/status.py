@@ -22,7 +22,7 @@ class Tone(StrEnum):
 TONES = {Severity.CRITICAL: Tone.BAD, Severity.WARNING: Tone.WARN, Severity.INFO: Tone.IDLE}
 
 
-class Standing(StrEnum):
+class DisplayStatus(StrEnum):
     """Where a connection stands, worst first: its health, or `attention` while it works but has an incident."""
 
     ERROR = "error"
@@ -34,40 +34,40 @@ class Standing(StrEnum):
     UNSUPPORTED = "unsupported"
 
 
-BROKEN = (Standing.ERROR, Standing.MISSING, Standing.MISCONFIGURED)
-IN_TROUBLE = (*BROKEN, Standing.ATTENTION)
-ORDER = {standing: place for place, standing in enumerate(Standing)}
+BROKEN = (DisplayStatus.ERROR, DisplayStatus.MISSING, DisplayStatus.MISCONFIGURED)
+IN_TROUBLE = (*BROKEN, DisplayStatus.ATTENTION)
+ORDER = {standing: place for place, standing in enumerate(DisplayStatus)}
 
 _STANDING_TONES = {
-    Standing.ERROR: Tone.BAD,
-    Standing.MISSING: Tone.BAD,
-    Standing.MISCONFIGURED: Tone.BAD,
-    Standing.ATTENTION: Tone.WARN,
-    Standing.UNKNOWN: Tone.IDLE,
-    Standing.OK: Tone.GOOD,
-    Standing.UNSUPPORTED: Tone.IDLE,
+    DisplayStatus.ERROR: Tone.BAD,
+    DisplayStatus.MISSING: Tone.BAD,
+    DisplayStatus.MISCONFIGURED: Tone.BAD,
+    DisplayStatus.ATTENTION: Tone.WARN,
+    DisplayStatus.UNKNOWN: Tone.IDLE,
+    DisplayStatus.OK: Tone.GOOD,
+    DisplayStatus.UNSUPPORTED: Tone.IDLE,
 }
 _BROKEN_HEALTH = {
-    Health.ERROR: Standing.ERROR,
-    Health.MISSING: Standing.MISSING,
-    Health.MISCONFIGURED: Standing.MISCONFIGURED,
+    Health.ERROR: DisplayStatus.ERROR,
+    Health.MISSING: DisplayStatus.MISSING,
+    Health.MISCONFIGURED: DisplayStatus.MISCONFIGURED,
 }
-_OTHER_HEALTH = {Health.OK: Standing.OK, Health.UNSUPPORTED: Standing.UNSUPPORTED, Health.UNKNOWN: Standing.UNKNOWN}
+_OTHER_HEALTH = {Health.OK: DisplayStatus.OK, Health.UNSUPPORTED: DisplayStatus.UNSUPPORTED, Health.UNKNOWN: DisplayStatus.UNKNOWN}
 
 
-def standing_of(view: ConnectionView, incidents: Sequence[IncidentView]) -> Standing:
+def standing_of(view: ConnectionView, incidents: Sequence[IncidentView]) -> DisplayStatus:
     """Where a connection with these open incidents of its own stands; a mere information moves it nowhere."""
     broken = _BROKEN_HEALTH.get(view.state.health)
     if broken is not None:
         return broken
     if any(incident.severity is not Severity.INFO for incident in incidents):
-        return Standing.ATTENTION
+        return DisplayStatus.ATTENTION
     return _OTHER_HEALTH[view.state.health]
 
 
-def tone_of(standing: Standing, incidents: Sequence[IncidentView]) -> Tone:
+def tone_of(standing: DisplayStatus, incidents: Sequence[IncidentView]) -> Tone:
     """The tone of a connection: a critical incident of one that still works is as bad as one that does not."""
-    if standing is Standing.ATTENTION and any(incident.severity is Severity.CRITICAL for incident in incidents):
+    if standing is DisplayStatus.ATTENTION and any(incident.severity is Severity.CRITICAL for incident in incidents):
         return Tone.BAD
     return _STANDING_TONES[standing]
 
@@ -127,7 +127,7 @@ class Filters:
         query += [("label", pair) for pair in self.labels]
         return f"?{urlencode([*query, ('sort', 'worst')], errors='replace')}"
 
-    def match(self, view: ConnectionView, standing: Standing) -> bool:
+    def match(self, view: ConnectionView, standing: DisplayStatus) -> bool:
         """Whether a connection is among those asked for."""
         connection = view.connection
         if self.health and self.health != standing and not (self.health == TROUBLE and standing in IN_TROUBLE):

@@ -26,7 +26,7 @@ def union(spans: Iterable[Span]) -> list[Span]:
     return merged
 
 
-def common(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
+def intersection(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
     """What is in both; each is a set as `union` gives it."""
     found: list[Span] = []
     left = right = 0
@@ -41,7 +41,7 @@ def common(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
     return found
 
 
-def without(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
+def difference(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
     """What is in *one* but not in *other*; each is a set as `union` gives it."""
     found: list[Span] = []
     first = 0

@@ -28,7 +28,7 @@ _BROKEN = {Health.ERROR: "error", Health.MISSING: "missing", Health.MISCONFIGURE
 
 
 @dataclass(frozen=True, slots=True)
-class Cover:
+class ScopeContext:
     """
     What lies above a connection.
 
@@ -52,7 +52,7 @@ class Cover:
         return self.frozen_by is not None or self.suppressed_by is not None or gathering
 
 
-def connection_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: Cover) -> str:
+def connection_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: ScopeContext) -> str:
     """The level of the connection itself: its health, overlaid by flapping, and by staleness while health is fine."""
     if is_flapping(state, now, policy):
         return FLAPPING
@@ -75,7 +75,7 @@ def is_flapping(state: ConnectionState, now: datetime, policy: Policy) -> bool:
     return told or recent >= policy.flap.changes
 
 
-def stale_at(connection: Connection, state: ConnectionState, policy: Policy, cover: Cover) -> datetime | None:
+def stale_at(connection: Connection, state: ConnectionState, policy: Policy, cover: ScopeContext) -> datetime | None:
     """When the connection becomes stale without further evidence; None while it was never checked."""
     seen = state.last_evidence_at or state.since
     if seen is None:
@@ -84,7 +84,7 @@ def stale_at(connection: Connection, state: ConnectionState, policy: Policy, cov
     return since + policy.stale_for(connection.interval)
 
 
-def is_uncertain(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: Cover) -> bool:
+def is_uncertain(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: ScopeContext) -> bool:
     """
     Whether what is believed of the connection may be so no more, so that it should not be told just now.
 
@@ -132,7 +132,7 @@ def publishing_level(state: ConnectionState, now: datetime, policy: Policy) -> s
     return FAILING if fresh or state.topic(Topic.PUBLISHING).level == FAILING else FINE
 
 
-def proposed(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: Cover) -> dict[Topic, str]:
+def proposed(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: ScopeContext) -> dict[Topic, str]:
     """The level every topic would have if each were believed at first sight."""
     overdue = expiry_levels.renewal_overdue(state.token, now, policy.expiry_for(connection.platform))
     return {
@@ -144,7 +144,7 @@ def proposed(connection: Connection, state: ConnectionState, now: datetime, poli
     }
 
 
-def note(state: ConnectionState, levels: Mapping[Topic, str], at: datetime, policy: Policy, *, evidence: bool) -> ConnectionState:
+def note_pending(state: ConnectionState, levels: Mapping[Topic, str], at: datetime, policy: Policy, *, evidence: bool) -> ConnectionState:
     """
     Keep count of the levels that evidence proposes but that do not hold yet.
 

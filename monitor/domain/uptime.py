@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from monitor.domain.reasons import Health, Scope
-from monitor.domain.time_spans import Span, common, union, without
+from monitor.domain.time_spans import Span, difference, intersection, union
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -82,7 +82,7 @@ class Evidence(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Incident:
+class IncidentSpan:
     """An incident of a connection (other than its going stale), or one that excuses what is below it; open without an end."""
 
     opened_at: datetime
@@ -104,7 +104,7 @@ class Life:
 
     watched: Span
     evidence: Sequence[Evidence]
-    incidents: Sequence[Incident]
+    incidents: Sequence[IncidentSpan]
     excused: Sequence[Span]
     reach: timedelta
 
@@ -132,13 +132,13 @@ def by_hour(life: Life, since: datetime, until: datetime) -> dict[datetime, Upti
 
     Unknown time is not in them: see `Uptime.within`.
     """
-    frame = common([Span(since, until)], union([life.watched]))
+    frame = intersection([Span(since, until)], union([life.watched]))
     tested, untestable = _covered(life)
-    excluded = common(union([*life.excused, *untestable]), frame)
-    counted = without(common(tested, frame), excluded)
-    down = common(counted, union(_outages(life))) if life.incidents else []
+    excluded = intersection(union([*life.excused, *untestable]), frame)
+    counted = difference(intersection(tested, frame), excluded)
+    down = intersection(counted, union(_outages(life))) if life.incidents else []
     hours: dict[datetime, Uptime] = {}
-    _add(hours, without(counted, down), lambda length: Uptime(ok=length))
+    _add(hours, difference(counted, down), lambda length: Uptime(ok=length))
     _add(hours, down, lambda length: Uptime(down=length))
     _add(hours, excluded, lambda length: Uptime(excluded=length))
     return hours

@@ -42,7 +42,7 @@ _MESSAGE_CLASSES = (
 
 
 @dataclass(frozen=True, slots=True)
-class KnownLie:
+class FalseNegativeRule:
     """
     One of them.
 
@@ -80,12 +80,14 @@ class KnownLie:
 ANY_PLATFORM = "*"
 
 
-DEFAULT_LIES: tuple[KnownLie, ...] = (
-    KnownLie(ANY_PLATFORM, r".*", r"^unknown platform\b", Reason.PLATFORM_UNKNOWN),
+DEFAULT_FALSE_NEGATIVES: tuple[FalseNegativeRule, ...] = (
+    FalseNegativeRule(ANY_PLATFORM, r".*", r"^unknown platform\b", Reason.PLATFORM_UNKNOWN),
     # A bot's id has two dashes: chat ids are negative. There the same text is the truth.
-    KnownLie("telegram", r"[Tt][Ee][Ll][Ee][Gg][Rr][Aa][Mm]-[0-9]+", r"invalid bot (?:token|connection)", Reason.VALIDATOR_LACKS_MTPROTO),
+    FalseNegativeRule(
+        "telegram", r"[Tt][Ee][Ll][Ee][Gg][Rr][Aa][Mm]-[0-9]+", r"invalid bot (?:token|connection)", Reason.VALIDATOR_LACKS_MTPROTO
+    ),
     # "Invalid credentials" would mean that the test has learned to try; so would any answer of Bluesky's own.
-    KnownLie(
+    FalseNegativeRule(
         "bluesky",
         r".*",
         r"^(?!.*(?:\binvalid|status code|timeout|timed out|rate limit|expired|revoked))"
@@ -96,7 +98,7 @@ DEFAULT_LIES: tuple[KnownLie, ...] = (
 )
 
 
-def judge(answer: Reply | ApiError, connection: Connection, lies: tuple[KnownLie, ...] = DEFAULT_LIES) -> Verdict:
+def judge(answer: Reply | ApiError, connection: Connection, lies: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES) -> Verdict:
     """
     What one answer tells about one connection.
 

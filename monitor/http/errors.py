@@ -10,21 +10,23 @@ import aiohttp
 import httpx
 from aiohttp.http_exceptions import LineTooLong
 
-from monitor.domain.delivery.retries import Result
+from monitor.domain.delivery.retries import AttemptResult
 from monitor.errors import ApiError, DeliveryReason, Reason
 
 _HOSTNAME_MISMATCH = {62, 64}
 
 
-def _failure(error: Exception, refusals: list[str]) -> Result:
+def _failure(error: Exception, refusals: list[str]) -> AttemptResult:
     """What an attempt without an answer tells. Only fixed texts and the system's own words: a library's text may hold the address."""
     if refusals:
-        return Result(DeliveryReason.ADDRESS_REFUSED, detail="its name leads to a link-local, cloud-metadata or denied private address")
+        return AttemptResult(
+            DeliveryReason.ADDRESS_REFUSED, detail="its name leads to a link-local, cloud-metadata or denied private address"
+        )
     cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ is not None else error
     for kind, reason, text in _FAILURES:
         if isinstance(cause, kind):
-            return Result(reason, detail=text if isinstance(text, str) else text(cause))
-    return Result(DeliveryReason.INTERNAL, detail=f"the request could not be made ({type(error).__name__})")
+            return AttemptResult(reason, detail=text if isinstance(text, str) else text(cause))
+    return AttemptResult(DeliveryReason.INTERNAL, detail=f"the request could not be made ({type(error).__name__})")
 
 
 def _bad_certificate(error: Exception) -> str:
@@ -68,7 +70,7 @@ _CERTIFICATE_WORDS = {
 }
 
 
-def explain(error: Exception, deadline: float, connect_seconds: float) -> ApiError:
+def to_api_error(error: Exception, deadline: float, connect_seconds: float) -> ApiError:
     """A library's exception as one of ours; *deadline* and *connect_seconds* are the limits that may have passed."""
     if isinstance(error, ApiError):
         return error
@@ -84,7 +86,7 @@ def explain(error: Exception, deadline: float, connect_seconds: float) -> ApiErr
     return ApiError(Reason.MONITOR_INTERNAL, _place(causes[-1]))
 
 
-def was_stale(error: Exception) -> bool:
+def was_stale_connection(error: Exception) -> bool:
     """Whether the server had closed the connection before it answered anything on it."""
     causes = _causes(error)
     return not any(isinstance(cause, aiohttp.ClientConnectorError) for cause in causes) and any(

@@ -71,7 +71,7 @@ def tls_context(base: str, ca_file: str | None) -> ssl.SSLContext:
         raise ConfigError((problem,)) from None
 
 
-def make_session(tls: ssl.SSLContext, lookup: Lookup, connect_seconds: float) -> aiohttp.ClientSession:
+def new_session(tls: ssl.SSLContext, lookup: Lookup, connect_seconds: float) -> aiohttp.ClientSession:
     """Connections that are kept alive: HTTP/1.1, no cookies, no decoding, nothing from the environment."""
     # No limit of its own: the caller bounds what is in flight, and slots that are not counted can't be lost.
     connector = aiohttp.TCPConnector(

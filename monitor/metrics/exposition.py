@@ -20,7 +20,7 @@ from monitor.domain.reasons import Health, Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.domain.states import ConnectionState
 from monitor.metrics import definitions
-from monitor.metrics.definitions import Family, Kind
+from monitor.metrics.definitions import Family, MetricType
 
 YES = "1.0"
 NO = "0.0"
@@ -66,7 +66,7 @@ class _Lines:
         self.connection = connection
         self.state = state
         labels = pairs((("account", connection.account_label), ("platform", connection.platform), ("platform_id", connection.platform_id)))
-        ends_at = estimate.best(state.token)
+        ends_at = estimate.best_estimate(state.token)
         doubt = estimate.uncertainty(state.token)
         # Made whole at the scrape: the lines of this one family hold nothing yet.
         self.expires_in = f"{definitions.EXPIRES_IN.name}{{{labels}}} "
@@ -205,9 +205,9 @@ _SIXTEEN_DIGITS = range(10**15, 2**33 * _MILLION)
 def header(family: Family, *, openmetrics: bool) -> bytes:
     """The lines that introduce *family*. Before OpenMetrics an info is a gauge, and units are not told."""
     if not openmetrics:
-        kind = Kind.GAUGE if family.kind is Kind.INFO else family.kind
+        kind = MetricType.GAUGE if family.kind is MetricType.INFO else family.kind
         return f"# HELP {family.name} {family.help}\n# TYPE {family.name} {kind}\n".encode()
-    name = family.name.removesuffix("_info") if family.kind is Kind.INFO else family.name
+    name = family.name.removesuffix("_info") if family.kind is MetricType.INFO else family.name
     unit = f"# UNIT {name} {family.unit}\n" if family.unit else ""
     return f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n{unit}".encode()
 

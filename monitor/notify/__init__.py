@@ -8,7 +8,7 @@ write a module with its `Kind`, and name it here.
 from collections.abc import Mapping
 
 from monitor.notify.alertmanager import ALERTMANAGER
-from monitor.notify.base import Kind
+from monitor.notify.base import ReceiverType
 from monitor.notify.discord import DISCORD
 from monitor.notify.opsgenie import OPSGENIE
 from monitor.notify.pagerduty import PAGERDUTY
@@ -16,7 +16,7 @@ from monitor.notify.slack import SLACK
 from monitor.notify.teams import TEAMS
 from monitor.notify.webhook import WEBHOOK
 
-KINDS: Mapping[str, Kind] = {
+RECEIVER_TYPES: Mapping[str, ReceiverType] = {
     "webhook": WEBHOOK,
     "slack": SLACK,
     "discord": DISCORD,

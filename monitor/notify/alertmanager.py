@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from monitor.config import ReceiverSettings
-from monitor.domain.delivery.retries import Result
-from monitor.notify.base import Kind, Message, Repeat, Request, Standing, json_request, result_where
-from monitor.notify.chat_message import Story, defused, read
+from monitor.domain.delivery.retries import AttemptResult
+from monitor.notify.base import Message, OpenAlerts, ReceiverType, Request, ResendPolicy, json_request, result_where
+from monitor.notify.chat_message import ChatMessage, read, without_mentions
 
 EVERY = timedelta(minutes=1)
 STANDS = timedelta(hours=1)
@@ -51,12 +51,12 @@ def _render(message: Message, settings: ReceiverSettings) -> Request | None:
     return _request(alerts, message.user_agent, settings)
 
 
-def _repeat(standing: Standing, settings: ReceiverSettings) -> Request | None:
+def _repeat(standing: OpenAlerts, settings: ReceiverSettings) -> Request | None:
     alerts = [_firing(story, standing.at) for story in map(read, standing.bodies) if not story.over]
     return _request(alerts, standing.user_agent, settings) if alerts else None
 
 
-def _judge(status: int, _body: bytes) -> Result:
+def _judge(status: int, _body: bytes) -> AttemptResult:
     """200 alone: 400 is for alerts it finds invalid, and any other 2xx came from somebody else."""
     return result_where(status, 200)
 
@@ -69,16 +69,16 @@ def _request(alerts: list[dict[str, Any]], user_agent: str, settings: ReceiverSe
     return json_request(urlunsplit(parts._replace(path=path)), alerts, user_agent, settings)
 
 
-def _firing(story: Story, now: datetime) -> dict[str, Any]:
+def _firing(story: ChatMessage, now: datetime) -> dict[str, Any]:
     return _alert(story, now + (_TEST_STANDS if story.type == "test" else STANDS))
 
 
-def _over(story: Story, now: datetime) -> dict[str, Any]:
+def _over(story: ChatMessage, now: datetime) -> dict[str, Any]:
     """The alert as resolved: never before it began, nor in a future that would keep it firing."""
     return _alert(story, max(story.opened_at, min(story.at, now) if story.over else now))
 
 
-def _alert(story: Story, ends_at: datetime) -> dict[str, Any]:
+def _alert(story: ChatMessage, ends_at: datetime) -> dict[str, Any]:
     annotations = {
         "summary": story.summary,
         "title": story.title,
@@ -89,14 +89,14 @@ def _alert(story: Story, ends_at: datetime) -> dict[str, Any]:
     }
     alert = {
         "labels": _labels(story),
-        "annotations": {name: defused(value) for name, value in annotations.items() if value},
+        "annotations": {name: without_mentions(value) for name, value in annotations.items() if value},
         "startsAt": _time(story.opened_at),
         "endsAt": _time(ends_at),
     }
     return alert | ({"generatorURL": story.link} if story.link else {})
 
 
-def _labels(story: Story) -> dict[str, str]:
+def _labels(story: ChatMessage) -> dict[str, str]:
     """What identifies the alert. An empty label is no label."""
     data = story.data
     incident = data.get("incident") or {"topic": story.type, "key": f"{story.type}-{story.id}"}
@@ -109,11 +109,11 @@ def _labels(story: Story) -> dict[str, str]:
         "platform_id": data.get("platformId") or "",
         "incident": incident["key"],
     }
-    return {name: defused(value) for name, value in labels.items() if value}
+    return {name: without_mentions(value) for name, value in labels.items() if value}
 
 
 def _time(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-ALERTMANAGER = Kind(_render, _judge, digests=False, repeat=Repeat(EVERY, _repeat))
+ALERTMANAGER = ReceiverType(_render, _judge, digests=False, repeat=ResendPolicy(EVERY, _repeat))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.config import ReceiverSettings
-from monitor.domain.delivery.retries import Result, result_of_status
+from monitor.domain.delivery.retries import AttemptResult, result_of_status
 from monitor.errors import DeliveryReason
 
 
@@ -42,7 +42,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class OpenAlerts:
     """
     What stands at a receiver, to be told again.
 
@@ -58,7 +58,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat:
+class ResendPolicy:
     """
     How a receiver that forgets is kept informed.
 
@@ -68,11 +68,11 @@ class Repeat:
     """
 
     every: timedelta
-    render: Callable[[Standing, ReceiverSettings], Request | None]
+    render: Callable[[OpenAlerts, ReceiverSettings], Request | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ReceiverType:
     """
     One type of receiver.
 
@@ -85,9 +85,9 @@ class Kind:
     """
 
     render: Callable[[Message, ReceiverSettings], Request | None]
-    judge: Callable[[int, bytes], Result]
+    judge: Callable[[int, bytes], AttemptResult]
     digests: bool = True
-    repeat: Repeat | None = None
+    repeat: ResendPolicy | None = None
 
 
 def json_request(url: str, document: object, user_agent: str, settings: ReceiverSettings, **headers: str) -> Request:
@@ -98,10 +98,10 @@ def json_request(url: str, document: object, user_agent: str, settings: Receiver
     return Request(url, configured | own, body)
 
 
-def result_where(status: int, *accepted: int) -> Result:
+def result_where(status: int, *accepted: int) -> AttemptResult:
     """The result of an attempt answered with *status*, where only *accepted* mean success: any other 2xx came from somebody else."""
     if 200 <= status < 300 and status not in accepted:
-        return Result(DeliveryReason.CLIENT_ERROR)
+        return AttemptResult(DeliveryReason.CLIENT_ERROR)
     return result_of_status(status)
 
 

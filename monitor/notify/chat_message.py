@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from monitor.domain.scopes.key import ACCOUNT_WORDS, TOLD_SINGLY
+from monitor.domain.scopes.key import ACCOUNT_KINDS, SPLIT
 from monitor.domain.scopes.state import REMOVED
 from monitor.text.durations import span
 from monitor.text.format import moment, one_line, platform_name
@@ -18,7 +18,7 @@ _BRACKETS = str.maketrans("<>", "\u2039\u203a")
 _CALLS = re.compile(r"@(?=everyone|here|channel|all|group|team)", re.IGNORECASE)
 _CLOSED = "closed"
 _ENDINGS = {"connection.closed": "Closed", "token.renewed": "Renewed"}
-_OTHER_ENDS = {TOLD_SINGLY: "Told one by one", REMOVED: "Closed"}
+_OTHER_ENDS = {SPLIT: "Told one by one", REMOVED: "Closed"}
 _MARKS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 _OVER = "🟢"
 _SCOPE_NAMES = {"api": "PostPost API", "storage": "The monitor's storage"}
@@ -26,7 +26,7 @@ _AFFECTS = {"storage": "history and alerts of this monitor", "receiver": "everyt
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class ChatMessage:
     """
     A stored document in the words of a chat.
 
@@ -65,7 +65,7 @@ class Story:
     @property
     def mark(self) -> str:
         """A coloured dot: how bad it is, or that it is over."""
-        return _OVER if self.over and self.data.get("closedWhy") != TOLD_SINGLY else _MARKS.get(self.severity, "🔵")
+        return _OVER if self.over and self.data.get("closedWhy") != SPLIT else _MARKS.get(self.severity, "🔵")
 
     @property
     def source(self) -> str:
@@ -73,7 +73,7 @@ class Story:
         return f"postpost-monitor {self.data['monitor']['instance']}"
 
 
-def read(body: bytes) -> Story:
+def read(body: bytes) -> ChatMessage:
     """
     What the stored document *body* tells.
 
@@ -85,7 +85,7 @@ def read(body: bytes) -> Story:
     incident = data.get("incident") or {}
     at = datetime.fromisoformat(document["timestamp"])
     who = _who(document["type"], data) or incident["subject"] or "unknown"
-    return Story(
+    return ChatMessage(
         type=document["type"],
         why=data["why"],
         severity=document["severity"],
@@ -104,7 +104,7 @@ def read(body: bytes) -> Story:
     )
 
 
-def fitted(text: str, limit: int, escape: Callable[[str], str] = str) -> str:
+def truncated(text: str, limit: int, escape: Callable[[str], str] = str) -> str:
     """*text* escaped letter by letter, as much of it as stays within *limit* characters with its escapes."""
     whole = escape(text)
     if len(whole) <= limit:
@@ -120,7 +120,7 @@ def fitted(text: str, limit: int, escape: Callable[[str], str] = str) -> str:
     return "".join(kept).rstrip() + "…"
 
 
-def defused(text: str) -> str:
+def without_mentions(text: str) -> str:
     """*text* for services that hand it on to chats and pages of their own: no tag, no link in brackets, no call to everybody."""
     return _CALLS.sub("\uff20", text.translate(_BRACKETS))
 
@@ -142,7 +142,7 @@ def _who(kind: str, data: Mapping[str, Any]) -> str:
     word, _, name = data["incident"]["subject"].partition(":")
     if word == "platform":
         return platform_name(name.rpartition(":")[2])
-    shown = f"{'Account' if word in ACCOUNT_WORDS else word.capitalize()} {name}"
+    shown = f"{'Account' if word in ACCOUNT_KINDS else word.capitalize()} {name}"
     return _SCOPE_NAMES.get(word, one_line(shown, 100))
 
 

@@ -13,10 +13,10 @@ from datetime import UTC, timedelta
 from typing import Any
 
 from monitor.config import ReceiverSettings
-from monitor.domain.delivery.retries import Result
+from monitor.domain.delivery.retries import AttemptResult
 from monitor.errors import DeliveryReason
-from monitor.notify.base import Kind, Message, Request, answer_of, json_request, result_where
-from monitor.notify.chat_message import fitted, read
+from monitor.notify.base import Message, ReceiverType, Request, answer_of, json_request, result_where
+from monitor.notify.chat_message import read, truncated
 
 _TITLE = 256
 # All texts of an embed together may have 6,000 characters.
@@ -32,20 +32,20 @@ _MARKUP = re.compile(r"[\\*_~`|>#\[\]()<@:\-]")
 
 def _render(message: Message, settings: ReceiverSettings) -> Request:
     story = read(message.body)
-    text = fitted(story.summary, _DESCRIPTION, _escape)
+    text = truncated(story.summary, _DESCRIPTION, _escape)
     if story.lines:
-        text = fitted("\n".join((story.summary, *(f"• {line}" for line in story.lines))), _DESCRIPTION, _escape)
-    fields = [{"name": name, "value": fitted(value, _VALUE, _escape), "inline": True} for name, value in story.facts]
+        text = truncated("\n".join((story.summary, *(f"• {line}" for line in story.lines))), _DESCRIPTION, _escape)
+    fields = [{"name": name, "value": truncated(value, _VALUE, _escape), "inline": True} for name, value in story.facts]
     if story.link and len(story.link) <= _LINK:
         fields.append({"name": "Reconnect", "value": story.link, "inline": False})
     embed: dict[str, Any] = {
-        "title": fitted(f"{story.mark} {story.title}", _TITLE, _escape),
+        "title": truncated(f"{story.mark} {story.title}", _TITLE, _escape),
         "description": text,
         "color": _OVER if story.over else _COLOURS.get(story.severity, _COLOURS["info"]),
         "timestamp": story.at.astimezone(UTC).isoformat(),
         "fields": fields,
         # A footer is shown as it is.
-        "footer": {"text": fitted(" · ".join(filter(None, (story.source, story.key))), _FOOTER)},
+        "footer": {"text": truncated(" · ".join(filter(None, (story.source, story.key))), _FOOTER)},
     }
     document = {"embeds": [embed], "allowed_mentions": {"parse": []}}
     return json_request(settings.url.reveal(), document, message.user_agent, settings)
@@ -55,11 +55,11 @@ def _escape(text: str) -> str:
     return _MARKUP.sub(r"\\\g<0>", text)
 
 
-def _judge(status: int, body: bytes) -> Result:
+def _judge(status: int, body: bytes) -> AttemptResult:
     """204 is success (200 where the address says `wait=true`). How long to wait is in the body, to the millisecond."""
     answer = answer_of(body)
     if status == 404 and answer.get("code") == _UNKNOWN_WEBHOOK:
-        return Result(DeliveryReason.GONE)
+        return AttemptResult(DeliveryReason.GONE)
     result = result_where(status, 200, 204)
     wait = answer.get("retry_after")
     if status == 429 and isinstance(wait, int | float) and 0 <= wait < 1e6:
@@ -67,4 +67,4 @@ def _judge(status: int, body: bytes) -> Result:
     return result
 
 
-DISCORD = Kind(_render, _judge)
+DISCORD = ReceiverType(_render, _judge)

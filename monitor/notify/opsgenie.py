@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from monitor.config import ReceiverSettings
-from monitor.domain.delivery.retries import Result
-from monitor.notify.base import Kind, Message, Request, json_request, result_where
-from monitor.notify.chat_message import Story, defused, fitted, read
+from monitor.domain.delivery.retries import AttemptResult
+from monitor.notify.base import Message, ReceiverType, Request, json_request, result_where
+from monitor.notify.chat_message import ChatMessage, read, truncated, without_mentions
 
 _MESSAGE = 130
 _ALIAS = 512
@@ -34,25 +34,30 @@ def _render(message: Message, settings: ReceiverSettings) -> Request | None:
     alias = (story.key or story.id)[:_ALIAS]
     url, document = settings.url.reveal(), _alert(story, alias)
     if story.over:
-        url, document = _closing(url, alias), {"source": _CLIENT, "user": _CLIENT, "note": fitted(defused(story.summary), _NOTE)}
+        url, document = (
+            _closing(url, alias),
+            {"source": _CLIENT, "user": _CLIENT, "note": truncated(without_mentions(story.summary), _NOTE)},
+        )
     return json_request(url, document, message.user_agent, settings, Authorization=f"GenieKey {settings.api_key.reveal()}")
 
 
-def _alert(story: Story, alias: str) -> dict[str, Any]:
+def _alert(story: ChatMessage, alias: str) -> dict[str, Any]:
     data = story.data
     details = {name.lower(): value for name, value in story.facts}
     details |= {"incident": story.key, "reconnect": story.link, "monitor": data["monitor"]["instance"], "type": story.type}
     tags = ["postpost", story.severity, data.get("platform") or ""]
     return {
-        "message": fitted(defused(story.title), _MESSAGE),
+        "message": truncated(without_mentions(story.title), _MESSAGE),
         "alias": alias,
-        "description": fitted(defused("\n".join(part for part in (story.summary, *story.lines, story.link) if part)), _DESCRIPTION),
-        "details": {name: fitted(defused(value), _DETAIL) for name, value in details.items() if value},
-        "entity": fitted(defused(data.get("platformId") or story.who), _ENTITY),
+        "description": truncated(
+            without_mentions("\n".join(part for part in (story.summary, *story.lines, story.link) if part)), _DESCRIPTION
+        ),
+        "details": {name: truncated(without_mentions(value), _DETAIL) for name, value in details.items() if value},
+        "entity": truncated(without_mentions(data.get("platformId") or story.who), _ENTITY),
         "source": _CLIENT,
         "user": _CLIENT,
         "priority": _PRIORITIES.get(story.severity, "P3"),
-        "tags": [fitted(defused(tag), _TAG) for tag in tags if tag],
+        "tags": [truncated(without_mentions(tag), _TAG) for tag in tags if tag],
     }
 
 
@@ -62,9 +67,9 @@ def _closing(url: str, alias: str) -> str:
     return urlunsplit(parts._replace(path=path, query="identifierType=alias"))
 
 
-def _judge(status: int, _body: bytes) -> Result:
+def _judge(status: int, _body: bytes) -> AttemptResult:
     """202 alone is success: requests are worked off later."""
     return result_where(status, 202)
 
 
-OPSGENIE = Kind(_render, _judge, digests=False)
+OPSGENIE = ReceiverType(_render, _judge, digests=False)

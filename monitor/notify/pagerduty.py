@@ -7,10 +7,10 @@ Source: PagerDuty, Events API v2 (OpenAPI schema; "PD-CEF": summary 1,024 charac
 from datetime import UTC
 
 from monitor.config import ReceiverSettings
-from monitor.domain.delivery.retries import Result
+from monitor.domain.delivery.retries import AttemptResult
 from monitor.errors import DeliveryReason
-from monitor.notify.base import Kind, Message, Request, json_request, result_where
-from monitor.notify.chat_message import Story, defused, fitted, read
+from monitor.notify.base import Message, ReceiverType, Request, json_request, result_where
+from monitor.notify.chat_message import ChatMessage, read, truncated, without_mentions
 
 _SUMMARY = 1024
 _KEY = 255
@@ -35,31 +35,31 @@ def _render(message: Message, settings: ReceiverSettings) -> Request | None:
     return json_request(settings.url.reveal(), event, message.user_agent, settings)
 
 
-def _payload(story: Story) -> dict[str, object]:
+def _payload(story: ChatMessage) -> dict[str, object]:
     data = story.data
     payload: dict[str, object] = {
-        "summary": fitted(defused(story.summary), _SUMMARY),
+        "summary": truncated(without_mentions(story.summary), _SUMMARY),
         "timestamp": story.at.astimezone(UTC).isoformat(),
         "severity": _SEVERITIES.get(story.severity, "error"),
-        "source": fitted(defused(data.get("platformId") or story.who), _FIELD),
+        "source": truncated(without_mentions(data.get("platformId") or story.who), _FIELD),
         "class": story.type,
         "custom_details": {
-            **{name.lower(): defused(value) for name, value in story.facts},
+            **{name.lower(): without_mentions(value) for name, value in story.facts},
             "incident began": story.opened_at.astimezone(UTC).isoformat(),
-            "what to do": defused(data.get("advice") or ""),
-            **({"connections": [defused(line) for line in story.lines]} if story.lines else {}),
+            "what to do": without_mentions(data.get("advice") or ""),
+            **({"connections": [without_mentions(line) for line in story.lines]} if story.lines else {}),
             "monitor": data["monitor"]["instance"],
         },
     }
     places = {"component": data.get("platform"), "group": data.get("account")}
-    return payload | {name: fitted(defused(value), _FIELD) for name, value in places.items() if value}
+    return payload | {name: truncated(without_mentions(value), _FIELD) for name, value in places.items() if value}
 
 
-def _judge(status: int, body: bytes) -> Result:
+def _judge(status: int, body: bytes) -> AttemptResult:
     """202 alone is success. A 400 that is about the key is no fault of the message: no other one would be taken either."""
     if status == 400 and b"routing" in body.lower():
-        return Result(DeliveryReason.AUTH_ERROR)
+        return AttemptResult(DeliveryReason.AUTH_ERROR)
     return result_where(status, 202)
 
 
-PAGERDUTY = Kind(_render, _judge, digests=False)
+PAGERDUTY = ReceiverType(_render, _judge, digests=False)

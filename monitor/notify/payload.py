@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from monitor.domain.connections import Connection
-from monitor.domain.events import FINE, EventType, Notification, Severity, Topic, Why, incident_key
+from monitor.domain.events import FINE, EventType, Notification, NotificationReason, Severity, Topic, incident_key
 from monitor.domain.reasons import meaning
-from monitor.domain.scopes.key import ACCOUNT_WORDS
+from monitor.domain.scopes.key import ACCOUNT_KINDS
 from monitor.errors import Reason
 from monitor.text.advice import advice
 from monitor.text.format import one_line, platform_name
@@ -102,7 +102,7 @@ def render_digest(webhook_id: str, at: datetime, bodies: Sequence[bytes], identi
     types = Counter(item["type"] for item in items)
     severities = Counter(item["severity"] for item in items)
     data = {
-        "why": Why.DIGEST.value,
+        "why": NotificationReason.DIGEST.value,
         "items": items,
         "counts": {
             "connections": len(items),
@@ -119,7 +119,7 @@ def render_digest(webhook_id: str, at: datetime, bodies: Sequence[bytes], identi
 def render_test(webhook_id: str, at: datetime, receiver: str, identity: MonitorIdentity) -> bytes:
     """The body that `receivers test` sends: it announces nothing."""
     text = f"Test of the receiver {one_line(receiver, _MAX_NAME)}: notifications of postpost-monitor arrive here. Nothing to do."
-    data = {"why": Why.NOTICE.value, "receiver": one_line(receiver, _MAX_NAME), "monitor": _monitor(identity)}
+    data = {"why": NotificationReason.NOTICE.value, "receiver": one_line(receiver, _MAX_NAME), "monitor": _monitor(identity)}
     return _encode(_envelope(webhook_id, EventType.TEST, at, text, Severity.INFO, data))
 
 
@@ -160,7 +160,7 @@ def _who(notification: Notification, connection: Connection | None) -> dict[str,
 
 def _account(notification: Notification) -> str | None:
     kind, _, name = notification.incident.subject.partition(":")
-    return one_line(name.partition("/")[0], _MAX_NAME) if kind in ACCOUNT_WORDS else None
+    return one_line(name.partition("/")[0], _MAX_NAME) if kind in ACCOUNT_KINDS else None
 
 
 def _reason(notification: Notification) -> dict[str, str] | None:

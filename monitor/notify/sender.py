@@ -21,13 +21,13 @@ from httpx_aiohttp import AiohttpTransport
 
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
-from monitor.domain.delivery.retries import Result, result_of_status
+from monitor.domain.delivery.retries import AttemptResult, result_of_status
 from monitor.errors import DeliveryReason
 from monitor.http.errors import _failure
 from monitor.http.headers import _retry_after
 from monitor.http.transport import _open_socket, _refused
-from monitor.notify import KINDS
-from monitor.notify.base import Kind, Message, Request, Standing
+from monitor.notify import RECEIVER_TYPES
+from monitor.notify.base import Message, OpenAlerts, ReceiverType, Request
 from monitor.notify.templates import texts
 from monitor.redaction import clean, forms_of
 
@@ -35,7 +35,7 @@ MAX_ANSWER = 4096
 _SHOWN = 200
 
 
-_Render = Callable[[Kind, datetime], Request | None]
+_Render = Callable[[ReceiverType, datetime], Request | None]
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Sender:
         self._resolver = resolver
         self._transports: dict[bool, AiohttpTransport] = {}
 
-    async def send(self, receiver: ReceiverSettings, webhook_id: str, body: bytes, previous: bytes | None = None) -> Result:
+    async def send(self, receiver: ReceiverSettings, webhook_id: str, body: bytes, previous: bytes | None = None) -> AttemptResult:
         """
         Make one attempt to tell *receiver* the stored *body*; never raises but when cancelled.
 
@@ -75,15 +75,15 @@ class Sender:
             receiver, lambda kind, now: kind.render(Message(webhook_id, body, now, self._user_agent, previous), receiver)
         )
 
-    async def repeat(self, receiver: ReceiverSettings, bodies: Sequence[bytes]) -> Result:
+    async def repeat(self, receiver: ReceiverSettings, bodies: Sequence[bytes]) -> AttemptResult:
         """Make one attempt to tell *receiver* again what still stands, as `send` does; for types with a `repeat`."""
 
-        def render(kind: Kind, now: datetime) -> Request | None:
-            return kind.repeat.render(Standing(bodies, now, self._user_agent), receiver) if kind.repeat else None
+        def render(kind: ReceiverType, now: datetime) -> Request | None:
+            return kind.repeat.render(OpenAlerts(bodies, now, self._user_agent), receiver) if kind.repeat else None
 
         return await self._timed(receiver, render)
 
-    async def ping(self, url: str, *, method: str, within: timedelta) -> Result:
+    async def ping(self, url: str, *, method: str, within: timedelta) -> AttemptResult:
         """Ask *url* once, without a body, as `send` does; never raises but when cancelled. Of the answer only the status counts."""
         answer = _Answer()
         request = Request(url, {"User-Agent": self._user_agent}, b"", method)
@@ -98,25 +98,27 @@ class Sender:
         for transport in transports.values():
             await transport.aclose()
 
-    async def _timed(self, receiver: ReceiverSettings, render: _Render) -> Result:
+    async def _timed(self, receiver: ReceiverSettings, render: _Render) -> AttemptResult:
         begun = self._clock.monotonic()
         result = await self._attempt(receiver, render)
         return replace(result, took=timedelta(seconds=max(0.0, self._clock.monotonic() - begun)))
 
-    async def _attempt(self, receiver: ReceiverSettings, render: _Render) -> Result:
+    async def _attempt(self, receiver: ReceiverSettings, render: _Render) -> AttemptResult:
         now = self._clock.now()
         try:
-            kind = KINDS[receiver.type]
+            kind = RECEIVER_TYPES[receiver.type]
             request = render(kind, now.astimezone(UTC))
         except Exception as error:  # noqa: BLE001 - one document that can't be told must not stop the others
-            return Result(DeliveryReason.INTERNAL, detail=f"cannot be told to a receiver of type {receiver.type} ({type(error).__name__})")
+            return AttemptResult(
+                DeliveryReason.INTERNAL, detail=f"cannot be told to a receiver of type {receiver.type} ({type(error).__name__})"
+            )
         if request is None:
-            return Result(DeliveryReason.DELIVERED, detail=f"nothing to tell a receiver of type {receiver.type}", sent=False)
+            return AttemptResult(DeliveryReason.DELIVERED, detail=f"nothing to tell a receiver of type {receiver.type}", sent=False)
         answer = _Answer()
         failure = await self._ask(request, answer, receiver.timeout, deny_private=receiver.deny_private)
         return failure or self._judged(kind.judge(answer.status or 0, answer.body), answer, now, receiver, request)
 
-    async def _ask(self, request: Request, answer: _Answer, within: timedelta, *, deny_private: bool) -> Result | None:
+    async def _ask(self, request: Request, answer: _Answer, within: timedelta, *, deny_private: bool) -> AttemptResult | None:
         """Fill in *answer*, or tell what failed; once there is a status, whatever happens to the rest of the answer is no failure."""
         refusals = list[str]()
         token = _refused.set(refusals)
@@ -161,7 +163,7 @@ class Sender:
         )
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
 
-    def _judged(self, result: Result, answer: _Answer, now: datetime, receiver: ReceiverSettings, request: Request) -> Result:
+    def _judged(self, result: AttemptResult, answer: _Answer, now: datetime, receiver: ReceiverSettings, request: Request) -> AttemptResult:
         if result.delivered:
             return replace(result, http_status=answer.status)
         text = result.detail or _excerpt(answer.body, receiver, request)

@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 from monitor.config import ReceiverSettings
-from monitor.domain.delivery.retries import Result
+from monitor.domain.delivery.retries import AttemptResult
 from monitor.errors import DeliveryReason
-from monitor.notify.base import Kind, Message, Request, json_request, result_where
-from monitor.notify.chat_message import fitted, read
+from monitor.notify.base import Message, ReceiverType, Request, json_request, result_where
+from monitor.notify.chat_message import read, truncated
 
 _HEADER = 150
 _SECTION = 3000
@@ -41,7 +41,7 @@ def _render(message: Message, settings: ReceiverSettings) -> Request:
         blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": f"<{address}|Reconnect the account>"}})
     blocks.append({"type": "context", "elements": [_plain(" · ".join(filter(None, (story.source, story.key))), _CONTEXT)]})
     document = {
-        "text": fitted(story.summary, _SECTION, _escape),
+        "text": truncated(story.summary, _SECTION, _escape),
         "mrkdwn": False,
         "link_names": False,
         "parse": "none",
@@ -53,18 +53,18 @@ def _render(message: Message, settings: ReceiverSettings) -> Request:
 
 
 def _plain(text: str, limit: int) -> dict[str, Any]:
-    return {"type": "plain_text", "text": fitted(text, limit, _escape), "emoji": False}
+    return {"type": "plain_text", "text": truncated(text, limit, _escape), "emoji": False}
 
 
 def _escape(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
-def _judge(status: int, body: bytes) -> Result:
+def _judge(status: int, body: bytes) -> AttemptResult:
     """200 is success. Which of several errors a 404 is, only its text tells."""
     if status == 404 and body.strip() in _GONE:
-        return Result(DeliveryReason.GONE)
+        return AttemptResult(DeliveryReason.GONE)
     return result_where(status, 200)
 
 
-SLACK = Kind(_render, _judge)
+SLACK = ReceiverType(_render, _judge)

@@ -11,10 +11,10 @@ import re
 from typing import Any
 
 from monitor.config import ReceiverSettings
-from monitor.domain.delivery.retries import Result, result_of_status
+from monitor.domain.delivery.retries import AttemptResult, result_of_status
 from monitor.errors import DeliveryReason
-from monitor.notify.base import Kind, Message, Request, json_request, result_where
-from monitor.notify.chat_message import fitted, read
+from monitor.notify.base import Message, ReceiverType, Request, json_request, result_where
+from monitor.notify.chat_message import read, truncated
 
 _TITLE = 200
 _TEXT = 600
@@ -51,20 +51,20 @@ def _block(*runs: dict[str, Any]) -> dict[str, Any]:
 
 def _run(text: str, limit: int, **style: object) -> dict[str, Any]:
     # Cards replace {{DATE(...)}} and its like by the time.
-    return {"type": "TextRun", "text": fitted(text, limit).replace("{{", "{ {"), **style}
+    return {"type": "TextRun", "text": truncated(text, limit).replace("{{", "{ {"), **style}
 
 
-def _judge(status: int, body: bytes) -> Result:
+def _judge(status: int, body: bytes) -> AttemptResult:
     """202 is success, and so is 200 unless its text tells of an error."""
     if status == 400 and _OFF in body:
-        return Result(DeliveryReason.CLIENT_ERROR)
+        return AttemptResult(DeliveryReason.CLIENT_ERROR)
     if status in {200, 202}:
         hidden = _HIDDEN_STATUS.search(body)
         if hidden and not 200 <= int(hidden[1]) < 300:
             return result_of_status(int(hidden[1]))
         if _HIDDEN_FAILURE.search(body):
-            return Result(DeliveryReason.SERVER_ERROR)
+            return AttemptResult(DeliveryReason.SERVER_ERROR)
     return result_where(status, 200, 202)
 
 
-TEAMS = Kind(_render, _judge)
+TEAMS = ReceiverType(_render, _judge)

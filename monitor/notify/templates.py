@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from monitor.domain.connections import Connection
-from monitor.domain.events import FINE, EventType, Facts, IncidentRef, Notification, Severity, Topic, Why
+from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationFacts, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.errors import Reason
 from monitor.notify.payload import MonitorIdentity, render, render_digest, render_test
@@ -137,7 +137,7 @@ _AT = datetime(2030, 1, 1, tzinfo=UTC)
 _ID = "msg_01997e0c6b2d7cc1a2f0c5d2e8b3a4f6"
 _IDENTITY = MonitorIdentity("a1b2c3d4", "1.0.0", "https://app.postpost.dev/connections")
 _CONNECTION = Connection(1, "main", "", "linkedin-page1", "linkedin", "Page 1", {"team": "social"})
-_FACTS = Facts(
+_FACTS = NotificationFacts(
     duration=timedelta(hours=2),
     expires_at=_AT + timedelta(days=7),
     expires_uncertainty=timedelta(hours=1),
@@ -201,13 +201,13 @@ def _of_connection(kind: EventType, topic: Topic, level: str) -> Notification:
 
 def _of_scope(kind: EventType, scope: Scope, subject: str, level: str) -> Notification:
     notification = _notification(kind, IncidentRef(Topic.SCOPE, subject, 1, _AT), scope, None, level)
-    return replace(notification, facts=Facts(affected=12, duration=_FACTS.duration))
+    return replace(notification, facts=NotificationFacts(affected=12, duration=_FACTS.duration))
 
 
 def _notification(kind: EventType, incident: IncidentRef, scope: Scope, connection_id: int | None, level: str) -> Notification:
-    why = Why.CLOSED if level == FINE else Why.OPENED
+    why = NotificationReason.CLOSED if level == FINE else NotificationReason.OPENED
     if kind in {EventType.REMINDER, EventType.INVENTORY_CHANGED}:
-        why = Why.REMINDER if kind is EventType.REMINDER else Why.NOTICE
+        why = NotificationReason.REMINDER if kind is EventType.REMINDER else NotificationReason.NOTICE
     return Notification(
         type=kind,
         why=why,

@@ -5,8 +5,8 @@ import json
 from standardwebhooks import Webhook
 
 from monitor.config import ReceiverSettings
-from monitor.domain.delivery.retries import Result, result_of_status
-from monitor.notify.base import Kind, Message, Request
+from monitor.domain.delivery.retries import AttemptResult, result_of_status
+from monitor.notify.base import Message, ReceiverType, Request
 from monitor.notify.templates import fill
 
 
@@ -32,9 +32,9 @@ def _render(message: Message, settings: ReceiverSettings) -> Request:
     return Request(settings.url.reveal(), headers, body)
 
 
-def _judge(status: int, _body: bytes) -> Result:
+def _judge(status: int, _body: bytes) -> AttemptResult:
     """Only the status counts: 2xx is success."""
     return result_of_status(status)
 
 
-WEBHOOK = Kind(_render, _judge)
+WEBHOOK = ReceiverType(_render, _judge)

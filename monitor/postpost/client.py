@@ -29,9 +29,9 @@ from monitor.domain.checks import Reply
 from monitor.domain.connections import id_problem, path_segment, user_id_problem
 from monitor.domain.listings import Listing, UserListing
 from monitor.errors import ApiError, Reason
-from monitor.http.errors import explain, was_stale
+from monitor.http.errors import to_api_error, was_stale_connection
 from monitor.http.headers import http_date
-from monitor.http.transport import Lookup, make_session, tls_context
+from monitor.http.transport import Lookup, new_session, tls_context
 from monitor.postpost.errors import rate_limit_wait, refusal
 from monitor.postpost.responses import parse_listing, parse_reply, parse_users
 
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange(Generic[T]):
+class ApiResult(Generic[T]):
     """
     One request and what came of it.
 
@@ -70,7 +70,7 @@ class Exchange(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Raw:
+class _Response:
     """An answer as it came; *body* is None when it was too large, compressed when *encoded*."""
 
     status: int
@@ -80,7 +80,7 @@ class _Raw:
 
 
 @dataclass(frozen=True, slots=True)
-class _Question(Generic[T]):
+class _Request(Generic[T]):
     """What is asked and how its answer is read."""
 
     method: str
@@ -91,7 +91,7 @@ class _Question(Generic[T]):
     about_connection: bool = False
 
 
-class Api:
+class ApiClient:
     """
     One account of the watched API.
 
@@ -140,24 +140,24 @@ class Api:
     def __repr__(self) -> str:
         return f"Api({self._base!r})"
 
-    async def test(self, platform_id: str, user_id: str = "") -> Exchange[Reply]:
+    async def test(self, platform_id: str, user_id: str = "") -> ApiResult[Reply]:
         """The API's test of one connection, for the owner of the key or for a managed user."""
         problem = id_problem(platform_id)
         if problem is not None:
             return self._unsent(Reason.ID_REFUSED, f"not sent: the id {problem}")
         read = partial(parse_reply, platform_id=platform_id, secrets=self._secrets)
         path = f"/test-connection/{path_segment(platform_id)}"
-        return await self._ask(_Question("POST", path, user_id, TEST_LIMIT, read, about_connection=True))
+        return await self._ask(_Request("POST", path, user_id, TEST_LIMIT, read, about_connection=True))
 
-    async def connections(self, user_id: str = "") -> Exchange[Listing]:
+    async def connections(self, user_id: str = "") -> ApiResult[Listing]:
         """All connections of the owner of the key, or of a managed user."""
         read = partial(parse_listing, secrets=self._secrets)
-        return await self._ask(_Question("GET", "/platform-connections", user_id, LIST_LIMIT, read))
+        return await self._ask(_Request("GET", "/platform-connections", user_id, LIST_LIMIT, read))
 
-    async def users(self) -> Exchange[UserListing]:
+    async def users(self) -> ApiResult[UserListing]:
         """The users that the key may act for."""
         read = partial(parse_users, secrets=self._secrets)
-        return await self._ask(_Question("GET", "/workspace/users", "", LIST_LIMIT, read))
+        return await self._ask(_Request("GET", "/workspace/users", "", LIST_LIMIT, read))
 
     async def close(self) -> None:
         """Drop all connections. Requests under way end as inconclusive; safe to call twice."""
@@ -169,7 +169,7 @@ class Api:
         if session is not None:
             await session.close()
 
-    async def _ask(self, question: _Question[T]) -> Exchange[T]:
+    async def _ask(self, question: _Request[T]) -> ApiResult[T]:
         """One request, from waiting for a free slot to the parsed answer."""
         if question.user_id and user_id_problem(question.user_id) is not None:
             return self._unsent(Reason.USER_ID_INVALID, "not sent: a managed user's id is 24 hexadecimal digits")
@@ -179,9 +179,9 @@ class Api:
                 async with asyncio.timeout(self._deadline):
                     raw = await self._fetch_again(question)
             except Exception as error:  # noqa: BLE001 - whatever the libraries raise, the caller gets an exchange
-                failure = explain(error, self._deadline, self._connect_seconds)
+                failure = to_api_error(error, self._deadline, self._connect_seconds)
                 self._count(failure)
-                return Exchange(failure, sent_at, self._clock.now())
+                return ApiResult(failure, sent_at, self._clock.now())
             at = self._clock.now()
         self._internal_errors = 0
         if raw.body is not None and len(raw.body) > TEST_LIMIT:
@@ -189,7 +189,7 @@ class Api:
             return await asyncio.to_thread(self._read, question, raw, sent_at, at)
         return self._read(question, raw, sent_at, at)
 
-    def _read(self, question: _Question[T], raw: _Raw, sent_at: datetime, at: datetime) -> Exchange[T]:
+    def _read(self, question: _Request[T], raw: _Response, sent_at: datetime, at: datetime) -> ApiResult[T]:
         """The exchange an answer makes."""
         date = raw.headers.get("date")
         server_at = http_date(date) if date else None
@@ -205,32 +205,32 @@ class Api:
                 about_connection=question.about_connection,
                 secrets=self._secrets,
             )
-            return Exchange(answer, sent_at, at, server_at, raw.status, answer.retry_after)
+            return ApiResult(answer, sent_at, at, server_at, raw.status, answer.retry_after)
         wait = rate_limit_wait(raw.headers, now)
         try:
             answer = question.read(_usable(raw, question.limit))
         except ApiError as error:
             answer = ApiError(error.reason, error.detail, retry_after=wait, http_status=raw.status)
-        return Exchange(answer, sent_at, at, server_at, raw.status, wait)
+        return ApiResult(answer, sent_at, at, server_at, raw.status, wait)
 
-    async def _fetch_again(self, question: _Question[T]) -> _Raw:
+    async def _fetch_again(self, question: _Request[T]) -> _Response:
         """One request; a second one at once if a kept connection turned out to be closed (a test changes nothing there)."""
         try:
             return await self._fetch(question)
         except aiohttp.ClientError as error:
             # The library itself asks again for what is safe by its method.
-            if question.method != "POST" or not was_stale(error):
+            if question.method != "POST" or not was_stale_connection(error):
                 raise
         return await self._fetch(question)
 
-    async def _fetch(self, question: _Question[T]) -> _Raw:
+    async def _fetch(self, question: _Request[T]) -> _Response:
         session = self._session or self._build()
         address, headers = self._base + question.path, self._headers_for(question.user_id)
         async with session.request(question.method, address, headers=headers, allow_redirects=False) as response:
             found = _headers(response)
             encoded = found.get("content-encoding", "").strip().lower() not in ("", "identity")
             body = None if encoded else await _body(response, question.limit)
-            return _Raw(response.status, found, body, encoded)
+            return _Response(response.status, found, body, encoded)
 
     def _headers_for(self, user_id: str) -> dict[str, str]:
         """The request's headers, made once per managed user."""
@@ -252,7 +252,7 @@ class Api:
         """A new HTTP client."""
         if self._closed:
             raise ApiError(Reason.MONITOR_INTERNAL, "the client of this account is closed")
-        self._session = make_session(self._tls, self._lookup, self._connect_seconds)
+        self._session = new_session(self._tls, self._lookup, self._connect_seconds)
         return self._session
 
     def _count(self, failure: ApiError) -> None:
@@ -281,12 +281,12 @@ class Api:
         finally:
             await session.close()
 
-    def _unsent(self, reason: Reason, detail: str) -> Exchange[Any]:
+    def _unsent(self, reason: Reason, detail: str) -> ApiResult[Any]:
         now = self._clock.now()
-        return Exchange(ApiError(reason, detail), now, now)
+        return ApiResult(ApiError(reason, detail), now, now)
 
 
-def _usable(raw: _Raw, limit: int) -> bytes:
+def _usable(raw: _Response, limit: int) -> bytes:
     """The body of a successful answer."""
     if raw.encoded:
         raise ApiError(Reason.REPLY_ENCODED, "the body is compressed")

@@ -13,7 +13,7 @@ UNTOLD_AT_MOST_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pacer:
+class RequestPacing:
     """
     A budget of *rate* starts per second, *burst* of them at once after a rest; all times are monotonic seconds.
 
@@ -46,19 +46,19 @@ class Pacer:
         """Whether nothing may start at *now*. Ask again after waiting for a reserved start: the pause may be newer."""
         return now < self.paused_until
 
-    def reserve(self, now: float) -> "tuple[Pacer, float]":
+    def reserve(self, now: float) -> "tuple[RequestPacing, float]":
         """The budget with the next free start taken, and the seconds until that start."""
         start = max(now, self.paused_until, self.free_at - self._room(max(now, self.paused_until)))
         spacing = 1 / self.rate if start >= self.slow_until else 2 / self.rate
         return replace(self, free_at=max(self.free_at, start) + spacing), start - now
 
-    def pause(self, until: float, *, throttled: bool = True) -> "Pacer":
+    def pause(self, until: float, *, throttled: bool = True) -> "RequestPacing":
         """The budget with no start before *until*; after being *throttled*, half the rate for a minute after that."""
         paused_until = max(self.paused_until, until)
         slow_until = max(self.slow_until, paused_until + SLOW_FOR_SECONDS) if throttled else self.slow_until
         return replace(self, paused_until=paused_until, slow_until=slow_until)
 
-    def throttle(self, now: float, asked_seconds: float | None) -> "Pacer":
+    def throttle(self, now: float, asked_seconds: float | None) -> "RequestPacing":
         """
         The budget after an answer that throttles and asks for so long a pause, or does not say how long.
 
@@ -72,7 +72,7 @@ class Pacer:
         seconds = min(UNTOLD_SECONDS * 2 ** min(self.untold, 10), UNTOLD_AT_MOST_SECONDS)
         return replace(self.pause(now + seconds), untold=self.untold + 1)
 
-    def answered(self, now: float) -> "Pacer":
+    def answered(self, now: float) -> "RequestPacing":
         """The budget after an answer that does not throttle, unless its request left before the pause that holds now."""
         return self if self.untold == 0 or self.paused(now) else replace(self, untold=0)
 
@@ -84,10 +84,10 @@ class Pacer:
 TOO_MANY_REQUESTS = 429
 
 
-class Gate:
+class RateLimiter:
     """Lets requests start no faster than the account's budget, and none while the API asked for a pause."""
 
-    def __init__(self, pacer: Pacer, clock: Clock) -> None:
+    def __init__(self, pacer: RequestPacing, clock: Clock) -> None:
         self._pacer = pacer
         self._clock = clock
 

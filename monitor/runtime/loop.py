@@ -22,7 +22,7 @@ _SHORTEST_REST_SECONDS = 0.02
 _AT_ONCE_SECONDS = 5.0
 
 
-class Progress(Protocol):
+class LoopProgress(Protocol):
     """Whatever must go on: its name, and when it last did, in seconds of the monotonic clock."""
 
     name: str
@@ -30,7 +30,7 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class WatchdogLimits:
     """
     How long what must go on may stand still before the watchdog is no longer fed, in seconds.
 

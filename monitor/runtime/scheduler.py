@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class WakeJob:
     """One job: its name, how often it runs, and what it wakes. *wake* must only set events."""
 
     name: str
@@ -28,7 +28,7 @@ class Beat:
     wake: Callable[[], None]
 
 
-class _Pulse(IntervalTrigger):  # type: ignore[misc] # the library brings no types
+class CoalescingIntervalTrigger(IntervalTrigger):  # type: ignore[misc] # the library brings no types
     """
     Every so often; runs that were missed count as one.
 
@@ -55,7 +55,7 @@ class Scheduler:
         missed: how many runs were skipped or failed.
     """
 
-    def __init__(self, beats: tuple[Beat, ...], clock: Clock) -> None:
+    def __init__(self, beats: tuple[WakeJob, ...], clock: Clock) -> None:
         self.name = "scheduler"
         self.last_step = clock.monotonic()
         self.missed = 0
@@ -65,7 +65,7 @@ class Scheduler:
         for beat in beats:
             self._scheduler.add_job(
                 self._beat,
-                _Pulse(seconds=beat.every.total_seconds(), timezone=UTC),
+                CoalescingIntervalTrigger(seconds=beat.every.total_seconds(), timezone=UTC),
                 args=(beat.wake,),
                 id=beat.name,
                 name=beat.name,

@@ -17,9 +17,9 @@ from monitor.db import Database, Reader, Store
 from monitor.domain.snapshot import OutboxView
 from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
-from monitor.runtime.loop import Bounds, Progress
+from monitor.runtime.loop import LoopProgress, WatchdogLimits
 from monitor.runtime.systemd import ServiceManager
-from monitor.state.registry import Fleet
+from monitor.state.registry import Registry
 
 _log = structlog.get_logger(__name__)
 _JUMP = timedelta(seconds=5)
@@ -27,19 +27,19 @@ _PING_EVERY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class WatchedLoop:
     """
     Something that must go on, and for how many seconds it may stand still before it counts as stuck.
 
     While the database is out of order, what writes may wait for it: that is no reason to be ended by the watchdog.
     """
 
-    loop: Progress
+    loop: LoopProgress
     bound_seconds: float
     writes: bool = True
 
 
-class WriterPulse:
+class WriterProbe:
     """Asks the database's writer for a sign of life every few seconds: a transaction with nothing in it."""
 
     def __init__(self, database: Database, clock: Clock, *, every_seconds: float) -> None:
@@ -63,20 +63,20 @@ class WriterPulse:
             self._answer = self._database.submit(_nothing)
 
 
-class SelfCheck:
+class Watchdog:
     """Looks at the loops, the clocks, the database and the outbox once per step."""
 
     def __init__(
         self,
         *,
-        fleet: Fleet,
+        fleet: Registry,
         database: Database,
         metrics: Metrics,
         clock: Clock,
         manager: ServiceManager,
-        loops: Callable[[], Sequence[Watched]],
+        loops: Callable[[], Sequence[WatchedLoop]],
         clock_jumped: Callable[[], None],
-        bounds: Bounds,
+        bounds: WatchdogLimits,
     ) -> None:
         self._fleet = fleet
         self._database = database
@@ -86,8 +86,8 @@ class SelfCheck:
         self._loops = loops
         self._clock_jumped = clock_jumped
         self._bounds = bounds
-        self._pulse = WriterPulse(database, clock, every_seconds=min(_PING_EVERY_SECONDS, bounds.writer / 3))
-        self._writer = Watched(self._pulse, bounds.writer)
+        self._pulse = WriterProbe(database, clock, every_seconds=min(_PING_EVERY_SECONDS, bounds.writer / 3))
+        self._writer = WatchedLoop(self._pulse, bounds.writer)
         self._excused_at = clock.monotonic()
         self._offset = self._wall_minus_monotonic()
         self._slept = self._boot_minus_monotonic()
@@ -119,10 +119,10 @@ class SelfCheck:
         pending = sum(view.pending for view in self._fleet.outbox.values())
         return f"{connections} connections, {self._fleet.open_incidents()} open incidents, {pending} deliveries pending"
 
-    def _watched(self) -> Sequence[Watched]:
+    def _watched(self) -> Sequence[WatchedLoop]:
         return [*self._loops(), self._writer]
 
-    def _going_at(self, watched: Watched) -> float:
+    def _going_at(self, watched: WatchedLoop) -> float:
         return max(watched.loop.last_step, self._excused_at) if watched.writes else watched.loop.last_step
 
     def _report(self) -> None:

@@ -2,22 +2,22 @@
 
 from typing import Annotated, TypedDict
 
-from monitor.domain.preflight import Answer
-from monitor.domain.status import Standing, Tone
+from monitor.domain.preflight import Readiness
+from monitor.domain.status import DisplayStatus, Tone
 from monitor.schemas import shapes
 from monitor.schemas.shapes import Moment
 
 NextCursor = Annotated[str | None, "pass it as `cursor` for the next page; null: this is the last"]
 
 
-class Document(TypedDict):
+class ApiDocument(TypedDict):
     """What every document has."""
 
     version: Annotated[str, "grows when something is removed or changes its meaning; new keys may come at any time"]
     at: Annotated[Moment, "when it was answered"]
 
 
-class Summary(Document):
+class Summary(ApiDocument):
     """How it all stands."""
 
     takenAt: Annotated[Moment, "when the picture was taken, a second ago at most"]
@@ -34,31 +34,31 @@ class Summary(Document):
     receivers: dict[str, shapes.Receiver]
 
 
-class Connection(shapes.ConnectionFacts):
+class ApiConnection(shapes.ConnectionFacts):
     """One connection and what is known of it."""
 
-    standing: Annotated[Standing, "its health, or `attention` while it works but has an incident"]
+    standing: Annotated[DisplayStatus, "its health, or `attention` while it works but has an incident"]
     notes: Annotated[list[str], "what the status page says of it: what is wrong and what to do; the wording may change"]
 
 
-class Connections(Document):
+class Connections(ApiDocument):
     """A page of connections."""
 
     takenAt: Annotated[Moment, "when the picture was taken, a second ago at most"]
     total: Annotated[int, "how many there are on all pages"]
-    connections: list[Connection]
+    connections: list[ApiConnection]
     nextCursor: NextCursor
 
 
-class OneConnection(Document, shapes.Details):
+class OneConnection(ApiDocument, shapes.Details):
     """One connection, and why it is believed to be as it is."""
 
-    connection: Connection
+    connection: ApiConnection
     retired: Annotated[bool, "it is no longer watched; this is how it was last known"]
     uptime: Annotated[shapes.UptimeFacts | None, "of the last 90 days, today included; null: the database can't be read now"]
 
 
-class History(Document):
+class History(ApiDocument):
     """A page of the checks of one connection, the newest first."""
 
     connection: shapes.Identity
@@ -66,7 +66,7 @@ class History(Document):
     nextCursor: NextCursor
 
 
-class UptimeHistory(Document):
+class UptimeHistory(ApiDocument):
     """How much of the time a connection worked, day by day, the oldest first."""
 
     connection: shapes.Identity
@@ -74,29 +74,29 @@ class UptimeHistory(Document):
     days: list[shapes.DayUptimeFacts]
 
 
-class Incidents(Document):
+class Incidents(ApiDocument):
     """A page of incidents, the newest first."""
 
     incidents: list[shapes.Incident]
     nextCursor: NextCursor
 
 
-class Deliveries(Document):
+class Deliveries(ApiDocument):
     """A page of deliveries, the newest first."""
 
     deliveries: list[shapes.Delivery]
     nextCursor: NextCursor
 
 
-class OneDelivery(Document):
+class OneDelivery(ApiDocument):
     """One delivery with its attempts, the oldest first."""
 
     delivery: shapes.Delivery
     attempts: list[shapes.Attempt]
 
 
-class Preflights(Document):
+class Preflights(ApiDocument):
     """Whether connections can be relied on for a post."""
 
-    answer: Annotated[Answer, "`ready`: all are; `not_ready`: one is not; else `unknown`"]
+    answer: Annotated[Readiness, "`ready`: all are; `not_ready`: one is not; else `unknown`"]
     connections: list[shapes.Preflight]

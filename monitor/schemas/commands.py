@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from monitor.db import DeliveryState
-from monitor.domain.events import EventType, Severity, Why
-from monitor.domain.preflight import Answer
+from monitor.domain.events import EventType, NotificationReason, Severity
+from monitor.domain.preflight import Readiness
 from monitor.domain.reasons import Outcome
 from monitor.domain.replay import Change
 from monitor.domain.silencing.silences import SilenceState
@@ -84,7 +84,7 @@ class ToldNotification(TypedDict):
     incidentKey: str
     at: Moment
     type: EventType
-    why: Why
+    why: NotificationReason
     severity: Severity
     deliveries: list[ToldDelivery]
 
@@ -108,7 +108,7 @@ class ExplainDocument(Dated, Details):
 class PreflightDocument(Dated):
     """`preflight ID... --json`."""
 
-    answer: Annotated[Answer, "of all together"]
+    answer: Annotated[Readiness, "of all together"]
     connections: list[Preflight]
 
 
@@ -218,7 +218,7 @@ class ReplayedNotification(TypedDict):
 
     at: Moment
     type: EventType
-    why: Why
+    why: NotificationReason
     severity: Severity
     level: str
     reason: Reason | None

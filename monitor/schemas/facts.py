@@ -8,7 +8,7 @@ from monitor.db import CheckRow, DeliveryRow, IncidentRow
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Topic
 from monitor.domain.expiry import estimate
-from monitor.domain.preflight import Finding
+from monitor.domain.preflight import PreflightResult
 from monitor.domain.reasons import meaning, outcome_of
 from monitor.domain.snapshot import IncidentView, OutboxView
 from monitor.domain.states import ConnectionState
@@ -52,7 +52,7 @@ def connection(
         "lastConclusiveCheckAt": iso(state.last_evidence_at),
         "nextCheckAt": iso(next_check_at),
         "lastSuccessfulPostAt": iso(state.last_successful_post_at),
-        "expiresAt": iso(estimate.best(state.token)),
+        "expiresAt": iso(estimate.best_estimate(state.token)),
         "expiresUncertaintySeconds": seconds(estimate.uncertainty(state.token)),
         "permissionsMissing": list(state.permissions_missing),
     }
@@ -79,18 +79,18 @@ def details(state: ConnectionState) -> shapes.Details:
     }
 
 
-def preflight(one: Connection, finding: Finding, *, known_at: datetime | None, now: datetime, live: bool) -> shapes.Preflight:
+def preflight(one: Connection, finding: PreflightResult, *, known_at: datetime | None, now: datetime, live: bool) -> shapes.Preflight:
     """Whether a connection can be relied on for a post."""
     return {**identity(one), **_answer(finding, known_at, now, live=live)}
 
 
-def preflight_unknown(platform_id: str, finding: Finding) -> shapes.Preflight:
+def preflight_unknown(platform_id: str, finding: PreflightResult) -> shapes.Preflight:
     """The same for an id that is not watched."""
     nobody: shapes.MaybeIdentity = {"account": None, "userId": None, "platform": None, "platformId": platform_id, "name": None}
     return {**nobody, **_answer(finding, None, None, live=False)}
 
 
-def _answer(finding: Finding, known_at: datetime | None, now: datetime | None, *, live: bool) -> shapes.PreflightAnswer:
+def _answer(finding: PreflightResult, known_at: datetime | None, now: datetime | None, *, live: bool) -> shapes.PreflightAnswer:
     return {
         "answer": finding.answer,
         "why": finding.why,

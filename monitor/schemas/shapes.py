@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, TypedDict
 
 from monitor.db import DeliveryState
-from monitor.domain.events import EventType, Severity, Topic, Why
-from monitor.domain.preflight import Answer
+from monitor.domain.events import EventType, NotificationReason, Severity, Topic
+from monitor.domain.preflight import Readiness
 from monitor.domain.reasons import Health, Outcome, Scope
-from monitor.domain.states import Quiet
+from monitor.domain.states import SuppressionReason
 from monitor.errors import DeliveryReason, Reason
 
 
@@ -82,7 +82,7 @@ class Details(TypedDict):
 
     suspectedFalseNegative: Annotated[bool, "a post succeeded after the first failed check"]
     pending: Pending | None
-    quiet: Annotated[Quiet, "why nobody was told at the last look"]
+    quiet: Annotated[SuppressionReason, "why nobody was told at the last look"]
     topics: Annotated[dict[str, TopicFacts], "topic to what is known; only those that ever were in trouble"]
 
 
@@ -160,7 +160,7 @@ class Delivery(About):
     receiver: str
     state: DeliveryState
     type: EventType
-    why: Why
+    why: NotificationReason
     severity: Severity
     incidentKey: str
     attempts: Annotated[int, "how many were made since it was queued"]
@@ -204,7 +204,7 @@ class MaybeIdentity(TypedDict):
 class PreflightAnswer(TypedDict):
     """Whether a connection can be relied on for a post, and how old that knowledge is."""
 
-    answer: Answer
+    answer: Readiness
     why: Annotated[str, "for people; the wording may change"]
     knownAt: Annotated[Moment | None, "when it was last learned from the API how the connection is; null: never"]
     ageSeconds: Annotated[float | None, "how long ago that was"]

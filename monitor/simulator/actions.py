@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from monitor.simulator import faults
-from monitor.simulator.faults import Behaviour, Script, Where, drop
+from monitor.simulator.faults import Fault, FaultScript, Where, drop
 from monitor.simulator.platforms import BRANDS, Generation
-from monitor.simulator.state import Rounding, SimulatedAccount, SimulatedConnection, SimulatedUser, World
+from monitor.simulator.state import SimulatedAccount, SimulatedApi, SimulatedConnection, SimulatedRounding, SimulatedUser
 
 _Subject = TypeVar("_Subject")
 
@@ -35,21 +35,21 @@ class Body:
         """The text under *key*."""
         value = self.take(key, default)
         if not isinstance(value, str):
-            raise Mistake(f"{key!r} must be a text")
+            raise InvalidRequest(f"{key!r} must be a text")
         return value
 
     def number(self, key: str, default: int) -> int:
         """The whole number under *key*."""
         value = self.take(key, default)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise Mistake(f"{key!r} must be a whole number")
+            raise InvalidRequest(f"{key!r} must be a whole number")
         return value
 
     def flag(self, key: str) -> bool:
         """Whether *key* is true; absent is false."""
         value = self.take(key, default=False)
         if not isinstance(value, bool):
-            raise Mistake(f"{key!r} must be true or false")
+            raise InvalidRequest(f"{key!r} must be true or false")
         return value
 
     def span(self, key: str, default: timedelta | None = None) -> timedelta:
@@ -58,7 +58,7 @@ class Body:
         if value is None and default is not None:
             return default
         if value is None:
-            raise Mistake(f"say {key!r}, a span of time like '7d 3h', '90m' or 30 (seconds)")
+            raise InvalidRequest(f"say {key!r}, a span of time like '7d 3h', '90m' or 30 (seconds)")
         return parse_span(value)
 
     def moment(self, key: str) -> datetime:
@@ -66,16 +66,16 @@ class Body:
         try:
             at = datetime.fromisoformat(self.text(key))
         except ValueError:
-            raise Mistake(f"{key!r} must be a moment like '2030-01-01T00:00:00Z'") from None
+            raise InvalidRequest(f"{key!r} must be a moment like '2030-01-01T00:00:00Z'") from None
         if at.tzinfo is None:
-            raise Mistake(f"{key!r} needs an offset, such as the Z in '2030-01-01T00:00:00Z'")
+            raise InvalidRequest(f"{key!r} needs an offset, such as the Z in '2030-01-01T00:00:00Z'")
         return at
 
     def texts(self, key: str) -> tuple[str, ...]:
         """The list of texts under *key*."""
         value = self.take(key, default=[])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise Mistake(f"{key!r} must be a list of texts")
+            raise InvalidRequest(f"{key!r} must be a list of texts")
         return tuple(value)
 
     def has(self, key: str) -> bool:
@@ -86,20 +86,20 @@ class Body:
         """The number under *key*."""
         value = self.take(key)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise Mistake(f"{key!r} must be a number")
+            raise InvalidRequest(f"{key!r} must be a number")
         return float(value)
 
     def nothing_left(self) -> None:
         """Refuse keys that nobody took."""
         for key in self._left:
-            raise Mistake(f"unknown key {key!r}")
+            raise InvalidRequest(f"unknown key {key!r}")
 
     def only(self, known: Iterable[str]) -> None:
         """Refuse keys other than the *known* ones."""
         names = tuple(known)
         for key in self._left:
             if key not in names:
-                raise Mistake(f"unknown key {key!r}; known here: {', '.join(names) or 'none'}")
+                raise InvalidRequest(f"unknown key {key!r}; known here: {', '.join(names) or 'none'}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +138,19 @@ USER_VERBS: Mapping[str, Verb[SimulatedUser]] = {
     "detach": Verb(lambda it, _: setattr(it, "attached", False)),
     "attach": Verb(lambda it, _: setattr(it, "attached", True)),
 }
-API_VERBS: Mapping[str, Verb[World]] = {
+API_VERBS: Mapping[str, Verb[SimulatedApi]] = {
     "down": Verb(lambda it, _: it.script.play(drop())),
     "up": Verb(lambda it, _: it.script.play()),
     "latency": Verb(lambda it, body: setattr(it, "latency", _latency(body)), ("min", "max")),
     "generation": Verb(lambda it, body: setattr(it, "generation", one_of(body.text("to"), Generation, "generation")), ("to",)),
     "brand": Verb(lambda it, body: setattr(it, "brand", BRANDS[one_of(body.text("to"), BRANDS, "brand")]), ("to",)),
-    "rounding": Verb(lambda it, body: setattr(it, "rounding", one_of(body.text("to"), Rounding, "rounding")), ("to",)),
+    "rounding": Verb(lambda it, body: setattr(it, "rounding", one_of(body.text("to"), SimulatedRounding, "rounding")), ("to",)),
     "day-texts": Verb(lambda it, body: setattr(it, "day_texts", body.flag("on")), ("on",)),
     "two-part-ids": Verb(lambda it, body: setattr(it, "two_part_ids", body.flag("on")), ("on",)),
 }
 
 
-def apply(verbs: Mapping[str, Verb[_Subject]], subject: _Subject, script: Script, name: str, body: Body) -> None:
+def apply(verbs: Mapping[str, Verb[_Subject]], subject: _Subject, script: FaultScript, name: str, body: Body) -> None:
     """
     Do the verb called *name* to *subject*, or give its *script* something to play.
 
@@ -176,7 +176,7 @@ def required(body: Body, key: str) -> str:
     """The text under *key*, which must be there."""
     value = body.text(key)
     if not value:
-        raise Mistake(f"say {key!r}")
+        raise InvalidRequest(f"say {key!r}")
     return value
 
 
@@ -185,7 +185,7 @@ def possible(change: Callable[[], object]) -> None:
     try:
         change()
     except (ValueError, OverflowError) as error:
-        raise Mistake(str(error)) from None
+        raise InvalidRequest(str(error)) from None
 
 
 def _granted(it: SimulatedConnection, body: Body) -> tuple[str, ...]:
@@ -206,7 +206,7 @@ _SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _Choice = TypeVar("_Choice", bound=str)
 
 
-class Mistake(Exception):
+class InvalidRequest(Exception):
     """A control request that can't be done; `status` is the HTTP status it is answered with."""
 
     def __init__(self, message: str, status: int = 400) -> None:
@@ -217,7 +217,7 @@ class Mistake(Exception):
 def parse_span(value: object) -> timedelta:
     """A span of time from `"7d 3h"`, `"90m"`, `"1.5h"`, `"500ms"`, or a number of seconds. Raises `Mistake`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise Mistake(f"{json.dumps(value)} is no span of time; write one like '7d 3h', '90m' or 30 (seconds)")
+        raise InvalidRequest(f"{json.dumps(value)} is no span of time; write one like '7d 3h', '90m' or 30 (seconds)")
     text = value.strip() if isinstance(value, str) else f"{value}s"
     sign, text = (-1, text[1:]) if text.startswith("-") else (1, text)
     seconds, end = 0.0, 0
@@ -225,11 +225,11 @@ def parse_span(value: object) -> timedelta:
         seconds += float(match[1]) * _UNITS[match[2]]
         end = match.end()
     if not text or end != len(text):
-        raise Mistake(f"{value!r} is no span of time; write one like '7d 3h', '90m' or 30 (seconds)")
+        raise InvalidRequest(f"{value!r} is no span of time; write one like '7d 3h', '90m' or 30 (seconds)")
     try:
         return sign * timedelta(seconds=seconds)
     except OverflowError:
-        raise Mistake(f"{value!r} is too long") from None
+        raise InvalidRequest(f"{value!r} is too long") from None
 
 
 def one_of(name: str, known: Iterable[_Choice], what: str, status: int = 400) -> _Choice:
@@ -239,7 +239,7 @@ def one_of(name: str, known: Iterable[_Choice], what: str, status: int = 400) ->
         return choices[name]
     near = difflib.get_close_matches(name, choices, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(list(choices)[:40])}"
-    raise Mistake(f"unknown {what} {name!r}; {hint}", status)
+    raise InvalidRequest(f"unknown {what} {name!r}; {hint}", status)
 
 
 def _object(raw: bytes) -> dict[str, Any]:
@@ -248,25 +248,25 @@ def _object(raw: bytes) -> dict[str, Any]:
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise Mistake(f"the body is not JSON: {error}") from None
+        raise InvalidRequest(f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise Mistake('the body must be a JSON object, such as {"times": 2}')
+        raise InvalidRequest('the body must be a JSON object, such as {"times": 2}')
     return document
 
 
-def _answer(body: Body) -> Behaviour:
+def _answer(body: Body) -> Fault:
     status = body.number("status", 200)
     if not 200 <= status <= 599:
-        raise Mistake("'status' must be from 200 to 599")
+        raise InvalidRequest("'status' must be from 200 to 599")
     headers = body.take("headers", default={})
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-        raise Mistake("'headers' must map names to texts")
+        raise InvalidRequest("'headers' must map names to texts")
     if any(mark in text for pair in headers.items() for text in pair for mark in "\r\n\0"):
-        raise Mistake("'headers' can't hold line breaks")
+        raise InvalidRequest("'headers' can't hold line breaks")
     return faults.answer(status, body.take("body"), headers)
 
 
-_STEPS: Mapping[str, Callable[[Body], Behaviour]] = {
+_STEPS: Mapping[str, Callable[[Body], Fault]] = {
     "normal": lambda _: faults.normal(),
     "slow": lambda body: faults.slow(body.span("for", timedelta(seconds=20))),
     "hang": lambda _: faults.hang(),
@@ -283,20 +283,20 @@ _STEPS: Mapping[str, Callable[[Body], Behaviour]] = {
 STEP_NAMES: tuple[str, ...] = tuple(_STEPS)
 
 
-def step(name: str, body: Body) -> Behaviour:
+def step(name: str, body: Body) -> Fault:
     """The step called *name* with its settings from *body*, whose `times` says for how many requests. Raises `Mistake`."""
     made = _STEPS[one_of(name, STEP_NAMES, "behaviour", 404)](body)
     times = body.number("times", 0)
     if times < 0:
-        raise Mistake("'times' must be at least 1; leave it out for ever")
+        raise InvalidRequest("'times' must be at least 1; leave it out for ever")
     body.nothing_left()
     return made.only(times) if times else made
 
 
-def sequence(documents: object) -> list[Behaviour]:
+def sequence(documents: object) -> list[Fault]:
     """Steps from a list such as `[{"do": "answer", "status": 503, "times": 2}, {"do": "normal"}]`. Raises `Mistake`."""
     if not isinstance(documents, list) or not all(isinstance(document, dict) for document in documents):
-        raise Mistake('steps must be a list such as [{"do": "answer", "status": 503, "times": 2}, {"do": "normal"}]')
+        raise InvalidRequest('steps must be a list such as [{"do": "answer", "status": 503, "times": 2}, {"do": "normal"}]')
     steps = []
     for document in documents:
         body = Body(document)

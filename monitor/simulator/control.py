@@ -16,7 +16,7 @@ from monitor.simulator.actions import (
     CONNECTION_VERBS,
     USER_VERBS,
     Body,
-    Mistake,
+    InvalidRequest,
     apply,
     one_of,
     possible,
@@ -24,8 +24,8 @@ from monitor.simulator.actions import (
 )
 from monitor.simulator.faults import describe
 from monitor.simulator.presets import connection_like
-from monitor.simulator.request_log import Journal
-from monitor.simulator.state import SimulatedAccount, SimulatedConnection, SimulatedUser, World
+from monitor.simulator.request_log import RequestLog
+from monitor.simulator.state import SimulatedAccount, SimulatedApi, SimulatedConnection, SimulatedUser
 
 _SHOWN = 200
 
@@ -33,7 +33,7 @@ _SHOWN = 200
 class Control:
     """Steers *world* and shows *journal*; knows nothing of HTTP servers, but for the `host` its help page shows."""
 
-    def __init__(self, world: World, journal: Journal) -> None:
+    def __init__(self, world: SimulatedApi, journal: RequestLog) -> None:
         self.host = "127.0.0.1:9841"
         self._world = world
         self._journal = journal
@@ -43,7 +43,7 @@ class Control:
         parts = [part for part in path.split("/") if part]
         try:
             return 200, self._show(parts, _query(query)) if method == "GET" else self._change(method, parts, _query(query), Body(raw))
-        except Mistake as mistake:
+        except InvalidRequest as mistake:
             return mistake.status, {"error": str(mistake), "help": "GET /_sim/ shows everything that can be done"}
 
     def _show(self, parts: list[str], query: Mapping[str, str]) -> dict[str, Any] | str:
@@ -54,11 +54,11 @@ class Control:
                 return self._state(query)
             case ["requests"]:
                 return self._journal.document(_count(query.get("last", "50")))
-        raise Mistake(f"nothing to see at /{'/'.join(parts)}; there are /state and /requests", 404)
+        raise InvalidRequest(f"nothing to see at /{'/'.join(parts)}; there are /state and /requests", 404)
 
     def _change(self, method: str, parts: list[str], query: Mapping[str, str], body: Body) -> dict[str, Any]:
         if method != "POST":
-            raise Mistake("use GET to look and POST to change", 405)
+            raise InvalidRequest("use GET to look and POST to change", 405)
         match parts:
             case ["connections"]:
                 return self._connect(body)
@@ -75,7 +75,7 @@ class Control:
             case [_, _, _]:
                 return {"changed": self._each(parts, query, body)[:_SHOWN]}
             case _:
-                raise Mistake(f"nothing to do at /{'/'.join(parts)}", 404)
+                raise InvalidRequest(f"nothing to do at /{'/'.join(parts)}", 404)
         return {"changed": [parts[0]]}
 
     def _each(self, parts: list[str], query: Mapping[str, str], body: Body) -> list[str]:
@@ -94,7 +94,7 @@ class Control:
                 user = self._user(name)
                 apply(USER_VERBS, user, user.script, verb, body)
             case _:
-                raise Mistake(f"nothing to do at /{'/'.join(parts)}", 404)
+                raise InvalidRequest(f"nothing to do at /{'/'.join(parts)}", 404)
         return [name]
 
     def _found(self, pattern: str, query: Mapping[str, str]) -> list[SimulatedConnection]:
@@ -103,7 +103,7 @@ class Control:
             return found
         near = difflib.get_close_matches(pattern, [it.platform_id for _, _, it in self._world.every()][:1000], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "; GET /_sim/state lists them, and * stands for anything"
-        raise Mistake(f"no connection has the id {pattern!r}{hint}", 404)
+        raise InvalidRequest(f"no connection has the id {pattern!r}{hint}", 404)
 
     def _user(self, user_id: str) -> SimulatedUser:
         users = {user.id: user for account in self._world.accounts.values() for user in account.users.values()}
@@ -178,7 +178,7 @@ def _account(account: SimulatedAccount) -> dict[str, Any]:
     }
 
 
-def _connection(world: World, account: SimulatedAccount, user: SimulatedUser, it: SimulatedConnection) -> dict[str, Any]:
+def _connection(world: SimulatedApi, account: SimulatedAccount, user: SimulatedUser, it: SimulatedConnection) -> dict[str, Any]:
     verdict = responses.verdict_document(world, it)
     return {
         "account": account.name,
@@ -200,7 +200,7 @@ def _query(text: str) -> dict[str, str]:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise Mistake("'last' must be a whole number")
+        raise InvalidRequest("'last' must be a whole number")
     return int(text[:6])
 
 
@@ -268,7 +268,7 @@ Start over
 """
 
 
-def help_page(world: World, host: str = "127.0.0.1:9841") -> str:
+def help_page(world: SimulatedApi, host: str = "127.0.0.1:9841") -> str:
     """The page, with an account and a connection of *world* in its examples."""
     account = next(iter(world.accounts), "main")
     shown = next((it.platform_id for _, _, it in world.every()), "linkedin-Tz9W5i6ZYG")

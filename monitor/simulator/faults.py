@@ -12,7 +12,7 @@ _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _HTML = {"Content-Type": "text/html"}
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What happens to a request."""
 
     NORMAL = "normal"
@@ -33,7 +33,7 @@ class Where(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Behaviour:
+class Fault:
     """
     One way to treat a request.
 
@@ -46,7 +46,7 @@ class Behaviour:
         times: for how many requests; None means until told otherwise.
     """
 
-    kind: Kind
+    kind: FaultKind
     delay: timedelta = timedelta()
     where: Where = Where.START
     status: int = 200
@@ -55,37 +55,37 @@ class Behaviour:
     name: str = ""
     times: int | None = None
 
-    def only(self, times: int) -> "Behaviour":
+    def only(self, times: int) -> "Fault":
         """The same for *times* requests only."""
         return replace(self, times=times)
 
 
-def normal() -> Behaviour:
+def normal() -> Fault:
     """An ordinary answer; useful between others in a sequence."""
-    return Behaviour(Kind.NORMAL)
+    return Fault(FaultKind.NORMAL)
 
 
-def slow(delay: timedelta) -> Behaviour:
+def slow(delay: timedelta) -> Fault:
     """The ordinary answer, *delay* later."""
-    return Behaviour(Kind.SLOW, delay=delay)
+    return Fault(FaultKind.SLOW, delay=delay)
 
 
-def hang() -> Behaviour:
+def hang() -> Fault:
     """No answer ever; the connection stays open."""
-    return Behaviour(Kind.HANG)
+    return Fault(FaultKind.HANG)
 
 
-def drip(delay: timedelta = timedelta(milliseconds=400), where: Where = Where.BODY) -> Behaviour:
+def drip(delay: timedelta = timedelta(milliseconds=400), where: Where = Where.BODY) -> Fault:
     """The ordinary answer, or its headers, one byte each *delay*; `start` is an endless stream of `100 Continue`."""
-    return Behaviour(Kind.DRIP, delay=delay, where=where)
+    return Fault(FaultKind.DRIP, delay=delay, where=where)
 
 
-def drop(where: Where = Where.START) -> Behaviour:
+def drop(where: Where = Where.START) -> Fault:
     """The connection closes before the answer, within its headers, or in the middle of its body."""
-    return Behaviour(Kind.DROP, where=where)
+    return Fault(FaultKind.DROP, where=where)
 
 
-def answer(status: int, body: object = None, headers: Mapping[str, str] | None = None) -> Behaviour:
+def answer(status: int, body: object = None, headers: Mapping[str, str] | None = None) -> Fault:
     """
     A fixed answer.
 
@@ -95,15 +95,15 @@ def answer(status: int, body: object = None, headers: Mapping[str, str] | None =
         headers: additional ones, such as `Retry-After` or `Location`.
     """
     raw, kind = _encoded(body)
-    return Behaviour(Kind.ANSWER, status=status, body=raw, headers={**kind, **(headers or {})})
+    return Fault(FaultKind.ANSWER, status=status, body=raw, headers={**kind, **(headers or {})})
 
 
-def gateway_page(status: int = 502) -> Behaviour:
+def gateway_page(status: int = 502) -> Fault:
     """What a proxy says when the API behind it is gone: a page of HTML."""
     return answer(status, f"<html>\r\n<head><title>{status}</title></head>\r\n<body>nginx</body>\r\n</html>\r\n")
 
 
-def throttle(retry_after: timedelta | None = timedelta(seconds=30), *, in_body: bool = False) -> Behaviour:
+def throttle(retry_after: timedelta | None = timedelta(seconds=30), *, in_body: bool = False) -> Fault:
     """429, with the pause asked for in the `Retry-After` header or in the body; None asks for none."""
     if retry_after is None:
         return answer(429, {"error": "Rate limit exceeded"})
@@ -113,29 +113,29 @@ def throttle(retry_after: timedelta | None = timedelta(seconds=30), *, in_body: 
     return answer(429, None, {"Retry-After": str(seconds)})
 
 
-def redirect(location: str, status: int = 302) -> Behaviour:
+def redirect(location: str, status: int = 302) -> Fault:
     """A redirect to *location*, which nobody ought to follow."""
     return answer(status, None, {"Location": location})
 
 
-def garbage(name: str) -> Behaviour:
+def garbage(name: str) -> Fault:
     """A 200 that makes no sense; `garbage.NAMES` lists the kinds."""
-    return Behaviour(Kind.GARBAGE, name=name)
+    return Fault(FaultKind.GARBAGE, name=name)
 
 
-class Script:
+class FaultScript:
     """What to do with the next requests, in order; without one everything is normal."""
 
     __slots__ = ("_steps",)
 
-    def __init__(self, steps: Iterable[Behaviour] = ()) -> None:
+    def __init__(self, steps: Iterable[Fault] = ()) -> None:
         self._steps = list(steps)
 
-    def play(self, *steps: Behaviour) -> None:
+    def play(self, *steps: Fault) -> None:
         """Do *steps* from the next request on, instead of whatever was to be done; without steps all is normal again."""
         self._steps = list(steps)
 
-    def take(self) -> Behaviour | None:
+    def take(self) -> Fault | None:
         """What to do with the request at hand; None means the ordinary thing. Uses up one of the step's times."""
         if not self._steps:
             return None
@@ -145,14 +145,14 @@ class Script:
         elif len(self._steps) > 1:
             # A step without a count that has a successor would hide it for ever.
             self._steps.pop(0)
-        return None if step.kind is Kind.NORMAL else step
+        return None if step.kind is FaultKind.NORMAL else step
 
     @property
-    def steps(self) -> tuple[Behaviour, ...]:
+    def steps(self) -> tuple[Fault, ...]:
         """What is still to be done, in order."""
         return tuple(self._steps)
 
-    def _use_up(self, step: Behaviour, times: int) -> None:
+    def _use_up(self, step: Fault, times: int) -> None:
         if times <= 1:
             self._steps.pop(0)
         else:
@@ -169,20 +169,20 @@ def _encoded(body: object) -> tuple[bytes, Mapping[str, str]]:
     return json.dumps(body, ensure_ascii=False).encode(), _JSON
 
 
-def describe(script: Script) -> list[dict[str, Any]]:
+def describe(script: FaultScript) -> list[dict[str, Any]]:
     """The steps of *script* for people: only what differs from the ordinary."""
     return [_described(step) for step in script.steps]
 
 
-def _described(step: Behaviour) -> dict[str, Any]:
+def _described(step: Fault) -> dict[str, Any]:
     told: dict[str, Any] = {"kind": str(step.kind)}
-    if step.kind is Kind.ANSWER:
+    if step.kind is FaultKind.ANSWER:
         told["status"] = step.status
     if step.delay:
         told["delay_seconds"] = step.delay.total_seconds()
     if step.name:
         told["name"] = step.name
-    if step.kind in (Kind.DRIP, Kind.DROP):
+    if step.kind in (FaultKind.DRIP, FaultKind.DROP):
         told["where"] = str(step.where)
     if step.times is not None:
         told["times"] = step.times

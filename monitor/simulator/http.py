@@ -10,7 +10,7 @@ from aiohttp import web
 
 from monitor.clock import Clock
 from monitor.simulator import faults
-from monitor.simulator.faults import Behaviour, Kind, Where
+from monitor.simulator.faults import Fault, FaultKind, Where
 
 _CHUNK = b"a" * 65_536
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -92,23 +92,23 @@ class Act:
         self._closing = closing
         self._date = date
 
-    async def perform(self, step: Behaviour, ordinary: web.Response) -> web.StreamResponse | None:
+    async def perform(self, step: Fault, ordinary: web.Response) -> web.StreamResponse | None:
         """Treat the request as *step* says; returns the answer, or None when the connection just closes."""
         match step.kind:
-            case Kind.ANSWER:
+            case FaultKind.ANSWER:
                 return respond(step.status, step.body, {**step.headers, "Date": self._date})
-            case Kind.HANG:
+            case FaultKind.HANG:
                 await self._closing.wait()
                 return None
-            case Kind.DROP:
+            case FaultKind.DROP:
                 await self._drop(step.where, ordinary)
                 return None
-            case Kind.DRIP:
+            case FaultKind.DRIP:
                 await self._drip(step, ordinary)
                 return None
-            case Kind.GARBAGE:
+            case FaultKind.GARBAGE:
                 return await self._garbage(step.name, ordinary)
-            case Kind.NORMAL | Kind.SLOW:
+            case FaultKind.NORMAL | FaultKind.SLOW:
                 return ordinary
 
     async def pause(self, seconds: float) -> None:
@@ -123,7 +123,7 @@ class Act:
         elif where is Where.BODY:
             self._write(head + body[: len(body) // 2])
 
-    async def _drip(self, step: Behaviour, ordinary: web.Response) -> None:
+    async def _drip(self, step: Fault, ordinary: web.Response) -> None:
         pause = step.delay.total_seconds()
         if step.where is Where.START:
             while self._write(_CONTINUE):

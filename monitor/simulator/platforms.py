@@ -21,7 +21,7 @@ class Generation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Brand:
+class SimulatedBrand:
     """The header names and texts of one brand of the same product; header names in lower case."""
 
     name: str
@@ -30,13 +30,13 @@ class Brand:
     client_header: str
 
 
-def _brand(name: str, prefix: str) -> Brand:
-    return Brand(name, f"x-{prefix}-key", f"x-{name}-user-id", f"x-{name}-client")
+def _brand(name: str, prefix: str) -> SimulatedBrand:
+    return SimulatedBrand(name, f"x-{prefix}-key", f"x-{name}-user-id", f"x-{name}-client")
 
 
-POSTPOST = Brand("postpost", "x-api-key", "x-postpost-user-id", "x-postpost-client")
+POSTPOST = SimulatedBrand("postpost", "x-api-key", "x-postpost-user-id", "x-postpost-client")
 PUBLORA = _brand("publora", "publora")
-BRANDS: Mapping[str, Brand] = {brand.name: brand for brand in (POSTPOST, PUBLORA)}
+BRANDS: Mapping[str, SimulatedBrand] = {brand.name: brand for brand in (POSTPOST, PUBLORA)}
 
 
 @dataclass(frozen=True, slots=True)

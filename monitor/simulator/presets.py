@@ -7,7 +7,7 @@ from datetime import timedelta
 from monitor.clock import Clock
 from monitor.simulator.clock import ShiftedClock
 from monitor.simulator.platforms import PLATFORMS
-from monitor.simulator.state import SimulatedConnection, SimulatedUser, World
+from monitor.simulator.state import SimulatedApi, SimulatedConnection, SimulatedUser
 
 DEMO_KEY = "sk_mdemo0001_5eed5eed5eed.0ddba11c0ffee"
 AGENCY_KEY = "sk_mdemo0002_a6e0c1a6e0c1.0ddba11c0ffee"
@@ -18,7 +18,7 @@ _MIX = tuple(name for name, platform in PLATFORMS.items() for _ in range(platfor
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
-def demo_world(clock: Clock, *, key: str = DEMO_KEY) -> World:
+def demo_world(clock: Clock, *, key: str = DEMO_KEY) -> SimulatedApi:
     """
     A world to show and rehearse: a connection of every kind, the untestable ones included.
 
@@ -26,7 +26,7 @@ def demo_world(clock: Clock, *, key: str = DEMO_KEY) -> World:
     who share one platform id on purpose.
     """
 
-    def populate(world: World) -> None:
+    def populate(world: SimulatedApi) -> None:
         _populate_main(world.add_account("main", key).owner)
         agency = world.add_account("agency", AGENCY_KEY, workspaces=True)
         for number, user_id in enumerate(DEMO_USERS, start=1):
@@ -35,16 +35,16 @@ def demo_world(clock: Clock, *, key: str = DEMO_KEY) -> World:
             _connect(user, "linkedin-Shared1234", f"Client {number}", timedelta(days=30 * number))
             _connect(user, f"mastodon-10987654321{number}", f"client{number}")
 
-    return World(ShiftedClock(clock), populate)
+    return SimulatedApi(ShiftedClock(clock), populate)
 
 
-def empty_world(clock: Clock, *, key: str = DEMO_KEY) -> World:
+def empty_world(clock: Clock, *, key: str = DEMO_KEY) -> SimulatedApi:
     """A world with one account, `main`, that has nothing connected yet."""
 
-    def populate(world: World) -> None:
+    def populate(world: SimulatedApi) -> None:
         world.add_account("main", key, workspaces=True)
 
-    return World(ShiftedClock(clock), populate)
+    return SimulatedApi(ShiftedClock(clock), populate)
 
 
 def fleet(
@@ -55,7 +55,7 @@ def fleet(
     key: str = DEMO_KEY,
     users: int = 0,
     progress: Callable[[int], None] = lambda _: None,
-) -> World:
+) -> SimulatedApi:
     """
     A world of *size* healthy connections in a realistic mix of platforms; the same *seed* gives the same world.
 
@@ -68,7 +68,7 @@ def fleet(
         progress: called with the number built so far, every 10,000.
     """
 
-    def populate(world: World) -> None:
+    def populate(world: SimulatedApi) -> None:
         account = world.add_account("main", key, workspaces=users > 0)
         for number in range(users):
             user_id = f"{0x6626A1F5 + number:024x}"
@@ -79,10 +79,10 @@ def fleet(
             if (number + 1) % _BATCH == 0:
                 progress(number + 1)
 
-    return World(ShiftedClock(clock), populate)
+    return SimulatedApi(ShiftedClock(clock), populate)
 
 
-def connection_like(world: World, platform_id: str, username: str | None = None) -> SimulatedConnection:
+def connection_like(world: SimulatedApi, platform_id: str, username: str | None = None) -> SimulatedConnection:
     """A healthy connection of this id with the ways of its platform, not yet linked to anyone."""
     now = world.clock.now()
     connection = SimulatedConnection(platform_id, world.clock, username=username or platform_id.partition("-")[2])
@@ -123,7 +123,7 @@ def _connect(user: SimulatedUser, platform_id: str, username: str, left: timedel
     )
 
 
-def _generated(world: World, seed: int, number: int) -> SimulatedConnection:
+def _generated(world: SimulatedApi, seed: int, number: int) -> SimulatedConnection:
     dice = hashlib.blake2b(b"%d/%d" % (seed, number), digest_size=24).digest()
     name = _MIX[dice[0] % len(_MIX)]
     life = PLATFORMS[name].life

@@ -14,8 +14,8 @@ from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
 from monitor.clock import Clock, SystemClock
-from monitor.simulator.actions import Body, Mistake, sequence
-from monitor.simulator.faults import Behaviour, Kind, Script, describe
+from monitor.simulator.actions import Body, InvalidRequest, sequence
+from monitor.simulator.faults import Fault, FaultKind, FaultScript, describe
 from monitor.simulator.http import Act, DateHeader, LocalServer, hang_up, is_local, respond
 
 HOOK = "/hook"
@@ -112,7 +112,7 @@ class ReceiverServer:
         self._secret = secret
         self._clock = clock or SystemClock()
         self._on_event = on_event
-        self._script = Script()
+        self._script = FaultScript()
         self._server = LocalServer(self._handle)
         self._date = DateHeader(self._clock)
         self._came = asyncio.Condition()
@@ -131,7 +131,7 @@ class ReceiverServer:
         """Stop at once; closing twice is fine."""
         await self._server.close()
 
-    def behave(self, *steps: Behaviour) -> None:
+    def behave(self, *steps: Fault) -> None:
         """
         Treat the next deliveries as *steps* say: each once or as often as its `times`, the last for ever without a count.
 
@@ -200,7 +200,7 @@ class ReceiverServer:
         ordinary = respond(204, b"", {"Date": str(self._date)})
         if step is None:
             return ordinary
-        if step.kind is Kind.SLOW:
+        if step.kind is FaultKind.SLOW:
             await act.pause(step.delay.total_seconds())
         return await act.perform(step, ordinary) or hang_up(request)
 
@@ -236,7 +236,7 @@ class ReceiverServer:
             body = Body(raw)
             body.only(("steps",))
             self.behave(*sequence(body.take("steps", [])))
-        except Mistake as mistake:
+        except InvalidRequest as mistake:
             return _document(mistake.status, {"error": str(mistake)})
         return _document(200, {"steps": describe(self._script)})
 
@@ -264,11 +264,11 @@ class ReceiverServer:
         }
 
 
-def _status(step: Behaviour | None) -> int:
+def _status(step: Fault | None) -> int:
     """The status a delivery will be answered with; 0 when there will be no whole answer."""
-    if step is None or step.kind in (Kind.NORMAL, Kind.SLOW):
+    if step is None or step.kind in (FaultKind.NORMAL, FaultKind.SLOW):
         return 204
-    return {Kind.ANSWER: step.status, Kind.GARBAGE: 200}.get(step.kind, 0)
+    return {FaultKind.ANSWER: step.status, FaultKind.GARBAGE: 200}.get(step.kind, 0)
 
 
 def _document(status: int, document: object) -> web.Response:

@@ -32,7 +32,7 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Visit:
+class LoggedRequest:
     """A request that is being answered."""
 
     at: datetime
@@ -43,7 +43,7 @@ class Visit:
     user: str = ""
 
 
-class Journal:
+class RequestLog:
     """
     The latest *limit* requests and totals of all.
 
@@ -70,7 +70,7 @@ class Journal:
         self.max_in_flight = self.in_flight
         self._open: Counter[tuple[str, str, str]] = Counter()
 
-    def begin(self, visit: Visit) -> None:
+    def begin(self, visit: LoggedRequest) -> None:
         """A request has come."""
         self.total += 1
         self.in_flight += 1
@@ -80,14 +80,14 @@ class Journal:
             name = "other"
         self.paths[name] += 1
 
-    def recognised(self, visit: Visit, account: str, user: str) -> None:
+    def recognised(self, visit: LoggedRequest, account: str, user: str) -> None:
         """It is known whose request this is."""
         visit.account, visit.user = account, user
         key = (account, user, visit.path)
         self.overlaps += self._open[key] > 0
         self._open[key] += 1
 
-    def end(self, visit: Visit, status: int, came_to_end: float) -> None:
+    def end(self, visit: LoggedRequest, status: int, came_to_end: float) -> None:
         """It was answered with *status* (0: not at all) at *came_to_end* monotonic seconds."""
         self.in_flight -= 1
         self.statuses[status] += 1

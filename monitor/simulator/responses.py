@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from monitor.simulator.platforms import Generation, is_mtproto
-from monitor.simulator.state import Rounding, SimulatedAccount, SimulatedConnection, World
+from monitor.simulator.state import SimulatedAccount, SimulatedApi, SimulatedConnection, SimulatedRounding
 
 _HOUR = timedelta(hours=1)
 _LACKS_CREDENTIALS = "Missing credentials: accessToken and username are required"
 _MTPROTO = {Generation.MARCH: "Invalid bot token", Generation.SEPTEMBER: "Invalid bot connection"}
 
 
-def verdict_document(world: World, connection: SimulatedConnection) -> dict[str, Any]:
+def verdict_document(world: SimulatedApi, connection: SimulatedConnection) -> dict[str, Any]:
     """The answer to a test of *connection*, which is 200 whatever came of it."""
     traits = connection.traits
     if traits is None:
@@ -37,7 +37,7 @@ def verdict_document(world: World, connection: SimulatedConnection) -> dict[str,
     }
 
 
-def list_document(world: World, connections: dict[str, SimulatedConnection]) -> dict[str, Any]:
+def list_document(world: SimulatedApi, connections: dict[str, SimulatedConnection]) -> dict[str, Any]:
     """The answer to a call for the list of connections."""
     return {"success": True, "connections": [_row(world, row) for row in connections.values() if row.listed]}
 
@@ -61,7 +61,7 @@ def users_document(account: SimulatedAccount) -> dict[str, Any]:
     }
 
 
-def token_text(left: timedelta, rounding: Rounding = Rounding.FLOOR, *, day_texts: bool = False) -> str:
+def token_text(left: timedelta, rounding: SimulatedRounding = SimulatedRounding.FLOOR, *, day_texts: bool = False) -> str:
     """How long a token lives yet, as the API prints it: `7d 3h`, `5h`, `< 1h`, `expired`."""
     if left <= timedelta():
         return "expired"
@@ -74,7 +74,7 @@ def token_text(left: timedelta, rounding: Rounding = Rounding.FLOOR, *, day_text
     return f"{days}d {rest}h" if days else f"{rest}h"
 
 
-def token_status(world: World, connection: SimulatedConnection) -> str:
+def token_status(world: SimulatedApi, connection: SimulatedConnection) -> str:
     """The list's `tokenStatus` by the rules of the world's generation."""
     traits = connection.traits
     generation = world.generation
@@ -100,20 +100,20 @@ def timestamp(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
-def _rounded(hours: float, rounding: Rounding) -> int:
-    if rounding is Rounding.CEIL:
+def _rounded(hours: float, rounding: SimulatedRounding) -> int:
+    if rounding is SimulatedRounding.CEIL:
         return math.ceil(hours)
-    return math.floor(hours + 0.5) if rounding is Rounding.NEAREST else math.floor(hours)
+    return math.floor(hours + 0.5) if rounding is SimulatedRounding.NEAREST else math.floor(hours)
 
 
-def _token(world: World, connection: SimulatedConnection) -> str | None:
+def _token(world: SimulatedApi, connection: SimulatedConnection) -> str | None:
     end = connection.shown_end(world.generation)
     if end is None:
         return None
     return token_text(end - world.clock.now(), world.rounding, day_texts=world.day_texts)
 
 
-def _trouble(world: World, connection: SimulatedConnection) -> str | None:
+def _trouble(world: SimulatedApi, connection: SimulatedConnection) -> str | None:
     traits = connection.traits
     if is_mtproto(connection.platform_id):
         return _MTPROTO[world.generation]
@@ -125,7 +125,7 @@ def _trouble(world: World, connection: SimulatedConnection) -> str | None:
     return rejection if connection.is_past() else None
 
 
-def _welcome(world: World, connection: SimulatedConnection) -> str:
+def _welcome(world: SimulatedApi, connection: SimulatedConnection) -> str:
     if connection.platform == "telegram" and world.generation is Generation.SEPTEMBER:
         return f"Bot can post to {connection.display_name or connection.platform_id}"
     return f"Connected as {connection.username}"
@@ -152,7 +152,7 @@ def _unknown_platform(connection: SimulatedConnection) -> dict[str, Any]:
     }
 
 
-def _row(world: World, connection: SimulatedConnection) -> dict[str, Any]:
+def _row(world: SimulatedApi, connection: SimulatedConnection) -> dict[str, Any]:
     row: dict[str, Any] = {
         "platformId": connection.platform_id,
         "username": connection.username,

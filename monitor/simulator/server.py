@@ -11,11 +11,11 @@ from aiohttp import web
 
 from monitor.simulator import responses
 from monitor.simulator.control import Control
-from monitor.simulator.faults import Behaviour, Kind, Script
+from monitor.simulator.faults import Fault, FaultKind, FaultScript
 from monitor.simulator.http import Act, DateHeader, LocalServer, hang_up, is_local, respond
 from monitor.simulator.platforms import Generation
-from monitor.simulator.request_log import Journal, Visit
-from monitor.simulator.state import SimulatedAccount, SimulatedUser, World
+from monitor.simulator.request_log import LoggedRequest, RequestLog
+from monitor.simulator.state import SimulatedAccount, SimulatedApi, SimulatedUser
 
 PREFIX = "/api/v1"
 CONTROL_PREFIX = "/_sim"
@@ -57,9 +57,9 @@ class SimulatorServer:
         base_url: ends in `/api/v1`; empty before the start.
     """
 
-    def __init__(self, world: World, *, journal_limit: int = 10_000) -> None:
+    def __init__(self, world: SimulatedApi, *, journal_limit: int = 10_000) -> None:
         self.world = world
-        self.journal = Journal(journal_limit)
+        self.journal = RequestLog(journal_limit)
         self.base_url = ""
         self._control = Control(world, self.journal)
         self._server = LocalServer(self._handle)
@@ -92,7 +92,7 @@ class SimulatorServer:
         if path.startswith(CONTROL_PREFIX):
             return await self._steer(request, path, query)
         clock = self.world.clock
-        visit = Visit(clock.now(), clock.monotonic(), request.method, path)
+        visit = LoggedRequest(clock.now(), clock.monotonic(), request.method, path)
         self.journal.begin(visit)
         status = 0
         try:
@@ -102,7 +102,7 @@ class SimulatorServer:
             self.journal.end(visit, status, clock.monotonic())
         return response if response is not None else hang_up(request)
 
-    async def _serve(self, request: web.BaseRequest, visit: Visit) -> web.StreamResponse | None:
+    async def _serve(self, request: web.BaseRequest, visit: LoggedRequest) -> web.StreamResponse | None:
         account = identify(self.world, request.headers)
         if isinstance(account, SimulatedAccount):
             self.journal.recognised(visit, account.name, request.headers.get(self.world.brand.user_header, ""))
@@ -114,10 +114,10 @@ class SimulatorServer:
         return response if step is None else await act.perform(step, response)
 
     def _decide(
-        self, request: web.BaseRequest, visit: Visit, account: SimulatedAccount | Refusal
-    ) -> tuple[list[Script], tuple[int, Any] | None]:
+        self, request: web.BaseRequest, visit: LoggedRequest, account: SimulatedAccount | Refusal
+    ) -> tuple[list[FaultScript], tuple[int, Any] | None]:
         """The ordinary answer, and the scripts that may have something else to say, from the widest to the narrowest."""
-        scripts: list[Script] = [self.world.script]
+        scripts: list[FaultScript] = [self.world.script]
         if isinstance(account, Refusal):
             return scripts, (account.status, {"error": account.error})
         scripts.append(account.script)
@@ -127,7 +127,7 @@ class SimulatorServer:
         scripts.append(caller.user.script)
         return scripts, self._route(caller, visit, scripts)
 
-    def _route(self, caller: Caller, visit: Visit, scripts: list[Script]) -> tuple[int, Any] | None:
+    def _route(self, caller: Caller, visit: LoggedRequest, scripts: list[FaultScript]) -> tuple[int, Any] | None:
         """The ordinary answer of an admitted caller; None when there is no such endpoint."""
         path = visit.path.removesuffix("/")
         if visit.method == "POST" and path.startswith(_TEST) and "/" not in path[len(_TEST) :]:
@@ -140,7 +140,7 @@ class SimulatorServer:
             return 200, responses.users_document(caller.account)
         return None
 
-    def _test(self, caller: Caller, platform_id: str, scripts: list[Script]) -> tuple[int, Any]:
+    def _test(self, caller: Caller, platform_id: str, scripts: list[FaultScript]) -> tuple[int, Any]:
         if not self._is_readable(platform_id):
             return 400, {"error": "Invalid platformId format"}
         connection = caller.user.connections.get(platform_id)
@@ -159,7 +159,7 @@ class SimulatorServer:
             return True
         return platform.islower() and not any(mark in platform_id for mark in "/?# \t")
 
-    def _ordinary(self, answer: tuple[int, Any] | None, visit: Visit) -> web.Response:
+    def _ordinary(self, answer: tuple[int, Any] | None, visit: LoggedRequest) -> web.Response:
         if answer is None:
             page = _NOT_FOUND_PAGE.format(visit.method, visit.path).encode()
             return respond(404, page, {"Content-Type": "text/html; charset=utf-8", "Date": str(self._date)})
@@ -184,13 +184,13 @@ class SimulatorServer:
         return respond(status, json.dumps(answer, ensure_ascii=False, indent=2).encode() + b"\n", {"Content-Type": _JSON})
 
 
-async def _first(scripts: list[Script], act: Act) -> Behaviour | None:
+async def _first(scripts: list[FaultScript], act: Act) -> Fault | None:
     """The first script's step that is more than a delay; delays on the way are waited out."""
     for script in scripts:
         step = script.take()
         if step is None:
             continue
-        if step.kind is not Kind.SLOW:
+        if step.kind is not FaultKind.SLOW:
             return step
         await act.pause(step.delay.total_seconds())
     return None
@@ -207,7 +207,7 @@ _RIGHTS: tuple[tuple[Callable[[SimulatedAccount], bool], Refusal], ...] = (
 )
 
 
-def identify(world: World, headers: Mapping[str, str]) -> SimulatedAccount | Refusal:
+def identify(world: SimulatedApi, headers: Mapping[str, str]) -> SimulatedAccount | Refusal:
     """The account whose key the request carries."""
     key = headers.get(world.brand.key_header, "")
     if not key:
@@ -215,7 +215,7 @@ def identify(world: World, headers: Mapping[str, str]) -> SimulatedAccount | Ref
     return world.account_of(key) or Refusal(401, "Invalid API key")
 
 
-def admit(world: World, account: SimulatedAccount, headers: Mapping[str, str]) -> Caller | Refusal:
+def admit(world: SimulatedApi, account: SimulatedAccount, headers: Mapping[str, str]) -> Caller | Refusal:
     """Whose connections the caller may see, once the key is known to be good."""
     for holds, refusal in _RIGHTS:
         if not holds(account):
@@ -228,7 +228,7 @@ def admit(world: World, account: SimulatedAccount, headers: Mapping[str, str]) -
     return _managed(world, account, user_id)
 
 
-def _managed(world: World, account: SimulatedAccount, user_id: str) -> Caller | Refusal:
+def _managed(world: SimulatedApi, account: SimulatedAccount, user_id: str) -> Caller | Refusal:
     if not _OBJECT_ID.fullmatch(user_id):
         return Refusal(400, f"Invalid {world.brand.user_header}")
     if user_id == account.owner.id:

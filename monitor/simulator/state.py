@@ -12,13 +12,13 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from monitor.simulator.clock import ShiftedClock
-from monitor.simulator.faults import Script
-from monitor.simulator.platforms import ARTEFACT_LIVES, PLATFORMS, POSTPOST, Brand, Generation, Platform, platform_of
+from monitor.simulator.faults import FaultScript
+from monitor.simulator.platforms import ARTEFACT_LIVES, PLATFORMS, POSTPOST, Generation, Platform, SimulatedBrand, platform_of
 
 _NOTHING = timedelta()
 
 
-class Rounding(StrEnum):
+class SimulatedRounding(StrEnum):
     """How the API rounds the hours a token has left."""
 
     FLOOR = "floor"
@@ -54,7 +54,7 @@ class SimulatedConnection:
     last_error: tuple[str, datetime] | None = None
     listed: bool = True
     known: bool = True
-    script: Script = field(default_factory=Script)
+    script: FaultScript = field(default_factory=FaultScript)
 
     @property
     def platform(self) -> str:
@@ -163,7 +163,7 @@ class SimulatedUser:
     clock: ShiftedClock
     connections: dict[str, SimulatedConnection] = field(default_factory=dict)
     attached: bool = True
-    script: Script = field(default_factory=Script)
+    script: FaultScript = field(default_factory=FaultScript)
 
     def connect(self, connection: SimulatedConnection) -> SimulatedConnection:
         """Link *connection* to this user; one of the same id is replaced. Returns it."""
@@ -193,7 +193,7 @@ class SimulatedAccount:
     mcp_access: bool = True
     workspaces: bool = False
     crashed: bool = False
-    script: Script = field(default_factory=Script)
+    script: FaultScript = field(default_factory=FaultScript)
 
     def revoke(self) -> None:
         """Every key of this account stops working at once."""
@@ -213,7 +213,7 @@ class SimulatedAccount:
         return (self.owner, *self.users.values())
 
 
-class World:
+class SimulatedApi:
     """
     All of a simulated PostPost.
 
@@ -228,10 +228,10 @@ class World:
         script: what every request meets; accounts, users and connections have their own.
     """
 
-    def __init__(self, clock: ShiftedClock, populate: Callable[["World"], None] = lambda _: None) -> None:
+    def __init__(self, clock: ShiftedClock, populate: Callable[["SimulatedApi"], None] = lambda _: None) -> None:
         self.clock = clock
         self._populate = populate
-        self.brand: Brand = POSTPOST
+        self.brand: SimulatedBrand = POSTPOST
         self.generation = Generation.MARCH
         self.reset()
 
@@ -239,11 +239,11 @@ class World:
         """Everything as it was at the start, and the clock with it; brand and generation stay."""
         self.clock.reset()
         self.accounts: dict[str, SimulatedAccount] = {}
-        self.rounding = Rounding.FLOOR
+        self.rounding = SimulatedRounding.FLOOR
         self.day_texts = False
         self.two_part_ids = False
         self.latency = (_NOTHING, _NOTHING)
-        self.script = Script()
+        self.script = FaultScript()
         self._populate(self)
 
     def add_account(self, name: str, key: str, *, workspaces: bool = False) -> SimulatedAccount:

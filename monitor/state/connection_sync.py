@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from monitor.config import Config, ConnectionSettings
 from monitor.db import Database, NewConnection, Store
 from monitor.domain.connections import Connection, platform_of
-from monitor.state.registry import Fleet
-from monitor.state.unit_of_work import stage
+from monitor.state.registry import Registry
+from monitor.state.unit_of_work import unit_of_work
 
 Key = tuple[str, str, str]
 
@@ -33,7 +33,7 @@ def discovered(config: Config, key: Key) -> NewConnection:
     return NewConnection(account, user_id, platform_id, platform_of(platform_id), interval=config.schedule.interval, listed=True)
 
 
-def wanted(
+def desired(
     config: Config, known: Iterable[Connection], *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()
 ) -> list[NewConnection]:
     """
@@ -53,13 +53,13 @@ def wanted(
     return explicit + [discovered(config, key) for key in sorted(listed - named.keys())]
 
 
-def apply(store: Store, fleet: Fleet, connections: Sequence[NewConnection]) -> list[Connection]:
+def reconcile(store: Store, fleet: Registry, connections: Sequence[NewConnection]) -> list[Connection]:
     """
     Make the database hold exactly *connections* as watched; what is no longer among them is retired, its incidents closed.
 
     Returns the watched connections with their numbers. The fleet must be handed them after the commit.
     """
-    staging = stage(fleet, store)
+    staging = unit_of_work(fleet, store)
     before = {one.key: one for one in store.connections()}
     ids = store.ensure_connections(connections)
     gone = [one for key, one in before.items() if key not in ids]
@@ -86,10 +86,10 @@ def _numbered(new: NewConnection, number: int) -> Connection:
     )
 
 
-async def sync(database: Database, fleet: Fleet, config: Config, *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()) -> None:
+async def sync(database: Database, fleet: Registry, config: Config, *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()) -> None:
     """Bring the database and the fleet in line with *config* and with what a list brought or lost."""
 
     def work(store: Store) -> list[Connection]:
-        return apply(store, fleet, wanted(config, store.connections(), appeared=appeared, vanished=vanished))
+        return reconcile(store, fleet, desired(config, store.connections(), appeared=appeared, vanished=vanished))
 
     fleet.put_connections(await database.write(work))

@@ -8,14 +8,14 @@ from monitor import __version__
 from monitor.config import Config
 from monitor.domain.policy import Policy
 from monitor.domain.routing import ReceiverRule, Route
-from monitor.domain.silencing.silences import Window
-from monitor.domain.verdicts import DEFAULT_LIES, KnownLie
+from monitor.domain.silencing.silences import RecurringSilence
+from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
 from monitor.errors import Reason
 from monitor.notify.payload import MonitorIdentity
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EvaluationConfig:
     """
     What the configuration asks for, as far as deciding and telling need it. A reload swaps it as a whole.
 
@@ -35,13 +35,13 @@ class Plan:
     routes: tuple[Route, ...] = ()
     receivers: tuple[ReceiverRule, ...] = ()
     accounts: tuple[str, ...] = ()
-    lies: tuple[KnownLie, ...] = DEFAULT_LIES
-    windows: tuple[Window, ...] = ()
+    lies: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES
+    windows: tuple[RecurringSilence, ...] = ()
 
 
-def plan_of(config: Config, instance_id: str) -> Plan:
+def evaluation_config(config: Config, instance_id: str) -> EvaluationConfig:
     """The plan that *config* asks for; *instance_id* is the database's own name, used unless the configuration gives one."""
-    return Plan(
+    return EvaluationConfig(
         policy=config.policy(),
         api_host=urlsplit(config.api.base_url).netloc,
         interval=config.schedule.interval,
@@ -54,7 +54,9 @@ def plan_of(config: Config, instance_id: str) -> Plan:
     )
 
 
-def _lies(config: Config) -> tuple[KnownLie, ...]:
+def _lies(config: Config) -> tuple[FalseNegativeRule, ...]:
     """Answers known to be wrong: those of the file first, then the built-in ones."""
     given = config.policy_settings.known_false_negatives
-    return tuple(KnownLie(one.platform, one.id, one.message, Reason.KNOWN_FALSE_NEGATIVE) for one in given) + DEFAULT_LIES
+    return (
+        tuple(FalseNegativeRule(one.platform, one.id, one.message, Reason.KNOWN_FALSE_NEGATIVE) for one in given) + DEFAULT_FALSE_NEGATIVES
+    )

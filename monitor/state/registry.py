@@ -14,23 +14,23 @@ from monitor.clock import Clock, Continuity
 from monitor.db import Reader, acks_of_open, silences_since
 from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
-from monitor.domain.evaluation import cover
+from monitor.domain.evaluation import scope_context
 from monitor.domain.events import FINE
 from monitor.domain.expiry import model
 from monitor.domain.expiry.interval import RoundingEvidence
-from monitor.domain.notifications.timing import unsettled
+from monitor.domain.notifications.timing import needs_evaluation
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Health
 from monitor.domain.scopes import key as core
 from monitor.domain.scopes import rules
-from monitor.domain.scopes.key import Names
+from monitor.domain.scopes.key import ScopeNames
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.silencing.silences import Silence
 from monitor.domain.snapshot import ConnectionView, OutboxView, Snapshot, incidents_of, scope_incidents
 from monitor.domain.states import ConnectionState
-from monitor.state.evaluation_config import Plan
+from monitor.state.evaluation_config import EvaluationConfig
 
 State = tuple[int, ConnectionState]
 ScopeRow = tuple[int, ScopeState]
@@ -39,21 +39,21 @@ _NO_STATE = (0, ConnectionState())
 
 
 @dataclass(slots=True)
-class _Census:
+class _ScopeCounts:
     """How many connections are below each scope, and how many of each platform are in error."""
 
     members: Counter[str] = field(default_factory=Counter)
     failing: Counter[str] = field(default_factory=Counter)
 
 
-class Fleet:
+class Registry:
     """
     Every connection, its state and the scopes above it.
 
     Only the writer thread changes states and scopes (`accept`); the event loop reads whole values.
     """
 
-    def __init__(self, plan: Plan, clock: Clock) -> None:
+    def __init__(self, plan: EvaluationConfig, clock: Clock) -> None:
         self.plan = plan
         self.clock = clock
         self.rounding_evidence = RoundingEvidence()
@@ -68,7 +68,7 @@ class Fleet:
         self.outbox: Mapping[str, OutboxView] = {}
         self._continuity = Continuity(clock)
         self._thawed: dict[str, int] = {}
-        self._census = _Census()
+        self._census = _ScopeCounts()
         self._next_checks: dict[int, datetime] = {}
         self._views: dict[int, ConnectionView] = {}
 
@@ -107,8 +107,8 @@ class Fleet:
         """Remember when a connection is checked next, for people."""
         self._next_checks[connection_id] = at
 
-    def _count(self) -> _Census:
-        census = _Census()
+    def _count(self) -> _ScopeCounts:
+        census = _ScopeCounts()
         for connection in self._connections.values():
             census.members.update(self.names(connection).all())
             if self.state(connection.id)[1].health is Health.ERROR:
@@ -148,9 +148,9 @@ class Fleet:
         """The watched connection with this account, managed user and platform id."""
         return next((one for one in self._connections.values() if one.key == key), None)
 
-    def names(self, connection: Connection) -> Names:
+    def names(self, connection: Connection) -> ScopeNames:
         """The names of the scopes above *connection*."""
-        return core.names_above(connection, self.plan.api_host)
+        return core.scopes_of(connection, self.plan.api_host)
 
     def state(self, connection_id: int) -> State:
         """Version and state of one connection; version 0 means that it has no row yet."""
@@ -179,11 +179,11 @@ class Fleet:
 
     def hold(self, connection: Connection) -> tuple[str, timedelta] | None:
         """The scope that lets only canaries through to *connection*, and how far apart; None when checks go on as usual."""
-        return self._pause_above(self.names(connection).all(), rules.hold)
+        return self._pause_above(self.names(connection).all(), rules.canary_interval)
 
     def probe(self, connection: Connection) -> tuple[str, timedelta] | None:
         """The scope in doubt above *connection*, and how soon somebody below it is asked again; None when nothing is in doubt."""
-        return self._pause_above(self.names(connection).all(), rules.probe)
+        return self._pause_above(self.names(connection).all(), rules.probe_interval)
 
     def api_doubted_at(self) -> datetime | None:
         """Since when the API is suspected; None when it is not, or when there is only one account to suspect it."""
@@ -192,7 +192,7 @@ class Fleet:
     def list_pause(self, account: str) -> timedelta | None:
         """How long the lists of *account* wait while it or the API is in trouble; None when they are read as usual."""
         names = (f"account:{account}", f"api:{self.plan.api_host}", f"service:{account}")
-        found = self._pause_above(names, rules.probe)
+        found = self._pause_above(names, rules.probe_interval)
         return found[1] if found is not None else None
 
     def _pause_above(
@@ -222,7 +222,7 @@ class Fleet:
 
     def unsettled(self) -> list[int]:
         """The connections about which somebody may have to be told something once other things are asked for."""
-        return [one for one in self._order if unsettled(self.state(one)[1])]
+        return [one for one in self._order if needs_evaluation(self.state(one)[1])]
 
     def accept(self, states: Mapping[int, State], scope_rows: Mapping[str, ScopeRow]) -> None:
         """Make committed values visible. Called after the commit, on the writer thread."""
@@ -280,7 +280,7 @@ class Fleet:
         return tuple(views.values())
 
     def _covered_by(self, connection: Connection, states: Mapping[str, ScopeState], now: datetime) -> str | None:
-        above = cover(self.names(connection), states, self.watching_since(), now, self.plan.policy)
+        above = scope_context(self.names(connection), states, self.watching_since(), now, self.plan.policy)
         return above.frozen_by or above.suppressed_by
 
     def _account_up(self, name: str, views: tuple[ConnectionView, ...]) -> bool | None:

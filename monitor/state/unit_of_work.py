@@ -15,34 +15,34 @@ from monitor.domain import evaluation as core
 from monitor.domain import events, routing
 from monitor.domain.checks import Observation
 from monitor.domain.connections import Connection
-from monitor.domain.evaluation import Conclusion, Situation
-from monitor.domain.events import FINE, EventType, Facts, IncidentRef, Notification, Severity, Topic, Why
+from monitor.domain.evaluation import Evaluation, EvaluationInput
+from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationFacts, NotificationReason, Severity, Topic
 from monitor.domain.expiry import interval
 from monitor.domain.listings import ListedConnection
 from monitor.domain.notifications import build, decide
 from monitor.domain.notifications.timing import overtakes_reminders
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.scopes.api import served_elsewhere_at
-from monitor.domain.scopes.state import ScopeState, closed, lasting
-from monitor.domain.states import Quiet
+from monitor.domain.scopes.state import ScopeState, closed, persistent
+from monitor.domain.states import SuppressionReason
 from monitor.notify import payload
-from monitor.state.registry import Fleet, ScopeRow, State
+from monitor.state.registry import Registry, ScopeRow, State
 
 
-def stage(fleet: Fleet, store: Store) -> "Staging":
+def unit_of_work(fleet: Registry, store: Store) -> "UnitOfWork":
     """The view of this transaction: one per transaction, kept in its scratch space."""
-    staging = store.scratch.get(Staging)
-    if not isinstance(staging, Staging):
-        staging = Staging(fleet, store)
-        store.scratch[Staging] = staging
+    staging = store.scratch.get(UnitOfWork)
+    if not isinstance(staging, UnitOfWork):
+        staging = UnitOfWork(fleet, store)
+        store.scratch[UnitOfWork] = staging
         store.after_commit(staging.publish)
     return staging
 
 
-class Staging:
+class UnitOfWork:
     """The fleet as one write transaction sees it: committed values, overlaid by its own changes."""
 
-    def __init__(self, fleet: Fleet, store: Store) -> None:
+    def __init__(self, fleet: Registry, store: Store) -> None:
         self._fleet = fleet
         self._store = store
         self._states: dict[int, State] = {}
@@ -70,10 +70,10 @@ class Staging:
         """Version and state of one scope, as changed so far."""
         return self._scopes.get(name) or self._fleet.scope(name)
 
-    def situation(self, connection: Connection) -> Situation:
+    def situation(self, connection: Connection) -> EvaluationInput:
         """All that must be known to conclude a check of *connection*."""
         names = self._fleet.names(connection)
-        return Situation(
+        return EvaluationInput(
             connection=connection,
             state=self.state(connection.id)[1],
             names=names,
@@ -91,7 +91,7 @@ class Staging:
         """When an account other than this one was last answered."""
         return served_elsewhere_at(lambda name: self.scope(name)[1], self._fleet.plan.accounts, account)
 
-    def conclude(self, connection: Connection, observation: Observation) -> Conclusion | None:
+    def conclude(self, connection: Connection, observation: Observation) -> Evaluation | None:
         """
         Conclude one check, all in this transaction: 1. its row, 2. the states, 3. incidents, 4. notifications and deliveries.
 
@@ -99,7 +99,7 @@ class Staging:
         """
         if not self.is_watched(connection):
             return None
-        conclusion = core.conclude(self.situation(connection), observation, self._fleet.plan.policy)
+        conclusion = core.evaluate_check(self.situation(connection), observation, self._fleet.plan.policy)
         self._store.record_checks([check_row(observation)])
         self._save(connection, conclusion)
         return conclusion
@@ -108,7 +108,7 @@ class Staging:
         """Conclude the passing of time for one connection."""
         if not self.is_watched(connection):
             return
-        conclusion = core.review(self.situation(connection), now, self._fleet.plan.policy)
+        conclusion = core.evaluate_at(self.situation(connection), now, self._fleet.plan.policy)
         self._save(connection, conclusion)
 
     def learn(self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None) -> None:
@@ -116,7 +116,7 @@ class Staging:
         self._learn_rounding(row, now, server_at)
         if not self.is_watched(connection):
             return
-        conclusion = core.learn(self.situation(connection), row, now, self._fleet.plan.policy, server_at=server_at)
+        conclusion = core.evaluate_listing(self.situation(connection), row, now, self._fleet.plan.policy, server_at=server_at)
         self._save(connection, conclusion)
 
     def _learn_rounding(self, row: ListedConnection, now: datetime, server_at: datetime | None) -> None:
@@ -141,7 +141,7 @@ class Staging:
         before = {name: self.scope(name)[1] for name in names if name}
         members = {name: self._fleet.members(name) for name in before}
         policy = self._fleet.plan.policy
-        after = core.hear(
+        after = core.update_scopes(
             before,
             observation,
             policy,
@@ -159,7 +159,7 @@ class Staging:
         subject = f"list:{account}/{user_id}" if user_id else f"list:{account}"
         notice = Notification(
             type=EventType.INVENTORY_CHANGED,
-            why=Why.NOTICE,
+            why=NotificationReason.NOTICE,
             severity=Severity.INFO,
             at=now,
             incident=IncidentRef(Topic.SCOPE, subject, int(now.timestamp()), now),
@@ -170,17 +170,17 @@ class Staging:
             reason=None,
             detail=f"the API listed {listed} of {known} known connections; they are kept until the lists agree",
             seq=1,
-            facts=Facts(affected=known - listed),
+            facts=NotificationFacts(affected=known - listed),
         )
         held = self._fleet.controls.held(notice, None, now)
         # It is told once or never, so it can't wait for the end of quiet hours.
-        if held is None or held.quiet is Quiet.QUIET_HOURS:
+        if held is None or held.quiet is SuppressionReason.QUIET_HOURS:
             self._announce(notice, None)
 
     def retire(self, connection: Connection, now: datetime) -> None:
         """Close what is open about a connection that is no longer watched."""
-        settled = decide.remove(connection, self.state(connection.id)[1], now, self._fleet.plan.policy)
-        self._save(connection, Conclusion(settled.state, {}, settled.transitions, settled.notifications))
+        settled = decide.close_removed(connection, self.state(connection.id)[1], now, self._fleet.plan.policy)
+        self._save(connection, Evaluation(settled.state, {}, settled.transitions, settled.notifications))
         self._retired.add(connection.id)
 
     def change_scope(self, name: str, change: Callable[[ScopeState], ScopeState], now: datetime) -> None:
@@ -195,13 +195,13 @@ class Staging:
         self._settle_scope(closed(outage, now), outage, now, heard=heard)
 
     def _settle_scope(self, changed: ScopeState, before: ScopeState, now: datetime, *, heard: Collection[str] = ()) -> None:
-        state, transitions, notifications = decide.settle_scope(changed, before, now, self._fleet.plan.policy, self._fleet.controls)
+        state, transitions, notifications = decide.decide_scope(changed, before, now, self._fleet.plan.policy, self._fleet.controls)
         self._save_scopes({state.name: state})
         self._store.apply_transitions(transitions)
         for notification in notifications:
             self._announce(notification, None, heard=heard)
 
-    def _save(self, connection: Connection, conclusion: Conclusion) -> None:
+    def _save(self, connection: Connection, conclusion: Evaluation) -> None:
         version, before = self.state(connection.id)
         if conclusion.state != before or version == 0:
             self._store.save_states({connection.id: (version, conclusion.state)})
@@ -217,16 +217,16 @@ class Staging:
         for name, state in changed.items():
             version, before = self.scope(name)
             # Counting checks is not worth a row: only what decides is kept over a restart.
-            if lasting(state) == lasting(before):
+            if persistent(state) == persistent(before):
                 self._scopes[name] = (version, state)
                 continue
-            self._store.save_scopes({name: (version, encode_scope(lasting(state)))})
+            self._store.save_scopes({name: (version, encode_scope(persistent(state)))})
             self._scopes[name] = (version + 1, state)
 
     def _announce(self, notification: Notification, connection: Connection | None, *, heard: Collection[str] = ()) -> None:
         plan = self._fleet.plan
         key = events.incident_key(notification.incident, plan.identity.instance)
-        told = heard if heard or notification.why is Why.OPENED else self._store.receivers_told(key)
+        told = heard if heard or notification.why is NotificationReason.OPENED else self._store.receivers_told(key)
         receivers = routing.receivers_for(notification, connection, plan.routes, plan.receivers, told=told)
         webhook_id = self._store.new_webhook_id()
         body = payload.render(webhook_id, notification, connection, plan.identity)

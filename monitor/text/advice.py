@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from monitor.domain import topics
 from monitor.domain.events import FINE, EventType, Notification, Topic
 from monitor.domain.reasons import Health, Outcome, meaning, outcome_of
-from monitor.text.report import Case
+from monitor.text.report import ConnectionReport
 
 _RECONNECT = "Reconnect the account on the PostPost dashboard."
 _PLATFORM = "Wait for the platform first: many of its connections broke together. If this one stays broken alone, go on as below."
@@ -17,7 +17,7 @@ INCIDENT_ADVICE = {
 }
 
 
-def advice_lines(case: Case) -> Iterator[str]:
+def advice_lines(case: ConnectionReport) -> Iterator[str]:
     """What a person should do, the widest cause first; never twice the same."""
     said: set[str] = set()
     for line in _advices(case):
@@ -26,7 +26,7 @@ def advice_lines(case: Case) -> Iterator[str]:
             yield line
 
 
-def _advices(case: Case) -> Iterator[str]:
+def _advices(case: ConnectionReport) -> Iterator[str]:
     for scope in case.above:
         if scope.open and scope.reason is not None:
             yield _PLATFORM if scope.word == "platform" else meaning(scope.reason).advice

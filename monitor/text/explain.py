@@ -19,14 +19,14 @@ from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState, PendingLevel
-from monitor.domain.topics import Cover
+from monitor.domain.topics import ScopeContext
 from monitor.errors import Reason
 from monitor.text.advice import advice_lines
 from monitor.text.durations import span
 from monitor.text.format import HEALTH_WORDS, name_of, one_line, when
 from monitor.text.notification_history import tellings_lines, topic_lines
 from monitor.text.reasons import told_by
-from monitor.text.report import Case
+from monitor.text.report import ConnectionReport
 from monitor.text.token_expiry import token_lines
 
 _QUOTED = 300
@@ -35,29 +35,29 @@ _LATELY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ExplainSection:
     """Lines about one question, under a title."""
 
     title: str
     lines: tuple[str, ...]
 
 
-def explain(case: Case, now: datetime, policy: Policy) -> tuple[Section, ...]:
+def explain(case: ConnectionReport, now: datetime, policy: Policy) -> tuple[ExplainSection, ...]:
     """Everything worth saying about *case* at *now*, the most important first."""
     sections = (
-        Section("", (headline(case, now),)),
-        Section("Evidence", tuple(_evidence(case, now, policy))),
-        Section("Not yet confirmed", tuple(_unconfirmed(case, now, policy))),
-        Section("Above it", tuple(_above(case, now, policy))),
-        Section("Token", tuple(token_lines(case.connection, case.state, now, policy))),
-        Section("Why somebody was told, or not", tuple(topic_lines(case, now, policy))),
-        Section("Told lately", tuple(tellings_lines(case.tellings, now))),
-        Section("What to do", tuple(advice_lines(case))),
+        ExplainSection("", (headline(case, now),)),
+        ExplainSection("Evidence", tuple(_evidence(case, now, policy))),
+        ExplainSection("Not yet confirmed", tuple(_unconfirmed(case, now, policy))),
+        ExplainSection("Above it", tuple(_above(case, now, policy))),
+        ExplainSection("Token", tuple(token_lines(case.connection, case.state, now, policy))),
+        ExplainSection("Why somebody was told, or not", tuple(topic_lines(case, now, policy))),
+        ExplainSection("Told lately", tuple(tellings_lines(case.tellings, now))),
+        ExplainSection("What to do", tuple(advice_lines(case))),
     )
     return tuple(section for section in sections if section.lines)
 
 
-def headline(case: Case, now: datetime) -> str:
+def headline(case: ConnectionReport, now: datetime) -> str:
     """Whom it is about, how it is, and since when."""
     state = case.state
     since = f" since {when(state.since, now)}" if state.since is not None and state.health is not Health.UNKNOWN else ""
@@ -68,7 +68,7 @@ def headline(case: Case, now: datetime) -> str:
 # evidence
 
 
-def _evidence(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
+def _evidence(case: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
     state = case.state
     if state.last_check_at is None or state.last_reason is None:
         yield "It was never checked."
@@ -137,7 +137,7 @@ def _doubts(state: ConnectionState, now: datetime) -> Iterator[str]:
         )
     elif posted is not None:
         yield f"The last successful post was {when(posted, now)}."
-    ends_at = estimate.best(state.token)
+    ends_at = estimate.best_estimate(state.token)
     if state.health is Health.ERROR and state.reason is Reason.CREDENTIAL_REJECTED and ends_at is not None and ends_at > now:
         yield f"By its date the token lasts until {when(ends_at, now)}, but the platform no longer accepts it."
     error = state.last_error
@@ -150,7 +150,7 @@ def _doubts(state: ConnectionState, now: datetime) -> Iterator[str]:
         yield f"Missing permissions: {', '.join(one_line(name, 80) for name in state.permissions_missing)}."
 
 
-def _calm(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
+def _calm(case: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
     """Flapping and staleness."""
     state, flap = case.state, policy.flap
     recent = sum(1 for change in state.changes if change > now - flap.window)
@@ -162,7 +162,7 @@ def _calm(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
         )
     elif recent > 1:
         yield f"Health changed {recent} times within the last {span(flap.window)}; {flap.changes} times would count as flapping."
-    stale_at = topics.stale_at(case.connection, state, policy, Cover(watching_since=_watched_since(case)))
+    stale_at = topics.stale_at(case.connection, state, policy, ScopeContext(watching_since=_watched_since(case)))
     broken = state.health in {Health.ERROR, Health.MISSING, Health.MISCONFIGURED}  # silence does not heal: it stays so
     waits = broken or case.retired or any(scope.open for scope in case.above if scope.word != "platform")
     if waits or stale_at is None or state.last_evidence_at is None:
@@ -176,7 +176,7 @@ def _calm(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
         )
 
 
-def _watched_since(case: Case) -> datetime | None:
+def _watched_since(case: ConnectionReport) -> datetime | None:
     """Since when it could be checked again; the start of the running monitor is not known here."""
     ends = [scope.closed_at for scope in case.above if scope.closed_at is not None and scope.word != "platform"]
     return max(ends, default=None)
@@ -185,7 +185,7 @@ def _watched_since(case: Case) -> datetime | None:
 # what may come
 
 
-def _unconfirmed(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
+def _unconfirmed(case: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
     state, pending = case.state, case.state.pending
     if pending is not None:
         reason = state.reason or Reason.VALIDATION_FAILED
@@ -218,7 +218,7 @@ def _count_times(count: int) -> str:
 # wider causes
 
 
-def _above(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
+def _above(case: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
     for scope in case.above:
         if scope.open:
             yield _open_scope(scope, now)

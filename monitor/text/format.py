@@ -9,7 +9,7 @@ from monitor.domain.events import Topic
 from monitor.domain.expiry import levels
 from monitor.domain.reasons import Health
 from monitor.domain.states import ConnectionState
-from monitor.domain.status import Standing
+from monitor.domain.status import DisplayStatus
 from monitor.text.durations import span
 
 
@@ -78,18 +78,18 @@ def moment(at: datetime) -> str:
 
 
 LABELS = {
-    Standing.ERROR: "Broken",
-    Standing.MISSING: "Missing",
-    Standing.MISCONFIGURED: "Misconfigured",
-    Standing.ATTENTION: "Needs attention",
-    Standing.UNKNOWN: "Not known yet",
-    Standing.OK: "Working",
-    Standing.UNSUPPORTED: "Not testable",
+    DisplayStatus.ERROR: "Broken",
+    DisplayStatus.MISSING: "Missing",
+    DisplayStatus.MISCONFIGURED: "Misconfigured",
+    DisplayStatus.ATTENTION: "Needs attention",
+    DisplayStatus.UNKNOWN: "Not known yet",
+    DisplayStatus.OK: "Working",
+    DisplayStatus.UNSUPPORTED: "Not testable",
 }
 _LEVEL_LABELS = {
-    "error": LABELS[Standing.ERROR],
-    "missing": LABELS[Standing.MISSING],
-    "misconfigured": LABELS[Standing.MISCONFIGURED],
+    "error": LABELS[DisplayStatus.ERROR],
+    "missing": LABELS[DisplayStatus.MISSING],
+    "misconfigured": LABELS[DisplayStatus.MISCONFIGURED],
     topics.STALE: "Not heard of",
     topics.FLAPPING: "Flapping",
     levels.EXPIRED: "Token expired",

@@ -4,29 +4,29 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from monitor.domain.events import FINE, IncidentRef, Topic, incident_key
-from monitor.domain.notifications.build import Occasion, announcement
+from monitor.domain.notifications.build import NotificationContext, build_notification
 from monitor.domain.notifications.timing import reminder_at
 from monitor.domain.policy import Policy
-from monitor.domain.states import Quiet, TopicState
+from monitor.domain.states import SuppressionReason, TopicState
 from monitor.text.format import moment, one_line, when
-from monitor.text.report import Case, Owed, Telling
+from monitor.text.report import ConnectionReport, DeliveryRecord, NotificationRecord
 
 QUIET_WORDS = {
-    Quiet.NOTHING_NEW: "Nothing is owed to anybody: the receivers know everything.",
-    Quiet.COVERED_BY_SCOPE: "News of this connection wait while wider trouble is told in its place, or may be about to be.",
-    Quiet.FLAPPING: "News of this connection wait until it has settled.",
-    Quiet.REMINDER_NOT_DUE: "The receivers know everything; the next reminder is not due yet.",
-    Quiet.NOT_EXPECTED_TO_WORK: "The configuration says that this connection is not expected to work.",
-    Quiet.SILENCED: "A silence holds back the news of this connection.",
-    Quiet.QUIET_HOURS: "It is not urgent, and these are quiet hours.",
-    Quiet.UNCERTAIN: "What is owed is older than what the last check told, or than wider trouble; it is told once that is settled.",
-    Quiet.ACKNOWLEDGED: "The receivers know everything; somebody has acknowledged the incident, so there are no reminders.",
+    SuppressionReason.NOTHING_NEW: "Nothing is owed to anybody: the receivers know everything.",
+    SuppressionReason.COVERED_BY_SCOPE: "News of this connection wait while wider trouble is told in its place, or may be about to be.",
+    SuppressionReason.FLAPPING: "News of this connection wait until it has settled.",
+    SuppressionReason.REMINDER_NOT_DUE: "The receivers know everything; the next reminder is not due yet.",
+    SuppressionReason.NOT_EXPECTED_TO_WORK: "The configuration says that this connection is not expected to work.",
+    SuppressionReason.SILENCED: "A silence holds back the news of this connection.",
+    SuppressionReason.QUIET_HOURS: "It is not urgent, and these are quiet hours.",
+    SuppressionReason.UNCERTAIN: "What is owed is older than what the last check told, or than wider trouble; it is told once that is settled.",
+    SuppressionReason.ACKNOWLEDGED: "The receivers know everything; somebody has acknowledged the incident, so there are no reminders.",
 }
 
 _QUOTED = 200
 
 
-def topic_lines(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
+def topic_lines(case: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
     """For every kind of trouble that was ever seen: its level, what the receivers know, and what comes next."""
     wider = [scope for scope in case.above if scope.open]
     for scope in wider:
@@ -43,10 +43,10 @@ def topic_lines(case: Case, now: datetime, policy: Policy) -> Iterator[str]:
         return
     quiet = case.state.quiet
     reminded = any(reminder_at(topic, value, policy) is not None for topic, value in case.state.topics.items())
-    yield QUIET_WORDS[Quiet.REMINDER_NOT_DUE if reminded and quiet is Quiet.NOTHING_NEW else quiet]
+    yield QUIET_WORDS[SuppressionReason.REMINDER_NOT_DUE if reminded and quiet is SuppressionReason.NOTHING_NEW else quiet]
 
 
-def _topic(topic: Topic, case: Case, now: datetime, policy: Policy) -> Iterator[str]:
+def _topic(topic: Topic, case: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
     value = case.state.topic(topic)
     yield f"{topic}: {_level(value, now)} {_known(topic, value, case, now)}"
     if value.level != value.told.level:
@@ -69,7 +69,7 @@ def _level(value: TopicState, now: datetime) -> str:
     return f"“{value.level}”{since}, incident {value.number}."
 
 
-def _known(topic: Topic, value: TopicState, case: Case, now: datetime) -> str:
+def _known(topic: Topic, value: TopicState, case: ConnectionReport, now: datetime) -> str:
     told = value.told
     if told.at is None:
         return "Nobody was ever told." if value.level == FINE else "Nobody was told yet."
@@ -82,13 +82,13 @@ def _known(topic: Topic, value: TopicState, case: Case, now: datetime) -> str:
     return f"The receivers were told “{told.level}”{again}{when(told.at, now)} under the incident key {key}."
 
 
-def _held_back(topic: Topic, case: Case, now: datetime, policy: Policy) -> str:
+def _held_back(topic: Topic, case: ConnectionReport, now: datetime, policy: Policy) -> str:
     covers = [scope.name for scope in case.above if scope.open and scope.word != "rate"]
     if covers:
         return f"that waits until {covers[0]} is over."
-    if case.state.quiet is Quiet.COVERED_BY_SCOPE:
+    if case.state.quiet is SuppressionReason.COVERED_BY_SCOPE:
         return "that waits a little, to see whether the whole platform is in trouble."
-    news = announcement(case.connection, case.state, topic, Occasion(now), policy)
+    news = build_notification(case.connection, case.state, topic, NotificationContext(now), policy)
     held = case.controls.held(news, case.connection, now)
     if held is None:
         return "that is done at the next look."
@@ -97,7 +97,7 @@ def _held_back(topic: Topic, case: Case, now: datetime, policy: Policy) -> str:
     return f"{one_line(held.by, 80)}{why} holds that back until {when(held.until, now)}."
 
 
-def tellings_lines(tellings: Sequence[Telling], now: datetime) -> Iterator[str]:
+def tellings_lines(tellings: Sequence[NotificationRecord], now: datetime) -> Iterator[str]:
     """Each notification with its deliveries, their attempts and the receivers' answers."""
     for telling in tellings:
         told = telling.notification
@@ -110,7 +110,7 @@ def tellings_lines(tellings: Sequence[Telling], now: datetime) -> Iterator[str]:
             yield from _delivery(delivery, now)
 
 
-def _delivery(delivery: Owed, now: datetime) -> Iterator[str]:
+def _delivery(delivery: DeliveryRecord, now: datetime) -> Iterator[str]:
     attempts = len(delivery.tries)
     count = "1 attempt" if attempts == 1 else f"{attempts} attempts"
     digest = " within a digest" if delivery.in_digest else ""

@@ -13,7 +13,7 @@ from monitor.errors import DeliveryReason
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class AttemptRecord:
     """One attempt to tell a receiver."""
 
     at: datetime
@@ -24,7 +24,7 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
+class DeliveryRecord:
     """
     One notification for one receiver.
 
@@ -43,21 +43,21 @@ class Owed:
     finished_at: datetime | None = None
     in_digest: bool = False
     overtaken: bool = False
-    tries: tuple[Try, ...] = ()
+    tries: tuple[AttemptRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class NotificationRecord:
     """One decision to tell, and what came of it."""
 
     webhook_id: str
     incident_key: str
     notification: Notification
-    deliveries: tuple[Owed, ...] = ()
+    deliveries: tuple[DeliveryRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ConnectionReport:
     """
     What is known of one connection.
 
@@ -72,7 +72,7 @@ class Case:
     connection: Connection
     state: ConnectionState
     above: Sequence[ScopeState] = ()
-    tellings: Sequence[Telling] = ()
+    tellings: Sequence[NotificationRecord] = ()
     controls: Controls = NO_CONTROLS
     instance: str = ""
     retired: bool = False

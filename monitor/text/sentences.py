@@ -5,7 +5,7 @@ from datetime import timedelta
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, EventType, Notification
 from monitor.domain.reasons import meaning
-from monitor.domain.scopes.key import TOLD_SINGLY
+from monitor.domain.scopes.key import SPLIT
 from monitor.domain.scopes.state import REMOVED
 from monitor.errors import Reason
 from monitor.text.advice import _kind, advice
@@ -53,7 +53,7 @@ _ACCOUNT_SENTENCES: dict[tuple[str, EventType], str] = {
 
 # Ends of wider trouble that are no recoveries.
 _OTHER_ENDS: dict[tuple[str, EventType], str] = {
-    (TOLD_SINGLY, EventType.PLATFORM_RECOVERED): "Connections of {platform} still fail{after}; from now on each is told by itself.",
+    (SPLIT, EventType.PLATFORM_RECOVERED): "Connections of {platform} still fail{after}; from now on each is told by itself.",
     (REMOVED, EventType.ACCOUNT_RECOVERED): "The account {name} is no longer watched: it left the configuration.",
     (REMOVED, EventType.API_RECOVERED): "The former address of the PostPost API is no longer watched: it left the configuration.",
 }

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, Topic
 from monitor.domain.expiry import estimate, levels
-from monitor.domain.expiry.estimate import believed
+from monitor.domain.expiry.estimate import has_estimate
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.notifications.build import passes_all_the_same
 from monitor.domain.policy import ExpiryPolicy, Policy
@@ -43,7 +43,7 @@ def token_lines(connection: Connection, state: ConnectionState, now: datetime, p
 
 def token_left(token: TokenBelief, now: datetime) -> str:
     """The life left in short, with its uncertainty: `12d 4h ±30m`, `expired`, `no end`, or empty when nothing is known."""
-    best = estimate.best(token)
+    best = estimate.best_estimate(token)
     if best is None:
         known = token.says is TokenSays.NOTHING and token.observed_at is not None
         return "no end" if known else ""
@@ -89,7 +89,7 @@ def _end(token: TokenBelief, sightings: int, now: datetime) -> Iterator[str]:
 
 def _telling(connection: Connection, state: ConnectionState, now: datetime, policy: ExpiryPolicy) -> Iterator[str]:
     token = state.token
-    if not policy.thresholds or not believed(token.status, connection.platform, policy):
+    if not policy.thresholds or not has_estimate(token.status, connection.platform, policy):
         if estimate.window(token) is not None:
             yield f"No countdown is told for {connection.platform}: such tokens are renewed without anybody's help."
         return

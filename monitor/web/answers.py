@@ -9,7 +9,7 @@ PLAIN = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WebResponse:
     """What is answered: a body in pieces, and how it is announced."""
 
     status: int

@@ -20,7 +20,7 @@ from typing import Any
 
 import bcrypt
 
-from monitor.config import Secret, TlsServerSettings, WebFile, WebSettings, server_context, stamp_of
+from monitor.config import Secret, TlsServerSettings, WebConfig, WebSettings, server_context, stamp_of
 from monitor.http.addresses import is_loopback
 
 
@@ -51,7 +51,7 @@ class Tls:
 _MAY_WAIT = 8
 
 
-class Passwords:
+class PasswordVerifier:
     """
     The users of one configuration.
 
@@ -85,7 +85,7 @@ class Passwords:
         if digest in self._wrong:
             return False
         if self._waiting >= self._may_wait:
-            raise TooManyGuesses
+            raise TooManyAttempts
         self._waiting += 1
         try:
             right = await asyncio.get_running_loop().run_in_executor(self._thread, self._matches, name, password)
@@ -109,7 +109,7 @@ class Passwords:
 
 
 @dataclass(frozen=True, slots=True)
-class Hosts:
+class AllowedHosts:
     """
     The names under which the port may be asked.
 
@@ -122,7 +122,7 @@ class Hosts:
     addresses: bool
 
     @classmethod
-    def of(cls, listen: str, extra: Iterable[str]) -> "Hosts":
+    def of(cls, listen: str, extra: Iterable[str]) -> "AllowedHosts":
         """On loopback its own names and *extra*; elsewhere *extra* and any address, or anything without a list."""
         names = {host_of(name) for name in extra}
         open_to_all = not is_loopback(listen)
@@ -139,7 +139,7 @@ class Hosts:
 
 
 @dataclass(slots=True)
-class Admission:
+class Authenticator:
     """
     Who may ask, and what is said to everybody.
 
@@ -152,22 +152,22 @@ class Admission:
         tls: None: plain HTTP.
     """
 
-    hosts: Hosts
+    hosts: AllowedHosts
     token: Secret | None
-    passwords: Passwords | None
+    passwords: PasswordVerifier | None
     names: frozenset[str]
     headers: Mapping[str, str]
     tls: Tls | None
 
     @classmethod
-    def of(cls, settings: WebSettings, file: WebFile) -> "Admission":
+    def of(cls, settings: WebSettings, file: WebConfig) -> "Authenticator":
         """Everything that *settings* and the *file* of `web.config_file` ask for. Raises `SecretProblem` for files of TLS."""
         tls = file.tls_server_config
         users = {name: hashed.reveal() for name, hashed in file.basic_auth_users.items()}
         return cls(
-            hosts=Hosts.of(settings.host, settings.allowed_hosts),
+            hosts=AllowedHosts.of(settings.host, settings.allowed_hosts),
             token=settings.token,
-            passwords=Passwords(users) if users else None,
+            passwords=PasswordVerifier(users) if users else None,
             names=frozenset(tls.client_allowed_sans) if tls is not None else frozenset(),
             headers=file.http_server_config.headers.given(),
             tls=Tls.of(tls) if tls is not None else None,
@@ -261,7 +261,7 @@ COST = 10
 _REMEMBERED = 256
 
 
-class TooManyGuesses(Exception):
+class TooManyAttempts(Exception):
     """So many passwords wait to be looked at that another one is not; nothing was found out."""
 
 

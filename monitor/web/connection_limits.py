@@ -40,18 +40,18 @@ class Limits:
     answer_seconds: float = 30.0
 
 
-class Doorkeeper:
+class ConnectionLimiter:
     """Counts the visitors. When it is full, who has waited longest without asking anything makes room."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._silent: dict[Visitor, None] = {}
-        self._served: set[Visitor] = set()
+        self._silent: dict[LimitedHandler, None] = {}
+        self._served: set[LimitedHandler] = set()
 
     def __len__(self) -> int:
         return len(self._silent) + len(self._served)
 
-    def admit(self, visitor: "Visitor") -> bool:
+    def admit(self, visitor: "LimitedHandler") -> bool:
         """Let *visitor* in, at another one's cost if need be; False when everybody inside is being served."""
         if len(self) >= self.limits.connections:
             oldest = next(iter(self._silent), None)
@@ -62,13 +62,13 @@ class Doorkeeper:
         self._silent[visitor] = None
         return True
 
-    def serve(self, visitor: "Visitor") -> None:
+    def serve(self, visitor: "LimitedHandler") -> None:
         """The visitor has asked something that is being answered."""
         if visitor in self._silent:
             del self._silent[visitor]
             self._served.add(visitor)
 
-    def leave(self, visitor: "Visitor") -> None:
+    def leave(self, visitor: "LimitedHandler") -> None:
         """The visitor has gone."""
         self._silent.pop(visitor, None)
         self._served.discard(visitor)
@@ -79,7 +79,7 @@ class Doorkeeper:
             visitor.drop()
 
 
-class Visitor(web.RequestHandler):
+class LimitedHandler(web.RequestHandler):
     """One connection: collects the head of one request, hands it on, and gives it a last moment to be answered by."""
 
     __slots__ = ("_arrival", "_complete", "_doorkeeper", "_fail", "_head", "_timer", "_wire")
@@ -87,7 +87,7 @@ class Visitor(web.RequestHandler):
     def __init__(
         self,
         server: web.Server,
-        doorkeeper: Doorkeeper,
+        doorkeeper: ConnectionLimiter,
         fail: Callable[[int], web.Response],
         *,
         loop: asyncio.AbstractEventLoop,

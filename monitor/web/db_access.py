@@ -26,7 +26,7 @@ class Read(Protocol):
         ...
 
 
-class Records:
+class ReadLimiter:
     """
     The rows, for visitors.
 

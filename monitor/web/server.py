@@ -24,19 +24,19 @@ import structlog
 from aiohttp import web
 
 from monitor.clock import Clock
-from monitor.config import SecretProblem, WebFile, WebSettings
+from monitor.config import SecretProblem, WebConfig, WebSettings
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import ConfigError, Problem
 from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics
-from monitor.web.answers import PLAIN, Answer
-from monitor.web.api.context import Desk
-from monitor.web.api.setup import Api, is_of_api, refusal
-from monitor.web.auth import Admission, Tls, TooManyGuesses
-from monitor.web.connection_limits import Doorkeeper, Limits, Visitor
-from monitor.web.db_access import Read, Records
+from monitor.web.answers import PLAIN, WebResponse
+from monitor.web.api.context import ApiContext
+from monitor.web.api.setup import JsonApi, is_of_api, refusal
+from monitor.web.auth import Authenticator, Tls, TooManyAttempts
+from monitor.web.connection_limits import ConnectionLimiter, LimitedHandler, Limits
+from monitor.web.db_access import Read, ReadLimiter
 from monitor.web.pages.routes import Site
-from monitor.web.status.board import Pictures
+from monitor.web.status.board import SnapshotCache
 
 _log = structlog.get_logger(__name__)
 
@@ -98,7 +98,7 @@ class WebServer:
         clock: Clock,
         readiness: Callable[[], tuple[bool, str]],
         *,
-        file: WebFile | None = None,
+        file: WebConfig | None = None,
         policy: Callable[[], Policy] = Policy,
         read: Read | None = None,
         instance: Callable[[], str] = lambda: "",
@@ -106,13 +106,13 @@ class WebServer:
         fresh_seconds: float = 1.0,
     ) -> None:
         self._settings = settings
-        self._file = file if file is not None else WebFile()
+        self._file = file if file is not None else WebConfig()
         self._clock = clock
         self._readiness = readiness
-        self._pictures = Pictures(source, metrics, clock, fresh_seconds)
-        self._records = Records(read)
-        self._api = Api(Desk(self._pictures, self._records, policy, clock))
-        self._doorkeeper = Doorkeeper(limits if limits is not None else Limits())
+        self._pictures = SnapshotCache(source, metrics, clock, fresh_seconds)
+        self._records = ReadLimiter(read)
+        self._api = JsonApi(ApiContext(self._pictures, self._records, policy, clock))
+        self._doorkeeper = ConnectionLimiter(limits if limits is not None else Limits())
         self._instance = instance
         self._site = self._build_site(settings)
         self._admission = _nobody(settings)
@@ -131,7 +131,7 @@ class WebServer:
         server = web.Server(self._handle, handler_cancellation=True)
         listener = Listener(
             self._doorkeeper,
-            lambda: Visitor(server, self._doorkeeper, self._refused, loop=loop),
+            lambda: LimitedHandler(server, self._doorkeeper, self._refused, loop=loop),
             lambda: self._admission.tls.context if self._admission.tls is not None else None,
             self._clock,
         )
@@ -149,7 +149,7 @@ class WebServer:
         scheme = "http" if admission.tls is None else "https"
         return f"{scheme}://[{host}]:{bound}" if ":" in host else f"{scheme}://{host}:{bound}"
 
-    async def prepare(self, settings: WebSettings, file: WebFile) -> Admission:
+    async def prepare(self, settings: WebSettings, file: WebConfig) -> Authenticator:
         """
         Who may ask by these settings, completely made; `adopt` puts it into force.
 
@@ -159,11 +159,11 @@ class WebServer:
         # Where the port is open stays as it was at the start, and with it the names that it answers to.
         settings = settings.model_copy(update={"listen": self._settings.listen})
         try:
-            return await asyncio.to_thread(Admission.of, settings, file)
+            return await asyncio.to_thread(Authenticator.of, settings, file)
         except SecretProblem as error:
             raise ConfigError((Problem("web.config_file", str(error), error.fix),)) from None
 
-    def adopt(self, settings: WebSettings, admission: Admission) -> None:
+    def adopt(self, settings: WebSettings, admission: Authenticator) -> None:
         """From the next request on, all but where to listen is as in *settings*, and who may ask as in *admission*."""
         replaced, self._admission = self._admission, admission
         replaced.close()
@@ -207,7 +207,7 @@ class WebServer:
         return Site(self._pictures, self._records, self._clock, self._instance) if settings.status_page else None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if isinstance(request.protocol, Visitor):
+        if isinstance(request.protocol, LimitedHandler):
             request.protocol.begin()
         answer = await self._answer(request)
         if is_of_api(request.path):
@@ -224,22 +224,22 @@ class WebServer:
         await response.write_eof()
         return response
 
-    async def _answer(self, request: web.BaseRequest) -> Answer:
+    async def _answer(self, request: web.BaseRequest) -> WebResponse:
         path = request.path
         problem = self._objection(request) or (None if path in _OPEN_PATHS else await self._challenge(request))
         if problem is not None:
             return problem
         if path == "/-/healthy":
-            return Answer(200, PLAIN, (b"healthy\n",))
+            return WebResponse(200, PLAIN, (b"healthy\n",))
         if path == "/-/ready":
             ready, reason = self._readiness()
-            return Answer(200 if ready else 503, PLAIN, (f"{reason}\n".encode(errors="replace"),))
+            return WebResponse(200 if ready else 503, PLAIN, (f"{reason}\n".encode(errors="replace"),))
         if path == "/metrics":
             openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
-            return Answer(200, OPENMETRICS if openmetrics else TEXT, await self._pictures.text(openmetrics=openmetrics))
+            return WebResponse(200, OPENMETRICS if openmetrics else TEXT, await self._pictures.text(openmetrics=openmetrics))
         return await self._page(path, request)
 
-    def _objection(self, request: web.BaseRequest) -> Answer | None:
+    def _objection(self, request: web.BaseRequest) -> WebResponse | None:
         """Why this is not answered at all, if so."""
         if request.method not in ("GET", "HEAD"):
             return _error(405, {"Allow": "GET, HEAD"})
@@ -248,13 +248,13 @@ class WebServer:
         certificate = request.transport.get_extra_info("peercert") if request.transport is not None else None
         return None if self._admission.knows(certificate) else _error(403)
 
-    async def _challenge(self, request: web.BaseRequest) -> Answer | None:
+    async def _challenge(self, request: web.BaseRequest) -> WebResponse | None:
         """What is answered to who has not shown that they may ask."""
         given = request.headers.getall("Authorization", [])
         try:
             if await self._admission.authorises(given[0] if len(given) == 1 else ""):
                 return None
-        except TooManyGuesses:
+        except TooManyAttempts:
             return _error(503, {"Retry-After": "1"})
         return _error(401, {"WWW-Authenticate": 'Basic realm="postpost-monitor", charset="UTF-8"'})
 
@@ -268,7 +268,7 @@ class WebServer:
         response.force_close()
         return response
 
-    async def _page(self, path: str, request: web.BaseRequest) -> Answer:
+    async def _page(self, path: str, request: web.BaseRequest) -> WebResponse:
         if self._site is None:
             return _error(404)
         if is_of_api(path):
@@ -276,13 +276,13 @@ class WebServer:
         return await self._site.answer(request.raw_path.partition("?")[0], request.query) or _error(404)
 
 
-def _error(status: int, headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer(status, PLAIN, (f"{_ERRORS[status]}\n".encode(),), headers)
+def _error(status: int, headers: Mapping[str, str] | None = None) -> WebResponse:
+    return WebResponse(status, PLAIN, (f"{_ERRORS[status]}\n".encode(),), headers)
 
 
-def _nobody(settings: WebSettings) -> Admission:
+def _nobody(settings: WebSettings) -> Authenticator:
     """Before the start: there is no port yet."""
-    return Admission.of(settings, WebFile())
+    return Authenticator.of(settings, WebConfig())
 
 
 _PAUSE_SECONDS = 1.0
@@ -302,7 +302,11 @@ class Listener:
     """
 
     def __init__(
-        self, doorkeeper: Doorkeeper, visitor: Callable[[], Visitor], context: Callable[[], ssl.SSLContext | None], clock: Clock
+        self,
+        doorkeeper: ConnectionLimiter,
+        visitor: Callable[[], LimitedHandler],
+        context: Callable[[], ssl.SSLContext | None],
+        clock: Clock,
     ) -> None:
         self._doorkeeper = doorkeeper
         self._visitor = visitor
@@ -373,7 +377,7 @@ class Listener:
         visitor.arrive(arrival)
         arrival.add_done_callback(lambda _: self._arrived(wire, visitor))
 
-    async def _connect(self, wire: socket.socket, visitor: Visitor) -> None:
+    async def _connect(self, wire: socket.socket, visitor: LimitedHandler) -> None:
         loop = asyncio.get_running_loop()
         context = self._context()
         times = (
@@ -387,7 +391,7 @@ class Listener:
             # A port scan, a client that speaks plain HTTP or does not trust the certificate: their log tells them more.
             _log.debug("web.handshake_failed", problem=str(error))
 
-    def _arrived(self, wire: socket.socket, visitor: Visitor) -> None:
+    def _arrived(self, wire: socket.socket, visitor: LimitedHandler) -> None:
         if not visitor.is_inside:
             self._doorkeeper.leave(visitor)
             wire.close()

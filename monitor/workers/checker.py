@@ -18,16 +18,16 @@ from monitor.db import Database, Store
 from monitor.domain import schedule
 from monitor.domain.checks import Observation, Reply
 from monitor.domain.connections import Connection
-from monitor.domain.evaluation import Conclusion
+from monitor.domain.evaluation import Evaluation
 from monitor.domain.reasons import Outcome, outcome_of
 from monitor.domain.schedule import DueQueue
 from monitor.domain.verdicts import judge
 from monitor.errors import StoreError
 from monitor.metrics import Metrics
-from monitor.postpost.client import Api
-from monitor.postpost.rate_limit import Gate
-from monitor.state.registry import Fleet
-from monitor.state.unit_of_work import stage
+from monitor.postpost.client import ApiClient
+from monitor.postpost.rate_limit import RateLimiter
+from monitor.state.registry import Registry
+from monitor.state.unit_of_work import unit_of_work
 
 _log = structlog.get_logger(__name__)
 
@@ -49,10 +49,10 @@ class Checker:
     def __init__(
         self,
         account: str,
-        api: Api,
-        gate: Gate,
+        api: ApiClient,
+        gate: RateLimiter,
         *,
-        fleet: Fleet,
+        fleet: Registry,
         database: Database,
         metrics: Metrics,
         clock: Clock,
@@ -145,10 +145,10 @@ class Checker:
             retry_after=exchange.retry_after,
         )
 
-    def _conclude(self, connection: Connection, observation: Observation, store: Store) -> Conclusion | None:
-        return stage(self._fleet, store).conclude(connection, observation)
+    def _conclude(self, connection: Connection, observation: Observation, store: Store) -> Evaluation | None:
+        return unit_of_work(self._fleet, store).conclude(connection, observation)
 
-    def _concluded(self, connection: Connection, observation: Observation, future: asyncio.Future[Conclusion | None]) -> None:
+    def _concluded(self, connection: Connection, observation: Observation, future: asyncio.Future[Evaluation | None]) -> None:
         if future.cancelled():
             return
         error = future.exception()

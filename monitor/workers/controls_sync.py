@@ -11,15 +11,15 @@ from monitor.db import Database, Reader, acks_of_open, silences_since
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.errors import StoreUnavailable
-from monitor.state.registry import Fleet
+from monitor.state.registry import Registry
 
 _log = structlog.get_logger(__name__)
 
 
-class Operators:
+class ControlsSync:
     """Hands the fleet what is asked for; while the database is out of reach, what was asked for before holds on."""
 
-    def __init__(self, *, fleet: Fleet, database: Database, clock: Clock) -> None:
+    def __init__(self, *, fleet: Registry, database: Database, clock: Clock) -> None:
         self._fleet = fleet
         self._database = database
         self._clock = clock

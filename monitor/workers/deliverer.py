@@ -16,15 +16,15 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
-from monitor.db import AttemptRow, Database, DeliveryRow, DeliveryState, Reader, Store, WaitingRow, last_delivered, standing
+from monitor.db import AttemptRow, Database, DeliveryRow, DeliveryState, Reader, Store, WaitingRow, last_delivered, open_alerts
 from monitor.domain import events
 from monitor.domain.delivery import digests, receiver_outages, retries
-from monitor.domain.delivery.digests import Plan, Waiting
-from monitor.domain.delivery.retries import Breaker, Fate, Result
+from monitor.domain.delivery.digests import NextDelivery, PendingDelivery
+from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker, DeliveryOutcome
 from monitor.domain.events import EventType, Notification
 from monitor.domain.policy import Policy
 from monitor.errors import DeliveryReason, StoreError, StoreUnavailable
-from monitor.notify import KINDS, payload
+from monitor.notify import RECEIVER_TYPES, payload
 from monitor.notify.base import fingerprint
 from monitor.notify.payload import MonitorIdentity
 from monitor.notify.sender import Sender
@@ -69,7 +69,7 @@ class Deliverer:
         self._random = random
         self._observe = observe
         self._gone = gone
-        self._breaker: Breaker | None = None
+        self._breaker: CircuitBreaker | None = None
         self._record: Callable[[Store], None] | None = None
         self._recording: asyncio.Future[None] | None = None
         self._singles: deque[float] = deque(maxlen=max(1, policy.digest.after))
@@ -78,7 +78,7 @@ class Deliverer:
         self._held_until = clock.monotonic()
         self._tokens = _BURST
         self._filled_at = clock.monotonic()
-        self._kind = KINDS.get(receiver.type)
+        self._kind = RECEIVER_TYPES.get(receiver.type)
         self._repeated = 0
         self._repeat_at = clock.monotonic()
         self._repeated_last = False
@@ -122,7 +122,7 @@ class Deliverer:
         # Whether a failing receiver works again is tried with what it is owed, and only without any with this.
         return self._repeat_due() and await self._repeat(breaker)
 
-    async def _health(self) -> Breaker:
+    async def _health(self) -> CircuitBreaker:
         """The receiver's health, the first time from the database; a changed configuration enables again what was gone."""
         if self._breaker is not None:
             return self._breaker
@@ -134,7 +134,7 @@ class Deliverer:
         self._believe(breaker)
         return breaker
 
-    def _believe(self, breaker: Breaker) -> None:
+    def _believe(self, breaker: CircuitBreaker) -> None:
         """Take over the receiver's health; from now on its pause runs on a clock that nobody sets."""
         self._breaker = breaker
         self._gone(self._receiver.name, breaker.disabled_at is not None)
@@ -152,20 +152,20 @@ class Deliverer:
 
     # what goes out next
 
-    def _look(self, reader: Reader) -> tuple[Plan, DeliveryRow | None]:
+    def _look(self, reader: Reader) -> tuple[NextDelivery, DeliveryRow | None]:
         now = self._clock.now()
         pending = [self._waiting(row, now) for row in reader.waiting(self._receiver.name)]
         plan = digests.plan(pending, self._recent(), now, self._policy.digest, collecting=self._collecting)
         rows = reader.deliveries_of([plan.next.id]) if plan.next is not None else []
         return plan, rows[0] if rows else None
 
-    def _waiting(self, row: WaitingRow, now: datetime) -> Waiting:
+    def _waiting(self, row: WaitingRow, now: datetime) -> PendingDelivery:
         left = row.next_attempt_at - now
         # A time further away than any pause means that the clock was set back; a first attempt is due whatever the clock says.
         due = row.attempts == 0 or not timedelta(0) < left <= retries.longest_pause(self._policy.retry)
         if row.id in self._due:
             due = self._due[row.id] <= self._clock.monotonic()
-        return Waiting(
+        return PendingDelivery(
             id=row.id,
             subject=row.subject,
             decided_at=row.queued_at,
@@ -179,7 +179,7 @@ class Deliverer:
         horizon = self._clock.monotonic() - self._policy.digest.wait.total_seconds()
         return sum(sent > horizon for sent in self._singles)
 
-    def _merge(self, store: Store, groups: Sequence[Sequence[Waiting]]) -> None:
+    def _merge(self, store: Store, groups: Sequence[Sequence[PendingDelivery]]) -> None:
         """Replace each of *groups* by a digest, or by several where one would grow too large."""
         for group in groups:
             rows = store.deliveries_of([one.id for one in group])
@@ -204,7 +204,7 @@ class Deliverer:
 
     # sending and recording
 
-    async def _deliver(self, row: DeliveryRow, breaker: Breaker, *, counts: bool) -> bool:
+    async def _deliver(self, row: DeliveryRow, breaker: CircuitBreaker, *, counts: bool) -> bool:
         self._repeated_last = False
         result = await self._sender.send(self._receiver, row.webhook_id, row.body, await self._previous(row))
         if result.sent:
@@ -225,11 +225,11 @@ class Deliverer:
 
         self._believe(after)
         self._due.pop(row.id, None)
-        if again is not None and fate is Fate.PENDING:
+        if again is not None and fate is DeliveryOutcome.PENDING:
             self._due[row.id] = self._clock.monotonic() + (again - now).total_seconds()
         self._record = record
         self._report(result, before=breaker, after=after)
-        if fate is Fate.DEAD:
+        if fate is DeliveryOutcome.DEAD:
             self._log_of(result).error("message given up", webhook_id=row.webhook_id, type=row.type.value, attempts=row.attempts + 1)
         return await self._recorded() and after.healthy
 
@@ -242,9 +242,9 @@ class Deliverer:
     def _repeat_due(self) -> bool:
         return self._kind is not None and self._kind.repeat is not None and self._clock.monotonic() >= self._repeat_at
 
-    async def _repeat(self, breaker: Breaker) -> bool:
+    async def _repeat(self, breaker: CircuitBreaker) -> bool:
         """Tell again a batch of what stands; read anew for each, so that nothing is told that has ended meanwhile."""
-        rows = await self._database.read(lambda reader: standing(reader, self._receiver.name, self._repeated, _REPEATED_AT_ONCE))
+        rows = await self._database.read(lambda reader: open_alerts(reader, self._receiver.name, self._repeated, _REPEATED_AT_ONCE))
         full = len(rows) == _REPEATED_AT_ONCE
         self._repeated = rows[-1][0] if full else 0
         if not full and self._kind is not None and self._kind.repeat is not None:
@@ -263,14 +263,14 @@ class Deliverer:
             self._log_of(result).warning("receiver refuses to be told again what stands")
         return await self._recorded() and after.healthy
 
-    def _health_after(self, breaker: Breaker, result: Result, now: datetime) -> tuple[Breaker, Notification | None]:
+    def _health_after(self, breaker: CircuitBreaker, result: AttemptResult, now: datetime) -> tuple[CircuitBreaker, Notification | None]:
         """The receiver's health after an attempt, and what the others are told of it."""
         if not result.sent:
             return breaker, None
         after = retries.after_attempt(breaker, result, now, self._policy.retry, self._random(), fingerprint(self._receiver))
         return receiver_outages.news(self._receiver.name, breaker, after, result, now)
 
-    def _record_health(self, store: Store, before: Breaker, after: Breaker, told: Notification | None, now: datetime) -> None:
+    def _record_health(self, store: Store, before: CircuitBreaker, after: CircuitBreaker, told: Notification | None, now: datetime) -> None:
         if after != before:
             self._keep(store, after)
         if after.disabled_at is not None:
@@ -303,7 +303,7 @@ class Deliverer:
         self._record = self._recording = None
         return True
 
-    def _keep(self, store: Store, breaker: Breaker) -> None:
+    def _keep(self, store: Store, breaker: CircuitBreaker) -> None:
         disabled = breaker.disabled_at is not None
         store.put_receiver_state(self._receiver.name, breaker.dump(), disabled=disabled, failing_since=breaker.failing_since)
 
@@ -313,7 +313,7 @@ class Deliverer:
         key = events.incident_key(notification.incident, self._identity.instance)
         store.add_notification(webhook_id, notification, key, body, self._others)
 
-    def _report(self, result: Result, *, before: Breaker, after: Breaker) -> None:
+    def _report(self, result: AttemptResult, *, before: CircuitBreaker, after: CircuitBreaker) -> None:
         """The metrics, and one log line per change of the receiver."""
         if not result.sent:
             return
@@ -326,7 +326,7 @@ class Deliverer:
         elif after.healthy and not before.healthy:
             log.info("receiver works again", failing_since=str(before.failing_since))
 
-    def _log_of(self, result: Result) -> structlog.typing.FilteringBoundLogger:
+    def _log_of(self, result: AttemptResult) -> structlog.typing.FilteringBoundLogger:
         log: structlog.typing.FilteringBoundLogger = _log.bind(
             receiver=self._receiver.name, reason=result.reason.value, detail=result.detail
         )

@@ -17,15 +17,15 @@ from monitor.config import AccountSettings, Config
 from monitor.db import Database, Store
 from monitor.domain.checks import Observation, Verdict
 from monitor.domain.connections import Connection
-from monitor.domain.listings import Comparison, Inventory, ListedConnection, Listing, UserListing, compare
+from monitor.domain.listings import Comparison, Inventory, ListedConnection, Listing, UserListing, diff_listing
 from monitor.domain.reasons import Scope, meaning
 from monitor.domain.scopes import state
 from monitor.errors import ApiError, Reason
-from monitor.postpost.client import Api, Exchange
-from monitor.postpost.rate_limit import Gate
+from monitor.postpost.client import ApiClient, ApiResult
+from monitor.postpost.rate_limit import RateLimiter
 from monitor.state import connection_sync
-from monitor.state.registry import Fleet
-from monitor.state.unit_of_work import stage
+from monitor.state.registry import Registry
+from monitor.state.unit_of_work import unit_of_work
 
 _log = structlog.get_logger(__name__)
 _BATCH = 200
@@ -37,7 +37,7 @@ _WIDE = frozenset({Scope.ACCOUNT, Scope.API})
 class Parts:
     """What every discoverer needs of the program."""
 
-    fleet: Fleet
+    fleet: Registry
     database: Database
     clock: Clock
     changed: Callable[[], None]
@@ -51,7 +51,7 @@ class Discoverer:
     for what the list tells of tokens. A failed list changes nothing but the scopes above it.
     """
 
-    def __init__(self, account: AccountSettings, config: Config, api: Api, gate: Gate, parts: Parts) -> None:
+    def __init__(self, account: AccountSettings, config: Config, api: ApiClient, gate: RateLimiter, parts: Parts) -> None:
         self._account = account
         self._config = config
         self._api = api
@@ -152,7 +152,7 @@ class Discoverer:
         await self._take(user_id, exchange.answer, exchange.server_at)
         return None
 
-    async def _hear(self, user_id: str, exchange: Exchange[Any]) -> None:
+    async def _hear(self, user_id: str, exchange: ApiResult[Any]) -> None:
         """Let the scopes above the list know how it went: with no connection yet, nobody else would notice a bad key."""
         failed = exchange.answer if isinstance(exchange.answer, ApiError) else None
         self._gate.hear(exchange.http_status, exchange.retry_after)
@@ -183,7 +183,7 @@ class Discoverer:
     def _compare(self, inventory: Inventory, listed: Collection[str]) -> Comparison:
         # A little less than the pause between two lists: it varies.
         apart = self._config.schedule.discovery.total_seconds() * 0.9
-        return compare(inventory, listed, at=self._parts.clock.monotonic(), apart=apart)
+        return diff_listing(inventory, listed, at=self._parts.clock.monotonic(), apart=apart)
 
     async def _change(self, user_id: str, appeared: frozenset[str], vanished: frozenset[str]) -> None:
         for word, ids in (("appeared", appeared), ("vanished", vanished)):
@@ -207,19 +207,19 @@ class Discoverer:
         return [one for one in everyone if one is not None and one.account == self._account.name]
 
     def _write_hearing(self, user_id: str, observation: Observation, store: Store) -> None:
-        stage(self._parts.fleet, store).hear(self._account.name, user_id, observation)
+        unit_of_work(self._parts.fleet, store).hear(self._account.name, user_id, observation)
 
     def _write_doubt(self, user_id: str, count: int, result: Comparison, store: Store) -> None:
-        staging = stage(self._parts.fleet, store)
+        staging = unit_of_work(self._parts.fleet, store)
         staging.tell_short_list(self._account.name, user_id, count, len(result.inventory.known))
 
     def _write_loss(self, name: str, store: Store) -> None:
-        staging = stage(self._parts.fleet, store)
+        staging = unit_of_work(self._parts.fleet, store)
         now = staging.now()
         staging.change_scope(name, partial(state.closed, now=now), now)
 
     def _write_rows(self, known: list[tuple[Connection, ListedConnection]], server_at: datetime | None, store: Store) -> None:
-        staging = stage(self._parts.fleet, store)
+        staging = unit_of_work(self._parts.fleet, store)
         now = self._parts.clock.now()
         for connection, row in known:
             staging.learn(connection, row, now, server_at)

@@ -14,21 +14,21 @@ from monitor.clock import Clock
 from monitor.db import Database, Store
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.state import REMOVED, ScopeState, closed
-from monitor.state.registry import Fleet
-from monitor.state.unit_of_work import stage
+from monitor.state.registry import Registry
+from monitor.state.unit_of_work import unit_of_work
 
 _log = structlog.get_logger(__name__)
 _BATCH = 200
 
 
-class Reviewer:
+class Evaluator:
     """
     Looks at every connection whose state says that now is the time, and at every scope.
 
     Effects of one step: one transaction per batch of connections.
     """
 
-    def __init__(self, *, fleet: Fleet, database: Database, clock: Clock) -> None:
+    def __init__(self, *, fleet: Registry, database: Database, clock: Clock) -> None:
         self._fleet = fleet
         self._database = database
         self._clock = clock
@@ -56,7 +56,7 @@ class Reviewer:
         return self._fleet.owed() if thawed else self._fleet.due_for_review(now)
 
     def _review(self, batch: list[int], now: datetime, store: Store) -> None:
-        staging = stage(self._fleet, store)
+        staging = unit_of_work(self._fleet, store)
         for connection_id in batch:
             connection = self._fleet.connection(connection_id)
             if connection is not None:
@@ -72,7 +72,7 @@ class Reviewer:
         return state.open or state.suspect_at is not None or state.topic.level != state.topic.told.level
 
     def _tick(self, names: list[str], now: datetime, store: Store) -> None:
-        staging = stage(self._fleet, store)
+        staging = unit_of_work(self._fleet, store)
         for name in names:
             staging.change_scope(name, partial(self._look, now), now)
 

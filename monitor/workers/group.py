@@ -14,21 +14,21 @@ from monitor.config import AccountSettings, Config
 from monitor.db import Database
 from monitor.metrics import Metrics
 from monitor.notify.sender import Sender
-from monitor.postpost.client import Api
-from monitor.postpost.rate_limit import Gate, Pacer
-from monitor.runtime.loop import Bounds, Loop, Step, drain
-from monitor.runtime.watchdog import Watched
-from monitor.state.evaluation_config import Plan
-from monitor.state.registry import Fleet
+from monitor.postpost.client import ApiClient
+from monitor.postpost.rate_limit import RateLimiter, RequestPacing
+from monitor.runtime.loop import Loop, Step, WatchdogLimits, drain
+from monitor.runtime.watchdog import WatchedLoop
+from monitor.state.evaluation_config import EvaluationConfig
+from monitor.state.registry import Registry
 from monitor.workers.checker import Checker
-from monitor.workers.controls_sync import Operators
+from monitor.workers.controls_sync import ControlsSync
 from monitor.workers.deliverer import Deliverer
 from monitor.workers.discoverer import Discoverer, Parts
-from monitor.workers.evaluator import Reviewer
+from monitor.workers.evaluator import Evaluator
 from monitor.workers.heartbeat import Heartbeat
-from monitor.workers.retention import Janitor
-from monitor.workers.storage_alert import StorageNews, StorageWatch
-from monitor.workers.uptime_rollup import Bookkeeper
+from monitor.workers.retention import RetentionWorker
+from monitor.workers.storage_alert import StorageAlerter, StorageOutage
+from monitor.workers.uptime_rollup import UptimeRollup
 
 USER_AGENT = f"postpost-monitor/{__version__}"
 
@@ -40,38 +40,38 @@ _BOOKKEEPER_BOUND_SECONDS = 2 * _BOOKKEEPER_REST_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class Dependencies:
     """What every crew finds when it starts, and leaves to the next one."""
 
-    fleet: Fleet
+    fleet: Registry
     database: Database
     metrics: Metrics
     clock: Clock
     random: Callable[[], float]
-    bounds: Bounds
-    storage_news: StorageNews = field(default_factory=StorageNews)
+    bounds: WatchdogLimits
+    storage_news: StorageOutage = field(default_factory=StorageOutage)
 
 
 @dataclass(slots=True)
 class _Hands:
     """What a crew holds and must let go of."""
 
-    apis: list[Api] = field(default_factory=list)
+    apis: list[ApiClient] = field(default_factory=list)
     checkers: list[Checker] = field(default_factory=list)
     sender: Sender | None = None
 
 
-class Crew:
+class WorkerGroup:
     """
     The agents of one configuration.
 
     Built without any I/O; `start` runs the loops in a task group, `finish` drains them and closes what they hold.
     """
 
-    def __init__(self, config: Config, plan: Plan, workplace: Workplace) -> None:
+    def __init__(self, config: Config, plan: EvaluationConfig, workplace: Dependencies) -> None:
         self.config = config
         self.plan = plan
-        self.watched: list[Watched] = []
+        self.watched: list[WatchedLoop] = []
         self._workplace = workplace
         self._stop = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -120,9 +120,9 @@ class Crew:
 
     def _add_account(self, account: AccountSettings) -> None:
         place, settings = self._workplace, self.config.api
-        api = Api(settings, account.api_key, clock=place.clock, user_agent=USER_AGENT, rebuilt=place.metrics.client_rebuilt)
+        api = ApiClient(settings, account.api_key, clock=place.clock, user_agent=USER_AGENT, rebuilt=place.metrics.client_rebuilt)
         self._hands.apis.append(api)
-        gate = Gate(Pacer(rate=settings.requests_per_second), place.clock)
+        gate = RateLimiter(RequestPacing(rate=settings.requests_per_second), place.clock)
         checker = Checker(
             account.name,
             api,
@@ -166,12 +166,12 @@ class Crew:
 
     def _add_housekeeping(self) -> None:
         place = self._workplace
-        reviewer = Reviewer(fleet=place.fleet, database=place.database, clock=place.clock)
+        reviewer = Evaluator(fleet=place.fleet, database=place.database, clock=place.clock)
         self._add("review", "reviewer", reviewer.step, bound=_REVIEW_BOUND_SECONDS)
-        operators = Operators(fleet=place.fleet, database=place.database, clock=place.clock)
+        operators = ControlsSync(fleet=place.fleet, database=place.database, clock=place.clock)
         self._add("review", "operators", operators.step, bound=_REVIEW_BOUND_SECONDS)
         sender = self._hands.sender = self._hands.sender or Sender(clock=place.clock, user_agent=USER_AGENT)
-        watch = StorageWatch(
+        watch = StorageAlerter(
             fleet=place.fleet,
             database=place.database,
             sender=sender,
@@ -181,10 +181,10 @@ class Crew:
         )
         bound = sum(receiver.timeout.total_seconds() for receiver in self.config.receivers) + place.bounds.step
         self._add("review", "storagewatch", watch.step, bound=bound)
-        bookkeeper = Bookkeeper(fleet=place.fleet, database=place.database, clock=place.clock, longest=self.config.retention.daily)
+        bookkeeper = UptimeRollup(fleet=place.fleet, database=place.database, clock=place.clock, longest=self.config.retention.daily)
         bound, rest = _BOOKKEEPER_BOUND_SECONDS, _BOOKKEEPER_REST_SECONDS
         self._add("bookkeep", "bookkeeper", bookkeeper.step, bound=bound, rest=rest, idle=bookkeeper.idle)
-        janitor = Janitor(place.database, place.clock, self.config.retention)
+        janitor = RetentionWorker(place.database, place.clock, self.config.retention)
         self._add("tidy", "janitor", janitor.step, bound=_JANITOR_BOUND_SECONDS, rest=_JANITOR_REST_SECONDS)
 
     def _add_heartbeat(self, sender: Sender) -> None:
@@ -210,4 +210,4 @@ class Crew:
         rest = self._workplace.bounds.rest if rest is None else rest
         loop = Loop(name, step, rest_seconds=rest, clock=self._workplace.clock, stop=self._stop, idle=idle)
         self._loops.setdefault(kind, []).append(loop)
-        self.watched.append(Watched(loop, bound + rest))
+        self.watched.append(WatchedLoop(loop, bound + rest))

@@ -22,7 +22,7 @@ from monitor.domain.schedule import GONE_AT_MOST, GONE_FACTOR
 from monitor.domain.states import ConnectionState
 from monitor.errors import StoreError
 from monitor.notify.sender import Sender
-from monitor.state.registry import Fleet
+from monitor.state.registry import Registry
 from monitor.text.durations import span
 
 _WRITE_SECONDS = 10.0
@@ -31,7 +31,7 @@ _MISSED_ROUNDS = 3
 _log = structlog.get_logger(__name__)
 
 
-class Beat(StrEnum):
+class HeartbeatResult(StrEnum):
     """How a sign of life went; the `result` label of its counter."""
 
     SENT = "sent"
@@ -39,14 +39,22 @@ class Beat(StrEnum):
     WITHHELD = "withheld"
 
 
-Observe = Callable[[Beat, datetime], None]
+Observe = Callable[[HeartbeatResult, datetime], None]
 
 
 class Heartbeat:
     """Gives one sign of life per step, or withholds it and logs why."""
 
     def __init__(
-        self, settings: HeartbeatSettings, url: Secret, *, fleet: Fleet, database: Database, sender: Sender, clock: Clock, observe: Observe
+        self,
+        settings: HeartbeatSettings,
+        url: Secret,
+        *,
+        fleet: Registry,
+        database: Database,
+        sender: Sender,
+        clock: Clock,
+        observe: Observe,
     ) -> None:
         self._settings = settings
         self._url = url
@@ -60,11 +68,11 @@ class Heartbeat:
     async def step(self) -> bool:
         """Look whether all is well, and say so outside; never more to do."""
         trouble = await self._find_trouble()
-        beat = Beat.WITHHELD if trouble else Beat.SENT
+        beat = HeartbeatResult.WITHHELD if trouble else HeartbeatResult.SENT
         if not trouble:
             result = await self._sender.ping(self._url.reveal(), method=self._settings.method, within=self._settings.timeout)
             if not result.delivered:
-                beat, trouble = Beat.FAILED, f"nobody took it: {result.detail}"
+                beat, trouble = HeartbeatResult.FAILED, f"nobody took it: {result.detail}"
         self._observe(beat, self._clock.now())
         if trouble and not self._trouble:
             _log.warning("heartbeat.stopped", result=beat.value, problem=trouble)

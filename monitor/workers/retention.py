@@ -21,7 +21,7 @@ _LEAP = 7 * _DAY
 log = structlog.get_logger(__name__)
 
 
-class Janitor:
+class RetentionWorker:
     """One step deletes at most about a thousand rows, so that a check waits milliseconds for the write lock."""
 
     def __init__(self, database: Database, clock: Clock, settings: RetentionSettings) -> None:

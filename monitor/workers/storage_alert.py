@@ -19,17 +19,17 @@ from monitor.clock import Clock
 from monitor.config import Config, ReceiverSettings
 from monitor.db import Database, Store, damage_is_news
 from monitor.domain import routing
-from monitor.domain.notifications.build import scope_announcement
-from monitor.domain.notifications.decide import told_now
+from monitor.domain.notifications.build import build_scope_notification
+from monitor.domain.notifications.decide import last_notified
 from monitor.domain.scopes import state
 from monitor.domain.scopes.key import STORAGE
 from monitor.domain.scopes.state import ScopeState
 from monitor.errors import Reason
 from monitor.notify import payload
 from monitor.notify.sender import Sender
-from monitor.state.evaluation_config import Plan
-from monitor.state.registry import Fleet
-from monitor.state.unit_of_work import stage
+from monitor.state.evaluation_config import EvaluationConfig
+from monitor.state.registry import Registry
+from monitor.state.unit_of_work import unit_of_work
 
 _log = structlog.get_logger(__name__)
 _AGAIN_AFTER = timedelta(hours=6)
@@ -42,7 +42,7 @@ _DAMAGED = (
 _LAST_WORD = timedelta(seconds=8)
 
 
-async def tell_of_damage(config: Config, plan: Plan, clock: Clock, user_agent: str) -> None:
+async def alert_corruption(config: Config, plan: EvaluationConfig, clock: Clock, user_agent: str) -> None:
     """
     Tell the receivers, past the database, that it is damaged: the last word before the monitor ends.
 
@@ -51,7 +51,7 @@ async def tell_of_damage(config: Config, plan: Plan, clock: Clock, user_agent: s
     now = clock.now()
     if not damage_is_news(config.database.url.reveal(), now, _AGAIN_AFTER):
         return
-    notification = scope_announcement(state.fail(ScopeState(STORAGE), Reason.MONITOR_INTERNAL, _DAMAGED, now), now)
+    notification = build_scope_notification(state.fail(ScopeState(STORAGE), Reason.MONITOR_INTERNAL, _DAMAGED, now), now)
     chosen = routing.receivers_for(notification, None, plan.routes, plan.receivers)
     webhook_id = _webhook_id()
     body = payload.render(webhook_id, notification, None, plan.identity)
@@ -72,7 +72,7 @@ def _webhook_id() -> str:
 
 
 @dataclass(slots=True)
-class StorageNews:
+class StorageOutage:
     """
     What was told of the database, for the life of the process: a reload must not tell it again.
 
@@ -94,7 +94,7 @@ class StorageNews:
     try_at: float = float("-inf")
 
 
-class StorageWatch:
+class StorageAlerter:
     """
     Looks at the database's health.
 
@@ -103,7 +103,14 @@ class StorageWatch:
     """
 
     def __init__(
-        self, *, fleet: Fleet, database: Database, sender: Sender, receivers: Sequence[ReceiverSettings], clock: Clock, news: StorageNews
+        self,
+        *,
+        fleet: Registry,
+        database: Database,
+        sender: Sender,
+        receivers: Sequence[ReceiverSettings],
+        clock: Clock,
+        news: StorageOutage,
     ) -> None:
         self._fleet = fleet
         self._database = database
@@ -146,7 +153,7 @@ class StorageWatch:
         before = self._fleet.scope(STORAGE)[1]
         news.outage = state.fail(before, Reason.MONITOR_INTERNAL, _DETAIL, since, affected=len(self._fleet.ids()))
         news.webhook_id = _webhook_id()
-        notification = scope_announcement(news.outage, now)
+        notification = build_scope_notification(news.outage, now)
         news.body = payload.render(news.webhook_id, notification, None, self._fleet.plan.identity)
 
     def _chosen(self) -> tuple[str, ...]:
@@ -154,7 +161,7 @@ class StorageWatch:
         if outage is None:
             return ()
         plan = self._fleet.plan
-        return routing.receivers_for(scope_announcement(outage, self._clock.now()), None, plan.routes, plan.receivers)
+        return routing.receivers_for(build_scope_notification(outage, self._clock.now()), None, plan.routes, plan.receivers)
 
     def _knows(self, receiver: str, now: float) -> bool:
         told_at = self._news.told_at.get(receiver)
@@ -167,10 +174,10 @@ class StorageWatch:
         if outage is None:
             return
         if heard:
-            told = told_now(outage.topic, self._clock.now())
+            told = last_notified(outage.topic, self._clock.now())
             outage = replace(outage, topic=replace(outage.topic, told=told), seq=outage.seq + 1)
         await self._database.write(partial(self._record, outage, heard))
         news.outage, news.heard, news.try_at = None, set(), float("-inf")
 
     def _record(self, outage: ScopeState, heard: frozenset[str], store: Store) -> None:
-        stage(self._fleet, store).record_outage(outage, heard)
+        unit_of_work(self._fleet, store).record_outage(outage, heard)

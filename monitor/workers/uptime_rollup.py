@@ -13,12 +13,12 @@ from monitor.clock import Clock
 from monitor.db import Database, Reader, Store, silences_since, uptime
 from monitor.db.codec import whole_milliseconds
 from monitor.domain.connections import Connection
-from monitor.domain.scopes.key import names_above
-from monitor.domain.silencing.silences import Silence, Window, silenced
+from monitor.domain.scopes.key import scopes_of
+from monitor.domain.silencing.silences import RecurringSilence, Silence, silenced
 from monitor.domain.time_spans import Span
-from monitor.domain.uptime import DAY, HOUR, LONGEST_REACH, NOTHING, Incident, Life, Uptime, by_hour, day_of, hour_of
+from monitor.domain.uptime import DAY, HOUR, LONGEST_REACH, NOTHING, IncidentSpan, Life, Uptime, by_hour, day_of, hour_of
 from monitor.errors import StoreUnavailable
-from monitor.state.registry import Fleet
+from monitor.state.registry import Registry
 
 _BATCH = 100
 # A failure is confirmed, and a wider cause found, some time after it began: then the hours before are added up again.
@@ -43,13 +43,13 @@ class _Round:
     until: datetime
     behind: bool
     left: dict[datetime, list[tuple[Connection, datetime | None]]]
-    incidents: Mapping[int, Sequence[Incident]]
-    wider: Mapping[str, Sequence[Incident]]
+    incidents: Mapping[int, Sequence[IncidentSpan]]
+    wider: Mapping[str, Sequence[IncidentSpan]]
     silences: Sequence[Silence]
-    windows: Sequence[tuple[Window, Sequence[Span]]]
+    windows: Sequence[tuple[RecurringSilence, Sequence[Span]]]
 
 
-class Bookkeeper:
+class UptimeRollup:
     """
     Everything follows from rows, and is worked out anew for the last hours each time: a crash, a late confirmation or a clock
     that was set changes nothing but when it is done. What was never added up, such as the history from before this
@@ -58,7 +58,7 @@ class Bookkeeper:
     Effects of one step: one short read and one small transaction.
     """
 
-    def __init__(self, *, fleet: Fleet, database: Database, clock: Clock, longest: timedelta) -> None:
+    def __init__(self, *, fleet: Registry, database: Database, clock: Clock, longest: timedelta) -> None:
         """*longest* is for how long the sums of days are kept: what is older is not added up."""
         self._fleet = fleet
         self._database = database
@@ -161,7 +161,7 @@ class Bookkeeper:
     def _excused(self, current: _Round, connection: Connection) -> list[Span]:
         spans = list(silenced(connection, current.silences, current.windows))
         if current.wider:
-            names = names_above(connection, self._fleet.plan.api_host)
+            names = scopes_of(connection, self._fleet.plan.api_host)
             wider = [incident for name in names.all() for incident in current.wider.get(name, ())]
             spans += [Span(incident.opened_at, incident.closed_at or current.until) for incident in wider]
         return spans

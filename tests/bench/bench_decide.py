@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from monitor.domain.checks import Observation
-from monitor.domain.evaluation import Situation, conclude
-from monitor.domain.scopes.key import names_above
+from monitor.domain.evaluation import EvaluationInput, evaluate_check
+from monitor.domain.scopes.key import scopes_of
 from monitor.domain.verdicts import judge
 from monitor.postpost.responses import parse_reply
 from tests.bench.result import Result, cpu_seconds
@@ -36,10 +36,10 @@ def measure() -> Iterator[Result]:
     reply = parse_reply(BODY, connection.platform_id)
     moment = START + 15 * MINUTE
     observation = Observation(1, moment - timedelta(milliseconds=200), moment, judge(reply, connection), reply, http_status=200)
-    situation = Situation(
+    situation = EvaluationInput(
         connection,
         a_state(),
-        names_above(connection, "api"),
+        scopes_of(connection, "api"),
         scopes={},
         members={},
         failing=0,
@@ -50,7 +50,7 @@ def measure() -> Iterator[Result]:
     plain = cpu_seconds(lambda: json.loads(BODY), ROUNDS)
     parse = cpu_seconds(lambda: parse_reply(BODY, connection.platform_id), ROUNDS)
     verdict = cpu_seconds(lambda: judge(reply, connection), ROUNDS)
-    decide = cpu_seconds(lambda: conclude(situation, observation, policy), ROUNDS)
+    decide = cpu_seconds(lambda: evaluate_check(situation, observation, policy), ROUNDS)
 
     yield Result("parse the reply", parse * 1e6, "us")
     yield Result("judge it", verdict * 1e6, "us")

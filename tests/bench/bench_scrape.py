@@ -17,7 +17,7 @@ from monitor.domain.status import Filters
 from monitor.metrics import Metrics, definitions
 from monitor.web.pages.templates import Pages
 from monitor.web.server import WebServer
-from monitor.web.status.board import Board
+from monitor.web.status.board import StatusBoard
 from tests.bench.result import Result
 from tests.builders import DAY, MINUTE, SECOND, START, a_connection, a_state, a_token_belief
 
@@ -50,8 +50,8 @@ def measure() -> Iterator[Result]:
         "longest hold of the event loop", asyncio.run(_longest_hold(metrics, Snapshot(START, tuple(views)))) * 1e3, "ms", limit=100
     )
     pages, snapshot = Pages(), Snapshot(START, tuple(views))
-    yield Result("sort the picture for people", _took(lambda: Board(snapshot)) * 1e3, "ms")
-    board = Board(snapshot)
+    yield Result("sort the picture for people", _took(lambda: StatusBoard(snapshot)) * 1e3, "ms")
+    board = StatusBoard(snapshot)
     pages.status(board, board.page(Filters(), START), {}, START)
     began = time.process_time()
     pages.status(board, board.page(Filters(page=50), START), {}, START)

@@ -27,8 +27,8 @@ from monitor.config import ReceiverSettings, Secret
 from monitor.db import Database, NewConnection
 from monitor.domain.connections import Connection
 from monitor.domain.routing import ReceiverRule
-from monitor.state.evaluation_config import Plan
-from monitor.state.registry import Fleet
+from monitor.state.evaluation_config import EvaluationConfig
+from monitor.state.registry import Registry
 from tests import marked
 from tests.crash.mortality import Fate, MortalBackend, MortalSender
 from tests.crash.orderings import IDENTITY, NAME, ORDERINGS, POLICY, Bench, Ordering
@@ -86,16 +86,16 @@ class Life:
                 await bench.clock.sleep(0.005)
 
 
-async def _fleet(database: Database, clock: SystemClock) -> Fleet:
+async def _fleet(database: Database, clock: SystemClock) -> Registry:
     wanted = [NewConnection("main", "", f"linkedin-page{number}", "linkedin") for number in CONNECTIONS]
     await database.write(lambda store: store.ensure_connections(wanted))
-    fleet = Fleet(Plan(POLICY, "api.example", timedelta(days=1), IDENTITY, receivers=(ReceiverRule(NAME),)), clock)
+    fleet = Registry(EvaluationConfig(POLICY, "api.example", timedelta(days=1), IDENTITY, receivers=(ReceiverRule(NAME),)), clock)
     await database.read(fleet.load)
     fleet.put_connections(await database.read(lambda reader: reader.connections()))
     return fleet
 
 
-def _watched(fleet: Fleet) -> list[Connection]:
+def _watched(fleet: Registry) -> list[Connection]:
     return [one for one in map(fleet.connection, fleet.ids()) if one is not None]
 
 

@@ -16,7 +16,7 @@ import psycopg
 
 from monitor.clock import Clock, SystemClock
 from monitor.simulator import faults
-from monitor.simulator.faults import Behaviour, Kind
+from monitor.simulator.faults import Fault, FaultKind
 from monitor.simulator.receiver import Received, ReceiverServer
 from tests.crash.child import SECRET, WHOLE
 from tests.crash.fast_clock import FastClock
@@ -38,8 +38,8 @@ SETTLED_WITHIN_SECONDS = 30.0
 SURVIVORS = 4
 """As many processes in a row must be done before the step at which they were to die."""
 
-FRIENDLY: Sequence[tuple[Behaviour, float]] = ((faults.normal(), 1),)
-HOSTILE: Sequence[tuple[Behaviour, float]] = (
+FRIENDLY: Sequence[tuple[Fault, float]] = ((faults.normal(), 1),)
+HOSTILE: Sequence[tuple[Fault, float]] = (
     (faults.normal(), 60),
     (faults.answer(500), 12),
     (faults.drop(), 12),
@@ -53,7 +53,7 @@ HOSTILE: Sequence[tuple[Behaviour, float]] = (
 class Judge:
     """A receiver with moods, which keeps a journal."""
 
-    def __init__(self, moods: Sequence[tuple[Behaviour, float]], dice: random.Random, clock: Clock | None = None) -> None:
+    def __init__(self, moods: Sequence[tuple[Fault, float]], dice: random.Random, clock: Clock | None = None) -> None:
         self.receipts: list[Receipt] = []
         self.server = ReceiverServer(SECRET, clock=clock or SystemClock(), on_event=self._hear, limit=1)
         self._moods = moods
@@ -79,8 +79,8 @@ class Judge:
                 type=delivery.type,
                 body=delivery.body,
                 signed=delivery.signature == "valid",
-                processed=kind in (Kind.NORMAL, Kind.DROP),
-                answered=kind is Kind.NORMAL,
+                processed=kind in (FaultKind.NORMAL, FaultKind.DROP),
+                answered=kind is FaultKind.NORMAL,
             )
         )
         self._draw()
@@ -167,7 +167,7 @@ async def torture(
     seed: int,
     *,
     kills: int,
-    moods: Sequence[tuple[Behaviour, float]],
+    moods: Sequence[tuple[Fault, float]],
     database: str = "",
     latency: float = 0.0,
     enough: int = 0,
@@ -219,7 +219,7 @@ async def torture_the_whole(folder: Path, seed: int, *, kills: int, database: st
 
 
 async def every_step(
-    folder: Path, ordering: str, seed: int, *, moods: Sequence[tuple[Behaviour, float]], database: str = "", stride: int = 1
+    folder: Path, ordering: str, seed: int, *, moods: Sequence[tuple[Fault, float]], database: str = "", stride: int = 1
 ) -> Run:
     """
     Kill a child at the first step of a change on its way to the receiver, the next one at the second, and so on by *stride*.

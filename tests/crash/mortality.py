@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, event
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
 from monitor.db.backend import Backend
-from monitor.domain.delivery.retries import Result
+from monitor.domain.delivery.retries import AttemptResult
 from monitor.notify.sender import Sender
 
 _WRITER = "database-writer"
@@ -70,7 +70,7 @@ class MortalSender(Sender):
         super().__init__(clock=clock, user_agent="crash")
         self._fate = fate
 
-    async def send(self, receiver: ReceiverSettings, webhook_id: str, body: bytes, previous: bytes | None = None) -> Result:
+    async def send(self, receiver: ReceiverSettings, webhook_id: str, body: bytes, previous: bytes | None = None) -> AttemptResult:
         """Send, with a step before it and one after it."""
         self._fate.step()
         result = await super().send(receiver, webhook_id, body, previous)

@@ -17,14 +17,14 @@ from monitor.db import AttemptRow, Database, DeliveryRow, Store
 from monitor.domain import evaluation as core
 from monitor.domain.checks import Observation, Verdict
 from monitor.domain.connections import Connection
-from monitor.domain.delivery.retries import Fate
+from monitor.domain.delivery.retries import DeliveryOutcome
 from monitor.domain.events import Notification
 from monitor.domain.policy import Confirm, DigestPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
 from monitor.errors import DeliveryReason, Reason
 from monitor.notify.payload import MonitorIdentity, render
 from monitor.notify.sender import Sender
-from monitor.state.registry import Fleet
-from monitor.state.unit_of_work import stage
+from monitor.state.registry import Registry
+from monitor.state.unit_of_work import unit_of_work
 from monitor.workers.deliverer import Deliverer
 from tests.builders import a_reply
 
@@ -53,7 +53,7 @@ class Bench:
     """What every ordering works with, in one child; *latency* is what a request takes each way, in seconds."""
 
     database: Database
-    fleet: Fleet
+    fleet: Registry
     sender: Sender
     receiver: ReceiverSettings
     latency: float
@@ -106,7 +106,7 @@ class Outbox:
     async def check(self, connection: Connection, *, works: bool) -> None:
         """One transaction."""
         bench, observation = self.bench, self.bench.observation(connection, works=works)
-        await bench.database.write(lambda store: stage(bench.fleet, store).conclude(connection, observation))
+        await bench.database.write(lambda store: unit_of_work(bench.fleet, store).conclude(connection, observation))
 
     async def deliver(self) -> bool:
         """One step of the deliverer."""
@@ -146,7 +146,7 @@ class ClaimThenSend(Outbox):
         now = self.bench.clock.now()
         row = next(iter(store.due_deliveries(NAME, now, 1)), None)
         if row is not None:
-            store.record_attempt(row, AttemptRow(now, DeliveryReason.DELIVERED, 0), Fate.DELIVERED)
+            store.record_attempt(row, AttemptRow(now, DeliveryReason.DELIVERED, 0), DeliveryOutcome.DELIVERED)
         return row
 
 
@@ -158,12 +158,12 @@ class SendThenStore(Outbox):
         bench, observation = self.bench, self.bench.observation(connection, works=works)
 
         def decide(store: Store) -> list[tuple[str, Notification]]:
-            situation = stage(bench.fleet, store).situation(connection)
-            return [(store.new_webhook_id(), one) for one in core.conclude(situation, observation, POLICY).notifications]
+            situation = unit_of_work(bench.fleet, store).situation(connection)
+            return [(store.new_webhook_id(), one) for one in core.evaluate_check(situation, observation, POLICY).notifications]
 
         for webhook_id, notification in await bench.database.write(decide):
             await bench.post_until_taken(webhook_id, render(webhook_id, notification, connection, IDENTITY))
-        await bench.database.write(lambda store: stage(bench.fleet, store).conclude(connection, observation))
+        await bench.database.write(lambda store: unit_of_work(bench.fleet, store).conclude(connection, observation))
 
     async def deliver(self) -> bool:
         """Forget what was stored as owed: it is told already."""
@@ -182,7 +182,7 @@ class StoreOnlySuccess(Outbox):
     async def check(self, connection: Connection, *, works: bool) -> None:
         """Store the state; send from memory; store that it was told."""
         bench, observation = self.bench, self.bench.observation(connection, works=works)
-        conclusion = await bench.database.write(lambda store: stage(bench.fleet, store).conclude(connection, observation))
+        conclusion = await bench.database.write(lambda store: unit_of_work(bench.fleet, store).conclude(connection, observation))
         assert conclusion is not None
         for one in conclusion.notifications:
             webhook_id = await bench.database.write(lambda store: store.new_webhook_id())

@@ -17,7 +17,7 @@ from typing import Any
 from monitor.app import App
 from monitor.config import load
 from monitor.notify import templates
-from monitor.runtime.loop import Bounds
+from monitor.runtime.loop import WatchdogLimits
 from monitor.runtime.signals import Signals
 from monitor.simulator.presets import DEMO_KEY, empty_world
 from monitor.simulator.server import SimulatorServer
@@ -61,7 +61,7 @@ class Whole:
         Fate(0, report)
         config, signals = load(self._folder / "config.yaml", check_template=templates.problems), Signals()
         clock = FastClock(float((self._folder / "origin").read_text()), FACTOR)
-        app = App(config, clock=clock, signals=signals, reread=lambda: config, bounds=Bounds(rest=_REST_SECONDS))
+        app = App(config, clock=clock, signals=signals, reread=lambda: config, bounds=WatchdogLimits(rest=_REST_SECONDS))
         async with asyncio.TaskGroup() as group:
             group.create_task(app.run())
             if errand == "settle":

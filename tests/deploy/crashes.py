@@ -16,7 +16,7 @@ import monitor.cli.run
 from monitor.app import App
 from monitor.cli.main import main
 from monitor.metrics import Metrics
-from monitor.postpost.client import Api
+from monitor.postpost.client import ApiClient
 from monitor.runtime.loop import Loop
 from monitor.web.server import WebServer
 from tests import marked
@@ -43,7 +43,7 @@ async def fail_later(*arguments: object, **named: object) -> NoReturn:
 
 def break_all(app: App) -> None:
     """One error in each layer, every one of which the process survives."""
-    for api in _all(Api):
+    for api in _all(ApiClient):
         setattr(api, "_fetch", fail_later)  # noqa: B010 - what the type says is not to be replaced
     for thing, name in ((_all(WebServer)[0]._pictures, "board"), (_all(Metrics)[0], "chunks")):
         setattr(thing, name, fail)

@@ -21,14 +21,14 @@ from monitor.app import App
 from monitor.clock import SystemClock
 from monitor.config import load
 from monitor.notify import templates
-from monitor.runtime.loop import Bounds, Loop
+from monitor.runtime.loop import Loop, WatchdogLimits
 from monitor.runtime.signals import Signals
 from monitor.runtime.systemd import ServiceManager
 from monitor.simulator.presets import demo_world
 from monitor.simulator.server import SimulatorServer
 from tests import marked
 
-BOUNDS = Bounds(step=0.5, rest=1.0, scheduler=2.5, writer=2.0)
+BOUNDS = WatchdogLimits(step=0.5, rest=1.0, scheduler=2.5, writer=2.0)
 SILENT_WITHIN_SECONDS = 6.0
 
 CONFIG = """\

@@ -14,7 +14,7 @@ import pytest
 from monitor.config import load
 from monitor.notify import templates
 from monitor.postpost.rate_limit import SLOW_FOR_SECONDS
-from monitor.runtime.loop import Bounds
+from monitor.runtime.loop import WatchdogLimits
 from monitor.runtime.systemd import ServiceManager
 from tests import marked
 from tests.deploy.daemon import ROOT, Daemon, Simulated
@@ -136,7 +136,7 @@ def test_bounds_fit_the_unit(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.touch(mode=0o600)
     path.write_text(f'accounts: [{{name: main, api_key: "{marked.API_KEY}"}}]\nreceivers: [{{name: hook, url: "http://127.0.0.1:9/"}}]\n')
-    config, bounds = load(path, check_template=templates.problems), Bounds()
+    config, bounds = load(path, check_template=templates.problems), WatchdogLimits()
     turns = 2 * config.api.concurrency / config.api.requests_per_second
     longest = max(config.api.timeout.total_seconds() + turns, config.receivers[0].timeout.total_seconds())
 

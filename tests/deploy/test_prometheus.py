@@ -18,12 +18,12 @@ from monitor.config import load
 from monitor.config.sections.policy import COUNTS_DOWN
 from monitor.db import Database
 from monitor.metrics import Metrics, definitions
-from monitor.metrics.definitions import Kind
+from monitor.metrics.definitions import MetricType
 from monitor.notify import templates
-from monitor.runtime.loop import Bounds
-from monitor.state.evaluation_config import plan_of
-from monitor.state.registry import Fleet
-from monitor.workers.group import Crew, Workplace
+from monitor.runtime.loop import WatchdogLimits
+from monitor.state.evaluation_config import evaluation_config
+from monitor.state.registry import Registry
+from monitor.workers.group import Dependencies, WorkerGroup
 from tests import marked
 from tests.deploy.daemon import ROOT, Daemon, Simulated
 from tests.deploy.prometheus import Prometheus
@@ -54,7 +54,7 @@ def _queries() -> list[tuple[str, bool, str]]:
 
 def _names() -> set[str]:
     """Every series name that the monitor exports or a rule records."""
-    suffixes = {Kind.HISTOGRAM: ("_bucket", "_sum", "_count")}
+    suffixes = {MetricType.HISTOGRAM: ("_bucket", "_sum", "_count")}
     exported = {family.name + suffix for family in definitions.ALL for suffix in suffixes.get(family.kind, ("",))}
     return exported | {rule["record"] for rule in _rules("record")}
 
@@ -109,8 +109,8 @@ async def test_loops_that_rest_long(tmp_path: Path) -> None:
         f"database: {{url: sqlite:///{tmp_path}/monitor.db}}\n"
     )
     config, clock = load(settings, check_template=templates.problems), SystemClock()
-    plan, database = plan_of(config, "here"), Database(config.database.url.reveal(), clock=clock, owner="tests")
-    crew = Crew(config, plan, Workplace(Fleet(plan, clock), database, Metrics(), clock, lambda: 0.5, Bounds()))
+    plan, database = evaluation_config(config, "here"), Database(config.database.url.reveal(), clock=clock, owner="tests")
+    crew = WorkerGroup(config, plan, Dependencies(Registry(plan, clock), database, Metrics(), clock, lambda: 0.5, WatchdogLimits()))
     await crew.close()
     (rule,) = (rule["expr"] for rule in _rules("alert") if rule["alert"] == "PostpostLoopStuck")
     limit, left_out = int(rule.rpartition(">")[2]), re.findall(r'loop!~"(.*?)"', rule)[0]

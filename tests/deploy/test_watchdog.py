@@ -9,10 +9,10 @@ import pytest
 from monitor.db import Database
 from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
-from monitor.runtime.loop import Bounds
+from monitor.runtime.loop import WatchdogLimits
 from monitor.runtime.systemd import ServiceManager
-from monitor.runtime.watchdog import SelfCheck, Watched
-from monitor.state.registry import Fleet
+from monitor.runtime.watchdog import Watchdog, WatchedLoop
+from monitor.state.registry import Registry
 from tests.clock import FakeClock
 
 
@@ -68,16 +68,16 @@ class _Bench:
         self.clock = FakeClock()
         self.database = _Database()
         self.writing, self.beating = _Loop("checker", self.clock), _Loop("scheduler", self.clock)
-        watched = [Watched(self.writing, 60.0), Watched(self.beating, 30.0, writes=False)]
-        self.selfcheck = SelfCheck(
-            fleet=cast("Fleet", _Fleet()),
+        watched = [WatchedLoop(self.writing, 60.0), WatchedLoop(self.beating, 30.0, writes=False)]
+        self.selfcheck = Watchdog(
+            fleet=cast("Registry", _Fleet()),
             database=cast("Database", self.database),
             metrics=Metrics(),
             clock=self.clock,
             manager=ServiceManager(None),
             loops=lambda: watched,
             clock_jumped=lambda: None,
-            bounds=Bounds(),
+            bounds=WatchdogLimits(),
         )
 
     async def run(self, seconds: int, *, going: tuple[_Loop, ...]) -> list[str]:

@@ -15,7 +15,7 @@ from axe_playwright_python.async_playwright import Axe  # type: ignore[import-un
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from monitor.domain.reasons import Health
-from monitor.simulator.state import World
+from monitor.simulator.state import SimulatedApi
 from tests.stage import AGEING, BROKEN, QUIET, Stage, stage
 from tests.tools import CHROMIUM_ARGUMENTS, require_tool
 from tests.waiting import eventually
@@ -30,7 +30,7 @@ LONG, RIGHT_TO_LEFT = "W" * 190, "شركة الأمثلة " * 9
 HOSTILE = "<script>document.title='taken'</script>"
 
 
-def _awkward(world: World) -> None:
+def _awkward(world: SimulatedApi) -> None:
     """Names as no designer expects them, a connection that is broken, and a token that nears its end."""
     world.connection(BROKEN).fail()
     world.connection(AGEING).expire_in(timedelta(hours=20))

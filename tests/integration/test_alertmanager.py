@@ -14,7 +14,7 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.config import ReceiverSettings, Secret
 from monitor.db import DeliveryState
-from monitor.domain.events import EventType, Facts, IncidentRef, Notification, Severity, Topic, Why
+from monitor.domain.events import EventType, IncidentRef, Notification, NotificationFacts, NotificationReason, Severity, Topic
 from monitor.simulator.receiver import ReceiverServer
 from tests.builders import HOUR, MINUTE, a_connection, a_notification
 from tests.outbox import Outbox, an_outbox, ending
@@ -116,7 +116,10 @@ def a_failure(**changes: Any) -> Notification:
     now = SystemClock().now().astimezone(UTC)
     opened_at = now - 3 * MINUTE
     return a_notification(
-        at=now, incident=IncidentRef(Topic.CONNECTION, "1", 1, opened_at), facts=Facts(username="<!channel> @everyone"), **changes
+        at=now,
+        incident=IncidentRef(Topic.CONNECTION, "1", 1, opened_at),
+        facts=NotificationFacts(username="<!channel> @everyone"),
+        **changes,
     )
 
 
@@ -158,7 +161,7 @@ async def test_severity_changes(alertmanager: Alertmanager, outbox: Outbox) -> N
     await outbox.owe(failure)
     await outbox.settle()
     assert [alert["labels"]["severity"] for alert in await alertmanager.alerts()] == ["warning"]
-    worse = a_failure(severity=Severity.CRITICAL, why=Why.CHANGED, seq=2)
+    worse = a_failure(severity=Severity.CRITICAL, why=NotificationReason.CHANGED, seq=2)
     await outbox.owe(worse)
     await outbox.settle()
     assert [alert["labels"]["severity"] for alert in await alertmanager.alerts()] == ["critical"]

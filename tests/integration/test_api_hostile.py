@@ -13,7 +13,7 @@ import pytest
 
 from monitor.domain.checks import Reply
 from monitor.errors import ApiError, Reason
-from monitor.postpost.client import Api
+from monitor.postpost.client import ApiClient
 from tests.raw_server import HEALTHY, PLATFORM_ID, RawServer, Request, a_test_answer, answer, raw_server, says
 
 DEADLINE = 0.6
@@ -92,12 +92,12 @@ BROKEN = [
 ]
 
 
-async def one(api: Api) -> Reply | ApiError:
+async def one(api: ApiClient) -> Reply | ApiError:
     exchange = await api.test(PLATFORM_ID)
     return exchange.answer
 
 
-async def healthy(api: Api, server: RawServer, count: int = 200) -> None:
+async def healthy(api: ApiClient, server: RawServer, count: int = 200) -> None:
     """The next *count* checks through the same client are all passed."""
     server.script = HEALTHY
     answers = await asyncio.gather(*(one(api) for _ in range(count)))

@@ -20,7 +20,7 @@ from monitor.config.secrets import Secret
 from monitor.config.sections.core import ApiSettings
 from monitor.domain.checks import Reply
 from monitor.errors import ApiError, ConfigError, Reason
-from monitor.postpost.client import Api
+from monitor.postpost.client import ApiClient
 from tests.raw_server import KEY, PLATFORM_ID, RawServer, raw_server
 
 CA = trustme.CA()
@@ -88,7 +88,7 @@ def ca_file(tmp_path: Path) -> str:
     return str(path)
 
 
-async def refused(api: Api) -> ApiError:
+async def refused(api: ApiClient) -> ApiError:
     exchange = await api.test(PLATFORM_ID)
     await api.close()
     assert isinstance(exchange.answer, ApiError)
@@ -229,7 +229,7 @@ async def test_address_changes() -> None:
 
         # The name is reserved for tests and never exists; only our own lookup knows it.
         settings = ApiSettings.model_construct(base_url=f"http://api.test:{server.port}/api/v1")
-        api = Api(settings, Secret(KEY), clock=SystemClock(), user_agent="t/1", lookup=lookup)
+        api = ApiClient(settings, Secret(KEY), clock=SystemClock(), user_agent="t/1", lookup=lookup)
         assert isinstance((await api.test(PLATFORM_ID)).answer, Reply)
         assert asked == ["api.test"]
         await api.close()

@@ -16,7 +16,7 @@ from monitor.domain.listings import Listing
 from monitor.domain.token_life import TokenSays
 from monitor.domain.verdicts import judge
 from monitor.errors import ApiError, Reason
-from monitor.postpost.client import Api
+from monitor.postpost.client import ApiClient
 from tests.builders import a_connection
 from tests.raw_server import KEY, PLATFORM_ID, USER_ID, a_test_answer, answer, raw_server, says
 
@@ -469,7 +469,7 @@ async def test_echoed_key(payload: bytes, spelling: str) -> None:
     payload = b"\r\n".join([*lines, b"Content-Length: %d" % len(body)]) + b"\r\n\r\n" + body
     async with raw_server(says(payload)) as server:
         settings = ApiSettings(base_url=f"http://127.0.0.1:{server.port}/api/v1")
-        api = Api(settings, Secret("legacy/key+with=signs"), clock=SystemClock(), user_agent="t/1")
+        api = ApiClient(settings, Secret("legacy/key+with=signs"), clock=SystemClock(), user_agent="t/1")
         told = [await api.test(PLATFORM_ID), await api.connections(), repr(api)]
         await api.close()
 

@@ -56,7 +56,7 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
         reader, page = found.reader, explain.case_of(found, "linkedin-page1", "main", 5)
         rows = list(history.checks(reader, page.connection.id, None, 50))
         shown = {
-            "status": status.as_text(found.fleet.snapshot(now), status.Filters(), width),
+            "status": status.as_text(found.fleet.snapshot(now), status.StatusFilters(), width),
             "history": history.as_text(rows, width),
             "incidents": incidents.as_text(reader.incidents(), names_of(reader), now, width),
             "explain": explain.as_text(explained(page, now, config.policy()), width),

@@ -17,7 +17,7 @@ from monitor.cli.export import PAGE
 from monitor.cli.main import build_parser
 from monitor.clock import SystemClock
 from monitor.db import AttemptRow, CheckRow, Database, DeliveryState
-from monitor.domain.events import EventType, Why
+from monitor.domain.events import EventType, NotificationReason
 from monitor.errors import AnotherInstance, DeliveryReason, Reason, UsageError
 from monitor.simulator import faults
 from monitor.simulator.presets import connection_like, empty_world
@@ -255,7 +255,7 @@ async def test_retry(world: Watched, call: Call, words: tuple[str, ...]) -> None
 async def test_retry_of_a_digest(world: Watched, call: Call) -> None:
     """What a digest told is not sent again by itself beside the digest."""
     only = (await world.database.read(lambda reader: reader.deliveries()))[0]
-    digest = replace(only.notification, type=EventType.DIGEST, why=Why.DIGEST, connection_id=None)
+    digest = replace(only.notification, type=EventType.DIGEST, why=NotificationReason.DIGEST, connection_id=None)
     await world.database.write(lambda store: store.replace_by_digest("msg_digest", digest, "key", b"{}", "on-call", [only.id]))
     await give_up(world)
     states = {row.state for row in await world.database.read(lambda reader: reader.deliveries())}
@@ -369,7 +369,7 @@ async def test_export_streams(sqlite_url: str, tmp_path: Path) -> None:
             finally:
                 tracemalloc.stop()
 
-        count, peak = await asyncio.to_thread(drain, export.checks(sqlite_url, export.Span()))
+        count, peak = await asyncio.to_thread(drain, export.checks(sqlite_url, export.ExportRange()))
         assert count == 8 * PAGE
         assert peak < 2_500 * PAGE
 

@@ -27,7 +27,7 @@ from monitor.db import CheckRow, Database, NewConnection
 from monitor.errors import Reason, StoreCorrupt
 from monitor.runtime.signals import Signals
 from monitor.simulator.receiver import ReceiverServer
-from monitor.workers.retention import Janitor
+from monitor.workers.retention import RetentionWorker
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START
 from tests.clock import FakeClock
 from tests.virtual import KEY
@@ -163,7 +163,7 @@ async def test_found_while_running(tmp_path: Path) -> None:
         running = asyncio.create_task(app.run())
         await eventually(lambda: running.done() or app.ready.is_set(), what="the start")
         await fill(app._database)
-        janitor = Janitor(app._database, clock, config.retention)
+        janitor = RetentionWorker(app._database, clock, config.retention)
         await janitor.step()
         await app._database.tidy()
         raw = contents(path)
@@ -194,7 +194,7 @@ async def test_a_large_history_is_looked_at_later(tmp_path: Path, monkeypatch: p
     await database.start()
     assert not database.examined
     with pytest.raises(StoreCorrupt):
-        await Janitor(database, SystemClock(), RetentionSettings()).step()
+        await RetentionWorker(database, SystemClock(), RetentionSettings()).step()
     await database.close()
     path.write_bytes(damaged_at(good, other))
     with pytest.raises(StoreCorrupt, match="recover"):

@@ -14,10 +14,19 @@ from pathlib import Path
 import pytest
 
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, Database, NewConnection, back_up, examine, operating, reading
+from monitor.db import CheckRow, Database, NewConnection, back_up, examine, operator_session, reading
 from monitor.db.files import Ballast, file_system
 from monitor.db.tables import REVISION
-from monitor.errors import AnotherInstance, ConfigError, Reason, SchemaMismatch, StoreCorrupt, StoreError, StoreMisplaced, StoreUnavailable
+from monitor.errors import (
+    AnotherInstance,
+    ConfigError,
+    Reason,
+    SchemaMismatch,
+    StoreCorrupt,
+    StoreError,
+    StoreUnavailable,
+    UnsafeDatabaseLocation,
+)
 from tests import marked
 from tests.builders import MINUTE, START
 from tests.waiting import eventually_sync
@@ -71,7 +80,7 @@ async def test_file_of_another_program(tmp_path: Path, content: str) -> None:
     with pytest.raises(SchemaMismatch, match=r"another program.*database\.url") as caught:
         await open_at(url).start()
     assert caught.value.exit_code == 78
-    for look in (lambda: reading(url), lambda: operating(url)):
+    for look in (lambda: reading(url), lambda: operator_session(url)):
         with pytest.raises(SchemaMismatch, match="another program"), look():
             pass
     assert path.read_bytes() == before
@@ -81,20 +90,20 @@ async def test_unsafe_places(tmp_path: Path) -> None:
     """Folders that others can write to, symlinks, and what is no file are refused in words, for good: nobody waits for a person's repair."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with pytest.raises(StoreMisplaced, match="symbolic link"):
+    with pytest.raises(UnsafeDatabaseLocation, match="symbolic link"):
         await open_at(f"sqlite:///{tmp_path}/link/monitor.db").start()
     (tmp_path / "real" / "monitor.db").symlink_to(tmp_path / "elsewhere.db")
-    with pytest.raises(StoreMisplaced, match="not a plain file"):
+    with pytest.raises(UnsafeDatabaseLocation, match="not a plain file"):
         await open_at(f"sqlite:///{tmp_path}/real/monitor.db").start()
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
-    with pytest.raises(StoreMisplaced, match="everybody can write"):
+    with pytest.raises(UnsafeDatabaseLocation, match="everybody can write"):
         await open_at(f"sqlite:///{tmp_path}/open/monitor.db").start()
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnavailable, match="can't be opened"):
         await open_at(f"sqlite:///{tmp_path}/file/monitor.db").start()
     assert not (tmp_path / "elsewhere.db").exists()
-    assert StoreMisplaced.exit_code == 78
+    assert UnsafeDatabaseLocation.exit_code == 78
 
 
 @pytest.mark.parametrize(

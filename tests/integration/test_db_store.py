@@ -8,10 +8,10 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.db import AttemptRow, CheckRow, Database, DeliveryRow, DeliveryState, NewConnection, Store, reading
 from monitor.db.sqlite import writing_engine
-from monitor.domain.events import FINE, EventType, IncidentRef, Notification, Severity, Topic, Transition, Why
+from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic, Transition
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.states import TopicState
-from monitor.errors import DeliveryReason, Reason, SchemaMismatch, StaleState, StoreCorrupt, StoreError, StoreUnavailable
+from monitor.errors import DeliveryReason, Reason, SchemaMismatch, StaleStateError, StoreCorrupt, StoreError, StoreUnavailable
 from tests import marked
 from tests.builders import HOUR, MINUTE, START, a_state, at
 
@@ -34,7 +34,7 @@ def a_notification(
 ) -> Notification:
     return Notification(
         type=kind or EventType.CONNECTION_FAILED,
-        why=Why.OPENED,
+        why=NotificationReason.OPENED,
         severity=Severity.CRITICAL,
         at=START,
         incident=an_incident(subject=subject),
@@ -101,7 +101,7 @@ async def test_states(database: Database) -> None:
     assert states[first] == (1, state)
     assert states[second][0] == 0
 
-    with pytest.raises(StaleState, match=str(first)):
+    with pytest.raises(StaleStateError, match=str(first)):
         await database.write(lambda store: store.save_states({second: (0, state), first: (0, state)}))
     assert (await database.read(lambda reader: reader.states()))[second][0] == 0, "all or nothing"
 
@@ -147,7 +147,7 @@ async def test_scopes(database: Database) -> None:
     await database.write(lambda store: store.save_scopes({"api": (1, b'{"a":2}')}))
     assert await database.read(lambda reader: reader.scopes()) == {"api": (2, b'{"a":2}')}
     for stale in (0, 1):
-        with pytest.raises(StaleState, match="api"):
+        with pytest.raises(StaleStateError, match="api"):
             await database.write(lambda store, stale=stale: store.save_scopes({"api": (stale, b"{}")}))  # type: ignore[misc]
 
 
@@ -218,7 +218,7 @@ async def test_due_deliveries_keep_order(database: Database) -> None:
 
     await attempt(database, first, "delivered")
     assert [row.webhook_id for row in await due(database)] == ["msg_2", "msg_3"]
-    with pytest.raises(StaleState, match="no longer pending"):
+    with pytest.raises(StaleStateError, match="no longer pending"):
         await attempt(database, first, "delivered")
     assert [row.reason for row in await database.read(lambda reader: reader.attempts(first.id))] == [
         DeliveryReason.TIMEOUT,
@@ -241,7 +241,7 @@ async def test_digest(database: Database) -> None:
     assert [one.subject for one in await database.read(lambda reader: reader.waiting("on-call"))] == ["digest", "connection:1"]
     assert (await database.read(lambda reader: reader.outbox()))["on-call"].pending == 2
 
-    with pytest.raises(StaleState, match="2 of 2"):
+    with pytest.raises(StaleStateError, match="2 of 2"):
         await database.write(lambda store: store.replace_by_digest("msg_e", digest, "key", b"", "on-call", told))
 
     await attempt(database, row, "delivered")

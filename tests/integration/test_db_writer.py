@@ -15,7 +15,7 @@ from monitor.db import Database, Store
 from monitor.db.maintenance import parse
 from monitor.db.postgres import PostgresBackend
 from monitor.db.writer import QUEUE, Writer
-from monitor.errors import AnotherInstance, StaleState, StoreCorrupt, StoreError, StoreUnavailable
+from monitor.errors import AnotherInstance, StaleStateError, StoreCorrupt, StoreError, StoreUnavailable
 from tests.waiting import eventually
 
 
@@ -104,7 +104,7 @@ async def test_a_late_error_finds_its_work(database: Database) -> None:
         return "never"
 
     results = await gate.gather([database.submit(put("a")), database.submit(stale), database.submit(put("b"))])
-    assert isinstance(results[1], StaleState)
+    assert isinstance(results[1], StaleStateError)
     assert await names(database) == ["a", "b"]
 
 

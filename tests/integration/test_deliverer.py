@@ -14,7 +14,7 @@ import pytest
 
 from monitor.config import ReceiverSettings, Secret
 from monitor.db import Database, DeliveryRow, DeliveryState, NewConnection, Store
-from monitor.domain.events import FINE, EventType, IncidentRef, Notification, Topic, Why, incident_key
+from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Topic, incident_key
 from monitor.domain.policy import DigestPolicy, Policy
 from monitor.domain.reasons import Scope
 from monitor.errors import DeliveryReason
@@ -104,7 +104,7 @@ class World:
         opened = a_notification(number, at=self.clock.now(), incident=incident, seq=seq)
         if seq % 2:
             return opened
-        return replace(opened, type=EventType.CONNECTION_RECOVERED, why=Why.CLOSED, level_from="error", level_to=FINE)
+        return replace(opened, type=EventType.CONNECTION_RECOVERED, why=NotificationReason.CLOSED, level_from="error", level_to=FINE)
 
     async def rows(self, state: DeliveryState | None = None, receiver: str = "on-call") -> list[DeliveryRow]:
         """The deliveries of a receiver, oldest first."""

@@ -16,7 +16,7 @@ from monitor.domain.reasons import Health
 from monitor.simulator import faults
 from monitor.simulator import state as simulated
 from monitor.simulator.presets import connection_like
-from monitor.simulator.state import World
+from monitor.simulator.state import SimulatedApi
 from tests import marked
 from tests.builders import DAY, HOUR, MINUTE
 from tests.clock import FakeClock
@@ -29,7 +29,7 @@ SLOW = {"interval": 30 * MINUTE, "discovery": HOUR}
 
 @asynccontextmanager
 async def watching(
-    tmp_path: Path, world: World, clock: FakeClock, discover: str = "connections", **overrides: Any
+    tmp_path: Path, world: SimulatedApi, clock: FakeClock, discover: str = "connections", **overrides: Any
 ) -> AsyncIterator[Virtual]:
     """A monitor that discovers what it watches."""
     async with monitoring(tmp_path, world, clock, **({"schedule": SLOW, "beat_seconds": 20.0} | overrides)) as one:
@@ -230,8 +230,10 @@ async def test_publishing_and_expiry_from_the_list(tmp_path: Path) -> None:
         assert one.state("bluesky-did:plc:abc").topic(Topic.PUBLISHING).level == "failing"
 
 
-@pytest.mark.parametrize(("mode", "learned"), [(simulated.Rounding.FLOOR, Rounding.FLOOR), (simulated.Rounding.NEAREST, Rounding.ROUND)])
-async def test_rounding(tmp_path: Path, mode: simulated.Rounding, learned: Rounding) -> None:
+@pytest.mark.parametrize(
+    ("mode", "learned"), [(simulated.SimulatedRounding.FLOOR, Rounding.FLOOR), (simulated.SimulatedRounding.NEAREST, Rounding.ROUND)]
+)
+async def test_rounding(tmp_path: Path, mode: simulated.SimulatedRounding, learned: Rounding) -> None:
     """Lists that carry text and date teach how the API rounds; that is known after a restart, and narrows what texts tell."""
     clock = FakeClock()
     names = ids(12)

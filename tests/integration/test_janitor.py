@@ -9,11 +9,11 @@ from sqlalchemy import func, select, text
 from monitor.config import RetentionSettings
 from monitor.db import AttemptRow, CheckRow, Database, DeliveryState, NewConnection, Store, uptime
 from monitor.db.tables import attempts, checks, deliveries, incidents, messages, notifications
-from monitor.domain.events import FINE, EventType, IncidentRef, Notification, Severity, Topic, Transition, Why
+from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic, Transition
 from monitor.domain.reasons import Scope
 from monitor.domain.uptime import Uptime
 from monitor.errors import DeliveryReason, Reason
-from monitor.workers.retention import Janitor
+from monitor.workers.retention import RetentionWorker
 from tests.builders import DAY, HOUR, MINUTE, START, at
 from tests.clock import FakeClock
 
@@ -27,7 +27,7 @@ def count(store: Store) -> dict[str, int]:
     }
 
 
-async def work_off(janitor: Janitor) -> int:
+async def work_off(janitor: RetentionWorker) -> int:
     steps = 1
     while await janitor.step():
         steps += 1
@@ -35,8 +35,8 @@ async def work_off(janitor: Janitor) -> int:
     return steps
 
 
-def janitor_at(database: Database, after: timedelta) -> Janitor:
-    return Janitor(database, FakeClock(at(after)), SETTINGS)
+def janitor_at(database: Database, after: timedelta) -> RetentionWorker:
+    return RetentionWorker(database, FakeClock(at(after)), SETTINGS)
 
 
 async def fill_checks(database: Database, connections: int, each: int, apart: timedelta) -> list[int]:
@@ -139,7 +139,7 @@ async def test_the_file_shrinks(sqlite_url: str) -> None:
     full = _size(path)
 
     clock.jump(100 * DAY)
-    await work_off(Janitor(database, clock, SETTINGS))
+    await work_off(RetentionWorker(database, clock, SETTINGS))
     assert _size(path) < full / 5
     assert _size(path.with_name("monitor.db-wal")) == 0
     await database.close()
@@ -163,7 +163,7 @@ async def test_checks_by_size(database: Database) -> None:
 
     async def keep(size: int) -> tuple[int, list[datetime]]:
         settings = RetentionSettings(max_size=max(size, 1_000_000))
-        janitor = Janitor(database, FakeClock(now), settings)
+        janitor = RetentionWorker(database, FakeClock(now), settings)
         # The test's data is smaller than anybody's limit.
         janitor._settings = settings.model_copy(update={"max_size": size})
         steps = 1
@@ -207,7 +207,7 @@ async def test_a_clock_that_leaps(database: Database) -> None:
     ids = await fill_checks(database, 2, 300, HOUR)
     clock = FakeClock(at(300 * HOUR))
     await database.write(partial(uptime.put_hours, changed={(ids[0], at(240 * HOUR)): Uptime(ok=HOUR)}))
-    janitor = Janitor(database, clock, SETTINGS)
+    janitor = RetentionWorker(database, clock, SETTINGS)
     await work_off(janitor)
     kept = (await database.write(count))["checks"]
     assert 0 < kept < 600
@@ -252,7 +252,7 @@ def _transition(subject: str, level: str) -> Transition:
 def _notification(subject: str) -> Notification:
     return Notification(
         type=EventType.CONNECTION_FAILED,
-        why=Why.OPENED,
+        why=NotificationReason.OPENED,
         severity=Severity.CRITICAL,
         at=START,
         incident=_incident(subject),

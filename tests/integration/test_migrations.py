@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, inspect, text
 
 from alembic import command
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, Database, NewConnection, Store, acks_of_open, operating, reading, silences_since
+from monitor.db import CheckRow, Database, NewConnection, Store, acks_of_open, operator_session, reading, silences_since
 from monitor.db.migrations import known, migrations
 from monitor.db.sqlite import writing_engine
 from monitor.db.tables import REVISION, metadata
@@ -206,7 +206,7 @@ async def test_newer_schema(database_url: str) -> None:
     with pytest.raises(SchemaMismatch, match=f"9999.*{REVISION}") as caught:
         await Database(database_url, clock=SystemClock(), owner="test").start()
     assert caught.value.exit_code == 78
-    for look in (lambda: reading(database_url), lambda: operating(database_url)):
+    for look in (lambda: reading(database_url), lambda: operator_session(database_url)):
         with pytest.raises(SchemaMismatch, match=f"9999.* newer than .*{REVISION}: install the newer program again"), look():
             pass
 

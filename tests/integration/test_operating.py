@@ -8,7 +8,18 @@ import pytest
 from sqlalchemy import text
 
 from monitor.clock import SystemClock
-from monitor.db import Database, DeliveryState, NewConnection, Operations, Store, acks_of_open, forget, operating, reading, silences_since
+from monitor.db import (
+    ControlsWriter,
+    Database,
+    DeliveryState,
+    NewConnection,
+    Store,
+    acks_of_open,
+    forget,
+    operator_session,
+    reading,
+    silences_since,
+)
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Scope
 from monitor.domain.silencing.acks import Ack
@@ -20,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 MATCH = {"platform": "linkedin", "team": "social | ümlaut"}
 
 
-def add(operations: Operations, **overrides: object) -> Silence:
+def add(operations: ControlsWriter, **overrides: object) -> Silence:
     values = {"starts_at": START, "ends_at": at(2 * HOUR), "author": "anna", "reason": "move", "now": START}
     return operations.add_silence(MATCH, **(values | overrides))  # type: ignore[arg-type]
 
@@ -49,13 +60,13 @@ def size(path: Path) -> int:
 
 async def test_silences_come_and_go_beside_the_daemon(database: Database, database_url: str) -> None:
     """While the daemon has the database open, another process adds and ends silences, and the daemon reads them as they were written."""
-    with operating(database_url) as operations:
+    with operator_session(database_url) as operations:
         first, second = add(operations), add(operations, ends_at=at(4 * HOUR), reason="second")
     assert [first.id, second.id] == [1, 2]
     assert await database.read(lambda reader: silences_since(reader, at(HOUR))) == [first, second]
     assert await database.read(lambda reader: silences_since(reader, at(2 * HOUR))) == [second]
 
-    with operating(database_url) as operations:
+    with operator_session(database_url) as operations:
         assert operations.expire_silence(1, at(HOUR))
         assert not operations.expire_silence(1, at(HOUR)), "it is over already"
         assert not operations.expire_silence(2, at(5 * HOUR)), "it ended by itself"
@@ -66,17 +77,17 @@ async def test_silences_come_and_go_beside_the_daemon(database: Database, databa
 
 async def test_numbers_are_not_used_again(database: Database, database_url: str) -> None:
     """The number of a silence that was deleted by retention is not given to the next one."""
-    with operating(database_url) as operations:
+    with operator_session(database_url) as operations:
         add(operations)
     assert await database.write(lambda store: forget(store, at(3 * HOUR))) == 1
-    with operating(database_url) as operations:
+    with operator_session(database_url) as operations:
         assert add(operations).id == 2
 
 
 async def test_acknowledgements(database: Database, database_url: str) -> None:
     """One for each incident, the last one counts, and it is read as long as the incident is open."""
     await database.write(open_incident)
-    with operating(database_url) as operations:
+    with operator_session(database_url) as operations:
         operations.acknowledge(an_ack())
         operations.acknowledge(an_ack(reason="again"))
         operations.acknowledge(an_ack(number=2))
@@ -88,7 +99,7 @@ async def test_acknowledgements(database: Database, database_url: str) -> None:
 async def test_retention(database: Database, database_url: str) -> None:
     """What ended long ago is forgotten; a silence that still holds, and the acknowledgement of a kept incident, are not."""
     await database.write(open_incident)
-    with operating(database_url) as operations:
+    with operator_session(database_url) as operations:
         add(operations)
         add(operations, ends_at=at(9 * HOUR))
         operations.acknowledge(an_ack())
@@ -101,9 +112,9 @@ async def test_retention(database: Database, database_url: str) -> None:
 
 async def test_a_mistake_changes_nothing(database: Database, database_url: str) -> None:
     """When the command fails in the middle, nothing of it stays, and the daemon writes on."""
-    with pytest.raises(ZeroDivisionError), operating(database_url) as operations:
+    with pytest.raises(ZeroDivisionError), operator_session(database_url) as operations:
         _fail(add(operations))
-    with pytest.raises(StoreError), operating(database_url) as operations:
+    with pytest.raises(StoreError), operator_session(database_url) as operations:
         add(operations, ends_at=START - HOUR)
     assert await database.read(lambda reader: silences_since(reader, START - 9 * HOUR)) == []
     await database.write(lambda store: store.put_meta("x", "y"))
@@ -119,7 +130,7 @@ async def test_redelivering_beside_the_daemon(database: Database, database_url: 
         store.cancel_deliveries("on-call", at(HOUR))
 
     await database.write(owe)
-    with operating(database_url) as operations:
+    with operator_session(database_url) as operations:
         assert [one.state for one in operations.reader.deliveries()] == [DeliveryState.CANCELLED]
         assert operations.redeliver([1, 99], at(2 * HOUR)) == 1
     due = await database.read(lambda reader: reader.waiting("on-call"))
@@ -128,7 +139,7 @@ async def test_redelivering_beside_the_daemon(database: Database, database_url: 
 
 def test_no_database(tmp_path: Path) -> None:
     """Where there is no database none is made."""
-    with pytest.raises(StoreUnavailable, match="there is no database"), operating(f"sqlite:///{tmp_path}/monitor.db"):
+    with pytest.raises(StoreUnavailable, match="there is no database"), operator_session(f"sqlite:///{tmp_path}/monitor.db"):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -136,7 +147,7 @@ def test_no_database(tmp_path: Path) -> None:
 async def test_another_schema(database: Database, database_url: str) -> None:
     """A database of another version of the program is left alone."""
     await database.write(lambda store: store._change(text("UPDATE alembic_version SET version_num = '0001'"), {}))
-    with pytest.raises(SchemaMismatch, match="db upgrade"), operating(database_url) as operations:
+    with pytest.raises(SchemaMismatch, match="db upgrade"), operator_session(database_url) as operations:
         add(operations)
     await database.write(lambda store: store._change(text("UPDATE alembic_version SET version_num = '0002'"), {}))
     assert await database.read(lambda reader: silences_since(reader, START)) == []
@@ -147,7 +158,7 @@ async def test_without_the_daemon(database_url: str) -> None:
     database = Database(database_url, clock=SystemClock(), owner="test")
     await database.start()
     await database.close()
-    with operating(database_url) as operations:
+    with operator_session(database_url) as operations:
         added = add(operations)
     with reading(database_url) as reader:
         assert silences_since(reader, START) == [added]
@@ -192,7 +203,7 @@ async def test_the_log_is_not_checkpointed(sqlite_url: str) -> None:
     await database.start()
     path = Path(sqlite_url.removeprefix("sqlite:///"))
     before = size(path)
-    with operating(sqlite_url) as operations:
+    with operator_session(sqlite_url) as operations:
         add(operations, reason="r" * 8_000_000)
     assert size(path.with_name("monitor.db-wal")) > 8_000_000
     assert size(path) == before

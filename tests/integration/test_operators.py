@@ -16,8 +16,8 @@ from monitor.app import App
 from monitor.cli.main import build_parser
 from monitor.clock import SystemClock
 from monitor.config import load
-from monitor.db import Database, operating, reading
-from monitor.domain.states import Quiet
+from monitor.db import Database, operator_session, reading
+from monitor.domain.states import SuppressionReason
 from monitor.errors import Reason, UsageError
 from monitor.notify import templates
 from monitor.runtime.signals import Signals
@@ -25,9 +25,9 @@ from monitor.simulator import faults
 from monitor.simulator.presets import connection_like, empty_world
 from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
-from monitor.simulator.state import SimulatedConnection, World
-from monitor.workers.controls_sync import Operators
-from monitor.workers.evaluator import Reviewer
+from monitor.simulator.state import SimulatedApi, SimulatedConnection
+from monitor.workers.controls_sync import ControlsSync
+from monitor.workers.evaluator import Evaluator
 from tests import marked
 from tests.builders import a_notification
 from tests.waiting import eventually
@@ -74,7 +74,7 @@ class Place:
     """Everything around a running monitor."""
 
     app: App
-    world: World
+    world: SimulatedApi
     simulator: SimulatorServer
     receiver: ReceiverServer
     outside: Outside
@@ -92,7 +92,7 @@ class Place:
         """The levels of the open incidents."""
         return [one.level for one in self.app.snapshot().incidents]
 
-    def quiet(self) -> Quiet:
+    def quiet(self) -> SuppressionReason:
         """Why nobody was told of LinkedIn at the last look."""
         return next(view.state.quiet for view in self.app.snapshot().connections if view.connection.platform_id == LINKEDIN)
 
@@ -187,7 +187,7 @@ async def test_silence(place: Place, call: Call) -> None:
     await broken(place)
     await healed(place)
     await broken(place)
-    await eventually(lambda: place.quiet() is Quiet.SILENCED)
+    await eventually(lambda: place.quiet() is SuppressionReason.SILENCED)
     assert place.types() == []
 
     assert "anna" in await call("silence", "list")
@@ -236,7 +236,7 @@ async def test_ack(tmp_path: Path, database_url: str, call: Call) -> None:
         told = place.types()
         await asyncio.sleep(2.5)
         assert place.types() == told
-        await eventually(lambda: place.quiet() is Quiet.ACKNOWLEDGED)
+        await eventually(lambda: place.quiet() is SuppressionReason.ACKNOWLEDGED)
         await healed(place)
         await eventually(lambda: place.types()[-1] == "connection.recovered")
 
@@ -316,8 +316,8 @@ async def test_json(tmp_path: Path, sqlite_url: str, call: Call) -> None:
 async def test_nothing_waits_for_the_next_check(tmp_path: Path, database_url: str) -> None:
     """What was held back goes out as soon as the silence is ended, however far away the next check is; nothing does before."""
     async with watched(write_config(tmp_path, database_url)) as world:
-        operators = Operators(fleet=world.fleet, database=world.database, clock=SystemClock())
-        reviewer = Reviewer(fleet=world.fleet, database=world.database, clock=SystemClock())
+        operators = ControlsSync(fleet=world.fleet, database=world.database, clock=SystemClock())
+        reviewer = Evaluator(fleet=world.fleet, database=world.database, clock=SystemClock())
 
         async def told() -> list[str]:
             await operators.step()
@@ -325,7 +325,7 @@ async def test_nothing_waits_for_the_next_check(tmp_path: Path, database_url: st
                 pass
             return [row.type.value for row in await world.database.read(lambda reader: reader.deliveries())]
 
-        with operating(database_url) as operations:
+        with operator_session(database_url) as operations:
             now = world.now
             for until in (timedelta(hours=5), timedelta(hours=6)):
                 operations.add_silence({"team": "social"}, starts_at=now, ends_at=now + until, author="a", reason="r", now=now)
@@ -334,10 +334,10 @@ async def test_nothing_waits_for_the_next_check(tmp_path: Path, database_url: st
         await world.checks(world.connection("linkedin-page1"), [Reason.OK, Reason.CREDENTIAL_REJECTED], -minute, minute)
         await world.check(world.connection("linkedin-page1"), Reason.CREDENTIAL_REJECTED, -3 * minute)
         assert await told() == []
-        with operating(database_url) as operations:
+        with operator_session(database_url) as operations:
             assert operations.expire_silence(1, now)
         assert await told() == [], "the other one still holds"
-        with operating(database_url) as operations:
+        with operator_session(database_url) as operations:
             assert operations.expire_silence(2, now)
         assert await told() == ["connection.failed"]
         assert await told() == ["connection.failed"]

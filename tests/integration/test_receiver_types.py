@@ -12,7 +12,17 @@ import pytest
 
 from monitor.config import ReceiverSettings, Secret
 from monitor.db import DeliveryState
-from monitor.domain.events import FINE, EventType, Facts, IncidentRef, Notification, Severity, Topic, Why, incident_key
+from monitor.domain.events import (
+    FINE,
+    EventType,
+    IncidentRef,
+    Notification,
+    NotificationFacts,
+    NotificationReason,
+    Severity,
+    Topic,
+    incident_key,
+)
 from monitor.domain.policy import DigestPolicy, Policy
 from monitor.domain.reasons import Scope
 from monitor.errors import DeliveryReason
@@ -83,10 +93,12 @@ DELIVERED = (DeliveryState.DELIVERED, DeliveryReason.DELIVERED)
 @every
 async def test_incident(outbox: Outbox, server: ReceiverServer) -> None:
     """An incident is told and its end too: where the service knows incidents, the end closes what the beginning opened."""
-    failure = a_notification(at=outbox.clock.now(), facts=Facts(username="@page1"))
+    failure = a_notification(at=outbox.clock.now(), facts=NotificationFacts(username="@page1"))
     await outbox.owe(failure, connection=a_connection())
     await outbox.settle()
-    await outbox.owe(ending(failure, type=EventType.CONNECTION_RECOVERED, facts=Facts(duration=HOUR)), connection=a_connection())
+    await outbox.owe(
+        ending(failure, type=EventType.CONNECTION_RECOVERED, facts=NotificationFacts(duration=HOUR)), connection=a_connection()
+    )
     await outbox.settle()
 
     assert await states(outbox) == [DELIVERED, DELIVERED]
@@ -130,7 +142,7 @@ def a_notice(outbox: Outbox) -> Notification:
     """Something that is no incident."""
     return a_notification(
         type=EventType.INVENTORY_CHANGED,
-        why=Why.NOTICE,
+        why=NotificationReason.NOTICE,
         at=outbox.clock.now(),
         incident=IncidentRef(Topic.SCOPE, "account:main", 1, outbox.clock.now()),
         scope=Scope.ACCOUNT,
@@ -292,7 +304,7 @@ async def test_repeat_after_start(outbox: Outbox, server: ReceiverServer) -> Non
     failure = a_notification(at=outbox.clock.now(), severity=Severity.WARNING)
     await outbox.owe(failure)
     await outbox.settle()
-    await outbox.owe(replace(failure, severity=Severity.CRITICAL, why=Why.CHANGED, seq=2))
+    await outbox.owe(replace(failure, severity=Severity.CRITICAL, why=NotificationReason.CHANGED, seq=2))
     await outbox.settle()
     assert [[alert["labels"]["severity"] for alert in got.document] for got in server.received] == [["warning"], ["critical", "warning"]]
     server.clear()

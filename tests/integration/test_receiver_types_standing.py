@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from monitor.db import AttemptRow, Database, DeliveryState, NewConnection, Store, last_delivered, standing
-from monitor.domain.events import FINE, Notification, Transition, Why, incident_key
+from monitor.db import AttemptRow, Database, DeliveryState, NewConnection, Store, last_delivered, open_alerts
+from monitor.domain.events import FINE, Notification, NotificationReason, Transition, incident_key
 from monitor.errors import DeliveryReason
 from tests.builders import START, a_notification
 from tests.outbox import ending
@@ -14,7 +14,7 @@ async def told(database: Database, notification: Notification, receivers: Sequen
     """Decide to tell *notification* and let each delivery come to *state*."""
 
     def work(store: Store) -> None:
-        closing = notification.why is Why.CLOSED
+        closing = notification.why is NotificationReason.CLOSED
         store.apply_transitions(
             [
                 Transition(
@@ -45,8 +45,8 @@ async def test_standing(database: Database) -> None:
     done, dead, pending = DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.PENDING
     first = a_notification(1)
     await told(database, first, ["alerts", "chat"], b"1 opened", done)
-    await told(database, replace(first, why=Why.CHANGED, level_to="x", seq=2), ["alerts"], b"1 changed", done)
-    await told(database, replace(first, why=Why.CHANGED, level_to="y", seq=3), ["alerts"], b"1 owed", pending)
+    await told(database, replace(first, why=NotificationReason.CHANGED, level_to="x", seq=2), ["alerts"], b"1 changed", done)
+    await told(database, replace(first, why=NotificationReason.CHANGED, level_to="y", seq=3), ["alerts"], b"1 owed", pending)
     await told(database, a_notification(2), ["chat"], b"2 to another", done)
     await told(database, a_notification(3), ["alerts"], b"3 given up", dead)
     await told(database, a_notification(4), ["alerts"], b"4 opened", done)
@@ -54,13 +54,13 @@ async def test_standing(database: Database) -> None:
     await told(database, a_notification(5), ["alerts"], b"5 opened", done)
     await told(database, a_notification(6), [], b"6 to nobody", done)
 
-    everything = await database.read(lambda reader: standing(reader, "alerts", 0, 10))
+    everything = await database.read(lambda reader: open_alerts(reader, "alerts", 0, 10))
     assert [body for _, body in everything] == [b"1 changed", b"5 opened"]
-    page = await database.read(lambda reader: standing(reader, "alerts", 0, 1))
+    page = await database.read(lambda reader: open_alerts(reader, "alerts", 0, 1))
     assert page == everything[:1]
-    assert await database.read(lambda reader: standing(reader, "alerts", page[0][0], 1)) == everything[1:]
-    assert await database.read(lambda reader: standing(reader, "alerts", everything[-1][0], 1)) == []
-    assert [body for _, body in await database.read(lambda reader: standing(reader, "chat", 0, 10))] == [b"1 opened", b"2 to another"]
+    assert await database.read(lambda reader: open_alerts(reader, "alerts", page[0][0], 1)) == everything[1:]
+    assert await database.read(lambda reader: open_alerts(reader, "alerts", everything[-1][0], 1)) == []
+    assert [body for _, body in await database.read(lambda reader: open_alerts(reader, "chat", 0, 10))] == [b"1 opened", b"2 to another"]
 
     key = incident_key(first.incident, "test")
     assert await database.read(lambda reader: last_delivered(reader, "alerts", key)) == b"1 changed"

@@ -9,7 +9,7 @@ import pytest
 from monitor.cli.replay_history import Lives, relive
 from monitor.config import Config, DatabaseSettings, ScheduleSettings, Secret
 from monitor.config.sections.policy import ConfirmSettings, ExpirySettings, PolicySettings
-from monitor.domain.replay import Change, Told, compare
+from monitor.domain.replay import Change, ReplayEvent, compare
 from monitor.simulator import faults
 from tests.builders import DAY, HOUR, MINUTE
 from tests.clock import FakeClock
@@ -32,7 +32,7 @@ def again(one: Virtual, tmp_path: Path, other: Config | None = None, since: date
     return relive(config, other or config, since or one.clock.now() - 1000 * DAY, one.clock.now(), lambda _at, _count: None)
 
 
-def news(told: list[Told]) -> list[tuple[str, str, str]]:
+def news(told: list[ReplayEvent]) -> list[tuple[str, str, str]]:
     """What was told about what, in order."""
     return [(one.subject, one.type.value, one.level) for one in told]
 

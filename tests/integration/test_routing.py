@@ -10,7 +10,7 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.errors import Reason
 from monitor.text.sentences import sentence
-from monitor.workers.evaluator import Reviewer
+from monitor.workers.evaluator import Evaluator
 from tests import marked
 from tests.watched import Watched, watched
 
@@ -99,7 +99,7 @@ async def test_an_account_that_leaves(world: Watched) -> None:
     connection = world.connection("linkedin-page1", "second")
     await world.checks(connection, [OK, Reason.API_UNAUTHORIZED, Reason.API_UNAUTHORIZED], 20 * MINUTE, MINUTE)
     world.fleet.plan = replace(world.fleet.plan, accounts=("main",))
-    reviewer = Reviewer(fleet=world.fleet, database=world.database, clock=SystemClock())
+    reviewer = Evaluator(fleet=world.fleet, database=world.database, clock=SystemClock())
     while await reviewer.step():
         pass
     assert await owed(world) == [("account.failed", "agency"), ("account.recovered", "agency")]

@@ -9,7 +9,7 @@ import pytest
 
 from monitor.clock import SystemClock
 from monitor.simulator import faults
-from monitor.simulator.faults import Behaviour, Where
+from monitor.simulator.faults import Fault, Where
 from monitor.simulator.presets import DEMO_KEY, demo_world
 from monitor.simulator.server import SimulatorServer
 from tests.waiting import eventually
@@ -55,7 +55,7 @@ async def _raw(simulator: SimulatorServer, until: int = 1 << 20, within: float =
     return got
 
 
-def _script(simulator: SimulatorServer, *steps: Behaviour) -> None:
+def _script(simulator: SimulatorServer, *steps: Fault) -> None:
     simulator.world.connection(LINKEDIN).script.play(*steps)
 
 

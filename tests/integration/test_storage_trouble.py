@@ -12,7 +12,7 @@ import pytest
 from monitor.config import ReceiverSettings, Secret
 from monitor.notify.sender import Sender
 from monitor.simulator.receiver import ReceiverServer
-from monitor.workers.storage_alert import StorageNews, StorageWatch
+from monitor.workers.storage_alert import StorageAlerter, StorageOutage
 from tests import marked
 from tests.builders import HOUR, MINUTE, SECOND
 from tests.clock import FakeClock
@@ -43,14 +43,14 @@ class Bench:
         self.one = one
         self.receiver = receiver
         self.path = path
-        self.news = StorageNews()
+        self.news = StorageOutage()
         self.sender = Sender(clock=one.clock, user_agent="postpost-monitor/test")
 
     @property
-    def watch(self) -> StorageWatch:
+    def watch(self) -> StorageAlerter:
         """The storage watch, as after a reload: only the news is kept."""
         one = self.one
-        return StorageWatch(
+        return StorageAlerter(
             fleet=one.fleet, database=one.database, sender=self.sender, receivers=one.config.receivers, clock=one.clock, news=self.news
         )
 

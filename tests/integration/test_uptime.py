@@ -12,42 +12,44 @@ from pathlib import Path
 from sqlalchemy import delete, select
 
 from monitor.config import RetentionSettings
-from monitor.db import CheckRow, Database, NewConnection, Reader, Store, operating
+from monitor.db import CheckRow, Database, NewConnection, Reader, Store, operator_session
 from monitor.db.tables import meta, uptime_days, uptime_hours
 from monitor.db.uptime import daily_uptime, put_hours, put_until, to_uptime, uptime_until, uptimes
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Scope, meaning
-from monitor.domain.silencing.recurrence import EVERY_DAY, Weekly
-from monitor.domain.silencing.silences import Window
-from monitor.domain.states import Quiet
+from monitor.domain.silencing.recurrence import EVERY_DAY, Schedule
+from monitor.domain.silencing.silences import RecurringSilence
+from monitor.domain.states import SuppressionReason
 from monitor.domain.time_spans import Span
-from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, Evidence, Incident, Life, Uptime, begin, by_hour
+from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, Evidence, IncidentSpan, Life, Uptime, begin, by_hour
 from monitor.errors import Reason
 from monitor.notify.payload import MonitorIdentity
 from monitor.simulator import faults
-from monitor.state.evaluation_config import Plan
-from monitor.state.registry import Fleet
-from monitor.workers.retention import Janitor
-from monitor.workers.uptime_rollup import Bookkeeper
+from monitor.state.evaluation_config import EvaluationConfig
+from monitor.state.registry import Registry
+from monitor.workers.retention import RetentionWorker
+from monitor.workers.uptime_rollup import UptimeRollup
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_policy, at
 from tests.clock import FakeClock
 from tests.virtual import monitoring, simple_world
 
-DEPLOYS = Window("deploys", {"platform": "threads"}, Weekly(EVERY_DAY, 3 * HOUR, 3 * HOUR + 20 * MINUTE, UTC), Quiet.SILENCED)
-NIGHTS = Window("nights", {}, Weekly(EVERY_DAY, 22 * HOUR, 6 * HOUR, UTC), Quiet.QUIET_HOURS)
+DEPLOYS = RecurringSilence(
+    "deploys", {"platform": "threads"}, Schedule(EVERY_DAY, 3 * HOUR, 3 * HOUR + 20 * MINUTE, UTC), SuppressionReason.SILENCED
+)
+NIGHTS = RecurringSilence("nights", {}, Schedule(EVERY_DAY, 22 * HOUR, 6 * HOUR, UTC), SuppressionReason.QUIET_HOURS)
 
 Work = tuple[datetime, str, object]
 
 
-def a_fleet(clock: FakeClock) -> Fleet:
+def a_fleet(clock: FakeClock) -> Registry:
     """A fleet with a recurring silence of Threads, and quiet hours."""
     identity = MonitorIdentity("test", "1", "")
-    return Fleet(Plan(a_policy(), "api.example", 15 * MINUTE, identity, windows=(DEPLOYS, NIGHTS)), clock)
+    return Registry(EvaluationConfig(a_policy(), "api.example", 15 * MINUTE, identity, windows=(DEPLOYS, NIGHTS)), clock)
 
 
-def a_bookkeeper(database: Database, clock: FakeClock) -> Bookkeeper:
+def a_bookkeeper(database: Database, clock: FakeClock) -> UptimeRollup:
     """As after a restart: it knows nothing but the rows."""
-    return Bookkeeper(fleet=a_fleet(clock), database=database, clock=clock, longest=730 * DAY)
+    return UptimeRollup(fleet=a_fleet(clock), database=database, clock=clock, longest=730 * DAY)
 
 
 async def add_up(database: Database, clock: FakeClock) -> int:
@@ -67,7 +69,7 @@ class Past:
     platform: str
     account: str
     evidence: list[Evidence] = field(default_factory=list)
-    incidents: list[Incident] = field(default_factory=list)
+    incidents: list[IncidentSpan] = field(default_factory=list)
     interval: timedelta = 15 * MINUTE
     first: datetime | None = None
     rows: list[tuple[datetime, CheckRow | Transition]] = field(default_factory=list)
@@ -84,7 +86,7 @@ class Past:
         """An incident of the connection."""
         number = len(self.incidents) + 1
         if level != "stale":
-            self.incidents.append(Incident(opened, closed))
+            self.incidents.append(IncidentSpan(opened, closed))
         ref = IncidentRef(Topic.CONNECTION, str(self.id), number, opened)
         for moment, now in ((opened, level), (closed, FINE)):
             if moment is not None:
@@ -213,7 +215,7 @@ async def test_random_lives(database: Database, database_url: str) -> None:
     for name, opened, closed in OUTAGES:
         rows += [(row.at + (7 * MINUTE if row.level != FINE else timedelta()), row) for row in an_outage(name, opened, closed)]
     rows = sorted(((moment, row) for moment, row in rows if moment < end), key=lambda one: one[0])
-    with operating(database_url) as operations:
+    with operator_session(database_url) as operations:
         operations.add_silence(
             {"platform": "linkedin"}, starts_at=at(10 * HOUR), ends_at=at(12 * HOUR), author="anna", reason="", now=START
         )
@@ -224,7 +226,7 @@ async def test_random_lives(database: Database, database_url: str) -> None:
         await database.write(partial(write, written))
         clock.jump(moment - clock.now())
         if moment > at(11 * HOUR + 45 * MINUTE):
-            with operating(database_url) as operations:
+            with operator_session(database_url) as operations:
                 operations.expire_silence(1, at(11 * HOUR + 45 * MINUTE))
         await add_up(database, clock)
         if rng.random() < 0.1:
@@ -295,7 +297,7 @@ async def test_windows_and_days(database: Database) -> None:
     assert windows(ids[0])["90d"].ratio not in (None, 0, 1)
     assert windows(ids[2])["24h"] == Uptime(unknown=DAY + 41 * MINUTE)
     before = await database.read(lambda reader: len(sums(uptime_hours, reader)))
-    janitor = Janitor(database, FakeClock(now), RetentionSettings(hourly=32 * DAY))
+    janitor = RetentionWorker(database, FakeClock(now), RetentionSettings(hourly=32 * DAY))
     while await janitor.step():
         pass
     assert before > 2 * await database.read(lambda reader: len(sums(uptime_hours, reader))) > 0
@@ -346,7 +348,7 @@ async def test_checks_are_kept_until_added_up(database: Database) -> None:
     settings = RetentionSettings(checks=HOUR)
 
     async def left() -> int:
-        janitor = Janitor(database, clock, settings)
+        janitor = RetentionWorker(database, clock, settings)
         while await janitor.step():
             pass
         return len(await database.read(lambda reader: reader.history(number, 1000)))
@@ -405,7 +407,7 @@ async def test_in_the_daemon(tmp_path: Path) -> None:
     async with monitoring(
         tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": 5 * MINUTE}, beat_seconds=30.0
     ) as one:
-        bookkeeper = Bookkeeper(fleet=one.fleet, database=one.database, clock=clock, longest=92 * DAY)
+        bookkeeper = UptimeRollup(fleet=one.fleet, database=one.database, clock=clock, longest=92 * DAY)
 
         async def go_on(span: timedelta) -> None:
             await one.run(span)

@@ -16,12 +16,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor.clock import SystemClock
-from monitor.config import Secret, TlsServerSettings, WebFile, WebSettings
+from monitor.config import Secret, TlsServerSettings, WebConfig, WebSettings
 from monitor.config.web_config import HeaderSettings, HttpServerSettings
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import ConfigError
 from monitor.metrics import Metrics
-from monitor.web.auth import Passwords, TooManyGuesses, hash_password
+from monitor.web.auth import PasswordVerifier, TooManyAttempts, hash_password
 from monitor.web.connection_limits import Limits
 from monitor.web.server import SECURITY_HEADERS, WebServer
 from tests import marked
@@ -77,7 +77,9 @@ class Port:
 
 
 @asynccontextmanager
-async def serving(file: WebFile | None = None, *, limits: Limits | None = None, settings: WebSettings | None = None) -> AsyncIterator[Port]:
+async def serving(
+    file: WebConfig | None = None, *, limits: Limits | None = None, settings: WebSettings | None = None
+) -> AsyncIterator[Port]:
     """The web port with such a file."""
     settings = settings or WebSettings(listen="127.0.0.1:0")
     server = WebServer(settings, Metrics(), lambda: Snapshot(START), SystemClock(), lambda: (True, "ready"), file=file, limits=limits)
@@ -89,9 +91,9 @@ async def serving(file: WebFile | None = None, *, limits: Limits | None = None, 
         await server.close()
 
 
-def users(**hashes: str) -> WebFile:
+def users(**hashes: str) -> WebConfig:
     """A file with these users."""
-    return WebFile(basic_auth_users={name: Secret(hashed) for name, hashed in hashes.items()})
+    return WebConfig(basic_auth_users={name: Secret(hashed) for name, hashed in hashes.items()})
 
 
 @pytest.fixture
@@ -102,10 +104,10 @@ def authority(tmp_path: Path) -> Authority:
     return made
 
 
-def encrypted(authority: Authority, **settings: object) -> WebFile:
+def encrypted(authority: Authority, **settings: object) -> WebConfig:
     """A file with TLS."""
     values = {"cert_file": str(authority.folder / "web.crt"), "key_file": str(authority.folder / "web.key"), **settings}
-    return WebFile(tls_server_config=TlsServerSettings(**values))  # type: ignore[arg-type]
+    return WebConfig(tls_server_config=TlsServerSettings(**values))  # type: ignore[arg-type]
 
 
 async def test_users() -> None:
@@ -170,7 +172,7 @@ async def test_ways_around(request_bytes: bytes) -> None:
 async def test_headers() -> None:
     """Headers of the file stand on every answer in place of ours, errors before any request included."""
     headers = HeaderSettings.model_validate({"Strict-Transport-Security": "max-age=60", "X-Frame-Options": "sameorigin"})
-    async with serving(WebFile(http_server_config=HttpServerSettings(headers=headers))) as port:
+    async with serving(WebConfig(http_server_config=HttpServerSettings(headers=headers))) as port:
         for request in (
             b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
             b"nonsense\r\n\r\n",
@@ -186,7 +188,7 @@ async def test_headers() -> None:
 
 async def test_dear_password_is_paid_once() -> None:
     """The right password costs its hash once, and then nothing; so does the wrong one of a scraper that goes on asking."""
-    passwords = Passwords({"anna": hash_password(PASSWORD, cost=10)})
+    passwords = PasswordVerifier({"anna": hash_password(PASSWORD, cost=10)})
     for password, right in ((PASSWORD, True), ("wrong", False)):
         first = time.perf_counter()
         assert await passwords.verify("anna", password) is right
@@ -199,7 +201,7 @@ async def test_dear_password_is_paid_once() -> None:
 
 async def test_loop_goes_on() -> None:
     """While a password is looked at the loop goes on: it ticks many times during one hash."""
-    passwords = Passwords({"anna": hash_password(PASSWORD, cost=10)})
+    passwords = PasswordVerifier({"anna": hash_password(PASSWORD, cost=10)})
     looking = asyncio.create_task(passwords.verify("anna", "wrong"))
     ticks = 0
     while not looking.done():
@@ -211,7 +213,7 @@ async def test_loop_goes_on() -> None:
 
 async def test_unknown_users_take_as_long() -> None:
     """A name that nobody has takes as long as one that somebody has, so that the time tells no names."""
-    passwords = Passwords({"anna": hash_password(PASSWORD, cost=8)})
+    passwords = PasswordVerifier({"anna": hash_password(PASSWORD, cost=8)})
 
     async def took(user: str) -> float:
         times = []
@@ -239,10 +241,10 @@ async def test_guesses_keep_nobody_out() -> None:
 
 async def test_visitors_who_leave_while_waiting() -> None:
     """Whoever leaves before their password was looked at takes no place in the row."""
-    passwords = Passwords({"anna": hash_password(PASSWORD, cost=8)}, may_wait=2)
+    passwords = PasswordVerifier({"anna": hash_password(PASSWORD, cost=8)}, may_wait=2)
     waiting = [asyncio.create_task(passwords.verify("anna", str(number))) for number in range(2)]
     await asyncio.sleep(0)
-    with pytest.raises(TooManyGuesses):
+    with pytest.raises(TooManyAttempts):
         await passwords.verify("anna", "third")
     for task in waiting:
         task.cancel()
@@ -253,7 +255,7 @@ async def test_visitors_who_leave_while_waiting() -> None:
 
 async def test_forgetting() -> None:
     """A flood of wrong passwords neither grows without end nor drives out what was found right."""
-    passwords = Passwords({"anna": HASH})
+    passwords = PasswordVerifier({"anna": HASH})
     assert await passwords.verify("anna", PASSWORD)
     for number in range(300):
         assert not await passwords.verify("anna", str(number))
@@ -365,7 +367,7 @@ async def test_adopting() -> None:
     """Another configuration holds from the next request on: users, token, names and the status page; where to listen stays."""
     async with serving(users(anna=HASH)) as port:
         admitted = WebSettings(listen="0.0.0.0:1", token=Secret(TOKEN), status_page=False, allowed_hosts=("monitor.example.com",))
-        port.server.adopt(admitted, await port.server.prepare(admitted, WebFile()))
+        port.server.adopt(admitted, await port.server.prepare(admitted, WebConfig()))
         assert await port.ask(authorization=basic("anna", PASSWORD)) == 401
         assert await port.ask(authorization=f"Bearer {TOKEN}") == 200
         assert await port.ask("/", authorization=f"Bearer {TOKEN}") == 404

@@ -19,7 +19,7 @@ from monitor.domain.connections import Connection
 from monitor.errors import DeliveryReason, Reason
 from monitor.web.api.openapi import description
 from monitor.web.api.routes import ROUTES
-from monitor.workers.uptime_rollup import Bookkeeper
+from monitor.workers.uptime_rollup import UptimeRollup
 from tests.asked import Port, asked
 from tests.jsonschema import problems
 from tests.watched import Watched, tell_a_story, watched, write_config
@@ -40,7 +40,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         (row,) = await story.database.read(lambda reader: reader.deliveries())
         attempt = AttemptRow(story.now, DeliveryReason.SERVER_ERROR, 40, 503, "busy")
         await story.database.write(lambda store: store.record_attempt(row, attempt, "pending", story.now + MINUTE))
-        books = Bookkeeper(fleet=story.fleet, database=story.database, clock=SystemClock(), longest=timedelta(days=90))
+        books = UptimeRollup(fleet=story.fleet, database=story.database, clock=SystemClock(), longest=timedelta(days=90))
         while await books.step():
             pass
         yield story

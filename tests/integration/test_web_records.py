@@ -9,7 +9,7 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.db import Database, Reader
 from monitor.errors import StoreUnavailable
-from monitor.web.db_access import Records
+from monitor.web.db_access import ReadLimiter
 from tests.waiting import eventually
 
 
@@ -44,14 +44,14 @@ class Slow:
 
 async def test_answers(opened: Database) -> None:
     """A question gets what it finds on the database."""
-    records = Records(opened.read)
+    records = ReadLimiter(opened.read)
 
     assert await records.ask(lambda reader: reader.meta("instance_id")) == opened.instance_id
 
 
 async def test_in_turns(opened: Database) -> None:
     """However many ask, only a few are with the database at once, so that its other readers find a place."""
-    records, slow = Records(opened.read, at_once=2), Slow()
+    records, slow = ReadLimiter(opened.read, at_once=2), Slow()
     crowd = [asyncio.create_task(records.ask(slow)) for _ in range(20)]
     await eventually(lambda: slow.running == 2)
 
@@ -64,7 +64,7 @@ async def test_in_turns(opened: Database) -> None:
 
 async def test_patience(opened: Database) -> None:
     """A question that takes too long is given up, but keeps its turn until the database is done with it."""
-    records, slow = Records(opened.read, at_once=1, patience_seconds=0.05), Slow()
+    records, slow = ReadLimiter(opened.read, at_once=1, patience_seconds=0.05), Slow()
 
     with pytest.raises(StoreUnavailable, match="did not answer in time"):
         await records.ask(slow)
@@ -78,7 +78,7 @@ async def test_patience(opened: Database) -> None:
 
 async def test_visitors_who_leave(opened: Database) -> None:
     """Who hangs up while asking leaves no turn behind."""
-    records, slow = Records(opened.read, at_once=1), Slow()
+    records, slow = ReadLimiter(opened.read, at_once=1), Slow()
     for _ in range(3):
         gone = asyncio.create_task(records.ask(slow))
         await eventually(lambda: slow.running == 1)
@@ -92,11 +92,11 @@ async def test_visitors_who_leave(opened: Database) -> None:
 
 async def test_nothing_to_read(opened: Database) -> None:
     """A database that is not there, or no longer, is told as such, and the next question may ask again."""
-    records = Records(opened.read)
+    records = ReadLimiter(opened.read)
     await opened.close()
 
     for _ in range(3):
         with pytest.raises(StoreUnavailable, match="not open"):
             await records.ask(lambda reader: reader.outbox())
     with pytest.raises(StoreUnavailable, match="no database"):
-        await Records(None).ask(lambda reader: reader.outbox())
+        await ReadLimiter(None).ask(lambda reader: reader.outbox())

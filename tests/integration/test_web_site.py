@@ -17,15 +17,15 @@ from monitor.config import WebSettings
 from monitor.db import (
     AttemptRow,
     CheckRow,
+    ControlsWriter,
     Database,
     DeliveryState,
     NewConnection,
-    Operations,
     Store,
     attempts_of,
     closed_incidents,
     latencies,
-    operating,
+    operator_session,
 )
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
@@ -270,14 +270,14 @@ async def test_incidents(site: Site) -> None:
 async def test_held(site: Site, sqlite_url: str) -> None:
     """Who has acknowledged an incident, and what silences it, is said with it."""
 
-    def _ask(operations: Operations) -> None:
+    def _ask(operations: ControlsWriter) -> None:
         number = str(site.connection.id)
         operations.acknowledge(Ack(Topic.CONNECTION, number, 2, "error", NOW, "anna", "calling the customer"))
         match = {"connection": "bluesky-*", "team": "social"}
         operations.add_silence(match, starts_at=NOW - MINUTE, ends_at=NOW + DAY, author="bert", reason="moving house", now=NOW)
         operations.add_silence({"team": "other"}, starts_at=NOW - MINUTE, ends_at=NOW + DAY, author="carl", reason="not ours", now=NOW)
 
-    with operating(sqlite_url) as operations:
+    with operator_session(sqlite_url) as operations:
         _ask(operations)
     _, text = await site.get("/incidents")
 

@@ -18,14 +18,14 @@ from standardwebhooks import Webhook
 
 from monitor.clock import SystemClock
 from monitor.config import ReceiverSettings, Secret
-from monitor.domain.delivery.retries import Result
+from monitor.domain.delivery.retries import AttemptResult
 from monitor.errors import DeliveryReason
 from monitor.http.addresses import is_refused
 from monitor.http.headers import _retry_after
 from monitor.notify.payload import MonitorIdentity, render
 from monitor.notify.sender import Sender
 from monitor.simulator import faults
-from monitor.simulator.faults import Behaviour, Where
+from monitor.simulator.faults import Fault, Where
 from monitor.simulator.receiver import ReceiverServer
 from tests import marked
 from tests.builders import a_connection, a_notification
@@ -164,7 +164,7 @@ async def test_retry_after_date(server: ReceiverServer, sender: Sender) -> None:
         (faults.drop(Where.HEADERS), DeliveryReason.DISCONNECTED),
     ],
 )
-async def test_no_answer(server: ReceiverServer, sender: Sender, step: Behaviour, reason: DeliveryReason) -> None:
+async def test_no_answer(server: ReceiverServer, sender: Sender, step: Fault, reason: DeliveryReason) -> None:
     """Whatever a receiver does in place of answering, the attempt ends within its deadline and says what happened."""
     server.behave(step)
     receiver = a_receiver(f"{server.url}/{PATH}", timeout=timedelta(milliseconds=500))
@@ -374,7 +374,7 @@ async def test_no_cookies(server: ReceiverServer, sender: Sender) -> None:
     assert "cookie" not in server.received[-1].headers
 
 
-Case = Callable[[ReceiverServer], tuple[str, Behaviour]]
+Case = Callable[[ReceiverServer], tuple[str, Fault]]
 LEAKS: dict[str, Case] = {
     "redirect": lambda server: (server.url, faults.answer(302, "", {"Location": f"http://127.0.0.1:9/{PATH}"})),
     "echo": lambda server: (server.url, faults.answer(400, f"bad: {server.url}/{PATH} {HEADER} {OLD} {NEW}")),
@@ -425,7 +425,7 @@ async def test_bad_header(server: ReceiverServer, sender: Sender, header: str) -
 async def test_unrenderable(server: ReceiverServer, sender: Sender) -> None:
     """A body that cannot be told is our own fault and costs no request."""
     result = await sender.send(a_receiver(server.url), "msg_1", b"\xff\xfe")
-    assert result == Result(
+    assert result == AttemptResult(
         DeliveryReason.INTERNAL, detail="cannot be told to a receiver of type webhook (UnicodeDecodeError)", took=result.took
     )
     assert server.total == 0

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from monitor.domain.expiry.estimate import DISAGREEMENT, best, observe, observe_listing
+from monitor.domain.expiry.estimate import DISAGREEMENT, apply, apply_listing, best_estimate
 from monitor.domain.expiry.model import Rounding, TokenBelief, TokenChange
 from monitor.domain.listings import ListedConnection
 from monitor.domain.policy import ExpiryPolicy
@@ -21,20 +21,20 @@ def checked(belief: TokenBelief, text: str | None, *, server: timedelta | None =
     """*belief* after a passed test at START by a server that cuts off, whose clock is *server* ahead."""
     server_at = None if server is None else START + server
     life = parse_token_life(text)
-    return observe(belief, life, passed=True, sent_at=START, at=START, server_at=server_at, policy=POLICY, rounding=Rounding.FLOOR)
+    return apply(belief, life, passed=True, sent_at=START, at=START, server_at=server_at, policy=POLICY, rounding=Rounding.FLOOR)
 
 
 def listed(belief: TokenBelief, ends_at: datetime | None, status: str | None = "valid", text: str | None = None) -> TokenBelief:
     """*belief* after a list at START."""
     row = ListedConnection("linkedin-a", token=parse_token_life(text), token_expires_at=ends_at, token_status=status)
-    return observe_listing(belief, row, at=START, platform="linkedin", policy=POLICY)[0]
+    return apply_listing(belief, row, at=START, platform="linkedin", policy=POLICY)[0]
 
 
 def test_a_text() -> None:
     """A text leaves its unit, its rounding and by how much the server's clock is ahead; `< 1h` is cut off whatever else is known."""
     belief, _ = checked(TokenBelief(), "10d 0h", server=MINUTE)
     assert (belief.unit, belief.rounding, belief.server_ahead) == (HOUR, Rounding.FLOOR, MINUTE + SECOND / 2)
-    below, _ = observe(TokenBelief(), parse_token_life("< 1h"), passed=True, sent_at=START, at=START, server_at=None, policy=POLICY)
+    below, _ = apply(TokenBelief(), parse_token_life("< 1h"), passed=True, sent_at=START, at=START, server_at=None, policy=POLICY)
     assert below.rounding is Rounding.FLOOR
 
 
@@ -141,10 +141,10 @@ def test_moves(known: datetime, seen: datetime, change: TokenChange | None) -> N
     """A later date is a renewal beyond a day, or when it doubles the life left; an earlier one a shortening beyond two hours."""
     row = ListedConnection("linkedin-a", token_expires_at=seen, token_status="valid")
     belief = TokenBelief(TokenSays.LEFT, exact_at=known, observed_at=START)
-    assert observe_listing(belief, row, at=START, platform="linkedin", policy=POLICY)[1] is change
+    assert apply_listing(belief, row, at=START, platform="linkedin", policy=POLICY)[1] is change
 
 
 def test_best() -> None:
     """When it was said to have expired is shown as the end only while that is what is said."""
-    assert best(TokenBelief(TokenSays.EXPIRED, expired_at=START)) == START
-    assert best(TokenBelief(TokenSays.NOTHING, expired_at=START)) is None
+    assert best_estimate(TokenBelief(TokenSays.EXPIRED, expired_at=START)) == START
+    assert best_estimate(TokenBelief(TokenSays.NOTHING, expired_at=START)) is None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.domain.silencing.recurrence import EVERY_DAY, Weekly, instant
+from monitor.domain.silencing.recurrence import EVERY_DAY, Schedule, instant
 from tests.builders import HOUR, MINUTE
 
 BERLIN, SAO_PAULO, LORD_HOWE = "Europe/Berlin", "America/Sao_Paulo", "Australia/Lord_Howe"
@@ -28,8 +28,8 @@ def clock(text: str) -> timedelta:
     return timedelta(hours=int(hours), minutes=int(minutes))
 
 
-def weekly(start: str, end: str, zone: str = BERLIN, days: frozenset[int] = EVERY_DAY) -> Weekly:
-    return Weekly(days, clock(start), clock(end), ZoneInfo(zone))
+def weekly(start: str, end: str, zone: str = BERLIN, days: frozenset[int] = EVERY_DAY) -> Schedule:
+    return Schedule(days, clock(start), clock(end), ZoneInfo(zone))
 
 
 def utc(text: str) -> datetime:
@@ -128,10 +128,12 @@ def test_windows_within_the_change(zone: str, spring: bool) -> None:
     start = timedelta(hours=wall.hour, minutes=wall.minute)
     shift = timedelta(minutes=30 if zone == LORD_HOWE else 60)
     if spring:
-        window = Weekly(EVERY_DAY, (start - shift + 5 * MINUTE) % (24 * HOUR), (start - shift + 20 * MINUTE) % (24 * HOUR), ZoneInfo(zone))
+        window = Schedule(
+            EVERY_DAY, (start - shift + 5 * MINUTE) % (24 * HOUR), (start - shift + 20 * MINUTE) % (24 * HOUR), ZoneInfo(zone)
+        )
         assert not any(window.ends_at(change + step * MINUTE) for step in range(-30, 30))
         return
-    window = Weekly(EVERY_DAY, start + 5 * MINUTE, start + 20 * MINUTE, ZoneInfo(zone))
+    window = Schedule(EVERY_DAY, start + 5 * MINUTE, start + 20 * MINUTE, ZoneInfo(zone))
     held = [step for step in range(-90, 90) if window.ends_at(change + step * MINUTE) is not None]
     assert held == list(range(5 - shift // MINUTE, 20))
 
@@ -145,7 +147,7 @@ def test_windows_within_the_change(zone: str, spring: bool) -> None:
 )
 def test_beginning_and_end_agree(start: int, end: int, zone: str, days: frozenset[int], offset: int) -> None:
     """Whatever the window and the zone: what begins later than now ends after its beginning, and then it is over."""
-    window = Weekly(days, start * MINUTE, end * MINUTE, ZoneInfo(zone))
+    window = Schedule(days, start * MINUTE, end * MINUTE, ZoneInfo(zone))
     now = utc("2018-01-01 00:00") + offset * MINUTE
     begins = window.starts_at(now)
     assert begins > now

@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 
 from monitor.cli.output import fitted, indented
-from monitor.cli.status import Filters, as_document, as_text
+from monitor.cli.status import StatusFilters, as_document, as_text
 from monitor.domain.events import IncidentRef, Severity, Topic
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
-from monitor.domain.states import Pending
+from monitor.domain.states import PendingHealth
 from monitor.errors import Reason
 from monitor.text.durations import brief
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_state, a_token_belief, at
@@ -38,7 +38,7 @@ SNAPSHOT = Snapshot(
         view(4, Health.UNSUPPORTED, {"platform_id": "telegram-1002345678", "user_id": "66f0aa01"}, reason=Reason.VALIDATOR_LACKS_MTPROTO),
         view(5, Health.UNKNOWN, {"platform_id": "threads-17841412345678"}, last_check_at=None),
         view(6, Health.MISSING, {"account": "agency"}, reason=Reason.CONNECTION_MISSING),
-        view(7, pending=Pending(Health.ERROR, 1, NOW, NOW), last_reason=Reason.CREDENTIAL_REJECTED),
+        view(7, pending=PendingHealth(Health.ERROR, 1, NOW, NOW), last_reason=Reason.CREDENTIAL_REJECTED),
         view(8, Health.OK, {"account": "agency"}, covered="account:agency"),
     ),
     incidents=(
@@ -95,7 +95,7 @@ unsupported  3h     telegram-1002345678     main/66f0aa01              2m       
 @pytest.mark.parametrize(("width", "golden"), [(80, AT_80), (120, AT_120)])
 def test_golden(width: int, golden: str) -> None:
     """The table fits the terminal, to the letter."""
-    shown = as_text(SNAPSHOT, Filters(), width)
+    shown = as_text(SNAPSHOT, StatusFilters(), width)
     assert f"{shown}\n" == golden
     assert max(len(line) for line in shown.splitlines()) <= width
 
@@ -103,7 +103,7 @@ def test_golden(width: int, golden: str) -> None:
 @pytest.mark.parametrize("width", [20, 40, 70, 80, 100, 109, 110, 111, 160, 10_000])
 def test_every_width(width: int) -> None:
     """At any width of 70 and more no line is longer, and every connection is there."""
-    lines = as_text(SNAPSHOT, Filters(), width).splitlines()
+    lines = as_text(SNAPSHOT, StatusFilters(), width).splitlines()
     assert sum(line.split()[0] in list(Health) for line in lines if line) == len(SNAPSHOT.connections)
     if width >= 70:
         assert [line for line in lines if len(line) > width] == []
@@ -111,7 +111,7 @@ def test_every_width(width: int) -> None:
 
 def test_height() -> None:
     """In a low terminal the worst stay, and the last lines."""
-    lines = as_text(SNAPSHOT, Filters(), 120, height=9).splitlines()
+    lines = as_text(SNAPSHOT, StatusFilters(), 120, height=9).splitlines()
     assert len(lines) == 9
     assert lines[1].startswith("error")
     assert lines[3] == "… 6 more lines"
@@ -121,18 +121,18 @@ def test_height() -> None:
 def test_silent_monitor() -> None:
     """When nothing was checked for long, the table says that the monitor may not be running."""
     old = Snapshot(taken_at=at(3 * DAY), connections=SNAPSHOT.connections)
-    assert "! nothing was checked for 2d 21h: is the monitor running?" in as_text(old, Filters(), 120)
-    assert "is the monitor running" not in as_text(SNAPSHOT, Filters(), 120)
+    assert "! nothing was checked for 2d 21h: is the monitor running?" in as_text(old, StatusFilters(), 120)
+    assert "is the monitor running" not in as_text(SNAPSHOT, StatusFilters(), 120)
 
 
 def test_nothing_watched() -> None:
     """Without connections that is said."""
-    assert as_text(Snapshot(START), Filters(), 80) == "No connections are watched yet."
+    assert as_text(Snapshot(START), StatusFilters(), 80) == "No connections are watched yet."
 
 
 def test_document() -> None:
     """Machines get the same order, counts and reasons."""
-    document = as_document(SNAPSHOT, Filters(health=frozenset({"error", "missing"})))
+    document = as_document(SNAPSHOT, StatusFilters(health=frozenset({"error", "missing"})))
     assert document["counts"] == {"unknown": 0, "ok": 0, "error": 1, "unsupported": 0, "missing": 1, "misconfigured": 0}
     assert [one["platformId"] for one in document["connections"]] == ["linkedin-page2", "linkedin-page6"]  # type: ignore[attr-defined]
 

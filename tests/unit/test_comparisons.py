@@ -4,27 +4,27 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.domain.events import EventType, IncidentRef, Severity, Topic, Why
-from monitor.domain.replay import TOGETHER, Change, Told, compare, counts, from_checks, told
+from monitor.domain.events import EventType, IncidentRef, NotificationReason, Severity, Topic
+from monitor.domain.replay import TOGETHER, Change, ReplayEvent, compare, counts, from_checks, notifications_of
 from tests.builders import DAY, HOUR, MINUTE, START, a_notification, at
 
 
-def news(after: timedelta, **overrides: object) -> Told:
+def news(after: timedelta, **overrides: object) -> ReplayEvent:
     """That the first connection broke so long after the start."""
     values: dict[str, object] = {
         "at": at(after),
         "type": EventType.CONNECTION_FAILED,
-        "why": Why.OPENED,
+        "why": NotificationReason.OPENED,
         "severity": Severity.CRITICAL,
         "topic": Topic.CONNECTION,
         "subject": "1",
         "level": "error",
         "reason": None,
     }
-    return Told(**(values | overrides))  # type: ignore[arg-type]
+    return ReplayEvent(**(values | overrides))  # type: ignore[arg-type]
 
 
-def changes(before: list[Told], after: list[Told]) -> list[tuple[Change, timedelta]]:
+def changes(before: list[ReplayEvent], after: list[ReplayEvent]) -> list[tuple[Change, timedelta]]:
     return [(one.change, one.shown.at - START) for one in compare(before, after)]
 
 
@@ -99,5 +99,5 @@ def test_from_checks(topic: Topic, subject: str, kind: EventType, known: bool) -
 
 def test_told() -> None:
     """A notification keeps its moment, its subject and its level."""
-    one = told(a_notification(3))
+    one = notifications_of(a_notification(3))
     assert (one.at, one.subject, one.level, one.type) == (START, "3", "error", EventType.CONNECTION_FAILED)

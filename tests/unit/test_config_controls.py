@@ -8,9 +8,9 @@ from monitor.config import Config
 from monitor.config.dump import as_yaml
 from monitor.config.loader import load_text
 from monitor.config.sections.controls import DAILY
-from monitor.domain.silencing.recurrence import DAYS, EVERY_DAY, Weekly
-from monitor.domain.silencing.silences import Window
-from monitor.domain.states import Quiet
+from monitor.domain.silencing.recurrence import DAYS, EVERY_DAY, Schedule
+from monitor.domain.silencing.silences import RecurringSilence
+from monitor.domain.states import SuppressionReason
 from monitor.notify import templates
 from tests.builders import HOUR, MINUTE
 
@@ -34,15 +34,15 @@ def test_days_are_those_of_the_domain() -> None:
 def test_recurring_silence(days: str, expected: set[int]) -> None:
     """A silence of the file becomes a window of the domain; without days it is daily."""
     text = f"silences: [{{name: a, match: {{platform: x}}, {days} from: 22:00, to: '24:00', timezone: Europe/Berlin}}]"
-    when = Weekly(frozenset(expected), 22 * HOUR, 24 * HOUR, BERLIN)
-    assert read(text).windows() == (Window("a", {"platform": "x"}, when),)
+    when = Schedule(frozenset(expected), 22 * HOUR, 24 * HOUR, BERLIN)
+    assert read(text).windows() == (RecurringSilence("a", {"platform": "x"}, when),)
 
 
 def test_quiet_hours() -> None:
     """Quiet hours are a window that holds back info and warning, or what is named."""
-    when = Weekly(EVERY_DAY, 22 * HOUR + 30 * MINUTE, 7 * HOUR, BERLIN)
+    when = Schedule(EVERY_DAY, 22 * HOUR + 30 * MINUTE, 7 * HOUR, BERLIN)
     quiet = read("quiet_hours: {from: 22:30, to: '07:00', timezone: Europe/Berlin}").windows()
-    assert quiet == (Window("quiet hours", {"severity": "info|warning"}, when, Quiet.QUIET_HOURS),)
+    assert quiet == (RecurringSilence("quiet hours", {"severity": "info|warning"}, when, SuppressionReason.QUIET_HOURS),)
     (window,) = read("quiet_hours: {from: 22:30, to: '07:00', severities: [info]}").windows()
     assert window.match == {"severity": "info"}
 

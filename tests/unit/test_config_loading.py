@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from monitor.config import Config, default_config, load
 from monitor.config.env import Expansion
 from monitor.config.loader import load_text
-from monitor.config.yaml import Document, parse
+from monitor.config.yaml import YamlDocument, parse
 from monitor.errors import ConfigError, Problem
 from monitor.notify import templates
 
@@ -288,7 +288,7 @@ def test_lines_are_those_of_the_file() -> None:
 def test_any_text(text: str) -> None:
     """Whatever the text, parsing ends with values or problems, never with an exception."""
     document = parse(text, "f.yaml")
-    assert document.data is None or isinstance(document, Document)
+    assert document.data is None or isinstance(document, YamlDocument)
     Expansion(document, {}).result()
 
 

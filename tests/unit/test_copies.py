@@ -9,7 +9,7 @@ import pytest
 
 from monitor.domain.copies import replace
 from monitor.domain.scopes.state import ScopeState
-from monitor.postpost.rate_limit import Pacer
+from monitor.postpost.rate_limit import RequestPacing
 from tests.builders import START, a_state, a_token_belief
 
 VALUES: list[Any] = [a_state(username="page1"), a_token_belief(None, earliest_at=START, latest_at=START), ScopeState("api:x")]
@@ -58,7 +58,7 @@ def test_unknown_field() -> None:
 def test_checked_values() -> None:
     """What checks itself when it is made is checked when it is copied."""
     with pytest.raises(ValueError, match="rate above zero"):
-        replace(Pacer(), rate=0)
+        replace(RequestPacing(), rate=0)
 
 
 def test_cheap() -> None:

@@ -6,22 +6,22 @@ from datetime import datetime, timedelta
 import pytest
 
 from monitor.domain.checks import Verdict
-from monitor.domain.delivery.digests import Waiting, announcement, plan
-from monitor.domain.delivery.retries import Breaker, Result, after_attempt, next_attempt
-from monitor.domain.evaluation import conclude, cover
-from monitor.domain.events import FINE, EventType, IncidentRef, Severity, Topic, Why
+from monitor.domain.delivery.digests import PendingDelivery, announcement, plan
+from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker, after_attempt, next_attempt
+from monitor.domain.evaluation import evaluate_check, scope_context
+from monitor.domain.events import FINE, EventType, IncidentRef, NotificationReason, Severity, Topic
 from monitor.domain.notifications import decide
-from monitor.domain.notifications.build import Occasion
-from monitor.domain.notifications.build import announcement as announcement_of
+from monitor.domain.notifications.build import NotificationContext
+from monitor.domain.notifications.build import build_notification as announcement_of
 from monitor.domain.policy import DigestPolicy, ExpiryPolicy, Policy, RetryPolicy, ScopePolicy
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.routing import facts, matches
 from monitor.domain.scopes.api import _down_since
-from monitor.domain.scopes.key import names_above
-from monitor.domain.scopes.state import Bucket, ScopeState, Streak, blamed, closed, lasting, opened
+from monitor.domain.scopes.key import scopes_of
+from monitor.domain.scopes.state import Bucket, FailureStreak, ScopeState, closed, opened, persistent, with_failure
 from monitor.domain.silencing.acks import Ack, acknowledged, badness
-from monitor.domain.states import PendingLevel, Told, TopicState
-from monitor.domain.topics import Cover, holds, note, severity_of
+from monitor.domain.states import LastNotified, PendingLevel, TopicState
+from monitor.domain.topics import ScopeContext, holds, note_pending, severity_of
 from monitor.errors import DeliveryReason, Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_notification, a_state, an_observation, at
 from tests.story import Story
@@ -41,22 +41,22 @@ def test_scope_incidents_are_counted() -> None:
 @pytest.mark.parametrize("troubled", [True, False])
 def test_what_a_scope_keeps_over_a_restart(*, troubled: bool) -> None:
     """When the trouble was last seen lasts with the trouble; the counting of single answers never does."""
-    streak = Streak(START, 3, 1)
-    kept = lasting(ScopeState("api:x", suspect_at=START if troubled else None, last_bad_at=at(SECOND), streak=streak))
+    streak = FailureStreak(START, 3, 1)
+    kept = persistent(ScopeState("api:x", suspect_at=START if troubled else None, last_bad_at=at(SECOND), streak=streak))
     assert (kept.last_bad_at, kept.streak, kept.calm, kept.buckets) == (at(SECOND) if troubled else None, None, None, ())
 
 
 @pytest.mark.parametrize(
     ("cover", "covered"),
     [
-        (Cover(), False),
-        (Cover(frozen_by="api:x"), True),
-        (Cover(suppressed_by="platform:linkedin"), True),
-        (Cover(gathering_until=at(SECOND)), True),
-        (Cover(gathering_until=START), False),
+        (ScopeContext(), False),
+        (ScopeContext(frozen_by="api:x"), True),
+        (ScopeContext(suppressed_by="platform:linkedin"), True),
+        (ScopeContext(gathering_until=at(SECOND)), True),
+        (ScopeContext(gathering_until=START), False),
     ],
 )
-def test_cover(cover: Cover, *, covered: bool) -> None:
+def test_cover(cover: ScopeContext, *, covered: bool) -> None:
     """Any one of the three holds news back, and gathering until a moment no longer does at that moment."""
     assert cover.covered(START) is covered
 
@@ -92,7 +92,7 @@ def test_removal_ends_everything() -> None:
         state,
         topics={**state.topics, Topic.PERMISSIONS: TopicState("lost", START, 4, START), Topic.EXPIRY: TopicState("1d", START, 2, START)},
     )
-    settled = decide.remove(story.connections[1], state, at(DAY), story.policy)
+    settled = decide.close_removed(story.connections[1], state, at(DAY), story.policy)
     assert [(one.incident.topic, one.incident.number, one.level, one.closed_why, one.severity) for one in settled.transitions] == [
         (Topic.CONNECTION, 1, FINE, "removed", Severity.CRITICAL),
         (Topic.PERMISSIONS, 4, FINE, "removed", Severity.WARNING),
@@ -102,7 +102,7 @@ def test_removal_ends_everything() -> None:
     assert (told.incident.topic, told.type, told.why, told.facts.closed_why) == (
         Topic.CONNECTION,
         EventType.CONNECTION_CLOSED,
-        Why.CLOSED,
+        NotificationReason.CLOSED,
         "removed",
     )
     assert told.severity is Severity.CRITICAL
@@ -130,12 +130,12 @@ def test_how_an_incident_ends(end: tuple[Reason, ...], why: str) -> None:
 def test_merged_expiry_stays_silent() -> None:
     """An end that was told within a failure needs no recovery of its own; one that reopens by itself is told."""
     story = Story()
-    value = TopicState("1d", START, 2, START, Told("1d", 2, START, START, merged=True))
+    value = TopicState("1d", START, 2, START, LastNotified("1d", 2, START, START, merged=True))
     state = replace(a_state(), topics={Topic.EXPIRY: value})
-    settled = decide.settle(story.connections[1], state, state, START, story.policy, Cover(), evidence=False)
+    settled = decide.decide(story.connections[1], state, state, START, story.policy, ScopeContext(), evidence=False)
     assert settled.notifications == ()
     reopened = replace(state, topics={Topic.EXPIRY: replace(value, level="7d")})
-    again = decide.settle(story.connections[1], reopened, reopened, START, story.policy, Cover(frozen_by=None), evidence=False)
+    again = decide.decide(story.connections[1], reopened, reopened, START, story.policy, ScopeContext(frozen_by=None), evidence=False)
     assert [one.incident.topic for one in again.notifications] == [Topic.EXPIRY]
 
 
@@ -167,22 +167,22 @@ def test_wide_causes_have_no_account_of_their_own() -> None:
 
 def test_gone_counts_as_a_failure() -> None:
     """The 410 that ends it all is one failure more."""
-    gone = after_attempt(Breaker(failures=2), Result(DeliveryReason.GONE), START, RetryPolicy(), 0.5, "f")
+    gone = after_attempt(CircuitBreaker(failures=2), AttemptResult(DeliveryReason.GONE), START, RetryPolicy(), 0.5, "f")
     assert (gone.failures, gone.disabled_at, gone.fingerprint) == (3, START, "f")
 
 
 def test_no_pause_without_trouble() -> None:
     """A healthy receiver is asked at once."""
-    assert Breaker().wait(START, RetryPolicy()) == timedelta(0)
+    assert CircuitBreaker().wait(START, RetryPolicy()) == timedelta(0)
 
 
 def test_old_trouble_is_probed_slowly() -> None:
     """From a day on, to the moment, the receiver is asked every half hour, and a poisoned message likewise."""
     policy = RetryPolicy(jitter=0.0)
-    failing = Breaker(failures=300, failing_since=START)
-    after = after_attempt(failing, Result(DeliveryReason.TIMEOUT), at(policy.slow_after), policy, 0.5)
+    failing = CircuitBreaker(failures=300, failing_since=START)
+    after = after_attempt(failing, AttemptResult(DeliveryReason.TIMEOUT), at(policy.slow_after), policy, 0.5)
     assert after.retry_at == at(policy.slow_after + policy.slow_every)
-    internal = Result(DeliveryReason.INTERNAL)
+    internal = AttemptResult(DeliveryReason.INTERNAL)
     assert next_attempt(internal, 300, START, at(policy.slow_after), policy, 0.5) == at(policy.slow_after + policy.slow_every)
     assert next_attempt(internal, 300, START, at(policy.slow_after - SECOND), policy, 0.5) == at(
         policy.slow_after - SECOND + policy.schedule[-1]
@@ -191,8 +191,8 @@ def test_old_trouble_is_probed_slowly() -> None:
 
 def test_what_can_not_be_merged_keeps_its_turn() -> None:
     """A later delivery about the same subject neither overtakes nor is collected while one that is never merged waits."""
-    first = Waiting(1, "s", START, attempts=1, due=False, mergeable=False)
-    planned = plan([first, Waiting(2, "s", START)], 9, at(HOUR), DigestPolicy())
+    first = PendingDelivery(1, "s", START, attempts=1, due=False, mergeable=False)
+    planned = plan([first, PendingDelivery(2, "s", START)], 9, at(HOUR), DigestPolicy())
     assert (planned.next, planned.groups) == (None, ())
 
 
@@ -200,7 +200,13 @@ def test_announcement_of_a_digest() -> None:
     """A digest is an incident of nobody: its own subject, no level, no reason, as urgent as its worst."""
     one = announcement("chat", [a_notification(severity=Severity.INFO), a_notification(severity=Severity.WARNING)], START)
     assert one.incident == IncidentRef(Topic.SCOPE, "digest:chat", 0, START)
-    assert (one.level_from, one.level_to, one.reason, one.severity, one.why) == (FINE, FINE, None, Severity.WARNING, Why.DIGEST)
+    assert (one.level_from, one.level_to, one.reason, one.severity, one.why) == (
+        FINE,
+        FINE,
+        None,
+        Severity.WARNING,
+        NotificationReason.DIGEST,
+    )
 
 
 def test_nearer_ends_are_worse() -> None:
@@ -223,9 +229,11 @@ def test_acknowledged_until_worse() -> None:
 def test_told_without_a_false_reason() -> None:
     """Where the second look never came the trouble is told in the end, without claiming that the check that passed was its reason."""
     state = a_state(Health.ERROR, reason=OK, detail="Connected", topics={Topic.CONNECTION: TopicState("error", START, 1, START)})
-    told = announcement_of(a_connection(), state, Topic.CONNECTION, Occasion(at(HOUR)), Policy())
+    told = announcement_of(a_connection(), state, Topic.CONNECTION, NotificationContext(at(HOUR)), Policy())
     assert (told.type, told.reason, told.detail) == (EventType.CONNECTION_FAILED, None, "")
-    over = announcement_of(a_connection(), replace(state, topics={}), Topic.CONNECTION, Occasion(at(HOUR), "recovered"), Policy())
+    over = announcement_of(
+        a_connection(), replace(state, topics={}), Topic.CONNECTION, NotificationContext(at(HOUR), "recovered"), Policy()
+    )
     assert (over.reason, over.detail) == (OK, "Connected")
 
 
@@ -250,10 +258,10 @@ def test_urgency(topic: Topic, level: str, severity: Severity) -> None:
 
 def test_what_is_told_once_is_not_told_again() -> None:
     """An end that the failure has told along is remembered as told by it, so that neither a repetition nor a recovery of its own comes."""
-    connection = TopicState("error", START, 1, START, Told("error", 1, START, START))
+    connection = TopicState("error", START, 1, START, LastNotified("error", 1, START, START))
     topics = {Topic.CONNECTION: connection, Topic.EXPIRY: TopicState("expired", START, 1, START)}
     state = replace(a_state(Health.ERROR, reason=Reason.TOKEN_EXPIRED), topics=topics)
-    settled = decide.settle(a_connection(), state, state, START, Policy(), Cover(frozen_by=None), evidence=False)
+    settled = decide.decide(a_connection(), state, state, START, Policy(), ScopeContext(frozen_by=None), evidence=False)
     expiry = settled.state.topic(Topic.EXPIRY)
     assert settled.notifications == ()
     assert (expiry.told.level, expiry.told.merged) == (expiry.level, expiry.level != FINE)
@@ -262,13 +270,13 @@ def test_what_is_told_once_is_not_told_again() -> None:
 def test_blame() -> None:
     """The last sign of trouble is what is told of it: reason, words and moment."""
     seen = an_observation(BAD, at(MINUTE), verdict=Verdict(BAD, "no entry"))
-    state = blamed(ScopeState("account:main"), seen)
+    state = with_failure(ScopeState("account:main"), seen)
     assert (state.reason, state.detail, state.last_bad_at) == (BAD, "no entry", at(MINUTE))
 
 
 def test_collecting_takes_its_time() -> None:
     """What has just been decided is not ripe at once, nor is it when the clock stands still."""
-    pending = [Waiting(number, str(number), START) for number in range(30)]
+    pending = [PendingDelivery(number, str(number), START) for number in range(30)]
     planned = plan(pending, 9, START, DigestPolicy())
     assert (planned.next, planned.groups, planned.wait) == (None, (), DigestPolicy().wait)
 
@@ -286,7 +294,10 @@ def test_why_it_closed_is_said_of_ends_only() -> None:
     """What opens says nothing of an end; what ends says how."""
     story = broken_and_told()
     story.checks(OK, OK)
-    assert [(one.why, one.facts.closed_why) for one in story.notifications] == [(Why.OPENED, None), (Why.CLOSED, "recovered")]
+    assert [(one.why, one.facts.closed_why) for one in story.notifications] == [
+        (NotificationReason.OPENED, None),
+        (NotificationReason.CLOSED, "recovered"),
+    ]
 
 
 def test_platforms_have_ladders_of_their_own() -> None:
@@ -300,20 +311,20 @@ def test_platforms_have_ladders_of_their_own() -> None:
 def test_sightings_are_spaced(early: timedelta, sightings: int) -> None:
     """A second sighting counts from the spacing on, to the moment."""
     policy = Policy()
-    state = note(a_state(), {Topic.PERMISSIONS: "lost"}, START, policy, evidence=True)
-    again = note(state, {Topic.PERMISSIONS: "lost"}, at(policy.spacing - early), policy, evidence=True)
+    state = note_pending(a_state(), {Topic.PERMISSIONS: "lost"}, START, policy, evidence=True)
+    again = note_pending(state, {Topic.PERMISSIONS: "lost"}, at(policy.spacing - early), policy, evidence=True)
     assert again.hints[Topic.PERMISSIONS] == PendingLevel("lost", START, sightings)
 
 
 def test_what_lies_above() -> None:
     """An open scope freezes the connection, an open platform speaks for it, and a platform under suspicion makes it wait."""
-    names = names_above(a_connection(), "x")
+    names = scopes_of(a_connection(), "x")
     suspected = ScopeState(names.platform, suspect_at=START, turned=((1, START),))
-    assert cover(names, {names.platform: suspected}, START, START, Policy()).gathering_until is not None
+    assert scope_context(names, {names.platform: suspected}, START, START, Policy()).gathering_until is not None
     failed = opened(ScopeState(names.platform), START, 3)
-    assert cover(names, {names.platform: failed}, START, START, Policy()).suppressed_by == names.platform
+    assert scope_context(names, {names.platform: failed}, START, START, Policy()).suppressed_by == names.platform
     down = opened(ScopeState(names.api), START, 3)
-    assert cover(names, {names.api: down}, START, START, Policy()).frozen_by == names.api
+    assert scope_context(names, {names.api: down}, START, START, Policy()).frozen_by == names.api
 
 
 def test_frozen_evidence_confirms_nothing() -> None:
@@ -323,7 +334,7 @@ def test_frozen_evidence_confirms_nothing() -> None:
     before = story.state().health
     observed = an_observation(BAD, at(MINUTE))
     situation = story._situation(story.connections[1])
-    held = conclude(replace(situation, scopes={"storage": opened(ScopeState("storage"), START, 1)}), observed, Policy())
+    held = evaluate_check(replace(situation, scopes={"storage": opened(ScopeState("storage"), START, 1)}), observed, Policy())
     assert (held.state.health, held.state.pending, held.state.reason) == (before, None, BAD)
 
 
@@ -335,9 +346,9 @@ def buckets(*told: tuple[timedelta, int, int]) -> tuple[Bucket, ...]:
 @pytest.mark.parametrize(
     ("state", "since"),
     [
-        (ScopeState("api:x", streak=Streak(START, 5, 1, several=True)), START),
-        (ScopeState("api:x", streak=Streak(START, 4, 1, several=True)), None),
-        (ScopeState("api:x", streak=Streak(START, 5, 1)), None),
+        (ScopeState("api:x", streak=FailureStreak(START, 5, 1, several=True)), START),
+        (ScopeState("api:x", streak=FailureStreak(START, 4, 1, several=True)), None),
+        (ScopeState("api:x", streak=FailureStreak(START, 5, 1)), None),
         (ScopeState("api:x", buckets=buckets((timedelta(0), 10, 10), (4 * MINUTE, 5, 0))), None),
         (ScopeState("api:x", buckets=buckets((SECOND, 10, 10), (4 * MINUTE, 5, 0))), at(5 * MINUTE)),
         (ScopeState("api:x", buckets=buckets((timedelta(0), 6, 6), (4 * MINUTE, 2, 0))), at(5 * MINUTE)),
@@ -355,10 +366,10 @@ def test_since_when_an_api_is_down(state: ScopeState, since: datetime | None) ->
 
 def test_silence_is_counted_from_the_end_of_wider_trouble() -> None:
     """What could not be checked meanwhile is not stale for it: patience begins anew when the scope closes."""
-    names = names_above(a_connection(), "x")
+    names = scopes_of(a_connection(), "x")
     over = closed(opened(ScopeState(names.api), START, 3), at(HOUR))
-    assert cover(names, {names.api: over}, START, at(2 * HOUR), Policy()).watching_since == at(HOUR)
-    assert cover(names, {names.api: over}, at(3 * HOUR), at(3 * HOUR), Policy()).watching_since == at(3 * HOUR)
+    assert scope_context(names, {names.api: over}, START, at(2 * HOUR), Policy()).watching_since == at(HOUR)
+    assert scope_context(names, {names.api: over}, at(3 * HOUR), at(3 * HOUR), Policy()).watching_since == at(3 * HOUR)
 
 
 def test_a_second_look_counts_from_the_spacing_on() -> None:

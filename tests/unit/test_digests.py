@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.domain.delivery.digests import Waiting, announcement, plan
+from monitor.domain.delivery.digests import PendingDelivery, announcement, plan
 from monitor.domain.events import EventType, Severity
 from monitor.domain.policy import DigestPolicy
 from tests.builders import HOUR, SECOND, START, a_notification, at
@@ -17,11 +17,11 @@ POLICY = DigestPolicy()
 WAIT = POLICY.wait
 
 
-def burst(count: int, first: int = 1, decided_at: datetime = START) -> list[Waiting]:
-    return [Waiting(first + index, f"s{first + index}", decided_at) for index in range(count)]
+def burst(count: int, first: int = 1, decided_at: datetime = START) -> list[PendingDelivery]:
+    return [PendingDelivery(first + index, f"s{first + index}", decided_at) for index in range(count)]
 
 
-def sizes(groups: Sequence[Sequence[Waiting]]) -> list[int]:
+def sizes(groups: Sequence[Sequence[PendingDelivery]]) -> list[int]:
     return [len(group) for group in groups]
 
 
@@ -61,21 +61,21 @@ def test_full_digest() -> None:
 
 def test_subject_appears_once() -> None:
     """All that is owed about one subject goes into the same digest, in order."""
-    pending = [*burst(5), Waiting(6, "s1", at(SECOND)), Waiting(7, "s3", at(2 * SECOND))]
+    pending = [*burst(5), PendingDelivery(6, "s1", at(SECOND)), PendingDelivery(7, "s3", at(2 * SECOND))]
     (group,) = plan(pending, 4, at(WAIT), POLICY).groups
     assert [one.id for one in group] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_lonely_subject() -> None:
     """What would be a digest about one subject goes out as it is, in order."""
-    pending = [Waiting(1, "a", START), Waiting(2, "a", START)]
+    pending = [PendingDelivery(1, "a", START), PendingDelivery(2, "a", START)]
     planned = plan(pending, 4, at(WAIT), POLICY)
     assert (planned.next, planned.counts, planned.groups) == (pending[0], False, ())
 
 
 def test_attempted_is_never_merged() -> None:
     """What was attempted keeps its id: it is sent again by itself, and its successors wait for it."""
-    pending = [Waiting(1, "a", START, attempts=1), Waiting(2, "a", START), *burst(3, 3)]
+    pending = [PendingDelivery(1, "a", START, attempts=1), PendingDelivery(2, "a", START), *burst(3, 3)]
     planned = plan(pending, 4, at(HOUR), POLICY)
     assert [one.id for group in planned.groups for one in group] == [3, 4, 5]
     assert plan(pending[:2], 0, at(HOUR), POLICY).next == pending[0]
@@ -85,21 +85,21 @@ def test_attempted_is_never_merged() -> None:
 
 def test_poison_blocks_nobody() -> None:
     """A delivery that waits for its next attempt lets the others pass."""
-    pending = [Waiting(1, "a", START, attempts=1, due=False), Waiting(2, "b", START)]
+    pending = [PendingDelivery(1, "a", START, attempts=1, due=False), PendingDelivery(2, "b", START)]
     assert plan(pending, 0, at(SECOND), POLICY).next == pending[1]
 
 
 def test_scopes_go_first() -> None:
     """What is about more than one connection is never merged and does not wait for a burst to end."""
-    pending = [*burst(10), Waiting(11, "api:x", START, mergeable=False)]
+    pending = [*burst(10), PendingDelivery(11, "api:x", START, mergeable=False)]
     planned = plan(pending, 4, at(SECOND), POLICY)
     assert (planned.next, planned.counts) == (pending[-1], False)
 
 
 def test_digest_is_a_barrier() -> None:
     """While a digest is pending nothing new goes out singly, no digest overtakes another, and only full ones are added."""
-    digests = [Waiting(60, "digest", START, mergeable=False, digest=True, attempts=1, due=False)]
-    digests.append(Waiting(61, "digest", START, mergeable=False, digest=True))
+    digests = [PendingDelivery(60, "digest", START, mergeable=False, digest=True, attempts=1, due=False)]
+    digests.append(PendingDelivery(61, "digest", START, mergeable=False, digest=True))
     planned = plan([*burst(10), *digests], 0, at(HOUR), POLICY)
     assert (planned.next, planned.groups) == (None, ())
     assert sizes(plan([*burst(55), *digests], 0, at(HOUR), POLICY).groups) == [50]
@@ -126,17 +126,17 @@ class World:
     policy: DigestPolicy
     now: datetime = START
     number: int = 0
-    pending: list[Waiting] = field(default_factory=list)
-    members: dict[int, list[Waiting]] = field(default_factory=dict)
+    pending: list[PendingDelivery] = field(default_factory=list)
+    members: dict[int, list[PendingDelivery]] = field(default_factory=dict)
     recent: list[datetime] = field(default_factory=list)
     collecting: bool = False
     heard: dict[int, int] = field(default_factory=dict)
     order: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
-    def owe(self, subject: str, *, digest: bool = False, mergeable: bool = True) -> Waiting:
+    def owe(self, subject: str, *, digest: bool = False, mergeable: bool = True) -> PendingDelivery:
         """Something new is owed."""
         self.number += 1
-        delivery = Waiting(self.number, subject, self.now, mergeable=mergeable and not digest, digest=digest)
+        delivery = PendingDelivery(self.number, subject, self.now, mergeable=mergeable and not digest, digest=digest)
         self.pending.append(delivery)
         return delivery
 
@@ -167,7 +167,7 @@ class World:
             self.pending.sort(key=lambda one: one.id)
         return outcome != "down"
 
-    def hear(self, delivery: Waiting) -> None:
+    def hear(self, delivery: PendingDelivery) -> None:
         """The receiver takes *delivery*, perhaps again."""
         for told in self.members.get(delivery.id, [delivery]):
             under = self.heard.setdefault(told.id, delivery.id)

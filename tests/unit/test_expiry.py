@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from monitor.domain.events import FINE, Severity
-from monitor.domain.expiry.estimate import LIST_AGE, best, observe, observe_listing, uncertainty, window
+from monitor.domain.expiry.estimate import LIST_AGE, apply, apply_listing, best_estimate, uncertainty, window
 from monitor.domain.expiry.interval import DATE_STEP, RoundingEvidence, learn_rounding
 from monitor.domain.expiry.levels import EXPIRED, SOON, auto_renewing, compact, crossings, level, renewal_overdue, severity_of, threshold_of
 from monitor.domain.expiry.model import Rounding, TokenBelief, TokenChange
@@ -32,7 +32,7 @@ def checked(
 ) -> tuple[TokenBelief, TokenChange | None]:
     """*belief* after a test at *at* that printed *text*."""
     life = parse_token_life(text)
-    return observe(belief, life, passed=passed, sent_at=at, at=at, server_at=server_at, policy=POLICY, rounding=rounding)
+    return apply(belief, life, passed=passed, sent_at=at, at=at, server_at=server_at, policy=POLICY, rounding=rounding)
 
 
 def told(
@@ -55,7 +55,7 @@ def listed(
     row = ListedConnection("linkedin-a", token=parse_token_life(text), token_expires_at=ends_at, token_status=status)
     server_at = more.get("server_at")
     assert server_at is None or isinstance(server_at, datetime)
-    return observe_listing(belief, row, at=at, server_at=server_at, platform=platform, policy=policy)
+    return apply_listing(belief, row, at=at, server_at=server_at, platform=platform, policy=policy)
 
 
 def level_of(
@@ -115,10 +115,10 @@ def test_date_wins_over_text() -> None:
     """With both, the exact date counts; texts of another hour are no remark, texts of another week are."""
     belief, _ = told(("82d 4h", START))
     belief, _ = listed(belief, ends_at=START + 82 * DAY + 14 * HOUR)
-    assert (best(belief), uncertainty(belief), belief.disagrees) == (START + 82 * DAY + 14 * HOUR, timedelta(0), False)
+    assert (best_estimate(belief), uncertainty(belief), belief.disagrees) == (START + 82 * DAY + 14 * HOUR, timedelta(0), False)
     belief, _ = checked(belief, "60d 4h", START + MINUTE)
     assert belief.disagrees
-    assert best(belief) == START + 82 * DAY + 14 * HOUR
+    assert best_estimate(belief) == START + 82 * DAY + 14 * HOUR
 
 
 def test_passed_date_against_living_texts() -> None:
@@ -176,7 +176,7 @@ def test_windows_intersect() -> None:
     before, after = START, START + 15 * MINUTE
     belief, _ = told(("20d 4h", before), ("20d 3h", after), rounding=Rounding.FLOOR)
     assert window(belief) == (before + 20 * DAY + 4 * HOUR, after + 20 * DAY + 4 * HOUR)
-    assert best(belief) == before + 20 * DAY + 4 * HOUR + 7.5 * MINUTE
+    assert best_estimate(belief) == before + 20 * DAY + 4 * HOUR + 7.5 * MINUTE
     assert uncertainty(belief) == 7.5 * MINUTE
 
 
@@ -198,7 +198,7 @@ def test_server_clock() -> None:
     """The server's `Date` cancels its clock's error; whole seconds and the time of the request widen the window."""
     life = parse_token_life("5h")
     theirs = START + 10 * MINUTE
-    belief, _ = observe(
+    belief, _ = apply(
         TokenBelief(), life, passed=True, sent_at=START, at=START + 2 * SECOND, server_at=theirs, policy=POLICY, rounding=Rounding.FLOOR
     )
     assert window(belief) == (theirs - 2 * SECOND + 5 * HOUR, theirs + SECOND + 6 * HOUR)
@@ -484,7 +484,7 @@ def a_history(rng: random.Random) -> tuple[list[list[str]], int]:
         drift, took = timedelta(seconds=rng.uniform(-90, 90)), timedelta(seconds=rng.uniform(0.05, 3))
         life = parse_token_life(printed(ends_at - now - drift))
         server_at = rng.choice((None, (now + drift + took).replace(microsecond=0)))
-        belief, change = observe(belief, life, passed=True, sent_at=now, at=now + took, server_at=server_at, policy=POLICY)
+        belief, change = apply(belief, life, passed=True, sent_at=now, at=now + took, server_at=server_at, policy=POLICY)
         noticed += change is TokenChange.RENEWED
         lives[-1].append(level(belief, now=now + took, policy=POLICY, told_level=told_level, platform="linkedin"))
     return lives, noticed

@@ -8,7 +8,7 @@ from math import floor
 
 import pytest
 
-from monitor.domain.expiry.estimate import observe, uncertainty, window
+from monitor.domain.expiry.estimate import apply, uncertainty, window
 from monitor.domain.expiry.model import Rounding
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
@@ -51,7 +51,7 @@ def watch(rng: random.Random, server: Rounding, mode: Rounding, hours: int, *, w
         text = prints((ends_at - printed_at - drift).total_seconds(), server)
         server_at = (replied_at + drift).replace(microsecond=0) if with_date else None
         at = now + took
-        belief, change = observe(
+        belief, change = apply(
             state.token,
             parse_token_life(text),
             passed=True,

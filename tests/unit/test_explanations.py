@@ -14,12 +14,12 @@ from monitor.domain.scopes import key as core
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.silences import Silence
-from monitor.domain.states import PendingLevel, Quiet, TopicState
+from monitor.domain.states import PendingLevel, SuppressionReason, TopicState
 from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.errors import DeliveryReason, Reason
 from monitor.text.explain import explain
 from monitor.text.notification_history import QUIET_WORDS, tellings_lines, topic_lines
-from monitor.text.report import Case, Owed, Telling, Try
+from monitor.text.report import AttemptRecord, ConnectionReport, DeliveryRecord, NotificationRecord
 from monitor.text.token_expiry import token_left
 from tests.builders import (
     DAY,
@@ -38,10 +38,12 @@ from tests.builders import (
 from tests.story import API_HOST, Story
 
 
-def case_of(story: Story, number: int = 1) -> Case:
+def case_of(story: Story, number: int = 1) -> ConnectionReport:
     connection = story.connections[number]
-    names = core.names_above(connection, API_HOST).all()
-    return Case(connection, story.state(number), [story.scopes[name] for name in names if name in story.scopes], (), instance="db1")
+    names = core.scopes_of(connection, API_HOST).all()
+    return ConnectionReport(
+        connection, story.state(number), [story.scopes[name] for name in names if name in story.scopes], (), instance="db1"
+    )
 
 
 def told(story: Story, number: int = 1) -> dict[str, list[str]]:
@@ -188,7 +190,7 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
                 "(1m ago) under the incident key pp-db1-1-connection-1."
             ),
             "connection: reminder 1 is due 2030-01-02 00:02 UTC (in 23h 59m), if it lasts until then.",
-            QUIET_WORDS[Quiet.REMINDER_NOT_DUE],
+            QUIET_WORDS[SuppressionReason.REMINDER_NOT_DUE],
             "Reconnect the account on the PostPost dashboard.",
         ],
         ["needed", "false negative", "stale"],
@@ -220,7 +222,7 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
                 "connection: fine since 2030-01-01 00:04 UTC (1m ago). The receivers last heard of it 2030-01-01 00:04 UTC (1m ago): that it was "
                 "over."
             ),
-            QUIET_WORDS[Quiet.NOTHING_NEW],
+            QUIET_WORDS[SuppressionReason.NOTHING_NEW],
             "Health changed 2 times within the last 1h; 4 times would count as flapping.",
         ],
         ["Reconnect", "reminder"],
@@ -318,10 +320,10 @@ def test_frozen_recovery_waits() -> None:
     broken(story)
     story.checks(*[Reason.API_UNAUTHORIZED] * 3)
     state = replace(story.state(), topics={**story.state().topics, Topic.EXPIRY: replace(story.state().topic(Topic.EXPIRY), level="1d")})
-    story.states[1] = replace(state, quiet=Quiet.COVERED_BY_SCOPE)
+    story.states[1] = replace(state, quiet=SuppressionReason.COVERED_BY_SCOPE)
     everything = text(story)
     assert "expiry: the receivers are still to be told “1d”; that waits until account:main is over." in everything
-    assert QUIET_WORDS[Quiet.COVERED_BY_SCOPE] in everything
+    assert QUIET_WORDS[SuppressionReason.COVERED_BY_SCOPE] in everything
 
 
 def test_platform_told_in_place() -> None:
@@ -340,12 +342,12 @@ def test_silenced() -> None:
     story = Story()
     broken(story)
     value = replace(story.state().topic(Topic.CONNECTION), level="missing")
-    state = replace(story.state(), topics={Topic.CONNECTION: value}, quiet=Quiet.SILENCED)
+    state = replace(story.state(), topics={Topic.CONNECTION: value}, quiet=SuppressionReason.SILENCED)
     silence = Silence(3, {"platform": "linkedin"}, START, at(HOUR), "ann", "maintenance", START)
     case = replace(case_of(story), state=state, controls=Controls(silences=(silence,)))
     lines = "\n".join(topic_lines(case, story.now, story.policy))
     assert "silence 3 (ann: “maintenance”) holds that back until 2030-01-01 01:00 UTC (in 57m)." in lines
-    assert QUIET_WORDS[Quiet.SILENCED] in lines
+    assert QUIET_WORDS[SuppressionReason.SILENCED] in lines
     assert "that is done at the next look." in "\n".join(topic_lines(replace(case, controls=Controls()), story.now, story.policy))
 
 
@@ -362,7 +364,7 @@ def test_acknowledged() -> None:
 
 def test_every_quiet_has_words() -> None:
     """Each reason to stay quiet is said in words."""
-    assert set(QUIET_WORDS) == set(Quiet)
+    assert set(QUIET_WORDS) == set(SuppressionReason)
 
 
 def test_retired() -> None:
@@ -398,14 +400,14 @@ TOKENS = [
 def test_token(belief: TokenBelief, said: str) -> None:
     """What is known of the token's end is said together with how it is known."""
     state = a_state(token=belief, token_sightings=4)
-    sections = {section.title: "\n".join(section.lines) for section in explain(Case(a_connection(), state), START, Policy())}
+    sections = {section.title: "\n".join(section.lines) for section in explain(ConnectionReport(a_connection(), state), START, Policy())}
     assert said in sections["Token"]
 
 
 def test_no_countdown_for_tokens_that_platforms_renew() -> None:
     """For a platform whose tokens are renewed by themselves the missing countdown is explained."""
     state = a_state(token=a_token_belief(at(HOUR)))
-    sections = explain(Case(a_connection(platform_id="youtube-1"), state), START, Policy())
+    sections = explain(ConnectionReport(a_connection(platform_id="youtube-1"), state), START, Policy())
     assert "No countdown is told for youtube" in next("\n".join(one.lines) for one in sections if one.title == "Token")
 
 
@@ -428,13 +430,13 @@ def test_token_left(belief: TokenBelief, shown: str) -> None:
 # who was told
 
 
-def an_owed(state: str, **overrides: object) -> Owed:
+def an_owed(state: str, **overrides: object) -> DeliveryRecord:
     values: dict[str, object] = {"number": 7, "receiver": "on-call", "state": state, "next_attempt_at": at(MINUTE)}
-    return Owed(**(values | overrides))  # type: ignore[arg-type]
+    return DeliveryRecord(**(values | overrides))  # type: ignore[arg-type]
 
 
-TIMEOUT = Try(at(SECOND), DeliveryReason.TIMEOUT, timedelta(seconds=15), None, "no answer in time")
-DELIVERED = Try(at(MINUTE), DeliveryReason.DELIVERED, timedelta(milliseconds=120), 204)
+TIMEOUT = AttemptRecord(at(SECOND), DeliveryReason.TIMEOUT, timedelta(seconds=15), None, "no answer in time")
+DELIVERED = AttemptRecord(at(MINUTE), DeliveryReason.DELIVERED, timedelta(milliseconds=120), 204)
 DELIVERIES = [
     (
         an_owed("delivered", finished_at=at(MINUTE), tries=(TIMEOUT, DELIVERED)),
@@ -455,9 +457,9 @@ DELIVERIES = [
 
 
 @pytest.mark.parametrize(("delivery", "said"), DELIVERIES)
-def test_deliveries(delivery: Owed, said: str) -> None:
+def test_deliveries(delivery: DeliveryRecord, said: str) -> None:
     """Who was told, when, and what they answered."""
-    telling = Telling("msg_1", "pp-db1-1-connection-1", a_notification(), (delivery,))
+    telling = NotificationRecord("msg_1", "pp-db1-1-connection-1", a_notification(), (delivery,))
     lines = "\n".join(tellings_lines([telling], at(HOUR + MINUTE)))
     assert "connection.failed (opened, critical), connection fine → error" in lines
     assert "id msg_1, incident key pp-db1-1-connection-1" in lines
@@ -466,14 +468,14 @@ def test_deliveries(delivery: Owed, said: str) -> None:
 
 def test_nobody_told() -> None:
     """A notification without deliveries says why nobody got it."""
-    lines = list(tellings_lines([Telling("msg_1", "key", a_notification())], START))
+    lines = list(tellings_lines([NotificationRecord("msg_1", "key", a_notification())], START))
     assert lines[-1] == "  nobody: no route leads to a receiver, or none wants to hear the end of it"
 
 
 def test_dead_letters_can_be_retried() -> None:
     """What was given up comes with the command that sends it again."""
-    telling = Telling("msg_1", "key", a_notification(), (an_owed("dead"),))
-    sections = explain(Case(a_connection(), a_state(), tellings=(telling,)), START, Policy())
+    telling = NotificationRecord("msg_1", "key", a_notification(), (an_owed("dead"),))
+    sections = explain(ConnectionReport(a_connection(), a_state(), tellings=(telling,)), START, Policy())
     assert "Send again what was given up: postpost-monitor deliveries retry NUMBER." in sections[-1].lines
 
 
@@ -481,7 +483,7 @@ def test_dead_letters_can_be_retried() -> None:
 def test_what_seems_mended(hints: dict[Topic, PendingLevel], asked: bool) -> None:
     """Nobody is asked to reconnect what the last check found renewed."""
     state = a_state(topics={Topic.EXPIRY: TopicState(level="1d")}, hints=hints)
-    lines = [line for section in explain(Case(a_connection(), state), START, Policy()) for line in section.lines]
+    lines = [line for section in explain(ConnectionReport(a_connection(), state), START, Policy()) for line in section.lines]
     assert ("Reconnect the account on the PostPost dashboard before its token ends." in lines) is asked
 
 

@@ -2,12 +2,12 @@
 
 from datetime import timedelta
 
-from monitor.postpost.rate_limit import Gate, Pacer
+from monitor.postpost.rate_limit import RateLimiter, RequestPacing
 from tests.builders import MINUTE, SECOND
 from tests.clock import FakeClock
 
 
-async def paused_for(gate: Gate, clock: FakeClock) -> timedelta:
+async def paused_for(gate: RateLimiter, clock: FakeClock) -> timedelta:
     """How long nothing may start, in whole seconds."""
     begun = clock.monotonic()
     while gate.paused():
@@ -18,7 +18,7 @@ async def paused_for(gate: Gate, clock: FakeClock) -> timedelta:
 async def test_a_used_up_budget() -> None:
     """Vector 63: a good answer that says the budget is used up holds the next request back for as long as it says."""
     clock = FakeClock()
-    gate = Gate(Pacer(), clock)
+    gate = RateLimiter(RequestPacing(), clock)
     gate.hear(200, 20 * SECOND)
     assert await gate.turn_if_open() is False
     assert await paused_for(gate, clock) == 20 * SECOND
@@ -27,7 +27,7 @@ async def test_a_used_up_budget() -> None:
 async def test_throttled() -> None:
     """Vectors 58 and 59: a 429 pauses as long as it asks, one that asks for nothing a minute, then two; an answer ends that."""
     clock = FakeClock()
-    gate = Gate(Pacer(), clock)
+    gate = RateLimiter(RequestPacing(), clock)
     pauses = []
     for status, asked in ((429, 30 * SECOND), (429, None), (429, None), (200, None), (429, None), (None, None), (429, None)):
         gate.hear(status, asked)
@@ -38,6 +38,6 @@ async def test_throttled() -> None:
 async def test_a_server_in_trouble() -> None:
     """Vector 56: the `Retry-After` of a 503 is kept too."""
     clock = FakeClock()
-    gate = Gate(Pacer(), clock)
+    gate = RateLimiter(RequestPacing(), clock)
     gate.hear(503, 9 * SECOND)
     assert await paused_for(gate, clock) == 9 * SECOND

@@ -22,11 +22,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from monitor.db.codec import dump_state, load_state
 from monitor.domain import evaluation as core
 from monitor.domain.checks import Observation, Verdict
-from monitor.domain.evaluation import Situation
-from monitor.domain.events import FINE, Notification, Topic, Why
+from monitor.domain.evaluation import EvaluationInput
+from monitor.domain.events import FINE, Notification, NotificationReason, Topic
 from monitor.domain.policy import Confirm, Policy, ScopePolicy
 from monitor.domain.reasons import Health
-from monitor.domain.scopes.key import STORAGE, names_above
+from monitor.domain.scopes.key import STORAGE, scopes_of
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState, TopicState
 from monitor.errors import Reason
@@ -34,7 +34,7 @@ from tests.builders import MINUTE, SECOND, START, a_connection, a_reply
 from tests.story import API_HOST
 
 CONNECTION = a_connection(interval=5 * MINUTE)
-NAMES = names_above(CONNECTION, API_HOST)
+NAMES = scopes_of(CONNECTION, API_HOST)
 # The ten minutes of `missing` are shortened, so that histories of five checks can reach it.
 POLICY = Policy(confirm=Confirm(missing=2, missing_over=45 * SECOND), scopes=ScopePolicy(platform_hold=timedelta(days=10_000)))
 STEP = 50 * SECOND
@@ -93,7 +93,7 @@ class Life:
 
     def look(self, now: datetime, *, above: str = NOTHING) -> "Life":
         """A look at the clock, without a check."""
-        return self._after(core.review(_situation(self.state, above=above), now, POLICY), now, above=above)
+        return self._after(core.evaluate_at(_situation(self.state, above=above), now, POLICY), now, above=above)
 
     def restarted(self) -> "Life":
         """The same after a stop and a start."""
@@ -108,34 +108,34 @@ class Life:
             one = replace(one, now=one.now + CONNECTION.interval).check(reason, above=NOTHING)
         return one
 
-    def _after(self, conclusion: core.Conclusion, now: datetime, *, above: str) -> "Life":
+    def _after(self, conclusion: core.Evaluation, now: datetime, *, above: str) -> "Life":
         known, told = self.known, self.told
         for one in conclusion.notifications:
             # That a connection can't be tested any more is no news of the platform's trouble.
-            assert not above or (one.why is Why.NOTICE and above == NAMES.platform), "I5"
+            assert not above or (one.why is NotificationReason.NOTICE and above == NAMES.platform), "I5"
             known = _heard(known, one)
             told = (*(moment for moment in told if moment > now - timedelta(hours=1)), now)
         assert len(told) <= MOST_PER_HOUR, "I6"
         return Life(conclusion.state, now, known, told)
 
 
-def _situation(state: ConnectionState, *, above: str) -> Situation:
-    return Situation(CONNECTION, state, NAMES, _SCOPES[above], {NAMES.platform: 9}, 9, START, timedelta(minutes=10))
+def _situation(state: ConnectionState, *, above: str) -> EvaluationInput:
+    return EvaluationInput(CONNECTION, state, NAMES, _SCOPES[above], {NAMES.platform: 9}, 9, START, timedelta(minutes=10))
 
 
-def _conclude(situation: Situation, observation: Observation) -> core.Conclusion:
-    conclusion = core.conclude(situation, observation, POLICY)
+def _conclude(situation: EvaluationInput, observation: Observation) -> core.Evaluation:
+    conclusion = core.evaluate_check(situation, observation, POLICY)
     # Scopes open and close by the test's will alone; that they do by themselves is told elsewhere.
     return replace(conclusion, notifications=tuple(one for one in conclusion.notifications if one.connection_id is not None))
 
 
 def _heard(known: str, one: Notification) -> str:
     """What a receiver knows after *one*; asserts that it makes sense to somebody who knew *known*."""
-    if one.why is Why.NOTICE:
+    if one.why is NotificationReason.NOTICE:
         assert known == FINE, "I2: a notice about a connection in trouble"
         return known
     assert one.level_from == known, "I2: the receiver knows otherwise"
-    if one.why is Why.REMINDER:
+    if one.why is NotificationReason.REMINDER:
         assert one.level_to == known != FINE, "I2: a reminder of nothing"
         return known
     assert one.level_to != known, "I2: the receiver knows already"

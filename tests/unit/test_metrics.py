@@ -24,7 +24,7 @@ from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Sn
 from monitor.domain.states import ConnectionState
 from monitor.errors import DeliveryReason, Reason
 from monitor.metrics import Metrics, definitions, wants_openmetrics
-from monitor.metrics.definitions import Family, Kind
+from monitor.metrics.definitions import Family, MetricType
 from monitor.metrics.exposition import KINDS, number, timestamp, whole
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
 
@@ -65,7 +65,7 @@ class _ByTheLibrary(Collector):
             yield self._family(family)
 
     def _family(self, family: Family) -> Metric:
-        if family.kind is Kind.INFO:
+        if family.kind is MetricType.INFO:
             info = InfoMetricFamily(family.name.removesuffix("_info"), family.help)
             for view in self._views:
                 info.add_metric([], {})
@@ -471,9 +471,9 @@ def test_naming() -> None:
     """Names follow the rules: one prefix, `_total` on counters alone, seconds and timestamps said, labels in snake case."""
     for family in definitions.ALL:
         assert re.fullmatch(r"postpost_[a-z_]+", family.name)
-        assert family.name.endswith("_total") == (family.kind is Kind.COUNTER)
-        assert family.name.endswith("_info") == (family.kind is Kind.INFO)
-        assert bool(family.buckets) == (family.kind is Kind.HISTOGRAM)
+        assert family.name.endswith("_total") == (family.kind is MetricType.COUNTER)
+        assert family.name.endswith("_info") == (family.kind is MetricType.INFO)
+        assert bool(family.buckets) == (family.kind is MetricType.HISTOGRAM)
         assert family.help.endswith(".")
         assert not re.search(r'[\\\n"]', family.help)
         assert all(re.fullmatch(r"[a-z_]+", label) for label in family.labels)
@@ -488,7 +488,7 @@ def test_documented() -> None:
     common = {"account", "platform", "platform_id"}
 
     assert {name: kind for name, kind, _ in rows} == {
-        family.name: "gauge" if family.kind is Kind.INFO else family.kind.value for family in definitions.ALL
+        family.name: "gauge" if family.kind is MetricType.INFO else family.kind.value for family in definitions.ALL
     }
     for family in definitions.ALL:
         expected = set(family.labels) - common if family in definitions.PER_CONNECTION else set(family.labels)

@@ -5,17 +5,17 @@ from datetime import datetime, timedelta
 import pytest
 
 from monitor.domain.delivery.receiver_outages import PATIENCE, news
-from monitor.domain.delivery.retries import Breaker, Result, after_attempt, result_of_status
-from monitor.domain.events import EventType, Notification, Severity, Why
+from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker, after_attempt, result_of_status
+from monitor.domain.events import EventType, Notification, NotificationReason, Severity
 from monitor.domain.policy import RetryPolicy
 from monitor.errors import DeliveryReason
 from tests.builders import HOUR, MINUTE, SECOND, START, at
 
 POLICY = RetryPolicy()
-HEALTHY = Breaker()
+HEALTHY = CircuitBreaker()
 
 
-def attempts(*results: tuple[Result, timedelta], breaker: Breaker = HEALTHY) -> tuple[Breaker, list[Notification]]:
+def attempts(*results: tuple[AttemptResult, timedelta], breaker: CircuitBreaker = HEALTHY) -> tuple[CircuitBreaker, list[Notification]]:
     told = []
     for result, offset in results:
         now: datetime = at(offset)
@@ -29,7 +29,7 @@ def attempts(*results: tuple[Result, timedelta], breaker: Breaker = HEALTHY) -> 
 def test_short_outage() -> None:
     """A receiver that is back within five minutes is nobody's business."""
     down, up = result_of_status(503), result_of_status(200)
-    assert attempts((down, 0 * SECOND), (down, MINUTE), (up, 4 * MINUTE)) == (Breaker(), [])
+    assert attempts((down, 0 * SECOND), (down, MINUTE), (up, 4 * MINUTE)) == (CircuitBreaker(), [])
 
 
 def test_long_outage() -> None:
@@ -37,11 +37,11 @@ def test_long_outage() -> None:
     down, up = result_of_status(503), result_of_status(200)
     breaker, told = attempts((down, 0 * SECOND), (down, PATIENCE), (down, HOUR), (up, 2 * HOUR), (up, 3 * HOUR))
     assert [one.type for one in told] == [EventType.RECEIVER_FAILING, EventType.RECEIVER_RECOVERED]
-    assert [(one.why, one.seq) for one in told] == [(Why.OPENED, 1), (Why.CLOSED, 2)]
+    assert [(one.why, one.seq) for one in told] == [(NotificationReason.OPENED, 1), (NotificationReason.CLOSED, 2)]
     assert told[0].incident == told[1].incident
     assert told[0].incident.opened_at == START
     assert told[1].facts.duration == 2 * HOUR
-    assert breaker == Breaker(number=1)
+    assert breaker == CircuitBreaker(number=1)
     _, again = attempts((down, 4 * HOUR), (down, 5 * HOUR), breaker=breaker)
     assert [(one.incident.number, one.seq) for one in again] == [(2, 3)]
 
@@ -51,7 +51,7 @@ def test_long_outage() -> None:
 )
 def test_mistakes(reason: DeliveryReason) -> None:
     """What time does not heal is told at the second failure; one alone may have been chance."""
-    result = Result(reason, detail="answered 403")
+    result = AttemptResult(reason, detail="answered 403")
     assert attempts((result, 0 * SECOND))[1] == []
     (told,) = attempts((result, 0 * SECOND), (result, 5 * SECOND))[1]
     assert told.detail == f"{reason}: answered 403"
@@ -66,4 +66,4 @@ def test_gone() -> None:
 
 def test_poison_is_no_outage() -> None:
     """A receiver that refuses one message is not failing."""
-    assert attempts(*[(result_of_status(400), minute * MINUTE) for minute in range(20)]) == (Breaker(), [])
+    assert attempts(*[(result_of_status(400), minute * MINUTE) for minute in range(20)]) == (CircuitBreaker(), [])

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.domain.events import FINE, EventType, Facts, IncidentRef, Notification, Severity, Topic, Why, incident_key
+from monitor.domain.events import (
+    FINE,
+    EventType,
+    IncidentRef,
+    Notification,
+    NotificationFacts,
+    NotificationReason,
+    Severity,
+    Topic,
+    incident_key,
+)
 from monitor.domain.reasons import Scope
 from monitor.errors import Reason
 from monitor.notify.chat_message import read
@@ -21,7 +31,7 @@ from tests.jsonschema import problems
 
 IDENTITY = MonitorIdentity("a1b2c3d4", "1.2.3", "https://app.postpost.dev/connections")
 SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "webhook.schema.json"
-TOKEN = Facts(expires_at=at(6 * DAY + 23 * HOUR), expires_uncertainty=HOUR, threshold=7 * DAY, username="@page1")
+TOKEN = NotificationFacts(expires_at=at(6 * DAY + 23 * HOUR), expires_uncertainty=HOUR, threshold=7 * DAY, username="@page1")
 
 
 def an_expiry(**overrides: Any) -> Notification:
@@ -55,14 +65,14 @@ def schema() -> Any:
 def test_connection_failed() -> None:
     """The body of a failure, whole: every key that receivers rely on."""
     connection = a_connection(labels={"team": "social"})
-    body = document(a_notification(facts=Facts(username="@page1", first_check=True)), connection)
+    body = document(a_notification(facts=NotificationFacts(username="@page1", first_check=True)), connection)
     data = body.pop("data")
     assert body == {
         "type": "connection.failed",
         "version": "1",
         "id": "msg_1",
         "timestamp": "2030-01-01T00:00:00.000Z",
-        "summary": summary(a_notification(facts=Facts(username="@page1", first_check=True)), connection),
+        "summary": summary(a_notification(facts=NotificationFacts(username="@page1", first_check=True)), connection),
         "severity": "critical",
     }
     assert data == {
@@ -137,14 +147,14 @@ SENTENCES = [
         ),
     ),
     (
-        a_notification(facts=Facts(expires_at=at(40 * DAY))),
+        a_notification(facts=NotificationFacts(expires_at=at(40 * DAY))),
         (
             "LinkedIn “Page 1” (linkedin-page1, account main) is broken since 2030-01-01 00:00 UTC: the platform rejects the stored "
             "credential (“Session has expired”). By its date the token had 40d left. Reconnect the account on the PostPost dashboard."
         ),
     ),
     (
-        a_notification(facts=Facts(expires_at=at(-HOUR), suspected_false_negative=True)),
+        a_notification(facts=NotificationFacts(expires_at=at(-HOUR), suspected_false_negative=True)),
         (
             "LinkedIn “Page 1” (linkedin-page1, account main) is broken since 2030-01-01 00:00 UTC: the platform rejects the stored "
             "credential (“Session has expired”). A post succeeded meanwhile, so the test itself may be wrong. Reconnect the account on the "
@@ -154,51 +164,74 @@ SENTENCES = [
     (
         a_notification(
             type=EventType.CONNECTION_RECOVERED,
-            why=Why.CLOSED,
+            why=NotificationReason.CLOSED,
             level_from="error",
             level_to=FINE,
-            facts=Facts(duration=2 * HOUR + 5 * MINUTE),
+            facts=NotificationFacts(duration=2 * HOUR + 5 * MINUTE),
         ),
         "LinkedIn “Page 1” (linkedin-page1, account main) works again after 2h 5m.",
     ),
     (
-        a_notification(type=EventType.REMINDER, why=Why.REMINDER, facts=Facts(reminder=1)),
+        a_notification(type=EventType.REMINDER, why=NotificationReason.REMINDER, facts=NotificationFacts(reminder=1)),
         (
             "Reminder: LinkedIn “Page 1” (linkedin-page1, account main) is broken since 2030-01-01 00:00 UTC: the platform rejects the "
             "stored credential (“Session has expired”). Reconnect the account on the PostPost dashboard."
         ),
     ),
     (
-        an_expiry(type=EventType.TOKEN_RENEWED, why=Why.CLOSED, level_from="7d", level_to=FINE, facts=Facts(expires_at=at(60 * DAY))),
+        an_expiry(
+            type=EventType.TOKEN_RENEWED,
+            why=NotificationReason.CLOSED,
+            level_from="7d",
+            level_to=FINE,
+            facts=NotificationFacts(expires_at=at(60 * DAY)),
+        ),
         "The token of LinkedIn “Page 1” (linkedin-page1, account main) was renewed; it now ends in 60d (2030-03-02 00:00 UTC).",
     ),
     (
-        a_scope(EventType.ACCOUNT_FAILED, "account:main", Scope.ACCOUNT, reason=Reason.API_UNAUTHORIZED, facts=Facts(affected=12)),
+        a_scope(
+            EventType.ACCOUNT_FAILED, "account:main", Scope.ACCOUNT, reason=Reason.API_UNAUTHORIZED, facts=NotificationFacts(affected=12)
+        ),
         (
             "The account main is refused by the API since 2030-01-01 00:00 UTC: the API key is revoked or wrong. 12 connections affected. "
             "Put a valid API key into the account's key file and reload."
         ),
     ),
     (
-        a_scope(EventType.ACCOUNT_FAILED, "service:other", Scope.ACCOUNT, reason=Reason.API_FAILED, facts=Facts(affected=2)),
+        a_scope(EventType.ACCOUNT_FAILED, "service:other", Scope.ACCOUNT, reason=Reason.API_FAILED, facts=NotificationFacts(affected=2)),
         (
             "The API fails for the account other alone since 2030-01-01 00:00 UTC: the API answered with a server error. 2 connections "
             "affected. Nothing to do at the connection; checks go on and this clears by itself."
         ),
     ),
     (
-        a_scope(EventType.ACCOUNT_RECOVERED, "rate:main", Scope.ACCOUNT, level_from="failed", level_to=FINE, facts=Facts(duration=HOUR)),
+        a_scope(
+            EventType.ACCOUNT_RECOVERED,
+            "rate:main",
+            Scope.ACCOUNT,
+            level_from="failed",
+            level_to=FINE,
+            facts=NotificationFacts(duration=HOUR),
+        ),
         "The API no longer limits the requests of the account main after 1h.",
     ),
     (
-        a_scope(EventType.PLATFORM_FAILED, "platform:linkedin", Scope.PLATFORM, reason=Reason.PLATFORM_TROUBLE, facts=Facts(affected=1)),
+        a_scope(
+            EventType.PLATFORM_FAILED,
+            "platform:linkedin",
+            Scope.PLATFORM,
+            reason=Reason.PLATFORM_TROUBLE,
+            facts=NotificationFacts(affected=1),
+        ),
         (
             "Many connections of LinkedIn broke together since 2030-01-01 00:00 UTC: the platform itself has trouble. 1 connection affected. "
             "Nothing to do at the connection; checks go on and this clears by itself."
         ),
     ),
     (
-        a_scope(EventType.API_RECOVERED, "api:x", Scope.API, level_from="failed", level_to=FINE, facts=Facts(duration=90 * MINUTE)),
+        a_scope(
+            EventType.API_RECOVERED, "api:x", Scope.API, level_from="failed", level_to=FINE, facts=NotificationFacts(duration=90 * MINUTE)
+        ),
         "The PostPost API answers again after 1h 30m.",
     ),
 ]
@@ -222,7 +255,9 @@ def every_notification() -> list[Notification]:
         elif word == "token":
             made.append(an_expiry(type=kind))
         else:
-            made.append(a_notification(type=kind, facts=Facts(reminder=1, closed_why="removed", permissions_lost=("w_member_social",))))
+            made.append(
+                a_notification(type=kind, facts=NotificationFacts(reminder=1, closed_why="removed", permissions_lost=("w_member_social",)))
+            )
     return made
 
 
@@ -278,7 +313,7 @@ def test_hostile_text(detail: str, name: str, labels: dict[str, str]) -> None:
     connection = a_connection(platform_id=("linkedin-" + name)[:260], name=name, labels=labels, account=name)
     incident = IncidentRef(Topic.CONNECTION, name, 1, START)
     notification = a_notification(
-        detail=detail, incident=incident, facts=Facts(username=name, permissions_lost=(name,) * 100, closed_why=name)
+        detail=detail, incident=incident, facts=NotificationFacts(username=name, permissions_lost=(name,) * 100, closed_why=name)
     )
     body = render("msg_1", notification, connection, IDENTITY)
     assert len(body) <= MAX_BODY
@@ -292,7 +327,9 @@ def test_hostile_extremes() -> None:
     connection = a_connection(
         platform_id="linkedin-" + HOSTILE, name=HOSTILE, labels={HOSTILE[:n]: HOSTILE for n in range(30)}, account=HOSTILE
     )
-    notification = a_notification(detail=HOSTILE, incident=IncidentRef(Topic.CONNECTION, HOSTILE, 1, START), facts=Facts(username=HOSTILE))
+    notification = a_notification(
+        detail=HOSTILE, incident=IncidentRef(Topic.CONNECTION, HOSTILE, 1, START), facts=NotificationFacts(username=HOSTILE)
+    )
     body = render("msg_1", notification, connection, IDENTITY)
     assert len(body) <= MAX_BODY
     assert json.loads(body)["data"]["incident"]["key"].isascii()
@@ -347,7 +384,8 @@ def test_documentation(schema: Any) -> None:
 def test_digest_of_reminders() -> None:
     """What a digest reminds of is said in words: how many are still in trouble, beside what is new."""
     reminded = [
-        render("m", replace(a_notification(n), type=EventType.REMINDER, why=Why.REMINDER), a_connection(n), IDENTITY) for n in (1, 2)
+        render("m", replace(a_notification(n), type=EventType.REMINDER, why=NotificationReason.REMINDER), a_connection(n), IDENTITY)
+        for n in (1, 2)
     ]
     news = render("m", a_notification(3), a_connection(3), IDENTITY)
     only = json.loads(render_digest("m", START, reminded, IDENTITY))

@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.config import ReceiverSettings, Secret
-from monitor.domain.delivery.retries import Result
-from monitor.domain.events import EventType, Facts, IncidentRef, Severity, Topic, Why
-from monitor.domain.scopes.key import TOLD_SINGLY
+from monitor.domain.delivery.retries import AttemptResult
+from monitor.domain.events import EventType, IncidentRef, NotificationFacts, NotificationReason, Severity, Topic
+from monitor.domain.scopes.key import SPLIT
 from monitor.domain.scopes.state import REMOVED
 from monitor.errors import DeliveryReason
-from monitor.notify import KINDS
-from monitor.notify.base import Message, Request, Standing, fingerprint
-from monitor.notify.chat_message import MAX_LINES, fitted
+from monitor.notify import RECEIVER_TYPES
+from monitor.notify.base import Message, OpenAlerts, Request, fingerprint
+from monitor.notify.chat_message import MAX_LINES, truncated
 from monitor.notify.payload import render, render_digest
 from monitor.notify.templates import examples
 from tests import receiver_schemas as schemas
@@ -52,7 +52,7 @@ def settings(kind: str, **overrides: Any) -> ReceiverSettings:
 
 
 def request(kind: str, body: bytes, previous: bytes | None = None, now: datetime = START, **overrides: Any) -> Request | None:
-    return KINDS[kind].render(Message("msg_1", body, now, "postpost-monitor/1.0.0", previous), settings(kind, **overrides))
+    return RECEIVER_TYPES[kind].render(Message("msg_1", body, now, "postpost-monitor/1.0.0", previous), settings(kind, **overrides))
 
 
 def sent(kind: str, body: bytes, previous: bytes | None = None, now: datetime = START) -> Any:
@@ -97,9 +97,11 @@ def stories() -> Iterator[tuple[str, bytes]]:
         alone = topic is not Topic.SCOPE
         incident = IncidentRef(topic, "1" if alone else "account:main", 3, START)
         opened = a_notification(severity=severity, incident=incident, connection_id=1 if alone else None)
-        reminder = replace(opened, type=EventType.REMINDER, why=Why.REMINDER, facts=Facts(reminder=1, affected=3))
-        closed = ending(opened, type=EventType.CONNECTION_RECOVERED, at=at(DAY), facts=Facts(duration=DAY))
-        changed = replace(opened, why=Why.CHANGED, level_from="14d", level_to="1d")
+        reminder = replace(
+            opened, type=EventType.REMINDER, why=NotificationReason.REMINDER, facts=NotificationFacts(reminder=1, affected=3)
+        )
+        closed = ending(opened, type=EventType.CONNECTION_RECOVERED, at=at(DAY), facts=NotificationFacts(duration=DAY))
+        changed = replace(opened, why=NotificationReason.CHANGED, level_from="14d", level_to="1d")
         for one in (opened, changed, reminder, closed):
             yield f"{topic}-{severity}-{one.why}", render("msg_1", one, a_connection() if alone else None, IDENTITY)
     many = [render("msg_1", a_notification(number), a_connection(number), IDENTITY) for number in range(1, 51)]
@@ -133,10 +135,10 @@ def test_chats_tell_everything(kind: str, story: str) -> None:
     assert ("Reconnect" in shown) or not link
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RECEIVER_TYPES)
 def test_only_what_stands_alone_is_digested(kind: str) -> None:
     """Where every incident has an object of its own, digests would hide it."""
-    assert KINDS[kind].digests == (kind not in PAGERS)
+    assert RECEIVER_TYPES[kind].digests == (kind not in PAGERS)
 
 
 MARKUP = [
@@ -178,7 +180,7 @@ MARKUP = [
 def hostile(text: str) -> Iterator[bytes]:
     """Every document that *text* can get into, at every place where it can."""
     connection = a_connection(name=text, labels={"team": text}, account="main")
-    facts = Facts(username=text, permissions_lost=(text, text), closed_why=text, expires_at=at(HOUR), duration=HOUR)
+    facts = NotificationFacts(username=text, permissions_lost=(text, text), closed_why=text, expires_at=at(HOUR), duration=HOUR)
     opened = a_notification(detail=text, facts=facts)
     for one in (opened, replace(opened, type=EventType.PERMISSIONS_LOST), ending(opened, type=EventType.CONNECTION_CLOSED)):
         yield render("msg_1", one, connection, IDENTITY)
@@ -239,7 +241,7 @@ def test_any_text(kind: str, text: str) -> None:
 @given(text=st.text(), limit=st.integers(1, 50))
 def test_fitted(text: str, limit: int) -> None:
     """A cut text keeps within its limit and never ends within an escape."""
-    cut = fitted(text, limit, lambda part: "".join(f"<{letter}>" for letter in part))
+    cut = truncated(text, limit, lambda part: "".join(f"<{letter}>" for letter in part))
     assert len(cut) <= limit
     assert re.fullmatch(r"(<.>)*…?", cut, re.DOTALL)
 
@@ -355,19 +357,19 @@ def test_alertmanager_severity() -> None:
 
 def test_alertmanager_repeat() -> None:
     """What stands is told again in one request, good for another hour; what is over is not."""
-    repeat = KINDS["alertmanager"].repeat
+    repeat = RECEIVER_TYPES["alertmanager"].repeat
     assert repeat is not None
     assert repeat.every == timedelta(minutes=1)
     bodies = [STORIES["connection.failed"], STORIES["account.failed"]]
     over = STORIES["expiry-critical-closed"]
-    made = repeat.render(Standing([*bodies, over], at(5 * HOUR), "postpost-monitor/1.0.0"), settings("alertmanager"))
+    made = repeat.render(OpenAlerts([*bodies, over], at(5 * HOUR), "postpost-monitor/1.0.0"), settings("alertmanager"))
     assert made is not None
     check("alertmanager", made)
     alerts = parsed(made.body)
     assert [alert["labels"]["alertname"] for alert in alerts] == ["PostPostConnection", "PostPostAccount"]
     assert {alert["endsAt"] for alert in alerts} == {"2030-01-01T06:00:00.000Z"}
     assert alerts[0]["labels"] == sent("alertmanager", bodies[0])[0]["labels"]
-    assert repeat.render(Standing([over], at(5 * HOUR), "postpost-monitor/1.0.0"), settings("alertmanager")) is None
+    assert repeat.render(OpenAlerts([over], at(5 * HOUR), "postpost-monitor/1.0.0"), settings("alertmanager")) is None
 
 
 @pytest.mark.parametrize(
@@ -375,7 +377,7 @@ def test_alertmanager_repeat() -> None:
     [
         (None, EventType.PLATFORM_RECOVERED, "platform:linkedin", "🟢 Recovered: LinkedIn", "The connections of LinkedIn work again"),
         (
-            TOLD_SINGLY,
+            SPLIT,
             EventType.PLATFORM_RECOVERED,
             "platform:linkedin",
             "🔴 Told one by one: LinkedIn",
@@ -388,7 +390,13 @@ def test_alertmanager_repeat() -> None:
 def test_ends_that_are_no_recovery(why: str | None, kind: EventType, subject: str, headline: str, line: str) -> None:
     """An incident that ended while the trouble lasts, or because nobody asks any more, is not told as healed."""
     incident = IncidentRef(Topic.SCOPE, subject, 1, START)
-    told = a_notification(type=kind, why=Why.CLOSED, incident=incident, connection_id=None, facts=Facts(duration=HOUR, closed_why=why))
+    told = a_notification(
+        type=kind,
+        why=NotificationReason.CLOSED,
+        incident=incident,
+        connection_id=None,
+        facts=NotificationFacts(duration=HOUR, closed_why=why),
+    )
     header, text, *_ = sent("slack", render("msg_1", told, None, IDENTITY))["blocks"]
     assert header["text"]["text"] == headline
     assert text["text"]["text"].startswith(line)
@@ -466,7 +474,7 @@ JUDGEMENTS: list[tuple[str, int, bytes, DeliveryReason, bool]] = [
 @pytest.mark.parametrize(("kind", "status", "body", "reason", "poison"), JUDGEMENTS)
 def test_judge(kind: str, status: int, body: bytes, reason: DeliveryReason, *, poison: bool) -> None:
     """Every service says in its own way what became of a message."""
-    result = KINDS[kind].judge(status, body)
+    result = RECEIVER_TYPES[kind].judge(status, body)
     assert (result.reason, result.poison) == (reason, poison)
 
 
@@ -477,8 +485,8 @@ def test_judge(kind: str, status: int, body: bytes, reason: DeliveryReason, *, p
 )
 def test_judge_anything(kind: str, status: int, body: bytes) -> None:
     """No answer, however odd, is more than a result, and nothing but 2xx is ever a delivery."""
-    result = KINDS[kind].judge(status, body)
-    assert isinstance(result, Result)
+    result = RECEIVER_TYPES[kind].judge(status, body)
+    assert isinstance(result, AttemptResult)
     assert not result.delivered or 200 <= status < 300
 
 
@@ -487,7 +495,7 @@ def test_judge_anything(kind: str, status: int, body: bytes) -> None:
 )
 def test_discord_wait(body: bytes, seconds: float | None) -> None:
     """Discord tells in the body how long to wait."""
-    wait = KINDS["discord"].judge(429, body).retry_after
+    wait = RECEIVER_TYPES["discord"].judge(429, body).retry_after
     assert wait == (None if seconds is None else timedelta(seconds=seconds))
 
 

@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 
 from monitor.config import ReceiverSettings, Secret
 from monitor.domain.events import EventType
-from monitor.notify import KINDS
+from monitor.notify import RECEIVER_TYPES
 from monitor.notify.base import Message
 from monitor.notify.payload import render
 from monitor.notify.templates import MAX_TEMPLATE, examples, fill, problems, texts
@@ -103,7 +103,7 @@ def test_signed() -> None:
     settings = ReceiverSettings(
         name="x", url=Secret("https://hooks.example.org/x"), secrets=(Secret(secret),), template=Secret('{"text": "{summary}"}')
     )
-    made = KINDS["webhook"].render(Message("msg_1", BODY, START, "x"), settings)
+    made = RECEIVER_TYPES["webhook"].render(Message("msg_1", BODY, START, "x"), settings)
     assert made is not None
     assert parsed(made.body) == {"text": DOCUMENT["summary"]}
     signed = Webhook(secret).sign("msg_1", START, made.body.decode())

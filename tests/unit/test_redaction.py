@@ -90,7 +90,7 @@ def logging_to() -> Iterator[io.StringIO]:
     root, hooks, config = logging.getLogger(), (sys.excepthook, threading.excepthook), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     out = io.StringIO()
-    logs.learn(SECRETS)
+    logs.register_secrets(SECRETS)
     outlet = logs.configure(level="debug", log_format="json", stream=out)
     yield out
     outlet.close()

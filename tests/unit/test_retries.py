@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.domain.delivery.retries import (
-    Breaker,
-    Fate,
-    Result,
+    AttemptResult,
+    CircuitBreaker,
+    DeliveryOutcome,
     after_attempt,
     fate,
     longest_pause,
@@ -90,7 +90,7 @@ def test_pauses_are_bounded(failures: int, jitter: float, asked: timedelta, slow
 
 def test_dead_receiver_in_72_hours() -> None:
     """A receiver that is dead for two hours costs at most 40 requests; after a day it is probed twice an hour."""
-    breaker, now, attempts = Breaker(), START, []
+    breaker, now, attempts = CircuitBreaker(), START, []
     while now < START + 3 * DAY:
         attempts.append(now)
         breaker = after_attempt(breaker, DOWN, now, POLICY, 0.5)
@@ -103,52 +103,56 @@ def test_dead_receiver_in_72_hours() -> None:
 
 def test_poison() -> None:
     """A body that its receiver refuses is dead after the third refusal, and the receiver counts as healthy."""
-    assert [fate(POISON, attempts, START, at(MINUTE), POLICY) for attempts in (1, 2, 3)] == [Fate.PENDING, Fate.PENDING, Fate.DEAD]
-    assert after_attempt(Breaker(), POISON, START, POLICY, 0.5).healthy
+    assert [fate(POISON, attempts, START, at(MINUTE), POLICY) for attempts in (1, 2, 3)] == [
+        DeliveryOutcome.PENDING,
+        DeliveryOutcome.PENDING,
+        DeliveryOutcome.DEAD,
+    ]
+    assert after_attempt(CircuitBreaker(), POISON, START, POLICY, 0.5).healthy
     assert next_attempt(POISON, 1, START, at(MINUTE), POLICY, 0.5) == at(MINUTE + 5 * SECOND)
     assert next_attempt(POISON, 3, START, at(MINUTE), POLICY, 0.5) is None
 
 
 def test_our_own_fault() -> None:
     """What we fail to render waits by itself without being thrown away soon, and says nothing about the receiver."""
-    ours = Result(DeliveryReason.INTERNAL)
-    assert fate(ours, 50, START, at(DAY), POLICY) is Fate.PENDING
-    assert fate(ours, 50, START, at(3 * DAY), POLICY) is Fate.DEAD
-    failing = after_attempt(Breaker(), DOWN, START, POLICY, 0.5)
+    ours = AttemptResult(DeliveryReason.INTERNAL)
+    assert fate(ours, 50, START, at(DAY), POLICY) is DeliveryOutcome.PENDING
+    assert fate(ours, 50, START, at(3 * DAY), POLICY) is DeliveryOutcome.DEAD
+    failing = after_attempt(CircuitBreaker(), DOWN, START, POLICY, 0.5)
     assert after_attempt(failing, ours, at(MINUTE), POLICY, 0.5) == failing
 
 
-@pytest.mark.parametrize("result", [DOWN, Result(DeliveryReason.TIMEOUT), Result(DeliveryReason.AUTH_ERROR)])
-def test_giving_up(result: Result) -> None:
+@pytest.mark.parametrize("result", [DOWN, AttemptResult(DeliveryReason.TIMEOUT), AttemptResult(DeliveryReason.AUTH_ERROR)])
+def test_giving_up(result: AttemptResult) -> None:
     """A delivery is tried for 72 hours, however often, and then is dead."""
-    assert fate(result, 1000, START, at(3 * DAY - SECOND), POLICY) is Fate.PENDING
-    assert fate(result, 1, START, at(3 * DAY), POLICY) is Fate.DEAD
+    assert fate(result, 1000, START, at(3 * DAY - SECOND), POLICY) is DeliveryOutcome.PENDING
+    assert fate(result, 1, START, at(3 * DAY), POLICY) is DeliveryOutcome.DEAD
 
 
 def test_gone() -> None:
     """410 ends the delivery and disables the receiver for the configuration that was in force."""
-    breaker = after_attempt(Breaker(), result_of_status(410), START, POLICY, 0.5, "abc")
-    assert fate(result_of_status(410), 1, START, START, POLICY) is Fate.CANCELLED
+    breaker = after_attempt(CircuitBreaker(), result_of_status(410), START, POLICY, 0.5, "abc")
+    assert fate(result_of_status(410), 1, START, START, POLICY) is DeliveryOutcome.CANCELLED
     assert (breaker.disabled_at, breaker.fingerprint, breaker.healthy) == (START, "abc", False)
 
 
 def test_recovery() -> None:
     """One success makes the receiver healthy, and remembers only how often the others were told."""
-    failing = Breaker(failures=7, failing_since=START, retry_at=at(MINUTE), told=True, number=3)
-    assert after_attempt(failing, GOOD, at(MINUTE), POLICY, 0.5) == Breaker(number=3)
+    failing = CircuitBreaker(failures=7, failing_since=START, retry_at=at(MINUTE), told=True, number=3)
+    assert after_attempt(failing, GOOD, at(MINUTE), POLICY, 0.5) == CircuitBreaker(number=3)
 
 
 @pytest.mark.parametrize("jump", [-HOUR, -365 * DAY, -3650 * DAY])
 def test_clock_set_back(jump: timedelta) -> None:
     """A pause that no schedule can have made, because the clock was set back, does not hold anything up."""
-    breaker = after_attempt(Breaker(), DOWN, START, POLICY, 0.5)
+    breaker = after_attempt(CircuitBreaker(), DOWN, START, POLICY, 0.5)
     assert breaker.wait(START, POLICY) == 5 * SECOND
     assert breaker.wait(START + jump - MINUTE, POLICY) == timedelta(0)
 
 
 def test_breaker_is_stored() -> None:
     """A receiver's health survives being stored; damage counts as healthy."""
-    breaker = Breaker(3, START, at(MINUTE), at(HOUR), told=True, number=2, fingerprint="f")
+    breaker = CircuitBreaker(3, START, at(MINUTE), at(HOUR), told=True, number=2, fingerprint="f")
     assert read_breaker(breaker.dump()) == breaker
-    assert read_breaker(b"{}") == Breaker()
-    assert read_breaker(b'{"failures": "x", "failingSince": 3, "retryAt": "soon", "disabledAt": "2030-01-01"}') == Breaker()
+    assert read_breaker(b"{}") == CircuitBreaker()
+    assert read_breaker(b'{"failures": "x", "failingSince": 3, "retryAt": "soon", "disabledAt": "2030-01-01"}') == CircuitBreaker()

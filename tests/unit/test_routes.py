@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.domain.events import EventType, IncidentRef, Severity, Topic, Why
+from monitor.domain.events import EventType, IncidentRef, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.domain.routing import ReceiverRule, Route, receivers_for
 from tests.builders import START, a_connection, a_notification
@@ -68,7 +68,7 @@ def test_scope_incident() -> None:
 
 def test_end_of_an_incident() -> None:
     """Exactly those hear of an incident's end who were told of it, whatever the routes say by now."""
-    closing = a_notification(type=EventType.CONNECTION_RECOVERED, why=Why.CLOSED, severity=Severity.CRITICAL)
+    closing = a_notification(type=EventType.CONNECTION_RECOVERED, why=NotificationReason.CLOSED, severity=Severity.CRITICAL)
     assert receivers_for(closing, a_connection(), (CRITICAL,), BOTH, told=("chat",)) == ("chat",)
     assert receivers_for(closing, a_connection(), (CRITICAL,), BOTH, told=("removed-receiver",)) == ()
     assert receivers_for(closing, a_connection(), (CRITICAL,), BOTH) == ("on-call",)
@@ -76,13 +76,13 @@ def test_end_of_an_incident() -> None:
 
 def test_incident_that_goes_on() -> None:
     """Whoever heard of an incident hears how it changes, together with those whom the routes add."""
-    changed = a_notification(why=Why.CHANGED)
+    changed = a_notification(why=NotificationReason.CHANGED)
     assert receivers_for(changed, a_connection(), (CRITICAL,), BOTH, told=("chat",)) == ("on-call", "chat")
 
 
 def test_send_resolved() -> None:
     """A receiver that does not want recoveries gets everything else."""
     rules = (ReceiverRule("on-call", send_resolved=False), ReceiverRule("chat"))
-    closing = a_notification(type=EventType.CONNECTION_RECOVERED, why=Why.CLOSED)
+    closing = a_notification(type=EventType.CONNECTION_RECOVERED, why=NotificationReason.CLOSED)
     assert receivers_for(closing, a_connection(), (), rules) == ("chat",)
     assert receivers_for(a_notification(), a_connection(), (), rules) == ("on-call", "chat")

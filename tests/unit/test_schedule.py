@@ -14,7 +14,7 @@ from monitor.domain.expiry.model import Rounding, TokenBelief
 from monitor.domain.policy import ExpiryPolicy, Policy
 from monitor.domain.reasons import Health
 from monitor.domain.schedule import CATCH_UP, FIRST_WITHIN, ORIGIN, first_due, next_due, pace, phase
-from monitor.domain.states import ConnectionState, Pending
+from monitor.domain.states import ConnectionState, PendingHealth
 from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection
@@ -104,13 +104,13 @@ def test_long_overdue_with_a_long_interval() -> None:
 
 def test_a_restart_while_something_waits_for_confirmation() -> None:
     """Confirmation does not wait for the regular instant after a restart."""
-    state = replace(CHECKED, pending=Pending(Health.ERROR, 1, START, START))
+    state = replace(CHECKED, pending=PendingHealth(Health.ERROR, 1, START, START))
     assert max(first_due(a_connection(number), state, START, POLICY) for number in range(200)) <= MINUTE
 
 
 def test_recheck_pauses() -> None:
     """Contrary evidence is looked at again 30 to 60 s later, spread over that range, and never sooner than the spacing."""
-    state = replace(CHECKED, pending=Pending(Health.ERROR, 1, START, START))
+    state = replace(CHECKED, pending=PendingHealth(Health.ERROR, 1, START, START))
     pauses = [after_check(state, a_connection(number)) for number in range(1000)]
     assert 30 * SECOND <= min(pauses) < 32 * SECOND
     assert 58 * SECOND < max(pauses) <= 60 * SECOND
@@ -121,7 +121,7 @@ def test_recheck_pauses() -> None:
 def test_recheck_with_a_short_interval() -> None:
     """With an interval shorter than the recheck pause, a failing connection is not checked more rarely than the spacing asks."""
     policy = replace(POLICY, recheck=3 * SECOND, spacing=2 * SECOND)
-    state = replace(CHECKED, pending=Pending(Health.ERROR, 1, START, START))
+    state = replace(CHECKED, pending=PendingHealth(Health.ERROR, 1, START, START))
     assert 2 * SECOND <= after_check(state, a_connection(interval=2 * SECOND), policy=policy) <= 4 * SECOND
 
 
@@ -129,9 +129,9 @@ def test_missing_waits_for_its_time() -> None:
     """The last confirmation of a missing connection waits until the answers are spread widely enough."""
     connection = a_connection()
     now = a_regular_moment(connection) + SECOND
-    second = replace(CHECKED, pending=Pending(Health.MISSING, 2, now - MINUTE, now))
+    second = replace(CHECKED, pending=PendingHealth(Health.MISSING, 2, now - MINUTE, now))
     assert next_due(connection, second, now, POLICY, verdict_reason=Reason.CONNECTION_MISSING) == 9 * MINUTE
-    first = replace(CHECKED, pending=Pending(Health.MISSING, 1, now, now))
+    first = replace(CHECKED, pending=PendingHealth(Health.MISSING, 1, now, now))
     assert next_due(connection, first, now, POLICY, verdict_reason=Reason.CONNECTION_MISSING) <= MINUTE
 
 
@@ -219,7 +219,7 @@ def a_random_state(rng: random.Random, now: datetime) -> ConnectionState:
         unit=rng.choice((None, MINUTE, HOUR, DAY)),
         rounding=rng.choice(list(Rounding)),
     )
-    pending = Pending(rng.choice(list(Health)), rng.randint(1, 3), now - timedelta(seconds=rng.uniform(0, 900)), now)
+    pending = PendingHealth(rng.choice(list(Health)), rng.randint(1, 3), now - timedelta(seconds=rng.uniform(0, 900)), now)
     return ConnectionState(
         health=rng.choice(list(Health)),
         pending=rng.choice((None, pending)),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.runtime.scheduler import _Pulse
+from monitor.runtime.scheduler import CoalescingIntervalTrigger
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND, YEAR = timedelta(seconds=1), timedelta(days=365)
@@ -23,13 +23,13 @@ SECOND, YEAR = timedelta(seconds=1), timedelta(days=365)
 )
 def test_missed_beats_are_one(late: timedelta, following: datetime) -> None:
     """However late it is, the beat after one is the first that is still to come, in step with it: what was missed is not made up."""
-    pulse = _Pulse(seconds=1, timezone=UTC)
+    pulse = CoalescingIntervalTrigger(seconds=1, timezone=UTC)
 
     assert pulse.get_next_fire_time(START, START + late) == following
 
 
 def test_first_beat() -> None:
     """The first beat is after the pulse was made."""
-    pulse = _Pulse(seconds=1, timezone=UTC, start_date=START)
+    pulse = CoalescingIntervalTrigger(seconds=1, timezone=UTC, start_date=START)
 
     assert pulse.get_next_fire_time(None, START - SECOND) == START

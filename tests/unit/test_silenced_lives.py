@@ -12,9 +12,9 @@ from monitor.domain.notifications import decide
 from monitor.domain.policy import FlapPolicy
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import Controls
-from monitor.domain.silencing.recurrence import EVERY_DAY, Weekly
-from monitor.domain.silencing.silences import Silence, Window
-from monitor.domain.states import Quiet
+from monitor.domain.silencing.recurrence import EVERY_DAY, Schedule
+from monitor.domain.silencing.silences import RecurringSilence, Silence
+from monitor.domain.states import SuppressionReason
 from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_policy, a_reply, a_silence, a_token_life, at
@@ -153,7 +153,7 @@ def test_quiet_says_why() -> None:
     state = story.state()
     assert state.topic(Topic.CONNECTION).level == "error"
     assert state.topic(Topic.CONNECTION).told.level == FINE
-    assert state.quiet is Quiet.SILENCED
+    assert state.quiet is SuppressionReason.SILENCED
     assert state.review_at is not None
     assert state.review_at >= at(30 * MINUTE)
 
@@ -199,7 +199,7 @@ def test_removed_within() -> None:
     story.checks(OK, BAD, BAD)
     story.ask(a_silence(match=EVERYTHING))
     story.check(BAD)
-    settled = decide.remove(story.connections[1], story.state(), story.now, story.policy)
+    settled = decide.close_removed(story.connections[1], story.state(), story.now, story.policy)
     assert [one.type.value for one in settled.notifications] == ["connection.closed"]
 
 
@@ -210,7 +210,7 @@ def test_coverage_lost_within() -> None:
         story.checks(OK, OK)
         story.ask(a_silence(match=EVERYTHING, ends_at=at(HOUR)))
         story.checks(Reason.VALIDATOR_LACKS_MTPROTO)
-        assert story.state().quiet is Quiet.SILENCED
+        assert story.state().quiet is SuppressionReason.SILENCED
         story.restart()
         story.checks(later, later)
         assert story.types == []
@@ -268,9 +268,9 @@ def test_silenced_outage() -> None:
 # quiet hours
 
 
-def quiet_hours(zone: str = "UTC", severities: str = "info|warning") -> Window:
-    when = Weekly(EVERY_DAY, 22 * HOUR, 6 * HOUR, ZoneInfo(zone) if zone != "UTC" else UTC)
-    return Window("quiet hours", {"severity": severities}, when, Quiet.QUIET_HOURS)
+def quiet_hours(zone: str = "UTC", severities: str = "info|warning") -> RecurringSilence:
+    when = Schedule(EVERY_DAY, 22 * HOUR, 6 * HOUR, ZoneInfo(zone) if zone != "UTC" else UTC)
+    return RecurringSilence("quiet hours", {"severity": severities}, when, SuppressionReason.QUIET_HOURS)
 
 
 def test_quiet_hours_delay_what_is_not_urgent() -> None:
@@ -280,7 +280,7 @@ def test_quiet_hours_delay_what_is_not_urgent() -> None:
         story.check(OK, reply=a_reply(token=a_token_life(6 * DAY)))
         story.pass_time(MINUTE)
     assert story.types == []
-    assert story.state().quiet is Quiet.QUIET_HOURS
+    assert story.state().quiet is SuppressionReason.QUIET_HOURS
     for _ in range(3):
         story.check(BAD, reply=a_reply(passed=False, permissions=(), token=a_token_life(6 * DAY)))
         story.pass_time(MINUTE)
@@ -337,7 +337,7 @@ def test_acknowledged() -> None:
     assert broken(4).types == ["connection.failed", *["reminder"] * 4]
     story = broken(4, ack_at=30)
     assert story.types == ["connection.failed", "reminder"]
-    assert story.state().quiet is Quiet.ACKNOWLEDGED
+    assert story.state().quiet is SuppressionReason.ACKNOWLEDGED
     story.checks(OK, OK, every=2 * MINUTE)
     assert story.types[-1] == "connection.recovered"
 

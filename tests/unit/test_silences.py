@@ -8,9 +8,9 @@ from monitor.domain.reasons import Scope
 from monitor.domain.routing import facts, matches
 from monitor.domain.silencing.acks import Ack, acknowledged, badness
 from monitor.domain.silencing.controls import Controls
-from monitor.domain.silencing.recurrence import EVERY_DAY, Weekly
-from monitor.domain.silencing.silences import Silence, SilenceState, Window
-from monitor.domain.states import Quiet, TopicState
+from monitor.domain.silencing.recurrence import EVERY_DAY, Schedule
+from monitor.domain.silencing.silences import RecurringSilence, Silence, SilenceState
+from monitor.domain.states import SuppressionReason, TopicState
 from tests.builders import HOUR, MINUTE, START, a_connection, a_notification, a_silence, at
 
 CONNECTION = a_connection(platform_id="linkedin-Tz9W5i6ZYG", user_id="u1", labels={"team": "social", "tier": "1"})
@@ -106,18 +106,18 @@ def test_the_longest_counts() -> None:
     )
     held = Controls(silences=silences).held(a_notification(), CONNECTION, START)
     assert held is not None
-    assert (held.quiet, held.until, held.by) == (Quiet.SILENCED, at(3 * HOUR), "silence 2")
+    assert (held.quiet, held.until, held.by) == (SuppressionReason.SILENCED, at(3 * HOUR), "silence 2")
 
 
 def test_quiet_hours() -> None:
     """Quiet hours hold back what is not critical, under their own name, until the morning of their zone."""
-    night = Weekly(EVERY_DAY, 22 * HOUR, 7 * HOUR, ZoneInfo("Europe/Berlin"))
-    controls = Controls(windows=(Window("quiet hours", {"severity": "info|warning"}, night, Quiet.QUIET_HOURS),))
+    night = Schedule(EVERY_DAY, 22 * HOUR, 7 * HOUR, ZoneInfo("Europe/Berlin"))
+    controls = Controls(windows=(RecurringSilence("quiet hours", {"severity": "info|warning"}, night, SuppressionReason.QUIET_HOURS),))
     now = datetime(2030, 7, 1, 23, 0, tzinfo=UTC)
     assert controls.held(a_notification(severity=Severity.CRITICAL), CONNECTION, now) is None
     held = controls.held(a_notification(severity=Severity.WARNING), CONNECTION, now)
     assert held is not None
-    assert (held.quiet, held.until) == (Quiet.QUIET_HOURS, datetime(2030, 7, 2, 5, 0, tzinfo=UTC))
+    assert (held.quiet, held.until) == (SuppressionReason.QUIET_HOURS, datetime(2030, 7, 2, 5, 0, tzinfo=UTC))
     assert controls.held(a_notification(type=EventType.TOKEN_EXPIRING, severity=Severity.INFO), None, now + 7 * HOUR) is None
 
 
@@ -166,7 +166,7 @@ def test_badness_orders_levels() -> None:
 
 def test_what_was_asked_for_is_replaced() -> None:
     """New silences and acknowledgements take the place of the old ones; the windows of the configuration stay."""
-    night = Window("night", {"platform": "*"}, Weekly(EVERY_DAY, 0 * HOUR, 6 * HOUR, UTC))
+    night = RecurringSilence("night", {"platform": "*"}, Schedule(EVERY_DAY, 0 * HOUR, 6 * HOUR, UTC))
     controls = Controls(windows=(night,)).asked([a_silence(1)], [an_ack()]).asked([a_silence(2)], [])
     assert [silence.id for silence in controls.silences] == [2]
     assert controls.acks == {}

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from monitor.simulator.actions import ACCOUNT_VERBS, API_VERBS, CONNECTION_VERBS, USER_VERBS, Mistake, parse_span
+from monitor.simulator.actions import ACCOUNT_VERBS, API_VERBS, CONNECTION_VERBS, USER_VERBS, InvalidRequest, parse_span
 from monitor.simulator.control import Control
 from monitor.simulator.http import is_local
 from monitor.simulator.presets import DEMO_KEY, DEMO_USERS, demo_world
-from monitor.simulator.request_log import Journal
-from monitor.simulator.state import World
+from monitor.simulator.request_log import RequestLog
+from monitor.simulator.state import SimulatedApi
 from tests.clock import FakeClock
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -22,8 +22,8 @@ class Steering:
     """A world and its control, spoken to in JSON."""
 
     def __init__(self) -> None:
-        self.world: World = demo_world(FakeClock(START))
-        self.control = Control(self.world, Journal())
+        self.world: SimulatedApi = demo_world(FakeClock(START))
+        self.control = Control(self.world, RequestLog())
 
     def post(self, path: str, body: Any = None, query: str = "") -> tuple[int, Any]:
         """Change something; a body that is not bytes is sent as JSON."""
@@ -213,5 +213,5 @@ def test_spans() -> None:
     assert parse_span("-2d") == timedelta(days=-2)
     wrongs: tuple[object, ...] = ("", "7", "7 years", "d", True, None, [], "9999999999w", float("nan"))
     for wrong in wrongs:
-        with pytest.raises(Mistake):
+        with pytest.raises(InvalidRequest):
             parse_span(wrong)

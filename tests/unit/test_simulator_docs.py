@@ -11,14 +11,14 @@ import pytest
 from monitor.simulator.actions import Body, sequence
 from monitor.simulator.control import Control
 from monitor.simulator.presets import DEMO_USERS, demo_world
-from monitor.simulator.request_log import Journal
+from monitor.simulator.request_log import RequestLog
 from tests.clock import FakeClock
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "simulator.md"
 
 
 def _control() -> Control:
-    return Control(demo_world(FakeClock(datetime(2030, 1, 1, tzinfo=UTC))), Journal())
+    return Control(demo_world(FakeClock(datetime(2030, 1, 1, tzinfo=UTC))), RequestLog())
 
 
 def _help_page() -> str:

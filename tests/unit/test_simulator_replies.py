@@ -8,7 +8,7 @@ import pytest
 from monitor.simulator.platforms import Generation
 from monitor.simulator.presets import DEMO_USERS, demo_world, fleet
 from monitor.simulator.responses import list_document, token_text, users_document, verdict_document
-from monitor.simulator.state import Rounding, World
+from monitor.simulator.state import SimulatedApi, SimulatedRounding
 from tests.clock import FakeClock
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -19,20 +19,20 @@ THREADS = "threads-17841412345678"
 
 
 @pytest.fixture(name="world")
-def _world() -> World:
+def _world() -> SimulatedApi:
     return demo_world(FakeClock(START))
 
 
-def _test(world: World, platform_id: str) -> dict[str, Any]:
+def _test(world: SimulatedApi, platform_id: str) -> dict[str, Any]:
     return verdict_document(world, world.connection(platform_id, account="main"))
 
 
-def _row(world: World, platform_id: str) -> dict[str, Any]:
+def _row(world: SimulatedApi, platform_id: str) -> dict[str, Any]:
     rows = list_document(world, world.accounts["main"].owner.connections)["connections"]
     return next(row for row in rows if row["platformId"] == platform_id)
 
 
-def test_ok_as_documented(world: World) -> None:
+def test_ok_as_documented(world: SimulatedApi) -> None:
     """A working connection answers with exactly the documented fields and values."""
     assert _test(world, LINKEDIN) == {
         "platform": "linkedin",
@@ -47,7 +47,7 @@ def test_ok_as_documented(world: World) -> None:
     }
 
 
-def test_error_as_documented(world: World) -> None:
+def test_error_as_documented(world: SimulatedApi) -> None:
     """An expired token answers with the platform's own text, no permissions and `expired`; a posting error is told beside it."""
     connection = world.connection(THREADS)
     connection.expire()
@@ -69,7 +69,7 @@ def test_error_as_documented(world: World) -> None:
         ("bluesky-did:plc:ewvi7nxzyoun6zhxrhs64oiz", Generation.MARCH, "Missing credentials: accessToken and username are required"),
     ],
 )
-def test_lies(world: World, platform_id: str, generation: Generation, message: str) -> None:
+def test_lies(world: SimulatedApi, platform_id: str, generation: Generation, message: str) -> None:
     """What the validator cannot test fails with its misleading text although nothing is broken."""
     world.generation = generation
 
@@ -77,13 +77,13 @@ def test_lies(world: World, platform_id: str, generation: Generation, message: s
     assert (told["status"], told["message"], told["permissions"]) == ("error", message, [])
 
 
-def test_unknown_platform_knows_nothing(world: World) -> None:
+def test_unknown_platform_knows_nothing(world: SimulatedApi) -> None:
     """The answer for a platform without a validator is null all over, and the user is called `unknown`."""
     told = _test(world, "pinterest-abc123")
     assert [told[key] for key in ("username", "tokenExpiresIn", "lastSuccessfulPost", "lastError")] == ["unknown", None, None, None]
 
 
-def test_bot_is_tested(world: World) -> None:
+def test_bot_is_tested(world: SimulatedApi) -> None:
     """A Telegram bot passes, with the text of its generation, and fails for real when broken."""
     bot = "telegram--1001234567890"
     assert _test(world, bot)["message"] == "Connected as @your_bot"
@@ -116,13 +116,13 @@ def test_token_texts(left: timedelta, text: str) -> None:
 def test_token_rounding() -> None:
     """The rounding can be switched, and days alone can be printed."""
     left = 2 * DAY + timedelta(minutes=40)
-    assert [token_text(left, rounding) for rounding in Rounding] == ["2d 0h", "2d 1h", "2d 1h"]
-    assert token_text(timedelta(minutes=20), Rounding.NEAREST) == "< 1h"
+    assert [token_text(left, rounding) for rounding in SimulatedRounding] == ["2d 0h", "2d 1h", "2d 1h"]
+    assert token_text(timedelta(minutes=20), SimulatedRounding.NEAREST) == "< 1h"
     assert token_text(29 * DAY + 5 * HOUR, day_texts=True) == "29 days"
     assert token_text(5 * HOUR, day_texts=True) == "5h"
 
 
-def test_clock_runs_the_token_down(world: World) -> None:
+def test_clock_runs_the_token_down(world: SimulatedApi) -> None:
     """Moving the clock moves the token towards its end, past it the platform rejects it, and renewing heals it."""
     world.clock.move(45 * DAY)
     assert _test(world, LINKEDIN)["tokenExpiresIn"] == "3h"
@@ -136,7 +136,7 @@ def test_clock_runs_the_token_down(world: World) -> None:
     assert _row(world, LINKEDIN)["tokenStatus"] == "valid"
 
 
-def test_soon_is_strictly_less_than_seven_days(world: World) -> None:
+def test_soon_is_strictly_less_than_seven_days(world: SimulatedApi) -> None:
     """At exactly seven days the list still says `valid`."""
     world.connection(LINKEDIN).expire_in(7 * DAY)
     assert _row(world, LINKEDIN)["tokenStatus"] == "valid"
@@ -156,7 +156,9 @@ def test_soon_is_strictly_less_than_seven_days(world: World) -> None:
         ("bluesky-did:plc:ewvi7nxzyoun6zhxrhs64oiz", ("unknown", None), ("valid", None)),
     ],
 )
-def test_rows_by_generation(world: World, platform_id: str, march: tuple[str, str | None], september: tuple[str, str | None]) -> None:
+def test_rows_by_generation(
+    world: SimulatedApi, platform_id: str, march: tuple[str, str | None], september: tuple[str, str | None]
+) -> None:
     """Each generation shows the token's end and status of each platform by its own rules."""
     for generation, expected in ((Generation.MARCH, march), (Generation.SEPTEMBER, september)):
         world.generation = generation
@@ -165,14 +167,14 @@ def test_rows_by_generation(world: World, platform_id: str, march: tuple[str, st
         assert (row["accessTokenExpiresAt"] is None) == (row["tokenExpiresIn"] is None)
 
 
-def test_artefacts_are_healthy(world: World) -> None:
+def test_artefacts_are_healthy(world: SimulatedApi) -> None:
     """TikTok and YouTube pass the test on the old build although the shown end is past."""
     for platform_id in ("tiktok--0a1B2c3D4e5F6g7", "youtube-UCa-1_b2C3d4E5f6G7h8I9jK"):
         assert (_test(world, platform_id)["status"], _test(world, platform_id)["tokenExpiresIn"]) == ("ok", "expired")
 
 
 @pytest.mark.parametrize("generation", list(Generation))
-def test_every_platform_can_expire(world: World, generation: Generation) -> None:
+def test_every_platform_can_expire(world: SimulatedApi, generation: Generation) -> None:
     """Told to expire, a connection fails in both generations, whether or not its end is shown; renewed, it works."""
     world.generation = generation
     testable = [it for it in world.accounts["main"].owner.connections.values() if verdict_document(world, it)["status"] == "ok"]
@@ -184,14 +186,14 @@ def test_every_platform_can_expire(world: World, generation: Generation) -> None
         assert verdict_document(world, connection)["status"] == "ok"
 
 
-def test_tiktok_is_soon_below_thirty_days_in_september(world: World) -> None:
+def test_tiktok_is_soon_below_thirty_days_in_september(world: SimulatedApi) -> None:
     """The new build warns of a TikTok refresh token thirty days ahead."""
     world.generation = Generation.SEPTEMBER
     world.connection("tiktok--0a1B2c3D4e5F6g7").expire_in(25 * DAY)
     assert _row(world, "tiktok--0a1B2c3D4e5F6g7")["tokenStatus"] == "expiring_soon"
 
 
-def test_flag_shows_in_september_only(world: World) -> None:
+def test_flag_shows_in_september_only(world: SimulatedApi) -> None:
     """A credential the platform rejected shows as `expired` with a date in the future or none, on the new build."""
     for platform_id in (LINKEDIN, "facebook-104857600123"):
         world.connection(platform_id).flagged = True
@@ -201,7 +203,7 @@ def test_flag_shows_in_september_only(world: World) -> None:
         assert _row(world, platform_id)["tokenStatus"] == "expired"
 
 
-def test_facebook_renews_itself(world: World) -> None:
+def test_facebook_renews_itself(world: SimulatedApi) -> None:
     """PostPost renews a Page's token in time for as long as the credential works; told to expire, it does not."""
     page = "facebook-104857600123"
     world.clock.move(36 * DAY)
@@ -210,14 +212,14 @@ def test_facebook_renews_itself(world: World) -> None:
     assert _test(world, page)["tokenExpiresIn"] == "3d 0h"
 
 
-def test_subscription_type_in_september_only(world: World) -> None:
+def test_subscription_type_in_september_only(world: SimulatedApi) -> None:
     """Only the new build adds a key to the rows of X."""
     assert "subscriptionType" not in _row(world, "twitter-783214")
     world.generation = Generation.SEPTEMBER
     assert "subscriptionType" in _row(world, "twitter-783214")
 
 
-def test_vanished_rows(world: World) -> None:
+def test_vanished_rows(world: SimulatedApi) -> None:
     """A vanished connection is off the list until it appears again."""
     connection = world.connection(LINKEDIN)
     listed = len(list_document(world, world.accounts["main"].owner.connections)["connections"])
@@ -230,7 +232,7 @@ def test_vanished_rows(world: World) -> None:
     assert len(list_document(world, world.accounts["main"].owner.connections)["connections"]) == listed
 
 
-def test_users(world: World) -> None:
+def test_users(world: SimulatedApi) -> None:
     """The workspace list has no `success`, names attached users only, and carries the secret link that must not be kept."""
     agency = world.accounts["agency"]
     document = users_document(agency)
@@ -263,7 +265,7 @@ def test_fleet_of_managed_users() -> None:
     assert told == [10_000, 20_000]
 
 
-def test_same_id_twice(world: World) -> None:
+def test_same_id_twice(world: SimulatedApi) -> None:
     """The same id under two managed users is two connections, and asking for the one needs to say whose."""
     assert len(world.find("linkedin-Shared1234")) == 2
     with pytest.raises(LookupError, match="2 connections"):
@@ -272,7 +274,7 @@ def test_same_id_twice(world: World) -> None:
     assert world.connection("linkedin-Shared1234", user=DEMO_USERS[1]).dead is None
 
 
-def test_reset(world: World) -> None:
+def test_reset(world: SimulatedApi) -> None:
     """A reset makes the world what it was, clock included."""
     world.connection(LINKEDIN).fail("no")
     world.accounts["main"].revoke()

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.domain.reasons import Health
-from monitor.domain.silencing.silences import Window, silenced
-from monitor.domain.states import Quiet
-from monitor.domain.time_spans import Span, common, union, without
-from monitor.domain.uptime import NOTHING, WINDOWS, Evidence, Incident, Life, Uptime, begin, by_hour, hour_of
+from monitor.domain.silencing.silences import RecurringSilence, silenced
+from monitor.domain.states import SuppressionReason
+from monitor.domain.time_spans import Span, difference, intersection, union
+from monitor.domain.uptime import NOTHING, WINDOWS, Evidence, IncidentSpan, Life, Uptime, begin, by_hour, hour_of
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_silence, at
 
 OK, ERROR, UNSUPPORTED = Health.OK, Health.ERROR, Health.UNSUPPORTED
@@ -36,8 +36,8 @@ def test_sets_of_time(one: list[Span], other: list[Span]) -> None:
     first, second = union(one), union(other)
     for result, wanted in (
         (union(one + other), inside(one) | inside(other)),
-        (common(first, second), inside(one) & inside(other)),
-        (without(first, second), inside(one) - inside(other)),
+        (intersection(first, second), inside(one) & inside(other)),
+        (difference(first, second), inside(one) - inside(other)),
     ):
         assert inside(result) == wanted
         assert result == union(result)
@@ -61,9 +61,9 @@ def total(life: Life, hours: int = 6) -> list[int]:
     return [part // MINUTE for part in (uptime.ok, uptime.down, uptime.excluded, uptime.unknown)]
 
 
-def incident(opened: int, closed: int | None = None) -> Incident:
+def incident(opened: int, closed: int | None = None) -> IncidentSpan:
     """An incident between these minutes after `START`."""
-    return Incident(at(opened * MINUTE), None if closed is None else at(closed * MINUTE))
+    return IncidentSpan(at(opened * MINUTE), None if closed is None else at(closed * MINUTE))
 
 
 QUARTERS = range(0, 361, 15)
@@ -130,7 +130,7 @@ def brute_force(life: Life, moment: datetime) -> str:
     return "down" if any(_holds(life, one, moment) for one in life.incidents) else "ok"
 
 
-def _holds(life: Life, one: Incident, moment: datetime) -> bool:
+def _holds(life: Life, one: IncidentSpan, moment: datetime) -> bool:
     begun = moment >= one.opened_at or _nothing_but(life, moment, one.opened_at, failed=True)
     ended = one.closed_at is not None and (moment >= one.closed_at or _nothing_but(life, moment, one.closed_at, failed=False))
     return begun and not ended
@@ -150,7 +150,7 @@ def a_random_life(rng: random.Random) -> Life:
     cuts = sorted(rng.sample(range(600), 2 * rng.randrange(4)))
     incidents = [incident(one, other) for one, other in zip(cuts[::2], cuts[1::2], strict=True)]
     if incidents and rng.random() < 0.3:
-        incidents[-1] = Incident(incidents[-1].opened_at)
+        incidents[-1] = IncidentSpan(incidents[-1].opened_at)
     excused = [minutes(begin, begin + rng.randrange(90))[0] for begin in rng.sample(range(600), rng.randrange(4))]
     watched = Span(at((checks[0][0] if checks else 0) * MINUTE), at(rng.choice((300, 700)) * MINUTE))
     return a_life(checks, incidents=incidents, excused=excused, watched=watched, reach=rng.choice((10, 45, 600)) * MINUTE)
@@ -204,7 +204,7 @@ def test_silenced() -> None:
     matching = a_silence(1, match={"team": "social"}, ends_at=at(2 * HOUR), expired_at=at(HOUR))
     other = a_silence(2, match={"platform": "threads"})
     of_expiry = a_silence(3, match={"type": "token.*"})
-    recurring = Window("deploy", {"platform": "linkedin"}, None, Quiet.SILENCED)  # type: ignore[arg-type]
-    night = Window("night", {}, None, Quiet.QUIET_HOURS)  # type: ignore[arg-type]
+    recurring = RecurringSilence("deploy", {"platform": "linkedin"}, None, SuppressionReason.SILENCED)  # type: ignore[arg-type]
+    night = RecurringSilence("night", {}, None, SuppressionReason.QUIET_HOURS)  # type: ignore[arg-type]
     windows = [(recurring, minutes(200, 210)), (night, minutes(300, 400))]
     assert list(silenced(connection, (matching, other, of_expiry), windows)) == minutes(0, 60, 200, 210)

@@ -15,7 +15,7 @@ from monitor.domain.events import Severity
 from monitor.domain.expiry.estimate import window
 from monitor.domain.policy import ExpiryPolicy, Policy
 from monitor.domain.reasons import Health
-from monitor.domain.states import Quiet
+from monitor.domain.states import SuppressionReason
 from monitor.domain.verdicts import judge
 from monitor.errors import ApiError, Reason
 from monitor.postpost.errors import refusal
@@ -369,6 +369,6 @@ def test_no_reminder_against_evidence() -> None:
     hear(story, says(1, tokenExpiresIn="59d 23h"))
     story.pass_time(5 * MINUTE)
     assert story.types == ["token.expired"]
-    assert story.state().quiet is Quiet.UNCERTAIN
+    assert story.state().quiet is SuppressionReason.UNCERTAIN
     hear(story, says(1, tokenExpiresIn="59d 23h"))
     assert story.types == ["token.expired", "token.renewed"]

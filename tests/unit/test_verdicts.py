@@ -3,7 +3,7 @@
 import pytest
 
 from monitor.domain.token_life import TokenLife, TokenSays
-from monitor.domain.verdicts import DEFAULT_LIES, KnownLie, classify, judge
+from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule, classify, judge
 from monitor.errors import ApiError, Reason
 from tests.builders import a_connection, a_reply
 
@@ -129,8 +129,8 @@ def test_expired_token_explains_a_rejected_credential() -> None:
 
 def test_configured_lie() -> None:
     """A lie from the configuration is applied besides the known ones."""
-    lie = KnownLie("mastodon", r"mastodon-9.*", "instance not supported")
-    lies = (*DEFAULT_LIES, lie)
+    lie = FalseNegativeRule("mastodon", r"mastodon-9.*", "instance not supported")
+    lies = (*DEFAULT_FALSE_NEGATIVES, lie)
     reply = a_reply(passed=False, platform="mastodon", platform_id="mastodon-99", message="Instance not supported")
     assert judge(reply, a_connection(platform_id="mastodon-99"), lies).reason is Reason.KNOWN_FALSE_NEGATIVE
     assert judge(reply, a_connection(platform_id="mastodon-99")).reason is Reason.VALIDATION_FAILED
@@ -140,6 +140,6 @@ def test_configured_lie() -> None:
 def test_unusable_lie() -> None:
     """A pattern that is no regular expression, or a reason that is evidence, is refused at once."""
     with pytest.raises(ValueError, match="no regular expression"):
-        KnownLie("*", "(", "x")
+        FalseNegativeRule("*", "(", "x")
     with pytest.raises(ValueError, match="does not say"):
-        KnownLie("*", ".*", "x", Reason.OK)
+        FalseNegativeRule("*", ".*", "x", Reason.OK)

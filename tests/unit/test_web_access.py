@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from monitor.web.auth import Credentials, Hosts, host_of, same
+from monitor.web.auth import AllowedHosts, Credentials, host_of, same
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_host_of(header: str, host: str) -> None:
 )
 def test_hosts(listen: str, extra: tuple[str, ...], header: str, served: bool) -> None:
     """On loopback only its own names and the listed ones; on an open address anything, or with a list, the list and addresses."""
-    assert Hosts.of(listen, extra).serve([header]) is served
+    assert AllowedHosts.of(listen, extra).serve([header]) is served
 
 
 @pytest.mark.parametrize("headers", [[], ["localhost", "localhost"], ["localhost", "evil.example"]])
 def test_exactly_one_host(headers: list[str]) -> None:
     """A request without a name, or with two, is not served."""
-    assert Hosts.of("127.0.0.1", ()).serve(headers) is False
+    assert AllowedHosts.of("127.0.0.1", ()).serve(headers) is False
 
 
 def _basic(text: str) -> str:

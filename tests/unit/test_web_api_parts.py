@@ -18,7 +18,7 @@ from monitor.schemas.schema import Schemas
 from monitor.web.api import openapi, parameters
 from monitor.web.api.badges import Badge, drawn
 from monitor.web.api.parameters import Parameter, cursor, flag, given_by, number, repeated, span, text, word
-from monitor.web.api.problems import Refused
+from monitor.web.api.problems import ApiProblem
 from monitor.web.api.routes import ROUTES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -116,7 +116,7 @@ def test_defaults() -> None:
 )
 def test_refused_parameters(query: str, said: str) -> None:
     """What cannot be read is refused with what is wrong, and never guessed."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiProblem) as refused:
         _given(query)
 
     assert said in refused.value.detail
@@ -139,7 +139,7 @@ def test_schema_and_reading_agree(parameter: Parameter, given: str) -> None:
     try:
         parameter.read(given)
         read = True
-    except (ValueError, Refused):
+    except (ValueError, ApiProblem):
         read = False
 
     assert read == _allows(parameter.schema, given)

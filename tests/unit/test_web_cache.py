@@ -4,7 +4,7 @@ import asyncio
 
 from monitor.domain.snapshot import ConnectionView, Snapshot
 from monitor.metrics import Metrics
-from monitor.web.status.board import Pictures
+from monitor.web.status.board import SnapshotCache
 from tests.builders import SECOND, START, a_connection, a_state
 from tests.clock import FakeClock
 
@@ -27,7 +27,7 @@ def _seen(text: tuple[bytes, ...]) -> int:
 async def test_a_second() -> None:
     """Within a second of the clock the same picture and text are given, after it new ones."""
     clock, source = FakeClock(START), _Source()
-    pictures = Pictures(source, Metrics(), clock, fresh_seconds=1.0)
+    pictures = SnapshotCache(source, Metrics(), clock, fresh_seconds=1.0)
 
     first = [_seen(await pictures.text(openmetrics=False)), len(pictures.snapshot().connections)]
     await clock.advance(SECOND / 2)
@@ -40,7 +40,7 @@ async def test_a_second() -> None:
 
 async def test_formats_apart() -> None:
     """Each format is kept for itself; both show the same picture."""
-    pictures = Pictures(_Source(), Metrics(), FakeClock(START), fresh_seconds=1.0)
+    pictures = SnapshotCache(_Source(), Metrics(), FakeClock(START), fresh_seconds=1.0)
 
     text, openmetrics = await asyncio.gather(pictures.text(openmetrics=False), pictures.text(openmetrics=True))
 
@@ -52,7 +52,7 @@ async def test_formats_apart() -> None:
 async def test_sorted_once() -> None:
     """The picture is sorted for people once, and anew with the next picture."""
     clock = FakeClock(START)
-    pictures = Pictures(_Source(), Metrics(), clock, fresh_seconds=1.0)
+    pictures = SnapshotCache(_Source(), Metrics(), clock, fresh_seconds=1.0)
 
     first, again = pictures.board(), pictures.board()
     await clock.advance(SECOND)
@@ -64,7 +64,7 @@ async def test_sorted_once() -> None:
 async def test_a_visitor_who_leaves() -> None:
     """Who gives up while the text is made does not keep the next one from getting it."""
     source = _Source()
-    pictures = Pictures(source, Metrics(), FakeClock(START), fresh_seconds=1.0)
+    pictures = SnapshotCache(source, Metrics(), FakeClock(START), fresh_seconds=1.0)
     leaving = asyncio.create_task(pictures.text(openmetrics=False))
     await asyncio.sleep(0)
     leaving.cancel()

@@ -14,7 +14,7 @@ from monitor.domain.status import Filters, Tone
 from monitor.domain.token_life import TokenSays
 from monitor.web.pages import expiry
 from monitor.web.pages.expiry import Agenda, agenda_of, endings_of
-from monitor.web.status.board import Board
+from monitor.web.status.board import StatusBoard
 from tests.builders import DAY, HOUR, START, a_connection, a_state, a_token_belief
 
 NOW = START + 10 * HOUR
@@ -26,7 +26,7 @@ def _view(number: int, left: timedelta | None, **overrides: object) -> Connectio
 
 
 def _agenda(*views: ConnectionView, **query: str) -> Agenda:
-    return agenda_of(Board(Snapshot(NOW, views)), Filters.of(query), NOW)
+    return agenda_of(StatusBoard(Snapshot(NOW, views)), Filters.of(query), NOW)
 
 
 def _parsed(feed: bytes) -> list[Any]:
@@ -35,7 +35,7 @@ def _parsed(feed: bytes) -> list[Any]:
 
 
 def _events(*views: ConnectionView, now: datetime = NOW, instance: str = "one") -> dict[str, Any]:
-    feed = b"".join(expiry.pieces(endings_of(Board(Snapshot(now, views)), Filters(), now), instance, now))
+    feed = b"".join(expiry.pieces(endings_of(StatusBoard(Snapshot(now, views)), Filters(), now), instance, now))
     return {str(event["uid"]): event for event in _parsed(feed)}
 
 
@@ -116,7 +116,7 @@ def test_any_text_arrives(name: str, account: str) -> None:
     """Whatever a connection is called, the feed can be read back and has no line that is longer than the format allows."""
     connection = a_connection(1, name=name, account=account)
     view = ConnectionView(connection, a_state(token=a_token_belief(NOW + DAY)))
-    feed = b"".join(expiry.pieces(endings_of(Board(Snapshot(NOW, (view,))), Filters(), NOW), "one", NOW))
+    feed = b"".join(expiry.pieces(endings_of(StatusBoard(Snapshot(NOW, (view,))), Filters(), NOW), "one", NOW))
 
     (event,) = _parsed(feed)
     assert event["dtstart"].dt == NOW + DAY
@@ -139,6 +139,6 @@ def test_urgency() -> None:
         IncidentView(IncidentRef(Topic.EXPIRY, str(number), 1, START), Scope.CONNECTION, number, "7d", severity, None, "")
         for number, severity in severities.items()
     )
-    agenda = agenda_of(Board(Snapshot(NOW, tuple(views), incidents)), Filters(), NOW)
+    agenda = agenda_of(StatusBoard(Snapshot(NOW, tuple(views), incidents)), Filters(), NOW)
 
     assert [day.endings[0].tone for day in agenda.days] == [Tone.BAD, Tone.WARN, Tone.WARN, Tone.IDLE]

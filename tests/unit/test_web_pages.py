@@ -20,12 +20,12 @@ from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Sn
 from monitor.domain.status import Filters
 from monitor.domain.uptime import DayUptime, Uptime
 from monitor.errors import DeliveryReason, Reason
-from monitor.web.pages.connection import Asked, profile_of
+from monitor.web.pages.connection import ConnectionQuery, profile_of
 from monitor.web.pages.expiry import agenda_of
-from monitor.web.pages.history import Held, Incidents, Past, Trail, draw
+from monitor.web.pages.history import CheckTrend, ConnectionHistory, StoredIncidents, SuppressedBy, draw
 from monitor.web.pages.incidents import incidents_page
 from monitor.web.pages.templates import Pages
-from monitor.web.status.board import Board
+from monitor.web.status.board import StatusBoard
 from tests.builders import DAY, HOUR, START, a_connection, a_notification, a_silence, a_state, a_token_belief
 
 NOW = START + DAY
@@ -107,7 +107,7 @@ def _snapshot(text: str, identity: str = "linkedin-page1") -> Snapshot:
     return Snapshot(NOW, views, tuple(own + wide), {text: False}, True, True, {text: OutboxView(1, START, failing_since=START)})
 
 
-def _past(text: str) -> Past:
+def _past(text: str) -> ConnectionHistory:
     """The past of the first connection, in which every text that others fill is *text*."""
     incident = IncidentRow(
         1, IncidentRef(Topic.CONNECTION, "1", 1, START), Scope.CONNECTION, 1, "error", Severity.CRITICAL, Reason.OK, text, START, START
@@ -117,13 +117,15 @@ def _past(text: str) -> Past:
     attempt = AttemptRow(START, DeliveryReason.CLIENT_ERROR, 3, 400, text)
     check = CheckRow(1, START, Reason.CREDENTIAL_REJECTED, 3, 200, text, text)
     days = tuple(DayUptime((NOW - n * DAY).date(), Uptime(ok=DAY - n * HOUR, down=n * HOUR)) for n in range(20, -1, -1))
-    trail = Trail((LatencyRow(START, 3, Reason.OK), LatencyRow(START, 4, Reason.OK)), days)
-    return Past(trail, {"24h": Uptime(ok=DAY)}, (check,), False, (incident,), False, (told,), (delivery,), {1: (attempt, attempt)})
+    trail = CheckTrend((LatencyRow(START, 3, Reason.OK), LatencyRow(START, 4, Reason.OK)), days)
+    return ConnectionHistory(
+        trail, {"24h": Uptime(ok=DAY)}, (check,), False, (incident,), False, (told,), (delivery,), {1: (attempt, attempt)}
+    )
 
 
-def _held(text: str) -> Held:
+def _held(text: str) -> SuppressedBy:
     ack = Ack(Topic.PUBLISHING, "1", 1, "x", START, text, text)
-    return Held(
+    return SuppressedBy(
         {(ack.topic, ack.subject, ack.number): ack}, (a_silence(match={"topic": "*"}, author=text, reason=text, ends_at=NOW + DAY),)
     )
 
@@ -133,27 +135,32 @@ def _pages() -> Pages:
     return Pages()
 
 
-def _status(board: Board, query: Mapping[str, str], text: str) -> bytes:
+def _status(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
     return _pages().status(board, board.page(Filters.of(query), NOW), {1: draw(_past(text).trail, NOW)}, NOW)
 
 
-def _connection(board: Board, query: Mapping[str, str], text: str) -> bytes:
+def _connection(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
     view = next(view for view in board.snapshot.connections if view.connection.id == 1)
-    return _pages().connection(board, profile_of(board.row(view, NOW), _past(text), Asked.of(query), NOW), NOW)
+    return _pages().connection(board, profile_of(board.row(view, NOW), _past(text), ConnectionQuery.of(query), NOW), NOW)
 
 
-def _missing(board: Board, query: Mapping[str, str], text: str) -> bytes:
+def _missing(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
     return _pages().missing(board, text, NOW)
 
 
-def _incidents(board: Board, query: Mapping[str, str], text: str) -> bytes:
+def _incidents(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
     shown = incidents_page(
-        board, Incidents(_past(text).incidents, True, _held(text), {1: a_connection(1, name=text)}), Filters.of(query).page, None, text, NOW
+        board,
+        StoredIncidents(_past(text).incidents, True, _held(text), {1: a_connection(1, name=text)}),
+        Filters.of(query).page,
+        None,
+        text,
+        NOW,
     )
     return _pages().incidents(board, shown, NOW)
 
 
-def _calendar(board: Board, query: Mapping[str, str], text: str) -> bytes:
+def _calendar(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
     return _pages().calendar(board, agenda_of(board, Filters.of(query), NOW), NOW)
 
 
@@ -162,7 +169,7 @@ FILTERED = ("status", "calendar")
 
 
 def _page(snapshot: Snapshot, query: dict[str, str] | None = None, *, name: str = "status", text: str = "harmless") -> _Tags:
-    return _Tags(RENDERERS[name](Board(snapshot), query or {}, text).decode())
+    return _Tags(RENDERERS[name](StatusBoard(snapshot), query or {}, text).decode())
 
 
 def _is_harmless(page: _Tags, harmless: _Tags) -> bool:
@@ -197,8 +204,8 @@ def test_silences_in_force() -> None:
         a_silence(3, starts_at=START, ends_at=NOW + DAY, expired_at=NOW - HOUR),
         a_silence(4, starts_at=NOW + HOUR, ends_at=NOW + DAY),
     )
-    shown = incidents_page(Board(_snapshot("x")), Incidents((), False, Held({}, silences), {}), 1, None, "", NOW)
-    text = " ".join(" ".join(_Tags(_pages().incidents(Board(_snapshot("x")), shown, NOW).decode()).text).split())
+    shown = incidents_page(StatusBoard(_snapshot("x")), StoredIncidents((), False, SuppressedBy({}, silences), {}), 1, None, "", NOW)
+    text = " ".join(" ".join(_Tags(_pages().incidents(StatusBoard(_snapshot("x")), shown, NOW).decode()).text).split())
 
     assert [(one.number, one.match) for one in shown.silences] == [(2, "platform=linkedin"), (1, "platform=x team=social")]
     assert "platform=linkedin until 2030-01-02 01:00 UTC By bob : moving house End it now" in text
@@ -215,7 +222,7 @@ def test_texts_arrive() -> None:
 
 def test_surrogates() -> None:
     """A text that cannot be encoded takes no page down."""
-    board = Board(_snapshot("\ud800", "\ud800"))
+    board = StatusBoard(_snapshot("\ud800", "\ud800"))
     assert all(b"?" in render(board, {}, "\ud800") for render in RENDERERS.values())
 
 

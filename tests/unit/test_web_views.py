@@ -14,13 +14,13 @@ from monitor.domain.events import FINE, IncidentRef, Severity, Topic
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
-from monitor.domain.states import ConnectionState, Pending, PendingLevel
-from monitor.domain.status import Filters, Standing, Tone
+from monitor.domain.states import ConnectionState, PendingHealth, PendingLevel
+from monitor.domain.status import DisplayStatus, Filters, Tone
 from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
 from monitor.text.format import ago
-from monitor.web.pages.incidents import NOTHING_HELD, open_story
-from monitor.web.status.board import PAGE_SIZE, Board, Page
+from monitor.web.pages.incidents import NOTHING_HELD, open_panel
+from monitor.web.status.board import PAGE_SIZE, Page, StatusBoard
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
 
 NOW = at(30 * DAY)
@@ -40,15 +40,15 @@ def _wide(
     return IncidentView(IncidentRef(Topic.SCOPE, subject, 1, NOW - HOUR), scope, None, "failed", severity, reason, detail)
 
 
-def _board(*views: ConnectionView, **overrides: object) -> Board:
-    return Board(replace(Snapshot(NOW, views), **overrides))  # type: ignore[arg-type]
+def _board(*views: ConnectionView, **overrides: object) -> StatusBoard:
+    return StatusBoard(replace(Snapshot(NOW, views), **overrides))  # type: ignore[arg-type]
 
 
-def _page(board: Board, **filters: str) -> Page:
+def _page(board: StatusBoard, **filters: str) -> Page:
     return board.page(Filters.of(filters), NOW)
 
 
-def _said(board: Board) -> str:
+def _said(board: StatusBoard) -> str:
     return " ".join(filter(None, (board.overall.words, board.overall.more)))
 
 
@@ -219,8 +219,8 @@ def test_countdown_is_coloured_by_its_incident() -> None:
     calm = _page(_board(view)).rows[0]
     told = _page(_board(view, incidents=(_incident(Topic.EXPIRY, Severity.CRITICAL, level="1d"),))).rows[0]
 
-    assert (calm.countdown.tone, calm.standing, calm.label) == (Tone.GOOD, Standing.OK, "Working")
-    assert (told.countdown.tone, told.standing, told.label) == (Tone.BAD, Standing.ATTENTION, "Token ends soon")
+    assert (calm.countdown.tone, calm.standing, calm.label) == (Tone.GOOD, DisplayStatus.OK, "Working")
+    assert (told.countdown.tone, told.standing, told.label) == (Tone.BAD, DisplayStatus.ATTENTION, "Token ends soon")
     assert told.lasting == "1h"
 
 
@@ -238,7 +238,7 @@ def test_a_broken_one_says_why_and_what_to_do() -> None:
     ]
 
 
-PENDING = Pending(Health.ERROR, 1, NOW, NOW)
+PENDING = PendingHealth(Health.ERROR, 1, NOW, NOW)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_what_seems_to_be_over(topic: Topic, level: str, note: str) -> None:
     state = a_state(token=a_token_belief(NOW + 60 * DAY), hints={topic: PendingLevel(FINE, NOW)})
     view, incident = _view(state=state), _incident(topic, Severity.CRITICAL, level=level)
 
-    story = open_story(incident, view, NOTHING_HELD, "", NOW)
+    story = open_panel(incident, view, NOTHING_HELD, "", NOW)
 
     assert _notes(view, incident) == [note]
     assert (story.why, story.advice) == (note, "")
@@ -328,7 +328,7 @@ def test_a_post_that_failed_is_quoted() -> None:
     """Who is asked to read the error of a post finds it beside the incident."""
     view = _view(state=a_state(last_error=LastError("Invalid image format", NOW)))
 
-    story = open_story(_incident(Topic.PUBLISHING, Severity.WARNING, level="failing"), view, NOTHING_HELD, "", NOW)
+    story = open_panel(_incident(Topic.PUBLISHING, Severity.WARNING, level="failing"), view, NOTHING_HELD, "", NOW)
 
     assert (story.quoted, story.advice) == (
         "Invalid image format",
@@ -342,7 +342,7 @@ def test_information_is_no_trouble() -> None:
         _board(_view(state=a_state(token=a_token_belief(NOW + 13 * DAY))), incidents=(_incident(Topic.EXPIRY, Severity.INFO, level="14d"),))
     ).rows[0]
 
-    assert (row.standing, row.label, row.countdown.tone) == (Standing.OK, "Working", Tone.IDLE)
+    assert (row.standing, row.label, row.countdown.tone) == (DisplayStatus.OK, "Working", Tone.IDLE)
     assert row.notes[0].words == "The token ends in 13d, on 2030-02-13 00:00 UTC."
 
 

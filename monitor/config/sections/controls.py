@@ -10,9 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from monitor.config.secrets import Secret
 from monitor.config.types import Duration, Items, Name, Section, between, problem
-from monitor.domain.silencing.recurrence import DAYS, Weekly
-from monitor.domain.silencing.silences import Window
-from monitor.domain.states import Quiet
+from monitor.domain.silencing.recurrence import DAYS, Schedule
+from monitor.domain.silencing.silences import RecurringSilence
+from monitor.domain.states import SuppressionReason
 
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00"
 
@@ -66,8 +66,8 @@ Days = Annotated[
 Zone = Annotated[str, AfterValidator(_check_zone)]
 
 
-def _weekly(days: tuple[str, ...], start: str, end: str, zone: str) -> Weekly:
-    return Weekly(frozenset(DAYS.index(day) for day in days), _since_midnight(start), _since_midnight(end), ZoneInfo(zone))
+def _weekly(days: tuple[str, ...], start: str, end: str, zone: str) -> Schedule:
+    return Schedule(frozenset(DAYS.index(day) for day in days), _since_midnight(start), _since_midnight(end), ZoneInfo(zone))
 
 
 class SilenceSettings(Section):
@@ -87,9 +87,9 @@ class SilenceSettings(Section):
     """Time zone of the times. When the clocks change, what begins at a time that comes twice begins at the first, what ends at one ends
     at the second, and a time that is left out is the moment of the jump."""
 
-    def window(self) -> Window:
+    def window(self) -> RecurringSilence:
         """The silence as the domain knows it."""
-        return Window(self.name, self.match, _weekly(self.days, self.start, self.end, self.timezone))
+        return RecurringSilence(self.name, self.match, _weekly(self.days, self.start, self.end, self.timezone))
 
 
 class QuietHoursSettings(Section):
@@ -106,12 +106,14 @@ class QuietHoursSettings(Section):
     severities: Items[Literal["info", "warning", "critical"]] = ("info", "warning")
     """What waits. A recovery is as urgent as what it ends."""
 
-    def window(self) -> Window | None:
+    def window(self) -> RecurringSilence | None:
         """The quiet hours as the domain knows them; None when there are none."""
         if self.start is None or self.end is None or not self.severities:
             return None
         match = {"severity": "|".join(self.severities)}
-        return Window("quiet hours", match, _weekly(self.days, self.start, self.end, self.timezone), Quiet.QUIET_HOURS)
+        return RecurringSilence(
+            "quiet hours", match, _weekly(self.days, self.start, self.end, self.timezone), SuppressionReason.QUIET_HOURS
+        )
 
 
 class HeartbeatSettings(Section):
@@ -131,7 +133,7 @@ class HeartbeatSettings(Section):
     """They end when a notification has been owed to a receiver for longer than this."""
 
 
-def windows_of(silences: tuple[SilenceSettings, ...], quiet_hours: QuietHoursSettings) -> tuple[Window, ...]:
+def windows_of(silences: tuple[SilenceSettings, ...], quiet_hours: QuietHoursSettings) -> tuple[RecurringSilence, ...]:
     """Everything of the configuration that holds notifications back."""
     quiet = quiet_hours.window()
     return (*(one.window() for one in silences), *(() if quiet is None else (quiet,)))

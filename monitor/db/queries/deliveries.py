@@ -42,7 +42,7 @@ def last_delivered(reader: Reader, receiver: str, incident_key: str) -> bytes | 
     return bytes(rows[0].body) if rows else None
 
 
-def standing(reader: Reader, receiver: str, after: int, limit: int) -> list[tuple[int, bytes]]:
+def open_alerts(reader: Reader, receiver: str, after: int, limit: int) -> list[tuple[int, bytes]]:
     """
     The open incidents whose subject *receiver* was ever told of, each with the body last delivered about that, at most *limit*.
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from monitor.domain.events import FINE, EventType, IncidentRef, Notification, Severity, Topic, Why
+from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.policy import DigestPolicy
 from monitor.domain.reasons import Scope
 
@@ -22,7 +22,7 @@ _SEVERITIES = list(Severity)
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingDelivery:
     """
     One pending delivery, as far as the plan needs to know it.
 
@@ -46,7 +46,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class NextDelivery:
     """
     What to do with the pending deliveries.
 
@@ -57,23 +57,23 @@ class Plan:
         wait: how long the collected ones still wait; None when nothing is being collected.
     """
 
-    groups: tuple[tuple[Waiting, ...], ...] = ()
-    next: Waiting | None = None
+    groups: tuple[tuple[PendingDelivery, ...], ...] = ()
+    next: PendingDelivery | None = None
     counts: bool = False
     wait: timedelta | None = None
 
 
 @dataclass(slots=True)
-class _Draft:
+class _DigestDraft:
     single: bool
-    next: Waiting | None = None
+    next: PendingDelivery | None = None
     counts: bool = False
     held: set[str] = field(default_factory=set)
-    collected: dict[str, list[Waiting]] = field(default_factory=dict)
+    collected: dict[str, list[PendingDelivery]] = field(default_factory=dict)
     digest_seen: bool = False
 
 
-def plan(pending: Sequence[Waiting], recent: int, now: datetime, policy: DigestPolicy, *, collecting: bool = False) -> Plan:
+def plan(pending: Sequence[PendingDelivery], recent: int, now: datetime, policy: DigestPolicy, *, collecting: bool = False) -> NextDelivery:
     """
     What to do with *pending*, undelivered deliveries of one receiver, oldest first.
 
@@ -83,25 +83,25 @@ def plan(pending: Sequence[Waiting], recent: int, now: datetime, policy: DigestP
     """
     quiet = not any(delivery.digest for delivery in pending)
     allowed = quiet and not collecting and recent < policy.after
-    draft = _Draft(single=allowed)
+    draft = _DigestDraft(single=allowed)
     for delivery in pending:
         if delivery.subject not in draft.held:
             _place(draft, delivery)
     if allowed:
-        return Plan(next=draft.next, counts=draft.counts)
+        return NextDelivery(next=draft.next, counts=draft.counts)
     groups, wait = _groups(list(draft.collected.values()), now, policy, quiet=quiet)
     if groups and len(draft.collected) == 1 and policy.after > 0:
         # A digest about one subject is only noise: its deliveries go out as they are, one after the other.
         head = groups[0][0]
-        return Plan(next=draft.next if draft.next and draft.next.id < head.id else head)
-    return Plan(groups, None if groups else draft.next, wait=wait)
+        return NextDelivery(next=draft.next if draft.next and draft.next.id < head.id else head)
+    return NextDelivery(groups, None if groups else draft.next, wait=wait)
 
 
 def announcement(receiver: str, told: Sequence[Notification], at: datetime) -> Notification:
     """The notification that stands for *told* towards *receiver*; as urgent as the most urgent of them."""
     return Notification(
         type=EventType.DIGEST,
-        why=Why.DIGEST,
+        why=NotificationReason.DIGEST,
         severity=max((one.severity for one in told), key=_SEVERITIES.index, default=Severity.INFO),
         at=at,
         incident=IncidentRef(Topic.SCOPE, f"digest:{receiver}", 0, at),
@@ -115,7 +115,7 @@ def announcement(receiver: str, told: Sequence[Notification], at: datetime) -> N
     )
 
 
-def _place(draft: _Draft, delivery: Waiting) -> None:
+def _place(draft: _DigestDraft, delivery: PendingDelivery) -> None:
     if delivery.digest:
         if not draft.digest_seen:
             _offer(draft, delivery)
@@ -131,7 +131,7 @@ def _place(draft: _Draft, delivery: Waiting) -> None:
         draft.collected.setdefault(delivery.subject, []).append(delivery)
 
 
-def _offer(draft: _Draft, delivery: Waiting) -> bool:
+def _offer(draft: _DigestDraft, delivery: PendingDelivery) -> bool:
     """Make *delivery* the next one, if it is the oldest that may go; returns whether it is."""
     if draft.next is not None or not delivery.due:
         return False
@@ -140,8 +140,8 @@ def _offer(draft: _Draft, delivery: Waiting) -> bool:
 
 
 def _groups(
-    subjects: Sequence[Sequence[Waiting]], now: datetime, policy: DigestPolicy, *, quiet: bool
-) -> tuple[tuple[tuple[Waiting, ...], ...], timedelta | None]:
+    subjects: Sequence[Sequence[PendingDelivery]], now: datetime, policy: DigestPolicy, *, quiet: bool
+) -> tuple[tuple[tuple[PendingDelivery, ...], ...], timedelta | None]:
     """The groups that are ripe: full ones at once, the rest when the oldest has waited long enough and no digest is on its way."""
     if not subjects:
         return (), None
@@ -156,5 +156,5 @@ def _groups(
     return groups, wait
 
 
-def _by_id(delivery: Waiting) -> int:
+def _by_id(delivery: PendingDelivery) -> int:
     return delivery.id

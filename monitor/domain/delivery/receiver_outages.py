@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from monitor.domain.copies import replace
-from monitor.domain.delivery.retries import Breaker, Result
-from monitor.domain.events import FINE, EventType, Facts, IncidentRef, Notification, Severity, Topic, Why
+from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker
+from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationFacts, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.errors import DeliveryReason
 
@@ -24,7 +24,9 @@ _MISTAKES = frozenset(
 )
 
 
-def news(receiver: str, before: Breaker, after: Breaker, result: Result, now: datetime) -> tuple[Breaker, Notification | None]:
+def news(
+    receiver: str, before: CircuitBreaker, after: CircuitBreaker, result: AttemptResult, now: datetime
+) -> tuple[CircuitBreaker, Notification | None]:
     """
     What the others are told of *receiver* after an attempt that changed its health from *before* to *after*.
 
@@ -43,7 +45,7 @@ def news(receiver: str, before: Breaker, after: Breaker, result: Result, now: da
     return told, _notification(receiver, EventType.RECEIVER_FAILING, told, now, FINE, level, detail)
 
 
-def _worth_telling(breaker: Breaker, result: Result, now: datetime) -> bool:
+def _worth_telling(breaker: CircuitBreaker, result: AttemptResult, now: datetime) -> bool:
     if breaker.disabled_at is not None:
         return True
     if result.reason in _MISTAKES:
@@ -51,12 +53,14 @@ def _worth_telling(breaker: Breaker, result: Result, now: datetime) -> bool:
     return breaker.failing_since is not None and now - breaker.failing_since >= PATIENCE
 
 
-def _notification(receiver: str, kind: EventType, breaker: Breaker, now: datetime, before: str, after: str, detail: str) -> Notification:
+def _notification(
+    receiver: str, kind: EventType, breaker: CircuitBreaker, now: datetime, before: str, after: str, detail: str
+) -> Notification:
     opened_at = breaker.failing_since or now
     closing = after == FINE
     return Notification(
         type=kind,
-        why=Why.CLOSED if closing else Why.OPENED,
+        why=NotificationReason.CLOSED if closing else NotificationReason.OPENED,
         severity=Severity.CRITICAL if after == GONE else Severity.WARNING,
         at=now,
         incident=IncidentRef(Topic.SCOPE, f"receiver:{receiver}", breaker.number, opened_at),
@@ -67,5 +71,5 @@ def _notification(receiver: str, kind: EventType, breaker: Breaker, now: datetim
         reason=None,
         detail=detail,
         seq=2 * breaker.number - (0 if closing else 1),
-        facts=Facts(duration=now - opened_at if closing else None),
+        facts=NotificationFacts(duration=now - opened_at if closing else None),
     )

@@ -30,7 +30,7 @@ POISON_STATUSES = frozenset({400, 413, 422})
 _AUTH_STATUSES = frozenset({401, 403, 407})
 
 
-class Fate(StrEnum):
+class DeliveryOutcome(StrEnum):
     """What becomes of a delivery after an attempt; the state its row is left in."""
 
     DELIVERED = "delivered"
@@ -40,7 +40,7 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class AttemptResult:
     """
     How one attempt ended.
 
@@ -74,7 +74,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Breaker:
+class CircuitBreaker:
     """
     The health of one receiver; kept in the database.
 
@@ -122,10 +122,10 @@ class Breaker:
         return json.dumps(document).encode()
 
 
-def read_breaker(body: bytes) -> Breaker:
+def read_breaker(body: bytes) -> CircuitBreaker:
     """The breaker that `dump` wrote; whatever is missing or odd counts as healthy."""
     document = json.loads(body)
-    return Breaker(
+    return CircuitBreaker(
         failures=_count(document.get("failures")),
         failing_since=_time(document.get("failingSince")),
         retry_at=_time(document.get("retryAt")),
@@ -154,9 +154,9 @@ def reason_of_status(status: int) -> DeliveryReason:
     return special.get(status, DeliveryReason.CLIENT_ERROR)
 
 
-def result_of_status(status: int) -> Result:
+def result_of_status(status: int) -> AttemptResult:
     """The result of an attempt that was answered with *status*."""
-    return Result(reason_of_status(status), poison=status in POISON_STATUSES, http_status=status)
+    return AttemptResult(reason_of_status(status), poison=status in POISON_STATUSES, http_status=status)
 
 
 def pause(failures: int, policy: RetryPolicy, jitter: float, *, retry_after: timedelta | None = None, slow: bool = False) -> timedelta:
@@ -178,7 +178,9 @@ def longest_pause(policy: RetryPolicy) -> timedelta:
     return max(MAX_RETRY_AFTER, *(step * (1 + policy.jitter) for step in (*policy.schedule, policy.slow_every)))
 
 
-def after_attempt(breaker: Breaker, result: Result, now: datetime, policy: RetryPolicy, jitter: float, fingerprint: str = "") -> Breaker:
+def after_attempt(
+    breaker: CircuitBreaker, result: AttemptResult, now: datetime, policy: RetryPolicy, jitter: float, fingerprint: str = ""
+) -> CircuitBreaker:
     """The receiver's health after one attempt: healthy again by any answer that is not the receiver's own trouble."""
     if result.reason is DeliveryReason.GONE:
         since = breaker.failing_since or now
@@ -186,7 +188,7 @@ def after_attempt(breaker: Breaker, result: Result, now: datetime, policy: Retry
     if result.reason is DeliveryReason.INTERNAL:
         return breaker
     if result.delivered or result.poison:
-        return Breaker(number=breaker.number)
+        return CircuitBreaker(number=breaker.number)
     since = breaker.failing_since or now
     failures = breaker.failures + 1
     slow = now - since >= policy.slow_after
@@ -194,24 +196,26 @@ def after_attempt(breaker: Breaker, result: Result, now: datetime, policy: Retry
     return replace(breaker, failures=failures, failing_since=since, retry_at=now + wait)
 
 
-def fate(result: Result, attempts: int, decided_at: datetime, now: datetime, policy: RetryPolicy) -> Fate:
+def fate(result: AttemptResult, attempts: int, decided_at: datetime, now: datetime, policy: RetryPolicy) -> DeliveryOutcome:
     """
     What becomes of a delivery after *attempts* attempts, this one included.
 
     Its age counts from *decided_at*, when it was decided.
     """
     if result.delivered:
-        return Fate.DELIVERED
+        return DeliveryOutcome.DELIVERED
     if result.reason is DeliveryReason.GONE:
-        return Fate.CANCELLED
+        return DeliveryOutcome.CANCELLED
     if result.poison and attempts >= policy.poison_attempts:
-        return Fate.DEAD
-    return Fate.DEAD if now - decided_at >= policy.give_up_after else Fate.PENDING
+        return DeliveryOutcome.DEAD
+    return DeliveryOutcome.DEAD if now - decided_at >= policy.give_up_after else DeliveryOutcome.PENDING
 
 
-def next_attempt(result: Result, attempts: int, decided_at: datetime, now: datetime, policy: RetryPolicy, jitter: float) -> datetime | None:
+def next_attempt(
+    result: AttemptResult, attempts: int, decided_at: datetime, now: datetime, policy: RetryPolicy, jitter: float
+) -> datetime | None:
     """When the same delivery is tried again, or None when it is over, one way or the other."""
-    if fate(result, attempts, decided_at, now, policy) is not Fate.PENDING:
+    if fate(result, attempts, decided_at, now, policy) is not DeliveryOutcome.PENDING:
         return None
     slow = now - decided_at >= policy.slow_after
     return now + pause(attempts, policy, jitter, retry_after=result.retry_after, slow=slow)

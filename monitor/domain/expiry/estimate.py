@@ -10,7 +10,7 @@ Source: api-contract.md 1.5, 2.1 (7-9), C17, C18; reliability.md 3.4.
 from datetime import datetime, timedelta
 
 from monitor.domain.copies import replace
-from monitor.domain.expiry.interval import DATE_STEP, Window, end_of, printed_by, skewed
+from monitor.domain.expiry.interval import DATE_STEP, Interval, end_of, printed_by, with_skew
 from monitor.domain.expiry.model import Rounding, TokenBelief, TokenChange
 from monitor.domain.listings import ListedConnection
 from monitor.domain.policy import ExpiryPolicy
@@ -35,7 +35,7 @@ NULLS_THAT_CLEAR = 2
 POINTS_KEPT = 5
 
 
-def observe(
+def apply(
     belief: TokenBelief,
     life: TokenLife,
     *,
@@ -63,7 +63,7 @@ def observe(
         The new belief, and whether the token was renewed or its life shortened.
     """
     if life.says is TokenSays.LEFT:
-        usable = None if skewed(at, server_at) else server_at
+        usable = None if with_skew(at, server_at) else server_at
         seen = end_of(life, printed_by(sent_at, at, usable), rounding)
         theirs = seen if usable is server_at else end_of(life, printed_by(sent_at, at, server_at), rounding)
         ahead = timedelta(0) if usable is None else usable + DATE_STEP / 2 - at
@@ -76,12 +76,12 @@ def observe(
         return _observe_expired(belief, at=at, policy=policy)
     if life.says is TokenSays.NOTHING and passed:
         return _observe_nothing(belief, at=at), None
-    if life.says is TokenSays.NOTHING and not skewed(at, server_at):
+    if life.says is TokenSays.NOTHING and not with_skew(at, server_at):
         return replace(belief, observed_at=at), None
     return belief, None
 
 
-def observe_listing(
+def apply_listing(
     belief: TokenBelief, row: ListedConnection, *, at: datetime, platform: str, policy: ExpiryPolicy, server_at: datetime | None = None
 ) -> tuple[TokenBelief, TokenChange | None]:
     """
@@ -95,22 +95,22 @@ def observe_listing(
     return replace(belief, status=status, observed_at=at if status is not None else belief.observed_at), change
 
 
-def printed(belief: TokenBelief) -> Window | None:
+def window_from_text(belief: TokenBelief) -> Interval | None:
     """The window of the printed texts alone."""
     if belief.earliest_at is None or belief.latest_at is None:
         return None
-    return Window(belief.earliest_at, belief.latest_at)
+    return Interval(belief.earliest_at, belief.latest_at)
 
 
 def window(belief: TokenBelief) -> tuple[datetime, datetime] | None:
     """The end lies in [earliest, latest); both are equal when it is exactly known. None when nothing is known."""
     if belief.exact_at is not None:
         return belief.exact_at, belief.exact_at
-    ends = printed(belief)
+    ends = window_from_text(belief)
     return None if ends is None else (ends.earliest_at, ends.latest_at)
 
 
-def best(belief: TokenBelief) -> datetime | None:
+def best_estimate(belief: TokenBelief) -> datetime | None:
     """The one instant to show as the end, or None when the token has none that is known."""
     ends = window(belief)
     if ends is not None:
@@ -129,7 +129,7 @@ def is_artefact(status: str | None, platform: str) -> bool:
     return platform in ARTEFACTS and status not in ("expiring_soon", "expired")
 
 
-def believed(status: str | None, platform: str, policy: ExpiryPolicy) -> bool:
+def has_estimate(status: str | None, platform: str, policy: ExpiryPolicy) -> bool:
     """Whether a platform's dates and texts count as a countdown at all."""
     return status in ("expiring_soon", "expired") or (policy.trust_date and platform not in ARTEFACTS)
 
@@ -145,7 +145,7 @@ def _observe_row(
     policy: ExpiryPolicy,
 ) -> tuple[TokenBelief, TokenChange | None]:
     """Folds a row's date or text; the belief still carries the status of the list before."""
-    if row.token_expires_at is not None and skewed(at, server_at):
+    if row.token_expires_at is not None and with_skew(at, server_at):
         # By a clock that is wrong, theirs or ours, a date would seem to be nearer or further than it is.
         return replace(belief, exact_at=None, disagrees=False), None
     if row.token_expires_at is not None:
@@ -153,18 +153,18 @@ def _observe_row(
         if stale and belief.exact_at == row.token_expires_at:
             # A date that was believed while it lay ahead stays; that it has passed renews nothing.
             return replace(belief, observed_at=at), None
-        if not stale and believed(status, platform, policy):
+        if not stale and has_estimate(status, platform, policy):
             return _observe_exact(belief, row.token_expires_at, at=at, policy=policy)
         return replace(belief, exact_at=None, disagrees=False), None
     belief = replace(belief, exact_at=None, disagrees=False)
     stale = status == "valid" and row.token.says is TokenSays.EXPIRED
     if stale or row.token.says is TokenSays.NOTHING:
         return belief, None
-    return observe(belief, row.token, passed=False, sent_at=at - LIST_AGE, at=at, server_at=server_at, policy=policy)
+    return apply(belief, row.token, passed=False, sent_at=at - LIST_AGE, at=at, server_at=server_at, policy=policy)
 
 
 def _observe_left(
-    belief: TokenBelief, seen: Window, theirs: Window, *, at: datetime, policy: ExpiryPolicy
+    belief: TokenBelief, seen: Interval, theirs: Interval, *, at: datetime, policy: ExpiryPolicy
 ) -> tuple[TokenBelief, TokenChange | None]:
     """
     Narrows the window by one print, or starts it anew where the print contradicts it.
@@ -172,9 +172,9 @@ def _observe_left(
     *seen* is where the end lies by the clock that is used, *theirs* by the server's. When the two clocks are far
     apart one of them has jumped: if by theirs the end is where it was, nothing else happened.
     """
-    known = printed(belief)
+    known = window_from_text(belief)
     if known is None and belief.says is TokenSays.EXPIRED and belief.expired_at is not None:
-        known = Window(belief.expired_at, belief.expired_at)
+        known = Interval(belief.expired_at, belief.expired_at)
     common = None if known is None else known.meet(seen)
     change = None
     if known is not None and common is None and _change(known, theirs, at, policy) is not None:
@@ -201,12 +201,12 @@ def _observe_left(
 
 def _observe_expired(belief: TokenBelief, *, at: datetime, policy: ExpiryPolicy) -> tuple[TokenBelief, TokenChange | None]:
     """The end lies before now."""
-    known = printed(belief)
+    known = window_from_text(belief)
     change = None
     if known is not None and known.earliest_at - at > policy.hysteresis:
         change = TokenChange.SHORTENED
     if known is not None:
-        known = Window(known.earliest_at, min(known.latest_at, at)) if known.earliest_at < at else None
+        known = Interval(known.earliest_at, min(known.latest_at, at)) if known.earliest_at < at else None
     belief = replace(
         belief,
         says=TokenSays.EXPIRED,
@@ -241,10 +241,10 @@ def _observe_exact(
     belief: TokenBelief, exact_at: datetime, *, at: datetime, policy: ExpiryPolicy
 ) -> tuple[TokenBelief, TokenChange | None]:
     """Takes over a date that is believed; a later one than before voids what older texts told."""
-    exact = Window(exact_at, exact_at)
+    exact = Interval(exact_at, exact_at)
     change = None
     if belief.exact_at is not None:
-        change = _change(Window(belief.exact_at, belief.exact_at), exact, at, policy)
+        change = _change(Interval(belief.exact_at, belief.exact_at), exact, at, policy)
     first_after_end = belief.exact_at is None and belief.says is TokenSays.EXPIRED and exact_at > at + GRACE
     if change is TokenChange.RENEWED:
         belief = _renewed(belief, at)
@@ -254,11 +254,11 @@ def _observe_exact(
     if change is TokenChange.RENEWED:
         belief = replace(belief, says=TokenSays.LEFT, earliest_at=None, latest_at=None, expired_at=None, unit=None)
     says = TokenSays.LEFT if belief.says is TokenSays.NOTHING else belief.says
-    disagrees = _disagree(exact_at, printed(belief))
+    disagrees = _disagree(exact_at, window_from_text(belief))
     return replace(belief, says=says, exact_at=exact_at, observed_at=at, disagrees=disagrees), change
 
 
-def _change(known: Window, seen: Window, at: datetime, policy: ExpiryPolicy) -> TokenChange | None:
+def _change(known: Interval, seen: Interval, at: datetime, policy: ExpiryPolicy) -> TokenChange | None:
     """What it means that the end was in *known* and is now in *seen*; None while it may be jitter."""
     enough = max(policy.hysteresis, 2 * seen.width)
     later = seen.earliest_at - known.latest_at
@@ -269,7 +269,7 @@ def _change(known: Window, seen: Window, at: datetime, policy: ExpiryPolicy) -> 
 
 def _renewed(belief: TokenBelief, at: datetime) -> TokenBelief:
     """Remembers a renewal, and how much life was left by then."""
-    ends_at = best(belief)
+    ends_at = best_estimate(belief)
     points = belief.renewal_points
     alive = belief.says is TokenSays.LEFT and belief.status != "expired"
     if alive and ends_at is not None and ends_at > at:
@@ -277,7 +277,7 @@ def _renewed(belief: TokenBelief, at: datetime) -> TokenBelief:
     return replace(belief, renewed_at=at, renewal_points=points)
 
 
-def _disagree(exact_at: datetime | None, ends: Window | None) -> bool:
+def _disagree(exact_at: datetime | None, ends: Interval | None) -> bool:
     """Whether the date lies well outside of what the texts tell."""
     if exact_at is None or ends is None:
         return False

@@ -32,7 +32,7 @@ NARROW = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class Interval:
     """The half-open span [earliest_at, latest_at); one instant when both are equal."""
 
     earliest_at: datetime
@@ -48,19 +48,19 @@ class Window:
         """The instant half-way."""
         return self.earliest_at + self.width / 2
 
-    def meet(self, other: "Window") -> "Window | None":
+    def meet(self, other: "Interval") -> "Interval | None":
         """The part both have in common, or None."""
         earliest_at = max(self.earliest_at, other.earliest_at)
         latest_at = min(self.latest_at, other.latest_at)
-        return Window(earliest_at, latest_at) if earliest_at < latest_at else None
+        return Interval(earliest_at, latest_at) if earliest_at < latest_at else None
 
 
-def skewed(at: datetime, server_at: datetime | None) -> bool:
+def with_skew(at: datetime, server_at: datetime | None) -> bool:
     """Whether the server's clock is too far from ours for both to be right."""
     return server_at is not None and abs(server_at - at) > SKEW_LIMIT
 
 
-def printed_by(sent_at: datetime, at: datetime, server_at: datetime | None) -> Window:
+def printed_by(sent_at: datetime, at: datetime, server_at: datetime | None) -> Interval:
     """
     When the answer was printed.
 
@@ -68,12 +68,12 @@ def printed_by(sent_at: datetime, at: datetime, server_at: datetime | None) -> W
     later as the whole request took. Without one, on ours: between sending and receiving.
     """
     if server_at is None:
-        return Window(min(sent_at, at), max(sent_at, at))
+        return Interval(min(sent_at, at), max(sent_at, at))
     took = max(at - sent_at, timedelta(0))
-    return Window(server_at - took, server_at + DATE_STEP)
+    return Interval(server_at - took, server_at + DATE_STEP)
 
 
-def end_of(life: TokenLife, printed: Window, rounding: Rounding) -> Window:
+def end_of(life: TokenLife, printed: Interval, rounding: Rounding) -> Interval:
     """
     Where the end lies, by one print of the time left.
 
@@ -88,13 +88,13 @@ def end_of(life: TokenLife, printed: Window, rounding: Rounding) -> Window:
     if life.left is None or life.unit is None:
         raise ValueError("no time left was printed")
     if life.below:
-        return Window(printed.earliest_at, printed.latest_at + life.left)
+        return Interval(printed.earliest_at, printed.latest_at + life.left)
     before = timedelta(0) if rounding is Rounding.FLOOR else life.unit / 2
     after = life.unit / 2 if rounding is Rounding.ROUND else life.unit
-    return Window(printed.earliest_at + life.left - before, printed.latest_at + life.left + after)
+    return Interval(printed.earliest_at + life.left - before, printed.latest_at + life.left + after)
 
 
-def next_narrowing(belief: TokenBelief, after: datetime) -> datetime | None:
+def next_informative_check(belief: TokenBelief, after: datetime) -> datetime | None:
     """
     The first instant from *after* on at which a check would halve what is not known of the end.
 
@@ -106,7 +106,7 @@ def next_narrowing(belief: TokenBelief, after: datetime) -> datetime | None:
         return None
     half = belief.unit / 2
     # The print steps whole units before `edge`: the end itself when cut off, half a unit later when rounded.
-    edge = Window(
+    edge = Interval(
         belief.earliest_at if belief.rounding is Rounding.FLOOR else belief.earliest_at + half,
         belief.latest_at + half if belief.rounding is Rounding.ROUND else belief.latest_at,
     )
@@ -153,7 +153,7 @@ def learn_rounding(
     life, ends_at = row.token, row.token_expires_at
     if ends_at is None or life.says is not TokenSays.LEFT or life.below or life.left is None or life.unit is None:
         return evidence
-    now = at if server_at is None or skewed(at, server_at) else server_at
+    now = at if server_at is None or with_skew(at, server_at) else server_at
     rest = ends_at - now - life.left
     half = life.unit / 2
     if half + LEARNING_MARGIN <= rest <= life.unit - LEARNING_MARGIN:

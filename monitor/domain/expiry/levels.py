@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from monitor.domain.events import FINE, Severity
-from monitor.domain.expiry.estimate import GRACE, believed, window
+from monitor.domain.expiry.estimate import GRACE, has_estimate, window
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.policy import ExpiryPolicy
 from monitor.domain.token_life import TokenSays
@@ -35,7 +35,7 @@ def level(belief: TokenBelief, *, now: datetime, policy: ExpiryPolicy, told_leve
     """
     if belief.status == "expired":
         return EXPIRED
-    if not policy.thresholds or not believed(belief.status, platform, policy):
+    if not policy.thresholds or not has_estimate(belief.status, platform, policy):
         return FINE
     if _has_ended(belief):
         return EXPIRED

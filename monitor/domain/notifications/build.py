@@ -5,7 +5,17 @@ from datetime import datetime, timedelta
 
 from monitor.domain import topics
 from monitor.domain.connections import Connection
-from monitor.domain.events import FINE, EventType, Facts, IncidentRef, Notification, Severity, Topic, Transition, Why
+from monitor.domain.events import (
+    FINE,
+    EventType,
+    IncidentRef,
+    Notification,
+    NotificationFacts,
+    NotificationReason,
+    Severity,
+    Topic,
+    Transition,
+)
 from monitor.domain.expiry import estimate, levels
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, Scope
@@ -36,7 +46,7 @@ _CLOSING: dict[Topic, EventType] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Occasion:
+class NotificationContext:
     """
     On what occasion a topic is told.
 
@@ -50,10 +60,12 @@ class Occasion:
     at: datetime
     closed_why: str | None = None
     reminder: int = 0
-    why: Why | None = None
+    why: NotificationReason | None = None
 
 
-def announcement(connection: Connection, state: ConnectionState, topic: Topic, occasion: Occasion, policy: Policy) -> Notification:
+def build_notification(
+    connection: Connection, state: ConnectionState, topic: Topic, occasion: NotificationContext, policy: Policy
+) -> Notification:
     """What the receivers are told of one topic of *connection*, as *state* has it."""
     value = state.topic(topic)
     known = value.told if value.told.level != FINE else value
@@ -95,15 +107,15 @@ def detail(state: ConnectionState, topic: Topic) -> str:
     return state.detail
 
 
-def _why(value: TopicState, reminder: int) -> Why:
+def _why(value: TopicState, reminder: int) -> NotificationReason:
     if reminder:
-        return Why.REMINDER
+        return NotificationReason.REMINDER
     if value.level == FINE:
-        return Why.CLOSED
-    return Why.OPENED if value.told.level == FINE else Why.CHANGED
+        return NotificationReason.CLOSED
+    return NotificationReason.OPENED if value.told.level == FINE else NotificationReason.CHANGED
 
 
-def _type(topic: Topic, value: TopicState, state: ConnectionState, occasion: Occasion) -> EventType:
+def _type(topic: Topic, value: TopicState, state: ConnectionState, occasion: NotificationContext) -> EventType:
     if occasion.reminder:
         return EventType.REMINDER
     if value.level == FINE:
@@ -131,16 +143,16 @@ def passes_all_the_same(state: ConnectionState) -> bool:
     return state.health is Health.OK and state.failures == 0 and state.token.status != "expired"
 
 
-def _facts(state: ConnectionState, topic: Topic, occasion: Occasion, opened_at: datetime) -> Facts:
+def _facts(state: ConnectionState, topic: Topic, occasion: NotificationContext, opened_at: datetime) -> NotificationFacts:
     value = state.topic(topic)
     closing = value.level == FINE
     token = topic in {Topic.EXPIRY, Topic.RENEWAL} or state.reason in CREDENTIAL
-    return Facts(
+    return NotificationFacts(
         first_check=not state.passed_before and value.told.level == FINE,
         suspected_false_negative=topic is Topic.CONNECTION and not closing and state.suspected_false_negative,
         merged_expiry=topic is Topic.CONNECTION and value.level == "error" and state.reason is Reason.TOKEN_EXPIRED,
         duration=max(occasion.at - opened_at, timedelta(0)) if closing else None,
-        expires_at=estimate.best(state.token) if token else None,
+        expires_at=estimate.best_estimate(state.token) if token else None,
         expires_uncertainty=estimate.uncertainty(state.token) if token else None,
         threshold=levels.threshold_of(value.level) if topic is Topic.EXPIRY else None,
         permissions_lost=state.permissions_missing if topic is Topic.PERMISSIONS else (),
@@ -181,7 +193,7 @@ def transition(state: ScopeState, now: datetime) -> Transition:
     )
 
 
-def scope_announcement(state: ScopeState, now: datetime, *, reminder: int = 0) -> Notification:
+def build_scope_notification(state: ScopeState, now: datetime, *, reminder: int = 0) -> Notification:
     """What the receivers are told of *state*: that its incident opened, closed, or (the *reminder*-th time) is still open."""
     value = state.topic
     closing = value.level == FINE
@@ -190,7 +202,7 @@ def scope_announcement(state: ScopeState, now: datetime, *, reminder: int = 0) -
     opens, closes = _TYPES[state.kind]
     return Notification(
         type=EventType.REMINDER if reminder else closes if closing else opens,
-        why=Why.REMINDER if reminder else Why.CLOSED if closing else Why.OPENED,
+        why=NotificationReason.REMINDER if reminder else NotificationReason.CLOSED if closing else NotificationReason.OPENED,
         severity=severity(state.kind),
         at=now,
         incident=IncidentRef(Topic.SCOPE, state.name, known.number, opened_at),
@@ -201,7 +213,7 @@ def scope_announcement(state: ScopeState, now: datetime, *, reminder: int = 0) -
         reason=state.reason,
         detail=state.detail,
         seq=state.seq + 1,
-        facts=Facts(
+        facts=NotificationFacts(
             affected=state.affected,
             duration=max(now - opened_at, timedelta(0)) if closing else None,
             reminder=reminder,

@@ -12,15 +12,23 @@ from datetime import datetime, timedelta
 from monitor.domain import topics
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
-from monitor.domain.events import FINE, Notification, Topic, Transition, Why
-from monitor.domain.notifications.build import CREDENTIAL, Occasion, announcement, detail, incident, scope_announcement, transition
-from monitor.domain.notifications.timing import end_held_until, reminder_at, reminder_due, review_at
+from monitor.domain.events import FINE, Notification, NotificationReason, Topic, Transition
+from monitor.domain.notifications.build import (
+    CREDENTIAL,
+    NotificationContext,
+    build_notification,
+    build_scope_notification,
+    detail,
+    incident,
+    transition,
+)
+from monitor.domain.notifications.timing import end_held_until, next_evaluation_at, reminder_at, reminder_due
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
-from monitor.domain.states import ConnectionState, Quiet, Told, TopicState
-from monitor.domain.topics import Cover
+from monitor.domain.states import ConnectionState, LastNotified, SuppressionReason, TopicState
+from monitor.domain.topics import ScopeContext
 
 _WEEK = timedelta(days=7)
 
@@ -35,7 +43,7 @@ class Settled:
 
 
 @dataclass(slots=True)
-class _Draft:
+class _Decision:
     """The state under work while the topics are settled one after the other."""
 
     connection: Connection
@@ -43,24 +51,24 @@ class _Draft:
     state: ConnectionState
     now: datetime
     policy: Policy
-    cover: Cover
+    cover: ScopeContext
     controls: Controls = NO_CONTROLS
     held: dict[Topic, datetime] = field(default_factory=dict)
     transitions: list[Transition] = field(default_factory=list)
     notifications: list[Notification] = field(default_factory=list)
-    quiet: Quiet = Quiet.NOTHING_NEW
+    quiet: SuppressionReason = SuppressionReason.NOTHING_NEW
 
     def put(self, topic: Topic, value: TopicState) -> None:
         self.state = replace(self.state, topics={**self.state.topics, topic: value})
 
 
-def settle(
+def decide(
     connection: Connection,
     before: ConnectionState,
     state: ConnectionState,
     now: datetime,
     policy: Policy,
-    cover: Cover,
+    cover: ScopeContext,
     *,
     evidence: bool,
     controls: Controls = NO_CONTROLS,
@@ -71,10 +79,10 @@ def settle(
     *before* is the state before the check, *evidence* whether a conclusive check brought us here, *controls* what
     operators do not want to hear. Calling it again with its own result and the same *now* changes nothing.
     """
-    draft = _Draft(connection, before, state, now, policy, cover, controls)
+    draft = _Decision(connection, before, state, now, policy, cover, controls)
     if cover.frozen_by is None:
         proposed = topics.proposed(connection, state, now, policy, cover)
-        draft.state = topics.note(state, proposed, now, policy, evidence=evidence)
+        draft.state = topics.note_pending(state, proposed, now, policy, evidence=evidence)
         for topic, level in proposed.items():
             _move(draft, topic, level)
     for topic in Topic:
@@ -83,24 +91,24 @@ def settle(
     _coverage_lost(draft)
     final = replace(draft.state, quiet=draft.quiet)
     return Settled(
-        replace(final, review_at=review_at(connection, final, now, policy, cover, draft.held)),
+        replace(final, review_at=next_evaluation_at(connection, final, now, policy, cover, draft.held)),
         tuple(draft.transitions),
         tuple(draft.notifications),
     )
 
 
-def remove(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> Settled:
+def close_removed(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> Settled:
     """
     The end of a connection that left the configuration: its incidents close, and whoever was told of them hears it.
 
     No silence holds that back: there would be nobody left to tell it later.
     """
-    draft = _Draft(connection, state, state, now, policy, Cover())
+    draft = _Decision(connection, state, state, now, policy, ScopeContext())
     for topic, value in state.topics.items():
         if value.level != FINE:
             _transit(draft, topic, FINE, closed_why="removed")
         if draft.state.topic(topic).told.level != FINE:
-            _notify(draft, topic, Occasion(now, "removed"))
+            _notify(draft, topic, NotificationContext(now, "removed"))
     return Settled(
         replace(ConnectionState(), topics=draft.state.topics, seq=draft.state.seq),
         tuple(draft.transitions),
@@ -108,7 +116,7 @@ def remove(connection: Connection, state: ConnectionState, now: datetime, policy
     )
 
 
-def _move(draft: _Draft, topic: Topic, level: str) -> None:
+def _move(draft: _Decision, topic: Topic, level: str) -> None:
     if level == draft.state.topic(topic).level:
         return
     hint = draft.state.hints.get(topic)
@@ -122,7 +130,7 @@ def _closed_why(state: ConnectionState) -> str:
     return "unsupported" if state.health is Health.UNSUPPORTED else "recovered"
 
 
-def _transit(draft: _Draft, topic: Topic, level: str, *, closed_why: str | None) -> None:
+def _transit(draft: _Decision, topic: Topic, level: str, *, closed_why: str | None) -> None:
     old = draft.state.topic(topic)
     opened = old.level == FINE
     new = replace(
@@ -149,7 +157,7 @@ def _transit(draft: _Draft, topic: Topic, level: str, *, closed_why: str | None)
     )
 
 
-def _tell(draft: _Draft, topic: Topic) -> None:
+def _tell(draft: _Decision, topic: Topic) -> None:
     value = draft.state.topic(topic)
     if value.level == value.told.level:
         _remind(draft, topic, value)
@@ -159,30 +167,30 @@ def _tell(draft: _Draft, topic: Topic) -> None:
     if topic is Topic.EXPIRY and _merged(draft.state, value):
         # What was told under an incident of its own must be closed under it; only what nobody heard of needs no end.
         unheard = value.told.level == FINE or value.told.merged
-        told = told_now(value, draft.now)
+        told = last_notified(value, draft.now)
         draft.put(topic, replace(value, told=replace(told, merged=unheard and told.level != FINE)))
         return
-    occasion = Occasion(draft.now, _closed_why(draft.state) if value.level == FINE else None)
+    occasion = NotificationContext(draft.now, _closed_why(draft.state) if value.level == FINE else None)
     if not _held(draft, topic, occasion):
         _notify(draft, topic, occasion)
 
 
-def _waits(draft: _Draft, topic: Topic, value: TopicState) -> bool:
+def _waits(draft: _Decision, topic: Topic, value: TopicState) -> bool:
     """Whether news wait: for the end of wider trouble, or for a fresh look at what may be so no more."""
     if draft.cover.covered(draft.now):
-        draft.quiet = Quiet.COVERED_BY_SCOPE
+        draft.quiet = SuppressionReason.COVERED_BY_SCOPE
         if draft.cover.gathering_until is not None:
             draft.held[topic] = max(draft.cover.gathering_until, draft.now)
         return True
     uncertain = topic is Topic.CONNECTION and value.level != topics.STALE
     if uncertain and topics.is_uncertain(draft.connection, draft.state, draft.now, draft.policy, draft.cover):
-        draft.quiet = Quiet.UNCERTAIN
+        draft.quiet = SuppressionReason.UNCERTAIN
         draft.held[topic] = draft.now + draft.policy.recheck
         return True
     return False
 
 
-def _held(draft: _Draft, topic: Topic, occasion: Occasion) -> bool:
+def _held(draft: _Decision, topic: Topic, occasion: NotificationContext) -> bool:
     """
     Whether a silence or quiet hours hold back what would be told on *occasion*; if so, their end is remembered.
 
@@ -191,7 +199,7 @@ def _held(draft: _Draft, topic: Topic, occasion: Occasion) -> bool:
     if not draft.controls.silences and not draft.controls.windows:
         return False
     for one in (occasion, replace(occasion, reminder=0)):
-        notification = announcement(draft.connection, draft.state, topic, one, draft.policy)
+        notification = build_notification(draft.connection, draft.state, topic, one, draft.policy)
         held = draft.controls.held(notification, draft.connection, draft.now)
         if held is not None:
             draft.quiet = held.quiet
@@ -208,7 +216,7 @@ def _merged(state: ConnectionState, value: TopicState) -> bool:
     return value.told.merged and value.level == FINE
 
 
-def _coverage_lost(draft: _Draft) -> None:
+def _coverage_lost(draft: _Decision) -> None:
     """
     Say that a connection which used to be tested no longer can be: nobody would hear of its end any more.
 
@@ -223,7 +231,7 @@ def _coverage_lost(draft: _Draft) -> None:
     lately = value.told.at is not None and draft.now - value.told.at < _WEEK
     if value.level != FINE or value.told.level != FINE or lately:
         return
-    occasion = Occasion(draft.now, "unsupported", why=Why.NOTICE)
+    occasion = NotificationContext(draft.now, "unsupported", why=NotificationReason.NOTICE)
     if _held(draft, Topic.CONNECTION, occasion):
         draft.state = replace(draft.state, notice_owed=True)
         return
@@ -231,7 +239,7 @@ def _coverage_lost(draft: _Draft) -> None:
     _notify(draft, Topic.CONNECTION, occasion)
 
 
-def _remind(draft: _Draft, topic: Topic, value: TopicState) -> None:
+def _remind(draft: _Decision, topic: Topic, value: TopicState) -> None:
     if _doubt_is_news(draft.state, topic, value):
         _tell_doubt(draft, topic)
         return
@@ -239,19 +247,19 @@ def _remind(draft: _Draft, topic: Topic, value: TopicState) -> None:
     if due is None:
         return
     if draft.controls.acknowledged(topic, str(draft.connection.id), value) is not None:
-        if draft.quiet is Quiet.NOTHING_NEW:
-            draft.quiet = Quiet.ACKNOWLEDGED
+        if draft.quiet is SuppressionReason.NOTHING_NEW:
+            draft.quiet = SuppressionReason.ACKNOWLEDGED
         return
     if draft.now < due:
-        if draft.quiet is Quiet.NOTHING_NEW:
-            draft.quiet = Quiet.REMINDER_NOT_DUE
+        if draft.quiet is SuppressionReason.NOTHING_NEW:
+            draft.quiet = SuppressionReason.REMINDER_NOT_DUE
         return
     if _waits(draft, topic, value):
         return
     if topics.is_contradicted(draft.connection, draft.state, topic, draft.now, draft.policy):
-        draft.quiet = Quiet.UNCERTAIN
+        draft.quiet = SuppressionReason.UNCERTAIN
         return
-    occasion = Occasion(draft.now, reminder=value.told.reminders + 1)
+    occasion = NotificationContext(draft.now, reminder=value.told.reminders + 1)
     if not _held(draft, topic, occasion):
         _notify(draft, topic, occasion)
 
@@ -262,25 +270,25 @@ def _doubt_is_news(state: ConnectionState, topic: Topic, value: TopicState) -> b
     return topic is Topic.CONNECTION and told.level == "error" and state.suspected_false_negative and not told.doubted
 
 
-def _tell_doubt(draft: _Draft, topic: Topic) -> None:
+def _tell_doubt(draft: _Decision, topic: Topic) -> None:
     if _waits(draft, topic, draft.state.topic(topic)):
         return
-    occasion = Occasion(draft.now, why=Why.CHANGED)
+    occasion = NotificationContext(draft.now, why=NotificationReason.CHANGED)
     if not _held(draft, topic, occasion):
         _notify(draft, topic, occasion)
 
 
-def _notify(draft: _Draft, topic: Topic, occasion: Occasion) -> None:
-    notification = announcement(draft.connection, draft.state, topic, occasion, draft.policy)
+def _notify(draft: _Decision, topic: Topic, occasion: NotificationContext) -> None:
+    notification = build_notification(draft.connection, draft.state, topic, occasion, draft.policy)
     value = draft.state.topic(topic)
     again = replace(value.told, at=draft.now, reminders=max(value.told.reminders, occasion.reminder))
-    told = again if occasion.reminder or occasion.why is Why.CHANGED else told_now(value, draft.now)
+    told = again if occasion.reminder or occasion.why is NotificationReason.CHANGED else last_notified(value, draft.now)
     draft.put(topic, replace(value, told=replace(told, doubted=notification.facts.suspected_false_negative)))
     draft.state = replace(draft.state, seq=notification.seq)
     draft.notifications.append(notification)
 
 
-def settle_scope(
+def decide_scope(
     state: ScopeState, before: ScopeState, now: datetime, policy: Policy, controls: Controls = NO_CONTROLS
 ) -> tuple[ScopeState, tuple[Transition, ...], tuple[Notification, ...]]:
     """Say what changed from *before* to *state*, and decide whether someone is told; *controls* may hold it back."""
@@ -295,18 +303,18 @@ def settle_scope(
         return state, transitions, ()
     if reminder and controls.acknowledged(Topic.SCOPE, state.name, value) is not None:
         return state, transitions, ()
-    notification = scope_announcement(state, now, reminder=value.told.reminders + 1 if reminder else 0)
+    notification = build_scope_notification(state, now, reminder=value.told.reminders + 1 if reminder else 0)
     # A reminder is held back by what matches it, and by what matches the news that it repeats.
-    if any(controls.held(one, None, now) is not None for one in (notification, scope_announcement(state, now))):
+    if any(controls.held(one, None, now) is not None for one in (notification, build_scope_notification(state, now))):
         return state, transitions, ()
-    told = replace(value.told, at=now, reminders=value.told.reminders + 1) if reminder else told_now(value, now)
+    told = replace(value.told, at=now, reminders=value.told.reminders + 1) if reminder else last_notified(value, now)
     return replace(state, topic=replace(value, told=told), seq=notification.seq), transitions, (notification,)
 
 
-def told_now(value: TopicState, now: datetime) -> Told:
+def last_notified(value: TopicState, now: datetime) -> LastNotified:
     """What the receivers know once they are told of *value* as it is."""
     if value.level == FINE:
-        return Told(at=now)
+        return LastNotified(at=now)
     if value.told.level == FINE:
-        return Told(value.level, value.number, value.opened_at, now)
-    return Told(value.level, value.told.number, value.told.opened_at, now)
+        return LastNotified(value.level, value.number, value.opened_at, now)
+    return LastNotified(value.level, value.told.number, value.told.opened_at, now)

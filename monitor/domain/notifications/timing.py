@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 from monitor.domain import topics
 from monitor.domain.connections import Connection
-from monitor.domain.events import FINE, Topic, Why
+from monitor.domain.events import FINE, NotificationReason, Topic
 from monitor.domain.expiry import levels
 from monitor.domain.policy import Policy
 from monitor.domain.scopes.state import ScopeState
-from monitor.domain.states import ConnectionState, Told, TopicState
-from monitor.domain.topics import Cover
+from monitor.domain.states import ConnectionState, LastNotified, TopicState
+from monitor.domain.topics import ScopeContext
 
 _REMINDED = frozenset({Topic.CONNECTION, Topic.SCOPE})
 
@@ -24,14 +24,14 @@ def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | N
     return reminder_due(value.told, policy) if reminded else None
 
 
-def unsettled(state: ConnectionState) -> bool:
+def needs_evaluation(state: ConnectionState) -> bool:
     """Whether somebody may have to be told something as soon as no silence and no acknowledgement is in the way."""
     news = any(value.level != value.told.level or value.told.level != FINE for value in state.topics.values())
     return news or state.notice_owed
 
 
-def review_at(
-    connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: Cover, held: Mapping[Topic, datetime]
+def next_evaluation_at(
+    connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: ScopeContext, held: Mapping[Topic, datetime]
 ) -> datetime | None:
     """
     When the passing of time alone may next change a level or owe a notification; None when nothing can.
@@ -48,7 +48,7 @@ def review_at(
     return min(later, default=None)
 
 
-def _moments(connection: Connection, state: ConnectionState, policy: Policy, cover: Cover) -> Iterator[datetime]:
+def _moments(connection: Connection, state: ConnectionState, policy: Policy, cover: ScopeContext) -> Iterator[datetime]:
     stale = topics.stale_at(connection, state, policy, cover)
     if stale is not None:
         yield stale
@@ -66,10 +66,10 @@ def _moments(connection: Connection, state: ConnectionState, policy: Policy, cov
 
 
 _WEEK = timedelta(days=7)
-_OVERTAKING = frozenset({Why.REMINDER, Why.CHANGED, Why.CLOSED})
+_OVERTAKING = frozenset({NotificationReason.REMINDER, NotificationReason.CHANGED, NotificationReason.CLOSED})
 
 
-def reminder_due(told: Told, policy: Policy) -> datetime | None:
+def reminder_due(told: LastNotified, policy: Policy) -> datetime | None:
     """When what was *told* is told again; None when it is over or reminders are turned off."""
     if told.level == FINE or told.at is None or policy.reminders <= timedelta(0):
         return None
@@ -77,7 +77,7 @@ def reminder_due(told: Told, policy: Policy) -> datetime | None:
     return told.at + (max(_WEEK, policy.reminders) if old else policy.reminders)
 
 
-def overtakes_reminders(why: Why) -> bool:
+def overtakes_reminders(why: NotificationReason) -> bool:
     """
     Whether a reminder of the same incident that a receiver has not taken yet says nothing more once this is told.
 

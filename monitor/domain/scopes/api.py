@@ -12,7 +12,7 @@ from monitor.domain.checks import Observation
 from monitor.domain.copies import replace
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Outcome, Scope, meaning
-from monitor.domain.scopes.state import Bucket, Calm, ScopeState, Streak, blamed, closed, forgotten, opened
+from monitor.domain.scopes.state import Bucket, FailureStreak, RecoveryWindow, ScopeState, closed, forgotten, opened, with_failure
 from monitor.errors import Reason
 
 _BUCKETS = 10
@@ -48,7 +48,7 @@ def advance_api(
         calm=_calm(state.calm, observation, policy, bad=bad, crashed=crashed),
     )
     if bad and state.open:
-        return blamed(state, observation)
+        return with_failure(state, observation)
     if bad or crashed:
         return _accuse(state, observation, policy, members, elsewhere_at)
     return _relax(state, observation.at, policy, members)
@@ -69,7 +69,7 @@ def _blames_one(reason: Reason, policy: ScopePolicy, members: int) -> bool:
     return reason is Reason.API_VALIDATOR_FAILED or (reason is Reason.CONNECTION_MISSING and members >= policy.platform_count)
 
 
-def fade_api(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int) -> ScopeState:
+def decay(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int) -> ScopeState:
     """The state of an API scope when only time has passed: old checks, and with them an old suspicion, are forgotten."""
     if state.open or state.suspect_at is None:
         return state
@@ -84,7 +84,7 @@ def _accuse(state: ScopeState, observation: Observation, policy: ScopePolicy, me
     if since is None or state.open:
         return _relax(state, observation.at, policy, members)
     suspect_at = state.suspect_at or since
-    state = replace(blamed(state, observation), suspect_at=suspect_at)
+    state = replace(with_failure(state, observation), suspect_at=suspect_at)
     serves_others = elsewhere_at is not None and elsewhere_at >= suspect_at
     lasts = observation.at - suspect_at >= policy.open_after
     return opened(state, observation.at, members) if lasts and not serves_others else state
@@ -145,17 +145,17 @@ def _fill(
     return (*kept[:-1], grown)
 
 
-def _streak(streak: Streak | None, observation: Observation) -> Streak:
+def _streak(streak: FailureStreak | None, observation: Observation) -> FailureStreak:
     at, who = observation.at, observation.connection_id
     if streak is None:
-        return Streak(at, 1, who)
+        return FailureStreak(at, 1, who)
     return replace(streak, count=streak.count + 1, several=streak.several or who != streak.first_id)
 
 
-def _calm(calm: Calm | None, observation: Observation, policy: ScopePolicy, *, bad: bool, crashed: bool) -> Calm | None:
+def _calm(calm: RecoveryWindow | None, observation: Observation, policy: ScopePolicy, *, bad: bool, crashed: bool) -> RecoveryWindow | None:
     at, who = observation.at, observation.connection_id
     if calm is None:
-        return None if bad else Calm(at, 1, 0, who, answered=not crashed)
+        return None if bad else RecoveryWindow(at, 1, 0, who, answered=not crashed)
     grown = replace(
         calm,
         good=calm.good + int(not bad),

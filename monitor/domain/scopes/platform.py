@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from monitor.domain.copies import replace
 from monitor.domain.policy import ScopePolicy
-from monitor.domain.scopes.key import TOLD_SINGLY
+from monitor.domain.scopes.key import SPLIT
 from monitor.domain.scopes.state import ScopeState, closed, opened
 from monitor.errors import Reason
 
@@ -32,7 +32,7 @@ def advance_platform(
         if failing < policy.close_ratio * total:
             return closed(state, now)
         held = state.topic.opened_at is not None and now - state.topic.opened_at >= policy.platform_hold
-        return closed(state, now, TOLD_SINGLY) if held else state
+        return closed(state, now, SPLIT) if held else state
     if len(turned) < policy.platform_count:
         return state if state.suspect_at is None else replace(state, suspect_at=None)
     if state.suspect_at is None:
@@ -43,7 +43,7 @@ def advance_platform(
     return replace(opened(blamed, now, failing), suspect_at=None)
 
 
-def gathering_until(state: ScopeState, policy: ScopePolicy) -> datetime | None:
+def hold_until(state: ScopeState, policy: ScopePolicy) -> datetime | None:
     """
     Until when news of single connections wait, because their whole platform may turn out to be in trouble.
 

@@ -13,9 +13,9 @@ from monitor.domain.checks import Observation
 from monitor.domain.copies import replace
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Outcome, meaning
-from monitor.domain.scopes.api import fade_api
+from monitor.domain.scopes.api import decay
 from monitor.domain.scopes.platform import advance_platform
-from monitor.domain.scopes.state import ScopeState, blamed, closed, opened, rewound_scope
+from monitor.domain.scopes.state import ScopeState, clamp_future_scope, closed, opened, with_failure
 from monitor.errors import Reason
 
 _USER = frozenset({Reason.WORKSPACE_FORBIDDEN, Reason.USER_NOT_MANAGED, Reason.USER_ID_INVALID})
@@ -23,7 +23,7 @@ _ANSWERING = frozenset({"api", "service"})
 _KEY = frozenset({Reason.API_UNAUTHORIZED, Reason.API_FORBIDDEN})
 
 
-def hears(name: str, observation: Observation) -> bool:
+def applies_to(name: str, observation: Observation) -> bool:
     """Whether *observation* says anything about a scope of this name."""
     reason = observation.verdict.reason
     word = name.partition(":")[0]
@@ -54,7 +54,7 @@ def _advance_refusal(state: ScopeState, observation: Observation, policy: ScopeP
     if not bad:
         return closed(state, at)
     suspect_at = state.suspect_at or at
-    state = replace(blamed(state, observation), suspect_at=suspect_at)
+    state = replace(with_failure(state, observation), suspect_at=suspect_at)
     return opened(state, at, members) if at - suspect_at >= policy.account_confirm else state
 
 
@@ -69,21 +69,21 @@ def _advance_rate(state: ScopeState, observation: Observation, policy: ScopePoli
         over = state.last_bad_at is not None and at - state.last_bad_at >= policy.throttled_after / 3
         return closed(state, at) if over else state
     suspect_at = state.suspect_at or at
-    state = replace(blamed(state, observation), suspect_at=suspect_at)
+    state = replace(with_failure(state, observation), suspect_at=suspect_at)
     return opened(state, at, members) if at - suspect_at >= policy.throttled_after else state
 
 
 def tick(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int, failing: int) -> ScopeState:
     """The state of any scope when only time has passed; *failing* counts the connections of a platform that are in error."""
-    state = rewound_scope(state, now)
+    state = clamp_future_scope(state, now)
     if state.word in _ANSWERING:
-        return fade_api(state, now, policy, window=window, members=members)
+        return decay(state, now, policy, window=window, members=members)
     if state.word == "platform":
         return advance_platform(state, None, now, policy, window=window, total=members, failing=failing)
     return state
 
 
-def hold(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
+def canary_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
     """
     How far apart the only checks are that get through to anything below the scope; None when checks go on as usual.
 
@@ -91,10 +91,10 @@ def hold(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
     """
     if state.word in _ANSWERING and not state.open:
         return None
-    return probe(state, policy)
+    return probe_interval(state, policy)
 
 
-def probe(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
+def probe_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
     """
     How soon somebody below the scope is asked again at the latest, to learn whether it is in trouble; None when nothing is suspected.
 

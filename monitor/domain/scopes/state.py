@@ -7,7 +7,7 @@ from monitor.domain.checks import Observation
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE
 from monitor.domain.reasons import Scope
-from monitor.domain.scopes.key import ACCOUNT_WORDS
+from monitor.domain.scopes.key import ACCOUNT_KINDS
 from monitor.domain.states import TOLERANCE, TopicState, _past, _topic
 from monitor.errors import Reason
 
@@ -38,7 +38,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Streak:
+class FailureStreak:
     """Bad answers without any other in between: since when, how many, from whom first, and whether from several."""
 
     since: datetime
@@ -48,7 +48,7 @@ class Streak:
 
 
 @dataclass(frozen=True, slots=True)
-class Calm:
+class RecoveryWindow:
     """
     Good answers since the trouble seemed over.
 
@@ -95,8 +95,8 @@ class ScopeState:
     reason: Reason | None = None
     detail: str = ""
     buckets: tuple[Bucket, ...] = ()
-    streak: Streak | None = None
-    calm: Calm | None = None
+    streak: FailureStreak | None = None
+    calm: RecoveryWindow | None = None
     turned: tuple[tuple[int, datetime], ...] = ()
     last_good_at: datetime | None = None
     closed_at: datetime | None = None
@@ -118,7 +118,7 @@ class ScopeState:
     @property
     def account(self) -> str:
         """The account it belongs to; empty for scopes wider than an account."""
-        return self.name.partition(":")[2].partition("/")[0] if self.word in ACCOUNT_WORDS else ""
+        return self.name.partition(":")[2].partition("/")[0] if self.word in ACCOUNT_KINDS else ""
 
     @property
     def open(self) -> bool:
@@ -126,7 +126,7 @@ class ScopeState:
         return self.topic.level != FINE
 
 
-def blamed(state: ScopeState, observation: Observation) -> ScopeState:
+def with_failure(state: ScopeState, observation: Observation) -> ScopeState:
     """*state* with *observation* as the last sign of trouble."""
     verdict = observation.verdict
     return replace(state, reason=verdict.reason, detail=verdict.detail, last_bad_at=observation.at)
@@ -167,14 +167,14 @@ def fail(state: ScopeState, reason: Reason, detail: str, now: datetime, *, affec
     return opened(replace(state, reason=reason, detail=detail, last_bad_at=now), now, affected)
 
 
-def lasting(state: ScopeState) -> ScopeState:
+def persistent(state: ScopeState) -> ScopeState:
     """What is kept over a restart: all that decides, but not the counting of single checks."""
     troubled = state.open or state.suspect_at is not None
     last_bad_at = state.last_bad_at if troubled else None
     return replace(state, buckets=(), calm=None, streak=None, last_bad_at=last_bad_at, last_good_at=None)
 
 
-def rewound_scope(state: ScopeState, now: datetime) -> ScopeState:
+def clamp_future_scope(state: ScopeState, now: datetime) -> ScopeState:
     """*state* without memories of the future; the same object when there are none."""
     topic = state.topic
     moments = (state.suspect_at, state.last_bad_at, state.last_good_at, state.closed_at, topic.since, topic.told.at)

@@ -7,7 +7,7 @@ from datetime import datetime
 from monitor.domain.connections import Connection
 from monitor.domain.events import Notification, Topic
 from monitor.domain.silencing.acks import Ack, Acks, acknowledged
-from monitor.domain.silencing.silences import Held, Silence, Window, held_by
+from monitor.domain.silencing.silences import RecurringSilence, Silence, Suppression, suppressed_by
 from monitor.domain.states import TopicState
 
 
@@ -23,12 +23,12 @@ class Controls:
     """
 
     silences: tuple[Silence, ...] = ()
-    windows: tuple[Window, ...] = ()
+    windows: tuple[RecurringSilence, ...] = ()
     acks: Acks = field(default_factory=dict)
 
-    def held(self, notification: Notification, connection: Connection | None, now: datetime) -> Held | None:
+    def held(self, notification: Notification, connection: Connection | None, now: datetime) -> Suppression | None:
         """What holds *notification* back at *now*; None when it may go out."""
-        return held_by(notification, connection, self.silences, self.windows, now)
+        return suppressed_by(notification, connection, self.silences, self.windows, now)
 
     def acknowledged(self, topic: Topic, subject: str, value: TopicState) -> Ack | None:
         """The acknowledgement that stops the reminders of this incident; None when there is none."""

@@ -24,7 +24,7 @@ _SURELY_ONE = 17
 
 
 @dataclass(frozen=True, slots=True)
-class Weekly:
+class Schedule:
     """
     A window of time on some days of every week, in one time zone.
 

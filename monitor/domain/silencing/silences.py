@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from monitor.domain.connections import Connection
-from monitor.domain.events import FINE, EventType, IncidentRef, Notification, Severity, Topic, Why
+from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.domain.routing import facts, matches
-from monitor.domain.silencing.recurrence import Weekly
-from monitor.domain.states import Quiet
+from monitor.domain.silencing.recurrence import Schedule
+from monitor.domain.states import SuppressionReason
 from monitor.domain.time_spans import Span
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -62,7 +62,7 @@ class Silence:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class RecurringSilence:
     """
     A silence of the configuration, which comes back.
 
@@ -72,43 +72,45 @@ class Window:
 
     name: str
     match: Mapping[str, str]
-    when: Weekly
-    quiet: Quiet = Quiet.SILENCED
+    when: Schedule
+    quiet: SuppressionReason = SuppressionReason.SILENCED
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Suppression:
     """A notification that is held back: what for, until when at the earliest, and by what, in words."""
 
-    quiet: Quiet
+    quiet: SuppressionReason
     until: datetime
     by: str
 
 
-def held_by(
+def suppressed_by(
     notification: Notification,
     connection: Connection | None,
     silences: tuple[Silence, ...],
-    windows: tuple[Window, ...],
+    windows: tuple[RecurringSilence, ...],
     now: datetime,
-) -> Held | None:
+) -> Suppression | None:
     """What holds *notification* back at *now*, that which does so longest; None when it may go out."""
     if not silences and not windows:
         return None
     known = facts(notification, connection)
     found = [
-        Held(Quiet.SILENCED, silence.over_at, f"silence {silence.id}")
+        Suppression(SuppressionReason.SILENCED, silence.over_at, f"silence {silence.id}")
         for silence in silences
         if silence.state(now) is SilenceState.ACTIVE and matches(silence.match, known)
     ]
     for window in windows:
         end = window.when.ends_at(now)
         if end is not None and matches(window.match, known):
-            found.append(Held(window.quiet, end, window.name))
+            found.append(Suppression(window.quiet, end, window.name))
     return max(found, key=lambda held: held.until, default=None)
 
 
-def silenced(connection: Connection, silences: Sequence[Silence], windows: Sequence[tuple[Window, Sequence[Span]]]) -> Iterator[Span]:
+def silenced(
+    connection: Connection, silences: Sequence[Silence], windows: Sequence[tuple[RecurringSilence, Sequence[Span]]]
+) -> Iterator[Span]:
     """
     When it would not have been told that *connection* broke, because somebody did not want to hear it.
 
@@ -121,7 +123,7 @@ def silenced(connection: Connection, silences: Sequence[Silence], windows: Seque
         if matches(silence.match, known):
             yield Span(silence.starts_at, silence.over_at)
     for window, spans in windows:
-        if window.quiet is Quiet.SILENCED and matches(window.match, known):
+        if window.quiet is SuppressionReason.SILENCED and matches(window.match, known):
             yield from spans
 
 
@@ -129,7 +131,7 @@ def _broken(connection: Connection) -> Notification:
     """The news that *connection* broke, as far as silences look at it."""
     return Notification(
         type=EventType.CONNECTION_FAILED,
-        why=Why.OPENED,
+        why=NotificationReason.OPENED,
         severity=Severity.CRITICAL,
         at=_NEVER,
         incident=IncidentRef(Topic.CONNECTION, str(connection.id), 0, _NEVER),

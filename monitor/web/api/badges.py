@@ -6,13 +6,13 @@ from html import escape
 
 from monitor.domain.expiry import levels
 from monitor.domain.snapshot import ConnectionView
-from monitor.domain.status import BROKEN, Standing, Tone
+from monitor.domain.status import BROKEN, DisplayStatus, Tone
 from monitor.text.format import count, one_line, platform_name, short
-from monitor.web.answers import Answer
-from monitor.web.api.context import Desk, nobody
+from monitor.web.answers import WebResponse
+from monitor.web.api.context import ApiContext, not_found
 from monitor.web.api.parameters import Given
-from monitor.web.status.board import Board
-from monitor.web.status.connection import Row, row_of
+from monitor.web.status.board import StatusBoard
+from monitor.web.status.connection import ConnectionRow, row_of
 
 SVG = "image/svg+xml"
 _HEADERS = {
@@ -23,7 +23,7 @@ _HEADERS = {
 _DOUBTFUL = "not known now"
 
 
-async def overall(desk: Desk, given: Given) -> Answer:
+async def overall(desk: ApiContext, given: Given) -> WebResponse:
     """How it all stands."""
     board = desk.board()
     said = board.overall
@@ -31,10 +31,14 @@ async def overall(desk: Desk, given: Given) -> Answer:
     return _answer(Badge(label, _gist(board), said.tone, f"{label}: {' '.join(filter(None, (said.words, said.more)))}"))
 
 
-def _gist(board: Board) -> str:
+def _gist(board: StatusBoard) -> str:
     """The sentence of the status page in two or three words: the first of these that holds."""
     snapshot = board.snapshot
-    broken, attention, working = sum(board.counts[one] for one in BROKEN), board.counts[Standing.ATTENTION], board.counts[Standing.OK]
+    broken, attention, working = (
+        sum(board.counts[one] for one in BROKEN),
+        board.counts[DisplayStatus.ATTENTION],
+        board.counts[DisplayStatus.OK],
+    )
     refused = sum(1 for up in snapshot.accounts.values() if up is False)
     choices = (
         (not snapshot.storage_up, "database down"),
@@ -48,7 +52,7 @@ def _gist(board: Board) -> str:
     return next((says for holds, says in choices if holds), "nothing known")
 
 
-async def health(desk: Desk, given: Given) -> Answer:
+async def health(desk: ApiContext, given: Given) -> WebResponse:
     """How one connection is."""
     row = _row(desk, given)
     label = _label(row, given)
@@ -57,7 +61,7 @@ async def health(desk: Desk, given: Given) -> Answer:
     return _answer(Badge(label, row.label.lower(), row.tone, f"{label}: {row.label.lower()}"))
 
 
-async def token(desk: Desk, given: Given) -> Answer:
+async def token(desk: ApiContext, given: Given) -> WebResponse:
     """How long the token of one connection lives."""
     row, now = _row(desk, given), desk.now()
     label = f"{_label(row, given)} token"
@@ -75,14 +79,14 @@ async def token(desk: Desk, given: Given) -> Answer:
     return _answer(Badge(label, says, tone, f"{label}: {says}"))
 
 
-def _row(desk: Desk, given: Given) -> Row:
+def _row(desk: ApiContext, given: Given) -> ConnectionRow:
     view: ConnectionView | None = desk.watched(given["platformId"], given["account"])
     if view is None:
-        raise nobody(given["platformId"], given["account"])
+        raise not_found(given["platformId"], given["account"])
     return row_of(view, desk.board().incidents_of(view), desk.now())
 
 
-def _label(row: Row, given: Given) -> str:
+def _label(row: ConnectionRow, given: Given) -> str:
     return given["label"] or one_line(row.view.connection.name or "", MOST_LETTERS) or platform_name(row.view.connection.platform)
 
 
@@ -96,8 +100,8 @@ class Badge:
     words: str
 
 
-def _answer(badge: Badge) -> Answer:
-    return Answer(200, SVG, (drawn(badge),), _HEADERS)
+def _answer(badge: Badge) -> WebResponse:
+    return WebResponse(200, SVG, (drawn(badge),), _HEADERS)
 
 
 _COLOURS = {Tone.BAD: "#b42318", Tone.WARN: "#8a5a00", Tone.GOOD: "#1a7f37", Tone.IDLE: "#57606a"}

@@ -13,12 +13,12 @@ from monitor.domain.connections import Connection, matching
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import ConnectionView
 from monitor.errors import StoreError
-from monitor.schemas.api import Document
+from monitor.schemas.api import ApiDocument
 from monitor.schemas.facts import VERSION, encode, stamp
-from monitor.web.answers import JSON, Answer
-from monitor.web.api.problems import Refused
-from monitor.web.db_access import Records
-from monitor.web.status.board import Board, Pictures
+from monitor.web.answers import JSON, WebResponse
+from monitor.web.api.problems import ApiProblem
+from monitor.web.db_access import ReadLimiter
+from monitor.web.status.board import SnapshotCache, StatusBoard
 
 _log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ApiContext:
     """
     Where answers come from.
 
@@ -36,8 +36,8 @@ class Desk:
         policy: the policy that holds now; a reload changes it.
     """
 
-    pictures: Pictures
-    records: Records
+    pictures: SnapshotCache
+    records: ReadLimiter
     policy: Callable[[], Policy]
     clock: Clock
 
@@ -45,11 +45,11 @@ class Desk:
         """The time."""
         return self.clock.now()
 
-    def board(self) -> Board:
+    def board(self) -> StatusBoard:
         """The picture, sorted."""
         return self.pictures.board()
 
-    def head(self) -> Document:
+    def head(self) -> ApiDocument:
         """How every document begins."""
         return {"version": VERSION, "at": stamp(self.now())}
 
@@ -60,7 +60,7 @@ class Desk:
         except StoreError as error:
             _log.warning("web.unread", error=str(error))
             detail = "the database can't be read now; try again in a few seconds. What needs no rows, such as the summary, is still served."
-            raise Refused(503, detail, headers={"Retry-After": str(_LATER_SECONDS)}) from None
+            raise ApiProblem(503, detail, headers={"Retry-After": str(_LATER_SECONDS)}) from None
 
     def watched(self, platform_id: str, account: str | None) -> ConnectionView | None:
         """The watched connection that is meant; refused when there are several."""
@@ -76,7 +76,7 @@ class Desk:
         once = await self.ask(lambda reader: reader.connections_called(platform_id, retired=True))
         found = one_of(matching(once, platform_id, account), platform_id)
         if found is None:
-            raise nobody(platform_id, account)
+            raise not_found(platform_id, account)
         return found
 
 
@@ -84,14 +84,14 @@ def one_of(found: Sequence[Connection], platform_id: str) -> Connection | None:
     """The only one of them, None when there is none; refused when there are several."""
     if len(found) > 1:
         accounts = sorted(connection.account_label for connection in found)
-        raise Refused(409, f"{platform_id} belongs to several accounts; add account={' or account='.join(accounts)}", allowed=accounts)
+        raise ApiProblem(409, f"{platform_id} belongs to several accounts; add account={' or account='.join(accounts)}", allowed=accounts)
     return next(iter(found), None)
 
 
-def nobody(platform_id: str, account: str | None) -> Refused:
+def not_found(platform_id: str, account: str | None) -> ApiProblem:
     """The refusal of an id that nobody knows."""
     where = f" in account {account}" if account is not None else ""
-    return Refused(404, f"there is no connection {platform_id}{where}; /api/v1/connections lists what there is")
+    return ApiProblem(404, f"there is no connection {platform_id}{where}; /api/v1/connections lists what there is")
 
 
 def page_of(rows: Sequence[T], limit: int, cursor_of: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
@@ -99,9 +99,9 @@ def page_of(rows: Sequence[T], limit: int, cursor_of: Callable[[T], str]) -> tup
     return (rows[:limit], cursor_of(rows[limit - 1])) if len(rows) > limit else (rows, None)
 
 
-def json_answer(document: Document) -> Answer:
+def json_answer(document: ApiDocument) -> WebResponse:
     """A document on the wire."""
-    return Answer(200, JSON, (encode(document),))
+    return WebResponse(200, JSON, (encode(document),))
 
 
 def named(reader: Reader, ids: Iterable[int | None]) -> dict[int | None, Connection]:

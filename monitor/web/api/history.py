@@ -9,11 +9,11 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.uptime import NOTHING, DayUptime, Uptime
 from monitor.schemas import api, facts
-from monitor.web.answers import Answer
+from monitor.web.answers import WebResponse
 from monitor.web.api import parameters
-from monitor.web.api.context import Desk, json_answer, named, page_of
+from monitor.web.api.context import ApiContext, json_answer, named, page_of
 from monitor.web.api.parameters import Given
-from monitor.web.api.problems import Refused
+from monitor.web.api.problems import ApiProblem
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
@@ -23,7 +23,7 @@ _LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MILLISECOND
 Names = dict[int | None, Connection]
 
 
-async def history(desk: Desk, given: Given) -> Answer:
+async def history(desk: ApiContext, given: Given) -> WebResponse:
     """The checks of one connection."""
     known, limit, cursor = await desk.known(given["platformId"], given["account"]), given["limit"], given["cursor"]
     before = _EPOCH + min(cursor[0], _LAST) * _MILLISECOND if cursor is not None else None
@@ -43,7 +43,7 @@ def _check_cursor(row: CheckRow) -> str:
     return parameters.encode("history", [(row.at - _EPOCH) // _MILLISECOND])
 
 
-async def uptime(desk: Desk, given: Given) -> Answer:
+async def uptime(desk: ApiContext, given: Given) -> WebResponse:
     """How much of the time one connection worked."""
     known = await desk.known(given["platformId"], given["account"])
     days = await days_of(desk, known, given["days"])
@@ -56,7 +56,7 @@ async def uptime(desk: Desk, given: Given) -> Answer:
     return json_answer(document)
 
 
-async def days_of(desk: Desk, connection: Connection, number: int) -> Sequence[DayUptime]:
+async def days_of(desk: ApiContext, connection: Connection, number: int) -> Sequence[DayUptime]:
     """The last *number* days of a connection, today included, the oldest first."""
     since = desk.now() - (number - 1) * _DAY
     return (await desk.ask(lambda reader: uptime_queries.daily_uptime(reader, [connection.id], since)))[connection.id]
@@ -67,7 +67,7 @@ def total(days: Iterable[DayUptime]) -> Uptime:
     return sum((one.uptime for one in days), NOTHING)
 
 
-async def incidents(desk: Desk, given: Given) -> Answer:
+async def incidents(desk: ApiContext, given: Given) -> WebResponse:
     """Incidents, open and closed."""
     limit, topic = given["limit"], given["topic"]
     about, since = await _about(desk, given), _since(desk, given)
@@ -93,7 +93,7 @@ async def incidents(desk: Desk, given: Given) -> Answer:
     return json_answer(document)
 
 
-async def deliveries(desk: Desk, given: Given) -> Answer:
+async def deliveries(desk: ApiContext, given: Given) -> WebResponse:
     """What receivers were sent, or are owed."""
     limit, state = given["limit"], given["state"]
     about = await _about(desk, given)
@@ -118,7 +118,7 @@ async def deliveries(desk: Desk, given: Given) -> Answer:
     return json_answer(document)
 
 
-async def delivery(desk: Desk, given: Given) -> Answer:
+async def delivery(desk: ApiContext, given: Given) -> WebResponse:
     """One delivery with its attempts."""
     number = given["number"]
 
@@ -128,7 +128,7 @@ async def delivery(desk: Desk, given: Given) -> Answer:
 
     found, attempts, names = await desk.ask(look)
     if not found:
-        raise Refused(404, f"there is no delivery {number}; /api/v1/deliveries lists what there is")
+        raise ApiProblem(404, f"there is no delivery {number}; /api/v1/deliveries lists what there is")
     document: api.OneDelivery = {
         **desk.head(),
         "delivery": facts.delivery(found[0], names.get(found[0].notification.connection_id)),
@@ -137,14 +137,14 @@ async def delivery(desk: Desk, given: Given) -> Answer:
     return json_answer(document)
 
 
-async def _about(desk: Desk, given: Given) -> Connection | None:
+async def _about(desk: ApiContext, given: Given) -> Connection | None:
     """The connection that the rows shall be about; None: any."""
     if given["platform_id"] is not None:
         return await desk.known(given["platform_id"], given["account"])
     if given["account"] is not None:
-        raise Refused(400, "account needs platform_id: it says whose connection is meant")
+        raise ApiProblem(400, "account needs platform_id: it says whose connection is meant")
     return None
 
 
-def _since(desk: Desk, given: Given) -> datetime | None:
+def _since(desk: ApiContext, given: Given) -> datetime | None:
     return desk.now() - given["since"] if given["since"] is not None else None

@@ -14,8 +14,8 @@ from monitor.schemas.facts import VERSION
 from monitor.schemas.schema import Schema, Schemas
 from monitor.web.api.badges import SVG
 from monitor.web.api.parameters import MOST_VALUES, Parameter
-from monitor.web.api.problems import PROBLEM, Problem
-from monitor.web.api.routes import ROUTES, Route
+from monitor.web.api.problems import PROBLEM, ProblemDetails
+from monitor.web.api.routes import ROUTES, ApiRoute
 
 PATH = "/api/v1/openapi.json"
 
@@ -41,7 +41,7 @@ _ALWAYS = (400, 401, 403, 421, 431, 503)
 def description() -> dict[str, Any]:
     """The OpenAPI document."""
     schemas = Schemas()
-    problem = schemas.of(Problem)
+    problem = schemas.of(ProblemDetails)
     paths: dict[str, Any] = {route.path: {"get": _operation(route, schemas)} for route in ROUTES}
     paths[PATH] = {"get": _own_operation()}
     return {
@@ -71,7 +71,7 @@ def text() -> str:
     return json.dumps(description(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _operation(route: Route, schemas: Schemas) -> Schema:
+def _operation(route: ApiRoute, schemas: Schemas) -> Schema:
     content = {SVG: {"schema": {"type": "string"}}} if route.shape is None else {"application/json": {"schema": schemas.of(route.shape)}}
     operation: Schema = {"operationId": route.name, "summary": route.words}
     if route.parameters:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from monitor.text.durations import format_duration
-from monitor.web.api.problems import Refused
+from monitor.web.api.problems import ApiProblem
 
 MOST_LETTERS = 256
 MOST_VALUES = 100
@@ -74,7 +74,7 @@ def word(name: str, words: str, kinds: type[StrEnum] | Sequence[str], *, default
 
     def read(given: str) -> str:
         if given not in allowed:
-            raise Refused(400, f"{name} must be one of {', '.join(allowed)}", allowed=allowed)
+            raise ApiProblem(400, f"{name} must be one of {', '.join(allowed)}", allowed=allowed)
         return given
 
     return Parameter(name, words, {"type": "string", "enum": allowed}, read, default)
@@ -152,23 +152,23 @@ def given_by(parameters: Sequence[Parameter], path: Mapping[str, str], query: It
 def _value(parameter: Parameter, texts: Sequence[str]) -> object:
     if not texts:
         if parameter.required:
-            raise Refused(400, f"{parameter.name} is needed: {parameter.words}")
+            raise ApiProblem(400, f"{parameter.name} is needed: {parameter.words}")
         return parameter.default
     if len(texts) > (MOST_VALUES if parameter.many else 1):
         most = f"at most {MOST_VALUES} times" if parameter.many else "once"
-        raise Refused(400, f"{parameter.name} may be given {most}")
+        raise ApiProblem(400, f"{parameter.name} may be given {most}")
     try:
         values = tuple(parameter.read(text) for text in texts)
     except ValueError as error:
-        raise Refused(404 if parameter.in_path else 400, f"{parameter.name} {error}") from None
+        raise ApiProblem(404 if parameter.in_path else 400, f"{parameter.name} {error}") from None
     return values if parameter.many else values[0]
 
 
-def _unknown(name: str, parameters: Sequence[Parameter]) -> Refused:
+def _unknown(name: str, parameters: Sequence[Parameter]) -> ApiProblem:
     allowed = [parameter.name for parameter in parameters if not parameter.in_path]
     shown = _UNUSABLE.sub("?", name[:60])
     there_are = f"there are {', '.join(allowed)}" if allowed else "there are none"
-    return Refused(400, f"there is no parameter {shown} here; {there_are}", allowed=allowed)
+    return ApiProblem(400, f"there is no parameter {shown} here; {there_are}", allowed=allowed)
 
 
 _MOST = 2**63 - 1

@@ -9,12 +9,12 @@ from http import HTTPStatus
 from typing import Annotated, NotRequired, TypedDict
 
 from monitor.schemas.facts import encode
-from monitor.web.answers import Answer
+from monitor.web.answers import WebResponse
 
 PROBLEM = "application/problem+json"
 
 
-class Problem(TypedDict):
+class ProblemDetails(TypedDict):
     """Why a request is not answered."""
 
     type: Annotated[str, "always `about:blank`: the status says what kind of problem it is"]
@@ -24,7 +24,7 @@ class Problem(TypedDict):
     allowed: NotRequired[Annotated[list[str], "what may be written instead, when that is a short list"]]
 
 
-class Refused(Exception):
+class ApiProblem(Exception):
     """A request that is not answered; *allowed* is what could be asked instead, *headers* what the status asks for."""
 
     def __init__(self, status: int, detail: str, *, allowed: list[str] | None = None, headers: Mapping[str, str] | None = None) -> None:
@@ -34,14 +34,14 @@ class Refused(Exception):
         self.allowed = allowed
         self.headers = headers
 
-    def answer(self) -> Answer:
+    def answer(self) -> WebResponse:
         """The document about it."""
         return problem(self.status, self.detail, allowed=self.allowed, headers=self.headers)
 
 
-def problem(status: int, detail: str, *, allowed: list[str] | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+def problem(status: int, detail: str, *, allowed: list[str] | None = None, headers: Mapping[str, str] | None = None) -> WebResponse:
     """The answer that says why there is none."""
-    document: Problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    document: ProblemDetails = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     if allowed is not None:
         document["allowed"] = allowed
-    return Answer(status, PROBLEM, (encode(document),), headers)
+    return WebResponse(status, PROBLEM, (encode(document),), headers)

@@ -7,12 +7,12 @@ from datetime import timedelta
 from monitor.db import DeliveryState
 from monitor.domain.events import Topic
 from monitor.domain.reasons import Health
-from monitor.domain.status import TROUBLE, Standing
+from monitor.domain.status import TROUBLE, DisplayStatus
 from monitor.schemas import api
-from monitor.web.answers import Answer
+from monitor.web.answers import WebResponse
 from monitor.web.api import badges, history, live
 from monitor.web.api.badges import MOST_LETTERS
-from monitor.web.api.context import Desk
+from monitor.web.api.context import ApiContext
 from monitor.web.api.parameters import Given, Parameter, cursor, flag, number, repeated, span, text, word
 
 MOST_ROWS = 1000
@@ -25,7 +25,7 @@ _AN_ID = "linkedin-Tz9W5i6ZYG"
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ApiRoute:
     """
     One route.
 
@@ -39,7 +39,7 @@ class Route:
     path: str
     name: str
     words: str
-    answer: Callable[[Desk, Given], Awaitable[Answer]]
+    answer: Callable[[ApiContext, Given], Awaitable[WebResponse]]
     parameters: tuple[Parameter, ...] = ()
     shape: type | None = None
     refusals: tuple[int, ...] = ()
@@ -70,9 +70,9 @@ _limit = number("limit", "at most so many", least=1, most=MOST_ROWS, default=ROW
 _since = span("since", "only of the last so long, such as 24h or 7d")
 _badge_label = text("label", "what is written on the left", most=MOST_LETTERS)
 
-ROUTES: tuple[Route, ...] = (
-    Route("/api/v1/summary", "getSummary", "How it all stands", live.summary, shape=api.Summary),
-    Route(
+ROUTES: tuple[ApiRoute, ...] = (
+    ApiRoute("/api/v1/summary", "getSummary", "How it all stands", live.summary, shape=api.Summary),
+    ApiRoute(
         "/api/v1/connections",
         "listConnections",
         "The connections that are watched",
@@ -80,7 +80,7 @@ ROUTES: tuple[Route, ...] = (
         (
             repeated(word("health", "only with this health", Health)),
             repeated(
-                word("standing", "only where this is the standing; `trouble`: whatever somebody should look at", [*Standing, TROUBLE])
+                word("standing", "only where this is the standing; `trouble`: whatever somebody should look at", [*DisplayStatus, TROUBLE])
             ),
             repeated(text("platform", "only of this platform")),
             repeated(text("account", "only of this account, or account/user")),
@@ -92,7 +92,7 @@ ROUTES: tuple[Route, ...] = (
         ),
         api.Connections,
     ),
-    Route(
+    ApiRoute(
         "/api/v1/connections/{platformId}",
         "getConnection",
         "One connection, also one that is no longer watched",
@@ -101,7 +101,7 @@ ROUTES: tuple[Route, ...] = (
         api.OneConnection,
         (404, 409),
     ),
-    Route(
+    ApiRoute(
         "/api/v1/connections/{platformId}/history",
         "getHistory",
         "The checks of one connection, the newest first",
@@ -110,7 +110,7 @@ ROUTES: tuple[Route, ...] = (
         api.History,
         (404, 409),
     ),
-    Route(
+    ApiRoute(
         "/api/v1/connections/{platformId}/uptime",
         "getUptime",
         "How much of the time a connection worked, day by day",
@@ -119,7 +119,7 @@ ROUTES: tuple[Route, ...] = (
         api.UptimeHistory,
         (404, 409),
     ),
-    Route(
+    ApiRoute(
         "/api/v1/incidents",
         "listIncidents",
         "What was, or is, in trouble, the newest first",
@@ -136,7 +136,7 @@ ROUTES: tuple[Route, ...] = (
         api.Incidents,
         (404, 409),
     ),
-    Route(
+    ApiRoute(
         "/api/v1/deliveries",
         "listDeliveries",
         "What receivers were sent, or are owed, the newest first",
@@ -152,7 +152,7 @@ ROUTES: tuple[Route, ...] = (
         api.Deliveries,
         (404, 409),
     ),
-    Route(
+    ApiRoute(
         "/api/v1/deliveries/{number}",
         "getDelivery",
         "One delivery with its attempts",
@@ -161,7 +161,7 @@ ROUTES: tuple[Route, ...] = (
         api.OneDelivery,
         (404,),
     ),
-    Route(
+    ApiRoute(
         "/api/v1/preflight",
         "preflight",
         "Whether connections can be relied on for a post, by what is known; nothing is tested",
@@ -177,8 +177,8 @@ ROUTES: tuple[Route, ...] = (
         api.Preflights,
         (409,),
     ),
-    Route("/badges/overall.svg", "overallBadge", "A badge: how it all stands", badges.overall, (_badge_label,)),
-    Route(
+    ApiRoute("/badges/overall.svg", "overallBadge", "A badge: how it all stands", badges.overall, (_badge_label,)),
+    ApiRoute(
         "/badges/connections/{platformId}/health.svg",
         "healthBadge",
         "A badge: how a connection is",
@@ -186,7 +186,7 @@ ROUTES: tuple[Route, ...] = (
         (_id_in_path, _account, _badge_label),
         refusals=(404, 409),
     ),
-    Route(
+    ApiRoute(
         "/badges/connections/{platformId}/token.svg",
         "tokenBadge",
         "A badge: how long a connection's token lives",

@@ -14,10 +14,10 @@ from monitor.text.format import milliseconds, sentence
 from monitor.web.pages import cli_hints
 from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of, windows_of
 from monitor.web.pages.cli_hints import Command
-from monitor.web.pages.history import Past, Wanted
-from monitor.web.pages.incidents import Story, past_story
-from monitor.web.pages.notifications import Telling, tellings_of
-from monitor.web.status.connection import Row
+from monitor.web.pages.history import ConnectionHistory, HistoryQuery
+from monitor.web.pages.incidents import IncidentPanel, closed_panel
+from monitor.web.pages.notifications import NotificationView, tellings_of
+from monitor.web.status.connection import ConnectionRow
 
 _OUTCOMES = {
     Outcome.PASSED: ("passed", Tone.GOOD),
@@ -32,7 +32,7 @@ _MOST_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ConnectionQuery:
     """What the address of a connection's page asks for: a day, older checks, older incidents."""
 
     day: date | None = None
@@ -40,23 +40,23 @@ class Asked:
     incidents: int | None = None
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> "Asked":
+    def of(cls, query: Mapping[str, str]) -> "ConnectionQuery":
         """What *query* asks for; what cannot be understood asks for nothing."""
         before, incidents = _number(query.get("before", "")), _number(query.get("incidents", ""))
         return cls(_day(query.get("day", "")), _moment(before), incidents)
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> HistoryQuery:
         """The part of the past that this needs."""
         if self.day is None:
-            return Wanted(self.before, None, self.incidents)
+            return HistoryQuery(self.before, None, self.incidents)
         start = datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC)
         end = start + _DAY
-        return Wanted(end if self.before is None else min(self.before, end), start, self.incidents)
+        return HistoryQuery(end if self.before is None else min(self.before, end), start, self.incidents)
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckView:
     """One check in words."""
 
     at: datetime
@@ -80,21 +80,23 @@ class Profile:
         older_checks, older_incidents: where there are more; empty where there are none.
     """
 
-    row: Row
-    asked: Asked
+    row: ConnectionRow
+    asked: ConnectionQuery
     past: bool
     bar: Bar | None
     windows: tuple[tuple[str, str], ...]
     spark: Spark | None
-    checks: tuple[Check, ...]
+    checks: tuple[CheckView, ...]
     older_checks: str
-    stories: tuple[Story, ...]
+    stories: tuple[IncidentPanel, ...]
     older_incidents: str
-    tellings: tuple[Telling, ...]
+    tellings: tuple[NotificationView, ...]
     commands: tuple[Command, ...]
 
 
-def profile_of(row: Row, past: Past | None, asked: Asked, now: datetime, *, watched: bool = True) -> Profile:
+def profile_of(
+    row: ConnectionRow, past: ConnectionHistory | None, asked: ConnectionQuery, now: datetime, *, watched: bool = True
+) -> Profile:
     """The page of one connection, *watched* now or once."""
     view = row.view
     nothing = Profile(row, asked, past is not None, None, (), None, (), "", (), "", (), _commands(view, watched=watched))
@@ -116,11 +118,11 @@ def profile_of(row: Row, past: Past | None, asked: Asked, now: datetime, *, watc
     )
 
 
-def _stories(view: ConnectionView, past: Past, now: datetime) -> tuple[Story, ...]:
+def _stories(view: ConnectionView, past: ConnectionHistory, now: datetime) -> tuple[IncidentPanel, ...]:
     told: dict[tuple[str, int], list[NotificationRow]] = defaultdict(list)
     for one in past.notifications:
         told[one.notification.incident.topic, one.notification.incident.number].append(one)
-    return tuple(past_story(row, view, told[row.incident.topic, row.incident.number], now) for row in past.incidents)
+    return tuple(closed_panel(row, view, told[row.incident.topic, row.incident.number], now) for row in past.incidents)
 
 
 def _commands(view: ConnectionView, *, watched: bool) -> tuple[Command, ...]:
@@ -131,10 +133,10 @@ def _commands(view: ConnectionView, *, watched: bool) -> tuple[Command, ...]:
     return (cli_hints.explain(connection), *own, cli_hints.silence_connection(connection))
 
 
-def _check(row: CheckRow) -> Check:
+def _check(row: CheckRow) -> CheckView:
     outcome = outcome_of(row.reason)
     words, tone = _OUTCOMES[outcome]
-    return Check(
+    return CheckView(
         at=row.at,
         outcome=words,
         tone=tone,
@@ -146,7 +148,7 @@ def _check(row: CheckRow) -> Check:
     )
 
 
-def _older(asked: Asked, before: datetime) -> str:
+def _older(asked: ConnectionQuery, before: datetime) -> str:
     day = {"day": asked.day.isoformat()} if asked.day is not None else {}
     return _address(**day, before=_millis(before))
 

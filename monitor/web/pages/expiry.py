@@ -15,7 +15,7 @@ from monitor.domain.expiry import estimate, levels
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import Filters, Tone
 from monitor.text.format import clock, count, day, one_line, platform_name, short, stamp
-from monitor.web.status.board import Board
+from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import countdown_of, expiry_tone, name_of
 from monitor.web.urls import connection_path
 
@@ -87,21 +87,21 @@ class Agenda:
     months: tuple[Month, ...]
 
 
-def endings_of(board: Board, filters: Filters, now: datetime) -> Iterator[Ending]:
+def endings_of(board: StatusBoard, filters: Filters, now: datetime) -> Iterator[Ending]:
     """The ends within the next 90 days, and those of the last 30 that are not renewed, in order."""
     return (_ending(board, view, ends_at, now) for ends_at, view in _ends(board, filters, now))
 
 
-def _ends(board: Board, filters: Filters, now: datetime) -> list[End]:
+def _ends(board: StatusBoard, filters: Filters, now: datetime) -> list[End]:
     found = []
     for view in board.matching(filters):
-        ends_at = estimate.best(view.state.token)
+        ends_at = estimate.best_estimate(view.state.token)
         if ends_at is not None and -BEHIND <= ends_at - now <= AHEAD:
             found.append((ends_at, view))
     return sorted(found, key=lambda one: (one[0], one[1].connection.platform, one[1].connection.platform_id))
 
 
-def agenda_of(board: Board, filters: Filters, now: datetime) -> Agenda:
+def agenda_of(board: StatusBoard, filters: Filters, now: datetime) -> Agenda:
     """The calendar of the next 90 days."""
     ends = _ends(board, filters, now)
     ended = [one for one in ends if one[0] <= now][::-1]
@@ -127,7 +127,7 @@ def _summary(ahead: Sequence[ConnectionView]) -> str:
     return f"{words}; {renewing:,} of them {'renews' if renewing == 1 else 'renew'} by machine." if renewing else f"{words}."
 
 
-def _ending(board: Board, view: ConnectionView, ends_at: datetime, now: datetime) -> Ending:
+def _ending(board: StatusBoard, view: ConnectionView, ends_at: datetime, now: datetime) -> Ending:
     countdown = countdown_of(view.state, board.incidents_of(view), now)
     left = ends_at - now
     return Ending(
@@ -144,20 +144,20 @@ def _ending(board: Board, view: ConnectionView, ends_at: datetime, now: datetime
     )
 
 
-def _day(board: Board, at: date, found: Sequence[End], now: datetime) -> Day:
+def _day(board: StatusBoard, at: date, found: Sequence[End], now: datetime) -> Day:
     distance = (at - now.astimezone(UTC).date()) // _DAY
     words = {0: "today", 1: "tomorrow"}.get(distance, f"in {distance} days")
     endings = tuple(_ending(board, view, ends_at, now) for ends_at, view in found[:_MOST_A_DAY])
     return Day(at.isoformat(), day(at), words, endings, max(0, len(found) - _MOST_A_DAY))
 
 
-def _tone(board: Board, view: ConnectionView) -> Tone:
+def _tone(board: StatusBoard, view: ConnectionView) -> Tone:
     """An end that is an incident stands out, also one of which somebody is merely informed; others are not yet worth a colour."""
     tone = expiry_tone(board.incidents_of(view))
     return {Tone.IDLE: Tone.WARN, Tone.GOOD: Tone.IDLE}.get(tone, tone)
 
 
-def _months(board: Board, by_day: Mapping[date, Sequence[End]], today: date, last: date) -> Iterator[Month]:
+def _months(board: StatusBoard, by_day: Mapping[date, Sequence[End]], today: date, last: date) -> Iterator[Month]:
     year, month = today.year, today.month
     while (year, month) <= (last.year, last.month):
         weeks = calendar.Calendar().monthdatescalendar(year, month)
@@ -168,7 +168,7 @@ def _months(board: Board, by_day: Mapping[date, Sequence[End]], today: date, las
         year, month = (year, month + 1) if month < 12 else (year + 1, 1)
 
 
-def _cell(board: Board, at: date, found: Sequence[End], today: date, last: date) -> Cell:
+def _cell(board: StatusBoard, at: date, found: Sequence[End], today: date, last: date) -> Cell:
     tones = {_tone(board, view) for _, view in found}
     words = f"{day(at)}: {count(len(found), 'token ends', 'tokens end')}" if found else day(at)
     tone = next((one for one in Tone if one in tones), Tone.IDLE)

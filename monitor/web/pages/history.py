@@ -31,7 +31,7 @@ from monitor.domain.silencing.silences import Silence
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.uptime import DayUptime, Uptime
 from monitor.errors import StoreError
-from monitor.web.db_access import Records
+from monitor.web.db_access import ReadLimiter
 from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of
 from monitor.web.urls import Key
 
@@ -53,7 +53,7 @@ _PAUSE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
+class CheckTrend:
     """What a connection's row shows of the past: its last checks and its last days, oldest first."""
 
     latencies: tuple[LatencyRow, ...] = ()
@@ -61,7 +61,7 @@ class Trail:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class SparklineRow:
     """The same, ready to be shown."""
 
     bar: Bar | None
@@ -69,7 +69,7 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class HistoryQuery:
     """
     Which part of a connection's past is asked for.
 
@@ -85,7 +85,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class ConnectionHistory:
     """
     The past of one connection, everything newest first but `trail`.
 
@@ -93,7 +93,7 @@ class Past:
         uptimes: of each window of `domain.uptime.WINDOWS` that ends now.
     """
 
-    trail: Trail
+    trail: CheckTrend
     uptimes: Mapping[str, Uptime]
     checks: tuple[CheckRow, ...]
     more_checks: bool
@@ -105,7 +105,7 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class SuppressedBy:
     """What keeps news back, as the database has it: acknowledgements of open incidents, and silences that are not over."""
 
     acks: Mapping[tuple[Topic, str, int], Ack]
@@ -113,7 +113,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Incidents:
+class StoredIncidents:
     """
     Incidents that are over, newest first, and what holds back the news of those that are not.
 
@@ -123,20 +123,20 @@ class Incidents:
 
     closed: tuple[IncidentRow, ...]
     more: bool
-    held: Held
+    held: SuppressedBy
     about: Mapping[int, Connection]
 
 
 class Archive:
     """The past, a little at a time. Every method gives None, or nothing, while the database can't be read."""
 
-    def __init__(self, records: Records, clock: Clock) -> None:
+    def __init__(self, records: ReadLimiter, clock: Clock) -> None:
         self._records = records
         self._clock = clock
-        self._drawings: dict[int, tuple[float, Drawing]] = {}
+        self._drawings: dict[int, tuple[float, SparklineRow]] = {}
         self._asks_again_at = 0.0
 
-    async def drawings(self, connection_ids: Collection[int]) -> Mapping[int, Drawing]:
+    async def drawings(self, connection_ids: Collection[int]) -> Mapping[int, SparklineRow]:
         """
         Connection number to what its row shows of the past: half a minute old at most, or as old as what can be had.
 
@@ -167,7 +167,7 @@ class Archive:
             _log.debug("web.unread", error=str(error))
             return None
 
-    async def connection(self, connection_id: int, wanted: Wanted) -> Past | None:
+    async def connection(self, connection_id: int, wanted: HistoryQuery) -> ConnectionHistory | None:
         """The past of one connection."""
         now = self._clock.now()
         try:
@@ -176,7 +176,7 @@ class Archive:
             _log.debug("web.unread", error=str(error))
             return None
 
-    async def incidents(self, before_id: int | None) -> Incidents | None:
+    async def incidents(self, before_id: int | None) -> StoredIncidents | None:
         """Incidents that are over, with numbers below *before_id*, and what is held back now."""
         now = self._clock.now()
         try:
@@ -186,25 +186,25 @@ class Archive:
             return None
 
 
-def draw(trail: Trail, now: datetime) -> Drawing:
+def draw(trail: CheckTrend, now: datetime) -> SparklineRow:
     """What is shown of *trail* in a row."""
-    return Drawing(bar_of(trail.days, now), spark_of(trail.latencies))
+    return SparklineRow(bar_of(trail.days, now), spark_of(trail.latencies))
 
 
-def _trails(reader: Reader, connection_ids: Collection[int], checks: int, days_since: datetime) -> dict[int, Trail]:
+def _trails(reader: Reader, connection_ids: Collection[int], checks: int, days_since: datetime) -> dict[int, CheckTrend]:
     took = latencies(reader, connection_ids, checks)
     days = uptime_queries.daily_uptime(reader, connection_ids, days_since)
-    return {one: Trail(took[one], tuple(days[one])) for one in connection_ids}
+    return {one: CheckTrend(took[one], tuple(days[one])) for one in connection_ids}
 
 
-def _past(reader: Reader, connection_id: int, wanted: Wanted, now: datetime) -> Past:
+def _past(reader: Reader, connection_id: int, wanted: HistoryQuery, now: datetime) -> ConnectionHistory:
     since = wanted.checks_since
     limit = CHECKS_SHOWN if since is None else DAY_CHECKS_SHOWN
     checks = [row for row in reader.history(connection_id, limit + 1, wanted.checks_before) if since is None or row.at >= since]
     incidents = reader.incidents(connection_id=connection_id, limit=INCIDENTS_SHOWN + 1, before_id=wanted.incidents_before)
     notifications = reader.notifications(connection_id=connection_id, limit=TELLINGS_SHOWN)
     deliveries = reader.deliveries_about([row.id for row in notifications])
-    return Past(
+    return ConnectionHistory(
         trail=_trails(reader, [connection_id], _PAGE_CHECKS, now - _DAYS)[connection_id],
         uptimes=uptime_queries.uptimes(reader, now, connection_id)[connection_id],
         checks=tuple(checks[:limit]),
@@ -225,9 +225,9 @@ def _gone(reader: Reader, key: Key) -> ConnectionView | None:
     return None
 
 
-def _incidents(reader: Reader, before_id: int | None, now: datetime) -> Incidents:
+def _incidents(reader: Reader, before_id: int | None, now: datetime) -> StoredIncidents:
     rows = closed_incidents(reader, INCIDENTS_SHOWN + 1, before_id)
-    held = Held({(ack.topic, ack.subject, ack.number): ack for ack in acks_of_open(reader)}, silences_since(reader, now))
+    held = SuppressedBy({(ack.topic, ack.subject, ack.number): ack for ack in acks_of_open(reader)}, silences_since(reader, now))
     shown = tuple(rows[:INCIDENTS_SHOWN])
     about = reader.numbered({row.connection_id for row in shown if row.connection_id is not None})
-    return Incidents(shown, len(rows) > INCIDENTS_SHOWN, held, {connection.id: connection for connection in about})
+    return StoredIncidents(shown, len(rows) > INCIDENTS_SHOWN, held, {connection.id: connection for connection in about})

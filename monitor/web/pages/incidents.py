@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from monitor.db import IncidentRow, NotificationRow
 from monitor.domain.connections import Connection
-from monitor.domain.events import IncidentRef, Severity, Topic, Why
+from monitor.domain.events import IncidentRef, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope, meaning
 from monitor.domain.routing import matches, scope_facts
 from monitor.domain.silencing.silences import Silence, SilenceState
@@ -20,8 +20,8 @@ from monitor.text.advice import INCIDENT_ADVICE
 from monitor.text.format import count, label_of, platform_name, sentence, short, stamp
 from monitor.web.pages import cli_hints
 from monitor.web.pages.cli_hints import Command
-from monitor.web.pages.history import Held, Incidents
-from monitor.web.status.board import Board
+from monitor.web.pages.history import StoredIncidents, SuppressedBy
+from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import incident_words, name_of, quoted_error
 from monitor.web.status.sidebar import title_of
 from monitor.web.urls import connection_path
@@ -50,7 +50,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class IncidentSubject:
     """The connection that an incident is about: what it is called, its platform, and its page."""
 
     name: str
@@ -59,7 +59,7 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class IncidentPanel:
     """
     One incident.
 
@@ -80,19 +80,19 @@ class Story:
     why: str
     quoted: str
     advice: str = ""
-    about: About | None = None
+    about: IncidentSubject | None = None
     steps: tuple[Step, ...] = ()
     held: tuple[str, ...] = ()
     commands: tuple[Command, ...] = ()
 
 
-NOTHING_HELD = Held({}, ())
+NOTHING_HELD = SuppressedBy({}, ())
 
 
-def past_story(row: IncidentRow, below: ConnectionView | None, tellings: Sequence[NotificationRow], now: datetime) -> Story:
+def closed_panel(row: IncidentRow, below: ConnectionView | None, tellings: Sequence[NotificationRow], now: datetime) -> IncidentPanel:
     """An incident of the history, with its transitions as far as *tellings*, those about it, show them."""
     closed = row.closed_at is not None
-    return Story(
+    return IncidentPanel(
         key=_key(row.incident),
         title=_title(row.scope, row.incident, row.level),
         tone=Tone.IDLE if closed else TONES[row.severity],
@@ -107,13 +107,13 @@ def past_story(row: IncidentRow, below: ConnectionView | None, tellings: Sequenc
     )
 
 
-def open_story(view: IncidentView, below: ConnectionView | None, held: Held, instance: str, now: datetime) -> Story:
+def open_panel(view: IncidentView, below: ConnectionView | None, held: SuppressedBy, instance: str, now: datetime) -> IncidentPanel:
     """An open incident, with what can be done about it; *below* is the connection that it is about, if it is about one."""
     incident = view.incident
     connection = below.connection if below is not None else None
     said = incident_words(view, below.state, now) if below is not None else ""
     silence = cli_hints.silence_connection(connection) if connection is not None else cli_hints.silence_scope(view.scope, incident.subject)
-    return Story(
+    return IncidentPanel(
         key=_key(incident),
         title=_title(view.scope, incident, view.level),
         tone=TONES[view.severity],
@@ -144,11 +144,11 @@ def _advice(view: IncidentView, below: ConnectionView | None) -> str:
     return "" if below is not None and clearing(below.state, topic) else INCIDENT_ADVICE.get(topic, "")
 
 
-def _about(below: ConnectionView | None) -> About | None:
+def _about(below: ConnectionView | None) -> IncidentSubject | None:
     if below is None:
         return None
     connection = below.connection
-    return About(name_of(connection, below.state), platform_name(connection.platform), connection_path(connection))
+    return IncidentSubject(name_of(connection, below.state), platform_name(connection.platform), connection_path(connection))
 
 
 def _key(incident: IncidentRef) -> str:
@@ -171,14 +171,16 @@ def _why(topic: Topic, reason: Reason | None) -> str:
 
 def _steps(row: IncidentRow, tellings: Sequence[NotificationRow]) -> list[Step]:
     steps = [Step(row.incident.opened_at, "Opened.")]
-    changes = sorted((told.notification for told in tellings if told.notification.why is Why.CHANGED), key=lambda told: told.at)
+    changes = sorted(
+        (told.notification for told in tellings if told.notification.why is NotificationReason.CHANGED), key=lambda told: told.at
+    )
     steps += [Step(one.at, f"Became “{label_of(one.incident.topic, one.level_to) or one.level_to}”.") for one in changes]
     if row.closed_at is not None:
         steps.append(Step(row.closed_at, f"Closed. {_OTHER_ENDS.get(row.closed_why or '') or _ENDS[row.incident.topic]}"))
     return steps
 
 
-def _held(view: IncidentView, connection: Connection | None, held: Held, now: datetime) -> list[str]:
+def _held(view: IncidentView, connection: Connection | None, held: SuppressedBy, now: datetime) -> list[str]:
     incident = view.incident
     found = []
     ack = held.acks.get((incident.topic, incident.subject, incident.number))
@@ -214,7 +216,7 @@ _WIDEST_FIRST = list(Scope)[::-1]
 
 
 @dataclass(frozen=True, slots=True)
-class Hush:
+class ActiveSilence:
     """A silence in force: what it holds back, in the words by which it was made, until when, by whom and why, and how to end it."""
 
     number: int
@@ -236,19 +238,21 @@ class IncidentsPage:
     """
 
     words: str
-    open: tuple[Story, ...]
+    open: tuple[IncidentPanel, ...]
     number: int
     pages: int
     newer: str
     older: str
     past: bool
-    closed: tuple[Story, ...]
+    closed: tuple[IncidentPanel, ...]
     closed_older: str
     later: bool
-    silences: tuple[Hush, ...]
+    silences: tuple[ActiveSilence, ...]
 
 
-def incidents_page(board: Board, past: Incidents | None, number: int, before: int | None, instance: str, now: datetime) -> IncidentsPage:
+def incidents_page(
+    board: StatusBoard, past: StoredIncidents | None, number: int, before: int | None, instance: str, now: datetime
+) -> IncidentsPage:
     """The page of incidents, the worst, widest and newest first; *number* pages through the open ones, *before* through the others."""
     views = sorted(
         board.snapshot.incidents,
@@ -262,13 +266,13 @@ def incidents_page(board: Board, past: Incidents | None, number: int, before: in
     closed = past.closed if past is not None else ()
     return IncidentsPage(
         words=count(len(views), "open incident") if views else "No incident is open.",
-        open=tuple(open_story(one, below.get(one.connection_id or 0), held, instance, now) for one in shown),
+        open=tuple(open_panel(one, below.get(one.connection_id or 0), held, instance, now) for one in shown),
         number=number,
         pages=pages,
         newer=f"?page={number - 1}" if number > 1 else "",
         older=f"?page={number + 1}" if number < pages else "",
         past=past is not None,
-        closed=tuple(past_story(row, below.get(row.connection_id or 0) or _once(row, past), (), now) for row in closed),
+        closed=tuple(closed_panel(row, below.get(row.connection_id or 0) or _once(row, past), (), now) for row in closed),
         closed_older=f"?{urlencode({'before': closed[-1].id})}" if past is not None and past.more else "",
         later=before is not None,
         silences=tuple(
@@ -279,12 +283,12 @@ def incidents_page(board: Board, past: Incidents | None, number: int, before: in
     )
 
 
-def _once(row: IncidentRow, past: Incidents | None) -> ConnectionView | None:
+def _once(row: IncidentRow, past: StoredIncidents | None) -> ConnectionView | None:
     """The connection of an incident that is over, when it is no longer watched."""
     connection = past.about.get(row.connection_id or 0) if past is not None else None
     return None if connection is None else ConnectionView(connection, ConnectionState())
 
 
-def _hush(silence: Silence) -> Hush:
+def _hush(silence: Silence) -> ActiveSilence:
     match = " ".join(f"{name}={value}" for name, value in sorted(silence.match.items()))
-    return Hush(silence.id, match, silence.over_at, silence.author, silence.reason, cli_hints.expire_silence(silence.id))
+    return ActiveSilence(silence.id, match, silence.over_at, silence.author, silence.reason, cli_hints.expire_silence(silence.id))

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from monitor.db import AttemptRow, DeliveryRow, DeliveryState, NotificationRow
 from monitor.domain.connections import Connection
-from monitor.domain.events import Why
+from monitor.domain.events import NotificationReason
 from monitor.domain.status import TONES, Tone
 from monitor.errors import DeliveryReason
 from monitor.notify.payload import summary
@@ -27,12 +27,12 @@ _ANSWERS = {
     DeliveryReason.INTERNAL: "was not asked: the monitor itself failed",
 }
 _WHYS = {
-    Why.OPENED: "opened",
-    Why.CHANGED: "changed",
-    Why.CLOSED: "closed",
-    Why.REMINDER: "reminder",
-    Why.NOTICE: "for information",
-    Why.DIGEST: "digest",
+    NotificationReason.OPENED: "opened",
+    NotificationReason.CHANGED: "changed",
+    NotificationReason.CLOSED: "closed",
+    NotificationReason.REMINDER: "reminder",
+    NotificationReason.NOTICE: "for information",
+    NotificationReason.DIGEST: "digest",
 }
 _STATE_TONES = {
     DeliveryState.DELIVERED: Tone.GOOD,
@@ -44,7 +44,7 @@ _QUOTED = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class AttemptView:
     """One try: when, and what the receiver did."""
 
     at: datetime
@@ -52,17 +52,17 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReceiverResponse:
     """What became of one notification at one receiver."""
 
     receiver: str
     tone: Tone
     words: str
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[AttemptView, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class NotificationView:
     """One decision to tell: when, why, how urgent, what was said, and what each receiver answered."""
 
     at: datetime
@@ -70,7 +70,7 @@ class Telling:
     type: str
     why: str
     said: str
-    answers: tuple[Answer, ...]
+    answers: tuple[ReceiverResponse, ...]
 
 
 def tellings_of(
@@ -79,15 +79,15 @@ def tellings_of(
     attempts: Mapping[int, Sequence[AttemptRow]],
     connection: Connection | None,
     now: datetime,
-) -> tuple[Telling, ...]:
+) -> tuple[NotificationView, ...]:
     """These notifications with their deliveries and attempts, in the order of *rows*."""
-    answers: dict[int, list[Answer]] = {row.id: [] for row in rows}
+    answers: dict[int, list[ReceiverResponse]] = {row.id: [] for row in rows}
     for delivery in deliveries:
         answers[delivery.notification_id].append(_answer(delivery, attempts.get(delivery.id, ()), now))
     return tuple(
-        Telling(
+        NotificationView(
             at=row.notification.at,
-            tone=Tone.GOOD if row.notification.why is Why.CLOSED else TONES[row.notification.severity],
+            tone=Tone.GOOD if row.notification.why is NotificationReason.CLOSED else TONES[row.notification.severity],
             type=row.notification.type.value,
             why=_WHYS[row.notification.why],
             said=summary(row.notification, connection),
@@ -97,8 +97,10 @@ def tellings_of(
     )
 
 
-def _answer(row: DeliveryRow, attempts: Sequence[AttemptRow], now: datetime) -> Answer:
-    return Answer(row.receiver, _STATE_TONES[row.state], _outcome(row, now), tuple(Attempt(one.at, _attempt(one)) for one in attempts))
+def _answer(row: DeliveryRow, attempts: Sequence[AttemptRow], now: datetime) -> ReceiverResponse:
+    return ReceiverResponse(
+        row.receiver, _STATE_TONES[row.state], _outcome(row, now), tuple(AttemptView(one.at, _attempt(one)) for one in attempts)
+    )
 
 
 def _outcome(row: DeliveryRow, now: datetime) -> str:

@@ -14,13 +14,13 @@ from monitor.schemas.facts import iso
 from monitor.text.format import clock, day, moment, second, stamp
 from monitor.web.pages.connection import Profile
 from monitor.web.pages.expiry import Agenda
-from monitor.web.pages.history import Drawing
+from monitor.web.pages.history import SparklineRow
 from monitor.web.pages.incidents import IncidentsPage
-from monitor.web.status.board import Board, Page
+from monitor.web.status.board import Page, StatusBoard
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _DEEP = "../../../"
-_NOTHING = Drawing(None, None)
+_NOTHING = SparklineRow(None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Pages:
         self._environment.globals.update(edition=digest[:12])
         self._environment.filters.update(stamp=stamp, second=second, minute=moment, iso=iso, day=day, clock=clock, number="{:,}".format)
 
-    def status(self, board: Board, page: Page, drawings: Mapping[int, Drawing], now: datetime) -> bytes:
+    def status(self, board: StatusBoard, page: Page, drawings: Mapping[int, SparklineRow], now: datetime) -> bytes:
         """The status page."""
         return self._render(
             "status.html",
@@ -70,23 +70,23 @@ class Pages:
             nothing=_NOTHING,
         )
 
-    def connection(self, board: Board, profile: Profile, now: datetime) -> bytes:
+    def connection(self, board: StatusBoard, profile: Profile, now: datetime) -> bytes:
         """The page of one connection."""
         return self._render("connection.html", board, now, root=_DEEP, profile=profile, row=profile.row, label_address=_label_address)
 
-    def missing(self, board: Board, platform_id: str, now: datetime) -> bytes:
+    def missing(self, board: StatusBoard, platform_id: str, now: datetime) -> bytes:
         """The page of a connection that is not watched."""
         return self._render("missing.html", board, now, root=_DEEP, platform_id=platform_id)
 
-    def incidents(self, board: Board, shown: IncidentsPage, now: datetime) -> bytes:
+    def incidents(self, board: StatusBoard, shown: IncidentsPage, now: datetime) -> bytes:
         """The page of incidents."""
         return self._render("incidents.html", board, now, shown=shown)
 
-    def calendar(self, board: Board, agenda: Agenda, now: datetime) -> bytes:
+    def calendar(self, board: StatusBoard, agenda: Agenda, now: datetime) -> bytes:
         """The page of the ends of tokens."""
         return self._render("calendar.html", board, now, agenda=agenda, filters=agenda.filters)
 
-    def _render(self, template: str, board: Board, now: datetime, root: str = "", **values: Any) -> bytes:
+    def _render(self, template: str, board: StatusBoard, now: datetime, root: str = "", **values: Any) -> bytes:
         known = {
             "board": board,
             "overall": board.overall,

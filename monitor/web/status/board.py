@@ -15,11 +15,11 @@ from monitor.clock import Clock
 from monitor.domain.events import Severity
 from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.status import BROKEN, IN_TROUBLE, ORDER, TROUBLE, Filters, Standing, Tone, standing_of, tone_of
+from monitor.domain.status import BROKEN, IN_TROUBLE, ORDER, TROUBLE, DisplayStatus, Filters, Tone, standing_of, tone_of
 from monitor.metrics import Metrics
 from monitor.text.format import LABELS, count, platform_name
-from monitor.web.status.connection import Row, row_of
-from monitor.web.status.sidebar import Account, Receiver, Trouble, accounts_of, receivers_of, troubles_of
+from monitor.web.status.connection import ConnectionRow, row_of
+from monitor.web.status.sidebar import Account, ReceiverView, Trouble, accounts_of, receivers_of, troubles_of
 from monitor.web.status.summary import Overall, overall_of
 
 PAGE_SIZE = 50
@@ -44,7 +44,7 @@ class Page:
     """The rows that are asked for: one page of them, and how many there are."""
 
     filters: Filters
-    rows: tuple[Row, ...]
+    rows: tuple[ConnectionRow, ...]
     total: int
     number: int
     pages: int
@@ -65,7 +65,7 @@ class Page:
         return f"{first:,} to {first + len(self.rows) - 1:,} of {count(self.total, 'connection')}"
 
 
-class Board:
+class StatusBoard:
     """A snapshot sorted for people."""
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -75,16 +75,16 @@ class Board:
             if incident.connection_id is not None and incident.scope is Scope.CONNECTION:
                 self._incidents[incident.connection_id].append(incident)
         standings = tuple((standing_of(view, self._of(view)), view) for view in snapshot.connections)
-        self.ordered: Sequence[tuple[Standing, ConnectionView]] = standings
+        self.ordered: Sequence[tuple[DisplayStatus, ConnectionView]] = standings
         # Stable: within a standing, the urgent first, then by account, platform and id.
         self._sorted = sorted(standings, key=lambda one: (ORDER[one[0]], tone_of(one[0], self._of(one[1])) is not Tone.BAD))
-        self.counts: Mapping[Standing, int] = Counter(standing for standing, _ in standings)
+        self.counts: Mapping[DisplayStatus, int] = Counter(standing for standing, _ in standings)
         self.platforms = Counter(view.connection.platform for view in snapshot.connections)
         self.accounts = Counter(view.connection.account for view in snapshot.connections)
         self._keys: dict[Key, ConnectionView] = {}
 
     @property
-    def ranked(self) -> Sequence[tuple[Standing, ConnectionView]]:
+    def ranked(self) -> Sequence[tuple[DisplayStatus, ConnectionView]]:
         """Every connection and where it stands, worst first; `ordered` has them by account, platform and id."""
         return self._sorted
 
@@ -103,7 +103,7 @@ class Board:
         """Number to connection."""
         return {view.connection.id: view for view in self.snapshot.connections}
 
-    def row(self, view: ConnectionView, now: datetime) -> Row:
+    def row(self, view: ConnectionView, now: datetime) -> ConnectionRow:
         """One connection."""
         return row_of(view, self._of(view), now)
 
@@ -128,7 +128,7 @@ class Board:
         """The open incidents that are wider than one connection, the most urgent and then the widest first."""
         return troubles_of(self.snapshot, now)
 
-    def receivers(self, now: datetime) -> tuple[Receiver, ...]:
+    def receivers(self, now: datetime) -> tuple[ReceiverView, ...]:
         """Everybody who is told, those in trouble first."""
         return receivers_of(self.snapshot, now)
 
@@ -139,10 +139,10 @@ class Board:
     def choices(self, filters: Filters) -> tuple[Choice, ...]:
         """The ways to narrow the list by standing; those that would leave nothing are not offered."""
         trouble = sum(self.counts[standing] for standing in IN_TROUBLE)
-        tones = {Standing.ATTENTION: Tone.WARN, Standing.OK: Tone.GOOD, **dict.fromkeys(BROKEN, Tone.BAD)}
+        tones = {DisplayStatus.ATTENTION: Tone.WARN, DisplayStatus.OK: Tone.GOOD, **dict.fromkeys(BROKEN, Tone.BAD)}
         offers = [("", "All", len(self._sorted), Tone.IDLE)]
         offers += [(TROUBLE, "Trouble", trouble, Tone.BAD)]
-        offers += [(standing.value, LABELS[standing], self.counts[standing], tones.get(standing, Tone.IDLE)) for standing in Standing]
+        offers += [(standing.value, LABELS[standing], self.counts[standing], tones.get(standing, Tone.IDLE)) for standing in DisplayStatus]
         return tuple(
             Choice(words, number, filters.address(health=value), filters.health == value, tone)
             for value, words, number, tone in offers
@@ -184,7 +184,7 @@ class Board:
         )
 
 
-class Pictures:
+class SnapshotCache:
     """The latest picture, at most *fresh_seconds* old, and its renderings."""
 
     def __init__(self, source: Callable[[], Snapshot], metrics: Metrics, clock: Clock, fresh_seconds: float) -> None:
@@ -193,7 +193,7 @@ class Pictures:
         self._clock = clock
         self._fresh_seconds = fresh_seconds
         self._snapshot: tuple[float, Snapshot] | None = None
-        self._board: Board | None = None
+        self._board: StatusBoard | None = None
         self._texts: dict[bool, tuple[float, tuple[bytes, ...]]] = {}
         self._rendering = {False: asyncio.Lock(), True: asyncio.Lock()}
 
@@ -203,11 +203,11 @@ class Pictures:
             self._snapshot = (self._clock.monotonic(), self._source())
         return self._snapshot[1]
 
-    def board(self) -> Board:
+    def board(self) -> StatusBoard:
         """The picture, sorted for people."""
         snapshot = self.snapshot()
         if self._board is None or self._board.snapshot is not snapshot:
-            self._board = Board(snapshot)
+            self._board = StatusBoard(snapshot)
         return self._board
 
     async def text(self, *, openmetrics: bool) -> tuple[bytes, ...]:

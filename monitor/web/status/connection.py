@@ -11,7 +11,7 @@ from monitor.domain.expiry import estimate, levels
 from monitor.domain.reasons import Health, Outcome, meaning, outcome_of
 from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.states import ConnectionState
-from monitor.domain.status import TONES, Standing, Tone, standing_of, tone_of
+from monitor.domain.status import TONES, DisplayStatus, Tone, standing_of, tone_of
 from monitor.domain.token_life import TokenSays
 from monitor.text.format import LABELS, ago, doubt, label_of, moment, platform_name, sentence, short
 from monitor.web.urls import connection_path
@@ -42,11 +42,11 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ConnectionRow:
     """One connection; everything in words besides the moments and the view itself."""
 
     view: ConnectionView
-    standing: Standing
+    standing: DisplayStatus
     tone: Tone
     label: str
     title: str
@@ -61,12 +61,12 @@ class Row:
     notes: tuple[Note, ...]
 
 
-def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime) -> Row:
+def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime) -> ConnectionRow:
     """The row of a connection, given its own open incidents."""
     connection, state = view.connection, view.state
     standing = standing_of(view, incidents)
     since = _since(view, standing, incidents)
-    return Row(
+    return ConnectionRow(
         view=view,
         standing=standing,
         tone=tone_of(standing, incidents),
@@ -84,10 +84,10 @@ def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
     )
 
 
-def past_row_of(view: ConnectionView, now: datetime) -> Row:
+def past_row_of(view: ConnectionView, now: datetime) -> ConnectionRow:
     """The row of a connection that is no longer watched, as it was last known."""
     note = Note("It left the configuration, or the API's list of connections. Below is what was known of it.")
-    return replace(row_of(view, (), now), standing=Standing.UNKNOWN, tone=Tone.IDLE, label=GONE, since=None, lasting="", notes=(note,))
+    return replace(row_of(view, (), now), standing=DisplayStatus.UNKNOWN, tone=Tone.IDLE, label=GONE, since=None, lasting="", notes=(note,))
 
 
 def name_of(connection: Connection, state: ConnectionState) -> str:
@@ -99,17 +99,17 @@ def _worst(incidents: Sequence[IncidentView]) -> IncidentView | None:
     return max(incidents, key=lambda one: _URGENCY.index(one.severity), default=None)
 
 
-def _label(standing: Standing, incidents: Sequence[IncidentView]) -> str:
+def _label(standing: DisplayStatus, incidents: Sequence[IncidentView]) -> str:
     """What is the matter, in two or three words."""
     worst = _worst(incidents)
-    if standing is not Standing.ATTENTION or worst is None:
+    if standing is not DisplayStatus.ATTENTION or worst is None:
         return LABELS[standing]
     return label_of(worst.incident.topic, worst.level) or LABELS[standing]
 
 
-def _since(view: ConnectionView, standing: Standing, incidents: Sequence[IncidentView]) -> datetime | None:
+def _since(view: ConnectionView, standing: DisplayStatus, incidents: Sequence[IncidentView]) -> datetime | None:
     worst = _worst(incidents)
-    return worst.incident.opened_at if standing is Standing.ATTENTION and worst is not None else view.state.since
+    return worst.incident.opened_at if standing is DisplayStatus.ATTENTION and worst is not None else view.state.since
 
 
 def expiry_tone(incidents: Sequence[IncidentView]) -> Tone:
@@ -119,7 +119,7 @@ def expiry_tone(incidents: Sequence[IncidentView]) -> Tone:
 
 def countdown_of(state: ConnectionState, incidents: Sequence[IncidentView], now: datetime) -> Countdown:
     """What is known of the token's end. It is coloured by its incident, not by its number: some tokens renew themselves."""
-    ends_at, uncertainty = estimate.best(state.token), estimate.uncertainty(state.token)
+    ends_at, uncertainty = estimate.best_estimate(state.token), estimate.uncertainty(state.token)
     tone = expiry_tone(incidents)
     if ends_at is None:
         known = state.token.says is TokenSays.NOTHING and state.token.observed_at is not None
@@ -194,7 +194,7 @@ def _unsure_words(incident: IncidentView, state: ConnectionState, now: datetime)
 
 
 def _expiry_words(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
-    ends_at = estimate.best(state.token)
+    ends_at = estimate.best_estimate(state.token)
     ahead = "" if ends_at is None or ends_at <= now else f"ends in {short(ends_at - now)}, on {moment(ends_at)}"
     if topics.clearing(state, Topic.EXPIRY):
         return f"It seems to be renewed{f': the token now {ahead}' if ahead else ''}. One more check makes it sure."

@@ -24,7 +24,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Receiver:
+class ReceiverView:
     """What one receiver is owed, in words."""
 
     name: str
@@ -48,18 +48,18 @@ def troubles_of(snapshot: Snapshot, now: datetime) -> tuple[Trouble, ...]:
     return tuple(_trouble(incident, now) for incident in wide)
 
 
-def receivers_of(snapshot: Snapshot, now: datetime) -> tuple[Receiver, ...]:
+def receivers_of(snapshot: Snapshot, now: datetime) -> tuple[ReceiverView, ...]:
     """Everybody who is told, those in trouble first."""
     receivers = []
     for name, owed in snapshot.outbox.items():
         waiting = f"{count(owed.pending, 'message')} waiting" if owed.pending else "nothing waiting"
         since = f", the oldest for {short(now - owed.oldest_at)}" if owed.oldest_at is not None else ""
         if owed.disabled:
-            receivers.append(Receiver(name, Tone.BAD, f"gone: told nothing more until its configuration changes; {waiting}"))
+            receivers.append(ReceiverView(name, Tone.BAD, f"gone: told nothing more until its configuration changes; {waiting}"))
         elif owed.failing_since is not None:
-            receivers.append(Receiver(name, Tone.BAD, f"takes no messages for {short(now - owed.failing_since)} now; {waiting}{since}"))
+            receivers.append(ReceiverView(name, Tone.BAD, f"takes no messages for {short(now - owed.failing_since)} now; {waiting}{since}"))
         else:
-            receivers.append(Receiver(name, Tone.GOOD, f"{waiting}{since}"))
+            receivers.append(ReceiverView(name, Tone.GOOD, f"{waiting}{since}"))
     return tuple(sorted(receivers, key=lambda one: (one.tone is not Tone.BAD, one.name)))
 
 

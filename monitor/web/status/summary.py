@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from monitor.domain.snapshot import Snapshot
-from monitor.domain.status import BROKEN, Standing, Tone
+from monitor.domain.status import BROKEN, DisplayStatus, Tone
 from monitor.text.format import count
 
 
@@ -17,7 +17,7 @@ class Overall:
     more: str = ""
 
 
-def overall_of(snapshot: Snapshot, counts: Mapping[Standing, int], urgent: bool) -> Overall:
+def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: bool) -> Overall:
     """
     How it all stands.
 
@@ -62,11 +62,11 @@ def _deaf_receivers(snapshot: Snapshot) -> str:
     return f"The {which} no messages."
 
 
-def _state_of(total: int, broken: int, counts: Mapping[Standing, int], urgent: bool) -> Overall:
-    attention, unknown, working = counts[Standing.ATTENTION], counts[Standing.UNKNOWN], counts[Standing.OK]
+def _state_of(total: int, broken: int, counts: Mapping[DisplayStatus, int], urgent: bool) -> Overall:
+    attention, unknown, working = counts[DisplayStatus.ATTENTION], counts[DisplayStatus.UNKNOWN], counts[DisplayStatus.OK]
     rest = _join(
         f"{count(unknown, 'is', 'are')} not checked yet." if unknown else "",
-        f"{count(counts[Standing.UNSUPPORTED], 'cannot', 'cannot')} be tested." if counts[Standing.UNSUPPORTED] else "",
+        f"{count(counts[DisplayStatus.UNSUPPORTED], 'cannot', 'cannot')} be tested." if counts[DisplayStatus.UNSUPPORTED] else "",
     )
     if broken:
         more = f"{count(attention, 'more needs', 'more need')} attention." if attention else ""
