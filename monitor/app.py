@@ -118,11 +118,11 @@ class App:
             file=self.config.web_file,
             policy=self._policy,
             read=self._database.read,
-            instance=lambda: self._fleet.plan.identity.instance,
+            instance=lambda: self._fleet.config.identity.instance,
         )
 
     def _policy(self) -> Policy:
-        return self._fleet.plan.policy
+        return self._fleet.config.policy
 
     def snapshot(self) -> Snapshot:
         """The whole picture, now."""
@@ -137,7 +137,7 @@ class App:
         # Jitter needs no secrecy, only that two monitors do not retry in step.
         dice = random.random  # noqa: TID251
         self._workplace = Dependencies(self._fleet, self._database, self._metrics, self._clock, dice, self._bounds)
-        self._crew = WorkerGroup(self.config, self._fleet.plan, self._workplace)
+        self._crew = WorkerGroup(self.config, self._fleet.config, self._workplace)
         scheduler = self._scheduler()
         selfcheck = self._selfcheck(scheduler)
         rest = self._pulse_seconds()
@@ -173,7 +173,7 @@ class App:
         _log.info("monitor.stopping")
         scheduler.stop()
         self.ready.clear()
-        await self._crew.finish(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
+        await self._crew.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
         for watcher in watchers:
             watcher.cancel()
 
@@ -276,8 +276,8 @@ class App:
         """
         self._swapping = True
         try:
-            await self._crew.finish(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
-            self.config, self._fleet.plan = config, crew.plan
+            await self._crew.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
+            self.config, self._fleet.config = config, crew.plan
             await connection_sync.sync(self._database, self._fleet, config)
             if self._signals.stop.is_set():
                 await crew.close()

@@ -95,7 +95,7 @@ async def listening(
 async def asked(world: Watched, **web: Any) -> AsyncIterator[Port]:
     """The port of a monitor that has this story behind it."""
     clock = SystemClock()
-    world.fleet.put_outbox(await world.database.read(lambda reader: reader.outbox()))
+    world.fleet.set_outbox(await world.database.read(lambda reader: reader.outbox()))
     policy = world.config.policy()
     async with listening(lambda: world.fleet.snapshot(clock.now()), policy=policy, read=world.database.read, **web) as port:
         yield port

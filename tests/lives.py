@@ -305,7 +305,7 @@ class Life:
         """The scope whose incident is open above the connection, or may be about to open."""
         for name in (*one.scopes, f"platform:{one.simulated.platform}"):
             state = self.story.scopes.get(name)
-            until = hold_until(state, self.story.policy.scopes) if state is not None and state.word == "platform" else None
+            until = hold_until(state, self.story.policy.scopes) if state is not None and state.kind == "platform" else None
             if state is not None and (state.open or (until is not None and until > self.story.now)):
                 return name
         return None
@@ -362,7 +362,7 @@ class Life:
             plain = self.story.now - one.plain_since
             if plain < (PATIENCE_WITH_THE_GONE if state.health is Health.MISSING else PATIENCE):
                 continue
-            told = state.topic(Topic.CONNECTION).told.level
+            told = state.topic(Topic.CONNECTION).notified.level
             wild = told == "flapping" and len([at for at in one.turned if at > self.story.now - 4 * HOUR]) >= 3
             assert told == one.level or wild, f"{one.simulated.platform_id} is {one.level} since {one.plain_since}, told is {told}"
             self._judge_countdown(one, plain)
@@ -391,7 +391,7 @@ class Life:
         if one.simulated.platform not in COUNTED_DOWN or ends_at is None or one.level != "fine" or plain < policy.settle + 3 * HOUR:
             return
         left = ends_at - self.story.now
-        told = self.story.state(one.number).topic(Topic.EXPIRY).told.level
+        told = self.story.state(one.number).topic(Topic.EXPIRY).notified.level
         crossed = [threshold for threshold in policy.thresholds if left < threshold - policy.settle - 90 * MINUTE]
         known = threshold_of(told)
         assert not crossed or (known is not None and known <= min(crossed)), f"{one.number} has {left} left, told is {told}"
@@ -401,8 +401,8 @@ class Life:
         """After all is well, everybody knows it, and what was told of each topic is a chain without gaps."""
         for one in self.ones.values():
             for topic, value in self.story.state(one.number).topics.items():
-                assert value.told.level == "fine", f"{topic} of {one.number} is told as {value.told.level}"
-        assert [name for name, state in self.story.scopes.items() if state.open or state.topic.told.level != "fine"] == []
+                assert value.notified.level == "fine", f"{topic} of {one.number} is told as {value.notified.level}"
+        assert [name for name, state in self.story.scopes.items() if state.open or state.topic.notified.level != "fine"] == []
         last: dict[tuple[str, str], str] = {}
         for told in self.story.notifications:
             if told.why in (NotificationReason.REMINDER, NotificationReason.NOTICE):

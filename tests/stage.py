@@ -159,7 +159,7 @@ def _write(store: Store, platform_id: str, now: datetime, past: timedelta) -> No
 def _believe(store: Store, connection_id: int, outages: list[tuple[datetime, datetime]], now: datetime, past: timedelta) -> None:
     """What the daemon would remember at the end of this past: the connection works, and had so many incidents."""
     since = max((closed_at for _, closed_at in outages), default=now - past)
-    last = TopicState(since=since, number=len(outages), told=LastNotified(number=len(outages), at=since))
+    last = TopicState(since=since, number=len(outages), notified=LastNotified(number=len(outages), at=since))
     topics = {Topic.CONNECTION: last} if outages else {}
     at = now - 15 * MINUTE
     state = a_state(since=since, last_check_at=at, last_evidence_at=at, last_passed_at=at, topics=topics)

@@ -118,7 +118,7 @@ class Story:
         reconcile, self._reconcile = self._reconcile, False
         for number, known in list(self.states.items()):
             owed = reconcile and needs_evaluation(known)
-            if owed or (known.review_at is not None and known.review_at <= self.now):
+            if owed or (known.next_evaluation_at is not None and known.next_evaluation_at <= self.now):
                 self._take(number, core.evaluate_at(self._situation(self.connections[number]), self.now, self.policy))
 
     def _ticked(self, state: ScopeState) -> ScopeState:
@@ -133,7 +133,7 @@ class Story:
 
     def ask(self, *silences: Silence, acks: tuple[Ack, ...] = ()) -> None:
         """Operators ask for exactly this from now on: the daemon notices, and looks at whoever may be owed a word."""
-        self.controls = self.controls.asked(silences, acks)
+        self.controls = self.controls.with_requests(silences, acks)
         self._reconcile = True
 
     def jump(self, span: timedelta) -> None:
@@ -152,9 +152,9 @@ class Story:
         return EvaluationInput(
             connection=connection,
             state=self.state(connection.id),
-            names=scopes_of(connection, API_HOST),
+            scope_names=scopes_of(connection, API_HOST),
             scopes=self.scopes,
-            members=self._below(),
+            member_counts=self._below(),
             failing=self._failing[connection.platform],
             watching_since=self.started_at,
             window=self._window(),

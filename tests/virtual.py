@@ -106,13 +106,13 @@ class Virtual:
         """Go on with another configuration, as after SIGHUP."""
         await self.stop()
         self.config = config
-        self.fleet.plan = evaluation_config(config, "test")
+        self.fleet.config = evaluation_config(config, "test")
         await connection_sync.sync(self.database, self.fleet, config)
         self.checkers = []
         for account in config.accounts:
             self._add_account(account)
         for checker in self.checkers:
-            checker.sync()
+            checker.refresh()
         reviewer = Evaluator(fleet=self.fleet, database=self.database, clock=self.clock)
         self._work(reviewer.step, lambda: self.review_seconds)
 
@@ -121,7 +121,14 @@ class Virtual:
         self._apis.append(api)
         gate = RateLimiter(RequestPacing(rate=self.config.api.requests_per_second), self.clock)
         checker = Checker(
-            account.name, api, gate, fleet=self.fleet, database=self.database, metrics=self.metrics, clock=self.clock, told=lambda: None
+            account.name,
+            api,
+            gate,
+            registry=self.fleet,
+            database=self.database,
+            metrics=self.metrics,
+            clock=self.clock,
+            on_notification=lambda: None,
         )
         self.checkers.append(checker)
         for _ in range(self.config.api.concurrency):
@@ -131,7 +138,7 @@ class Virtual:
 
     def _sync(self) -> None:
         for checker in self.checkers:
-            checker.sync()
+            checker.refresh()
 
     def _work(self, step: Callable[[], Awaitable[bool]], idle: Callable[[], float]) -> None:
         async def work() -> None:

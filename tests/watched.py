@@ -69,7 +69,7 @@ class Watched:
         if reply is None and core_reply(reason):
             reply = a_reply(passed=reason is Reason.OK, platform=connection.platform, platform_id=connection.platform_id, permissions=())
         observation = Observation(connection.id, at - timedelta(milliseconds=120), at, Verdict(reason, detail), reply, http_status=200)
-        await self.database.write(lambda store: unit_of_work(self.fleet, store).conclude(connection, observation))
+        await self.database.write(lambda store: unit_of_work(self.fleet, store).record_check(connection, observation))
 
     async def checks(self, connection: Connection, reasons: Sequence[Reason], first: timedelta, every: timedelta, detail: str = "") -> None:
         """One check after the other, the first one *first* before now."""

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 def case_of(found: OpenDatabase, platform_id: str, account: str | None, limit: int) -> ConnectionReport:
     """All that the database knows of one connection, with its last *limit* notifications."""
     connection, retired = find(found.reader, platform_id, account)
-    scopes = [found.fleet.scope(name) for name in found.fleet.names(connection).all()]
+    scopes = [found.fleet.scope(name) for name in found.fleet.scopes_of(connection).all()]
     stored = found.reader.state(connection.id)
     return ConnectionReport(
         connection=connection,
@@ -123,7 +123,7 @@ def as_text(sections: Sequence[ExplainSection], width: int) -> str:
 def as_document(case: ConnectionReport, sections: Sequence[ExplainSection], now: datetime) -> dict[str, object]:
     """The explanation for machines: the facts, and the same words."""
     state = case.state
-    covered_by = next((scope.name for scope in case.above if scope.open and scope.word != "rate"), None)
+    covered_by = next((scope.name for scope in case.above if scope.open and scope.kind != "rate"), None)
     return {
         "at": facts.iso(now),
         "connection": facts.connection(case.connection, state, covered_by=covered_by),

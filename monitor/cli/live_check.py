@@ -23,7 +23,7 @@ class LiveChecker:
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._lies = evaluation_config(config, "").lies
+        self._lies = evaluation_config(config, "").false_negatives
         self._accounts: dict[str, tuple[ApiClient, RateLimiter, asyncio.Semaphore]] = {}
 
     async def __aenter__(self) -> Self:
@@ -37,7 +37,7 @@ class LiveChecker:
         """What the API says of *connection* now."""
         api, gate, room = self._account(connection.account)
         async with room:
-            await gate.turn()
+            await gate.acquire()
             answer = (await api.test(connection.platform_id, connection.user_id)).answer
         return judge(answer, connection, self._lies), answer if isinstance(answer, Reply) else None
 
@@ -45,7 +45,7 @@ class LiveChecker:
         """The list of an account's connections, or why it could not be had."""
         api, gate, room = self._account(account)
         async with room:
-            await gate.turn()
+            await gate.acquire()
             return (await api.connections(user_id)).answer
 
     def _account(self, name: str) -> tuple[ApiClient, RateLimiter, asyncio.Semaphore]:

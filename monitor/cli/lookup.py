@@ -39,8 +39,8 @@ def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
         plan = evaluation_config(config, reader.meta("instance_id") or "")
         fleet = Registry(plan, clock)
         fleet.load(reader)
-        fleet.put_connections(reader.connections())
-        fleet.put_outbox(reader.outbox())
+        fleet.set_connections(reader.connections())
+        fleet.set_outbox(reader.outbox())
         yield OpenDatabase(reader, fleet, plan.identity.instance)
 
 

@@ -123,7 +123,7 @@ def _known(found: OpenDatabase, config: Config, platform_id: str, account: str |
     if not connections:
         return Candidate(configured(config, platform_id, account))
     view = views[connections[0].id]
-    return Candidate(view.connection, view.state, view.covered_by)
+    return Candidate(view.connection, view.state, view.suppressed_by)
 
 
 async def _results(
@@ -158,7 +158,7 @@ def as_text(results: Sequence[PreflightCheck], now: datetime, width: int) -> str
         )
         for result in results
     ]
-    header, whys = ("ANSWER", "CONNECTION", "ACCOUNT", "KNOWN"), [one_line(result.finding.why, 300) for result in results]
+    header, whys = ("ANSWER", "CONNECTION", "ACCOUNT", "KNOWN"), [one_line(result.finding.reason, 300) for result in results]
     if width >= WIDE:
         wide = [(*cell, why) for cell, why in zip(cells, whys, strict=True)]
         return "\n".join(fitted((*header, "WHY"), wide, width, least={1: 16, 2: 6, 4: 20}))

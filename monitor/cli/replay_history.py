@@ -98,7 +98,7 @@ def _moment(one: _Event | CheckRow) -> datetime:
 
 def _terms(config: Config, silences: list[Silence]) -> ReplayConfig:
     plan = evaluation_config(config, "")
-    return ReplayConfig(plan.policy, plan.api_host, plan.interval, plan.lies, Controls(tuple(silences), plan.windows))
+    return ReplayConfig(plan.policy, plan.api_host, plan.interval, plan.false_negatives, Controls(tuple(silences), plan.recurring_silences))
 
 
 def _as_heeded(silence: Silence) -> Silence:
@@ -165,7 +165,7 @@ def _live(
             _keep(life, kept, since)
     for life, kept in zip(lived, (lives.before, lives.after), strict=False):
         if alive_at is not None and not _stopped(life, until - alive_at):
-            life.pass_time(until)
+            life.advance_to(until)
         _keep(life, kept, since)
 
 

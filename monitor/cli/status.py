@@ -165,7 +165,9 @@ def rows_of(snapshot: Snapshot, filters: StatusFilters) -> list[StatusRow]:
 
 def _row(view: ConnectionView, incidents: Sequence[IncidentView]) -> StatusRow:
     level = next((incident.level for incident in incidents if incident.incident.topic is Topic.CONNECTION), FINE)
-    return StatusRow(view, incidents, gist(view.state, [incident.incident.topic for incident in incidents], view.covered_by, level=level))
+    return StatusRow(
+        view, incidents, gist(view.state, [incident.incident.topic for incident in incidents], view.suppressed_by, level=level)
+    )
 
 
 def _place(row: StatusRow) -> tuple[int, str, str, str]:
@@ -261,5 +263,5 @@ def as_document(snapshot: Snapshot, filters: StatusFilters) -> dict[str, object]
         "accounts": dict(snapshot.accounts),
         "wideIncidents": [facts.wide_incident(one) for one in snapshot.incidents if one.connection_id is None],
         "receivers": {name: facts.receiver(owed) for name, owed in snapshot.outbox.items()},
-        "connections": [facts.connection(row.view.connection, row.view.state, covered_by=row.view.covered_by) for row in rows],
+        "connections": [facts.connection(row.view.connection, row.view.state, covered_by=row.view.suppressed_by) for row in rows],
     }

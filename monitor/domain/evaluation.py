@@ -48,9 +48,9 @@ class EvaluationInput:
 
     connection: Connection
     state: ConnectionState
-    names: ScopeNames
+    scope_names: ScopeNames
     scopes: Mapping[str, ScopeState]
-    members: Mapping[str, int]
+    member_counts: Mapping[str, int]
     failing: int
     watching_since: datetime
     window: timedelta
@@ -73,27 +73,27 @@ def evaluate_check(situation: EvaluationInput, observation: Observation, policy:
     """Everything that follows from *observation*."""
     now = observation.at
     situation = _without_future(situation, now)
-    before = {name: situation.scopes.get(name, ScopeState(name)) for name in situation.names.all()}
+    before = {name: situation.scopes.get(name, ScopeState(name)) for name in situation.scope_names.all()}
     after = update_scopes(
         before,
         observation,
         policy,
         window=situation.window,
-        members=situation.members,
+        members=situation.member_counts,
         elsewhere_at=situation.elsewhere_at,
     )
-    frozen = scope_context(situation.names, after, situation.watching_since, now, policy).frozen_by is not None
+    frozen = scope_context(situation.scope_names, after, situation.watching_since, now, policy).frozen_by is not None
     situation = replace(situation, state=_after_thaw(situation, after))
     state = health.advance(situation.connection, situation.state, observation, policy, frozen=frozen)
     state = _learn_token(situation, state, observation, policy)
-    after[situation.names.platform] = _platform(situation, state, after, now, policy)
+    after[situation.scope_names.platform] = _platform(situation, state, after, now, policy)
     settled = decide.decide(
         situation.connection,
         situation.state,
         state,
         now,
         policy,
-        scope_context(situation.names, after, situation.watching_since, now, policy),
+        scope_context(situation.scope_names, after, situation.watching_since, now, policy),
         evidence=meaning(observation.verdict.reason).health is not None,
         controls=situation.controls,
     )
@@ -119,7 +119,7 @@ def update_scopes(
         if not rules.applies_to(name, observation):
             continue
         known, below = clamp_future_scope(scope, observation.at), members.get(name, 1)
-        if known.word == "service":
+        if known.kind == "service":
             api = _of_word(after, "api")
             everybody = members.get(api.name, 1)
             after[name] = advance_service(
@@ -132,7 +132,7 @@ def update_scopes(
                 everybody=everybody,
                 elsewhere_at=elsewhere_at,
             )
-        elif known.word != "api":
+        elif known.kind != "api":
             after[name] = rules.advance(known, observation, policy.scopes, members=below)
         elif not explains(_of_word(states, "service"), observation):
             after[name] = advance_api(known, observation, policy.scopes, window=window, members=below, elsewhere_at=elsewhere_at)
@@ -140,7 +140,7 @@ def update_scopes(
 
 
 def _of_word(states: Mapping[str, ScopeState], word: str) -> ScopeState:
-    return next((state for state in states.values() if state.word == word), ScopeState(f"{word}:"))
+    return next((state for state in states.values() if state.kind == word), ScopeState(f"{word}:"))
 
 
 def evaluate_listing(
@@ -166,7 +166,7 @@ def evaluate_listing(
 def evaluate_at(situation: EvaluationInput, now: datetime, policy: Policy) -> Evaluation:
     """Everything that follows for the connection from the passing of time alone."""
     situation = _without_future(situation, now)
-    above = scope_context(situation.names, situation.scopes, situation.watching_since, now, policy)
+    above = scope_context(situation.scope_names, situation.scopes, situation.watching_since, now, policy)
     settled = decide.decide(
         situation.connection, situation.state, situation.state, now, policy, above, evidence=False, controls=situation.controls
     )
@@ -201,7 +201,7 @@ def scope_context(
 def _without_future(situation: EvaluationInput, now: datetime) -> EvaluationInput:
     """*situation* after the wall clock was set back; unchanged when it was not."""
     state = clamp_future(situation.state, now)
-    states = {name: clamp_future_scope(scope, now) for name, scope in situation.scopes.items() if name in situation.names.all()}
+    states = {name: clamp_future_scope(scope, now) for name, scope in situation.scopes.items() if name in situation.scope_names.all()}
     since = min(situation.watching_since, now)
     if state is situation.state and since == situation.watching_since and all(states[name] is situation.scopes[name] for name in states):
         return situation
@@ -213,7 +213,7 @@ def _after_thaw(situation: EvaluationInput, states: Mapping[str, ScopeState]) ->
     state, pending = situation.state, situation.state.pending
     if pending is None:
         return state
-    closed = (states[name].closed_at for name in situation.names.all() if name != situation.names.platform and name in states)
+    closed = (states[name].closed_at for name in situation.scope_names.all() if name != situation.scope_names.platform and name in states)
     thawed = any(at is not None and pending.first_at < at for at in closed)
     return replace(state, pending=None) if thawed else state
 
@@ -241,14 +241,14 @@ def _platform(
     situation: EvaluationInput, state: ConnectionState, states: Mapping[str, ScopeState], now: datetime, policy: Policy
 ) -> ScopeState:
     was, is_now = situation.state.health is Health.ERROR, state.health is Health.ERROR
-    name = situation.names.platform
+    name = situation.scope_names.platform
     return platform_scope.advance_platform(
         states[name],
         situation.connection.id if is_now and not was else None,
         now,
         policy.scopes,
         window=situation.window,
-        total=situation.members.get(name, 1),
+        total=situation.member_counts.get(name, 1),
         failing=situation.failing + int(is_now) - int(was),
     )
 

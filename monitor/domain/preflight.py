@@ -32,7 +32,7 @@ class PreflightResult:
     """An answer and why; *ends_at* is when the token ends, as far as known."""
 
     answer: Readiness
-    why: str
+    reason: str
     ends_at: datetime | None = None
 
 

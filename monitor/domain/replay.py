@@ -93,7 +93,7 @@ class Replay:
 
     def retire(self, connection_id: int, now: datetime) -> None:
         """A connection is no longer watched: what is open about it is closed."""
-        self.pass_time(now)
+        self.advance_to(now)
         connection = self._connections.pop(connection_id, None)
         if connection is None:
             return
@@ -120,7 +120,7 @@ class Replay:
         connection = self._connections.get(observation.connection_id)
         if connection is None:
             return
-        self.pass_time(observation.at)
+        self.advance_to(observation.at)
         # Nobody looks back: the next look comes after this check.
         self._looked_at = max(self._looked_at, observation.at)
         self._take(
@@ -128,10 +128,10 @@ class Replay:
             evaluate_check(self._situation(connection), self._judged(connection, observation), self._terms.policy),
         )
 
-    def pass_time(self, until: datetime) -> None:
+    def advance_to(self, until: datetime) -> None:
         """Look at whatever time alone changes before *until*."""
-        while (moment := self._next_look()) is not None and moment < until:
-            self._look(moment)
+        while (moment := self._next_evaluation()) is not None and moment < until:
+            self._evaluate(moment)
 
     def pace(self) -> timedelta:
         """How far apart the regular checks are of the connection that is checked most often."""
@@ -152,7 +152,7 @@ class Replay:
             return self._states.get(int(ack.subject), ConnectionState()).topic(ack.topic)
         return self._scopes.get(ack.subject, ScopeState(ack.subject)).topic
 
-    def _next_look(self) -> datetime | None:
+    def _next_evaluation(self) -> datetime | None:
         """When somebody looks next, on whole beats; None while there is nothing to look at."""
         moments = [self._looked_at] if self._owed else []
         while self._reviews and not self._is_due(*self._reviews[0]):
@@ -167,12 +167,12 @@ class Replay:
 
     def _is_due(self, moment: datetime, connection_id: int) -> bool:
         state = self._states.get(connection_id)
-        return state is not None and state.review_at == moment
+        return state is not None and state.next_evaluation_at == moment
 
-    def _look(self, now: datetime) -> None:
+    def _evaluate(self, now: datetime) -> None:
         self._looked_at = now
         if self._troubled and now - self._scopes_looked_at >= min(_pause(self._scopes[name]) for name in self._troubled):
-            self._look_at_scopes(now)
+            self._evaluate_scopes(now)
         owed = [one for one, state in self._states.items() if timing.needs_evaluation(state)] if self._owed else []
         self._owed = False
         while self._reviews and self._reviews[0][0] <= now:
@@ -186,7 +186,7 @@ class Replay:
         connection = self._connections[connection_id]
         return connection.account_label, connection.platform, connection.platform_id
 
-    def _look_at_scopes(self, now: datetime) -> None:
+    def _evaluate_scopes(self, now: datetime) -> None:
         self._scopes_looked_at = now
         for name in sorted(self._troubled):
             before = self._scopes[name]
@@ -211,9 +211,9 @@ class Replay:
         return EvaluationInput(
             connection=connection,
             state=self._states.get(connection.id, ConnectionState()),
-            names=names,
+            scope_names=names,
             scopes={name: self._scopes[name] for name in names.all() if name in self._scopes},
-            members=self._members,
+            member_counts=self._members,
             failing=self._failing[connection.platform],
             watching_since=self._watching_since,
             window=self._window(),
@@ -229,8 +229,8 @@ class Replay:
         state = conclusion.state
         self._failing[connection.platform] += int(state.health is Health.ERROR) - int(before.health is Health.ERROR)
         self._states[connection.id] = state
-        if state.review_at is not None and state.review_at != before.review_at:
-            heapq.heappush(self._reviews, (state.review_at, connection.id))
+        if state.next_evaluation_at is not None and state.next_evaluation_at != before.next_evaluation_at:
+            heapq.heappush(self._reviews, (state.next_evaluation_at, connection.id))
         for scope in conclusion.scopes.values():
             self._put_scope(scope)
         self.notifications += conclusion.notifications
@@ -239,7 +239,7 @@ class Replay:
         before = self._scopes.get(state.name)
         self._scopes[state.name] = state
         self._owed = self._owed or (before is not None and before.open and not state.open)
-        if state.open or state.suspect_at is not None or state.topic.level != state.topic.told.level:
+        if state.open or state.suspect_at is not None or state.topic.level != state.topic.notified.level:
             self._troubled.add(state.name)
         else:
             self._troubled.discard(state.name)
@@ -247,8 +247,8 @@ class Replay:
 
 def _pause(state: ScopeState) -> timedelta:
     """How often a scope is looked at: one that is open and told of changes by reminders only, unless it is a platform's."""
-    settled = state.open and state.suspect_at is None and state.topic.level == state.topic.told.level
-    return _LOOK_AT_OPEN if settled and state.word != "platform" else _LOOK
+    settled = state.open and state.suspect_at is None and state.topic.level == state.topic.notified.level
+    return _LOOK_AT_OPEN if settled and state.kind != "platform" else _LOOK
 
 
 def observation_of(

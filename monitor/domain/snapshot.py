@@ -21,7 +21,7 @@ class ConnectionView:
 
     connection: Connection
     state: ConnectionState
-    covered_by: str | None = None
+    suppressed_by: str | None = None
     next_check_at: datetime | None = None
 
 
@@ -95,4 +95,4 @@ def scope_incidents(state: ScopeState) -> list[IncidentView]:
     if not state.open or topic.opened_at is None:
         return []
     incident = IncidentRef(Topic.SCOPE, state.name, topic.number, topic.opened_at)
-    return [IncidentView(incident, state.kind, None, topic.level, build.severity(state.kind), state.reason, state.detail)]
+    return [IncidentView(incident, state.scope, None, topic.level, build.severity(state.scope), state.reason, state.detail)]

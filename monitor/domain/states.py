@@ -70,7 +70,7 @@ class LastNotified:
     at: datetime | None = None
     reminders: int = 0
     merged: bool = False
-    doubted: bool = False
+    false_negative_suspected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class TopicState:
     since: datetime | None = None
     number: int = 0
     opened_at: datetime | None = None
-    told: LastNotified = LastNotified()
+    notified: LastNotified = LastNotified()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +142,11 @@ class ConnectionState:
     token: TokenBelief = TokenBelief()
     token_sightings: int = 0
     changes: tuple[datetime, ...] = ()
-    hints: Mapping[Topic, PendingLevel] = field(default_factory=dict)
+    pending_levels: Mapping[Topic, PendingLevel] = field(default_factory=dict)
     topics: Mapping[Topic, TopicState] = field(default_factory=dict)
-    quiet: SuppressionReason = SuppressionReason.NOTHING_NEW
-    notice_owed: bool = False
-    review_at: datetime | None = None
+    suppression: SuppressionReason = SuppressionReason.NOTHING_NEW
+    notice_pending: bool = False
+    next_evaluation_at: datetime | None = None
     seq: int = 0
 
     @property
@@ -180,10 +180,10 @@ def clamp_future(state: ConnectionState, now: datetime) -> ConnectionState:
         last_passed_at=_past(state.last_passed_at, now),
         first_failed_at=_past(state.first_failed_at, now),
         changes=tuple(min(change, now) for change in state.changes),
-        hints={topic: replace(hint, since=min(hint.since, now)) for topic, hint in state.hints.items()},
+        pending_levels={topic: replace(hint, since=min(hint.since, now)) for topic, hint in state.pending_levels.items()},
         topics={topic: _topic(value, now) for topic, value in state.topics.items()},
         token=replace(token, observed_at=_past(token.observed_at, now), expired_at=_past(token.expired_at, now)),
-        review_at=now,
+        next_evaluation_at=now,
     )
 
 
@@ -193,20 +193,20 @@ def _moments(state: ConnectionState) -> Iterator[datetime]:
         if moment is not None:
             yield moment
     for value in state.topics.values():
-        for moment in (value.since, value.told.at):
+        for moment in (value.since, value.notified.at):
             if moment is not None:
                 yield moment
-    for hint in state.hints.values():
+    for hint in state.pending_levels.values():
         yield hint.since
 
 
 def _topic(value: TopicState, now: datetime) -> TopicState:
-    told = value.told
+    told = value.notified
     return replace(
         value,
         since=_past(value.since, now),
         opened_at=_past(value.opened_at, now),
-        told=replace(told, at=_past(told.at, now), opened_at=_past(told.opened_at, now)),
+        notified=replace(told, at=_past(told.at, now), opened_at=_past(told.opened_at, now)),
     )
 
 

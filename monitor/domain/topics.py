@@ -43,12 +43,12 @@ class ScopeContext:
     frozen_by: str | None = None
     suppressed_by: str | None = None
     watching_since: datetime | None = None
-    gathering_until: datetime | None = None
-    thawed_at: datetime | None = None
+    hold_until: datetime | None = None
+    recovered_at: datetime | None = None
 
-    def covered(self, now: datetime) -> bool:
+    def suppresses(self, now: datetime) -> bool:
         """Whether news of the connection wait at *now*."""
-        gathering = self.gathering_until is not None and now < self.gathering_until
+        gathering = self.hold_until is not None and now < self.hold_until
         return self.frozen_by is not None or self.suppressed_by is not None or gathering
 
 
@@ -90,7 +90,7 @@ def is_uncertain(connection: Connection, state: ConnectionState, now: datetime, 
 
     The last check contradicts it, or there was none since wider trouble ended. That lasts no longer than evidence does.
     """
-    pending, thawed_at, seen = state.pending, cover.thawed_at, state.last_evidence_at
+    pending, thawed_at, seen = state.pending, cover.recovered_at, state.last_evidence_at
     lasts = policy.stale_for(connection.interval)
     if pending is not None and now - pending.last_at <= lasts:
         return True
@@ -100,7 +100,7 @@ def is_uncertain(connection: Connection, state: ConnectionState, now: datetime, 
 
 def is_contradicted(connection: Connection, state: ConnectionState, topic: Topic, now: datetime, policy: Policy) -> bool:
     """Whether the last evidence tells of another level, which is not confirmed yet; that lasts no longer than evidence does."""
-    hint = state.hints.get(topic)
+    hint = state.pending_levels.get(topic)
     return hint is not None and now - hint.since <= policy.stale_for(connection.interval)
 
 
@@ -151,7 +151,7 @@ def note_pending(state: ConnectionState, levels: Mapping[Topic, str], at: dateti
     A proposal starts counting when it first appears, grows with every further spaced check that tells the same, and is
     dropped when it is withdrawn. Time alone counts as one sighting only.
     """
-    hints = dict(state.hints)
+    hints = dict(state.pending_levels)
     for topic, level in levels.items():
         hint = hints.get(topic)
         if level == state.topic(topic).level:
@@ -160,12 +160,12 @@ def note_pending(state: ConnectionState, levels: Mapping[Topic, str], at: dateti
             hints[topic] = PendingLevel(level, at, _sightings(state, topic, hint))
         elif evidence and at - hint.since >= hint.sightings * policy.spacing:
             hints[topic] = replace(hint, sightings=hint.sightings + 1)
-    return state if hints == state.hints else replace(state, hints=hints)
+    return state if hints == state.pending_levels else replace(state, pending_levels=hints)
 
 
 def clearing(state: ConnectionState, topic: Topic) -> bool:
     """Whether the last evidence says that the trouble of *topic* is over, which one more check has to confirm."""
-    hint = state.hints.get(topic)
+    hint = state.pending_levels.get(topic)
     return hint is not None and hint.level == FINE
 
 

@@ -70,7 +70,7 @@ class FalseNegativeRule:
         if outcome_of(self.reason) is not Outcome.UNSUPPORTED:
             raise ValueError(f"{self.reason} does not say that a connection cannot be tested")
 
-    def covers(self, platform: str, platform_id: str, message: str) -> bool:
+    def matches(self, platform: str, platform_id: str, message: str) -> bool:
         """Whether an error *message* about this connection is this lie."""
         if self.platform not in (ANY_PLATFORM, platform):
             return False
@@ -115,7 +115,7 @@ def judge(answer: Reply | ApiError, connection: Connection, lies: tuple[FalseNeg
         return Verdict(Reason.EXPECTED_UNSUPPORTED, answer.message)
     if connection.expect != EXPECT_OK:
         for lie in lies:
-            if lie.covers(answer.platform, answer.platform_id, answer.message):
+            if lie.matches(answer.platform, answer.platform_id, answer.message):
                 return Verdict(lie.reason, answer.message)
     reason = classify(answer.message)
     if reason is Reason.CREDENTIAL_REJECTED and answer.token.says is TokenSays.EXPIRED:

@@ -95,7 +95,7 @@ class RateLimiter:
         """Whether the API asked for a pause that is not over."""
         return self._pacer.paused(self._clock.monotonic())
 
-    async def turn(self) -> None:
+    async def acquire(self) -> None:
         """Wait for the next free start; a pause that the API asked for meanwhile is waited for too."""
         while True:
             self._pacer, wait_seconds = self._pacer.reserve(self._clock.monotonic())
@@ -105,7 +105,7 @@ class RateLimiter:
             if not self.paused():
                 return
 
-    async def turn_if_open(self) -> bool:
+    async def try_acquire(self) -> bool:
         """Wait for the next free start; False as soon as the API asked for a pause: nothing may start, and nobody waits here."""
         if self.paused():
             return False
@@ -114,7 +114,7 @@ class RateLimiter:
             await self._clock.sleep(wait_seconds)
         return not self.paused()
 
-    def hear(self, http_status: int | None, retry_after: timedelta | None) -> None:
+    def record_response(self, http_status: int | None, retry_after: timedelta | None) -> None:
         """
         Take note of an answer.
 

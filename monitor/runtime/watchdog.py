@@ -103,7 +103,7 @@ class Watchdog:
         if self._database.storage_up:
             try:
                 async with asyncio.timeout(self._bounds.rest):
-                    self._fleet.put_outbox(await self._database.read(_outbox))
+                    self._fleet.set_outbox(await self._database.read(_outbox))
             except (StoreUnavailable, TimeoutError) as error:
                 _log.debug("outbox out of reach", problem=str(error))
         return False

@@ -64,15 +64,15 @@ def details(state: ConnectionState) -> shapes.Details:
     return {
         "suspectedFalseNegative": state.suspected_false_negative,
         "pending": None if pending is None else {"health": pending.health, "count": pending.count, "firstAt": stamp(pending.first_at)},
-        "quiet": state.quiet,
+        "quiet": state.suppression,
         "topics": {
             topic.value: {
                 "level": value.level,
                 "since": iso(value.since),
                 "incident": value.number,
-                "toldLevel": value.told.level,
-                "toldAt": iso(value.told.at),
-                "reminders": value.told.reminders,
+                "toldLevel": value.notified.level,
+                "toldAt": iso(value.notified.at),
+                "reminders": value.notified.reminders,
             }
             for topic, value in state.topics.items()
         },
@@ -93,7 +93,7 @@ def preflight_unknown(platform_id: str, finding: PreflightResult) -> shapes.Pref
 def _answer(finding: PreflightResult, known_at: datetime | None, now: datetime | None, *, live: bool) -> shapes.PreflightAnswer:
     return {
         "answer": finding.answer,
-        "why": finding.why,
+        "why": finding.reason,
         "knownAt": iso(known_at),
         "ageSeconds": None if known_at is None or now is None else max(0.0, (now - known_at).total_seconds()),
         "live": live,

@@ -92,4 +92,4 @@ async def sync(database: Database, fleet: Registry, config: Config, *, appeared:
     def work(store: Store) -> list[Connection]:
         return reconcile(store, fleet, desired(config, store.connections(), appeared=appeared, vanished=vanished))
 
-    fleet.put_connections(await database.write(work))
+    fleet.set_connections(await database.write(work))

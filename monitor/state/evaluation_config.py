@@ -35,8 +35,8 @@ class EvaluationConfig:
     routes: tuple[Route, ...] = ()
     receivers: tuple[ReceiverRule, ...] = ()
     accounts: tuple[str, ...] = ()
-    lies: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES
-    windows: tuple[RecurringSilence, ...] = ()
+    false_negatives: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES
+    recurring_silences: tuple[RecurringSilence, ...] = ()
 
 
 def evaluation_config(config: Config, instance_id: str) -> EvaluationConfig:
@@ -49,8 +49,8 @@ def evaluation_config(config: Config, instance_id: str) -> EvaluationConfig:
         routes=tuple(Route(route.match, route.receivers) for route in config.routes),
         receivers=tuple(ReceiverRule(receiver.name, receiver.send_resolved) for receiver in config.receivers),
         accounts=tuple(account.name for account in config.accounts),
-        lies=_lies(config),
-        windows=config.windows(),
+        false_negatives=_lies(config),
+        recurring_silences=config.windows(),
     )
 
 

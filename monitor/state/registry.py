@@ -54,12 +54,12 @@ class Registry:
     """
 
     def __init__(self, plan: EvaluationConfig, clock: Clock) -> None:
-        self.plan = plan
+        self.config = plan
         self.clock = clock
         self.rounding_evidence = RoundingEvidence()
-        self.thaws = 0
-        self.wishes = 0
-        self._asked = NO_CONTROLS
+        self.scope_closures = 0
+        self.controls_version = 0
+        self._requested = NO_CONTROLS
         self.storage_up = True
         self._connections: dict[int, Connection] = {}
         self._order: tuple[int, ...] = ()
@@ -67,8 +67,8 @@ class Registry:
         self._scopes: dict[str, ScopeRow] = {}
         self.outbox: Mapping[str, OutboxView] = {}
         self._continuity = Continuity(clock)
-        self._thawed: dict[str, int] = {}
-        self._census = _ScopeCounts()
+        self._closed_scopes: dict[str, int] = {}
+        self._scope_counts = _ScopeCounts()
         self._next_checks: dict[int, datetime] = {}
         self._views: dict[int, ConnectionView] = {}
 
@@ -77,47 +77,47 @@ class Registry:
         self._states = dict(reader.states())
         self._scopes = {name: (version, decode_scope(document)) for name, (version, document) in reader.scopes().items()}
         self.rounding_evidence = decode_rounding(reader.meta(self.rounding_key()))
-        self.put_controls(silences_since(reader, self.clock.now()), acks_of_open(reader))
+        self.set_controls(silences_since(reader, self.clock.now()), acks_of_open(reader))
 
-    def put_connections(self, connections: Iterable[Connection]) -> None:
+    def set_connections(self, connections: Iterable[Connection]) -> None:
         """Replace the set of connections that are watched; states of others stay in the database only."""
         self._connections = {connection.id: connection for connection in connections}
         ordered = sorted(self._connections.values(), key=lambda one: (one.account_label, one.platform, one.platform_id))
         self._order = tuple(connection.id for connection in ordered)
         self._next_checks = {one: at for one, at in self._next_checks.items() if one in self._connections}
-        self._census = self._count()
+        self._scope_counts = self._count()
 
-    def put_outbox(self, outbox: Mapping[str, OutboxView]) -> None:
+    def set_outbox(self, outbox: Mapping[str, OutboxView]) -> None:
         """Remember what every receiver is still owed."""
         self.outbox = outbox
 
-    def put_controls(self, silences: Iterable[Silence], acks: Iterable[Ack]) -> None:
+    def set_controls(self, silences: Iterable[Silence], acks: Iterable[Ack]) -> None:
         """Remember what operators ask for; `wishes` counts the changes."""
-        asked = NO_CONTROLS.asked(silences, acks)
-        if asked != self._asked:
-            self._asked = asked
-            self.wishes += 1
+        asked = NO_CONTROLS.with_requests(silences, acks)
+        if asked != self._requested:
+            self._requested = asked
+            self.controls_version += 1
 
     @property
     def controls(self) -> Controls:
         """Everything that holds notifications back: what operators ask for, and what the configuration says."""
-        return Controls(self._asked.silences, self.plan.windows, self._asked.acks)
+        return Controls(self._requested.silences, self.config.recurring_silences, self._requested.acks)
 
-    def put_next_check(self, connection_id: int, at: datetime) -> None:
+    def set_next_check(self, connection_id: int, at: datetime) -> None:
         """Remember when a connection is checked next, for people."""
         self._next_checks[connection_id] = at
 
     def _count(self) -> _ScopeCounts:
         census = _ScopeCounts()
         for connection in self._connections.values():
-            census.members.update(self.names(connection).all())
+            census.members.update(self.scopes_of(connection).all())
             if self.state(connection.id)[1].health is Health.ERROR:
                 census.failing[connection.platform] += 1
         return census
 
     def drop(self, connection_ids: Iterable[int]) -> None:
         """Stop watching these at once; checks of them that are still under way conclude nothing."""
-        self.put_connections(one for one in self._connections.copy().values() if one.id not in set(connection_ids))
+        self.set_connections(one for one in self._connections.copy().values() if one.id not in set(connection_ids))
 
     def watching_since(self) -> datetime:
         """Since when the connections could be watched without a gap: the start, or the clock's last jump."""
@@ -130,7 +130,7 @@ class Registry:
 
     def rounding_key(self) -> str:
         """Under which name the database keeps what is known of the API's rounding."""
-        return f"rounding:{self.plan.api_host}"
+        return f"rounding:{self.config.api_host}"
 
     def ids(self) -> tuple[int, ...]:
         """The ids of all watched connections, ordered by account, platform and platform id."""
@@ -148,9 +148,9 @@ class Registry:
         """The watched connection with this account, managed user and platform id."""
         return next((one for one in self._connections.values() if one.key == key), None)
 
-    def names(self, connection: Connection) -> ScopeNames:
+    def scopes_of(self, connection: Connection) -> ScopeNames:
         """The names of the scopes above *connection*."""
-        return core.scopes_of(connection, self.plan.api_host)
+        return core.scopes_of(connection, self.config.api_host)
 
     def state(self, connection_id: int) -> State:
         """Version and state of one connection; version 0 means that it has no row yet."""
@@ -169,29 +169,29 @@ class Registry:
         own = sum(1 for one in self._order for topic in self.state(one)[1].topics.values() if topic.level != FINE)
         return own + sum(1 for _, scope in self._scopes.copy().values() if scope.open)
 
-    def members(self, name: str) -> int:
+    def member_count(self, name: str) -> int:
         """How many watched connections are below the scope *name*."""
-        return self._census.members[name]
+        return self._scope_counts.members[name]
 
-    def window(self) -> timedelta:
+    def api_window(self) -> timedelta:
         """How far back checks count for the API scope: two rounds at least."""
-        return max(self.plan.policy.scopes.window, 2 * self.plan.interval)
+        return max(self.config.policy.scopes.window, 2 * self.config.interval)
 
-    def hold(self, connection: Connection) -> tuple[str, timedelta] | None:
+    def canary_interval(self, connection: Connection) -> tuple[str, timedelta] | None:
         """The scope that lets only canaries through to *connection*, and how far apart; None when checks go on as usual."""
-        return self._pause_above(self.names(connection).all(), rules.canary_interval)
+        return self._pause_above(self.scopes_of(connection).all(), rules.canary_interval)
 
-    def probe(self, connection: Connection) -> tuple[str, timedelta] | None:
+    def probe_interval(self, connection: Connection) -> tuple[str, timedelta] | None:
         """The scope in doubt above *connection*, and how soon somebody below it is asked again; None when nothing is in doubt."""
-        return self._pause_above(self.names(connection).all(), rules.probe_interval)
+        return self._pause_above(self.scopes_of(connection).all(), rules.probe_interval)
 
-    def api_doubted_at(self) -> datetime | None:
+    def api_suspect_since(self) -> datetime | None:
         """Since when the API is suspected; None when it is not, or when there is only one account to suspect it."""
-        return self.scope(f"api:{self.plan.api_host}")[1].suspect_at if len(self.plan.accounts) > 1 else None
+        return self.scope(f"api:{self.config.api_host}")[1].suspect_at if len(self.config.accounts) > 1 else None
 
     def list_pause(self, account: str) -> timedelta | None:
         """How long the lists of *account* wait while it or the API is in trouble; None when they are read as usual."""
-        names = (f"account:{account}", f"api:{self.plan.api_host}", f"service:{account}")
+        names = (f"account:{account}", f"api:{self.config.api_host}", f"service:{account}")
         found = self._pause_above(names, rules.probe_interval)
         return found[1] if found is not None else None
 
@@ -199,68 +199,68 @@ class Registry:
         self, names: Iterable[str], pause_of: Callable[[ScopeState, ScopePolicy], timedelta | None]
     ) -> tuple[str, timedelta] | None:
         for name in names:
-            pause = pause_of(self.scope(name)[1], self.plan.policy.scopes)
+            pause = pause_of(self.scope(name)[1], self.config.policy.scopes)
             if pause is not None:
                 return name, pause
         return None
 
-    def is_abandoned(self, scope: ScopeState) -> bool:
+    def is_orphaned(self, scope: ScopeState) -> bool:
         """Whether nobody asks about *scope* any more, because its account or its API left the configuration."""
-        if scope.word == "api":
-            return scope.name != f"api:{self.plan.api_host}"
-        return bool(scope.account) and bool(self.plan.accounts) and scope.account not in self.plan.accounts
+        if scope.kind == "api":
+            return scope.name != f"api:{self.config.api_host}"
+        return bool(scope.account) and bool(self.config.accounts) and scope.account not in self.config.accounts
 
-    def due_for_review(self, now: datetime) -> list[int]:
+    def due_for_evaluation(self, now: datetime) -> list[int]:
         """The connections for which the passing of time may have changed something."""
-        moments = ((one, self._states.get(one, _NO_STATE)[1].review_at) for one in self._order)
+        moments = ((one, self._states.get(one, _NO_STATE)[1].next_evaluation_at) for one in self._order)
         return [one for one, review_at in moments if review_at is not None and review_at <= now]
 
-    def owed(self) -> list[int]:
+    def with_pending_notifications(self) -> list[int]:
         """The connections about which somebody is still to be told something."""
         states = ((one, self.state(one)[1]) for one in self._order)
-        return [one for one, state in states if any(topic.level != topic.told.level for topic in state.topics.values())]
+        return [one for one, state in states if any(topic.level != topic.notified.level for topic in state.topics.values())]
 
-    def unsettled(self) -> list[int]:
+    def needs_evaluation(self) -> list[int]:
         """The connections about which somebody may have to be told something once other things are asked for."""
         return [one for one in self._order if needs_evaluation(self.state(one)[1])]
 
-    def accept(self, states: Mapping[int, State], scope_rows: Mapping[str, ScopeRow]) -> None:
+    def apply_committed(self, states: Mapping[int, State], scope_rows: Mapping[str, ScopeRow]) -> None:
         """Make committed values visible. Called after the commit, on the writer thread."""
         for connection_id, (version, state) in states.items():
             connection = self._connections.get(connection_id)
             if connection is not None:
                 was = self.state(connection_id)[1].health is Health.ERROR
-                self._census.failing[connection.platform] += int(state.health is Health.ERROR) - int(was)
+                self._scope_counts.failing[connection.platform] += int(state.health is Health.ERROR) - int(was)
             self._states[connection_id] = (version, state)
         thawed = [name for name, row in scope_rows.items() if self.scope(name)[1].open and not row[1].open]
         self._scopes.update(scope_rows)
         if thawed:
-            self._thawed |= dict.fromkeys(thawed, self.thaws + 1)
-            self.thaws += 1
+            self._closed_scopes |= dict.fromkeys(thawed, self.scope_closures + 1)
+            self.scope_closures += 1
 
-    def thawed_since(self, thaws: int) -> frozenset[str]:
+    def closed_scopes_since(self, thaws: int) -> frozenset[str]:
         """The names of the scopes whose incidents closed since there were so many *thaws*."""
-        return frozenset(name for name, number in self._thawed.copy().items() if number > thaws)
+        return frozenset(name for name, number in self._closed_scopes.copy().items() if number > thaws)
 
     def failing(self, platform: str) -> int:
         """How many watched connections of *platform* are in error."""
-        return self._census.failing[platform]
+        return self._scope_counts.failing[platform]
 
     def snapshot(self, now: datetime) -> Snapshot:
         """The whole picture at *now*."""
         scope_states = {name: row[1] for name, row in self._scopes.copy().items()}
         views = self._all_views(scope_states, now)
-        incidents = [incident for view in views if view.state.topics for incident in incidents_of(view, self.plan.policy)]
+        incidents = [incident for view in views if view.state.topics for incident in incidents_of(view, self.config.policy)]
         incidents += [incident for state in scope_states.values() for incident in scope_incidents(state)]
         incidents.sort(key=lambda item: item.incident.opened_at)
         return Snapshot(
             taken_at=now,
             connections=views,
             incidents=tuple(incidents),
-            accounts={name: self._account_up(name, views) for name in self.plan.accounts},
+            accounts={name: self._account_up(name, views) for name in self.config.accounts},
             api_up=self._api_up(views),
             storage_up=self.storage_up,
-            outbox={rule.name: self.outbox.get(rule.name, OutboxView()) for rule in self.plan.receivers},
+            outbox={rule.name: self.outbox.get(rule.name, OutboxView()) for rule in self.config.receivers},
         )
 
     def _all_views(self, states: Mapping[str, ScopeState], now: datetime) -> tuple[ConnectionView, ...]:
@@ -271,16 +271,16 @@ class Registry:
             connection, state = self._connections[one], self.state(one)[1]
             above = (connection.account, connection.user_id, connection.platform)
             if above not in covers:
-                covers[above] = self._covered_by(connection, states, now)
+                covers[above] = self._suppressed_by(connection, states, now)
             fresh = (connection, state, covers[above], self._next_checks.get(one))
             known = self._views.get(one)
-            unchanged = known is not None and (known.connection, known.state, known.covered_by, known.next_check_at) == fresh
+            unchanged = known is not None and (known.connection, known.state, known.suppressed_by, known.next_check_at) == fresh
             views[one] = known if known is not None and unchanged else ConnectionView(*fresh)
         self._views = views
         return tuple(views.values())
 
-    def _covered_by(self, connection: Connection, states: Mapping[str, ScopeState], now: datetime) -> str | None:
-        above = scope_context(self.names(connection), states, self.watching_since(), now, self.plan.policy)
+    def _suppressed_by(self, connection: Connection, states: Mapping[str, ScopeState], now: datetime) -> str | None:
+        above = scope_context(self.scopes_of(connection), states, self.watching_since(), now, self.config.policy)
         return above.frozen_by or above.suppressed_by
 
     def _account_up(self, name: str, views: tuple[ConnectionView, ...]) -> bool | None:
@@ -293,6 +293,6 @@ class Registry:
         return True if known else None
 
     def _api_up(self, views: tuple[ConnectionView, ...]) -> bool | None:
-        if self.scope(f"api:{self.plan.api_host}")[1].open:
+        if self.scope(f"api:{self.config.api_host}")[1].open:
             return False
         return True if any(view.state.last_evidence_at is not None for view in views) else None

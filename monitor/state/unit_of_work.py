@@ -29,11 +29,11 @@ from monitor.notify import payload
 from monitor.state.registry import Registry, ScopeRow, State
 
 
-def unit_of_work(fleet: Registry, store: Store) -> "UnitOfWork":
+def unit_of_work(registry: Registry, store: Store) -> "UnitOfWork":
     """The view of this transaction: one per transaction, kept in its scratch space."""
     staging = store.scratch.get(UnitOfWork)
     if not isinstance(staging, UnitOfWork):
-        staging = UnitOfWork(fleet, store)
+        staging = UnitOfWork(registry, store)
         store.scratch[UnitOfWork] = staging
         store.after_commit(staging.publish)
     return staging
@@ -42,56 +42,56 @@ def unit_of_work(fleet: Registry, store: Store) -> "UnitOfWork":
 class UnitOfWork:
     """The fleet as one write transaction sees it: committed values, overlaid by its own changes."""
 
-    def __init__(self, fleet: Registry, store: Store) -> None:
-        self._fleet = fleet
+    def __init__(self, registry: Registry, store: Store) -> None:
+        self._registry = registry
         self._store = store
         self._states: dict[int, State] = {}
         self._scopes: dict[str, ScopeRow] = {}
         self._failing: Counter[str] = Counter()
         self._retired: set[int] = set()
-        self._rounding = fleet.rounding_evidence
+        self._rounding = registry.rounding_evidence
 
     def publish(self) -> None:
         """Hand the committed changes to the fleet."""
-        self._fleet.accept(self._states, self._scopes)
-        self._fleet.rounding_evidence = self._rounding
+        self._registry.apply_committed(self._states, self._scopes)
+        self._registry.rounding_evidence = self._rounding
         if self._retired:
-            self._fleet.drop(self._retired)
+            self._registry.drop(self._retired)
 
     def is_watched(self, connection: Connection) -> bool:
         """Whether *connection* is still watched: it may have been removed while its check was under way."""
-        return connection.id not in self._retired and self._fleet.connection(connection.id) is not None
+        return connection.id not in self._retired and self._registry.connection(connection.id) is not None
 
     def state(self, connection_id: int) -> State:
         """Version and state of one connection, as changed so far."""
-        return self._states.get(connection_id) or self._fleet.state(connection_id)
+        return self._states.get(connection_id) or self._registry.state(connection_id)
 
     def scope(self, name: str) -> ScopeRow:
         """Version and state of one scope, as changed so far."""
-        return self._scopes.get(name) or self._fleet.scope(name)
+        return self._scopes.get(name) or self._registry.scope(name)
 
-    def situation(self, connection: Connection) -> EvaluationInput:
+    def evaluation_input(self, connection: Connection) -> EvaluationInput:
         """All that must be known to conclude a check of *connection*."""
-        names = self._fleet.names(connection)
+        names = self._registry.scopes_of(connection)
         return EvaluationInput(
             connection=connection,
             state=self.state(connection.id)[1],
-            names=names,
+            scope_names=names,
             scopes={name: self.scope(name)[1] for name in names.all()},
-            members={name: self._fleet.members(name) for name in names.all()},
-            failing=self._fleet.failing(connection.platform) + self._failing[connection.platform],
-            watching_since=self._fleet.watching_since(),
-            window=self._fleet.window(),
+            member_counts={name: self._registry.member_count(name) for name in names.all()},
+            failing=self._registry.failing(connection.platform) + self._failing[connection.platform],
+            watching_since=self._registry.watching_since(),
+            window=self._registry.api_window(),
             rounding=self._rounding.mode,
-            controls=self._fleet.controls,
+            controls=self._registry.controls,
             elsewhere_at=self._elsewhere_at(connection.account),
         )
 
     def _elsewhere_at(self, account: str) -> datetime | None:
         """When an account other than this one was last answered."""
-        return served_elsewhere_at(lambda name: self.scope(name)[1], self._fleet.plan.accounts, account)
+        return served_elsewhere_at(lambda name: self.scope(name)[1], self._registry.config.accounts, account)
 
-    def conclude(self, connection: Connection, observation: Observation) -> Evaluation | None:
+    def record_check(self, connection: Connection, observation: Observation) -> Evaluation | None:
         """
         Conclude one check, all in this transaction: 1. its row, 2. the states, 3. incidents, 4. notifications and deliveries.
 
@@ -99,61 +99,61 @@ class UnitOfWork:
         """
         if not self.is_watched(connection):
             return None
-        conclusion = core.evaluate_check(self.situation(connection), observation, self._fleet.plan.policy)
+        conclusion = core.evaluate_check(self.evaluation_input(connection), observation, self._registry.config.policy)
         self._store.record_checks([check_row(observation)])
         self._save(connection, conclusion)
         return conclusion
 
-    def review(self, connection: Connection, now: datetime) -> None:
+    def reevaluate(self, connection: Connection, now: datetime) -> None:
         """Conclude the passing of time for one connection."""
         if not self.is_watched(connection):
             return
-        conclusion = core.evaluate_at(self.situation(connection), now, self._fleet.plan.policy)
+        conclusion = core.evaluate_at(self.evaluation_input(connection), now, self._registry.config.policy)
         self._save(connection, conclusion)
 
-    def learn(self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None) -> None:
+    def apply_listing(self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None) -> None:
         """Take in what the API's list, which came at *now*, says of one connection; *server_at* is the list's `Date`."""
         self._learn_rounding(row, now, server_at)
         if not self.is_watched(connection):
             return
-        conclusion = core.evaluate_listing(self.situation(connection), row, now, self._fleet.plan.policy, server_at=server_at)
+        conclusion = core.evaluate_listing(self.evaluation_input(connection), row, now, self._registry.config.policy, server_at=server_at)
         self._save(connection, conclusion)
 
     def _learn_rounding(self, row: ListedConnection, now: datetime, server_at: datetime | None) -> None:
         learned = interval.learn_rounding(self._rounding, row, at=now, server_at=server_at)
         if learned != self._rounding:
             self._rounding = learned
-            self._store.put_meta(self._fleet.rounding_key(), encode_rounding(learned))
+            self._store.put_meta(self._registry.rounding_key(), encode_rounding(learned))
 
     def now(self) -> datetime:
         """The wall clock."""
-        return self._fleet.clock.now()
+        return self._registry.clock.now()
 
-    def hear(self, account: str, user_id: str, observation: Observation) -> None:
+    def record_account_result(self, account: str, user_id: str, observation: Observation) -> None:
         """Take in how a request of the account went that was about no single connection."""
         names = (
             f"account:{account}",
-            f"api:{self._fleet.plan.api_host}",
+            f"api:{self._registry.config.api_host}",
             f"service:{account}",
             f"rate:{account}",
             f"user:{account}/{user_id}" if user_id else "",
         )
         before = {name: self.scope(name)[1] for name in names if name}
-        members = {name: self._fleet.members(name) for name in before}
-        policy = self._fleet.plan.policy
+        members = {name: self._registry.member_count(name) for name in before}
+        policy = self._registry.config.policy
         after = core.update_scopes(
             before,
             observation,
             policy,
-            window=self._fleet.window(),
+            window=self._registry.api_window(),
             members=members,
             elsewhere_at=self._elsewhere_at(account),
         )
         for name, state in after.items():
             if state is not before[name]:
-                self._settle_scope(state, before[name], observation.at)
+                self._decide_scope(state, before[name], observation.at)
 
-    def tell_short_list(self, account: str, user_id: str, listed: int, known: int) -> None:
+    def notify_short_listing(self, account: str, user_id: str, listed: int, known: int) -> None:
         """Tell that the API's list lost more than half of its connections, and is not believed yet."""
         now = self.now()
         subject = f"list:{account}/{user_id}" if user_id else f"list:{account}"
@@ -172,34 +172,34 @@ class UnitOfWork:
             seq=1,
             facts=NotificationFacts(affected=known - listed),
         )
-        held = self._fleet.controls.held(notice, None, now)
+        held = self._registry.controls.suppression(notice, None, now)
         # It is told once or never, so it can't wait for the end of quiet hours.
-        if held is None or held.quiet is SuppressionReason.QUIET_HOURS:
-            self._announce(notice, None)
+        if held is None or held.reason is SuppressionReason.QUIET_HOURS:
+            self._add_notification(notice, None)
 
     def retire(self, connection: Connection, now: datetime) -> None:
         """Close what is open about a connection that is no longer watched."""
-        settled = decide.close_removed(connection, self.state(connection.id)[1], now, self._fleet.plan.policy)
+        settled = decide.close_removed(connection, self.state(connection.id)[1], now, self._registry.config.policy)
         self._save(connection, Evaluation(settled.state, {}, settled.transitions, settled.notifications))
         self._retired.add(connection.id)
 
     def change_scope(self, name: str, change: Callable[[ScopeState], ScopeState], now: datetime) -> None:
         """Apply *change* to one scope, and record and tell what follows."""
         before = self.scope(name)[1]
-        self._settle_scope(change(before), before, now)
+        self._decide_scope(change(before), before, now)
 
     def record_outage(self, outage: ScopeState, heard: Collection[str]) -> None:
         """Record an incident that could not be recorded while it was open, as closed now; who *heard* of it hears of its end."""
         now = self.now()
         self._store.apply_transitions([build.transition(outage, outage.topic.since or now)])
-        self._settle_scope(closed(outage, now), outage, now, heard=heard)
+        self._decide_scope(closed(outage, now), outage, now, heard=heard)
 
-    def _settle_scope(self, changed: ScopeState, before: ScopeState, now: datetime, *, heard: Collection[str] = ()) -> None:
-        state, transitions, notifications = decide.decide_scope(changed, before, now, self._fleet.plan.policy, self._fleet.controls)
+    def _decide_scope(self, changed: ScopeState, before: ScopeState, now: datetime, *, heard: Collection[str] = ()) -> None:
+        state, transitions, notifications = decide.decide_scope(changed, before, now, self._registry.config.policy, self._registry.controls)
         self._save_scopes({state.name: state})
         self._store.apply_transitions(transitions)
         for notification in notifications:
-            self._announce(notification, None, heard=heard)
+            self._add_notification(notification, None, heard=heard)
 
     def _save(self, connection: Connection, conclusion: Evaluation) -> None:
         version, before = self.state(connection.id)
@@ -211,7 +211,7 @@ class UnitOfWork:
         if conclusion.transitions:
             self._store.apply_transitions(conclusion.transitions)
         for notification in conclusion.notifications:
-            self._announce(notification, connection if notification.connection_id is not None else None)
+            self._add_notification(notification, connection if notification.connection_id is not None else None)
 
     def _save_scopes(self, changed: Mapping[str, ScopeState]) -> None:
         for name, state in changed.items():
@@ -223,8 +223,8 @@ class UnitOfWork:
             self._store.save_scopes({name: (version, encode_scope(persistent(state)))})
             self._scopes[name] = (version + 1, state)
 
-    def _announce(self, notification: Notification, connection: Connection | None, *, heard: Collection[str] = ()) -> None:
-        plan = self._fleet.plan
+    def _add_notification(self, notification: Notification, connection: Connection | None, *, heard: Collection[str] = ()) -> None:
+        plan = self._registry.config
         key = events.incident_key(notification.incident, plan.identity.instance)
         told = heard if heard or notification.why is NotificationReason.OPENED else self._store.receivers_told(key)
         receivers = routing.receivers_for(notification, connection, plan.routes, plan.receivers, told=told)

@@ -29,7 +29,7 @@ def advice_lines(case: ConnectionReport) -> Iterator[str]:
 def _advices(case: ConnectionReport) -> Iterator[str]:
     for scope in case.above:
         if scope.open and scope.reason is not None:
-            yield _PLATFORM if scope.word == "platform" else meaning(scope.reason).advice
+            yield _PLATFORM if scope.kind == "platform" else meaning(scope.reason).advice
     state = case.state
     if state.health is Health.ERROR and state.suspected_false_negative:
         yield "Look first whether posts still go out: one has succeeded since the first failed test."

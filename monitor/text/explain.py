@@ -164,7 +164,7 @@ def _calm(case: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str
         yield f"Health changed {recent} times within the last {span(flap.window)}; {flap.changes} times would count as flapping."
     stale_at = topics.stale_at(case.connection, state, policy, ScopeContext(watching_since=_watched_since(case)))
     broken = state.health in {Health.ERROR, Health.MISSING, Health.MISCONFIGURED}  # silence does not heal: it stays so
-    waits = broken or case.retired or any(scope.open for scope in case.above if scope.word != "platform")
+    waits = broken or case.retired or any(scope.open for scope in case.above if scope.kind != "platform")
     if waits or stale_at is None or state.last_evidence_at is None:
         return
     if now < stale_at:
@@ -178,7 +178,7 @@ def _calm(case: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str
 
 def _watched_since(case: ConnectionReport) -> datetime | None:
     """Since when it could be checked again; the start of the running monitor is not known here."""
-    ends = [scope.closed_at for scope in case.above if scope.closed_at is not None and scope.word != "platform"]
+    ends = [scope.closed_at for scope in case.above if scope.closed_at is not None and scope.kind != "platform"]
     return max(ends, default=None)
 
 
@@ -198,7 +198,7 @@ def _unconfirmed(case: ConnectionReport, now: datetime, policy: Policy) -> Itera
         over = pending.first_at + policy.confirm.missing_over
         if pending.health is Health.MISSING and over > now:
             yield f"And it must last until {when(over, now)}."
-    for topic, hint in state.hints.items():
+    for topic, hint in state.pending_levels.items():
         yield _hint(case.connection, topic, hint, now, policy)
 
 
@@ -241,5 +241,5 @@ def _open_scope(scope: ScopeState, now: datetime) -> str:
     effect = {
         "platform": "Many connections broke together, so the platform's incident is told in place of each.",
         "rate": "Checks are slowed down; staleness does not count meanwhile.",
-    }.get(scope.word, "While it lasts the health is frozen, and the wider incident is told in place of this connection.")
+    }.get(scope.kind, "While it lasts the health is frozen, and the wider incident is told in place of this connection.")
     return f"{scope.name} is in trouble{begun}{words}. {effect}"

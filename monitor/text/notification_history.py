@@ -30,7 +30,7 @@ def topic_lines(case: ConnectionReport, now: datetime, policy: Policy) -> Iterat
     """For every kind of trouble that was ever seen: its level, what the receivers know, and what comes next."""
     wider = [scope for scope in case.above if scope.open]
     for scope in wider:
-        told = scope.topic.told
+        told = scope.topic.notified
         if told.level == FINE or told.at is None:
             yield f"{scope.name}: nobody was told of it yet."
         else:
@@ -41,7 +41,7 @@ def topic_lines(case: ConnectionReport, now: datetime, policy: Policy) -> Iterat
     if not case.state.topics:
         yield "Of this connection itself there is nothing to tell." if wider else "There never was any trouble to tell of."
         return
-    quiet = case.state.quiet
+    quiet = case.state.suppression
     reminded = any(reminder_at(topic, value, policy) is not None for topic, value in case.state.topics.items())
     yield QUIET_WORDS[SuppressionReason.REMINDER_NOT_DUE if reminded and quiet is SuppressionReason.NOTHING_NEW else quiet]
 
@@ -49,7 +49,7 @@ def topic_lines(case: ConnectionReport, now: datetime, policy: Policy) -> Iterat
 def _topic(topic: Topic, case: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
     value = case.state.topic(topic)
     yield f"{topic}: {_level(value, now)} {_known(topic, value, case, now)}"
-    if value.level != value.told.level:
+    if value.level != value.notified.level:
         yield f"{topic}: the receivers are still to be told “{value.level}”; {_held_back(topic, case, now, policy)}"
         return
     ack = case.controls.acknowledged(topic, str(case.connection.id), value)
@@ -57,8 +57,8 @@ def _topic(topic: Topic, case: ConnectionReport, now: datetime, policy: Policy) 
     if ack is not None:
         yield f"{topic}: {one_line(ack.author, 80)} acknowledged it {when(ack.at, now)} (“{one_line(ack.reason, _QUOTED)}”): no reminders."
     elif due is not None:
-        yield f"{topic}: reminder {value.told.reminders + 1} is due {when(due, now)}, if it lasts until then."
-    elif value.told.level != FINE:
+        yield f"{topic}: reminder {value.notified.reminders + 1} is due {when(due, now)}, if it lasts until then."
+    elif value.notified.level != FINE:
         yield f"{topic}: there are no reminders of this."
 
 
@@ -70,7 +70,7 @@ def _level(value: TopicState, now: datetime) -> str:
 
 
 def _known(topic: Topic, value: TopicState, case: ConnectionReport, now: datetime) -> str:
-    told = value.told
+    told = value.notified
     if told.at is None:
         return "Nobody was ever told." if value.level == FINE else "Nobody was told yet."
     if told.level == FINE:
@@ -83,13 +83,13 @@ def _known(topic: Topic, value: TopicState, case: ConnectionReport, now: datetim
 
 
 def _held_back(topic: Topic, case: ConnectionReport, now: datetime, policy: Policy) -> str:
-    covers = [scope.name for scope in case.above if scope.open and scope.word != "rate"]
+    covers = [scope.name for scope in case.above if scope.open and scope.kind != "rate"]
     if covers:
         return f"that waits until {covers[0]} is over."
-    if case.state.quiet is SuppressionReason.COVERED_BY_SCOPE:
+    if case.state.suppression is SuppressionReason.COVERED_BY_SCOPE:
         return "that waits a little, to see whether the whole platform is in trouble."
     news = build_notification(case.connection, case.state, topic, NotificationContext(now), policy)
-    held = case.controls.held(news, case.connection, now)
+    held = case.controls.suppression(news, case.connection, now)
     if held is None:
         return "that is done at the next look."
     asked = next((one for one in case.controls.silences if held.by == f"silence {one.id}"), None)

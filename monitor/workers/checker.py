@@ -50,61 +50,61 @@ class Checker:
         self,
         account: str,
         api: ApiClient,
-        gate: RateLimiter,
+        rate_limiter: RateLimiter,
         *,
-        fleet: Registry,
+        registry: Registry,
         database: Database,
         metrics: Metrics,
         clock: Clock,
-        told: Callable[[], None],
+        on_notification: Callable[[], None],
     ) -> None:
         self.account = account
         self._api = api
-        self._gate = gate
-        self._fleet = fleet
+        self._rate_limiter = rate_limiter
+        self._registry = registry
         self._database = database
         self._metrics = metrics
         self._clock = clock
-        self._told = told
+        self._on_notification = on_notification
         self._queue = DueQueue()
         self._in_flight: set[int] = set()
         self._canaries: dict[str, float] = {}
-        self._thaws = fleet.thaws
-        self._joined: datetime | None = None
+        self._scope_closures = registry.scope_closures
+        self._probed_api_suspicion: datetime | None = None
 
-    def sync(self) -> None:
+    def refresh(self) -> None:
         """Take up connections that are new in the fleet and drop those that left it."""
         wall = self._clock.now()
         own = {one.id: one for one in self._own_connections()}
         for connection in own.values():
             if connection.id not in self._queue and connection.id not in self._in_flight:
-                state = self._fleet.state(connection.id)[1]
-                self._put(connection, schedule.first_due(connection, state, wall, self._fleet.plan.policy).total_seconds())
+                state = self._registry.state(connection.id)[1]
+                self._schedule(connection, schedule.first_due(connection, state, wall, self._registry.config.policy).total_seconds())
         self._queue.keep(own)
         # An incident that was open before, perhaps until this very reload: learn at once whether it still is.
-        doubted = {probe[0]: connection for connection in own.values() if (probe := self._fleet.probe(connection)) is not None}
+        doubted = {probe[0]: connection for connection in own.values() if (probe := self._registry.probe_interval(connection)) is not None}
         for name, connection in doubted.items():
-            self._ask_somebody(name, connection, 0.0)
+            self._probe_scope(name, connection, 0.0)
 
     async def step(self) -> bool:
         """Check the connection that is due longest; returns whether there was one."""
-        self._hasten_after_thaw()
-        self._join_the_doubt()
+        self._recheck_after_scope_recovery()
+        self._probe_suspected_api()
         now = self._clock.monotonic()
-        if self._gate.paused():
+        if self._rate_limiter.paused():
             return False
         taken = self._queue.take(now)
         if taken is None:
             return False
         connection_id, due = taken
-        found = self._fleet.connection(connection_id)
-        connection = self._admitted(found, now) if found is not None else None
+        found = self._registry.connection(connection_id)
+        connection = self._canary_for(found, now) if found is not None else None
         if connection is None:
             return True
         self._in_flight.add(connection.id)
         try:
-            if not await self._gate.turn_if_open():
-                self._put_at(connection.id, due)
+            if not await self._rate_limiter.try_acquire():
+                self._schedule_at(connection.id, due)
                 return False
             self._note_lag(connection, self._clock.monotonic() - due)
             await self._check(connection)
@@ -118,22 +118,22 @@ class Checker:
         return float("inf") if due is None else max(0.0, due - self._clock.monotonic())
 
     async def _check(self, connection: Connection) -> None:
-        observation = await self._ask(connection)
+        observation = await self._test(connection)
         # The regular next check stands until the conclusion names a better one: a stuck database must not end the checks.
-        self._put(connection, connection.interval.total_seconds())
+        self._schedule(connection, connection.interval.total_seconds())
         self._count(connection, observation)
         try:
-            future = self._database.submit(partial(self._conclude, connection, observation))
+            future = self._database.submit(partial(self._record, connection, observation))
         except StoreError as error:
             _log.error("check.lost", connection=connection.platform_id, problem=str(error))
             return
-        future.add_done_callback(partial(self._concluded, connection, observation))
+        future.add_done_callback(partial(self._on_recorded, connection, observation))
         await asyncio.wait({future}, timeout=_PATIENCE_SECONDS)
 
-    async def _ask(self, connection: Connection) -> Observation:
+    async def _test(self, connection: Connection) -> Observation:
         exchange = await self._api.test(connection.platform_id, connection.user_id)
-        self._gate.hear(exchange.http_status, exchange.retry_after)
-        verdict = judge(exchange.answer, connection, self._fleet.plan.lies)
+        self._rate_limiter.record_response(exchange.http_status, exchange.retry_after)
+        verdict = judge(exchange.answer, connection, self._registry.config.false_negatives)
         return Observation(
             connection_id=connection.id,
             sent_at=exchange.sent_at,
@@ -145,10 +145,10 @@ class Checker:
             retry_after=exchange.retry_after,
         )
 
-    def _conclude(self, connection: Connection, observation: Observation, store: Store) -> Evaluation | None:
-        return unit_of_work(self._fleet, store).conclude(connection, observation)
+    def _record(self, connection: Connection, observation: Observation, store: Store) -> Evaluation | None:
+        return unit_of_work(self._registry, store).record_check(connection, observation)
 
-    def _concluded(self, connection: Connection, observation: Observation, future: asyncio.Future[Evaluation | None]) -> None:
+    def _on_recorded(self, connection: Connection, observation: Observation, future: asyncio.Future[Evaluation | None]) -> None:
         if future.cancelled():
             return
         error = future.exception()
@@ -168,107 +168,107 @@ class Checker:
                 reason=notification.reason,
             )
         if conclusion.notifications:
-            self._told()
+            self._on_notification()
         if connection.id not in self._queue:
             return
-        policy = self._fleet.plan.policy
+        policy = self._registry.config.policy
         reason = observation.verdict.reason
         wait = schedule.next_due(connection, conclusion.state, observation.at, policy, verdict_reason=reason).total_seconds()
-        self._put(connection, wait)
-        held = self._fleet.hold(connection)
+        self._schedule(connection, wait)
+        held = self._registry.canary_interval(connection)
         if held is not None:
             self._canaries[held[0]] = self._clock.monotonic()
-        probe = self._fleet.probe(connection)
+        probe = self._registry.probe_interval(connection)
         if probe is not None:
-            self._ask_somebody(probe[0], connection, probe[1].total_seconds())
+            self._probe_scope(probe[0], connection, probe[1].total_seconds())
 
-    def _ask_somebody(self, name: str, connection: Connection, wait_seconds: float) -> None:
+    def _probe_scope(self, name: str, connection: Connection, wait_seconds: float) -> None:
         """Have somebody below the doubted scope *name*, as *connection* is, asked so soon, however long the intervals are."""
-        other = self._longest_unasked(name, connection)
+        other = self._least_recently_checked(name, connection)
         due = self._clock.monotonic() + wait_seconds
         if other is not None and (self._queue.due_of(other.id) or due) > due:
-            self._put_at(other.id, due)
+            self._schedule_at(other.id, due)
 
-    def _longest_unasked(self, name: str, connection: Connection) -> Connection | None:
+    def _least_recently_checked(self, name: str, connection: Connection) -> Connection | None:
         """Who of those that wait below the scope *name*, as *connection* is, and that no other scope holds back, was asked the longest ago."""
         user_id = connection.user_id if name.startswith("user:") else None
         below = (one for one in self._own_connections() if one.id in self._queue and user_id in (None, one.user_id))
-        waiting = (one for one in below if (self._fleet.hold(one) or (name,))[0] == name)
-        return min(waiting, key=self._asked_order, default=None)
+        waiting = (one for one in below if (self._registry.canary_interval(one) or (name,))[0] == name)
+        return min(waiting, key=self._by_last_check, default=None)
 
-    def _put(self, connection: Connection, wait_seconds: float) -> None:
-        self._put_at(connection.id, self._clock.monotonic() + wait_seconds)
+    def _schedule(self, connection: Connection, wait_seconds: float) -> None:
+        self._schedule_at(connection.id, self._clock.monotonic() + wait_seconds)
 
-    def _put_at(self, connection_id: int, due: float) -> None:
+    def _schedule_at(self, connection_id: int, due: float) -> None:
         """Have a connection checked at *due*, on the monotonic clock, and say so to people by theirs."""
         self._queue.put(connection_id, due)
-        self._announce(connection_id, due)
+        self._publish_next_check(connection_id, due)
 
-    def _announce(self, connection_id: int, due: float) -> None:
-        self._fleet.put_next_check(connection_id, self._clock.now() + timedelta(seconds=due - self._clock.monotonic()))
+    def _publish_next_check(self, connection_id: int, due: float) -> None:
+        self._registry.set_next_check(connection_id, self._clock.now() + timedelta(seconds=due - self._clock.monotonic()))
 
-    def _admitted(self, connection: Connection, now: float) -> Connection | None:
+    def _canary_for(self, connection: Connection, now: float) -> Connection | None:
         """
         Who is asked now that *connection* is due: itself, unless a scope lets only canaries through.
 
         Then the one that waits longest is the canary, and only once per pause; None when it is too early for one.
         """
-        hold = self._fleet.hold(connection)
+        hold = self._registry.canary_interval(connection)
         if hold is None:
             return connection
         name, pause = hold
         last = self._canaries.get(name)
         if last is not None and now < last + pause.total_seconds():
-            self._put_at(connection.id, last + pause.total_seconds())
+            self._schedule_at(connection.id, last + pause.total_seconds())
             return None
         self._canaries[name] = now
-        self._put_at(connection.id, now + pause.total_seconds())
-        canary = self._longest_unasked(name, connection) or connection
+        self._schedule_at(connection.id, now + pause.total_seconds())
+        canary = self._least_recently_checked(name, connection) or connection
         self._queue.discard(canary.id)
         return canary
 
-    def _hasten_after_thaw(self) -> None:
+    def _recheck_after_scope_recovery(self) -> None:
         """After a scope incident closed: check everything below it again, the oldest evidence first, at the account's pace."""
-        if self._thaws == self._fleet.thaws:
+        if self._scope_closures == self._registry.scope_closures:
             return
-        names = {name for name in self._fleet.thawed_since(self._thaws) if name.partition(":")[0] in _FREEZING}
-        self._thaws = self._fleet.thaws
+        names = {name for name in self._registry.closed_scopes_since(self._scope_closures) if name.partition(":")[0] in _FREEZING}
+        self._scope_closures = self._registry.scope_closures
         if not names:
             return
         for name in names:
             self._canaries.pop(name, None)
-        below = (one for one in self._own_connections() if not names.isdisjoint(self._fleet.names(one).all()))
-        oldest_first = sorted(below, key=self._age_order)
+        below = (one for one in self._own_connections() if not names.isdisjoint(self._registry.scopes_of(one).all()))
+        oldest_first = sorted(below, key=self._by_last_evidence)
         now = self._clock.monotonic()
         self._queue.hasten((connection.id for connection in oldest_first), now)
         for connection in oldest_first:
-            self._announce(connection.id, now)
+            self._publish_next_check(connection.id, now)
 
-    def _join_the_doubt(self) -> None:
+    def _probe_suspected_api(self) -> None:
         """When other accounts put the API in doubt, somebody of this one is asked at once: does it serve anybody?"""
-        doubted_at = self._fleet.api_doubted_at()
-        if doubted_at == self._joined:
+        doubted_at = self._registry.api_suspect_since()
+        if doubted_at == self._probed_api_suspicion:
             return
-        self._joined = doubted_at
+        self._probed_api_suspicion = doubted_at
         connection = next(iter(self._own_connections()), None)
         if doubted_at is None or connection is None:
             return
         # Also when this account is refused, and hardly asked any more: a refusal is an answer.
-        hold = self._fleet.hold(connection)
-        name = hold[0] if hold is not None else self._fleet.names(connection).api
+        hold = self._registry.canary_interval(connection)
+        name = hold[0] if hold is not None else self._registry.scopes_of(connection).api
         self._canaries.pop(name, None)
-        self._ask_somebody(name, connection, 0.0)
+        self._probe_scope(name, connection, 0.0)
 
-    def _age_order(self, connection: Connection) -> float:
-        seen = self._fleet.state(connection.id)[1].last_evidence_at
+    def _by_last_evidence(self, connection: Connection) -> float:
+        seen = self._registry.state(connection.id)[1].last_evidence_at
         return seen.timestamp() if seen is not None else 0.0
 
-    def _asked_order(self, connection: Connection) -> float:
-        asked = self._fleet.state(connection.id)[1].last_check_at
+    def _by_last_check(self, connection: Connection) -> float:
+        asked = self._registry.state(connection.id)[1].last_check_at
         return asked.timestamp() if asked is not None else 0.0
 
     def _own_connections(self) -> Iterable[Connection]:
-        return (one for one in map(self._fleet.connection, self._fleet.ids()) if one is not None and one.account == self.account)
+        return (one for one in map(self._registry.connection, self._registry.ids()) if one is not None and one.account == self.account)
 
     def _note_lag(self, connection: Connection, lag_seconds: float) -> None:
         self._metrics.check_lagged(max(0.0, lag_seconds))

@@ -31,9 +31,9 @@ class ControlsSync:
         except StoreUnavailable as error:
             _log.debug("silences out of reach", problem=str(error))
             return False
-        before = self._fleet.wishes
-        self._fleet.put_controls(silences, acks)
-        if self._fleet.wishes != before:
+        before = self._fleet.controls_version
+        self._fleet.set_controls(silences, acks)
+        if self._fleet.controls_version != before:
             _log.info("controls.changed", silences=[silence.id for silence in silences], acknowledged=len(acks))
         return False
 

@@ -79,7 +79,7 @@ class Discoverer:
         return False
 
     def _checks_go_on(self) -> bool:
-        return self._parts.fleet.members(f"account:{self._account.name}") > 0
+        return self._parts.fleet.member_count(f"account:{self._account.name}") > 0
 
     def _pause(self) -> timedelta:
         schedule = self._config.schedule
@@ -108,7 +108,7 @@ class Discoverer:
 
     async def _users(self) -> tuple[str, ...] | ApiError:
         """The managed users, or why their list could not be had. Users that are gone for good take their connections along."""
-        await self._gate.turn()
+        await self._gate.acquire()
         exchange = await self._api.users()
         await self._hear(_WORKSPACE, exchange)
         if isinstance(exchange.answer, ApiError):
@@ -144,7 +144,7 @@ class Discoverer:
 
     async def _read(self, user_id: str) -> ApiError | None:
         """Read one list; returns why it could not be had."""
-        await self._gate.turn()
+        await self._gate.acquire()
         exchange = await self._api.connections(user_id)
         await self._hear(user_id, exchange)
         if isinstance(exchange.answer, ApiError):
@@ -155,7 +155,7 @@ class Discoverer:
     async def _hear(self, user_id: str, exchange: ApiResult[Any]) -> None:
         """Let the scopes above the list know how it went: with no connection yet, nobody else would notice a bad key."""
         failed = exchange.answer if isinstance(exchange.answer, ApiError) else None
-        self._gate.hear(exchange.http_status, exchange.retry_after)
+        self._gate.record_response(exchange.http_status, exchange.retry_after)
         if failed is not None:
             _log.warning("list.failed", account=self._account.name, user=user_id, reason=failed.reason, detail=failed.detail)
         verdict = Verdict(failed.reason, failed.detail) if failed is not None else Verdict(Reason.OK)
@@ -207,11 +207,11 @@ class Discoverer:
         return [one for one in everyone if one is not None and one.account == self._account.name]
 
     def _write_hearing(self, user_id: str, observation: Observation, store: Store) -> None:
-        unit_of_work(self._parts.fleet, store).hear(self._account.name, user_id, observation)
+        unit_of_work(self._parts.fleet, store).record_account_result(self._account.name, user_id, observation)
 
     def _write_doubt(self, user_id: str, count: int, result: Comparison, store: Store) -> None:
         staging = unit_of_work(self._parts.fleet, store)
-        staging.tell_short_list(self._account.name, user_id, count, len(result.inventory.known))
+        staging.notify_short_listing(self._account.name, user_id, count, len(result.inventory.known))
 
     def _write_loss(self, name: str, store: Store) -> None:
         staging = unit_of_work(self._parts.fleet, store)
@@ -222,4 +222,4 @@ class Discoverer:
         staging = unit_of_work(self._parts.fleet, store)
         now = self._parts.clock.now()
         for connection, row in known:
-            staging.learn(connection, row, now, server_at)
+            staging.apply_listing(connection, row, now, server_at)

@@ -49,18 +49,18 @@ class Evaluator:
         return bool(self._left)
 
     def _to_review(self, now: datetime) -> list[int]:
-        thawed, self._thaws = self._thaws != self._fleet.thaws, self._fleet.thaws
-        asked, self._wishes = self._wishes != self._fleet.wishes, self._fleet.wishes
+        thawed, self._thaws = self._thaws != self._fleet.scope_closures, self._fleet.scope_closures
+        asked, self._wishes = self._wishes != self._fleet.controls_version, self._fleet.controls_version
         if asked:
-            return self._fleet.unsettled()
-        return self._fleet.owed() if thawed else self._fleet.due_for_review(now)
+            return self._fleet.needs_evaluation()
+        return self._fleet.with_pending_notifications() if thawed else self._fleet.due_for_evaluation(now)
 
     def _review(self, batch: list[int], now: datetime, store: Store) -> None:
         staging = unit_of_work(self._fleet, store)
         for connection_id in batch:
             connection = self._fleet.connection(connection_id)
             if connection is not None:
-                staging.review(connection, now)
+                staging.reevaluate(connection, now)
 
     async def _review_scopes(self, now: datetime) -> None:
         names = [name for name in self._fleet.scope_names() if self._may_change(self._fleet.scope(name)[1])]
@@ -69,7 +69,7 @@ class Evaluator:
 
     @staticmethod
     def _may_change(state: ScopeState) -> bool:
-        return state.open or state.suspect_at is not None or state.topic.level != state.topic.told.level
+        return state.open or state.suspect_at is not None or state.topic.level != state.topic.notified.level
 
     def _tick(self, names: list[str], now: datetime, store: Store) -> None:
         staging = unit_of_work(self._fleet, store)
@@ -77,13 +77,13 @@ class Evaluator:
             staging.change_scope(name, partial(self._look, now), now)
 
     def _look(self, now: datetime, state: ScopeState) -> ScopeState:
-        if self._fleet.is_abandoned(state):
+        if self._fleet.is_orphaned(state):
             return closed(state, now, REMOVED)
         return rules.tick(
             state,
             now,
-            self._fleet.plan.policy.scopes,
-            window=self._fleet.window(),
-            members=self._fleet.members(state.name),
+            self._fleet.config.policy.scopes,
+            window=self._fleet.api_window(),
+            members=self._fleet.member_count(state.name),
             failing=self._fleet.failing(state.name.partition(":")[2]),
         )

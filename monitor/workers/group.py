@@ -43,7 +43,7 @@ _BOOKKEEPER_BOUND_SECONDS = 2 * _BOOKKEEPER_REST_SECONDS
 class Dependencies:
     """What every crew finds when it starts, and leaves to the next one."""
 
-    fleet: Registry
+    registry: Registry
     database: Database
     metrics: Metrics
     clock: Clock
@@ -84,15 +84,15 @@ class WorkerGroup:
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Take up the fleet's connections and run every loop as a task of *group*."""
-        self.sync()
+        self.refresh()
         for loop in (one for kind in self._loops.values() for one in kind):
             loop.last_step = self._workplace.clock.monotonic()
             self._tasks[loop.name] = group.create_task(loop.run(), name=loop.name)
 
-    def sync(self) -> None:
+    def refresh(self) -> None:
         """Let the checkers take up connections that came and drop those that went."""
         for checker in self._hands.checkers:
-            checker.sync()
+            checker.refresh()
         self.wake("check")
 
     def wake(self, kind: str) -> None:
@@ -100,7 +100,7 @@ class WorkerGroup:
         for loop in self._loops.get(kind, ()):
             loop.wake.set()
 
-    async def finish(self, *, seconds: float, abort: asyncio.Event) -> list[str]:
+    async def drain(self, *, seconds: float, abort: asyncio.Event) -> list[str]:
         """Let the loops finish the step in hand, at most *seconds*; returns the names of those that had to be cut off."""
         self._stop.set()
         for loops in self._loops.values():
@@ -127,18 +127,18 @@ class WorkerGroup:
             account.name,
             api,
             gate,
-            fleet=place.fleet,
+            registry=place.registry,
             database=place.database,
             metrics=place.metrics,
             clock=place.clock,
-            told=lambda: self.wake("deliver"),
+            on_notification=lambda: self.wake("deliver"),
         )
         self._hands.checkers.append(checker)
         turns = 2 * settings.concurrency / settings.requests_per_second
         bound = settings.timeout.total_seconds() + turns + place.bounds.step
         for number in range(settings.concurrency):
             self._add("check", f"checker-{account.name}-{number + 1}", checker.step, bound=bound, idle=checker.idle_seconds)
-        parts = Parts(place.fleet, place.database, place.clock, self.sync)
+        parts = Parts(place.registry, place.database, place.clock, self.refresh)
         discoverer = Discoverer(account, self.config, api, gate, parts)
         # A workspace may have hundreds of users, each with a list of its own, at the account's pace.
         self._add("discover", f"discoverer-{account.name}", discoverer.step, bound=_JANITOR_BOUND_SECONDS)
@@ -166,13 +166,13 @@ class WorkerGroup:
 
     def _add_housekeeping(self) -> None:
         place = self._workplace
-        reviewer = Evaluator(fleet=place.fleet, database=place.database, clock=place.clock)
+        reviewer = Evaluator(fleet=place.registry, database=place.database, clock=place.clock)
         self._add("review", "reviewer", reviewer.step, bound=_REVIEW_BOUND_SECONDS)
-        operators = ControlsSync(fleet=place.fleet, database=place.database, clock=place.clock)
+        operators = ControlsSync(fleet=place.registry, database=place.database, clock=place.clock)
         self._add("review", "operators", operators.step, bound=_REVIEW_BOUND_SECONDS)
         sender = self._hands.sender = self._hands.sender or Sender(clock=place.clock, user_agent=USER_AGENT)
         watch = StorageAlerter(
-            fleet=place.fleet,
+            fleet=place.registry,
             database=place.database,
             sender=sender,
             receivers=self.config.receivers,
@@ -181,7 +181,7 @@ class WorkerGroup:
         )
         bound = sum(receiver.timeout.total_seconds() for receiver in self.config.receivers) + place.bounds.step
         self._add("review", "storagewatch", watch.step, bound=bound)
-        bookkeeper = UptimeRollup(fleet=place.fleet, database=place.database, clock=place.clock, longest=self.config.retention.daily)
+        bookkeeper = UptimeRollup(fleet=place.registry, database=place.database, clock=place.clock, longest=self.config.retention.daily)
         bound, rest = _BOOKKEEPER_BOUND_SECONDS, _BOOKKEEPER_REST_SECONDS
         self._add("bookkeep", "bookkeeper", bookkeeper.step, bound=bound, rest=rest, idle=bookkeeper.idle)
         janitor = RetentionWorker(place.database, place.clock, self.config.retention)
@@ -194,7 +194,7 @@ class WorkerGroup:
         heartbeat = Heartbeat(
             settings,
             settings.url,
-            fleet=place.fleet,
+            fleet=place.registry,
             database=place.database,
             sender=sender,
             clock=place.clock,

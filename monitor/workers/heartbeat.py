@@ -84,7 +84,7 @@ class Heartbeat:
     async def _find_trouble(self) -> str:
         """Why there is no sign of life, in words; empty when all is well."""
         now = self._clock.now()
-        if trouble := blind(self._watched(), now, self._fleet.plan.policy):
+        if trouble := blind(self._watched(), now, self._fleet.config.policy):
             return trouble
         if not self._database.storage_up:
             return "the database takes no writes"
@@ -95,7 +95,7 @@ class Heartbeat:
         except (StoreError, TimeoutError):
             return "the database takes no writes"
         # What a receiver is owed that left the configuration is nobody's any more: it would stop the heart for ever.
-        known = {rule.name for rule in self._fleet.plan.receivers}
+        known = {rule.name for rule in self._fleet.config.receivers}
         late = sorted(name for name, oldest_at in outbox.items() if name in known and now - oldest_at > self._settings.max_owed)
         return f"owed for longer than {span(self._settings.max_owed)}: {', '.join(late)}" if late else ""
 

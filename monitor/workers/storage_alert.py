@@ -126,7 +126,7 @@ class StorageAlerter:
             await self._healed()
         elif self._news.failing_since is None:
             self._news.failing_since = now
-        elif now - self._news.failing_since >= self._fleet.plan.policy.scopes.open_after.total_seconds():
+        elif now - self._news.failing_since >= self._fleet.config.policy.scopes.open_after.total_seconds():
             await self._failing(now)
         return False
 
@@ -154,13 +154,13 @@ class StorageAlerter:
         news.outage = state.fail(before, Reason.MONITOR_INTERNAL, _DETAIL, since, affected=len(self._fleet.ids()))
         news.webhook_id = _webhook_id()
         notification = build_scope_notification(news.outage, now)
-        news.body = payload.render(news.webhook_id, notification, None, self._fleet.plan.identity)
+        news.body = payload.render(news.webhook_id, notification, None, self._fleet.config.identity)
 
     def _chosen(self) -> tuple[str, ...]:
         outage = self._news.outage
         if outage is None:
             return ()
-        plan = self._fleet.plan
+        plan = self._fleet.config
         return routing.receivers_for(build_scope_notification(outage, self._clock.now()), None, plan.routes, plan.receivers)
 
     def _knows(self, receiver: str, now: float) -> bool:
@@ -175,7 +175,7 @@ class StorageAlerter:
             return
         if heard:
             told = last_notified(outage.topic, self._clock.now())
-            outage = replace(outage, topic=replace(outage.topic, told=told), seq=outage.seq + 1)
+            outage = replace(outage, topic=replace(outage.topic, notified=told), seq=outage.seq + 1)
         await self._database.write(partial(self._record, outage, heard))
         news.outage, news.heard, news.try_at = None, set(), float("-inf")
 

@@ -128,7 +128,7 @@ class UptimeRollup:
             incidents=incidents,
             wider=wider,
             silences=silences_since(reader, since),
-            windows=[(window, list(window.when.between(since, until))) for window in self._fleet.plan.windows],
+            windows=[(window, list(window.when.between(since, until))) for window in self._fleet.config.recurring_silences],
         )
 
     def _add_up(
@@ -156,12 +156,12 @@ class UptimeRollup:
         return {key: value for key, value in sums.items() if written.get(key) != value}
 
     def _reach(self, connection: Connection) -> timedelta:
-        return min(self._fleet.plan.policy.stale_for(connection.interval), LONGEST_REACH)
+        return min(self._fleet.config.policy.stale_for(connection.interval), LONGEST_REACH)
 
     def _excused(self, current: _Round, connection: Connection) -> list[Span]:
         spans = list(silenced(connection, current.silences, current.windows))
         if current.wider:
-            names = scopes_of(connection, self._fleet.plan.api_host)
+            names = scopes_of(connection, self._fleet.config.api_host)
             wider = [incident for name in names.all() for incident in current.wider.get(name, ())]
             spans += [Span(incident.opened_at, incident.closed_at or current.until) for incident in wider]
         return spans

@@ -41,7 +41,7 @@ def measure() -> Iterator[Result]:
         a_state(),
         scopes_of(connection, "api"),
         scopes={},
-        members={},
+        member_counts={},
         failing=0,
         watching_since=START - DAY,
         window=30 * MINUTE,

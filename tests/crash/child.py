@@ -91,7 +91,7 @@ async def _fleet(database: Database, clock: SystemClock) -> Registry:
     await database.write(lambda store: store.ensure_connections(wanted))
     fleet = Registry(EvaluationConfig(POLICY, "api.example", timedelta(days=1), IDENTITY, receivers=(ReceiverRule(NAME),)), clock)
     await database.read(fleet.load)
-    fleet.put_connections(await database.read(lambda reader: reader.connections()))
+    fleet.set_connections(await database.read(lambda reader: reader.connections()))
     return fleet
 
 

@@ -94,7 +94,7 @@ class Place:
 
     def quiet(self) -> SuppressionReason:
         """Why nobody was told of LinkedIn at the last look."""
-        return next(view.state.quiet for view in self.app.snapshot().connections if view.connection.platform_id == LINKEDIN)
+        return next(view.state.suppression for view in self.app.snapshot().connections if view.connection.platform_id == LINKEDIN)
 
 
 @asynccontextmanager
@@ -263,7 +263,7 @@ async def test_a_receiver_that_comes_back(tmp_path: Path, sqlite_url: str, call:
 
 def reminders(place: Place) -> int:
     """How often somebody was to be reminded."""
-    return max((one.told.reminders for view in place.app.snapshot().connections for one in view.state.topics.values()), default=0)
+    return max((one.notified.reminders for view in place.app.snapshot().connections for one in view.state.topics.values()), default=0)
 
 
 @pytest.mark.parametrize(

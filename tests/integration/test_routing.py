@@ -98,7 +98,7 @@ async def test_an_account_that_leaves(world: Watched) -> None:
     """The trouble of an account that left the configuration ends for those who heard of it, and not as a recovery."""
     connection = world.connection("linkedin-page1", "second")
     await world.checks(connection, [OK, Reason.API_UNAUTHORIZED, Reason.API_UNAUTHORIZED], 20 * MINUTE, MINUTE)
-    world.fleet.plan = replace(world.fleet.plan, accounts=("main",))
+    world.fleet.config = replace(world.fleet.config, accounts=("main",))
     reviewer = Evaluator(fleet=world.fleet, database=world.database, clock=SystemClock())
     while await reviewer.step():
         pass

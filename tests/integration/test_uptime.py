@@ -44,7 +44,7 @@ Work = tuple[datetime, str, object]
 def a_fleet(clock: FakeClock) -> Registry:
     """A fleet with a recurring silence of Threads, and quiet hours."""
     identity = MonitorIdentity("test", "1", "")
-    return Registry(EvaluationConfig(a_policy(), "api.example", 15 * MINUTE, identity, windows=(DEPLOYS, NIGHTS)), clock)
+    return Registry(EvaluationConfig(a_policy(), "api.example", 15 * MINUTE, identity, recurring_silences=(DEPLOYS, NIGHTS)), clock)
 
 
 def a_bookkeeper(database: Database, clock: FakeClock) -> UptimeRollup:

@@ -96,7 +96,7 @@ async def test_preflight_below_wider_trouble() -> None:
     now = SystemClock().now()
     fine = ConnectionView(a_connection(1), a_state(last_check_at=now, last_evidence_at=now))
     answers = []
-    for view in (fine, replace(fine, covered_by="api:api.example")):
+    for view in (fine, replace(fine, suppressed_by="api:api.example")):
         async with listening(lambda: Snapshot(now, (view,))) as port:  # noqa: B023 - asked before the next one
             found = await port.get(f"/api/v1/preflight?ids={view.connection.platform_id}")
             answers.append((found["answer"], found["connections"][0]["why"]))
@@ -159,7 +159,7 @@ async def test_overall_badge(changes: dict[str, Any], said: tuple[str, Tone]) ->
         (SEVERAL.connections[2], ("LinkedIn", "token ends soon", Tone.WARN, "LinkedIn: token ends soon")),
         (SEVERAL.connections[3], ("X", "not testable", Tone.IDLE, "X: not testable")),
         (
-            replace(SEVERAL.connections[0], covered_by="api:api.example"),
+            replace(SEVERAL.connections[0], suppressed_by="api:api.example"),
             ("Spring campaign", "not known now", Tone.IDLE, "Spring campaign: not known now; working when last seen"),
         ),
     ],

@@ -52,13 +52,13 @@ def test_what_a_scope_keeps_over_a_restart(*, troubled: bool) -> None:
         (ScopeContext(), False),
         (ScopeContext(frozen_by="api:x"), True),
         (ScopeContext(suppressed_by="platform:linkedin"), True),
-        (ScopeContext(gathering_until=at(SECOND)), True),
-        (ScopeContext(gathering_until=START), False),
+        (ScopeContext(hold_until=at(SECOND)), True),
+        (ScopeContext(hold_until=START), False),
     ],
 )
 def test_cover(cover: ScopeContext, *, covered: bool) -> None:
     """Any one of the three holds news back, and gathering until a moment no longer does at that moment."""
-    assert cover.covered(START) is covered
+    assert cover.suppresses(START) is covered
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_removal_ends_everything() -> None:
     )
     assert told.severity is Severity.CRITICAL
     assert settled.state.seq == told.seq == state.seq + 1
-    assert {topic: (value.level, value.told.level, value.number) for topic, value in settled.state.topics.items()} == {
+    assert {topic: (value.level, value.notified.level, value.number) for topic, value in settled.state.topics.items()} == {
         Topic.CONNECTION: (FINE, FINE, 1),
         Topic.PERMISSIONS: (FINE, FINE, 4),
         Topic.EXPIRY: (FINE, FINE, 2),
@@ -264,7 +264,7 @@ def test_what_is_told_once_is_not_told_again() -> None:
     settled = decide.decide(a_connection(), state, state, START, Policy(), ScopeContext(frozen_by=None), evidence=False)
     expiry = settled.state.topic(Topic.EXPIRY)
     assert settled.notifications == ()
-    assert (expiry.told.level, expiry.told.merged) == (expiry.level, expiry.level != FINE)
+    assert (expiry.notified.level, expiry.notified.merged) == (expiry.level, expiry.level != FINE)
 
 
 def test_blame() -> None:
@@ -313,14 +313,14 @@ def test_sightings_are_spaced(early: timedelta, sightings: int) -> None:
     policy = Policy()
     state = note_pending(a_state(), {Topic.PERMISSIONS: "lost"}, START, policy, evidence=True)
     again = note_pending(state, {Topic.PERMISSIONS: "lost"}, at(policy.spacing - early), policy, evidence=True)
-    assert again.hints[Topic.PERMISSIONS] == PendingLevel("lost", START, sightings)
+    assert again.pending_levels[Topic.PERMISSIONS] == PendingLevel("lost", START, sightings)
 
 
 def test_what_lies_above() -> None:
     """An open scope freezes the connection, an open platform speaks for it, and a platform under suspicion makes it wait."""
     names = scopes_of(a_connection(), "x")
-    suspected = ScopeState(names.platform, suspect_at=START, turned=((1, START),))
-    assert scope_context(names, {names.platform: suspected}, START, START, Policy()).gathering_until is not None
+    suspected = ScopeState(names.platform, suspect_at=START, recent_failures=((1, START),))
+    assert scope_context(names, {names.platform: suspected}, START, START, Policy()).hold_until is not None
     failed = opened(ScopeState(names.platform), START, 3)
     assert scope_context(names, {names.platform: failed}, START, START, Policy()).suppressed_by == names.platform
     down = opened(ScopeState(names.api), START, 3)

@@ -320,7 +320,7 @@ def test_frozen_recovery_waits() -> None:
     broken(story)
     story.checks(*[Reason.API_UNAUTHORIZED] * 3)
     state = replace(story.state(), topics={**story.state().topics, Topic.EXPIRY: replace(story.state().topic(Topic.EXPIRY), level="1d")})
-    story.states[1] = replace(state, quiet=SuppressionReason.COVERED_BY_SCOPE)
+    story.states[1] = replace(state, suppression=SuppressionReason.COVERED_BY_SCOPE)
     everything = text(story)
     assert "expiry: the receivers are still to be told “1d”; that waits until account:main is over." in everything
     assert QUIET_WORDS[SuppressionReason.COVERED_BY_SCOPE] in everything
@@ -342,7 +342,7 @@ def test_silenced() -> None:
     story = Story()
     broken(story)
     value = replace(story.state().topic(Topic.CONNECTION), level="missing")
-    state = replace(story.state(), topics={Topic.CONNECTION: value}, quiet=SuppressionReason.SILENCED)
+    state = replace(story.state(), topics={Topic.CONNECTION: value}, suppression=SuppressionReason.SILENCED)
     silence = Silence(3, {"platform": "linkedin"}, START, at(HOUR), "ann", "maintenance", START)
     case = replace(case_of(story), state=state, controls=Controls(silences=(silence,)))
     lines = "\n".join(topic_lines(case, story.now, story.policy))
@@ -356,7 +356,7 @@ def test_acknowledged() -> None:
     story = Story()
     broken(story)
     ack = Ack(Topic.CONNECTION, "1", 1, "error", story.now, "ann", "on it")
-    controls = Controls().asked((), (ack,))
+    controls = Controls().with_requests((), (ack,))
     lines = "\n".join(topic_lines(replace(case_of(story), controls=controls), story.now, story.policy))
     assert "connection: ann acknowledged it 2030-01-01 00:03 UTC (0s ago) (“on it”): no reminders." in lines
     assert "is due" not in lines

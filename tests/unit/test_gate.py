@@ -19,8 +19,8 @@ async def test_a_used_up_budget() -> None:
     """Vector 63: a good answer that says the budget is used up holds the next request back for as long as it says."""
     clock = FakeClock()
     gate = RateLimiter(RequestPacing(), clock)
-    gate.hear(200, 20 * SECOND)
-    assert await gate.turn_if_open() is False
+    gate.record_response(200, 20 * SECOND)
+    assert await gate.try_acquire() is False
     assert await paused_for(gate, clock) == 20 * SECOND
 
 
@@ -30,7 +30,7 @@ async def test_throttled() -> None:
     gate = RateLimiter(RequestPacing(), clock)
     pauses = []
     for status, asked in ((429, 30 * SECOND), (429, None), (429, None), (200, None), (429, None), (None, None), (429, None)):
-        gate.hear(status, asked)
+        gate.record_response(status, asked)
         pauses.append(await paused_for(gate, clock))
     assert pauses == [30 * SECOND, MINUTE, 2 * MINUTE, timedelta(0), MINUTE, timedelta(0), 2 * MINUTE]
 
@@ -39,5 +39,5 @@ async def test_a_server_in_trouble() -> None:
     """Vector 56: the `Retry-After` of a 503 is kept too."""
     clock = FakeClock()
     gate = RateLimiter(RequestPacing(), clock)
-    gate.hear(503, 9 * SECOND)
+    gate.record_response(503, 9 * SECOND)
     assert await paused_for(gate, clock) == 9 * SECOND

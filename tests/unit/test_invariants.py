@@ -195,8 +195,8 @@ class LongLife(RuleBasedStateMachine):
     def wait(self, minutes: int) -> None:
         """Time without a check; the reviewer looks whenever the state asks for it."""
         end = self.life.now + minutes * MINUTE
-        while self.life.state.review_at is not None and self.life.now < self.life.state.review_at <= end:
-            self.life = self.life.look(self.life.state.review_at, above=self.above)
+        while self.life.state.next_evaluation_at is not None and self.life.now < self.life.state.next_evaluation_at <= end:
+            self.life = self.life.look(self.life.state.next_evaluation_at, above=self.above)
         self.life = replace(self.life, now=end)
 
     @rule(above=st.sampled_from((NOTHING, STORAGE, NAMES.platform)))
@@ -223,7 +223,7 @@ class LongLife(RuleBasedStateMachine):
     @invariant()
     def knows_what_was_told(self) -> None:
         """The state knows what the receivers know."""
-        assert self.life.state.topic(Topic.CONNECTION).told.level == self.life.known
+        assert self.life.state.topic(Topic.CONNECTION).notified.level == self.life.known
 
 
 LongLife.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)

@@ -152,10 +152,10 @@ def test_quiet_says_why() -> None:
     story.checks(OK, BAD, BAD)
     state = story.state()
     assert state.topic(Topic.CONNECTION).level == "error"
-    assert state.topic(Topic.CONNECTION).told.level == FINE
-    assert state.quiet is SuppressionReason.SILENCED
-    assert state.review_at is not None
-    assert state.review_at >= at(30 * MINUTE)
+    assert state.topic(Topic.CONNECTION).notified.level == FINE
+    assert state.suppression is SuppressionReason.SILENCED
+    assert state.next_evaluation_at is not None
+    assert state.next_evaluation_at >= at(30 * MINUTE)
 
 
 def test_topics_are_silenced_apart() -> None:
@@ -210,7 +210,7 @@ def test_coverage_lost_within() -> None:
         story.checks(OK, OK)
         story.ask(a_silence(match=EVERYTHING, ends_at=at(HOUR)))
         story.checks(Reason.VALIDATOR_LACKS_MTPROTO)
-        assert story.state().quiet is SuppressionReason.SILENCED
+        assert story.state().suppression is SuppressionReason.SILENCED
         story.restart()
         story.checks(later, later)
         assert story.types == []
@@ -275,12 +275,12 @@ def quiet_hours(zone: str = "UTC", severities: str = "info|warning") -> Recurrin
 
 def test_quiet_hours_delay_what_is_not_urgent() -> None:
     """At night a token that nears its end waits for the morning, a broken connection does not."""
-    story = Story(now=at(23 * HOUR), started_at=at(23 * HOUR), controls=Controls(windows=(quiet_hours(),)))
+    story = Story(now=at(23 * HOUR), started_at=at(23 * HOUR), controls=Controls(recurring=(quiet_hours(),)))
     for _ in range(3):
         story.check(OK, reply=a_reply(token=a_token_life(6 * DAY)))
         story.pass_time(MINUTE)
     assert story.types == []
-    assert story.state().quiet is SuppressionReason.QUIET_HOURS
+    assert story.state().suppression is SuppressionReason.QUIET_HOURS
     for _ in range(3):
         story.check(BAD, reply=a_reply(passed=False, permissions=(), token=a_token_life(6 * DAY)))
         story.pass_time(MINUTE)
@@ -294,7 +294,7 @@ def test_quiet_hours_delay_what_is_not_urgent() -> None:
 
 def test_quiet_hours_forget_what_is_over() -> None:
     """What was a warning at night and is fine in the morning is never told."""
-    story = Story(now=at(23 * HOUR), started_at=at(23 * HOUR), controls=Controls(windows=(quiet_hours(),)))
+    story = Story(now=at(23 * HOUR), started_at=at(23 * HOUR), controls=Controls(recurring=(quiet_hours(),)))
     story.checks(OK)
     story.checks(*[Reason.CONNECTION_MISSING] * 15)
     assert story.state().topic(Topic.CONNECTION).level == "missing"
@@ -337,7 +337,7 @@ def test_acknowledged() -> None:
     assert broken(4).types == ["connection.failed", *["reminder"] * 4]
     story = broken(4, ack_at=30)
     assert story.types == ["connection.failed", "reminder"]
-    assert story.state().quiet is SuppressionReason.ACKNOWLEDGED
+    assert story.state().suppression is SuppressionReason.ACKNOWLEDGED
     story.checks(OK, OK, every=2 * MINUTE)
     assert story.types[-1] == "connection.recovered"
 

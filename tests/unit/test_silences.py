@@ -49,7 +49,7 @@ CONNECTION = a_connection(platform_id="linkedin-Tz9W5i6ZYG", user_id="u1", label
 def test_matching(match: dict[str, str], held: bool) -> None:
     """Every matcher must fit, by the rules of routes: exact text, choices by |, a star at the end."""
     controls = Controls(silences=(a_silence(match=match),))
-    assert (controls.held(a_notification(), CONNECTION, START) is not None) is held
+    assert (controls.suppression(a_notification(), CONNECTION, START) is not None) is held
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_matching_wider_causes(subject: str, match: dict[str, str], held: bool) 
     scope = Scope.ACCOUNT if subject.partition(":")[0] in {"rate", "list"} else Scope(subject.partition(":")[0])
     notification = a_notification(incident=IncidentRef(Topic.SCOPE, subject, 1, START), scope=scope, connection_id=None)
     assert matches(match, facts(notification, None)) is held
-    assert (Controls(silences=(a_silence(match=match),)).held(notification, None, START) is not None) is held
+    assert (Controls(silences=(a_silence(match=match),)).suppression(notification, None, START) is not None) is held
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_states(now: timedelta, expired_at: timedelta | None, state: SilenceStat
     """A silence is pending until it starts, active until it ends or is ended, and expired from that very moment on."""
     silence = a_silence(expired_at=None if expired_at is None else at(expired_at))
     assert silence.state(at(now)) is state
-    held = Controls(silences=(silence,)).held(a_notification(), CONNECTION, at(now))
+    held = Controls(silences=(silence,)).suppression(a_notification(), CONNECTION, at(now))
     assert (held is not None) is (state is SilenceState.ACTIVE)
 
 
@@ -104,21 +104,21 @@ def test_the_longest_counts() -> None:
         a_silence(3, match={"account": "other"}, ends_at=at(9 * HOUR)),
         a_silence(4, ends_at=at(8 * HOUR), expired_at=at(2 * HOUR)),
     )
-    held = Controls(silences=silences).held(a_notification(), CONNECTION, START)
+    held = Controls(silences=silences).suppression(a_notification(), CONNECTION, START)
     assert held is not None
-    assert (held.quiet, held.until, held.by) == (SuppressionReason.SILENCED, at(3 * HOUR), "silence 2")
+    assert (held.reason, held.until, held.by) == (SuppressionReason.SILENCED, at(3 * HOUR), "silence 2")
 
 
 def test_quiet_hours() -> None:
     """Quiet hours hold back what is not critical, under their own name, until the morning of their zone."""
     night = Schedule(EVERY_DAY, 22 * HOUR, 7 * HOUR, ZoneInfo("Europe/Berlin"))
-    controls = Controls(windows=(RecurringSilence("quiet hours", {"severity": "info|warning"}, night, SuppressionReason.QUIET_HOURS),))
+    controls = Controls(recurring=(RecurringSilence("quiet hours", {"severity": "info|warning"}, night, SuppressionReason.QUIET_HOURS),))
     now = datetime(2030, 7, 1, 23, 0, tzinfo=UTC)
-    assert controls.held(a_notification(severity=Severity.CRITICAL), CONNECTION, now) is None
-    held = controls.held(a_notification(severity=Severity.WARNING), CONNECTION, now)
+    assert controls.suppression(a_notification(severity=Severity.CRITICAL), CONNECTION, now) is None
+    held = controls.suppression(a_notification(severity=Severity.WARNING), CONNECTION, now)
     assert held is not None
-    assert (held.quiet, held.until) == (SuppressionReason.QUIET_HOURS, datetime(2030, 7, 2, 5, 0, tzinfo=UTC))
-    assert controls.held(a_notification(type=EventType.TOKEN_EXPIRING, severity=Severity.INFO), None, now + 7 * HOUR) is None
+    assert (held.reason, held.until) == (SuppressionReason.QUIET_HOURS, datetime(2030, 7, 2, 5, 0, tzinfo=UTC))
+    assert controls.suppression(a_notification(type=EventType.TOKEN_EXPIRING, severity=Severity.INFO), None, now + 7 * HOUR) is None
 
 
 # acknowledgements
@@ -167,10 +167,10 @@ def test_badness_orders_levels() -> None:
 def test_what_was_asked_for_is_replaced() -> None:
     """New silences and acknowledgements take the place of the old ones; the windows of the configuration stay."""
     night = RecurringSilence("night", {"platform": "*"}, Schedule(EVERY_DAY, 0 * HOUR, 6 * HOUR, UTC))
-    controls = Controls(windows=(night,)).asked([a_silence(1)], [an_ack()]).asked([a_silence(2)], [])
+    controls = Controls(recurring=(night,)).with_requests([a_silence(1)], [an_ack()]).with_requests([a_silence(2)], [])
     assert [silence.id for silence in controls.silences] == [2]
     assert controls.acks == {}
-    assert controls.windows == (night,)
+    assert controls.recurring == (night,)
 
 
 def test_silence_is_a_value() -> None:

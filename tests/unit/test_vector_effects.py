@@ -369,6 +369,6 @@ def test_no_reminder_against_evidence() -> None:
     hear(story, says(1, tokenExpiresIn="59d 23h"))
     story.pass_time(5 * MINUTE)
     assert story.types == ["token.expired"]
-    assert story.state().quiet is SuppressionReason.UNCERTAIN
+    assert story.state().suppression is SuppressionReason.UNCERTAIN
     hear(story, says(1, tokenExpiresIn="59d 23h"))
     assert story.types == ["token.expired", "token.renewed"]

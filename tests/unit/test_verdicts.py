@@ -134,7 +134,7 @@ def test_configured_lie() -> None:
     reply = a_reply(passed=False, platform="mastodon", platform_id="mastodon-99", message="Instance not supported")
     assert judge(reply, a_connection(platform_id="mastodon-99"), lies).reason is Reason.KNOWN_FALSE_NEGATIVE
     assert judge(reply, a_connection(platform_id="mastodon-99")).reason is Reason.VALIDATION_FAILED
-    assert not lie.covers("mastodon", "mastodon-19", "Instance not supported")
+    assert not lie.matches("mastodon", "mastodon-19", "Instance not supported")
 
 
 def test_unusable_lie() -> None:

@@ -348,7 +348,7 @@ def test_information_is_no_trouble() -> None:
 
 def test_covered() -> None:
     """What wider trouble keeps from being checked says that it may be out of date."""
-    view = replace(_view(), covered_by="api:api.postpost.dev")
+    view = replace(_view(), suppressed_by="api:api.postpost.dev")
 
     assert _notes(view) == ["What is shown may be out of date: wider trouble keeps it from being checked."]
 

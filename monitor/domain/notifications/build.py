@@ -68,7 +68,7 @@ def build_notification(
 ) -> Notification:
     """What the receivers are told of one topic of *connection*, as *state* has it."""
     value = state.topic(topic)
-    known = value.told if value.told.level != FINE else value
+    known = value.notified if value.notified.level != FINE else value
     opened_at = known.opened_at or occasion.at
     return Notification(
         type=_type(topic, value, state, occasion),
@@ -78,7 +78,7 @@ def build_notification(
         incident=incident(connection, topic, known.number, opened_at),
         scope=Scope.CONNECTION,
         connection_id=connection.id,
-        level_from=value.told.level,
+        level_from=value.notified.level,
         level_to=value.level,
         reason=None if _past(state, topic) else state.reason,
         detail="" if _past(state, topic) else detail(state, topic),
@@ -112,7 +112,7 @@ def _why(value: TopicState, reminder: int) -> NotificationReason:
         return NotificationReason.REMINDER
     if value.level == FINE:
         return NotificationReason.CLOSED
-    return NotificationReason.OPENED if value.told.level == FINE else NotificationReason.CHANGED
+    return NotificationReason.OPENED if value.notified.level == FINE else NotificationReason.CHANGED
 
 
 def _type(topic: Topic, value: TopicState, state: ConnectionState, occasion: NotificationContext) -> EventType:
@@ -126,7 +126,7 @@ def _type(topic: Topic, value: TopicState, state: ConnectionState, occasion: Not
 
 def _severity(connection: Connection, state: ConnectionState, topic: Topic, policy: Policy) -> Severity:
     value = state.topic(topic)
-    shown = value.level if value.level != FINE else value.told.level
+    shown = value.level if value.level != FINE else value.notified.level
     severity = topics.severity_of(topic, shown, policy, connection.platform)
     if topic is Topic.EXPIRY and value.level == topics.EXPIRED and passes_all_the_same(state):
         return Severity.INFO
@@ -148,7 +148,7 @@ def _facts(state: ConnectionState, topic: Topic, occasion: NotificationContext, 
     closing = value.level == FINE
     token = topic in {Topic.EXPIRY, Topic.RENEWAL} or state.reason in CREDENTIAL
     return NotificationFacts(
-        first_check=not state.passed_before and value.told.level == FINE,
+        first_check=not state.passed_before and value.notified.level == FINE,
         suspected_false_negative=topic is Topic.CONNECTION and not closing and state.suspected_false_negative,
         merged_expiry=topic is Topic.CONNECTION and value.level == "error" and state.reason is Reason.TOKEN_EXPIRED,
         duration=max(occasion.at - opened_at, timedelta(0)) if closing else None,
@@ -182,11 +182,11 @@ def transition(state: ScopeState, now: datetime) -> Transition:
     topic = state.topic
     return Transition(
         incident=IncidentRef(Topic.SCOPE, state.name, topic.number, topic.opened_at or now),
-        scope=state.kind,
+        scope=state.scope,
         connection_id=None,
         level=topic.level,
         at=now,
-        severity=severity(state.kind),
+        severity=severity(state.scope),
         reason=state.reason,
         detail=state.detail,
         closed_why=(state.closed_why or "recovered") if topic.level == FINE else None,
@@ -197,18 +197,18 @@ def build_scope_notification(state: ScopeState, now: datetime, *, reminder: int 
     """What the receivers are told of *state*: that its incident opened, closed, or (the *reminder*-th time) is still open."""
     value = state.topic
     closing = value.level == FINE
-    known = value.told if value.told.level != FINE else value
+    known = value.notified if value.notified.level != FINE else value
     opened_at = known.opened_at or now
-    opens, closes = _TYPES[state.kind]
+    opens, closes = _TYPES[state.scope]
     return Notification(
         type=EventType.REMINDER if reminder else closes if closing else opens,
         why=NotificationReason.REMINDER if reminder else NotificationReason.CLOSED if closing else NotificationReason.OPENED,
-        severity=severity(state.kind),
+        severity=severity(state.scope),
         at=now,
         incident=IncidentRef(Topic.SCOPE, state.name, known.number, opened_at),
-        scope=state.kind,
+        scope=state.scope,
         connection_id=None,
-        level_from=value.told.level,
+        level_from=value.notified.level,
         level_to=value.level,
         reason=state.reason,
         detail=state.detail,

@@ -18,16 +18,16 @@ _REMINDED = frozenset({Topic.CONNECTION, Topic.SCOPE})
 def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | None:
     """When the receivers are reminded of an incident that is still open; None when they are not."""
     # What another topic's notification told along is in the reminders of that.
-    if value.told.level == topics.FLAPPING or value.told.merged:
+    if value.notified.level == topics.FLAPPING or value.notified.merged:
         return None
-    reminded = topic in _REMINDED or (topic is Topic.EXPIRY and value.told.level == topics.EXPIRED)
-    return reminder_due(value.told, policy) if reminded else None
+    reminded = topic in _REMINDED or (topic is Topic.EXPIRY and value.notified.level == topics.EXPIRED)
+    return reminder_due(value.notified, policy) if reminded else None
 
 
 def needs_evaluation(state: ConnectionState) -> bool:
     """Whether somebody may have to be told something as soon as no silence and no acknowledgement is in the way."""
-    news = any(value.level != value.told.level or value.told.level != FINE for value in state.topics.values())
-    return news or state.notice_owed
+    news = any(value.level != value.notified.level or value.notified.level != FINE for value in state.topics.values())
+    return news or state.notice_pending
 
 
 def next_evaluation_at(
@@ -42,9 +42,9 @@ def next_evaluation_at(
         return None
     later = [moment for moment in _moments(connection, state, policy, cover) if moment > now]
     later += held.values()
-    if any(value.level != value.told.level for topic, value in state.topics.items() if topic not in held) or state.hints:
-        waits = cover.gathering_until is not None and cover.gathering_until > now
-        later.append(cover.gathering_until if waits and cover.gathering_until is not None else now + policy.recheck)
+    if any(value.level != value.notified.level for topic, value in state.topics.items() if topic not in held) or state.pending_levels:
+        waits = cover.hold_until is not None and cover.hold_until > now
+        later.append(cover.hold_until if waits and cover.hold_until is not None else now + policy.recheck)
     return min(later, default=None)
 
 
@@ -60,7 +60,7 @@ def _moments(connection: Connection, state: ConnectionState, policy: Policy, cov
         due = reminder_at(topic, value, policy)
         if due is not None:
             yield due
-    for topic, hint in state.hints.items():
+    for topic, hint in state.pending_levels.items():
         if topic is Topic.EXPIRY:
             yield hint.since + own.settle
 
@@ -94,7 +94,7 @@ def end_held_until(state: ScopeState, policy: Policy) -> datetime | None:
     told when it has stayed so; meanwhile the connections are watched as ever.
     """
     value, flap = state.topic, policy.flap
-    if value.level != FINE or value.told.level == FINE or state.closed_why or not state.changes:
+    if value.level != FINE or value.notified.level == FINE or state.closed_why or not state.changes:
         return None
     last = state.changes[-1]
     lately = sum(1 for change in state.changes if change > last - flap.window)

@@ -24,10 +24,10 @@ def advance_platform(
         total, failing: connections of the platform, and those of them in error.
     """
     horizon = now - max(policy.platform_window, window)
-    turned = tuple(item for item in state.turned if item[1] > horizon and item[0] != turned_id)
+    turned = tuple(item for item in state.recent_failures if item[1] > horizon and item[0] != turned_id)
     if turned_id is not None:
         turned = (*turned, (turned_id, now))
-    state = state if turned == state.turned else replace(state, turned=turned)
+    state = state if turned == state.recent_failures else replace(state, recent_failures=turned)
     if state.open:
         if failing < policy.close_ratio * total:
             return closed(state, now)
@@ -49,6 +49,6 @@ def hold_until(state: ScopeState, policy: ScopePolicy) -> datetime | None:
 
     As many as make a suspicion failed, and more keep failing; no longer than the window, and None without a suspicion.
     """
-    if state.open or state.suspect_at is None or not state.turned:
+    if state.open or state.suspect_at is None or not state.recent_failures:
         return None
-    return min(state.turned[-1][1] + policy.open_after, state.suspect_at + policy.platform_window)
+    return min(state.recent_failures[-1][1] + policy.open_after, state.suspect_at + policy.platform_window)

@@ -42,9 +42,9 @@ def applies_to(name: str, observation: Observation) -> bool:
 
 def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *, members: int) -> ScopeState:
     """The state of an account, user or rate scope with *members* connections after *observation* (which it `hears`)."""
-    if state.word == "rate":
+    if state.kind == "rate":
         return _advance_rate(state, observation, policy, members=members)
-    bad = observation.verdict.reason in (_USER if state.word == "user" else _KEY)
+    bad = observation.verdict.reason in (_USER if state.kind == "user" else _KEY)
     return _advance_refusal(state, observation, policy, bad=bad, members=members)
 
 
@@ -76,9 +76,9 @@ def _advance_rate(state: ScopeState, observation: Observation, policy: ScopePoli
 def tick(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int, failing: int) -> ScopeState:
     """The state of any scope when only time has passed; *failing* counts the connections of a platform that are in error."""
     state = clamp_future_scope(state, now)
-    if state.word in _ANSWERING:
+    if state.kind in _ANSWERING:
         return decay(state, now, policy, window=window, members=members)
-    if state.word == "platform":
+    if state.kind == "platform":
         return advance_platform(state, None, now, policy, window=window, total=members, failing=failing)
     return state
 
@@ -89,7 +89,7 @@ def canary_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
 
     After the first refusal the account is asked once more before anybody is told, and not more often than that.
     """
-    if state.word in _ANSWERING and not state.open:
+    if state.kind in _ANSWERING and not state.open:
         return None
     return probe_interval(state, policy)
 
@@ -100,9 +100,9 @@ def probe_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
 
     Few connections with long intervals would otherwise tell of an outage, and of its end, after hours.
     """
-    if state.word in _ANSWERING:
+    if state.kind in _ANSWERING:
         return policy.canary if state.open or state.streak is not None or state.suspect_at is not None else None
-    if state.word in {"account", "user"}:
+    if state.kind in {"account", "user"}:
         if state.open:
             return policy.account_canary
         return policy.account_confirm if state.suspect_at is not None else None

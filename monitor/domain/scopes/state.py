@@ -97,7 +97,7 @@ class ScopeState:
     buckets: tuple[Bucket, ...] = ()
     streak: FailureStreak | None = None
     calm: RecoveryWindow | None = None
-    turned: tuple[tuple[int, datetime], ...] = ()
+    recent_failures: tuple[tuple[int, datetime], ...] = ()
     last_good_at: datetime | None = None
     closed_at: datetime | None = None
     closed_why: str = ""
@@ -106,19 +106,19 @@ class ScopeState:
     seq: int = 0
 
     @property
-    def word(self) -> str:
+    def kind(self) -> str:
         """The kind of scope as the name spells it: `api`, `account`, `user`, `rate`, `service`, `platform` or `storage`."""
         return self.name.partition(":")[0]
 
     @property
-    def kind(self) -> Scope:
+    def scope(self) -> Scope:
         """What it covers; a rate and a service scope cover an account."""
-        return Scope.ACCOUNT if self.word in {"rate", "service"} else Scope(self.word)
+        return Scope.ACCOUNT if self.kind in {"rate", "service"} else Scope(self.kind)
 
     @property
     def account(self) -> str:
         """The account it belongs to; empty for scopes wider than an account."""
-        return self.name.partition(":")[2].partition("/")[0] if self.word in ACCOUNT_KINDS else ""
+        return self.name.partition(":")[2].partition("/")[0] if self.kind in ACCOUNT_KINDS else ""
 
     @property
     def open(self) -> bool:
@@ -148,7 +148,7 @@ def closed(state: ScopeState, now: datetime, why: str = "") -> ScopeState:
         return state
     topic = replace(state.topic, level=FINE, since=now)
     state = replace(state, changes=_changed(state, now))
-    return replace(state, topic=topic, calm=None, streak=None, buckets=(), turned=(), closed_at=now, closed_why=why)
+    return replace(state, topic=topic, calm=None, streak=None, buckets=(), recent_failures=(), closed_at=now, closed_why=why)
 
 
 def _changed(state: ScopeState, now: datetime) -> tuple[datetime, ...]:
@@ -177,8 +177,10 @@ def persistent(state: ScopeState) -> ScopeState:
 def clamp_future_scope(state: ScopeState, now: datetime) -> ScopeState:
     """*state* without memories of the future; the same object when there are none."""
     topic = state.topic
-    moments = (state.suspect_at, state.last_bad_at, state.last_good_at, state.closed_at, topic.since, topic.told.at)
-    late = [moment for moment in moments if moment is not None] + [at for _, at in state.turned] + [one.at for one in state.buckets]
+    moments = (state.suspect_at, state.last_bad_at, state.last_good_at, state.closed_at, topic.since, topic.notified.at)
+    late = (
+        [moment for moment in moments if moment is not None] + [at for _, at in state.recent_failures] + [one.at for one in state.buckets]
+    )
     late += state.changes[-1:]
     late += [state.calm.since] if state.calm is not None else []
     latest = now + TOLERANCE
@@ -193,7 +195,7 @@ def clamp_future_scope(state: ScopeState, now: datetime) -> ScopeState:
         buckets=(),
         streak=None,
         calm=None,
-        turned=tuple((one, min(at, now)) for one, at in state.turned),
+        recent_failures=tuple((one, min(at, now)) for one, at in state.recent_failures),
         closed_at=_past(state.closed_at, now),
         changes=tuple(min(change, now) for change in state.changes),
     )

@@ -23,18 +23,18 @@ class Controls:
     """
 
     silences: tuple[Silence, ...] = ()
-    windows: tuple[RecurringSilence, ...] = ()
+    recurring: tuple[RecurringSilence, ...] = ()
     acks: Acks = field(default_factory=dict)
 
-    def held(self, notification: Notification, connection: Connection | None, now: datetime) -> Suppression | None:
+    def suppression(self, notification: Notification, connection: Connection | None, now: datetime) -> Suppression | None:
         """What holds *notification* back at *now*; None when it may go out."""
-        return suppressed_by(notification, connection, self.silences, self.windows, now)
+        return suppressed_by(notification, connection, self.silences, self.recurring, now)
 
     def acknowledged(self, topic: Topic, subject: str, value: TopicState) -> Ack | None:
         """The acknowledgement that stops the reminders of this incident; None when there is none."""
         return acknowledged(self.acks, topic, subject, value)
 
-    def asked(self, silences: Iterable[Silence], acks: Iterable[Ack]) -> "Controls":
+    def with_requests(self, silences: Iterable[Silence], acks: Iterable[Ack]) -> "Controls":
         """The same with what somebody asked for replaced."""
         by_key: Mapping[tuple[Topic, str], Ack] = {ack.key: ack for ack in acks}
         return replace(self, silences=tuple(silences), acks=by_key)

@@ -80,7 +80,7 @@ class RecurringSilence:
 class Suppression:
     """A notification that is held back: what for, until when at the earliest, and by what, in words."""
 
-    quiet: SuppressionReason
+    reason: SuppressionReason
     until: datetime
     by: str
 

@@ -56,7 +56,7 @@ async def health(desk: ApiContext, given: Given) -> WebResponse:
     """How one connection is."""
     row = _row(desk, given)
     label = _label(row, given)
-    if row.view.covered_by is not None:
+    if row.view.suppressed_by is not None:
         return _answer(Badge(label, _DOUBTFUL, Tone.IDLE, f"{label}: {_DOUBTFUL}; {row.label.lower()} when last seen"))
     return _answer(Badge(label, row.label.lower(), row.tone, f"{label}: {row.label.lower()}"))
 

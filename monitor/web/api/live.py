@@ -132,7 +132,7 @@ def _urgency(board: StatusBoard, entry: Entry) -> int:
 def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.ApiConnection:
     row = row_of(view, board.incidents_of(view), now)
     return {
-        **facts.connection(view.connection, view.state, covered_by=view.covered_by, next_check_at=view.next_check_at),
+        **facts.connection(view.connection, view.state, covered_by=view.suppressed_by, next_check_at=view.next_check_at),
         "standing": row.standing,
         "notes": [" ".join(filter(None, (note.words, note.advice))) for note in row.notes],
     }
@@ -188,6 +188,6 @@ def _preflight(desk: ApiContext, platform_id: str, views: Sequence[ConnectionVie
         return facts.preflight_unknown(platform_id, _NOT_WATCHED)
     now, view = desk.now(), known[one.id]
     policy = desk.policy().expiry_for(one.platform)
-    doubts = reason_for_doubt(view.state, view.covered_by, now, given["max_age"]) if desk.board().snapshot.storage_up else _UNWRITTEN
+    doubts = reason_for_doubt(view.state, view.suppressed_by, now, given["max_age"]) if desk.board().snapshot.storage_up else _UNWRITTEN
     finding = from_state(view.state, one.platform, doubts, now, given["min_ttl"], policy)
     return facts.preflight(one, finding, known_at=view.state.last_evidence_at, now=now, live=False)

@@ -133,7 +133,7 @@ def countdown_of(state: ConnectionState, incidents: Sequence[IncidentView], now:
 
 def _notes(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime) -> Iterator[Note]:
     state = view.state
-    if view.covered_by is not None:
+    if view.suppressed_by is not None:
         yield Note("What is shown may be out of date: wider trouble keeps it from being checked.")
     yield from _health_notes(state)
     for incident in incidents:
