@@ -15,6 +15,7 @@ from monitor.domain.snapshot import Snapshot
 from monitor.metrics import Metrics
 from monitor.web.db_access import Read
 from monitor.web.server import WebServer
+from tests.waiting import patience
 from tests.watched import Watched
 
 
@@ -48,7 +49,7 @@ class Port:
         """These bytes, and what comes back."""
         reader, writer = await asyncio.open_connection(self.host, self.number)
         writer.write(request)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patience()):
             raw = await reader.read(-1)
         writer.close()
         head, _, body = raw.partition(b"\r\n\r\n")

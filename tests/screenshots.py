@@ -88,7 +88,7 @@ def _is_settled(house: Stage) -> bool:
 async def _main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with stage(Path(folder), interval="20s", past=90 * DAY, prepare=_prepare) as house:
-            await eventually(lambda: _is_settled(house), within=60)
+            await eventually(lambda: _is_settled(house))
             async with async_playwright() as driver:
                 browser = await driver.chromium.launch(executable_path=require_tool("chromium"), args=CHROMIUM_ARGUMENTS)
                 for picture in PICTURES:

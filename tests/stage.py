@@ -31,6 +31,7 @@ from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
 from monitor.simulator.state import SimulatedApi
 from tests.builders import DAY, HOUR, MINUTE, a_state
+from tests.databases import migrated_sqlite
 from tests.waiting import eventually
 
 BROKEN = "threads-17841412345678"
@@ -90,7 +91,7 @@ class Stage:
 
     async def until(self, platform_id: str, health: Health) -> None:
         """Wait until the daemon believes this of a connection."""
-        await eventually(lambda: self.health(platform_id) is health, within=20, what=f"{platform_id} is {health}")
+        await eventually(lambda: self.health(platform_id) is health, what=f"{platform_id} is {health}")
 
 
 @asynccontextmanager
@@ -106,6 +107,7 @@ async def stage(
     receiver = ReceiverServer(secret, clock=clock, on_event=lambda _: None)
     path = folder / "config.yaml"
     path.touch(mode=0o600)
+    migrated_sqlite(folder / "monitor.db")
     try:
         api, hook = await simulator.start(), await receiver.start()
         names = {"ageing": AGEING, "broken": BROKEN, "quiet": QUIET, "interval": interval}
@@ -118,8 +120,8 @@ async def stage(
         app = App(config, clock=clock, signals=signals, reread=lambda: config)
         running = asyncio.create_task(app.run())
         try:
-            await eventually(lambda: app.ready.is_set() or running.done(), within=20, what="the daemon is ready")
-            await eventually(lambda: len(app.snapshot().connections) == len(world.accounts["main"].owner.connections), within=20)
+            await eventually(lambda: app.ready.is_set() or running.done(), what="the daemon is ready")
+            await eventually(lambda: len(app.snapshot().connections) == len(world.accounts["main"].owner.connections))
             yield Stage(app, world, receiver, config)
         finally:
             signals.ask_to_stop()

@@ -211,7 +211,7 @@ async def torture_the_whole(folder: Path, seed: int, *, kills: int, database: st
                 for _ in range(kills):
                     await child.do(f"live {dice.uniform(0, LONGEST_OF_THE_WHOLE):.4f}", "killed")
             receiver.soothe()
-            await asyncio.gather(child.do("settle", "exit 0"), outside.rest(SETTLED_WITHIN_SECONDS))
+            await asyncio.gather(child.do("settle", "exit 0"), outside.rest())
     finally:
         await receiver.server.close()
         await outside.api.close()

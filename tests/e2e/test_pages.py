@@ -20,7 +20,7 @@ from tests.stage import AGEING, BROKEN, QUIET, Stage, stage
 from tests.tools import CHROMIUM_ARGUMENTS, require_tool
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e, pytest.mark.slow]
 
 REFRESH = 10_500
 """After so many milliseconds every open page has asked again."""
@@ -56,8 +56,8 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
     """The daemon with a broken connection and a token that nears its end; what a test does to it, it undoes."""
     async with stage(tmp_path_factory.mktemp("house"), interval="1s", past=timedelta(days=90), prepare=_awkward) as running:
         await running.until(BROKEN, Health.ERROR)
-        await eventually(lambda: len(running.app.snapshot().incidents) == 2, within=20, what="the token's end is an incident")
-        assert await eventually(partial(_added_up, running), within=20, what="the days are added up")
+        await eventually(lambda: len(running.app.snapshot().incidents) == 2, what="the token's end is an incident")
+        assert await eventually(partial(_added_up, running), what="the days are added up")
         yield running
 
 
@@ -94,7 +94,7 @@ async def _refreshed(page: Page) -> None:
         return await page.locator(".fresh time").get_attribute("datetime") != before
 
     # The monitor makes a new picture at most once a second.
-    assert await eventually(_newer, within=20, what="the page shows a newer picture")
+    assert await eventually(_newer, what="the page shows a newer picture")
 
 
 @asynccontextmanager

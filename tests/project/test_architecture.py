@@ -66,6 +66,7 @@ def _lint_imports(folder: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_contracts_are_kept() -> None:
     """Imports point down, siblings are independent, the domain is pure, and each library has one door."""
     status, said = _lint_imports(ROOT)
@@ -73,6 +74,7 @@ def test_contracts_are_kept() -> None:
     assert status == 0, said
 
 
+@pytest.mark.slow
 def test_contracts_see_a_fault(tmp_path: Path) -> None:
     """The contracts are no decoration: imports that break them are reported, and so is a module without a layer."""
     package = tmp_path / "monitor"

@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -26,6 +27,7 @@ RUNTIME = {canonicalize_name(Requirement(line).name): Requirement(line) for line
 DEV = {canonicalize_name(Requirement(line).name): Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]}
 
 
+@cache
 def _foreign(folder: str) -> dict[str, str]:
     """Distribution -> where a module below *folder* imports it."""
     owners = packages_distributions()
