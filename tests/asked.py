@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from monitor.clock import SystemClock
+from monitor.clock import Clock, SystemClock
 from monitor.config import WebSettings
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.metrics import Metrics
 from monitor.web.db_access import Read
 from monitor.web.server import WebServer
+from tests.clock import StoppedClock
 from tests.waiting import patience
 from tests.watched import Watched
 
@@ -77,13 +78,13 @@ class Port:
 
 @asynccontextmanager
 async def listening(
-    snapshot: Callable[[], Snapshot], *, policy: Policy | None = None, read: Read | None = None, **web: Any
+    snapshot: Callable[[], Snapshot], *, policy: Policy | None = None, read: Read | None = None, clock: Clock | None = None, **web: Any
 ) -> AsyncIterator[Port]:
     """A port that shows *snapshot*, anew for every request."""
     settings = WebSettings(**({"listen": "127.0.0.1:0"} | web))
     held = policy if policy is not None else Policy()
     server = WebServer(
-        settings, Metrics(), snapshot, SystemClock(), lambda: (True, "ready"), policy=lambda: held, read=read, fresh_seconds=0.0
+        settings, Metrics(), snapshot, clock or SystemClock(), lambda: (True, "ready"), policy=lambda: held, read=read, fresh_seconds=0.0
     )
     url = urlsplit(await server.start())
     try:
@@ -94,9 +95,9 @@ async def listening(
 
 @asynccontextmanager
 async def asked(world: Watched, **web: Any) -> AsyncIterator[Port]:
-    """The port of a monitor that has this story behind it."""
-    clock = SystemClock()
+    """The port of a monitor that has this story behind it; its clock stands still at the story's end."""
+    clock = StoppedClock(world.now)
     world.fleet.set_outbox(await world.database.read(lambda reader: reader.outbox()))
     policy = world.config.policy()
-    async with listening(lambda: world.fleet.snapshot(clock.now()), policy=policy, read=world.database.read, **web) as port:
+    async with listening(lambda: world.fleet.snapshot(clock.now()), policy=policy, read=world.database.read, clock=clock, **web) as port:
         yield port

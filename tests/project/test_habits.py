@@ -60,7 +60,7 @@ def test_bad_message(message: str, said: str) -> None:
     assert said in "\n".join(PROBLEMS(message))
 
 
-@pytest.mark.parametrize(("message", "status", "printed"), [("Keep it", 0, ""), ("Kept it", 1, "imperative")])
+@pytest.mark.parametrize(("message", "status", "printed"), [("Keep it", 0, ""), ("Added it", 1, "imperative")])
 def test_hook(message: str, status: int, printed: str, tmp_path: Path) -> None:
     """The hook says what is wrong, and its exit code stops the commit."""
     file = tmp_path / "COMMIT_EDITMSG"
