@@ -131,7 +131,7 @@ async def victim(folder: Path, database: str, url: str, ordering: str, latency: 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One database's fate: the kills it took, what was found, and every request that its receiver saw."""
+    """The run of one database: the kills it took, what was found, and every request that its receiver saw."""
 
     kills: int
     finding: Finding

@@ -23,7 +23,7 @@ from monitor.simulator.presets import DEMO_KEY, empty_world
 from monitor.simulator.server import SimulatorServer
 from monitor.simulator.state import SimulatedConnection
 from tests.crash.fast_clock import FastClock
-from tests.crash.mortality import Fate
+from tests.crash.kill_points import KillPoint
 from tests.crash.truth import CONNECTIONS, FAILED, Receipt, World
 from tests.waiting import eventually
 
@@ -57,7 +57,7 @@ class Whole:
 
     async def run(self, errand: str, _number: float, report: int) -> None:
         """Run the daemon; each statement that it writes is a step."""
-        Fate(0, report)
+        KillPoint(0, report)
         config, signals = load(self._folder / "config.yaml", check_template=templates.problems), Signals()
         clock = FastClock(float((self._folder / "origin").read_text()), FACTOR)
         app = App(config, clock=clock, signals=signals, reread=lambda: config, bounds=WatchdogLimits(rest=_REST_SECONDS))

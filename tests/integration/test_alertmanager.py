@@ -19,7 +19,7 @@ from monitor.simulator.receiver import ReceiverServer
 from tests.builders import HOUR, MINUTE, a_connection, a_notification
 from tests.outbox import Outbox, an_outbox, ending
 from tests.tools import require_tool
-from tests.waiting import eventually, eventually_sync, patience
+from tests.waiting import eventually, eventually_sync, patience, scaled
 
 CONFIG = """
 route: {receiver: hook, group_by: [alertname], group_wait: 100ms, group_interval: 1s, repeat_interval: 1h}
@@ -106,7 +106,7 @@ def alertmanager(tmp_path: Path, hook: ReceiverServer) -> Iterator[Alertmanager]
 
 @pytest.fixture
 async def outbox(tmp_path: Path, alertmanager: Alertmanager) -> AsyncIterator[Outbox]:
-    receiver = ReceiverSettings(name="alerts", type="alertmanager", url=Secret(alertmanager.url), timeout=timedelta(seconds=5))
+    receiver = ReceiverSettings(name="alerts", type="alertmanager", url=Secret(alertmanager.url), timeout=timedelta(seconds=scaled(5)))
     async with an_outbox(tmp_path, receiver, SystemClock()) as opened:
         yield opened
 

@@ -17,10 +17,9 @@ from monitor.postpost.client import ApiClient
 from tests.raw_server import HEALTHY, PLATFORM_ID, RawServer, Request, a_test_answer, answer, raw_server, says
 from tests.waiting import scaled
 
-DEADLINE = 0.6
 HEAD = b"HTTP/1.1 200 OK\r\n"
 GOOD = answer(200, a_test_answer())
-BOMB = gzip.compress(b"\x00" * 200_000_000, 1)
+BOMB = gzip.compress(bytes(1_000_000), 1) * 200
 
 
 def drip(prefix: bytes, piece: bytes, pause: float = 0.05) -> Callable[[Request, asyncio.StreamWriter], Awaitable[None]]:
@@ -108,13 +107,14 @@ async def healthy(api: ApiClient, server: RawServer, count: int = 200) -> None:
 @pytest.mark.parametrize(("name", "script"), SLOW, ids=[row[0] for row in SLOW])
 async def test_slow(name: str, script: Callable[[Request, asyncio.StreamWriter], Awaitable[None]]) -> None:
     """However slowly a server talks, twenty checks at once end with the total deadline; afterwards all is well."""
+    deadline = scaled(0.6)
     async with raw_server(script) as server:
-        api = server.api(timeout=timedelta(seconds=DEADLINE))
+        api = server.api(timeout=timedelta(seconds=deadline))
         started = time.monotonic()
         answers = await asyncio.gather(*(one(api) for _ in range(20)))
         took = time.monotonic() - started
         assert {found.reason for found in answers if isinstance(found, ApiError)} == {Reason.API_TIMEOUT}
-        assert DEADLINE <= took < scaled(5 * DEADLINE)
+        assert deadline <= took < scaled(5 * deadline)
 
         await healthy(api, server)
         await api.close()
@@ -124,7 +124,7 @@ async def test_slow(name: str, script: Callable[[Request, asyncio.StreamWriter],
 async def test_broken(name: str, script: Callable[[Request, asyncio.StreamWriter], Awaitable[None]], reasons: set[Reason]) -> None:
     """A broken answer is told for what it is, never read in part, costs little, and harms no later check."""
     async with raw_server(script) as server:
-        api = server.api(timeout=timedelta(seconds=2))
+        api = server.api(timeout=timedelta(seconds=scaled(2)))
         FLOODED[0] = 0
         before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
         answers = [await one(api) for _ in range(3)]
@@ -263,7 +263,7 @@ async def test_concurrency() -> None:
         await HEALTHY(request, writer)
 
     async with raw_server(script) as server:
-        api = server.api(concurrency=3, timeout=timedelta(seconds=0.4))
+        api = server.api(concurrency=3, timeout=timedelta(seconds=scaled(0.4)))
         answers = await asyncio.gather(*(one(api) for _ in range(21)))
         assert [found for found in answers if not isinstance(found, Reply)] == []
         assert most == 3

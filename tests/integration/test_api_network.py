@@ -133,7 +133,9 @@ async def test_not_tls(ca_file: str) -> None:
     """A server that does not speak TLS is told so, and gets no request."""
     async with raw_server() as server:
         server.scheme = "https"
-        error = await refused(server.api("localhost", ca_file=ca_file, timeout=timedelta(seconds=2), connect_timeout=timedelta(seconds=1)))
+        error = await refused(
+            server.api("localhost", ca_file=ca_file, timeout=timedelta(seconds=scaled(2)), connect_timeout=timedelta(seconds=scaled(1)))
+        )
         assert error.reason in (Reason.API_TLS_FAILED, Reason.API_TIMEOUT)
         assert server.requests == []
 

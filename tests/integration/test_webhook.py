@@ -29,7 +29,7 @@ from monitor.simulator.faults import Fault, Where
 from monitor.simulator.receiver import ReceiverServer
 from tests import marked
 from tests.builders import a_connection, a_notification
-from tests.waiting import patience
+from tests.waiting import patience, scaled
 
 OLD = marked.signing("old")
 NEW = marked.signing("new")
@@ -45,7 +45,7 @@ def a_receiver(url: str, **overrides: Any) -> ReceiverSettings:
         "url": Secret(url),
         "secrets": (Secret(NEW), Secret(OLD)),
         "headers": {"X-Team": Secret(HEADER)},
-        "timeout": timedelta(seconds=2),
+        "timeout": timedelta(seconds=scaled(2)),
     }
     return ReceiverSettings(**(values | overrides))
 

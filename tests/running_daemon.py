@@ -1,5 +1,5 @@
 """
-The real daemon on a stage: a simulated PostPost with a connection of every kind, a receiver, and ninety days of history.
+The real daemon in this process, with what it needs around it: a simulated PostPost with a connection of every kind, a receiver, and ninety days of history.
 
 What the pages show of the present is checked and decided by the daemon itself; only the days before it started are written
 down beforehand, as a daemon would have written them.
@@ -66,7 +66,7 @@ _UNTESTABLE = ("bluesky-did:plc:ewvi7nxzyoun6zhxrhs64oiz", "pinterest-abc123", "
 
 
 @dataclass
-class Stage:
+class RunningDaemon:
     """A running daemon and the world around it."""
 
     app: App
@@ -95,9 +95,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(
+async def running_daemon(
     folder: Path, *, interval: str = "2s", past: timedelta = timedelta(0), prepare: Callable[[SimulatedApi], None] = lambda _: None
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[RunningDaemon]:
     """The daemon with the connections of the demo, changed by *prepare*; *past* is how much history there is before it starts."""
     clock = SystemClock()
     world = demo_world(clock)
@@ -122,7 +122,7 @@ async def stage(
         try:
             await eventually(lambda: app.ready.is_set() or running.done(), what="the daemon is ready")
             await eventually(lambda: len(app.snapshot().connections) == len(world.accounts["main"].owner.connections))
-            yield Stage(app, world, receiver, config)
+            yield RunningDaemon(app, world, receiver, config)
         finally:
             signals.ask_to_stop()
             await running
