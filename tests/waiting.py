@@ -9,8 +9,9 @@ from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
-_PATIENCE_SECONDS = 60.0
-_PAUSE = 0.005
+PATIENCE_SECONDS = 60.0
+_PAUSES = (0.005, 0.05)
+"""The first and the longest pause between two looks, in seconds: what takes long is looked at less often."""
 
 
 def slowness() -> float:
@@ -25,7 +26,7 @@ def scaled(seconds: float) -> float:
 
 def patience() -> float:
     """How many seconds a test waits for what must happen; only a test that fails waits that long."""
-    return scaled(_PATIENCE_SECONDS)
+    return scaled(PATIENCE_SECONDS)
 
 
 @overload
@@ -49,23 +50,23 @@ async def eventually(condition: Callable[[], Any], *, what: str = "") -> Any:
         value = await answer if inspect.isawaitable(answer) else answer
         if value:
             return value
-        _check_deadline(started, condition, what, value)
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_pause(started, condition, what, value))
 
 
-def eventually_sync(condition: Callable[[], T], *, what: str = "") -> T:
-    """As `eventually`, for tests without an event loop: waiting for processes and files."""
+def eventually_sync(condition: Callable[[], T], *, what: str = "", within: float = PATIENCE_SECONDS) -> T:
+    """As `eventually`, for tests without an event loop: waiting for processes and files; *within* is scaled."""
     started = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        _check_deadline(started, condition, what, value)
-        time.sleep(_PAUSE)
+        time.sleep(_pause(started, condition, what, value, within))
 
 
-def _check_deadline(started: float, condition: object, what: str, last: object) -> None:
+def _pause(started: float, condition: object, what: str, last: object, within: float = PATIENCE_SECONDS) -> float:
     waited = time.monotonic() - started
-    if waited >= _PATIENCE_SECONDS and waited >= patience():
+    if waited >= within and waited >= scaled(within):
         name = what or getattr(condition, "__name__", repr(condition))
         raise AssertionError(f"not true within {waited:.0f} s: {name} (last answer: {last!r})")
+    first, longest = _PAUSES
+    return min(longest, first + waited / 20)

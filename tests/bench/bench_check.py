@@ -55,7 +55,7 @@ def measure() -> Iterator[Result]:
 
 def _checking(monitor: Measured, api: Simulator) -> float:
     """CPU seconds per check of a daemon at work; scraped once per round of the fleet, as a probe exports once per probe."""
-    wait_until("checks", lambda: api.requests() > WARM_UP, alive=monitor.command)
+    wait_until("checks", lambda: api.requests() > WARM_UP, alive=monitor.command, within=120)
     fetch(f"{monitor.url}/metrics")
     began, before = monitor.cpu_seconds(), api.requests()
     scraped = before

@@ -19,11 +19,11 @@ def measure() -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as name, simulated(Path(name), FLEET) as api:
         folder = Path(name)
         with daemon(folder, api, in_flight=256, interval="15m") as monitor:
-            wait_until("a check of each", lambda: api.requests() > 1.01 * FLEET, alive=monitor.command)
+            wait_until("a check of each", lambda: api.requests() > 1.01 * FLEET, alive=monitor.command, within=1200)
             monitor.command.stop()
         began = time.perf_counter()
         with daemon(folder, api, interval="15m") as monitor:
-            wait_until("the first scrape", lambda: _known(monitor) == FLEET, alive=monitor.command)
+            wait_until("the first scrape", lambda: _known(monitor) == FLEET, alive=monitor.command, within=60)
             yield Result("start to first scrape, all connections known", time.perf_counter() - began, "s", limit=3)
             yield Result("memory then", monitor.resident_mb(), "MB", limit=160)
             monitor.command.stop()
@@ -40,7 +40,7 @@ def _soak(monitor: Measured, api: Simulator) -> Iterator[Result]:
     sizes, before = [], api.requests()
     for share in (0.2, 0.6, 1.0):
         wanted = before + share * CHECKS
-        wait_until("checks", lambda wanted=wanted: api.requests() >= wanted, alive=monitor.command)
+        wait_until("checks", lambda wanted=wanted: api.requests() >= wanted, alive=monitor.command, within=3600)  # type: ignore[misc]
         fetch(f"{monitor.url}/metrics")
         sizes.append(monitor.resident_mb())
     warm, half, whole = sizes

@@ -50,9 +50,9 @@ async def _waits(folder: Path, api: Simulator) -> list[float]:
 
 def _break_one_by_one(folder: Path, api: Simulator, receivers: str, waits: list[float]) -> None:
     with daemon(folder, api, interval="5s", receivers=receivers) as monitor:
-        wait_until("checks", lambda: api.requests() > 2 * FLEET, alive=monitor.command)
+        wait_until("checks", lambda: api.requests() > 2 * FLEET, alive=monitor.command, within=120)
         names = [one for one in ids(api) if one.startswith(("linkedin", "threads", "facebook", "instagram"))][:BROKEN]
         for name in names:
             api.do(f"connections/{name}/break", {"message": "Session has expired"})
             time.sleep(_PAUSE_SECONDS)
-        wait_until("the webhooks", lambda: len(waits) >= len(names), alive=monitor.command)
+        wait_until("the webhooks", lambda: len(waits) >= len(names), alive=monitor.command, within=120)

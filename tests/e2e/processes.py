@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.waiting import eventually_sync, patience
+from tests.waiting import PATIENCE_SECONDS, eventually_sync, patience
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ def running(program: Path, *arguments: str, log: Path, environment: Mapping[str,
             command.process.wait()
 
 
-def wait_until(what: str, condition: Callable[[], T], alive: Command | None = None) -> T:
+def wait_until(what: str, condition: Callable[[], T], alive: Command | None = None, within: float = PATIENCE_SECONDS) -> T:
     """As `eventually_sync`; an address that nothing listens on yet is no answer, and the process *alive* must not end before there is one."""
 
     def value() -> T | None:
@@ -82,7 +82,7 @@ def wait_until(what: str, condition: Callable[[], T], alive: Command | None = No
             raise AssertionError(f"{what}: the process ended\n{alive.text()}")
         return None
 
-    answer = eventually_sync(value, what=what)
+    answer = eventually_sync(value, what=what, within=within)
     assert answer is not None
     return answer
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,12 @@ def test_domain_imports_values_only() -> None:
     ] == []
 
 
+@cache
+def _names(module: Module) -> tuple[tuple[int, str], ...]:
+    """Every name in *module*, dotted or not, with its line."""
+    return tuple((node.lineno, ast.unparse(node)) for node in ast.walk(module.tree) if isinstance(node, ast.Attribute | ast.Name))
+
+
 @pytest.mark.parametrize(
     ("names", "homes"),
     [
@@ -116,11 +123,11 @@ def test_domain_imports_values_only() -> None:
 def test_one_home(names: tuple[str, ...], homes: tuple[str, ...]) -> None:
     """Only the configuration reads the environment, only the command line exits, only the lifecycle handles signals."""
     found = [
-        f"{module.shown}:{node.lineno}: {ast.unparse(node)}"
+        f"{module.shown}:{line}: {name}"
         for module in modules("monitor")
         if not any(module.name == home or module.name.startswith(f"{home}.") for home in homes)
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Attribute | ast.Name) and ast.unparse(node) in names
+        for line, name in _names(module)
+        if name in names
     ]
 
     assert found == []
