@@ -22,7 +22,7 @@ from monitor.domain.checks import Reply
 from monitor.errors import ApiError, ConfigError, Reason
 from monitor.postpost.client import ApiClient
 from tests.raw_server import KEY, PLATFORM_ID, RawServer, raw_server
-from tests.waiting import scaled
+from tests.waiting import patience, scaled
 
 CA = trustme.CA()
 OTHER_CA = trustme.CA()
@@ -201,7 +201,7 @@ async def test_lookup_hangs() -> None:
     before = threading.active_count()
 
     def lookup(host: str, port: int, **kind: Any) -> list[tuple[Any, ...]]:
-        release.wait(20)
+        release.wait(patience())
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
     async with raw_server() as server:

@@ -28,6 +28,7 @@ from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_notificati
 from tests.clock import FakeClock
 from tests.databases import migrated_sqlite
 from tests.sampling import sampled
+from tests.waiting import patience
 
 SECRET = marked.signing()
 IDENTITY = MonitorIdentity("test", "1")
@@ -274,7 +275,7 @@ async def test_cancelled_while_recording(world: World) -> None:
 
     def cancel() -> None:
         # The writer is busy, so that the record is certain to be waiting when the cancellation comes.
-        waiting.append(world.database.submit(lambda _: busy.wait(5)))
+        waiting.append(world.database.submit(lambda _: busy.wait(patience())))
         asyncio.get_running_loop().call_later(0.05, task.cancel)
 
     deliverer = world.deliverer(on_attempt=lambda: None if waiting else cancel())
