@@ -271,6 +271,20 @@ def test_aliases() -> None:
     assert config.connections[0].labels == config.connections[1].labels == {"team": "social"}
 
 
+def test_anchor_given_again() -> None:
+    """An alias repeats the latest anchor of its name before it; what stands below an alias has the line of the alias."""
+    document = parse("a: &x {b: 1}\nc: &x\n  - 2\nd:\n  - *x\n", "f.yaml")
+    assert document.data == {"a": {"b": 1}, "c": [2], "d": [[2]]}
+    assert document.location(("d", 0, 0)) == "f.yaml:5"
+
+
+@pytest.mark.parametrize("depth", [31, 100_000])
+def test_deep_nesting(depth: int) -> None:
+    """Nesting is bounded before it costs a stack."""
+    [problem] = parse("a:\n  " + "[" * depth + "]" * depth, "f.yaml").problems
+    assert str(problem).startswith("f.yaml:2: nested deeper than 30 levels")
+
+
 def test_lines_are_those_of_the_file() -> None:
     """Every value knows its line, in block and flow style; what is missing has the line of what is around it."""
     document = parse("a: 1\nb:\n  - x\n  - {c: 2,\n     d: 3}\n", "f.yaml")
