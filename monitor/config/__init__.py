@@ -19,7 +19,7 @@ from monitor.config.sections.core import (
 )
 from monitor.config.sections.policy import PolicySettings
 from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
-from monitor.config.web_config import TlsServerSettings, WebConfig, server_context, stamp_of
+from monitor.config.web_config import ServerTls, TlsServerSettings, WebConfig
 
 __all__ = [
     "AccountSettings",
@@ -38,6 +38,7 @@ __all__ = [
     "ScheduleSettings",
     "Secret",
     "SecretProblem",
+    "ServerTls",
     "ShutdownSettings",
     "TlsServerSettings",
     "WebConfig",
@@ -45,6 +46,4 @@ __all__ = [
     "default_config",
     "load",
     "load_policy",
-    "server_context",
-    "stamp_of",
 ]

@@ -57,7 +57,7 @@ def _explain(error: ErrorDetails, path: Path, top: type[Section]) -> tuple[str, 
     if kind == "problem":
         return str(context["message"]), str(context["fix"])
     if kind == "extra_forbidden":
-        return "is an unknown key", _suggest_key(path, top)
+        return _unknown_key(path, top)
     if kind == "literal_error":
         return _suggest_word(error, context)
     if kind in _BOUNDS:
@@ -68,10 +68,12 @@ def _explain(error: ErrorDetails, path: Path, top: type[Section]) -> tuple[str, 
     return _PLAIN.get(kind, ("is not valid", "see docs/reference/configure.md"))
 
 
-def _suggest_key(path: Path, top: type[Section]) -> str:
-    section = section_at(top, path[:-1])
+def _unknown_key(path: Path, top: type[Section]) -> tuple[str, str]:
+    section, name = section_at(top, path[:-1]), str(path[-1])
+    if section is not None and name in section.unsupported:
+        return "is not supported", section.unsupported[name]
     known = [key.name for key in keys(section)] if section else []
-    return suggest(str(path[-1]), known, "known keys")
+    return "is an unknown key", suggest(name, known, "known keys")
 
 
 def _suggest_word(error: ErrorDetails, context: Mapping[str, Any]) -> tuple[str, str]:

@@ -36,7 +36,6 @@ _DEFAULTS = {
 
 _WEB_FILE_EXAMPLE = (
     "tls_server_config: {cert_file: monitor.crt, key_file: monitor.key}",
-    "http_server_config: {headers: {Strict-Transport-Security: max-age=31536000}}",
     "basic_auth_users:",
     "  prometheus: $2b$10$0K9sxW6mqzFVLnQ4XLZ2uOj0wpqNeoQC0QEQXbBhKbCAOQtf3rZgq",
 )

@@ -84,7 +84,7 @@ class SecretFiles:
             return
         reading = WebConfigReader(self.folder / file, self._credentials_directory)
         reading.read()
-        self.web_file = None if reading.problems else reading.found
+        self.web_file = None if reading.problems else reading.config
         self.problems.extend(reading.problems)
         self.warnings.extend(reading.warnings)
 

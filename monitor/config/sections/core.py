@@ -230,7 +230,7 @@ class WebSettings(Section):
     insecure_listen: Switch = False
     """Accepts that the port is open to the network without a password, or without TLS. For container networks and behind proxies."""
     config_file: str | None = None
-    """File with TLS, users and their hashed passwords, and headers, in the form of the Prometheus exporter toolkit; see
+    """File with TLS, users and their hashed passwords, in the form of the Prometheus exporter toolkit; see
     [the file of `web.config_file`](#the-file-of-webconfig_file). Its certificate is read again when it changes."""
     allowed_hosts: Items[str] = ()
     """Host names under which the port may be asked beside its own address; guards browsers against DNS rebinding. Empty on a
