@@ -18,11 +18,12 @@ from monitor.config.sections.core import (
     ShutdownSettings,
     WebSettings,
 )
-from monitor.config.sections.policy import PolicySettings
+from monitor.config.sections.policy import PolicySettings, policy_of
 from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
 from monitor.config.types import split
 from monitor.config.validation import Draft
 from monitor.config.yaml import Path, dotted
+from monitor.domain.policy import Policy
 from monitor.domain.routing import RESERVED
 from monitor.errors import Problem
 from monitor.http.addresses import is_loopback
@@ -196,8 +197,12 @@ def _window(draft: Draft, section: SilenceSettings | QuietHoursSettings, path: P
         draft.refuse(path, f"{dotted(path)}: {trouble[0]}", trouble[1])
 
 
+def _policy(draft: Draft) -> Policy:
+    return policy_of(draft.section(PolicySettings, "policy"), draft.section(ScheduleSettings, "schedule"))
+
+
 def _times(draft: Draft, warn: Warn) -> None:
-    policy = draft.section(PolicySettings, "policy")
+    policy = _policy(draft)
     scopes, retry = policy.scopes, policy.retry
     if scopes.close_ratio >= scopes.ratio:
         draft.refuse(
@@ -215,7 +220,7 @@ def _times(draft: Draft, warn: Warn) -> None:
 
 
 def _schedule(draft: Draft, warn: Warn) -> None:
-    schedule, policy = draft.section(ScheduleSettings, "schedule"), draft.section(PolicySettings, "policy")
+    schedule, policy = draft.section(ScheduleSettings, "schedule"), _policy(draft)
     api = draft.section(ApiSettings, "api")
     connections = draft.listed(ConnectionSettings, "connections")
     intervals: dict[Path, timedelta] = {("schedule", "interval"): schedule.interval}

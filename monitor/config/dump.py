@@ -25,7 +25,8 @@ def as_yaml(config: Config) -> str:
 
 
 def _expiry(policy: ExpiryPolicy) -> dict[str, Any]:
-    return ExpirySettings(**{key: getattr(policy, key) for key in ExpirySettings.model_fields}).masked()
+    section: Section = ExpirySettings(**{key: getattr(policy, key) for key in ExpirySettings.model_fields})
+    return section.masked()
 
 
 def as_schema() -> str:
