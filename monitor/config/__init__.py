@@ -1,4 +1,4 @@
-"""The edge where the configuration enters: YAML and environment in, one frozen `Config` or every problem at once out."""
+"""The configuration: YAML and environment in, one immutable `Config` or every problem at once out."""
 
 from monitor.config.loader import default_config, load, load_policy
 from monitor.config.model import Config

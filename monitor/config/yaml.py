@@ -67,6 +67,11 @@ class YamlDocument:
                 return None
         return value
 
+    def items(self, name: str) -> list[tuple[int, dict[str, Any]]]:
+        """The mappings in the list called *name*, with their positions; empty if there is no such list."""
+        value = self.at((name,))
+        return [(index, item) for index, item in enumerate(value) if isinstance(item, dict)] if isinstance(value, list) else []
+
 
 def parse(text: str, name: str) -> YamlDocument:
     """The values and lines of a YAML *text*. Never raises: what is wrong with it is in `problems`."""

@@ -202,10 +202,10 @@ def test_public_receiver(kind: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "nobody is told"),
-        ("accounts: [{name: main, api_key: '${KEY}', discover: off}]", "watches nothing"),
-        ("schedule: {interval: 30s, recheck: 10s}", "hard on the API"),
-        ("connections: [{id: linkedin-Ab1, interval: 30s}]", "hard on the API"),
+        ("", "no receiver is configured"),
+        ("accounts: [{name: main, api_key: '${KEY}', discover: off}]", "has no connections"),
+        ("schedule: {interval: 30s, recheck: 10s}", "puts much load on the API"),
+        ("connections: [{id: linkedin-Ab1, interval: 30s}]", "puts much load on the API"),
         ("schedule: {interval: 1m, recheck: 2m}", "recheck is longer"),
         ("policy: {reminders: 5m}", "shorter than an interval"),
         ("shutdown: {drain: 60s}", "TimeoutStopSec"),
@@ -213,10 +213,10 @@ def test_public_receiver(kind: str) -> None:
         ("web: {listen: '0.0.0.0:9840', token: '${KEY}'}", "without TLS"),
         ("database: {url: 'sqlite:///monitor.db'}", "relative to the working directory"),
         ("monitor: {dashboard_url: 'https://example.org/?token=1'}", "has a query"),
-        ("connections: [LinkedIn-Ab1]", "begins in upper case"),
+        ("connections: [LinkedIn-Ab1]", "starts with upper case"),
         ("connections: [linkedin-1, linkedin-2]\nschedule: {interval: 1m}\napi: {requests_per_second: 0.03}", "more than 0.03 requests"),
-        ("receivers: [{name: chat, type: slack, url: 'http://example.org/x'}]", "without encryption"),
-        ("receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{receivers: []}]", "is never told"),
+        ("receivers: [{name: chat, type: slack, url: 'http://example.org/x'}]", "are not encrypted"),
+        ("receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{receivers: []}]", "gets no notifications"),
         (
             "receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{receivers: [a]}, {match: {platform: x}, receivers: [a]}]",
             "never reached",

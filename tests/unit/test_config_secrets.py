@@ -143,12 +143,12 @@ def test_files_are_closed(tmp_path: Path) -> None:
         (b"", "is empty"),
         (b"\n", "is empty"),
         (b" \t \n", "is empty"),
-        (CANARY.encode() + b"\n\n", "holds a line break"),
-        (b"\n" + CANARY.encode(), "holds a line break"),
-        (CANARY.encode() + b"\r\n", "holds a line break"),
-        (b"sk_telltale\nsk_telltale", "holds a line break"),
-        (CANARY.encode() + b" ", "holds a blank"),
-        (CANARY.encode() + b"\t", "holds a blank"),
+        (CANARY.encode() + b"\n\n", "contains a line break"),
+        (b"\n" + CANARY.encode(), "contains a line break"),
+        (CANARY.encode() + b"\r\n", "contains a line break"),
+        (b"sk_telltale\nsk_telltale", "contains a line break"),
+        (CANARY.encode() + b" ", "contains a blank"),
+        (CANARY.encode() + b"\t", "contains a blank"),
         (CANARY.encode() + b"\x00", "not visible ASCII"),
         (CANARY.encode() + b"\x7f", "not visible ASCII"),
         ("sk_telltale-ünïcode".encode(), "not ASCII"),
@@ -223,14 +223,14 @@ def test_written_secret_is_warned_about() -> None:
     """A secret written into the file works, with a warning; one from the environment has none."""
     text = "accounts: [{name: main, api_key: %s}]\nreceivers: [{name: on-call, url: 'https://example.org/'}]\n"
     written = load_text(text % CANARY, "config.yaml", {}, folder=Path("/"), check_template=templates.problems)
-    assert ["is a secret written into" in warning.message for warning in written.warnings] == [True]
+    assert ["is a secret in plain text" in warning.message for warning in written.warnings] == [True]
     referred = load_text(text % '"${KEY}"', "config.yaml", {"KEY": CANARY}, folder=Path("/"), check_template=templates.problems)
     assert referred.warnings == ()
     assert referred.accounts[0].api_key == written.accounts[0].api_key
 
 
 def test_odd_key_is_warned_about() -> None:
-    """A key that does not begin with sk_ may be a legacy one: a warning, no refusal."""
+    """A key that does not start with sk_ may be a legacy one: a warning, no refusal."""
     config = load_text(
         'accounts: [{name: main, api_key: "${KEY}"}]',
         "config.yaml",

@@ -106,7 +106,7 @@ def test_without_a_file() -> None:
         ),
         (
             TLS.replace("web.key", "."),
-            ["web.yml:1: the secret file {folder} is not a regular file (name a plain file that holds the secret)"],
+            ["web.yml:1: the secret file {folder} is not a regular file (name a plain file that contains the secret)"],
         ),
         (
             TLS + "  client_auth_type: RequireAnyClientCert\n",

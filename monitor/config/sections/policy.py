@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self, TypeVar, get_type_hints
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, create_model, model_validator
 
 from monitor.config.sections.core import ScheduleSettings
-from monitor.config.types import Count, Duration, Items, Period, Section, Share, Switch, off_or_duration, problem, to_duration
+from monitor.config.types import Count, Duration, Items, Period, Section, Share, Switch, matching, off_or_duration, problem, to_duration
 from monitor.domain.policy import Confirm, DigestPolicy, ExpiryPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
 from monitor.text.durations import format_duration
 
@@ -30,10 +30,8 @@ def _check_pattern(value: str) -> str:
     return value
 
 
-def _check_platform(value: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", value):
-        raise problem("is no platform", "use the lower-case word before the first dash of an id, such as linkedin")
-    return value
+_PLATFORM = "[a-z][a-z0-9_]{0,63}"
+_PLATFORM_PROBLEM = ("is not a platform name", "use the lower-case word before the first dash of an id, such as linkedin")
 
 
 def _auto_or_period(value: object) -> timedelta | None:
@@ -41,7 +39,7 @@ def _auto_or_period(value: object) -> timedelta | None:
         return None
     duration = to_duration(value)
     if not duration:
-        raise problem("must be auto or more than 0s", "to be told less, give a longer time")
+        raise problem("must be auto or more than 0s", "for fewer notifications, use a longer time")
     return duration
 
 
@@ -49,8 +47,8 @@ V = TypeVar("V")
 
 Thresholds = Annotated[Items[Period], Field(max_length=20), AfterValidator(_check_descending)]
 Pattern = Annotated[str, AfterValidator(_check_pattern), Field(max_length=500)]
-PlatformName = Annotated[str, AfterValidator(_check_platform)]
-PlatformOrAny = Annotated[str, AfterValidator(lambda value: value if value == "*" else _check_platform(value))]
+PlatformName = Annotated[str, matching(_PLATFORM, *_PLATFORM_PROBLEM)]
+PlatformOrAny = Annotated[str, matching(rf"\*|{_PLATFORM}", *_PLATFORM_PROBLEM)]
 AutoOrPeriod = Annotated[
     timedelta | None,
     BeforeValidator(_auto_or_period),
@@ -118,19 +116,19 @@ class PlatformSettings(Section):
 
 
 class FalseNegativeSettings(Section):
-    """One answer that says error although the connection works; it counts as unsupported. All that is given must match."""
+    """One answer that reports an error although the connection works; it counts as unsupported. All given keys must match."""
 
     platform: PlatformOrAny = "*"
-    """Platform it is about; `*` is every one."""
+    """Platform of the connection; `*` matches every platform."""
     id: Pattern = ".*"
     """Regular expression that the whole id must match."""
     message: Pattern = ""
-    """Regular expression that must be found in the API's message, upper and lower case alike; empty: any message."""
+    """Regular expression to search in the API's message, ignoring case; empty: any message."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if self.id == ".*" and not self.message:
-            raise problem("would hide every failure", "give an id or a message to recognise it by")
+            raise problem("would hide every failure", "give an id or a message")
         return self
 
 
@@ -155,7 +153,7 @@ _RENEWS_LATE: Mapping[str, Any] = {"thresholds": (7 * _DAY,), "settle": _DAY}
 _NO_COUNTDOWN: Mapping[str, Any] = {"thresholds": (), "trust_date": False}
 
 COUNTS_DOWN = frozenset({"linkedin", "instagram", "threads"})
-"""Platforms whose tokens end unless a person acts; `policy.expiry.thresholds`, when given, holds for them."""
+"""Platforms whose tokens end unless a person acts; `policy.expiry.thresholds`, if given, applies to them."""
 
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
     "linkedin": {"thresholds": (14 * _DAY, 3 * _DAY)},
