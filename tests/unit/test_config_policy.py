@@ -1,33 +1,20 @@
-"""From keys to policy: durations, built-in differences of platforms, and who wins."""
+"""Keys to policy: durations, built-in differences of platforms, and precedence."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.config import Config
-from monitor.config.loader import load_text
 from monitor.domain.policy import ExpiryPolicy, Policy
-from monitor.notify import templates
 from monitor.text.durations import format_duration, parse_duration
+from tests.configured import ACCOUNT, configured
 
 DAY = timedelta(days=1)
 
 
 def policy_of(text: str) -> Policy:
-    return config_of(text).policy()
-
-
-def config_of(text: str) -> Config:
-    return load_text(
-        "accounts: [{name: main, api_key: sk_0123456789}]\n" + text,
-        "config.yaml",
-        {},
-        folder=Path("/etc"),
-        check_template=templates.problems,
-    )
+    return configured(ACCOUNT + text).policy()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +62,7 @@ def test_duration(text: str, duration: timedelta) -> None:
     ],
 )
 def test_bad_duration(value: object) -> None:
-    """Anything else is refused, bare numbers with a hint at units."""
+    """Anything else is refused."""
     with pytest.raises(ValueError):
         parse_duration(value)
 
@@ -88,15 +75,17 @@ def test_duration_round_trip(milliseconds: int) -> None:
 
 
 def test_default_policy() -> None:
-    """An empty configuration has the domain's own defaults, plus the platforms' built-in differences."""
+    """An empty configuration has the defaults of the domain, and the built-in differences of platforms."""
     policy = policy_of("")
     assert policy == Policy(platforms=policy.platforms)
 
 
 def test_built_in_platforms() -> None:
-    """Platforms that renew by themselves have no countdown; the others count down as they deserve."""
+    """Platforms that renew by themselves have no countdown; the others have their own thresholds."""
     policy = policy_of("")
-    thresholds = {name: tuple(one.days for one in policy.expiry_for(name).thresholds) for name in (*policy.platforms, "pinterest")}
+    thresholds = {
+        name: tuple(threshold.days for threshold in policy.expiry_for(name).thresholds) for name in (*policy.platforms, "pinterest")
+    }
     assert thresholds == {
         "linkedin": (14, 3),
         "instagram": (7,),
@@ -115,7 +104,7 @@ def test_built_in_platforms() -> None:
 
 
 def test_general_thresholds_given() -> None:
-    """Thresholds given for all hold for unlisted platforms and those that honestly count down, not for those that renew by themselves."""
+    """General thresholds apply to unlisted platforms and real countdowns, not to platforms that renew by themselves."""
     policy = policy_of("policy: {expiry: {thresholds: [30d, 10d]}}")
     assert {name for name in (*policy.platforms, "pinterest") if policy.expiry_for(name).thresholds == (30 * DAY, 10 * DAY)} == {
         "linkedin",
@@ -127,7 +116,7 @@ def test_general_thresholds_given() -> None:
 
 
 def test_platform_given() -> None:
-    """What is given for a platform wins, key by key; the rest of its built-in difference stays."""
+    """Keys of a platform win; its other built-in differences stay."""
     policy = policy_of(
         "policy: {expiry: {thresholds: [30d]}, platforms: {instagram: {expiry: {thresholds: [5d]}}, facebook: {expiry: {settle: 1h}}}}"
     )
@@ -137,7 +126,7 @@ def test_platform_given() -> None:
 
 
 def test_platform_given_alone() -> None:
-    """What is given for a platform wins over what is built in for it."""
+    """Keys of a platform win over its built-in differences."""
     policy = policy_of(
         "policy: {platforms: {linkedin: {expiry: {thresholds: [9d]}}, youtube: {expiry: {trust_date: true, thresholds: []}}}}"
     )
@@ -146,7 +135,7 @@ def test_platform_given_alone() -> None:
 
 
 def test_general_keys_reach_platforms() -> None:
-    """Keys that a platform does not differ in follow the general ones."""
+    """Platforms without a difference in a key follow the general one."""
     policy = policy_of("policy: {expiry: {hysteresis: 5h}, platforms: {pinterest: {expiry: {settle: 2h}}}}")
     assert {policy.expiry_for(name).hysteresis for name in (*policy.platforms, "other")} == {timedelta(hours=5)}
     assert policy.expiry_for("pinterest").settle == timedelta(hours=2)
@@ -159,7 +148,7 @@ def test_spacing_follows_recheck() -> None:
 
 
 def test_every_period_is_a_key() -> None:
-    """Every period of the policy can be changed."""
+    """Every field of the policy is a key."""
     policy = policy_of(
         """
 policy:
@@ -190,7 +179,7 @@ policy:
 
 
 def test_known_false_negatives() -> None:
-    """A configured false negative says what to recognise: a platform or all, a whole id or any, a text or any."""
-    config = config_of("policy: {known_false_negatives: [{platform: mastodon, id: 'mastodon-4.'}, {message: 'try later'}]}")
-    found = [(one.platform, one.id, one.message) for one in config.policy_settings.known_false_negatives]
-    assert found == [("mastodon", "mastodon-4.", ""), ("*", ".*", "try later")]
+    """A false negative has a platform or any, a whole id or any, a text or any."""
+    config = configured(ACCOUNT + "policy: {known_false_negatives: [{platform: mastodon, id: 'mastodon-4.'}, {message: 'try later'}]}")
+    rules = [(rule.platform, rule.id, rule.message) for rule in config.policy_settings.known_false_negatives]
+    assert rules == [("mastodon", "mastodon-4.", ""), ("*", ".*", "try later")]

@@ -122,7 +122,7 @@ class ApiSettings(Section):
     connect_timeout: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(minutes=1))] = timedelta(seconds=10)
     """Timeout for connecting to the API: DNS, TCP and TLS."""
     requests_per_second: Rate = 5.0
-    """Maximum requests per second and account. The API allows 5."""
+    """Maximum requests per second and account. The API asks for at most 5."""
     concurrency: Annotated[Count, Field(le=256)] = 4
     """Maximum concurrent requests per account."""
     ca_file: str | None = None
@@ -283,5 +283,5 @@ class ShutdownSettings(Section):
     """How the monitor stops."""
 
     drain: Annotated[Duration, between(timedelta(0), timedelta(minutes=10))] = timedelta(seconds=20)
-    """Time for running work to finish. Less than `TimeoutStopSec` of the service (45s); unfinished work is continued after the next
+    """Time for running work to finish. Less than `TimeoutStopSec` of the service (45s); unfinished work is done after the next
     start."""
