@@ -163,7 +163,7 @@ def _routes(draft: Draft, warn: Warn) -> None:
 
 
 def _matchers(draft: Draft, match: Mapping[str, str], path: Path, what: str) -> None:
-    """Refuse matchers in *match*, which stands at *path*, that can match nothing; *what* is in the plural."""
+    """Refuse the matchers in *match*, at *path*, that can never match; *what* is a plural noun."""
     labels = {
         str(label) for _, item in draft.document.items("connections") if isinstance(item.get("labels"), dict) for label in item["labels"]
     }

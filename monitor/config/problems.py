@@ -41,7 +41,7 @@ def translate(error: ErrorDetails, at: Path, document: YamlDocument, top: type[S
 
     Args:
         error: its own location continues from *at*.
-        at: where the validated value stands.
+        at: the place of the validated value.
         document: has the lines.
         top: the model of the whole document, for suggesting keys.
     """

@@ -112,7 +112,7 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$", "examples": ["30s", "15m", "36h", "7d"]}),
 ]
-"""A length of time, a timedelta in Python."""
+"""A length of time; a timedelta in Python."""
 
 Size = Annotated[
     int, BeforeValidator(parse_size), WithJsonSchema({"type": ["string", "integer"], "pattern": f"^{_SIZE}$", "examples": ["500MB", "2GB"]})
@@ -233,7 +233,7 @@ class Key:
         name: as the file spells it.
         attribute: as Python spells it.
         section: the section below it, if any.
-        shape: whether the key holds a plain value or section, a list, or a mapping by name.
+        shape: whether its value is a plain value or a section, a list, or a mapping by name.
     """
 
     name: str
@@ -247,37 +247,23 @@ def keys(section: type[Section]) -> Iterator[Key]:
     """The keys of *section*, in the order of the documentation."""
     for attribute, field in section.model_fields.items():
         if not field.exclude:
-            shape, below = _below(field.annotation)
-            yield Key(field.alias or attribute, attribute, field, below, shape)
+            origin = get_origin(field.annotation)
+            shape: Literal["plain", "list", "mapping"] = "list" if origin is tuple else "mapping" if origin is Mapping else "plain"
+            yield Key(field.alias or attribute, attribute, field, _section_in(field.annotation), shape)
 
 
-def _below(annotation: Any) -> tuple[Literal["plain", "list", "mapping"], type[Section] | None]:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is tuple:
-        return "list", _as_section(arguments[0])
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        return "mapping", _as_section(arguments[1])
-    return "plain", _as_section(annotation)
-
-
-def _as_section(annotation: Any) -> type[Section] | None:
-    """The section that *annotation* stands for, which may be None too."""
-    types = [argument for argument in get_args(annotation) if argument is not type(None)]
-    if len(types) == 1 and len(get_args(annotation)) == 2:
-        annotation = types[0]
-    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+def _section_in(annotation: Any) -> type[Section] | None:
+    """The section that *annotation* is, or contains: an optional one, one of a list, one of a mapping."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(_section_in, get_args(annotation))), None)
 
 
 def section_at(top: type[Section], path: Path) -> type[Section] | None:
     """The section at *path* below *top*, through lists and mappings; None if there is none."""
-    section: type[Section] | None = top
-    steps = list(path)
-    while steps and section is not None:
-        step = steps.pop(0)
-        key = next((key for key in keys(section) if key.name == step), None)
-        if key is None:
-            return None
-        section = key.section
-        if key.shape != "plain" and steps:
-            steps.pop(0)
-    return section
+    if not path:
+        return top
+    key = next((key for key in keys(top) if key.name == path[0]), None)
+    if key is None or key.section is None:
+        return None
+    return section_at(key.section, path[1:] if key.shape == "plain" else path[2:])

@@ -55,8 +55,8 @@ class Draft:
     def config(self, warnings: tuple[Problem, ...]) -> Config:
         """The configuration, once there is no problem."""
         lists = {name: tuple(items.values()) for name, items in self.items.items()}
-        beside = {"warnings": warnings, "web_file": self.web_file or WebConfig(), "source": self.document.name}
-        return Config(**{**self.sections, **lists, **beside})  # type: ignore[arg-type]
+        rest = {"warnings": warnings, "web_file": self.web_file or WebConfig(), "source": self.document.name}
+        return Config(**{**self.sections, **lists, **rest})  # type: ignore[arg-type]
 
 
 def validate(document: YamlDocument, web_file: WebConfig | None) -> Draft:

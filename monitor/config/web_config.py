@@ -132,7 +132,7 @@ class WebConfigReader:
     Reads one web-config file and checks the files that it names.
 
     Attributes:
-        config: what the file says, as far as it can be used.
+        config: the content of the file, as far as it can be used.
         problems: what is wrong with it, each with file and line.
         warnings: what works but is probably not meant.
     """

@@ -16,7 +16,7 @@ from yaml.composer import Composer, ComposerError
 from monitor.errors import Problem
 
 Path = tuple[str | int, ...]
-"""Where a value stands: keys and list positions from the top."""
+"""The place of a value: keys and list positions from the top."""
 
 MAX_DEPTH = 30
 MAX_NODES = 1_000_000
@@ -141,7 +141,7 @@ class _Loader(Composer, yaml.CSafeLoader):
         return _Alias("", node, event.start_mark, event.end_mark) if isinstance(event, yaml.AliasEvent) else node  # type: ignore[arg-type]
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:  # noqa: ARG002 - the composer's interface
-        """Tells unquoted scalars from everything else without a tag; what they stand for is decided later."""
+        """Marks unquoted scalars, whose value is decided later, in place of a tag."""
         return _PLAIN if kind is yaml.ScalarNode and implicit[0] else _QUOTED
 
 
@@ -160,7 +160,7 @@ class _Reader:
         self.problems.append(Problem(f"{self._name}:{line}", message, fix))
 
     def value(self, node: yaml.Node, path: Path) -> Any:
-        """The value of *node*, which stands at *path*."""
+        """The value of *node*, at *path*."""
         self.lines.setdefault(path, _line(node))
         self._size += 1
         before = self._size

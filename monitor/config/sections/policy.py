@@ -184,8 +184,8 @@ def expiry_by_platform(settings: PolicySettings) -> dict[str, ExpiryPolicy]:
     """
     The expiry policy of every platform that differs from `policy.expiry`, by name.
 
-    For each key the first of these wins: what the file says for the platform; for thresholds of platforms that
-    count down, what the file says in `policy.expiry`; what is built in for the platform; `policy.expiry`.
+    For each key the first of these wins: the platform's in the file; for thresholds of platforms that count down,
+    those of `policy.expiry` in the file; the built-in one of the platform; `policy.expiry`.
     """
     names = sorted({*BUILT_IN, *settings.platforms})
     return {name: _expiry_of(name, settings) for name in names}
