@@ -44,7 +44,7 @@ async def test_private_files(sqlite_url: str, tmp_path: Path) -> None:
     os.umask(0o022)
     await database.start()
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state").iterdir()}
-    assert modes == dict.fromkeys(("monitor.db", "monitor.db-wal", "monitor.db-shm", "monitor.db.files"), 0o600)
+    assert modes == dict.fromkeys(("monitor.db", "monitor.db-wal", "monitor.db-shm", "monitor.db.lock"), 0o600)
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 
     from sqlalchemy import text
