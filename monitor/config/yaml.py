@@ -126,19 +126,20 @@ class _Loader(Composer, yaml.CSafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()
-        line = _line(event)
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise _Refused(line, *_TOO_MANY)
+            raise _Refused(_line(event), *_TOO_MANY)
         if self._depth > MAX_DEPTH:
-            raise _Refused(line, f"nested deeper than {MAX_DEPTH} levels", "check the brackets and the indentation")
-        if isinstance(event, yaml.NodeEvent) and not isinstance(event, yaml.AliasEvent):
+            raise _Refused(_line(event), f"nested deeper than {MAX_DEPTH} levels", "check the brackets and the indentation")
+        if isinstance(event, yaml.AliasEvent):
+            return _Alias("", super().compose_node(parent, index), event.start_mark, event.end_mark)  # type: ignore[arg-type]
+        if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
             # YAML 1.2: an anchor may be given again.
             self.anchors.pop(event.anchor, None)
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
-        return _Alias("", node, event.start_mark, event.end_mark) if isinstance(event, yaml.AliasEvent) else node  # type: ignore[arg-type]
+        return node
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:  # noqa: ARG002 - the composer's interface
         """Marks unquoted scalars, whose value is decided later, in place of a tag."""
