@@ -1,4 +1,4 @@
-"""The reference of all keys, made from the section models; `docs/reference/configure.md` and `config/schema.json` are generated."""
+"""The reference of all keys, made from the section models. Tests tell when `docs/reference/configure.md` or `config/schema.json` are behind."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -137,14 +137,14 @@ def _platforms() -> list[str]:
 
 
 def renewed(page: str) -> str:
-    """The text of `docs/reference/configure.md` with a new reference."""
+    """The text of `docs/reference/configure.md` with its reference made anew."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{reference()}\n{END}{after}"
 
 
 def write(root: Path) -> None:
-    """Write the reference and the schema in the source tree at *root*."""
+    """Make the reference and the schema anew in the source tree at *root*."""
     page = root / "docs" / "reference" / "configure.md"
     page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
     (root / "config" / "schema.json").write_text(as_schema(), encoding="utf-8")

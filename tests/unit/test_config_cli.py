@@ -20,10 +20,10 @@ database: {url: "postgresql://monitor:telltale@db/monitor"}
 """
 
 
-def call(*arguments: str) -> int:
+def call(*words: str) -> int:
     parser = argparse.ArgumentParser()
     verb.register(parser.add_subparsers())
-    args = parser.parse_args(["config", *arguments])
+    args = parser.parse_args(["config", *words])
     result = args.run(args)
     assert isinstance(result, int)
     return result
@@ -37,7 +37,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_check_good(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A good file is summarised, with its warnings, and the exit code is 0."""
+    """A good file is summed up, with its warnings, and ends with 0."""
     assert call("check", "--config", str(file)) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[:5] == [
@@ -51,7 +51,7 @@ def test_check_good(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_check_bad(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bad file gives one line per problem, and the exit code is 78."""
+    """A bad file gives one line per problem and ends with 78."""
     file.write_text(GOOD + "web: {listen: 1}\nschedule: {interval: 5}\n")
     assert call("check", "--config", str(file)) == EXIT_CONFIG
     lines = capsys.readouterr().out.splitlines()
@@ -60,19 +60,17 @@ def test_check_bad(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("bad", [False, True])
 def test_check_json(file: Path, capsys: pytest.CaptureFixture[str], bad: bool) -> None:
-    """With --json problems and warnings are JSON."""
+    """With --json problems and warnings are for machines."""
     if bad:
         file.write_text(GOOD + "web: {listen: 1}\n")
     code = call("check", "--json", "--config", str(file))
-    document = json.loads(capsys.readouterr().out)
-    assert (code, document["ok"], len(document["problems"]), len(document["warnings"])) == (
-        (EXIT_CONFIG, False, 1, 0) if bad else (0, True, 0, 1)
-    )
-    assert set((document["problems"] or document["warnings"])[0]) == {"location", "message", "fix"}
+    told = json.loads(capsys.readouterr().out)
+    assert (code, told["ok"], len(told["problems"]), len(told["warnings"])) == ((EXIT_CONFIG, False, 1, 0) if bad else (0, True, 0, 1))
+    assert set((told["problems"] or told["warnings"])[0]) == {"location", "message", "fix"}
 
 
 def test_show(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The configuration in effect is printed as YAML, defaults and platforms included, without any secret."""
+    """What is in effect is shown as YAML, defaults and platforms included, without any secret."""
     assert call("show", "--config", str(file)) == 0
     out = capsys.readouterr().out
     assert "telltale" not in out
@@ -98,7 +96,7 @@ def test_reference(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_reference_written(tmp_path: Path) -> None:
-    """In a source tree the page and the schema are updated; the text around the reference stays."""
+    """In a source tree the page and the schema are made anew; what people wrote around the reference stays."""
     (tmp_path / "docs" / "reference").mkdir(parents=True)
     (tmp_path / "config").mkdir()
     page = tmp_path / "docs" / "reference" / "configure.md"
@@ -111,7 +109,7 @@ def test_reference_written(tmp_path: Path) -> None:
 
 
 def test_config_option() -> None:
-    """Without --config the default location is used."""
+    """Without --config the usual place is meant."""
     parser = argparse.ArgumentParser()
     add_config(parser)
     assert parser.parse_args([]).config is None
