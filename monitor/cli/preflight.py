@@ -23,6 +23,7 @@ from monitor.errors import StoreError, StoreUnavailable, UsageError
 from monitor.schemas import facts
 from monitor.text.durations import brief
 from monitor.text.format import one_line
+from monitor.text.reasons import preflight_text
 
 _EPILOG = """\
 examples:
@@ -158,7 +159,7 @@ def as_text(results: Sequence[PreflightCheck], now: datetime, width: int) -> str
         )
         for result in results
     ]
-    header, whys = ("ANSWER", "CONNECTION", "ACCOUNT", "KNOWN"), [one_line(result.finding.reason, 300) for result in results]
+    header, whys = ("ANSWER", "CONNECTION", "ACCOUNT", "KNOWN"), [one_line(preflight_text(result.finding), 300) for result in results]
     if width >= WIDE:
         wide = [(*cell, why) for cell, why in zip(cells, whys, strict=True)]
         return "\n".join(fitted((*header, "WHY"), wide, width, least={1: 16, 2: 6, 4: 20}))

@@ -19,6 +19,14 @@ class Severity(StrEnum):
     WARNING = "warning"
     CRITICAL = "critical"
 
+    @property
+    def rank(self) -> int:
+        """The larger, the more urgent."""
+        return _SEVERITY_RANKS[self]
+
+
+_SEVERITY_RANKS = {severity: rank for rank, severity in enumerate(Severity)}
+
 
 class Topic(StrEnum):
     """The kinds of trouble; one incident of each at most is open per subject."""

@@ -9,13 +9,13 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Topic
 from monitor.domain.expiry import estimate
 from monitor.domain.preflight import PreflightResult
-from monitor.domain.reasons import meaning, outcome_of
+from monitor.domain.reasons import outcome_of
 from monitor.domain.snapshot import IncidentView, OutboxView
 from monitor.domain.states import ConnectionState
 from monitor.domain.uptime import Uptime
 from monitor.errors import DeliveryReason
 from monitor.schemas import shapes
-from monitor.text.reasons import gist
+from monitor.text.reasons import preflight_text, reason_text, state_text
 
 
 def identity(connection: Connection) -> shapes.Identity:
@@ -43,7 +43,7 @@ def connection(
         "since": iso(state.since),
         "reason": state.reason,
         "detail": state.detail,
-        "why": gist(state, topics, covered_by, level=state.topic(Topic.CONNECTION).level),
+        "why": state_text(state, topics, covered_by, level=state.topic(Topic.CONNECTION).level),
         "coveredBy": covered_by,
         "openIncidents": topics,
         "consecutiveFailures": state.failures,
@@ -93,7 +93,7 @@ def preflight_unknown(platform_id: str, finding: PreflightResult) -> shapes.Pref
 def _answer(finding: PreflightResult, known_at: datetime | None, now: datetime | None, *, live: bool) -> shapes.PreflightAnswer:
     return {
         "answer": finding.answer,
-        "why": finding.reason,
+        "why": preflight_text(finding),
         "knownAt": iso(known_at),
         "ageSeconds": None if known_at is None or now is None else max(0.0, (now - known_at).total_seconds()),
         "live": live,
@@ -129,7 +129,7 @@ def check(row: CheckRow) -> shapes.Check:
         "at": stamp(row.at),
         "outcome": outcome_of(row.reason),
         "reason": row.reason,
-        "words": meaning(row.reason).words,
+        "words": reason_text(row.reason),
         "detail": row.detail,
         "durationSeconds": row.duration_ms / 1000,
         "httpStatus": row.http_status,

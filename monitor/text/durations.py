@@ -3,13 +3,6 @@
 import re
 from datetime import timedelta
 
-
-def brief(duration: timedelta) -> str:
-    """A duration without its seconds, unless there is nothing else."""
-    minutes = duration // timedelta(minutes=1)
-    return span(timedelta(minutes=minutes)) if minutes else span(duration)
-
-
 # Longest first, so that formatting prefers the larger unit; a year is 365 days, never a calendar year.
 _UNITS = {
     "y": timedelta(days=365),
@@ -60,9 +53,9 @@ def parse_duration(value: object) -> timedelta:
 
 def format_duration(duration: timedelta) -> str:
     """*duration* as the configuration writes it, in days and smaller units: `1d12h`, `15m`, `0s`."""
-    left, parts = duration, []
+    rest, parts = duration, []
     for unit in _PRINTED:
-        count, left = divmod(left, _UNITS[unit])
+        count, rest = divmod(rest, _UNITS[unit])
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
@@ -75,3 +68,9 @@ def span(duration: timedelta) -> str:
     first = next((index for index, (count, _) in enumerate(parts) if count), len(parts) - 1)
     shown = [f"{count}{unit}" for count, unit in parts[first : first + 2] if count]
     return " ".join(shown) or "0s"
+
+
+def brief(duration: timedelta) -> str:
+    """`span` without seconds, unless there is nothing else: `42s`, `7m`, `3h 20m`, `12d 4h`."""
+    minutes = duration // timedelta(minutes=1)
+    return span(timedelta(minutes=minutes)) if minutes else span(duration)

@@ -7,10 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 from urllib.parse import urlencode
 
 from monitor.db import CheckRow, NotificationRow
-from monitor.domain.reasons import Outcome, meaning, outcome_of
+from monitor.domain.reasons import Outcome, outcome_of
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import Tone
 from monitor.text.format import milliseconds, sentence
+from monitor.text.reasons import reason_text
 from monitor.web.pages import cli_hints
 from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of, windows_of
 from monitor.web.pages.cli_hints import Command
@@ -143,7 +144,7 @@ def _check(row: CheckRow) -> CheckView:
         took=milliseconds(row.duration_ms),
         status="" if row.http_status is None else str(row.http_status),
         token=row.token or "",
-        why="" if outcome is Outcome.PASSED else sentence(meaning(row.reason).words),
+        why="" if outcome is Outcome.PASSED else sentence(reason_text(row.reason)),
         quoted=row.detail,
     )
 
