@@ -11,9 +11,10 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from monitor.clock import iso_utc
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, EventType, Notification, NotificationReason, Severity, Topic, incident_key
 from monitor.domain.scopes.key import ACCOUNT_KINDS
@@ -261,7 +262,7 @@ def _bytes(document: Mapping[str, Any]) -> bytes:
 
 
 def _time(at: datetime | None) -> str | None:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at is not None else None
+    return iso_utc(at) if at is not None else None
 
 
 def _seconds(duration: timedelta | None) -> int | None:

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from monitor.clock import iso_utc
 from monitor.db import CheckRow, DeliveryRow, IncidentRow
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Topic
@@ -63,7 +64,7 @@ def details(state: ConnectionState) -> shapes.Details:
     pending = state.pending
     return {
         "suspectedFalseNegative": state.suspected_false_negative,
-        "pending": None if pending is None else {"health": pending.health, "count": pending.count, "firstAt": stamp(pending.first_at)},
+        "pending": None if pending is None else {"health": pending.health, "count": pending.count, "firstAt": iso_utc(pending.first_at)},
         "quiet": state.suppression,
         "topics": {
             topic.value: {
@@ -109,7 +110,7 @@ def wide_incident(view: IncidentView) -> shapes.WideIncident:
         "severity": view.severity,
         "reason": view.reason,
         "detail": view.detail,
-        "openedAt": stamp(view.incident.opened_at),
+        "openedAt": iso_utc(view.incident.opened_at),
     }
 
 
@@ -126,7 +127,7 @@ def receiver(owed: OutboxView) -> shapes.Receiver:
 def check(row: CheckRow) -> shapes.Check:
     """One check of the history."""
     return {
-        "at": stamp(row.at),
+        "at": iso_utc(row.at),
         "outcome": outcome_of(row.reason),
         "reason": row.reason,
         "words": reason_text(row.reason),
@@ -160,8 +161,8 @@ def incident(row: IncidentRow, about: Connection | None) -> shapes.Incident:
         "severity": row.severity,
         "reason": row.reason,
         "detail": row.detail,
-        "openedAt": stamp(row.incident.opened_at),
-        "changedAt": stamp(row.changed_at),
+        "openedAt": iso_utc(row.incident.opened_at),
+        "changedAt": iso_utc(row.changed_at),
         "closedAt": iso(row.closed_at),
         "closedWhy": row.closed_why,
     }
@@ -180,8 +181,8 @@ def delivery(row: DeliveryRow, about: Connection | None) -> shapes.Delivery:
         **_about(row.notification.incident, about),
         "incidentKey": row.incident_key,
         "attempts": row.attempts,
-        "queuedAt": stamp(row.queued_at),
-        "nextAttemptAt": stamp(row.next_attempt_at),
+        "queuedAt": iso_utc(row.queued_at),
+        "nextAttemptAt": iso_utc(row.next_attempt_at),
         "finishedAt": iso(row.finished_at),
         "inDigest": row.digest_id,
         "lastReason": row.last_reason,
@@ -191,7 +192,7 @@ def delivery(row: DeliveryRow, about: Connection | None) -> shapes.Delivery:
 
 def attempt(at: datetime, reason: DeliveryReason, took_seconds: float, http_status: int | None, detail: str) -> shapes.Attempt:
     """One try to tell a receiver."""
-    return {"at": stamp(at), "reason": reason, "httpStatus": http_status, "durationSeconds": took_seconds, "detail": detail}
+    return {"at": iso_utc(at), "reason": reason, "httpStatus": http_status, "durationSeconds": took_seconds, "detail": detail}
 
 
 def _about(incident: IncidentRef, about: Connection | None) -> shapes.About:
@@ -207,13 +208,8 @@ VERSION = "1"
 
 
 def iso(at: datetime | None) -> str | None:
-    """A moment for machines, to the millisecond."""
-    return None if at is None else stamp(at)
-
-
-def stamp(at: datetime) -> str:
-    """A moment that is known."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """A moment that may be unknown, as ISO 8601."""
+    return None if at is None else iso_utc(at)
 
 
 def seconds(duration: timedelta | None) -> float | None:

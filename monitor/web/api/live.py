@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
+from monitor.clock import iso_utc
 from monitor.domain.connections import matching
 from monitor.domain.events import Severity
 from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness, overall, reason_for_doubt, storage_failed, stored
@@ -12,7 +13,6 @@ from monitor.domain.snapshot import ConnectionView
 from monitor.domain.states import ConnectionState
 from monitor.domain.status import ConnectionFilter, DisplayStatus, urgency
 from monitor.schemas import api, facts
-from monitor.schemas.facts import stamp
 from monitor.schemas.shapes import Preflight, UptimeFacts
 from monitor.web.answers import WebResponse
 from monitor.web.api import parameters
@@ -37,7 +37,7 @@ async def summary(desk: ApiContext, _: Given) -> WebResponse:
     health = Counter(view.state.health for view in snapshot.connections)
     document: api.Summary = {
         **desk.head(),
-        "takenAt": stamp(snapshot.taken_at),
+        "takenAt": iso_utc(snapshot.taken_at),
         "tone": said.tone,
         "summary": " ".join(filter(None, (said.words, said.more))),
         "total": len(snapshot.connections),
@@ -80,7 +80,7 @@ async def connections(desk: ApiContext, given: Given) -> WebResponse:
     page, following = page_of(behind[: limit + 1], limit, lambda entry: parameters.encode("connections", place(entry)))
     document: api.Connections = {
         **desk.head(),
-        "takenAt": stamp(board.snapshot.taken_at),
+        "takenAt": iso_utc(board.snapshot.taken_at),
         "total": len(found),
         "connections": [_connection(board, view, now) for _, view in page],
         "nextCursor": following,
