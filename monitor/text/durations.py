@@ -15,9 +15,9 @@ _UNITS = {
 }
 
 _PRINTED = ("d", "h", "m", "s", "ms")
-_DURATION = r"(?:[0-9]+y)?(?:[0-9]+w)?(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9]+s)?(?:[0-9]+ms)?"
+DURATION_PATTERN = r"(?:[0-9]+y)?(?:[0-9]+w)?(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9]+s)?(?:[0-9]+ms)?"
 _PART = re.compile(r"([0-9]+)(ms|[ywdhms])")
-_LONGEST = timedelta(days=3650)
+LONGEST = timedelta(days=3650)
 
 
 def _invalid(problem: str, fix: str) -> ValueError:
@@ -40,13 +40,13 @@ def parse_duration(value: object) -> timedelta:
     if not isinstance(value, str):
         raise _invalid("must be a duration", "such as 15m, 36h or 7d")
     text = value.strip()
-    if not text or not re.fullmatch(_DURATION, text):
+    if not text or not re.fullmatch(DURATION_PATTERN, text):
         raise _invalid("is not a duration", "such as 30s, 15m, 36h, 7d or 1d12h: largest unit first, no blanks")
     try:
         total = sum((int(count) * _UNITS[unit] for count, unit in _PART.findall(text)), timedelta())
     except (OverflowError, ValueError):
-        total = _LONGEST * 2
-    if total > _LONGEST:
+        total = LONGEST * 2
+    if total > LONGEST:
         raise _invalid("is longer than ten years", "write a shorter duration")
     return total
 

@@ -26,7 +26,7 @@ from monitor.text.token_expiry import token_lines
 
 _QUOTED = 300
 _NO_TIME = timedelta(0)
-_LATELY = timedelta(days=1)
+_RECENTLY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _health_rule(state: ConnectionState, policy: Policy) -> Iterator[str]:
     elif state.health is Health.MISCONFIGURED:
         yield f"Misconfigured because in {_consecutive(confirm.misconfigured)} the API refused the id."
     elif state.health is Health.UNSUPPORTED:
-        yield "An untestable connection counts neither as working nor as broken, and opens no incident."
+        yield "An untestable connection counts neither as working nor as broken; that opens no incident."
 
 
 def _consecutive(number: int) -> str:
@@ -216,7 +216,7 @@ def _above(report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[
         elif scope.suspect_at is not None:
             reason = f": {quoted_reason(scope.reason, scope.detail)}" if scope.reason is not None else ""
             yield f"{scope.name} is suspected since {when(scope.suspect_at, now)}{reason}. No notification yet."
-        elif scope.closed_at is not None and now - scope.closed_at < _LATELY:
+        elif scope.closed_at is not None and now - scope.closed_at < _RECENTLY:
             yield f"{scope.name} is fine; its last incident was closed {when(scope.closed_at, now)}."
             held_until = end_held_until(scope, policy)
             if held_until is not None:

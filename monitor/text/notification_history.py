@@ -14,9 +14,7 @@ from monitor.text.report import ConnectionReport, DeliveryRecord, NotificationRe
 SUPPRESSION_TEXTS = {
     SuppressionReason.NOTHING_NEW: "Receivers are up to date.",
     SuppressionReason.COVERED_BY_SCOPE: "Notifications wait while the incident of a wider scope is open, or may be about to open.",
-    SuppressionReason.FLAPPING: "Notifications wait until the connection is stable.",
     SuppressionReason.REMINDER_NOT_DUE: "Receivers are up to date; the next reminder is not due yet.",
-    SuppressionReason.NOT_EXPECTED_TO_WORK: "The configuration says that this connection is not expected to work.",
     SuppressionReason.SILENCED: "A silence suppresses the notifications of this connection.",
     SuppressionReason.QUIET_HOURS: "Suppressed: not urgent, and quiet hours are active.",
     SuppressionReason.UNCERTAIN: (

@@ -13,6 +13,7 @@ from monitor.text.format import count, full_name, moment, one_line, platform_nam
 from monitor.text.reasons import reason_text
 
 _QUOTED = 160
+_FAILING = frozenset({"error", "missing", "misconfigured"})
 
 _SENTENCES: dict[EventType, str] = {
     EventType.CONNECTION_FAILED: "{who} is broken since {since}: {why}.",
@@ -98,7 +99,7 @@ def sentence(notification: Notification, connection: Connection | None) -> str:
     parts = ["Reminder:"] if facts.reminder else []
     parts.append(_template(notification).format_map(_fields(notification, connection)))
     if facts.first_check and notification.level_to != FINE:
-        parts.append("Already failing at the first check.")
+        parts.append("Already failing at the first check." if notification.level_to in _FAILING else "Already so at the first check.")
     if facts.suspected_false_negative:
         parts.append("A post has succeeded since, so the test itself may be wrong.")
     parts.append("Its token has expired." if facts.merged_expiry else _life_left(notification))

@@ -156,7 +156,7 @@ async def test_overall_badge(changes: dict[str, Any], said: tuple[str, Tone]) ->
     [
         (SEVERAL.connections[0], ("Spring campaign", "working", Tone.GOOD, "Spring campaign: working")),
         (SEVERAL.connections[1], ("LinkedIn", "broken", Tone.BAD, "LinkedIn: broken")),
-        (SEVERAL.connections[2], ("LinkedIn", "token ends soon", Tone.WARN, "LinkedIn: token ends soon")),
+        (SEVERAL.connections[2], ("LinkedIn", "token expires soon", Tone.WARN, "LinkedIn: token expires soon")),
         (SEVERAL.connections[3], ("X", "not testable", Tone.IDLE, "X: not testable")),
         (
             replace(SEVERAL.connections[0], suppressed_by="api:api.example"),

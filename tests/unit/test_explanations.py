@@ -261,7 +261,7 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
         ["is misconfigured", "because in 2 consecutive checks the API refused the id.", "Correct the id in the configuration"],
         [],
     ),
-    (untestable, ["cannot be tested (unsupported)", "opens no incident"], ["What to do", "Reconnect"]),
+    (untestable, ["cannot be tested (unsupported)", "that opens no incident"], ["What to do", "Reconnect"]),
     (
         revoked_key,
         [
