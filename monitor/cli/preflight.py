@@ -17,7 +17,7 @@ from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.domain.connections import Connection, id_problem, matching
-from monitor.domain.preflight import PreflightResult, Readiness, is_fresh, judged, overall, renews_itself, stored
+from monitor.domain.preflight import PreflightResult, Readiness, judged, overall, reason_for_doubt, renews_itself, stored
 from monitor.domain.states import ConnectionState
 from monitor.errors import StoreError, StoreUnavailable, UsageError
 from monitor.schemas import facts
@@ -139,7 +139,7 @@ async def _result(
 ) -> PreflightCheck:
     connection, state, now = candidate.connection, candidate.state, clock.now()
     policy = config.policy().expiry_for(connection.platform)
-    if state is not None and is_fresh(state, candidate.covered_by, now, max_age):
+    if state is not None and reason_for_doubt(state, candidate.covered_by, now, max_age) is None:
         return PreflightCheck(
             connection, stored(state, connection.platform, now, min_ttl, policy), state.last_evidence_at or now, live=False
         )

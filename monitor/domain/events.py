@@ -22,10 +22,7 @@ class Severity(StrEnum):
     @property
     def rank(self) -> int:
         """The larger, the more urgent."""
-        return _SEVERITY_RANKS[self]
-
-
-_SEVERITY_RANKS = {severity: rank for rank, severity in enumerate(Severity)}
+        return list(Severity).index(self)
 
 
 class Topic(StrEnum):

@@ -69,11 +69,6 @@ class PreflightResult:
     ends_at: datetime | None = None
 
 
-def is_fresh(state: ConnectionState, scope: str | None, now: datetime, max_age: timedelta) -> bool:
-    """Whether what is stored answers the question by itself."""
-    return reason_for_doubt(state, scope, now, max_age) is None
-
-
 def reason_for_doubt(state: ConnectionState, scope: str | None, now: datetime, max_age: timedelta) -> PreflightResult | None:
     """
     The result `unknown` when what is stored does not answer the question by itself; None when it does.
@@ -88,8 +83,7 @@ def reason_for_doubt(state: ConnectionState, scope: str | None, now: datetime, m
     if scope is not None:
         return unknown(PreflightCause.SCOPE_INCIDENT, scope=scope)
     if seen != state.last_check_at:
-        verdict = Verdict(state.last_reason) if state.last_reason is not None else None
-        return unknown(PreflightCause.INCONCLUSIVE, verdict=verdict)
+        return unknown(PreflightCause.INCONCLUSIVE, verdict=Verdict(state.last_reason) if state.last_reason is not None else None)
     if state.pending is not None:
         return unknown(PreflightCause.UNCONFIRMED)
     if now - seen > max_age:
@@ -114,10 +108,7 @@ def stored(state: ConnectionState, platform: str, now: datetime, min_ttl: timede
     """What a fresh *state* says; *min_ttl* is the least life that the token must have left."""
     ends_at = estimate.best_estimate(state.token)
     if state.health is Health.OK:
-        left = _least_left(state.token, platform, now, policy)
-        return _too_short(left, min_ttl) or PreflightResult(
-            Readiness.READY, PreflightCause.VERDICT, verdict=Verdict(Reason.OK), ends_at=ends_at
-        )
+        return _ready(_least_left(state.token, platform, now, policy), min_ttl, ends_at)
     verdict = Verdict(state.reason, state.detail) if state.reason is not None else None
     answer = Readiness.UNKNOWN if state.health is Health.UNSUPPORTED else Readiness.NOT_READY
     return PreflightResult(answer, PreflightCause.HEALTH, state.health, verdict, ends_at=ends_at)
@@ -125,18 +116,14 @@ def stored(state: ConnectionState, platform: str, now: datetime, min_ttl: timede
 
 def judged(verdict: Verdict, reply: Reply | None, now: datetime, min_ttl: timedelta, *, renews: bool) -> PreflightResult:
     """What a test just made says; *renews* says that its token renews itself, so that its end means nothing."""
-    match outcome_of(verdict.reason):
-        case Outcome.FAILED:
-            return PreflightResult(Readiness.NOT_READY, PreflightCause.VERDICT, verdict=verdict)
-        case Outcome.PASSED if reply is not None:
-            left = None if renews else _printed_left(reply.token)
-            if reply.token.says is TokenSays.UNPARSED and min_ttl > _NO_TIME and not renews:
-                return PreflightResult(Readiness.UNKNOWN, PreflightCause.TOKEN_UNPARSED)
-            ends_at = now + left if left is not None else None
-            passed = PreflightResult(Readiness.READY, PreflightCause.VERDICT, verdict=Verdict(verdict.reason), ends_at=ends_at)
-            return _too_short(left, min_ttl) or passed
-        case _:
-            return PreflightResult(Readiness.UNKNOWN, PreflightCause.VERDICT, verdict=verdict)
+    outcome = outcome_of(verdict.reason)
+    if outcome is not Outcome.PASSED or reply is None:
+        answer = Readiness.NOT_READY if outcome is Outcome.FAILED else Readiness.UNKNOWN
+        return PreflightResult(answer, PreflightCause.VERDICT, verdict=verdict)
+    if reply.token.says is TokenSays.UNPARSED and min_ttl > _NO_TIME and not renews:
+        return PreflightResult(Readiness.UNKNOWN, PreflightCause.TOKEN_UNPARSED)
+    left = None if renews else _printed_left(reply.token)
+    return _ready(left, min_ttl, now + left if left is not None else None)
 
 
 def _printed_left(life: TokenLife) -> timedelta | None:
@@ -164,8 +151,8 @@ def _least_left(token: TokenBelief, platform: str, now: datetime, policy: Expiry
     return _NO_TIME if token.says is TokenSays.EXPIRED else None
 
 
-def _too_short(left: timedelta | None, min_ttl: timedelta) -> PreflightResult | None:
-    """The result when the token does not live long enough, else None."""
-    if left is None or left >= min_ttl:
-        return None
-    return PreflightResult(Readiness.NOT_READY, PreflightCause.TOKEN_LIFE, duration=left, limit=min_ttl)
+def _ready(left: timedelta | None, min_ttl: timedelta, ends_at: datetime | None) -> PreflightResult:
+    """The result for a connection that works: ready, unless its token has too little life *left*."""
+    if left is not None and left < min_ttl:
+        return PreflightResult(Readiness.NOT_READY, PreflightCause.TOKEN_LIFE, duration=left, limit=min_ttl)
+    return PreflightResult(Readiness.READY, PreflightCause.VERDICT, verdict=Verdict(Reason.OK), ends_at=ends_at)

@@ -45,10 +45,7 @@ class Scope(StrEnum):
     @property
     def width(self) -> int:
         """The larger, the wider."""
-        return _SCOPE_WIDTHS[self]
-
-
-_SCOPE_WIDTHS = {scope: width for width, scope in enumerate(Scope)}
+        return list(Scope).index(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,19 +50,11 @@ class DisplayStatus(StrEnum):
     @property
     def tone(self) -> Tone:
         """The tone of a connection without a critical incident."""
-        return _STATUS_TONES[self]
+        return Tone.BAD if self.broken else _OTHER_TONES.get(self, Tone.IDLE)
 
 
 _STATUS_RANKS = {status: rank for rank, status in enumerate(DisplayStatus)}
-_STATUS_TONES = {
-    DisplayStatus.ERROR: Tone.BAD,
-    DisplayStatus.MISSING: Tone.BAD,
-    DisplayStatus.MISCONFIGURED: Tone.BAD,
-    DisplayStatus.ATTENTION: Tone.WARN,
-    DisplayStatus.UNKNOWN: Tone.IDLE,
-    DisplayStatus.OK: Tone.GOOD,
-    DisplayStatus.UNSUPPORTED: Tone.IDLE,
-}
+_OTHER_TONES = {DisplayStatus.ATTENTION: Tone.WARN, DisplayStatus.OK: Tone.GOOD}
 
 
 def status_of(view: ConnectionView, incidents: Sequence[IncidentView]) -> DisplayStatus:
@@ -175,13 +167,8 @@ class Filters:
     @property
     def criteria(self) -> ConnectionFilter:
         """Which connections these filters ask for."""
-        return ConnectionFilter(
-            statuses=frozenset(filter(None, [self.health])),
-            platforms=frozenset(filter(None, [self.platform])),
-            accounts=frozenset(filter(None, [self.account])),
-            labels=frozenset(self.labels),
-            text=self.q,
-        )
+        statuses, platforms, accounts = (frozenset(filter(None, [text])) for text in (self.health, self.platform, self.account))
+        return ConnectionFilter(frozenset(), statuses, platforms, accounts, frozenset(self.labels), self.q)
 
 
 def _mentions(view: ConnectionView, text: str) -> bool:
