@@ -16,6 +16,7 @@ from tests.project.source import ROOT, Module, imports, modules
 LINT_IMPORTS = Path(sys.executable).parent / "lint-imports"
 
 PURE_IMPORTS = {
+    "abc",
     "bisect",
     "collections",
     "dataclasses",
