@@ -108,9 +108,9 @@ async def test_preflight_usage(call: Call) -> None:
     """An id that two accounts have asks for the account; an impossible one is refused."""
     with pytest.raises(UsageError, match="add --account main or --account second"):
         await call("preflight", "linkedin-page1")
-    with pytest.raises(UsageError, match="not an id that the API could know"):
+    with pytest.raises(UsageError, match="not a valid platform id"):
         await call("preflight", "../x")
-    with pytest.raises(UsageError, match="there is no account 'third'"):
+    with pytest.raises(UsageError, match="unknown account 'third'"):
         await call("preflight", "tiktok-new", "--account", "third")
 
 
@@ -164,7 +164,7 @@ async def test_check(call: Call, api: SimulatorServer) -> None:
     api.world.connection("threads-1784").fail("Session has expired")
     code, said = await call("check", "threads-1784")
     assert (code, "Session has expired" in said) == (1, True)
-    with pytest.raises(UsageError, match="there is no account 'third'"):
+    with pytest.raises(UsageError, match="unknown account 'third'"):
         await call("check", "--account", "third")
 
 
@@ -194,7 +194,7 @@ async def test_receiver_takes_it(call: Call, hook: ReceiverServer) -> None:
     """A real test body arrives, and what came back is printed."""
     code, said = await call("receivers", "test", "on-call")
     assert code == 0
-    assert said.startswith("on-call (webhook, not signed) took the test: answered 2")
+    assert said.startswith("on-call (webhook, not signed) accepted the test: HTTP 2")
     assert [(one.document or {})["type"] for one in hook.accepted()] == ["test"]
 
 
@@ -207,7 +207,7 @@ async def test_receiver_refuses_it(call: Call, hook: ReceiverServer) -> None:
     await hook.close()
     code, said = await call("receivers", "test", "on-call")
     assert code == 1
-    assert "did not take the test: no answer after" in said
+    assert "did not accept the test: no response after" in said
 
 
 async def test_receiver_unknown(call: Call) -> None:
@@ -247,7 +247,7 @@ async def test_retry(world: Watched, call: Call, words: tuple[str, ...]) -> None
     number = await give_up(world)
     before = (await world.database.read(lambda reader: reader.deliveries()))[0]
     code, said = await call("deliveries", "retry", *(str(number) if word == "NUMBER" else word for word in words))
-    assert (code, said) == (0, "1 delivery put back; a running monitor sends what is due within seconds.\n")
+    assert (code, said) == (0, "1 delivery queued again; a running daemon sends them within seconds.\n")
     after = await world.database.write(lambda store: store.due_deliveries("on-call", SystemClock().now(), 10))
     assert [(one.id, one.webhook_id, one.attempts) for one in after] == [(number, before.webhook_id, 0)]
 
@@ -260,10 +260,10 @@ async def test_retry_of_a_digest(world: Watched, call: Call) -> None:
     await give_up(world)
     states = {row.state for row in await world.database.read(lambda reader: reader.deliveries())}
     assert states == {DeliveryState.DEAD}
-    assert "1 delivery put back" in (await call("deliveries", "retry", "--dead"))[1]
+    assert "1 delivery queued again" in (await call("deliveries", "retry", "--dead"))[1]
     rows = await world.database.read(lambda reader: reader.deliveries(state=DeliveryState.PENDING))
     assert [row.webhook_id for row in rows] == ["msg_digest"]
-    assert f"told within {rows[0].id}" in (await call("deliveries", "list", "--state", "dead"))[1]
+    assert f"part of digest {rows[0].id}" in (await call("deliveries", "list", "--state", "dead"))[1]
 
 
 async def test_retry_beside_writes(world: Watched, call: Call) -> None:
@@ -280,19 +280,19 @@ async def test_retry_beside_writes(world: Watched, call: Call) -> None:
 
 async def test_retry_refused(world: Watched, call: Call, tmp_path: Path) -> None:
     """What cannot be sent again is refused in words, and nothing is changed."""
-    with pytest.raises(UsageError, match="is pending: the monitor tries it by itself"):
+    with pytest.raises(UsageError, match="is pending: the daemon sends it anyway"):
         await call("deliveries", "retry", "1")
-    with pytest.raises(UsageError, match="there is no delivery 999"):
+    with pytest.raises(UsageError, match="unknown delivery 999"):
         await call("deliveries", "retry", "999")
-    with pytest.raises(UsageError, match="name the numbers of deliveries, or say --dead"):
+    with pytest.raises(UsageError, match="give either the numbers of deliveries or --dead"):
         await call("deliveries", "retry")
-    with pytest.raises(UsageError, match="--receiver goes with --dead"):
+    with pytest.raises(UsageError, match="--receiver needs --dead"):
         await call("deliveries", "retry", "1", "--receiver", "on-call")
     with pytest.raises(UsageError, match="no receiver pager"):
         await call("deliveries", "retry", "--dead", "--receiver", "pager")
     await give_up(world)
     await world.database.write(lambda store: store.put_receiver_state("on-call", b"{}", disabled=True))
-    with pytest.raises(UsageError, match="has said that it is gone"):
+    with pytest.raises(UsageError, match="is disabled"):
         await call("deliveries", "retry", "--dead")
 
 

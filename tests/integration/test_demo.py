@@ -60,4 +60,4 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["demo", "--port", "70000"])
     assert ended.value.code == 2
-    assert "'70000' is no port" in capsys.readouterr().err
+    assert "'70000' is not a port" in capsys.readouterr().err
