@@ -21,9 +21,9 @@ from monitor.domain.events import EventType, NotificationReason
 from monitor.errors import AnotherInstance, DeliveryReason, Reason, UsageError
 from monitor.simulator import faults
 from monitor.simulator.presets import connection_like, empty_world
-from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
 from tests import marked
+from tests.receiving import ReceiverServer
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 Call = Callable[..., Coroutine[Any, Any, tuple[int, str]]]

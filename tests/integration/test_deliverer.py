@@ -21,11 +21,11 @@ from monitor.errors import DeliveryReason
 from monitor.notify.payload import MonitorIdentity, render
 from monitor.notify.sender import Sender
 from monitor.simulator import faults
-from monitor.simulator.receiver import ReceiverServer
 from monitor.workers.deliverer import Deliverer
 from tests import marked
 from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_notification
 from tests.clock import FakeClock
+from tests.receiving import ReceiverServer
 
 SECRET = marked.signing()
 IDENTITY = MonitorIdentity("test", "1")

@@ -23,13 +23,13 @@ from monitor.notify import templates
 from monitor.runtime.signals import Signals
 from monitor.simulator import faults
 from monitor.simulator.presets import connection_like, empty_world
-from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
 from monitor.simulator.state import SimulatedApi, SimulatedConnection
 from monitor.workers.controls_sync import ControlsSync
 from monitor.workers.evaluator import Evaluator
 from tests import marked
 from tests.builders import a_notification
+from tests.receiving import ReceiverServer
 from tests.waiting import eventually
 from tests.watched import watched, write_config
 

@@ -166,8 +166,8 @@ def test_api_settings(it: Steering) -> None:
         ("/clock", b'{"speed": NaN}', 400, "must be a number"),
         ("/clock", {"speed": -1}, 400, "backwards"),
         ("/clock", {"set": "2030-01-01"}, 400, "offset"),
-        ("/planets/mars/break", None, 404, "nothing to do"),
-        ("/nothing", None, 404, "nothing to do"),
+        ("/planets/mars/break", None, 404, "unknown action"),
+        ("/nothing", None, 404, "unknown action"),
     ],
 )
 def test_mistakes(it: Steering, path: str, body: Any, status: int, hint: str) -> None:
