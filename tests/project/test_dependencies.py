@@ -33,7 +33,7 @@ def _foreign(folder: str) -> dict[str, str]:
     for module in modules(folder):
         for line, name in imports(module):
             top = name.partition(".")[0]
-            if top in sys.stdlib_module_names or top in ("monitor", "tests"):
+            if top in sys.stdlib_module_names or top in ("monitor", "tests", "docs"):
                 continue
             distribution = canonicalize_name(owners.get(top, [top])[0])
             found[PARTS.get(distribution, distribution)] = f"{module.shown}:{line}"
