@@ -43,14 +43,14 @@ def run(args: argparse.Namespace) -> int:
 def report_of(database: OpenDatabase, platform_id: str, account: str | None, limit: int) -> ConnectionReport:
     """What the database holds about one connection, with its last *limit* notifications."""
     connection, retired = find(database.reader, platform_id, account)
-    scopes = [database.registry.scope(name) for name in database.registry.scopes_of(connection).all()]
+    registry = database.registry
     stored = database.reader.state(connection.id)
     return ConnectionReport(
         connection=connection,
         state=stored[1] if stored is not None else ConnectionState(),
-        above=[state for version, state in scopes if version],
+        above=[registry.scope(key) for key in registry.scopes_above(connection).all if key in registry.scope_versions],
         tellings=notification_records(database.reader, connection.id, limit),
-        controls=database.registry.controls,
+        controls=registry.controls,
         instance=database.instance,
         retired=retired,
     )

@@ -9,11 +9,9 @@ from functools import partial
 from monitor.config import Config
 from monitor.db import CheckRow, Lifetime, acks_since, checks_in_order, lifetimes, notifications_since, reading, silences_since
 from monitor.domain.connections import Connection
-from monitor.domain.replay import Replay, ReplayConfig, ReplayEvent, from_checks, notifications_of, observation_of
+from monitor.domain.replay import Replay, ReplayEvent, from_checks, notifications_of, observation_of
 from monitor.domain.silencing.acks import Ack
-from monitor.domain.silencing.controls import Controls
-from monitor.domain.silencing.silences import Silence
-from monitor.state.evaluation_config import evaluation_config
+from monitor.state.evaluation_config import EvaluationConfig
 
 _ARRIVAL_MINIMUM = timedelta(minutes=1)
 # The daemon did not run when there was no check for this long and for this many intervals.
@@ -77,8 +75,8 @@ def replay_history(
     events = [*_arrivals(connections, spans, began_at), *_retirements(spans)]
     events += [_Event(ack.at, partial(_acknowledge, ack)) for ack in acks]
     events.sort(key=lambda event: event.at)
-    configs = [_replay_config(each, silences) for each in (config, other)]
-    replays = [Replay(each, began_at) for each in (configs[:1] if configs[0] == configs[1] else configs)]
+    configs = [_without_accounts(each) for each in (config, other)]
+    replays = [Replay(each, began_at, silences) for each in (configs[:1] if configs[0] == configs[1] else configs)]
     rows = checks_in_order(lambda: reading(url), began_at, until)
     history: Iterator[_Event | CheckRow] = heapq.merge((event for event in events if event.at < until), rows, key=_time)
     _replay(result, replays, history, since, until, progress)
@@ -97,10 +95,9 @@ def _time(item: _Event | CheckRow) -> datetime:
     return item.at
 
 
-def _replay_config(config: Config, silences: list[Silence]) -> ReplayConfig:
-    evaluation = evaluation_config(config, "")
-    controls = Controls(tuple(silences), evaluation.recurring_silences)
-    return ReplayConfig(evaluation.policy, evaluation.api_host, evaluation.interval, evaluation.false_negatives, controls)
+def _without_accounts(config: Config) -> EvaluationConfig:
+    """What *config* means, for the accounts of the history instead of those that are configured now."""
+    return replace(EvaluationConfig.from_config(config, ""), accounts=())
 
 
 def _arrivals(connections: dict[int, Connection], spans: dict[int, Lifetime], began_at: datetime) -> Iterator[_Event]:
