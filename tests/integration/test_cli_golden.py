@@ -35,7 +35,7 @@ FOREIGN = "セッションの有効期限が切れました。もう一度接続
 
 
 async def _live(world: Watched) -> None:
-    """The story, and before it a day in which a page broke and healed, told once in vain."""
+    """The story, and before it a day in which a page failed and recovered, with an abandoned delivery."""
     page = world.connection("linkedin-page1")
     second = world.connection("linkedin-page1", "second")
     await world.checks(page, [Reason.OK] * 4, 26 * HOUR, 15 * MINUTE)
@@ -110,5 +110,5 @@ def test_golden(shown: dict[tuple[str, int], str], verb: str, width: int) -> Non
 
 
 def test_nothing_is_left_over() -> None:
-    """There is no golden that nothing is held against."""
+    """Every golden is compared."""
     assert sorted(path.name for path in FOLDER.iterdir()) == sorted(f"{verb}-{width}.txt" for verb in VERBS for width in WIDTHS)

@@ -34,9 +34,9 @@ def offered(bash_script: Path, *words: str, folder: Path | None = None) -> set[s
     """What bash offers for the last of *words*."""
     options = ("--norc", "--noprofile", "-c", _PRESS_TAB, "bash")
     command: list[str | Path] = [require_tool("bash"), *options, bash_script, "postpost-monitor", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env={"PATH": "/usr/bin:/bin"})
-    assert done.stderr == ""
-    return {line.strip() for line in done.stdout.splitlines()} - {""}
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env={"PATH": "/usr/bin:/bin"})
+    assert result.stderr == ""
+    return {line.strip() for line in result.stdout.splitlines()} - {""}
 
 
 def test_verbs(bash_script: Path) -> None:
@@ -67,8 +67,8 @@ def test_syntax(shell: str, tmp_path: Path) -> None:
     """Each script is valid in its shell and names every verb."""
     path = tmp_path / "script"
     path.write_text(script(shell))
-    done = subprocess.run([require_tool(shell), "-n", path], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    result = subprocess.run([require_tool(shell), "-n", path], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
     assert [name for name, _ in verbs_of(build_parser()) if name.rpartition(" ")[2] not in path.read_text()] == []
 
 

@@ -1,4 +1,4 @@
-"""What the simulated API does when it is told to misbehave, seen on the wire."""
+"""Faults of the simulated API, on the wire."""
 
 import asyncio
 from collections.abc import AsyncIterator

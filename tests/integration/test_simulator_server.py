@@ -34,7 +34,7 @@ class Caller:
             return response.status, await response.json() if b"{" in raw[:1] else raw.decode(), response
 
     async def test(self, platform_id: str = LINKEDIN, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-        """Test a connection, with the key of `main` unless told otherwise."""
+        """Test a connection, by default with the key of `main`."""
         status, document, _ = await self.send("POST", f"/test-connection/{platform_id}", KEY if headers is None else headers)
         return status, document
 
@@ -156,7 +156,7 @@ async def test_brand(it: Caller) -> None:
     [("GET", f"/test-connection/{LINKEDIN}"), ("POST", "/platform-connections"), ("GET", "/posts"), ("POST", "/test-connection/a/b")],
 )
 async def test_unknown_routes(it: Caller, method: str, path: str) -> None:
-    """What is no endpoint is answered with a page of HTML, as Express does."""
+    """An unknown endpoint is answered with a page of HTML, as by Express."""
     status, page, response = await it.send(method, path, KEY)
     assert (status, response.content_type) == (404, "text/html")
     assert f"Cannot {method}" in page

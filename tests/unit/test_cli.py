@@ -17,8 +17,8 @@ def test_help_of_unloaded_verbs() -> None:
 def test_only_the_named_verb_is_loaded() -> None:
     """The help loads no verb's module, so that it starts fast."""
     code = "import sys; from monitor.cli.main import build_parser; build_parser(['--help']); print([m for m in sys.modules if m.startswith('monitor.')])"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert sorted(eval(said)) == ["monitor.cli", "monitor.cli.main", "monitor.cli.verb", "monitor.errors"]
+    message = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert sorted(eval(message)) == ["monitor.cli", "monitor.cli.main", "monitor.cli.verb", "monitor.errors"]
 
 
 def test_rich_is_not_loaded() -> None:
@@ -45,7 +45,7 @@ def test_every_verb_has_examples(verb: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("command", "message"),
     [
         (("status", "--watch", "0"), "not a number of seconds between 0.1 and 3600"),
         (("status", "--watch", "x"), "not a number of seconds"),
@@ -59,9 +59,9 @@ def test_every_verb_has_examples(verb: str) -> None:
         (("nonsense",), "invalid choice"),
     ],
 )
-def test_usage(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage(command: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Usage errors end with 2 and an explanation."""
     with pytest.raises(SystemExit) as ended:
-        build_parser(words).parse_args(words)
+        build_parser(command).parse_args(command)
     assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -122,7 +122,7 @@ def test_silent_monitor() -> None:
 
 
 def test_nothing_watched() -> None:
-    """Without connections that is said."""
+    """Without connections there is no table."""
     assert as_text(Snapshot(START), StatusFilters(), 80) == "No connections yet."
 
 

@@ -30,7 +30,7 @@ async def test_advance_wakes_in_due_order() -> None:
 
 
 async def test_wait_for_event_or_time() -> None:
-    """A waiter is told whether its event came or its time was up, and its sleep does not linger."""
+    """A waiter learns whether its event was set or its time is up, and its sleep is removed."""
     clock = FakeClock(START)
     event = asyncio.Event()
     first = asyncio.create_task(clock.wait(event, 10))

@@ -49,7 +49,7 @@ def _it() -> Steering:
 
 
 def test_connection_verbs(it: Steering) -> None:
-    """Every verb changes what it says."""
+    """Every verb changes the connection."""
 
     def state(verb: str, body: Any = None, platform_id: str = LINKEDIN) -> dict[str, Any]:
         assert it.post(f"/connections/{platform_id}/{verb}", body) == (200, {"changed": [platform_id]})

@@ -49,15 +49,15 @@ def test_ok_as_documented(world: SimulatedApi) -> None:
 
 
 def test_error_as_documented(world: SimulatedApi) -> None:
-    """An expired token answers with the platform's own text, no permissions and `expired`; a posting error is told beside it."""
+    """An expired token answers with the platform's own text, no permissions and `expired`; a posting error is a field of its own."""
     connection = world.connection(THREADS)
     connection.expire()
     connection.post_failed("Session has expired")
 
-    told = _test(world, THREADS)
-    assert (told["status"], told["message"]) == ("error", "Error validating access token: Session has expired")
-    assert (told["permissions"], told["tokenExpiresIn"]) == ([], "expired")
-    assert told["lastError"] == {"message": "Session has expired", "occurredAt": "2030-01-01T00:00:00.000Z"}
+    document = _test(world, THREADS)
+    assert (document["status"], document["message"]) == ("error", "Error validating access token: Session has expired")
+    assert (document["permissions"], document["tokenExpiresIn"]) == ([], "expired")
+    assert document["lastError"] == {"message": "Session has expired", "occurredAt": "2030-01-01T00:00:00.000Z"}
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_lies(world: SimulatedApi, platform_id: str, generation: Generation, mes
     """What the validator cannot test fails with its misleading text although nothing is broken."""
     world.generation = generation
 
-    told = _test(world, platform_id)
-    assert (told["status"], told["message"], told["permissions"]) == ("error", message, [])
+    document = _test(world, platform_id)
+    assert (document["status"], document["message"], document["permissions"]) == ("error", message, [])
 
 
 def test_bot_is_tested(world: SimulatedApi) -> None:
@@ -203,7 +203,7 @@ def test_users(world: SimulatedApi) -> None:
 
 
 def test_fleet() -> None:
-    """A fleet has as many healthy connections as asked for, the same for the same seed, all calm for two weeks."""
+    """A fleet has as many healthy connections as wanted, the same for the same seed, all ok for two weeks."""
     world = fleet(2000, seed=7, clock=FakeClock(START))
     same = fleet(2000, seed=7, clock=FakeClock(START))
     other = fleet(2000, seed=8, clock=FakeClock(START))
