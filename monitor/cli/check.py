@@ -17,10 +17,12 @@ from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.domain.checks import Reply, Verdict
 from monitor.domain.connections import Connection
-from monitor.domain.reasons import Outcome, meaning
+from monitor.domain.reasons import Outcome, outcome_of
 from monitor.errors import ApiError
 from monitor.schemas import facts
+from monitor.text.advice import reason_advice
 from monitor.text.format import one_line
+from monitor.text.reasons import reason_with_detail
 
 EXIT_FAILED = 1
 EXIT_INCONCLUSIVE = 3
@@ -47,7 +49,7 @@ class CheckResult:
     @property
     def outcome(self) -> Outcome:
         """The outcome that the reason stands for."""
-        return meaning(self.verdict.reason).outcome
+        return outcome_of(self.verdict.reason)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -107,15 +109,11 @@ async def _connections_of(config: Config, checker: LiveChecker, account: str, us
     ids = {settings.id for settings in config.connections if settings.account == account and settings.user_id == user_id}
     listing, listed, problem = await checker.listing(account, user_id), set[str](), ""
     if isinstance(listing, ApiError):
-        problem = f"{account}: the list of connections could not be read: {_with_detail(meaning(listing.reason).words, listing.detail)}"
+        problem = f"{account}: the list of connections could not be read: {reason_with_detail(listing.reason, listing.detail)}"
     else:
         listed = {row.platform_id for row in listing.rows}
     label = f"{account}/{user_id}" if user_id else account
     return [replace(configured(config, platform_id, label), listed=platform_id in listed) for platform_id in sorted(ids | listed)], problem
-
-
-def _with_detail(text: str, detail: str) -> str:
-    return f"{text}: {detail}" if detail else text
 
 
 def as_text(results: Sequence[CheckResult], problems: Sequence[str], width: int) -> str:
@@ -137,8 +135,8 @@ def as_text(results: Sequence[CheckResult], problems: Sequence[str], width: int)
 
 
 def _explanation(result: CheckResult) -> str:
-    passed, text = result.outcome is Outcome.PASSED, meaning(result.verdict.reason).words
-    return text if passed else _with_detail(text, result.verdict.detail)
+    verdict = result.verdict
+    return reason_with_detail(verdict.reason, "" if result.outcome is Outcome.PASSED else verdict.detail)
 
 
 def as_document(results: Sequence[CheckResult], problems: Sequence[str], now: datetime) -> dict[str, object]:
@@ -153,7 +151,7 @@ def as_document(results: Sequence[CheckResult], problems: Sequence[str], now: da
                 "reason": result.verdict.reason,
                 "detail": result.verdict.detail,
                 "tokenExpiresIn": (result.reply.token.raw or None) if result.reply is not None else None,
-                "advice": meaning(result.verdict.reason).advice,
+                "advice": reason_advice(result.verdict.reason),
             }
             for result in results
         ],

@@ -24,7 +24,7 @@ from monitor.cli.run import serve
 from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, load
-from monitor.domain.reasons import Health, meaning
+from monitor.domain.reasons import Health
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import MonitorError
 from monitor.notify import templates
@@ -33,6 +33,7 @@ from monitor.simulator.presets import DEMO_KEY, demo_world
 from monitor.simulator.receiver import Received, ReceiverServer
 from monitor.simulator.server import SimulatorServer
 from monitor.text.format import count
+from monitor.text.reasons import reason_text
 
 _EPILOG = """\
 examples:
@@ -226,7 +227,7 @@ class Demo:
     def _report(self, snapshot: Snapshot) -> None:
         for view in snapshot.connections:
             state = view.state
-            reason = meaning(state.reason).words if state.reason is not None else "not checked yet"
+            reason = reason_text(state.reason) if state.reason is not None else "not checked yet"
             self._say("monitor", f"{view.connection.platform_id:<42} {state.health.value:<12} {reason}")
 
     def _count(self, snapshot: Snapshot) -> None:

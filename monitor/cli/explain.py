@@ -49,7 +49,7 @@ def report_of(database: OpenDatabase, platform_id: str, account: str | None, lim
         connection=connection,
         state=stored[1] if stored is not None else ConnectionState(),
         above=[registry.scope(key) for key in registry.scopes_above(connection).all if key in registry.scope_versions],
-        tellings=notification_records(database.reader, connection.id, limit),
+        notifications=notification_records(database.reader, connection.id, limit),
         controls=registry.controls,
         instance=database.instance,
         retired=retired,
@@ -81,8 +81,8 @@ def _delivery_record(row: DeliveryRow, attempts: Sequence[AttemptRow]) -> Delive
         next_attempt_at=row.next_attempt_at,
         finished_at=row.finished_at,
         in_digest=row.digest_id is not None,
-        overtaken=row.overtaken,
-        tries=tuple(_attempt_record(attempt) for attempt in attempts),
+        superseded=row.overtaken,
+        attempts=tuple(_attempt_record(attempt) for attempt in attempts),
     )
 
 
@@ -112,7 +112,7 @@ def as_document(report: ConnectionReport, sections: Sequence[ExplainSection], no
         "connection": facts.connection(report.connection, state, covered_by=suppressed_by),
         "retired": report.retired,
         **facts.details(state),
-        "notifications": [_notification(record) for record in report.tellings],
+        "notifications": [_notification(record) for record in report.notifications],
         "explanation": [{"title": section.title, "lines": list(section.lines)} for section in sections],
     }
 
@@ -131,7 +131,7 @@ def _notification(record: NotificationRecord) -> dict[str, object]:
 
 
 def _delivery(record: DeliveryRecord) -> dict[str, object]:
-    attempts = [facts.attempt(each.at, each.reason, each.took.total_seconds(), each.http_status, each.detail) for each in record.tries]
+    attempts = [facts.attempt(each.at, each.reason, each.took.total_seconds(), each.http_status, each.detail) for each in record.attempts]
     return {"number": record.number, "receiver": record.receiver, "state": record.state, "attempts": attempts}
 
 

@@ -11,10 +11,11 @@ from monitor.cli.output import coloured, table, terminal_width
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.db import CheckRow, Reader, reading
-from monitor.domain.reasons import meaning, outcome_of
+from monitor.domain.reasons import outcome_of
 from monitor.errors import Reason
 from monitor.schemas import facts
 from monitor.text.format import one_line
+from monitor.text.reasons import reason_with_detail
 
 _EPILOG = """\
 examples:
@@ -78,8 +79,7 @@ def as_text(rows: list[CheckRow], width: int) -> str:
 
 def explanation(row: CheckRow) -> str:
     """Why a check ended as it did."""
-    text = meaning(row.reason).words
-    return f"{text}: {one_line(row.detail, 300)}" if row.detail else text
+    return reason_with_detail(row.reason, one_line(row.detail, 300))
 
 
 VERB = Verb(

@@ -12,10 +12,10 @@ from monitor.clock import SystemClock
 from monitor.db import IncidentRow, Reader, reading
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
-from monitor.domain.reasons import meaning
 from monitor.schemas import facts
 from monitor.text.durations import brief
-from monitor.text.format import about, one_line
+from monitor.text.format import one_line, subject_name
+from monitor.text.reasons import reason_text
 
 _EPILOG = """\
 examples:
@@ -56,7 +56,7 @@ def as_text(rows: Sequence[IncidentRow], connections: Mapping[int | None, Connec
             brief((row.closed_at or now) - row.incident.opened_at) + ("" if row.closed_at is not None else ", open"),
             coloured(row.severity.value, row.severity.value),
             f"{row.incident.topic} {row.level}",
-            about(row.incident.subject, connections.get(row.connection_id)),
+            subject_name(row.incident.subject, connections.get(row.connection_id)),
             _explanation(row),
         )
         for row in rows
@@ -68,7 +68,7 @@ def as_text(rows: Sequence[IncidentRow], connections: Mapping[int | None, Connec
 def _explanation(row: IncidentRow) -> str:
     # The reason is that of the last check, which says something of health and scopes only.
     topic, from_check = row.incident.topic, row.incident.topic in (Topic.CONNECTION, Topic.SCOPE)
-    text = meaning(row.reason).words if row.reason is not None and from_check else ""
+    text = reason_text(row.reason) if row.reason is not None and from_check else ""
     closed = f" (closed: {row.closed_why})" if row.closed_why not in (None, "", "recovered") else ""
     detail = one_line(row.detail, 300) if from_check or topic in (Topic.PUBLISHING, Topic.PERMISSIONS) else ""
     return ": ".join(filter(None, (text, detail))) + closed

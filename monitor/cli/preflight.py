@@ -17,12 +17,13 @@ from monitor.cli.verb import Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.domain.connections import Connection, matching
-from monitor.domain.preflight import PreflightResult, Readiness, is_fresh, judged, overall, renews_itself, stored
+from monitor.domain.preflight import PreflightResult, Readiness, judged, overall, reason_for_doubt, renews_itself, stored
 from monitor.domain.states import ConnectionState
 from monitor.errors import StoreError, StoreUnavailable
 from monitor.schemas import facts
 from monitor.text.durations import brief
 from monitor.text.format import one_line
+from monitor.text.reasons import preflight_text
 
 _EPILOG = """\
 examples:
@@ -109,7 +110,7 @@ async def _check(
 ) -> PreflightCheck:
     connection, state, now = candidate.connection, candidate.state, clock.now()
     policy = config.policy().expiry_for(connection.platform)
-    if state is not None and is_fresh(state, candidate.suppressed_by, now, max_age):
+    if state is not None and reason_for_doubt(state, candidate.suppressed_by, now, max_age) is None:
         result = stored(state, connection.platform, now, min_ttl, policy)
         return PreflightCheck(connection, result, state.last_evidence_at or now, live=False)
     verdict, reply = await checker.test(connection)
@@ -125,7 +126,7 @@ def as_text(checks: Sequence[PreflightCheck], now: datetime, width: int) -> str:
             check.connection.platform_id,
             check.connection.account_label,
             "now" if check.live else f"{brief(now - check.at)} ago",
-            one_line(check.result.reason, 300),
+            one_line(preflight_text(check.result), 300),
         )
         for check in checks
     ]

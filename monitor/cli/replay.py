@@ -142,7 +142,7 @@ def _connection(subject: str, connections: Mapping[int, Connection]) -> Connecti
 
 
 def _about(subject: str, connections: Mapping[int, Connection]) -> str:
-    return fmt.about(subject, _connection(subject, connections))
+    return fmt.subject_name(subject, _connection(subject, connections))
 
 
 def _accuracy(result: ReplayResult, width: int, *, limit: int) -> str:

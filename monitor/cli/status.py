@@ -16,14 +16,15 @@ from monitor.cli.output import Screen, coloured, indented, table, terminal_width
 from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.domain.events import FINE, Severity, Topic
-from monitor.domain.reasons import Health, meaning
+from monitor.domain.events import FINE, Topic
+from monitor.domain.reasons import Health
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
+from monitor.domain.status import ConnectionFilter, DisplayStatus, status_of, urgency
 from monitor.errors import StoreUnavailable, UsageError
 from monitor.schemas import facts
 from monitor.text.durations import brief
 from monitor.text.format import count, one_line
-from monitor.text.reasons import gist
+from monitor.text.reasons import reason_text, state_text
 from monitor.text.token_expiry import token_left
 
 _EPILOG = """\
@@ -40,30 +41,6 @@ Reads the database beside a running daemon; nothing is tested (use `check`). Exi
 _WATCH_SECONDS = 5.0
 _OVERDUE_INTERVALS = 3
 _OVERDUE_MINIMUM = timedelta(minutes=5)
-_BROKEN = (Health.ERROR, Health.MISSING, Health.MISCONFIGURED)
-_SEVERITIES = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
-_RANKS = {Health.UNKNOWN: 5, Health.OK: 7, Health.UNSUPPORTED: 8}
-_RANK_WITH_REMARK = 6
-
-
-@dataclass(frozen=True, slots=True)
-class StatusFilters:
-    """Which connections to list; an empty filter matches all."""
-
-    health: frozenset[str] = frozenset()
-    platforms: frozenset[str] = frozenset()
-    accounts: frozenset[str] = frozenset()
-    labels: tuple[tuple[str, str], ...] = ()
-
-    def match(self, view: ConnectionView) -> bool:
-        """Whether *view* matches all filters."""
-        connection = view.connection
-        return (
-            (not self.health or view.state.health in self.health)
-            and (not self.platforms or connection.platform in self.platforms)
-            and (not self.accounts or bool(self.accounts & {connection.account, connection.account_label}))
-            and all(connection.labels.get(name) == value for name, value in self.labels)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +71,7 @@ def load(config: Config, clock: Clock) -> Snapshot:
         return database.registry.snapshot(clock.now())
 
 
-async def _watch(config: Config, filters: StatusFilters, pause: float, clock: Clock) -> int:
+async def _watch(config: Config, filters: ConnectionFilter, pause: float, clock: Clock) -> int:
     with Screen(clock) as screen:
         while True:
             try:
@@ -120,46 +97,45 @@ def _pause(text: str) -> float:
     return pause
 
 
-def _filters(args: argparse.Namespace) -> StatusFilters:
+def _filters(args: argparse.Namespace) -> ConnectionFilter:
     labels = []
     for label in args.label or ():
-        name, equals, value = label.partition("=")
+        name, equals, _ = label.partition("=")
         if not equals or not name:
             raise UsageError(f"--label {label}: write a name and a value, such as team=social")
-        labels.append((name, value))
-    return StatusFilters(frozenset(args.health or ()), frozenset(args.platform or ()), frozenset(args.account or ()), tuple(labels))
+        labels.append(label)
+    return ConnectionFilter(
+        health=frozenset(args.health or ()),
+        platforms=frozenset(args.platform or ()),
+        accounts=frozenset(args.account or ()),
+        labels=frozenset(labels),
+    )
 
 
-def rows_of(snapshot: Snapshot, filters: StatusFilters) -> list[StatusRow]:
+def rows_of(snapshot: Snapshot, filters: ConnectionFilter) -> list[StatusRow]:
     """The matching connections, worst first."""
     own: Mapping[int, list[IncidentView]] = defaultdict(list)
     for incident in snapshot.incidents:
         if incident.connection_id is not None:
             own[incident.connection_id].append(incident)
-    rows = [_row(view, own.get(view.connection.id, [])) for view in snapshot.connections if filters.match(view)]
-    return sorted(rows, key=_rank)
+    entries = [(view, own.get(view.connection.id, [])) for view in snapshot.connections]
+    return sorted((_row(view, incidents) for view, incidents in entries if filters.match(view, status_of(view, incidents))), key=_rank)
 
 
 def _row(view: ConnectionView, incidents: Sequence[IncidentView]) -> StatusRow:
     level = next((incident.level for incident in incidents if incident.incident.topic is Topic.CONNECTION), FINE)
     topics = [incident.incident.topic for incident in incidents]
-    return StatusRow(view, incidents, gist(view.state, topics, view.suppressed_by, level=level))
+    return StatusRow(view, incidents, state_text(view.state, topics, view.suppressed_by, level=level))
 
 
-def _rank(row: StatusRow) -> tuple[int, str, str, str]:
-    """Broken, with an incident, unknown, ok with a remark, ok, unsupported; then by account, platform and id."""
-    connection, health = row.view.connection, row.view.state.health
-    severity = max((_SEVERITIES.index(incident.severity) for incident in row.incidents), default=0)
-    if health in _BROKEN:
-        rank = _BROKEN.index(health)
-    elif severity:
-        rank = 5 - severity
-    else:
-        rank = _RANK_WITH_REMARK if health is Health.OK and row.explanation else _RANKS[health]
-    return rank, connection.account_label, connection.platform, connection.platform_id
+def _rank(row: StatusRow) -> tuple[int, bool, str, str, str]:
+    """Worst first, as on the status page; of those that are ok the ones with a remark first; then by account, platform and id."""
+    connection, status = row.view.connection, status_of(row.view, row.incidents)
+    no_remark = status is DisplayStatus.OK and not row.explanation
+    return urgency(status, row.incidents), no_remark, connection.account_label, connection.platform, connection.platform_id
 
 
-def as_text(snapshot: Snapshot, filters: StatusFilters, width: int, *, height: int | None = None) -> str:
+def as_text(snapshot: Snapshot, filters: ConnectionFilter, width: int, *, height: int | None = None) -> str:
     """The table, at most *width* columns wide and, with *height*, at most so many lines high."""
     rows, now = rows_of(snapshot, filters), snapshot.taken_at
     foot = [indented(line, 0, width) for line in _warnings(snapshot, now)]
@@ -191,7 +167,7 @@ def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
     lines = []
     for incident in snapshot.incidents:
         if incident.connection_id is None:
-            why = meaning(incident.reason).words if incident.reason is not None else incident.level
+            why = reason_text(incident.reason) if incident.reason is not None else incident.level
             lines.append(f"! {incident.incident.subject} failing for {brief(now - incident.incident.opened_at)}: {why}")
     for name, receiver in snapshot.outbox.items():
         if receiver.disabled:
@@ -213,15 +189,15 @@ def summary(snapshot: Snapshot, rows: Sequence[StatusRow]) -> list[str]:
     if not rows:
         return [f"None of {count(total, 'connection')} matches."]
     counts = Counter(row.view.state.health for row in rows)
-    order = (*_BROKEN, Health.UNKNOWN, Health.OK, Health.UNSUPPORTED)
+    order = sorted(Health, key=lambda health: DisplayStatus(health.value).rank)
     healths = ", ".join(f"{counts[health]} {coloured(health.value, health.value)}" for health in order if counts[health])
     shown = f"{len(rows)} of {count(total, 'connection')}" if len(rows) < total else count(total, "connection")
-    others = sum(1 for row in rows if row.incidents and row.view.state.health not in _BROKEN)
+    others = sum(1 for row in rows if row.incidents and not row.view.state.health.broken)
     more = [f"{count(others, 'other')} {'has' if others == 1 else 'have'} an open incident."] if others else []
     return [f"{shown}: {healths}.", *more]
 
 
-def as_document(snapshot: Snapshot, filters: StatusFilters) -> dict[str, object]:
+def as_document(snapshot: Snapshot, filters: ConnectionFilter) -> dict[str, object]:
     """The table as JSON."""
     rows = rows_of(snapshot, filters)
     counts = Counter(row.view.state.health.value for row in rows)
