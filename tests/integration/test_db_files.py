@@ -364,6 +364,7 @@ def test_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "key").chmod(0o600)
     config.write_text(f"accounts: [{{name: main, api_key_file: {tmp_path}/key}}]\ndatabase: {{url: 'sqlite:///{tmp_path}/state/m.db'}}\n")
     config.chmod(0o600)
+
     def run(*words: str) -> str:
         args = build_parser(["db"]).parse_args(["db", *words, "--config", str(config)])
         assert args.run(args) == 0
