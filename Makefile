@@ -59,6 +59,10 @@ boot: $(VENV)/.dev ## Install, run, upgrade and remove the service on a fresh De
 kills: $(VENV)/.dev $(VENV)/.system ## Kill the outbox a thousand times before a hostile receiver, the whole daemon a hundred times; KILLS= says how often.
 	@KILLS=$${KILLS:-1000} $(RUN) pytest --numprocesses auto --dist worksteal -rP tests/crash $(ARGS)
 
+.PHONY: docs
+docs: $(VENV)/.dev ## Regenerate the manual page, the references, the JSON schemas and the OpenAPI description.
+	@PYTHONPATH=. $(VENV)/bin/python docs/generate.py
+
 .PHONY: pictures
 pictures: $(VENV)/.dev $(VENV)/.system ## Take the screenshots in docs/images/ anew (needs pngquant).
 	@$(RUN) tests.screenshots

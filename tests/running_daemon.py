@@ -27,11 +27,11 @@ from monitor.errors import Reason
 from monitor.notify import templates
 from monitor.runtime.signals import Signals
 from monitor.simulator.presets import DEMO_KEY, demo_world
-from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
 from monitor.simulator.state import SimulatedApi
 from tests.builders import DAY, HOUR, MINUTE, a_state
 from tests.databases import migrated_sqlite
+from tests.receiving import ReceiverServer
 from tests.waiting import eventually
 
 BROKEN = "threads-17841412345678"

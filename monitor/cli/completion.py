@@ -1,4 +1,4 @@
-"""The verb `completion`: what a shell needs to complete verbs, options and choices."""
+"""The verb `completion`: a shell completion script."""
 
 import argparse
 from pathlib import Path
@@ -6,32 +6,19 @@ from pathlib import Path
 import shtab
 
 from monitor.cli.main import build_parser, verbs_of
-from monitor.cli.verb import Help
+from monitor.cli.verb import Verb, argument
 
 _EPILOG = """\
 examples:
-  source <(postpost-monitor completion bash)                                for this shell
+  source <(postpost-monitor completion bash)                                this shell only
   postpost-monitor completion bash > ~/.local/share/bash-completion/completions/postpost-monitor
   postpost-monitor completion zsh > ~/.zfunc/_postpost-monitor              a folder of $fpath
   postpost-monitor completion fish > ~/.config/fish/completions/postpost-monitor.fish
 
-The installer puts the one for bash in place for everybody.
+The installer installs the script for bash for all users.
 """
 
 SHELLS = ("bash", "zsh", "fish")
-
-
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "completion",
-        help="print what a shell needs to complete this command",
-        description="Print what a shell needs to complete verbs, options and choices.",
-        epilog=_EPILOG,
-        formatter_class=Help,
-    )
-    parser.add_argument("shell", choices=SHELLS, help="for which shell")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +31,15 @@ def script(shell: str) -> str:
     """The completion of the whole command line for *shell*."""
     parser = build_parser()
     for _, verb in verbs_of(parser):
-        for action in verb._actions:  # noqa: SLF001 - argparse shows its options nowhere else
+        for action in verb._actions:  # noqa: SLF001 - argparse has no public access to its options
             if action.type is Path:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     return shtab.complete(parser, shell)
+
+
+VERB = Verb(
+    "Print a script that makes a shell complete verbs, options and choices.",
+    run,
+    (argument("shell", choices=SHELLS, help="the shell"),),
+    epilog=_EPILOG,
+)

@@ -1,17 +1,16 @@
-"""`config check|show|schema|reference|hash-password`: looks at a configuration without using it, and helps to write one."""
+"""The verb `config`: check or show the configuration, hash a password."""
 
 import argparse
 import getpass
 import sys
-from pathlib import Path
 
 from monitor.cli import output
-from monitor.cli.options import add_config, add_json, load_config
+from monitor.cli.options import CONFIG, JSON, load_config
 from monitor.cli.output import terminal_width, wrapped
-from monitor.cli.verb import Help
-from monitor.config import AccountSettings, Config, ReceiverSettings
+from monitor.cli.verb import Verb
+from monitor.config import Config, ReceiverSettings
 from monitor.config.dump import as_schema, as_yaml
-from monitor.config.reference import reference, write
+from monitor.config.reference import reference
 from monitor.errors import ConfigError, Problem, UsageError
 from monitor.web.auth import hash_password
 
@@ -20,51 +19,13 @@ examples:
   postpost-monitor config check --config ./postpost-monitor.yaml
   postpost-monitor config show | less
   postpost-monitor config schema > schema.json
-  postpost-monitor config hash-password              asks for it twice; the hash goes into web.config_file
+  postpost-monitor config hash-password              asks for it twice; put the hash into web.config_file
 """
-_WATCHES = {"off": "listed connections only", "connections": "discovers its connections", "workspace": "discovers the whole workspace"}
-
-
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb `config`."""
-    parser = subparsers.add_parser(
-        "config",
-        help="check or show the configuration",
-        description="Check or show the configuration. Nothing is contacted and nothing is changed.",
-        epilog=_EXAMPLES,
-        formatter_class=Help,
-    )
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    checking = verbs.add_parser(
-        "check",
-        help="report every problem",
-        description="Report every problem as 'file:line: message (what to do)'. Exit code 0 when it can be used, 78 when not.",
-    )
-    add_config(checking)
-    add_json(checking)
-    checking.set_defaults(run=check)
-    showing = verbs.add_parser(
-        "show", help="print what is in effect", description="Print the configuration in effect as YAML: defaults filled in, secrets masked."
-    )
-    add_config(showing)
-    showing.set_defaults(run=show)
-    schema_parser = verbs.add_parser("schema", help="print the JSON schema", description="Print the JSON schema of the file, for editors.")
-    schema_parser.set_defaults(run=schema)
-    hashing = verbs.add_parser(
-        "hash-password",
-        help="make the hash of a password",
-        description="Print the bcrypt hash of a password for basic_auth_users in web.config_file. Asks on a terminal, else reads one line.",
-    )
-    hashing.set_defaults(run=print_hash)
-    referring = verbs.add_parser("reference", help="print what every key means", description="Print what every key means, in Markdown.")
-    referring.add_argument(
-        "--write", metavar="ROOT", type=Path, help="for developers: regenerate docs/reference/configure.md and config/schema.json in ROOT"
-    )
-    referring.set_defaults(run=print_reference)
+_WATCHES = {"off": "configured connections only", "connections": "discovers its connections", "workspace": "discovers the whole workspace"}
 
 
 def check(args: argparse.Namespace) -> int:
-    """Print every problem, or a summary when there is none."""
+    """Print every problem, or a summary; returns 0 or 78."""
     try:
         config = load_config(args)
     except ConfigError as error:
@@ -81,61 +42,57 @@ def check(args: argparse.Namespace) -> int:
 
 
 def show(args: argparse.Namespace) -> int:
-    """Print the configuration in effect."""
+    """Print the configuration in effect; returns 0."""
     sys.stdout.write(as_yaml(load_config(args)))
     return 0
 
 
-def schema(args: argparse.Namespace) -> int:  # noqa: ARG001 - every verb has this form
-    """Print the JSON schema."""
+def schema(args: argparse.Namespace) -> int:  # noqa: ARG001 - the signature of every verb
+    """Print the JSON schema; returns 0."""
     sys.stdout.write(as_schema())
     return 0
 
 
-def print_hash(args: argparse.Namespace) -> int:  # noqa: ARG001 - every verb has this form
-    """Print the hash of a password, which is neither shown nor an argument: arguments can be seen by everybody."""
-    password = _asked() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+def print_hash(args: argparse.Namespace) -> int:  # noqa: ARG001 - the signature of every verb
+    """Print the hash of a password; returns 0. It is not an argument, because other users can read those."""
+    password = _typed() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     if not password:
-        raise UsageError("the password is empty: type it, or send it on one line")
+        raise UsageError("the password is empty: type it, or send it as one line")
     try:
         print(hash_password(password))
     except ValueError:
-        raise UsageError("the password is longer than the 72 bytes that bcrypt looks at: choose a shorter one") from None
+        raise UsageError("the password is longer than 72 bytes, the limit of bcrypt: choose a shorter one") from None
     return 0
 
 
-def _asked() -> str:
+def _typed() -> str:
     password = getpass.getpass("Password: ")
-    if getpass.getpass("Once more: ") != password:
-        raise UsageError("the two are not the same: nothing was made")
+    if getpass.getpass("Repeat: ") != password:
+        raise UsageError("the two passwords differ")
     return password
 
 
-def print_reference(args: argparse.Namespace) -> int:
-    """Print the reference of all keys, or write it into a source tree."""
-    if args.write is not None:
-        write(args.write)
-    else:
-        sys.stdout.write(reference())
+def print_reference(args: argparse.Namespace) -> int:  # noqa: ARG001 - the signature of every verb
+    """Print the reference of all keys; returns 0."""
+    sys.stdout.write(reference())
     return 0
 
 
 def summary(config: Config, width: int) -> str:
-    """What a good configuration amounts to, for people: several lines of *width* columns at most."""
-    lines = [
-        f"{config.source}: can be used",
-        _counted("account", [_account(account) for account in config.accounts]),
-        _counted("connection", [connection.name or connection.id for connection in config.connections]),
-        _counted("receiver", [_receiver(receiver) for receiver in config.receivers]),
-        _counted("warning", []) if not config.warnings else f"{_number('warning', len(config.warnings))}:",
-    ]
-    return "\n".join(
-        [*(wrapped(line, width, "", "  ") for line in lines), *(wrapped(str(one), width, "  ", "    ") for one in config.warnings)]
+    """What a valid configuration contains, wrapped at *width*."""
+    counted = (
+        ("account", [f"{account.name} ({_WATCHES[account.discover]})" for account in config.accounts]),
+        ("connection", [connection.name or connection.id for connection in config.connections]),
+        ("receiver", [_receiver(receiver) for receiver in config.receivers]),
     )
-
-
-def _account(account: AccountSettings) -> str:
-    return f"{account.name} ({_WATCHES[account.discover]})"
+    lines = [f"{config.source}: valid", *(_counted(noun, names) for noun, names in counted)]
+    lines.append(_number("warning", len(config.warnings)) + (":" if config.warnings else ""))
+    return "\n".join(
+        [
+            *(wrapped(line, width, "", "  ") for line in lines),
+            *(wrapped(str(warning), width, "  ", "    ") for warning in config.warnings),
+        ]
+    )
 
 
 def _receiver(receiver: ReceiverSettings) -> str:
@@ -152,9 +109,35 @@ def _number(noun: str, count: int) -> str:
 
 
 def _print_json(problems: tuple[Problem, ...], warnings: tuple[Problem, ...]) -> None:
-    shown = {
-        "ok": not problems,
-        "problems": [{"location": one.location, "message": one.message, "fix": one.fix} for one in problems],
-        "warnings": [{"location": one.location, "message": one.message, "fix": one.fix} for one in warnings],
-    }
-    output.put(shown)
+    output.put({"ok": not problems, "problems": [*map(_problem, problems)], "warnings": [*map(_problem, warnings)]})
+
+
+def _problem(problem: Problem) -> dict[str, object]:
+    return {"location": problem.location, "message": problem.message, "fix": problem.fix}
+
+
+VERB = Verb(
+    "Check or show the configuration. Nothing is contacted or changed.",
+    verbs={
+        "check": Verb(
+            "Report every problem as 'file:line: message (what to do)'. Exit code 0 when the configuration is valid, 78 when not.",
+            check,
+            (CONFIG, JSON),
+            help="report every problem",
+        ),
+        "show": Verb(
+            "Print the configuration in effect as YAML: defaults filled in, secrets masked.",
+            show,
+            (CONFIG,),
+            help="print the configuration in effect",
+        ),
+        "schema": Verb("Print the JSON schema of the file, for editors.", schema, help="print the JSON schema"),
+        "hash-password": Verb(
+            "Print the bcrypt hash of a password for basic_auth_users in web.config_file. Asks on a terminal, else reads one line.",
+            print_hash,
+            help="hash a password",
+        ),
+        "reference": Verb("Print the reference of all keys in Markdown.", print_reference, help="print the reference of all keys"),
+    },
+    epilog=_EXAMPLES,
+)

@@ -1,14 +1,14 @@
-"""The verb `deliveries`: what receivers are owed, and sending again what was given up."""
+"""The verb `deliveries`: list deliveries, or send them again."""
 
 import argparse
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from monitor.cli import output
-from monitor.cli.incidents import names_of
-from monitor.cli.options import add_config, add_json, count, load_config
-from monitor.cli.output import WIDE, coloured, fitted, stacked, terminal_width
-from monitor.cli.verb import Help
+from monitor.cli.incidents import connections_by_number
+from monitor.cli.options import CONFIG, JSON, count, load_config
+from monitor.cli.output import WIDE, coloured, table, terminal_width
+from monitor.cli.verb import Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.db import DeliveryRow, DeliveryState, Reader, operator_session, reading
@@ -19,46 +19,16 @@ from monitor.text.format import moment, one_line, subject_name
 
 _EPILOG = """\
 examples:
-  postpost-monitor deliveries list                          the last ones, the newest first
-  postpost-monitor deliveries list --state dead             what was given up
+  postpost-monitor deliveries list                          the last ones, newest first
+  postpost-monitor deliveries list --state dead             abandoned deliveries
   postpost-monitor deliveries retry 17 18                   send these again
   postpost-monitor deliveries retry --dead --receiver on-call
 
-A delivery that is sent again keeps its webhook id, so that a receiver can tell that it knows it already.
+A delivery that is sent again keeps its webhook id, so that the receiver can recognise a duplicate.
 """
 
 _PAGE = 500
 _COLOURS = {"pending": "warning", "delivered": "ok", "dead": "error", "cancelled": "unknown"}
-
-
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "deliveries",
-        help="list what receivers were sent, or send it again",
-        description="List what receivers were sent or are owed, or send it again.",
-        epilog=_EPILOG,
-        formatter_class=Help,
-    )
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    listing = verbs.add_parser("list", help="list deliveries", description="List deliveries, the newest first. Times are UTC.")
-    add_config(listing)
-    listing.add_argument("--state", choices=[state.value for state in DeliveryState], help="only these")
-    listing.add_argument("--receiver", metavar="NAME", help="only those of this receiver")
-    listing.add_argument("--limit", type=count, default=50, metavar="N", help="at most so many (default: %(default)s)")
-    add_json(listing)
-    listing.set_defaults(run=show)
-    retrying = verbs.add_parser(
-        "retry",
-        help="send deliveries again",
-        description="Send deliveries again, under their old webhook ids; the running monitor does so at once. Either numbers or --dead.",
-    )
-    add_config(retrying)
-    retrying.add_argument("numbers", nargs="*", type=count, metavar="NUMBER", help="numbers, as `deliveries list` shows them")
-    retrying.add_argument("--dead", action="store_true", help="all that were given up")
-    retrying.add_argument("--receiver", metavar="NAME", help="with --dead: only those of this receiver")
-    add_json(retrying)
-    retrying.set_defaults(run=retry)
 
 
 def show(args: argparse.Namespace) -> int:
@@ -67,17 +37,17 @@ def show(args: argparse.Namespace) -> int:
     state = DeliveryState(args.state) if args.state is not None else None
     with reading(config.database.url.reveal()) as reader:
         rows = reader.deliveries(receiver=args.receiver, state=state, limit=args.limit)
-        names = names_of(reader)
+        connections = connections_by_number(reader)
     if args.json:
-        found = [facts.delivery(row, names.get(row.notification.connection_id)) for row in rows]
-        output.put({"at": facts.iso(now), "deliveries": found})
+        deliveries = [facts.delivery(row, connections.get(row.notification.connection_id)) for row in rows]
+        output.put({"at": facts.iso(now), "deliveries": deliveries})
     else:
-        print(as_text(rows, names, now, terminal_width()))
+        print(as_text(rows, connections, now, terminal_width()))
     return 0
 
 
-def as_text(rows: Sequence[DeliveryRow], names: Mapping[int | None, Connection], now: datetime, width: int) -> str:
-    """The deliveries for people."""
+def as_text(rows: Sequence[DeliveryRow], connections: Mapping[int | None, Connection], now: datetime, width: int) -> str:
+    """The deliveries as a table."""
     if not rows:
         return "No deliveries."
     cells = [
@@ -88,50 +58,48 @@ def as_text(rows: Sequence[DeliveryRow], names: Mapping[int | None, Connection],
             coloured(row.state.value, _COLOURS[row.state.value]),
             str(row.attempts),
             row.type.value,
-            subject_name(row.subject, names.get(row.notification.connection_id)),
+            subject_name(row.subject, connections.get(row.notification.connection_id)),
+            _result(row, now),
         )
         for row in rows
     ]
-    header = ("NUMBER", "QUEUED", "RECEIVER", "STATE", "TRIES", "TYPE", "ABOUT")
-    if width >= WIDE:
-        wide = [(*cell, _outcome(row, now)) for cell, row in zip(cells, rows, strict=True)]
-        return "\n".join(fitted((*header, "WHAT CAME BACK"), wide, width, least={2: 8, 6: 16, 7: 14}, right={0, 4}))
-    below = [": ".join(part for part in (cell[-1], _outcome(row, now)) if part) for cell, row in zip(cells, rows, strict=True)]
-    return "\n".join(stacked(fitted(header[:-1], [cell[:-1] for cell in cells], width, least={2: 7}, right={0, 4}), below, width))
+    header = ("NUMBER", "QUEUED", "RECEIVER", "STATE", "TRIES", "TYPE", "ABOUT", "RESULT")
+    least = {2: 8 if width >= WIDE else 7, 6: 16, 7: 14}
+    return "\n".join(table(header, cells, width, least=least, right={0, 4}, texts=2))
 
 
-def _outcome(row: DeliveryRow, now: datetime) -> str:
+def _result(row: DeliveryRow, now: datetime) -> str:
     if row.overtaken:
-        return f"overtaken by {row.digest_id}"
+        return f"superseded by {row.digest_id}"
     if row.digest_id is not None:
-        return f"told within {row.digest_id}"
-    answer = "" if row.last_reason is None else row.last_reason.value
+        return f"part of digest {row.digest_id}"
+    reason = "" if row.last_reason is None else row.last_reason.value
     status = f" ({row.last_status})" if row.last_status is not None else ""
     later = f"; next {moment(row.next_attempt_at)}" if row.state is DeliveryState.PENDING and row.next_attempt_at > now else ""
-    return f"{answer}{status}{later}".lstrip("; ")
+    return f"{reason}{status}{later}".lstrip("; ")
 
 
 def retry(args: argparse.Namespace) -> int:
     """Put deliveries back into the outbox; returns 0."""
     if bool(args.numbers) == args.dead:
-        raise UsageError("deliveries retry: name the numbers of deliveries, or say --dead")
+        raise UsageError("deliveries retry: give either the numbers of deliveries or --dead")
     if args.receiver is not None and not args.dead:
-        raise UsageError("deliveries retry: --receiver goes with --dead")
+        raise UsageError("deliveries retry: --receiver needs --dead")
     config = load_config(args)
     url = config.database.url.reveal()
     with reading(url) as reader:
         rows = dead(reader, args.receiver) if args.dead else _numbered(reader, args.numbers)
         ensure_deliverable(config, reader, rows, args.receiver)
-    put_back = send_again(url, [row.id for row in rows], SystemClock())
+    requeued = send_again(url, [row.id for row in rows], SystemClock())
     if args.json:
-        output.put({"retried": put_back, "numbers": [row.id for row in rows]})
+        output.put({"retried": requeued, "numbers": [row.id for row in rows]})
     else:
-        print(f"{put_back} {'delivery' if put_back == 1 else 'deliveries'} put back; a running monitor sends what is due within seconds.")
+        print(f"{requeued} {'delivery' if requeued == 1 else 'deliveries'} queued again; a running daemon sends them within seconds.")
     return 0
 
 
 def dead(reader: Reader, receiver: str | None) -> list[DeliveryRow]:
-    """All deliveries that were given up, oldest first; what a digest tells is not among them, for the digest is."""
+    """All abandoned deliveries, oldest first, without those that a digest replaced."""
     rows: list[DeliveryRow] = []
     before: int | None = None
     while True:
@@ -146,30 +114,61 @@ def _numbered(reader: Reader, numbers: Sequence[int]) -> list[DeliveryRow]:
     rows = reader.deliveries_of(numbers)
     missing = sorted(set(numbers) - {row.id for row in rows})
     if missing:
-        raise UsageError(f"there is no delivery {', '.join(map(str, missing))}; `postpost-monitor deliveries list` shows the numbers")
+        raise UsageError(f"unknown delivery {', '.join(map(str, missing))}; `postpost-monitor deliveries list` shows the numbers")
     pending = [str(row.id) for row in rows if row.state is DeliveryState.PENDING]
     if pending:
-        raise UsageError(f"delivery {', '.join(pending)} is pending: the monitor tries it by itself")
+        raise UsageError(f"delivery {', '.join(pending)} is pending: the daemon sends it anyway")
     return rows
 
 
 def ensure_deliverable(config: Config, reader: Reader, rows: Sequence[DeliveryRow], receiver: str | None) -> None:
-    """Raises UsageError for receivers that would not be sent anything: unknown to the configuration, or gone."""
-    known = {one.name for one in config.receivers}
-    wanted = {row.receiver for row in rows} | ({receiver} if receiver is not None else set())
-    unknown = sorted(wanted - known)
+    """Raises UsageError for receivers that are not configured, or disabled."""
+    receivers = {row.receiver for row in rows} | ({receiver} if receiver is not None else set())
+    unknown = sorted(receivers - {settings.name for settings in config.receivers})
     if unknown:
-        raise UsageError(f"the configuration has no receiver {', '.join(unknown)}, so nobody would send that")
-    views = reader.outbox()
-    gone = sorted(name for name in wanted if name in views and views[name].disabled)
-    if gone:
-        raise UsageError(f"the receiver {', '.join(gone)} has said that it is gone (410): correct its address and reload first")
+        raise UsageError(f"the configuration has no receiver {', '.join(unknown)}")
+    outbox = reader.outbox()
+    disabled = sorted(name for name in receivers if name in outbox and outbox[name].disabled)
+    if disabled:
+        raise UsageError(f"the receiver {', '.join(disabled)} is disabled (HTTP 410): correct its URL and reload first")
 
 
 def send_again(url: str, numbers: Sequence[int], clock: Clock) -> int:
-    """Put these deliveries back, due at once, in short transactions beside a running monitor; returns how many were put back."""
-    done = 0
+    """Make these deliveries due now, in short transactions beside a running daemon; returns how many were changed."""
+    changed = 0
     for first in range(0, len(numbers), _PAGE):
         with operator_session(url) as operations:
-            done += operations.redeliver(list(numbers[first : first + _PAGE]), clock.now())
-    return done
+            changed += operations.redeliver(list(numbers[first : first + _PAGE]), clock.now())
+    return changed
+
+
+VERB = Verb(
+    "List deliveries, or send them again.",
+    verbs={
+        "list": Verb(
+            "List deliveries, newest first. Times are UTC.",
+            show,
+            (
+                CONFIG,
+                argument("--state", choices=[state.value for state in DeliveryState], help="filter by state"),
+                argument("--receiver", metavar="NAME", help="filter by receiver"),
+                argument("--limit", type=count, default=50, metavar="N", help="maximum number of deliveries (default: %(default)s)"),
+                JSON,
+            ),
+            help="list deliveries",
+        ),
+        "retry": Verb(
+            "Send deliveries again under their webhook ids; a running daemon does so at once. Give either numbers or --dead.",
+            retry,
+            (
+                CONFIG,
+                argument("numbers", nargs="*", type=count, metavar="NUMBER", help="numbers, as `deliveries list` shows them"),
+                argument("--dead", action="store_true", help="all abandoned deliveries"),
+                argument("--receiver", metavar="NAME", help="with --dead: only those of this receiver"),
+                JSON,
+            ),
+            help="send deliveries again",
+        ),
+    },
+    epilog=_EPILOG,
+)

@@ -1,4 +1,4 @@
-"""The verb `demo`: the whole thing at work, nothing else needed."""
+"""The verb `demo`: the daemon against a simulated API and a receiver."""
 
 import argparse
 import asyncio
@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 import textwrap
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from monitor.app import App
 from monitor.cli.options import duration, port
 from monitor.cli.output import paint
 from monitor.cli.run import serve
-from monitor.cli.verb import Help
+from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, load
 from monitor.domain.reasons import Health
@@ -31,41 +32,23 @@ from monitor.runtime.signals import Signals
 from monitor.simulator.presets import DEMO_KEY, demo_world
 from monitor.simulator.receiver import Received, ReceiverServer
 from monitor.simulator.server import SimulatorServer
-from monitor.text.durations import parse_duration
+from monitor.text.format import count
 from monitor.text.reasons import reason_text
 
 _EPILOG = """\
 examples:
-  postpost-monitor demo                 the story, then everything keeps running until Ctrl-C
-  postpost-monitor demo --once          the story, then stop
-  postpost-monitor demo --duration 2m   stop by itself after two minutes
-  postpost-monitor demo --port 0        on any free port
+  postpost-monitor demo                 play the demo, then keep running until Ctrl-C
+  postpost-monitor demo --once          play the demo, then stop
+  postpost-monitor demo --duration 2m   stop after two minutes
+  postpost-monitor demo --port 0        use any free port
 """
 _COLOURS = {"demo": "36", "simulator": "35", "monitor": "90", "on-call": "33"}
 _INDENT = 21
-_USUAL_PORT = 9840
-
-
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="see it at work: a simulated API, a receiver and the real daemon",
-        description="Run the real daemon against a simulated PostPost and show what happens: half a minute, nothing to set up.",
-        epilog=_EPILOG,
-        formatter_class=Help,
-    )
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--once", action="store_true", help="stop when the story is over")
-    length.add_argument("--duration", type=duration, metavar="TIME", help="stop after this long, such as 60s or 2m")
-    parser.add_argument(
-        "--port", type=port, help=f"of the status page and the metrics, 0 for any (default: {_USUAL_PORT}, or any when that is taken)"
-    )
-    parser.set_defaults(run=run)
+_DEFAULT_PORT = 9840
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the story; returns 0."""
+    """Play the demo; returns 0."""
     clock, signals = SystemClock(), Signals()
 
     def say(who: str, text: str) -> None:
@@ -96,31 +79,31 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lines(who: str, text: str) -> list[str]:
-    # The demo itself names addresses and a command: broken in two, they could not be copied.
+    # Lines of the demo itself have URLs and a command to copy, so they are not wrapped.
     if who == "demo":
         return [text]
     width = shutil.get_terminal_size((120, 24)).columns - _INDENT
     return textwrap.wrap(text, max(width, 40), break_long_words=False, break_on_hyphens=False)
 
 
-def _port(asked: int | None) -> int:
-    """The port that was asked for, else the usual one; any where that is taken, as it is where a monitor runs already."""
-    if asked is not None:
-        return asked
+def _port(wanted: int | None) -> int:
+    """The port given, else the default port, else any: a daemon may already run on the default port."""
+    if wanted is not None:
+        return wanted
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", _USUAL_PORT))
+            probe.bind(("127.0.0.1", _DEFAULT_PORT))
         except OSError:
             return 0
-    return _USUAL_PORT
+    return _DEFAULT_PORT
 
 
-_BROKEN = "threads-17841412345678"
-_AGEING = "linkedin-Tz9W5i6ZYG"
+_FAILING = "threads-17841412345678"
+_EXPIRING = "linkedin-Tz9W5i6ZYG"
 
 Say = Callable[[str, str], None]
-"""Prints one line of the story: who speaks, and what."""
+"""Prints one line: the source, and the text."""
 
 _CONFIG = """\
 api: {{base_url: "{api}", requests_per_second: 50}}
@@ -141,7 +124,7 @@ shutdown: {{drain: 5s}}
 
 @dataclass(frozen=True, slots=True)
 class DemoStep:
-    """One turn of the story: when it happens, what the simulator does, and how it is told."""
+    """One step: when it happens, its text, and what the simulator does."""
 
     at: timedelta
     text: str
@@ -150,14 +133,14 @@ class DemoStep:
 
 class Demo:
     """
-    Runs the story, then leaves everything running until the stop is asked for.
+    Plays the steps, then keeps everything running until it is stopped.
 
     Args:
-        folder: where the database and the configuration go.
+        folder: for the database and the configuration.
         port: of the metrics and the status page; 0 for any.
         say: prints a line.
-        signals: when to stop.
-        duration: stop by itself after this long; None means not at all.
+        signals: stop requests.
+        duration: stop after this time; None means never.
     """
 
     def __init__(self, folder: Path, *, port: int, say: Say, clock: Clock, signals: Signals, duration: timedelta | None) -> None:
@@ -171,38 +154,38 @@ class Demo:
         self.received: list[Received] = []
 
     async def run(self, serve: Callable[[App, Signals], Awaitable[None]]) -> None:
-        """Run until the stop is asked for; *serve* runs the daemon as the verb `run` does."""
+        """Run until stopped; *serve* runs the daemon as the verb `run` does."""
         async with AsyncExitStack() as stack:
             simulator = SimulatorServer(self._world)
             stack.push_async_callback(simulator.close)
             secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-            receiver = ReceiverServer(secret, clock=self._clock, on_event=self._hear)
+            receiver = ReceiverServer(secret, clock=self._clock, on_event=self._record)
             stack.push_async_callback(receiver.close)
             api = await simulator.start()
             hook = await receiver.start()
             config = self._configure(api=api, hook=hook, secret=secret)
             app = App(config, clock=self._clock, signals=self._signals, reread=lambda: config)
-            narrator = asyncio.create_task(self._narrate(app, simulator))
+            player = asyncio.create_task(self._play(app, simulator))
             try:
                 await serve(app, self._signals)
             finally:
-                narrator.cancel()
-                await asyncio.gather(narrator, return_exceptions=True)
+                player.cancel()
+                await asyncio.gather(player, return_exceptions=True)
 
-    def scenes(self) -> tuple[DemoStep, ...]:
-        """The story, in order."""
-        broken, ageing = self._world.connection(_BROKEN), self._world.connection(_AGEING)
+    def steps(self) -> tuple[DemoStep, ...]:
+        """The steps, in order."""
+        failing, expiring = self._world.connection(_FAILING), self._world.connection(_EXPIRING)
 
-        def left(text: str) -> Callable[[], None]:
-            return lambda: ageing.expire_in(parse_duration(text))
+        def left(days: float) -> Callable[[], None]:
+            return lambda: expiring.expire_in(timedelta(days=days))
 
         return (
-            DemoStep(timedelta(seconds=3), f"{_BROKEN}: the platform ends the session", broken.fail),
-            DemoStep(timedelta(seconds=5), f"{_AGEING}: time-lapse, 13 days of its token left", left("13d")),
-            DemoStep(timedelta(seconds=10), f"{_BROKEN}: somebody reconnects it", broken.heal),
-            DemoStep(timedelta(seconds=12), f"{_AGEING}: time-lapse, 6 days left", left("6d")),
-            DemoStep(timedelta(seconds=17), f"{_AGEING}: time-lapse, 20 hours left", left("20h")),
-            DemoStep(timedelta(seconds=22), f"{_AGEING}: somebody renews the token", left("60d")),
+            DemoStep(timedelta(seconds=3), f"{_FAILING}: the platform ends the session", failing.fail),
+            DemoStep(timedelta(seconds=5), f"{_EXPIRING}: time-lapse, 13 days of its token left", left(13)),
+            DemoStep(timedelta(seconds=10), f"{_FAILING}: its owner reconnects it", failing.heal),
+            DemoStep(timedelta(seconds=12), f"{_EXPIRING}: time-lapse, 6 days left", left(6)),
+            DemoStep(timedelta(seconds=17), f"{_EXPIRING}: time-lapse, 20 hours left", left(20 / 24)),
+            DemoStep(timedelta(seconds=22), f"{_EXPIRING}: its owner renews the token", left(60)),
         )
 
     def _configure(self, *, api: str, hook: str, secret: str) -> Config:
@@ -211,11 +194,11 @@ class Demo:
         path.write_text(_CONFIG.format(api=api, hook=hook, secret=secret, key=DEMO_KEY, folder=self._folder, port=self._port))
         return load(path, check_template=templates.problems)
 
-    def _hear(self, received: Received) -> None:
+    def _record(self, received: Received) -> None:
         self.received.append(received)
         self._say("on-call", f"{received.type}: {received.summary}")
 
-    async def _narrate(self, app: App, simulator: SimulatorServer) -> None:
+    async def _play(self, app: App, simulator: SimulatorServer) -> None:
         await app.ready.wait()
         begun = self._clock.monotonic()
         self._say("demo", f"simulated PostPost   {simulator.base_url}")
@@ -224,16 +207,16 @@ class Demo:
         self._say("demo", f"break something      curl -X POST {simulator.control_url}/connections/mastodon-109876543210/break")
         await self._until(begun, timedelta(seconds=2.5))
         self._report(app.snapshot())
-        for number, scene in enumerate(self.scenes()):
-            await self._until(begun, scene.at)
-            self._say("simulator", scene.text)
-            scene.act()
+        for number, step in enumerate(self.steps()):
+            await self._until(begun, step.at)
+            self._say("simulator", step.text)
+            step.act()
             if number % 2:
-                await self._until(begun, scene.at + timedelta(seconds=3))
+                await self._until(begun, step.at + timedelta(seconds=3))
                 self._count(app.snapshot())
         await self._until(begun, timedelta(seconds=27))
         if self._duration is None:
-            self._say("demo", "that was the story; everything keeps running, Ctrl-C stops it")
+            self._say("demo", "end of the demo; everything keeps running until Ctrl-C")
             return
         await self._until(begun, self._duration)
         self._signals.ask_to_stop()
@@ -244,28 +227,35 @@ class Demo:
     def _report(self, snapshot: Snapshot) -> None:
         for view in snapshot.connections:
             state = view.state
-            words = reason_text(state.reason) if state.reason is not None else "not checked yet"
-            self._say("monitor", f"{view.connection.platform_id:<42} {state.health.value:<12} {words}")
+            reason = reason_text(state.reason) if state.reason is not None else "not checked yet"
+            self._say("monitor", f"{view.connection.platform_id:<42} {state.health.value:<12} {reason}")
 
     def _count(self, snapshot: Snapshot) -> None:
-        health = [view.state.health for view in snapshot.connections]
-        parts = [f"{health.count(one)} {words}" for one, words in _HEALTH_WORDS if health.count(one)]
-        incidents, webhooks = len(snapshot.incidents), len(self.received)
-        told = f"{incidents} open incident{_plural(incidents)}, {webhooks} webhook{_plural(webhooks)} delivered"
-        self._say("monitor", f"{', '.join(parts)}; {told}")
+        counts = Counter(view.state.health for view in snapshot.connections)
+        healths = ", ".join(f"{counts[health]} {health.value}" for health in _ORDER if counts[health])
+        incidents, webhooks = count(len(snapshot.incidents), "open incident"), count(len(self.received), "webhook")
+        self._say("monitor", f"{healths}; {incidents}, {webhooks} delivered")
 
 
-def _plural(count: int) -> str:
-    return "" if count == 1 else "s"
-
-
-_HEALTH_WORDS = (
-    (Health.OK, "ok"),
-    (Health.ERROR, "broken"),
-    (Health.MISSING, "missing"),
-    (Health.MISCONFIGURED, "misconfigured"),
-    (Health.UNSUPPORTED, "can't be tested"),
-    (Health.UNKNOWN, "not known yet"),
-)
+_ORDER = (Health.OK, Health.ERROR, Health.MISSING, Health.MISCONFIGURED, Health.UNSUPPORTED, Health.UNKNOWN)
 STORY = timedelta(seconds=28)
-"""How long the story takes."""
+"""How long the steps take."""
+
+VERB = Verb(
+    "Run the daemon against a simulated PostPost and a receiver, and show what happens: half a minute, no set-up.",
+    run,
+    (
+        ExclusiveGroup(
+            (
+                argument("--once", action="store_true", help="stop after the last step"),
+                argument("--duration", type=duration, metavar="TIME", help="stop after this time, such as 60s or 2m"),
+            )
+        ),
+        argument(
+            "--port",
+            type=port,
+            help=f"port of the status page and the metrics, 0 for any (default: {_DEFAULT_PORT}, or any when that is in use)",
+        ),
+    ),
+    epilog=_EPILOG,
+)

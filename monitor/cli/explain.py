@@ -1,4 +1,4 @@
-"""The verb `explain`: why a connection is believed to be as it is, and why somebody, or nobody, was told."""
+"""The verb `explain`: a connection's status and its notifications."""
 
 import argparse
 from collections import defaultdict
@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 from monitor.cli import output
 from monitor.cli.lookup import OpenDatabase, find, opened
-from monitor.cli.options import add_account, add_config, add_json, count, load_config
+from monitor.cli.options import ACCOUNT, CONFIG, JSON, count, load_config
 from monitor.cli.output import paint, terminal_width, wrapped
-from monitor.cli.verb import Help
+from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.db import AttemptRow, DeliveryRow, Reader
 from monitor.domain.states import ConnectionState
@@ -23,56 +23,40 @@ examples:
   postpost-monitor explain linkedin-Tz9W5i6ZYG --account main     when several accounts have that id
   postpost-monitor explain linkedin-Tz9W5i6ZYG --json | jq .quiet
 
-Reads the database while the monitor runs; nothing is tested and nobody is told. Times are UTC.
+Reads the database beside a running daemon; nothing is tested or sent. Times are UTC.
 """
-
-
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "explain",
-        help="say why somebody, or nobody, was told",
-        description="Say in plain words which evidence led to the health of a connection, and why somebody was, or was not, told.",
-        epilog=_EPILOG,
-        formatter_class=Help,
-    )
-    add_config(parser)
-    parser.add_argument("id", metavar="ID", help="platform id as the API lists it")
-    add_account(parser)
-    parser.add_argument("--limit", type=count, default=5, metavar="N", help="at most so many notifications (default: %(default)s)")
-    add_json(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the explanation; returns 0."""
     config, clock = load_config(args), SystemClock()
-    with opened(config, clock) as found:
-        case = case_of(found, args.id, args.account, args.limit)
-    sections = explain(case, clock.now(), config.policy())
+    with opened(config, clock) as database:
+        report = report_of(database, args.id, args.account, args.limit)
+    sections = explain(report, clock.now(), config.policy())
     if args.json:
-        output.put(as_document(case, sections, clock.now()))
+        output.put(as_document(report, sections, clock.now()))
     else:
         print(as_text(sections, terminal_width()))
     return 0
 
 
-def case_of(found: OpenDatabase, platform_id: str, account: str | None, limit: int) -> ConnectionReport:
-    """All that the database knows of one connection, with its last *limit* notifications."""
-    connection, retired = find(found.reader, platform_id, account)
-    stored = found.reader.state(connection.id)
+def report_of(database: OpenDatabase, platform_id: str, account: str | None, limit: int) -> ConnectionReport:
+    """What the database holds about one connection, with its last *limit* notifications."""
+    connection, retired = find(database.reader, platform_id, account)
+    registry = database.registry
+    stored = database.reader.state(connection.id)
     return ConnectionReport(
         connection=connection,
         state=stored[1] if stored is not None else ConnectionState(),
-        above=[found.fleet.scope(key) for key in found.fleet.scopes_above(connection).all if key in found.fleet.scope_versions],
-        notifications=tellings(found.reader, connection.id, limit),
-        controls=found.fleet.controls,
-        instance=found.instance,
+        above=[registry.scope(key) for key in registry.scopes_above(connection).all if key in registry.scope_versions],
+        notifications=notification_records(database.reader, connection.id, limit),
+        controls=registry.controls,
+        instance=database.instance,
         retired=retired,
     )
 
 
-def tellings(reader: Reader, connection_id: int, limit: int) -> list[NotificationRecord]:
+def notification_records(reader: Reader, connection_id: int, limit: int) -> list[NotificationRecord]:
     """The last notifications about one connection, newest first, with their deliveries and attempts."""
     notifications = reader.notifications(connection_id=connection_id, limit=limit)
     deliveries: dict[int, list[DeliveryRow]] = defaultdict(list)
@@ -83,13 +67,13 @@ def tellings(reader: Reader, connection_id: int, limit: int) -> list[Notificatio
             row.webhook_id,
             row.incident_key,
             row.notification,
-            tuple(_owed(delivery, reader.attempts(delivery.id)) for delivery in deliveries[row.id]),
+            tuple(_delivery_record(delivery, reader.attempts(delivery.id)) for delivery in deliveries[row.id]),
         )
         for row in notifications
     ]
 
 
-def _owed(row: DeliveryRow, attempts: Sequence[AttemptRow]) -> DeliveryRecord:
+def _delivery_record(row: DeliveryRow, attempts: Sequence[AttemptRow]) -> DeliveryRecord:
     return DeliveryRecord(
         number=row.id,
         receiver=row.receiver,
@@ -98,59 +82,68 @@ def _owed(row: DeliveryRow, attempts: Sequence[AttemptRow]) -> DeliveryRecord:
         finished_at=row.finished_at,
         in_digest=row.digest_id is not None,
         superseded=row.overtaken,
-        attempts=tuple(_try(attempt) for attempt in attempts),
+        attempts=tuple(_attempt_record(attempt) for attempt in attempts),
     )
 
 
-def _try(row: AttemptRow) -> AttemptRecord:
+def _attempt_record(row: AttemptRow) -> AttemptRecord:
     return AttemptRecord(row.at, row.reason, timedelta(milliseconds=row.duration_ms), row.http_status, row.detail)
 
 
 def as_text(sections: Sequence[ExplainSection], width: int) -> str:
-    """The explanation for people, wrapped at *width*."""
+    """The explanation as text, wrapped at *width*."""
     blocks = []
     for section in sections:
         lines = [paint(section.title, "1")] if section.title else []
-        indent = "  " if section.title else ""
+        base = "  " if section.title else ""
         for line in section.lines:
-            own = indent + " " * (len(line) - len(line.lstrip()))
-            lines.append(wrapped(line, width, own, f"{own}  "))
+            indent = base + " " * (len(line) - len(line.lstrip()))
+            lines.append(wrapped(line, width, indent, f"{indent}  "))
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
 
-def as_document(case: ConnectionReport, sections: Sequence[ExplainSection], now: datetime) -> dict[str, object]:
-    """The explanation for machines: the facts, and the same words."""
-    state = case.state
-    covered_by = next((scope.name for scope in case.above if scope.open and scope.kind != "rate"), None)
+def as_document(report: ConnectionReport, sections: Sequence[ExplainSection], now: datetime) -> dict[str, object]:
+    """The explanation as JSON: the facts, and the same sentences."""
+    state = report.state
+    suppressed_by = next((scope.name for scope in report.above if scope.open and scope.kind != "rate"), None)
     return {
         "at": facts.iso(now),
-        "connection": facts.connection(case.connection, state, covered_by=covered_by),
-        "retired": case.retired,
+        "connection": facts.connection(report.connection, state, covered_by=suppressed_by),
+        "retired": report.retired,
         **facts.details(state),
-        "notifications": [_notification(telling) for telling in case.notifications],
+        "notifications": [_notification(record) for record in report.notifications],
         "explanation": [{"title": section.title, "lines": list(section.lines)} for section in sections],
     }
 
 
-def _notification(telling: NotificationRecord) -> dict[str, object]:
-    told = telling.notification
+def _notification(record: NotificationRecord) -> dict[str, object]:
+    notification = record.notification
     return {
-        "id": telling.webhook_id,
-        "incidentKey": telling.incident_key,
-        "at": facts.iso(told.at),
-        "type": told.type,
-        "why": told.why,
-        "severity": told.severity,
-        "deliveries": [
-            {
-                "number": owed.number,
-                "receiver": owed.receiver,
-                "state": owed.state,
-                "attempts": [
-                    facts.attempt(one.at, one.reason, one.took.total_seconds(), one.http_status, one.detail) for one in owed.attempts
-                ],
-            }
-            for owed in telling.deliveries
-        ],
+        "id": record.webhook_id,
+        "incidentKey": record.incident_key,
+        "at": facts.iso(notification.at),
+        "type": notification.type,
+        "why": notification.why,
+        "severity": notification.severity,
+        "deliveries": [_delivery(delivery) for delivery in record.deliveries],
     }
+
+
+def _delivery(record: DeliveryRecord) -> dict[str, object]:
+    attempts = [facts.attempt(each.at, each.reason, each.took.total_seconds(), each.http_status, each.detail) for each in record.attempts]
+    return {"number": record.number, "receiver": record.receiver, "state": record.state, "attempts": attempts}
+
+
+VERB = Verb(
+    "Explain a connection: the evidence behind its status, and which notifications were sent or suppressed, and why.",
+    run,
+    (
+        CONFIG,
+        argument("id", metavar="ID", help="platform id as the API lists it"),
+        ACCOUNT,
+        argument("--limit", type=count, default=5, metavar="N", help="maximum number of notifications (default: %(default)s)"),
+        JSON,
+    ),
+    epilog=_EPILOG,
+)

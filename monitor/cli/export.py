@@ -1,4 +1,4 @@
-"""The verb `export`: the whole history as CSV or JSON Lines."""
+"""The verb `export`: the history as CSV or JSON Lines."""
 
 import argparse
 import csv
@@ -12,10 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from monitor.cli.incidents import names_of
-from monitor.cli.options import add_config, load_config, past, resolved
+from monitor.cli.incidents import connections_by_number
+from monitor.cli.options import CONFIG, load_config, past, resolved
 from monitor.cli.output import Progress
-from monitor.cli.verb import Help
+from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.db import CheckRow, reading
 from monitor.domain.connections import Connection
@@ -28,12 +28,12 @@ examples:
   postpost-monitor export checks --since 2030-01-01 --until 2030-02-01 --format jsonl --output january.jsonl
   postpost-monitor export incidents --since 365d | mlr --icsv --opprint cat
 
-Checks come connection by connection, each the newest first; incidents the newest first. Connections that are no longer
-watched are among them. Reads in small pieces while the monitor runs: a million rows need no more memory than a thousand.
+Checks are sorted by connection, then newest first; incidents newest first. Retired connections are included. Reads in pages
+beside a running daemon: memory does not grow with the number of rows.
 """
 
 PAGE = 5_000
-_SOME = 500
+_PROGRESS_ROWS = 500
 
 Row = Mapping[str, Any]
 _IDENTITY = ("account", "userId", "platform", "platformId", "name")
@@ -42,7 +42,7 @@ _INCIDENTS = (
     *("id", "topic", "scope", "subject", "account", "userId", "platform", "number", "level", "severity", "reason", "detail"),
     *("openedAt", "changedAt", "closedAt", "closedWhy"),
 )
-# What a spreadsheet would run as a formula.
+# How texts begin that a spreadsheet takes for formulas.
 _FORMULAS = (
     "=",
     "+",
@@ -56,24 +56,6 @@ _FORMULAS = (
     "\N{FULLWIDTH HYPHEN-MINUS}",
     "\N{FULLWIDTH COMMERCIAL AT}",
 )
-
-
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "export",
-        help="write the history as CSV or JSON Lines",
-        description="Write the history of checks or incidents as CSV or JSON Lines.",
-        epilog=_EPILOG,
-        formatter_class=Help,
-    )
-    add_config(parser)
-    parser.add_argument("what", choices=("checks", "incidents"), help="what to write")
-    parser.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="CSV with a header, or one JSON object a line")
-    parser.add_argument("--since", type=past, metavar="WHEN", help="only since then: 30d ago, or 2030-01-31 (default: all that is kept)")
-    parser.add_argument("--until", type=past, metavar="WHEN", help="only before then (default: now)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="file to write; it must not exist yet (default: standard output)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,34 +73,34 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ExportRange:
-    """A time, open on either side where that is None; *until* is not within."""
+    """A time range, unlimited where None; *until* is outside."""
 
     since: datetime | None = None
     until: datetime | None = None
 
     def holds(self, begun: datetime, ended: datetime | None) -> bool:
-        """Whether what began at *begun* and *ended* (None: not yet) was within at any time."""
+        """Whether the time from *begun* to *ended* (None: not yet) overlaps."""
         return (self.until is None or begun < self.until) and (self.since is None or ended is None or ended >= self.since)
 
 
 def checks(url: str, span: ExportRange) -> Iterator[Row]:
-    """Every check within *span*; read in pieces, none of which keeps the database's past alive for long."""
+    """Every check within *span*; read in pages, so that no transaction stays open for long."""
     with reading(url) as reader:
-        connections = sorted(names_of(reader).values(), key=lambda one: (one.account_label, one.platform, one.platform_id))
+        connections = sorted(connections_by_number(reader).values(), key=lambda each: (each.account_label, each.platform, each.platform_id))
     return _checks(url, span, connections)
 
 
 def _checks(url: str, span: ExportRange, connections: Sequence[Connection]) -> Iterator[Row]:
     index, before = 0, span.until
     while index < len(connections):
-        index, before, rows = _piece(url, connections, index, before, span)
+        index, before, rows = _page(url, connections, index, before, span)
         yield from rows
 
 
-def _piece(
+def _page(
     url: str, connections: Sequence[Connection], index: int, before: datetime | None, span: ExportRange
 ) -> tuple[int, datetime | None, list[Row]]:
-    """The next rows, `PAGE` or a few more of them, and where to go on: the connection's index and the moment before which."""
+    """The next rows, at least `PAGE` if there are so many, and where to continue: index of the connection, and before which time."""
     rows: list[Row] = []
     with reading(url) as reader:
         while index < len(connections) and len(rows) < PAGE:
@@ -137,27 +119,27 @@ def _check(connection: Connection, row: CheckRow) -> Row:
 def incidents(url: str, span: ExportRange) -> Iterator[Row]:
     """Every incident that was open within *span*, newest first."""
     with reading(url) as reader:
-        return _incidents(url, span, names_of(reader))
+        return _incidents(url, span, connections_by_number(reader))
 
 
-def _incidents(url: str, span: ExportRange, names: Mapping[int | None, Connection]) -> Iterator[Row]:
+def _incidents(url: str, span: ExportRange, connections: Mapping[int | None, Connection]) -> Iterator[Row]:
     before: int | None = None
     while True:
         with reading(url) as reader:
             page = reader.incidents(limit=PAGE, before_id=before)
         for row in page:
             if span.holds(row.incident.opened_at, row.closed_at):
-                yield facts.incident(row, names.get(row.connection_id) if row.connection_id is not None else None)
+                yield facts.incident(row, connections.get(row.connection_id) if row.connection_id is not None else None)
         if len(page) < PAGE:
             return
         before = page[-1].id
 
 
 def counted(rows: Iterable[Row], progress: Progress) -> Iterator[Row]:
-    """*rows*, telling *progress* now and then how many there were."""
+    """*rows*, with their number shown as *progress*."""
     for number, row in enumerate(rows, start=1):
-        if number % _SOME == 0:
-            progress.tell(f"{number:,} rows")
+        if number % _PROGRESS_ROWS == 0:
+            progress.show(f"{number:,} rows")
         yield row
 
 
@@ -178,13 +160,13 @@ def write(rows: Iterable[Row], columns: Sequence[str], file: TextIO, form: str) 
 
 
 def _cell(value: object) -> object:
-    """A value for a spreadsheet: a text that it would take for a formula gets an apostrophe before it."""
+    """A value of CSV; a text that a spreadsheet takes for a formula is prefixed with an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
 
 
 @contextmanager
 def output(path: Path | None) -> Iterator[TextIO]:
-    """Where to write: a new file at *path*, which is gone when it could not be written to its end, or standard output."""
+    """The file to write: standard output, or a new one at *path* that is removed if an error occurs."""
     if path is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
@@ -195,11 +177,26 @@ def output(path: Path | None) -> Iterator[TextIO]:
     except FileExistsError:
         raise UsageError(f"{path} exists already") from None
     except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}") from None
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     try:
         with file:
             yield file
     except BaseException:
-        # Half a file looks like a whole one.
+        # A truncated file looks like a complete one.
         path.unlink(missing_ok=True)
         raise
+
+
+VERB = Verb(
+    "Write the history of checks or incidents as CSV or JSON Lines.",
+    run,
+    (
+        CONFIG,
+        argument("what", choices=("checks", "incidents"), help="what to write"),
+        argument("--format", choices=("csv", "jsonl"), default="csv", help="CSV with a header, or one JSON object per line"),
+        argument("--since", type=past, metavar="WHEN", help="only since then: 30d ago, or 2030-01-31 (default: all that is stored)"),
+        argument("--until", type=past, metavar="WHEN", help="only before then (default: now)"),
+        argument("--output", type=Path, metavar="FILE", help="file to write; it must not exist yet (default: standard output)"),
+    ),
+    epilog=_EPILOG,
+)

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from monitor.cli import output
 from monitor.cli.lookup import find
-from monitor.cli.options import add_account, add_config, add_json, count, load_config, past, resolved
-from monitor.cli.output import WIDE, coloured, fitted, stacked, terminal_width
-from monitor.cli.verb import Help
+from monitor.cli.options import ACCOUNT, CONFIG, JSON, count, load_config, past, resolved
+from monitor.cli.output import coloured, table, terminal_width
+from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.db import CheckRow, Reader, reading
 from monitor.domain.reasons import outcome_of
@@ -19,7 +19,7 @@ from monitor.text.reasons import reason_with_detail
 
 _EPILOG = """\
 examples:
-  postpost-monitor history linkedin-Tz9W5i6ZYG               the last checks, the newest first
+  postpost-monitor history linkedin-Tz9W5i6ZYG               the last checks, newest first
   postpost-monitor history linkedin-Tz9W5i6ZYG --since 24h --limit 1000
   postpost-monitor history linkedin-Tz9W5i6ZYG --json | jq '.checks[] | select(.outcome != "passed")'
 
@@ -27,24 +27,6 @@ examples:
 """
 
 _PAGE = 1000
-
-
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "history",
-        help="list the checks of one connection",
-        description="List the checks of one connection, the newest first. Times are UTC.",
-        epilog=_EPILOG,
-        formatter_class=Help,
-    )
-    add_config(parser)
-    parser.add_argument("id", metavar="ID", help="platform id as the API lists it")
-    add_account(parser)
-    parser.add_argument("--since", type=past, metavar="WHEN", help="only checks since then: 24h ago, or 2030-01-31T08:00")
-    parser.add_argument("--limit", type=count, default=50, metavar="N", help="at most so many (default: %(default)s)")
-    add_json(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,7 +59,7 @@ def checks(reader: Reader, connection_id: int, since: datetime | None, limit: in
 
 
 def as_text(rows: list[CheckRow], width: int) -> str:
-    """The checks for people."""
+    """The checks as a table."""
     if not rows:
         return "No checks."
     cells = [
@@ -87,17 +69,29 @@ def as_text(rows: list[CheckRow], width: int) -> str:
             f"{row.duration_ms} ms",
             "" if row.http_status is None else str(row.http_status),
             one_line(row.token or "", 64),
+            explanation(row),
         )
         for row in rows
     ]
-    header = ("AT", "OUTCOME", "TOOK", "HTTP", "TOKEN LEFT")
-    if width >= WIDE:
-        wide = [(*cell, words(row)) for cell, row in zip(cells, rows, strict=True)]
-        return "\n".join(fitted((*header, "WHY"), wide, width, least={4: 10, 5: 20}, right={2}))
-    lines = fitted(header, cells, width, least={4: 10}, right={2})
-    return "\n".join(stacked(lines, ["" if row.reason is Reason.OK else words(row) for row in rows], width))
+    header, notable = ("AT", "OUTCOME", "TOOK", "HTTP", "TOKEN LEFT", "WHY"), [row.reason is not Reason.OK for row in rows]
+    return "\n".join(table(header, cells, width, least={4: 10, 5: 20}, right={2}, notable=notable))
 
 
-def words(row: CheckRow) -> str:
+def explanation(row: CheckRow) -> str:
     """Why a check ended as it did."""
     return reason_with_detail(row.reason, one_line(row.detail, 300))
+
+
+VERB = Verb(
+    "List the checks of one connection, newest first. Times are UTC.",
+    run,
+    (
+        CONFIG,
+        argument("id", metavar="ID", help="platform id as the API lists it"),
+        ACCOUNT,
+        argument("--since", type=past, metavar="WHEN", help="only checks since then: 24h ago, or 2030-01-31T08:00"),
+        argument("--limit", type=count, default=50, metavar="N", help="maximum number of checks (default: %(default)s)"),
+        JSON,
+    ),
+    epilog=_EPILOG,
+)

@@ -1,6 +1,7 @@
-"""Tests of connections made by a command: now, without a database, within each account's request budget."""
+"""Checks made by a command: now, without a database, within each account's request budget."""
 
 import asyncio
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -17,43 +18,55 @@ from monitor.state.evaluation_config import EvaluationConfig
 from monitor.workers.group import USER_AGENT
 
 
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """The client of one account, and what limits its requests."""
+
+    client: ApiClient
+    limiter: RateLimiter
+    concurrency: asyncio.Semaphore
+
+
 class LiveChecker:
-    """As many tests at a time as `api.concurrency` allows, for each account; closes what is open when the context ends."""
+    """Tests connections, up to `api.concurrency` at a time in each account; the context closes its clients."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._lies = EvaluationConfig.from_config(config, "").false_negatives
-        self._accounts: dict[str, tuple[ApiClient, RateLimiter, asyncio.Semaphore]] = {}
+        self._false_negatives = EvaluationConfig.from_config(config, "").false_negatives
+        self._accounts: dict[str, _Account] = {}
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for api, _, _ in self._accounts.values():
-            await api.close()
+        for account in self._accounts.values():
+            await account.client.close()
 
     async def test(self, connection: Connection) -> tuple[Verdict, Reply | None]:
-        """What the API says of *connection* now."""
-        api, gate, room = self._account(connection.account)
-        async with room:
-            await gate.acquire()
-            answer = (await api.test(connection.platform_id, connection.user_id)).answer
-        return judge(answer, connection, self._lies), answer if isinstance(answer, Reply) else None
+        """Test *connection* now."""
+        account = self._account(connection.account)
+        async with account.concurrency:
+            await account.limiter.acquire()
+            answer = (await account.client.test(connection.platform_id, connection.user_id)).answer
+        return judge(answer, connection, self._false_negatives), answer if isinstance(answer, Reply) else None
 
-    async def listed(self, account: str, user_id: str) -> Listing | ApiError:
-        """The list of an account's connections, or why it could not be had."""
-        api, gate, room = self._account(account)
-        async with room:
-            await gate.acquire()
-            return (await api.connections(user_id)).answer
+    async def listing(self, name: str, user_id: str) -> Listing | ApiError:
+        """The listing of an account, or why it could not be read."""
+        account = self._account(name)
+        async with account.concurrency:
+            await account.limiter.acquire()
+            return (await account.client.connections(user_id)).answer
 
-    def _account(self, name: str) -> tuple[ApiClient, RateLimiter, asyncio.Semaphore]:
+    def _account(self, name: str) -> _Account:
         if name not in self._accounts:
-            settings = next((one for one in self._config.accounts if one.name == name), None)
+            settings = next((each for each in self._config.accounts if each.name == name), None)
             if settings is None:
-                raise UsageError(f"the account {name} is no longer configured, so nothing can be tested in it")
-            api = ApiClient(self._config.api, settings.api_key, clock=self._clock, user_agent=USER_AGENT)
-            gate = RateLimiter(RequestPacing(rate=self._config.api.requests_per_second), self._clock)
-            self._accounts[name] = (api, gate, asyncio.Semaphore(self._config.api.concurrency))
+                raise UsageError(f"the account {name} is no longer configured, so its connections cannot be tested")
+            api = self._config.api
+            self._accounts[name] = _Account(
+                ApiClient(api, settings.api_key, clock=self._clock, user_agent=USER_AGENT),
+                RateLimiter(RequestPacing(rate=api.requests_per_second), self._clock),
+                asyncio.Semaphore(api.concurrency),
+            )
         return self._accounts[name]

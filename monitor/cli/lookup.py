@@ -1,4 +1,4 @@
-"""What the reading verbs read: the database beside a running monitor, and one connection of it by its id."""
+"""Finding connections: in the database beside a running daemon, or in the configuration."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -23,79 +23,84 @@ class OpenDatabase:
     One consistent view of the database.
 
     Attributes:
-        fleet: every watched connection with what is known of it, as the running monitor has it.
-        instance: names the monitor in incident keys.
+        registry: connections and states as the running daemon has them.
+        instance: names the daemon in incident keys.
     """
 
     reader: Reader
-    fleet: Registry
+    registry: Registry
     instance: str
 
 
 @contextmanager
 def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
-    """The database of *config*, read without a lock; raises StoreError when it can't be read."""
+    """The database of *config*, read without a lock; raises StoreError when it cannot be read."""
     with reading(config.database.url.reveal()) as reader:
-        plan = EvaluationConfig.from_config(config, reader.meta("instance_id") or "")
-        fleet = Registry(plan, clock)
-        fleet.load(reader)
-        fleet.set_connections(reader.connections())
-        fleet.set_outbox(reader.outbox())
-        yield OpenDatabase(reader, fleet, plan.identity.instance)
+        evaluation = EvaluationConfig.from_config(config, reader.meta("instance_id") or "")
+        registry = Registry(evaluation, clock)
+        registry.load(reader)
+        registry.set_connections(reader.connections())
+        registry.set_outbox(reader.outbox())
+        yield OpenDatabase(reader, registry, evaluation.identity.instance)
 
 
 def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connection, bool]:
     """
-    The connection with this id, and whether it is retired; one that is watched goes before one that was.
+    The connection with this id and whether it is retired; one that is not goes first.
 
     Raises:
-        UsageError: there is none, or there are several; says what to write.
+        UsageError: it is unknown or ambiguous.
     """
+    known: list[str] = []
     for retired in (False, True):
-        found = matching(reader.connections(retired=retired), platform_id, account)
-        if len(found) > 1:
-            raise UsageError(several(platform_id, [connection.account_label for connection in found]))
-        if found:
-            return found[0], retired
-    known = [connection.platform_id for retired in (False, True) for connection in reader.connections(retired=retired)]
-    raise UsageError(unknown(platform_id, account, known))
+        connections = reader.connections(retired=retired)
+        connection = only(matching(connections, platform_id, account))
+        if connection is not None:
+            return connection, retired
+        known += [connection.platform_id for connection in connections]
+    raise UsageError(_unknown(platform_id, account, known))
 
 
 def configured(config: Config, platform_id: str, account: str | None) -> Connection:
     """
-    A connection that may be in no database: as the configuration names it, else in *account* or in the first account.
+    A connection that may be in no database: as configured, else in *account* or in the first account.
 
     Raises:
-        UsageError: several accounts have it, or there is no such account; says what to write.
+        UsageError: it is ambiguous, or there is no such account.
     """
-    named = [
-        Connection(0, one.account, one.user_id, one.id, one.platform, one.name, one.labels, one.interval, one.expect)
-        for one in config.connections
+    settings = [
+        Connection(0, each.account, each.user_id, each.id, each.platform, each.name, each.labels, each.interval, each.expect)
+        for each in config.connections
     ]
-    found = matching(named, platform_id, account)
-    if len(found) > 1:
-        raise UsageError(several(platform_id, [connection.account_label for connection in found]))
-    if found:
-        return found[0]
+    connection = only(matching(settings, platform_id, account))
+    if connection is not None:
+        return connection
     name, _, user = (account or config.accounts[0].name).partition("/")
-    settings = next((one for one in config.accounts if one.name == name), None)
-    if settings is None:
-        raise UsageError(f"there is no account {name!r}; the configuration has {', '.join(one.name for one in config.accounts)}")
-    return Connection(0, name, user or settings.user_id, platform_id, platform_of(platform_id))
+    owner = next((each for each in config.accounts if each.name == name), None)
+    if owner is None:
+        raise no_account(config, name)
+    return Connection(0, name, user or owner.user_id, platform_id, platform_of(platform_id))
 
 
-def several(platform_id: str, accounts: Sequence[str]) -> str:
-    """That more than one account has this id, and what to write."""
-    return f"{one_line(platform_id, 120)} belongs to several accounts: add {' or '.join(f'--account {name}' for name in accounts)}"
+def only(connections: Sequence[Connection]) -> Connection | None:
+    """The only one of *connections*, None if there is none; raises UsageError if there are several."""
+    if len(connections) > 1:
+        accounts = " or ".join(f"--account {connection.account_label}" for connection in connections)
+        raise UsageError(f"{one_line(connections[0].platform_id, 120)} belongs to several accounts: add {accounts}")
+    return connections[0] if connections else None
 
 
-def unknown(platform_id: str, account: str | None, known: Sequence[str]) -> str:
-    """That there is no such connection, and which id may be meant."""
+def no_account(config: Config, name: str) -> UsageError:
+    """The error that no account has this name."""
+    return UsageError(f"unknown account {name!r}; the configuration has {', '.join(account.name for account in config.accounts)}")
+
+
+def _unknown(platform_id: str, account: str | None, known: Sequence[str]) -> str:
     where = f" in account {one_line(account, 120)}" if account is not None else ""
-    text = f"there is no connection {one_line(platform_id, 120)}{where}"
+    text = f"unknown connection {one_line(platform_id, 120)}{where}"
     near = difflib.get_close_matches(platform_id, sorted(set(known)), _SUGGESTIONS, cutoff=0.5)
     if platform_id in near:
         return f"{text}; other accounts have it"
     if near:
         return f"{text}; did you mean {' or '.join(near)}?"
-    return f"{text}; `postpost-monitor status` lists what there is"
+    return f"{text}; `postpost-monitor status` lists all connections"

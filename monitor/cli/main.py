@@ -11,73 +11,86 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from monitor import __version__
-from monitor.cli.verb import Help
-from monitor.errors import EXIT_USAGE, ConfigError, MonitorError
+from monitor.cli.verb import Help, Verb
+from monitor.errors import ConfigError, MonitorError
 
-_VERBS = {
-    "run": "watch every connection until stopped",
-    "demo": "see it at work: a simulated API, a receiver and the real daemon",
-    "simulate": "serve a simulated PostPost API to rehearse with",
+VERBS = {
+    "run": "run the daemon",
+    "demo": "run the daemon against a simulated API and a receiver",
+    "simulate": "serve a simulated PostPost API for rehearsals",
     "check": "test connections once, now",
-    "preflight": "say whether connections can be relied on for a post",
-    "status": "show every connection, the worst first",
+    "preflight": "check whether connections are ready for a post",
+    "status": "list connections, worst first",
     "history": "list the checks of one connection",
-    "incidents": "list what was, or is, in trouble",
-    "explain": "say why somebody, or nobody, was told",
-    "silence": "do not be told of something for a while",
-    "ack": "stop the reminders of an incident",
-    "deliveries": "list what receivers were sent, or send it again",
-    "receivers": "send a receiver a test",
-    "replay": "show what another policy would have told",
+    "incidents": "list open and past incidents",
+    "explain": "explain a connection's status and its notifications",
+    "silence": "add, list or end silences",
+    "ack": "acknowledge incidents: their reminders stop",
+    "deliveries": "list deliveries, or send them again",
+    "receivers": "send a test to a receiver",
+    "replay": "replay the history against another policy",
     "export": "write the history as CSV or JSON Lines",
     "config": "check or show the configuration",
     "db": "upgrade, check or back up the database",
-    "completion": "print what a shell needs to complete this command",
+    "completion": "print a shell completion script",
 }
-"""Verb -> its help, so that a verb's module is only loaded when it is asked for: all of them together take a second."""
+"""Verb to its help. The rest is in `VERB` of the module of that name, which is imported for that verb only: all of them take a second."""
 
 _EPILOG = """\
 examples:
-  postpost-monitor demo                         see the whole thing at work, nothing else needed
-  postpost-monitor config check                 every problem of the configuration at once
-  postpost-monitor run                          watch every connection until stopped
+  postpost-monitor demo                         see everything at work, without any set-up
+  postpost-monitor config check                 list every problem of the configuration
+  postpost-monitor run                          run the daemon
   postpost-monitor check linkedin-Tz9W5i6ZYG    test one connection now
-  postpost-monitor explain linkedin-Tz9W5i6ZYG  why somebody, or nobody, was told
+  postpost-monitor explain linkedin-Tz9W5i6ZYG  its status, and which notifications were sent or suppressed
 
-exit codes of run: 0 clean stop, 1 unexpected, 2 usage, 74 corrupt database,
+exit codes of run: 0 clean stop, 1 unexpected error, 2 usage, 74 corrupt database,
 75 another instance holds the database, 78 configuration or schema
 """
 
 
-def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
-    """
-    The parser of the whole command line.
-
-    With *words*, those of a command, only the verb that they name knows its options; all the others are only named.
-    """
+def build_parser(command: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The parser of the whole command line; with *command*, only the verb that it names has its options."""
     parser = argparse.ArgumentParser(
         prog="postpost-monitor",
-        description="Finds out first when a PostPost connection breaks or its token nears its end, and tells on-call.",
+        description="Monitors PostPost connections and notifies on-call when one breaks or its token is about to expire.",
         epilog=_EPILOG,
         formatter_class=Help,
     )
     parser.add_argument("--version", action="version", version=f"postpost-monitor {__version__}")
     subparsers = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    named = None if words is None else next(iter(words), "")
-    for verb, help_text in _VERBS.items():
-        if named in (None, verb):
-            importlib.import_module(f"monitor.cli.{verb}").register(subparsers)
-        else:
-            subparsers.add_parser(verb, help=help_text)
+    named = None if command is None else next(iter(command), "")
+    for name, help_text in VERBS.items():
+        verb_parser = subparsers.add_parser(name, help=help_text)
+        if named in (None, name):
+            _load(name).fill(verb_parser)
     return parser
+
+
+def _load(name: str) -> Verb:
+    _import_structlog_without_rich()
+    verb: Verb = importlib.import_module(f"monitor.cli.{name}").VERB
+    return verb
+
+
+def _import_structlog_without_rich() -> None:
+    """Keep structlog from importing rich, which it does for tracebacks that are not used here: 0.1 s of CPU per verb."""
+    if "structlog" in sys.modules or "rich" in sys.modules:
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("structlog")
+    finally:
+        del sys.modules["rich"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     try:
-        return _run(sys.argv[1:] if argv is None else argv, alone=argv is None)
+        return _run(sys.argv[1:] if argv is None else argv, owns_process=argv is None)
     except MonitorError as error:
-        _explain(error)
+        for problem in error.problems if isinstance(error, ConfigError) else (error,):
+            print(f"postpost-monitor: {problem}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -86,33 +99,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
 
 
-def _run(words: Sequence[str], *, alone: bool) -> int:
-    """Run the verb that *words* name; *alone* says that the process is ours."""
-    args = build_parser(words).parse_args(words)
-    if alone:
-        # A terminal that knows few letters gets the others as question marks, not an error.
+def _run(command: Sequence[str], *, owns_process: bool) -> int:
+    args = build_parser(command).parse_args(command)
+    if owns_process:
+        # On a terminal with a small character set, other characters are shown as question marks instead of raising an error.
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-        # Only once a verb runs, for it takes a while to load; help and usage are there at once.
+        # Imported here because it is slow: help and usage errors do not need it.
         importlib.import_module("monitor.logs").configure(level="warning", log_format="auto")
     return int(args.run(args))
 
 
-def _explain(error: MonitorError) -> None:
-    problems = error.problems if isinstance(error, ConfigError) else (error,)
-    for problem in problems:
-        print(f"postpost-monitor: {problem}", file=sys.stderr)
-
-
-def usage_error(text: str) -> int:
-    """Say what is wrong with the words of a command; returns the exit code for it."""
-    print(f"postpost-monitor: {text}", file=sys.stderr)
-    return EXIT_USAGE
-
-
 def verbs_of(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Every verb below *parser* by its full name, in order, and verbs within verbs after them."""
-    for action in parser._actions:  # noqa: SLF001 - argparse shows its parsers nowhere else
+    """Every verb below *parser* by its full name, each followed by the verbs within it."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public access to its parsers
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             for name, verb in action.choices.items():
                 yield f"{prefix}{name}", verb

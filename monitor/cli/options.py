@@ -5,25 +5,27 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from monitor import logs
+from monitor.cli.verb import argument
 from monitor.config import Config, load
+from monitor.domain.connections import id_problem
+from monitor.errors import UsageError
 from monitor.notify import templates
 from monitor.text.durations import parse_duration
 
-
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """Give *parser* the option `--config PATH`."""
-    parser.add_argument(
-        "--config",
-        metavar="PATH",
-        type=Path,
-        default=None,
-        help="configuration file (default: $POSTPOST_MONITOR_CONFIG, else /etc/postpost-monitor/config.yaml)",
-    )
+CONFIG = argument(
+    "--config",
+    metavar="PATH",
+    type=Path,
+    default=None,
+    help="configuration file (default: $POSTPOST_MONITOR_CONFIG, else /etc/postpost-monitor/config.yaml)",
+)
+JSON = argument("--json", action="store_true", help="print JSON, as docs/reference/command-line.md describes it")
+ACCOUNT = argument("--account", metavar="NAME", help="the account, or account/user, that the id belongs to")
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """
-    The configuration that `--config` names, else the one in the usual place; its secrets appear in no line of the log from then on.
+    The configuration that `--config` names, else the default one; its secrets are redacted from the log from then on.
 
     Raises:
         ConfigError: with every problem.
@@ -33,18 +35,17 @@ def load_config(args: argparse.Namespace) -> Config:
     return config
 
 
-def add_json(parser: "argparse._ActionsContainer") -> None:
-    """Give *parser* the option `--json`."""
-    parser.add_argument("--json", action="store_true", help="print JSON, as docs/reference/command-line.md describes it")
-
-
-def add_account(parser: argparse.ArgumentParser) -> None:
-    """Give *parser* the option `--account NAME`."""
-    parser.add_argument("--account", metavar="NAME", help="the account, or account/user, that the id belongs to")
+def platform_ids(args: argparse.Namespace) -> list[str]:
+    """The ids of `args.ids`, each once; raises UsageError for one that the API cannot know."""
+    for platform_id in args.ids:
+        problem = id_problem(platform_id)
+        if problem is not None:
+            raise UsageError(f"{platform_id!r} is not a valid platform id: {problem}")
+    return list(dict.fromkeys(args.ids))
 
 
 def duration(text: str) -> timedelta:
-    """The duration that an option's *text* stands for, such as `30m`."""
+    """Parse a duration such as `30m`."""
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -52,16 +53,16 @@ def duration(text: str) -> timedelta:
 
 
 def instant(text: str) -> datetime:
-    """The moment that an option's *text* stands for; without a zone it is UTC."""
+    """Parse a time in ISO 8601; without a zone it is UTC."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no moment, such as 2030-01-31T08:00 or 2030-01-31T08:00+01:00") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time, such as 2030-01-31T08:00 or 2030-01-31T08:00+01:00") from None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def past(text: str) -> timedelta | datetime:
-    """How long ago, or when, by an option's *text*; `resolved` makes a moment of it."""
+    """Parse a duration before now, or a time; `resolved` turns both into a time."""
     try:
         return parse_duration(text)
     except ValueError:
@@ -70,24 +71,24 @@ def past(text: str) -> timedelta | datetime:
         return instant(text)
     except (argparse.ArgumentTypeError, OverflowError):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither how long ago, such as 36h or 7d, nor a moment, such as 2030-01-31 or 2030-01-31T08:00"
+            f"{text!r} is neither a duration before now, such as 36h or 7d, nor a time, such as 2030-01-31 or 2030-01-31T08:00"
         ) from None
 
 
-def resolved(given: timedelta | datetime | None, now: datetime) -> datetime | None:
-    """The moment that `past` stands for at *now*."""
-    return now - given if isinstance(given, timedelta) else given
+def resolved(value: timedelta | datetime | None, now: datetime) -> datetime | None:
+    """The time that a value of `past` means at *now*."""
+    return now - value if isinstance(value, timedelta) else value
 
 
 def port(text: str) -> int:
-    """The TCP port that an option's *text* spells, 0 for any free one."""
+    """Parse a TCP port; 0 means any free one."""
     if text.isascii() and text.isdigit() and int(text) <= 65_535:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no port; give one from 0 to 65535")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port; use a number from 0 to 65535")
 
 
 def count(text: str) -> int:
-    """The positive number that an option's *text* spells."""
+    """Parse a positive number."""
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 10**9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
     return int(text)

@@ -1,4 +1,4 @@
-"""Tables, live screen, progress, `--json`."""
+"""Tables, live screen, progress, `--json`. `rich` is imported only where it is needed: it takes longer than most verbs."""
 
 import asyncio
 import json
@@ -7,12 +7,16 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from monitor.clock import Clock
 from monitor.schemas.facts import VERSION
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 _COLOURS = {
     "passed": "32",
@@ -31,11 +35,11 @@ _COLOURS = {
     "info": "36",
 }
 _ESCAPES = re.compile(r"\033\[[0-9;]*m")
-_LEAST_LAST_COLUMN = 20
-_MOST_READABLE = 120
+_MIN_TEXT_WIDTH = 20
+_MAX_READABLE_WIDTH = 120
 
 WIDE = 110
-"""From so many columns on the words of a row fit beside its other cells; else they stand below."""
+"""From this width on the texts of a row stand beside its other cells, else below them."""
 
 
 def coloured(text: str, meaning: str) -> str:
@@ -52,18 +56,48 @@ def paint(text: str, colour: str) -> str:
 
 
 def terminal_width() -> int:
-    """How many columns a line may have: those of the terminal, or any number when the output goes elsewhere."""
+    """The columns of the terminal; practically unlimited when standard output is not one."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    *,
+    least: Mapping[int, int],
+    right: Collection[int] = (),
+    texts: int = 1,
+    notable: Sequence[bool] | None = None,
+) -> list[str]:
+    """
+    The lines of a table whose last *texts* columns are texts: beside the other cells if *width* allows, else below each row.
+
+    Below, the text of a row that is not *notable* is left out. *least* and *right* as for `fitted`.
+    """
+    if width >= WIDE:
+        return fitted(header, rows, width, least=least, right=right)
+    kept = len(header) - texts
+    narrow = {column: room for column, room in least.items() if column < kept}
+    first, *lines = fitted(header[:kept], [row[:kept] for row in rows], width, least=narrow, right=right)
+    shown = [first]
+    for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
+        shown.append(line)
+        text = ": ".join(filter(None, row[kept:]))
+        if text and (notable is None or notable[number]):
+            shown.append(indented(text, 2, width))
+    return shown
 
 
 def fitted(
     header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, least: Mapping[int, int], right: Collection[int] = ()
 ) -> list[str]:
     """
-    The lines of a table no wider than *width*, if that can be: the widest of the columns in *least* is cut first.
+    The lines of a table that fits into *width* if possible: the widest of the columns in *least* is cut first.
 
-    *least* maps the number of a column that may be cut to how wide it stays at least; the columns in *right* end in line.
+    *least* maps the columns that may be cut to their minimum width; the columns in *right* are aligned right.
     """
+    # Not a rich.table: its import and its layout would double the time of a verb, and 10,000 rows take it six seconds.
     lines = [list(header), *(list(row) for row in rows)]
     widths = [max(columns(line[column]) for line in lines) for column in range(len(header))]
     while sum(widths) + 2 * (len(widths) - 1) > width:
@@ -71,158 +105,151 @@ def fitted(
         if widths[widest] <= least[widest]:
             break
         widths[widest] -= 1
-    return [_line([cut(cell, room) for cell, room in zip(line, widths, strict=True)], widths, right) for line in lines]
+    return [
+        "  ".join(
+            _padded(cut(cell, room), room, right=column in right) for column, (cell, room) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
 
 
-def stacked(lines: Sequence[str], below: Sequence[str], width: int) -> list[str]:
-    """A table whose rows have each one's words of *below*, where there are any, in a line of their own."""
-    pairs = zip(lines[1:], below, strict=True)
-    return [lines[0], *(part for line, words in pairs for part in ([line, indented(words, 2, width)] if words else [line]))]
+def _padded(cell: str, room: int, *, right: bool) -> str:
+    space = " " * (room - columns(cell))
+    return space + cell if right else cell + space
 
 
 def indented(text: str, indent: int, width: int) -> str:
-    """*text* in one line of *width* columns at most, *indent* from the left."""
-    return " " * indent + cut(text, max(_LEAST_LAST_COLUMN, width - indent))
+    """*text* on one line of *width* columns, indented, cut if necessary."""
+    return " " * indent + cut(text, max(_MIN_TEXT_WIDTH, width - indent))
 
 
 def wrapped(text: str, width: int, indent: str = "", further: str = "") -> str:
-    """*text* in lines of *width* columns at most, and no longer than people like to read; all but the first begin with *further*."""
+    """*text* wrapped at *width* or at a readable width; all lines but the first begin with *further*."""
     lines, line, empty = [], indent, True
     for word in text.split():
         longer = line + word if empty else f"{line} {word}"
-        if not empty and columns(longer) > min(width, _MOST_READABLE):
+        if not empty and columns(longer) > min(width, _MAX_READABLE_WIDTH):
             lines.append(line)
-            line, empty = further, True
-            longer = line + word
+            longer = further + word
         line, empty = longer, False
     return "\n".join([*lines, line])
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal *text* takes, colour not counted."""
+    """How many columns of a terminal *text* takes; colours take none."""
     plain = _ESCAPES.sub("", text)
-    return len(plain) if plain.isascii() else sum(width for _, width in _letters(plain))
+    if plain.isascii():
+        return len(plain)
+    from rich.cells import cell_len  # noqa: PLC0415 - few texts need it
+
+    return cell_len(plain)
 
 
 def cut(text: str, room: int) -> str:
-    """*text*, and when it takes more than *room* columns, its beginning with a sign that something is missing; without colour then."""
+    """*text*, or as much of it as fits before an ellipsis, then without colour."""
     if columns(text) <= room:
         return text
-    shown, used = "", 0
-    for letter, width in _letters(_ESCAPES.sub("", text)):
-        used += width
-        if used >= room:
-            break
-        shown += letter
-    return f"{shown}…"
-
-
-def _letters(plain: str) -> Iterator[tuple[str, int]]:
-    """What a reader takes for one letter each, with how many columns it takes: wide, combined and emoji ones included."""
+    plain = _ESCAPES.sub("", text)
     if plain.isascii():
-        yield from ((letter, 1) for letter in plain)
-        return
-    # Only now, since few texts need it and every command starts faster without.
-    import wcwidth  # noqa: PLC0415
+        return f"{plain[: room - 1]}…"
+    from rich.cells import set_cell_size  # noqa: PLC0415 - few texts need it
 
-    for letter in wcwidth.iter_graphemes(plain):
-        yield letter, max(0, wcwidth.wcswidth(letter))
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
-    padded = []
-    for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        space = " " * (width - columns(cell))
-        padded.append(space + cell if column in right else cell + space)
-    return "  ".join(padded).rstrip()
+    return f"{set_cell_size(plain, room - 1).rstrip()}…"
 
 
 def put(document: Mapping[str, object]) -> None:
-    """Print *document*; where standard output is not UTF-8, without any letter beyond ASCII."""
-    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    print(json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=plain))
+    """Print *document* as JSON; in ASCII where standard output is not UTF-8."""
+    ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    print(json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=ascii_only))
 
 
-_PATIENCE_SECONDS = 1.0
-_PAUSE_SECONDS = 0.2
+_FIRST_SHOWN_SECONDS = 1.0
+_REFRESH_SECONDS = 0.2
 
 
 class Progress:
-    """Shows what `tell` is told, now and then, in place; leaves a clean line behind."""
+    """Shows the progress of a long command on a terminal, in one line that is removed at the end."""
 
     def __init__(self, clock: Clock, stream: TextIO | None = None) -> None:
         self._clock = clock
         self._stream = stream or sys.stderr
-        self._next = clock.monotonic() + _PATIENCE_SECONDS
-        self._shown = False
+        self._next = clock.monotonic() + _FIRST_SHOWN_SECONDS
+        self._open = ExitStack()
+        self._line: Live | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._shown:
-            print("\r\033[K", end="", file=self._stream, flush=True)
+        self._open.close()
 
-    def tell(self, text: str) -> None:
-        """Show *text*, unless something was shown a moment ago."""
+    def show(self, text: str) -> None:
+        """Show *text*, unless the command is too young or another text was shown a moment ago."""
         now = self._clock.monotonic()
         if now < self._next or not self._stream.isatty():
             return
-        self._next = now + _PAUSE_SECONDS
-        self._shown = True
-        print(f"\r\033[K{text}", end="", file=self._stream, flush=True)
+        self._next = now + _REFRESH_SECONDS
+        if self._line is None:
+            self._line = self._open.enter_context(_live(self._stream, screen=False))
+        self._line.update(text, refresh=True)
 
 
-_TAKE = "\033[?1049h\033[?25l"
-_GIVE_BACK = "\033[?25h\033[?1049l"
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+def _live(stream: TextIO, *, screen: bool) -> "Live":
+    from rich.console import Console  # noqa: PLC0415 - slow to import
+    from rich.live import Live  # noqa: PLC0415
+
+    console = Console(file=stream, markup=False, emoji=False, highlight=False)
+    return Live(console=console, screen=screen, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Screen:
     """
-    The whole terminal for as long as the context lasts; where standard output is none, pictures follow each other.
+    The whole terminal as long as the context lasts; where standard output is not one, texts are printed one after the other.
 
-    A new picture is written over the old one line by line, so that nothing flickers. Inside, Ctrl-C and its kind only end
-    `wait`; a change of the terminal's size ends it too.
+    Inside, a signal to stop or a change of the terminal's size ends `wait`, nothing else.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._woken = asyncio.Event()
-        self._over = False
-        self._is_terminal = sys.stdout.isatty()
+        self._stopped = False
+        self._live = _live(sys.stdout, screen=True) if sys.stdout.isatty() else None
 
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        for number in _ENDS:
-            loop.add_signal_handler(number, self._end)
+        for number in _STOP_SIGNALS:
+            loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGWINCH, self._woken.set)
-        if self._is_terminal:
-            sys.stdout.write(_TAKE)
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         loop = asyncio.get_running_loop()
-        for number in (*_ENDS, signal.SIGWINCH):
+        for number in (*_STOP_SIGNALS, signal.SIGWINCH):
             loop.remove_signal_handler(number)
-        if self._is_terminal:
-            sys.stdout.write(_GIVE_BACK)
-            sys.stdout.flush()
+        if self._live is not None:
+            self._live.stop()
 
     def draw(self, text: str) -> None:
-        """Show *text*, as much of it as there are lines; each of them must fit."""
-        shown = text.splitlines()[: shutil.get_terminal_size().lines]
-        lines = "\n".join(f"{line}\033[K" for line in shown)
-        sys.stdout.write(f"\033[H{lines}\033[J" if self._is_terminal else f"{text}\n\n")
-        sys.stdout.flush()
+        """Show *text* in place of what was shown; its lines must fit."""
+        if self._live is None:
+            print(f"{text}\n", flush=True)
+            return
+        from rich.text import Text  # noqa: PLC0415 - slow to import
+
+        self._live.update(Text.from_ansi(text, no_wrap=True, end=""), refresh=True)
 
     async def wait(self, seconds: float) -> bool:
-        """Wait until it is time for the next picture; False when there shall be none."""
+        """Wait until the next text is due; False when none shall be drawn any more."""
         self._woken.clear()
-        if not self._over:
+        if not self._stopped:
             await self._clock.wait(self._woken, seconds)
-        return not self._over
+        return not self._stopped
 
-    def _end(self) -> None:
-        self._over = True
+    def _stop(self) -> None:
+        self._stopped = True
         self._woken.set()

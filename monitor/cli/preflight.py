@@ -1,4 +1,4 @@
-"""The verb `preflight`: whether connections can be relied on for a post."""
+"""The verb `preflight`: check whether connections are ready for a post."""
 
 import argparse
 import asyncio
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.cli import output
-from monitor.cli.check import EXIT_FAILED, EXIT_NOT_FOUND_OUT
+from monitor.cli.check import EXIT_FAILED, EXIT_INCONCLUSIVE
 from monitor.cli.live_check import LiveChecker
-from monitor.cli.lookup import OpenDatabase, configured, opened, several
-from monitor.cli.options import add_account, add_config, add_json, duration, load_config
-from monitor.cli.output import WIDE, coloured, fitted, stacked, terminal_width
-from monitor.cli.verb import Help
+from monitor.cli.lookup import OpenDatabase, configured, only, opened
+from monitor.cli.options import ACCOUNT, CONFIG, JSON, duration, load_config, platform_ids
+from monitor.cli.output import coloured, table, terminal_width
+from monitor.cli.verb import Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.domain.connections import Connection, id_problem, matching
+from monitor.domain.connections import Connection, matching
 from monitor.domain.preflight import PreflightResult, Readiness, judged, overall, reason_for_doubt, renews_itself, stored
 from monitor.domain.states import ConnectionState
-from monitor.errors import StoreError, StoreUnavailable, UsageError
+from monitor.errors import StoreError, StoreUnavailable
 from monitor.schemas import facts
 from monitor.text.durations import brief
 from monitor.text.format import one_line
@@ -28,145 +28,135 @@ from monitor.text.reasons import preflight_text
 _EPILOG = """\
 examples:
   postpost-monitor preflight linkedin-Tz9W5i6ZYG && publish
-  postpost-monitor preflight linkedin-Tz9W5i6ZYG threads-1784 --min-ttl 2d     the tokens must live two days more
-  postpost-monitor preflight linkedin-Tz9W5i6ZYG --max-age 0s                  test it now, whatever is known
+  postpost-monitor preflight linkedin-Tz9W5i6ZYG threads-1784 --min-ttl 2d     the tokens must be valid for two more days
+  postpost-monitor preflight linkedin-Tz9W5i6ZYG --max-age 0s                  always test now
 
-What the monitor learned within --max-age is believed; else the connection is tested now, which needs no database.
-An API that cannot be reached is never an answer: the exit code is 3 then.
+Stored results that are not older than --max-age are used; otherwise the connection is tested now, which needs no database.
+If the API cannot be reached the exit code is 3.
 
-exit codes: 0 all are ready, 1 some are not, 2 usage, 3 could not find out
+exit codes: 0 all are ready, 1 some are not, 2 usage, 3 inconclusive
 """
 
-_EXITS = {Readiness.READY: 0, Readiness.NOT_READY: EXIT_FAILED, Readiness.UNKNOWN: EXIT_NOT_FOUND_OUT}
+_EXITS = {Readiness.READY: 0, Readiness.NOT_READY: EXIT_FAILED, Readiness.UNKNOWN: EXIT_INCONCLUSIVE}
 _COLOURS = {Readiness.READY: "ok", Readiness.NOT_READY: "error", Readiness.UNKNOWN: "unknown"}
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One connection that is asked about; *state* is None when the monitor does not know it."""
+    """One connection; *state* is None when it is not in the database."""
 
     connection: Connection
     state: ConnectionState | None = None
-    covered_by: str | None = None
+    suppressed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PreflightCheck:
-    """What was found, and how old that is; *live* says that it was tested just now."""
+    """The result for one connection, and when it was checked; *live* when that was just now."""
 
     connection: Connection
-    finding: PreflightResult
+    result: PreflightResult
     at: datetime
     live: bool
 
 
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "preflight",
-        help="say whether connections can be relied on for a post",
-        description="Say whether connections can be relied on for a post: from the database when that is fresh, else by a test now.",
-        epilog=_EPILOG,
-        formatter_class=Help,
-    )
-    add_config(parser)
-    parser.add_argument("ids", nargs="+", metavar="ID", help="platform ids as the API lists them")
-    add_account(parser)
-    parser.add_argument(
-        "--max-age", type=duration, default=timedelta(minutes=30), metavar="TIME", help="believe what is not older (default: 30m)"
-    )
-    parser.add_argument(
-        "--min-ttl", type=duration, default=timedelta(0), metavar="TIME", help="life that a token must have left (default: any)"
-    )
-    add_json(parser)
-    parser.set_defaults(run=run)
-
-
 def run(args: argparse.Namespace) -> int:
-    """Look or test, and print; returns 0, 1 or 3."""
-    for platform_id in args.ids:
-        problem = id_problem(platform_id)
-        if problem is not None:
-            raise UsageError(f"{platform_id!r} is not an id that the API could know: {problem}")
-    config, clock = load_config(args), SystemClock()
-    candidates = _candidates(config, list(dict.fromkeys(args.ids)), args.account, clock)
-    results = asyncio.run(_results(config, candidates, args.max_age, args.min_ttl, clock))
+    """Check and print; returns 0, 1 or 3."""
+    ids, config, clock = platform_ids(args), load_config(args), SystemClock()
+    candidates = _candidates(config, ids, args.account, clock)
+    checks = asyncio.run(_check_all(config, candidates, args.max_age, args.min_ttl, clock))
     if args.json:
-        answer = overall(result.finding.answer for result in results)
-        found = [as_document(result, clock.now()) for result in results]
-        output.put({"at": facts.iso(clock.now()), "answer": answer, "connections": found})
+        answer = overall(check.result.answer for check in checks)
+        output.put({"at": facts.iso(clock.now()), "answer": answer, "connections": [as_document(check, clock.now()) for check in checks]})
     else:
-        print(as_text(results, clock.now(), terminal_width()))
-    return exit_code([result.finding.answer for result in results])
+        print(as_text(checks, clock.now(), terminal_width()))
+    return exit_code([check.result.answer for check in checks])
 
 
 def exit_code(answers: Sequence[Readiness]) -> int:
-    """0 when all are ready, 1 when some are not, 3 when that could not be found out of some."""
+    """0 when all are ready, 1 when some are not, 3 when some could not be checked."""
     return _EXITS[overall(answers)]
 
 
 def _candidates(config: Config, ids: Sequence[str], account: str | None, clock: Clock) -> list[Candidate]:
     try:
-        with opened(config, clock) as found:
-            return [_known(found, config, platform_id, account, clock) for platform_id in ids]
+        with opened(config, clock) as database:
+            return [_stored(database, config, platform_id, account, clock) for platform_id in ids]
     except StoreError as error:
-        # Somebody waits to post: what can be found out without the database is found out without it.
+        # A post is waiting for the answer: without a database everything is tested now.
         if not isinstance(error, StoreUnavailable):
             print(f"postpost-monitor: the database is not used: {error}", file=sys.stderr)
         return [Candidate(configured(config, platform_id, account)) for platform_id in ids]
 
 
-def _known(found: OpenDatabase, config: Config, platform_id: str, account: str | None, clock: Clock) -> Candidate:
-    views = {view.connection.id: view for view in found.fleet.snapshot(clock.now()).connections}
-    connections = matching([view.connection for view in views.values()], platform_id, account)
-    if len(connections) > 1:
-        raise UsageError(several(platform_id, [connection.account_label for connection in connections]))
-    if not connections:
+def _stored(database: OpenDatabase, config: Config, platform_id: str, account: str | None, clock: Clock) -> Candidate:
+    views = {view.connection.id: view for view in database.registry.snapshot(clock.now()).connections}
+    connection = only(matching([view.connection for view in views.values()], platform_id, account))
+    if connection is None:
         return Candidate(configured(config, platform_id, account))
-    view = views[connections[0].id]
+    view = views[connection.id]
     return Candidate(view.connection, view.state, view.suppressed_by)
 
 
-async def _results(
+async def _check_all(
     config: Config, candidates: Sequence[Candidate], max_age: timedelta, min_ttl: timedelta, clock: Clock
 ) -> list[PreflightCheck]:
-    async with LiveChecker(config, clock) as tester:
-        return await asyncio.gather(*(_result(tester, config, candidate, max_age, min_ttl, clock) for candidate in candidates))
+    async with LiveChecker(config, clock) as checker:
+        return await asyncio.gather(*(_check(checker, config, candidate, max_age, min_ttl, clock) for candidate in candidates))
 
 
-async def _result(
-    tester: LiveChecker, config: Config, candidate: Candidate, max_age: timedelta, min_ttl: timedelta, clock: Clock
+async def _check(
+    checker: LiveChecker, config: Config, candidate: Candidate, max_age: timedelta, min_ttl: timedelta, clock: Clock
 ) -> PreflightCheck:
     connection, state, now = candidate.connection, candidate.state, clock.now()
     policy = config.policy().expiry_for(connection.platform)
-    if state is not None and reason_for_doubt(state, candidate.covered_by, now, max_age) is None:
-        return PreflightCheck(
-            connection, stored(state, connection.platform, now, min_ttl, policy), state.last_evidence_at or now, live=False
-        )
-    verdict, reply = await tester.test(connection)
+    if state is not None and reason_for_doubt(state, candidate.suppressed_by, now, max_age) is None:
+        result = stored(state, connection.platform, now, min_ttl, policy)
+        return PreflightCheck(connection, result, state.last_evidence_at or now, live=False)
+    verdict, reply = await checker.test(connection)
     renews = renews_itself(state, connection.platform, policy)
     return PreflightCheck(connection, judged(verdict, reply, clock.now(), min_ttl, renews=renews), clock.now(), live=True)
 
 
-def as_text(results: Sequence[PreflightCheck], now: datetime, width: int) -> str:
-    """The answers for people."""
-    cells = [
+def as_text(checks: Sequence[PreflightCheck], now: datetime, width: int) -> str:
+    """The results as a table."""
+    rows = [
         (
-            coloured(result.finding.answer.replace("_", " "), _COLOURS[result.finding.answer]),
-            result.connection.platform_id,
-            result.connection.account_label,
-            "tested now" if result.live else f"{brief(now - result.at)} ago",
+            coloured(check.result.answer.replace("_", " "), _COLOURS[check.result.answer]),
+            check.connection.platform_id,
+            check.connection.account_label,
+            "now" if check.live else f"{brief(now - check.at)} ago",
+            one_line(preflight_text(check.result), 300),
         )
-        for result in results
+        for check in checks
     ]
-    header, whys = ("ANSWER", "CONNECTION", "ACCOUNT", "KNOWN"), [one_line(preflight_text(result.finding), 300) for result in results]
-    if width >= WIDE:
-        wide = [(*cell, why) for cell, why in zip(cells, whys, strict=True)]
-        return "\n".join(fitted((*header, "WHY"), wide, width, least={1: 16, 2: 6, 4: 20}))
-    below = ["" if result.finding.answer is Readiness.READY else why for result, why in zip(results, whys, strict=True)]
-    return "\n".join(stacked(fitted(header, cells, width, least={1: 16, 2: 6}), below, width))
+    notable = [check.result.answer is not Readiness.READY for check in checks]
+    return "\n".join(table(("ANSWER", "CONNECTION", "ACCOUNT", "CHECKED", "WHY"), rows, width, least={1: 16, 2: 6, 4: 20}, notable=notable))
 
 
-def as_document(result: PreflightCheck, now: datetime) -> Mapping[str, object]:
-    """One answer for machines."""
-    return facts.preflight(result.connection, result.finding, known_at=result.at, now=now, live=result.live)
+def as_document(check: PreflightCheck, now: datetime) -> Mapping[str, object]:
+    """One result as JSON."""
+    return facts.preflight(check.connection, check.result, known_at=check.at, now=now, live=check.live)
+
+
+VERB = Verb(
+    "Check whether connections are ready for a post: by stored results if they are recent, else by a test now.",
+    run,
+    (
+        CONFIG,
+        argument("ids", nargs="+", metavar="ID", help="platform ids as the API lists them"),
+        ACCOUNT,
+        argument(
+            "--max-age", type=duration, default=timedelta(minutes=30), metavar="TIME", help="maximum age of stored results (default: 30m)"
+        ),
+        argument(
+            "--min-ttl",
+            type=duration,
+            default=timedelta(0),
+            metavar="TIME",
+            help="how long a token must still be valid (default: any time)",
+        ),
+        JSON,
+    ),
+    epilog=_EPILOG,
+)

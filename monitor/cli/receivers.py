@@ -1,4 +1,4 @@
-"""The verb `receivers`: send a receiver a test."""
+"""The verb `receivers`: send a test to a receiver."""
 
 import argparse
 import asyncio
@@ -6,8 +6,8 @@ import difflib
 import secrets
 
 from monitor.cli import output
-from monitor.cli.options import add_config, add_json, load_config
-from monitor.cli.verb import Help
+from monitor.cli.options import CONFIG, JSON, load_config
+from monitor.cli.verb import Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, ReceiverSettings
 from monitor.db import reading
@@ -22,35 +22,14 @@ EXIT_NOT_DELIVERED = 1
 
 _EPILOG = """\
 examples:
-  postpost-monitor receivers test on-call       send one, and say what came back
+  postpost-monitor receivers test on-call       send a test and print the response
 
-What is sent is real and has the type `test`: it announces nothing. It is tried once, neither stored nor repeated,
-and changes nothing in what is believed of the receiver. Exit code 0 when it was delivered, 1 when not.
+The notification is real and has the type `test`. It is sent once, is not stored, and does not change the receiver's state.
+Exit code 0 when it was delivered, 1 when not.
 """
 
 
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "receivers",
-        help="send a receiver a test",
-        description="Send a receiver a test.",
-        epilog=_EPILOG,
-        formatter_class=Help,
-    )
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    testing = verbs.add_parser(
-        "test",
-        help="send a test and print what came back",
-        description="Send a real test message to one receiver and print what came back. Exit code 0 when it was delivered, 1 when not.",
-    )
-    add_config(testing)
-    testing.add_argument("name", metavar="NAME", help="name of the receiver in the configuration")
-    add_json(testing)
-    testing.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
+def test(args: argparse.Namespace) -> int:
     """Send and print; returns 0 or 1."""
     config = load_config(args)
     receiver = _named(config, args.name)
@@ -69,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             }
         )
     else:
-        print(_words(receiver, webhook_id, result))
+        print(_as_text(receiver, webhook_id, result))
     return 0 if result.delivered else EXIT_NOT_DELIVERED
 
 
@@ -77,15 +56,15 @@ def _named(config: Config, name: str) -> ReceiverSettings:
     names = [receiver.name for receiver in config.receivers]
     if name not in names:
         near = difflib.get_close_matches(name, names, 1)
-        known = f"did you mean {near[0]}?" if near else f"the configuration has {', '.join(names) or 'none'}"
-        raise UsageError(f"there is no receiver {name!r}; {known}")
+        hint = f"did you mean {near[0]}?" if near else f"the configuration has {', '.join(names) or 'none'}"
+        raise UsageError(f"unknown receiver {name!r}; {hint}")
     return config.receivers[names.index(name)]
 
 
 async def send_test(config: Config, receiver: ReceiverSettings, clock: Clock) -> tuple[str, AttemptResult]:
-    """Send *receiver* one test message; returns its id and what came of it."""
+    """Send *receiver* one test; returns its webhook id and the result."""
     webhook_id = f"msg_test_{secrets.token_hex(12)}"
-    body = render_test(webhook_id, clock.now(), receiver.name, EvaluationConfig.from_config(config, _instance(config)).identity)
+    body = render_test(webhook_id, clock.now(), receiver.name, EvaluationConfig.from_config(config, _instance_id(config)).identity)
     sender = Sender(clock=clock, user_agent=USER_AGENT)
     try:
         return webhook_id, await sender.send(receiver, webhook_id, body)
@@ -93,8 +72,8 @@ async def send_test(config: Config, receiver: ReceiverSettings, clock: Clock) ->
         await sender.close()
 
 
-def _instance(config: Config) -> str:
-    """The database's own name; a receiver can be tested before there is a database."""
+def _instance_id(config: Config) -> str:
+    """The database's instance id; empty before there is a database."""
     try:
         with reading(config.database.url.reveal()) as reader:
             return reader.meta("instance_id") or ""
@@ -102,12 +81,26 @@ def _instance(config: Config) -> str:
         return ""
 
 
-def _words(receiver: ReceiverSettings, webhook_id: str, result: AttemptResult) -> str:
+def _as_text(receiver: ReceiverSettings, webhook_id: str, result: AttemptResult) -> str:
     took = f"{result.took.total_seconds():.2f} s"
     signed = "signed" if receiver.secrets else "not signed"
-    outcome = "took the test" if result.delivered else "did not take the test"
-    status = f"answered {result.http_status}" if result.http_status is not None else "no answer"
-    lines = [f"{receiver.name} ({receiver.type}, {signed}) {outcome}: {status} after {took}"]
+    outcome = "accepted the test" if result.delivered else "did not accept the test"
+    response = f"HTTP {result.http_status}" if result.http_status is not None else "no response"
+    lines = [f"{receiver.name} ({receiver.type}, {signed}) {outcome}: {response} after {took}"]
     if not result.delivered:
         lines.append(f"{result.reason.value}: {result.detail}" if result.detail else result.reason.value)
     return "\n".join([*lines, f"id {webhook_id}"])
+
+
+VERB = Verb(
+    "Send a test to a receiver.",
+    verbs={
+        "test": Verb(
+            "Send a real test notification to one receiver and print the response. Exit code 0 when it was delivered, 1 when not.",
+            test,
+            (CONFIG, argument("name", metavar="NAME", help="name of the receiver in the configuration"), JSON),
+            help="send a test and print the response",
+        )
+    },
+    epilog=_EPILOG,
+)

@@ -1,4 +1,4 @@
-"""The stored history lived through again, under the present policy and under another one, side by side."""
+"""Stored history fed to `domain/replay`, under the current policy and under another one."""
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,33 +11,30 @@ from monitor.db import CheckRow, Lifetime, acks_since, checks_in_order, lifetime
 from monitor.domain.connections import Connection
 from monitor.domain.replay import Replay, ReplayEvent, from_checks, notifications_of, observation_of
 from monitor.domain.silencing.acks import Ack
-from monitor.domain.silencing.silences import Silence
 from monitor.state.evaluation_config import EvaluationConfig
 
-_STEP = timedelta(minutes=1)
-# Nobody looked at anything when there was no check for so long, and for so many rounds: the monitor did not run.
-_STOPPED_LEAST = timedelta(minutes=15)
-_STOPPED_ROUNDS = 3
+_ARRIVAL_MINIMUM = timedelta(minutes=1)
+# The daemon did not run when there was no check for this long and for this many intervals.
+_STOPPED_MINIMUM = timedelta(minutes=15)
+_STOPPED_INTERVALS = 3
 
 
 @dataclass(slots=True)
-class Lives:
+class ReplayResult:
     """
-    What came out.
+    What the two policies notify.
 
     Attributes:
-        began_at: the oldest check that was read; None without any.
-        ended_at: the newest one.
-        stops: how often the monitor did not run, as far as its checks tell.
-        checks: how many were since the moment asked for.
-        before, after: what the present and the other policy tell since that moment, in order.
-        sent: what was really decided since then and can follow from checks.
-        beyond: how many notifications were really decided that no check tells of.
+        began_at: the oldest check that is stored; None without any.
+        stops: how often the daemon did not run, as far as the checks show.
+        checks: how many there were in the compared time.
+        before, after: notifications of the current and of the other policy in that time, in order.
+        sent: the notifications that were decided in that time and follow from checks.
+        beyond: how many were decided that do not follow from checks.
     """
 
     connections: dict[int, Connection]
     began_at: datetime | None = None
-    ended_at: datetime | None = None
     stops: int = 0
     checks: int = 0
     before: list[ReplayEvent] = field(default_factory=list)
@@ -48,137 +45,134 @@ class Lives:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """Something that happens to both lives beside checks; *alive* when the running monitor itself did it."""
+    """Something else than a check; *alive* when the daemon itself did it."""
 
     at: datetime
     act: Callable[[Replay], None]
     alive: bool = False
 
 
-def relive(config: Config, other: Config, since: datetime, until: datetime, tell: Callable[[datetime, int], None]) -> Lives:
+def replay_history(
+    config: Config, other: Config, since: datetime, until: datetime, progress: Callable[[datetime, int], None]
+) -> ReplayResult:
     """
-    Live through every check that is kept, until *until*, under the policies of *config* and *other*.
+    Replay all stored checks before *until* under the policies of *config* and *other*.
 
-    Checks before *since* are lived through too, so that what was told before is not told again; only their notifications are
-    left out. *tell* is called now and then with how far it is.
+    Checks before *since* are replayed too, because they decide what was notified already; their notifications are left out.
+    *progress* is called with the time and number of each check.
     """
     url = config.database.url.reveal()
     with reading(url) as reader:
-        everyone = {one.id: one for retired in (True, False) for one in reader.connections(retired=retired)}
-        spans = {one: span for one, span in lifetimes(reader).items() if one in everyone}
+        connections = {connection.id: connection for retired in (True, False) for connection in reader.connections(retired=retired)}
+        spans = {number: span for number, span in lifetimes(reader).items() if number in connections}
         began_at = min((span.first_at for span in spans.values() if span.first_at is not None), default=None)
-        lives = Lives(everyone, began_at)
+        result = ReplayResult(connections, began_at)
         if began_at is None:
-            return lives
-        silences = [_as_heeded(one) for one in silences_since(reader, began_at)]
+            return result
+        # A silence had no effect before it was created.
+        silences = [replace(silence, starts_at=max(silence.starts_at, silence.created_at)) for silence in silences_since(reader, began_at)]
         acks = acks_since(reader, began_at)
-    events = [*_arrivals(everyone, spans, began_at), *_departures(spans)]
+    events = [*_arrivals(connections, spans, began_at), *_retirements(spans)]
     events += [_Event(ack.at, partial(_acknowledge, ack)) for ack in acks]
     events.sort(key=lambda event: event.at)
-    configs = [_engine_config(settings) for settings in (config, other)]
-    lived = [Replay(own, began_at, silences) for own in (configs[:1] if configs[0] == configs[1] else configs)]
+    configs = [_without_accounts(each) for each in (config, other)]
+    replays = [Replay(each, began_at, silences) for each in (configs[:1] if configs[0] == configs[1] else configs)]
     rows = checks_in_order(lambda: reading(url), began_at, until)
-    happenings: Iterator[_Event | CheckRow] = heapq.merge((event for event in events if event.at < until), rows, key=_moment)
-    _live(lives, lived, happenings, since, until, tell)
-    if len(lived) == 1:
-        lives.after = lives.before
+    history: Iterator[_Event | CheckRow] = heapq.merge((event for event in events if event.at < until), rows, key=_time)
+    _replay(result, replays, history, since, until, progress)
+    if len(replays) == 1:
+        result.after = result.before
     for row in notifications_since(lambda: reading(url), since):
         if from_checks(row.notification):
-            lives.sent.append(notifications_of(row.notification))
+            result.sent.append(notifications_of(row.notification))
         else:
-            lives.beyond += 1
-    lives.sent.reverse()
-    return lives
+            result.beyond += 1
+    result.sent.reverse()
+    return result
 
 
-def _moment(one: _Event | CheckRow) -> datetime:
-    return one.at
+def _time(item: _Event | CheckRow) -> datetime:
+    return item.at
 
 
-def _engine_config(config: Config) -> EvaluationConfig:
-    """What *config* means, for the accounts that the history has instead of those that are configured now."""
+def _without_accounts(config: Config) -> EvaluationConfig:
+    """What *config* means, for the accounts of the history instead of those that are configured now."""
     return replace(EvaluationConfig.from_config(config, ""), accounts=())
 
 
-def _as_heeded(silence: Silence) -> Silence:
-    """The silence as the monitor could heed it: not before somebody asked for it."""
-    return replace(silence, starts_at=max(silence.starts_at, silence.created_at))
-
-
-def _arrivals(everyone: dict[int, Connection], spans: dict[int, Lifetime], began_at: datetime) -> Iterator[_Event]:
+def _arrivals(connections: dict[int, Connection], spans: dict[int, Lifetime], began_at: datetime) -> Iterator[_Event]:
     """
-    When each connection came; rows do not say. A new one is checked within an interval, and numbers grow with time: one was
-    known before any with a higher number was checked.
+    When each connection became known, which is not stored. A new one is checked within an interval, and numbers grow with
+    time: it was known before one with a higher number was checked.
     """
     latest = None
-    for number in sorted(everyone, reverse=True):
+    for number in sorted(connections, reverse=True):
         first = spans[number].first_at if number in spans else None
         if first is None:
             continue
-        came = max(began_at, first - max(_STEP, everyone[number].interval))
-        latest = came if latest is None else min(latest, came)
-        yield _Event(latest, partial(_watch, everyone[number]))
+        arrived_at = max(began_at, first - max(_ARRIVAL_MINIMUM, connections[number].interval))
+        latest = arrived_at if latest is None else min(latest, arrived_at)
+        yield _Event(latest, partial(_watch, connections[number]))
 
 
-def _departures(spans: dict[int, Lifetime]) -> Iterator[_Event]:
+def _retirements(spans: dict[int, Lifetime]) -> Iterator[_Event]:
     for number, span in spans.items():
         if span.retired_at is not None and span.first_at is not None:
             yield _Event(span.retired_at, partial(_retire, number, span.retired_at), alive=True)
 
 
-def _watch(connection: Connection, life: Replay) -> None:
-    life.watch(connection)
+def _watch(connection: Connection, replay: Replay) -> None:
+    replay.watch(connection)
 
 
-def _retire(number: int, at: datetime, life: Replay) -> None:
-    life.retire(number, at)
+def _retire(number: int, at: datetime, replay: Replay) -> None:
+    replay.retire(number, at)
 
 
-def _acknowledge(ack: Ack, life: Replay) -> None:
-    life.acknowledge(ack)
+def _acknowledge(ack: Ack, replay: Replay) -> None:
+    replay.acknowledge(ack)
 
 
-def _live(
-    lives: Lives,
-    lived: Sequence[Replay],
-    happenings: Iterable[_Event | CheckRow],
+def _replay(
+    result: ReplayResult,
+    replays: Sequence[Replay],
+    history: Iterable[_Event | CheckRow],
     since: datetime,
     until: datetime,
-    tell: Callable[[datetime, int], None],
+    progress: Callable[[datetime, int], None],
 ) -> None:
     alive_at = None
-    for count, one in enumerate(happenings):
-        if isinstance(one, CheckRow) or one.alive:
-            if alive_at is not None and _stopped(lived[0], one.at - alive_at):
-                lives.stops += 1
-                for life in lived:
-                    life.restart(one.at)
-            alive_at = one.at
-        if isinstance(one, CheckRow):
-            lives.checks += int(one.at >= since)
-            lives.ended_at = one.at
-            tell(one.at, count)
-        act = _check(lives.connections[one.connection_id], one) if isinstance(one, CheckRow) else one.act
-        for life, kept in zip(lived, (lives.before, lives.after), strict=False):
-            act(life)
-            _keep(life, kept, since)
-    for life, kept in zip(lived, (lives.before, lives.after), strict=False):
-        if alive_at is not None and not _stopped(life, until - alive_at):
-            life.advance_to(until)
-        _keep(life, kept, since)
+    for number, item in enumerate(history):
+        if isinstance(item, CheckRow) or item.alive:
+            if alive_at is not None and _stopped(replays[0], item.at - alive_at):
+                result.stops += 1
+                for replay in replays:
+                    replay.restart(item.at)
+            alive_at = item.at
+        if isinstance(item, CheckRow):
+            result.checks += int(item.at >= since)
+            progress(item.at, number)
+        act = _check(result.connections[item.connection_id], item) if isinstance(item, CheckRow) else item.act
+        for replay, kept in zip(replays, (result.before, result.after), strict=False):
+            act(replay)
+            _keep(replay, kept, since)
+    for replay, kept in zip(replays, (result.before, result.after), strict=False):
+        if alive_at is not None and not _stopped(replay, until - alive_at):
+            replay.advance_to(until)
+        _keep(replay, kept, since)
 
 
 def _check(connection: Connection, row: CheckRow) -> Callable[[Replay], None]:
     took = timedelta(milliseconds=row.duration_ms)
     observation = observation_of(connection, row.at, row.reason, took=took, http_status=row.http_status, token=row.token, detail=row.detail)
-    return lambda life: life.check(observation)
+    return lambda replay: replay.check(observation)
 
 
-def _stopped(life: Replay, pause: timedelta) -> bool:
-    return pause > _STOPPED_LEAST and pause > _STOPPED_ROUNDS * life.pace()
+def _stopped(replay: Replay, pause: timedelta) -> bool:
+    return pause > _STOPPED_MINIMUM and pause > _STOPPED_INTERVALS * replay.pace()
 
 
-def _keep(life: Replay, kept: list[ReplayEvent], since: datetime) -> None:
-    if life.notifications:
-        kept += [notifications_of(one) for one in life.notifications if one.at >= since and from_checks(one)]
-        life.notifications.clear()
+def _keep(replay: Replay, kept: list[ReplayEvent], since: datetime) -> None:
+    if replay.notifications:
+        kept += [notifications_of(each) for each in replay.notifications if each.at >= since and from_checks(each)]
+        replay.notifications.clear()

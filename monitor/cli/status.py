@@ -1,4 +1,4 @@
-"""The verb `status`: every connection at a glance, the worst first."""
+"""The verb `status`: every connection, worst first."""
 
 import argparse
 import asyncio
@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 from monitor.cli import output
 from monitor.cli.lookup import opened
-from monitor.cli.options import add_config, add_json, load_config
-from monitor.cli.output import WIDE, Screen, coloured, fitted, indented, stacked, terminal_width, wrapped
-from monitor.cli.verb import Help
+from monitor.cli.options import CONFIG, JSON, load_config
+from monitor.cli.output import Screen, coloured, indented, table, terminal_width, wrapped
+from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.domain.events import FINE, Topic
@@ -23,59 +23,37 @@ from monitor.domain.status import ConnectionFilter, DisplayStatus, status_of, ur
 from monitor.errors import StoreUnavailable, UsageError
 from monitor.schemas import facts
 from monitor.text.durations import brief
-from monitor.text.format import one_line
+from monitor.text.format import count, one_line
 from monitor.text.reasons import reason_text, state_text
 from monitor.text.token_expiry import token_left
 
 _EPILOG = """\
 examples:
-  postpost-monitor status                        everything, the worst first
-  postpost-monitor status --health error         what is broken
+  postpost-monitor status                        every connection, worst first
+  postpost-monitor status --health error         connections that fail
   postpost-monitor status --platform linkedin --label team=social
-  postpost-monitor status --watch                stay, and redraw every five seconds
+  postpost-monitor status --watch                redraw every five seconds
   postpost-monitor status --json | jq '.connections[] | select(.health == "error") | .platformId'
 
-Reads the database while the monitor runs; nothing is tested (that is `check`). Exit code 0 whatever the health.
+Reads the database beside a running daemon; nothing is tested (use `check`). Exit code 0 whatever the health.
 """
 
 _WATCH_SECONDS = 5.0
-_SILENT_ROUNDS = 3
-_SILENT_LEAST = timedelta(minutes=5)
+_OVERDUE_INTERVALS = 3
+_OVERDUE_MINIMUM = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class StatusRow:
-    """One connection with its own open incidents, and why it is as it is."""
+    """One connection with its own open incidents, and what explains its status."""
 
     view: ConnectionView
     incidents: Sequence[IncidentView]
-    why: str
-
-
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command line."""
-    parser = subparsers.add_parser(
-        "status",
-        help="show every connection, the worst first",
-        description="Show what the monitor knows of every connection, the worst first.",
-        epilog=_EPILOG,
-        formatter_class=Help,
-    )
-    add_config(parser)
-    parser.add_argument("--health", action="append", choices=[health.value for health in Health], help="only these; may be repeated")
-    parser.add_argument("--platform", action="append", metavar="NAME", help="only this platform; may be repeated")
-    parser.add_argument("--account", action="append", metavar="NAME", help="only this account, or account/user; may be repeated")
-    parser.add_argument("--label", action="append", metavar="NAME=VALUE", help="only those with this label; all of several must fit")
-    shown = parser.add_mutually_exclusive_group()
-    add_json(shown)
-    shown.add_argument(
-        "--watch", nargs="?", type=_pause, const=_WATCH_SECONDS, metavar="SECONDS", help="redraw every so many seconds (default: 5)"
-    )
-    parser.set_defaults(run=run)
+    explanation: str
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table, once or again and again; returns 0."""
+    """Print the table, once or repeatedly; returns 0."""
     config, filters, clock = load_config(args), _filters(args), SystemClock()
     if args.watch is not None:
         return asyncio.run(_watch(config, filters, args.watch, clock))
@@ -88,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load(config: Config, clock: Clock) -> Snapshot:
-    """What the database holds now."""
-    with opened(config, clock) as found:
-        return found.fleet.snapshot(clock.now())
+    """The snapshot of the database now."""
+    with opened(config, clock) as database:
+        return database.registry.snapshot(clock.now())
 
 
 async def _watch(config: Config, filters: ConnectionFilter, pause: float, clock: Clock) -> int:
@@ -135,53 +113,41 @@ def _filters(args: argparse.Namespace) -> ConnectionFilter:
 
 
 def rows_of(snapshot: Snapshot, filters: ConnectionFilter) -> list[StatusRow]:
-    """The connections that are asked for, the worst first."""
+    """The matching connections, worst first."""
     own: Mapping[int, list[IncidentView]] = defaultdict(list)
     for incident in snapshot.incidents:
         if incident.connection_id is not None:
             own[incident.connection_id].append(incident)
     entries = [(view, own.get(view.connection.id, [])) for view in snapshot.connections]
-    return sorted((_row(view, incidents) for view, incidents in entries if filters.match(view, status_of(view, incidents))), key=_place)
+    return sorted((_row(view, incidents) for view, incidents in entries if filters.match(view, status_of(view, incidents))), key=_rank)
 
 
 def _row(view: ConnectionView, incidents: Sequence[IncidentView]) -> StatusRow:
     level = next((incident.level for incident in incidents if incident.incident.topic is Topic.CONNECTION), FINE)
-    return StatusRow(
-        view, incidents, state_text(view.state, [incident.incident.topic for incident in incidents], view.suppressed_by, level=level)
-    )
+    topics = [incident.incident.topic for incident in incidents]
+    return StatusRow(view, incidents, state_text(view.state, topics, view.suppressed_by, level=level))
 
 
-def _place(row: StatusRow) -> tuple[int, bool, str, str, str]:
-    """Worst first, as on the status page; of those that work the doubtful ones first; then by account, platform and id."""
+def _rank(row: StatusRow) -> tuple[int, bool, str, str, str]:
+    """Worst first, as on the status page; of those that are ok the ones with a remark first; then by account, platform and id."""
     connection, status = row.view.connection, status_of(row.view, row.incidents)
-    certain = status is DisplayStatus.OK and not row.why
-    return urgency(status, row.incidents), certain, connection.account_label, connection.platform, connection.platform_id
+    no_remark = status is DisplayStatus.OK and not row.explanation
+    return urgency(status, row.incidents), no_remark, connection.account_label, connection.platform, connection.platform_id
 
 
 def as_text(snapshot: Snapshot, filters: ConnectionFilter, width: int, *, height: int | None = None) -> str:
-    """The table for people, at most *width* columns wide and, with *height*, at most so many lines high."""
+    """The table, at most *width* columns wide and, with *height*, at most so many lines high."""
     rows, now = rows_of(snapshot, filters), snapshot.taken_at
-    foot = [*_wide_trouble(snapshot, now, width), *(part for line in summary(snapshot, rows) for part in wrapped(line, width).splitlines())]
+    foot = [indented(line, 0, width) for line in _warnings(snapshot, now)]
+    foot += [line for text in summary(snapshot, rows) for line in wrapped(text, width).splitlines()]
     if not rows:
         return "\n".join(foot)
-    table = _wide_table(rows, now, width) if width >= WIDE else _narrow_table(rows, now, width)
-    room = None if height is None else height - len(foot) - 1
-    if room is not None and len(table) > room:
-        table = [*table[: max(1, room - 1)], f"… {len(table) - max(1, room - 1)} more lines"]
-    return "\n".join([*table, "", *foot])
-
-
-def _wide_table(rows: Sequence[StatusRow], now: datetime, width: int) -> list[str]:
     header = ("HEALTH", "SINCE", "CONNECTION", "ACCOUNT", "TOKEN LEFT", "CHECKED", "WHY")
-    cells = [(*_cells(row, now), row.why) for row in rows]
-    return fitted(header, cells, width, least={2: 16, 3: 8, 6: 20})
-
-
-def _narrow_table(rows: Sequence[StatusRow], now: datetime, width: int) -> list[str]:
-    """The why has a line of its own below each connection that has one."""
-    header = ("HEALTH", "SINCE", "CONNECTION", "ACCOUNT", "TOKEN LEFT", "CHECKED")
-    lines = fitted(header, [_cells(row, now) for row in rows], width, least={2: 10, 3: 4})
-    return stacked(lines, [row.why for row in rows], width)
+    lines = table(header, [(*_cells(row, now), row.explanation) for row in rows], width, least={2: 10, 3: 4, 6: 20})
+    room = None if height is None else max(2, height - len(foot) - 1)
+    if room is not None and len(lines) > room:
+        lines = [*lines[: room - 1], f"… {len(lines) - room + 1} more lines"]
+    return "\n".join([*lines, "", *foot])
 
 
 def _cells(row: StatusRow, now: datetime) -> tuple[str, ...]:
@@ -196,43 +162,43 @@ def _cells(row: StatusRow, now: datetime) -> tuple[str, ...]:
     )
 
 
-def _wide_trouble(snapshot: Snapshot, now: datetime, width: int) -> list[str]:
+def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
+    """Scope incidents, receivers that fail, and checks that are overdue."""
     lines = []
     for incident in snapshot.incidents:
         if incident.connection_id is None:
             why = reason_text(incident.reason) if incident.reason is not None else incident.level
-            since = brief(now - incident.incident.opened_at)
-            lines.append(indented(f"! {incident.incident.subject} in trouble for {since}: {why}", 0, width))
-    for name, owed in snapshot.outbox.items():
-        if owed.disabled or owed.failing_since is not None:
-            words = "is gone" if owed.disabled or owed.failing_since is None else f"fails for {brief(now - owed.failing_since)}"
-            lines.append(indented(f"! receiver {name} {words}; it is owed {owed.pending}", 0, width))
+            lines.append(f"! {incident.incident.subject} failing for {brief(now - incident.incident.opened_at)}: {why}")
+    for name, receiver in snapshot.outbox.items():
+        if receiver.disabled:
+            lines.append(f"! receiver {name} is disabled (HTTP 410); {receiver.pending} pending")
+        elif receiver.failing_since is not None:
+            lines.append(f"! receiver {name} failing for {brief(now - receiver.failing_since)}; {receiver.pending} pending")
     checked = max((view.state.last_check_at for view in snapshot.connections if view.state.last_check_at is not None), default=None)
-    pace = min((view.connection.interval for view in snapshot.connections), default=timedelta(0))
-    if checked is not None and now - checked > max(_SILENT_ROUNDS * pace, _SILENT_LEAST):
-        lines.append(indented(f"! nothing was checked for {brief(now - checked)}: is the monitor running?", 0, width))
+    interval = min((view.connection.interval for view in snapshot.connections), default=timedelta(0))
+    if checked is not None and now - checked > max(_OVERDUE_INTERVALS * interval, _OVERDUE_MINIMUM):
+        lines.append(f"! the last check was {brief(now - checked)} ago: is the daemon running?")
     return lines
 
 
 def summary(snapshot: Snapshot, rows: Sequence[StatusRow]) -> list[str]:
-    """How it all stands, in a line or two."""
+    """The counts, in one or two sentences."""
     total = len(snapshot.connections)
-    noun = "connection" if total == 1 else "connections"
     if not total:
-        return ["No connections are watched yet."]
+        return ["No connections yet."]
     if not rows:
-        return [f"None of {total} {noun} is like that."]
+        return [f"None of {count(total, 'connection')} matches."]
     counts = Counter(row.view.state.health for row in rows)
     order = sorted(Health, key=lambda health: DisplayStatus(health.value).rank)
-    words = ", ".join(f"{counts[health]} {coloured(health.value, health.value)}" for health in order if counts[health])
-    shown = f"{len(rows)} of {total}" if len(rows) < total else str(total)
-    troubled = sum(1 for row in rows if row.incidents and not row.view.state.health.broken)
-    more = [f"{troubled} of those that are not broken {'has' if troubled == 1 else 'have'} an open incident."] if troubled else []
-    return [f"{shown} {noun}: {words}.", *more]
+    healths = ", ".join(f"{counts[health]} {coloured(health.value, health.value)}" for health in order if counts[health])
+    shown = f"{len(rows)} of {count(total, 'connection')}" if len(rows) < total else count(total, "connection")
+    others = sum(1 for row in rows if row.incidents and not row.view.state.health.broken)
+    more = [f"{count(others, 'other')} {'has' if others == 1 else 'have'} an open incident."] if others else []
+    return [f"{shown}: {healths}.", *more]
 
 
 def as_document(snapshot: Snapshot, filters: ConnectionFilter) -> dict[str, object]:
-    """The table for machines."""
+    """The table as JSON."""
     rows = rows_of(snapshot, filters)
     counts = Counter(row.view.state.health.value for row in rows)
     return {
@@ -240,7 +206,34 @@ def as_document(snapshot: Snapshot, filters: ConnectionFilter) -> dict[str, obje
         "counts": {health.value: counts[health.value] for health in Health},
         "apiUp": snapshot.api_up,
         "accounts": dict(snapshot.accounts),
-        "wideIncidents": [facts.wide_incident(one) for one in snapshot.incidents if one.connection_id is None],
-        "receivers": {name: facts.receiver(owed) for name, owed in snapshot.outbox.items()},
+        "wideIncidents": [facts.wide_incident(incident) for incident in snapshot.incidents if incident.connection_id is None],
+        "receivers": {name: facts.receiver(receiver) for name, receiver in snapshot.outbox.items()},
         "connections": [facts.connection(row.view.connection, row.view.state, covered_by=row.view.suppressed_by) for row in rows],
     }
+
+
+VERB = Verb(
+    "List every connection with its status, worst first.",
+    run,
+    (
+        CONFIG,
+        argument("--health", action="append", choices=[health.value for health in Health], help="filter by health; may be repeated"),
+        argument("--platform", action="append", metavar="NAME", help="filter by platform; may be repeated"),
+        argument("--account", action="append", metavar="NAME", help="filter by account, or account/user; may be repeated"),
+        argument("--label", action="append", metavar="NAME=VALUE", help="filter by label; if repeated, all must match"),
+        ExclusiveGroup(
+            (
+                JSON,
+                argument(
+                    "--watch",
+                    nargs="?",
+                    type=_pause,
+                    const=_WATCH_SECONDS,
+                    metavar="SECONDS",
+                    help="redraw at this interval until Ctrl-C (default: 5)",
+                ),
+            )
+        ),
+    ),
+    epilog=_EPILOG,
+)

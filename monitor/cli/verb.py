@@ -1,18 +1,82 @@
-"""`Verb(name, help, run, arguments)`."""
+"""`Verb`: what the parser knows of a verb, as a value; each module of a verb has one as `VERB`."""
 
 import argparse
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """The arguments of one call of `add_argument`."""
+
+    names: tuple[str, ...]
+    options: Mapping[str, Any]
+
+
+def argument(*names: str, **options: Any) -> Argument:
+    """An option or a positional, as `ArgumentParser.add_argument` takes it."""
+    return Argument(names, options)
+
+
+@dataclass(frozen=True, slots=True)
+class ExclusiveGroup:
+    """Options that exclude each other."""
+
+    arguments: tuple[Argument, ...]
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """
+    One verb, or a group of verbs.
+
+    Attributes:
+        description: what its own help says.
+        run: takes the parsed arguments, returns the exit code; None for a group.
+        verbs: name to verb, of a group.
+        help: its line in the help of its group; that of the top-level verbs is in `main`.
+    """
+
+    description: str
+    run: Callable[[argparse.Namespace], int] | None = None
+    arguments: tuple[Argument | ExclusiveGroup, ...] = ()
+    verbs: Mapping[str, "Verb"] = field(default_factory=dict)
+    help: str = ""
+    epilog: str | None = None
+
+    def fill(self, parser: argparse.ArgumentParser) -> None:
+        """Make *parser* the parser of this verb."""
+        parser.description, parser.epilog, parser.formatter_class = self.description, self.epilog, Help
+        for item in self.arguments:
+            _add(parser, item)
+        if self.run is not None:
+            parser.set_defaults(run=self.run)
+        if self.verbs:
+            group = parser.add_subparsers(metavar="VERB", required=True)
+            for name, verb in self.verbs.items():
+                verb.fill(group.add_parser(name, help=verb.help))
+
+
+def _add(parser: argparse.ArgumentParser, item: Argument | ExclusiveGroup) -> None:
+    if isinstance(item, Argument):
+        parser.add_argument(*item.names, **item.options)
+        return
+    group = parser.add_mutually_exclusive_group(required=item.required)
+    for choice in item.arguments:
+        group.add_argument(*choice.names, **choice.options)
 
 
 class Help(argparse.HelpFormatter):
-    """Help whose examples stay as written, whose other texts fit the terminal, and whose verbs stand in two columns."""
+    """Keeps examples as written, wraps everything else, and lists verbs in two columns."""
 
     def add_argument(self, action: argparse.Action) -> None:
-        """Room for the longest verb: argparse indents verbs, and then forgets that it did."""
+        """Widen the first column for the longest verb: argparse forgets that it indents verbs."""
         super().add_argument(action)
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - argparse shows its verbs nowhere else
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - argparse has no public access to its verbs
             self._action_max_length += self._indent_increment
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
@@ -23,6 +87,6 @@ class Help(argparse.HelpFormatter):
 
 
 def blocks(text: str) -> Iterator[tuple[bool, list[str]]]:
-    """The parts of a description or an epilog, each with whether its lines flow: those that are indented or empty stay as written."""
+    """The parts of a description or an epilog, each with whether it is wrapped; indented and empty lines stay as written."""
     for flows, lines in groupby(text.splitlines(), key=lambda line: line[:1] not in ("", " ")):
         yield flows, list(lines)

@@ -1,12 +1,10 @@
 """
-What each verb prints with `--json`, as types; `python -m monitor.schemas.commands docs/reference/command-line.schema.json` makes JSON Schema of them.
+What each verb prints with `--json`, as types; `make docs` makes JSON Schema of them.
 
 Tests hold what every verb really prints against it. A key that goes, or changes its meaning, raises `documents.VERSION`.
 """
 
 import json
-import sys
-from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from monitor.db import DeliveryState
@@ -321,7 +319,3 @@ def json_schema() -> dict[str, Any]:
 def as_text() -> str:
     """The schema as a file."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(as_text(), encoding="utf-8")

@@ -1,6 +1,5 @@
 """
-A simulated PostPost and a webhook receiver to rehearse with: real sockets, faked causes.
+A simulated PostPost API and a webhook receiver: real sockets, faults on demand.
 
-`SimulatorServer` serves a `World` over HTTP as the documented API does, lies included. It shares no code with the
-reading side of the monitor, so that one mistake cannot hide in both.
+It shares no code with the client of the API, so that one mistake cannot be made in both.
 """

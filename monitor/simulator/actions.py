@@ -1,4 +1,4 @@
-"""What the control API can do, its bodies read strictly."""
+"""The actions of the control API, and the strict parsing of their bodies."""
 
 import difflib
 import json
@@ -15,6 +15,15 @@ from monitor.simulator.platforms import BRANDS, Generation
 from monitor.simulator.state import SimulatedAccount, SimulatedApi, SimulatedConnection, SimulatedRounding, SimulatedUser
 
 _Subject = TypeVar("_Subject")
+_Choice = TypeVar("_Choice", bound=str)
+
+
+class InvalidRequest(Exception):
+    """A control request that cannot be done; `status` is the HTTP status of the response."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Body:
@@ -24,87 +33,138 @@ class Body:
         self._left = dict(_object(raw) if isinstance(raw, bytes) else raw)
 
     def copy(self) -> "Body":
-        """The same keys once more, for the next subject of the same request."""
+        """The same keys again, for the next subject of the same request."""
         return Body(self._left)
-
-    def take(self, key: str, default: Any = None) -> Any:
-        """The value of *key*, whatever it is."""
-        return self._left.pop(key, default)
-
-    def text(self, key: str, default: str = "") -> str:
-        """The text under *key*."""
-        value = self.take(key, default)
-        if not isinstance(value, str):
-            raise InvalidRequest(f"{key!r} must be a text")
-        return value
-
-    def number(self, key: str, default: int) -> int:
-        """The whole number under *key*."""
-        value = self.take(key, default)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise InvalidRequest(f"{key!r} must be a whole number")
-        return value
-
-    def flag(self, key: str) -> bool:
-        """Whether *key* is true; absent is false."""
-        value = self.take(key, default=False)
-        if not isinstance(value, bool):
-            raise InvalidRequest(f"{key!r} must be true or false")
-        return value
-
-    def span(self, key: str, default: timedelta | None = None) -> timedelta:
-        """The span of time under *key*, required unless there is a default."""
-        value = self.take(key)
-        if value is None and default is not None:
-            return default
-        if value is None:
-            raise InvalidRequest(f"say {key!r}, a span of time like '7d 3h', '90m' or 30 (seconds)")
-        return parse_span(value)
-
-    def moment(self, key: str) -> datetime:
-        """The moment under *key*, ISO 8601 with its offset from UTC."""
-        try:
-            at = datetime.fromisoformat(self.text(key))
-        except ValueError:
-            raise InvalidRequest(f"{key!r} must be a moment like '2030-01-01T00:00:00Z'") from None
-        if at.tzinfo is None:
-            raise InvalidRequest(f"{key!r} needs an offset, such as the Z in '2030-01-01T00:00:00Z'")
-        return at
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """The list of texts under *key*."""
-        value = self.take(key, default=[])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise InvalidRequest(f"{key!r} must be a list of texts")
-        return tuple(value)
 
     def has(self, key: str) -> bool:
         """Whether *key* is there and not yet taken."""
         return key in self._left
 
-    def real(self, key: str) -> float:
-        """The number under *key*."""
-        value = self.take(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise InvalidRequest(f"{key!r} must be a number")
-        return float(value)
+    def take(self, key: str, default: Any = None) -> Any:
+        """The value of *key*, of any type."""
+        return self._left.pop(key, default)
 
-    def nothing_left(self) -> None:
-        """Refuse keys that nobody took."""
-        for key in self._left:
-            raise InvalidRequest(f"unknown key {key!r}")
+    def _typed(self, key: str, default: Any, kinds: type | tuple[type, ...], expected: str) -> Any:
+        value = self.take(key, default)
+        if not isinstance(value, kinds) or isinstance(value, bool) != (kinds is bool):
+            raise InvalidRequest(f"{key!r} must be {expected}")
+        return value
+
+    def text(self, key: str, default: str = "") -> str:
+        """The text of *key*."""
+        return str(self._typed(key, default, str, "a text"))
+
+    def required(self, key: str) -> str:
+        """The text of *key*, which must not be empty."""
+        value = self.text(key)
+        if not value:
+            raise InvalidRequest(f"say {key!r}")
+        return value
+
+    def number(self, key: str, default: int) -> int:
+        """The whole number of *key*."""
+        return int(self._typed(key, default, int, "a whole number"))
+
+    def real(self, key: str) -> float:
+        """The number of *key*."""
+        value = float(self._typed(key, None, (int, float), "a number"))
+        if not math.isfinite(value):
+            raise InvalidRequest(f"{key!r} must be a number")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """Whether *key* is true; without it, false."""
+        return bool(self._typed(key, default=False, kinds=bool, expected="true or false"))
+
+    def span(self, key: str, default: timedelta | None = None) -> timedelta:
+        """The duration of *key*, required unless there is a default."""
+        value = self.take(key)
+        if value is None and default is None:
+            raise InvalidRequest(f"say {key!r}, {_DURATION_HINT}")
+        return default if value is None and default is not None else parse_span(value)
+
+    def moment(self, key: str) -> datetime:
+        """The time of *key*, in ISO 8601 with its offset from UTC."""
+        try:
+            at = datetime.fromisoformat(self.text(key))
+        except ValueError:
+            raise InvalidRequest(f"{key!r} must be a time like '2030-01-01T00:00:00Z'") from None
+        if at.tzinfo is None:
+            raise InvalidRequest(f"{key!r} needs an offset, such as the Z in '2030-01-01T00:00:00Z'")
+        return at
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """The list of texts of *key*."""
+        value = self.take(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise InvalidRequest(f"{key!r} must be a list of texts")
+        return tuple(value)
 
     def only(self, known: Iterable[str]) -> None:
-        """Refuse keys other than the *known* ones."""
+        """Refuse keys that are left, other than the *known* ones."""
         names = tuple(known)
+        hint = f"; known here: {', '.join(names)}" if names else ""
         for key in self._left:
             if key not in names:
-                raise InvalidRequest(f"unknown key {key!r}; known here: {', '.join(names) or 'none'}")
+                raise InvalidRequest(f"unknown key {key!r}{hint}")
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    if not raw.strip():
+        return {}
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidRequest('the body must be a JSON object, such as {"times": 2}')
+    return document
+
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_DURATION_HINT = "a duration like '7d 3h', '90m' or 30 (seconds)"
+
+
+def parse_span(value: object) -> timedelta:
+    """The duration of `"7d 3h"`, `"90m"`, `"1.5h"`, `"500ms"`, or a number of seconds; raises InvalidRequest."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise InvalidRequest(f"{json.dumps(value)} is not {_DURATION_HINT}")
+    text = value.strip() if isinstance(value, str) else f"{value}s"
+    sign, text = (-1, text[1:]) if text.startswith("-") else (1, text)
+    seconds, end = 0.0, 0
+    while match := _SPAN.match(text, end):
+        seconds += float(match[1]) * _UNITS[match[2]]
+        end = match.end()
+    if not text or end != len(text):
+        raise InvalidRequest(f"{value!r} is not {_DURATION_HINT}")
+    try:
+        return sign * timedelta(seconds=seconds)
+    except OverflowError:
+        raise InvalidRequest(f"{value!r} is too long") from None
+
+
+def one_of(name: str, known: Iterable[_Choice], what: str, status: int = 400) -> _Choice:
+    """The one of *known* that is called *name*; raises InvalidRequest with the nearest one otherwise."""
+    choices = {str(choice): choice for choice in known}
+    if name in choices:
+        return choices[name]
+    near = difflib.get_close_matches(name, choices, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(list(choices)[:40])}"
+    raise InvalidRequest(f"unknown {what} {name!r}; {hint}", status)
+
+
+def possible(change: Callable[[], object]) -> None:
+    """Do *change*; an impossible one is an InvalidRequest."""
+    try:
+        change()
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Verb(Generic[_Subject]):
-    """Something to do with a subject, and the keys its body may have."""
+    """What a verb does to its subject, and the keys that its body may have."""
 
     do: Callable[[_Subject, Body], object]
     keys: tuple[str, ...] = ()
@@ -132,7 +192,7 @@ ACCOUNT_VERBS: Mapping[str, Verb[SimulatedAccount]] = {
     "forbid-workspaces": Verb(lambda it, _: setattr(it, "workspaces", False)),
     "allow-workspaces": Verb(lambda it, _: setattr(it, "workspaces", True)),
     "crash": Verb(lambda it, _: setattr(it, "crashed", True)),
-    "add-key": Verb(lambda it, body: it.keys.add(required(body, "key")), ("key",)),
+    "add-key": Verb(lambda it, body: it.keys.add(body.required("key")), ("key",)),
 }
 USER_VERBS: Mapping[str, Verb[SimulatedUser]] = {
     "detach": Verb(lambda it, _: setattr(it, "attached", False)),
@@ -152,10 +212,10 @@ API_VERBS: Mapping[str, Verb[SimulatedApi]] = {
 
 def apply(verbs: Mapping[str, Verb[_Subject]], subject: _Subject, script: FaultScript, name: str, body: Body) -> None:
     """
-    Do the verb called *name* to *subject*, or give its *script* something to play.
+    Do the verb called *name* to *subject*, or play a fault in its *script*.
 
     Raises:
-        Mistake: there is no such verb, or its body is wrong; nothing was changed.
+        InvalidRequest: the verb is unknown, or its body is invalid; nothing was changed.
     """
     if name in verbs:
         verb = verbs[name]
@@ -172,22 +232,6 @@ def apply(verbs: Mapping[str, Verb[_Subject]], subject: _Subject, script: FaultS
         script.play(step(name, body))
 
 
-def required(body: Body, key: str) -> str:
-    """The text under *key*, which must be there."""
-    value = body.text(key)
-    if not value:
-        raise InvalidRequest(f"say {key!r}")
-    return value
-
-
-def possible(change: Callable[[], object]) -> None:
-    """Do *change*; what the world refuses is the operator's mistake."""
-    try:
-        change()
-    except (ValueError, OverflowError) as error:
-        raise InvalidRequest(str(error)) from None
-
-
 def _granted(it: SimulatedConnection, body: Body) -> tuple[str, ...]:
     granted = it.permissions if it.permissions is not None else (it.traits.scopes if it.traits else ())
     if body.has("set"):
@@ -201,59 +245,6 @@ def _latency(body: Body) -> Any:
     return shortest, max(shortest, body.span("max", shortest))
 
 
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
-_Choice = TypeVar("_Choice", bound=str)
-
-
-class InvalidRequest(Exception):
-    """A control request that can't be done; `status` is the HTTP status it is answered with."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-def parse_span(value: object) -> timedelta:
-    """A span of time from `"7d 3h"`, `"90m"`, `"1.5h"`, `"500ms"`, or a number of seconds. Raises `Mistake`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise InvalidRequest(f"{json.dumps(value)} is no span of time; write one like '7d 3h', '90m' or 30 (seconds)")
-    text = value.strip() if isinstance(value, str) else f"{value}s"
-    sign, text = (-1, text[1:]) if text.startswith("-") else (1, text)
-    seconds, end = 0.0, 0
-    while match := _SPAN.match(text, end):
-        seconds += float(match[1]) * _UNITS[match[2]]
-        end = match.end()
-    if not text or end != len(text):
-        raise InvalidRequest(f"{value!r} is no span of time; write one like '7d 3h', '90m' or 30 (seconds)")
-    try:
-        return sign * timedelta(seconds=seconds)
-    except OverflowError:
-        raise InvalidRequest(f"{value!r} is too long") from None
-
-
-def one_of(name: str, known: Iterable[_Choice], what: str, status: int = 400) -> _Choice:
-    """The one of *known* that is called *name*; raises `Mistake` with the nearest one otherwise."""
-    choices = {str(choice): choice for choice in known}
-    if name in choices:
-        return choices[name]
-    near = difflib.get_close_matches(name, choices, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(list(choices)[:40])}"
-    raise InvalidRequest(f"unknown {what} {name!r}; {hint}", status)
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    if not raw.strip():
-        return {}
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise InvalidRequest('the body must be a JSON object, such as {"times": 2}')
-    return document
-
-
 def _answer(body: Body) -> Fault:
     status = body.number("status", 200)
     if not 200 <= status <= 599:
@@ -262,7 +253,7 @@ def _answer(body: Body) -> Fault:
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
         raise InvalidRequest("'headers' must map names to texts")
     if any(mark in text for pair in headers.items() for text in pair for mark in "\r\n\0"):
-        raise InvalidRequest("'headers' can't hold line breaks")
+        raise InvalidRequest("'headers' must not contain line breaks")
     return faults.answer(status, body.take("body"), headers)
 
 
@@ -284,17 +275,17 @@ STEP_NAMES: tuple[str, ...] = tuple(_STEPS)
 
 
 def step(name: str, body: Body) -> Fault:
-    """The step called *name* with its settings from *body*, whose `times` says for how many requests. Raises `Mistake`."""
-    made = _STEPS[one_of(name, STEP_NAMES, "behaviour", 404)](body)
+    """The fault called *name* with its settings from *body*, whose `times` is the number of requests; raises InvalidRequest."""
+    fault = _STEPS[one_of(name, STEP_NAMES, "fault", 404)](body)
     times = body.number("times", 0)
     if times < 0:
-        raise InvalidRequest("'times' must be at least 1; leave it out for ever")
-    body.nothing_left()
-    return made.only(times) if times else made
+        raise InvalidRequest("'times' must be at least 1; without it, for ever")
+    body.only(())
+    return fault.only(times) if times else fault
 
 
 def sequence(documents: object) -> list[Fault]:
-    """Steps from a list such as `[{"do": "answer", "status": 503, "times": 2}, {"do": "normal"}]`. Raises `Mistake`."""
+    """Faults from a list such as `[{"do": "answer", "status": 503, "times": 2}, {"do": "normal"}]`; raises InvalidRequest."""
     if not isinstance(documents, list) or not all(isinstance(document, dict) for document in documents):
         raise InvalidRequest('steps must be a list such as [{"do": "answer", "status": 503, "times": 2}, {"do": "normal"}]')
     steps = []

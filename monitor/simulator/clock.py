@@ -1,4 +1,4 @@
-"""Clocks under control: one that stands still until a test moves it, one that runs off from the real one."""
+"""A clock that is shifted from another."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -10,10 +10,9 @@ _YEARS = range(1970, 2501)
 
 class ShiftedClock:
     """
-    The wall clock of *base*, moved and sped up at will; the simulated PostPost lives by it.
+    The wall clock of *base*, moved and sped up.
 
-    Only the wall clock is shifted: `monotonic`, `boottime` and all waiting stay those of *base*, so that a slow
-    answer is as slow as it says however fast the simulated days go by.
+    `monotonic`, `boottime` and all waiting stay those of *base*, so that a slow response takes real time.
     """
 
     def __init__(self, base: Clock) -> None:
@@ -26,7 +25,7 @@ class ShiftedClock:
         return self._speed
 
     def reset(self) -> None:
-        """Go with *base* again: no offset, normal speed."""
+        """Remove the offset, and return to normal speed."""
         self._offset = timedelta()
         self._speed = 1.0
         self._anchor = self._base.monotonic()

@@ -1,13 +1,13 @@
 """
 The control API and its index page.
 
-Every change is a POST with an optional JSON object. What can't be done is answered with 400 or 404 and what would be right.
+Every change is a POST with an optional JSON object. An invalid one is answered with 400 or 404 and a hint.
 """
 
 import difflib
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from monitor.simulator import faults, responses
 from monitor.simulator.actions import (
@@ -20,18 +20,18 @@ from monitor.simulator.actions import (
     apply,
     one_of,
     possible,
-    required,
 )
 from monitor.simulator.faults import describe
 from monitor.simulator.presets import connection_like
 from monitor.simulator.request_log import RequestLog
 from monitor.simulator.state import SimulatedAccount, SimulatedApi, SimulatedConnection, SimulatedUser
 
+PREFIX = "/_sim"
 _SHOWN = 200
 
 
 class Control:
-    """Steers *world* and shows *journal*; knows nothing of HTTP servers, but for the `host` its help page shows."""
+    """Changes *world*, shows *world* and *journal*; `host` is for the examples of the index page."""
 
     def __init__(self, world: SimulatedApi, journal: RequestLog) -> None:
         self.host = "127.0.0.1:9841"
@@ -39,12 +39,12 @@ class Control:
         self._journal = journal
 
     def answer(self, method: str, path: str, query: str, raw: bytes) -> tuple[int, dict[str, Any] | str]:
-        """Do what is asked; returns the status and a JSON document, or a plain text."""
-        parts = [part for part in path.split("/") if part]
+        """The status and the document, or a plain text, of the response to a request."""
+        parts = [part for part in unquote(path).removeprefix(PREFIX).split("/") if part]
         try:
             return 200, self._show(parts, _query(query)) if method == "GET" else self._change(method, parts, _query(query), Body(raw))
-        except InvalidRequest as mistake:
-            return mistake.status, {"error": str(mistake), "help": "GET /_sim/ shows everything that can be done"}
+        except InvalidRequest as error:
+            return error.status, {"error": str(error), "help": "GET /_sim/ lists all actions"}
 
     def _show(self, parts: list[str], query: Mapping[str, str]) -> dict[str, Any] | str:
         match parts:
@@ -54,11 +54,11 @@ class Control:
                 return self._state(query)
             case ["requests"]:
                 return self._journal.document(_count(query.get("last", "50")))
-        raise InvalidRequest(f"nothing to see at /{'/'.join(parts)}; there are /state and /requests", 404)
+        raise InvalidRequest(f"unknown page /{'/'.join(parts)}; there are /state and /requests", 404)
 
     def _change(self, method: str, parts: list[str], query: Mapping[str, str], body: Body) -> dict[str, Any]:
         if method != "POST":
-            raise InvalidRequest("use GET to look and POST to change", 405)
+            raise InvalidRequest("use GET to read and POST to change", 405)
         match parts:
             case ["connections"]:
                 return self._connect(body)
@@ -75,18 +75,18 @@ class Control:
             case [_, _, _]:
                 return {"changed": self._each(parts, query, body)[:_SHOWN]}
             case _:
-                raise InvalidRequest(f"nothing to do at /{'/'.join(parts)}", 404)
+                raise InvalidRequest(f"unknown action /{'/'.join(parts)}", 404)
         return {"changed": [parts[0]]}
 
     def _each(self, parts: list[str], query: Mapping[str, str], body: Body) -> list[str]:
-        """Do a verb to one account or managed user, or to every connection that a pattern matches; returns their names."""
+        """Do a verb to one account or managed user, or to every connection that matches a pattern; returns their names."""
         kind, name, verb = parts
         match kind:
             case "connections":
-                found = self._found(name, query)
-                for it in found:
-                    apply(CONNECTION_VERBS, it, it.script, verb, body.copy())
-                return [it.platform_id for it in found]
+                connections = self._matching(name, query)
+                for connection in connections:
+                    apply(CONNECTION_VERBS, connection, connection.script, verb, body.copy())
+                return [connection.platform_id for connection in connections]
             case "accounts":
                 account = self._world.accounts[one_of(name, self._world.accounts, "account", 404)]
                 apply(ACCOUNT_VERBS, account, account.script, verb, body)
@@ -94,15 +94,15 @@ class Control:
                 user = self._user(name)
                 apply(USER_VERBS, user, user.script, verb, body)
             case _:
-                raise InvalidRequest(f"nothing to do at /{'/'.join(parts)}", 404)
+                raise InvalidRequest(f"unknown action /{'/'.join(parts)}", 404)
         return [name]
 
-    def _found(self, pattern: str, query: Mapping[str, str]) -> list[SimulatedConnection]:
-        found = self._world.find(pattern, account=query.get("account"), user=query.get("user"))
-        if found:
-            return found
+    def _matching(self, pattern: str, query: Mapping[str, str]) -> list[SimulatedConnection]:
+        connections = self._world.find(pattern, account=query.get("account"), user=query.get("user"))
+        if connections:
+            return connections
         near = difflib.get_close_matches(pattern, [it.platform_id for _, _, it in self._world.every()][:1000], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "; GET /_sim/state lists them, and * stands for anything"
+        hint = f"; did you mean {near[0]!r}?" if near else "; GET /_sim/state lists them; * matches anything"
         raise InvalidRequest(f"no connection has the id {pattern!r}{hint}", 404)
 
     def _user(self, user_id: str) -> SimulatedUser:
@@ -111,7 +111,7 @@ class Control:
 
     def _connect(self, body: Body) -> dict[str, Any]:
         body.only(("id", "account", "user", "username"))
-        platform_id = required(body, "id")
+        platform_id = body.required("id")
         name = one_of(body.text("account", next(iter(self._world.accounts))), self._world.accounts, "account", 404)
         account, user_id = self._world.accounts[name], body.text("user")
         username = body.text("username")
@@ -178,19 +178,19 @@ def _account(account: SimulatedAccount) -> dict[str, Any]:
     }
 
 
-def _connection(world: SimulatedApi, account: SimulatedAccount, user: SimulatedUser, it: SimulatedConnection) -> dict[str, Any]:
-    verdict = responses.verdict_document(world, it)
+def _connection(world: SimulatedApi, account: SimulatedAccount, user: SimulatedUser, connection: SimulatedConnection) -> dict[str, Any]:
+    verdict = responses.verdict_document(world, connection)
     return {
         "account": account.name,
         "user": "" if user is account.owner else user.id,
-        "id": it.platform_id,
+        "id": connection.platform_id,
         "status": verdict["status"],
         "message": verdict["message"],
         "tokenExpiresIn": verdict["tokenExpiresIn"],
-        "tokenStatus": responses.token_status(world, it),
-        "listed": it.listed,
-        "known": it.known,
-        "script": describe(it.script),
+        "tokenStatus": responses.token_status(world, connection),
+        "listed": connection.listed,
+        "known": connection.known,
+        "script": describe(connection.script),
     }
 
 
@@ -205,13 +205,13 @@ def _count(text: str) -> int:
 
 
 _PAGE = """\
-The simulated PostPost. Every line below can be copied; S is this address:
+The simulated PostPost. Every line below can be copied; set S first:
 
   S=http://{host}/_sim
 
-Look
-  curl $S/state  # everything; ?id=linkedin-* &account= &user= &last=20 narrow it down
-  curl $S/requests?last=20  # what was asked: totals, statuses, the latest requests
+Read
+  curl $S/state  # everything; ?id=linkedin-* &account= &user= &last=20 filter it
+  curl $S/requests?last=20  # totals, statuses, the latest requests
 
 One connection (its id, or a pattern with *; ?account=NAME&user=ID when several share the id)
   curl -X POST $S/connections/{id}/break -d '{{"message": "Token has been revoked"}}'
@@ -227,7 +227,7 @@ One connection (its id, or a pattern with *; ?account=NAME&user=ID when several 
   curl -X POST $S/connections/{id}/appear
   curl -X POST $S/connections -d '{{"id": "linkedin-New1", "account": "main"}}'
 
-Misbehave: at connections/ID, accounts/NAME, users/ID or api; add "times": 2 to do it twice only
+Faults, at connections/ID, accounts/NAME, users/ID or api; "times": 2 limits them to two requests
   curl -X POST $S/connections/{id}/slow -d '{{"for": "20s"}}'
   curl -X POST $S/connections/{id}/hang
   curl -X POST $S/connections/{id}/drip -d '{{"every": "400ms", "where": "body"}}'  # where: body, headers, start
@@ -269,7 +269,7 @@ Start over
 
 
 def help_page(world: SimulatedApi, host: str = "127.0.0.1:9841") -> str:
-    """The page, with an account and a connection of *world* in its examples."""
+    """The index page, with an account and a connection of *world* in its examples."""
     account = next(iter(world.accounts), "main")
-    shown = next((it.platform_id for _, _, it in world.every()), "linkedin-Tz9W5i6ZYG")
-    return _PAGE.format(host=host, id=shown, account=account, garbage=", ".join(faults.NAMES))
+    platform_id = next((connection.platform_id for _, _, connection in world.every()), "linkedin-Tz9W5i6ZYG")
+    return _PAGE.format(host=host, id=platform_id, account=account, garbage=", ".join(faults.NAMES))

@@ -1,4 +1,4 @@
-"""Misbehaviour as values."""
+"""Faults as values, and scripts of them."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ class FaultKind(StrEnum):
 
 
 class Where(StrEnum):
-    """Which part of the answer drips, or after which part the connection is dropped."""
+    """Which part of the response drips, or where the connection is dropped."""
 
     START = "start"
     HEADERS = "headers"
@@ -38,12 +38,11 @@ class Fault:
     One way to treat a request.
 
     Attributes:
-        kind: what to do.
-        delay: how long a slow answer takes, or the pause between two dripped bytes.
-        where: what drips, or how far the answer gets before it is dropped.
-        status, body, headers: the answer given by `answer`; headers are added to those of the server.
-        name: which garbage, see `garbage.NAMES`.
-        times: for how many requests; None means until told otherwise.
+        delay: of a slow response, or between two dripped bytes.
+        where: what drips, or where the connection is dropped.
+        status, body, headers: the response of `answer`; the headers are added to those of the server.
+        name: of garbage, one of `NAMES`.
+        times: for how many requests; None means for all.
     """
 
     kind: FaultKind
@@ -61,50 +60,43 @@ class Fault:
 
 
 def normal() -> Fault:
-    """An ordinary answer; useful between others in a sequence."""
+    """The ordinary response, for use in a sequence."""
     return Fault(FaultKind.NORMAL)
 
 
 def slow(delay: timedelta) -> Fault:
-    """The ordinary answer, *delay* later."""
+    """The ordinary response after *delay*."""
     return Fault(FaultKind.SLOW, delay=delay)
 
 
 def hang() -> Fault:
-    """No answer ever; the connection stays open."""
+    """No response; the connection stays open."""
     return Fault(FaultKind.HANG)
 
 
 def drip(delay: timedelta = timedelta(milliseconds=400), where: Where = Where.BODY) -> Fault:
-    """The ordinary answer, or its headers, one byte each *delay*; `start` is an endless stream of `100 Continue`."""
+    """The ordinary response, or its headers, one byte each *delay*; `start` is an endless stream of `100 Continue`."""
     return Fault(FaultKind.DRIP, delay=delay, where=where)
 
 
 def drop(where: Where = Where.START) -> Fault:
-    """The connection closes before the answer, within its headers, or in the middle of its body."""
+    """The connection closes before the response, within its headers, or in the middle of its body."""
     return Fault(FaultKind.DROP, where=where)
 
 
 def answer(status: int, body: object = None, headers: Mapping[str, str] | None = None) -> Fault:
-    """
-    A fixed answer.
-
-    Args:
-        status: the HTTP status.
-        body: None for an empty body, bytes or a text as they are, anything else as JSON.
-        headers: additional ones, such as `Retry-After` or `Location`.
-    """
+    """A fixed response with additional *headers*; its *body* is empty for None, bytes, a text, or anything else as JSON."""
     raw, kind = _encoded(body)
     return Fault(FaultKind.ANSWER, status=status, body=raw, headers={**kind, **(headers or {})})
 
 
 def gateway_page(status: int = 502) -> Fault:
-    """What a proxy says when the API behind it is gone: a page of HTML."""
+    """The HTML page of a proxy whose upstream is down."""
     return answer(status, f"<html>\r\n<head><title>{status}</title></head>\r\n<body>nginx</body>\r\n</html>\r\n")
 
 
 def throttle(retry_after: timedelta | None = timedelta(seconds=30), *, in_body: bool = False) -> Fault:
-    """429, with the pause asked for in the `Retry-After` header or in the body; None asks for none."""
+    """429 with the wait in the `Retry-After` header or in the body; None gives none."""
     if retry_after is None:
         return answer(429, {"error": "Rate limit exceeded"})
     seconds = round(retry_after.total_seconds())
@@ -114,17 +106,17 @@ def throttle(retry_after: timedelta | None = timedelta(seconds=30), *, in_body: 
 
 
 def redirect(location: str, status: int = 302) -> Fault:
-    """A redirect to *location*, which nobody ought to follow."""
+    """A redirect to *location*, which a client must not follow."""
     return answer(status, None, {"Location": location})
 
 
 def garbage(name: str) -> Fault:
-    """A 200 that makes no sense; `garbage.NAMES` lists the kinds."""
+    """A 200 with an invalid body, one of `NAMES`."""
     return Fault(FaultKind.GARBAGE, name=name)
 
 
 class FaultScript:
-    """What to do with the next requests, in order; without one everything is normal."""
+    """The faults of the next requests, in order; an empty script means ordinary responses."""
 
     __slots__ = ("_steps",)
 
@@ -132,24 +124,24 @@ class FaultScript:
         self._steps = list(steps)
 
     def play(self, *steps: Fault) -> None:
-        """Do *steps* from the next request on, instead of whatever was to be done; without steps all is normal again."""
+        """Replace the script by *steps*; without any, responses are ordinary again."""
         self._steps = list(steps)
 
     def take(self) -> Fault | None:
-        """What to do with the request at hand; None means the ordinary thing. Uses up one of the step's times."""
+        """The fault of this request, None for an ordinary response; uses up one of its times."""
         if not self._steps:
             return None
         step = self._steps[0]
         if step.times is not None:
             self._use_up(step, step.times)
         elif len(self._steps) > 1:
-            # A step without a count that has a successor would hide it for ever.
+            # A step without a count would hide its successor for ever.
             self._steps.pop(0)
         return None if step.kind is FaultKind.NORMAL else step
 
     @property
     def steps(self) -> tuple[Fault, ...]:
-        """What is still to be done, in order."""
+        """The steps that are left, in order."""
         return tuple(self._steps)
 
     def _use_up(self, step: Fault, times: int) -> None:
@@ -170,23 +162,23 @@ def _encoded(body: object) -> tuple[bytes, Mapping[str, str]]:
 
 
 def describe(script: FaultScript) -> list[dict[str, Any]]:
-    """The steps of *script* for people: only what differs from the ordinary."""
+    """The steps of *script* as JSON, without default values."""
     return [_described(step) for step in script.steps]
 
 
 def _described(step: Fault) -> dict[str, Any]:
-    told: dict[str, Any] = {"kind": str(step.kind)}
+    document: dict[str, Any] = {"kind": str(step.kind)}
     if step.kind is FaultKind.ANSWER:
-        told["status"] = step.status
+        document["status"] = step.status
     if step.delay:
-        told["delay_seconds"] = step.delay.total_seconds()
+        document["delay_seconds"] = step.delay.total_seconds()
     if step.name:
-        told["name"] = step.name
+        document["name"] = step.name
     if step.kind in (FaultKind.DRIP, FaultKind.DROP):
-        told["where"] = str(step.where)
+        document["where"] = str(step.where)
     if step.times is not None:
-        told["times"] = step.times
-    return told
+        document["times"] = step.times
+    return document
 
 
 HUGE_BYTES = 64 * 1024 * 1024
@@ -240,10 +232,10 @@ NAMES: tuple[str, ...] = (*_MAKERS, HUGE)
 
 
 def made(name: str, body: bytes) -> bytes:
-    """The garbage called *name* in place of *body*, the ordinary answer. Raises KeyError for an unknown name or `huge`."""
+    """The garbage called *name* in place of the ordinary *body*; raises KeyError for an unknown name or `huge`."""
     return _MAKERS[name](body)
 
 
 def headers_of(name: str) -> Mapping[str, str]:
-    """The headers that go with it."""
+    """The additional headers of the garbage called *name*."""
     return {"Content-Encoding": "gzip"} if name == "gzip" else {}

@@ -1,5 +1,5 @@
 """
-What each platform is like behind PostPost: ids, token lives, rights, and what a dead credential says.
+The platforms behind PostPost: ids, validity of tokens, permissions, and the error of an invalid credential.
 
 Source: `api-contract.md` 3.1 (table of platforms), 3.2 (known false negatives), 3.4 (permissions).
 """
@@ -14,7 +14,7 @@ _UNAUTHORIZED = "Request failed with status code 401"
 
 
 class Generation(StrEnum):
-    """Which build of the API is simulated: that of March 2026, or the one of September 2026."""
+    """The build of the API: that of March 2026, or of September 2026."""
 
     MARCH = "march"
     SEPTEMBER = "september"
@@ -42,19 +42,19 @@ BRANDS: Mapping[str, SimulatedBrand] = {brand.name: brand for brand in (POSTPOST
 @dataclass(frozen=True, slots=True)
 class Platform:
     """
-    One platform's ways.
+    The properties of one platform.
 
     Attributes:
         name: the part of an id before the first dash.
-        rejection: what the test says once the credential is dead.
-        scopes: what `permissions` shows while all is well.
-        life: how long a fresh token lives; None when it never ends.
-        renews_below: PostPost renews by itself once less than this is left; None when nobody does.
-        shows_date: generations whose list and test show the token's end.
-        honest: generations whose shown end is the true one. Otherwise it is an artefact, past while all is well.
-        status_when_undated: the list's `tokenStatus` when no end is shown, by generation.
+        rejection: error of the test for an invalid credential.
+        scopes: `permissions` of a working connection.
+        life: validity of a new token; None when it does not expire.
+        renews_below: PostPost renews the token automatically when less than this is left; None: never.
+        shows_date: generations whose list and test show when the token expires.
+        honest: generations that show the true time. Otherwise it is an artefact, in the past while the connection works.
+        status_when_undated: the list's `tokenStatus` when no time is shown, by generation.
         soon: `tokenStatus` turns to `expiring_soon` below this, by generation.
-        weight: how common it is in a generated fleet.
+        weight: how frequent it is in a generated fleet.
     """
 
     name: str
@@ -69,19 +69,19 @@ class Platform:
     weight: int = 0
 
     def shows_end(self, generation: Generation) -> bool:
-        """Whether list and test of *generation* show when this platform's tokens end."""
+        """Whether list and test of *generation* show when tokens expire."""
         return generation in self.shows_date
 
     def is_honest(self, generation: Generation) -> bool:
-        """Whether the end shown is the true one."""
+        """Whether the time shown is the true one."""
         return generation in self.honest
 
     def soon_below(self, generation: Generation) -> timedelta:
-        """Below how much life left the list says `expiring_soon`."""
+        """Below which remaining validity the list says `expiring_soon`."""
         return self.soon[generation is Generation.SEPTEMBER]
 
     def undated_status(self, generation: Generation) -> str:
-        """The list's `tokenStatus` of a working connection whose end is not shown."""
+        """The list's `tokenStatus` of a working connection when no time is shown."""
         return self.status_when_undated[generation is Generation.SEPTEMBER]
 
 
@@ -126,7 +126,7 @@ _KNOWN = (
         honest=_MARCH,
         weight=14,
     ),
-    # March shows the access token's end, which is at most a day away or past while all is well.
+    # March shows when the access token expires: within a day, or in the past while the connection works.
     Platform(
         "tiktok",
         "Access token is invalid or revoked",
@@ -151,18 +151,13 @@ _KNOWN = (
 )
 PLATFORMS: Mapping[str, Platform] = {platform.name: platform for platform in _KNOWN}
 
-# How long after the last post the access token shown by the March build ends.
+# How long after the last post the access token that March shows expires.
 ARTEFACT_LIVES: Mapping[str, timedelta] = {"tiktok": timedelta(hours=24), "youtube": timedelta(hours=1)}
 
 
 def platform_of(platform_id: str) -> str:
     """The text before the first dash; the whole id when there is none."""
     return platform_id.partition("-")[0]
-
-
-def has_validator(name: str) -> bool:
-    """Whether the simulated API can test connections of this platform at all."""
-    return name in PLATFORMS
 
 
 def is_mtproto(platform_id: str) -> bool:

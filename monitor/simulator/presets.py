@@ -1,4 +1,4 @@
-"""Ready-made worlds: a small one with a connection of every kind, and fleets of any size."""
+"""Ready-made states: a small one with a connection of every kind, and fleets of any size."""
 
 import hashlib
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 def demo_world(clock: Clock, *, key: str = DEMO_KEY) -> SimulatedApi:
     """
-    A world to show and rehearse: a connection of every kind, the untestable ones included.
+    A connection of every kind, unsupported ones included.
 
     Account `main` (*key*) owns a dozen connections; account `agency` (`AGENCY_KEY`) manages two users (`DEMO_USERS`),
     who share one platform id on purpose.
@@ -39,7 +39,7 @@ def demo_world(clock: Clock, *, key: str = DEMO_KEY) -> SimulatedApi:
 
 
 def empty_world(clock: Clock, *, key: str = DEMO_KEY) -> SimulatedApi:
-    """A world with one account, `main`, that has nothing connected yet."""
+    """One account, `main`, without connections."""
 
     def populate(world: SimulatedApi) -> None:
         world.add_account("main", key, workspaces=True)
@@ -57,15 +57,13 @@ def fleet(
     progress: Callable[[int], None] = lambda _: None,
 ) -> SimulatedApi:
     """
-    A world of *size* healthy connections in a realistic mix of platforms; the same *seed* gives the same world.
+    *size* healthy connections in a realistic mix of platforms, the same for the same *seed*.
 
     Args:
-        size: how many connections.
-        seed: chooses ids, names and ends of tokens.
-        clock: what time it is.
-        key: the key of the one account, `main`.
+        seed: of ids, names and the validity of tokens.
+        key: of the one account, `main`.
         users: how many managed users the connections are spread over; 0 makes them the owner's.
-        progress: called with the number built so far, every 10,000.
+        progress: called with the number of connections, every 10,000.
     """
 
     def populate(world: SimulatedApi) -> None:
@@ -83,7 +81,7 @@ def fleet(
 
 
 def connection_like(world: SimulatedApi, platform_id: str, username: str | None = None) -> SimulatedConnection:
-    """A healthy connection of this id with the ways of its platform, not yet linked to anyone."""
+    """A healthy connection of this id, with the properties of its platform, not linked to a user yet."""
     now = world.clock.now()
     connection = SimulatedConnection(platform_id, world.clock, username=username or platform_id.partition("-")[2])
     connection.display_name = connection.username
@@ -127,7 +125,7 @@ def _generated(world: SimulatedApi, seed: int, number: int) -> SimulatedConnecti
     dice = hashlib.blake2b(b"%d/%d" % (seed, number), digest_size=24).digest()
     name = _MIX[dice[0] % len(_MIX)]
     life = PLATFORMS[name].life
-    # Every token is far enough from its end that a fleet starts out calm.
+    # No token of a new fleet expires soon.
     left = None if life is None else life * (0.3 + 0.7 * int.from_bytes(dice[1:4]) / 0xFFFFFF)
     now = world.clock.now()
     return SimulatedConnection(
@@ -141,7 +139,7 @@ def _generated(world: SimulatedApi, seed: int, number: int) -> SimulatedConnecti
 
 
 def _account_part(name: str, dice: bytes, number: int) -> str:
-    """The part of an id after the first dash, shaped as the platform's are; *number* keeps it unique."""
+    """The part of an id after the first dash, in the platform's format; *number* makes it unique."""
     if name in ("linkedin", "tiktok", "youtube"):
         text = "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in dice[:12])
         return {"youtube": "UC"}.get(name, "") + text + str(number)

@@ -1,7 +1,6 @@
-"""What a simulated server was asked: the latest requests, and counts of all of them."""
+"""What a simulated server was asked: the latest requests, and counts of all."""
 
 from collections import Counter, deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,31 +8,17 @@ from typing import Any
 MAX_PATHS = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+@dataclass(slots=True)
+class LoggedRequest:
     """
-    One request. No header is kept: the key among them is nobody's business.
+    One request, without its headers, because the API key is among them.
 
     Attributes:
         at: when it came, by the server's clock; `came` is the same in monotonic seconds.
-        seconds: how long it was being answered.
         account, user: whose key and which managed user's id it carried, as far as they were recognised.
-        status: of the answer; 0 when there was none.
+        seconds: how long it took to answer.
+        status: of the response; 0 when there was none.
     """
-
-    at: datetime
-    came: float
-    seconds: float
-    method: str
-    path: str
-    account: str
-    user: str
-    status: int
-
-
-@dataclass(slots=True)
-class LoggedRequest:
-    """A request that is being answered."""
 
     at: datetime
     came: float
@@ -41,6 +26,13 @@ class LoggedRequest:
     path: str
     account: str = ""
     user: str = ""
+    seconds: float = 0.0
+    status: int = 0
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What must not be in flight twice."""
+        return self.account, self.user, self.path
 
 
 class RequestLog:
@@ -52,54 +44,49 @@ class RequestLog:
         paths: requests by `METHOD path`; beyond `MAX_PATHS` different ones, the rest counts as `other`.
         statuses: requests by status.
         in_flight, max_in_flight: how many are being answered now, and were at most.
-        overlaps: how often a path was asked for again by the same account and user while it was still being answered.
+        overlaps: how often an account and user requested a path while the same request was being answered.
     """
 
     def __init__(self, limit: int = 10_000) -> None:
-        self.entries: deque[Entry] = deque(maxlen=limit)
+        self.entries: deque[LoggedRequest] = deque(maxlen=limit)
+        self.in_flight = 0
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything; requests in flight are counted on."""
+        """Forget everything but the requests in flight."""
         self.entries.clear()
         self.paths: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
         self.total = 0
         self.overlaps = 0
-        self.in_flight = getattr(self, "in_flight", 0)
         self.max_in_flight = self.in_flight
         self._open: Counter[tuple[str, str, str]] = Counter()
 
-    def begin(self, visit: LoggedRequest) -> None:
+    def begin(self, request: LoggedRequest) -> None:
         """A request has come."""
         self.total += 1
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
-        name = f"{visit.method} {visit.path}"
-        if name not in self.paths and len(self.paths) >= MAX_PATHS:
-            name = "other"
-        self.paths[name] += 1
+        name = f"{request.method} {request.path}"
+        self.paths[name if name in self.paths or len(self.paths) < MAX_PATHS else "other"] += 1
 
-    def recognised(self, visit: LoggedRequest, account: str, user: str) -> None:
+    def recognised(self, request: LoggedRequest, account: str, user: str) -> None:
         """It is known whose request this is."""
-        visit.account, visit.user = account, user
-        key = (account, user, visit.path)
-        self.overlaps += self._open[key] > 0
-        self._open[key] += 1
+        request.account, request.user = account, user
+        self.overlaps += self._open[request.key] > 0
+        self._open[request.key] += 1
 
-    def end(self, visit: LoggedRequest, status: int, came_to_end: float) -> None:
-        """It was answered with *status* (0: not at all) at *came_to_end* monotonic seconds."""
+    def end(self, request: LoggedRequest, status: int, ended: float) -> None:
+        """It was answered with *status* (0: not at all) at *ended* monotonic seconds."""
         self.in_flight -= 1
         self.statuses[status] += 1
-        key = (visit.account, visit.user, visit.path)
-        if key in self._open:
-            self._open[key] -= 1
-            if self._open[key] <= 0:
-                del self._open[key]
-        seconds = came_to_end - visit.came
-        self.entries.append(Entry(visit.at, visit.came, seconds, visit.method, visit.path, visit.account, visit.user, status))
+        self._open[request.key] -= 1
+        if self._open[request.key] <= 0:
+            del self._open[request.key]
+        request.status, request.seconds = status, ended - request.came
+        self.entries.append(request)
 
-    def asked(self, part: str = "", *, method: str = "") -> list[Entry]:
+    def asked(self, part: str = "", *, method: str = "") -> list[LoggedRequest]:
         """The kept requests whose path contains *part*, oldest first."""
         return [entry for entry in self.entries if part in entry.path and method in ("", entry.method)]
 
@@ -112,16 +99,15 @@ class RequestLog:
             "overlaps": self.overlaps,
             "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
             "paths": dict(self.paths.most_common(last)),
-            "last": list(self._last(last)),
+            "last": [
+                {
+                    "at": entry.at.isoformat(),
+                    "milliseconds": round(entry.seconds * 1000, 1),
+                    "request": f"{entry.method} {entry.path}",
+                    "account": entry.account,
+                    "user": entry.user,
+                    "status": entry.status,
+                }
+                for entry in (list(self.entries)[-last:] if last > 0 else [])
+            ],
         }
-
-    def _last(self, count: int) -> Iterator[dict[str, Any]]:
-        for entry in list(self.entries)[-count:] if count > 0 else []:
-            yield {
-                "at": entry.at.isoformat(),
-                "milliseconds": round(entry.seconds * 1000, 1),
-                "request": f"{entry.method} {entry.path}",
-                "account": entry.account,
-                "user": entry.user,
-                "status": entry.status,
-            }

@@ -1,5 +1,5 @@
 """
-The documents the simulated API answers with, as values of JSON.
+The JSON documents of the simulated API.
 
 Source: `api-contract.md` 1.2-1.5 and 3.2.
 """
@@ -18,33 +18,29 @@ _MTPROTO = {Generation.MARCH: "Invalid bot token", Generation.SEPTEMBER: "Invali
 
 
 def verdict_document(world: SimulatedApi, connection: SimulatedConnection) -> dict[str, Any]:
-    """The answer to a test of *connection*, which is 200 whatever came of it."""
-    traits = connection.traits
-    if traits is None:
-        return _unknown_platform(connection)
-    trouble = _trouble(world, connection)
-    passed = trouble is None
-    permissions = connection.permissions if connection.permissions is not None else traits.scopes
+    """The answer to a test of *connection*; its HTTP status is 200 whether it passed or not."""
+    traits, problem = connection.traits, _problem(world, connection)
+    permissions = connection.permissions if connection.permissions is not None else traits.scopes if traits else ()
     return {
         "platform": connection.platform,
         "platformId": connection.platform_id,
-        "username": connection.username,
-        "status": "ok" if passed else "error",
-        "message": _welcome(world, connection) if passed else trouble,
-        "permissions": list(permissions) if passed else [],
+        "username": connection.username if traits else "unknown",
+        "status": "ok" if problem is None else "error",
+        "message": _welcome(world, connection) if problem is None else problem,
+        "permissions": list(permissions) if problem is None else [],
         "tokenExpiresIn": _token(world, connection),
-        "lastSuccessfulPost": timestamp(connection.last_post_at),
-        "lastError": _last_error(connection),
+        "lastSuccessfulPost": timestamp(connection.last_post_at) if traits else None,
+        "lastError": _last_error(connection) if traits else None,
     }
 
 
 def list_document(world: SimulatedApi, connections: dict[str, SimulatedConnection]) -> dict[str, Any]:
-    """The answer to a call for the list of connections."""
+    """The list of connections."""
     return {"success": True, "connections": [_row(world, row) for row in connections.values() if row.listed]}
 
 
 def users_document(account: SimulatedAccount) -> dict[str, Any]:
-    """The answer to a call for the managed users; there is no `success` in it."""
+    """The list of managed users; it has no `success`."""
     users = [user for user in account.users.values() if user.attached]
     return {
         "users": [
@@ -63,7 +59,7 @@ def users_document(account: SimulatedAccount) -> dict[str, Any]:
 
 
 def token_text(left: timedelta, rounding: SimulatedRounding = SimulatedRounding.FLOOR, *, day_texts: bool = False) -> str:
-    """How long a token lives yet, as the API prints it: `7d 3h`, `5h`, `< 1h`, `expired`."""
+    """The time that a token is still valid, as the API prints it: `7d 3h`, `5h`, `< 1h`, `expired`."""
     if left <= timedelta():
         return "expired"
     hours = _rounded(left / _HOUR, rounding)
@@ -97,7 +93,7 @@ def token_status(world: SimulatedApi, connection: SimulatedConnection) -> str:
 
 
 def timestamp(at: datetime | None) -> str | None:
-    """The moment as JavaScript prints it: milliseconds and `Z`."""
+    """The time as JavaScript prints it: milliseconds and `Z`."""
     return None if at is None else iso_utc(at)
 
 
@@ -114,16 +110,17 @@ def _token(world: SimulatedApi, connection: SimulatedConnection) -> str | None:
     return token_text(end - world.clock.now(), world.rounding, day_texts=world.day_texts)
 
 
-def _trouble(world: SimulatedApi, connection: SimulatedConnection) -> str | None:
+def _problem(world: SimulatedApi, connection: SimulatedConnection) -> str | None:
     traits = connection.traits
+    if traits is None:
+        return f"Unknown platform: {connection.platform}"
     if is_mtproto(connection.platform_id):
         return _MTPROTO[world.generation]
     if connection.platform == "bluesky":
         return _LACKS_CREDENTIALS
-    rejection = traits.rejection if traits else ""
     if connection.dead is not None:
-        return connection.dead or rejection
-    return rejection if connection.is_past() else None
+        return connection.dead or traits.rejection
+    return traits.rejection if connection.is_past() else None
 
 
 def _welcome(world: SimulatedApi, connection: SimulatedConnection) -> str:
@@ -137,20 +134,6 @@ def _last_error(connection: SimulatedConnection) -> dict[str, Any] | None:
         return None
     message, at = connection.last_error
     return {"message": message, "occurredAt": timestamp(at)}
-
-
-def _unknown_platform(connection: SimulatedConnection) -> dict[str, Any]:
-    return {
-        "platform": connection.platform,
-        "platformId": connection.platform_id,
-        "username": "unknown",
-        "status": "error",
-        "message": f"Unknown platform: {connection.platform}",
-        "permissions": [],
-        "tokenExpiresIn": None,
-        "lastSuccessfulPost": None,
-        "lastError": None,
-    }
 
 
 def _row(world: SimulatedApi, connection: SimulatedConnection) -> dict[str, Any]:

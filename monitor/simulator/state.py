@@ -1,11 +1,10 @@
 """
 Accounts, users, connections.
 
-Everything can be changed while it is being served; the next request sees the change. The clock decides how much life
-a token has left, so that moving the clock moves every token nearer to its end.
+Everything may be changed while it is served. Tokens expire by the simulated clock.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,7 +18,7 @@ _NOTHING = timedelta()
 
 
 class SimulatedRounding(StrEnum):
-    """How the API rounds the hours a token has left."""
+    """How the API rounds the hours that a token is still valid."""
 
     FLOOR = "floor"
     NEAREST = "nearest"
@@ -32,13 +31,13 @@ class SimulatedConnection:
     One social account linked at the simulated PostPost.
 
     Attributes:
-        ends_at: when its token ends; None for platforms whose tokens do not.
-        renews: whether PostPost renews the token by itself where it does so for this platform.
-        dead: what the test says; None while the credential works, "" for what the platform usually says.
-        flagged: PostPost noticed the rejection by itself, so the list says `expired` (September only).
-        permissions: None means all that the platform usually grants.
-        last_error: text and moment of the last posting error.
-        listed, known: whether the list shows it, and whether the test finds it.
+        ends_at: when its token expires; None for platforms whose tokens do not.
+        renews: whether PostPost renews the token automatically, on platforms where it does.
+        dead: error of the test; None while the credential works, "" for the platform's usual error.
+        flagged: PostPost noticed the rejection, so the list says `expired` (September only).
+        permissions: None means the platform's usual ones.
+        last_error: text and time of the last posting error.
+        listed, known: whether the list contains it, and whether the test finds it.
     """
 
     platform_id: str
@@ -63,15 +62,15 @@ class SimulatedConnection:
 
     @property
     def traits(self) -> Platform | None:
-        """The platform's ways; None when PostPost has no test for it."""
+        """The properties of its platform; None when PostPost has no test for it."""
         return PLATFORMS.get(self.platform)
 
     def fail(self, message: str = "") -> None:
-        """From now on the test fails with *message*; empty means what the platform says of a dead credential."""
+        """Make the test fail with *message*; empty means the platform's usual error."""
         self.dead = message
 
     def heal(self) -> None:
-        """All is well again: credential, rights, script, list; a token past its end gets a fresh one."""
+        """Undo every failure: credential, permissions, script, list; an expired token is renewed."""
         self.dead = None
         self.flagged = False
         self.permissions = None
@@ -81,7 +80,7 @@ class SimulatedConnection:
             self.renew()
 
     def expire(self) -> None:
-        """The token ends now, and nobody renews it; where no end is shown the platform simply rejects it."""
+        """Expire the token now and for good; where tokens do not expire, the platform rejects it."""
         self.renews = False
         if self.ends_at is None:
             self.dead = ""
@@ -91,10 +90,10 @@ class SimulatedConnection:
 
     def expire_in(self, span: timedelta) -> None:
         """
-        The token ends *span* from now, and nobody renews it.
+        Let the token expire *span* from now, for good.
 
         Raises:
-            ValueError: tokens of this platform have no end.
+            ValueError: tokens of this platform do not expire.
         """
         if self.ends_at is None:
             raise ValueError(f"tokens of {self.platform} have no end here; break the connection instead")
@@ -102,7 +101,7 @@ class SimulatedConnection:
         self.ends_at = self.clock.now() + span
 
     def renew(self, span: timedelta | None = None) -> None:
-        """The user reconnects: a working credential whose token lives *span*, or as long as the platform's usually do."""
+        """The user reconnects: a working credential, valid for *span* or for as long as is usual on the platform."""
         life = span if span is not None else (self.traits.life if self.traits else None)
         self.ends_at = None if life is None else self.clock.now() + life
         self.renews = True
@@ -110,24 +109,24 @@ class SimulatedConnection:
         self.flagged = False
 
     def posted(self) -> None:
-        """A post went out now."""
+        """A post was published now."""
         self.last_post_at = self.clock.now()
 
     def post_failed(self, message: str = "Media upload failed: Invalid image format") -> None:
-        """A post failed now with *message*; the test of the connection does not care."""
+        """A post failed now with *message*; the test of the connection still passes."""
         self.last_error = (message, self.clock.now())
 
     def vanish(self, *, only_listing: bool = False) -> None:
-        """The list does not show it any more; unless *only_listing* the test does not find it either."""
+        """Remove it from the list and, unless *only_listing*, from the test."""
         self.listed = False
         self.known = only_listing
 
     def appear(self) -> None:
-        """It is back after `vanish`."""
+        """Undo `vanish`."""
         self.listed = self.known = True
 
     def shown_end(self, generation: Generation) -> datetime | None:
-        """The end of its token as list and test show it; renews the token first where PostPost would have."""
+        """When its token expires, as list and test show it; first renews the token where PostPost would have."""
         traits = self.traits
         if traits is None or not traits.shows_end(generation):
             return None
@@ -136,7 +135,7 @@ class SimulatedConnection:
         return self._true_end()
 
     def is_past(self) -> bool:
-        """Whether its token is past its true end, shown or not, so that the platform rejects it."""
+        """Whether its token has expired, so that the platform rejects it, whatever is shown."""
         end = self._true_end()
         return end is not None and end <= self.clock.now()
 
@@ -155,7 +154,7 @@ class SimulatedConnection:
 
 @dataclass(slots=True)
 class SimulatedUser:
-    """The owner of an account, or a user managed by it; `connections` maps platform ids to connections, in listed order."""
+    """The owner of an account, or a user managed by it; `connections` maps platform ids to connections, in the order of the list."""
 
     id: str
     username: str
@@ -166,7 +165,7 @@ class SimulatedUser:
     script: FaultScript = field(default_factory=FaultScript)
 
     def connect(self, connection: SimulatedConnection) -> SimulatedConnection:
-        """Link *connection* to this user; one of the same id is replaced. Returns it."""
+        """Link *connection* to this user, replacing one of the same id; returns it."""
         self.connections[connection.platform_id] = connection
         return connection
 
@@ -174,12 +173,12 @@ class SimulatedUser:
 @dataclass(slots=True)
 class SimulatedAccount:
     """
-    One account with its API keys and everything it may see.
+    One account with its API keys and users.
 
     Attributes:
         users: managed users by id.
-        revoked: keys that worked once.
-        owner_found, api_access, mcp_access, workspaces: the rights the API's middleware looks at.
+        revoked: former keys.
+        owner_found, api_access, mcp_access, workspaces: the rights that the API's middleware checks.
         crashed: the middleware answers every request with 500.
     """
 
@@ -196,12 +195,12 @@ class SimulatedAccount:
     script: FaultScript = field(default_factory=FaultScript)
 
     def revoke(self) -> None:
-        """Every key of this account stops working at once."""
+        """Revoke every key of this account."""
         self.revoked |= self.keys
         self.keys = set()
 
     def restore(self) -> None:
-        """Keys, rights and normal behaviour are back."""
+        """Restore keys, rights and ordinary responses."""
         self.keys |= self.revoked
         self.revoked = set()
         self.owner_found = self.api_access = self.mcp_access = True
@@ -215,17 +214,17 @@ class SimulatedAccount:
 
 class SimulatedApi:
     """
-    All of a simulated PostPost.
+    The whole state of a simulated PostPost.
 
     Attributes:
-        clock: the moving clock; ages, ends and the `Date` header come from it.
-        generation: which build of the API answers.
+        clock: expiry, ages and the `Date` header are by this clock.
+        generation: build of the API.
         brand: header names and texts.
-        rounding: how hours left are rounded.
-        day_texts: `29 days` in place of `29d 3h`, as one description of the API shows it.
-        two_part_ids: ids with a second dash are refused with 400, as a naive split of the id would do.
-        latency: the shortest and the longest time an ordinary answer takes.
-        script: what every request meets; accounts, users and connections have their own.
+        rounding: of the hours that a token is still valid.
+        day_texts: `29 days` instead of `29d 3h`, as one description of the API shows it.
+        two_part_ids: ids with a second dash are refused with 400, as by a naive split of the id.
+        latency: the shortest and the longest time of an ordinary response.
+        script: faults of every request; accounts, users and connections have their own.
     """
 
     def __init__(self, clock: ShiftedClock, populate: Callable[["SimulatedApi"], None] = lambda _: None) -> None:
@@ -236,7 +235,7 @@ class SimulatedApi:
         self.reset()
 
     def reset(self) -> None:
-        """Everything as it was at the start, and the clock with it; brand and generation stay."""
+        """Restore the initial state and the clock; brand and generation stay."""
         self.clock.reset()
         self.accounts: dict[str, SimulatedAccount] = {}
         self.rounding = SimulatedRounding.FLOOR
@@ -247,36 +246,29 @@ class SimulatedApi:
         self._populate(self)
 
     def add_account(self, name: str, key: str, *, workspaces: bool = False) -> SimulatedAccount:
-        """A new account of one key, without connections."""
+        """Add an account with one key and no connections."""
         owner = SimulatedUser(f"{len(self.accounts) + 1:024x}", f"{name}@example.com", name.capitalize(), self.clock)
         account = SimulatedAccount(name, {key}, owner, workspaces=workspaces)
         self.accounts[name] = account
         return account
 
     def account_of(self, key: str) -> SimulatedAccount | None:
-        """The account whose key this is; None for a wrong or revoked one."""
-        for account in self.accounts.values():
-            if key in account.keys:
-                return account
-        return None
+        """The account of this key; None for an unknown or revoked one."""
+        return next((account for account in self.accounts.values() if key in account.keys), None)
 
     def find(self, pattern: str, *, account: str | None = None, user: str | None = None) -> list[SimulatedConnection]:
         """
-        The connections whose id matches *pattern*, in listed order.
+        The connections whose id matches *pattern*, in the order of the list.
 
         Args:
-            pattern: an id, or one with `*` in it; letter case counts.
+            pattern: an id, or one with `*` in it.
             account: only of the account of this name.
             user: only of the managed user of this id; "" means only the owner's.
         """
-        plain = "*" not in pattern
-        found: list[SimulatedConnection] = []
-        for holder in self._holders(account, user):
-            if plain:
-                found.extend([holder.connections[pattern]] if pattern in holder.connections else [])
-            else:
-                found.extend(row for row in holder.connections.values() if fnmatchcase(row.platform_id, pattern))
-        return found
+        holders = self._holders(account, user)
+        if "*" not in pattern:
+            return [holder.connections[pattern] for holder in holders if pattern in holder.connections]
+        return [each for holder in holders for each in holder.connections.values() if fnmatchcase(each.platform_id, pattern)]
 
     def connection(self, platform_id: str, *, account: str | None = None, user: str | None = None) -> SimulatedConnection:
         """
@@ -285,23 +277,19 @@ class SimulatedApi:
         Raises:
             LookupError: there is none, or several and neither account nor user tells them apart.
         """
-        found = self.find(platform_id, account=account, user=user)
-        if len(found) != 1:
-            raise LookupError(f"{len(found)} connections have the id {platform_id!r}")
-        return found[0]
+        connections = self.find(platform_id, account=account, user=user)
+        if len(connections) != 1:
+            raise LookupError(f"{len(connections)} connections have the id {platform_id!r}")
+        return connections[0]
 
     def every(self) -> Iterator[tuple[SimulatedAccount, SimulatedUser, SimulatedConnection]]:
-        """Every connection with whose it is."""
+        """Every connection with its account and user."""
         for account in self.accounts.values():
             for holder in account.everyone():
                 for connection in holder.connections.values():
                     yield account, holder, connection
 
     def _holders(self, account: str | None, user: str | None) -> Iterator[SimulatedUser]:
-        accounts: Mapping[str, SimulatedAccount] = self.accounts
-        for each in accounts.values():
-            if account is not None and each.name != account:
-                continue
-            for holder in each.everyone():
-                if user is None or holder.id == user or (user == "" and holder is each.owner):
-                    yield holder
+        for each in self.accounts.values():
+            if account in (None, each.name):
+                yield from (holder for holder in each.everyone() if user in (None, holder.id) or (user == "" and holder is each.owner))

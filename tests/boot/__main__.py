@@ -76,7 +76,7 @@ class Story:
         config = self.machine.root / "etc/postpost-monitor/config.yaml"
         config.write_text(CONFIG.format(api=self.simulator.url, hook=self.receiver.url))
         (self.machine.root / "etc/postpost-monitor/credentials/api-key").write_text(self.key + "\n")
-        _must("can be used" in self.machine.run("postpost-monitor config check"), "the configuration is accepted")
+        _must(": valid" in self.machine.run("postpost-monitor config check"), "the configuration is accepted")
 
     def start(self) -> None:
         """The service starts, reports itself ready and its counts, and checks every connection."""

@@ -17,11 +17,12 @@ import psycopg
 from monitor.clock import Clock, SystemClock
 from monitor.simulator import faults
 from monitor.simulator.faults import Fault, FaultKind
-from monitor.simulator.receiver import Received, ReceiverServer
+from monitor.simulator.receiver import Received
 from tests.crash.child import SECRET, WHOLE
 from tests.crash.fast_clock import FastClock
 from tests.crash.truth import CONNECTIONS, FAILED, Finding, Receipt, World, judge
 from tests.crash.whole import FACTOR, Outside
+from tests.receiving import ReceiverServer
 
 ROOT = Path(__file__).parent.parent.parent
 STARTS = 0.2

@@ -15,9 +15,9 @@ from monitor.clock import SystemClock
 from monitor.config import ReceiverSettings, Secret
 from monitor.db import DeliveryState
 from monitor.domain.events import EventType, IncidentRef, Notification, NotificationFacts, NotificationReason, Severity, Topic
-from monitor.simulator.receiver import ReceiverServer
 from tests.builders import HOUR, MINUTE, a_connection, a_notification
 from tests.outbox import Outbox, an_outbox, ending
+from tests.receiving import ReceiverServer
 from tests.tools import require_tool
 from tests.waiting import eventually, eventually_sync, patience, scaled
 

@@ -13,10 +13,10 @@ import pytest
 
 from monitor.cli import deliveries, explain, history, incidents, replay, silence, status
 from monitor.cli.config import summary
-from monitor.cli.incidents import names_of
+from monitor.cli.incidents import connections_by_number
 from monitor.cli.lookup import opened
 from monitor.cli.output import columns
-from monitor.cli.replay_history import relive
+from monitor.cli.replay_history import replay_history
 from monitor.config import Config, load, load_policy
 from monitor.db import AttemptRow, DeliveryState
 from monitor.domain.status import ConnectionFilter
@@ -36,7 +36,7 @@ FOREIGN = "セッションの有効期限が切れました。もう一度接続
 
 
 async def _live(world: Watched) -> None:
-    """The story, and before it a day in which a page broke and healed, told once in vain."""
+    """The story, and before it a day in which a page failed and recovered, with an abandoned delivery."""
     page = world.connection("linkedin-page1")
     second = world.connection("linkedin-page1", "second")
     await world.checks(page, [Reason.OK] * 4, 26 * HOUR, 15 * MINUTE)
@@ -53,23 +53,23 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
     """Verb to what it shows."""
     config, now = load(path, check_template=templates.problems), clock.now()
     other = load_policy(path.parent / "other.yaml", config)
-    with opened(config, clock) as found:
-        reader, page = found.reader, explain.case_of(found, "linkedin-page1", "main", 5)
+    with opened(config, clock) as database:
+        reader, page = database.reader, explain.report_of(database, "linkedin-page1", "main", 5)
         rows = list(history.checks(reader, page.connection.id, None, 50))
         shown = {
-            "status": status.as_text(found.fleet.snapshot(now), ConnectionFilter(), width),
+            "status": status.as_text(database.registry.snapshot(now), ConnectionFilter(), width),
             "history": history.as_text(rows, width),
-            "incidents": incidents.as_text(reader.incidents(), names_of(reader), now, width),
+            "incidents": incidents.as_text(reader.incidents(), connections_by_number(reader), now, width),
             "explain": explain.as_text(explained(page, now, config.policy()), width),
-            "deliveries": deliveries.as_text(reader.deliveries(), names_of(reader), now, width),
+            "deliveries": deliveries.as_text(reader.deliveries(), connections_by_number(reader), now, width),
         }
     silences = [
         a_silence(1, match={"platform": "linkedin", "connection": "linkedin-*"}, ends_at=now + DAY, reason="the agency moves its pages"),
         a_silence(2, starts_at=now + HOUR, ends_at=now + 2 * HOUR, author="a-rather-long-login", reason=FOREIGN),
     ]
     shown["silence-list"] = silence.as_text(silences, config, now, width)
-    lives = relive(config, other, now - 30 * DAY, now, lambda _at, _count: None)
-    shown["replay"] = replay.as_text(lives, now - 30 * DAY, now, width, limit=50, other=True)
+    result = replay_history(config, other, now - 30 * DAY, now, lambda _at, _count: None)
+    shown["replay"] = replay.as_text(result, now - 30 * DAY, now, width, limit=50, other=True)
     shown["config-check"] = summary(_beside(config, path), width)
     return shown
 
@@ -111,5 +111,5 @@ def test_golden(shown: dict[tuple[str, int], str], verb: str, width: int) -> Non
 
 
 def test_nothing_is_left_over() -> None:
-    """There is no golden that nothing is held against."""
+    """Every golden is compared."""
     assert sorted(path.name for path in FOLDER.iterdir()) == sorted(f"{verb}-{width}.txt" for verb in VERBS for width in WIDTHS)

@@ -43,7 +43,7 @@ CALLS: list[tuple[str, tuple[str, ...], int]] = [
 
 @pytest.fixture
 async def world(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
-    """A story in an SQLite database that a daemon holds; one delivery was given up, quiet hours recur."""
+    """A story in an SQLite database that a daemon holds; one delivery was abandoned, quiet hours recur."""
     path = write_config(tmp_path, sqlite_url)
     path.write_text(path.read_text() + "quiet_hours: {from: '22:00', to: '07:00'}\n")
     (tmp_path / "other.yaml").write_text("policy: {confirm: {failures: 9}}\n")
@@ -59,8 +59,8 @@ async def world(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema with keys that it does not name forbidden: what is printed must be documented."""
     strict = copy.deepcopy(schema)
-    for one in _objects(strict):
-        one.setdefault("additionalProperties", False)
+    for each in _objects(strict):
+        each.setdefault("additionalProperties", False)
     return strict
 
 
@@ -68,23 +68,23 @@ def _objects(schema: Any) -> Iterator[dict[str, Any]]:
     if isinstance(schema, dict):
         if "properties" in schema:
             yield schema
-        for one in schema.values():
-            yield from _objects(one)
+        for each in schema.values():
+            yield from _objects(each)
 
 
 def test_every_verb(world: Watched, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every document has exactly the keys, types and words that the schema names, and the version."""
+    """Every document has exactly the keys, types and values of the schema, and the version."""
     schema = closed(json_schema())
     wrong: dict[str, object] = {}
-    for verb, words, code in CALLS:
+    for verb, options, code in CALLS:
         capsys.readouterr()
-        ended = main([*verb.split(), *words, "--json", "--config", str(tmp_path / "config.yaml")])
-        said = capsys.readouterr()
-        assert ended == code, (verb, said)
-        document = json.loads(said.out)
+        ended = main([*verb.split(), *options, "--json", "--config", str(tmp_path / "config.yaml")])
+        output = capsys.readouterr()
+        assert ended == code, (verb, output)
+        document = json.loads(output.out)
         assert document["version"] == VERSION
-        found = list(problems(document, {"$ref": f"#/$defs/{verb}"}, schema))
-        wrong |= {verb: found} if found else {}
+        mismatches = list(problems(document, {"$ref": f"#/$defs/{verb}"}, schema))
+        wrong |= {verb: mismatches} if mismatches else {}
     assert wrong == {}
     assert world.now is not None
 
@@ -119,4 +119,4 @@ def test_schema_is_sound() -> None:
     led = set(re.findall(r'"\$ref": "#/\$defs/([^"]+)"', json.dumps(schema)))
     assert led - schema["$defs"].keys() == set()
     assert "#/components" not in json.dumps(schema)
-    assert [one for one in _objects(schema) if not one.get("description")] == []
+    assert [each for each in _objects(schema) if not each.get("description")] == []

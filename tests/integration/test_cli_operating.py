@@ -1,4 +1,4 @@
-"""The verbs that test, send and put back, beside a daemon that holds the database."""
+"""The verbs that test, send and send again, beside a daemon that holds the database."""
 
 import asyncio
 import csv
@@ -21,9 +21,9 @@ from monitor.domain.events import EventType, NotificationReason
 from monitor.errors import AnotherInstance, DeliveryReason, Reason, UsageError
 from monitor.simulator import faults
 from monitor.simulator.presets import connection_like, empty_world
-from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
 from tests import marked
+from tests.receiving import ReceiverServer
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 Call = Callable[..., Coroutine[Any, Any, tuple[int, str]]]
@@ -63,8 +63,8 @@ async def world(tmp_path: Path, database_url: str, api: SimulatorServer, hook: R
 def call(world: Watched, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
     """Runs a verb in a thread; returns its exit code and what it printed."""
 
-    async def run(*words: str) -> tuple[int, str]:
-        args = build_parser(words).parse_args([*words, "--config", str(tmp_path / "config.yaml")])
+    async def run(*options: str) -> tuple[int, str]:
+        args = build_parser(options).parse_args([*options, "--config", str(tmp_path / "config.yaml")])
         capsys.readouterr()
         code = await asyncio.to_thread(args.run, args)
         return code, capsys.readouterr().out
@@ -77,9 +77,9 @@ def call(world: Watched, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
 
 async def test_preflight_fresh(call: Call, api: SimulatorServer) -> None:
     """What is fresh is answered from the database, without a request."""
-    code, said = await call("preflight", "threads-1784", "--json")
-    found = json.loads(said)["connections"][0]
-    assert (code, found["answer"], found["live"]) == (0, "ready", False)
+    code, text = await call("preflight", "threads-1784", "--json")
+    document = json.loads(text)["connections"][0]
+    assert (code, document["answer"], document["live"]) == (0, "ready", False)
     assert (await call("preflight", "linkedin-page1", "--account", "main"))[0] == 1
     assert (await call("preflight", "telegram-42"))[0] == 3
     assert api.journal.total == 0
@@ -87,19 +87,19 @@ async def test_preflight_fresh(call: Call, api: SimulatorServer) -> None:
 
 async def test_preflight_live(call: Call, api: SimulatorServer) -> None:
     """What is old, or was not conclusive, or is not known, is tested now."""
-    code, said = await call("preflight", "threads-1784", "facebook-104857", "tiktok-new", "--max-age", "1m", "--json")
-    assert (code, [(one["answer"], one["live"]) for one in json.loads(said)["connections"]]) == (0, [("ready", True)] * 3)
+    code, text = await call("preflight", "threads-1784", "facebook-104857", "tiktok-new", "--max-age", "1m", "--json")
+    assert (code, [(each["answer"], each["live"]) for each in json.loads(text)["connections"]]) == (0, [("ready", True)] * 3)
     api.world.connection("threads-1784").fail("Session has expired")
-    code, said = await call("preflight", "threads-1784", "--max-age", "0s")
+    code, text = await call("preflight", "threads-1784", "--max-age", "0s")
     assert code == 1
-    assert "Session has expired" in said
+    assert "Session has expired" in text
 
 
 async def test_preflight_unreachable(call: Call, api: SimulatorServer) -> None:
-    """An API that cannot be reached is no answer, whatever was known before."""
+    """When the API cannot be reached the answer is unknown, whatever is stored."""
     await api.close()
-    code, said = await call("preflight", "threads-1784", "--max-age", "1s")
-    assert (code, "unknown" in said, "the API cannot be reached" in said) == (3, True, True)
+    code, text = await call("preflight", "threads-1784", "--max-age", "1s")
+    assert (code, "unknown" in text, "the API cannot be reached" in text) == (3, True, True)
     assert (await call("preflight", "facebook-104857"))[0] == 3
     assert (await call("preflight", "threads-1784"))[0] == 0
 
@@ -108,40 +108,40 @@ async def test_preflight_usage(call: Call) -> None:
     """An id that two accounts have asks for the account; an impossible one is refused."""
     with pytest.raises(UsageError, match="add --account main or --account second"):
         await call("preflight", "linkedin-page1")
-    with pytest.raises(UsageError, match="not an id that the API could know"):
+    with pytest.raises(UsageError, match="not a valid platform id"):
         await call("preflight", "../x")
-    with pytest.raises(UsageError, match="there is no account 'third'"):
+    with pytest.raises(UsageError, match="unknown account 'third'"):
         await call("preflight", "tiktok-new", "--account", "third")
 
 
 async def test_preflight_without_database(tmp_path: Path, api: SimulatorServer) -> None:
     """Before there is a database everything is tested live."""
     path = write_config(tmp_path, f"sqlite:///{tmp_path}/none/monitor.db", api=api.base_url)
-    words = ["preflight", "threads-1784", "--config", str(path)]
-    args = build_parser(words).parse_args(words)
+    options = ["preflight", "threads-1784", "--config", str(path)]
+    args = build_parser(options).parse_args(options)
     assert await asyncio.to_thread(args.run, args) == 0
 
 
 async def test_preflight_damaged_database(tmp_path: Path, api: SimulatorServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """A damaged database keeps nobody from an answer: it is said, and everything is tested live."""
+    """With a corrupt database there is a message, and everything is tested live."""
     database = tmp_path / "monitor.db"
     database.write_bytes(b"no database at all" * 1000)
     path = write_config(tmp_path, f"sqlite:///{database}", api=api.base_url)
-    words = ["preflight", "threads-1784", "--json", "--config", str(path)]
-    args = build_parser(words).parse_args(words)
+    options = ["preflight", "threads-1784", "--json", "--config", str(path)]
+    args = build_parser(options).parse_args(options)
     assert await asyncio.to_thread(args.run, args) == 0
     shown = capsys.readouterr()
-    assert [one["live"] for one in json.loads(shown.out)["connections"]] == [True]
+    assert [each["live"] for each in json.loads(shown.out)["connections"]] == [True]
     assert "the database is not used" in shown.err
 
 
 async def test_preflight_many(call: Call, api: SimulatorServer) -> None:
-    """Many are asked at the same time, no more than the configuration allows."""
+    """Many are tested at the same time, up to the configured concurrency."""
     api.world.latency = (timedelta(seconds=0.3), timedelta(seconds=0.3))
     ids = ["threads-1784", "facebook-104857", *(f"tiktok-{number}" for number in range(6))]
-    code, said = await call("preflight", *ids, "--max-age", "0s", "--json")
+    code, text = await call("preflight", *ids, "--max-age", "0s", "--json")
     assert code == 1
-    assert [one["platformId"] for one in json.loads(said)["connections"]] == ids
+    assert [each["platformId"] for each in json.loads(text)["connections"]] == ids
     assert 1 < api.journal.max_in_flight <= 4
 
 
@@ -149,22 +149,22 @@ async def test_preflight_many(call: Call, api: SimulatorServer) -> None:
 
 
 async def test_check(call: Call, api: SimulatorServer) -> None:
-    """Everything that is configured or listed is tested, in order; a wrong account is said; the worst outcome decides the code."""
-    code, said = await call("check", "--account", "main", "--json")
-    found = json.loads(said)
-    assert [one["platformId"] for one in found["connections"]] == [
+    """Everything that is configured or listed is tested, in order; a wrong account is an error; the worst outcome decides the code."""
+    code, text = await call("check", "--account", "main", "--json")
+    document = json.loads(text)
+    assert [each["platformId"] for each in document["connections"]] == [
         "facebook-104857",
         "linkedin-page1",
         "telegram-42",
         "threads-1784",
         "tiktok-new",
     ]
-    assert (code, found["version"], found["problems"]) == (1, "1", [])
-    assert {one["platformId"]: one["outcome"] for one in found["connections"]}["telegram-42"] == "failed"
+    assert (code, document["version"], document["problems"]) == (1, "1", [])
+    assert {each["platformId"]: each["outcome"] for each in document["connections"]}["telegram-42"] == "failed"
     api.world.connection("threads-1784").fail("Session has expired")
-    code, said = await call("check", "threads-1784")
-    assert (code, "Session has expired" in said) == (1, True)
-    with pytest.raises(UsageError, match="there is no account 'third'"):
+    code, text = await call("check", "threads-1784")
+    assert (code, "Session has expired" in text) == (1, True)
+    with pytest.raises(UsageError, match="unknown account 'third'"):
         await call("check", "--account", "third")
 
 
@@ -172,19 +172,19 @@ async def test_check_by_id(call: Call, api: SimulatorServer) -> None:
     """An id is tested in the account that the configuration gives it; one that several have asks which."""
     with pytest.raises(UsageError, match="add --account main or --account second"):
         await call("check", "linkedin-page1")
-    code, said = await call("check", "linkedin-page1", "--account", "second", "--json")
-    assert (code, [one["account"] for one in json.loads(said)["connections"]]) == (3, ["second"])
+    code, text = await call("check", "linkedin-page1", "--account", "second", "--json")
+    assert (code, [each["account"] for each in json.loads(text)["connections"]]) == (3, ["second"])
     assert (await call("check", "threads-1784"))[0] == 0
     await api.close()
     assert (await call("check", "threads-1784"))[0] == 3
 
 
 async def test_check_without_an_answer(call: Call, api: SimulatorServer) -> None:
-    """A list that can't be read is said, and the code is that nobody knows."""
+    """A listing that cannot be read is reported, and the exit code is inconclusive."""
     await api.close()
-    code, said = await call("check")
+    code, text = await call("check")
     assert code == 3
-    assert "the list of connections could not be read" in said
+    assert "the list of connections could not be read" in text
 
 
 # receivers test
@@ -192,22 +192,22 @@ async def test_check_without_an_answer(call: Call, api: SimulatorServer) -> None
 
 async def test_receiver_takes_it(call: Call, hook: ReceiverServer) -> None:
     """A real test body arrives, and what came back is printed."""
-    code, said = await call("receivers", "test", "on-call")
+    code, text = await call("receivers", "test", "on-call")
     assert code == 0
-    assert said.startswith("on-call (webhook, not signed) took the test: answered 2")
-    assert [(one.document or {})["type"] for one in hook.accepted()] == ["test"]
+    assert text.startswith("on-call (webhook, not signed) accepted the test: HTTP 2")
+    assert [(each.document or {})["type"] for each in hook.accepted()] == ["test"]
 
 
 async def test_receiver_refuses_it(call: Call, hook: ReceiverServer) -> None:
-    """A refusal ends with 1 and says what came back."""
+    """A refusal ends with 1 and prints the response."""
     hook.behave(faults.answer(503))
-    code, said = await call("receivers", "test", "on-call", "--json")
-    found = json.loads(said)
-    assert (code, found["delivered"], found["reason"], found["httpStatus"]) == (1, False, "server_error", 503)
+    code, text = await call("receivers", "test", "on-call", "--json")
+    document = json.loads(text)
+    assert (code, document["delivered"], document["reason"], document["httpStatus"]) == (1, False, "server_error", 503)
     await hook.close()
-    code, said = await call("receivers", "test", "on-call")
+    code, text = await call("receivers", "test", "on-call")
     assert code == 1
-    assert "did not take the test: no answer after" in said
+    assert "did not accept the test: no response after" in text
 
 
 async def test_receiver_unknown(call: Call) -> None:
@@ -231,39 +231,39 @@ async def test_list(world: Watched, call: Call) -> None:
     """Deliveries are listed with whom they are about and what came back, by state and receiver."""
     assert "linkedin-page1 (main)" in (await call("deliveries", "list"))[1]
     number = await give_up(world)
-    code, said = await call("deliveries", "list")
+    code, text = await call("deliveries", "list")
     assert code == 0
-    assert f"{number} " in said
-    assert "timeout" in said
+    assert f"{number} " in text
+    assert "timeout" in text
     assert (await call("deliveries", "list", "--state", "pending"))[1] == "No deliveries.\n"
     assert (await call("deliveries", "list", "--receiver", "desk"))[1] == "No deliveries.\n"
-    found = json.loads((await call("deliveries", "list", "--state", "dead", "--json"))[1])["deliveries"]
-    assert [(one["number"], one["receiver"], one["type"]) for one in found] == [(number, "on-call", "connection.failed")]
+    document = json.loads((await call("deliveries", "list", "--state", "dead", "--json"))[1])["deliveries"]
+    assert [(each["number"], each["receiver"], each["type"]) for each in document] == [(number, "on-call", "connection.failed")]
 
 
-@pytest.mark.parametrize("words", [("NUMBER",), ("--dead",), ("--dead", "--receiver", "on-call")])
-async def test_retry(world: Watched, call: Call, words: tuple[str, ...]) -> None:
-    """What was given up is due again under its old webhook id, although the daemon holds the database."""
+@pytest.mark.parametrize("options", [("NUMBER",), ("--dead",), ("--dead", "--receiver", "on-call")])
+async def test_retry(world: Watched, call: Call, options: tuple[str, ...]) -> None:
+    """An abandoned delivery is due again under its old webhook id, although the daemon holds the database."""
     number = await give_up(world)
     before = (await world.database.read(lambda reader: reader.deliveries()))[0]
-    code, said = await call("deliveries", "retry", *(str(number) if word == "NUMBER" else word for word in words))
-    assert (code, said) == (0, "1 delivery put back; a running monitor sends what is due within seconds.\n")
+    code, text = await call("deliveries", "retry", *(str(number) if word == "NUMBER" else word for word in options))
+    assert (code, text) == (0, "1 delivery queued again; a running daemon sends them within seconds.\n")
     after = await world.database.write(lambda store: store.due_deliveries("on-call", SystemClock().now(), 10))
-    assert [(one.id, one.webhook_id, one.attempts) for one in after] == [(number, before.webhook_id, 0)]
+    assert [(each.id, each.webhook_id, each.attempts) for each in after] == [(number, before.webhook_id, 0)]
 
 
 async def test_retry_of_a_digest(world: Watched, call: Call) -> None:
-    """What a digest told is not sent again by itself beside the digest."""
+    """A delivery that a digest replaced is not sent again beside the digest."""
     only = (await world.database.read(lambda reader: reader.deliveries()))[0]
     digest = replace(only.notification, type=EventType.DIGEST, why=NotificationReason.DIGEST, connection_id=None)
     await world.database.write(lambda store: store.replace_by_digest("msg_digest", digest, "key", b"{}", "on-call", [only.id]))
     await give_up(world)
     states = {row.state for row in await world.database.read(lambda reader: reader.deliveries())}
     assert states == {DeliveryState.DEAD}
-    assert "1 delivery put back" in (await call("deliveries", "retry", "--dead"))[1]
+    assert "1 delivery queued again" in (await call("deliveries", "retry", "--dead"))[1]
     rows = await world.database.read(lambda reader: reader.deliveries(state=DeliveryState.PENDING))
     assert [row.webhook_id for row in rows] == ["msg_digest"]
-    assert f"told within {rows[0].id}" in (await call("deliveries", "list", "--state", "dead"))[1]
+    assert f"part of digest {rows[0].id}" in (await call("deliveries", "list", "--state", "dead"))[1]
 
 
 async def test_retry_beside_writes(world: Watched, call: Call) -> None:
@@ -279,20 +279,20 @@ async def test_retry_beside_writes(world: Watched, call: Call) -> None:
 
 
 async def test_retry_refused(world: Watched, call: Call, tmp_path: Path) -> None:
-    """What cannot be sent again is refused in words, and nothing is changed."""
-    with pytest.raises(UsageError, match="is pending: the monitor tries it by itself"):
+    """What cannot be sent again is an error, and nothing is changed."""
+    with pytest.raises(UsageError, match="is pending: the daemon sends it anyway"):
         await call("deliveries", "retry", "1")
-    with pytest.raises(UsageError, match="there is no delivery 999"):
+    with pytest.raises(UsageError, match="unknown delivery 999"):
         await call("deliveries", "retry", "999")
-    with pytest.raises(UsageError, match="name the numbers of deliveries, or say --dead"):
+    with pytest.raises(UsageError, match="give either the numbers of deliveries or --dead"):
         await call("deliveries", "retry")
-    with pytest.raises(UsageError, match="--receiver goes with --dead"):
+    with pytest.raises(UsageError, match="--receiver needs --dead"):
         await call("deliveries", "retry", "1", "--receiver", "on-call")
     with pytest.raises(UsageError, match="no receiver pager"):
         await call("deliveries", "retry", "--dead", "--receiver", "pager")
     await give_up(world)
     await world.database.write(lambda store: store.put_receiver_state("on-call", b"{}", disabled=True))
-    with pytest.raises(UsageError, match="has said that it is gone"):
+    with pytest.raises(UsageError, match="is disabled"):
         await call("deliveries", "retry", "--dead")
 
 
@@ -301,14 +301,14 @@ async def test_retry_refused(world: Watched, call: Call, tmp_path: Path) -> None
 
 async def test_export_checks(call: Call, tmp_path: Path, world: Watched) -> None:
     """Every check is a line, with its connection."""
-    code, said = await call("export", "checks")
-    rows = list(csv.DictReader(said.splitlines()))
+    code, text = await call("export", "checks")
+    rows = list(csv.DictReader(text.splitlines()))
     assert code == 0
     assert len(rows) == 4 + 3 + 5 + 1
     assert {row["platformId"] for row in rows if row["outcome"] == "failed"} == {"linkedin-page1"}
-    found = [json.loads(line) for line in (await call("export", "checks", "--format", "jsonl", "--since", "20m"))[1].splitlines()]
-    assert len(found) == 2 + 1 + 2 + 1
-    assert set(found[0]) == set(rows[0])
+    document = [json.loads(line) for line in (await call("export", "checks", "--format", "jsonl", "--since", "20m"))[1].splitlines()]
+    assert len(document) == 2 + 1 + 2 + 1
+    assert set(document[0]) == set(rows[0])
 
 
 async def test_export_incidents(call: Call, tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ async def test_export_formulas(call: Call, world: Watched) -> None:
 
 
 async def test_export_span(call: Call, world: Watched) -> None:
-    """What is not within the time asked for is left out: the beginning counts, the end does not."""
+    """Only rows of the time range are written, which excludes its end."""
     moments = [json.loads(line)["at"] for line in (await call("export", "checks", "--format", "jsonl"))[1].splitlines()]
     middle = sorted(moments)[len(moments) // 2]
     earlier = [json.loads(line)["at"] for line in (await call("export", "checks", "--format", "jsonl", "--until", middle))[1].splitlines()]

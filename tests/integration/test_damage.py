@@ -26,10 +26,10 @@ from monitor.config import (
 from monitor.db import CheckRow, Database, NewConnection
 from monitor.errors import Reason, StoreCorrupt
 from monitor.runtime.signals import Signals
-from monitor.simulator.receiver import ReceiverServer
 from monitor.workers.retention import RetentionWorker
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START
 from tests.clock import FakeClock
+from tests.receiving import ReceiverServer
 from tests.virtual import KEY
 from tests.waiting import eventually, scaled
 

@@ -1,4 +1,3 @@
-import argparse
 import asyncio
 import contextlib
 import itertools
@@ -359,18 +358,16 @@ async def test_two_in_one_process(empty_sqlite_url: str) -> None:
 
 def test_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`db upgrade` makes the schema, `db check` finds it sound, `db backup` copies it."""
-    from monitor.cli import db
+    from monitor.cli.main import build_parser
 
     config = tmp_path / "config.yaml"
     (tmp_path / "key").write_text(marked.API_KEY + "\n")
     (tmp_path / "key").chmod(0o600)
     config.write_text(f"accounts: [{{name: main, api_key_file: {tmp_path}/key}}]\ndatabase: {{url: 'sqlite:///{tmp_path}/state/m.db'}}\n")
     config.chmod(0o600)
-    parser = argparse.ArgumentParser()
-    db.register(parser.add_subparsers())
 
     def run(*words: str) -> str:
-        args = parser.parse_args(["db", *words, "--config", str(config)])
+        args = build_parser(["db"]).parse_args(["db", *words, "--config", str(config)])
         assert args.run(args) == 0
         return capsys.readouterr().out
 

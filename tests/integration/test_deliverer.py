@@ -21,12 +21,12 @@ from monitor.errors import DeliveryReason
 from monitor.notify.payload import MonitorIdentity, render
 from monitor.notify.sender import Sender
 from monitor.simulator import faults
-from monitor.simulator.receiver import ReceiverServer
 from monitor.workers.deliverer import Deliverer
 from tests import marked
 from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_notification
 from tests.clock import FakeClock
 from tests.databases import migrated_sqlite
+from tests.receiving import ReceiverServer
 from tests.sampling import sampled
 from tests.waiting import patience
 

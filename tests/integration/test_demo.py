@@ -1,4 +1,4 @@
-"""The verb `demo`, run as strangers run it first."""
+"""The verb `demo`."""
 
 import contextlib
 import re
@@ -15,7 +15,7 @@ from tests.waiting import patience
 
 @pytest.fixture(name="taken")
 def _taken() -> "socket.socket":
-    """The usual port with somebody on it: us, unless another program was there first."""
+    """The default port, in use."""
     taken = socket.socket()
     with contextlib.suppress(OSError):
         taken.bind(("127.0.0.1", 9840))
@@ -25,8 +25,8 @@ def _taken() -> "socket.socket":
 
 def test_demo(taken: socket.socket, tmp_path: Path) -> None:
     """
-    Beside a running monitor, on a narrow terminal: the printed addresses answer, the printed command breaks a connection and on-call
-    hears of it, Ctrl-C ends it well, and nothing is left.
+    Beside a running daemon, on a narrow terminal: the printed addresses answer, the printed command breaks a connection and on-call
+    is notified, Ctrl-C ends it with 0, and no file is left.
     """
     with taken, on_terminal(["demo"], columns=80, environment={"TMPDIR": str(tmp_path), "NO_COLOR": "1"}) as terminal:
         shown = terminal.read_until(lambda text: re.search(r"break something .*\n", text))
@@ -45,7 +45,7 @@ def test_demo(taken: socket.socket, tmp_path: Path) -> None:
 
 
 def test_port_asked_for(taken: socket.socket, capsys: pytest.CaptureFixture[str]) -> None:
-    """A port that was asked for is not exchanged for another: when it is taken that is said, in one line."""
+    """A given port is not replaced by another: when it is in use, that is the error."""
     with taken:
         assert main(["demo", "--port", "9840"]) == 78
 
@@ -57,8 +57,8 @@ def test_port_asked_for(taken: socket.socket, capsys: pytest.CaptureFixture[str]
 
 
 def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is no port ends with 2."""
+    """An invalid port ends with 2."""
     with pytest.raises(SystemExit) as ended:
         main(["demo", "--port", "70000"])
     assert ended.value.code == 2
-    assert "'70000' is no port" in capsys.readouterr().err
+    assert "'70000' is not a port" in capsys.readouterr().err

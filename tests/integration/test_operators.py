@@ -23,13 +23,13 @@ from monitor.notify import templates
 from monitor.runtime.signals import Signals
 from monitor.simulator import faults
 from monitor.simulator.presets import connection_like, empty_world
-from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
 from monitor.simulator.state import SimulatedApi, SimulatedConnection
 from monitor.workers.controls_sync import ControlsSync
 from monitor.workers.evaluator import Evaluator
 from tests import marked
 from tests.builders import a_notification
+from tests.receiving import ReceiverServer
 from tests.waiting import eventually
 from tests.watched import watched, write_config
 
@@ -256,7 +256,7 @@ async def test_a_receiver_that_comes_back(tmp_path: Path, sqlite_url: str, call:
         await eventually(lambda: len(place.types()) >= 2)
         first, second = place.receiver.accepted()[:2]
         assert (first.type, second.type, second.data["reminder"] >= 4) == ("connection.failed", "reminder", True)
-        assert "overtaken by" in await call("deliveries", "list")
+        assert "superseded by" in await call("deliveries", "list")
         await healed(place)
         await eventually(lambda: place.types()[-1] == "connection.recovered")
 
@@ -270,14 +270,14 @@ def reminders(place: Place) -> int:
     ("words", "problem"),
     [
         (("silence", "add", "--match", "plattform=x", "--for", "1h", "--reason", "x"), "did you mean platform"),
-        (("silence", "add", "--match", "platform", "--for", "1h", "--reason", "x"), "no NAME=PATTERN"),
+        (("silence", "add", "--match", "platform", "--for", "1h", "--reason", "x"), "is not NAME=PATTERN"),
         (("silence", "add", "--match", "platform=x", "platform=y", "--for", "1h", "--reason", "x"), "given twice"),
-        (("silence", "add", "--match", "platform=x", "--for", "0s", "--reason", "x"), "over before it begins"),
-        (("silence", "add", "--match", "platform=x", "--until", "2020-01-01", "--reason", "x"), "over before it begins"),
-        (("silence", "add", "--match", "platform=x", "--for", "1h", "--reason", " "), "must say something"),
-        (("silence", "expire", "7"), "no silence 7"),
+        (("silence", "add", "--match", "platform=x", "--for", "0s", "--reason", "x"), "would end before it starts"),
+        (("silence", "add", "--match", "platform=x", "--until", "2020-01-01", "--reason", "x"), "would end before it starts"),
+        (("silence", "add", "--match", "platform=x", "--for", "1h", "--reason", " "), "must not be empty"),
+        (("silence", "expire", "7"), "silence 7 is unknown"),
         (("ack", "pp-here-1-connection-1", "--reason", "x"), "no open incident"),
-        (("ack", LINKEDIN, "--reason", ""), "must say something"),
+        (("ack", LINKEDIN, "--reason", ""), "must not be empty"),
     ],
 )
 async def test_words_that_make_no_sense(tmp_path: Path, sqlite_url: str, call: Call, words: tuple[str, ...], problem: str) -> None:

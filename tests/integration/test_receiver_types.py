@@ -27,13 +27,13 @@ from monitor.domain.policy import DigestPolicy, Policy
 from monitor.domain.reasons import Scope
 from monitor.errors import DeliveryReason
 from monitor.simulator import faults
-from monitor.simulator.receiver import ReceiverServer
 from tests import marked
 from tests import receiver_schemas as schemas
 from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_notification
 from tests.clock import FakeClock
 from tests.jsonschema import problems
 from tests.outbox import Outbox, an_outbox, ending, texts, transition_of
+from tests.receiving import ReceiverServer
 from tests.waiting import scaled
 
 KEY = marked.ROUTING_KEY

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.cli.replay_history import Lives, relive
+from monitor.cli.replay_history import ReplayResult, replay_history
 from monitor.config import Config, DatabaseSettings, ScheduleSettings, Secret
 from monitor.config.sections.policy import ConfirmSettings, ExpirySettings, PolicySettings
 from monitor.domain.replay import Change, ReplayEvent, compare
@@ -27,10 +27,10 @@ def stored(one: Virtual, tmp_path: Path, **changes: object) -> Config:
     return one.config.model_copy(update={"database": DatabaseSettings(url=Secret(f"sqlite:///{tmp_path}/monitor.db")), **changes})
 
 
-def again(one: Virtual, tmp_path: Path, other: Config | None = None, since: datetime | None = None) -> Lives:
+def again(one: Virtual, tmp_path: Path, other: Config | None = None, since: datetime | None = None) -> ReplayResult:
     """The life of *one* lived through again."""
     config = stored(one, tmp_path)
-    return relive(config, other or config, since or one.clock.now() - 1000 * DAY, one.clock.now(), lambda _at, _count: None)
+    return replay_history(config, other or config, since or one.clock.now() - 1000 * DAY, one.clock.now(), lambda _at, _count: None)
 
 
 def news(told: list[ReplayEvent]) -> list[tuple[str, str, str]]:

@@ -34,7 +34,7 @@ class Caller:
             return response.status, await response.json() if b"{" in raw[:1] else raw.decode(), response
 
     async def test(self, platform_id: str = LINKEDIN, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-        """Test a connection, with the key of `main` unless told otherwise."""
+        """Test a connection, by default with the key of `main`."""
         status, document, _ = await self.send("POST", f"/test-connection/{platform_id}", KEY if headers is None else headers)
         return status, document
 
@@ -51,15 +51,6 @@ async def _it() -> AsyncIterator[Caller]:
     async with aiohttp.ClientSession() as session:
         yield Caller(simulator, session)
     await simulator.close()
-
-
-async def test_verdict(it: Caller) -> None:
-    """A test needs a POST and the key, and answers JSON with 200 whether it passed or not."""
-    status, document, response = await it.send("POST", f"/test-connection/{LINKEDIN}", KEY)
-    assert (status, document["status"], response.content_type) == (200, "ok", "application/json")
-    it.world.connection(LINKEDIN).fail("no")
-    status, document = await it.test()
-    assert (status, document["status"], document["message"]) == (200, "error", "no")
 
 
 async def test_escaped_ids(it: Caller) -> None:
@@ -125,24 +116,30 @@ async def test_middleware_errors_in_order(it: Caller) -> None:
     assert await told(AGENCY | user) == (404, "Connection not found")
 
 
-async def test_managed_users(it: Caller) -> None:
-    """The header chooses whose connections are seen; the owner's own id changes nothing."""
+async def test_lists(it: Caller) -> None:
+    """The header chooses whose connections are seen; the lists have the documented form; the log has requests, but no key."""
     user = AGENCY | {"x-postpost-user-id": DEMO_USERS[1]}
     assert (await it.test("linkedin-Shared1234", AGENCY))[0] == 404
     assert (await it.test("linkedin-Shared1234", user))[1]["username"] == "Client 2"
     own = AGENCY | {"x-postpost-user-id": it.world.accounts["agency"].owner.id}
-    _, document, _ = await it.send("GET", "/platform-connections", own)
-    assert document == {"success": True, "connections": []}
-
-
-async def test_lists(it: Caller) -> None:
-    """The list of connections and that of users have the documented envelopes; the latter needs workspace rights."""
-    status, document, _ = await it.send("GET", "/platform-connections", KEY)
-    assert (status, document["success"], len(document["connections"])) == (200, True, 12)
+    assert (await it.send("GET", "/platform-connections", own))[1] == {"success": True, "connections": []}
     status, document, _ = await it.send("GET", "/workspace/users", AGENCY)
     assert (status, list(document), len(document["users"])) == (200, ["users"], 2)
     status, document, _ = await it.send("GET", "/workspace/users", KEY)
     assert (status, document["error"]) == (403, "Workspace access is not enabled for this key")
+    journal = it.simulator.journal
+    assert (journal.total, dict(journal.statuses), journal.in_flight) == (5, {404: 1, 200: 3, 403: 1}, 0)
+    assert [entry.account for entry in journal.asked("test-connection")] == ["agency", "agency"]
+    assert AGENCY_KEY not in str(journal.document(100)) + repr(journal.entries)
+
+
+async def test_overlaps(it: Caller) -> None:
+    """Two tests of one connection at a time are counted; two of different ones are only in flight together."""
+    it.world.latency = (timedelta(milliseconds=60), timedelta(milliseconds=60))
+    await asyncio.gather(it.test(), it.test("twitter-783214"))
+    assert (it.simulator.journal.overlaps, it.simulator.journal.max_in_flight) == (0, 2)
+    await asyncio.gather(it.test(), it.test())
+    assert it.simulator.journal.overlaps == 1
 
 
 async def test_brand(it: Caller) -> None:
@@ -159,7 +156,7 @@ async def test_brand(it: Caller) -> None:
     [("GET", f"/test-connection/{LINKEDIN}"), ("POST", "/platform-connections"), ("GET", "/posts"), ("POST", "/test-connection/a/b")],
 )
 async def test_unknown_routes(it: Caller, method: str, path: str) -> None:
-    """What is no endpoint is answered with a page of HTML, as Express does."""
+    """An unknown endpoint is answered with a page of HTML, as by Express."""
     status, page, response = await it.send(method, path, KEY)
     assert (status, response.content_type) == (404, "text/html")
     assert f"Cannot {method}" in page
@@ -171,28 +168,6 @@ async def test_date_is_that_of_the_simulated_clock(it: Caller) -> None:
     response = (await it.send("POST", f"/test-connection/{LINKEDIN}", KEY))[2]
     date = parsedate_to_datetime(response.headers["Date"])
     assert abs(date - datetime(2040, 5, 6, 7, 8, 9, tzinfo=UTC)) < timedelta(seconds=5)
-
-
-async def test_journal(it: Caller) -> None:
-    """Requests are counted by path and status, whose they were is told, and no key is kept."""
-    await it.test()
-    await it.test("nonsense")
-    await it.test(headers={})
-    journal = it.simulator.journal
-    assert journal.total == 3
-    assert dict(journal.statuses) == {200: 1, 400: 1, 401: 1}
-    assert [entry.account for entry in journal.asked("test-connection")] == ["main", "main", ""]
-    assert DEMO_KEY not in str(journal.document(100)) + repr(journal.entries)
-    assert journal.in_flight == 0
-
-
-async def test_journal_sees_overlaps(it: Caller) -> None:
-    """Two tests of one connection at a time are noticed, two of different ones only count as in flight."""
-    it.world.latency = (timedelta(milliseconds=60), timedelta(milliseconds=60))
-    await asyncio.gather(it.test(), it.test("twitter-783214"))
-    assert (it.simulator.journal.overlaps, it.simulator.journal.max_in_flight) == (0, 2)
-    await asyncio.gather(it.test(), it.test())
-    assert it.simulator.journal.overlaps == 1
 
 
 async def test_restart_on_the_same_port(it: Caller) -> None:
@@ -215,12 +190,3 @@ async def test_close_is_quick(it: Caller) -> None:
         await it.simulator.close()
     results = await asyncio.gather(*hanging, return_exceptions=True)
     assert {type(result) for result in results} == {aiohttp.ServerDisconnectedError}
-
-
-async def test_clients_that_give_up(it: Caller) -> None:
-    """A client that gives up on a hanging request leaves nothing behind."""
-    await it.steer("/api/hang")
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await it.test()
-    await eventually(lambda: it.simulator.journal.in_flight == 0)

@@ -12,11 +12,11 @@ import pytest
 from monitor.config import ReceiverSettings, Secret
 from monitor.domain.scopes.key import STORAGE
 from monitor.notify.sender import Sender
-from monitor.simulator.receiver import ReceiverServer
 from monitor.workers.storage_alert import StorageAlerter, StorageOutage
 from tests import marked
 from tests.builders import HOUR, MINUTE, SECOND
 from tests.clock import FakeClock
+from tests.receiving import ReceiverServer
 from tests.virtual import Virtual, monitoring, simple_world
 from tests.waiting import eventually, patience
 

@@ -26,9 +26,9 @@ from monitor.notify.payload import MonitorIdentity, render
 from monitor.notify.sender import Sender
 from monitor.simulator import faults
 from monitor.simulator.faults import Fault, Where
-from monitor.simulator.receiver import ReceiverServer
 from tests import marked
 from tests.builders import a_connection, a_notification
+from tests.receiving import ReceiverServer
 from tests.waiting import patience, scaled
 
 OLD = marked.signing("old")

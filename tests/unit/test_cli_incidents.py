@@ -1,4 +1,4 @@
-"""What `incidents` says of each kind of trouble."""
+"""The explanations in the table of `incidents`."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.builders import HOUR, START
 
 
 @pytest.mark.parametrize(
-    ("topic", "detail", "said"),
+    ("topic", "detail", "explanation"),
     [
         (Topic.CONNECTION, "Session has expired", "the platform rejects the stored credential: Session has expired"),
         (Topic.PUBLISHING, "Invalid image format", "Invalid image format"),
@@ -19,11 +19,11 @@ from tests.builders import HOUR, START
         (Topic.EXPIRY, "Connected as John", ""),
     ],
 )
-def test_what_an_incident_is_about(topic: Topic, detail: str, said: str) -> None:
-    """The last test speaks for the health alone: posts, permissions and tokens have words of their own, or none."""
+def test_what_an_incident_is_about(topic: Topic, detail: str, explanation: str) -> None:
+    """The reason of the last check explains incidents of health only; posts and permissions have their own detail, tokens none."""
     row = IncidentRow(
         1, IncidentRef(topic, "1", 1, START), Scope.CONNECTION, 1, "x", Severity.WARNING, Reason.CREDENTIAL_REJECTED, detail, START
     )
     shown = as_text([row], {}, START + HOUR, 200).splitlines()[1]
 
-    assert shown.endswith(f"  {said}" if said else "  1")
+    assert shown.endswith(f"  {explanation}" if explanation else "  1")

@@ -1,15 +1,12 @@
 """The verb `config`: check, show, schema."""
 
-import argparse
 import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from monitor.cli import config as verb
-from monitor.cli.options import add_config
-from monitor.config.reference import BEGIN, END
+from monitor.cli.main import build_parser, main
 from monitor.errors import EXIT_CONFIG
 
 GOOD = """\
@@ -21,12 +18,7 @@ database: {url: "postgresql://monitor:telltale@db/monitor"}
 
 
 def call(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    verb.register(parser.add_subparsers())
-    args = parser.parse_args(["config", *words])
-    result = args.run(args)
-    assert isinstance(result, int)
-    return result
+    return main(["config", *words])
 
 
 @pytest.fixture
@@ -41,7 +33,7 @@ def test_check_good(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("check", "--config", str(file)) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[:5] == [
-        f"{file}: can be used",
+        f"{file}: valid",
         "1 account: main (discovers its connections)",
         "1 connection: linkedin-Ab1",
         "1 receiver: on-call (webhook)",
@@ -95,22 +87,7 @@ def test_reference(capsys: pytest.CaptureFixture[str]) -> None:
     assert "| `interval` | duration | `15m` |" in capsys.readouterr().out
 
 
-def test_reference_written(tmp_path: Path) -> None:
-    """In a source tree the page and the schema are made anew; what people wrote around the reference stays."""
-    (tmp_path / "docs" / "reference").mkdir(parents=True)
-    (tmp_path / "config").mkdir()
-    page = tmp_path / "docs" / "reference" / "configure.md"
-    page.write_text(f"# Before\n{BEGIN}old\n{END}# After\n")
-    assert call("reference", "--write", str(tmp_path)) == 0
-    assert page.read_text().startswith("# Before\n")
-    assert page.read_text().endswith("# After\n")
-    assert "old" not in page.read_text().split("\n")
-    assert json.loads((tmp_path / "config" / "schema.json").read_text())
-
-
 def test_config_option() -> None:
-    """Without --config the usual place is meant."""
-    parser = argparse.ArgumentParser()
-    add_config(parser)
-    assert parser.parse_args([]).config is None
-    assert parser.parse_args(["--config", "x.yaml"]).config == Path("x.yaml")
+    """Without --config the default file is meant."""
+    assert build_parser().parse_args(["config", "show"]).config is None
+    assert build_parser().parse_args(["config", "show", "--config", "x.yaml"]).config == Path("x.yaml")

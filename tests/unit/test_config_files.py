@@ -90,12 +90,12 @@ def test_minimal_example() -> None:
 
 
 def test_schema_file() -> None:
-    """`config/schema.json` is what the models say; `config reference --write .` makes it."""
+    """`config/schema.json` is what the models say; `make docs` writes it."""
     assert (ROOT / "config" / "schema.json").read_text(encoding="utf-8") == as_schema()
 
 
 def test_reference_page() -> None:
-    """The reference in `docs/reference/configure.md` is what the models say; `config reference --write .` makes it."""
+    """The reference in `docs/reference/configure.md` is what the models say; `make docs` writes it."""
     page = (ROOT / "docs" / "reference" / "configure.md").read_text(encoding="utf-8")
     assert page == renewed(page)
 

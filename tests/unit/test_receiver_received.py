@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks import Webhook
 
-from monitor.simulator.receiver import Received, Signature, check, firsts, parsed, side_by_side
+from monitor.simulator.receiver import Received, Signature, check, firsts, parsed
+from tests.receiving import side_by_side
 
 AT = datetime(2030, 1, 1, tzinfo=UTC)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -48,24 +48,57 @@ def _it() -> Steering:
     return Steering()
 
 
-def test_break_and_heal(it: Steering) -> None:
-    """Breaking makes the test fail with the given text, or the platform's own; healing undoes it."""
-    assert it.post(f"/connections/{LINKEDIN}/break", {"message": "Token has been revoked"}) == (200, {"changed": [LINKEDIN]})
-    assert it.state()["message"] == "Token has been revoked"
-    it.post(f"/connections/{LINKEDIN}/break")
-    assert it.state()["message"] == "Request failed with status code 401"
-    it.post(f"/connections/{LINKEDIN}/heal")
-    assert it.state()["status"] == "ok"
+def test_connection_verbs(it: Steering) -> None:
+    """Every verb changes the connection."""
+
+    def state(verb: str, body: Any = None, platform_id: str = LINKEDIN) -> dict[str, Any]:
+        assert it.post(f"/connections/{platform_id}/{verb}", body) == (200, {"changed": [platform_id]})
+        return it.state(platform_id)
+
+    assert state("break", {"message": "Token has been revoked"})["message"] == "Token has been revoked"
+    assert state("break")["message"] == "Request failed with status code 401"
+    assert state("heal")["status"] == "ok"
+    assert state("expires-in", {"in": "7d 3h"})["tokenExpiresIn"] == "7d 3h"
+    assert state("expire")["status"] == "error"
+    assert state("renew", {"in": "60d"})["tokenExpiresIn"] == "60d 0h"
+    state("permissions", {"remove": ["w_member_social"]})
+    assert "w_member_social" not in (it.world.connection(LINKEDIN).permissions or ())
+    assert state("answer", {"status": 503, "times": 2})["script"] == [{"kind": "answer", "status": 503, "times": 2}]
+    assert [step["kind"] for step in state("play", {"steps": [{"do": "hang"}, {"do": "slow", "for": "2s"}]})["script"]] == ["hang", "slow"]
+    assert state("behave-normally")["script"] == []
+    user = "0" * 24
+    assert it.post("/connections", {"id": "linkedin-New2", "account": "agency", "user": user})[0] == 200
+    assert it.state("linkedin-New2")["user"] == user
 
 
-def test_expire_and_renew(it: Steering) -> None:
-    """Token ends are set in spans of time."""
-    it.post(f"/connections/{LINKEDIN}/expires-in", {"in": "7d 3h"})
-    assert it.state()["tokenExpiresIn"] == "7d 3h"
-    it.post(f"/connections/{LINKEDIN}/expire")
-    assert (it.state()["tokenExpiresIn"], it.state()["status"]) == ("expired", "error")
-    it.post(f"/connections/{LINKEDIN}/renew", {"in": "60d"})
-    assert (it.state()["tokenExpiresIn"], it.state()["status"]) == ("60d 0h", "ok")
+def test_other_verbs(it: Steering) -> None:
+    """Keys are revoked, users detached, the clock moved, and the API changed as a whole."""
+    it.post("/accounts/main/revoke")
+    assert it.world.account_of(DEMO_KEY) is None
+    it.post("/accounts/main/restore")
+    assert it.world.account_of(DEMO_KEY) is not None
+    it.post(f"/users/{DEMO_USERS[0]}/detach")
+    assert not it.world.accounts["agency"].users[DEMO_USERS[0]].attached
+    for body, now in (({"advance": "3d"}, START + timedelta(days=3)), ({"rewind": "1d"}, START + timedelta(days=2))):
+        it.post("/clock", body)
+        assert it.world.clock.now() == now
+    it.post("/clock", {"set": "2031-01-01T00:00:00Z"})
+    it.post("/clock", {"speed": 60})
+    assert (it.world.clock.now(), it.world.clock.speed) == (datetime(2031, 1, 1, tzinfo=UTC), 60)
+    for verb, change in [("generation", {"to": "september"}), ("brand", {"to": "publora"}), ("rounding", {"to": "ceil"}), ("down", None)]:
+        assert it.post(f"/api/{verb}", change)[0] == 200
+    assert it.post("/api/latency", {"min": "100ms", "max": "1s"})[0] == 200
+    api = it.get("/state")[1]["api"]
+    assert (api["generation"], api["brand"], api["rounding"], api["latency_seconds"]) == ("september", "publora", "ceil", [0.1, 1.0])
+    assert api["script"] == [{"kind": "drop", "where": "start"}]
+
+
+def test_reading(it: Steering) -> None:
+    """The state shows as many connections as wanted, and how many there are; other pages and methods are refused."""
+    document = it.get("/state", "last=2")[1]
+    assert (len(document["connections"]), document["connections_total"]) == (2, 16)
+    assert (it.get("/nothing")[0], it.get("/state", "last=x")[0]) == (404, 400)
+    assert it.control.answer("DELETE", "/reset", "", b"")[0] == 405
 
 
 def test_pattern_and_narrowing(it: Steering) -> None:
@@ -76,67 +109,6 @@ def test_pattern_and_narrowing(it: Steering) -> None:
     it.post("/connections/linkedin-Shared1234/break", query=f"user={DEMO_USERS[1]}")
     assert it.world.connection("linkedin-Shared1234", user=DEMO_USERS[0]).dead is None
     assert it.world.connection("linkedin-Shared1234", user=DEMO_USERS[1]).dead == ""
-
-
-def test_permissions(it: Steering) -> None:
-    """Rights can be taken away one by one or set."""
-    it.post(f"/connections/{LINKEDIN}/permissions", {"remove": ["w_member_social"]})
-    assert "w_member_social" not in (it.world.connection(LINKEDIN).permissions or ())
-    it.post(f"/connections/{LINKEDIN}/permissions", {"set": ["a", "b"]})
-    assert it.world.connection(LINKEDIN).permissions == ("a", "b")
-
-
-def test_scripts(it: Steering) -> None:
-    """Misbehaviour is listed in the state, for as many requests as said, and can be ended."""
-    it.post(f"/connections/{LINKEDIN}/answer", {"status": 503, "times": 2})
-    assert it.state()["script"] == [{"kind": "answer", "status": 503, "times": 2}]
-    it.post(f"/connections/{LINKEDIN}/play", {"steps": [{"do": "hang"}, {"do": "slow", "for": "2s"}]})
-    assert [step["kind"] for step in it.state()["script"]] == ["hang", "slow"]
-    it.post(f"/connections/{LINKEDIN}/behave-normally")
-    assert it.state()["script"] == []
-
-
-def test_new_connection(it: Steering) -> None:
-    """A connection can be added, also to a managed user who is made on the way."""
-    assert it.post("/connections", {"id": "linkedin-New1"})[0] == 200
-    assert it.state("linkedin-New1")["tokenExpiresIn"] == "60d 0h"
-    user = "0" * 24
-    assert it.post("/connections", {"id": "linkedin-New2", "account": "agency", "user": user})[0] == 200
-    assert it.state("linkedin-New2")["user"] == user
-
-
-def test_accounts_and_users(it: Steering) -> None:
-    """Keys are revoked and restored, users detached and attached."""
-    it.post("/accounts/main/revoke")
-    assert it.world.account_of(DEMO_KEY) is None
-    it.post("/accounts/main/restore")
-    assert it.world.account_of(DEMO_KEY) is not None
-    it.post(f"/users/{DEMO_USERS[0]}/detach")
-    assert not it.world.accounts["agency"].users[DEMO_USERS[0]].attached
-
-
-def test_clock(it: Steering) -> None:
-    """The simulated clock is moved, set and sped up."""
-    it.post("/clock", {"advance": "3d"})
-    assert it.world.clock.now() == START + timedelta(days=3)
-    it.post("/clock", {"rewind": "1d"})
-    assert it.world.clock.now() == START + timedelta(days=2)
-    it.post("/clock", {"set": "2031-01-01T00:00:00Z"})
-    assert it.world.clock.now() == datetime(2031, 1, 1, tzinfo=UTC)
-    it.post("/clock", {"speed": 60})
-    assert it.world.clock.speed == 60
-
-
-def test_api_settings(it: Steering) -> None:
-    """Generation, brand, rounding, latency and outage are switched for the API as a whole."""
-    for verb, body in [("generation", {"to": "september"}), ("brand", {"to": "publora"}), ("rounding", {"to": "ceil"}), ("down", None)]:
-        assert it.post(f"/api/{verb}", body)[0] == 200
-    assert it.post("/api/latency", {"min": "100ms", "max": "1s"})[0] == 200
-    told = it.get("/state")[1]["api"]
-    assert (told["generation"], told["brand"], told["rounding"], told["latency_seconds"]) == ("september", "publora", "ceil", [0.1, 1.0])
-    assert told["script"] == [{"kind": "drop", "where": "start"}]
-    it.post("/api/up")
-    assert it.get("/state")[1]["api"]["script"] == []
 
 
 @pytest.mark.parametrize(
@@ -166,8 +138,8 @@ def test_api_settings(it: Steering) -> None:
         ("/clock", b'{"speed": NaN}', 400, "must be a number"),
         ("/clock", {"speed": -1}, 400, "backwards"),
         ("/clock", {"set": "2030-01-01"}, 400, "offset"),
-        ("/planets/mars/break", None, 404, "nothing to do"),
-        ("/nothing", None, 404, "nothing to do"),
+        ("/planets/mars/break", None, 404, "unknown action"),
+        ("/nothing", None, 404, "unknown action"),
     ],
 )
 def test_mistakes(it: Steering, path: str, body: Any, status: int, hint: str) -> None:
@@ -177,19 +149,6 @@ def test_mistakes(it: Steering, path: str, body: Any, status: int, hint: str) ->
     assert answered == status
     assert hint in document["error"]
     assert it.get("/state") == before
-
-
-def test_wrong_method_and_place(it: Steering) -> None:
-    """Looking at nothing and changing by DELETE are told apart."""
-    assert it.get("/nothing")[0] == 404
-    assert it.control.answer("DELETE", "/reset", "", b"")[0] == 405
-    assert it.get("/state", "last=x")[0] == 400
-
-
-def test_state_is_bounded(it: Steering) -> None:
-    """Of many connections the state shows as many as asked for, and how many there are."""
-    document = it.get("/state", "last=2")[1]
-    assert (len(document["connections"]), document["connections_total"]) == (2, 16)
 
 
 def test_help_names_every_verb(it: Steering) -> None:

@@ -31,7 +31,7 @@ def test_acknowledge() -> None:
 
     args = _parsed(cli_hints.acknowledge(incident, "6c1f2a90").line)
 
-    assert (args.what, bool(args.reason)) == ([incident_key(incident, "6c1f2a90")], True)
+    assert (args.incidents, bool(args.reason)) == ([incident_key(incident, "6c1f2a90")], True)
 
 
 @pytest.mark.parametrize("connection", [a_connection(), AWKWARD], ids=["plain", "awkward"])

@@ -1,7 +1,7 @@
 """
 The description of the API, made of the routes, their parameters and their shapes.
 
-`docs/reference/openapi.json` is `python -m monitor.web.api docs/reference/openapi.json`; a test holds it against what a monitor serves.
+`docs/reference/openapi.json` is written by `make docs`; a test holds it against what a monitor serves.
 
 Source: OpenAPI 3.1.1.
 """
