@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from monitor.errors import ApiError, Reason
-from monitor.http.headers import http_date
+from monitor.http.headers import retry_after
 from monitor.postpost.fields import is_web_page, page_excerpt, timestamp_of
 from monitor.redaction import clean
 
@@ -73,7 +73,7 @@ def refusal(
             Reason.ID_REFUSED: Reason.API_REFUSED,
             Reason.API_VALIDATOR_FAILED: Reason.API_FAILED,
         }.get(reason, reason)
-    wait = _later(_retry_after(headers, answer, now), rate_limit_wait(headers, now))
+    wait = _later(_requested_wait(headers, answer, now), rate_limit_wait(headers, now))
     return ApiError(reason, _detail(status, headers, told, answer, body, secrets), retry_after=wait, http_status=status)
 
 
@@ -169,14 +169,10 @@ def _told(answer: dict[str, Any], secrets: tuple[str, ...]) -> str:
 _TOLD_KEYS = ("code", "error", "message")
 
 
-def _retry_after(headers: Mapping[str, str], answer: dict[str, Any], now: datetime) -> timedelta | None:
+def _requested_wait(headers: Mapping[str, str], answer: dict[str, Any], now: datetime) -> timedelta | None:
     """The longest of the waits that header and body ask for."""
-    wait = None
-    raw = headers.get("retry-after")
-    if raw is not None:
-        until = http_date(raw.strip())
-        seconds = (until - now).total_seconds() if until else _number(raw)
-        wait = _clamped(seconds) if seconds is not None else None
+    header = retry_after(headers.get("retry-after", ""), now)
+    wait = None if header is None else _clamped(header.total_seconds())
     for key in ("retryAfter", "retryAfterSec"):
         seconds = _number(answer.get(key))
         if seconds is not None:
