@@ -191,7 +191,7 @@ def test_stops(simulated: Simulated, tmp_path: Path) -> None:
                 begun = time.monotonic()
                 for number in range(signals):
                     daemon.process.send_signal(signal.SIGTERM)
-                    eventually_sync(lambda: events(daemon, "monitor.stopping") == 1, within=20, what="the stop")
+                    eventually_sync(lambda: events(daemon, "monitor.stop_requested") == 1, within=20, what="the stop")
                     assert number or daemon.process.poll() is None
                 assert daemon.process.wait(40) == 0
                 took[signals] = time.monotonic() - begun
@@ -316,7 +316,7 @@ def test_no_files_left(simulated: Simulated, tmp_path: Path) -> None:
             limits = resource.prlimit(process, resource.RLIMIT_NOFILE, (3, resource.prlimit(process, resource.RLIMIT_NOFILE)[1]))
             simulated.steer.do("api/drop", {"times": 40})
             with socket.create_connection(("127.0.0.1", int(daemon.url.rpartition(":")[2]))):
-                eventually_sync(lambda: events(daemon, "web.deaf") == 1, within=20, what="that nobody is let in")
+                eventually_sync(lambda: events(daemon, "web.accept_failed") == 1, within=20, what="that nobody is let in")
             time.sleep(3)
             assert daemon.process.poll() is None
             resource.prlimit(process, resource.RLIMIT_NOFILE, limits)
