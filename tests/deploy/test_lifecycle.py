@@ -162,7 +162,7 @@ def test_removed_and_added_again(simulated: Simulated, tmp_path: Path) -> None:
             reload(daemon, "config.reloaded")
             scrape = fetch(f"{daemon.url}/metrics").decode()
             assert [one for one in IDS[:4] if f'"{one}"' in scrape] == list(IDS[2:4])
-            assert daemon.metrics().get("postpost_incidents_open", kind="connection", severity="critical") == 0.0
+            assert daemon.metrics().get("postpost_incidents_open", topic="connection", severity="critical") == 0.0
             eventually_sync(lambda: told() == ["connection.failed", "connection.closed"], within=20, what="the end of the incident")
             daemon.config.write_text(with_all)
             reload(daemon, "config.reloaded")
