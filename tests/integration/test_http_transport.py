@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import trustme
 
 from monitor.http.errors import Failure, HttpError
 from monitor.http.transport import HEAD_LIMIT, Response, Transport
@@ -26,7 +28,7 @@ async def transport() -> AsyncIterator[Transport]:
 
 
 async def get(transport: Transport, server: RawServer, *, limit: int = LIMIT, seconds: float = 5, **options: Any) -> Response:
-    request = httpx.Request("GET", f"http://127.0.0.1:{server.port}/path?query")
+    request = httpx.Request("GET", f"{server.scheme}://127.0.0.1:{server.port}/path?query")
     return await transport.send(request, seconds=seconds, limit=limit, **options)
 
 
@@ -201,10 +203,35 @@ async def slow(request: Request, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0)
 
 
-async def test_cancelled_at_every_step(transport: Transport) -> None:
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """TLS of a server on 127.0.0.1, and of a client that trusts it."""
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    return server, client
+
+
+async def test_tls_connections_are_kept() -> None:
+    """A TLS connection serves several requests, and is closed when it was idle for its time."""
+    server_tls, client_tls = contexts()
+    transport = Transport(client_tls, keep_alive_seconds=0.3)
+    async with raw_server(says(OK), server_tls) as server:
+        for _ in range(3):
+            assert (await get(transport, server)).body == b"fine"
+        assert server.connections == 1
+        await eventually(lambda: not transport._open, what="no open connection")
+        await transport.close()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_cancelled_at_every_step(*, tls: bool) -> None:
     """However many steps of the loop a request had when it was cancelled, no socket is left and the next request is answered."""
-    async with raw_server(slow) as server:
-        before = open_files()
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # the server's side of a handshake that was cut
+    server_tls, client_tls = contexts() if tls else (None, None)
+    transport = Transport(client_tls, keep_alive_seconds=5)
+    before = open_files()
+    async with raw_server(slow, server_tls) as server:
         for steps in range(60):
             for kept in (True, False):
                 await get(transport, server)
@@ -218,8 +245,7 @@ async def test_cancelled_at_every_step(transport: Transport) -> None:
                 await asyncio.gather(task, return_exceptions=True)
         assert (await get(transport, server)).body == b"fine"
         await transport.close()
-        await server.stop()
-        await eventually(lambda: open_files() <= before, what="no socket left")
+    await eventually(lambda: open_files() <= before, what="no socket left")
 
 
 async def test_close(transport: Transport) -> None:
