@@ -6,10 +6,10 @@ a crash. A reminder that newer word of its incident overtook ends `cancelled`, b
 deliveries about the same subject still wait for it, and it ends together with the digest.
 """
 
+import uuid
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-import uuid_utils
 from sqlalchemy import bindparam, exists, insert, select, text, update
 
 from monitor.db.codec import dump_notification, maybe_millis, millis
@@ -150,8 +150,8 @@ class Outbox(Transaction):
             self._change(_ADD_DELIVERIES, rows)
 
     def new_webhook_id(self) -> str:
-        """A fresh id for one notification: sorts by time, contains no dot, and never comes twice, not even after a restore."""
-        return f"msg_{uuid_utils.uuid7().hex}"
+        """Return a new id for one notification; it holds no dot and is random, so that none comes twice after a restore."""
+        return f"msg_{uuid.uuid4().hex}"
 
     def receivers_told(self, incident_key: str) -> tuple[str, ...]:
         """The names of the receivers that were ever owed a word about this incident."""

@@ -123,7 +123,7 @@ class PostgresBackend:
 
     def recover(self, error: StoreUnavailable) -> None:
         """A new connection next time."""
-        log.debug("database.reconnect", error=str(error))
+        log.debug("database.connection_closed", error=str(error))
         self._disconnect()
 
     def renew(self) -> None:
@@ -211,7 +211,7 @@ class PostgresBackend:
 
     @staticmethod
     def _warn(revision: str) -> None:
-        log.warning("database.upgrade_without_backup", schema=revision, hint="use pg_dump before upgrades")
+        log.warning("database.backup_skipped", schema=revision, hint="use pg_dump before upgrades")
 
 
 def reading_from(address: URL) -> Engine:

@@ -105,7 +105,7 @@ class Watchdog:
                 async with asyncio.timeout(self._bounds.rest):
                     self._registry.set_outbox(await self._database.read(_outbox))
             except (StoreUnavailable, TimeoutError) as error:
-                _log.debug("outbox out of reach", problem=str(error))
+                _log.debug("outbox.unavailable", problem=str(error))
         return False
 
     def stuck(self) -> list[str]:
@@ -147,7 +147,7 @@ class Watchdog:
             _log.warning("clock.jumped", seconds=round(jump, 1))
             self._metrics.clock_jumped()
         if asleep > _JUMP.total_seconds():
-            _log.warning("machine.slept", seconds=round(asleep, 1))
+            _log.warning("clock.suspended", seconds=round(asleep, 1))
         if max(abs(jump), asleep) > _JUMP.total_seconds():
             self._clock_jumped()
 

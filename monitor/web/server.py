@@ -356,7 +356,7 @@ class Listener:
                 if error.errno in _THEIR_FAULT:
                     continue
                 if not failing:
-                    _log.error("web.deaf", problem=error.strerror, advice="Nobody is let in for now; see how many files are open.")
+                    _log.error("web.accept_failed", problem=error.strerror, advice="Nobody is let in for now; see how many files are open.")
                 failing = True
                 await self._clock.sleep(_PAUSE_SECONDS)
                 continue

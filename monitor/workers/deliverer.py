@@ -100,7 +100,7 @@ class Deliverer:
         try:
             return await self._recorded() and await self._next()
         except StoreUnavailable as error:
-            _log.debug("outbox out of reach", receiver=self._receiver.name, error=str(error))
+            _log.debug("outbox.unavailable", receiver=self._receiver.name, error=str(error))
             return False
 
     async def _next(self) -> bool:
@@ -230,7 +230,7 @@ class Deliverer:
         self._record = record
         self._report(result, before=breaker, after=after)
         if fate is DeliveryOutcome.DEAD:
-            self._log_of(result).error("message given up", webhook_id=row.webhook_id, type=row.type.value, attempts=row.attempts + 1)
+            self._log_of(result).error("delivery.abandoned", webhook_id=row.webhook_id, type=row.type.value, attempts=row.attempts + 1)
         return await self._recorded() and after.healthy
 
     async def _previous(self, row: DeliveryRow) -> bytes | None:
@@ -260,7 +260,7 @@ class Deliverer:
         self._believe(after)
         self._report(result, before=breaker, after=after)
         if result.of_message:
-            self._log_of(result).warning("receiver refuses to be told again what stands")
+            self._log_of(result).warning("resend.rejected")
         return await self._recorded() and after.healthy
 
     def _health_after(self, breaker: CircuitBreaker, result: AttemptResult, now: datetime) -> tuple[CircuitBreaker, Notification | None]:
@@ -299,7 +299,7 @@ class Deliverer:
             raise
         except StoreError as error:
             # Somebody has settled the delivery by hand meanwhile; what was sent was sent.
-            _log.warning("attempt not recorded", receiver=self._receiver.name, error=str(error))
+            _log.warning("attempt.not_recorded", receiver=self._receiver.name, error=str(error))
         self._record = self._recording = None
         return True
 
@@ -320,11 +320,11 @@ class Deliverer:
         self._observe(self._receiver.name, result.reason, result.took.total_seconds())
         log = self._log_of(result)
         if after.disabled_at is not None:
-            log.error("receiver is gone: it is told nothing more until its configuration changes")
+            log.error("receiver.disabled", advice="Nothing is sent to it until its configuration changes.")
         elif before.healthy and not after.healthy:
-            log.warning("receiver fails", retry_at=str(after.retry_at))
+            log.warning("receiver.failed", retry_at=str(after.retry_at))
         elif after.healthy and not before.healthy:
-            log.info("receiver works again", failing_since=str(before.failing_since))
+            log.info("receiver.recovered", failing_since=str(before.failing_since))
 
     def _log_of(self, result: AttemptResult) -> structlog.typing.FilteringBoundLogger:
         log: structlog.typing.FilteringBoundLogger = _log.bind(

@@ -74,7 +74,7 @@ class RetentionWorker:
             return True
         if self._doubted_at is None:
             self._doubted_at = self._clock.monotonic()
-            log.warning("retention.waits", now=now.isoformat(), last_checks=before.isoformat(), advice="Is the clock right?")
+            log.warning("retention.paused", now=now.isoformat(), last_checks=before.isoformat(), advice="Is the clock right?")
         return self._clock.monotonic() - self._doubted_at >= _DAY.total_seconds()
 
     async def _delete(self) -> int:
@@ -104,7 +104,7 @@ class RetentionWorker:
         if await self._is_too_large():
             return True
         if self._deleted:
-            log.info("retention.done", rows=self._deleted)
+            log.info("retention.completed", rows=self._deleted)
             self._deleted = 0
         return False
 
@@ -120,7 +120,7 @@ class RetentionWorker:
         share = (size - limit) / size
         before = min(oldest + max(share * (added_up - oldest), timedelta(hours=1)), added_up - _NEEDED)
         if before <= oldest:
-            log.warning("retention.too_large", size=size, max_size=limit, advice="All old checks are gone: raise retention.max_size.")
+            log.warning("database.size_exceeded", size=size, max_size=limit, advice="All old checks are gone: raise retention.max_size.")
             return False
         self._too_large_before = before
         return True

@@ -472,7 +472,7 @@ async def test_no_files_left() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
             try:
                 await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port.number))
-                await eventually(lambda: any(one["event"] == "web.deaf" for one in said), what="it is said")
+                await eventually(lambda: any(one["event"] == "web.accept_failed" for one in said), what="it is said")
                 assert len(port.server._doorkeeper) == 0
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
