@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -220,19 +220,10 @@ deliveries = Table(
     Column("last_status", Integer),
     UniqueConstraint("notification_id", "receiver"),
     CheckConstraint("state IN ('pending', 'delivered', 'dead', 'cancelled')", name="state"),
-    # `due_deliveries`: what one receiver is owed, oldest first.
+    # The pending deliveries of one receiver, oldest first.
     Index(
         "ix_deliveries_pending",
         "receiver",
-        "id",
-        sqlite_where=text("state = 'pending'"),
-        postgresql_where=text("state = 'pending'"),
-    ),
-    # `due_deliveries`: is an older one of the same subject still pending?
-    Index(
-        "ix_deliveries_pending_subject",
-        "receiver",
-        "subject",
         "id",
         sqlite_where=text("state = 'pending'"),
         postgresql_where=text("state = 'pending'"),

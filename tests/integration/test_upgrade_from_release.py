@@ -32,7 +32,15 @@ PYTHON = Path(sys.executable)
 JSON_NAMES: Mapping[str, str] = {}
 """Key of a document of the release -> what it is called now; "" for one that is no more."""
 
-FIELD_NAMES: Mapping[str, str] = {}
+FIELD_NAMES: Mapping[str, str] = {
+    "told": "notified",
+    "doubted": "false_negative_suspected",
+    "hints": "pending_levels",
+    "quiet": "suppression",
+    "notice_owed": "notice_pending",
+    "review_at": "next_evaluation_at",
+    "turned": "recent_failures",
+}
 """The same for the attributes of states and scopes, as `plain` shows them."""
 
 VALUES: Mapping[str, Mapping[str, str]] = {}
