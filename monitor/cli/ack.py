@@ -11,7 +11,7 @@ from monitor.cli.silence import login
 from monitor.cli.verb import Help
 from monitor.clock import SystemClock
 from monitor.config import Config
-from monitor.db import IncidentRow, Reader, operator_session
+from monitor.db import IncidentRow, Reader, list_incidents, operator_session, read_meta
 from monitor.domain.events import incident_key
 from monitor.domain.silencing.acks import Ack
 from monitor.errors import UsageError
@@ -79,8 +79,8 @@ def acknowledge(config: Config, words: Sequence[str], *, author: str, reason: st
 def open_incidents(reader: Reader, words: Sequence[str], instance: str | None) -> dict[str, IncidentRow]:
     """Incident key to incident, for every open one that *words* mean."""
     names = names_of(reader)
-    own = instance or reader.meta("instance_id") or ""
-    rows = {incident_key(row.incident, own): row for row in reader.incidents(open_only=True, limit=_ALL)}
+    own = instance or read_meta(reader, "instance_id") or ""
+    rows = {incident_key(row.incident, own): row for row in list_incidents(reader, open_only=True, limit=_ALL)}
     found: dict[str, IncidentRow] = {}
     for word in words:
         meant = {

@@ -11,7 +11,7 @@ from monitor.cli.options import add_account, add_config, add_json, count, load_c
 from monitor.cli.output import paint, terminal_width, wrapped
 from monitor.cli.verb import Help
 from monitor.clock import SystemClock
-from monitor.db import AttemptRow, DeliveryRow, Reader
+from monitor.db import AttemptRow, DeliveryRow, Reader, attempts_of, deliveries_of_notifications, list_notifications, read_state
 from monitor.domain.states import ConnectionState
 from monitor.schemas import facts
 from monitor.text.explain import ExplainSection, explain
@@ -61,7 +61,7 @@ def case_of(found: OpenDatabase, platform_id: str, account: str | None, limit: i
     """All that the database knows of one connection, with its last *limit* notifications."""
     connection, retired = find(found.reader, platform_id, account)
     scopes = [found.fleet.scope(name) for name in found.fleet.scopes_of(connection).all()]
-    stored = found.reader.state(connection.id)
+    stored = read_state(found.reader, connection.id)
     return ConnectionReport(
         connection=connection,
         state=stored[1] if stored is not None else ConnectionState(),
@@ -75,16 +75,16 @@ def case_of(found: OpenDatabase, platform_id: str, account: str | None, limit: i
 
 def tellings(reader: Reader, connection_id: int, limit: int) -> list[NotificationRecord]:
     """The last notifications about one connection, newest first, with their deliveries and attempts."""
-    notifications = reader.notifications(connection_id=connection_id, limit=limit)
+    notifications = list_notifications(reader, connection_id=connection_id, limit=limit)
     deliveries: dict[int, list[DeliveryRow]] = defaultdict(list)
-    for delivery in reader.deliveries_about([row.id for row in notifications]):
+    for delivery in deliveries_of_notifications(reader, [row.id for row in notifications]):
         deliveries[delivery.notification_id].append(delivery)
     return [
         NotificationRecord(
             row.webhook_id,
             row.incident_key,
             row.notification,
-            tuple(_owed(delivery, reader.attempts(delivery.id)) for delivery in deliveries[row.id]),
+            tuple(_owed(delivery, attempts_of(reader, [delivery.id])[delivery.id]) for delivery in deliveries[row.id]),
         )
         for row in notifications
     ]

@@ -9,7 +9,7 @@ from monitor.cli.options import add_config, add_json, count, load_config, past, 
 from monitor.cli.output import WIDE, coloured, fitted, stacked, terminal_width
 from monitor.cli.verb import Help
 from monitor.clock import SystemClock
-from monitor.db import IncidentRow, Reader, reading
+from monitor.db import IncidentRow, Reader, list_incidents, read_connections, reading
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.reasons import meaning
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     since = resolved(args.since, now)
     with reading(config.database.url.reveal()) as reader:
         names = names_of(reader)
-        rows = reader.incidents(open_only=args.open, since=since, limit=args.limit)
+        rows = list_incidents(reader, open_only=args.open, since=since, limit=args.limit)
     if args.json:
         found = [facts.incident(row, names.get(row.connection_id)) for row in rows]
         output.put({"at": facts.iso(now), "incidents": found})
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def names_of(reader: Reader) -> Mapping[int | None, Connection]:
     """Number to connection, retired ones included."""
-    return {connection.id: connection for retired in (True, False) for connection in reader.connections(retired=retired)}
+    return {connection.id: connection for retired in (True, False) for connection in read_connections(reader, retired=retired)}
 
 
 def as_text(rows: Sequence[IncidentRow], names: Mapping[int | None, Connection], now: datetime, width: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.db import Reader, reading
+from monitor.db import Reader, read_connections, read_meta, read_outbox, reading
 from monitor.domain.connections import Connection, matching, platform_of
 from monitor.errors import UsageError
 from monitor.state.evaluation_config import evaluation_config
@@ -36,11 +36,11 @@ class OpenDatabase:
 def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
     """The database of *config*, read without a lock; raises StoreError when it can't be read."""
     with reading(config.database.url.reveal()) as reader:
-        plan = evaluation_config(config, reader.meta("instance_id") or "")
+        plan = evaluation_config(config, read_meta(reader, "instance_id") or "")
         fleet = Registry(plan, clock)
         fleet.load(reader)
-        fleet.set_connections(reader.connections())
-        fleet.set_outbox(reader.outbox())
+        fleet.set_connections(read_connections(reader))
+        fleet.set_outbox(read_outbox(reader))
         yield OpenDatabase(reader, fleet, plan.identity.instance)
 
 
@@ -52,12 +52,12 @@ def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connect
         UsageError: there is none, or there are several; says what to write.
     """
     for retired in (False, True):
-        found = matching(reader.connections(retired=retired), platform_id, account)
+        found = matching(read_connections(reader, retired=retired), platform_id, account)
         if len(found) > 1:
             raise UsageError(several(platform_id, [connection.account_label for connection in found]))
         if found:
             return found[0], retired
-    known = [connection.platform_id for retired in (False, True) for connection in reader.connections(retired=retired)]
+    known = [connection.platform_id for retired in (False, True) for connection in read_connections(reader, retired=retired)]
     raise UsageError(unknown(platform_id, account, known))
 
 

@@ -7,7 +7,17 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from monitor.config import Config
-from monitor.db import CheckRow, Lifetime, acks_since, checks_in_order, lifetimes, notifications_since, reading, silences_since
+from monitor.db import (
+    CheckRow,
+    Lifetime,
+    acks_since,
+    checks_in_order,
+    lifetimes,
+    notifications_since,
+    read_connections,
+    reading,
+    silences_since,
+)
 from monitor.domain.connections import Connection
 from monitor.domain.replay import Replay, ReplayConfig, ReplayEvent, from_checks, notifications_of, observation_of
 from monitor.domain.silencing.acks import Ack
@@ -65,7 +75,7 @@ def relive(config: Config, other: Config, since: datetime, until: datetime, tell
     """
     url = config.database.url.reveal()
     with reading(url) as reader:
-        everyone = {one.id: one for retired in (True, False) for one in reader.connections(retired=retired)}
+        everyone = {one.id: one for retired in (True, False) for one in read_connections(reader, retired=retired)}
         spans = {one: span for one, span in lifetimes(reader).items() if one in everyone}
         began_at = min((span.first_at for span in spans.values() if span.first_at is not None), default=None)
         lives = Lives(everyone, began_at)

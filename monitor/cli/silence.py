@@ -15,7 +15,7 @@ from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.config.problems import suggest
-from monitor.db import Reader, operator_session, reading, silences_since
+from monitor.db import Reader, operator_session, read_connections, reading, silences_since
 from monitor.domain.connections import Connection
 from monitor.domain.routing import RESERVED, matches
 from monitor.domain.silencing.recurrence import DAYS, EVERY_DAY
@@ -101,7 +101,7 @@ def add(args: argparse.Namespace) -> int:
     config = load_config(args)
     url = config.database.url.reveal()
     with reading(url) as reader:
-        connections = reader.connections()
+        connections = read_connections(reader)
     wish = wish_of(args, connections, clock.now())
     silence = begin(url, wish, clock)
     covered = [one for one in connections if covers(wish.match, one)]

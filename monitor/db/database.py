@@ -14,9 +14,10 @@ from monitor.clock import Clock
 from monitor.db.backend import Backend
 from monitor.db.maintenance import parse
 from monitor.db.postgres import PostgresBackend
-from monitor.db.queries.state import Reader
+from monitor.db.queries.state import read_meta
 from monitor.db.sqlite import SqliteBackend
 from monitor.db.store import Store
+from monitor.db.transaction import Reader
 from monitor.db.writer import Writer
 from monitor.errors import StoreError, StoreUnavailable
 
@@ -142,11 +143,11 @@ class Database:
 
 
 def _instance_id(store: Store) -> str:
-    found = store.meta("instance_id")
-    if found is None:
-        found = secrets.token_hex(4)
-        store.put_meta("instance_id", found)
-    return found
+    instance = read_meta(store, "instance_id")
+    if instance is None:
+        instance = secrets.token_hex(4)
+        store.put_meta("instance_id", instance)
+    return instance
 
 
 def _backend(address: URL, clock: Clock, owner: str) -> Backend:

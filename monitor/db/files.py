@@ -10,8 +10,6 @@ from pathlib import Path
 
 from monitor.errors import AnotherInstance, StoreError, StoreUnavailable, UnsafeDatabaseLocation
 
-_MIB = 1024 * 1024
-
 # WAL needs shared memory between processes, which these can't give; their locks are not to be trusted either.
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "ncpfs", "gfs2", "ocfs2", "davfs"}
 _NETWORK |= {"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.davfs", "fuse.cephfs"}
@@ -32,6 +30,12 @@ def prepare(path: Path) -> None:
         _check_file(path)
     except OSError as error:
         raise StoreUnavailable(f"the database {path} can't be opened: {error.strerror}") from None
+
+
+def remove_ballast(database: Path) -> None:
+    """Delete the file that release 0.1 kept beside *database* as a reserve for a full disk."""
+    with contextlib.suppress(OSError):
+        database.with_name(database.name + ".ballast").unlink()
 
 
 def make_private(path: Path) -> None:
@@ -103,41 +107,6 @@ class DamageNote:
         """The database is sound (again)."""
         with contextlib.suppress(OSError):
             self.path.unlink()
-
-
-class Ballast:
-    """
-    A file that only takes up room. On a full disk SQLite can't even delete; giving this up lets it.
-
-    Attributes:
-        path: `<database>.ballast`.
-    """
-
-    size = 16 * _MIB
-    wanted_free = 64 * _MIB
-
-    def __init__(self, database: Path) -> None:
-        self.path = database.with_name(database.name + ".ballast")
-
-    def release(self) -> bool:
-        """Give the room up; returns whether there was any."""
-        try:
-            self.path.unlink()
-        except OSError:
-            return False
-        return True
-
-    def restore(self) -> None:
-        """Take the room again where the disk has plenty; quietly not where it can't be had."""
-        with contextlib.suppress(OSError):
-            space = os.statvfs(self.path.parent)
-            if self.path.exists() or space.f_bavail * space.f_frsize < self.wanted_free + self.size:
-                return
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            try:
-                os.posix_fallocate(handle, 0, self.size)
-            finally:
-                os.close(handle)
 
 
 def _check_folder(folder: Path) -> None:

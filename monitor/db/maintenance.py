@@ -13,9 +13,9 @@ from monitor.db import migrations
 from monitor.db.errors import translated
 from monitor.db.files import DamageNote
 from monitor.db.postgres import reading_from
-from monitor.db.queries.state import Reader
 from monitor.db.sqlite import Tell, backup, check_pages, reading_engine, silently
 from monitor.db.tables import REVISION
+from monitor.db.transaction import Reader
 from monitor.errors import ConfigError, Problem, StoreError, StoreUnavailable
 
 

@@ -1,4 +1,4 @@
-"""Deleting what is too old, a bounded number of rows at a time, so that nobody waits long for the write lock."""
+"""Deletes of old rows, a bounded number at a time, so that the write lock is held briefly."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -6,9 +6,19 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam, delete, exists, or_, select, tuple_
 
 from monitor.db.codec import millis
-from monitor.db.queries.state import Reader
-from monitor.db.tables import checks, connections, deliveries, incidents, messages, notifications, uptime_days, uptime_hours
-from monitor.db.transaction import Transaction
+from monitor.db.tables import (
+    acknowledgements,
+    checks,
+    connections,
+    deliveries,
+    incidents,
+    messages,
+    notifications,
+    silences,
+    uptime_days,
+    uptime_hours,
+)
+from monitor.db.transaction import Reader, Transaction
 from monitor.domain.delivery.retries import DeliveryState
 
 _DAY = timedelta(days=1)
@@ -38,8 +48,8 @@ _DELETE_INCIDENTS = delete(incidents).where(
         select(incidents.c.id).where(incidents.c.closed_at < bindparam("b_cutoff")).limit(bindparam("b_limit")).scalar_subquery()
     )
 )
-# Who was told of an incident last decides who is told of its end, and that may be told long after it ended: a silence holds it back.
-# The receivers may know it by an older number than the one that is open, if what lay between was never told.
+# The last notification of an incident decides who is notified of its end, which may be long after it closed: a silence suppresses
+# it meanwhile. Receivers may know the incident by an older number than the open one, if what lay between was never sent.
 _newer = notifications.alias("newer")
 _MAY_GO_ON = exists(
     select(1).where(
@@ -54,11 +64,11 @@ _MAY_GO_ON = exists(
         _newer.c.number > notifications.c.number,
     )
 )
-_MAY_BE_ASKED_FOR = exists(select(1).where(notifications.c.id == deliveries.c.notification_id, _MAY_GO_ON))
+_MAY_BE_NEEDED = exists(select(1).where(notifications.c.id == deliveries.c.notification_id, _MAY_GO_ON))
 _DELETE_DELIVERIES = delete(deliveries).where(
     deliveries.c.id.in_(
         select(deliveries.c.id)
-        .where(deliveries.c.state == bindparam("b_state"), deliveries.c.finished_at < bindparam("b_cutoff"), ~_MAY_BE_ASKED_FOR)
+        .where(deliveries.c.state == bindparam("b_state"), deliveries.c.finished_at < bindparam("b_cutoff"), ~_MAY_BE_NEEDED)
         .limit(bindparam("b_limit"))
         .scalar_subquery()
     )
@@ -83,41 +93,61 @@ _DELETE_SUMS = {
     )
     for table in (uptime_hours, uptime_days)
 }
+_DELETE_SILENCES = delete(silences).where(silences.c.ends_at < bindparam("b_cutoff"))
+# An incident's acknowledgement goes with it.
+_DELETE_ACKS = delete(acknowledgements).where(
+    acknowledgements.c.at < bindparam("b_cutoff"),
+    ~select(1)
+    .where(
+        incidents.c.topic == acknowledgements.c.topic,
+        incidents.c.subject == acknowledgements.c.subject,
+        incidents.c.number == acknowledgements.c.number,
+    )
+    .exists(),
+)
 
 
 def with_old_checks(reader: Reader, before: datetime, limit: int) -> list[int]:
     """At most *limit* connections that have checks from before *before*."""
-    return reader.numbers(_WITH_OLD_CHECKS, {"cutoff": millis(before), "limit": limit})
+    return [row.id for row in reader.rows(_WITH_OLD_CHECKS, {"cutoff": millis(before), "limit": limit})]
 
 
-class Retention(Transaction):
-    """The part of a write transaction that deletes; every method returns how many rows went."""
+class Retention:
+    """The part of a write transaction that deletes old rows; every method returns how many."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     def delete_checks(self, ids: Collection[int], before: datetime, each: int) -> int:
-        """At most *each* of the oldest checks from before *before*, of each of the connections *ids*."""
+        """The oldest checks from before *before*, at most *each* of each of the connections *ids*."""
         rows = [{"b_id": number, "b_cutoff": millis(before), "b_limit": each} for number in ids]
-        return self._change(_DELETE_CHECKS, rows) if rows else 0
+        return self._transaction.change(_DELETE_CHECKS, rows) if rows else 0
 
     def delete_messages(self, before: datetime, limit: int) -> int:
-        """Texts that no check since *before* has had. Their day of use is rounded down, hence the day of grace."""
-        return self._change(_DELETE_MESSAGES, {"b_cutoff": millis(before - _DAY), "b_limit": limit})
+        """Texts that no check since *before* has. Their day of use is rounded down, so one day longer is kept."""
+        return self._transaction.change(_DELETE_MESSAGES, {"b_cutoff": millis(before - _DAY), "b_limit": limit})
 
     def delete_incidents(self, before: datetime, limit: int) -> int:
         """Incidents that closed before *before*."""
-        return self._change(_DELETE_INCIDENTS, {"b_cutoff": millis(before), "b_limit": limit})
+        return self._transaction.change(_DELETE_INCIDENTS, {"b_cutoff": millis(before), "b_limit": limit})
 
     def delete_deliveries(self, state: DeliveryState, before: datetime, limit: int) -> int:
-        """Deliveries that ended in *state* before *before*, with their attempts; never pending ones, nor those of incidents that may go on."""
-        return self._change(_DELETE_DELIVERIES, {"b_state": state, "b_cutoff": millis(before), "b_limit": limit})
+        """Deliveries that ended in *state* before *before*, with their attempts; not those of incidents that may go on."""
+        return self._transaction.change(_DELETE_DELIVERIES, {"b_state": state, "b_cutoff": millis(before), "b_limit": limit})
 
     def delete_notifications(self, before: datetime, limit: int) -> int:
         """Notifications from before *before* whose deliveries are all deleted."""
-        return self._change(_DELETE_NOTIFICATIONS, {"b_cutoff": millis(before), "b_limit": limit})
+        return self._transaction.change(_DELETE_NOTIFICATIONS, {"b_cutoff": millis(before), "b_limit": limit})
 
     def delete_hours(self, before: datetime, limit: int) -> int:
         """Sums of hours that began before *before*; those of their days stay."""
-        return self._change(_DELETE_SUMS[uptime_hours], {"b_cutoff": millis(before), "b_limit": limit})
+        return self._transaction.change(_DELETE_SUMS[uptime_hours], {"b_cutoff": millis(before), "b_limit": limit})
 
     def delete_days(self, before: datetime, limit: int) -> int:
         """Sums of days that began before *before*."""
-        return self._change(_DELETE_SUMS[uptime_days], {"b_cutoff": millis(before), "b_limit": limit})
+        return self._transaction.change(_DELETE_SUMS[uptime_days], {"b_cutoff": millis(before), "b_limit": limit})
+
+    def delete_controls(self, before: datetime) -> int:
+        """Silences that ended before *before*, and acknowledgements from before it whose incident is deleted."""
+        values = {"b_cutoff": millis(before)}
+        return self._transaction.change(_DELETE_SILENCES, values) + self._transaction.change(_DELETE_ACKS, values)

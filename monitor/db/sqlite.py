@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from monitor.clock import Clock
 from monitor.db import migrations
 from monitor.db.errors import corrupt, translated
-from monitor.db.files import Ballast, DamageNote, InstanceLock, make_durable, make_private, prepare
+from monitor.db.files import DamageNote, InstanceLock, make_durable, make_private, prepare, remove_ballast
 from monitor.errors import StoreCorrupt, StoreError, StoreUnavailable
 
 _BUSY_SECONDS = 5.0
@@ -49,7 +49,6 @@ class SqliteBackend:
         self._path = path
         self._clock = clock
         self._lock = InstanceLock(path, owner)
-        self._ballast = Ballast(path)
         self._engine = writing_engine(path)
         self._readers = reading_engine(path)
         self._connection: Connection | None = None
@@ -58,6 +57,7 @@ class SqliteBackend:
         """Take the lock, look for damage, bring the schema up to date."""
         prepare(self._path)
         self._lock.acquire()
+        remove_ballast(self._path)
         try:
             # By a reader: what is damaged must not even be checkpointed.
             self.examined = self._path.stat().st_size <= _READ_AT_START
@@ -102,9 +102,8 @@ class SqliteBackend:
         return False
 
     def recover(self, error: StoreUnavailable) -> None:
-        """A new connection; on a full disk the ballast goes first."""
-        if "SQLITE_FULL" in str(error) and self._ballast.release():
-            log.warning("database.disk_full", path=str(self._path), ballast="released")
+        """A new connection next time."""
+        log.debug("database.reconnect", error=str(error))
         self._disconnect()
 
     def renew(self) -> None:
@@ -117,7 +116,7 @@ class SqliteBackend:
             yield connection
 
     def tidy(self) -> bool:
-        """Give some free pages back to the file system, empty the write-ahead log, refill the ballast."""
+        """Give some free pages back to the file system, empty the write-ahead log."""
         with translated():
             driver = _driver(self._live())
         try:
@@ -133,7 +132,6 @@ class SqliteBackend:
             return False
         finally:
             driver.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}").fetchall()
-        self._ballast.restore()
         return bool(left != (0,))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Every statement that writes: one open transaction, handed to works by the writer."""
+"""`Store`: the write transaction, composed of the parts below."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from monitor.db.outbox import Outbox
 from monitor.db.retention import Retention
 from monitor.db.rows import CheckRow, NewConnection
 from monitor.db.tables import checks, connection_states, connections, incidents, messages, scopes
-from monitor.db.transaction import PUT_META, for_each_dialect
+from monitor.db.transaction import PUT_META, Transaction, for_each_dialect
 from monitor.domain.events import FINE, Transition
 from monitor.domain.reasons import Health
 from monitor.domain.states import ConnectionState
@@ -32,7 +32,6 @@ _ADD_STATES = for_each_dialect(
 )
 _RETIRE = update(connections).where(connections.c.id == bindparam("b_id"), connections.c.retired_at.is_(None))
 _RETIRE = _RETIRE.values(retired_at=bindparam("b_at"))
-_UNRETIRE = update(connections).where(connections.c.id == bindparam("b_id")).values(retired_at=None)
 
 _SAVE_STATE = (
     update(connection_states)
@@ -75,31 +74,37 @@ _CLOSE_INCIDENT = (
 )
 
 
-class Store(Outbox, Retention):
+class Store(Transaction):
     """
-    One open write transaction; never keep it beyond the work it was handed to.
+    One open write transaction; a work must not keep it after its return.
 
     Checks and connection states are collected and written in batches: before the next read, or just before the
     commit. What they raise may therefore come after the work has returned; it still reaches that work's future alone.
+
+    Attributes:
+        outbox: notifications, deliveries, attempts.
+        retention: deletes of old rows.
     """
 
     def __init__(self, connection: SqlConnection) -> None:
         super().__init__(connection)
+        self.outbox = Outbox(self)
+        self.retention = Retention(self)
         self._new_checks: list[dict[str, Any]] = []
         self._new_messages: dict[int, dict[str, Any]] = {}
         self._new_states: list[dict[str, Any]] = []
 
     def flush(self) -> None:
-        """Write what was collected; raises StaleState for states that are not as expected."""
+        """Write the collected rows; raises StaleStateError for states of another version."""
         if self._new_messages:
             rows, self._new_messages = list(self._new_messages.values()), {}
-            self._change(_PUT_MESSAGES[self._dialect], rows)
+            self.change(_PUT_MESSAGES, rows)
         if self._new_checks:
             rows, self._new_checks = self._new_checks, []
-            self._change(_ADD_CHECKS[self._dialect], rows)
+            self.change(_ADD_CHECKS, rows)
         if self._new_states:
             rows, self._new_states = self._new_states, []
-            saved = self._change(_SAVE_STATE, rows)
+            saved = self.change(_SAVE_STATE, rows)
             if saved != len(rows):
                 names = ", ".join(str(row["b_id"]) for row in rows[:5])
                 raise StaleStateError(f"{len(rows) - saved} of {len(rows)} connection states have another version (connections {names}...)")
@@ -111,35 +116,30 @@ class Store(Outbox, Retention):
         Make *wanted* exist as given, not retired, each with a state (version 0 when new).
 
         Returns:
-            The key of each to its number; the number of a key never changes.
+            The key of each to its id; the id of a key never changes.
         """
         if wanted:
-            self._change(_PUT_CONNECTIONS[self._dialect], [_connection_values(connection) for connection in wanted])
-        numbers = {(row.account, row.user_id, row.platform_id): row.id for row in self._rows(_KEYS)}
-        found = {connection.key: numbers[connection.key] for connection in wanted}
-        if found:
+            self.change(_PUT_CONNECTIONS, [_connection_values(connection) for connection in wanted])
+        ids = {(row.account, row.user_id, row.platform_id): row.id for row in self.rows(_KEYS)}
+        ids = {connection.key: ids[connection.key] for connection in wanted}
+        if ids:
             empty = {"version": 0, "health": Health.UNKNOWN, "document": dump_state(ConnectionState())}
-            self._change(_ADD_STATES[self._dialect], [{"connection_id": number, **empty} for number in found.values()])
-        return found
+            self.change(_ADD_STATES, [{"connection_id": connection_id, **empty} for connection_id in ids.values()])
+        return ids
 
     def retire(self, ids: Iterable[int], at: datetime) -> int:
         """Stop monitoring these connections; their history stays. Returns how many were not retired before."""
-        rows = [{"b_id": number, "b_at": millis(at)} for number in ids]
-        return self._change(_RETIRE, rows) if rows else 0
+        rows = [{"b_id": connection_id, "b_at": millis(at)} for connection_id in ids]
+        return self.change(_RETIRE, rows) if rows else 0
 
-    def unretire(self, ids: Iterable[int]) -> int:
-        """Monitor these connections again; returns how many exist."""
-        rows = [{"b_id": number} for number in ids]
-        return self._change(_UNRETIRE, rows) if rows else 0
-
-    # checks, beliefs, incidents
+    # checks, states, incidents
 
     def save_states(self, changed: Mapping[int, tuple[int, ConnectionState]]) -> None:
         """
         Save states; *changed* maps connection id to (expected version, new state). The version grows by one.
 
         Raises:
-            StaleState: one row has another version; at the latest before the commit, and nothing is saved then.
+            StaleStateError: one row has another version; at the latest before the commit, and nothing is saved then.
         """
         self._new_states += [
             {"b_id": number, "b_version": version, "b_health": state.health, "b_document": dump_state(state)}
@@ -151,13 +151,13 @@ class Store(Outbox, Retention):
         Save scopes; *changed* maps scope name to (expected version, JSON document). 0 inserts version 1.
 
         Raises:
-            StaleState: a scope exists already, or has another version.
+            StaleStateError: a scope exists already, or has another version.
         """
         for name, (version, document) in changed.items():
             if version == 0:
-                saved = self._change(_ADD_SCOPE[self._dialect], {"name": name, "version": 1, "document": document.decode()})
+                saved = self.change(_ADD_SCOPE, {"name": name, "version": 1, "document": document.decode()})
             else:
-                saved = self._change(_SAVE_SCOPE, {"b_name": name, "b_version": version, "b_document": document.decode()})
+                saved = self.change(_SAVE_SCOPE, {"b_name": name, "b_version": version, "b_document": document.decode()})
             if saved != 1:
                 raise StaleStateError(f"scope {name} does not have version {version}")
 
@@ -184,11 +184,11 @@ class Store(Outbox, Retention):
         """Open incidents, change their level, or close them (level `fine`), in the given order."""
         for transition in transitions:
             if transition.level != FINE or not self._close(transition):
-                self._change(_PUT_INCIDENT[self._dialect], _incident_values(transition))
+                self.change(_PUT_INCIDENT, _incident_values(transition))
 
     def put_meta(self, key: str, value: str) -> None:
         """Keep a fact about the database itself."""
-        self.put(PUT_META, {"key": key, "value": value})
+        self.change(PUT_META, {"key": key, "value": value})
 
     def _close(self, transition: Transition) -> bool:
         incident = transition.incident
@@ -199,7 +199,7 @@ class Store(Outbox, Retention):
             "b_at": millis(transition.at),
             "b_why": transition.closed_why or "",
         }
-        return self._change(_CLOSE_INCIDENT, values) == 1
+        return self.change(_CLOSE_INCIDENT, values) == 1
 
 
 def _connection_values(connection: NewConnection) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from typing import Any
 from sqlalchemy import Row, Select, Table, bindparam, func, or_, select
 
 from monitor.db.codec import maybe_moment, millis, moment
-from monitor.db.queries.state import Reader
 from monitor.db.rows import to_connection
 from monitor.db.tables import checks, connections, incidents, meta, uptime_days, uptime_hours
-from monitor.db.transaction import PUT_META, Transaction, for_each_dialect
+from monitor.db.transaction import PUT_META, Reader, Transaction, for_each_dialect
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.reasons import MEANINGS
@@ -140,15 +139,15 @@ def put_hours(store: Transaction, changed: Mapping[HourKey, Uptime]) -> None:
         for (number, hour), uptime in changed.items()
     ]
     if rows:
-        store.put(_PUT_HOURS, rows)
+        store.change(_PUT_HOURS, rows)
     for day, ids in _days(changed).items():
         hours = [millis(day + n * HOUR) for n in range(DAY // HOUR)]
-        store.put(_PUT_DAYS, {"b_day": millis(day), "b_hours": hours, "b_ids": sorted(ids)})
+        store.change(_PUT_DAYS, {"b_day": millis(day), "b_hours": hours, "b_ids": sorted(ids)})
 
 
 def put_until(store: Transaction, until: datetime) -> None:
     """Remember until when all is added up."""
-    store.put(PUT_META, {"key": UNTIL, "value": str(millis(until))})
+    store.change(PUT_META, {"key": UNTIL, "value": str(millis(until))})
 
 
 def _days(keys: Iterable[HourKey]) -> dict[datetime, set[int]]:

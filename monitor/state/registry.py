@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.clock import Clock, Continuity
-from monitor.db import Reader, acks_of_open, silences_since
+from monitor.db import Reader, acks_of_open, read_meta, read_scopes, read_states, silences_since
 from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.evaluation import scope_context
@@ -74,9 +74,9 @@ class Registry:
 
     def load(self, reader: Reader) -> None:
         """Fill memory from the rows of a database."""
-        self._states = dict(reader.states())
-        self._scopes = {name: (version, decode_scope(document)) for name, (version, document) in reader.scopes().items()}
-        self.rounding_evidence = decode_rounding(reader.meta(self.rounding_key()))
+        self._states = dict(read_states(reader))
+        self._scopes = {name: (version, decode_scope(document)) for name, (version, document) in read_scopes(reader).items()}
+        self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
         self.set_controls(silences_since(reader, self.clock.now()), acks_of_open(reader))
 
     def set_connections(self, connections: Iterable[Connection]) -> None:

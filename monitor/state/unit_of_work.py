@@ -226,13 +226,13 @@ class UnitOfWork:
     def _add_notification(self, notification: Notification, connection: Connection | None, *, heard: Collection[str] = ()) -> None:
         plan = self._registry.config
         key = events.incident_key(notification.incident, plan.identity.instance)
-        told = heard if heard or notification.why is NotificationReason.OPENED else self._store.receivers_told(key)
+        told = heard if heard or notification.why is NotificationReason.OPENED else self._store.outbox.receivers_notified(key)
         receivers = routing.receivers_for(notification, connection, plan.routes, plan.receivers, told=told)
-        webhook_id = self._store.new_webhook_id()
+        webhook_id = self._store.outbox.new_webhook_id()
         body = payload.render(webhook_id, notification, connection, plan.identity)
-        self._store.add_notification(webhook_id, notification, key, body, receivers)
+        self._store.outbox.add_notification(webhook_id, notification, key, body, receivers)
         if overtakes_reminders(notification.why):
-            self._store.overtake_reminders(webhook_id, notification.at)
+            self._store.outbox.overtake_reminders(webhook_id, notification.at)
 
 
 def check_row(observation: Observation) -> CheckRow:

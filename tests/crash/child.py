@@ -24,7 +24,7 @@ from typing import TextIO
 
 from monitor.clock import SystemClock
 from monitor.config import ReceiverSettings, Secret
-from monitor.db import Database, NewConnection
+from monitor.db import Database, NewConnection, read_connections
 from monitor.domain.connections import Connection
 from monitor.domain.routing import ReceiverRule
 from monitor.state.evaluation_config import EvaluationConfig
@@ -91,7 +91,7 @@ async def _fleet(database: Database, clock: SystemClock) -> Registry:
     await database.write(lambda store: store.ensure_connections(wanted))
     fleet = Registry(EvaluationConfig(POLICY, "api.example", timedelta(days=1), IDENTITY, receivers=(ReceiverRule(NAME),)), clock)
     await database.read(fleet.load)
-    fleet.set_connections(await database.read(lambda reader: reader.connections()))
+    fleet.set_connections(await database.read(read_connections))
     return fleet
 
 

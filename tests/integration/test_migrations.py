@@ -156,8 +156,8 @@ def fill(store: Store) -> None:
     store.apply_transitions([Transition(incident, Scope.CONNECTION, number, "error", START, Severity.CRITICAL, None, "")])
     store.save_scopes({"api:api.example": (0, b"{}")})
     told = a_notification(connection_id=number, incident=incident)
-    store.add_notification(store.new_webhook_id(), told, "pp-1", b"{}", ["on-call"])
-    store.put_receiver_state("on-call", b"{}")
+    store.outbox.add_notification(store.outbox.new_webhook_id(), told, "pp-1", b"{}", ["on-call"])
+    store.outbox.put_receiver_state("on-call", b"{}")
 
 
 OLD_STATE = {
@@ -270,7 +270,7 @@ async def test_newer_schema(database_url: str) -> None:
     """A database of a newer program is refused by whoever opens it, naming both schemas and no upgrade, and left as it is."""
     database = Database(database_url, clock=SystemClock(), owner="test")
     await database.start()
-    await database.write(lambda store: store._change(text("UPDATE alembic_version SET version_num = '9999'"), {}))
+    await database.write(lambda store: store.change(text("UPDATE alembic_version SET version_num = '9999'"), {}))
     await database.close()
 
     with pytest.raises(SchemaMismatch, match=f"9999.*{REVISION}") as caught:

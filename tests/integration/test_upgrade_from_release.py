@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitor.db import reading
+from monitor.db import read_scopes, read_states, reading
 from monitor.db.codec import decode_scope
 from tests import marked
 from tests.e2e.processes import Command, Receiver, fetch, free_port, running, wait_until
@@ -229,8 +229,8 @@ def test_documents(upgraded: Upgraded, release: dict[str, Any]) -> None:
 def test_states(upgraded: Upgraded, release: dict[str, Any]) -> None:
     """Whatever is remembered of connections and scopes is read as the release read it, also what no verb shows."""
     with reading(upgraded.url) as reader:
-        states = {str(number): plain(state) for number, (_, state) in reader.states().items()}
-        scopes = {name: plain(decode_scope(document)) for name, (_, document) in reader.scopes().items()}
+        states = {str(number): plain(state) for number, (_, state) in read_states(reader).items()}
+        scopes = {name: plain(decode_scope(document)) for name, (_, document) in read_scopes(reader).items()}
 
     assert states == now_called(release["states"], FIELD_NAMES)
     assert scopes == now_called(release["scopes"], FIELD_NAMES)

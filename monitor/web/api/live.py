@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from monitor.db import read_state
 from monitor.domain.connections import matching
 from monitor.domain.events import Severity
 from monitor.domain.preflight import PreflightResult, Readiness, from_state, overall, reason_for_doubt
@@ -164,7 +165,7 @@ async def _uptime(desk: ApiContext, view: ConnectionView) -> UptimeFacts | None:
 
 async def _retired(desk: ApiContext, platform_id: str, account: str | None) -> ConnectionView:
     known = await desk.known(platform_id, account)
-    stored = await desk.ask(lambda reader: reader.state(known.id))
+    stored = await desk.ask(lambda reader: read_state(reader, known.id))
     return ConnectionView(known, stored[1] if stored is not None else ConnectionState())
 
 
