@@ -2,11 +2,11 @@
 Values as JSON text and times as numbers, for the columns that hold them.
 
 Fields with their default value are left out, unknown ones are ignored (an older program may read what a newer one
-wrote), and types are strict: a document that does not fit is damage, not something to guess about.
+wrote), and types are strict: a document that does not fit is damage.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -52,66 +52,62 @@ def maybe_moment(number: int | None) -> datetime | None:
 
 def dump_state(state: ConnectionState) -> str:
     """The JSON text of *state*."""
-    return _adapter(ConnectionState).dump_json(state, exclude_defaults=True).decode()
+    return _dump(ConnectionState, state).decode()
 
 
 def load_state(document: str, where: str) -> ConnectionState:
     """The state in *document*; raises StoreCorrupt naming *where* it was read."""
-    value: ConnectionState = _load(_adapter(ConnectionState), document, where)
-    return value
+    return _load(ConnectionState, document, where)
 
 
 def encode_scope(state: ScopeState) -> bytes:
     """The JSON document of *state*."""
-    return _adapter(ScopeState).dump_json(state, exclude_defaults=True)
+    return _dump(ScopeState, state)
 
 
 def decode_scope(document: bytes) -> ScopeState:
     """The state in *document*; raises StoreCorrupt."""
-    value: ScopeState = _load(_adapter(ScopeState), document.decode(), "a row of scopes")
-    return value
+    return _load(ScopeState, document, "a row of scopes")
 
 
 def encode_rounding(evidence: RoundingEvidence) -> str:
     """The JSON text of *evidence*."""
-    return _adapter(RoundingEvidence).dump_json(evidence, exclude_defaults=True).decode()
+    return _dump(RoundingEvidence, evidence).decode()
 
 
 def decode_rounding(document: str | None) -> RoundingEvidence:
-    """The evidence in *document*, none without one; raises StoreCorrupt."""
-    value: RoundingEvidence = _load(_adapter(RoundingEvidence), document or "{}", "what is known of the API's rounding")
-    return value
+    """The evidence in *document*, or none; raises StoreCorrupt."""
+    return _load(RoundingEvidence, document or "{}", "what is known of the API's rounding")
 
 
 def dump_notification(notification: Notification) -> str:
     """The JSON text of *notification*."""
-    return _adapter(Notification).dump_json(notification, exclude_defaults=True).decode()
+    return _dump(Notification, notification).decode()
 
 
 def load_notification(document: str, where: str) -> Notification:
     """The notification in *document*; raises StoreCorrupt naming *where* it was read."""
-    value: Notification = _load(_adapter(Notification), document, where)
-    return value
+    return _load(Notification, document, where)
 
 
 def dump_labels(labels: Mapping[str, str]) -> str:
-    """The JSON text of a connection's labels."""
-    return _adapter(dict[str, str]).dump_json(dict(labels)).decode()
+    """The JSON text of labels."""
+    return _dump(dict[str, str], dict(labels)).decode()
 
 
 def load_labels(document: str, where: str) -> dict[str, str]:
     """The labels in *document*; raises StoreCorrupt naming *where* they were read."""
-    return _load(_adapter(dict[str, str]), document, where)
+    return _load(dict[str, str], document, where)
 
 
 def dump_names(names: tuple[str, ...]) -> str:
-    """The JSON text of a list of words."""
-    return _adapter(tuple[str, ...]).dump_json(names).decode()
+    """The JSON text of *names*."""
+    return _dump(tuple[str, ...], names).decode()
 
 
 def load_names(document: str, where: str) -> tuple[str, ...]:
-    """The words in *document*; raises StoreCorrupt naming *where* they were read."""
-    return _load(_adapter(tuple[str, ...]), document, where)
+    """The names in *document*; raises StoreCorrupt naming *where* they were read."""
+    return _load(tuple[str, ...], document, where)
 
 
 def message_id(text: str) -> int:
@@ -119,14 +115,16 @@ def message_id(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
-def _load(adapter: TypeAdapter[_Value], document: str, where: str) -> _Value:
+def _dump(kind: type[_Value], value: _Value) -> bytes:
+    return _adapter(kind).dump_json(value, exclude_defaults=True)
+
+
+def _load(kind: type[_Value], document: str | bytes, where: str) -> _Value:
     try:
-        value = adapter.validate_json(document, strict=True)
+        value: _Value = _adapter(kind).validate_json(document, strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in problem["loc"]) or "document"

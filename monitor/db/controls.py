@@ -9,7 +9,7 @@ from sqlalchemy import Row, bindparam, insert, select, update
 from monitor.db.codec import dump_labels, load_labels, maybe_moment, millis, moment
 from monitor.db.outbox import Outbox
 from monitor.db.tables import acknowledgements, incidents, silences
-from monitor.db.transaction import Reader, Transaction, for_each_dialect
+from monitor.db.transaction import Reader, Transaction, upsert
 from monitor.domain.events import Topic
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
@@ -34,12 +34,7 @@ _EXPIRE = (
     .where(silences.c.id == bindparam("b_id"), silences.c.ends_at > bindparam("b_at"), silences.c.expired_at.is_(None))
     .values(expired_at=bindparam("b_at"))
 )
-_PUT_ACK = for_each_dialect(
-    lambda insert_into: (put := insert_into(acknowledgements)).on_conflict_do_update(
-        index_elements=["topic", "subject", "number"],
-        set_={name: put.excluded[name] for name in ("level", "at", "author", "reason")},
-    )
-)
+_PUT_ACK = upsert(acknowledgements, ["topic", "subject", "number"], ["level", "at", "author", "reason"])
 
 
 def silences_since(reader: Reader, since: datetime) -> list[Silence]:

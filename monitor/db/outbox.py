@@ -17,7 +17,7 @@ from monitor.db.codec import dump_notification, maybe_millis, millis
 from monitor.db.queries.deliveries import PENDING
 from monitor.db.rows import AttemptRow, DeliveryRow
 from monitor.db.tables import attempts, deliveries, notifications, receiver_states
-from monitor.db.transaction import Transaction, for_each_dialect
+from monitor.db.transaction import Transaction, upsert
 from monitor.domain.delivery.retries import DeliveryState
 from monitor.domain.events import EventType, Notification
 from monitor.errors import DeliveryReason, StaleStateError
@@ -94,12 +94,7 @@ _REDELIVER = (
         digest_id=None,
     )
 )
-_PUT_RECEIVER = for_each_dialect(
-    lambda insert_into: (put := insert_into(receiver_states)).on_conflict_do_update(
-        index_elements=["name"],
-        set_={name: put.excluded[name] for name in ("document", "disabled", "failing_since")},
-    )
-)
+_PUT_RECEIVER = upsert(receiver_states, ["name"], ["document", "disabled", "failing_since"])
 
 
 class Outbox:

@@ -19,7 +19,7 @@ from monitor.errors import DeliveryReason, Reason, StoreCorrupt
 
 @dataclass(frozen=True, slots=True)
 class NewConnection:
-    """A connection that shall be monitored: a `Connection` that may not have a number yet."""
+    """A connection to be monitored: a `Connection` that may not have an id yet."""
 
     account: str
     user_id: str
@@ -34,7 +34,7 @@ class NewConnection:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What identifies a connection outside this database: account, managed user, platform id."""
+        """Identifies the connection outside this database: account, managed user, platform id."""
         return (self.account, self.user_id, self.platform_id)
 
 
@@ -46,8 +46,8 @@ class CheckRow:
     Attributes:
         at: when it ended.
         duration_ms: how long the API took, in milliseconds.
-        token: the API's `tokenExpiresIn` as it came, None for null.
-        detail: the cleaned text for people; equal texts are stored once.
+        token: the API's `tokenExpiresIn`, unparsed; None for null.
+        detail: the cleaned text; equal texts are stored once.
     """
 
     connection_id: int
@@ -85,7 +85,7 @@ class IncidentRow:
 
 @dataclass(frozen=True, slots=True)
 class NotificationRow:
-    """One decision to tell, as stored; `deliveries` maps each receiver to where its delivery stands."""
+    """One stored notification; `deliveries` maps each receiver to the state of its delivery."""
 
     id: int
     webhook_id: str
@@ -104,11 +104,11 @@ class DeliveryRow:
         webhook_id: constant over every attempt and redelivery.
         body: the exact bytes to send and sign.
         attempts: how many were made since *queued_at*.
-        queued_at: when it was decided or last put back by hand; its age counts from here.
+        queued_at: when it was decided or last redelivered; its age counts from here.
         next_attempt_at: not before this.
         finished_at: when it left `pending`, else None.
-        digest_id: the delivery that tells this one too and will share its end, or that overtook this reminder; else None.
-        last_reason, last_status: of the last attempt; `gone` where the receiver's being gone cancelled it.
+        digest_id: the digest that contains this one, or the newer delivery that replaced this reminder; else None.
+        last_reason, last_status: of the last attempt; `gone` if it was cancelled because the receiver is disabled.
     """
 
     id: int
@@ -129,33 +129,33 @@ class DeliveryRow:
 
     @property
     def overtaken(self) -> bool:
-        """Whether this is a reminder that was not sent, since newer word of its incident took its place."""
+        """Whether this is a reminder that a newer notification of its incident replaced."""
         return self.state is DeliveryState.CANCELLED and self.digest_id is not None and self.last_reason is not DeliveryReason.GONE
 
     @property
     def subject(self) -> str:
-        """What it is about; deliveries of one subject go out in order."""
+        """The subject; deliveries about one subject are sent in order."""
         return self.notification.incident.subject
 
     @property
     def type(self) -> EventType:
-        """The public type of the body."""
+        """The event type of the body."""
         return self.notification.type
 
     @property
     def severity(self) -> Severity:
-        """How urgent it is."""
+        """The severity of the notification."""
         return self.notification.severity
 
     @property
     def why(self) -> NotificationReason:
-        """Why someone is told."""
+        """The reason of the notification."""
         return self.notification.why
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingRow:
-    """What a plan for the next deliveries needs to know of a pending one; a fraction of a `DeliveryRow`."""
+    """The part of a pending delivery that planning the next one needs."""
 
     id: int
     subject: str
@@ -168,7 +168,7 @@ class WaitingRow:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """One try to tell a receiver: how it ended, how long it took (milliseconds) and a text without the address."""
+    """One attempt: its result, its duration in milliseconds, and a text without the address."""
 
     at: datetime
     reason: DeliveryReason
@@ -230,7 +230,7 @@ def to_incident(row: Row[Any]) -> IncidentRow:
 
 
 def to_view(row: Row[Any]) -> IncidentView:
-    """What the snapshot shows of an open incident."""
+    """The snapshot's view of an open incident, from a row of `incidents`."""
     incident = to_incident(row)
     return IncidentView(
         incident=incident.incident,
@@ -266,7 +266,7 @@ def to_delivery(row: Row[Any]) -> DeliveryRow:
 
 
 def to_waiting(row: Row[Any]) -> WaitingRow:
-    """The short form of a pending delivery."""
+    """A pending delivery from its row."""
     return WaitingRow(
         id=row.id,
         subject=row.subject,

@@ -12,24 +12,18 @@ from monitor.db.outbox import Outbox
 from monitor.db.retention import Retention
 from monitor.db.rows import CheckRow, NewConnection
 from monitor.db.tables import checks, connection_states, connections, incidents, messages, scopes
-from monitor.db.transaction import PUT_META, Transaction, for_each_dialect
+from monitor.db.transaction import PUT_META, Transaction, for_each_dialect, insert_missing, upsert
 from monitor.domain.events import FINE, Transition
 from monitor.domain.reasons import Health
 from monitor.domain.states import ConnectionState
 from monitor.errors import StaleStateError
 
-_MUTABLE = ("platform", "name", "labels", "interval_ms", "expect", "require_permissions", "listed", "retired_at")
+_CONFIGURED = ("platform", "name", "labels", "interval_ms", "expect", "require_permissions", "listed", "retired_at")
 _DAY_MS = timedelta(days=1) // timedelta(milliseconds=1)
 
 _KEYS = select(connections.c.id, connections.c.account, connections.c.user_id, connections.c.platform_id)
-_PUT_CONNECTIONS = for_each_dialect(
-    lambda insert: (put := insert(connections)).on_conflict_do_update(
-        index_elements=["account", "user_id", "platform_id"], set_={name: put.excluded[name] for name in _MUTABLE}
-    )
-)
-_ADD_STATES = for_each_dialect(
-    lambda insert: insert(connection_states).on_conflict_do_nothing(index_elements=["connection_id"]),
-)
+_PUT_CONNECTIONS = upsert(connections, ["account", "user_id", "platform_id"], _CONFIGURED)
+_ADD_STATES = insert_missing(connection_states, ["connection_id"])
 _RETIRE = update(connections).where(connections.c.id == bindparam("b_id"), connections.c.retired_at.is_(None))
 _RETIRE = _RETIRE.values(retired_at=bindparam("b_at"))
 
@@ -38,30 +32,26 @@ _SAVE_STATE = (
     .where(connection_states.c.connection_id == bindparam("b_id"), connection_states.c.version == bindparam("b_version"))
     .values(version=connection_states.c.version + 1, health=bindparam("b_health"), document=bindparam("b_document"))
 )
-_ADD_SCOPE = for_each_dialect(lambda insert: insert(scopes).on_conflict_do_nothing(index_elements=["name"]))
+_ADD_SCOPE = insert_missing(scopes, ["name"])
 _SAVE_SCOPE = (
     update(scopes)
     .where(scopes.c.name == bindparam("b_name"), scopes.c.version == bindparam("b_version"))
     .values(version=scopes.c.version + 1, document=bindparam("b_document"))
 )
 
-# The wall clock may jump back; a second check of a connection within the same millisecond is then not worth an error.
-_ADD_CHECKS = for_each_dialect(lambda insert: insert(checks).on_conflict_do_nothing(index_elements=["connection_id", "at"]))
-# Rewritten once a day only, so that a text that every check has costs next to nothing.
+# The wall clock may jump back: a second check of a connection in the same millisecond is dropped, not an error.
+_ADD_CHECKS = insert_missing(checks, ["connection_id", "at"])
+# Updated once a day at most: a text that every check has costs no writes.
 _PUT_MESSAGES = for_each_dialect(
     lambda insert: (put := insert(messages)).on_conflict_do_update(
         index_elements=["id"], set_={"used_at": put.excluded.used_at}, where=messages.c.used_at < put.excluded.used_at
     )
 )
 
-_PUT_INCIDENT = for_each_dialect(
-    lambda insert: (put := insert(incidents)).on_conflict_do_update(
-        index_elements=["topic", "subject", "number"],
-        set_={
-            name: put.excluded[name]
-            for name in ("scope", "connection_id", "level", "severity", "reason", "detail", "changed_at", "closed_at", "closed_why")
-        },
-    )
+_PUT_INCIDENT = upsert(
+    incidents,
+    ["topic", "subject", "number"],
+    ["scope", "connection_id", "level", "severity", "reason", "detail", "changed_at", "closed_at", "closed_why"],
 )
 _CLOSE_INCIDENT = (
     update(incidents)
@@ -80,19 +70,25 @@ class Store(Transaction):
 
     Checks and connection states are collected and written in batches: before the next read, or just before the
     commit. What they raise may therefore come after the work has returned; it still reaches that work's future alone.
-
-    Attributes:
-        outbox: notifications, deliveries, attempts.
-        retention: deletes of old rows.
     """
 
     def __init__(self, connection: SqlConnection) -> None:
         super().__init__(connection)
-        self.outbox = Outbox(self)
-        self.retention = Retention(self)
         self._new_checks: list[dict[str, Any]] = []
         self._new_messages: dict[int, dict[str, Any]] = {}
         self._new_states: list[dict[str, Any]] = []
+
+    # The parts are built on demand: kept here, they would make a reference cycle of every transaction.
+
+    @property
+    def outbox(self) -> Outbox:
+        """Notifications, deliveries, attempts."""
+        return Outbox(self)
+
+    @property
+    def retention(self) -> Retention:
+        """Deletes of old rows."""
+        return Retention(self)
 
     def flush(self) -> None:
         """Write the collected rows; raises StaleStateError for states of another version."""
@@ -113,7 +109,7 @@ class Store(Transaction):
 
     def ensure_connections(self, wanted: Sequence[NewConnection]) -> dict[tuple[str, str, str], int]:
         """
-        Make *wanted* exist as given, not retired, each with a state (version 0 when new).
+        Insert or update *wanted*, not retired, each with a state (version 0 when new).
 
         Returns:
             The key of each to its id; the id of a key never changes.
@@ -128,7 +124,7 @@ class Store(Transaction):
         return ids
 
     def retire(self, ids: Iterable[int], at: datetime) -> int:
-        """Stop monitoring these connections; their history stays. Returns how many were not retired before."""
+        """Stop monitoring these connections; their history stays. Returns how many were monitored."""
         rows = [{"b_id": connection_id, "b_at": millis(at)} for connection_id in ids]
         return self.change(_RETIRE, rows) if rows else 0
 
@@ -187,7 +183,7 @@ class Store(Transaction):
                 self.change(_PUT_INCIDENT, _incident_values(transition))
 
     def put_meta(self, key: str, value: str) -> None:
-        """Keep a fact about the database itself."""
+        """Store a fact about the database itself."""
         self.change(PUT_META, {"key": key, "value": value})
 
     def _close(self, transition: Transition) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Executable, Row, Select
+from sqlalchemy import Executable, Row, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.db.errors import translated
@@ -21,9 +21,19 @@ def for_each_dialect(build: Callable[[Any], Executable]) -> dict[str, Executable
     return {"sqlite": build(sqlite.insert), "postgresql": build(postgresql.insert)}
 
 
-PUT_META = for_each_dialect(
-    lambda insert: (put := insert(meta)).on_conflict_do_update(index_elements=["key"], set_={"value": put.excluded.value})
-)
+def upsert(table: Table, key: Sequence[str], changed: Sequence[str]) -> dict[str, Executable]:
+    """For each dialect: insert a row; one of the same *key* gets the new values of *changed*."""
+    return for_each_dialect(
+        lambda insert: (put := insert(table)).on_conflict_do_update(index_elements=key, set_={name: put.excluded[name] for name in changed})
+    )
+
+
+def insert_missing(table: Table, key: Sequence[str]) -> dict[str, Executable]:
+    """For each dialect: insert a row, unless there is one of the same *key*."""
+    return for_each_dialect(lambda insert: insert(table).on_conflict_do_nothing(index_elements=key))
+
+
+PUT_META = upsert(meta, ["key"], ["value"])
 
 
 class Reader:
