@@ -5,11 +5,12 @@ The advisory lock keeps a second instance from starting; it ends with the sessio
 write transaction first changes it, which fails once another instance has taken over (`epoch`), and holds it until the
 commit. Its `commits` number tells after a lost connection whether the last commit came through.
 
+The address says how TLS is used (`sslmode`); the configuration asks for a verified certificate of a server elsewhere.
+
 Source: https://www.postgresql.org/docs/15/explicit-locking.html#ADVISORY-LOCKS
 """
 
 import contextlib
-import ipaddress
 import secrets
 from collections.abc import Iterator
 
@@ -217,7 +218,7 @@ class PostgresBackend:
 def reading_from(address: URL) -> Engine:
     """The engine of the readers: read-only, one consistent view for each transaction."""
     return create_engine(
-        _secured(address),
+        address,
         poolclass=QueuePool,
         pool_size=_READERS,
         max_overflow=0,
@@ -231,22 +232,7 @@ def reading_from(address: URL) -> Engine:
 
 def writing_to(address: URL) -> Engine:
     """The engine of a writing session."""
-    return create_engine(_secured(address), poolclass=NullPool, hide_parameters=True, connect_args=_connect_arguments())
-
-
-def _secured(address: URL) -> URL:
-    """*address*, asking for a verified certificate unless it says otherwise or does not leave this machine."""
-    if "sslmode" in address.query or _is_local(address.host):
-        return address
-    return address.update_query_dict({"sslmode": "verify-full"})
-
-
-def _is_local(host: str | None) -> bool:
-    if host is None or host == "localhost" or host.startswith("/"):
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
+    return create_engine(address, poolclass=NullPool, hide_parameters=True, connect_args=_connect_arguments())
 
 
 def _connect_arguments() -> dict[str, object]:

@@ -318,12 +318,12 @@ async def _starts(url: str) -> None:
 _WRITES = """
 import asyncio, itertools, sys
 from monitor.clock import SystemClock
-from monitor.db import Database
+from monitor.db import Database, read_scopes
 
 async def main():
     database = Database(sys.argv[1], clock=SystemClock(), owner="writer")
     await database.start()
-    begin = len(await database.read(lambda reader: reader.scopes()))
+    begin = len(await database.read(read_scopes))
     async def write(lane):
         for n in itertools.count():
             name = f"{begin}.{lane}.{n}"
