@@ -11,42 +11,16 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-import ssl
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import bcrypt
 
-from monitor.config import Secret, TlsServerSettings, WebConfig, WebSettings, server_context, stamp_of
+from monitor.config import Secret, ServerTls, WebConfig, WebSettings
 from monitor.http.addresses import is_loopback
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """What new connections are encrypted with, and the state of the files it was made from."""
-
-    settings: TlsServerSettings
-    context: ssl.SSLContext
-    stamp: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def of(cls, settings: TlsServerSettings) -> "Tls":
-        """Read from the files. Raises `SecretProblem` when they can't be used."""
-        # Looked at before it is read: what changes in between is read once more.
-        stamp = stamp_of(settings.files)
-        return cls(settings, server_context(settings), stamp)
-
-    def is_current(self) -> bool:
-        """Whether the files are still those that were read."""
-        return stamp_of(self.settings.files) == self.stamp
-
-    def looked_at(self) -> "Tls":
-        """The same, knowing that the files as they are now are of no use."""
-        return replace(self, stamp=stamp_of(self.settings.files))
-
 
 _MAY_WAIT = 8
 
@@ -141,14 +115,13 @@ class AllowedHosts:
 @dataclass(slots=True)
 class Authenticator:
     """
-    Who may ask, and what is said to everybody.
+    Who may ask.
 
     Attributes:
         hosts: the names under which the port may be asked.
         token: opens the port; None: there is none.
         passwords: of the users; None: there are none.
         names: of which a client's certificate must hold one; empty: it need not.
-        headers: of every answer, in place of ours.
         tls: None: plain HTTP.
     """
 
@@ -156,8 +129,7 @@ class Authenticator:
     token: Secret | None
     passwords: PasswordVerifier | None
     names: frozenset[str]
-    headers: Mapping[str, str]
-    tls: Tls | None
+    tls: ServerTls | None
 
     @classmethod
     def of(cls, settings: WebSettings, file: WebConfig) -> "Authenticator":
@@ -169,8 +141,7 @@ class Authenticator:
             token=settings.token,
             passwords=PasswordVerifier(users) if users else None,
             names=frozenset(tls.client_allowed_sans) if tls is not None else frozenset(),
-            headers=file.http_server_config.headers.given(),
-            tls=Tls.of(tls) if tls is not None else None,
+            tls=ServerTls(tls) if tls is not None else None,
         )
 
     def knows(self, certificate: Mapping[str, Any] | None) -> bool:

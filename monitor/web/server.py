@@ -32,7 +32,7 @@ from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics
 from monitor.web.answers import PLAIN, WebResponse
 from monitor.web.api.context import ApiContext
 from monitor.web.api.setup import JsonApi, is_of_api, refusal
-from monitor.web.auth import Authenticator, Tls, TooManyAttempts
+from monitor.web.auth import Authenticator, TooManyAttempts
 from monitor.web.connection_limits import ConnectionLimiter, LimitedHandler, Limits
 from monitor.web.db_access import Read, ReadLimiter
 from monitor.web.pages.routes import Site
@@ -181,16 +181,14 @@ class WebServer:
         if self._listener is not None:
             self._listener.check()
         admission = self._admission
-        if admission.tls is None or admission.tls.is_current():
+        if admission.tls is None or not admission.tls.changed():
             return False
         try:
-            fresh = await asyncio.to_thread(Tls.of, admission.tls.settings)
+            await asyncio.to_thread(admission.tls.reload)
         except SecretProblem as error:
             _log.error("web.certificate_refused", problem=str(error), advice=error.fix)
-            admission.tls = admission.tls.looked_at()
         else:
             _log.info("web.certificate_renewed")
-            admission.tls = fresh
         return False
 
     async def close(self) -> None:
@@ -212,7 +210,7 @@ class WebServer:
         answer = await self._answer(request)
         if is_of_api(request.path):
             answer = refusal(answer)
-        response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.media_type, **self._headers()})
+        response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.media_type, **SECURITY_HEADERS})
         response.headers.update(answer.headers or {})
         response.content_length = sum(map(len, answer.body))
         response.force_close()
@@ -258,13 +256,10 @@ class WebServer:
             return _error(503, {"Retry-After": "1"})
         return _error(401, {"WWW-Authenticate": 'Basic realm="postpost-monitor", charset="UTF-8"'})
 
-    def _headers(self) -> dict[str, str]:
-        return {**SECURITY_HEADERS, **self._admission.headers}
-
     def _refused(self, status: int) -> web.Response:
         """The answer where there was no request to handle."""
         text = _ERRORS.get(status, _ERRORS[500])
-        response = web.Response(status=status, body=f"{text}\n".encode(), headers={"Content-Type": PLAIN, **self._headers()})
+        response = web.Response(status=status, body=f"{text}\n".encode(), headers={"Content-Type": PLAIN, **SECURITY_HEADERS})
         response.force_close()
         return response
 
