@@ -220,7 +220,7 @@ def test_countdown_is_coloured_by_its_incident() -> None:
     told = _page(_board(view, incidents=(_incident(Topic.EXPIRY, Severity.CRITICAL, level="1d"),))).rows[0]
 
     assert (calm.countdown.tone, calm.standing, calm.label) == (Tone.GOOD, DisplayStatus.OK, "Working")
-    assert (told.countdown.tone, told.standing, told.label) == (Tone.BAD, DisplayStatus.ATTENTION, "Token ends soon")
+    assert (told.countdown.tone, told.standing, told.label) == (Tone.BAD, DisplayStatus.ATTENTION, "Token expires soon")
     assert told.lasting == "1h"
 
 
@@ -280,13 +280,13 @@ def test_notes_of_a_state(state: ConnectionState, notes: list[str]) -> None:
     ("incident", "label", "note"),
     [
         (_incident(Topic.EXPIRY, Severity.CRITICAL, level="expired"), "Token expired", "The token has expired. Reconnect"),
-        (_incident(Topic.EXPIRY, Severity.WARNING, level="7d"), "Token ends soon", "The token ends in 5h, on 2030-01-31 05:00 UTC."),
+        (_incident(Topic.EXPIRY, Severity.WARNING, level="7d"), "Token expires soon", "The token ends in 5h, on 2030-01-31 05:00 UTC."),
         (_incident(Topic.RENEWAL, Severity.WARNING, level="overdue"), "Renewal overdue", "The token is usually renewed earlier than now."),
         (_incident(Topic.PUBLISHING, Severity.WARNING, level="failing"), "Posts fail", "The test passes, but posting failed. [No media]"),
         (_incident(Topic.PERMISSIONS, Severity.WARNING, level="lost"), "Permissions lost", "Permissions are missing: w_post, r_me."),
         (
             _incident(Topic.CONNECTION, Severity.WARNING, level="stale"),
-            "Not heard of",
+            "Stale",
             "Nothing was learned about it for 30d; nobody knows whether it works.",
         ),
         (_incident(Topic.CONNECTION, Severity.WARNING, level="flapping"), "Flapping", "It keeps changing between working and broken."),
@@ -315,7 +315,7 @@ def test_incidents_of_a_working_one(incident: IncidentView, label: str, note: st
 )
 def test_what_seems_to_be_over(topic: Topic, level: str, note: str) -> None:
     """Nobody is asked to mend what the last check found mended, neither in the list nor among the incidents."""
-    state = a_state(token=a_token_belief(NOW + 60 * DAY), hints={topic: PendingLevel(FINE, NOW)})
+    state = a_state(token=a_token_belief(NOW + 60 * DAY), pending_levels={topic: PendingLevel(FINE, NOW)})
     view, incident = _view(state=state), _incident(topic, Severity.CRITICAL, level=level)
 
     story = open_panel(incident, view, NOTHING_HELD, "", NOW)

@@ -6,8 +6,9 @@ from html import escape
 
 from monitor.domain.expiry import levels
 from monitor.domain.snapshot import ConnectionView
-from monitor.domain.status import BROKEN, DisplayStatus, Tone
-from monitor.text.format import count, one_line, platform_name, short
+from monitor.domain.status import DisplayStatus, Tone
+from monitor.text.durations import brief
+from monitor.text.format import count, one_line, platform_name
 from monitor.web.answers import WebResponse
 from monitor.web.api.context import ApiContext, not_found
 from monitor.web.api.parameters import Given
@@ -35,7 +36,7 @@ def _gist(board: StatusBoard) -> str:
     """The sentence of the status page in two or three words: the first of these that holds."""
     snapshot = board.snapshot
     broken, attention, working = (
-        sum(board.counts[one] for one in BROKEN),
+        sum(board.counts[status] for status in DisplayStatus if status.broken),
         board.counts[DisplayStatus.ATTENTION],
         board.counts[DisplayStatus.OK],
     )
@@ -74,7 +75,7 @@ async def token(desk: ApiContext, given: Given) -> WebResponse:
         says = "renews itself"
     else:
         days = (ends_at - now).days
-        says = f"{count(days, 'day')} left" if days else f"{short(ends_at - now)} left"
+        says = f"{count(days, 'day')} left" if days else f"{brief(ends_at - now)} left"
     tone = Tone.IDLE if ends_at is None else row.countdown.tone
     return _answer(Badge(label, says, tone, f"{label}: {says}"))
 

@@ -7,14 +7,14 @@ from typing import TypeVar
 
 import structlog
 
-from monitor.clock import Clock
+from monitor.clock import Clock, iso_utc
 from monitor.db import Reader, connections_by_id, read_connections
 from monitor.domain.connections import Connection, matching
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import ConnectionView
 from monitor.errors import StoreError
 from monitor.schemas.api import ApiDocument
-from monitor.schemas.facts import VERSION, encode, stamp
+from monitor.schemas.facts import VERSION, encode
 from monitor.web.answers import JSON, WebResponse
 from monitor.web.api.problems import ApiProblem
 from monitor.web.db_access import ReadLimiter
@@ -51,7 +51,7 @@ class ApiContext:
 
     def head(self) -> ApiDocument:
         """How every document begins."""
-        return {"version": VERSION, "at": stamp(self.now())}
+        return {"version": VERSION, "at": iso_utc(self.now())}
 
     async def ask(self, work: Callable[[Reader], T]) -> T:
         """What *work* finds in the database; refused with 503 when that can't be had."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db import (
     AttemptRow,
     CheckRow,
@@ -27,10 +28,8 @@ from monitor.web.api.context import ApiContext, json_answer, named, page_of
 from monitor.web.api.parameters import Given
 from monitor.web.api.problems import ApiProblem
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
-_MILLISECOND = timedelta(milliseconds=1)
-_LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_LAST = to_milliseconds(datetime(9999, 12, 31, tzinfo=UTC))
 
 Names = dict[int | None, Connection]
 
@@ -38,7 +37,7 @@ Names = dict[int | None, Connection]
 async def history(desk: ApiContext, given: Given) -> WebResponse:
     """The checks of one connection."""
     known, limit, cursor = await desk.known(given["platformId"], given["account"]), given["limit"], given["cursor"]
-    before = _EPOCH + min(cursor[0], _LAST) * _MILLISECOND if cursor is not None else None
+    before = from_milliseconds(min(cursor[0], _LAST)) if cursor is not None else None
     rows = await desk.ask(lambda reader: list_checks(reader, known.id, limit + 1, before))
     since = _since(desk, given)
     page, following = page_of([row for row in rows if since is None or row.at >= since], limit, _check_cursor)
@@ -52,7 +51,7 @@ async def history(desk: ApiContext, given: Given) -> WebResponse:
 
 
 def _check_cursor(row: CheckRow) -> str:
-    return parameters.encode("history", [(row.at - _EPOCH) // _MILLISECOND])
+    return parameters.encode("history", [to_milliseconds(row.at)])
 
 
 async def uptime(desk: ApiContext, given: Given) -> WebResponse:

@@ -2,19 +2,18 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from monitor.clock import iso_utc
 from monitor.db import read_state
 from monitor.domain.connections import matching
 from monitor.domain.events import Severity
-from monitor.domain.preflight import PreflightResult, Readiness, from_state, overall, reason_for_doubt
+from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness, overall, reason_for_doubt, storage_failed, stored
 from monitor.domain.reasons import Health
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.states import ConnectionState
-from monitor.domain.status import IN_TROUBLE, ORDER, TROUBLE, DisplayStatus, Tone, has_label, mentions, tone_of
+from monitor.domain.status import ConnectionFilter, DisplayStatus, urgency
 from monitor.schemas import api, facts
-from monitor.schemas.facts import stamp
 from monitor.schemas.shapes import Preflight, UptimeFacts
 from monitor.web.answers import WebResponse
 from monitor.web.api import parameters
@@ -29,8 +28,7 @@ Entry = tuple[DisplayStatus, ConnectionView]
 
 _BY_ID = 0
 _UPTIME_DAYS = 90
-_UNWRITTEN = "the database takes no writes, so the last checks may not be known"
-_NOT_WATCHED = PreflightResult(Readiness.UNKNOWN, "the monitor does not watch it")
+_NOT_WATCHED = PreflightResult(Readiness.UNKNOWN, PreflightCause.NOT_WATCHED)
 
 
 async def summary(desk: ApiContext, _: Given) -> WebResponse:
@@ -40,7 +38,7 @@ async def summary(desk: ApiContext, _: Given) -> WebResponse:
     health = Counter(view.state.health for view in snapshot.connections)
     document: api.Summary = {
         **desk.head(),
-        "takenAt": stamp(snapshot.taken_at),
+        "takenAt": iso_utc(snapshot.taken_at),
         "tone": said.tone,
         "summary": " ".join(filter(None, (said.words, said.more))),
         "total": len(snapshot.connections),
@@ -56,61 +54,34 @@ async def summary(desk: ApiContext, _: Given) -> WebResponse:
     return json_answer(document)
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which connections are asked for; what is empty asks for all."""
-
-    health: frozenset[str]
-    standing: frozenset[str]
-    platform: frozenset[str]
-    account: frozenset[str]
-    labels: frozenset[str]
-    q: str
-
-    @classmethod
-    def of(cls, given: Given) -> "Wanted":
-        """What the parameters say."""
-        standing = set(given["standing"])
-        if TROUBLE in standing:
-            standing |= {one.value for one in IN_TROUBLE}
-        return cls(
-            health=frozenset(given["health"]),
-            standing=frozenset(standing),
-            platform=frozenset(given["platform"]),
-            account=frozenset(given["account"]),
-            labels=frozenset(given["label"]),
-            q=given["q"] or "",
-        )
-
-    def match(self, entry: Entry) -> bool:
-        """Whether a connection is among them."""
-        standing, view = entry
-        connection = view.connection
-        return (
-            (not self.health or view.state.health in self.health)
-            and (not self.standing or standing in self.standing)
-            and (not self.platform or connection.platform in self.platform)
-            and (not self.account or not self.account.isdisjoint((connection.account, connection.account_label)))
-            and all(has_label(connection.labels, pair) for pair in self.labels)
-            and (not self.q or mentions(view, self.q))
-        )
+def _filter_of(given: Given) -> ConnectionFilter:
+    """What the parameters ask for."""
+    return ConnectionFilter(
+        health=frozenset(given["health"]),
+        statuses=frozenset(given["standing"]),
+        platforms=frozenset(given["platform"]),
+        accounts=frozenset(given["account"]),
+        labels=frozenset(given["label"]),
+        text=given["q"] or "",
+    )
 
 
 async def connections(desk: ApiContext, given: Given) -> WebResponse:
     """A page of connections, by account, platform and id, or the worst first."""
     board, now, limit, worst_first = desk.board(), desk.now(), given["limit"], given["sort"] == "worst"
-    found = list(filter(Wanted.of(given).match, board.ranked if worst_first else board.ordered))
+    criteria = _filter_of(given)
+    found = [entry for entry in (board.ranked if worst_first else board.ordered) if criteria.match(entry[1], entry[0])]
 
     def place(entry: Entry) -> tuple[parameters.Part, ...]:
         connection = entry[1].connection
-        urgency = _urgency(board, entry) if worst_first else _BY_ID
-        return urgency, connection.account_label, connection.platform, connection.platform_id
+        rank = _BY_ID + 1 + urgency(entry[0], board.incidents_of(entry[1])) if worst_first else _BY_ID
+        return rank, connection.account_label, connection.platform, connection.platform_id
 
     behind = found if given["cursor"] is None else [entry for entry in found if place(entry) > _begun(given["cursor"], worst_first)]
     page, following = page_of(behind[: limit + 1], limit, lambda entry: parameters.encode("connections", place(entry)))
     document: api.Connections = {
         **desk.head(),
-        "takenAt": stamp(board.snapshot.taken_at),
+        "takenAt": iso_utc(board.snapshot.taken_at),
         "total": len(found),
         "connections": [_connection(board, view, now) for _, view in page],
         "nextCursor": following,
@@ -122,12 +93,6 @@ def _begun(cursor: tuple[parameters.Part, ...], worst_first: bool) -> tuple[para
     if (cursor[0] != _BY_ID) is not worst_first:
         raise ApiProblem(400, "cursor is from a list that was sorted otherwise; begin again without it")
     return cursor
-
-
-def _urgency(board: StatusBoard, entry: Entry) -> int:
-    """The order of the status page: by standing, and within it the urgent first."""
-    standing, view = entry
-    return _BY_ID + 1 + 2 * ORDER[standing] + (tone_of(standing, board.incidents_of(view)) is not Tone.BAD)
 
 
 def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.ApiConnection:
@@ -188,7 +153,10 @@ def _preflight(desk: ApiContext, platform_id: str, views: Sequence[ConnectionVie
     if one is None:
         return facts.preflight_unknown(platform_id, _NOT_WATCHED)
     now, view = desk.now(), known[one.id]
-    policy = desk.policy().expiry_for(one.platform)
-    doubts = reason_for_doubt(view.state, view.suppressed_by, now, given["max_age"]) if desk.board().snapshot.storage_up else _UNWRITTEN
-    finding = from_state(view.state, one.platform, doubts, now, given["min_ttl"], policy)
+    policy, state = desk.policy().expiry_for(one.platform), view.state
+    if desk.board().snapshot.storage_up:
+        doubt = reason_for_doubt(state, view.suppressed_by, now, given["max_age"])
+    else:
+        doubt = storage_failed(state)
+    finding = doubt or stored(state, one.platform, now, given["min_ttl"], policy)
     return facts.preflight(one, finding, known_at=view.state.last_evidence_at, now=now, live=False)

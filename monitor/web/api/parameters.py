@@ -10,14 +10,13 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from monitor.text.durations import format_duration
+from monitor.text.durations import format_duration, parse_duration
 from monitor.web.api.problems import ApiProblem
 
 MOST_LETTERS = 256
 MOST_VALUES = 100
 
 _SPAN = r"^(?:[0-9]{1,3}d|[0-9]{1,4}[hms])$"
-_UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1), "s": timedelta(seconds=1)}
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _YES, _NO = "true", "false"
 
@@ -104,7 +103,7 @@ def span(name: str, words: str, default: timedelta | None = None) -> Parameter:
     def read(given: str) -> timedelta:
         if not re.fullmatch(_SPAN, given):
             raise ValueError("must be a length of time in one unit, such as 90s, 15m, 36h or 7d")
-        return int(given[:-1]) * _UNITS[given[-1]]
+        return parse_duration(given)
 
     schema: dict[str, object] = {"type": "string", "pattern": _SPAN}
     if default is not None:

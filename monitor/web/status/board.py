@@ -15,9 +15,9 @@ from monitor.clock import Clock
 from monitor.domain.events import Severity
 from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.status import BROKEN, IN_TROUBLE, ORDER, TROUBLE, DisplayStatus, Filters, Tone, standing_of, tone_of
+from monitor.domain.status import TROUBLE, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
 from monitor.metrics import Metrics
-from monitor.text.format import LABELS, count, platform_name
+from monitor.text.format import STATUS_LABELS, count, platform_name
 from monitor.web.status.connection import ConnectionRow, row_of
 from monitor.web.status.sidebar import Account, ReceiverView, Trouble, accounts_of, receivers_of, troubles_of
 from monitor.web.status.summary import Overall, overall_of
@@ -74,11 +74,12 @@ class StatusBoard:
         for incident in snapshot.incidents:
             if incident.connection_id is not None and incident.scope is Scope.CONNECTION:
                 self._incidents[incident.connection_id].append(incident)
-        standings = tuple((standing_of(view, self._of(view)), view) for view in snapshot.connections)
+        standings = tuple((status_of(view, self._of(view)), view) for view in snapshot.connections)
         self.ordered: Sequence[tuple[DisplayStatus, ConnectionView]] = standings
         # Stable: within a standing, the urgent first, then by account, platform and id.
-        self._sorted = sorted(standings, key=lambda one: (ORDER[one[0]], tone_of(one[0], self._of(one[1])) is not Tone.BAD))
+        self._sorted = sorted(standings, key=lambda entry: urgency(entry[0], self._of(entry[1])))
         self.counts: Mapping[DisplayStatus, int] = Counter(standing for standing, _ in standings)
+        self._in_trouble = sum(self.counts[status] for status in DisplayStatus if status.in_trouble)
         self.platforms = Counter(view.connection.platform for view in snapshot.connections)
         self.accounts = Counter(view.connection.account for view in snapshot.connections)
         self._keys: dict[Key, ConnectionView] = {}
@@ -113,7 +114,8 @@ class StatusBoard:
 
     def matching(self, filters: Filters) -> list[ConnectionView]:
         """Every connection that is asked for, worst first."""
-        return [view for standing, view in self._sorted if filters.match(view, standing)]
+        criteria = filters.criteria
+        return [view for status, view in self._sorted if criteria.match(view, status)]
 
     def page(self, filters: Filters, now: datetime) -> Page:
         """One page of the connections that are asked for, worst first; beyond the last page: the last."""
@@ -138,11 +140,9 @@ class StatusBoard:
 
     def choices(self, filters: Filters) -> tuple[Choice, ...]:
         """The ways to narrow the list by standing; those that would leave nothing are not offered."""
-        trouble = sum(self.counts[standing] for standing in IN_TROUBLE)
-        tones = {DisplayStatus.ATTENTION: Tone.WARN, DisplayStatus.OK: Tone.GOOD, **dict.fromkeys(BROKEN, Tone.BAD)}
         offers = [("", "All", len(self._sorted), Tone.IDLE)]
-        offers += [(TROUBLE, "Trouble", trouble, Tone.BAD)]
-        offers += [(standing.value, LABELS[standing], self.counts[standing], tones.get(standing, Tone.IDLE)) for standing in DisplayStatus]
+        offers += [(TROUBLE, "Trouble", self._in_trouble, Tone.BAD)]
+        offers += [(status.value, STATUS_LABELS[status], self.counts[status], status.tone) for status in DisplayStatus]
         return tuple(
             Choice(words, number, filters.address(health=value), filters.health == value, tone)
             for value, words, number, tone in offers
@@ -179,9 +179,7 @@ class StatusBoard:
         return self._incidents.get(view.connection.id, ())
 
     def _urgent(self) -> bool:
-        return any(
-            tone_of(standing, self._of(view)) is Tone.BAD for standing, view in self._sorted[: sum(self.counts[one] for one in IN_TROUBLE)]
-        )
+        return any(tone_of(status, self._of(view)) is Tone.BAD for status, view in self._sorted[: self._in_trouble])
 
 
 class SnapshotCache:

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from monitor.domain.reasons import Scope, meaning
+from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import IncidentView, Snapshot
 from monitor.domain.status import TONES, Tone
-from monitor.text.format import count, one_line, platform_name, sentence, short
+from monitor.text.advice import reason_advice
+from monitor.text.durations import brief
+from monitor.text.format import count, one_line, platform_name, sentence
+from monitor.text.reasons import reason_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Account:
 def troubles_of(snapshot: Snapshot, now: datetime) -> tuple[Trouble, ...]:
     """The open incidents that are wider than one connection, the most urgent and then the widest first."""
     wide = [incident for incident in snapshot.incidents if incident.scope is not Scope.CONNECTION]
-    wide.sort(key=lambda incident: (_WORST_FIRST.index(TONES[incident.severity]), _WIDEST_FIRST.index(incident.scope)))
+    wide.sort(key=lambda incident: (-incident.severity.rank, -incident.scope.width))
     return tuple(_trouble(incident, now) for incident in wide)
 
 
@@ -53,11 +56,11 @@ def receivers_of(snapshot: Snapshot, now: datetime) -> tuple[ReceiverView, ...]:
     receivers = []
     for name, owed in snapshot.outbox.items():
         waiting = f"{count(owed.pending, 'message')} waiting" if owed.pending else "nothing waiting"
-        since = f", the oldest for {short(now - owed.oldest_at)}" if owed.oldest_at is not None else ""
+        since = f", the oldest for {brief(now - owed.oldest_at)}" if owed.oldest_at is not None else ""
         if owed.disabled:
             receivers.append(ReceiverView(name, Tone.BAD, f"gone: told nothing more until its configuration changes; {waiting}"))
         elif owed.failing_since is not None:
-            receivers.append(ReceiverView(name, Tone.BAD, f"takes no messages for {short(now - owed.failing_since)} now; {waiting}{since}"))
+            receivers.append(ReceiverView(name, Tone.BAD, f"takes no messages for {brief(now - owed.failing_since)} now; {waiting}{since}"))
         else:
             receivers.append(ReceiverView(name, Tone.GOOD, f"{waiting}{since}"))
     return tuple(sorted(receivers, key=lambda one: (one.tone is not Tone.BAD, one.name)))
@@ -81,8 +84,6 @@ def title_of(scope: Scope, subject: str) -> str:
     return title.format(name=one_line(name, 120))
 
 
-_WORST_FIRST = list(Tone)
-_WIDEST_FIRST = list(Scope)[::-1]
 _TITLES = {
     Scope.API: "The PostPost API gives no answers",
     Scope.ACCOUNT: "The API refuses the account {name}",
@@ -98,13 +99,13 @@ _ACCOUNT_TITLES = {
 
 
 def _trouble(incident: IncidentView, now: datetime) -> Trouble:
-    known = meaning(incident.reason) if incident.reason is not None else None
+    reason = incident.reason
     return Trouble(
         view=incident,
         tone=TONES[incident.severity],
         title=title_of(incident.scope, incident.incident.subject),
-        why=sentence(known.words) if known is not None else "",
+        why=sentence(reason_text(reason)) if reason is not None else "",
         quoted=incident.detail,
-        advice=known.advice if known is not None else "",
-        lasting=short(now - incident.incident.opened_at),
+        advice=reason_advice(reason) if reason is not None else "",
+        lasting=brief(now - incident.incident.opened_at),
     )
