@@ -25,29 +25,19 @@ from monitor.errors import StoreCorrupt
 _Value = TypeVar("_Value")
 
 
-def millis(at: datetime) -> int:
-    """Milliseconds since 1970 of *at*, rounded down."""
-    return to_milliseconds(at)
-
-
-def moment(number: int) -> datetime:
-    """The time that `millis` made *number* of."""
-    return from_milliseconds(number)
-
-
 def whole_milliseconds(at: datetime) -> datetime:
     """*at* as it is stored."""
-    return moment(millis(at))
+    return from_milliseconds(to_milliseconds(at))
 
 
 def maybe_millis(at: datetime | None) -> int | None:
-    """As `millis`; None stays None."""
-    return None if at is None else millis(at)
+    """Milliseconds since 1970 of *at*; None stays None."""
+    return None if at is None else to_milliseconds(at)
 
 
 def maybe_moment(number: int | None) -> datetime | None:
-    """As `moment`; None stays None."""
-    return None if number is None else moment(number)
+    """The moment *number* milliseconds after 1970; None stays None."""
+    return None if number is None else from_milliseconds(number)
 
 
 def dump_state(state: ConnectionState) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, insert, select, update
 
-from monitor.db.codec import dump_labels, load_labels, maybe_moment, millis, moment
+from monitor.clock import from_milliseconds, to_milliseconds
+from monitor.db.codec import dump_labels, load_labels, maybe_moment
 from monitor.db.outbox import Outbox
 from monitor.db.tables import acknowledgements, incidents, silences
 from monitor.db.transaction import Reader, Transaction, upsert
@@ -39,7 +40,7 @@ _PUT_ACK = upsert(acknowledgements, ["topic", "subject", "number"], ["level", "a
 
 def silences_since(reader: Reader, since: datetime) -> list[Silence]:
     """The silences whose planned end is after *since*, the oldest first, those ended early included."""
-    return [_to_silence(row) for row in reader.rows(_SILENCES, {"since": millis(since)})]
+    return [_to_silence(row) for row in reader.rows(_SILENCES, {"since": to_milliseconds(since)})]
 
 
 def acks_of_open(reader: Reader) -> list[Ack]:
@@ -49,7 +50,7 @@ def acks_of_open(reader: Reader) -> list[Ack]:
 
 def acks_since(reader: Reader, since: datetime) -> list[Ack]:
     """The acknowledgements made at *since* or later, the oldest first, those of closed incidents included."""
-    return [_to_ack(row) for row in reader.rows(_ALL_ACKS, {"since": millis(since)})]
+    return [_to_ack(row) for row in reader.rows(_ALL_ACKS, {"since": to_milliseconds(since)})]
 
 
 class ControlsWriter:
@@ -70,18 +71,18 @@ class ControlsWriter:
         """A new silence with its number."""
         values = {
             "match": dump_labels(match),
-            "starts_at": millis(starts_at),
-            "ends_at": millis(ends_at),
+            "starts_at": to_milliseconds(starts_at),
+            "ends_at": to_milliseconds(ends_at),
             "author": author,
             "reason": reason,
-            "created_at": millis(now),
+            "created_at": to_milliseconds(now),
         }
         number = int(self._transaction.rows(_ADD_SILENCE, values)[0].id)
         return Silence(number, dict(match), starts_at, ends_at, author, reason, now)
 
     def expire_silence(self, number: int, now: datetime) -> bool:
         """End the silence with this number; False when there is none, or it is over already."""
-        return self._transaction.change(_EXPIRE, {"b_id": number, "b_at": millis(now)}) == 1
+        return self._transaction.change(_EXPIRE, {"b_id": number, "b_at": to_milliseconds(now)}) == 1
 
     def acknowledge(self, ack: Ack) -> None:
         """Keep *ack*, in place of an earlier one of the same incident."""
@@ -90,7 +91,7 @@ class ControlsWriter:
             "subject": ack.subject,
             "number": ack.number,
             "level": ack.level,
-            "at": millis(ack.at),
+            "at": to_milliseconds(ack.at),
             "author": ack.author,
             "reason": ack.reason,
         }
@@ -105,11 +106,11 @@ def _to_silence(row: Row[Any]) -> Silence:
     return Silence(
         id=row.id,
         match=load_labels(row.match, f"silences row {row.id}"),
-        starts_at=moment(row.starts_at),
-        ends_at=moment(row.ends_at),
+        starts_at=from_milliseconds(row.starts_at),
+        ends_at=from_milliseconds(row.ends_at),
         author=row.author,
         reason=row.reason,
-        created_at=moment(row.created_at),
+        created_at=from_milliseconds(row.created_at),
         expired_at=maybe_moment(row.expired_at),
     )
 
@@ -119,4 +120,4 @@ def _to_ack(row: Row[Any]) -> Ack:
         topic = Topic(row.topic)
     except ValueError:
         raise StoreCorrupt(f"acknowledgements row of {row.subject} can't be read: unknown topic {row.topic!r}") from None
-    return Ack(topic, row.subject, row.number, row.level, moment(row.at), row.author, row.reason)
+    return Ack(topic, row.subject, row.number, row.level, from_milliseconds(row.at), row.author, row.reason)

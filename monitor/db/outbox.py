@@ -13,7 +13,8 @@ from datetime import datetime
 import uuid_utils
 from sqlalchemy import bindparam, insert, select, text, update
 
-from monitor.db.codec import dump_notification, maybe_millis, millis
+from monitor.clock import to_milliseconds
+from monitor.db.codec import dump_notification, maybe_millis
 from monitor.db.queries.deliveries import PENDING
 from monitor.db.rows import AttemptRow, DeliveryRow
 from monitor.db.tables import attempts, deliveries, notifications, receiver_states
@@ -108,7 +109,7 @@ class Outbox:
     ) -> None:
         """Store *notification* with its *body* and one delivery, due now, for each of *receivers* (none is fine)."""
         number = self._insert_notification(webhook_id, notification, incident_key, body)
-        at, subject = millis(notification.at), notification.incident.subject
+        at, subject = to_milliseconds(notification.at), notification.incident.subject
         rows = [
             {
                 "notification_id": number,
@@ -169,11 +170,11 @@ class Outbox:
             StaleStateError: the delivery is not pending any more.
         """
         end = DeliveryState(state)
-        finished = None if end is DeliveryState.PENDING else millis(attempt.at)
+        finished = None if end is DeliveryState.PENDING else to_milliseconds(attempt.at)
         changes = {
             "b_id": delivery.id,
             "b_state": end,
-            "b_next": millis(next_attempt_at or attempt.at),
+            "b_next": to_milliseconds(next_attempt_at or attempt.at),
             "b_finished": finished,
             "b_reason": attempt.reason,
             "b_status": attempt.http_status,
@@ -184,7 +185,7 @@ class Outbox:
             _ADD_ATTEMPT,
             {
                 "delivery_id": delivery.id,
-                "at": millis(attempt.at),
+                "at": to_milliseconds(attempt.at),
                 "reason": attempt.reason,
                 "duration_ms": attempt.duration_ms,
                 "http_status": attempt.http_status,
@@ -200,15 +201,15 @@ class Outbox:
 
         Those in a digest stay: its body is written.
         """
-        return self._transaction.change(_OVERTAKE, {"b_webhook_id": webhook_id, "b_at": millis(at)})
+        return self._transaction.change(_OVERTAKE, {"b_webhook_id": webhook_id, "b_at": to_milliseconds(at)})
 
     def cancel_deliveries(self, receiver: str, at: datetime) -> int:
         """Cancel every pending delivery of *receiver*; returns how many."""
-        return self._transaction.change(_CANCEL_ALL, {"b_receiver": receiver, "b_at": millis(at)})
+        return self._transaction.change(_CANCEL_ALL, {"b_receiver": receiver, "b_at": to_milliseconds(at)})
 
     def redeliver(self, ids: Iterable[int], at: datetime) -> int:
         """Put finished deliveries back, due at once and under their old webhook id; returns how many were put back."""
-        rows = [{"b_id": delivery_id, "b_at": millis(at)} for delivery_id in ids]
+        rows = [{"b_id": delivery_id, "b_at": to_milliseconds(at)} for delivery_id in ids]
         return self._transaction.change(_REDELIVER, rows) if rows else 0
 
     def put_receiver_state(self, name: str, document: bytes, *, disabled: bool = False, failing_since: datetime | None = None) -> None:
@@ -227,7 +228,7 @@ class Outbox:
             "number": incident.number,
             "connection_id": notification.connection_id,
             "seq": notification.seq,
-            "at": millis(notification.at),
+            "at": to_milliseconds(notification.at),
             "document": dump_notification(notification),
             "body": body,
         }

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, ColumnElement, Delete, Table, bindparam, delete, exists, or_, select, tuple_
 
-from monitor.db.codec import millis
+from monitor.clock import to_milliseconds
 from monitor.db.tables import (
     acknowledgements,
     checks,
@@ -101,7 +101,7 @@ _DELETE_ACKS = delete(acknowledgements).where(
 
 def with_old_checks(reader: Reader, before: datetime, limit: int) -> list[int]:
     """At most *limit* connections that have checks from before *before*."""
-    return [row.id for row in reader.rows(_WITH_OLD_CHECKS, {"cutoff": millis(before), "limit": limit})]
+    return [row.id for row in reader.rows(_WITH_OLD_CHECKS, {"cutoff": to_milliseconds(before), "limit": limit})]
 
 
 class Retention:
@@ -112,7 +112,7 @@ class Retention:
 
     def delete_checks(self, ids: Collection[int], before: datetime, each: int) -> int:
         """The oldest checks from before *before*, at most *each* of each of the connections *ids*."""
-        rows = [{"b_id": number, "b_cutoff": millis(before), "b_limit": each} for number in ids]
+        rows = [{"b_id": number, "b_cutoff": to_milliseconds(before), "b_limit": each} for number in ids]
         return self._transaction.change(_DELETE_CHECKS, rows) if rows else 0
 
     def delete_messages(self, before: datetime, limit: int) -> int:
@@ -141,8 +141,8 @@ class Retention:
 
     def delete_controls(self, before: datetime) -> int:
         """Silences that ended before *before*, and acknowledgements from before it whose incident is deleted."""
-        values = {"b_cutoff": millis(before)}
+        values = {"b_cutoff": to_milliseconds(before)}
         return self._transaction.change(_DELETE_SILENCES, values) + self._transaction.change(_DELETE_ACKS, values)
 
     def _delete(self, statement: Delete, before: datetime, limit: int, **values: str) -> int:
-        return self._transaction.change(statement, {"b_cutoff": millis(before), "b_limit": limit, **values})
+        return self._transaction.change(statement, {"b_cutoff": to_milliseconds(before), "b_limit": limit, **values})

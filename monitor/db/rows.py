@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Row
 
-from monitor.db.codec import load_labels, load_names, load_notification, maybe_moment, moment
+from monitor.clock import from_milliseconds
+from monitor.db.codec import load_labels, load_names, load_notification, maybe_moment
 from monitor.domain.connections import Connection
 from monitor.domain.delivery.retries import DeliveryState
 from monitor.domain.events import EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
@@ -202,7 +203,7 @@ def to_check(row: Row[Any]) -> CheckRow:
     """A check from a row of `checks` with its message."""
     return CheckRow(
         connection_id=row.connection_id,
-        at=moment(row.at),
+        at=from_milliseconds(row.at),
         reason=_word(Reason, row.reason, f"checks row ({row.connection_id}, {row.at})"),
         duration_ms=row.duration_ms,
         http_status=row.http_status,
@@ -216,14 +217,14 @@ def to_incident(row: Row[Any]) -> IncidentRow:
     where = f"incidents row {row.id}"
     return IncidentRow(
         id=row.id,
-        incident=IncidentRef(_word(Topic, row.topic, where), row.subject, row.number, moment(row.opened_at)),
+        incident=IncidentRef(_word(Topic, row.topic, where), row.subject, row.number, from_milliseconds(row.opened_at)),
         scope=_word(Scope, row.scope, where),
         connection_id=row.connection_id,
         level=row.level,
         severity=_word(Severity, row.severity, where),
         reason=None if row.reason is None else _word(Reason, row.reason, where),
         detail=row.detail,
-        changed_at=moment(row.changed_at),
+        changed_at=from_milliseconds(row.changed_at),
         closed_at=maybe_moment(row.closed_at),
         closed_why=row.closed_why,
     )
@@ -254,8 +255,8 @@ def to_delivery(row: Row[Any]) -> DeliveryRow:
         receiver=row.receiver,
         state=_word(DeliveryState, row.state, where),
         attempts=row.attempts,
-        queued_at=moment(row.queued_at),
-        next_attempt_at=moment(row.next_attempt_at),
+        queued_at=from_milliseconds(row.queued_at),
+        next_attempt_at=from_milliseconds(row.next_attempt_at),
         notification=load_notification(row.document, f"notifications row {row.notification_id}"),
         body=bytes(row.body),
         finished_at=maybe_moment(row.finished_at),
@@ -273,15 +274,15 @@ def to_waiting(row: Row[Any]) -> WaitingRow:
         type=_word(EventType, row.type, f"notifications row of delivery {row.id}"),
         connection_id=row.connection_id,
         attempts=row.attempts,
-        queued_at=moment(row.queued_at),
-        next_attempt_at=moment(row.next_attempt_at),
+        queued_at=from_milliseconds(row.queued_at),
+        next_attempt_at=from_milliseconds(row.next_attempt_at),
     )
 
 
 def to_attempt(row: Row[Any]) -> AttemptRow:
     """An attempt from a row of `attempts`."""
     return AttemptRow(
-        at=moment(row.at),
+        at=from_milliseconds(row.at),
         reason=_word(DeliveryReason, row.reason, f"attempts row {row.id}"),
         duration_ms=row.duration_ms,
         http_status=row.http_status,

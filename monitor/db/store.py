@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import bindparam, select, update
 
-from monitor.db.codec import dump_labels, dump_names, dump_state, message_id, millis
+from monitor.clock import to_milliseconds
+from monitor.db.codec import dump_labels, dump_names, dump_state, message_id
 from monitor.db.outbox import Outbox
 from monitor.db.retention import Retention
 from monitor.db.rows import CheckRow, NewConnection
@@ -125,7 +126,7 @@ class Store(Transaction):
 
     def retire(self, ids: Iterable[int], at: datetime) -> int:
         """Stop monitoring these connections; their history stays. Returns how many were monitored."""
-        rows = [{"b_id": connection_id, "b_at": millis(at)} for connection_id in ids]
+        rows = [{"b_id": connection_id, "b_at": to_milliseconds(at)} for connection_id in ids]
         return self.change(_RETIRE, rows) if rows else 0
 
     # checks, states, incidents
@@ -160,7 +161,7 @@ class Store(Transaction):
     def record_checks(self, rows: Sequence[CheckRow]) -> None:
         """Add *rows* to the history."""
         for row in rows:
-            at = millis(row.at)
+            at = to_milliseconds(row.at)
             text_id = message_id(row.detail) if row.detail else None
             if text_id is not None:
                 self._new_messages[text_id] = {"id": text_id, "text": row.detail, "used_at": at - at % _DAY_MS}
@@ -192,7 +193,7 @@ class Store(Transaction):
             "b_topic": incident.topic,
             "b_subject": incident.subject,
             "b_number": incident.number,
-            "b_at": millis(transition.at),
+            "b_at": to_milliseconds(transition.at),
             "b_why": transition.closed_why or "",
         }
         return self.change(_CLOSE_INCIDENT, values) == 1
@@ -226,8 +227,8 @@ def _incident_values(transition: Transition) -> dict[str, Any]:
         "severity": transition.severity,
         "reason": transition.reason,
         "detail": transition.detail,
-        "opened_at": millis(transition.incident.opened_at),
-        "changed_at": millis(transition.at),
-        "closed_at": millis(transition.at) if closed else None,
+        "opened_at": to_milliseconds(transition.incident.opened_at),
+        "changed_at": to_milliseconds(transition.at),
+        "closed_at": to_milliseconds(transition.at) if closed else None,
         "closed_why": (transition.closed_why or "") if closed else None,
     }

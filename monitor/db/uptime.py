@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Row, Select, Table, bindparam, func, or_, select
 
-from monitor.db.codec import maybe_moment, millis, moment
+from monitor.clock import from_milliseconds, to_milliseconds
+from monitor.db.codec import maybe_moment
 from monitor.db.queries.state import read_meta
 from monitor.db.rows import to_connection
 from monitor.db.tables import checks, connections, incidents, uptime_days, uptime_hours
@@ -31,7 +32,7 @@ _ZERO = (0, 0, 0)
 # Above that it is cheaper to read the days of every connection.
 _FEW = 300
 
-_EVER = moment(0)
+_EVER = from_milliseconds(0)
 _MILLISECOND = timedelta(milliseconds=1)
 _HEALTH = {reason.value: meaning.health for reason, meaning in MEANINGS.items() if meaning.health is not None}
 _SUMS = ("ok_ms", "down_ms", "excluded_ms")
@@ -101,27 +102,27 @@ _PUT_DAYS = for_each_dialect(
 
 def first_check(reader: Reader, since: datetime = _EVER) -> datetime | None:
     """The time of the oldest check that is kept, of those from *since* on; None without any."""
-    moments = [row.first_at for row in reader.rows(_FIRST_SINCE, {"since": millis(since)}) if row.first_at is not None]
-    return moment(min(moments)) if moments else None
+    moments = [row.first_at for row in reader.rows(_FIRST_SINCE, {"since": to_milliseconds(since)}) if row.first_at is not None]
+    return from_milliseconds(min(moments)) if moments else None
 
 
 def first_checks(reader: Reader, ids: Collection[int]) -> dict[int, datetime]:
     """The time of the oldest check that is kept of each of the connections *ids* that has one."""
-    return {row.id: moment(row.first_at) for row in reader.rows(_FIRST_CHECKS, {"ids": list(ids)}) if row.first_at is not None}
+    return {row.id: from_milliseconds(row.first_at) for row in reader.rows(_FIRST_CHECKS, {"ids": list(ids)}) if row.first_at is not None}
 
 
 def watched_since(reader: Reader, since: datetime) -> list[tuple[Connection, datetime | None]]:
     """The connections that are monitored, or were at some time after *since*, each with when it was retired."""
-    return [(to_connection(row), maybe_moment(row.retired_at)) for row in reader.rows(_WATCHED, {"since": millis(since)})]
+    return [(to_connection(row), maybe_moment(row.retired_at)) for row in reader.rows(_WATCHED, {"since": to_milliseconds(since)})]
 
 
 def evidence(reader: Reader, ids: Collection[int], since: datetime, until: datetime) -> Mapping[int, Sequence[Evidence]]:
     """Connection id to its conclusive checks from *since* until *until*, oldest first."""
     evidence_of: dict[int, list[Evidence]] = defaultdict(list)
-    rows = reader.rows(_EVIDENCE, {"ids": list(ids), "since": millis(since), "until": millis(until)})
+    rows = reader.rows(_EVIDENCE, {"ids": list(ids), "since": to_milliseconds(since), "until": to_milliseconds(until)})
     for connection_id, at, reason in map(tuple, rows):
         if (health := _HEALTH.get(reason)) is not None:
-            evidence_of[connection_id].append(Evidence(moment(at), health))
+            evidence_of[connection_id].append(Evidence(from_milliseconds(at), health))
     return evidence_of
 
 
@@ -131,8 +132,8 @@ def incidents_between(
     """The incidents of connections, `stale` ones excepted, by id; and those of scopes whose time is excluded, by scope key."""
     own: dict[int, list[IncidentSpan]] = defaultdict(list)
     wider: dict[str, list[IncidentSpan]] = defaultdict(list)
-    for row in reader.rows(_INCIDENTS, {"since": millis(since), "until": millis(until)}):
-        incident = IncidentSpan(moment(row.opened_at), maybe_moment(row.closed_at))
+    for row in reader.rows(_INCIDENTS, {"since": to_milliseconds(since), "until": to_milliseconds(until)}):
+        incident = IncidentSpan(from_milliseconds(row.opened_at), maybe_moment(row.closed_at))
         if row.connection_id is not None:
             own[row.connection_id].append(incident)
         elif row.scope in EXCUSES and not row.subject.startswith("rate:"):
@@ -145,26 +146,28 @@ def incidents_between(
 
 def last_day_before(reader: Reader, now: datetime) -> datetime | None:
     """The last day before that of *now* that has a sum; None without one."""
-    return maybe_moment(reader.rows(_LAST_DAY, {"today": millis(day_of(now))})[0][0])
+    return maybe_moment(reader.rows(_LAST_DAY, {"today": to_milliseconds(day_of(now))})[0][0])
 
 
 def uptime_until(reader: Reader) -> datetime | None:
     """Until when all is added up; None when nothing is yet."""
     until = read_meta(reader, UNTIL)
-    return None if until is None else moment(int(until))
+    return None if until is None else from_milliseconds(int(until))
 
 
 def hours_between(reader: Reader, ids: Collection[int], since: datetime, until: datetime) -> dict[HourKey, Uptime]:
     """The stored sums of every hour that begins from *since*, a full hour, until *until*."""
-    hours = [millis(since + n * HOUR) for n in range(-((since - until) // HOUR))]
-    return {(row.connection_id, moment(row.at)): to_uptime(row) for row in reader.rows(_HOURS, {"hours": hours, "ids": list(ids)})}
+    hours = [to_milliseconds(since + n * HOUR) for n in range(-((since - until) // HOUR))]
+    return {
+        (row.connection_id, from_milliseconds(row.at)): to_uptime(row) for row in reader.rows(_HOURS, {"hours": hours, "ids": list(ids)})
+    }
 
 
 def put_hours(store: Transaction, changed: Mapping[HourKey, Uptime]) -> None:
     """Write these hours, and the sums of the days that they are part of."""
     rows = [
         {
-            "at": millis(hour),
+            "at": to_milliseconds(hour),
             "connection_id": connection_id,
             "ok_ms": uptime.ok // _MILLISECOND,
             "down_ms": uptime.down // _MILLISECOND,
@@ -175,13 +178,13 @@ def put_hours(store: Transaction, changed: Mapping[HourKey, Uptime]) -> None:
     if rows:
         store.change(_PUT_HOURS, rows)
     for day, ids in _days(changed).items():
-        hours = [millis(day + n * HOUR) for n in range(DAY // HOUR)]
-        store.change(_PUT_DAYS, {"b_day": millis(day), "b_hours": hours, "b_ids": sorted(ids)})
+        hours = [to_milliseconds(day + n * HOUR) for n in range(DAY // HOUR)]
+        store.change(_PUT_DAYS, {"b_day": to_milliseconds(day), "b_hours": hours, "b_ids": sorted(ids)})
 
 
 def put_until(store: Transaction, until: datetime) -> None:
     """Remember until when all is added up."""
-    store.change(PUT_META, {"key": UNTIL, "value": str(millis(until))})
+    store.change(PUT_META, {"key": UNTIL, "value": str(to_milliseconds(until))})
 
 
 def uptimes(reader: Reader, now: datetime, connection_id: int | None = None) -> Mapping[int, Mapping[str, Uptime]]:
@@ -220,7 +223,7 @@ def daily_uptime(reader: Reader, connection_ids: Collection[int], since: datetim
         sums = {(row.connection_id, row.at): to_uptime(row) for row in _stored_days(reader, days, connection_ids)}
     return {
         connection_id: [
-            DayUptime(day.date(), sums.get((connection_id, millis(day)), NOTHING).within(min(day + DAY, until or day) - day))
+            DayUptime(day.date(), sums.get((connection_id, to_milliseconds(day)), NOTHING).within(min(day + DAY, until or day) - day))
             for day in days
         ]
         for connection_id in connection_ids
@@ -245,14 +248,16 @@ def _days(keys: Iterable[HourKey]) -> dict[datetime, set[int]]:
 
 def _stored_days(reader: Reader, days: Sequence[datetime], ids: Collection[int]) -> Sequence[Row[Any]]:
     if len(ids) > _FEW:
-        return reader.rows(_DAYS, {"since": millis(days[0]), "until": millis(days[-1] + DAY)})
-    return reader.rows(_DAYS_OF, {"days": [millis(day) for day in days], "ids": list(ids)})
+        return reader.rows(_DAYS, {"since": to_milliseconds(days[0]), "until": to_milliseconds(days[-1] + DAY)})
+    return reader.rows(_DAYS_OF, {"days": [to_milliseconds(day) for day in days], "ids": list(ids)})
 
 
 def _summed(reader: Reader, query: Select[Any], since: datetime, until: datetime, connection_id: int | None) -> dict[int, _Sums]:
     if since >= until:
         return {}
-    parameters = {"since": millis(since), "until": millis(until)} | ({} if connection_id is None else {"id": connection_id})
+    parameters = {"since": to_milliseconds(since), "until": to_milliseconds(until)} | (
+        {} if connection_id is None else {"id": connection_id}
+    )
     return {number: (ok, down, excluded) for number, ok, down, excluded in map(tuple, reader.rows(query, parameters))}
 
 

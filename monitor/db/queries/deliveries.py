@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import BindParameter, bindparam, func, select, text
 
-from monitor.db.codec import load_notification, maybe_moment, moment
+from monitor.clock import from_milliseconds
+from monitor.db.codec import load_notification, maybe_moment
 from monitor.db.rows import AttemptRow, DeliveryRow, NotificationRow, WaitingRow, to_attempt, to_delivery, to_waiting
 from monitor.db.tables import attempts, deliveries, incidents, notifications, receiver_states
 from monitor.db.transaction import Reader
@@ -181,7 +182,7 @@ def read_outbox(reader: Reader) -> dict[str, OutboxView]:
     return {
         name: OutboxView(
             pending=pending[name].pending if name in pending else 0,
-            oldest_at=moment(pending[name].oldest) if name in pending else None,
+            oldest_at=from_milliseconds(pending[name].oldest) if name in pending else None,
             disabled=name in states and states[name].disabled,
             failing_since=maybe_moment(states[name].failing_since) if name in states else None,
         )

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, or_, select, tuple_
 
-from monitor.db.codec import maybe_moment, millis, moment
+from monitor.clock import from_milliseconds, to_milliseconds
+from monitor.db.codec import maybe_moment
 from monitor.db.rows import CheckRow, IncidentRow, to_check, to_incident, to_view
 from monitor.db.tables import checks, connections, incidents, messages
 from monitor.db.transaction import Reader
@@ -70,7 +71,7 @@ class LatencyRow:
 
 def list_checks(reader: Reader, connection_id: int, limit: int = 100, before_at: datetime | None = None) -> list[CheckRow]:
     """The checks of one connection that ended before *before_at*, newest first, at most *limit*."""
-    before = _LAST if before_at is None else millis(before_at)
+    before = _LAST if before_at is None else to_milliseconds(before_at)
     return [to_check(row) for row in reader.rows(_CHECKS_OF, {"connection_id": connection_id, "before": before, "limit": limit})]
 
 
@@ -79,7 +80,7 @@ def latencies(reader: Reader, connection_ids: Collection[int], limit: int) -> di
     # One query per connection reads `limit` rows by the primary key; one query for all would read every check.
     return {
         connection_id: tuple(
-            LatencyRow(moment(row.at), row.duration_ms, Reason(row.reason))
+            LatencyRow(from_milliseconds(row.at), row.duration_ms, Reason(row.reason))
             for row in reversed(reader.rows(_LATENCIES, {"connection_id": connection_id, "limit": limit}))
         )
         for connection_id in connection_ids
@@ -99,7 +100,7 @@ def checks_in_order(
 
     Each page is a transaction of its own: a long one would keep old row versions, or the write-ahead log, from being freed.
     """
-    begin, last, width = millis(since), millis(until), _FIRST_MS
+    begin, last, width = to_milliseconds(since), to_milliseconds(until), _FIRST_MS
     at, number = begin - 1, 0
     while begin < last:
         end = min(begin + width, last)
@@ -108,7 +109,7 @@ def checks_in_order(
             rows = [to_check(row) for row in reader.rows(SLICE, values)]
         yield from rows
         if len(rows) == page:
-            at, number = millis(rows[-1].at), rows[-1].connection_id
+            at, number = to_milliseconds(rows[-1].at), rows[-1].connection_id
             begin, width = at, max(_SHORTEST_MS, width // 2)
         else:
             begin, width = end, min(_LONGEST_MS, width * 2) if len(rows) <= page // 4 else width
@@ -141,7 +142,7 @@ def list_incidents(
     if open_only:
         query = query.where(incidents.c.closed_at.is_(None))
     if since is not None:
-        query = query.where(or_(incidents.c.closed_at.is_(None), incidents.c.closed_at >= millis(since)))
+        query = query.where(or_(incidents.c.closed_at.is_(None), incidents.c.closed_at >= to_milliseconds(since)))
     if before_id is not None:
         query = query.where(incidents.c.id < before_id)
     return [to_incident(row) for row in reader.rows(query, {"limit": limit})]
