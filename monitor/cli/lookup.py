@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.db import Reader, reading
+from monitor.db import Reader, read_connections, read_meta, read_outbox, reading
 from monitor.domain.connections import Connection, matching, platform_of
 from monitor.errors import UsageError
 from monitor.state.evaluation_config import EvaluationConfig
@@ -36,11 +36,11 @@ class OpenDatabase:
 def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
     """The database of *config*, read without a lock; raises StoreError when it cannot be read."""
     with reading(config.database.url.reveal()) as reader:
-        evaluation = EvaluationConfig.from_config(config, reader.meta("instance_id") or "")
+        evaluation = EvaluationConfig.from_config(config, read_meta(reader, "instance_id") or "")
         registry = Registry(evaluation, clock)
         registry.load(reader)
-        registry.set_connections(reader.connections())
-        registry.set_outbox(reader.outbox())
+        registry.set_connections(read_connections(reader))
+        registry.set_outbox(read_outbox(reader))
         yield OpenDatabase(reader, registry, evaluation.identity.instance)
 
 
@@ -53,7 +53,7 @@ def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connect
     """
     known: list[str] = []
     for retired in (False, True):
-        connections = reader.connections(retired=retired)
+        connections = read_connections(reader, retired=retired)
         connection = only(matching(connections, platform_id, account))
         if connection is not None:
             return connection, retired

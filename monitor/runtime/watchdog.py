@@ -13,7 +13,7 @@ from datetime import timedelta
 import structlog
 
 from monitor.clock import Clock
-from monitor.db import Database, Reader, Store
+from monitor.db import Database, Reader, Store, read_outbox
 from monitor.domain.snapshot import OutboxView
 from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
@@ -176,4 +176,4 @@ def _nothing(_store: Store) -> None:
 
 
 def _outbox(reader: Reader) -> dict[str, OutboxView]:
-    return reader.outbox()
+    return read_outbox(reader)

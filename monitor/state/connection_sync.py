@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from monitor.config import Config, ConnectionSettings
-from monitor.db import Database, NewConnection, Store
+from monitor.db import Database, NewConnection, Store, read_connections
 from monitor.domain.connections import Connection, platform_of
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import unit_of_work
@@ -60,7 +60,7 @@ def reconcile(store: Store, registry: Registry, connections: Sequence[NewConnect
     Returns the watched connections with their numbers. The registry must be handed them after the commit.
     """
     staging = unit_of_work(registry, store)
-    before = {one.key: one for one in store.connections()}
+    before = {one.key: one for one in read_connections(store)}
     ids = store.ensure_connections(connections)
     gone = [one for key, one in before.items() if key not in ids]
     now = staging.now()
@@ -92,6 +92,6 @@ async def sync(
     """Bring the database and the registry in line with *config* and with what a list brought or lost."""
 
     def work(store: Store) -> list[Connection]:
-        return reconcile(store, registry, desired(config, store.connections(), appeared=appeared, vanished=vanished))
+        return reconcile(store, registry, desired(config, read_connections(store), appeared=appeared, vanished=vanished))
 
     registry.set_connections(await database.write(work))

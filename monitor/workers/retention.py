@@ -7,7 +7,7 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.config import RetentionSettings
-from monitor.db import Database, DeliveryState, Reader, Store, forget, uptime, with_old_checks
+from monitor.db import Database, DeliveryState, Reader, Store, database_size, uptime, with_old_checks
 from monitor.errors import StoreUnavailable
 
 _BATCH = 1_000
@@ -96,7 +96,7 @@ class RetentionWorker:
         ids = await self._database.read(lambda reader: with_old_checks(reader, before, _CONNECTIONS))
         if not ids:
             return 0
-        return await self._database.write(lambda store: store.delete_checks(ids, before, _BATCH // len(ids)))
+        return await self._database.write(lambda store: store.retention.delete_checks(ids, before, _BATCH // len(ids)))
 
     async def _shrink(self) -> bool:
         if await self._database.tidy():
@@ -127,19 +127,19 @@ class RetentionWorker:
 
 
 def _extent(reader: Reader) -> tuple[int, datetime | None, datetime | None]:
-    return reader.size(), uptime.first_check(reader), uptime.uptime_until(reader)
+    return database_size(reader), uptime.first_check(reader), uptime.uptime_until(reader)
 
 
 def _works(now: datetime, added_up: datetime, settings: RetentionSettings) -> list[Callable[[Store], int]]:
     delivered, dead = now - settings.deliveries, now - settings.dead_deliveries
     return [
-        lambda store: store.delete_messages(now - settings.checks, _BATCH),
-        lambda store: store.delete_hours(min(now - settings.hourly, added_up - _NEEDED), _BATCH),
-        lambda store: store.delete_days(now - settings.daily, _BATCH),
-        lambda store: store.delete_incidents(now - settings.incidents, _BATCH),
-        lambda store: store.delete_deliveries(DeliveryState.DELIVERED, delivered, _BATCH),
-        lambda store: store.delete_deliveries(DeliveryState.DEAD, dead, _BATCH),
-        lambda store: store.delete_deliveries(DeliveryState.CANCELLED, dead, _BATCH),
-        lambda store: store.delete_notifications(delivered, _BATCH),
-        lambda store: forget(store, now - settings.incidents),
+        lambda store: store.retention.delete_messages(now - settings.checks, _BATCH),
+        lambda store: store.retention.delete_hours(min(now - settings.hourly, added_up - _NEEDED), _BATCH),
+        lambda store: store.retention.delete_days(now - settings.daily, _BATCH),
+        lambda store: store.retention.delete_incidents(now - settings.incidents, _BATCH),
+        lambda store: store.retention.delete_deliveries(DeliveryState.DELIVERED, delivered, _BATCH),
+        lambda store: store.retention.delete_deliveries(DeliveryState.DEAD, dead, _BATCH),
+        lambda store: store.retention.delete_deliveries(DeliveryState.CANCELLED, dead, _BATCH),
+        lambda store: store.retention.delete_notifications(delivered, _BATCH),
+        lambda store: store.retention.delete_controls(now - settings.incidents),
     ]

@@ -24,7 +24,7 @@ from typing import TextIO
 
 from monitor.clock import SystemClock
 from monitor.config import ReceiverSettings, Secret
-from monitor.db import Database, NewConnection
+from monitor.db import Database, NewConnection, read_connections
 from monitor.domain.connections import Connection
 from monitor.domain.routing import ReceiverRule
 from monitor.state.evaluation_config import EvaluationConfig
@@ -94,7 +94,7 @@ async def _fleet(database: Database, clock: SystemClock) -> Registry:
     )
     fleet = Registry(config, clock)
     await database.read(fleet.load)
-    fleet.set_connections(await database.read(lambda reader: reader.connections()))
+    fleet.set_connections(await database.read(read_connections))
     return fleet
 
 

@@ -23,7 +23,7 @@ from monitor.config import (
     Secret,
     WebSettings,
 )
-from monitor.db import CheckRow, Database, NewConnection
+from monitor.db import CheckRow, Database, NewConnection, list_checks, read_connections
 from monitor.errors import Reason, StoreCorrupt
 from monitor.runtime.signals import Signals
 from monitor.workers.retention import RetentionWorker
@@ -75,7 +75,7 @@ async def outcome(path: Path) -> str:
         assert (error.exit_code, "recover" in str(error), contents(path) == before) == (74, True, True)  # noqa: PT017
         return "corrupt"
     try:
-        rows = await database.read(lambda reader: [*reader.connections(), *reader.history(1, 2 * ROWS)])
+        rows = await database.read(lambda reader: [*read_connections(reader), *list_checks(reader, 1, 2 * ROWS)])
     except StoreCorrupt:
         await database.close()
         return "unreadable"

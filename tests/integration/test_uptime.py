@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import delete, select
 
 from monitor.config import RetentionSettings
-from monitor.db import CheckRow, Database, NewConnection, Reader, Store, operator_session
+from monitor.db import CheckRow, Database, NewConnection, Reader, Store, list_checks, operator_session
 from monitor.db.tables import meta, uptime_days, uptime_hours
 from monitor.db.uptime import daily_uptime, put_hours, put_until, to_uptime, uptime_until, uptimes
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
@@ -354,7 +354,7 @@ async def test_checks_are_kept_until_added_up(database: Database) -> None:
         janitor = RetentionWorker(database, clock, settings)
         while await janitor.step():
             pass
-        return len(await database.read(lambda reader: reader.history(number, 1000)))
+        return len(await database.read(lambda reader: list_checks(reader, number, 1000)))
 
     assert await left() == 5 * 96
     clock.jump(-26 * DAY)

@@ -14,7 +14,7 @@ import pytest
 from monitor.cli.main import build_parser
 from monitor.clock import SystemClock
 from monitor.config import Secret
-from monitor.db import AttemptRow
+from monitor.db import AttemptRow, list_deliveries
 from monitor.domain.connections import Connection
 from monitor.errors import DeliveryReason, Reason
 from monitor.web.api.openapi import description
@@ -37,9 +37,9 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     """A story: a page is broken, and a receiver was tried once."""
     async with watched(write_config(tmp_path, request.getfixturevalue(request.param))) as story:
         await tell_a_story(story)
-        (row,) = await story.database.read(lambda reader: reader.deliveries())
+        (row,) = await story.database.read(list_deliveries)
         attempt = AttemptRow(story.now, DeliveryReason.SERVER_ERROR, 40, 503, "busy")
-        await story.database.write(lambda store: store.record_attempt(row, attempt, "pending", story.now + MINUTE))
+        await story.database.write(lambda store: store.outbox.record_attempt(row, attempt, "pending", story.now + MINUTE))
         books = UptimeRollup(registry=story.fleet, database=story.database, clock=SystemClock(), longest=timedelta(days=90))
         while await books.step():
             pass

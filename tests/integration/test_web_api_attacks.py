@@ -13,9 +13,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from monitor.clock import SystemClock, iso_utc
-from monitor.db import Database, Reader
-from monitor.db.codec import moment
+from monitor.clock import SystemClock, from_milliseconds, iso_utc
+from monitor.db import Database, Reader, connections_by_id, deliveries_by_id, list_checks, list_deliveries, list_incidents
 from monitor.domain.checks import LastError
 from monitor.domain.reasons import Health
 from monitor.domain.snapshot import ConnectionView, Snapshot
@@ -125,7 +124,7 @@ async def test_a_hundred_thousand_checks(tmp_path: Path, sqlite_url: str) -> Non
             shallow = "/api/v1/connections/facebook-104857/history?limit=50"
             costs = {url: min([await _seconds(port, url) for _ in range(7)]) for url in (deep, shallow)}
 
-    assert [one["at"] for one in oldest] == [iso_utc(moment(FIRST_CHECK + 1000 * one)) for one in reversed(range(5000))]
+    assert [one["at"] for one in oldest] == [iso_utc(from_milliseconds(FIRST_CHECK + 1000 * one)) for one in reversed(range(5000))]
     assert costs[deep] < 5 * costs[shallow]
 
 
@@ -136,14 +135,14 @@ async def _seconds(port: Port, path: str) -> float:
 
 
 QUESTIONS: list[tuple[str, Callable[[Reader], object], str]] = [
-    ("history", lambda reader: reader.history(1, 50, START), "checks"),
-    ("incidents of one", lambda reader: reader.incidents(connection_id=1, limit=50, before_id=99), "incidents"),
-    ("incidents", lambda reader: reader.incidents(limit=50, before_id=99), "incidents"),
-    ("open incidents", lambda reader: reader.incidents(open_only=True, limit=50), "incidents"),
-    ("deliveries", lambda reader: reader.deliveries(limit=50, before_id=99), "deliveries"),
-    ("deliveries of one", lambda reader: reader.deliveries(subject="1", limit=50), "deliveries"),
-    ("one delivery", lambda reader: reader.deliveries_of([7]), "deliveries"),
-    ("connections", lambda reader: reader.numbered([1, 2, 3]), "connections"),
+    ("history", lambda reader: list_checks(reader, 1, 50, START), "checks"),
+    ("incidents of one", lambda reader: list_incidents(reader, connection_id=1, limit=50, before_id=99), "incidents"),
+    ("incidents", lambda reader: list_incidents(reader, limit=50, before_id=99), "incidents"),
+    ("open incidents", lambda reader: list_incidents(reader, open_only=True, limit=50), "incidents"),
+    ("deliveries", lambda reader: list_deliveries(reader, limit=50, before_id=99), "deliveries"),
+    ("deliveries of one", lambda reader: list_deliveries(reader, subject="1", limit=50), "deliveries"),
+    ("one delivery", lambda reader: deliveries_by_id(reader, [7]), "deliveries"),
+    ("connections", lambda reader: connections_by_id(reader, [1, 2, 3]), "connections"),
 ]
 
 

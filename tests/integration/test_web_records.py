@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from monitor.clock import SystemClock
-from monitor.db import Database, Reader
+from monitor.db import Database, Reader, read_meta, read_outbox
 from monitor.errors import StoreUnavailable
 from monitor.web.db_access import ReadLimiter
 from tests.waiting import eventually, patience
@@ -46,7 +46,7 @@ async def test_answers(opened: Database) -> None:
     """A question gets what it finds on the database."""
     records = ReadLimiter(opened.read)
 
-    assert await records.ask(lambda reader: reader.meta("instance_id")) == opened.instance_id
+    assert await records.ask(lambda reader: read_meta(reader, "instance_id")) == opened.instance_id
 
 
 async def test_in_turns(opened: Database) -> None:
@@ -55,7 +55,7 @@ async def test_in_turns(opened: Database) -> None:
     crowd = [asyncio.create_task(records.ask(slow)) for _ in range(20)]
     await eventually(lambda: slow.running == 2)
 
-    assert await opened.read(lambda reader: reader.meta("nothing")) is None
+    assert await opened.read(lambda reader: read_meta(reader, "nothing")) is None
     slow.let_go.set()
 
     assert await asyncio.gather(*crowd) == ["answered"] * 20
@@ -73,7 +73,7 @@ async def test_patience(opened: Database) -> None:
     slow.let_go.set()
     await eventually(lambda: slow.running == 0)
 
-    assert await records.ask(lambda reader: reader.meta("instance_id")) == opened.instance_id
+    assert await records.ask(lambda reader: read_meta(reader, "instance_id")) == opened.instance_id
 
 
 async def test_visitors_who_leave(opened: Database) -> None:
@@ -87,7 +87,7 @@ async def test_visitors_who_leave(opened: Database) -> None:
         await eventually(lambda: slow.running == 0)
         slow.let_go.clear()
 
-    assert await records.ask(lambda reader: reader.meta("instance_id")) == opened.instance_id
+    assert await records.ask(lambda reader: read_meta(reader, "instance_id")) == opened.instance_id
 
 
 async def test_nothing_to_read(opened: Database) -> None:
@@ -97,6 +97,6 @@ async def test_nothing_to_read(opened: Database) -> None:
 
     for _ in range(3):
         with pytest.raises(StoreUnavailable, match="not open"):
-            await records.ask(lambda reader: reader.outbox())
+            await records.ask(read_outbox)
     with pytest.raises(StoreUnavailable, match="no database"):
-        await ReadLimiter(None).ask(lambda reader: reader.outbox())
+        await ReadLimiter(None).ask(read_outbox)

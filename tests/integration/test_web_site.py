@@ -25,6 +25,7 @@ from monitor.db import (
     attempts_of,
     closed_incidents,
     latencies,
+    list_deliveries,
     operator_session,
 )
 from monitor.domain.connections import Connection
@@ -93,13 +94,11 @@ def _write(store: Store) -> int:
     store.apply_transitions([end])
     store.apply_transitions([Transition(incident, Scope.CONNECTION, number, "error", incident.opened_at, *words)])
     told = replace(a_notification(number), connection_id=number, incident=incident, at=incident.opened_at)
-    store.add_notification(store.new_webhook_id(), told, incident_key="key", body=b"{}", receivers=["on-call"])
-    store.flush()
-    (delivery,) = store.due_deliveries("on-call", NOW)
+    store.outbox.add_notification(store.outbox.new_webhook_id(), told, incident_key="key", body=b"{}", receivers=["on-call"])
+    (delivery,) = list_deliveries(store, receiver="on-call")
     failed = AttemptRow(NOW - HOUR + MINUTE, DeliveryReason.SERVER_ERROR, 87, 503)
-    store.record_attempt(delivery, failed, DeliveryState.PENDING, failed.at)
-    (delivery,) = store.due_deliveries("on-call", NOW)
-    store.record_attempt(
+    store.outbox.record_attempt(delivery, failed, DeliveryState.PENDING, failed.at)
+    store.outbox.record_attempt(
         delivery, replace(failed, at=NOW - HOUR + 2 * MINUTE, reason=DeliveryReason.DELIVERED, http_status=204), DeliveryState.DELIVERED
     )
     return number

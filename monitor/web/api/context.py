@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 
 from monitor.clock import Clock, iso_utc
-from monitor.db import Reader
+from monitor.db import Reader, connections_by_id, read_connections
 from monitor.domain.connections import Connection, matching
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import ConnectionView
@@ -73,7 +73,7 @@ class ApiContext:
         view = self.watched(platform_id, account)
         if view is not None:
             return view.connection
-        once = await self.ask(lambda reader: reader.connections_called(platform_id, retired=True))
+        once = await self.ask(lambda reader: read_connections(reader, platform_id, retired=True))
         found = one_of(matching(once, platform_id, account), platform_id)
         if found is None:
             raise not_found(platform_id, account)
@@ -106,4 +106,4 @@ def json_answer(document: ApiDocument) -> WebResponse:
 
 def named(reader: Reader, ids: Iterable[int | None]) -> dict[int | None, Connection]:
     """Number to connection, for those that rows speak of."""
-    return {connection.id: connection for connection in reader.numbered({one for one in ids if one is not None})}
+    return {connection.id: connection for connection in connections_by_id(reader, {one for one in ids if one is not None})}

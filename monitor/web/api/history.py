@@ -4,7 +4,19 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from monitor.clock import from_milliseconds, to_milliseconds
-from monitor.db import AttemptRow, CheckRow, DeliveryRow, DeliveryState, IncidentRow, Reader
+from monitor.db import (
+    AttemptRow,
+    CheckRow,
+    DeliveryRow,
+    DeliveryState,
+    IncidentRow,
+    Reader,
+    attempts_of,
+    deliveries_by_id,
+    list_checks,
+    list_deliveries,
+    list_incidents,
+)
 from monitor.db import uptime as uptime_queries
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
@@ -26,7 +38,7 @@ async def history(desk: ApiContext, given: Given) -> WebResponse:
     """The checks of one connection."""
     known, limit, cursor = await desk.known(given["platformId"], given["account"]), given["limit"], given["cursor"]
     before = from_milliseconds(min(cursor[0], _LAST)) if cursor is not None else None
-    rows = await desk.ask(lambda reader: reader.history(known.id, limit + 1, before))
+    rows = await desk.ask(lambda reader: list_checks(reader, known.id, limit + 1, before))
     since = _since(desk, given)
     page, following = page_of([row for row in rows if since is None or row.at >= since], limit, _check_cursor)
     document: api.History = {
@@ -72,7 +84,8 @@ async def incidents(desk: ApiContext, given: Given) -> WebResponse:
     about, since = await _about(desk, given), _since(desk, given)
 
     def look(reader: Reader) -> tuple[Sequence[IncidentRow], str | None, Names]:
-        found = reader.incidents(
+        found = list_incidents(
+            reader,
             connection_id=about.id if about is not None else None,
             topic=Topic(topic) if topic is not None else None,
             open_only=given["open"],
@@ -98,7 +111,8 @@ async def deliveries(desk: ApiContext, given: Given) -> WebResponse:
     about = await _about(desk, given)
 
     def look(reader: Reader) -> tuple[Sequence[DeliveryRow], str | None, Names]:
-        found = reader.deliveries(
+        found = list_deliveries(
+            reader,
             receiver=given["receiver"],
             state=DeliveryState(state) if state is not None else None,
             subject=str(about.id) if about is not None else None,
@@ -122,8 +136,8 @@ async def delivery(desk: ApiContext, given: Given) -> WebResponse:
     number = given["number"]
 
     def look(reader: Reader) -> tuple[list[DeliveryRow], list[AttemptRow], Names]:
-        found = reader.deliveries_of([number])
-        return found, reader.attempts(number), named(reader, (row.notification.connection_id for row in found))
+        found = deliveries_by_id(reader, [number])
+        return found, attempts_of(reader, [number])[number], named(reader, (row.notification.connection_id for row in found))
 
     found, attempts, names = await desk.ask(look)
     if not found:

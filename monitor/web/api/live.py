@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from monitor.clock import iso_utc
+from monitor.db import read_state
 from monitor.domain.connections import matching
 from monitor.domain.events import Severity
 from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness, overall, reason_for_doubt, storage_failed, stored
@@ -129,7 +130,7 @@ async def _uptime(desk: ApiContext, view: ConnectionView) -> UptimeFacts | None:
 
 async def _retired(desk: ApiContext, platform_id: str, account: str | None) -> ConnectionView:
     known = await desk.known(platform_id, account)
-    stored = await desk.ask(lambda reader: reader.state(known.id))
+    stored = await desk.ask(lambda reader: read_state(reader, known.id))
     return ConnectionView(known, stored[1] if stored is not None else ConnectionState())
 
 

@@ -20,7 +20,14 @@ from monitor.db import (
     acks_of_open,
     attempts_of,
     closed_incidents,
+    connections_by_id,
+    deliveries_of_notifications,
     latencies,
+    list_checks,
+    list_incidents,
+    list_notifications,
+    read_connections,
+    read_state,
     silences_since,
 )
 from monitor.db import uptime as uptime_queries
@@ -200,10 +207,10 @@ def _trails(reader: Reader, connection_ids: Collection[int], checks: int, days_s
 def _past(reader: Reader, connection_id: int, wanted: HistoryQuery, now: datetime) -> ConnectionHistory:
     since = wanted.checks_since
     limit = CHECKS_SHOWN if since is None else DAY_CHECKS_SHOWN
-    checks = [row for row in reader.history(connection_id, limit + 1, wanted.checks_before) if since is None or row.at >= since]
-    incidents = reader.incidents(connection_id=connection_id, limit=INCIDENTS_SHOWN + 1, before_id=wanted.incidents_before)
-    notifications = reader.notifications(connection_id=connection_id, limit=TELLINGS_SHOWN)
-    deliveries = reader.deliveries_about([row.id for row in notifications])
+    checks = [row for row in list_checks(reader, connection_id, limit + 1, wanted.checks_before) if since is None or row.at >= since]
+    incidents = list_incidents(reader, connection_id=connection_id, limit=INCIDENTS_SHOWN + 1, before_id=wanted.incidents_before)
+    notifications = list_notifications(reader, connection_id=connection_id, limit=TELLINGS_SHOWN)
+    deliveries = deliveries_of_notifications(reader, [row.id for row in notifications])
     return ConnectionHistory(
         trail=_trails(reader, [connection_id], _PAGE_CHECKS, now - _DAYS)[connection_id],
         uptimes=uptime_queries.uptimes(reader, now, connection_id)[connection_id],
@@ -218,8 +225,8 @@ def _past(reader: Reader, connection_id: int, wanted: HistoryQuery, now: datetim
 
 
 def _gone(reader: Reader, key: Key) -> ConnectionView | None:
-    for connection in reader.connections_called(key[2], retired=True):
-        stored = reader.state(connection.id) if connection.key == key else None
+    for connection in read_connections(reader, key[2], retired=True):
+        stored = read_state(reader, connection.id) if connection.key == key else None
         if stored is not None:
             return ConnectionView(connection, stored[1])
     return None
@@ -229,5 +236,5 @@ def _incidents(reader: Reader, before_id: int | None, now: datetime) -> StoredIn
     rows = closed_incidents(reader, INCIDENTS_SHOWN + 1, before_id)
     held = SuppressedBy({(ack.topic, ack.subject, ack.number): ack for ack in acks_of_open(reader)}, silences_since(reader, now))
     shown = tuple(rows[:INCIDENTS_SHOWN])
-    about = reader.numbered({row.connection_id for row in shown if row.connection_id is not None})
+    about = connections_by_id(reader, {row.connection_id for row in shown if row.connection_id is not None})
     return StoredIncidents(shown, len(rows) > INCIDENTS_SHOWN, held, {connection.id: connection for connection in about})
