@@ -261,7 +261,7 @@ def as_document(snapshot: Snapshot, filters: StatusFilters) -> dict[str, object]
         "counts": {health.value: counts[health.value] for health in Health},
         "apiUp": snapshot.api_up,
         "accounts": dict(snapshot.accounts),
-        "wideIncidents": [facts.wide_incident(one) for one in snapshot.incidents if one.connection_id is None],
+        "scopeIncidents": [facts.scope_incident(one) for one in snapshot.incidents if one.connection_id is None],
         "receivers": {name: facts.receiver(owed) for name, owed in snapshot.outbox.items()},
         "connections": [facts.connection(row.view.connection, row.view.state, covered_by=row.view.suppressed_by) for row in rows],
     }

@@ -27,9 +27,7 @@ class SuppressionReason(StrEnum):
 
     NOTHING_NEW = "nothing_new"
     COVERED_BY_SCOPE = "covered_by_scope"
-    FLAPPING = "flapping"
     REMINDER_NOT_DUE = "reminder_not_due"
-    NOT_EXPECTED_TO_WORK = "not_expected_to_work"
     SILENCED = "silenced"
     QUIET_HOURS = "quiet_hours"
     ACKNOWLEDGED = "acknowledged"

@@ -3,7 +3,7 @@
 from typing import Annotated, TypedDict
 
 from monitor.domain.preflight import Readiness
-from monitor.domain.status import DisplayStatus, Tone
+from monitor.domain.status import DisplayStatus
 from monitor.schemas import shapes
 from monitor.schemas.shapes import Moment
 
@@ -21,23 +21,22 @@ class Summary(ApiDocument):
     """How it all stands."""
 
     takenAt: Annotated[Moment, "when the picture was taken, a second ago at most"]
-    tone: Tone
     summary: Annotated[str, "the sentence at the top of the status page; the wording may change"]
     total: Annotated[int, "how many connections are watched"]
     counts: Annotated[dict[str, int], "health to how many connections"]
-    standings: Annotated[dict[str, int], "the same, but those that work and need attention all the same counted as `attention`"]
+    displayStatuses: Annotated[dict[str, int], "the same, but those that work and have an incident counted as `attention`"]
     apiUp: Annotated[bool | None, "whether the API answers; null: not known yet"]
     storageUp: Annotated[bool, "whether the database takes writes"]
     accounts: Annotated[dict[str, bool | None], "account to whether the API accepts its key; null: not known yet"]
     openIncidents: Annotated[dict[str, int], "severity to how many"]
-    wideIncidents: list[shapes.WideIncident]
+    scopeIncidents: list[shapes.ScopeIncident]
     receivers: dict[str, shapes.Receiver]
 
 
 class ApiConnection(shapes.ConnectionFacts):
     """One connection and what is known of it."""
 
-    standing: Annotated[DisplayStatus, "its health, or `attention` while it works but has an incident"]
+    displayStatus: Annotated[DisplayStatus, "its health, or `attention` while it works but has an incident"]
     notes: Annotated[list[str], "what the status page says of it: what is wrong and what to do; the wording may change"]
 
 

@@ -28,7 +28,7 @@ from monitor.schemas.shapes import (
     Moment,
     Preflight,
     Receiver,
-    WideIncident,
+    ScopeIncident,
 )
 
 
@@ -50,7 +50,7 @@ class StatusDocument(Dated):
     counts: Annotated[dict[str, int], "health to how many of those listed have it"]
     apiUp: bool | None
     accounts: Annotated[dict[str, bool | None], "account to whether the API accepts its key; null: not known"]
-    wideIncidents: list[WideIncident]
+    scopeIncidents: list[ScopeIncident]
     receivers: dict[str, Receiver]
     connections: Annotated[list[ConnectionFacts], "the worst first"]
 

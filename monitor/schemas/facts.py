@@ -44,7 +44,7 @@ def connection(
         "reason": state.reason,
         "detail": state.detail,
         "why": gist(state, topics, covered_by, level=state.topic(Topic.CONNECTION).level),
-        "coveredBy": covered_by,
+        "suppressedBy": covered_by,
         "openIncidents": topics,
         "consecutiveFailures": state.failures,
         "lastCheckAt": iso(state.last_check_at),
@@ -64,14 +64,14 @@ def details(state: ConnectionState) -> shapes.Details:
     return {
         "suspectedFalseNegative": state.suspected_false_negative,
         "pending": None if pending is None else {"health": pending.health, "count": pending.count, "firstAt": stamp(pending.first_at)},
-        "quiet": state.suppression,
+        "suppression": state.suppression,
         "topics": {
             topic.value: {
                 "level": value.level,
                 "since": iso(value.since),
                 "incident": value.number,
-                "toldLevel": value.notified.level,
-                "toldAt": iso(value.notified.at),
+                "notifiedLevel": value.notified.level,
+                "notifiedAt": iso(value.notified.at),
                 "reminders": value.notified.reminders,
             }
             for topic, value in state.topics.items()
@@ -101,7 +101,7 @@ def _answer(finding: PreflightResult, known_at: datetime | None, now: datetime |
     }
 
 
-def wide_incident(view: IncidentView) -> shapes.WideIncident:
+def scope_incident(view: IncidentView) -> shapes.ScopeIncident:
     """An open incident that is wider than one connection."""
     return {
         "scope": view.scope,

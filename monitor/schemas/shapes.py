@@ -45,7 +45,7 @@ class ConnectionFacts(Identity):
     reason: Annotated[Reason | None, "of the last check that told something"]
     detail: Annotated[str, "the platform's own words to it"]
     why: Annotated[str, "for people, empty when all is well; the wording may change"]
-    coveredBy: Annotated[str | None, "the wider trouble that keeps it from being known, such as `api:api.postpost.dev`"]
+    suppressedBy: Annotated[str | None, "the wider trouble that keeps it from being known, such as `api:api.postpost.dev`"]
     openIncidents: Annotated[list[Topic], "the kinds of trouble that it has now"]
     consecutiveFailures: int
     lastCheckAt: Annotated[Moment | None, "the last check, whatever it told"]
@@ -67,13 +67,13 @@ class Pending(TypedDict):
 
 
 class TopicFacts(TypedDict):
-    """One kind of trouble, now or before. A notification is owed while `toldLevel` differs from `level`."""
+    """One kind of trouble, now or before. A notification is owed while `notifiedLevel` differs from `level`."""
 
     level: Annotated[str, "`fine`: there is none"]
     since: Moment | None
     incident: Annotated[int, "the number of its last incident"]
-    toldLevel: str
-    toldAt: Moment | None
+    notifiedLevel: str
+    notifiedAt: Moment | None
     reminders: int
 
 
@@ -82,7 +82,7 @@ class Details(TypedDict):
 
     suspectedFalseNegative: Annotated[bool, "a post succeeded after the first failed check"]
     pending: Pending | None
-    quiet: Annotated[SuppressionReason, "why nobody was told at the last look"]
+    suppression: Annotated[SuppressionReason, "why no notification was sent at the last evaluation"]
     topics: Annotated[dict[str, TopicFacts], "topic to what is known; only those that ever were in trouble"]
 
 
@@ -141,7 +141,7 @@ class Incident(About):
     closedWhy: str | None
 
 
-class WideIncident(TypedDict):
+class ScopeIncident(TypedDict):
     """An open incident that is wider than one connection."""
 
     scope: Scope

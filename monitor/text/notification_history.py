@@ -14,9 +14,7 @@ from monitor.text.report import ConnectionReport, DeliveryRecord, NotificationRe
 QUIET_WORDS = {
     SuppressionReason.NOTHING_NEW: "Nothing is owed to anybody: the receivers know everything.",
     SuppressionReason.COVERED_BY_SCOPE: "News of this connection wait while wider trouble is told in its place, or may be about to be.",
-    SuppressionReason.FLAPPING: "News of this connection wait until it has settled.",
     SuppressionReason.REMINDER_NOT_DUE: "The receivers know everything; the next reminder is not due yet.",
-    SuppressionReason.NOT_EXPECTED_TO_WORK: "The configuration says that this connection is not expected to work.",
     SuppressionReason.SILENCED: "A silence holds back the news of this connection.",
     SuppressionReason.QUIET_HOURS: "It is not urgent, and these are quiet hours.",
     SuppressionReason.UNCERTAIN: "What is owed is older than what the last check told, or than wider trouble; it is told once that is settled.",

@@ -127,8 +127,8 @@ def test_explain_json(call: Call) -> None:
     """Machines get the facts and the same words."""
     found = json.loads(call("explain", "linkedin-page1", "--account", "main", "--json"))
     assert found["connection"]["health"] == "error"
-    assert found["quiet"] == "nothing_new"
-    assert found["topics"]["connection"]["toldLevel"] == "error"
+    assert found["suppression"] == "nothing_new"
+    assert found["topics"]["connection"]["notifiedLevel"] == "error"
     assert [one["type"] for one in found["notifications"]] == ["connection.failed"]
     assert [one["title"] for one in found["explanation"]][-1] == "What to do"
 

@@ -437,7 +437,7 @@ async def test_large_answers_arrive_whole() -> None:
     assert len(metrics.body) == int(metrics.headers["Content-Length"]) > 4_000_000
     assert metrics.body.count(b"postpost_connection_up{") == 3000
     assert b"1,451 to 1,500 of 3,000 connections" in page.body
-    assert json.loads(summary.body)["standings"]["ok"] == 3000
+    assert json.loads(summary.body)["displayStatuses"]["ok"] == 3000
 
 
 async def test_a_fault_of_ours() -> None:

@@ -107,7 +107,7 @@ async def test_summary(port: Port) -> None:
     found = await port.get("/api/v1/summary")
 
     assert found["summary"].startswith("1 of 5 connections is broken.")
-    assert (found["total"], found["counts"]["error"], found["standings"]["error"]) == (5, 1, 1)
+    assert (found["total"], found["counts"]["error"], found["displayStatuses"]["error"]) == (5, 1, 1)
     assert found["receivers"]["on-call"]["pending"] == 1
     assert found["openIncidents"] == {"info": 0, "warning": 0, "critical": 1}
 
@@ -281,7 +281,7 @@ async def test_refusals(port: Port) -> None:
 
         assert (reply.status, reply.headers["Content-Type"]) == (status, "application/problem+json"), path
         assert said in problem["detail"]
-        assert list(problems(problem, STRICT["components"]["schemas"]["Problem"], STRICT)) == []
+        assert list(problems(problem, STRICT["components"]["schemas"]["ProblemDetails"], STRICT)) == []
         assert problem["status"] == status
 
 
@@ -375,7 +375,7 @@ async def test_one_vocabulary(world: Watched, port: Port, tmp_path: Path, capsys
     (answered,) = (await port.get("/api/v1/preflight?ids=threads-1784"))["connections"]
     assert {**printed, "ageSeconds": 0} == {**answered, "ageSeconds": 0}
     explained, one = await look("explain", "linkedin-page1", "--account", "main"), await port.get(f"{PAGE}?{OF_MAIN}")
-    for name in ("pending", "quiet", "retired", "suspectedFalseNegative", "topics"):
+    for name in ("pending", "suppression", "retired", "suspectedFalseNegative", "topics"):
         assert explained[name] == one[name]
 
 

@@ -68,8 +68,8 @@ async def test_ten_thousand_connections(sort: str) -> None:
 
     keys = [(one["account"], one["platformId"]) for one in found]
     assert first["total"] == len(keys) == len(set(keys)) == MANY
-    standings = ["error", "unknown", "ok", "unsupported"]
-    ranks = [standings.index(one["standing"]) if sort == "worst" else 0 for one in found]
+    order = ["error", "unknown", "ok", "unsupported"]
+    ranks = [order.index(one["displayStatus"]) if sort == "worst" else 0 for one in found]
     assert list(zip(ranks, keys, strict=True)) == sorted(zip(ranks, keys, strict=True))
     assert {(one["health"], one["account"]) for one in broken} == {("error", "account3")}
     assert len(broken) == sum(1 for view in snapshot.connections if (view.state.health, view.connection.account) == ("error", "account3"))

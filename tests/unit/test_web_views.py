@@ -315,7 +315,7 @@ def test_incidents_of_a_working_one(incident: IncidentView, label: str, note: st
 )
 def test_what_seems_to_be_over(topic: Topic, level: str, note: str) -> None:
     """Nobody is asked to mend what the last check found mended, neither in the list nor among the incidents."""
-    state = a_state(token=a_token_belief(NOW + 60 * DAY), hints={topic: PendingLevel(FINE, NOW)})
+    state = a_state(token=a_token_belief(NOW + 60 * DAY), pending_levels={topic: PendingLevel(FINE, NOW)})
     view, incident = _view(state=state), _incident(topic, Severity.CRITICAL, level=level)
 
     story = open_panel(incident, view, NOTHING_HELD, "", NOW)

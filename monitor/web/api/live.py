@@ -40,16 +40,15 @@ async def summary(desk: ApiContext, _: Given) -> WebResponse:
     document: api.Summary = {
         **desk.head(),
         "takenAt": stamp(snapshot.taken_at),
-        "tone": said.tone,
         "summary": " ".join(filter(None, (said.words, said.more))),
         "total": len(snapshot.connections),
         "counts": {one.value: health[one] for one in Health},
-        "standings": {standing.value: board.counts[standing] for standing in DisplayStatus},
+        "displayStatuses": {standing.value: board.counts[standing] for standing in DisplayStatus},
         "apiUp": snapshot.api_up,
         "storageUp": snapshot.storage_up,
         "accounts": dict(snapshot.accounts),
         "openIncidents": {severity.value: severities.get(severity, 0) for severity in Severity},
-        "wideIncidents": [facts.wide_incident(trouble.view) for trouble in board.troubles(desk.now())],
+        "scopeIncidents": [facts.scope_incident(trouble.view) for trouble in board.troubles(desk.now())],
         "receivers": {name: facts.receiver(owed) for name, owed in snapshot.outbox.items()},
     }
     return json_answer(document)
@@ -69,7 +68,7 @@ class Wanted:
     @classmethod
     def of(cls, given: Given) -> "Wanted":
         """What the parameters say."""
-        standing = set(given["standing"])
+        standing = set(given["display_status"])
         if TROUBLE in standing:
             standing |= {one.value for one in IN_TROUBLE}
         return cls(
@@ -133,7 +132,7 @@ def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.
     row = row_of(view, board.incidents_of(view), now)
     return {
         **facts.connection(view.connection, view.state, covered_by=view.suppressed_by, next_check_at=view.next_check_at),
-        "standing": row.standing,
+        "displayStatus": row.standing,
         "notes": [" ".join(filter(None, (note.words, note.advice))) for note in row.notes],
     }
 
