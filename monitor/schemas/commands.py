@@ -7,7 +7,10 @@ Tests hold what every verb really prints against it. A key that goes, or changes
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from monitor.db import DeliveryState
 from monitor.domain.events import EventType, NotificationReason, Severity
@@ -16,7 +19,6 @@ from monitor.domain.reasons import Outcome
 from monitor.domain.replay import Change
 from monitor.domain.silencing.silences import SilenceState
 from monitor.errors import DeliveryReason, Reason
-from monitor.schemas.schema import Schemas
 from monitor.schemas.shapes import (
     Attempt,
     Check,
@@ -29,43 +31,44 @@ from monitor.schemas.shapes import (
     Preflight,
     Receiver,
     ScopeIncident,
+    json_schemas,
 )
 
 
 class Document(TypedDict):
     """What every document has."""
 
-    version: Annotated[str, "grows when something is removed or changes its meaning"]
+    version: Annotated[str, Field(description="grows when something is removed or changes its meaning")]
 
 
 class Dated(Document):
     """What every document has that shows how things are."""
 
-    at: Annotated[Moment, "when it was made"]
+    at: Annotated[Moment, Field(description="when it was made")]
 
 
 class StatusDocument(Dated):
     """`status --json`."""
 
-    counts: Annotated[dict[str, int], "health to how many of those listed have it"]
+    counts: Annotated[dict[str, int], Field(description="health to how many of those listed have it")]
     apiUp: bool | None
-    accounts: Annotated[dict[str, bool | None], "account to whether the API accepts its key; null: not known"]
+    accounts: Annotated[dict[str, bool | None], Field(description="account to whether the API accepts its key; null: not known")]
     scopeIncidents: list[ScopeIncident]
     receivers: dict[str, Receiver]
-    connections: Annotated[list[ConnectionFacts], "the worst first"]
+    connections: Annotated[list[ConnectionFacts], Field(description="the worst first")]
 
 
 class HistoryDocument(Dated):
     """`history ID --json`."""
 
     connection: Identity
-    checks: Annotated[list[Check], "the newest first"]
+    checks: Annotated[list[Check], Field(description="the newest first")]
 
 
 class IncidentsDocument(Dated):
     """`incidents --json`."""
 
-    incidents: Annotated[list[Incident], "the newest first"]
+    incidents: Annotated[list[Incident], Field(description="the newest first")]
 
 
 class ToldDelivery(TypedDict):
@@ -80,7 +83,7 @@ class ToldDelivery(TypedDict):
 class ToldNotification(TypedDict):
     """One decision to tell, and what came of it."""
 
-    id: Annotated[str, "the `webhook-id`"]
+    id: Annotated[str, Field(description="the `webhook-id`")]
     incidentKey: str
     at: Moment
     type: EventType
@@ -100,15 +103,15 @@ class ExplainDocument(Dated, Details):
     """`explain ID --json`."""
 
     connection: ConnectionFacts
-    retired: Annotated[bool, "it is no longer watched"]
-    notifications: Annotated[list[ToldNotification], "the newest first"]
+    retired: Annotated[bool, Field(description="it is no longer watched")]
+    notifications: Annotated[list[ToldNotification], Field(description="the newest first")]
     explanation: list[Paragraph]
 
 
 class PreflightDocument(Dated):
     """`preflight ID... --json`."""
 
-    answer: Annotated[Readiness, "of all together"]
+    answer: Annotated[Readiness, Field(description="of all together")]
     connections: list[Preflight]
 
 
@@ -118,28 +121,28 @@ class Tested(Identity):
     username: str | None
     outcome: Outcome
     reason: Reason
-    detail: Annotated[str, "the platform's own words"]
-    tokenExpiresIn: Annotated[str | None, "the API's own text"]  # noqa: N815 - JSON has it so
-    advice: Annotated[str, "for people, empty when there is nothing to do"]
+    detail: Annotated[str, Field(description="the platform's own words")]
+    tokenExpiresIn: Annotated[str | None, Field(description="the API's own text")]  # noqa: N815 - JSON has it so
+    advice: Annotated[str, Field(description="for people, empty when there is nothing to do")]
 
 
 class CheckDocument(Dated):
     """`check --json`."""
 
     connections: list[Tested]
-    problems: Annotated[list[str], "lists of connections that could not be read"]
+    problems: Annotated[list[str], Field(description="lists of connections that could not be read")]
 
 
 class DeliveriesDocument(Dated):
     """`deliveries list --json`."""
 
-    deliveries: Annotated[list[Delivery], "the newest first"]
+    deliveries: Annotated[list[Delivery], Field(description="the newest first")]
 
 
 class RetryDocument(Document):
     """`deliveries retry --json`."""
 
-    retried: Annotated[int, "how many were put back"]
+    retried: Annotated[int, Field(description="how many were put back")]
     numbers: list[int]
 
 
@@ -151,7 +154,7 @@ class SilenceFacts(TypedDict):
     match: dict[str, str]
     startsAt: Moment
     endsAt: Moment
-    expiredAt: Annotated[Moment | None, "when somebody ended it"]
+    expiredAt: Annotated[Moment | None, Field(description="when somebody ended it")]
     author: str
     reason: str
     createdAt: Moment
@@ -162,7 +165,7 @@ class Recurring(TypedDict):
 
     name: str
     match: dict[str, str]
-    activeUntil: Annotated[Moment | None, "null: it is not active"]
+    activeUntil: Annotated[Moment | None, Field(description="null: it is not active")]
     nextStartsAt: Moment | None
 
 
@@ -170,7 +173,7 @@ class SilenceAddDocument(Document):
     """`silence add --json`."""
 
     silence: SilenceFacts
-    connections: Annotated[int, "how many it covers"]
+    connections: Annotated[int, Field(description="how many it covers")]
 
 
 class SilenceListDocument(Dated):
@@ -189,7 +192,7 @@ class SilenceExpireDocument(Document):
 class AckDocument(Document):
     """`ack --json`."""
 
-    acknowledged: Annotated[list[str], "incident keys"]
+    acknowledged: Annotated[list[str], Field(description="incident keys")]
 
 
 class ReceiversTestDocument(Document):
@@ -197,7 +200,7 @@ class ReceiversTestDocument(Document):
 
     receiver: str
     type: str
-    id: Annotated[str, "the `webhook-id`"]
+    id: Annotated[str, Field(description="the `webhook-id`")]
     delivered: bool
     reason: DeliveryReason
     httpStatus: int | None
@@ -222,7 +225,7 @@ class ReplayedNotification(TypedDict):
     severity: Severity
     level: str
     reason: Reason | None
-    subject: Annotated[str, "the platform id, or the name of a wider scope"]
+    subject: Annotated[str, Field(description="the platform id, or the name of a wider scope")]
     account: str | None
     userId: str | None
     platform: str | None
@@ -232,15 +235,15 @@ class ReplayedDifference(TypedDict):
     """What both policies do not tell alike."""
 
     change: Change
-    present: Annotated[ReplayedNotification | None, "null: the present policy does not tell it"]
-    other: Annotated[ReplayedNotification | None, "null: the other policy does not tell it"]
+    present: Annotated[ReplayedNotification | None, Field(description="null: the present policy does not tell it")]
+    other: Annotated[ReplayedNotification | None, Field(description="null: the other policy does not tell it")]
 
 
 class Really(TypedDict):
     """The present policy, replayed, against what was really decided."""
 
     decided: int
-    notInChecks: Annotated[int, "decided too, but no check tells of it"]
+    notInChecks: Annotated[int, Field(description="decided too, but no check tells of it")]
     notReplayed: list[ReplayedNotification]
     onlyReplayed: list[ReplayedNotification]
 
@@ -251,10 +254,10 @@ class ReplayDocument(Document):
     since: Moment
     until: Moment
     oldestCheckAt: Moment | None
-    policy: Annotated[str | None, "the file; null: the present policy alone"]
+    policy: Annotated[str | None, Field(description="the file; null: the present policy alone")]
     checks: int
     connections: int
-    stops: Annotated[int, "how often the monitor did not run"]
+    stops: Annotated[int, Field(description="how often the monitor did not run")]
     counts: list[Counted]
     differences: list[ReplayedDifference]
     really: Really
@@ -263,7 +266,7 @@ class ReplayDocument(Document):
 class ConfigProblem(TypedDict):
     """What is wrong, where, and what to do."""
 
-    location: Annotated[str, "file:line"]
+    location: Annotated[str, Field(description="file:line")]
     message: str
     fix: str
 
@@ -279,7 +282,7 @@ class ConfigCheckDocument(Document):
 class DatabaseDocument(Document):
     """`db upgrade --json`, `db check --json` and `db backup --json`."""
 
-    done: Annotated[str, "for people; the wording may change"]
+    done: Annotated[str, Field(description="for people; the wording may change")]
 
 
 DOCUMENTS: dict[str, Any] = {
@@ -307,14 +310,12 @@ DOCUMENTS: dict[str, Any] = {
 
 def json_schema() -> dict[str, Any]:
     """One schema for all verbs: each has its name among `$defs`."""
-    schemas = Schemas()
-    named = {verb: schemas.of(kind) for verb, kind in DOCUMENTS.items()}
-    text = json.dumps({**schemas.named, **named}).replace("#/components/schemas/", "#/$defs/")
+    verbs, named = json_schemas(DOCUMENTS, "#/$defs/")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "What postpost-monitor prints with --json",
         "description": "Validate the output of a verb against the schema of its name: #/$defs/status, #/$defs/silence list, and so on.",
-        "$defs": json.loads(text),
+        "$defs": {**named, **verbs},
     }
 
 

@@ -201,7 +201,7 @@ async def test_deliveries(port: Port) -> None:
 PREFLIGHTS = [
     ("ids=threads-1784", ["ready"], "the connection works"),
     (f"ids=linkedin-page1&{OF_MAIN}", ["not_ready"], "the platform rejects the stored credential: Session has expired"),
-    ("ids=threads-1784&max_age=1m", ["unknown"], "it was last known 10m ago, longer than 1m"),
+    ("ids=threads-1784&max_age=1m", ["unknown"], "it was last known 10m"),
     ("ids=facebook-104857", ["unknown"], "its last check told nothing: the API did not answer in time"),
     ("ids=telegram-42", ["unknown"], "the API cannot test Telegram MTProto connections"),
     ("ids=linkedin-page1&account=second", ["unknown"], "nothing is known of it yet"),

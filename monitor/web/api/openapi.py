@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from monitor.schemas.facts import VERSION
-from monitor.schemas.schema import Schema, Schemas
+from monitor.schemas.shapes import Schema, json_schemas
 from monitor.web.api.badges import SVG
 from monitor.web.api.parameters import MOST_VALUES, Parameter
 from monitor.web.api.problems import PROBLEM, ProblemDetails
@@ -40,9 +40,9 @@ _ALWAYS = (400, 401, 403, 421, 431, 503)
 @cache
 def description() -> dict[str, Any]:
     """The OpenAPI document."""
-    schemas = Schemas()
-    problem = schemas.of(ProblemDetails)
-    paths: dict[str, Any] = {route.path: {"get": _operation(route, schemas)} for route in ROUTES}
+    shapes = {route.path: route.shape for route in ROUTES if route.shape is not None}
+    schemas, named = json_schemas({**shapes, PROBLEM: ProblemDetails}, "#/components/schemas/")
+    paths: dict[str, Any] = {route.path: {"get": _operation(route, schemas.get(route.path))} for route in ROUTES}
     paths[PATH] = {"get": _own_operation()}
     return {
         "openapi": "3.1.1",
@@ -56,8 +56,8 @@ def description() -> dict[str, Any]:
         "security": [{}, {"bearer": []}, {"basic": []}],
         "paths": paths,
         "components": {
-            "schemas": dict(sorted(schemas.named.items())),
-            "responses": {str(status): _refusal(status, problem) for status in _REFUSALS},
+            "schemas": dict(sorted(named.items())),
+            "responses": {str(status): _refusal(status, schemas[PROBLEM]) for status in _REFUSALS},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "`web.token`"},
                 "basic": {"type": "http", "scheme": "basic", "description": "the same token as the password of any user"},
@@ -71,8 +71,8 @@ def text() -> str:
     return json.dumps(description(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _operation(route: ApiRoute, schemas: Schemas) -> Schema:
-    content = {SVG: {"schema": {"type": "string"}}} if route.shape is None else {"application/json": {"schema": schemas.of(route.shape)}}
+def _operation(route: ApiRoute, shape: Schema | None) -> Schema:
+    content = {SVG: {"schema": {"type": "string"}}} if shape is None else {"application/json": {"schema": shape}}
     operation: Schema = {"operationId": route.name, "summary": route.words}
     if route.parameters:
         operation["parameters"] = [_parameter(parameter) for parameter in route.parameters]

@@ -6,7 +6,10 @@ Source: RFC 9457.
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from monitor.schemas.facts import encode
 from monitor.web.answers import WebResponse
@@ -17,11 +20,11 @@ PROBLEM = "application/problem+json"
 class ProblemDetails(TypedDict):
     """Why a request is not answered."""
 
-    type: Annotated[str, "always `about:blank`: the status says what kind of problem it is"]
-    title: Annotated[str, "the name of the status"]
+    type: Annotated[str, Field(description="always `about:blank`: the status says what kind of problem it is")]
+    title: Annotated[str, Field(description="the name of the status")]
     status: int
-    detail: Annotated[str, "what is wrong, and what to do about it; for people"]
-    allowed: NotRequired[Annotated[list[str], "what may be written instead, when that is a short list"]]
+    detail: Annotated[str, Field(description="what is wrong, and what to do about it; for people")]
+    allowed: NotRequired[Annotated[list[str], Field(description="what may be written instead, when that is a short list")]]
 
 
 class ApiProblem(Exception):

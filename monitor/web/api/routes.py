@@ -80,7 +80,9 @@ ROUTES: tuple[ApiRoute, ...] = (
         (
             repeated(word("health", "only with this health", Health)),
             repeated(
-                word("display_status", "only with this display status; `trouble`: everything that needs attention", [*DisplayStatus, TROUBLE])
+                word(
+                    "display_status", "only with this display status; `trouble`: everything that needs attention", [*DisplayStatus, TROUBLE]
+                )
             ),
             repeated(text("platform", "only of this platform")),
             repeated(text("account", "only of this account, or account/user")),
