@@ -5,7 +5,7 @@ Source: OpenAPI 3.1.1, 4.8.24 (its schemas are JSON Schema 2020-12); PEP 589, PE
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
@@ -219,7 +219,7 @@ class Preflight(MaybeIdentity, PreflightAnswer):
     """Whether a connection can be relied on for a post."""
 
 
-class _Generator(GenerateJsonSchema):
+class SchemaGenerator(GenerateJsonSchema):
     """Schemas without titles, with `null` as one more type."""
 
     def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - the library's signature
@@ -240,8 +240,10 @@ def json_schemas(kinds: Mapping[str, Any], references: str) -> tuple[dict[str, S
         kinds: key -> a shape.
         references: where the named schemas will be, such as `#/$defs/`.
     """
-    inputs = [(key, "serialization", TypeAdapter(kind)) for key, kind in kinds.items()]
-    schemas, definitions = TypeAdapter.json_schemas(inputs, ref_template=f"{references}{{model}}", schema_generator=_Generator)
+    inputs: list[tuple[str, Literal["serialization"], TypeAdapter[Any]]] = [
+        (key, "serialization", TypeAdapter(kind)) for key, kind in kinds.items()
+    ]
+    schemas, definitions = TypeAdapter.json_schemas(inputs, ref_template=f"{references}{{model}}", schema_generator=SchemaGenerator)
     return {key: schema for (key, _), schema in schemas.items()}, {name: _named(schema) for name, schema in definitions["$defs"].items()}
 
 

@@ -13,7 +13,6 @@ from statistics import median
 
 import bcrypt
 import pytest
-from structlog.testing import capture_logs
 
 from monitor.clock import SystemClock
 from monitor.config import Secret, TlsServerSettings, WebConfig, WebSettings
@@ -241,7 +240,7 @@ async def test_guesses_keep_nobody_out() -> None:
 
 async def test_visitors_who_leave_while_waiting() -> None:
     """Whoever leaves before their password was looked at takes no place in the row."""
-    passwords = PasswordVerifier({"anna": hash_password(PASSWORD, cost=8)}, may_wait=2)
+    passwords = PasswordVerifier({"anna": hash_password(PASSWORD, cost=8)}, most_pending=2)
     waiting = [asyncio.create_task(passwords.verify("anna", str(number))) for number in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(TooManyAttempts):
@@ -340,18 +339,6 @@ async def test_new_certificate(authority: Authority) -> None:
         assert await shown() != first
 
 
-async def test_deaf(authority: Authority) -> None:
-    """A port that lets nobody in any more is noticed, so that the process ends and is started anew."""
-    async with serving() as port:
-        await port.server.renew()
-        listener = port.server._listener
-        assert listener is not None
-        listener._tasks[0].cancel()
-        await eventually(listener._tasks[0].done)
-        with pytest.raises(RuntimeError, match=r"lets nobody in"):
-            await port.server.renew()
-
-
 async def test_key_from_systemd(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that systemd hands over is used with the rights that it gave it; anywhere else such a key is refused."""
     (authority.folder / "web.key").chmod(0o440)
@@ -404,11 +391,11 @@ async def test_a_thousand_half_open_handshakes(authority: Authority, said: bytes
                     await loop.sock_sendall(client, said)
             assert await port.ask(tls=authority.client()) == 200
             assert open_files() - len(crowd) < 256
-            assert len(port.server._doorkeeper) <= 64
+            assert len(port.server.limiter) <= 64
         finally:
             for client in crowd:
                 client.close()
-        await eventually(lambda: len(port.server._doorkeeper) == 0)
+        await eventually(lambda: len(port.server.limiter) == 0)
 
 
 async def test_slow_handshakes(authority: Authority) -> None:
@@ -419,7 +406,7 @@ async def test_slow_handshakes(authority: Authority) -> None:
         with suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
-        await eventually(lambda: len(port.server._doorkeeper) == 0)
+        await eventually(lambda: len(port.server.limiter) == 0)
 
 
 @pytest.mark.parametrize(
@@ -440,7 +427,7 @@ async def test_broken_handshakes(authority: Authority, said: bytes) -> None:
         answer = await port.send(said)
         assert b"postpost" not in answer
         assert b"HTTP" not in answer
-        await eventually(lambda: len(port.server._doorkeeper) == 0)
+        await eventually(lambda: len(port.server.limiter) == 0)
         assert await port.ask(tls=authority.client()) == 200
 
 
@@ -449,29 +436,28 @@ async def test_closing_during_a_handshake(authority: Authority) -> None:
     async with serving(encrypted(authority)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
         writer.write(b"\x16\x03\x01\x02\x00")
-        await eventually(lambda: len(port.server._doorkeeper) == 1)
+        await eventually(lambda: len(port.server.limiter) == 1)
         await port.server.close()
         with suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
 
 
-async def test_no_files_left() -> None:
-    """When no more files can be opened nobody is let in for a while, and afterwards everybody is."""
-    with capture_logs() as said:
-        async with serving() as port:
-            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            client = socket.socket()
-            client.setblocking(False)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-            try:
-                await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port.number))
-                await eventually(lambda: any(one["event"] == "web.deaf" for one in said), what="it is said")
-                assert len(port.server._doorkeeper) == 0
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            client.close()
-            assert await port.ask() == 200
+async def test_no_files_left(caplog: pytest.LogCaptureFixture) -> None:
+    """When no more files can be opened, no connection is accepted, which is logged, and afterwards they are accepted again."""
+    async with serving() as port:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        client = socket.socket()
+        client.setblocking(False)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port.number))
+            await eventually(lambda: "socket.accept() out of system resource" in caplog.text, what="it is logged")
+            assert len(port.server.limiter) == 0
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        client.close()
+        assert await port.ask() == 200
 
 
 @pytest.mark.parametrize(
@@ -491,5 +477,5 @@ async def test_places_are_not_held(said: bytes) -> None:
     async with serving(limits=Limits(connections=2)) as port:
         for _ in range(3):
             assert (await port.send(said)).startswith(b"HTTP/1.1 400 ")
-        await eventually(lambda: len(port.server._doorkeeper) == 0)
+        await eventually(lambda: len(port.server.limiter) == 0)
         assert await port.ask() == 200

@@ -1,5 +1,5 @@
 """
-Why a request is not answered, as a document.
+RFC 9457 documents.
 
 Source: RFC 9457.
 """
@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, NotRequired
 
+from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from monitor.schemas.facts import encode
-from monitor.web.answers import WebResponse
 
 PROBLEM = "application/problem+json"
 
@@ -28,7 +28,7 @@ class ProblemDetails(TypedDict):
 
 
 class ApiProblem(Exception):
-    """A request that is not answered; *allowed* is what could be asked instead, *headers* what the status asks for."""
+    """A request that is not answered; *allowed* holds the allowed values, *headers* belong to the status."""
 
     def __init__(self, status: int, detail: str, *, allowed: list[str] | None = None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -37,14 +37,19 @@ class ApiProblem(Exception):
         self.allowed = allowed
         self.headers = headers
 
-    def answer(self) -> WebResponse:
+    def response(self) -> web.Response:
         """The document about it."""
         return problem(self.status, self.detail, allowed=self.allowed, headers=self.headers)
 
 
-def problem(status: int, detail: str, *, allowed: list[str] | None = None, headers: Mapping[str, str] | None = None) -> WebResponse:
-    """The answer that says why there is none."""
+def problem(status: int, detail: str, *, allowed: list[str] | None = None, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A problem document."""
     document: ProblemDetails = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     if allowed is not None:
         document["allowed"] = allowed
-    return WebResponse(status, PROBLEM, (encode(document),), headers)
+    return web.Response(status=status, body=encode(document), headers={"Content-Type": PROBLEM, **(headers or {})})
+
+
+def is_api_path(path: str) -> bool:
+    """Whether errors about *path* are problem documents."""
+    return path.startswith(("/api/", "/badges/"))
