@@ -18,7 +18,7 @@ import errno
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
@@ -134,6 +134,7 @@ class WebServer:
         self._readiness = readiness
         self._snapshots = SnapshotCache(source, metrics, clock, fresh_seconds)
         self._authenticator = Authenticator.of(settings, WebConfig())
+        self._accepts = True
         self.limiter = ConnectionLimiter(limits if limits is not None else Limits())
         reads = ReadLimiter(read)
         pages = Site(self._snapshots, reads, clock, instance)
@@ -165,9 +166,11 @@ class WebServer:
         server = cast("web.Server", self._runner.server)
 
         def protocol() -> LimitedHandler:
+            self._accepts = True
             tls = self._authenticator.tls
             return LimitedHandler(server, self.limiter, tls.context if tls is not None else None, self._early_response, loop=loop)
 
+        loop.set_exception_handler(self._log_accept_failure)
         try:
             await _Site(self._runner, (host, self._settings.port), protocol, self.limiter.limits.connections).start()
         except OSError as error:
@@ -221,7 +224,19 @@ class WebServer:
             await site.stop()
         self.limiter.close_idle()
         await self._runner.cleanup()
+        asyncio.get_running_loop().set_exception_handler(None)
         self._authenticator.close()
+
+    def _log_accept_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log the first failure to accept a connection, which the event loop retries every second, as an event of ours."""
+        error = context.get("exception")
+        if not isinstance(error, OSError) or "accept" not in context["message"]:
+            loop.default_exception_handler(context)
+        elif self._accepts:
+            self._accepts = False
+            _log.error(
+                "web.accept_failed", problem=error.strerror, advice="No connection is accepted for now; check the number of open files."
+            )
 
     @web.middleware
     async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:

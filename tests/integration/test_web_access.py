@@ -13,6 +13,7 @@ from statistics import median
 
 import bcrypt
 import pytest
+from structlog.testing import capture_logs
 
 from monitor.clock import SystemClock
 from monitor.config import Secret, TlsServerSettings, WebConfig, WebSettings
@@ -443,21 +444,22 @@ async def test_closing_during_a_handshake(authority: Authority) -> None:
         writer.close()
 
 
-async def test_no_files_left(caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_files_left() -> None:
     """When no more files can be opened, no connection is accepted, which is logged, and afterwards they are accepted again."""
-    async with serving() as port:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        client = socket.socket()
-        client.setblocking(False)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        try:
-            await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port.number))
-            await eventually(lambda: "socket.accept() out of system resource" in caplog.text, what="it is logged")
-            assert len(port.server.limiter) == 0
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        client.close()
-        assert await port.ask() == 200
+    with capture_logs() as logged:
+        async with serving() as port:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            client = socket.socket()
+            client.setblocking(False)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            try:
+                await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port.number))
+                await eventually(lambda: any(entry["event"] == "web.accept_failed" for entry in logged), what="it is logged")
+                assert len(port.server.limiter) == 0
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            client.close()
+            assert await port.ask() == 200
 
 
 @pytest.mark.parametrize(

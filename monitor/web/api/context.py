@@ -59,7 +59,7 @@ class ApiContext:
         try:
             return await self.reads.run(work)
         except StoreError as error:
-            _log.warning("web.unread", error=str(error))
+            _log.warning("web.read_failed", error=str(error))
             detail = "the database can't be read now; try again in a few seconds. What needs no rows, such as the summary, is still served."
             raise ApiProblem(503, detail, headers={"Retry-After": str(_RETRY_AFTER_SECONDS)}) from None
 

@@ -149,7 +149,7 @@ class Archive:
                 async with asyncio.timeout(_ROWS_PATIENCE_SECONDS):
                     trends = await self._reads.run(lambda reader: _trends(reader, stale, _ROW_CHECKS, today - _DAYS))
             except (StoreError, TimeoutError) as error:
-                _log.debug("web.unread", error=str(error))
+                _log.debug("web.read_failed", error=str(error))
                 self._retry_at = now + _PAUSE_SECONDS
             else:
                 if len(self._rows) + len(trends) > _REMEMBERED:
@@ -164,7 +164,7 @@ class Archive:
         try:
             return await self._reads.run(lambda reader: _retired(reader, key))
         except StoreError as error:
-            _log.debug("web.unread", error=str(error))
+            _log.debug("web.read_failed", error=str(error))
             return None
 
     async def connection(self, connection_id: int, query: HistoryQuery) -> ConnectionHistory | None:
@@ -173,7 +173,7 @@ class Archive:
         try:
             return await self._reads.run(lambda reader: _past(reader, connection_id, query, now))
         except StoreError as error:
-            _log.debug("web.unread", error=str(error))
+            _log.debug("web.read_failed", error=str(error))
             return None
 
     async def incidents(self, before_id: int | None) -> StoredIncidents | None:
@@ -182,7 +182,7 @@ class Archive:
         try:
             return await self._reads.run(lambda reader: _incidents(reader, before_id, now))
         except StoreError as error:
-            _log.debug("web.unread", error=str(error))
+            _log.debug("web.read_failed", error=str(error))
             return None
 
 
