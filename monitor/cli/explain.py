@@ -126,7 +126,7 @@ def as_document(case: ConnectionReport, sections: Sequence[ExplainSection], now:
     covered_by = next((scope.name for scope in case.above if scope.open and scope.kind != "rate"), None)
     return {
         "at": facts.iso(now),
-        "connection": facts.connection(case.connection, state, covered_by=covered_by),
+        "connection": facts.connection(case.connection, state, suppressed_by=covered_by),
         "retired": case.retired,
         **facts.details(state),
         "notifications": [_notification(telling) for telling in case.tellings],

@@ -263,5 +263,5 @@ def as_document(snapshot: Snapshot, filters: StatusFilters) -> dict[str, object]
         "accounts": dict(snapshot.accounts),
         "scopeIncidents": [facts.scope_incident(one) for one in snapshot.incidents if one.connection_id is None],
         "receivers": {name: facts.receiver(owed) for name, owed in snapshot.outbox.items()},
-        "connections": [facts.connection(row.view.connection, row.view.state, covered_by=row.view.suppressed_by) for row in rows],
+        "connections": [facts.connection(row.view.connection, row.view.state, suppressed_by=row.view.suppressed_by) for row in rows],
     }

@@ -1,7 +1,7 @@
 """
 What each verb prints with `--json`, as types; `python -m monitor.schemas.commands docs/reference/command-line.schema.json` makes JSON Schema of them.
 
-Tests hold what every verb really prints against it. A key that goes, or changes its meaning, raises `documents.VERSION`.
+Tests validate the output of every verb against it. Removing a key, or changing its meaning, increases `facts.VERSION`.
 """
 
 import json
@@ -38,11 +38,11 @@ from monitor.schemas.shapes import (
 class Document(TypedDict):
     """What every document has."""
 
-    version: Annotated[str, Field(description="grows when something is removed or changes its meaning")]
+    version: Annotated[str, Field(description="increases when something is removed or changes its meaning")]
 
 
 class Dated(Document):
-    """What every document has that shows how things are."""
+    """What every document has that shows a state."""
 
     at: Annotated[Moment, Field(description="when it was made")]
 
@@ -71,8 +71,8 @@ class IncidentsDocument(Dated):
     incidents: Annotated[list[Incident], Field(description="the newest first")]
 
 
-class ToldDelivery(TypedDict):
-    """Who was to be told, and every try."""
+class ExplainedDelivery(TypedDict):
+    """One delivery of a notification with its attempts."""
 
     number: int
     receiver: str
@@ -80,8 +80,8 @@ class ToldDelivery(TypedDict):
     attempts: list[Attempt]
 
 
-class ToldNotification(TypedDict):
-    """One decision to tell, and what came of it."""
+class ExplainedNotification(TypedDict):
+    """One notification with its deliveries."""
 
     id: Annotated[str, Field(description="the `webhook-id`")]
     incidentKey: str
@@ -89,11 +89,11 @@ class ToldNotification(TypedDict):
     type: EventType
     why: NotificationReason
     severity: Severity
-    deliveries: list[ToldDelivery]
+    deliveries: list[ExplainedDelivery]
 
 
 class Paragraph(TypedDict):
-    """Words for people; they may change."""
+    """Text for people; it may change."""
 
     title: str
     lines: list[str]
@@ -104,7 +104,7 @@ class ExplainDocument(Dated, Details):
 
     connection: ConnectionFacts
     retired: Annotated[bool, Field(description="it is no longer watched")]
-    notifications: Annotated[list[ToldNotification], Field(description="the newest first")]
+    notifications: Annotated[list[ExplainedNotification], Field(description="the newest first")]
     explanation: list[Paragraph]
 
 
@@ -116,12 +116,12 @@ class PreflightDocument(Dated):
 
 
 class Tested(Identity):
-    """One connection that was tested just now."""
+    """The result of testing one connection."""
 
     username: str | None
     outcome: Outcome
     reason: Reason
-    detail: Annotated[str, Field(description="the platform's own words")]
+    detail: Annotated[str, Field(description="the platform's message")]
     tokenExpiresIn: Annotated[str | None, Field(description="the API's own text")]  # noqa: N815 - JSON has it so
     advice: Annotated[str, Field(description="for people, empty when there is nothing to do")]
 
@@ -147,14 +147,14 @@ class RetryDocument(Document):
 
 
 class SilenceFacts(TypedDict):
-    """One silence that somebody asked for."""
+    """One silence of an operator."""
 
     number: int
     state: SilenceState
     match: dict[str, str]
     startsAt: Moment
     endsAt: Moment
-    expiredAt: Annotated[Moment | None, Field(description="when somebody ended it")]
+    expiredAt: Annotated[Moment | None, Field(description="when an operator ended it")]
     author: str
     reason: str
     createdAt: Moment
@@ -225,25 +225,25 @@ class ReplayedNotification(TypedDict):
     severity: Severity
     level: str
     reason: Reason | None
-    subject: Annotated[str, Field(description="the platform id, or the name of a wider scope")]
+    subject: Annotated[str, Field(description="the platform id, or a scope")]
     account: str | None
     userId: str | None
     platform: str | None
 
 
 class ReplayedDifference(TypedDict):
-    """What both policies do not tell alike."""
+    """One difference between the policies."""
 
     change: Change
-    present: Annotated[ReplayedNotification | None, Field(description="null: the present policy does not tell it")]
-    other: Annotated[ReplayedNotification | None, Field(description="null: the other policy does not tell it")]
+    present: Annotated[ReplayedNotification | None, Field(description="null: the present policy does not send it")]
+    other: Annotated[ReplayedNotification | None, Field(description="null: the other policy does not send it")]
 
 
-class Really(TypedDict):
-    """The present policy, replayed, against what was really decided."""
+class ReplayedHistory(TypedDict):
+    """The present policy, replayed, compared with the stored notifications."""
 
     decided: int
-    notInChecks: Annotated[int, Field(description="decided too, but no check tells of it")]
+    notInChecks: Annotated[int, Field(description="stored, but not derived from a check")]
     notReplayed: list[ReplayedNotification]
     onlyReplayed: list[ReplayedNotification]
 
@@ -260,11 +260,11 @@ class ReplayDocument(Document):
     stops: Annotated[int, Field(description="how often the monitor did not run")]
     counts: list[Counted]
     differences: list[ReplayedDifference]
-    really: Really
+    really: ReplayedHistory
 
 
 class ConfigProblem(TypedDict):
-    """What is wrong, where, and what to do."""
+    """One problem of a configuration."""
 
     location: Annotated[str, Field(description="file:line")]
     message: str

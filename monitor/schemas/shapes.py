@@ -1,5 +1,5 @@
 """
-What each document holds, and JSON Schema of it: the published descriptions are made of the types that the code is checked against.
+The shapes of the parts of documents, and JSON Schema of shapes: the published schemas are made of the types that mypy checks.
 
 Source: OpenAPI 3.1.1, 4.8.24 (its schemas are JSON Schema 2020-12); PEP 589, PEP 593.
 """
@@ -24,7 +24,7 @@ Schema = dict[str, Any]
 
 
 class Identity(TypedDict):
-    """Which connection is meant."""
+    """The connection."""
 
     account: Annotated[str, Field(description="the account of the configuration: one API key")]
     userId: Annotated[str | None, Field(description="the managed user; null: the owner of the key")]
@@ -39,22 +39,20 @@ class ConnectionFacts(Identity):
     displayName: Annotated[str | None, Field(description="as the API lists it")]
     username: Annotated[str | None, Field(description="as the platform has it")]
     labels: dict[str, str]
-    health: Annotated[Health, Field(description="what is believed, after confirmation")]
-    since: Annotated[Moment | None, Field(description="when that began")]
-    reason: Annotated[Reason | None, Field(description="of the last check that told something")]
-    detail: Annotated[str, Field(description="the platform's own words to it")]
+    health: Annotated[Health, Field(description="the confirmed state")]
+    since: Annotated[Moment | None, Field(description="when it began")]
+    reason: Annotated[Reason | None, Field(description="of the last conclusive check")]
+    detail: Annotated[str, Field(description="the platform's message")]
     why: Annotated[str, Field(description="for people, empty when all is well; the wording may change")]
-    suppressedBy: Annotated[
-        str | None, Field(description="the wider trouble that keeps it from being known, such as `api:api.postpost.dev`")
-    ]
-    openIncidents: Annotated[list[Topic], Field(description="the kinds of trouble that it has now")]
+    suppressedBy: Annotated[str | None, Field(description="the open scope incident above it, such as `api:api.postpost.dev`")]
+    openIncidents: Annotated[list[Topic], Field(description="the topics of its open incidents")]
     consecutiveFailures: int
-    lastCheckAt: Annotated[Moment | None, Field(description="the last check, whatever it told")]
+    lastCheckAt: Annotated[Moment | None, Field(description="the last check, inconclusive ones included")]
     lastCheckReason: Reason | None
-    lastConclusiveCheckAt: Annotated[Moment | None, Field(description="the last check that told something")]
+    lastConclusiveCheckAt: Annotated[Moment | None, Field(description="the last check that was not inconclusive")]
     nextCheckAt: Annotated[Moment | None, Field(description="null where only the running monitor knows it")]
     lastSuccessfulPostAt: Moment | None
-    expiresAt: Annotated[Moment | None, Field(description="when its token ends; null: never, or not known")]
+    expiresAt: Annotated[Moment | None, Field(description="when its token expires; null: never, or unknown")]
     expiresUncertaintySeconds: Annotated[float | None, Field(description="by how much that may be off")]
     permissionsMissing: list[str]
 
@@ -62,15 +60,15 @@ class ConnectionFacts(Identity):
 class Pending(TypedDict):
     """Contrary evidence that is not yet confirmed."""
 
-    health: Annotated[Health, Field(description="where it points to")]
+    health: Annotated[Health, Field(description="the health that it points to")]
     count: int
     firstAt: Moment
 
 
 class TopicFacts(TypedDict):
-    """One kind of trouble, now or before. A notification is owed while `notifiedLevel` differs from `level`."""
+    """One topic. A notification is pending while `notifiedLevel` differs from `level`."""
 
-    level: Annotated[str, Field(description="`fine`: there is none")]
+    level: Annotated[str, Field(description="`fine`: no incident is open")]
     since: Moment | None
     incident: Annotated[int, Field(description="the number of its last incident")]
     notifiedLevel: str
@@ -79,12 +77,12 @@ class TopicFacts(TypedDict):
 
 
 class Details(TypedDict):
-    """Why a connection is believed to be as it is, and why nobody was told."""
+    """The evidence for the state of a connection, and its topics."""
 
     suspectedFalseNegative: Annotated[bool, Field(description="a post succeeded after the first failed check")]
     pending: Pending | None
     suppression: Annotated[SuppressionReason, Field(description="why no notification was sent at the last evaluation")]
-    topics: Annotated[dict[str, TopicFacts], Field(description="topic to what is known; only those that ever were in trouble")]
+    topics: Annotated[dict[str, TopicFacts], Field(description="topic to its state; only those that ever had an incident")]
 
 
 class Check(TypedDict):
@@ -94,20 +92,20 @@ class Check(TypedDict):
     outcome: Outcome
     reason: Reason
     words: Annotated[str, Field(description="the reason for people; the wording may change")]
-    detail: Annotated[str, Field(description="the platform's own words")]
+    detail: Annotated[str, Field(description="the platform's message")]
     durationSeconds: float
     httpStatus: int | None
     tokenExpiresIn: Annotated[str | None, Field(description="the API's own text")]
 
 
 class UptimeFacts(TypedDict):
-    """How much of a stretch of time a connection worked; the four lengths together are the stretch."""
+    """The uptime of a connection in a period; the four durations add up to the period."""
 
     ratio: Annotated[float | None, Field(description="okSeconds of okSeconds and downSeconds; null: no time counts")]
     okSeconds: float
     downSeconds: float
-    excludedSeconds: Annotated[float, Field(description="silenced, in an outage of something wider, or not testable")]
-    unknownSeconds: Annotated[float, Field(description="nobody looked, or it is not added up yet")]
+    excludedSeconds: Annotated[float, Field(description="silenced, during a scope incident, or not testable")]
+    unknownSeconds: Annotated[float, Field(description="not checked, or not added up yet")]
 
 
 class DayUptimeFacts(UptimeFacts):
@@ -117,18 +115,18 @@ class DayUptimeFacts(UptimeFacts):
 
 
 class About(TypedDict):
-    """What an incident or a delivery is about."""
+    """The subject of an incident or a delivery."""
 
-    subject: Annotated[str, Field(description="the platform id, or the name of a wider scope such as `api:api.postpost.dev`")]
-    account: Annotated[str | None, Field(description="null: it is wider than one connection")]
+    subject: Annotated[str, Field(description="the platform id, or a scope such as `api:api.postpost.dev`")]
+    account: Annotated[str | None, Field(description="null: the subject is a scope")]
     userId: str | None
     platform: str | None
 
 
 class Incident(About):
-    """One period in which one kind of trouble held."""
+    """One incident."""
 
-    id: Annotated[int, Field(description="grows with time")]
+    id: Annotated[int, Field(description="increases with time")]
     topic: Topic
     scope: Scope
     number: Annotated[int, Field(description="counts the incidents of this topic and subject")]
@@ -143,7 +141,7 @@ class Incident(About):
 
 
 class ScopeIncident(TypedDict):
-    """An open incident that is wider than one connection."""
+    """An open scope incident."""
 
     scope: Scope
     subject: Annotated[str, Field(description="such as `account:main`")]
@@ -156,7 +154,7 @@ class ScopeIncident(TypedDict):
 class Delivery(About):
     """One notification for one receiver."""
 
-    number: Annotated[int, Field(description="names it for `deliveries retry`; grows with time")]
+    number: Annotated[int, Field(description="as for `deliveries retry`; increases with time")]
     id: Annotated[str, Field(description="the `webhook-id` of every attempt")]
     receiver: str
     state: DeliveryState
@@ -168,34 +166,32 @@ class Delivery(About):
     queuedAt: Moment
     nextAttemptAt: Annotated[Moment, Field(description="while it is pending: not before this")]
     finishedAt: Moment | None
-    inDigest: Annotated[
-        int | None, Field(description="the number of the delivery that tells this one too, or that took the place of this reminder")
-    ]
+    inDigest: Annotated[int | None, Field(description="the number of the delivery that includes this one, or that replaced this reminder")]
     lastReason: DeliveryReason | None
     lastStatus: Annotated[int | None, Field(description="the HTTP status of the last attempt")]
 
 
 class Attempt(TypedDict):
-    """One try to tell a receiver."""
+    """One attempt of a delivery."""
 
     at: Moment
     reason: DeliveryReason
     httpStatus: int | None
     durationSeconds: float
-    detail: Annotated[str, Field(description="what came back, without the address")]
+    detail: Annotated[str, Field(description="the response, without the address")]
 
 
 class Receiver(TypedDict):
-    """What one receiver is owed."""
+    """The pending deliveries of one receiver."""
 
     pending: int
-    oldestAt: Annotated[Moment | None, Field(description="since when the oldest of them waits")]
+    oldestAt: Annotated[Moment | None, Field(description="when the oldest of them was queued")]
     failingSince: Moment | None
-    disabled: Annotated[bool, Field(description="it said that it is gone (410)")]
+    disabled: Annotated[bool, Field(description="it answered HTTP 410")]
 
 
 class MaybeIdentity(TypedDict):
-    """Which connection was asked about; all but the id is null when it is not watched."""
+    """The requested connection; all but the id is null when it is not watched."""
 
     account: str | None
     userId: str | None
@@ -209,10 +205,10 @@ class PreflightAnswer(TypedDict):
 
     answer: Readiness
     why: Annotated[str, Field(description="for people; the wording may change")]
-    knownAt: Annotated[Moment | None, Field(description="when it was last learned from the API how the connection is; null: never")]
+    knownAt: Annotated[Moment | None, Field(description="when the API last gave the state of the connection; null: never")]
     ageSeconds: Annotated[float | None, Field(description="how long ago that was")]
     live: Annotated[bool, Field(description="it was tested just now")]
-    expiresAt: Annotated[Moment | None, Field(description="when its token ends, as far as known")]
+    expiresAt: Annotated[Moment | None, Field(description="when its token expires, as far as known")]
 
 
 class Preflight(MaybeIdentity, PreflightAnswer):

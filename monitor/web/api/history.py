@@ -12,7 +12,7 @@ from monitor.domain.uptime import NOTHING, DayUptime, Uptime
 from monitor.schemas import api, facts
 from monitor.web.api import parameters
 from monitor.web.api.context import ApiContext, connections_by_id, json_response, page_of
-from monitor.web.api.parameters import DeliveriesQuery, DeliveryQuery, HistoryQuery, IncidentsQuery, Place, UptimeQuery
+from monitor.web.api.parameters import ChecksQuery, DeliveriesQuery, DeliveryQuery, IncidentsQuery, Place, UptimeQuery
 from monitor.web.api.problems import ApiProblem
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,7 +23,7 @@ _LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MILLISECOND
 Names = dict[int | None, Connection]
 
 
-async def history(context: ApiContext, query: HistoryQuery) -> web.Response:
+async def history(context: ApiContext, query: ChecksQuery) -> web.Response:
     """The checks of one connection."""
     connection = await context.known(query.platform_id, query.account)
     before = _EPOCH + min(int(query.cursor[0]), _LAST) * _MILLISECOND if query.cursor is not None else None

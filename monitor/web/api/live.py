@@ -102,7 +102,7 @@ def _urgency(board: StatusBoard, entry: Entry) -> int:
 def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.ApiConnection:
     row = row_of(view, board.incidents_of(view), now)
     return {
-        **facts.connection(view.connection, view.state, covered_by=view.suppressed_by, next_check_at=view.next_check_at),
+        **facts.connection(view.connection, view.state, suppressed_by=view.suppressed_by, next_check_at=view.next_check_at),
         "displayStatus": row.status,
         "notes": [" ".join(filter(None, (note.text, note.advice))) for note in row.notes],
     }

@@ -154,7 +154,7 @@ class ConnectionsQuery(Query):
     ] = Field(None, description=_CONTINUE)
 
 
-class HistoryQuery(OneQuery):
+class ChecksQuery(OneQuery):
     """Of the checks of one connection."""
 
     since: Span | None = Field(None, description="only of this last period, such as 24h or 7d")

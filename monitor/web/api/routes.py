@@ -62,7 +62,7 @@ ROUTES: tuple[ApiRoute, ...] = (
         "getHistory",
         "The checks of one connection, newest first",
         history.history,
-        parameters.HistoryQuery,
+        parameters.ChecksQuery,
         api.History,
         _ONE,
     ),
