@@ -2,7 +2,7 @@
 The composition root: builds every part from a configuration, runs it until the stop is asked for, and takes it down again.
 
     1 database      opened, locked, migrated; everything below may write
-    2 fleet         loaded from rows: metrics are right from the first scrape
+    2 registry         loaded from rows: metrics are right from the first scrape
     3 web           listening; /-/ready says no
     4 crew          agents of this configuration, their loops in the one task group
     5 scheduler     beats; READY=1, /-/ready says yes
@@ -31,7 +31,7 @@ from monitor.runtime.signals import Signals
 from monitor.runtime.systemd import ServiceManager
 from monitor.runtime.watchdog import Watchdog, WatchedLoop
 from monitor.state import connection_sync
-from monitor.state.evaluation_config import evaluation_config
+from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.web.auth import Authenticator
 from monitor.web.server import WebServer
@@ -92,7 +92,7 @@ class App:
             await self._run()
         except BaseException as error:
             if _is_damage(error):
-                plan = evaluation_config(self.config, self._database.instance_id)
+                plan = EvaluationConfig.from_config(self.config, self._database.instance_id)
                 await alert_corruption(self.config, plan, self._clock, USER_AGENT)
             raise
 
@@ -118,26 +118,26 @@ class App:
             file=self.config.web_file,
             policy=self._policy,
             read=self._database.read,
-            instance=lambda: self._fleet.config.identity.instance,
+            instance=lambda: self._registry.config.identity.instance,
         )
 
     def _policy(self) -> Policy:
-        return self._fleet.config.policy
+        return self._registry.config.policy
 
     def snapshot(self) -> Snapshot:
         """The whole picture, now."""
-        return self._fleet.snapshot(self._clock.now())
+        return self._registry.snapshot(self._clock.now())
 
     async def _load_fleet(self) -> None:
-        self._fleet = Registry(evaluation_config(self.config, self._database.instance_id), self._clock)
-        await self._database.read(self._fleet.load)
-        await connection_sync.sync(self._database, self._fleet, self.config)
+        self._registry = Registry(EvaluationConfig.from_config(self.config, self._database.instance_id), self._clock)
+        await self._database.read(self._registry.load)
+        await connection_sync.sync(self._database, self._registry, self.config)
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         # Jitter needs no secrecy, only that two monitors do not retry in step.
         dice = random.random  # noqa: TID251
-        self._workplace = Dependencies(self._fleet, self._database, self._metrics, self._clock, dice, self._bounds)
-        self._crew = WorkerGroup(self.config, self._fleet.config, self._workplace)
+        self._workplace = Dependencies(self._registry, self._database, self._metrics, self._clock, dice, self._bounds)
+        self._crew = WorkerGroup(self.config, self._registry.config, self._workplace)
         scheduler = self._scheduler()
         selfcheck = self._selfcheck(scheduler)
         rest = self._pulse_seconds()
@@ -167,7 +167,7 @@ class App:
         self._metrics.config_reloaded(successful=True, at=self._clock.now())
         self.ready.set()
         self._manager.ready(selfcheck.status())
-        _log.info("monitor.started", version=__version__, url=self.url, connections=len(self._fleet.ids()), config=self.config.source)
+        _log.info("monitor.started", version=__version__, url=self.url, connections=len(self._registry.ids()), config=self.config.source)
         await self._signals.stop.wait()
         self._manager.stopping()
         _log.info("monitor.stopping")
@@ -179,7 +179,7 @@ class App:
 
     def _prepare_metrics(self) -> None:
         self._metrics.prepare(
-            platforms=self._fleet.platforms(),
+            platforms=self._registry.platforms(),
             receivers=[receiver.name for receiver in self._crew.config.receivers],
             loops=[*(watched.loop.name for watched in [*self._crew.watched, *self._own]), "writer"],
         )
@@ -215,7 +215,7 @@ class App:
 
     def _selfcheck(self, scheduler: Scheduler) -> Watchdog:
         return Watchdog(
-            fleet=self._fleet,
+            registry=self._registry,
             database=self._database,
             metrics=self._metrics,
             clock=self._clock,
@@ -259,7 +259,7 @@ class App:
         """The configuration read anew and all that it asks for, built; nothing is changed yet."""
         config = await asyncio.to_thread(self._reread)
         admission = await self._web.prepare(config.web, config.web_file)
-        return config, WorkerGroup(config, evaluation_config(config, self._database.instance_id), self._workplace), admission
+        return config, WorkerGroup(config, EvaluationConfig.from_config(config, self._database.instance_id), self._workplace), admission
 
     def _adopt(self, config: Config, admission: Authenticator) -> None:
         """Take up who may ask the web port; what can't be changed while it runs is said."""
@@ -277,8 +277,9 @@ class App:
         self._swapping = True
         try:
             await self._crew.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
-            self.config, self._fleet.config = config, crew.plan
-            await connection_sync.sync(self._database, self._fleet, config)
+            self.config = config
+            self._registry.set_config(crew.plan)
+            await connection_sync.sync(self._database, self._registry, config)
             if self._signals.stop.is_set():
                 await crew.close()
                 return
@@ -287,7 +288,7 @@ class App:
             crew.start(group)
         finally:
             self._swapping = False
-        _log.info("config.reloaded", connections=len(self._fleet.ids()), receivers=len(config.receivers))
+        _log.info("config.reloaded", connections=len(self._registry.ids()), receivers=len(config.receivers))
 
 
 def _is_damage(error: BaseException) -> bool:

@@ -25,7 +25,7 @@ from monitor.simulator.presets import connection_like
 from monitor.simulator.server import SimulatorServer
 from monitor.simulator.state import SimulatedApi, SimulatedUser
 from monitor.state import connection_sync
-from monitor.state.evaluation_config import evaluation_config
+from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.workers.checker import Checker
 from monitor.workers.discoverer import Discoverer, Parts
@@ -97,7 +97,7 @@ class Virtual:
 
     async def start(self) -> None:
         """Load what is stored, and begin to work."""
-        self.fleet = Registry(evaluation_config(self.config, "test"), self.clock)
+        self.fleet = Registry(EvaluationConfig.from_config(self.config, "test"), self.clock)
         await self.database.read(self.fleet.load)
         await connection_sync.sync(self.database, self.fleet, self.config)
         await self.reload(self.config)
@@ -106,14 +106,14 @@ class Virtual:
         """Go on with another configuration, as after SIGHUP."""
         await self.stop()
         self.config = config
-        self.fleet.config = evaluation_config(config, "test")
+        self.fleet.config = EvaluationConfig.from_config(config, "test")
         await connection_sync.sync(self.database, self.fleet, config)
         self.checkers = []
         for account in config.accounts:
             self._add_account(account)
         for checker in self.checkers:
             checker.refresh()
-        reviewer = Evaluator(fleet=self.fleet, database=self.database, clock=self.clock)
+        reviewer = Evaluator(registry=self.fleet, database=self.database, clock=self.clock)
         self._work(reviewer.step, lambda: self.review_seconds)
 
     def _add_account(self, account: AccountSettings) -> None:
@@ -202,7 +202,7 @@ class Virtual:
 
     def state(self, platform_id: str, user_id: str = "", account: str = "main") -> ConnectionState:
         """What is known of one connection."""
-        return self.fleet.state(self.connection(platform_id, user_id, account).id)[1]
+        return self.fleet.state(self.connection(platform_id, user_id, account).id)
 
     def connection(self, platform_id: str, user_id: str = "", account: str = "main") -> Connection:
         """The watched connection of this id."""

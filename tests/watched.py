@@ -19,7 +19,7 @@ from monitor.domain.connections import Connection
 from monitor.errors import Reason
 from monitor.notify import templates
 from monitor.state import connection_sync
-from monitor.state.evaluation_config import evaluation_config
+from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import unit_of_work
 from tests import marked
@@ -69,7 +69,7 @@ class Watched:
         if reply is None and core_reply(reason):
             reply = a_reply(passed=reason is Reason.OK, platform=connection.platform, platform_id=connection.platform_id, permissions=())
         observation = Observation(connection.id, at - timedelta(milliseconds=120), at, Verdict(reason, detail), reply, http_status=200)
-        await self.database.write(lambda store: unit_of_work(self.fleet, store).record_check(connection, observation))
+        await self.database.write(lambda store: unit_of_work(self.fleet, store).record_check(observation))
 
     async def checks(self, connection: Connection, reasons: Sequence[Reason], first: timedelta, every: timedelta, detail: str = "") -> None:
         """One check after the other, the first one *first* before now."""
@@ -94,7 +94,7 @@ async def watched(path: Path, clock: Clock | None = None) -> AsyncIterator[Watch
     database = Database(config.database.url.reveal(), clock=clock, owner="test")
     await database.start()
     try:
-        fleet = Registry(evaluation_config(config, database.instance_id), clock)
+        fleet = Registry(EvaluationConfig.from_config(config, database.instance_id), clock)
         await database.read(fleet.load)
         await connection_sync.sync(database, fleet, config)
         yield Watched(config, database, fleet, clock.now())

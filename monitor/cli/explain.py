@@ -60,12 +60,11 @@ def run(args: argparse.Namespace) -> int:
 def case_of(found: OpenDatabase, platform_id: str, account: str | None, limit: int) -> ConnectionReport:
     """All that the database knows of one connection, with its last *limit* notifications."""
     connection, retired = find(found.reader, platform_id, account)
-    scopes = [found.fleet.scope(name) for name in found.fleet.scopes_of(connection).all()]
     stored = found.reader.state(connection.id)
     return ConnectionReport(
         connection=connection,
         state=stored[1] if stored is not None else ConnectionState(),
-        above=[state for version, state in scopes if version],
+        above=[found.fleet.scope(key) for key in found.fleet.scopes_above(connection).all if key in found.fleet.scope_versions],
         tellings=tellings(found.reader, connection.id, limit),
         controls=found.fleet.controls,
         instance=found.instance,

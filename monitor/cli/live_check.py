@@ -13,7 +13,7 @@ from monitor.domain.verdicts import judge
 from monitor.errors import ApiError, UsageError
 from monitor.postpost.client import ApiClient
 from monitor.postpost.rate_limit import RateLimiter, RequestPacing
-from monitor.state.evaluation_config import evaluation_config
+from monitor.state.evaluation_config import EvaluationConfig
 from monitor.workers.group import USER_AGENT
 
 
@@ -23,7 +23,7 @@ class LiveChecker:
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._lies = evaluation_config(config, "").false_negatives
+        self._lies = EvaluationConfig.from_config(config, "").false_negatives
         self._accounts: dict[str, tuple[ApiClient, RateLimiter, asyncio.Semaphore]] = {}
 
     async def __aenter__(self) -> Self:

@@ -10,7 +10,7 @@ from monitor.config import Config
 from monitor.db import Reader, reading
 from monitor.domain.connections import Connection, matching, platform_of
 from monitor.errors import UsageError
-from monitor.state.evaluation_config import evaluation_config
+from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.text.format import one_line
 
@@ -36,7 +36,7 @@ class OpenDatabase:
 def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
     """The database of *config*, read without a lock; raises StoreError when it can't be read."""
     with reading(config.database.url.reveal()) as reader:
-        plan = evaluation_config(config, reader.meta("instance_id") or "")
+        plan = EvaluationConfig.from_config(config, reader.meta("instance_id") or "")
         fleet = Registry(plan, clock)
         fleet.load(reader)
         fleet.set_connections(reader.connections())

@@ -15,7 +15,7 @@ from monitor.domain.delivery.retries import AttemptResult
 from monitor.errors import StoreError, UsageError
 from monitor.notify.payload import render_test
 from monitor.notify.sender import Sender
-from monitor.state.evaluation_config import evaluation_config
+from monitor.state.evaluation_config import EvaluationConfig
 from monitor.workers.group import USER_AGENT
 
 EXIT_NOT_DELIVERED = 1
@@ -85,7 +85,7 @@ def _named(config: Config, name: str) -> ReceiverSettings:
 async def send_test(config: Config, receiver: ReceiverSettings, clock: Clock) -> tuple[str, AttemptResult]:
     """Send *receiver* one test message; returns its id and what came of it."""
     webhook_id = f"msg_test_{secrets.token_hex(12)}"
-    body = render_test(webhook_id, clock.now(), receiver.name, evaluation_config(config, _instance(config)).identity)
+    body = render_test(webhook_id, clock.now(), receiver.name, EvaluationConfig.from_config(config, _instance(config)).identity)
     sender = Sender(clock=clock, user_agent=USER_AGENT)
     try:
         return webhook_id, await sender.send(receiver, webhook_id, body)

@@ -9,11 +9,10 @@ from functools import partial
 from monitor.config import Config
 from monitor.db import CheckRow, Lifetime, acks_since, checks_in_order, lifetimes, notifications_since, reading, silences_since
 from monitor.domain.connections import Connection
-from monitor.domain.replay import Replay, ReplayConfig, ReplayEvent, from_checks, notifications_of, observation_of
+from monitor.domain.replay import Replay, ReplayEvent, from_checks, notifications_of, observation_of
 from monitor.domain.silencing.acks import Ack
-from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.silences import Silence
-from monitor.state.evaluation_config import evaluation_config
+from monitor.state.evaluation_config import EvaluationConfig
 
 _STEP = timedelta(minutes=1)
 # Nobody looked at anything when there was no check for so long, and for so many rounds: the monitor did not run.
@@ -76,8 +75,8 @@ def relive(config: Config, other: Config, since: datetime, until: datetime, tell
     events = [*_arrivals(everyone, spans, began_at), *_departures(spans)]
     events += [_Event(ack.at, partial(_acknowledge, ack)) for ack in acks]
     events.sort(key=lambda event: event.at)
-    terms = [_terms(one, silences) for one in (config, other)]
-    lived = [Replay(one, began_at) for one in (terms[:1] if terms[0] == terms[1] else terms)]
+    configs = [_engine_config(settings) for settings in (config, other)]
+    lived = [Replay(own, began_at, silences) for own in (configs[:1] if configs[0] == configs[1] else configs)]
     rows = checks_in_order(lambda: reading(url), began_at, until)
     happenings: Iterator[_Event | CheckRow] = heapq.merge((event for event in events if event.at < until), rows, key=_moment)
     _live(lives, lived, happenings, since, until, tell)
@@ -96,9 +95,9 @@ def _moment(one: _Event | CheckRow) -> datetime:
     return one.at
 
 
-def _terms(config: Config, silences: list[Silence]) -> ReplayConfig:
-    plan = evaluation_config(config, "")
-    return ReplayConfig(plan.policy, plan.api_host, plan.interval, plan.false_negatives, Controls(tuple(silences), plan.recurring_silences))
+def _engine_config(config: Config) -> EvaluationConfig:
+    """What *config* means, for the accounts that the history has instead of those that are configured now."""
+    return replace(EvaluationConfig.from_config(config, ""), accounts=())
 
 
 def _as_heeded(silence: Silence) -> Silence:

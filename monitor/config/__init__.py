@@ -1,4 +1,4 @@
-"""The edge where the configuration enters: YAML and environment in, one frozen `Config` or every problem at once out."""
+"""The configuration: YAML and environment in, one immutable `Config` or every problem at once out."""
 
 from monitor.config.loader import default_config, load, load_policy
 from monitor.config.model import Config
@@ -19,7 +19,7 @@ from monitor.config.sections.core import (
 )
 from monitor.config.sections.policy import PolicySettings
 from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
-from monitor.config.web_config import TlsServerSettings, WebConfig, server_context, stamp_of
+from monitor.config.web_config import ServerTls, TlsServerSettings, WebConfig
 
 __all__ = [
     "AccountSettings",
@@ -38,6 +38,7 @@ __all__ = [
     "ScheduleSettings",
     "Secret",
     "SecretProblem",
+    "ServerTls",
     "ShutdownSettings",
     "TlsServerSettings",
     "WebConfig",
@@ -45,6 +46,4 @@ __all__ = [
     "default_config",
     "load",
     "load_policy",
-    "server_context",
-    "stamp_of",
 ]

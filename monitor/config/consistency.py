@@ -1,4 +1,4 @@
-"""What no section can know alone: names that refer to each other, duplicates, and times that do not fit together."""
+"""Cross-section validation: references, duplicates, inconsistent intervals."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from monitor.config.problems import nearest, suggest
-from monitor.config.sections.controls import QuietHoursSettings, SilenceSettings, troubles
+from monitor.config.sections.controls import QuietHoursSettings, SilenceSettings, time_problem
 from monitor.config.sections.core import (
     AccountSettings,
     ApiSettings,
@@ -18,11 +18,12 @@ from monitor.config.sections.core import (
     ShutdownSettings,
     WebSettings,
 )
-from monitor.config.sections.policy import PolicySettings
+from monitor.config.sections.policy import PolicySettings, policy_of
 from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
 from monitor.config.types import split
 from monitor.config.validation import Draft
 from monitor.config.yaml import Path, dotted
+from monitor.domain.policy import Policy
 from monitor.domain.routing import RESERVED
 from monitor.errors import Problem
 from monitor.http.addresses import is_loopback
@@ -32,14 +33,16 @@ _STOP_TIMEOUT = timedelta(seconds=45)
 _OWN_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "connection", "user-agent"})
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _KEYS = {"pagerduty": "routing_key", "opsgenie": "api_key"}
-
+_PUBLIC_TYPES = frozenset({"slack", "discord", "teams", "pagerduty", "opsgenie"})
 
 CheckTemplate = Callable[[str, Callable[[str, Sequence[str]], str | None]], Iterable[tuple[str, str]]]
 """The problems of a receiver's template, each with what to do."""
 
+Warn = Callable[[Path, str, str], None]
+
 
 def check(draft: Draft, check_template: CheckTemplate) -> list[Problem]:
-    """Add the problems between sections to *draft*; gives the warnings: what works but is probably not meant."""
+    """Add the problems between sections to *draft*; returns the warnings: what works but is probably not meant."""
     warnings: list[Problem] = []
 
     def warn(path: Path, message: str, fix: str = "") -> None:
@@ -51,61 +54,54 @@ def check(draft: Draft, check_template: CheckTemplate) -> list[Problem]:
     return warnings
 
 
-Warn = Callable[[Path, str, str], None]
-
-
 def _duplicates(draft: Draft, name: str, what: str) -> None:
     first: dict[str, int] = {}
-    for index, item in draft.raw(name):
+    for index, item in draft.document.items(name):
         own = item.get("name")
         if not isinstance(own, str):
             continue
         if own in first:
-            other = draft.document.location((name, first[own])).rpartition(":")[2]
-            draft.refuse((name, index, "name"), f"a second {what} is called {own} (the first is on line {other})", "give it another name")
+            line = draft.document.location((name, first[own])).rpartition(":")[2]
+            draft.refuse((name, index, "name"), f"duplicate {what} name {own} (first on line {line})", "give it another name")
         first.setdefault(own, index)
 
 
 def _accounts(draft: Draft, warn: Warn) -> None:
     _duplicates(draft, "accounts", "account")
-    accounts = draft.listed(AccountSettings, "accounts")
     if not draft.document.at(("accounts",)):
-        draft.refuse(("accounts",), "there is no account", "add accounts: with a name and an api_key_file")
+        draft.refuse(("accounts",), "no account is configured", "add accounts: with a name and an api_key_file")
     used = {connection.account for connection in draft.listed(ConnectionSettings, "connections").values()}
-    for index, account in accounts.items():
+    for index, account in draft.listed(AccountSettings, "accounts").items():
         if account.discover == "off" and account.name not in used:
-            warn(("accounts", index), f"account {account.name} watches nothing", "list its connections, or remove discover: off")
+            warn(("accounts", index), f"account {account.name} has no connections", "list its connections, or remove discover: off")
 
 
 def _connections(draft: Draft, warn: Warn) -> None:
     names = draft.names("accounts")
-    for index, item in draft.raw("connections"):
+    for index, item in draft.document.items("connections"):
         account = item.get("account")
         if names and isinstance(account, str) and account not in names:
-            draft.refuse(("connections", index, "account"), f"there is no account {account}", suggest(account, names, "accounts"))
-    seen: dict[tuple[str, str, str], int] = {}
+            draft.refuse(("connections", index, "account"), f"unknown account {account}", suggest(account, names, "accounts"))
+    first: dict[tuple[str, str, str], int] = {}
     for index, connection in draft.listed(ConnectionSettings, "connections").items():
         path: Path = ("connections", index)
         key = (connection.account, connection.user_id, connection.platform + connection.id[len(connection.platform) :])
-        if key in seen:
-            other = draft.document.location(("connections", seen[key])).rpartition(":")[2]
-            draft.refuse(path, f"{connection.id} is listed twice in account {connection.account} (first on line {other})", "remove one")
-        seen.setdefault(key, index)
+        if key in first:
+            line = draft.document.location(("connections", first[key])).rpartition(":")[2]
+            draft.refuse(path, f"{connection.id} is listed twice in account {connection.account} (first on line {line})", "remove one")
+        first.setdefault(key, index)
         if not connection.id.startswith(connection.platform):
-            warn(
-                (*path, "id"),
-                f"{connection.id} begins in upper case; the API lists ids in lower case",
-                "copy the id from the list of connections",
-            )
+            message = f"{connection.id} starts with upper case; the API lists ids in lower case"
+            warn((*path, "id"), message, "copy the id from the list of connections")
         for label in connection.labels:
             if label in RESERVED:
-                draft.refuse((*path, "labels", label), f"the label {label} would hide what routes call {label}", "choose another name")
+                draft.refuse((*path, "labels", label), f"the label {label} has the name of a built-in matcher", "choose another name")
 
 
 def _receivers(draft: Draft, warn: Warn, *, check_template: CheckTemplate) -> None:
     _duplicates(draft, "receivers", "receiver")
     if not draft.document.at(("receivers",)):
-        warn(("receivers",), "there is no receiver: nobody is told", "add receivers: with a name and a url_file")
+        warn(("receivers",), "no receiver is configured: no notifications are sent", "add receivers: with a name and a url_file")
     for index, receiver in draft.listed(ReceiverSettings, "receivers").items():
         _receiver(draft, warn, receiver, ("receivers", index), check_template)
 
@@ -119,25 +115,17 @@ def _receiver(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path, 
             draft.refuse((*path, key), f"receiver {receiver.name}: {key} is for type {kind} only", "remove it, or correct the type")
     if receiver.secrets and receiver.type != "webhook":
         draft.refuse(path, f"receiver {receiver.name}: bodies of type {receiver.type} can't be signed", "remove the signing secret")
-    if receiver.template is not None:
-        _template(draft, receiver, receiver.template.reveal(), (*path, "template"), check_template)
+    if receiver.template is not None and receiver.type != "webhook":
+        message = f"receiver {receiver.name}: template is for type webhook only"
+        draft.refuse((*path, "template"), message, "remove it, or correct the type")
+    elif receiver.template is not None:
+        for message, fix in check_template(receiver.template.reveal(), nearest):
+            draft.refuse((*path, "template"), f"receiver {receiver.name}: the template {message}", fix)
     for header, value in receiver.headers.items():
         _header(draft, header, value.reveal(), (*path, "headers", header))
-    parts = urlsplit(receiver.url.reveal())
-    if (
-        parts.scheme == "http"
-        and receiver.type in {"slack", "discord", "teams", "pagerduty", "opsgenie"}
-        and not is_loopback(parts.hostname or "")
-    ):
-        warn(path, f"receiver {receiver.name} is told without encryption", "use https://")
-
-
-def _template(draft: Draft, receiver: ReceiverSettings, template: str, path: Path, check_template: CheckTemplate) -> None:
-    if receiver.type != "webhook":
-        draft.refuse(path, f"receiver {receiver.name}: template is for type webhook only", "remove it, or correct the type")
-        return
-    for message, fix in check_template(template, nearest):
-        draft.refuse(path, f"receiver {receiver.name}: the template {message}", fix)
+    url = urlsplit(receiver.url.reveal())
+    if url.scheme == "http" and receiver.type in _PUBLIC_TYPES and not is_loopback(url.hostname or ""):
+        warn(path, f"notifications to receiver {receiver.name} are not encrypted", "use https://")
 
 
 def _header(draft: Draft, name: str, value: str, path: Path) -> None:
@@ -146,35 +134,39 @@ def _header(draft: Draft, name: str, value: str, path: Path) -> None:
     elif name.lower() in _OWN_HEADERS or name.lower().startswith("webhook-"):
         draft.refuse(path, f"the header {name} is set by the monitor itself", "remove it")
     elif not re.fullmatch(r"[\x20-\x7e]{1,4000}", value) or value != value.strip():
-        draft.refuse(
-            path, f"the header {name} must be 1 to 4000 visible ASCII characters on one line", "remove line breaks and outer blanks"
-        )
+        message = f"the header {name} must be 1 to 4000 visible ASCII characters on one line"
+        draft.refuse(path, message, "remove line breaks and outer blanks")
 
 
 def _routes(draft: Draft, warn: Warn) -> None:
     receivers = draft.names("receivers")
-    told: set[str] = set()
-    always: int | None = None
+    routed: set[str] = set()
+    matches_all = False
     routes = draft.listed(RouteSettings, "routes")
     for index, route in routes.items():
         path: Path = ("routes", index)
         _matchers(draft, route.match, path, "routes")
         for position, name in enumerate(route.receivers):
             if name not in receivers:
-                draft.refuse((*path, "receivers", position), f"there is no receiver {name}", suggest(name, receivers, "receivers"))
-        if always is not None:
+                draft.refuse((*path, "receivers", position), f"unknown receiver {name}", suggest(name, receivers, "receivers"))
+        if matches_all:
             warn(path, "this route is never reached: an earlier one matches everything", "move the route without match to the end")
-        elif not route.match:
-            always = index
-        told.update(route.receivers)
+        matches_all = matches_all or not route.match
+        routed.update(route.receivers)
     for index, receiver in draft.listed(ReceiverSettings, "receivers").items():
-        if routes and receiver.name not in told:
-            warn(("receivers", index), f"receiver {receiver.name} is in no route: it is never told", "name it in a route, or remove it")
+        if routes and receiver.name not in routed:
+            warn(
+                ("receivers", index),
+                f"receiver {receiver.name} is in no route: it gets no notifications",
+                "add it to a route, or remove it",
+            )
 
 
 def _matchers(draft: Draft, match: Mapping[str, str], path: Path, what: str) -> None:
-    """Refuse in *match*, which stands at *path*, what nothing can ever have; *what* is in the plural."""
-    labels = {str(label) for _, item in draft.raw("connections") if isinstance(item.get("labels"), dict) for label in item["labels"]}
+    """Refuse the matchers in *match*, at *path*, that can never match; *what* is a plural noun."""
+    labels = {
+        str(label) for _, item in draft.document.items("connections") if isinstance(item.get("labels"), dict) for label in item["labels"]
+    }
     known = sorted({*RESERVED, *labels})
     for key in match:
         if key not in known:
@@ -184,26 +176,26 @@ def _matchers(draft: Draft, match: Mapping[str, str], path: Path, what: str) -> 
 
 def _silences(draft: Draft, _warn: Warn) -> None:
     _duplicates(draft, "silences", "silence")
-    for index, silence in draft.listed(SilenceSettings, "silences").items():
+    silences = draft.listed(SilenceSettings, "silences")
+    for index, silence in silences.items():
         _matchers(draft, silence.match, ("silences", index), "silences")
-        _window(draft, silence, ("silences", index))
-    _window(draft, draft.section(QuietHoursSettings, "quiet_hours"), ("quiet_hours",))
+    sections: dict[Path, SilenceSettings | QuietHoursSettings] = {("silences", index): silence for index, silence in silences.items()}
+    for path, section in {**sections, ("quiet_hours",): draft.section(QuietHoursSettings, "quiet_hours")}.items():
+        wrong = time_problem(section)
+        if wrong is not None:
+            draft.refuse(path, f"{dotted(path)}: {wrong[0]}", wrong[1])
 
 
-def _window(draft: Draft, section: SilenceSettings | QuietHoursSettings, path: Path) -> None:
-    trouble = troubles(section)
-    if trouble is not None:
-        draft.refuse(path, f"{dotted(path)}: {trouble[0]}", trouble[1])
+def _policy(draft: Draft) -> Policy:
+    return policy_of(draft.section(PolicySettings, "policy"), draft.section(ScheduleSettings, "schedule"))
 
 
 def _times(draft: Draft, warn: Warn) -> None:
-    policy = draft.section(PolicySettings, "policy")
-    scopes, retry = policy.scopes, policy.retry
-    if scopes.close_ratio >= scopes.ratio:
-        draft.refuse(
-            ("policy", "scopes"), "policy.scopes.close_ratio must be less than ratio", "otherwise incidents open and close at once"
-        )
-    if retry.slow_after > retry.give_up_after:
+    policy = _policy(draft)
+    if policy.scopes.close_ratio >= policy.scopes.ratio:
+        message = "policy.scopes.close_ratio must be less than ratio"
+        draft.refuse(("policy", "scopes"), message, "otherwise incidents open and close at once")
+    if policy.retry.slow_after > policy.retry.give_up_after:
         message = "policy.retry.slow_after must not be longer than give_up_after"
         draft.refuse(("policy", "retry"), message, "raise give_up_after or shorten slow_after")
     drain = draft.section(ShutdownSettings, "shutdown").drain
@@ -215,18 +207,18 @@ def _times(draft: Draft, warn: Warn) -> None:
 
 
 def _schedule(draft: Draft, warn: Warn) -> None:
-    schedule, policy = draft.section(ScheduleSettings, "schedule"), draft.section(PolicySettings, "policy")
+    schedule, policy = draft.section(ScheduleSettings, "schedule"), _policy(draft)
     api = draft.section(ApiSettings, "api")
     connections = draft.listed(ConnectionSettings, "connections")
     intervals: dict[Path, timedelta] = {("schedule", "interval"): schedule.interval}
-    intervals |= {
-        ("connections", index, "interval"): one.interval for index, one in connections.items() if "interval" in one.model_fields_set
-    }
+    for index, connection in connections.items():
+        if "interval" in connection.model_fields_set:
+            intervals["connections", index, "interval"] = connection.interval
     local = is_loopback(split(api.base_url).hostname or "")
     for path, interval in intervals.items():
         if interval < timedelta(minutes=1) and not local:
-            message = f"an interval of {format_duration(interval)} is hard on the API and the platforms"
-            warn(path, message, "5m is a sensible least; the platforms' own limits count too")
+            message = f"an interval of {format_duration(interval)} puts much load on the API and the platforms"
+            warn(path, message, "use at least 5m; the platforms' own limits count too")
         if policy.stale_after is not None and policy.stale_after <= interval:
             message = (
                 f"policy.stale_after ({format_duration(policy.stale_after)}) must be longer than the interval ({format_duration(interval)})"
@@ -238,27 +230,24 @@ def _schedule(draft: Draft, warn: Warn) -> None:
         message = f"policy.reminders ({format_duration(policy.reminders)}) is shorter than an interval ({format_duration(longest)})"
         warn(("policy", "reminders"), message, "reminders are decided at checks; make it longer, or off")
     if schedule.recheck > schedule.interval:
-        warn(
-            ("schedule", "recheck"),
-            "schedule.recheck is longer than schedule.interval",
-            "shorten it: it is the pause before the second look",
-        )
+        message = "schedule.recheck is longer than schedule.interval"
+        warn(("schedule", "recheck"), message, "shorten it: it is the pause before the confirming check")
     for name in {connection.account for connection in connections.values()}:
         own = [connection.interval for connection in connections.values() if connection.account == name]
         if sum(timedelta(seconds=1) / interval for interval in own) > api.requests_per_second:
             message = f"the {len(own)} connections of account {name} need more than {api.requests_per_second:g} requests per second"
-            warn(("connections",), message, "make intervals longer; checks would be late all the time")
+            warn(("connections",), message, "use longer intervals; checks would always be late")
 
 
 def _places(draft: Draft, warn: Warn) -> None:
-    web = draft.section(WebSettings, "web")
-    _open_port(draft, warn, web)
+    _open_port(draft, warn, draft.section(WebSettings, "web"))
     url = draft.section(DatabaseSettings, "database").url.reveal()
     if re.match(r"sqlite:///(?!/|:memory:|file:)", url):
-        warn(("database", "url"), "the database's path is relative to the working directory", "write four slashes: sqlite:////var/lib/...")
-    dashboard = draft.section(MonitorSettings, "monitor").dashboard_url
-    if urlsplit(dashboard).query:
-        warn(("monitor", "dashboard_url"), "monitor.dashboard_url has a query", "it is sent to every receiver; a token in it would be too")
+        message = "the path of the database is relative to the working directory"
+        warn(("database", "url"), message, "write four slashes: sqlite:////var/lib/...")
+    if urlsplit(draft.section(MonitorSettings, "monitor").dashboard_url).query:
+        message = "monitor.dashboard_url has a query, which every receiver gets"
+        warn(("monitor", "dashboard_url"), message, "make sure that it contains no token")
 
 
 def _open_port(draft: Draft, warn: Warn, web: WebSettings) -> None:
@@ -274,5 +263,5 @@ def _open_port(draft: Draft, warn: Warn, web: WebSettings) -> None:
             fix = "set web.config_file or web.token_file, listen on 127.0.0.1, or accept it with web.insecure_listen: true"
             draft.refuse(path, message, fix)
     elif draft.web_file.tls_server_config is None and not web.insecure_listen:
-        message = "web.listen opens the port to the network without TLS: passwords and tokens can be read on the way"
+        message = "web.listen opens the port to the network without TLS: passwords and tokens are readable in transit"
         warn(path, message, "set tls_server_config in web.config_file, or accept it with web.insecure_listen: true")

@@ -1,4 +1,4 @@
-"""The configuration shown: as YAML with secrets masked, and its form as JSON schema for editors."""
+"""`config show` and `config schema`: the configuration as YAML with secrets masked, and its JSON schema for editors."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,6 @@ from monitor.config.model import Config
 from monitor.config.secrets import Secret
 from monitor.config.sections.policy import ExpirySettings, PlatformSettings, expiry_by_platform
 from monitor.config.types import Key, Section, keys
-from monitor.domain.policy import ExpiryPolicy
 from monitor.text.durations import format_duration
 
 
@@ -20,12 +19,11 @@ def as_yaml(config: Config) -> str:
     """The configuration in effect as YAML, with defaults and the built-in differences of platforms; secrets are masked."""
     shown = config.masked()
     platforms = expiry_by_platform(config.policy_settings)
-    shown["policy"]["platforms"] = {name: {"expiry": _expiry(policy)} for name, policy in platforms.items()}
+    sections = {
+        name: ExpirySettings(**{key: getattr(policy, key) for key in ExpirySettings.model_fields}) for name, policy in platforms.items()
+    }
+    shown["policy"]["platforms"] = {name: {"expiry": section.masked()} for name, section in sections.items()}
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=120)
-
-
-def _expiry(policy: ExpiryPolicy) -> dict[str, Any]:
-    return ExpirySettings(**{key: getattr(policy, key) for key in ExpirySettings.model_fields}).masked()
 
 
 def as_schema() -> str:
@@ -54,7 +52,7 @@ def _models(section: type[Section]) -> Iterator[type[Section]]:
 
 
 def _tidy(shape: dict[str, Any], key: Key, *, optional: bool) -> dict[str, Any]:
-    """One key's schema as people write it: it may be null when it may be left out, and `${VAR}` may stand for a plain value."""
+    """The schema of one key as in the file: null is allowed if the key is optional, and `${VAR}` in place of a plain value."""
     kept: dict[str, Any] = {name: shape[name] for name in ("description", "examples", "writeOnly") if name in shape}
     kept |= _default(key) if "default" in shape else {}
     plain = {name: value for name, value in shape.items() if name not in {*kept, "default", "title"}}
@@ -67,14 +65,14 @@ def _tidy(shape: dict[str, Any], key: Key, *, optional: bool) -> dict[str, Any]:
 
 
 def _default(key: Key) -> dict[str, Any]:
-    """The default as the file would have it; the default of a section is that of its keys, and of a secret not for showing."""
+    """The default as the file spells it; none for sections, whose keys have their own, and for secrets."""
     value = key.field.get_default(call_default_factory=True)
     if key.section is not None or isinstance(value, Secret):
         return {}
-    return {"default": to_jsonable_python(_written(value))}
+    return {"default": to_jsonable_python(_spelled(value))}
 
 
-def _written(value: Any) -> Any:
+def _spelled(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_written(one) for one in value]
+        return [_spelled(item) for item in value]
     return format_duration(value) if isinstance(value, timedelta) else value

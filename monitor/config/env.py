@@ -1,4 +1,4 @@
-"""`${VAR}` and `${VAR:-default}` in the texts of a document; `$$` is a dollar sign, any other `$` stays."""
+"""Expands `${VAR}` and `${VAR:-default}` in the texts of a document; `$$` is a dollar sign, any other `$` stays."""
 
 import re
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ _REFERENCE = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<defa
 @dataclass(slots=True)
 class Expansion:
     """
-    The work on one document.
+    The expansion of one document.
 
     Attributes:
-        values: what was filled in from the environment, for keeping it out of error texts; paths of files are not in it.
-        broken: where a reference could not be replaced; whatever else is wrong there follows from it.
+        values: what was filled in from the environment, to be masked in error texts; paths of files are left out.
+        broken: where a reference could not be expanded; further problems there are consequences.
     """
 
     document: YamlDocument
@@ -28,33 +28,33 @@ class Expansion:
     broken: set[str] = field(default_factory=set)
 
     def result(self) -> YamlDocument:
-        """The document with every reference replaced; an unset variable is a problem and leaves nothing."""
-        data = self._walk(self.document.data, ())
+        """The document with every reference expanded; an unset variable is a problem and leaves nothing."""
+        data = self._expand(self.document.data, ())
         return replace(self.document, data=data, problems=(*self.document.problems, *self.problems))
 
-    def _walk(self, value: Any, path: Path) -> Any:
+    def _expand(self, value: Any, path: Path) -> Any:
         if isinstance(value, dict):
-            return {key: self._walk(child, (*path, key)) for key, child in value.items()}
+            return {key: self._expand(child, (*path, key)) for key, child in value.items()}
         if isinstance(value, list):
-            return [self._walk(child, (*path, index)) for index, child in enumerate(value)]
+            return [self._expand(child, (*path, index)) for index, child in enumerate(value)]
         if isinstance(value, str) and "$" in value:
-            return _REFERENCE.sub(lambda found: self._replace(found, path), value)
+            return _REFERENCE.sub(lambda match: self._replace(match, path), value)
         return value
 
-    def _replace(self, found: re.Match[str], path: Path) -> str:
-        name, default = found["name"], found["default"]
-        if found["broken"]:
-            self._refuse(path, "holds '${' without a name and '}'", "write ${VAR} or ${VAR:-default}, or $$ for a dollar sign")
+    def _replace(self, match: re.Match[str], path: Path) -> str:
+        name, default = match["name"], match["default"]
+        if match["broken"]:
+            self._refuse(path, "contains '${' without a name and '}'", "write ${VAR} or ${VAR:-default}, or $$ for a dollar sign")
         if name is None:
             return "$"
         value = self.environ.get(name)
         if value is None and default is None:
             self._refuse(path, f"needs the environment variable {name}, which is not set", f"set it, or write ${{{name}:-default}}")
             return ""
-        chosen = default if default is not None and not value else value or ""
+        text = default if default is not None and not value else value or ""
         if not any(isinstance(step, str) and step.endswith(("_file", "_files")) for step in path):
-            self.values.add(chosen)
-        return chosen
+            self.values.add(text)
+        return text
 
     def _refuse(self, path: Path, message: str, fix: str) -> None:
         self.broken.add(dotted(path))

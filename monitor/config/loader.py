@@ -1,4 +1,4 @@
-"""Loading: a file and the environment in, a whole new `Config` or every problem at once out. Changes nothing anywhere."""
+"""Loading: a file and the environment in, a new `Config` or every problem at once out. Has no side effects."""
 
 import os
 import re
@@ -22,23 +22,23 @@ KEY_VARIABLES = ("POSTPOST_API_KEY", "PUBLORA_API_KEY")
 _POLICY_SECTIONS = frozenset({"policy", "schedule"})
 SIZE_LIMIT = 8 * 1024 * 1024
 
-_NO_FILE_FIX = "write it (config/postpost-monitor.yaml shows every key), or name another with --config"
+_NO_FILE_FIX = "create it (config/postpost-monitor.yaml shows every key), or name another with --config"
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None, *, check_template: CheckTemplate) -> Config:
     """
     The configuration in the file at *path*.
 
-    Without *path* the file is `$POSTPOST_MONITOR_CONFIG`, else `/etc/postpost-monitor/config.yaml`; when that one does
+    Without *path* the file is `$POSTPOST_MONITOR_CONFIG`, else `/etc/postpost-monitor/config.yaml`; if that one does
     not exist and `$POSTPOST_API_KEY` (or `$PUBLORA_API_KEY`) is set, the result is `default_config`.
 
     Args:
-        path: the file; None for the usual place.
+        path: the file; None for the default location.
         environ: the environment; None for the process's own.
-        check_template: finds the problems of a receiver's template.
+        check_template: returns the problems of a receiver's template.
 
     Raises:
-        ConfigError: with every problem found, each with file and line, in the order of the file.
+        ConfigError: with every problem, each with file and line, in the order of the file.
     """
     environ = os.environ if environ is None else environ
     named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
@@ -50,39 +50,38 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None, *, 
 
 def load_policy(path: Path, base: Config, environ: Mapping[str, str] | None = None) -> Config:
     """
-    *base* with another policy: the sections `policy` and `schedule` of the file at *path*, whose other sections are not looked at.
+    *base* with another policy: the sections `policy` and `schedule` of the file at *path*, whose other sections are ignored.
 
-    Of `schedule` only `recheck` decides anything about what was already checked; the rest stays as in *base*.
+    Of `schedule` only `recheck` affects what was already checked; the rest stays as in *base*.
 
     Raises:
-        ConfigError: with every problem of these two sections, or when the file has neither.
+        ConfigError: with every problem of these two sections, or if the file has neither.
     """
     document = parse(_read(path), str(path))
     data = document.data if isinstance(document.data, dict) else {}
     if document.problems:
         raise ConfigError(document.problems)
     if not data.keys() & _POLICY_SECTIONS:
-        message, fix = "has no policy to try", "give it a section policy:, as in the configuration, or also schedule: {recheck: ...}"
-        raise ConfigError((Problem(document.location(()), message, fix),))
-    alien = {name: value for name, value in data.items() if name in Config.model_fields and name not in _POLICY_SECTIONS}
-    kept = {name: value for name, value in data.items() if name not in alien}
-    # An account is required, and of no consequence here.
+        fix = "add a section policy:, as in the configuration, or schedule: {recheck: ...}"
+        raise ConfigError((Problem(document.location(()), "contains no policy", fix),))
+    kept = {name: value for name, value in data.items() if name in _POLICY_SECTIONS or name not in Config.model_fields}
+    # An account is required, and has no effect here.
     account = {"accounts": [{"name": "any", "api_key": "not-used-by-a-replay"}]}
-    found = _build(replace(document, data=kept | account), os.environ if environ is None else environ, path.parent)
-    schedule = base.schedule.model_copy(update={"recheck": found.schedule.recheck} if "schedule" in data else {})
-    policy = found.policy_settings if "policy" in data else base.policy_settings
+    config = _build(replace(document, data=kept | account), os.environ if environ is None else environ, path.parent)
+    schedule = base.schedule.model_copy(update={"recheck": config.schedule.recheck} if "schedule" in data else {})
+    policy = config.policy_settings if "policy" in data else base.policy_settings
     return base.model_copy(update={"policy_settings": policy, "schedule": schedule})
 
 
 def load_text(text: str, name: str, environ: Mapping[str, str], *, folder: Path, check_template: CheckTemplate) -> Config:
     """The configuration in *text*; problems call it *name*, relative paths start in *folder*. Raises `ConfigError`."""
     document = parse(text, name)
-    if document.data is None and not document.problems:
-        document = replace(document, data={})
-    if document.problems and document.data is None:
+    if document.data is None and document.problems:
         raise ConfigError(document.problems)
+    if document.data is None:
+        document = replace(document, data={})
     if not isinstance(document.data, dict):
-        raise ConfigError((Problem(document.location(()), "must be keys with values", "begin with accounts:"),))
+        raise ConfigError((Problem(document.location(()), "must be keys with values", "start with accounts:"),))
     return _build(document, environ, folder, check_template)
 
 
@@ -90,23 +89,25 @@ def default_config(environ: Mapping[str, str]) -> Config:
     """
     The configuration without a file: one account whose key is in the environment, and all its connections.
 
-    The database lies in `$STATE_DIRECTORY`, else `$XDG_STATE_HOME/postpost-monitor`, else `~/.local/state/postpost-monitor`.
+    The database is in `$STATE_DIRECTORY`, else `$XDG_STATE_HOME/postpost-monitor`, else `~/.local/state/postpost-monitor`.
 
     Raises:
-        ConfigError: no key in the environment, or one that can't be used.
+        ConfigError: the environment has no key, or one that can't be used.
     """
     variable = next((name for name in KEY_VARIABLES if environ.get(name)), None)
     if variable is None:
-        message = "there is no configuration"
-        fix = f"write {DEFAULT_PATH}, name a file with --config or ${PATH_VARIABLE}, or set {KEY_VARIABLES[0]} to watch everything in one account"
-        raise ConfigError((Problem(str(DEFAULT_PATH), message, fix),))
+        fix = (
+            f"write {DEFAULT_PATH}, name a file with --config or ${PATH_VARIABLE}, "
+            f"or set {KEY_VARIABLES[0]} to check all connections of one account"
+        )
+        raise ConfigError((Problem(str(DEFAULT_PATH), "no configuration found", fix),))
     account = {"name": "main", "api_key": f"${{{variable}}}", "discover": "connections"}
     data = {"accounts": [account], "database": {"url": f"sqlite:///{_state_folder(environ)}/monitor.db"}}
     return _build(YamlDocument(f"environment ({variable})", data, {}), environ, Path.cwd())
 
 
 def _state_folder(environ: Mapping[str, str]) -> Path:
-    # systemd may hand over several folders, separated by colons; the first is the one of the unit.
+    # systemd may set several folders, separated by colons; the first is the one of the unit.
     if given := environ.get("STATE_DIRECTORY", "").partition(":")[0]:
         return Path(given).absolute()
     base = environ.get("XDG_STATE_HOME") or (f"{environ['HOME']}/.local/state" if environ.get("HOME") else "/var/lib")
@@ -114,7 +115,7 @@ def _state_folder(environ: Mapping[str, str]) -> Path:
 
 
 def _exists(file: Path) -> bool:
-    """Whether *file* is there, readable or not: one that can't be read must not silently count as none."""
+    """Whether *file* exists, readable or not: an unreadable one must not count as absent."""
     try:
         file.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -129,10 +130,10 @@ def _read(file: Path) -> str:
         with file.open("rb") as stream:
             content = stream.read(SIZE_LIMIT + 1)
     except OSError as error:
-        fix = _NO_FILE_FIX if isinstance(error, FileNotFoundError) else "make it a file that the monitor's user can read"
+        fix = _NO_FILE_FIX if isinstance(error, FileNotFoundError) else "make it readable for the monitor's user"
         raise ConfigError((Problem(str(file), f"can't be read: {error.strerror}", fix),)) from None
     if len(content) > SIZE_LIMIT:
-        raise ConfigError((Problem(str(file), "is larger than 8 MiB", "let connections be discovered in place of listing them"),))
+        raise ConfigError((Problem(str(file), "is larger than 8 MiB", "use discovery instead of listing connections"),))
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -147,26 +148,25 @@ def _no_templates(_: str, __: object) -> Iterable[tuple[str, str]]:
 def _build(original: YamlDocument, environ: Mapping[str, str], folder: Path, check_template: CheckTemplate = _no_templates) -> Config:
     expansion = Expansion(original, environ)
     document = expansion.result()
-    resolution = SecretFiles(document, original, folder.absolute(), environ)
-    resolution.resolve()
-    draft = validate(document, resolution.web_file)
-    cross = check(draft, check_template)
-    secrets = expansion.values | resolution.values
-    followed = [one for one in (*resolution.problems, *draft.problems) if re.split("[ :]", one.message)[0] not in expansion.broken]
-    problems = _presentable((*document.problems, *followed), secrets)
-    if problems:
-        raise ConfigError(problems)
-    return draft.config(_presentable((*resolution.warnings, *cross), secrets))
+    files = SecretFiles(document, original, folder.absolute(), environ)
+    files.resolve()
+    draft = validate(document, files.web_file)
+    warnings = check(draft, check_template)
+    secrets = expansion.values | files.values
+    problems = [problem for problem in (*files.problems, *draft.problems) if re.split("[ :]", problem.message)[0] not in expansion.broken]
+    if document.problems or problems:
+        raise ConfigError(_presentable((*document.problems, *problems), secrets))
+    return draft.config(_presentable((*files.warnings, *warnings), secrets))
 
 
 def _presentable(problems: Iterable[Problem], secrets: set[str]) -> tuple[Problem, ...]:
-    """*problems* in the order of their files, once each, without any secret that slipped into a wrong place."""
+    """*problems* in the order of their files, without duplicates, with every secret masked that is in a wrong place."""
     ordered = sorted(dict.fromkeys(problems), key=lambda problem: _place_of(problem.location))
     long_first = sorted((secret for secret in secrets if len(secret) >= 6), key=len, reverse=True)
-    return tuple(Problem(problem.location, _without(problem.message, long_first), _without(problem.fix, long_first)) for problem in ordered)
+    return tuple(Problem(problem.location, _masked(problem.message, long_first), _masked(problem.fix, long_first)) for problem in ordered)
 
 
-def _without(text: str, secrets: list[str]) -> str:
+def _masked(text: str, secrets: list[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, MASK)
     return clean(text)

@@ -34,12 +34,12 @@ class Config(Section):
 
     Attributes:
         warnings: what works but is probably not meant, in the order of the file.
-        web_file: what the file of `web.config_file` says.
-        source: the file it came from, or what stood in for one.
+        web_file: the content of the file of `web.config_file`.
+        source: the file it came from, or what took its place.
     """
 
     monitor: MonitorSettings = MonitorSettings()
-    """What this monitor calls itself."""
+    """How this monitor identifies itself."""
     api: ApiSettings = ApiSettings()
     """The watched API."""
     accounts: Items[AccountSettings] = ()
@@ -47,27 +47,27 @@ class Config(Section):
     connections: Items[ConnectionSettings] = ()
     """Connections named in the file; discovered ones need not be."""
     schedule: ScheduleSettings = ScheduleSettings()
-    """How often things are looked at."""
+    """How often checks and discovery run."""
     policy_settings: PolicySettings = Field(default=PolicySettings(), alias="policy")
-    """When somebody is told."""
+    """When notifications are sent."""
     receivers: Items[ReceiverSettings] = ()
-    """Who is told."""
+    """Destinations of notifications."""
     routes: Items[RouteSettings] = ()
-    """Who is told what: the first match wins; without routes everybody is told everything."""
+    """Which receivers get which notifications: the first match wins; without routes every receiver gets all of them."""
     silences: Items[SilenceSettings] = ()
-    """What is not told at certain times of every day or week; checks go on."""
+    """Notifications that are suppressed at certain times of every day or week; checks continue."""
     quiet_hours: QuietHoursSettings = QuietHoursSettings()
-    """When only what is urgent is told."""
+    """When only urgent notifications are sent."""
     heartbeat: HeartbeatSettings = HeartbeatSettings()
-    """A sign of life for somebody outside."""
+    """Requests to an outside monitor while everything works."""
     database: DatabaseSettings = DatabaseSettings()
-    """Where everything is kept."""
+    """Where the data is stored."""
     web: WebSettings = WebSettings()
     """The port for metrics and the status page."""
     retention: RetentionSettings = RetentionSettings()
-    """How long the past is kept."""
+    """How long history is kept."""
     logging: LoggingSettings = LoggingSettings()
-    """What goes to stderr."""
+    """The log on stderr."""
     shutdown: ShutdownSettings = ShutdownSettings()
     """How the monitor stops."""
     warnings: SkipJsonSchema[Items[Problem]] = Field(default=(), exclude=True)
@@ -75,15 +75,15 @@ class Config(Section):
     source: SkipJsonSchema[str] = Field(default="", exclude=True)
 
     def secrets(self) -> tuple[str, ...]:
-        """Every secret of the configuration, for those who must recognise one in a text."""
+        """Every secret of the configuration, for redaction."""
         return tuple(secret.reveal() for secret in _secrets_in(self))
 
     def windows(self) -> tuple[RecurringSilence, ...]:
-        """The recurring silences and quiet hours that the domain works with."""
+        """The recurring silences and quiet hours of the domain."""
         return windows_of(self.silences, self.quiet_hours)
 
     def policy(self) -> Policy:
-        """The policy that the domain works with."""
+        """The policy of the domain."""
         return policy_of(self.policy_settings, self.schedule)
 
 

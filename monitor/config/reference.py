@@ -36,7 +36,6 @@ _DEFAULTS = {
 
 _WEB_FILE_EXAMPLE = (
     "tls_server_config: {cert_file: monitor.crt, key_file: monitor.key}",
-    "http_server_config: {headers: {Strict-Transport-Security: max-age=31536000}}",
     "basic_auth_users:",
     "  prometheus: $2b$10$0K9sxW6mqzFVLnQ4XLZ2uOj0wpqNeoQC0QEQXbBhKbCAOQtf3rZgq",
 )
@@ -70,7 +69,7 @@ def _section(key: Key, path: str, section: type[Section], parts: list[str]) -> N
 
 def _row(path: str, key: Key) -> str:
     default = _DEFAULTS.get(f"{path}.{key.name}", _default(key))
-    return f"| `{key.name}` | {_kind(key)} | {default} | {_line(key.field.description or '')} |"
+    return f"| `{key.name}` | {_kind_of(key.field.annotation)} | {default} | {_line(key.field.description or '')} |"
 
 
 def _line(text: str) -> str:
@@ -93,23 +92,19 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return f"[{', '.join(_shown(one) for one in value)}]"
+        return f"[{', '.join(_shown(item) for item in value)}]"
     if isinstance(value, dict):
         return "{}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _kind(key: Key) -> str:
-    return _kind_of(key.field.annotation)
-
-
 def _kind_of(annotation: Any) -> str:
     arguments = get_args(annotation)
     if get_origin(annotation) is Literal:
-        return ", ".join(f"`{one}`" for one in arguments)
+        return ", ".join(f"`{choice}`" for choice in arguments)
     if get_origin(annotation) is tuple:
         return f"list of {_kind_of(arguments[0])}"
-    plain = [one for one in arguments if one is not type(None)]
+    plain = [argument for argument in arguments if argument is not type(None)]
     if len(plain) < len(arguments):
         return _kind_of(plain[0])
     if len(arguments) == 2 and get_origin(annotation) is not None and hasattr(get_origin(annotation), "keys"):
@@ -121,8 +116,8 @@ def _kind_of(annotation: Any) -> str:
 
 
 def _web_file() -> list[str]:
-    """The sections of a file of its own."""
-    lead = "A file of its own, read again with the configuration. `${...}` is not expanded in it: hashes are full of dollar signs."
+    """The sections of the web-config file."""
+    lead = "A separate file, reloaded with the configuration. `${...}` is not expanded in it, since hashes contain dollar signs."
     parts = ["## The file of `web.config_file`", "", lead, ""]
     for key in keys(WebConfig):
         if key.section is not None:
@@ -137,7 +132,7 @@ def _platforms() -> list[str]:
         f"| {name} | {_shown(policy.thresholds) if policy.thresholds else 'no countdown'} | {_shown(policy.trust_date)} | {_shown(policy.settle)} |"
         for name, policy in expiry_by_platform(PolicySettings()).items()
     ]
-    head = ["## Platforms", "", "What is built in where nothing is configured; every other platform follows `policy.expiry`.", ""]
+    head = ["## Platforms", "", "Built-in values where nothing is configured; every other platform follows `policy.expiry`.", ""]
     return [*head, "| platform | thresholds | trust_date | settle |", "|---|---|---|---|", *rows]
 
 

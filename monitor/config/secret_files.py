@@ -1,4 +1,4 @@
-"""Reads secrets from the files that the configuration names, and judges every secret before a library can see it."""
+"""Reads secrets from the files that the configuration names, and checks every secret before a library sees it."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +18,6 @@ from monitor.errors import Problem
 Check = Callable[[Secret, str], Secret]
 
 _UNUSABLE = Secret("unusable")
-_FILE_FIX = "put it into a file of its own, closed to others, and name that with {key}_file"
 
 
 def _check_receiver(secret: Secret, origin: str) -> Secret:
@@ -34,21 +33,20 @@ def _check_receiver(secret: Secret, origin: str) -> Secret:
 def _check_database(secret: Secret, origin: str) -> Secret:
     check_address(secret, origin)
     if not re.match(r"(sqlite:///.|postgresql(\+psycopg)?://.)", secret.reveal()):
-        raise SecretProblem(
-            f"{origin} is no address of a database", "such as sqlite:////var/lib/postpost-monitor/monitor.db or postgresql://host/name"
-        )
+        fix = "such as sqlite:////var/lib/postpost-monitor/monitor.db or postgresql://host/name"
+        raise SecretProblem(f"{origin} is not a database URL", fix)
     return secret
 
 
 @dataclass(slots=True)
 class SecretFiles:
     """
-    The work on one document.
+    The secrets of one document.
 
     Attributes:
-        original: the document before expansion; tells a secret that is written out from one that is referred to.
-        values: every secret that was met, for keeping it out of error texts.
-        web_file: what the file of `web.config_file` says; None when it is broken.
+        original: the document before expansion; distinguishes a secret in plain text from a reference.
+        values: every secret, to be masked in error texts.
+        web_file: the content of the file of `web.config_file`; None if it is broken.
     """
 
     document: YamlDocument
@@ -62,31 +60,26 @@ class SecretFiles:
 
     def resolve(self) -> None:
         """Put a `Secret` in place of every secret in the document's data. What can't be used is a problem."""
-        data = self.document.data
-        for index, account in _items(data, "accounts"):
-            self._one(account, ("accounts", index), "api_key", check_key, needed=True)
+        for index, account in self.document.items("accounts"):
+            self._pair(account, ("accounts", index), "api_key", check_key, needed=True)
             self._warn_about_form(account, ("accounts", index))
-        for index, receiver in _items(data, "receivers"):
+        for index, receiver in self.document.items("receivers"):
             self._receiver(receiver, ("receivers", index))
-        if isinstance(heartbeat := data.get("heartbeat"), dict):
-            self._one(heartbeat, ("heartbeat",), "url", _check_receiver)
-        if isinstance(database := data.get("database"), dict):
-            self._one(database, ("database",), "url", _check_database)
-        if isinstance(web := data.get("web"), dict):
-            self._one(web, ("web",), "token", check_key)
-            self._read_web_file(web.get("config_file"))
+        for name, key, check in (("heartbeat", "url", _check_receiver), ("database", "url", _check_database), ("web", "token", check_key)):
+            if isinstance(section := self.document.at((name,)), dict):
+                self._pair(section, (name,), key, check)
+        if isinstance(file := self.document.at(("web", "config_file")), str):
+            self._read_web_file(file)
 
-    def _read_web_file(self, file: object) -> None:
-        if not isinstance(file, str):
+    def _read_web_file(self, file: str) -> None:
+        path = self._file(file, ("web", "config_file"))
+        if path is None:
             return
-        if not file.strip() or not file.isprintable():
-            self._refuse(("web", "config_file"), "must be the path of a file", "")
-            return
-        reading = WebConfigReader(self.folder / file, self._credentials_directory)
-        reading.read()
-        self.web_file = None if reading.problems else reading.found
-        self.problems.extend(reading.problems)
-        self.warnings.extend(reading.warnings)
+        reader = WebConfigReader(path, self._credentials_directory)
+        reader.read()
+        self.web_file = None if reader.problems else reader.config
+        self.problems.extend(reader.problems)
+        self.warnings.extend(reader.warnings)
 
     @property
     def _credentials_directory(self) -> FilePath | None:
@@ -97,9 +90,9 @@ class SecretFiles:
         kind = receiver.get("type")
         if receiver.get("url") is None and receiver.get("url_file") is None and isinstance(kind, str) and kind in PUBLIC_URLS:
             receiver["url"] = Secret(PUBLIC_URLS[kind])
-        self._one(receiver, path, "url", _check_receiver, needed=True)
-        self._one(receiver, path, "routing_key", check_key)
-        self._one(receiver, path, "api_key", check_key)
+        self._pair(receiver, path, "url", _check_receiver, needed=True)
+        self._pair(receiver, path, "routing_key", check_key)
+        self._pair(receiver, path, "api_key", check_key)
         self._signing(receiver, path)
         if isinstance(template := receiver.get("template"), str):
             self.values.add(template)
@@ -110,8 +103,8 @@ class SecretFiles:
                     self.values.add(value)
                     headers[name] = Secret(value)
 
-    def _one(self, section: dict[str, Any], path: Path, key: str, check: Check, *, needed: bool = False) -> None:
-        """Settle the pair *key* and *key*`_file` of one section."""
+    def _pair(self, section: dict[str, Any], path: Path, key: str, check: Check, *, needed: bool = False) -> None:
+        """Resolve the pair *key* and *key*`_file` of one section."""
         file_key = f"{key}_file"
         value, file = section.get(key), section.get(file_key)
         if value is not None and file is not None:
@@ -121,29 +114,34 @@ class SecretFiles:
         elif isinstance(value, str):
             section[key] = self._written(value, (*path, key), check)
         elif value is None and needed:
-            self._refuse(path, f"needs {key} or {file_key}", f"add {file_key}: and the path of a file that holds it")
+            self._refuse(path, f"needs {key} or {file_key}", f"name a file that contains it with {file_key}")
             section[key] = _UNUSABLE
 
     def _signing(self, receiver: dict[str, Any], path: Path) -> None:
-        """Gather the signing secrets, wherever they are given, in `secrets`."""
-        found: list[Secret] = []
+        """Collect the signing secrets from all their keys in `secrets`."""
+        secrets: list[Secret] = []
         if isinstance(secret := receiver.get("secret"), str):
             receiver["secret"] = self._written(secret, (*path, "secret"), check_signing)
-            found.append(receiver["secret"])
+            secrets.append(receiver["secret"])
         if (file := receiver.get("secret_file")) is not None:
-            found.append(self._from_file(file, (*path, "secret_file"), check_signing))
-        for index, file in enumerate(_texts(receiver, "secret_files")):
-            found.append(self._from_file(file, (*path, "secret_files", index), check_signing))
-        for index, secret in enumerate(_texts(receiver, "secrets")):
-            found.append(self._written(secret, (*path, "secrets", index), check_signing))
-        if found and isinstance(receiver.get("secrets", []), list):
-            receiver["secrets"] = found
+            secrets.append(self._from_file(file, (*path, "secret_file"), check_signing))
+        for key, read in (("secret_files", self._from_file), ("secrets", self._written)):
+            given = receiver.get(key)
+            texts = [text for text in given if isinstance(text, str)] if isinstance(given, list) else []
+            secrets.extend(read(text, (*path, key, index), check_signing) for index, text in enumerate(texts))
+        if secrets and isinstance(receiver.get("secrets", []), list):
+            receiver["secrets"] = secrets
+
+    def _file(self, file: object, path: Path) -> FilePath | None:
+        if isinstance(file, str) and file.strip() and file.isprintable():
+            return self.folder / file
+        self._refuse(path, "must be the path of a file", "")
+        return None
 
     def _from_file(self, file: object, path: Path, check: Check) -> Secret:
-        if not isinstance(file, str) or not file.strip() or not file.isprintable():
-            self._refuse(path, "must be the path of a file", "")
+        place = self._file(file, path)
+        if place is None:
             return _UNUSABLE
-        place = self.folder / file
         try:
             secret = read_secret_file(place, credentials_directory=self._credentials_directory)
             self.values.add(secret.reveal())
@@ -156,33 +154,22 @@ class SecretFiles:
         self.values.add(value)
         literal = self.original.at(path)
         if check in (check_key, check_signing) and isinstance(literal, str) and "${" not in literal:
-            self._warn_about_place(path)
+            key = f"{path[-1]}_file" if isinstance(path[-1], str) else "secret_files"
+            self._warn(path, "is a secret in plain text", f"put it into a file that only the monitor can read, and name that with {key}")
         try:
             return check(Secret(value), dotted(path))
         except SecretProblem as error:
             self.problems.append(Problem(self.document.location(path), str(error), error.fix))
             return _UNUSABLE
 
-    def _warn_about_place(self, path: Path) -> None:
-        fix = _FILE_FIX.format(key=path[-1]) if isinstance(path[-1], str) else "name files with secret_files"
-        self.warnings.append(Problem(self.document.location(path), f"{dotted(path)} is a secret written into the configuration", fix))
-
     def _warn_about_form(self, account: dict[str, Any], path: Path) -> None:
         key = account.get("api_key")
         if isinstance(key, Secret) and key is not _UNUSABLE and not key.reveal().startswith("sk_"):
             where = (*path, "api_key_file" if account.get("api_key_file") else "api_key")
-            message = f"{dotted(where)} does not look like an API key: those begin with sk_"
-            self.warnings.append(Problem(self.document.location(where), message, "check that it is the key and not its name"))
+            self._warn(where, "does not look like an API key, which starts with sk_", "check that it is the key and not its name")
+
+    def _warn(self, path: Path, message: str, fix: str) -> None:
+        self.warnings.append(Problem(self.document.location(path), f"{dotted(path)} {message}", fix))
 
     def _refuse(self, path: Path, message: str, fix: str) -> None:
         self.problems.append(Problem(self.document.location(path), f"{dotted(path)} {message}", fix))
-
-
-def _items(data: Mapping[str, Any], key: str) -> list[tuple[int, dict[str, Any]]]:
-    found = data.get(key)
-    return [(index, item) for index, item in enumerate(found) if isinstance(item, dict)] if isinstance(found, list) else []
-
-
-def _texts(section: Mapping[str, Any], key: str) -> list[str]:
-    found = section.get(key)
-    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []

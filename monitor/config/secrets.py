@@ -1,4 +1,4 @@
-"""Secrets: values that can be used but never seen, and the rules for reading them from files."""
+"""Secrets: values that are never printed, and the rules for reading them from files."""
 
 import base64
 import binascii
@@ -20,7 +20,7 @@ MASK = "<secret>"
 FILE_LIMIT = 4096
 
 KEPT_IN = Path("/etc/postpost-monitor/credentials")
-"""Where secrets lie that systemd hands over. The command names it `$CREDENTIALS_DIRECTORY` too, but nobody has seen to their rights there."""
+"""Folder of the credentials that systemd passes on. On the command line it is `$CREDENTIALS_DIRECTORY` too, with its permissions checked."""
 
 _KEY = re.compile(r"[\x21-\x7e]{8,512}")
 _URL = re.compile(r"[\x21-\x7e]{8,4095}")
@@ -28,7 +28,7 @@ _SIGNING_PREFIX = "whsec_"
 
 
 class SecretProblem(ValueError):
-    """A secret can't be used. Says where it came from and what to do, never what it is."""
+    """A secret can't be used. Contains its origin and what to do, never its value."""
 
     def __init__(self, message: str, fix: str) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class SecretProblem(ValueError):
 
 class Secret:
     """
-    A text that is used by `reveal()` alone.
+    A text that only `reveal()` returns.
 
     Printing, formatting, pickling and serialising give `<secret>`; it never equals a plain text. Two secrets can
     be compared with each other (in constant time), so that a reload notices a new key.
@@ -49,7 +49,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The text itself. Only a door may call this, as late as possible."""
+        """The text itself. To be called as late as possible, where it is sent."""
         return self._value
 
     def __repr__(self) -> str:
@@ -98,9 +98,9 @@ class Secret:
 
 def check_key(secret: Secret, origin: str) -> Secret:
     """
-    *secret*, if it is fit for a header: 8 to 512 visible ASCII characters.
+    *secret*, if it can be sent in a header: 8 to 512 visible ASCII characters.
 
-    Anything else would reach the HTTP library's own error text, and with it the log.
+    Anything else would end up in the HTTP library's error text, and with it in the log.
 
     Raises:
         SecretProblem: naming *origin*, never the content.
@@ -111,7 +111,7 @@ def check_key(secret: Secret, origin: str) -> Secret:
 
 
 def check_address(secret: Secret, origin: str) -> Secret:
-    """*secret*, if it is made of visible ASCII characters only, as an address is; else raises `SecretProblem`."""
+    """*secret*, if it consists of visible ASCII characters, as a URL does; else raises `SecretProblem`."""
     return _check(secret, origin, _URL, "4095")
 
 
@@ -122,16 +122,14 @@ def _check(secret: Secret, origin: str, pattern: re.Pattern[str], most: str) -> 
     if not value.strip():
         raise SecretProblem(f"{origin} is empty", "put the secret into it, on one line")
     if "\n" in value or "\r" in value:
-        raise SecretProblem(f"{origin} holds a line break", "write exactly one line, without Windows line ends: printf %s SECRET > FILE")
+        raise SecretProblem(
+            f"{origin} contains a line break", "write exactly one line, without Windows line endings: printf %s SECRET > FILE"
+        )
     if any(character.isspace() for character in value):
-        raise SecretProblem(f"{origin} holds a blank", "remove spaces and tabs")
+        raise SecretProblem(f"{origin} contains a blank", "remove spaces and tabs")
     if not value.isascii() or not value.isprintable():
-        raise SecretProblem(f"{origin} holds a character that is not visible ASCII", "copy the secret again, as plain text")
-    return _wrong_length(origin, most)
-
-
-def _wrong_length(origin: str, most: str) -> Secret:
-    raise SecretProblem(f"{origin} is not between 8 and {most} characters long", "copy the whole secret, and nothing but it")
+        raise SecretProblem(f"{origin} contains a character that is not visible ASCII", "copy the secret again, as plain text")
+    raise SecretProblem(f"{origin} is not between 8 and {most} characters long", "copy the secret again")
 
 
 def check_signing(secret: Secret, origin: str) -> Secret:
@@ -149,16 +147,16 @@ def check_signing(secret: Secret, origin: str) -> Secret:
     except (binascii.Error, ValueError):
         raise SecretProblem(f"{origin} is not base64 after whsec_", fix) from None
     if not 24 <= len(key) <= 64:
-        raise SecretProblem(f"{origin} does not hold 24 to 64 bytes", fix)
+        raise SecretProblem(f"{origin} is not 24 to 64 bytes long", fix)
     return secret
 
 
 def read_secret_file(path: Path, *, credentials_directory: Path | None = None) -> Secret:
     """
-    The one line of a secret file, without its line end.
+    The single line of a secret file, without its line ending.
 
-    The file must be regular, at most 4 KiB, owned by root or by this user, and closed to everybody else, unless it
-    lies in *credentials_directory*, where systemd has seen to that. Its content is not judged here beyond being text.
+    The file must be regular, at most 4 KiB, owned by root or by this user, and not accessible to others, unless it
+    is in *credentials_directory*, where systemd sets the permissions. Of its content only the encoding is checked.
 
     Raises:
         SecretProblem: naming the file and what to do, never its content.
@@ -178,26 +176,26 @@ def read_secret_file(path: Path, *, credentials_directory: Path | None = None) -
     finally:
         os.close(descriptor)
     if len(content) > FILE_LIMIT:
-        raise SecretProblem(f"the secret file {path} is larger than 4 KiB", "it should hold the secret alone, on one line")
+        raise SecretProblem(f"the secret file {path} is larger than 4 KiB", "it should contain only the secret, on one line")
     try:
         return Secret(content.decode("ascii").removesuffix("\n"))
     except UnicodeDecodeError:
         raise SecretProblem(
-            f"the secret file {path} holds bytes that are not ASCII", "save it as plain text, without a byte order mark"
+            f"the secret file {path} contains bytes that are not ASCII", "save it as plain text, without a byte order mark"
         ) from None
 
 
 _READ_FIX: dict[type[OSError], str] = {
-    FileNotFoundError: "create it, readable for the monitor's user alone (chmod 0400)",
-    PermissionError: "make the monitor's user its owner, or hand it over with systemd's LoadCredential=",
+    FileNotFoundError: "create it, readable only for the monitor's user (chmod 0400)",
+    PermissionError: "make the monitor's user its owner, or pass it with systemd's LoadCredential=",
 }
 
 
 def check_file(path: Path, status: os.stat_result, credentials_directory: Path | None, *, secret: bool = True) -> None:
-    """See that *path*, an open file of this *status*, is a regular one and, if it is *secret*, closed to others; else raise `SecretProblem`."""
+    """Raise `SecretProblem` unless *path*, with this *status*, is a regular file and, if *secret*, not accessible to others."""
     if not stat.S_ISREG(status.st_mode):
         what = "the secret file" if secret else "the file"
-        raise SecretProblem(f"{what} {path} is not a regular file", f"name a plain file that holds {'the secret' if secret else 'it'}")
+        raise SecretProblem(f"{what} {path} is not a regular file", f"name a plain file that contains {'the secret' if secret else 'it'}")
     if not secret:
         return
     handed_over = None if credentials_directory == KEPT_IN else credentials_directory

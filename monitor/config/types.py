@@ -1,11 +1,11 @@
-"""Base section, kinds of values (names, counts, sizes, URLs), reflection over the keys."""
+"""The base of all sections, the kinds of values (names, counts, sizes, URLs), and reflection over the keys."""
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, WithJsonSchema, model_validator
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 _SIZES = {"B": 1, "MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _SIZE = r"([0-9]{1,15}) ?(B|[MGT]i?B)?"
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_LISTEN_FIX = 'such as "127.0.0.1:9840" or "[::1]:9840"'
+_URL_FIX = "such as https://example.org/path"
+_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 
 
 def problem(message: str, fix: str = "") -> PydanticCustomError:
@@ -45,43 +45,36 @@ def parse_size(value: object) -> int:
     Raises:
         PydanticCustomError: for anything else, and for less than a megabyte.
     """
-    found = re.fullmatch(_SIZE, str(value).strip()) if isinstance(value, str | int) and not isinstance(value, bool) else None
-    if found is None:
+    match = re.fullmatch(_SIZE, str(value).strip()) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    if match is None:
         raise problem("is not a size", "such as 500MB, 2GB or 1GiB")
-    size = int(found[1]) * _SIZES[found[2] or "B"]
+    size = int(match[1]) * _SIZES[match[2] or "B"]
     if size < _SIZES["MB"]:
         raise problem("must be at least 1MB")
     return size
 
 
 def off_or_duration(value: object) -> object:
-    """`off` as a duration of nothing; anything else unchanged."""
+    """`off` as a duration of zero; anything else unchanged."""
     return timedelta(0) if value == "off" else value
 
 
-def number_from_text(value: object) -> object:
-    """The number a text spells, as `${VAR}` gives it; anything else unchanged."""
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value.strip()):
-        return int(value)
-    return value
+def _from_text(pattern: str, convert: Callable[[str], object]) -> BeforeValidator:
+    """Converts text that matches *pattern*, as `${VAR}` yields it; anything else stays unchanged."""
+    return BeforeValidator(
+        lambda value: convert(value.strip()) if isinstance(value, str) and re.fullmatch(pattern, value.strip()) else value
+    )
 
 
-def decimal_from_text(value: object) -> object:
-    """The number a text spells, or a whole number, as a float; anything else unchanged."""
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value.strip()):
-        return float(value)
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def matching(pattern: str, message: str, fix: str = "") -> AfterValidator:
+    """Accepts text that matches *pattern* as a whole."""
 
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise problem(message, fix)
+        return value
 
-def flag_from_text(value: object) -> object:
-    """True or False for the words `true` and `false`, as `${VAR}` gives them; anything else unchanged."""
-    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
-
-
-def _check_name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise problem("is no usable name", "use up to 64 letters, digits, '.', '_' and '-', starting with a letter or digit")
-    return value
+    return AfterValidator(check)
 
 
 def _check_text(value: str) -> str:
@@ -90,10 +83,8 @@ def _check_text(value: str) -> str:
     return value.strip()
 
 
-def _check_label(value: str) -> str:
-    if not _LABEL.fullmatch(value):
-        raise problem("is no usable label name", "use letters, digits and '_', not starting with a digit")
-    return value
+def _to_float(value: object) -> object:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _check_finite(value: float) -> float:
@@ -105,14 +96,14 @@ def _check_finite(value: float) -> float:
 def between(least: timedelta, most: timedelta = _LONGEST) -> AfterValidator:
     """Accepts durations from *least* to *most*, both included."""
 
-    def judge(value: timedelta) -> timedelta:
+    def check(value: timedelta) -> timedelta:
         if value < least:
             raise problem(f"must be at least {format_duration(least)}")
         if value > most:
             raise problem(f"must be at most {format_duration(most)}")
         return value
 
-    return AfterValidator(judge)
+    return AfterValidator(check)
 
 
 Duration = Annotated[
@@ -121,7 +112,7 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$", "examples": ["30s", "15m", "36h", "7d"]}),
 ]
-"""A length of time, a timedelta in Python."""
+"""A length of time; a timedelta in Python."""
 
 Size = Annotated[
     int, BeforeValidator(parse_size), WithJsonSchema({"type": ["string", "integer"], "pattern": f"^{_SIZE}$", "examples": ["500MB", "2GB"]})
@@ -129,15 +120,26 @@ Size = Annotated[
 """A number of bytes."""
 
 Period = Annotated[Duration, between(timedelta(milliseconds=1))]
-"""A duration longer than nothing."""
+"""A duration longer than zero."""
 
-Switch = Annotated[bool, BeforeValidator(flag_from_text)]
-Count = Annotated[int, BeforeValidator(number_from_text), Field(ge=1, le=1_000_000)]
-Share = Annotated[float, BeforeValidator(decimal_from_text), AfterValidator(_check_finite), Field(ge=0, le=1)]
-Rate = Annotated[float, BeforeValidator(decimal_from_text), AfterValidator(_check_finite), Field(gt=0, le=1000)]
-Name = Annotated[str, AfterValidator(_check_name)]
+_DECIMAL = _from_text(r"[0-9]{1,9}(\.[0-9]{1,9})?", float)
+
+Switch = Annotated[bool, _from_text("true|false", lambda text: text == "true")]
+Count = Annotated[int, _from_text("[0-9]{1,9}", int), Field(ge=1, le=1_000_000)]
+Share = Annotated[float, BeforeValidator(_to_float), _DECIMAL, AfterValidator(_check_finite), Field(ge=0, le=1)]
+Rate = Annotated[float, BeforeValidator(_to_float), _DECIMAL, AfterValidator(_check_finite), Field(gt=0, le=1000)]
+Name = Annotated[
+    str,
+    matching(
+        "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
+        "is not a valid name",
+        "use up to 64 letters, digits, '.', '_' and '-', starting with a letter or digit",
+    ),
+]
 Text = Annotated[str, AfterValidator(_check_text)]
-LabelName = Annotated[str, AfterValidator(_check_label)]
+LabelName = Annotated[
+    str, matching("[A-Za-z_][A-Za-z0-9_]{0,63}", "is not a valid label name", "use letters, digits and '_', not starting with a digit")
+]
 Items = Annotated[tuple[T, ...], Strict(strict=False)]
 """A list in the file, a tuple in Python."""
 
@@ -147,21 +149,21 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
+    unsupported: ClassVar[Mapping[str, str]] = {}
+    """Keys of the same form elsewhere that are refused here, with what to do instead."""
+
     @model_validator(mode="before")
     @classmethod
     def _null_is_default(cls, data: Any) -> Any:
-        """A key without a value (all below it commented out, say) is as good as no key."""
+        """A key without a value (all below it commented out, for example) counts as absent."""
         if not isinstance(data, dict):
             return data
         known = {field.alias or name for name, field in cls.model_fields.items()}
         return {key: value for key, value in data.items() if value is not None or key not in known}
 
     def masked(self) -> dict[str, Any]:
-        """The section as plain values, in the words of the file, with secrets masked."""
+        """The section as plain values, as the file spells them, with secrets masked."""
         return self.model_dump(mode="json", by_alias=True)
-
-
-_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 
 
 def split(url: str) -> SplitResult:
@@ -170,39 +172,39 @@ def split(url: str) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise problem("is not a valid URL", "such as https://example.org/path") from None
+        raise problem("is not a valid URL", _URL_FIX) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise problem("is not an http or https URL", "such as https://example.org/path")
+        raise problem("is not an http or https URL", _URL_FIX)
     if port == 0 or (literal(parts.hostname) is None and not _HOST.fullmatch(parts.hostname)):
-        raise problem("has no usable host or port", "such as https://example.org/path")
+        raise problem("has no valid host or port", _URL_FIX)
     return parts
 
 
 def check_base_url(url: str) -> str:
-    """*url* without the slash at its end, if it can be the API's: https, or http on loopback, without user, query or fragment."""
+    """*url* without its final slash, if it can be the API's: https, or http on loopback, without user, query or fragment."""
     parts = split(url)
     if parts.username or parts.password:
-        raise problem("must not hold a user or password", "the API key goes into accounts")
+        raise problem("must not contain a user or password", "the API key belongs in accounts")
     if parts.query or parts.fragment:
         raise problem("must not have a query or fragment", "such as https://api.postpost.dev/api/v1")
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise problem(
-            "is not encrypted: the API key would be readable on the way", "use https:// (http:// is accepted for 127.0.0.1 and localhost)"
+            "is not encrypted: the API key would be readable in transit", "use https:// (http:// is accepted for 127.0.0.1 and localhost)"
         )
     return url.rstrip("/")
 
 
 def check_page_url(url: str) -> str:
-    """*url* without the slash at its end, if a person could open it; empty stays empty."""
+    """*url* without its final slash, if a person can open it; empty stays empty."""
     if not url:
         return url
     if split(url).password:
-        raise problem("must not hold a password", "it is shown to everybody who is told")
+        raise problem("must not contain a password", "every notification contains this URL")
     return url.rstrip("/")
 
 
 def check_receiver_url(url: str) -> str:
-    """*url*, if a receiver could be there."""
+    """*url*, if it can be the address of a receiver."""
     parts = split(url)
     if parts.fragment:
         raise problem("must not have a fragment", "remove '#' and what follows")
@@ -216,9 +218,9 @@ def parse_listen(value: str) -> tuple[str, int]:
     host, colon, port = value.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or (":" in host and not value.startswith("[")):
-        raise problem("is no address to listen on", 'such as "127.0.0.1:9840" or "[::1]:9840"')
+        raise problem("is not a valid address to listen on", _LISTEN_FIX)
     if host and literal(host) is None and not _HOST.fullmatch(host):
-        raise problem("is no address to listen on", 'such as "127.0.0.1:9840" or "[::1]:9840"')
+        raise problem("is not a valid address to listen on", _LISTEN_FIX)
     return host or "0.0.0.0", int(port)  # noqa: S104 - the operator wrote a port without a host
 
 
@@ -231,7 +233,7 @@ class Key:
         name: as the file spells it.
         attribute: as Python spells it.
         section: the section below it, if any.
-        shape: whether the key holds a plain value or section, a list, or a mapping by name.
+        shape: whether its value is a plain value or a section, a list, or a mapping by name.
     """
 
     name: str
@@ -245,37 +247,23 @@ def keys(section: type[Section]) -> Iterator[Key]:
     """The keys of *section*, in the order of the documentation."""
     for attribute, field in section.model_fields.items():
         if not field.exclude:
-            shape, below = _below(field.annotation)
-            yield Key(field.alias or attribute, attribute, field, below, shape)
+            origin = get_origin(field.annotation)
+            shape: Literal["plain", "list", "mapping"] = "list" if origin is tuple else "mapping" if origin is Mapping else "plain"
+            yield Key(field.alias or attribute, attribute, field, _section_in(field.annotation), shape)
 
 
-def _below(annotation: Any) -> tuple[Literal["plain", "list", "mapping"], type[Section] | None]:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is tuple:
-        return "list", _as_section(arguments[0])
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        return "mapping", _as_section(arguments[1])
-    return "plain", _as_section(annotation)
-
-
-def _as_section(annotation: Any) -> type[Section] | None:
-    """The section that *annotation* stands for, which may be None too."""
-    rest = [one for one in get_args(annotation) if one is not type(None)]
-    if len(rest) == 1 and len(get_args(annotation)) == 2:
-        annotation = rest[0]
-    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+def _section_in(annotation: Any) -> type[Section] | None:
+    """The section that *annotation* is, or contains: an optional one, one of a list, one of a mapping."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(_section_in, get_args(annotation))), None)
 
 
 def section_at(top: type[Section], path: Path) -> type[Section] | None:
-    """The section that *path* leads to from *top*, through lists and mappings; None where there is none."""
-    section: type[Section] | None = top
-    steps = list(path)
-    while steps and section is not None:
-        step = steps.pop(0)
-        key = next((key for key in keys(section) if key.name == step), None)
-        if key is None:
-            return None
-        section = key.section
-        if key.shape != "plain" and steps:
-            steps.pop(0)
-    return section
+    """The section at *path* below *top*, through lists and mappings; None if there is none."""
+    if not path:
+        return top
+    key = next((key for key in keys(top) if key.name == path[0]), None)
+    if key is None or key.section is None:
+        return None
+    return section_at(key.section, path[1:] if key.shape == "plain" else path[2:])

@@ -1,8 +1,6 @@
-"""From a document to sections: each section and each item of a list on its own, so that one mistake hides no other."""
+"""Document to sections: each section and each list item is validated on its own, so that one mistake hides no other."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -28,7 +26,7 @@ class Draft:
         sections: section name → valid section; a broken or absent one is missing.
         items: list name → position → valid item.
         problems: what is broken.
-        web_file: what the file of `web.config_file` says; None when it is broken.
+        web_file: the content of the file of `web.config_file`; None if it is broken.
     """
 
     document: YamlDocument
@@ -39,31 +37,26 @@ class Draft:
 
     def section(self, kind: type[S], name: str) -> S:
         """The section called *name*, or its defaults."""
-        found = self.sections.get(name)
-        return found if isinstance(found, kind) else kind()
+        section = self.sections.get(name)
+        return section if isinstance(section, kind) else kind()
 
     def listed(self, kind: type[S], name: str) -> dict[int, S]:
         """The valid items of the list called *name*, by position."""
         return {index: item for index, item in self.items.get(name, {}).items() if isinstance(item, kind)}
 
-    def raw(self, name: str) -> list[tuple[int, dict[str, Any]]]:
-        """The items of the list called *name* as the file has them, valid or not, with their positions."""
-        found = self.document.at((name,))
-        return [(index, item) for index, item in enumerate(found) if isinstance(item, dict)] if isinstance(found, list) else []
-
     def names(self, name: str) -> list[str]:
         """The names of all items of a list, valid or not, each once, in the order of the file."""
-        return list(dict.fromkeys(item["name"] for _, item in self.raw(name) if isinstance(item.get("name"), str)))
+        return list(dict.fromkeys(item["name"] for _, item in self.document.items(name) if isinstance(item.get("name"), str)))
 
     def refuse(self, path: Path, message: str, fix: str = "") -> None:
-        """Note a problem at *path*."""
+        """Record a problem at *path*."""
         self.problems.append(Problem(self.document.location(path), message, fix))
 
     def config(self, warnings: tuple[Problem, ...]) -> Config:
-        """The whole, once there is no problem."""
+        """The configuration, once there is no problem."""
         lists = {name: tuple(items.values()) for name, items in self.items.items()}
-        beside = {"warnings": warnings, "web_file": self.web_file or WebConfig(), "source": self.document.name}
-        return Config(**{**self.sections, **lists, **beside})  # type: ignore[arg-type]
+        rest = {"warnings": warnings, "web_file": self.web_file or WebConfig(), "source": self.document.name}
+        return Config(**{**self.sections, **lists, **rest})  # type: ignore[arg-type]
 
 
 def validate(document: YamlDocument, web_file: WebConfig | None) -> Draft:
@@ -79,46 +72,36 @@ def validate(document: YamlDocument, web_file: WebConfig | None) -> Draft:
         if value is None or key.section is None:
             continue
         if key.shape == "plain":
-            found = _attempt(key.section, value, (name,), draft)
-            draft.sections |= {name: found} if found else {}
+            section = _validated(key.section, value, (name,), draft)
+            draft.sections |= {name: section} if section else {}
         elif isinstance(value, list):
-            tried = {index: _attempt(key.section, item, (name, index), draft) for index, item in enumerate(value)}
-            draft.items[name] = {index: item for index, item in tried.items() if item is not None}
+            items = {index: _validated(key.section, item, (name, index), draft) for index, item in enumerate(value)}
+            draft.items[name] = {index: item for index, item in items.items() if item is not None}
         else:
             draft.refuse((name,), f"{name} must be a list", "one '- item' per line")
     _complete_connections(draft)
     return draft
 
 
-def _attempt(kind: type[Section], value: Any, path: Path, draft: Draft) -> Section | None:
+def _validated(kind: type[Section], value: Any, path: Path, draft: Draft) -> Section | None:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        draft.problems.extend(translate(one, path, draft.document, Config) for one in found)
+        draft.problems.extend(translate(detail, path, draft.document, Config) for detail in error.errors(include_url=False))
         return None
 
 
 def _complete_connections(draft: Draft) -> None:
-    """Fill in what a connection takes from elsewhere: the first account, that account's user, the schedule's interval."""
+    """Fill in what connections inherit: the first account, the account's user, the schedule's interval."""
     accounts = {account.name: account for account in draft.listed(AccountSettings, "accounts").values()}
     interval = draft.section(ScheduleSettings, "schedule").interval
     first = next(iter(draft.names("accounts")), "")
-    connections = draft.items.setdefault("connections", {})
     for index, connection in draft.listed(ConnectionSettings, "connections").items():
-        connections[index] = _completed(connection, first, accounts, interval)
-
-
-def _completed(
-    connection: ConnectionSettings, first: str, accounts: Mapping[str, AccountSettings], interval: timedelta
-) -> ConnectionSettings:
-    name = connection.account or first
-    account = accounts.get(name)
-    given = connection.model_fields_set
-    return connection.model_copy(
-        update={
-            "account": name,
-            "user_id": connection.user_id if "user_id" in given or account is None else account.user_id,
-            "interval": connection.interval if "interval" in given else interval,
-        }
-    )
+        name, given = connection.account or first, connection.model_fields_set
+        account = accounts.get(name)
+        inherited: dict[str, Any] = {"account": name}
+        if "user_id" not in given and account is not None:
+            inherited["user_id"] = account.user_id
+        if "interval" not in given:
+            inherited["interval"] = interval
+        draft.items["connections"][index] = connection.model_copy(update=inherited)

@@ -1,44 +1,35 @@
 """
-YAML with line numbers: plain values out, and for each of them the line it came from.
+YAML with line numbers: plain values, and for each of them the line it came from.
 
-Built from the parser's events, so nothing in a file can create an object. Scalars follow the YAML 1.2 core rules:
-only `true` and `false` are booleans (`off`, `no` and `1:30` are texts), keys are texts. Refused: duplicate keys, tags,
-merge keys, a second document, deep nesting, and aliases that would unfold without end.
+Scalars follow the YAML 1.2 core schema: only `true` and `false` are booleans (`off`, `no` and `1:30` are text), keys are text.
+Refused: duplicate keys, tags, merge keys, a second document, deep nesting, and aliases that unfold to too many values.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    Event,
-    MappingEndEvent,
-    MappingStartEvent,
-    NodeEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-    StreamEndEvent,
-)
+from yaml.composer import Composer, ComposerError
 
 from monitor.errors import Problem
 
 Path = tuple[str | int, ...]
-"""Where a value stands: keys and list positions from the top."""
+"""The place of a value: keys and list positions from the top."""
 
 MAX_DEPTH = 30
 MAX_NODES = 1_000_000
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+)")
-_WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
-_WORDS |= dict.fromkeys(("true", "True", "TRUE"), True) | dict.fromkeys(("false", "False", "FALSE"), False)
-_TEXT_TAGS = frozenset({None, "!", "tag:yaml.org,2002:str"})
+_CONSTANTS: dict[str, bool | None] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
+_CONSTANTS |= dict.fromkeys(("true", "True", "TRUE"), True) | dict.fromkeys(("false", "False", "FALSE"), False)
+_PLAIN, _QUOTED = "plain", "quoted"
+_TAGS = {yaml.ScalarNode: "tag:yaml.org,2002:str", yaml.MappingNode: "tag:yaml.org,2002:map", yaml.SequenceNode: "tag:yaml.org,2002:seq"}
+
+_ALIAS = ("an alias (*name) has no anchor (&name) before it", "quote text that starts with * or &")
+_TOO_MANY = (f"the file unfolds to more than {MAX_NODES} values", "write it without nested aliases")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +50,7 @@ class YamlDocument:
     problems: tuple[Problem, ...] = ()
 
     def location(self, path: Path) -> str:
-        """`file:line` of what stands at *path*, or of the nearest thing around it."""
+        """`file:line` of the value at *path*, or of the nearest value around it."""
         for length in range(len(path), -1, -1):
             line = self.lines.get(path[:length])
             if line is not None:
@@ -67,7 +58,7 @@ class YamlDocument:
         return self.name
 
     def at(self, path: Path) -> Any:
-        """The value at *path*, None where there is none."""
+        """The value at *path*, None if there is none."""
         value = self.data
         for step in path:
             try:
@@ -76,159 +67,147 @@ class YamlDocument:
                 return None
         return value
 
+    def items(self, name: str) -> list[tuple[int, dict[str, Any]]]:
+        """The mappings in the list called *name*, with their positions; empty if there is no such list."""
+        value = self.at((name,))
+        return [(index, item) for index, item in enumerate(value) if isinstance(item, dict)] if isinstance(value, list) else []
+
 
 def parse(text: str, name: str) -> YamlDocument:
     """The values and lines of a YAML *text*. Never raises: what is wrong with it is in `problems`."""
-    builder = _Builder(text, name)
+    reader = _Reader(name)
+    data = None
     try:
-        data = builder.document()
+        node = _Loader(text).get_single_node()
+        data = None if node is None else reader.value(node, ())
+    except _Refused as error:
+        reader.refuse(*error.args)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        builder.refuse(mark.line + 1 if mark else 1, f"not valid YAML: {error.problem or error.context}", _advice(text, mark))
-        data = None
+        reader.refuse(mark.line + 1 if mark else 1, *_syntax_error(text, error, mark))
     except (yaml.YAMLError, UnicodeError):
-        builder.refuse(1, "not valid YAML: it holds characters that YAML forbids", "save it as plain UTF-8 text")
-        data = None
-    except _StopReading:
-        data = None
-    return YamlDocument(name, data, builder.lines, tuple(builder.problems))
+        reader.refuse(1, "not valid YAML: it contains characters that YAML forbids", "save it as plain UTF-8 text")
+    return YamlDocument(name, data, reader.lines, tuple(reader.problems))
 
 
-def _advice(text: str, mark: yaml.Mark | None) -> str:
+def _syntax_error(text: str, error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> tuple[str, str]:
+    if isinstance(error, ComposerError):
+        if error.context is None:
+            return _ALIAS
+        return "a second document starts", "remove the line ---; a configuration is one document"
     lines = text.split("\n")
-    if mark and mark.line < len(lines) and lines[mark.line][: mark.column + 1].lstrip(" ").startswith("\t"):
-        return "indent with spaces, not tabs"
-    return "check indentation, colons, brackets and quotes on this line and the one before"
+    tab = mark is not None and mark.line < len(lines) and lines[mark.line][: mark.column + 1].lstrip(" ").startswith("\t")
+    fix = "indent with spaces, not tabs" if tab else "check indentation, colons, brackets and quotes on this line and the one before"
+    return f"not valid YAML: {error.problem or error.context}", fix
 
 
-class _StopReading(Exception):
-    """The rest of the file can't be read sensibly."""
+def dotted(path: Path) -> str:
+    """*path* as people write it: `accounts[0].api_key`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
-@dataclass(slots=True)
-class _Anchor:
-    value: Any = None
-    size: int = 0
-    done: bool = False
+class _Refused(Exception):
+    """The file cannot be read further; the arguments are line, message and fix."""
 
 
-class _Builder:
-    """Turns the parser's events into values."""
+class _Alias(yaml.Node):
+    """A place at which another node is repeated."""
 
-    def __init__(self, text: str, name: str) -> None:
-        self._events: Iterator[Event] = yaml.parse(text, Loader=_LOADER)
+    id = "alias"
+
+
+class _Loader(Composer, yaml.CSafeLoader):
+    """PyYAML's composer in Python over the parser of libyaml: libyaml's own composer overflows the stack on deep nesting."""
+
+    def __init__(self, stream: str) -> None:
+        yaml.CSafeLoader.__init__(self, stream)
+        Composer.__init__(self)
+        self._depth = self._nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _Refused(_line(event), *_TOO_MANY)
+        if self._depth > MAX_DEPTH:
+            raise _Refused(_line(event), f"nested deeper than {MAX_DEPTH} levels", "check the brackets and the indentation")
+        if isinstance(event, yaml.AliasEvent):
+            return _Alias("", super().compose_node(parent, index), event.start_mark, event.end_mark)  # type: ignore[arg-type]
+        if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
+            # YAML 1.2: an anchor may be given again.
+            self.anchors.pop(event.anchor, None)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:  # noqa: ARG002 - the composer's interface
+        """Marks unquoted scalars, whose value is decided later, in place of a tag."""
+        return _PLAIN if kind is yaml.ScalarNode and implicit[0] else _QUOTED
+
+
+class _Reader:
+    """Turns nodes into values."""
+
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._anchors: dict[str, _Anchor] = {}
+        self._finished: dict[yaml.Node, tuple[Any, int]] = {}
         self._size = 0
         self.lines: dict[Path, int] = {}
         self.problems: list[Problem] = []
 
     def refuse(self, line: int, message: str, fix: str) -> None:
-        """Note a problem at *line*."""
+        """Record a problem at *line*."""
         self.problems.append(Problem(f"{self._name}:{line}", message, fix))
 
-    def document(self) -> Any:
-        """The value of the only document; None for an empty file."""
-        data, seen = None, False
-        for event in self._events:
-            if isinstance(event, StreamEndEvent):
-                return data
-            if isinstance(event, DocumentStartEvent):
-                if seen:
-                    self.refuse(_line(event), "a second document begins", "remove the line ---; a configuration is one document")
-                    return data
-                seen = True
-                data = self._value(next(self._events), ())
-        return data
-
-    def _value(self, event: Event, path: Path) -> Any:
-        self.lines.setdefault(path, _line(event))
-        self._count(1, event)
-        if isinstance(event, AliasEvent):
-            return self._alias(event)
-        anchor = self._anchor(event)
+    def value(self, node: yaml.Node, path: Path) -> Any:
+        """The value of *node*, at *path*."""
+        self.lines.setdefault(path, _line(node))
+        self._size += 1
         before = self._size
-        if isinstance(event, ScalarEvent):
-            value = self._scalar(event)
+        if isinstance(node, _Alias):
+            if node.value not in self._finished:
+                raise _Refused(_line(node), *_ALIAS)
+            value, size = self._finished[node.value]
+            self._size += size
+            if self._size > MAX_NODES:
+                raise _Refused(_line(node), *_TOO_MANY)
+            return value
+        if node.tag not in (_PLAIN, _QUOTED, _TAGS[type(node)]):
+            self.refuse(_line(node), "YAML tags (!name) are not supported", "quote text that starts with !")
+        if isinstance(node, yaml.MappingNode):
+            value = self._mapping(node, path)
+        elif isinstance(node, yaml.SequenceNode):
+            value = [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         else:
-            self._check_collection(event, path)
-            value = self._mapping(path) if isinstance(event, MappingStartEvent) else self._sequence(path)
-        if anchor is not None:
-            anchor.value, anchor.size, anchor.done = value, self._size - before, True
+            value = _plain(node.value) if node.tag == _PLAIN else node.value
+        self._finished[node] = (value, self._size - before)
         return value
 
-    def _anchor(self, event: Event) -> _Anchor | None:
-        if not isinstance(event, NodeEvent) or event.anchor is None:
-            return None
-        anchor = self._anchors[event.anchor] = _Anchor()
-        return anchor
-
-    def _alias(self, event: AliasEvent) -> Any:
-        anchor = self._anchors.get(event.anchor or "")
-        if anchor is None or not anchor.done:
-            self.refuse(_line(event), "an alias (*name) has no anchor (&name) before it", "put texts that begin with * or & into quotes")
-            raise _StopReading
-        self._count(anchor.size, event)
-        return anchor.value
-
-    def _count(self, nodes: int, event: Event) -> None:
-        self._size += nodes
-        if self._size > MAX_NODES:
-            self.refuse(_line(event), f"the file unfolds to more than {MAX_NODES} values", "write it without nested aliases")
-            raise _StopReading
-
-    def _check_collection(self, event: Event, path: Path) -> None:
-        if not isinstance(event, MappingStartEvent | SequenceStartEvent):
-            raise _StopReading
-        if event.tag not in {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
-            self.refuse(_line(event), "YAML tags (!name) are not supported", "put texts that begin with ! into quotes")
-        if len(path) >= MAX_DEPTH:
-            self.refuse(_line(event), f"nested deeper than {MAX_DEPTH} levels", "check the brackets and the indentation")
-            raise _StopReading
-
-    def _mapping(self, path: Path) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for event in self._events:
-            if isinstance(event, MappingEndEvent):
-                break
-            self._pair(event, path, found)
-        return found
-
-    def _pair(self, event: Event, path: Path, found: dict[str, Any]) -> None:
-        if not isinstance(event, ScalarEvent):
-            self.refuse(_line(event), "a key must be a plain word", "check brackets and braces; put ${...} and *... into quotes")
-            raise _StopReading
-        key, line = event.value, _line(event)
-        child: Path = (*path, key)
-        if key == "<<":
-            self.refuse(line, "merge keys (<<) are not supported", "write the keys out")
-        elif key in found:
-            self.refuse(line, f"{dotted(child)} is given twice (first on line {self.lines[child]})", "keep one of the two")
-        else:
-            self.lines[child] = line
-        value = self._value(next(self._events), child)
-        if key != "<<":
-            found.setdefault(key, value)
-
-    def _sequence(self, path: Path) -> list[Any]:
-        found: list[Any] = []
-        for event in self._events:
-            if isinstance(event, SequenceEndEvent):
-                break
-            found.append(self._value(event, (*path, len(found))))
-        return found
-
-    def _scalar(self, event: ScalarEvent) -> Any:
-        if event.tag not in _TEXT_TAGS:
-            self.refuse(_line(event), "YAML tags (!name) are not supported", "put texts that begin with ! into quotes")
-            return event.value
-        return _plain(event.value) if event.implicit[0] else event.value
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = _line(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _Refused(line, "a key must be a plain word", "check brackets and braces; quote ${...} and *...")
+            key: str = key_node.value
+            child = (*path, key)
+            if key == "<<":
+                self.refuse(line, "merge keys (<<) are not supported", "write the keys out")
+                self.value(value_node, child)
+                continue
+            if key in values:
+                self.refuse(line, f"{dotted(child)} is given twice (first on line {self.lines[child]})", "keep one of the two")
+            self.lines.setdefault(child, line)
+            value = self.value(value_node, child)
+            values.setdefault(key, value)
+        return values
 
 
 def _plain(text: str) -> Any:
-    """What an unquoted scalar stands for. Long digits stay texts: ids would lose their end."""
-    if text in _WORDS:
-        return _WORDS[text]
+    """The value of an unquoted scalar. Long digits stay text: ids would lose their end."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
     if len(text) > 18:
         return text
     if _INT.fullmatch(text):
@@ -236,10 +215,5 @@ def _plain(text: str) -> Any:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def _line(event: Event) -> int:
-    return event.start_mark.line + 1 if event.start_mark else 1
-
-
-def dotted(path: Path) -> str:
-    """*path* as people write it: `accounts[0].api_key`."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+def _line(position: Any) -> int:
+    return int(position.start_mark.line) + 1 if position.start_mark else 1

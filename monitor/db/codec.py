@@ -6,6 +6,7 @@ wrote), and types are strict: a document that does not fit is damage, not someth
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -15,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from monitor.domain.events import Notification
 from monitor.domain.expiry.interval import RoundingEvidence
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState
 from monitor.errors import StoreCorrupt
@@ -62,13 +64,15 @@ def load_state(document: str, where: str) -> ConnectionState:
 
 
 def encode_scope(state: ScopeState) -> bytes:
-    """The JSON document of *state*."""
-    return _adapter(ScopeState).dump_json(state, exclude_defaults=True)
+    """The JSON document of *state*, without its key: that is a column of its own."""
+    return _adapter(ScopeState).dump_json(state, exclude_defaults=True, exclude={"key"})
 
 
-def decode_scope(document: bytes) -> ScopeState:
-    """The state in *document*; raises StoreCorrupt."""
-    value: ScopeState = _load(_adapter(ScopeState), document.decode(), "a row of scopes")
+def decode_scope(name: str, document: bytes) -> ScopeState:
+    """The state of the scope *name* in *document*; raises StoreCorrupt."""
+    fields = _load(_adapter(dict[str, Any]), document.decode(), f"scopes row {name}")
+    with_key = json.dumps(fields | {"key": ScopeKey.parse(name)})
+    value: ScopeState = _load(_adapter(ScopeState), with_key, f"scopes row {name}")
     return value
 
 

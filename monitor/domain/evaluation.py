@@ -1,8 +1,8 @@
 """
-One check, concluded: everything that follows from one observation, as values.
+One evaluation: everything that follows from a check, a listing or the passing of time, as values.
 
-This is the whole path from evidence to the decision to tell: scopes first (a wider cause may explain the
-observation), then the connection's health and token, then its platform, then what is owed to whom.
+This is the whole path from evidence to the decision to notify: scopes first (a wider cause may explain the observation), then
+the connection's health and token, then its platform, then what is pending for the receivers.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from monitor.domain.reasons import Health, meaning
 from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import advance_api, advance_service, explains
-from monitor.domain.scopes.key import ScopeNames
+from monitor.domain.scopes.key import API, SERVICE, ScopeKey, ScopesAbove
 from monitor.domain.scopes.state import ScopeState, clamp_future_scope
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState, clamp_future
@@ -33,24 +33,25 @@ from monitor.domain.topics import ScopeContext
 @dataclass(frozen=True, slots=True)
 class EvaluationInput:
     """
-    What must be known to conclude a check.
+    What must be known to evaluate a connection.
 
     Attributes:
-        scopes: name to state, for every scope above the connection that has one.
-        members: scope name to how many connections are below it.
+        above: the scopes above the connection.
+        scopes: state of every scope above the connection that has one.
+        member_counts: how many connections are below a scope.
         failing: how many connections of the platform are in error, this one included.
-        watching_since: when this daemon began to watch.
+        watching_since: since when this process checks without a gap.
         window: how far back API checks count.
         rounding: how the API prints the time that tokens have left, as far as learned.
-        controls: what operators do not want to hear.
+        controls: silences, quiet hours and acknowledgements.
         elsewhere_at: when another account was last answered.
     """
 
     connection: Connection
     state: ConnectionState
-    scope_names: ScopeNames
-    scopes: Mapping[str, ScopeState]
-    member_counts: Mapping[str, int]
+    above: ScopesAbove
+    scopes: Mapping[ScopeKey, ScopeState]
+    member_counts: Mapping[ScopeKey, int]
     failing: int
     watching_since: datetime
     window: timedelta
@@ -61,168 +62,199 @@ class EvaluationInput:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a check changed: the new state, the scopes that changed, and what is to be recorded and told, in order."""
+    """
+    What an evaluation changed, and what is to be recorded and notified, in order.
 
-    state: ConnectionState
-    scopes: Mapping[str, ScopeState] = field(default_factory=dict)
+    Attributes:
+        connection, state: the connection and its new state; None when only scopes were evaluated.
+        scopes: the scopes that changed.
+        next_check: from the check to the connection's next one; None when no check was evaluated.
+        canary, probe: the scope above that lets only canaries through, or that is suspected, and how far apart its checks are.
+    """
+
+    connection: Connection | None
+    state: ConnectionState | None
+    scopes: Mapping[ScopeKey, ScopeState] = field(default_factory=dict)
     transitions: tuple[Transition, ...] = ()
     notifications: tuple[Notification, ...] = ()
+    next_check: timedelta | None = None
+    canary: tuple[ScopeKey, timedelta] | None = None
+    probe: tuple[ScopeKey, timedelta] | None = None
 
 
-def evaluate_check(situation: EvaluationInput, observation: Observation, policy: Policy) -> Evaluation:
+def evaluate_check(known: EvaluationInput, observation: Observation, policy: Policy) -> Evaluation:
     """Everything that follows from *observation*."""
     now = observation.at
-    situation = _without_future(situation, now)
-    before = {name: situation.scopes.get(name, ScopeState(name)) for name in situation.scope_names.all()}
+    known = _without_future(known, now)
+    before = {key: known.scopes.get(key) or ScopeState(key) for key in known.above.all}
     after = update_scopes(
         before,
         observation,
         policy,
-        window=situation.window,
-        members=situation.member_counts,
-        elsewhere_at=situation.elsewhere_at,
+        window=known.window,
+        member_counts=known.member_counts,
+        elsewhere_at=known.elsewhere_at,
     )
-    frozen = scope_context(situation.scope_names, after, situation.watching_since, now, policy).frozen_by is not None
-    situation = replace(situation, state=_after_thaw(situation, after))
-    state = health.advance(situation.connection, situation.state, observation, policy, frozen=frozen)
-    state = _learn_token(situation, state, observation, policy)
-    after[situation.scope_names.platform] = _platform(situation, state, after, now, policy)
-    settled = decide.decide(
-        situation.connection,
-        situation.state,
+    frozen = scope_context(known.above, after, known.watching_since, now, policy).frozen_by is not None
+    known = replace(known, state=_after_scope_recovery(known, after))
+    state = health.advance(known.connection, known.state, observation, policy, frozen=frozen)
+    state = _apply_token(known, state, observation, policy)
+    after[known.above.platform] = _platform(known, state, after, now, policy)
+    decision = decide.decide(
+        known.connection,
+        known.state,
         state,
         now,
         policy,
-        scope_context(situation.scope_names, after, situation.watching_since, now, policy),
+        scope_context(known.above, after, known.watching_since, now, policy),
         evidence=meaning(observation.verdict.reason).health is not None,
-        controls=situation.controls,
+        controls=known.controls,
     )
-    return _gather(settled, before, after, now, policy, situation.controls)
+    return _gather(known, decision, before, after, now, policy)
 
 
 def update_scopes(
-    states: Mapping[str, ScopeState],
+    states: Mapping[ScopeKey, ScopeState],
     observation: Observation,
     policy: Policy,
     *,
     window: timedelta,
-    members: Mapping[str, int],
+    member_counts: Mapping[ScopeKey, int],
     elsewhere_at: datetime | None = None,
-) -> dict[str, ScopeState]:
+) -> dict[ScopeKey, ScopeState]:
     """
     The *states* of scopes, the wider before the narrower, after *observation*; those that it says nothing about are unchanged.
 
     *elsewhere_at* is when another account was last answered.
     """
     after = dict(states)
-    for name, scope in states.items():
-        if not rules.applies_to(name, observation):
+    for key, scope in states.items():
+        if not rules.applies_to(key, observation):
             continue
-        known, below = clamp_future_scope(scope, observation.at), members.get(name, 1)
-        if known.kind == "service":
-            api = _of_word(after, "api")
-            everybody = members.get(api.name, 1)
-            after[name] = advance_service(
-                known,
+        state, members = clamp_future_scope(scope, observation.at), member_counts.get(key, 1)
+        if key.kind == SERVICE:
+            api = _of_kind(after, API)
+            after[key] = advance_service(
+                state,
                 api,
                 observation,
                 policy.scopes,
                 window=window,
-                members=below,
-                everybody=everybody,
+                members=members,
+                everybody=member_counts.get(api.key, 1),
                 elsewhere_at=elsewhere_at,
             )
-        elif known.kind != "api":
-            after[name] = rules.advance(known, observation, policy.scopes, members=below)
-        elif not explains(_of_word(states, "service"), observation):
-            after[name] = advance_api(known, observation, policy.scopes, window=window, members=below, elsewhere_at=elsewhere_at)
+        elif key.kind != API:
+            after[key] = rules.advance(state, observation, policy.scopes, members=members)
+        elif not explains(_of_kind(states, SERVICE), observation):
+            after[key] = advance_api(state, observation, policy.scopes, window=window, members=members, elsewhere_at=elsewhere_at)
     return after
 
 
-def _of_word(states: Mapping[str, ScopeState], word: str) -> ScopeState:
-    return next((state for state in states.values() if state.kind == word), ScopeState(f"{word}:"))
+def _of_kind(states: Mapping[ScopeKey, ScopeState], kind: str) -> ScopeState:
+    return next((state for state in states.values() if state.kind == kind), ScopeState(ScopeKey(kind)))
 
 
 def evaluate_listing(
-    situation: EvaluationInput, row: ListedConnection, now: datetime, policy: Policy, *, server_at: datetime | None = None
+    known: EvaluationInput, row: ListedConnection, now: datetime, policy: Policy, *, server_at: datetime | None = None
 ) -> Evaluation:
     """Everything that follows from one *row* of the API's list, which came at *now*; *server_at* is the list's `Date`."""
-    known, own = situation.state, policy.expiry_for(situation.connection.platform)
+    state, platform = known.state, known.connection.platform
     belief, change = estimate.apply_listing(
-        known.token, row, at=now, server_at=server_at, platform=situation.connection.platform, policy=own
+        state.token, row, at=now, server_at=server_at, platform=platform, policy=policy.expiry_for(platform)
     )
-    agrees = change is None and belief.status == known.token.status and belief.exact_at == known.token.exact_at
+    agrees = change is None and belief.status == state.token.status and belief.exact_at == state.token.exact_at
     state = replace(
-        known,
+        state,
         token=belief,
-        token_sightings=known.token_sightings + 1 if agrees else 1,
-        username=row.username or known.username,
-        display_name=row.display_name or known.display_name,
+        token_sightings=state.token_sightings + 1 if agrees else 1,
+        username=row.username or state.username,
+        display_name=row.display_name or state.display_name,
     )
     state = health.posted(state, row.last_successful_post_at, row.last_error, now)
-    return evaluate_at(replace(situation, state=state), now, policy)
+    return evaluate_at(replace(known, state=state), now, policy)
 
 
-def evaluate_at(situation: EvaluationInput, now: datetime, policy: Policy) -> Evaluation:
+def evaluate_at(known: EvaluationInput, now: datetime, policy: Policy) -> Evaluation:
     """Everything that follows for the connection from the passing of time alone."""
-    situation = _without_future(situation, now)
-    above = scope_context(situation.scope_names, situation.scopes, situation.watching_since, now, policy)
-    settled = decide.decide(
-        situation.connection, situation.state, situation.state, now, policy, above, evidence=False, controls=situation.controls
-    )
-    return Evaluation(settled.state, {}, settled.transitions, settled.notifications)
+    known = _without_future(known, now)
+    context = scope_context(known.above, known.scopes, known.watching_since, now, policy)
+    decision = decide.decide(known.connection, known.state, known.state, now, policy, context, evidence=False, controls=known.controls)
+    return Evaluation(known.connection, decision.state, {}, decision.transitions, decision.notifications)
+
+
+def evaluate_scopes(
+    before: Mapping[ScopeKey, ScopeState], after: Mapping[ScopeKey, ScopeState], now: datetime, policy: Policy, controls: Controls
+) -> Evaluation:
+    """What follows from the change of scopes from *before* to *after*."""
+    changed: dict[ScopeKey, ScopeState] = {}
+    transitions: list[Transition] = []
+    notifications: list[Notification] = []
+    for key, state in after.items():
+        decision = decide.decide_scope(state, before[key], now, policy, controls)
+        if decision.state is not before[key]:
+            changed[key] = decision.state
+        transitions += decision.transitions
+        notifications += decision.notifications
+    return Evaluation(None, None, changed, tuple(transitions), tuple(notifications))
+
+
+def evaluate_removal(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> Evaluation:
+    """What follows when *connection* is no longer monitored: its incidents close."""
+    decision = decide.close_removed(connection, state, now, policy)
+    return Evaluation(connection, decision.state, {}, decision.transitions, decision.notifications)
 
 
 def scope_context(
-    names: ScopeNames, states: Mapping[str, ScopeState], watching_since: datetime, now: datetime, policy: Policy
+    above: ScopesAbove, states: Mapping[ScopeKey, ScopeState], watching_since: datetime, now: datetime, policy: Policy
 ) -> ScopeContext:
-    """What lies above a connection: the first open scope in the order of `Names.all`, and since when it is watched."""
+    """The open scopes above a connection: the first in the order of `ScopesAbove.all`, and since when the connection is checked."""
     frozen_by = suppressed_by = None
-    gathering_until = thawed_at = None
-    for name in names.all():
-        state = states.get(name)
+    hold_until = recovered_at = None
+    for key in above.all:
+        state = states.get(key)
         if state is None:
             continue
-        if name == names.platform:
-            suppressed_by = name if state.open else None
-            gathering_until = platform_scope.hold_until(state, policy.scopes)
+        if key is above.platform:
+            suppressed_by = key if state.open else None
+            hold_until = platform_scope.hold_until(state, policy.scopes)
             continue
         if state.closed_at is not None:
             watching_since = max(watching_since, state.closed_at)
-            thawed_at = max(thawed_at or state.closed_at, state.closed_at) if name != names.rate else thawed_at
-        # Silence that a wider cause may explain makes nothing stale, not even before that is certain.
+            recovered_at = max(recovered_at or state.closed_at, state.closed_at) if key is not above.rate else recovered_at
+        # Missing evidence that a wider cause may explain makes nothing stale, not even before that is certain.
         if state.open or state.suspect_at is not None:
             watching_since = now
-        if state.open and name != names.rate:
-            frozen_by = frozen_by or name
-    return ScopeContext(frozen_by, suppressed_by or frozen_by, watching_since, gathering_until, thawed_at)
+        if state.open and key is not above.rate:
+            frozen_by = frozen_by or key
+    return ScopeContext(frozen_by, suppressed_by or frozen_by, watching_since, hold_until, recovered_at)
 
 
-def _without_future(situation: EvaluationInput, now: datetime) -> EvaluationInput:
-    """*situation* after the wall clock was set back; unchanged when it was not."""
-    state = clamp_future(situation.state, now)
-    states = {name: clamp_future_scope(scope, now) for name, scope in situation.scopes.items() if name in situation.scope_names.all()}
-    since = min(situation.watching_since, now)
-    if state is situation.state and since == situation.watching_since and all(states[name] is situation.scopes[name] for name in states):
-        return situation
-    return replace(situation, state=state, scopes={**situation.scopes, **states}, watching_since=since)
+def _without_future(known: EvaluationInput, now: datetime) -> EvaluationInput:
+    """*known* after the wall clock was set back; unchanged when it was not."""
+    state = clamp_future(known.state, now)
+    scopes = {key: clamp_future_scope(scope, now) for key in known.above.all if (scope := known.scopes.get(key)) is not None}
+    since = min(known.watching_since, now)
+    if state is known.state and since == known.watching_since and all(scopes[key] is known.scopes[key] for key in scopes):
+        return known
+    return replace(known, state=state, scopes={**known.scopes, **scopes}, watching_since=since)
 
 
-def _after_thaw(situation: EvaluationInput, states: Mapping[str, ScopeState]) -> ConnectionState:
-    """The connection's state without suspicions from before a scope incident that is over: two fresh looks are needed."""
-    state, pending = situation.state, situation.state.pending
+def _after_scope_recovery(known: EvaluationInput, states: Mapping[ScopeKey, ScopeState]) -> ConnectionState:
+    """The connection's state without evidence from before a scope incident that is over: two fresh checks are needed."""
+    state, pending = known.state, known.state.pending
     if pending is None:
         return state
-    closed = (states[name].closed_at for name in situation.scope_names.all() if name != situation.scope_names.platform and name in states)
-    thawed = any(at is not None and pending.first_at < at for at in closed)
-    return replace(state, pending=None) if thawed else state
+    closed = (states[key].closed_at for key in known.above.all if key is not known.above.platform and key in states)
+    recovered = any(at is not None and pending.first_at < at for at in closed)
+    return replace(state, pending=None) if recovered else state
 
 
-def _learn_token(situation: EvaluationInput, state: ConnectionState, observation: Observation, policy: Policy) -> ConnectionState:
+def _apply_token(known: EvaluationInput, state: ConnectionState, observation: Observation, policy: Policy) -> ConnectionState:
     reply = observation.reply
     if reply is None:
         return state
-    artefact = estimate.is_artefact(state.token.status, situation.connection.platform)
+    artefact = estimate.is_artefact(state.token.status, known.connection.platform)
     belief, change = estimate.apply(
         state.token,
         TokenLife() if artefact else reply.token,
@@ -230,49 +262,43 @@ def _learn_token(situation: EvaluationInput, state: ConnectionState, observation
         sent_at=observation.sent_at,
         at=observation.at,
         server_at=observation.server_at,
-        policy=policy.expiry_for(situation.connection.platform),
-        rounding=situation.rounding,
+        policy=policy.expiry_for(known.connection.platform),
+        rounding=known.rounding,
     )
     agrees = change is None and belief.says is state.token.says
     return replace(state, token=belief, token_sightings=state.token_sightings + 1 if agrees else 1)
 
 
 def _platform(
-    situation: EvaluationInput, state: ConnectionState, states: Mapping[str, ScopeState], now: datetime, policy: Policy
+    known: EvaluationInput, state: ConnectionState, states: Mapping[ScopeKey, ScopeState], now: datetime, policy: Policy
 ) -> ScopeState:
-    was, is_now = situation.state.health is Health.ERROR, state.health is Health.ERROR
-    name = situation.scope_names.platform
+    was_failing, is_failing = known.state.health is Health.ERROR, state.health is Health.ERROR
+    key = known.above.platform
     return platform_scope.advance_platform(
-        states[name],
-        situation.connection.id if is_now and not was else None,
+        states[key],
+        known.connection.id if is_failing and not was_failing else None,
         now,
         policy.scopes,
-        window=situation.window,
-        total=situation.member_counts.get(name, 1),
-        failing=situation.failing + int(is_now) - int(was),
+        window=known.window,
+        total=known.member_counts.get(key, 1),
+        failing=known.failing + int(is_failing) - int(was_failing),
     )
 
 
 def _gather(
-    settled: decide.Settled,
-    before: Mapping[str, ScopeState],
-    after: Mapping[str, ScopeState],
+    known: EvaluationInput,
+    decision: decide.Decision[ConnectionState],
+    before: Mapping[ScopeKey, ScopeState],
+    after: Mapping[ScopeKey, ScopeState],
     now: datetime,
     policy: Policy,
-    controls: Controls,
 ) -> Evaluation:
-    changed: dict[str, ScopeState] = {}
-    transitions: list[Transition] = []
-    notifications: list[Notification] = []
-    for name, state in after.items():
-        if state is before[name]:
-            continue
-        changed[name], moved, told = decide.decide_scope(state, before[name], now, policy, controls)
-        transitions += moved
-        notifications += told
+    changed = {key: state for key, state in after.items() if state is not before[key]}
+    wider = evaluate_scopes(before, changed, now, policy, known.controls)
     return Evaluation(
-        settled.state,
-        changed,
-        (*transitions, *settled.transitions),
-        (*notifications, *settled.notifications),
+        known.connection,
+        decision.state,
+        wider.scopes,
+        (*wider.transitions, *decision.transitions),
+        (*wider.notifications, *decision.notifications),
     )

@@ -1,4 +1,9 @@
-"""The thresholds that turn verdicts into incidents and incidents into notifications. Every field is a config key."""
+"""
+The thresholds that turn verdicts into incidents and incidents into notifications.
+
+The fields are the keys of the section `policy`: names, defaults and the texts under "Attributes" are taken from here,
+so the texts are Markdown for operators. A field is documented once, in the order of the fields.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,15 +17,16 @@ _DAY = timedelta(days=1)
 @dataclass(frozen=True, slots=True)
 class Confirm:
     """
-    How often something must be seen before it is believed.
+    How many observations confirm a change.
 
     Attributes:
-        failures: failed checks that make an error.
-        successes: passed checks that end one.
-        upstream: failed checks that make an error when the text tells of the platform's own trouble.
-        missing: "Connection not found" answers, spread over at least *missing_over*.
-        misconfigured: refusals of the id.
-        expiry: checks that must tell of the same expiry level.
+        failures: Failed checks that make an error. 1 notifies at once, also of a single hiccup.
+        successes: Passed checks that end an error.
+        upstream: Failed checks that make an error when the message reports trouble of the platform itself (timeouts, 5xx, rate limits).
+        missing: "Connection not found" answers that make a connection missing.
+        missing_over: Time over which these answers must be spread.
+        misconfigured: Refusals of the id that make a connection misconfigured.
+        expiry: Checks that must report the same expiry level.
     """
 
     failures: int = 2
@@ -35,15 +41,15 @@ class Confirm:
 @dataclass(frozen=True, slots=True)
 class ExpiryPolicy:
     """
-    When the end of a token is told.
+    When the end of a token's life is notified.
 
     Attributes:
-        thresholds: time left at which to tell, descending; the first is info, the last critical, between them warning.
-            Empty: never a countdown; only `expired` and the API's own flags count.
-        trust_date: whether a date may be believed while `tokenStatus` says `valid` (False where the platform renews by itself).
-        hysteresis: how far above a threshold the end must move back before the level goes down; at least a tenth of the threshold.
-        settle: how long a level must hold before it is told.
-        overdue_after: tell that a usual renewal is overdue when it is this much later than the latest one seen.
+        thresholds: Time left at which to notify, descending: the first is info, the last critical, those between warning. Empty: no
+            countdown, only `expired` and the API's own flags count.
+        trust_date: Whether the API's date is trusted while its `tokenStatus` says `valid`. False where the platform renews by itself.
+        hysteresis: How far above a threshold the end must move back before the level is lowered; at least a tenth of the threshold.
+        settle: How long a level must last before it is notified; for platforms that renew tokens at the last moment.
+        overdue_after: Notify that a usual renewal is overdue when it is this much later than the latest one seen.
     """
 
     thresholds: tuple[timedelta, ...] = (14 * _DAY, 7 * _DAY, _DAY)
@@ -56,19 +62,25 @@ class ExpiryPolicy:
 @dataclass(frozen=True, slots=True)
 class ScopePolicy:
     """
-    When many troubles are one (`reliability` 3.5).
+    When many failures are one incident, notified once with the cause.
 
     Attributes:
-        window: how far back attempts are counted; at least two rounds of checks.
-        open_after, close_after: how long the condition must hold.
-        canary: pause between checks while the API is down.
-        account_confirm: pause before the second 401 that opens an account incident.
-        account_canary: pause between checks while the account is refused.
-        attempts, ratio: least number and share of inconclusive checks that open an API incident.
-        close_ratio: share below which it may close.
-        platform_window, platform_count, platform_ratio: connections of one platform that fail together.
-        platform_hold: after this long the rest is told one by one.
-        throttled_after: how long throttling must last before it is told.
+        window: How far back attempts are counted; at least two rounds of checks.
+        open_after: How long the API must fail before its incident opens.
+        close_after: How long it must work before it counts as recovered.
+        canary: Pause between checks while the API is down.
+        account_confirm: Pause before the second refusal of the key that opens an account incident.
+        account_canary: Pause between checks while the key is refused; each refusal is expensive for the API.
+        attempts: Minimum number of checks without an answer that opens an API incident.
+        ratio: Minimum share of checks without an answer that opens one (0 to 1).
+        close_ratio: Share below which it may close; less than `ratio`.
+        platform_window: Time within which connections of one platform must fail to count as failing together.
+        platform_count: Minimum number of connections that fail together.
+        platform_ratio: Minimum share of the platform's connections that fail together (0 to 1).
+        platform_hold: After this long, connections that still fail are notified one by one.
+        throttled_after: How long the API must throttle us before its incident opens.
+
+    Source: reliability.md 3.5.
     """
 
     window: timedelta = 5 * _MINUTE
@@ -89,7 +101,14 @@ class ScopePolicy:
 
 @dataclass(frozen=True, slots=True)
 class FlapPolicy:
-    """After *changes* confirmed changes within *window* the connection is flapping until *calm* passed without one."""
+    """
+    When a connection or a scope is flapping.
+
+    Attributes:
+        changes: Confirmed changes within `window` that make a connection flapping; a scope is allowed one more.
+        window: Time within which changes are counted.
+        calm: Time without a change after which the final state is notified.
+    """
 
     changes: int = 4
     window: timedelta = _HOUR
@@ -102,9 +121,9 @@ class DigestPolicy:
     When many notifications become one.
 
     Attributes:
-        wait: how long a burst is collected.
-        after: so many notifications to one receiver within *wait* go out one by one; the rest are collected.
-        max_items: connections in one digest.
+        wait: How long a burst is collected.
+        after: Number of notifications to one receiver within `wait` that are sent one by one; the rest are collected.
+        max_items: Maximum number of connections in one digest; bodies stay below 20 kB.
     """
 
     wait: timedelta = timedelta(seconds=20)
@@ -115,14 +134,15 @@ class DigestPolicy:
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """
-    How long and how often a delivery is tried.
+    How long and how often a delivery is retried.
 
     Attributes:
-        schedule: pauses after the first, second, ... failed attempt; the last one repeats.
-        slow_after, slow_every: after this age, only this often.
-        give_up_after: age at which a delivery becomes a dead letter.
-        jitter: share by which every pause is varied up and down.
-        poison_attempts: refusals of one body (400, 413, 422) that make it a dead letter.
+        schedule: Pauses after the first, second, ... failed attempt; the last one repeats.
+        slow_after: Age from which a delivery is retried every `slow_every` only.
+        slow_every: Pause between attempts of an old delivery.
+        give_up_after: Age at which a delivery is abandoned; `deliveries retry` can send it later.
+        jitter: Share by which every pause is varied up and down (0 to 1).
+        poison_attempts: Refusals of one body (400, 413, 422) after which its delivery is abandoned, so that it can't block others.
     """
 
     schedule: tuple[timedelta, ...] = (
@@ -142,31 +162,39 @@ class RetryPolicy:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """
-    All of it.
+    When notifications are sent.
 
     Attributes:
-        spacing: counted observations are at least this far apart (two thirds of `schedule.recheck`).
-        recheck: pause before the fast re-check after contrary evidence.
-        pending_rounds: contrary evidence older than this many intervals is void.
-        stale_after: None means automatic: three intervals, at least 30 minutes.
-        reminders: pause between reminders; zero turns them off; weekly after seven days.
-        publishing_fresh: a posting error older than this raises nothing.
+        confirm: How many observations confirm a change.
+        expiry: When the end of a token's life is notified. Platforms have built-in differences, see the table of platforms.
+        platforms: Differences of single platforms, by name.
+        reminders: Pause between reminders of an open incident; weekly after seven days. `off` turns them off.
+        stale_after: How long a connection may go without evidence before that is notified. `auto`: three intervals, at least `stale_floor`.
+        stale_floor: The minimum of `auto`.
+        pending_rounds: Unconfirmed evidence older than this many intervals is void.
+        publishing_fresh: A posting error older than this is not notified.
+        scopes: When many failures are one incident.
+        flap: When a connection or a scope is flapping.
+        digest: When many notifications become one.
+        retry: How long and how often a delivery is retried.
+        spacing: Counted observations are at least this far apart; two thirds of `schedule.recheck`.
+        recheck: Pause before the fast re-check after contrary evidence: `schedule.recheck`.
     """
 
     confirm: Confirm = Confirm()
     expiry: ExpiryPolicy = ExpiryPolicy()
     platforms: Mapping[str, ExpiryPolicy] = field(default_factory=dict)
+    reminders: timedelta = _DAY
+    stale_after: timedelta | None = None
+    stale_floor: timedelta = 30 * _MINUTE
+    pending_rounds: int = 3
+    publishing_fresh: timedelta = 7 * _DAY
     scopes: ScopePolicy = ScopePolicy()
     flap: FlapPolicy = FlapPolicy()
     digest: DigestPolicy = DigestPolicy()
     retry: RetryPolicy = RetryPolicy()
     spacing: timedelta = timedelta(seconds=30)
     recheck: timedelta = timedelta(seconds=45)
-    pending_rounds: int = 3
-    stale_after: timedelta | None = None
-    stale_floor: timedelta = 30 * _MINUTE
-    reminders: timedelta = _DAY
-    publishing_fresh: timedelta = 7 * _DAY
 
     def expiry_for(self, platform: str) -> ExpiryPolicy:
         """The expiry policy of *platform*."""

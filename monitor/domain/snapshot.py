@@ -94,5 +94,5 @@ def scope_incidents(state: ScopeState) -> list[IncidentView]:
     topic = state.topic
     if not state.open or topic.opened_at is None:
         return []
-    incident = IncidentRef(Topic.SCOPE, state.name, topic.number, topic.opened_at)
+    incident = IncidentRef(Topic.SCOPE, str(state.key), topic.number, topic.opened_at)
     return [IncidentView(incident, state.scope, None, topic.level, build.severity(state.scope), state.reason, state.detail)]

@@ -15,6 +15,7 @@ from monitor.domain.events import FINE, Severity, Topic
 from monitor.domain.expiry import levels as expiry_levels
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.states import ConnectionState, PendingLevel
 
 STALE = "stale"
@@ -40,8 +41,8 @@ class ScopeContext:
         watching_since: since when the connection could be checked at all: start of the daemon, or the last scope incident's end.
     """
 
-    frozen_by: str | None = None
-    suppressed_by: str | None = None
+    frozen_by: ScopeKey | None = None
+    suppressed_by: ScopeKey | None = None
     watching_since: datetime | None = None
     hold_until: datetime | None = None
     recovered_at: datetime | None = None

@@ -69,7 +69,7 @@ class Watchdog:
     def __init__(
         self,
         *,
-        fleet: Registry,
+        registry: Registry,
         database: Database,
         metrics: Metrics,
         clock: Clock,
@@ -78,7 +78,7 @@ class Watchdog:
         clock_jumped: Callable[[], None],
         bounds: WatchdogLimits,
     ) -> None:
-        self._fleet = fleet
+        self._registry = registry
         self._database = database
         self._metrics = metrics
         self._clock = clock
@@ -103,7 +103,7 @@ class Watchdog:
         if self._database.storage_up:
             try:
                 async with asyncio.timeout(self._bounds.rest):
-                    self._fleet.set_outbox(await self._database.read(_outbox))
+                    self._registry.set_outbox(await self._database.read(_outbox))
             except (StoreUnavailable, TimeoutError) as error:
                 _log.debug("outbox out of reach", problem=str(error))
         return False
@@ -115,9 +115,9 @@ class Watchdog:
 
     def status(self) -> str:
         """One line for `systemctl status`."""
-        connections = len(self._fleet.ids())
-        pending = sum(view.pending for view in self._fleet.outbox.values())
-        return f"{connections} connections, {self._fleet.open_incidents()} open incidents, {pending} deliveries pending"
+        connections = len(self._registry.ids())
+        pending = sum(view.pending for view in self._registry.outbox.values())
+        return f"{connections} connections, {self._registry.open_incidents()} open incidents, {pending} deliveries pending"
 
     def _watched(self) -> Sequence[WatchedLoop]:
         return [*self._loops(), self._writer]
@@ -155,7 +155,7 @@ class Watchdog:
         failing = not self._database.storage_up
         if failing:
             self._excused_at = self._clock.monotonic()
-        self._fleet.storage_up = not failing
+        self._registry.storage_up = not failing
         if failing == self._storage_failing:
             return
         self._storage_failing = failing

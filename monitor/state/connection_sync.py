@@ -53,13 +53,13 @@ def desired(
     return explicit + [discovered(config, key) for key in sorted(listed - named.keys())]
 
 
-def reconcile(store: Store, fleet: Registry, connections: Sequence[NewConnection]) -> list[Connection]:
+def reconcile(store: Store, registry: Registry, connections: Sequence[NewConnection]) -> list[Connection]:
     """
     Make the database hold exactly *connections* as watched; what is no longer among them is retired, its incidents closed.
 
-    Returns the watched connections with their numbers. The fleet must be handed them after the commit.
+    Returns the watched connections with their numbers. The registry must be handed them after the commit.
     """
-    staging = unit_of_work(fleet, store)
+    staging = unit_of_work(registry, store)
     before = {one.key: one for one in store.connections()}
     ids = store.ensure_connections(connections)
     gone = [one for key, one in before.items() if key not in ids]
@@ -86,10 +86,12 @@ def _numbered(new: NewConnection, number: int) -> Connection:
     )
 
 
-async def sync(database: Database, fleet: Registry, config: Config, *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()) -> None:
-    """Bring the database and the fleet in line with *config* and with what a list brought or lost."""
+async def sync(
+    database: Database, registry: Registry, config: Config, *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()
+) -> None:
+    """Bring the database and the registry in line with *config* and with what a list brought or lost."""
 
     def work(store: Store) -> list[Connection]:
-        return reconcile(store, fleet, desired(config, store.connections(), appeared=appeared, vanished=vanished))
+        return reconcile(store, registry, desired(config, store.connections(), appeared=appeared, vanished=vanished))
 
-    fleet.set_connections(await database.write(work))
+    registry.set_connections(await database.write(work))

@@ -1,168 +1,113 @@
 """
-One write transaction's view of the fleet: committed values, overlaid by what the transaction itself changed.
+One write transaction over the registry: committed values, overlaid by what the transaction itself changed.
 
-Checks are concluded here, on the writer thread. Each conclusion is one unit of work: the check's row, the states,
-the incidents, and what is owed to whom, all or nothing. After the commit the fleet is handed the new values.
+Everything here runs on the writer thread. A check, the states, the incidents and what is pending for the receivers are written
+together, or not at all. After the commit the registry takes the new values over.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 from monitor.db import CheckRow, Store
 from monitor.db.codec import encode_rounding, encode_scope
-from monitor.domain import evaluation as core
 from monitor.domain import events, routing
 from monitor.domain.checks import Observation
 from monitor.domain.connections import Connection
-from monitor.domain.evaluation import Evaluation, EvaluationInput
+from monitor.domain.evaluation import Evaluation
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationFacts, NotificationReason, Severity, Topic
-from monitor.domain.expiry import interval
 from monitor.domain.listings import ListedConnection
-from monitor.domain.notifications import build, decide
+from monitor.domain.notifications import build
 from monitor.domain.notifications.timing import overtakes_reminders
-from monitor.domain.reasons import Health, Scope
-from monitor.domain.scopes.api import served_elsewhere_at
-from monitor.domain.scopes.state import ScopeState, closed, persistent
+from monitor.domain.reasons import Scope
+from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.scopes.state import ScopeState, persistent
 from monitor.domain.states import SuppressionReason
 from monitor.notify import payload
-from monitor.state.registry import Registry, ScopeRow, State
+from monitor.state.registry import Registry
+
+_BATCH = 200
+
+
+def record_check(registry: Registry, observation: Observation, store: Store) -> Evaluation | None:
+    """
+    Record one check: its row, the states, incidents, notifications and deliveries.
+
+    Nothing leaves the process before the transaction has committed. None when the connection is no longer monitored.
+    """
+    return unit_of_work(registry, store).record_check(observation)
+
+
+def evaluate_due(registry: Registry, now: datetime, store: Store) -> None:
+    """Record what the passing of time changes, for the scopes and one batch of the connections that are due."""
+    unit_of_work(registry, store).evaluate_due(now)
 
 
 def unit_of_work(registry: Registry, store: Store) -> "UnitOfWork":
-    """The view of this transaction: one per transaction, kept in its scratch space."""
-    staging = store.scratch.get(UnitOfWork)
-    if not isinstance(staging, UnitOfWork):
-        staging = UnitOfWork(registry, store)
-        store.scratch[UnitOfWork] = staging
-        store.after_commit(staging.publish)
-    return staging
+    """The unit of work of this transaction: one per transaction, kept in its scratch space."""
+    unit = store.scratch.get(UnitOfWork)
+    if not isinstance(unit, UnitOfWork):
+        unit = UnitOfWork(registry, store)
+        store.scratch[UnitOfWork] = unit
+        store.after_commit(unit.publish)
+    return unit
 
 
 class UnitOfWork:
-    """The fleet as one write transaction sees it: committed values, overlaid by its own changes."""
+    """The registry as one write transaction sees it."""
 
     def __init__(self, registry: Registry, store: Store) -> None:
+        registry.notice_clock_jump()
         self._registry = registry
         self._store = store
-        self._states: dict[int, State] = {}
-        self._scopes: dict[str, ScopeRow] = {}
-        self._failing: Counter[str] = Counter()
-        self._retired: set[int] = set()
-        self._rounding = registry.rounding_evidence
+        self._changes = registry.begin()
+        self._versions: dict[int, int] = {}
+        self._scope_versions: dict[ScopeKey, int] = {}
 
     def publish(self) -> None:
-        """Hand the committed changes to the fleet."""
-        self._registry.apply_committed(self._states, self._scopes)
-        self._registry.rounding_evidence = self._rounding
-        if self._retired:
-            self._registry.drop(self._retired)
-
-    def is_watched(self, connection: Connection) -> bool:
-        """Whether *connection* is still watched: it may have been removed while its check was under way."""
-        return connection.id not in self._retired and self._registry.connection(connection.id) is not None
-
-    def state(self, connection_id: int) -> State:
-        """Version and state of one connection, as changed so far."""
-        return self._states.get(connection_id) or self._registry.state(connection_id)
-
-    def scope(self, name: str) -> ScopeRow:
-        """Version and state of one scope, as changed so far."""
-        return self._scopes.get(name) or self._registry.scope(name)
-
-    def evaluation_input(self, connection: Connection) -> EvaluationInput:
-        """All that must be known to conclude a check of *connection*."""
-        names = self._registry.scopes_of(connection)
-        return EvaluationInput(
-            connection=connection,
-            state=self.state(connection.id)[1],
-            scope_names=names,
-            scopes={name: self.scope(name)[1] for name in names.all()},
-            member_counts={name: self._registry.member_count(name) for name in names.all()},
-            failing=self._registry.failing(connection.platform) + self._failing[connection.platform],
-            watching_since=self._registry.watching_since(),
-            window=self._registry.api_window(),
-            rounding=self._rounding.mode,
-            controls=self._registry.controls,
-            elsewhere_at=self._elsewhere_at(connection.account),
-        )
-
-    def _elsewhere_at(self, account: str) -> datetime | None:
-        """When an account other than this one was last answered."""
-        return served_elsewhere_at(lambda name: self.scope(name)[1], self._registry.config.accounts, account)
-
-    def record_check(self, connection: Connection, observation: Observation) -> Evaluation | None:
-        """
-        Conclude one check, all in this transaction: 1. its row, 2. the states, 3. incidents, 4. notifications and deliveries.
-
-        Nothing leaves the process before the transaction has committed. None when the connection is no longer watched.
-        """
-        if not self.is_watched(connection):
-            return None
-        conclusion = core.evaluate_check(self.evaluation_input(connection), observation, self._registry.config.policy)
-        self._store.record_checks([check_row(observation)])
-        self._save(connection, conclusion)
-        return conclusion
-
-    def reevaluate(self, connection: Connection, now: datetime) -> None:
-        """Conclude the passing of time for one connection."""
-        if not self.is_watched(connection):
-            return
-        conclusion = core.evaluate_at(self.evaluation_input(connection), now, self._registry.config.policy)
-        self._save(connection, conclusion)
-
-    def apply_listing(self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None) -> None:
-        """Take in what the API's list, which came at *now*, says of one connection; *server_at* is the list's `Date`."""
-        self._learn_rounding(row, now, server_at)
-        if not self.is_watched(connection):
-            return
-        conclusion = core.evaluate_listing(self.evaluation_input(connection), row, now, self._registry.config.policy, server_at=server_at)
-        self._save(connection, conclusion)
-
-    def _learn_rounding(self, row: ListedConnection, now: datetime, server_at: datetime | None) -> None:
-        learned = interval.learn_rounding(self._rounding, row, at=now, server_at=server_at)
-        if learned != self._rounding:
-            self._rounding = learned
-            self._store.put_meta(self._registry.rounding_key(), encode_rounding(learned))
+        """Hand the committed changes to the registry."""
+        self._registry.versions |= self._versions
+        self._registry.scope_versions |= self._scope_versions
+        self._registry.commit(self._changes)
 
     def now(self) -> datetime:
         """The wall clock."""
         return self._registry.clock.now()
 
+    def record_check(self, observation: Observation) -> Evaluation | None:
+        """Record one check and all that follows; None when its connection is no longer monitored."""
+        evaluation = self._changes.check(observation)
+        if evaluation is not None:
+            self._store.record_checks([check_row(observation)])
+            self._save(evaluation)
+        return evaluation
+
+    def evaluate_due(self, now: datetime) -> None:
+        """Record what the passing of time changes, for the scopes and one batch of the connections that are due."""
+        for key in self._registry.due_scopes(now):
+            self._save(self._changes.evaluate_scope(key, now))
+        self._changes.scopes_evaluated_at = now
+        for connection in self._registry.due_connections(now, _BATCH):
+            self._save(self._changes.evaluate(connection, now))
+
+    def apply_listing(self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None) -> None:
+        """Record what the API's list, which came at *now*, says of one connection; *server_at* is the list's `Date`."""
+        if self._changes.learn_rounding(row, now, server_at):
+            self._store.put_meta(self._registry.rounding_key(), encode_rounding(self._changes.rounding))
+        self._save(self._changes.apply_listing(connection, row, now, server_at))
+
     def record_account_result(self, account: str, user_id: str, observation: Observation) -> None:
-        """Take in how a request of the account went that was about no single connection."""
-        names = (
-            f"account:{account}",
-            f"api:{self._registry.config.api_host}",
-            f"service:{account}",
-            f"rate:{account}",
-            f"user:{account}/{user_id}" if user_id else "",
-        )
-        before = {name: self.scope(name)[1] for name in names if name}
-        members = {name: self._registry.member_count(name) for name in before}
-        policy = self._registry.config.policy
-        after = core.update_scopes(
-            before,
-            observation,
-            policy,
-            window=self._registry.api_window(),
-            members=members,
-            elsewhere_at=self._elsewhere_at(account),
-        )
-        for name, state in after.items():
-            if state is not before[name]:
-                self._decide_scope(state, before[name], observation.at)
+        """Record the result of an account-level request (list, users)."""
+        self._save(self._changes.account_result(account, user_id, observation))
 
     def notify_short_listing(self, account: str, user_id: str, listed: int, known: int) -> None:
-        """Tell that the API's list lost more than half of its connections, and is not believed yet."""
+        """Notify that the API's list lost more than half of its connections, and is not believed yet."""
         now = self.now()
-        subject = f"list:{account}/{user_id}" if user_id else f"list:{account}"
         notice = Notification(
             type=EventType.INVENTORY_CHANGED,
             why=NotificationReason.NOTICE,
             severity=Severity.INFO,
             at=now,
-            incident=IncidentRef(Topic.SCOPE, subject, int(now.timestamp()), now),
+            incident=IncidentRef(Topic.SCOPE, str(ScopeKey("list", account, user_id)), int(now.timestamp()), now),
             scope=Scope.ACCOUNT,
             connection_id=None,
             level_from=FINE,
@@ -172,64 +117,58 @@ class UnitOfWork:
             seq=1,
             facts=NotificationFacts(affected=known - listed),
         )
-        held = self._registry.controls.suppression(notice, None, now)
-        # It is told once or never, so it can't wait for the end of quiet hours.
-        if held is None or held.reason is SuppressionReason.QUIET_HOURS:
+        suppression = self._registry.controls.suppression(notice, None, now)
+        # It is sent once or never, so it can't wait for the end of quiet hours.
+        if suppression is None or suppression.reason is SuppressionReason.QUIET_HOURS:
             self._add_notification(notice, None)
 
     def retire(self, connection: Connection, now: datetime) -> None:
-        """Close what is open about a connection that is no longer watched."""
-        settled = decide.close_removed(connection, self.state(connection.id)[1], now, self._registry.config.policy)
-        self._save(connection, Evaluation(settled.state, {}, settled.transitions, settled.notifications))
-        self._retired.add(connection.id)
+        """Close what is open about a connection that is no longer monitored."""
+        self._save(self._changes.retire(connection, now))
 
-    def change_scope(self, name: str, change: Callable[[ScopeState], ScopeState], now: datetime) -> None:
-        """Apply *change* to one scope, and record and tell what follows."""
-        before = self.scope(name)[1]
-        self._decide_scope(change(before), before, now)
+    def change_scope(self, key: ScopeKey, change: Callable[[ScopeState], ScopeState], now: datetime) -> None:
+        """Apply *change* to one scope, and record what follows."""
+        self._save(self._changes.change_scope(key, change, now))
 
-    def record_outage(self, outage: ScopeState, heard: Collection[str]) -> None:
-        """Record an incident that could not be recorded while it was open, as closed now; who *heard* of it hears of its end."""
+    def record_outage(self, outage: ScopeState, notified: Collection[str]) -> None:
+        """Record an incident that could not be recorded while it was open, as closed now; the receivers *notified* hear of its end."""
         now = self.now()
         self._store.apply_transitions([build.transition(outage, outage.topic.since or now)])
-        self._decide_scope(closed(outage, now), outage, now, heard=heard)
+        self._save(self._changes.close_outage(outage, now), notified=notified)
 
-    def _decide_scope(self, changed: ScopeState, before: ScopeState, now: datetime, *, heard: Collection[str] = ()) -> None:
-        state, transitions, notifications = decide.decide_scope(changed, before, now, self._registry.config.policy, self._registry.controls)
-        self._save_scopes({state.name: state})
-        self._store.apply_transitions(transitions)
-        for notification in notifications:
-            self._add_notification(notification, None, heard=heard)
+    def _save(self, evaluation: Evaluation | None, *, notified: Collection[str] = ()) -> None:
+        if evaluation is None:
+            return
+        connection, state = evaluation.connection, evaluation.state
+        if connection is not None and state is not None:
+            version = self._versions.get(connection.id) or self._registry.versions.get(connection.id, 0)
+            if state != self._changes.state(connection.id) or version == 0:
+                self._store.save_states({connection.id: (version, state)})
+                self._versions[connection.id] = version + 1
+        self._save_scopes(evaluation.scopes)
+        if evaluation.transitions:
+            self._store.apply_transitions(evaluation.transitions)
+        for notification in evaluation.notifications:
+            self._add_notification(notification, connection if notification.connection_id is not None else None, notified=notified)
+        self._changes.apply(evaluation)
 
-    def _save(self, connection: Connection, conclusion: Evaluation) -> None:
-        version, before = self.state(connection.id)
-        if conclusion.state != before or version == 0:
-            self._store.save_states({connection.id: (version, conclusion.state)})
-            self._states[connection.id] = (version + 1, conclusion.state)
-            self._failing[connection.platform] += int(conclusion.state.health is Health.ERROR) - int(before.health is Health.ERROR)
-        self._save_scopes(conclusion.scopes)
-        if conclusion.transitions:
-            self._store.apply_transitions(conclusion.transitions)
-        for notification in conclusion.notifications:
-            self._add_notification(notification, connection if notification.connection_id is not None else None)
-
-    def _save_scopes(self, changed: Mapping[str, ScopeState]) -> None:
-        for name, state in changed.items():
-            version, before = self.scope(name)
+    def _save_scopes(self, changed: Mapping[ScopeKey, ScopeState]) -> None:
+        for key, state in changed.items():
             # Counting checks is not worth a row: only what decides is kept over a restart.
-            if persistent(state) == persistent(before):
-                self._scopes[name] = (version, state)
+            if persistent(state) == persistent(self._changes.scope(key)):
                 continue
-            self._store.save_scopes({name: (version, encode_scope(persistent(state)))})
-            self._scopes[name] = (version + 1, state)
+            version = self._scope_versions.get(key) or self._registry.scope_versions.get(key, 0)
+            self._store.save_scopes({str(key): (version, encode_scope(persistent(state)))})
+            self._scope_versions[key] = version + 1
 
-    def _add_notification(self, notification: Notification, connection: Connection | None, *, heard: Collection[str] = ()) -> None:
-        plan = self._registry.config
-        key = events.incident_key(notification.incident, plan.identity.instance)
-        told = heard if heard or notification.why is NotificationReason.OPENED else self._store.receivers_told(key)
-        receivers = routing.receivers_for(notification, connection, plan.routes, plan.receivers, told=told)
+    def _add_notification(self, notification: Notification, connection: Connection | None, *, notified: Collection[str] = ()) -> None:
+        config = self._registry.config
+        key = events.incident_key(notification.incident, config.identity.instance)
+        if not notified and notification.why is not NotificationReason.OPENED:
+            notified = self._store.receivers_told(key)
+        receivers = routing.receivers_for(notification, connection, config.routes, config.receivers, told=notified)
         webhook_id = self._store.new_webhook_id()
-        body = payload.render(webhook_id, notification, connection, plan.identity)
+        body = payload.render(webhook_id, notification, connection, config.identity)
         self._store.add_notification(webhook_id, notification, key, body, receivers)
         if overtakes_reminders(notification.why):
             self._store.overtake_reminders(webhook_id, notification.at)

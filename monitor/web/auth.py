@@ -11,16 +11,15 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-import ssl
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import bcrypt
 
-from monitor.config import Secret, TlsServerSettings, WebConfig, WebSettings, server_context, stamp_of
+from monitor.config import Secret, ServerTls, WebConfig, WebSettings
 from monitor.http.addresses import is_loopback
 
 COST = 10
@@ -29,30 +28,6 @@ COST = 10
 _MOST_PENDING = 8
 _REMEMBERED = 256
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """The TLS context of new connections, and the state of the files it was made from."""
-
-    settings: TlsServerSettings
-    context: ssl.SSLContext
-    stamp: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def of(cls, settings: TlsServerSettings) -> "Tls":
-        """Read from the files. Raises `SecretProblem` when they can't be used."""
-        # Taken before the files are read: what changes in between is read once more.
-        stamp = stamp_of(settings.files)
-        return cls(settings, server_context(settings), stamp)
-
-    def is_current(self) -> bool:
-        """Whether the files are still those that were read."""
-        return stamp_of(self.settings.files) == self.stamp
-
-    def with_current_stamp(self) -> "Tls":
-        """Return the same context, so that the files as they are now, which can't be used, are not read again."""
-        return replace(self, stamp=stamp_of(self.settings.files))
 
 
 class TooManyAttempts(Exception):
@@ -220,14 +195,13 @@ def same(given: str, expected: str) -> bool:
 @dataclass(slots=True)
 class Authenticator:
     """
-    Decides who has access, and holds what else a configuration says of every answer.
+    Decides who has access, by one configuration.
 
     Attributes:
         hosts: the hosts that a request may name.
         token: grants access; None: there is none.
         passwords: of the users; None: there are none.
         names: a client's certificate must hold one of these; empty: it need not.
-        headers: of every answer, in place of ours.
         tls: None: plain HTTP.
     """
 
@@ -235,8 +209,7 @@ class Authenticator:
     token: Secret | None
     passwords: PasswordVerifier | None
     names: frozenset[str]
-    headers: Mapping[str, str]
-    tls: Tls | None
+    tls: ServerTls | None
 
     @classmethod
     def of(cls, settings: WebSettings, file: WebConfig) -> "Authenticator":
@@ -248,8 +221,7 @@ class Authenticator:
             token=settings.token,
             passwords=PasswordVerifier(users) if users else None,
             names=frozenset(tls.client_allowed_sans) if tls is not None else frozenset(),
-            headers=file.http_server_config.headers.given(),
-            tls=Tls.of(tls) if tls is not None else None,
+            tls=ServerTls(tls) if tls is not None else None,
         )
 
     def allows_certificate(self, certificate: Mapping[str, Any] | None) -> bool:

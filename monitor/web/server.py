@@ -32,7 +32,7 @@ from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics
 from monitor.web.api.context import ApiContext
 from monitor.web.api.problems import is_api_path, problem
 from monitor.web.api.setup import api_routes
-from monitor.web.auth import Authenticator, Tls, TooManyAttempts
+from monitor.web.auth import Authenticator, TooManyAttempts
 from monitor.web.connection_limits import ConnectionLimiter, LimitedHandler, Limits
 from monitor.web.db_access import Read, ReadLimiter
 from monitor.web.pages.routes import Site
@@ -205,17 +205,15 @@ class WebServer:
 
     async def renew(self) -> bool:
         """Load the files of TLS if they have changed. If they can't be used, log it once and change nothing. There is never more to do."""
-        authenticator = self._authenticator
-        if authenticator.tls is None or authenticator.tls.is_current():
+        tls = self._authenticator.tls
+        if tls is None or not tls.changed():
             return False
         try:
-            fresh = await asyncio.to_thread(Tls.of, authenticator.tls.settings)
+            await asyncio.to_thread(tls.reload)
         except SecretProblem as error:
             _log.error("web.certificate_refused", problem=str(error), advice=error.fix)
-            authenticator.tls = authenticator.tls.with_current_stamp()
         else:
             _log.info("web.certificate_renewed")
-            authenticator.tls = fresh
         return False
 
     async def close(self) -> None:
@@ -274,17 +272,14 @@ class WebServer:
         return _error(request, 401, {"WWW-Authenticate": 'Basic realm="postpost-monitor", charset="UTF-8"'})
 
     async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
-        for name, value in self._headers().items():
+        for name, value in SECURITY_HEADERS.items():
             # The library has put its own name there already.
             if name == "Server" or name not in response.headers:
                 response.headers[name] = value
 
-    def _headers(self) -> dict[str, str]:
-        return {**SECURITY_HEADERS, **self._authenticator.headers}
-
     def _early_response(self, status: int) -> web.Response:
         """The answer where there is no request to handle."""
-        response = _plain(status, _ERRORS.get(status, _ERRORS[500]), self._headers())
+        response = _plain(status, _ERRORS.get(status, _ERRORS[500]), SECURITY_HEADERS)
         response.force_close()
         return response
 

@@ -17,10 +17,10 @@ _log = structlog.get_logger(__name__)
 
 
 class ControlsSync:
-    """Hands the fleet what is asked for; while the database is out of reach, what was asked for before holds on."""
+    """Hands the registry what is asked for; while the database is out of reach, what was asked for before holds on."""
 
-    def __init__(self, *, fleet: Registry, database: Database, clock: Clock) -> None:
-        self._fleet = fleet
+    def __init__(self, *, registry: Registry, database: Database, clock: Clock) -> None:
+        self._registry = registry
         self._database = database
         self._clock = clock
 
@@ -31,9 +31,9 @@ class ControlsSync:
         except StoreUnavailable as error:
             _log.debug("silences out of reach", problem=str(error))
             return False
-        before = self._fleet.controls_version
-        self._fleet.set_controls(silences, acks)
-        if self._fleet.controls_version != before:
+        before = self._registry.controls_version
+        self._registry.set_requests(silences, acks)
+        if self._registry.controls_version != before:
             _log.info("controls.changed", silences=[silence.id for silence in silences], acknowledged=len(acks))
         return False
 

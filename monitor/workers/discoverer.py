@@ -4,7 +4,7 @@ The discoverer of one account: which connections exist, and what the API's list 
 The list is the cheap heartbeat of an account: one request tells whether the key works and when every token ends.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,7 +19,8 @@ from monitor.domain.checks import Observation, Verdict
 from monitor.domain.connections import Connection
 from monitor.domain.listings import Comparison, Inventory, ListedConnection, Listing, UserListing, diff_listing
 from monitor.domain.reasons import Scope, meaning
-from monitor.domain.scopes import state
+from monitor.domain.scopes.key import ACCOUNT, USER, ScopeKey
+from monitor.domain.scopes.state import closed
 from monitor.errors import ApiError, Reason
 from monitor.postpost.client import ApiClient, ApiResult
 from monitor.postpost.rate_limit import RateLimiter
@@ -37,7 +38,7 @@ _WIDE = frozenset({Scope.ACCOUNT, Scope.API})
 class Parts:
     """What every discoverer needs of the program."""
 
-    fleet: Registry
+    registry: Registry
     database: Database
     clock: Clock
     changed: Callable[[], None]
@@ -67,24 +68,24 @@ class Discoverer:
         """Read the lists if they are due; never more to do afterwards."""
         if self._account.discover == "off" or self._parts.clock.monotonic() < self._due or self._gate.paused():
             return False
-        if self._checks_go_on() and self._parts.fleet.list_pause(self._account.name) is not None:
+        if self._checks_go_on() and self._parts.registry.list_pause(self._account.name) is not None:
             # The checks' canaries find out when the trouble is over; lists would only add to the load.
             return False
         complete = await self._read_all()
         self._failures = 0 if complete else self._failures + 1
         self._due = self._parts.clock.monotonic() + self._pause().total_seconds()
-        if not complete and self._checks_go_on() and self._parts.fleet.list_pause(self._account.name) is not None:
+        if not complete and self._checks_go_on() and self._parts.registry.list_pause(self._account.name) is not None:
             # Let a check find out more at once.
             self._parts.changed()
         return False
 
     def _checks_go_on(self) -> bool:
-        return self._parts.fleet.member_count(f"account:{self._account.name}") > 0
+        return self._parts.registry.member_count(ScopeKey(ACCOUNT, self._account.name)) > 0
 
     def _pause(self) -> timedelta:
         schedule = self._config.schedule
         # Without connections nothing but the list tells whether the account and the API work.
-        probe = None if self._checks_go_on() else self._parts.fleet.list_pause(self._account.name)
+        probe = None if self._checks_go_on() else self._parts.registry.list_pause(self._account.name)
         usual = schedule.discovery if probe is None else min(schedule.discovery, probe)
         return min(usual, schedule.recheck * (1 << min(self._failures - 1, 10))) if self._failures else usual
 
@@ -140,7 +141,7 @@ class Discoverer:
         gone = frozenset(one.platform_id for one in self._own(user_id) if one.listed)
         await self._change(user_id, frozenset(), gone)
         if not self._own(user_id):
-            await self._parts.database.write(partial(self._write_loss, f"user:{self._account.name}/{user_id}"))
+            await self._parts.database.write(partial(self._write_loss, ScopeKey(USER, self._account.name, user_id)))
 
     async def _read(self, user_id: str) -> ApiError | None:
         """Read one list; returns why it could not be had."""
@@ -191,7 +192,7 @@ class Discoverer:
                 _log.info(f"connections.{word}", account=self._account.name, user=user_id, count=len(ids), ids=sorted(ids)[:10])
         await connection_sync.sync(
             self._parts.database,
-            self._parts.fleet,
+            self._parts.registry,
             self._config,
             appeared=[(self._account.name, user_id, one) for one in appeared],
             vanished=[(self._account.name, user_id, one) for one in vanished],
@@ -202,24 +203,22 @@ class Discoverer:
         return [one for one in self._everybody() if one.user_id == user_id]
 
     def _everybody(self) -> list[Connection]:
-        fleet = self._parts.fleet
-        everyone: Iterable[Connection | None] = map(fleet.connection, fleet.ids())
-        return [one for one in everyone if one is not None and one.account == self._account.name]
+        return self._parts.registry.connections_of(self._account.name)
 
     def _write_hearing(self, user_id: str, observation: Observation, store: Store) -> None:
-        unit_of_work(self._parts.fleet, store).record_account_result(self._account.name, user_id, observation)
+        unit_of_work(self._parts.registry, store).record_account_result(self._account.name, user_id, observation)
 
     def _write_doubt(self, user_id: str, count: int, result: Comparison, store: Store) -> None:
-        staging = unit_of_work(self._parts.fleet, store)
+        staging = unit_of_work(self._parts.registry, store)
         staging.notify_short_listing(self._account.name, user_id, count, len(result.inventory.known))
 
-    def _write_loss(self, name: str, store: Store) -> None:
-        staging = unit_of_work(self._parts.fleet, store)
+    def _write_loss(self, key: ScopeKey, store: Store) -> None:
+        staging = unit_of_work(self._parts.registry, store)
         now = staging.now()
-        staging.change_scope(name, partial(state.closed, now=now), now)
+        staging.change_scope(key, partial(closed, now=now), now)
 
     def _write_rows(self, known: list[tuple[Connection, ListedConnection]], server_at: datetime | None, store: Store) -> None:
-        staging = unit_of_work(self._parts.fleet, store)
+        staging = unit_of_work(self._parts.registry, store)
         now = self._parts.clock.now()
         for connection, row in known:
             staging.apply_listing(connection, row, now, server_at)

@@ -83,7 +83,7 @@ class WorkerGroup:
         self._add_housekeeping()
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Take up the fleet's connections and run every loop as a task of *group*."""
+        """Take up the registry's connections and run every loop as a task of *group*."""
         self.refresh()
         for loop in (one for kind in self._loops.values() for one in kind):
             loop.last_step = self._workplace.clock.monotonic()
@@ -166,13 +166,13 @@ class WorkerGroup:
 
     def _add_housekeeping(self) -> None:
         place = self._workplace
-        reviewer = Evaluator(fleet=place.registry, database=place.database, clock=place.clock)
+        reviewer = Evaluator(registry=place.registry, database=place.database, clock=place.clock)
         self._add("review", "reviewer", reviewer.step, bound=_REVIEW_BOUND_SECONDS)
-        operators = ControlsSync(fleet=place.registry, database=place.database, clock=place.clock)
+        operators = ControlsSync(registry=place.registry, database=place.database, clock=place.clock)
         self._add("review", "operators", operators.step, bound=_REVIEW_BOUND_SECONDS)
         sender = self._hands.sender = self._hands.sender or Sender(clock=place.clock, user_agent=USER_AGENT)
         watch = StorageAlerter(
-            fleet=place.registry,
+            registry=place.registry,
             database=place.database,
             sender=sender,
             receivers=self.config.receivers,
@@ -181,7 +181,7 @@ class WorkerGroup:
         )
         bound = sum(receiver.timeout.total_seconds() for receiver in self.config.receivers) + place.bounds.step
         self._add("review", "storagewatch", watch.step, bound=bound)
-        bookkeeper = UptimeRollup(fleet=place.registry, database=place.database, clock=place.clock, longest=self.config.retention.daily)
+        bookkeeper = UptimeRollup(registry=place.registry, database=place.database, clock=place.clock, longest=self.config.retention.daily)
         bound, rest = _BOOKKEEPER_BOUND_SECONDS, _BOOKKEEPER_REST_SECONDS
         self._add("bookkeep", "bookkeeper", bookkeeper.step, bound=bound, rest=rest, idle=bookkeeper.idle)
         janitor = RetentionWorker(place.database, place.clock, self.config.retention)
@@ -194,7 +194,7 @@ class WorkerGroup:
         heartbeat = Heartbeat(
             settings,
             settings.url,
-            fleet=place.registry,
+            registry=place.registry,
             database=place.database,
             sender=sender,
             clock=place.clock,

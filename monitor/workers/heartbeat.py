@@ -50,7 +50,7 @@ class Heartbeat:
         settings: HeartbeatSettings,
         url: Secret,
         *,
-        fleet: Registry,
+        registry: Registry,
         database: Database,
         sender: Sender,
         clock: Clock,
@@ -58,7 +58,7 @@ class Heartbeat:
     ) -> None:
         self._settings = settings
         self._url = url
-        self._fleet = fleet
+        self._registry = registry
         self._database = database
         self._sender = sender
         self._clock = clock
@@ -84,7 +84,7 @@ class Heartbeat:
     async def _find_trouble(self) -> str:
         """Why there is no sign of life, in words; empty when all is well."""
         now = self._clock.now()
-        if trouble := blind(self._watched(), now, self._fleet.config.policy):
+        if trouble := blind(self._watched(), now, self._registry.config.policy):
             return trouble
         if not self._database.storage_up:
             return "the database takes no writes"
@@ -95,15 +95,15 @@ class Heartbeat:
         except (StoreError, TimeoutError):
             return "the database takes no writes"
         # What a receiver is owed that left the configuration is nobody's any more: it would stop the heart for ever.
-        known = {rule.name for rule in self._fleet.config.receivers}
+        known = {rule.name for rule in self._registry.config.receivers}
         late = sorted(name for name, oldest_at in outbox.items() if name in known and now - oldest_at > self._settings.max_owed)
         return f"owed for longer than {span(self._settings.max_owed)}: {', '.join(late)}" if late else ""
 
     def _watched(self) -> Iterable[tuple[Connection, ConnectionState]]:
-        for number in self._fleet.ids():
-            connection = self._fleet.connection(number)
+        for number in self._registry.ids():
+            connection = self._registry.connection(number)
             if connection is not None:
-                yield connection, self._fleet.state(number)[1]
+                yield connection, self._registry.state(number)
 
 
 def blind(watched: Iterable[tuple[Connection, ConnectionState]], now: datetime, policy: Policy) -> str:

@@ -105,14 +105,14 @@ class StorageAlerter:
     def __init__(
         self,
         *,
-        fleet: Registry,
+        registry: Registry,
         database: Database,
         sender: Sender,
         receivers: Sequence[ReceiverSettings],
         clock: Clock,
         news: StorageOutage,
     ) -> None:
-        self._fleet = fleet
+        self._registry = registry
         self._database = database
         self._sender = sender
         self._receivers = tuple(receivers)
@@ -126,7 +126,7 @@ class StorageAlerter:
             await self._healed()
         elif self._news.failing_since is None:
             self._news.failing_since = now
-        elif now - self._news.failing_since >= self._fleet.config.policy.scopes.open_after.total_seconds():
+        elif now - self._news.failing_since >= self._registry.config.policy.scopes.open_after.total_seconds():
             await self._failing(now)
         return False
 
@@ -150,17 +150,17 @@ class StorageAlerter:
     def _open(self) -> None:
         news, now = self._news, self._clock.now()
         since = min(self._database.failing_since or now, now)
-        before = self._fleet.scope(STORAGE)[1]
-        news.outage = state.fail(before, Reason.MONITOR_INTERNAL, _DETAIL, since, affected=len(self._fleet.ids()))
+        before = self._registry.scope(STORAGE)
+        news.outage = state.fail(before, Reason.MONITOR_INTERNAL, _DETAIL, since, affected=len(self._registry.ids()))
         news.webhook_id = _webhook_id()
         notification = build_scope_notification(news.outage, now)
-        news.body = payload.render(news.webhook_id, notification, None, self._fleet.config.identity)
+        news.body = payload.render(news.webhook_id, notification, None, self._registry.config.identity)
 
     def _chosen(self) -> tuple[str, ...]:
         outage = self._news.outage
         if outage is None:
             return ()
-        plan = self._fleet.config
+        plan = self._registry.config
         return routing.receivers_for(build_scope_notification(outage, self._clock.now()), None, plan.routes, plan.receivers)
 
     def _knows(self, receiver: str, now: float) -> bool:
@@ -180,4 +180,4 @@ class StorageAlerter:
         news.outage, news.heard, news.try_at = None, set(), float("-inf")
 
     def _record(self, outage: ScopeState, heard: frozenset[str], store: Store) -> None:
-        unit_of_work(self._fleet, store).record_outage(outage, heard)
+        unit_of_work(self._registry, store).record_outage(outage, heard)

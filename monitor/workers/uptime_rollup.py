@@ -13,7 +13,6 @@ from monitor.clock import Clock
 from monitor.db import Database, Reader, Store, silences_since, uptime
 from monitor.db.codec import whole_milliseconds
 from monitor.domain.connections import Connection
-from monitor.domain.scopes.key import scopes_of
 from monitor.domain.silencing.silences import RecurringSilence, Silence, silenced
 from monitor.domain.time_spans import Span
 from monitor.domain.uptime import DAY, HOUR, LONGEST_REACH, NOTHING, IncidentSpan, Life, Uptime, by_hour, day_of, hour_of
@@ -58,9 +57,9 @@ class UptimeRollup:
     Effects of one step: one short read and one small transaction.
     """
 
-    def __init__(self, *, fleet: Registry, database: Database, clock: Clock, longest: timedelta) -> None:
+    def __init__(self, *, registry: Registry, database: Database, clock: Clock, longest: timedelta) -> None:
         """*longest* is for how long the sums of days are kept: what is older is not added up."""
-        self._fleet = fleet
+        self._registry = registry
         self._database = database
         self._clock = clock
         self._longest = longest
@@ -128,7 +127,7 @@ class UptimeRollup:
             incidents=incidents,
             wider=wider,
             silences=silences_since(reader, since),
-            windows=[(window, list(window.when.between(since, until))) for window in self._fleet.config.recurring_silences],
+            windows=[(window, list(window.when.between(since, until))) for window in self._registry.config.recurring_silences],
         )
 
     def _add_up(
@@ -156,13 +155,13 @@ class UptimeRollup:
         return {key: value for key, value in sums.items() if written.get(key) != value}
 
     def _reach(self, connection: Connection) -> timedelta:
-        return min(self._fleet.config.policy.stale_for(connection.interval), LONGEST_REACH)
+        return min(self._registry.config.policy.stale_for(connection.interval), LONGEST_REACH)
 
     def _excused(self, current: _Round, connection: Connection) -> list[Span]:
         spans = list(silenced(connection, current.silences, current.windows))
         if current.wider:
-            names = scopes_of(connection, self._fleet.config.api_host)
-            wider = [incident for name in names.all() for incident in current.wider.get(name, ())]
+            above = self._registry.scopes_above(connection).all
+            wider = [incident for key in above for incident in current.wider.get(str(key), ())]
             spans += [Span(incident.opened_at, incident.closed_at or current.until) for incident in wider]
         return spans
 

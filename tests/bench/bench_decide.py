@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from monitor.domain.checks import Observation
 from monitor.domain.evaluation import EvaluationInput, evaluate_check
-from monitor.domain.scopes.key import scopes_of
+from monitor.domain.scopes.key import scopes_above
 from monitor.domain.verdicts import judge
 from monitor.postpost.responses import parse_reply
 from tests.bench.result import Result, cpu_seconds
@@ -39,7 +39,7 @@ def measure() -> Iterator[Result]:
     situation = EvaluationInput(
         connection,
         a_state(),
-        scopes_of(connection, "api"),
+        scopes_above(connection, "api"),
         scopes={},
         member_counts={},
         failing=0,

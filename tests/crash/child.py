@@ -89,7 +89,10 @@ class Life:
 async def _fleet(database: Database, clock: SystemClock) -> Registry:
     wanted = [NewConnection("main", "", f"linkedin-page{number}", "linkedin") for number in CONNECTIONS]
     await database.write(lambda store: store.ensure_connections(wanted))
-    fleet = Registry(EvaluationConfig(POLICY, "api.example", timedelta(days=1), IDENTITY, receivers=(ReceiverRule(NAME),)), clock)
+    config = EvaluationConfig(
+        policy=POLICY, api_host="api.example", interval=timedelta(days=1), identity=IDENTITY, receivers=(ReceiverRule(NAME),)
+    )
+    fleet = Registry(config, clock)
     await database.read(fleet.load)
     fleet.set_connections(await database.read(lambda reader: reader.connections()))
     return fleet

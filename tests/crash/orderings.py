@@ -106,7 +106,7 @@ class Outbox:
     async def check(self, connection: Connection, *, works: bool) -> None:
         """One transaction."""
         bench, observation = self.bench, self.bench.observation(connection, works=works)
-        await bench.database.write(lambda store: unit_of_work(bench.fleet, store).record_check(connection, observation))
+        await bench.database.write(lambda store: unit_of_work(bench.fleet, store).record_check(observation))
 
     async def deliver(self) -> bool:
         """One step of the deliverer."""
@@ -158,12 +158,12 @@ class SendThenStore(Outbox):
         bench, observation = self.bench, self.bench.observation(connection, works=works)
 
         def decide(store: Store) -> list[tuple[str, Notification]]:
-            situation = unit_of_work(bench.fleet, store).evaluation_input(connection)
+            situation = bench.fleet.begin().evaluation_input(connection)
             return [(store.new_webhook_id(), one) for one in core.evaluate_check(situation, observation, POLICY).notifications]
 
         for webhook_id, notification in await bench.database.write(decide):
             await bench.post_until_taken(webhook_id, render(webhook_id, notification, connection, IDENTITY))
-        await bench.database.write(lambda store: unit_of_work(bench.fleet, store).record_check(connection, observation))
+        await bench.database.write(lambda store: unit_of_work(bench.fleet, store).record_check(observation))
 
     async def deliver(self) -> bool:
         """Forget what was stored as owed: it is told already."""
@@ -182,7 +182,7 @@ class StoreOnlySuccess(Outbox):
     async def check(self, connection: Connection, *, works: bool) -> None:
         """Store the state; send from memory; store that it was told."""
         bench, observation = self.bench, self.bench.observation(connection, works=works)
-        conclusion = await bench.database.write(lambda store: unit_of_work(bench.fleet, store).record_check(connection, observation))
+        conclusion = await bench.database.write(lambda store: unit_of_work(bench.fleet, store).record_check(observation))
         assert conclusion is not None
         for one in conclusion.notifications:
             webhook_id = await bench.database.write(lambda store: store.new_webhook_id())

@@ -127,5 +127,5 @@ def test_examples(daemon: Daemon) -> None:
     assert [json.loads(line)["version"] for line in said[0].splitlines()] == ["1"] * 8
     assert json.loads(said[1])["connections"][0]["platformId"] == WORKING
     assert said[2] == "go ahead\n"
-    assert json.loads(said[3])["allowed"][0] == "open"
+    assert json.loads(said[3])["allowed"] == ["platform_id", "account", "open", "since", "topic", "limit", "cursor"]
     assert said[4].count("<svg ") == 3

@@ -95,4 +95,4 @@ def test_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.web.token is not None
     assert "monitor" in config.web.allowed_hosts
     assert 'targets: ["monitor:9840"]' in (DEPLOY / "docker/prometheus.yml").read_text(encoding="utf-8")
-    assert [warning.message for warning in config.warnings] == ["there is no receiver: nobody is told"]
+    assert [warning.message for warning in config.warnings] == ["no receiver is configured: no notifications are sent"]

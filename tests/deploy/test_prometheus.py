@@ -21,7 +21,7 @@ from monitor.metrics import Metrics, definitions
 from monitor.metrics.definitions import MetricType
 from monitor.notify import templates
 from monitor.runtime.loop import WatchdogLimits
-from monitor.state.evaluation_config import evaluation_config
+from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.workers.group import Dependencies, WorkerGroup
 from tests import marked
@@ -109,7 +109,7 @@ async def test_loops_that_rest_long(tmp_path: Path) -> None:
         f"database: {{url: sqlite:///{tmp_path}/monitor.db}}\n"
     )
     config, clock = load(settings, check_template=templates.problems), SystemClock()
-    plan, database = evaluation_config(config, "here"), Database(config.database.url.reveal(), clock=clock, owner="tests")
+    plan, database = EvaluationConfig.from_config(config, "here"), Database(config.database.url.reveal(), clock=clock, owner="tests")
     crew = WorkerGroup(config, plan, Dependencies(Registry(plan, clock), database, Metrics(), clock, lambda: 0.5, WatchdogLimits()))
     await crew.close()
     (rule,) = (rule["expr"] for rule in _rules("alert") if rule["alert"] == "PostpostLoopStuck")

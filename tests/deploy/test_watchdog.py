@@ -70,7 +70,7 @@ class _Bench:
         self.writing, self.beating = _Loop("checker", self.clock), _Loop("scheduler", self.clock)
         watched = [WatchedLoop(self.writing, 60.0), WatchedLoop(self.beating, 30.0, writes=False)]
         self.selfcheck = Watchdog(
-            fleet=cast("Registry", _Fleet()),
+            registry=cast("Registry", _Fleet()),
             database=cast("Database", self.database),
             metrics=Metrics(),
             clock=self.clock,

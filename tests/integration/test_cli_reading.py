@@ -245,10 +245,10 @@ def test_replay_same(call: Call) -> None:
     ("text", "said"),
     [
         ("policy: {confirm: {falures: 9}}\n", "falures is an unknown key"),
-        ("polcy: {}\n", "has no policy to try"),
-        ("accounts: []\n", "has no policy to try"),
+        ("polcy: {}\n", "contains no policy"),
+        ("accounts: []\n", "contains no policy"),
         ("policy: {confirm: {failures: 0}}\npolicy: {}\n", "twice"),
-        ("", "has no policy to try"),
+        ("", "contains no policy"),
     ],
 )
 def test_replay_bad_policy(call: Call, tmp_path: Path, text: str, said: str) -> None:

@@ -243,10 +243,10 @@ async def test_rounding(tmp_path: Path, mode: simulated.SimulatedRounding, learn
     world.rounding = mode
     async with watching(tmp_path, world, clock) as one:
         await one.run(MINUTE)
-        assert one.fleet.rounding is learned
+        assert one.fleet.rounding_evidence.mode is learned
         await one.stop()
         await one.start()
-        assert one.fleet.rounding is learned
+        assert one.fleet.rounding_evidence.mode is learned
         await one.run(3 * HOUR)
         for name in names:
             belief = one.state(name).token

@@ -171,7 +171,7 @@ async def heard(place: Place, *, silences: int = 0, acks: int = 0) -> None:
     """The monitor has taken up, by itself and within seconds, that so much is asked for."""
 
     def asked() -> bool:
-        controls = place.app._fleet.controls
+        controls = place.app._registry.controls
         return (len(controls.silences), len(controls.acks)) == (silences, acks)
 
     await eventually(asked, within=4)
@@ -316,8 +316,8 @@ async def test_json(tmp_path: Path, sqlite_url: str, call: Call) -> None:
 async def test_nothing_waits_for_the_next_check(tmp_path: Path, database_url: str) -> None:
     """What was held back goes out as soon as the silence is ended, however far away the next check is; nothing does before."""
     async with watched(write_config(tmp_path, database_url)) as world:
-        operators = ControlsSync(fleet=world.fleet, database=world.database, clock=SystemClock())
-        reviewer = Evaluator(fleet=world.fleet, database=world.database, clock=SystemClock())
+        operators = ControlsSync(registry=world.fleet, database=world.database, clock=SystemClock())
+        reviewer = Evaluator(registry=world.fleet, database=world.database, clock=SystemClock())
 
         async def told() -> list[str]:
             await operators.step()

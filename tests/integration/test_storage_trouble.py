@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from monitor.config import ReceiverSettings, Secret
+from monitor.domain.scopes.key import STORAGE
 from monitor.notify.sender import Sender
 from monitor.simulator.receiver import ReceiverServer
 from monitor.workers.storage_alert import StorageAlerter, StorageOutage
@@ -51,7 +52,7 @@ class Bench:
         """The storage watch, as after a reload: only the news is kept."""
         one = self.one
         return StorageAlerter(
-            fleet=one.fleet, database=one.database, sender=self.sender, receivers=one.config.receivers, clock=one.clock, news=self.news
+            registry=one.fleet, database=one.database, sender=self.sender, receivers=one.config.receivers, clock=one.clock, news=self.news
         )
 
     def types(self) -> list[str]:
@@ -125,7 +126,7 @@ async def test_locked(bench: Bench) -> None:
     assert [row.at for row in rows] == sorted((row.at for row in rows), reverse=True)
     incidents = await one.database.read(lambda reader: [row for row in reader.incidents() if row.incident.subject == "storage"])
     assert [(row.level, row.closed_why) for row in incidents] == [("failed", "recovered")]
-    assert not one.fleet.scope("storage")[1].open
+    assert not one.fleet.scope(STORAGE).open
 
     await one.clock.advance(HOUR)
     with Locked(bench.path):

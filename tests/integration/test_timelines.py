@@ -32,13 +32,13 @@ async def test_api_down(tmp_path: Path) -> None:
         await one.run(10 * MINUTE)
         assert one.server.journal.max_in_flight == 1
         one.world.script.play(faults.gateway_page())
-        await one.until(lambda: one.fleet.scope(f"api:{one.fleet.config.api_host}")[1].open, within=3 * MINUTE)
+        await one.until(lambda: one.fleet.scope(one.fleet.api_key).open, within=3 * MINUTE)
         opened = clock.monotonic()
         await one.run(5 * MINUTE)
         assert len(one.tests(opened)) <= 5 * 50 / 10
         evidence = {name: one.state(name).last_evidence_at for name in names}
         one.world.script.play()
-        await one.until(lambda: not one.fleet.scope(f"api:{one.fleet.config.api_host}")[1].open, within=3 * MINUTE)
+        await one.until(lambda: not one.fleet.scope(one.fleet.api_key).open, within=3 * MINUTE)
         closed = clock.monotonic()
         await one.run(2 * SECOND)
         again = [name for _, name in one.tests(closed)]

@@ -228,7 +228,7 @@ def test_states(upgraded: Upgraded, release: dict[str, Any]) -> None:
     """Whatever is remembered of connections and scopes is read as the release read it, also what no verb shows."""
     with reading(upgraded.url) as reader:
         states = {str(number): plain(state) for number, (_, state) in reader.states().items()}
-        scopes = {name: plain(decode_scope(document)) for name, (_, document) in reader.scopes().items()}
+        scopes = {name: plain(decode_scope(name, document)) for name, (_, document) in reader.scopes().items()}
 
     assert states == now_called(release["states"], FIELD_NAMES)
     assert scopes == now_called(release["scopes"], FIELD_NAMES)

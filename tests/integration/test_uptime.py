@@ -44,12 +44,15 @@ Work = tuple[datetime, str, object]
 def a_fleet(clock: FakeClock) -> Registry:
     """A fleet with a recurring silence of Threads, and quiet hours."""
     identity = MonitorIdentity("test", "1", "")
-    return Registry(EvaluationConfig(a_policy(), "api.example", 15 * MINUTE, identity, recurring_silences=(DEPLOYS, NIGHTS)), clock)
+    config = EvaluationConfig(
+        policy=a_policy(), api_host="api.example", interval=15 * MINUTE, identity=identity, recurring_silences=(DEPLOYS, NIGHTS)
+    )
+    return Registry(config, clock)
 
 
 def a_bookkeeper(database: Database, clock: FakeClock) -> UptimeRollup:
     """As after a restart: it knows nothing but the rows."""
-    return UptimeRollup(fleet=a_fleet(clock), database=database, clock=clock, longest=730 * DAY)
+    return UptimeRollup(registry=a_fleet(clock), database=database, clock=clock, longest=730 * DAY)
 
 
 async def add_up(database: Database, clock: FakeClock) -> int:
@@ -407,7 +410,7 @@ async def test_in_the_daemon(tmp_path: Path) -> None:
     async with monitoring(
         tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": 5 * MINUTE}, beat_seconds=30.0
     ) as one:
-        bookkeeper = UptimeRollup(fleet=one.fleet, database=one.database, clock=clock, longest=92 * DAY)
+        bookkeeper = UptimeRollup(registry=one.fleet, database=one.database, clock=clock, longest=92 * DAY)
 
         async def go_on(span: timedelta) -> None:
             await one.run(span)

@@ -40,7 +40,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         (row,) = await story.database.read(lambda reader: reader.deliveries())
         attempt = AttemptRow(story.now, DeliveryReason.SERVER_ERROR, 40, 503, "busy")
         await story.database.write(lambda store: store.record_attempt(row, attempt, "pending", story.now + MINUTE))
-        books = UptimeRollup(fleet=story.fleet, database=story.database, clock=SystemClock(), longest=timedelta(days=90))
+        books = UptimeRollup(registry=story.fleet, database=story.database, clock=SystemClock(), longest=timedelta(days=90))
         while await books.step():
             pass
         yield story

@@ -1,3 +1,5 @@
+"""Silences, quiet hours and the heartbeat of the configuration."""
+
 from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -6,24 +8,22 @@ import pytest
 
 from monitor.config import Config
 from monitor.config.dump import as_yaml
-from monitor.config.loader import load_text
 from monitor.config.sections.controls import DAILY
 from monitor.domain.silencing.recurrence import DAYS, EVERY_DAY, Schedule
 from monitor.domain.silencing.silences import RecurringSilence
 from monitor.domain.states import SuppressionReason
-from monitor.notify import templates
 from tests.builders import HOUR, MINUTE
+from tests.configured import ACCOUNT, configured
 
-ACCOUNT = "accounts: [{name: main, api_key: '${KEY}'}]\n"
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
 def read(text: str, folder: Path = Path("/nowhere")) -> Config:
-    return load_text(ACCOUNT + text, "test.yaml", {"KEY": "sk_0123456789"}, folder=folder, check_template=templates.problems)
+    return configured(ACCOUNT + text, folder=folder)
 
 
 def test_days_are_those_of_the_domain() -> None:
-    """The configuration and the domain spell the days alike, in the same order."""
+    """The configuration and the domain have the same days, in the same order."""
     assert DAILY == DAYS
 
 
@@ -32,29 +32,29 @@ def test_days_are_those_of_the_domain() -> None:
     [("", EVERY_DAY), ("days: daily,", EVERY_DAY), ("days: [sat, sun],", {5, 6}), ("days: [mon],", {0})],
 )
 def test_recurring_silence(days: str, expected: set[int]) -> None:
-    """A silence of the file becomes a window of the domain; without days it is daily."""
+    """A configured silence becomes a recurring silence of the domain; without days it is daily."""
     text = f"silences: [{{name: a, match: {{platform: x}}, {days} from: 22:00, to: '24:00', timezone: Europe/Berlin}}]"
     when = Schedule(frozenset(expected), 22 * HOUR, 24 * HOUR, BERLIN)
     assert read(text).windows() == (RecurringSilence("a", {"platform": "x"}, when),)
 
 
 def test_quiet_hours() -> None:
-    """Quiet hours are a window that holds back info and warning, or what is named."""
+    """Quiet hours suppress info and warning, or the configured severities."""
     when = Schedule(EVERY_DAY, 22 * HOUR + 30 * MINUTE, 7 * HOUR, BERLIN)
     quiet = read("quiet_hours: {from: 22:30, to: '07:00', timezone: Europe/Berlin}").windows()
     assert quiet == (RecurringSilence("quiet hours", {"severity": "info|warning"}, when, SuppressionReason.QUIET_HOURS),)
-    (window,) = read("quiet_hours: {from: 22:30, to: '07:00', severities: [info]}").windows()
-    assert window.match == {"severity": "info"}
+    (silence,) = read("quiet_hours: {from: 22:30, to: '07:00', severities: [info]}").windows()
+    assert silence.match == {"severity": "info"}
 
 
 @pytest.mark.parametrize("text", ["", "quiet_hours:", "quiet_hours: {from: null}", "quiet_hours: {from: 22:00, to: 23:00, severities: []}"])
-def test_nothing_is_held_back(text: str) -> None:
+def test_no_quiet_hours(text: str) -> None:
     """Without times, or without severities, there are no quiet hours."""
     assert read(text).windows() == ()
 
 
 def test_heartbeat(tmp_path: Path) -> None:
-    """The heartbeat's address comes from the file or from a file of its own, and is never shown."""
+    """The URL of the heartbeat can come from a separate file, and is never printed."""
     assert read("").heartbeat.url is None
     secret = tmp_path / "ping"
     secret.write_text("https://hc.example.org/secret-path\n")

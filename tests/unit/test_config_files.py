@@ -10,11 +10,11 @@ import yaml
 
 from monitor.config import Config, load
 from monitor.config.dump import as_schema
-from monitor.config.loader import load_text
 from monitor.config.reference import renewed
 from monitor.config.types import Key, Section, keys
 from monitor.errors import EXIT_CONFIG, ConfigError
 from monitor.notify import templates
+from tests.configured import refused
 
 ROOT = Path(__file__).parents[2]
 BAD = sorted((Path(__file__).parent / "bad_config").glob("*.yaml"))
@@ -24,41 +24,24 @@ SIGNING = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
 
 def refusal(file: Path) -> ConfigError:
-    text = file.read_text(encoding="utf-8")
-    with pytest.raises(ConfigError) as caught:
-        load_text(text, file.name, ENVIRON, folder=Path("/etc/postpost-monitor"), check_template=templates.problems)
-    return caught.value
+    return refused(file.read_text(encoding="utf-8"), ENVIRON, folder=Path("/etc/postpost-monitor"), name=file.name)
 
 
 @pytest.mark.parametrize("file", BAD, ids=lambda file: file.stem)
 def test_bad_file(file: Path) -> None:
-    """A bad file is refused with exactly the problems in the comment at its top."""
+    """A bad file is refused with exactly the problems in the comment at its top; neither they nor the traceback contain a secret."""
     expected = [line.removeprefix("# ") for line in file.read_text(encoding="utf-8").splitlines() if line.startswith(f"# {file.name}")]
     assert expected, f"{file.name} does not say what to expect"
-    assert str(refusal(file)).splitlines() == expected
-
-
-@pytest.mark.parametrize("file", BAD, ids=lambda file: file.stem)
-def test_bad_file_keeps_secrets(file: Path) -> None:
-    """No error text, nor its traceback, holds a secret's value or a part of it."""
     error = refusal(file)
-    told = "".join([str(error), repr(error), *traceback.format_exception(error)])
-    assert "canary" not in told
+    assert str(error).splitlines() == expected
     assert error.exit_code == EXIT_CONFIG
-
-
-def test_problems_say_what_to_do() -> None:
-    """Nearly every problem comes with advice."""
-    problems = [problem for file in BAD for problem in refusal(file).problems]
-    silent = [
-        str(problem) for problem in problems if not problem.fix and " must " not in problem.message and " must be" not in str(problem)
-    ]
-    assert not [text for text in silent if "must" not in text]
+    assert "canary" not in "".join([str(error), repr(error), *traceback.format_exception(error)])
+    assert all(problem.fix or " must " in problem.message for problem in error.problems), "every problem comes with advice"
 
 
 @pytest.fixture
 def credentials(tmp_path: Path) -> dict[str, str]:
-    """An environment whose credentials folder holds what the example names."""
+    """An environment whose credentials folder contains the files of the example."""
     secrets = {
         "api-key": "sk_example.0123456789",
         "on-call-url": "https://hooks.example.org/T0/B0",
@@ -80,7 +63,7 @@ def test_complete_example(credentials: dict[str, str]) -> None:
 
 
 def test_complete_example_shows_defaults(credentials: dict[str, str]) -> None:
-    """Whatever the complete example sets outside of its lists is the default, so that copying it changes nothing."""
+    """Outside of its lists the complete example sets the defaults."""
     config = load(ROOT / "config" / "postpost-monitor.yaml", credentials, check_template=templates.problems)
     default = Config()
     for name in ("monitor", "api", "schedule", "web", "retention", "logging", "shutdown", "database", "quiet_hours", "heartbeat"):
@@ -118,9 +101,9 @@ def test_reference_page() -> None:
 
 
 def test_every_key_is_documented() -> None:
-    """Every key has a text that says what it means."""
-    silent = [key.name for key in every_key(Config) if not key.field.description]
-    assert silent == []
+    """Every key is documented."""
+    undocumented = [key.name for key in every_key(Config) if not key.field.description]
+    assert undocumented == []
 
 
 def test_schema_knows_the_examples() -> None:
@@ -133,5 +116,5 @@ def test_schema_knows_the_examples() -> None:
 
 
 def every_key(section: type[Section]) -> list[Key]:
-    found = list(keys(section))
-    return found + [below for key in found if key.section for below in every_key(key.section)]
+    own = list(keys(section))
+    return own + [below for key in own if key.section for below in every_key(key.section)]

@@ -1,4 +1,4 @@
-"""Loading: where the file is, what stands in for it, and what connections take from elsewhere."""
+"""Loading: the location of the file, defaults without one, expansion, YAML, inherited values of connections, warnings."""
 
 import string
 from datetime import timedelta
@@ -10,31 +10,25 @@ from hypothesis import strategies as st
 
 from monitor.config import Config, default_config, load
 from monitor.config.env import Expansion
-from monitor.config.loader import load_text
 from monitor.config.yaml import YamlDocument, parse
 from monitor.errors import ConfigError, Problem
 from monitor.notify import templates
+from tests.configured import ACCOUNT, KEY, configured, refused
 
 ROOT = Path(__file__).parents[2]
-KEY = {"KEY": "sk_0123456789abcdef"}
-ACCOUNT = 'accounts: [{name: main, api_key: "${KEY}"}]\n'
 RECEIVER = 'receivers: [{name: on-call, url: "https://hooks.example.org/x"}]\n'
 USER = "6626a1f5e4b0c91a2d3f4567"
 
 
-def from_text(text: str, **environ: str) -> Config:
-    return load_text(text, "config.yaml", KEY | environ, folder=Path("/etc"), check_template=templates.problems)
-
-
 def warnings_of(text: str) -> list[str]:
-    return [str(warning) for warning in from_text(text).warnings]
+    return [str(warning) for warning in configured(text).warnings]
 
 
 def test_file_from_environment(tmp_path: Path) -> None:
     """Without --config, `$POSTPOST_MONITOR_CONFIG` names the file."""
     file = tmp_path / "monitor.yaml"
     file.write_text(ACCOUNT)
-    config = load(None, KEY | {"POSTPOST_MONITOR_CONFIG": str(file)}, check_template=templates.problems)
+    config = load(None, {"KEY": KEY, "POSTPOST_MONITOR_CONFIG": str(file)}, check_template=templates.problems)
     assert config.source == str(file)
 
 
@@ -68,20 +62,21 @@ def test_file_is_too_large(tmp_path: Path) -> None:
         load(file, {}, check_template=templates.problems)
 
 
-@pytest.mark.parametrize("variable", ["POSTPOST_API_KEY", "PUBLORA_API_KEY"])
-def test_no_file_but_a_key(variable: str, tmp_path: Path) -> None:
-    """With nothing but a key in the environment, every connection of that account is discovered."""
-    config = default_config({variable: "sk_0123456789", "STATE_DIRECTORY": str(tmp_path)})
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"POSTPOST_API_KEY": "sk_0123456789"},
+        {"PUBLORA_API_KEY": "sk_0123456789"},
+        {"POSTPOST_API_KEY": "sk_0123456789", "PUBLORA_API_KEY": "sk_old_0123456"},
+    ],
+)
+def test_no_file_but_a_key(environ: dict[str, str], tmp_path: Path) -> None:
+    """With only a key in the environment, all connections of that account are discovered; the present variable wins over the older."""
+    config = default_config(environ | {"STATE_DIRECTORY": str(tmp_path)})
     (account,) = config.accounts
     assert (account.name, account.discover, account.api_key.reveal()) == ("main", "connections", "sk_0123456789")
     assert config.database.url.reveal() == f"sqlite:///{tmp_path}/monitor.db"
     assert config.connections == ()
-
-
-def test_no_file_newer_key_wins() -> None:
-    """The present name of the variable wins over the older one."""
-    config = default_config({"POSTPOST_API_KEY": "sk_new_0123456", "PUBLORA_API_KEY": "sk_old_0123456"})
-    assert config.accounts[0].api_key.reveal() == "sk_new_0123456"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +89,7 @@ def test_no_file_newer_key_wins() -> None:
     ],
 )
 def test_no_file_database(environ: dict[str, str], folder: str) -> None:
-    """Without a file the database lies where this user may write."""
+    """Without a file the database is where this user can write."""
     assert default_config(environ | {"POSTPOST_API_KEY": "sk_0123456789"}).database.url.reveal() == f"sqlite:///{folder}/monitor.db"
 
 
@@ -105,7 +100,7 @@ def test_no_file_and_no_key() -> None:
 
 
 def test_no_file_and_bad_key() -> None:
-    """A bad key in the environment is refused without being shown."""
+    """A bad key in the environment is refused without being printed."""
     with pytest.raises(ConfigError) as caught:
         default_config({"POSTPOST_API_KEY": "sk_canary\ncanary"})
     assert "environment (POSTPOST_API_KEY)" in str(caught.value)
@@ -114,14 +109,14 @@ def test_no_file_and_bad_key() -> None:
 
 def test_loading_twice() -> None:
     """Loading has no effects: the same text gives an equal, separate configuration; another key an unequal one."""
-    one, two = from_text(ACCOUNT), from_text(ACCOUNT)
-    assert one == two
-    assert one is not two
-    assert one != from_text(ACCOUNT, KEY="sk_another_0123456")
+    first, second = configured(ACCOUNT), configured(ACCOUNT)
+    assert first == second
+    assert first is not second
+    assert first != configured(ACCOUNT, {"KEY": "sk_another_0123456"})
 
 
-def test_connection_takes_from_elsewhere() -> None:
-    """A connection without account, user or interval takes the first account, that account's user, the schedule's interval."""
+def test_inherited_values() -> None:
+    """A connection without account, user or interval inherits the first account, that account's user, the schedule's interval."""
     text = f"""
 accounts:
   - {{name: first, api_key: "${{KEY}}", user_id: {USER}}}
@@ -132,7 +127,7 @@ connections:
   - {{id: linkedin-Ab2, account: first, user_id: 000000000000000000000001}}
 schedule: {{interval: 7m}}
 """
-    config = from_text(text)
+    config = configured(text)
     assert [connection.key for connection in config.connections] == [
         ("first", USER, "linkedin-Ab1"),
         ("second", "", "linkedin-Ab1"),
@@ -142,14 +137,14 @@ schedule: {{interval: 7m}}
 
 
 def test_values_from_environment() -> None:
-    """`${VAR}` fills in texts, numbers, flags and durations; a default stands in when unset or empty; `$$` is a dollar sign."""
+    """`${VAR}` is expanded in texts, numbers, flags and durations; a default replaces an unset or empty one; `$$` is a dollar sign."""
     text = """
 api: {concurrency: "${COUNT}", requests_per_second: "${RATE:-2.5}"}
 web: {status_page: "${PAGE:-false}", listen: "127.0.0.1:${PORT:-9999}"}
 schedule: {interval: "${INTERVAL:-3m}"}
 connections: [{id: linkedin-Ab1, name: "cost $$5 ${COUNT} $x"}]
 """
-    config = from_text(ACCOUNT + text, COUNT="7", PORT="")
+    config = configured(ACCOUNT + text, {"COUNT": "7", "PORT": ""})
     assert (config.api.concurrency, config.api.requests_per_second) == (7, 2.5)
     assert (config.web.status_page, config.web.port) == (False, 9999)
     assert config.schedule.interval == timedelta(minutes=3)
@@ -157,29 +152,28 @@ connections: [{id: linkedin-Ab1, name: "cost $$5 ${COUNT} $x"}]
 
 
 def test_values_are_not_expanded_twice() -> None:
-    """What the environment holds is taken as it is."""
-    config = from_text(ACCOUNT + 'connections: [{id: linkedin-Ab1, name: "${NAME}"}]', NAME="${KEY} $$")
+    """Values from the environment are not expanded again."""
+    config = configured(ACCOUNT + 'connections: [{id: linkedin-Ab1, name: "${NAME}"}]', {"NAME": "${KEY} $$"})
     assert config.connections[0].name == "${KEY} $$"
 
 
 def test_brand_brings_its_address() -> None:
-    """The brand's address is the default; a given one wins; header names follow the brand."""
-    assert from_text(ACCOUNT + "api: {brand: publora}").api.base_url == "https://api.publora.com/api/v1"
-    api = from_text(ACCOUNT + "api: {brand: publora, base_url: 'http://127.0.0.1:8080/api/v1/'}").api
+    """The brand decides the default URL and the header names."""
+    assert configured(ACCOUNT + "api: {brand: publora}").api.base_url == "https://api.publora.com/api/v1"
+    api = configured(ACCOUNT + "api: {brand: publora, base_url: 'http://127.0.0.1:8080/api/v1/'}").api
     assert (api.base_url, api.profile.key_header) == ("http://127.0.0.1:8080/api/v1", "x-publora-key")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost", "[::1]:8080", "127.9.9.9"])
-def test_plain_address_on_loopback(host: str) -> None:
-    """Plain http is fine on this machine."""
-    assert from_text(ACCOUNT + f"api: {{base_url: 'http://{host}/api/v1'}}").api.base_url == f"http://{host}/api/v1"
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost", "[::1]:8080"])
+def test_http_on_loopback(host: str) -> None:
+    """Plain http is accepted on loopback."""
+    assert configured(ACCOUNT + f"api: {{base_url: 'http://{host}/api/v1'}}").api.base_url == f"http://{host}/api/v1"
 
 
-@pytest.mark.parametrize("host", ["10.0.0.5", "api.example.org", "127.0.0.1.example.org", "localhost.example.org", "[::2]"])
-def test_plain_address_elsewhere(host: str) -> None:
-    """Plain http is refused anywhere else, however loopback-like the name."""
-    with pytest.raises(ConfigError, match="is not encrypted"):
-        from_text(ACCOUNT + f"api: {{base_url: 'http://{host}/api/v1'}}")
+@pytest.mark.parametrize("host", ["10.0.0.5", "127.0.0.1.example.org", "[::2]"])
+def test_http_elsewhere(host: str) -> None:
+    """Plain http is refused elsewhere, also for names that look like loopback."""
+    assert "is not encrypted" in str(refused(ACCOUNT + f"api: {{base_url: 'http://{host}/api/v1'}}"))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +181,7 @@ def test_plain_address_elsewhere(host: str) -> None:
 )
 def test_receiver_on_private_address(url: str) -> None:
     """Receivers on loopback and private addresses are fine: they come from the operator."""
-    config = from_text(ACCOUNT + f"receivers: [{{name: on-call, url: '{url}'}}]")
+    config = configured(ACCOUNT + f"receivers: [{{name: on-call, url: '{url}'}}]")
     assert config.receivers[0].url.reveal() == url
 
 
@@ -195,17 +189,17 @@ def test_receiver_on_private_address(url: str) -> None:
 def test_public_receiver(kind: str) -> None:
     """Services with one public address need a key only."""
     key = {"pagerduty": "routing_key", "opsgenie": "api_key"}[kind]
-    config = from_text(ACCOUNT + f'receivers: [{{name: on-call, type: {kind}, {key}: "${{KEY}}"}}]')
+    config = configured(ACCOUNT + f'receivers: [{{name: on-call, type: {kind}, {key}: "${{KEY}}"}}]')
     assert config.receivers[0].url.reveal().startswith("https://")
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
-        ("", "nobody is told"),
-        ("accounts: [{name: main, api_key: '${KEY}', discover: off}]", "watches nothing"),
-        ("schedule: {interval: 30s, recheck: 10s}", "hard on the API"),
-        ("connections: [{id: linkedin-Ab1, interval: 30s}]", "hard on the API"),
+        ("", "no receiver is configured"),
+        ("accounts: [{name: main, api_key: '${KEY}', discover: off}]", "has no connections"),
+        ("schedule: {interval: 30s, recheck: 10s}", "puts much load on the API"),
+        ("connections: [{id: linkedin-Ab1, interval: 30s}]", "puts much load on the API"),
         ("schedule: {interval: 1m, recheck: 2m}", "recheck is longer"),
         ("policy: {reminders: 5m}", "shorter than an interval"),
         ("shutdown: {drain: 60s}", "TimeoutStopSec"),
@@ -213,20 +207,20 @@ def test_public_receiver(kind: str) -> None:
         ("web: {listen: '0.0.0.0:9840', token: '${KEY}'}", "without TLS"),
         ("database: {url: 'sqlite:///monitor.db'}", "relative to the working directory"),
         ("monitor: {dashboard_url: 'https://example.org/?token=1'}", "has a query"),
-        ("connections: [LinkedIn-Ab1]", "begins in upper case"),
+        ("connections: [LinkedIn-Ab1]", "starts with upper case"),
         ("connections: [linkedin-1, linkedin-2]\nschedule: {interval: 1m}\napi: {requests_per_second: 0.03}", "more than 0.03 requests"),
-        ("receivers: [{name: chat, type: slack, url: 'http://example.org/x'}]", "without encryption"),
-        ("receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{receivers: []}]", "is never told"),
+        ("receivers: [{name: chat, type: slack, url: 'http://example.org/x'}]", "are not encrypted"),
+        ("receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{receivers: []}]", "gets no notifications"),
         (
             "receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{receivers: [a]}, {match: {platform: x}, receivers: [a]}]",
             "never reached",
         ),
     ],
 )
-def test_warning(text: str, words: str) -> None:
-    """What works but is probably not meant is warned about, with its line."""
+def test_warning(text: str, message: str) -> None:
+    """There is a warning about what works but is probably not meant."""
     full = text if text.startswith("accounts") else ACCOUNT + text
-    assert [warning for warning in warnings_of(full) if words in warning], warnings_of(full)
+    assert [warning for warning in warnings_of(full) if message in warning], warnings_of(full)
 
 
 def test_no_warning() -> None:
@@ -235,7 +229,7 @@ def test_no_warning() -> None:
 
 
 def test_short_interval_on_loopback() -> None:
-    """Short intervals are fine against an API on this machine: a demo or a test."""
+    """Short intervals are accepted with an API on loopback, as in a demo or a test."""
     text = (
         ACCOUNT
         + RECEIVER
@@ -246,33 +240,47 @@ def test_short_interval_on_loopback() -> None:
 
 def test_null_is_the_default() -> None:
     """A key with everything below it commented out means its default."""
-    config = from_text(ACCOUNT + "api:\npolicy:\n  confirm:\n    failures:\nconnections:\nroutes:\n")
+    config = configured(ACCOUNT + "api:\npolicy:\n  confirm:\n    failures:\nconnections:\nroutes:\n")
     assert (config.api, config.policy()) == (Config().api, Config().policy())
 
 
-def test_off_is_a_word() -> None:
-    """YAML 1.1's booleans do not strike: off and no are words."""
-    config = from_text('accounts: [{name: no, api_key: "${KEY}", discover: off}]')
+def test_off_is_text() -> None:
+    """The booleans of YAML 1.1, off and no, are text."""
+    config = configured('accounts: [{name: no, api_key: "${KEY}", discover: off}]')
     assert (config.accounts[0].name, config.accounts[0].discover) == ("no", "off")
 
 
 def test_digits_stay_digits() -> None:
     """A user id of digits, or one that looks like a float, is not turned into a number."""
     for user in ("1" * 24, "66260000000000000000e123"):
-        config = from_text(f'accounts: [{{name: main, api_key: "${{KEY}}", user_id: {user}}}]')
+        config = configured(f'accounts: [{{name: main, api_key: "${{KEY}}", user_id: {user}}}]')
         assert config.accounts[0].user_id == user
 
 
 def test_aliases() -> None:
     """Aliases repeat a value; each copy is its own."""
-    config = from_text(
+    config = configured(
         ACCOUNT + "connections:\n  - {id: linkedin-A, labels: &social {team: social}}\n  - {id: linkedin-B, labels: *social}\n"
     )
     assert config.connections[0].labels == config.connections[1].labels == {"team": "social"}
 
 
+def test_anchor_given_again() -> None:
+    """An alias repeats the latest anchor of its name before it; what stands below an alias has the line of the alias."""
+    document = parse("a: &x {b: 1}\nc: &x\n  - 2\nd:\n  - *x\n", "f.yaml")
+    assert document.data == {"a": {"b": 1}, "c": [2], "d": [[2]]}
+    assert document.location(("d", 0, 0)) == "f.yaml:5"
+
+
+@pytest.mark.parametrize("depth", [31, 100_000])
+def test_deep_nesting(depth: int) -> None:
+    """Nesting is bounded before it costs a stack."""
+    [problem] = parse("a:\n  " + "[" * depth + "]" * depth, "f.yaml").problems
+    assert str(problem).startswith("f.yaml:2: nested deeper than 30 levels")
+
+
 def test_lines_are_those_of_the_file() -> None:
-    """Every value knows its line, in block and flow style; what is missing has the line of what is around it."""
+    """Every value has a line, in block and flow style; an absent one has the line of the value around it."""
     document = parse("a: 1\nb:\n  - x\n  - {c: 2,\n     d: 3}\n", "f.yaml")
     assert {path: document.location(path) for path in [("a",), ("b", 0), ("b", 1, "d"), ("b", 1, "zzz"), ("zzz",)]} == {
         ("a",): "f.yaml:1",
@@ -286,7 +294,7 @@ def test_lines_are_those_of_the_file() -> None:
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(alphabet=string.printable + "é\u2028\ud800\x00", max_size=200))
 def test_any_text(text: str) -> None:
-    """Whatever the text, parsing ends with values or problems, never with an exception."""
+    """Parsing any text ends with values or problems, never with an exception."""
     document = parse(text, "f.yaml")
     assert document.data is None or isinstance(document, YamlDocument)
     Expansion(document, {}).result()
@@ -306,6 +314,6 @@ def test_damaged_file(start: int, length: int, insert: str) -> None:
 
 def problems_of(text: str) -> tuple[Problem, ...]:
     try:
-        return load_text(text, "f.yaml", _ENVIRON, folder=Path("/nonexistent"), check_template=templates.problems).warnings
+        return configured(text, _ENVIRON, folder=Path("/nonexistent"), name="f.yaml").warnings
     except ConfigError as error:
         return error.problems

@@ -1,33 +1,20 @@
-"""From keys to policy: durations, built-in differences of platforms, and who wins."""
+"""Keys to policy: durations, built-in differences of platforms, and precedence."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.config import Config
-from monitor.config.loader import load_text
 from monitor.domain.policy import ExpiryPolicy, Policy
-from monitor.notify import templates
 from monitor.text.durations import format_duration, parse_duration
+from tests.configured import ACCOUNT, configured
 
 DAY = timedelta(days=1)
 
 
 def policy_of(text: str) -> Policy:
-    return config_of(text).policy()
-
-
-def config_of(text: str) -> Config:
-    return load_text(
-        "accounts: [{name: main, api_key: sk_0123456789}]\n" + text,
-        "config.yaml",
-        {},
-        folder=Path("/etc"),
-        check_template=templates.problems,
-    )
+    return configured(ACCOUNT + text).policy()
 
 
 @pytest.mark.parametrize(
@@ -52,30 +39,10 @@ def test_duration(text: str, duration: timedelta) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [
-        15,
-        1.5,
-        True,
-        None,
-        "",
-        " ",
-        "15",
-        "m",
-        "15 m",
-        "-5m",
-        "5m1h",
-        "5m5m",
-        "1.5h",
-        "1e3s",
-        "5M",
-        "\u0665m",
-        "11y",
-        "9" * 500 + "y",
-        ["5m"],
-    ],
+    [15, True, None, "", "15", "m", "15 m", "-5m", "5m1h", "5m5m", "1.5h", "5M", "\u0665m", "11y", "9" * 500 + "y", ["5m"]],
 )
 def test_bad_duration(value: object) -> None:
-    """Anything else is refused, bare numbers with a hint at units."""
+    """Anything else is refused."""
     with pytest.raises(ValueError):
         parse_duration(value)
 
@@ -88,15 +55,17 @@ def test_duration_round_trip(milliseconds: int) -> None:
 
 
 def test_default_policy() -> None:
-    """An empty configuration has the domain's own defaults, plus the platforms' built-in differences."""
+    """An empty configuration has the defaults of the domain, and the built-in differences of platforms."""
     policy = policy_of("")
     assert policy == Policy(platforms=policy.platforms)
 
 
 def test_built_in_platforms() -> None:
-    """Platforms that renew by themselves have no countdown; the others count down as they deserve."""
+    """Platforms that renew by themselves have no countdown; the others have their own thresholds."""
     policy = policy_of("")
-    thresholds = {name: tuple(one.days for one in policy.expiry_for(name).thresholds) for name in (*policy.platforms, "pinterest")}
+    thresholds = {
+        name: tuple(threshold.days for threshold in policy.expiry_for(name).thresholds) for name in (*policy.platforms, "pinterest")
+    }
     assert thresholds == {
         "linkedin": (14, 3),
         "instagram": (7,),
@@ -115,7 +84,7 @@ def test_built_in_platforms() -> None:
 
 
 def test_general_thresholds_given() -> None:
-    """Thresholds given for all hold for unlisted platforms and those that honestly count down, not for those that renew by themselves."""
+    """General thresholds apply to unlisted platforms and real countdowns, not to platforms that renew by themselves."""
     policy = policy_of("policy: {expiry: {thresholds: [30d, 10d]}}")
     assert {name for name in (*policy.platforms, "pinterest") if policy.expiry_for(name).thresholds == (30 * DAY, 10 * DAY)} == {
         "linkedin",
@@ -126,27 +95,23 @@ def test_general_thresholds_given() -> None:
     assert policy.expiry_for("instagram").settle == DAY
 
 
-def test_platform_given() -> None:
-    """What is given for a platform wins, key by key; the rest of its built-in difference stays."""
-    policy = policy_of(
-        "policy: {expiry: {thresholds: [30d]}, platforms: {instagram: {expiry: {thresholds: [5d]}}, facebook: {expiry: {settle: 1h}}}}"
-    )
-    assert policy.expiry_for("instagram") == ExpiryPolicy(thresholds=(5 * DAY,), settle=DAY)
-    assert policy.expiry_for("facebook") == ExpiryPolicy(thresholds=(), trust_date=False, settle=timedelta(hours=1))
-    assert policy.expiry_for("linkedin").thresholds == (30 * DAY,)
-
-
-def test_platform_given_alone() -> None:
-    """What is given for a platform wins over what is built in for it."""
-    policy = policy_of(
-        "policy: {platforms: {linkedin: {expiry: {thresholds: [9d]}}, youtube: {expiry: {trust_date: true, thresholds: []}}}}"
-    )
-    assert policy.expiry_for("linkedin").thresholds == (9 * DAY,)
-    assert policy.expiry_for("youtube").trust_date
+@pytest.mark.parametrize(
+    ("platforms", "name", "expected"),
+    [
+        ("instagram: {expiry: {thresholds: [5d]}}", "instagram", ExpiryPolicy(thresholds=(5 * DAY,), settle=DAY)),
+        ("facebook: {expiry: {settle: 1h}}", "facebook", ExpiryPolicy(thresholds=(), trust_date=False, settle=timedelta(hours=1))),
+        ("linkedin: {expiry: {thresholds: [9d]}}", "linkedin", ExpiryPolicy(thresholds=(9 * DAY,))),
+        ("instagram: {}", "linkedin", ExpiryPolicy(thresholds=(30 * DAY,))),
+    ],
+)
+def test_platform_given(platforms: str, name: str, expected: ExpiryPolicy) -> None:
+    """Keys of a platform win, one by one; its other built-in differences stay."""
+    policy = policy_of(f"policy: {{expiry: {{thresholds: [30d]}}, platforms: {{{platforms}}}}}")
+    assert policy.expiry_for(name) == expected
 
 
 def test_general_keys_reach_platforms() -> None:
-    """Keys that a platform does not differ in follow the general ones."""
+    """Platforms without a difference in a key follow the general one."""
     policy = policy_of("policy: {expiry: {hysteresis: 5h}, platforms: {pinterest: {expiry: {settle: 2h}}}}")
     assert {policy.expiry_for(name).hysteresis for name in (*policy.platforms, "other")} == {timedelta(hours=5)}
     assert policy.expiry_for("pinterest").settle == timedelta(hours=2)
@@ -159,7 +124,7 @@ def test_spacing_follows_recheck() -> None:
 
 
 def test_every_period_is_a_key() -> None:
-    """Every period of the policy can be changed."""
+    """Every field of the policy is a key."""
     policy = policy_of(
         """
 policy:
@@ -190,7 +155,7 @@ policy:
 
 
 def test_known_false_negatives() -> None:
-    """A configured false negative says what to recognise: a platform or all, a whole id or any, a text or any."""
-    config = config_of("policy: {known_false_negatives: [{platform: mastodon, id: 'mastodon-4.'}, {message: 'try later'}]}")
-    found = [(one.platform, one.id, one.message) for one in config.policy_settings.known_false_negatives]
-    assert found == [("mastodon", "mastodon-4.", ""), ("*", ".*", "try later")]
+    """A false negative has a platform or any, a whole id or any, a text or any."""
+    config = configured(ACCOUNT + "policy: {known_false_negatives: [{platform: mastodon, id: 'mastodon-4.'}, {message: 'try later'}]}")
+    rules = [(rule.platform, rule.id, rule.message) for rule in config.policy_settings.known_false_negatives]
+    assert rules == [("mastodon", "mastodon-4.", ""), ("*", ".*", "try later")]

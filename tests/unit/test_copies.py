@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 
 from monitor.domain.copies import replace
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import ScopeState
 from monitor.postpost.rate_limit import RequestPacing
 from tests.builders import START, a_state, a_token_belief
 
-VALUES: list[Any] = [a_state(username="page1"), a_token_belief(None, earliest_at=START, latest_at=START), ScopeState("api:x")]
+VALUES: list[Any] = [
+    a_state(username="page1"),
+    a_token_belief(None, earliest_at=START, latest_at=START),
+    ScopeState(ScopeKey.parse("api:x")),
+]
 
 
 def _calls(work: Any) -> int:

@@ -17,7 +17,7 @@ from monitor.domain.policy import DigestPolicy, ExpiryPolicy, Policy, RetryPolic
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.routing import facts, matches
 from monitor.domain.scopes.api import _down_since
-from monitor.domain.scopes.key import scopes_of
+from monitor.domain.scopes.key import STORAGE, ScopeKey, scopes_above
 from monitor.domain.scopes.state import Bucket, FailureStreak, ScopeState, closed, opened, persistent, with_failure
 from monitor.domain.silencing.acks import Ack, acknowledged, badness
 from monitor.domain.states import LastNotified, PendingLevel, TopicState
@@ -31,7 +31,7 @@ OK, BAD, LIE = Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.PLATFORM_UNKNOWN
 
 def test_scope_incidents_are_counted() -> None:
     """Each incident of a scope has the next number, and began when the trouble was first suspected."""
-    first = opened(ScopeState("account:main", suspect_at=at(-MINUTE)), START, affected=3)
+    first = opened(ScopeState(ScopeKey.parse("account:main"), suspect_at=at(-MINUTE)), START, affected=3)
     again = opened(closed(first, at(HOUR)), at(DAY), affected=4)
     assert (first.topic.number, first.topic.opened_at, first.affected) == (1, at(-MINUTE), 3)
     assert (again.topic.number, again.topic.opened_at, again.affected) == (2, at(DAY), 4)
@@ -42,16 +42,16 @@ def test_scope_incidents_are_counted() -> None:
 def test_what_a_scope_keeps_over_a_restart(*, troubled: bool) -> None:
     """When the trouble was last seen lasts with the trouble; the counting of single answers never does."""
     streak = FailureStreak(START, 3, 1)
-    kept = persistent(ScopeState("api:x", suspect_at=START if troubled else None, last_bad_at=at(SECOND), streak=streak))
-    assert (kept.last_bad_at, kept.streak, kept.calm, kept.buckets) == (at(SECOND) if troubled else None, None, None, ())
+    kept = persistent(ScopeState(ScopeKey.parse("api:x"), suspect_at=START if troubled else None, last_bad_at=at(SECOND), streak=streak))
+    assert (kept.last_bad_at, kept.streak, kept.recovery, kept.buckets) == (at(SECOND) if troubled else None, None, None, ())
 
 
 @pytest.mark.parametrize(
     ("cover", "covered"),
     [
         (ScopeContext(), False),
-        (ScopeContext(frozen_by="api:x"), True),
-        (ScopeContext(suppressed_by="platform:linkedin"), True),
+        (ScopeContext(frozen_by=ScopeKey("api", "x")), True),
+        (ScopeContext(suppressed_by=ScopeKey("platform", "linkedin")), True),
         (ScopeContext(hold_until=at(SECOND)), True),
         (ScopeContext(hold_until=START), False),
     ],
@@ -270,7 +270,7 @@ def test_what_is_told_once_is_not_told_again() -> None:
 def test_blame() -> None:
     """The last sign of trouble is what is told of it: reason, words and moment."""
     seen = an_observation(BAD, at(MINUTE), verdict=Verdict(BAD, "no entry"))
-    state = with_failure(ScopeState("account:main"), seen)
+    state = with_failure(ScopeState(ScopeKey.parse("account:main")), seen)
     assert (state.reason, state.detail, state.last_bad_at) == (BAD, "no entry", at(MINUTE))
 
 
@@ -318,7 +318,7 @@ def test_sightings_are_spaced(early: timedelta, sightings: int) -> None:
 
 def test_what_lies_above() -> None:
     """An open scope freezes the connection, an open platform speaks for it, and a platform under suspicion makes it wait."""
-    names = scopes_of(a_connection(), "x")
+    names = scopes_above(a_connection(), "x")
     suspected = ScopeState(names.platform, suspect_at=START, recent_failures=((1, START),))
     assert scope_context(names, {names.platform: suspected}, START, START, Policy()).hold_until is not None
     failed = opened(ScopeState(names.platform), START, 3)
@@ -333,8 +333,9 @@ def test_frozen_evidence_confirms_nothing() -> None:
     story.check(OK)
     before = story.state().health
     observed = an_observation(BAD, at(MINUTE))
-    situation = story._situation(story.connections[1])
-    held = evaluate_check(replace(situation, scopes={"storage": opened(ScopeState("storage"), START, 1)}), observed, Policy())
+    known = story.engine.begin().evaluation_input(story.connections[1])
+    held = evaluate_check(replace(known, scopes={STORAGE: opened(ScopeState(STORAGE), START, 1)}), observed, Policy())
+    assert held.state is not None
     assert (held.state.health, held.state.pending, held.state.reason) == (before, None, BAD)
 
 
@@ -346,14 +347,14 @@ def buckets(*told: tuple[timedelta, int, int]) -> tuple[Bucket, ...]:
 @pytest.mark.parametrize(
     ("state", "since"),
     [
-        (ScopeState("api:x", streak=FailureStreak(START, 5, 1, several=True)), START),
-        (ScopeState("api:x", streak=FailureStreak(START, 4, 1, several=True)), None),
-        (ScopeState("api:x", streak=FailureStreak(START, 5, 1)), None),
-        (ScopeState("api:x", buckets=buckets((timedelta(0), 10, 10), (4 * MINUTE, 5, 0))), None),
-        (ScopeState("api:x", buckets=buckets((SECOND, 10, 10), (4 * MINUTE, 5, 0))), at(5 * MINUTE)),
-        (ScopeState("api:x", buckets=buckets((timedelta(0), 6, 6), (4 * MINUTE, 2, 0))), at(5 * MINUTE)),
-        (ScopeState("api:x", buckets=buckets((4 * MINUTE, 5, 3))), at(5 * MINUTE)),
-        (ScopeState("api:x", buckets=buckets((4 * MINUTE, 5, 2))), None),
+        (ScopeState(ScopeKey.parse("api:x"), streak=FailureStreak(START, 5, 1, several=True)), START),
+        (ScopeState(ScopeKey.parse("api:x"), streak=FailureStreak(START, 4, 1, several=True)), None),
+        (ScopeState(ScopeKey.parse("api:x"), streak=FailureStreak(START, 5, 1)), None),
+        (ScopeState(ScopeKey.parse("api:x"), buckets=buckets((timedelta(0), 10, 10), (4 * MINUTE, 5, 0))), None),
+        (ScopeState(ScopeKey.parse("api:x"), buckets=buckets((SECOND, 10, 10), (4 * MINUTE, 5, 0))), at(5 * MINUTE)),
+        (ScopeState(ScopeKey.parse("api:x"), buckets=buckets((timedelta(0), 6, 6), (4 * MINUTE, 2, 0))), at(5 * MINUTE)),
+        (ScopeState(ScopeKey.parse("api:x"), buckets=buckets((4 * MINUTE, 5, 3))), at(5 * MINUTE)),
+        (ScopeState(ScopeKey.parse("api:x"), buckets=buckets((4 * MINUTE, 5, 2))), None),
     ],
     ids=["a streak", "too short", "of one", "too old", "just within", "few lately", "three of five", "two of five"],
 )
@@ -366,7 +367,7 @@ def test_since_when_an_api_is_down(state: ScopeState, since: datetime | None) ->
 
 def test_silence_is_counted_from_the_end_of_wider_trouble() -> None:
     """What could not be checked meanwhile is not stale for it: patience begins anew when the scope closes."""
-    names = scopes_of(a_connection(), "x")
+    names = scopes_above(a_connection(), "x")
     over = closed(opened(ScopeState(names.api), START, 3), at(HOUR))
     assert scope_context(names, {names.api: over}, START, at(2 * HOUR), Policy()).watching_since == at(HOUR)
     assert scope_context(names, {names.api: over}, at(3 * HOUR), at(3 * HOUR), Policy()).watching_since == at(3 * HOUR)

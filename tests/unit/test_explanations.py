@@ -40,9 +40,9 @@ from tests.story import API_HOST, Story
 
 def case_of(story: Story, number: int = 1) -> ConnectionReport:
     connection = story.connections[number]
-    names = core.scopes_of(connection, API_HOST).all()
+    keys = core.scopes_above(connection, API_HOST).all
     return ConnectionReport(
-        connection, story.state(number), [story.scopes[name] for name in names if name in story.scopes], (), instance="db1"
+        connection, story.state(number), [story.scopes[str(key)] for key in keys if str(key) in story.scopes], (), instance="db1"
     )
 
 
@@ -320,7 +320,7 @@ def test_frozen_recovery_waits() -> None:
     broken(story)
     story.checks(*[Reason.API_UNAUTHORIZED] * 3)
     state = replace(story.state(), topics={**story.state().topics, Topic.EXPIRY: replace(story.state().topic(Topic.EXPIRY), level="1d")})
-    story.states[1] = replace(state, suppression=SuppressionReason.COVERED_BY_SCOPE)
+    story.put_state(replace(state, suppression=SuppressionReason.COVERED_BY_SCOPE))
     everything = text(story)
     assert "expiry: the receivers are still to be told “1d”; that waits until account:main is over." in everything
     assert QUIET_WORDS[SuppressionReason.COVERED_BY_SCOPE] in everything

@@ -26,7 +26,7 @@ from monitor.domain.evaluation import EvaluationInput
 from monitor.domain.events import FINE, Notification, NotificationReason, Topic
 from monitor.domain.policy import Confirm, Policy, ScopePolicy
 from monitor.domain.reasons import Health
-from monitor.domain.scopes.key import STORAGE, scopes_of
+from monitor.domain.scopes.key import STORAGE, ScopeKey, scopes_above
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState, TopicState
 from monitor.errors import Reason
@@ -34,7 +34,7 @@ from tests.builders import MINUTE, SECOND, START, a_connection, a_reply
 from tests.story import API_HOST
 
 CONNECTION = a_connection(interval=5 * MINUTE)
-NAMES = scopes_of(CONNECTION, API_HOST)
+NAMES = scopes_above(CONNECTION, API_HOST)
 # The ten minutes of `missing` are shortened, so that histories of five checks can reach it.
 POLICY = Policy(confirm=Confirm(missing=2, missing_over=45 * SECOND), scopes=ScopePolicy(platform_hold=timedelta(days=10_000)))
 STEP = 50 * SECOND
@@ -56,14 +56,14 @@ LEVELS = {
 }
 MOST_PER_HOUR = 8
 
-NOTHING = ""
+NOTHING: ScopeKey | None = None
 
 # No answer closes these: they are open for as long as the test wants.
-_SCOPES = {
+_SCOPES: dict[ScopeKey | None, dict[ScopeKey, ScopeState]] = {
     NOTHING: {},
     **{
-        name: {name: ScopeState(name, topic=TopicState(level="failed", since=START, number=1, opened_at=START))}
-        for name in (STORAGE, NAMES.platform)
+        key: {key: ScopeState(key, topic=TopicState(level="failed", since=START, number=1, opened_at=START))}
+        for key in (STORAGE, NAMES.platform)
     },
 }
 _OBSERVATIONS = {
@@ -81,17 +81,18 @@ class Life:
     known: str = FINE
     told: tuple[datetime, ...] = ()
 
-    def check(self, reason: Reason, *, above: str) -> "Life":
+    def check(self, reason: Reason, *, above: ScopeKey | None) -> "Life":
         """The next check, with a scope above open or not; asserts I2, I3, I5 and I6 on the way."""
         now = self.now + STEP
         situation = _situation(self.state, above=above)
         observation = replace(_OBSERVATIONS[reason], sent_at=now, at=now)
         conclusion = _conclude(situation, observation)
+        assert conclusion.state is not None
         if LEVELS.get(reason) is None or above == STORAGE:
             assert conclusion.state.health is self.state.health, "I3"
         return self._after(conclusion, now, above=above)
 
-    def look(self, now: datetime, *, above: str = NOTHING) -> "Life":
+    def look(self, now: datetime, *, above: ScopeKey | None = NOTHING) -> "Life":
         """A look at the clock, without a check."""
         return self._after(core.evaluate_at(_situation(self.state, above=above), now, POLICY), now, above=above)
 
@@ -108,8 +109,9 @@ class Life:
             one = replace(one, now=one.now + CONNECTION.interval).check(reason, above=NOTHING)
         return one
 
-    def _after(self, conclusion: core.Evaluation, now: datetime, *, above: str) -> "Life":
+    def _after(self, conclusion: core.Evaluation, now: datetime, *, above: ScopeKey | None) -> "Life":
         known, told = self.known, self.told
+        assert conclusion.state is not None
         for one in conclusion.notifications:
             # That a connection can't be tested any more is no news of the platform's trouble.
             assert not above or (one.why is NotificationReason.NOTICE and above == NAMES.platform), "I5"
@@ -119,7 +121,7 @@ class Life:
         return Life(conclusion.state, now, known, told)
 
 
-def _situation(state: ConnectionState, *, above: str) -> EvaluationInput:
+def _situation(state: ConnectionState, *, above: ScopeKey | None) -> EvaluationInput:
     return EvaluationInput(CONNECTION, state, NAMES, _SCOPES[above], {NAMES.platform: 9}, 9, START, timedelta(minutes=10))
 
 
@@ -200,7 +202,7 @@ class LongLife(RuleBasedStateMachine):
         self.life = replace(self.life, now=end)
 
     @rule(above=st.sampled_from((NOTHING, STORAGE, NAMES.platform)))
-    def cover(self, above: str) -> None:
+    def cover(self, above: ScopeKey | None) -> None:
         """A scope above opens, or closes."""
         self.above = above
         if not self.above:

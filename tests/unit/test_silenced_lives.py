@@ -11,7 +11,6 @@ from monitor.domain.events import FINE, Topic
 from monitor.domain.notifications import decide
 from monitor.domain.policy import FlapPolicy
 from monitor.domain.silencing.acks import Ack
-from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.recurrence import EVERY_DAY, Schedule
 from monitor.domain.silencing.silences import RecurringSilence, Silence
 from monitor.domain.states import SuppressionReason
@@ -275,7 +274,7 @@ def quiet_hours(zone: str = "UTC", severities: str = "info|warning") -> Recurrin
 
 def test_quiet_hours_delay_what_is_not_urgent() -> None:
     """At night a token that nears its end waits for the morning, a broken connection does not."""
-    story = Story(now=at(23 * HOUR), started_at=at(23 * HOUR), controls=Controls(recurring=(quiet_hours(),)))
+    story = Story(now=at(23 * HOUR), recurring_silences=(quiet_hours(),))
     for _ in range(3):
         story.check(OK, reply=a_reply(token=a_token_life(6 * DAY)))
         story.pass_time(MINUTE)
@@ -294,7 +293,7 @@ def test_quiet_hours_delay_what_is_not_urgent() -> None:
 
 def test_quiet_hours_forget_what_is_over() -> None:
     """What was a warning at night and is fine in the morning is never told."""
-    story = Story(now=at(23 * HOUR), started_at=at(23 * HOUR), controls=Controls(recurring=(quiet_hours(),)))
+    story = Story(now=at(23 * HOUR), recurring_silences=(quiet_hours(),))
     story.checks(OK)
     story.checks(*[Reason.CONNECTION_MISSING] * 15)
     assert story.state().topic(Topic.CONNECTION).level == "missing"

@@ -1,7 +1,8 @@
 """
-The sections of the configuration but policy, receivers and controls. The text below a key is its documentation: `docs/reference/configure.md` is made of it.
+The sections of the configuration other than policy, receivers and controls.
 
-A key ending in `_file` names a file that holds the secret; the loader reads it into the key without `_file`.
+The text below a key is its documentation, from which `docs/reference/configure.md` is made. A key ending in `_file` names
+a file that contains the secret; the loader reads it into the key without `_file`.
 A path is relative to the folder of the configuration file.
 """
 
@@ -47,16 +48,16 @@ def one_of(*keys: str) -> Any:
 
 
 def _check_id(value: str) -> str:
-    trouble = id_problem(value)
-    if trouble is not None:
-        raise problem(f"is not an id that the API could know: {trouble}", "copy the id from the list of connections")
+    wrong = id_problem(value)
+    if wrong is not None:
+        raise problem(f"is not a valid connection id: {wrong}", "copy the id from the list of connections")
     return value
 
 
 def _check_user_id(value: str) -> str:
-    trouble = user_id_problem(value) if value else None
-    if trouble is not None:
-        raise problem(f"is not a managed user's id: {trouble}", "copy the user's _id from the workspace's list of users")
+    wrong = user_id_problem(value) if value else None
+    if wrong is not None:
+        raise problem(f"is not a managed user's id: {wrong}", "copy the user's _id from the workspace's list of users")
     return value.lower()
 
 
@@ -75,26 +76,25 @@ Labels = Mapping[LabelName, Text]
 
 
 class MonitorSettings(Section):
-    """What this monitor calls itself when it tells somebody something."""
+    """How this monitor identifies itself in notifications."""
 
     instance: Name | None = None
-    """Name of this monitor in every webhook body and incident key. Without it, an id that the database keeps; set it when several
-    monitors tell the same receiver."""
+    """Name of this monitor in every webhook body and incident key; by default an id stored in the database. Set it when several
+    monitors notify the same receiver."""
     dashboard_url: Annotated[str, AfterValidator(check_page_url)] = ""
-    """Page on which people reconnect their accounts. Notifications link to it; without it they have no link."""
+    """Page for reconnecting accounts. Notifications link to it; without it they have no link."""
 
 
 @dataclass(frozen=True, slots=True)
 class Brand:
     """
-    What differs between the brands.
+    The differences between the brands.
 
     Attributes:
         name: as the configuration spells it.
-        base_url: the public API address, without a slash at its end.
+        base_url: the public API address, without a final slash.
         key_header: carries the API key.
         user_header: carries the managed user's id; its name is also part of the API's 400 text.
-        client_header: carries the client's name; a monitor does not send it.
 
     Source: api-contract.md, "Brand profile".
     """
@@ -103,34 +103,30 @@ class Brand:
     base_url: str
     key_header: str
     user_header: str
-    client_header: str
 
 
-PUBLORA = Brand("publora", "https://api.publora.com/api/v1", "x-publora-key", "x-publora-user-id", "x-publora-client")
-
-
-POSTPOST = Brand("postpost", "https://api.postpost.dev/api/v1", "x-api-key", "x-postpost-user-id", "x-postpost-client")
-
+PUBLORA = Brand("publora", "https://api.publora.com/api/v1", "x-publora-key", "x-publora-user-id")
+POSTPOST = Brand("postpost", "https://api.postpost.dev/api/v1", "x-api-key", "x-postpost-user-id")
 BRANDS = {brand.name: brand for brand in (POSTPOST, PUBLORA)}
 
 
 class ApiSettings(Section):
-    """The watched API and how politely it is asked."""
+    """The API and the limits of its use."""
 
     base_url: Annotated[str, AfterValidator(check_base_url)] = BRANDS["postpost"].base_url
-    """Address of the API. By default the brand's own. `http://` is accepted on loopback only, since every request carries the key."""
+    """URL of the API; by default the brand's. `http://` is accepted on loopback only, since every request contains the key."""
     brand: Literal["postpost", "publora"] = "postpost"
-    """Which header names the API understands; the two brands are the same product."""
+    """Brand of the API, which decides its header names; the two brands are the same product."""
     timeout: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(minutes=5))] = timedelta(seconds=30)
-    """Most time one request may take in all. The API asks the platform while we wait, so less than 10s produces false timeouts."""
+    """Total timeout of one request. The API waits for the platform, so less than 10s causes false timeouts."""
     connect_timeout: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(minutes=1))] = timedelta(seconds=10)
-    """Most time for reaching the API: name lookup, TCP and TLS."""
+    """Timeout for connecting to the API: DNS, TCP and TLS."""
     requests_per_second: Rate = 5.0
-    """Requests per second and account at most. The API asks for no more than 5."""
+    """Maximum requests per second and account. The API asks for at most 5."""
     concurrency: Annotated[Count, Field(le=256)] = 4
-    """Requests in flight per account at most."""
+    """Maximum concurrent requests per account."""
     ca_file: str | None = None
-    """PEM file with the certificate authorities to trust, in place of the system's. Verification can't be switched off."""
+    """PEM file with the trusted certificate authorities, instead of the system's. Verification can't be disabled."""
 
     @model_validator(mode="before")
     @classmethod
@@ -153,36 +149,36 @@ class AccountSettings(Section):
     name: Name
     """Name of the account in metrics, pages and notifications."""
     api_key: Secret
-    """The API key, usually `${POSTPOST_API_KEY}`. A file is better: the environment of a process can be read."""
+    """The API key, usually `${POSTPOST_API_KEY}`. A file is safer: the environment of a process can be read."""
     api_key_file: str | None = None
-    """File that holds the API key, such as `${CREDENTIALS_DIRECTORY}/api-key` under systemd. Readable for the monitor's user alone."""
+    """File that contains the API key, such as `${CREDENTIALS_DIRECTORY}/api-key` under systemd. Readable only for the monitor's user."""
     user_id: UserId = ""
-    """Managed user (24 hexadecimal digits) whose connections are meant. Null: the owner of the key."""
+    """Managed user (24 hexadecimal digits) whose connections are checked. Null: the owner of the key."""
     discover: Literal["off", "connections", "workspace"] = "connections"
-    """Which connections are watched beside the configured ones: none, all that the API lists for this account, or those of every
-    managed user of the workspace too."""
+    """Which connections are checked in addition to the configured ones: none, all that the API lists for this account, or also those of
+    every managed user of the workspace."""
 
 
 class ConnectionSettings(Section):
-    """One connection that is named in the file. A bare text is an id in the first account."""
+    """One connection. A plain text is an id in the first account."""
 
     id: ConnectionId
-    """The API's `platformId`, copied verbatim: upper and lower case matter."""
+    """The API's `platformId`, copied verbatim; case-sensitive."""
     account: str = ""
     """Name of the account it belongs to; by default the first one."""
     user_id: UserId = ""
     """Managed user it belongs to; by default the account's."""
     name: Text | None = None
-    """What people call it. By default the name that the API tells."""
+    """Display name. By default the one from the API."""
     labels: Labels = Field(default_factory=dict)
-    """Free labels; routes match on them and webhook bodies carry them."""
+    """Labels; routes match on them and webhook bodies contain them."""
     interval: Period = timedelta(minutes=15)
     """Pause between two checks; by default `schedule.interval`."""
     expect: Literal["auto", "ok", "unsupported"] = "auto"
-    """`ok`: a failure counts although it looks like a known false negative. `unsupported`: the API can't test it, whatever it says.
-    `auto`: known false negatives are recognised."""
+    """`ok`: failures count even if they match a known false negative. `unsupported`: the API can't test this connection, its results are
+    ignored. `auto`: known false negatives are recognised."""
     require_permissions: Items[Text] = ()
-    """Permissions that a passed test must report, spelt as the API does. Missing ones are told as `permissions.lost`."""
+    """Permissions that a passed test must report, as the API spells them. Missing ones are notified as `permissions.lost`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -191,56 +187,57 @@ class ConnectionSettings(Section):
 
     @property
     def platform(self) -> str:
-        """The platform, as the id tells."""
+        """The platform, from the id."""
         return platform_of(self.id)
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Account, managed user ("" for the owner) and id: what identifies a connection."""
+        """Account, managed user ("" for the owner) and id, which identify a connection."""
         return (self.account, self.user_id, self.id)
 
 
 class ScheduleSettings(Section):
-    """How often things are looked at."""
+    """How often checks and discovery run."""
 
     interval: Annotated[Duration, between(timedelta(seconds=1), timedelta(days=7))] = timedelta(minutes=15)
-    """Pause between two checks of one connection. Every check makes the API ask the platform with the customer's token, so mind the
-    platforms' own limits: 5m is a sensible least, below 1m is warned about."""
+    """Pause between two checks of one connection. Every check makes the API call the platform with the customer's token, so mind the
+    platforms' own limits: use at least 5m; below 1m there is a warning."""
     recheck: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(hours=1))] = timedelta(seconds=45)
-    """Pause before the second look after a surprise. Observations count towards a confirmation only when two thirds of it apart."""
+    """Pause before a contrary result is checked again. Observations confirm each other only if they are two thirds of it apart."""
     discovery: Annotated[Duration, between(timedelta(seconds=1), timedelta(days=7))] = timedelta(hours=1)
-    """Pause between two readings of the list of connections, which also tells exact expiry dates."""
+    """Pause between two requests of the list of connections, which also has exact expiry dates."""
 
 
 class DatabaseSettings(Section):
-    """Where everything is kept."""
+    """Where the data is stored."""
 
     url: Secret = Secret("sqlite:////var/lib/postpost-monitor/monitor.db")
     """`sqlite:///` and a path (four slashes in all before an absolute one), or `postgresql://user:password@host/name`. Treated as a secret,
-    since it may hold a password. SQLite needs a local disk."""
+    since it may contain a password. SQLite needs a local disk."""
     url_file: str | None = None
-    """File that holds the address, in place of `url`."""
+    """File that contains the URL, instead of `url`."""
 
 
 class WebSettings(Section):
-    """The port for metrics, the status page and JSON. It only ever reads: nothing can be changed through it."""
+    """The port for metrics, the status page and JSON. It is read-only."""
 
     listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:9840"
-    """Address and port. Anything but loopback needs a password or a token, and should have TLS: the page names your accounts."""
+    """Address and port. Other addresses than loopback need a password or a token, and should have TLS: the page shows your accounts."""
     insecure_listen: Switch = False
-    """Accepts that the port is open to the network without a password, or without TLS. For container networks and behind proxies."""
+    """Accepts a port that is open to the network without a password, or without TLS. For container networks and behind proxies."""
     config_file: str | None = None
-    """File with TLS, users and their hashed passwords, and headers, in the form of the Prometheus exporter toolkit; see
-    [the file of `web.config_file`](#the-file-of-webconfig_file). Its certificate is read again when it changes."""
+    """File with TLS, users and their hashed passwords, in the form of the Prometheus exporter toolkit; see
+    [the file of `web.config_file`](#the-file-of-webconfig_file). Its certificate is reloaded when it changes."""
     allowed_hosts: Items[str] = ()
-    """Host names under which the port may be asked beside its own address; guards browsers against DNS rebinding. Empty on a
+    """Host names that requests may use in addition to the port's own address; protects browsers against DNS rebinding. Empty on a
     non-loopback address: any."""
     status_page: Switch = True
-    """Whether there are the status page, the JSON API and badges; metrics and health are always there."""
+    """Whether the status page, the JSON API and badges are served; metrics and health always are."""
     token: Secret | None = None
-    """Bearer token for everything but the health of the port, beside the users of `config_file`. Browsers give it as any user's password."""
+    """Bearer token for everything except the health of the port, in addition to the users of `config_file`. In browsers: the password of any
+    username."""
     token_file: str | None = None
-    """File that holds the token."""
+    """File that contains the token."""
 
     @property
     def host(self) -> str:
@@ -254,37 +251,37 @@ class WebSettings(Section):
 
 
 class RetentionSettings(Section):
-    """How long the past is kept. What is still owed is never deleted."""
+    """How long history is kept. Pending deliveries are never deleted."""
 
     checks: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=90)
-    """Single check results: about 60 bytes each. Those of the last three days are always kept."""
+    """Single check results, about 60 bytes each. Those of the last three days are always kept."""
     hourly: Annotated[Duration, between(timedelta(days=32))] = timedelta(days=35)
-    """How much of each hour a connection worked: about 25 bytes per connection and hour."""
+    """Hourly uptime, about 25 bytes per connection and hour."""
     daily: Annotated[Duration, between(timedelta(days=92))] = timedelta(days=730)
-    """How much of each day a connection worked."""
+    """Daily uptime."""
     incidents: Annotated[Duration, between(timedelta(days=1))] = timedelta(days=730)
     """Closed incidents."""
     max_size: Size | None = None
-    """Above this size of the database the oldest single check results go before their time, and nothing else: such as `2GB`. Those of
-    the last three days stay; of PostgreSQL the size is estimated."""
+    """Above this size of the database, such as `2GB`, the oldest single check results are deleted early, and nothing else. Those of the
+    last three days stay; for PostgreSQL the size is estimated."""
     deliveries: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=30)
     """Delivered notifications, with every attempt."""
     dead_deliveries: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=90)
-    """Notifications that were given up or cancelled; until then `deliveries retry` can send them."""
+    """Abandoned and cancelled notifications; until then `deliveries retry` can send them."""
 
 
 class LoggingSettings(Section):
-    """What goes to stderr. One line per change, not per check; secrets are never in it."""
+    """The log on stderr. One line per change, not per check; it contains no secrets."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least important level to log."""
+    """Minimum level."""
     format: Literal["auto", "json", "console"] = "auto"
-    """`auto`: for people on a terminal, JSON elsewhere."""
+    """`auto`: `console` on a terminal, else `json`."""
 
 
 class ShutdownSettings(Section):
     """How the monitor stops."""
 
     drain: Annotated[Duration, between(timedelta(0), timedelta(minutes=10))] = timedelta(seconds=20)
-    """Time that running work gets to finish. Less than `TimeoutStopSec` of the service (45s); what is cut off is done after the next
+    """Time for running work to finish. Less than `TimeoutStopSec` of the service (45s); unfinished work is done after the next
     start."""

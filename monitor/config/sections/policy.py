@@ -1,28 +1,19 @@
-"""`policy`, made from the dataclasses of `domain/policy`; per-platform defaults."""
+"""`policy`: the sections are made from the dataclasses of `domain/policy`; built-in differences of platforms."""
 
+import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, create_model, model_validator
 
 from monitor.config.sections.core import ScheduleSettings
-from monitor.config.types import Count, Duration, Items, Period, Section, Share, Switch, off_or_duration, problem, to_duration
+from monitor.config.types import Count, Duration, Items, Period, Section, Share, Switch, matching, off_or_duration, problem, to_duration
 from monitor.domain.policy import Confirm, DigestPolicy, ExpiryPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
 from monitor.text.durations import format_duration
-
-_CONFIRM, _EXPIRY, _SCOPES, _FLAP, _DIGEST, _RETRY, _POLICY = (
-    Confirm(),
-    ExpiryPolicy(),
-    ScopePolicy(),
-    FlapPolicy(),
-    DigestPolicy(),
-    RetryPolicy(),
-    Policy(),
-)
 
 
 def _check_descending(value: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
@@ -39,10 +30,8 @@ def _check_pattern(value: str) -> str:
     return value
 
 
-def _check_platform(value: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", value):
-        raise problem("is no platform", "use the lower-case word before the first dash of an id, such as linkedin")
-    return value
+_PLATFORM = "[a-z][a-z0-9_]{0,63}"
+_PLATFORM_PROBLEM = ("is not a platform name", "use the lower-case word before the first dash of an id, such as linkedin")
 
 
 def _auto_or_period(value: object) -> timedelta | None:
@@ -50,14 +39,16 @@ def _auto_or_period(value: object) -> timedelta | None:
         return None
     duration = to_duration(value)
     if not duration:
-        raise problem("must be auto or more than 0s", "to be told less, give a longer time")
+        raise problem("must be auto or more than 0s", "for fewer notifications, use a longer time")
     return duration
 
 
+V = TypeVar("V")
+
 Thresholds = Annotated[Items[Period], Field(max_length=20), AfterValidator(_check_descending)]
 Pattern = Annotated[str, AfterValidator(_check_pattern), Field(max_length=500)]
-PlatformName = Annotated[str, AfterValidator(_check_platform)]
-PlatformOrAny = Annotated[str, AfterValidator(lambda value: value if value == "*" else _check_platform(value))]
+PlatformName = Annotated[str, matching(_PLATFORM, *_PLATFORM_PROBLEM)]
+PlatformOrAny = Annotated[str, matching(rf"\*|{_PLATFORM}", *_PLATFORM_PROBLEM)]
 AutoOrPeriod = Annotated[
     timedelta | None,
     BeforeValidator(_auto_or_period),
@@ -71,176 +62,98 @@ OffOrDuration = Annotated[
 ]
 
 
-class ConfirmSettings(Section):
-    """How often something must be seen before it is believed."""
-
-    failures: Count = _CONFIRM.failures
-    """Failed checks that make an error. 1 tells at once, and of every hiccup."""
-    successes: Count = _CONFIRM.successes
-    """Passed checks that end an error."""
-    upstream: Count = _CONFIRM.upstream
-    """Failed checks that make an error when the text tells of the platform's own trouble (timeouts, 5xx, rate limits)."""
-    missing: Count = _CONFIRM.missing
-    """"Connection not found" answers that make a connection missing."""
-    missing_over: Duration = _CONFIRM.missing_over
-    """Time over which these answers must be spread."""
-    misconfigured: Count = _CONFIRM.misconfigured
-    """Refusals of the id that make a connection misconfigured."""
-    expiry: Count = _CONFIRM.expiry
-    """Checks that must tell of the same expiry level."""
+_ENTRY = re.compile(r"^    (\w+): (.+(?:\n        .+)*)", re.MULTILINE)
+_KINDS: dict[Any, Any] = {int: Count, float: Share, bool: Switch, timedelta: Duration}
+_DATACLASSES: dict[type[Section], type] = {}
 
 
-class ExpirySettings(Section):
-    """When the end of a token is told."""
+def _section_of(kind: type, *, leave_out: frozenset[str] = frozenset(), **kinds: Any) -> Any:
+    """
+    The section whose keys are the fields of the dataclass *kind*, with its defaults and its documentation.
 
-    thresholds: Thresholds = _EXPIRY.thresholds
-    """Time left at which to tell, descending: the first is info, the last critical, those between warning. Empty: no countdown, only
-    `expired` and the API's own flags count."""
-    trust_date: Switch = _EXPIRY.trust_date
-    """Whether the API's date is believed while its `tokenStatus` says `valid`. False where the platform renews by itself."""
-    hysteresis: Duration = _EXPIRY.hysteresis
-    """How far above a threshold the end must move back before the level goes down; at least a tenth of the threshold."""
-    settle: Duration = _EXPIRY.settle
-    """How long a level must hold before it is told; spares platforms that are renewed at the last moment."""
-    overdue_after: Duration = _EXPIRY.overdue_after
-    """Tell that a usual renewal is overdue when it is this much later than the latest one seen."""
+    Args:
+        kind: its docstring has an entry for every field.
+        leave_out: fields that are no keys.
+        kinds: of the keys that are not plain numbers, switches and durations.
+    """
+    documentation = inspect.getdoc(kind) or ""
+    texts = {name: " ".join(text.split()) for name, text in _ENTRY.findall(documentation)}
+    types = get_type_hints(kind)
+    keys: dict[str, Any] = {}
+    for item in fields(kind):
+        if item.name in leave_out:
+            continue
+        annotation = kinds.get(item.name) or _KINDS[types[item.name]]
+        default = annotation() if is_dataclass(item.default) else item.default
+        given: dict[str, Any] = {"default_factory": item.default_factory} if default is MISSING else {"default": default}
+        keys[item.name] = (annotation, Field(description=texts[item.name], **given))
+    name = kind.__name__.removesuffix("Policy") + "Settings"
+    section = create_model(name, __base__=Section, __module__=__name__, __doc__=documentation.partition("\n\n")[0], **keys)
+    _KINDS[kind] = section
+    _DATACLASSES[section] = kind
+    return section
+
+
+ConfirmSettings = _section_of(Confirm)
+ExpirySettings = _section_of(ExpiryPolicy, thresholds=Thresholds)
+ScopeSettings = _section_of(ScopePolicy, window=Period, canary=Period, account_canary=Period, platform_window=Period)
+FlapSettings = _section_of(FlapPolicy, changes=Annotated[Count, Field(ge=2)], window=Period, calm=Period)
+DigestSettings = _section_of(DigestPolicy, max_items=Annotated[Count, Field(le=50)])
+RetrySettings = _section_of(
+    RetryPolicy,
+    schedule=Annotated[Items[Period], Field(min_length=1, max_length=50)],
+    slow_after=Period,
+    slow_every=Period,
+    give_up_after=Period,
+)
 
 
 class PlatformSettings(Section):
-    """What is different for one platform."""
+    """Differences of one platform."""
 
-    expiry: ExpirySettings = ExpirySettings()
+    expiry: ExpirySettings = ExpirySettings()  # type: ignore[valid-type]
     """Keys of `policy.expiry` for this platform; keys that are not given here keep the platform's built-in value."""
 
 
-class ScopeSettings(Section):
-    """When many troubles are one, told once with the cause."""
-
-    window: Period = _SCOPES.window
-    """How far back attempts are counted; at least two rounds of checks."""
-    open_after: Duration = _SCOPES.open_after
-    """How long the API must fail before that is told."""
-    close_after: Duration = _SCOPES.close_after
-    """How long it must work before it counts as recovered."""
-    canary: Period = _SCOPES.canary
-    """Pause between checks while the API is down."""
-    account_confirm: Duration = _SCOPES.account_confirm
-    """Pause before the second refusal of the key that opens an account incident."""
-    account_canary: Period = _SCOPES.account_canary
-    """Pause between checks while the key is refused; the API works hard on every refusal."""
-    attempts: Count = _SCOPES.attempts
-    """Least number of checks without an answer that open an API incident."""
-    ratio: Share = _SCOPES.ratio
-    """Least share of checks without an answer that opens one (0 to 1)."""
-    close_ratio: Share = _SCOPES.close_ratio
-    """Share below which it may close; less than `ratio`."""
-    platform_window: Period = _SCOPES.platform_window
-    """Time within which connections of one platform must fail to count as failing together."""
-    platform_count: Count = _SCOPES.platform_count
-    """Least number of connections that fail together."""
-    platform_ratio: Share = _SCOPES.platform_ratio
-    """Least share of the platform's connections that fail together (0 to 1)."""
-    platform_hold: Duration = _SCOPES.platform_hold
-    """After this long, connections that still fail are told one by one."""
-    throttled_after: Duration = _SCOPES.throttled_after
-    """How long the API must throttle us before that is told."""
-
-
-class FlapSettings(Section):
-    """When a connection goes back and forth, or wider trouble comes and goes."""
-
-    changes: Annotated[Count, Field(ge=2)] = _FLAP.changes
-    """Confirmed changes within `window` that make it flapping; wider trouble may change once more."""
-    window: Period = _FLAP.window
-    """Time within which changes are counted."""
-    calm: Period = _FLAP.calm
-    """Time without a change after which its final state is told."""
-
-
-class DigestSettings(Section):
-    """When many notifications become one."""
-
-    wait: Duration = _DIGEST.wait
-    """How long a burst is collected."""
-    after: Count = _DIGEST.after
-    """So many notifications to one receiver within `wait` go out one by one; the rest are collected."""
-    max_items: Annotated[Count, Field(le=50)] = _DIGEST.max_items
-    """Connections in one digest at most; bodies stay below 20 kB."""
-
-
-class RetrySettings(Section):
-    """How long and how often a delivery is tried."""
-
-    schedule: Annotated[Items[Period], Field(min_length=1, max_length=50)] = _RETRY.schedule
-    """Pauses after the first, second, ... failed attempt; the last one repeats."""
-    slow_after: Period = _RETRY.slow_after
-    """Age from which a delivery is tried every `slow_every` only."""
-    slow_every: Period = _RETRY.slow_every
-    """Pause between attempts of an old delivery."""
-    give_up_after: Period = _RETRY.give_up_after
-    """Age at which a delivery is given up; `deliveries retry` can send it later."""
-    jitter: Share = _RETRY.jitter
-    """Share by which every pause is varied up and down (0 to 1)."""
-    poison_attempts: Count = _RETRY.poison_attempts
-    """Refusals of one body (400, 413, 422) after which it is given up, so that it can't block the others."""
-
-
 class FalseNegativeSettings(Section):
-    """One answer that says error although the connection works; it counts as unsupported. All that is given must match."""
+    """One answer that reports an error although the connection works; it counts as unsupported. All given keys must match."""
 
     platform: PlatformOrAny = "*"
-    """Platform it is about; `*` is every one."""
+    """Platform of the connection; `*` matches every platform."""
     id: Pattern = ".*"
     """Regular expression that the whole id must match."""
     message: Pattern = ""
-    """Regular expression that must be found in the API's message, upper and lower case alike; empty: any message."""
+    """Regular expression to search in the API's message, ignoring case; empty: any message."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if self.id == ".*" and not self.message:
-            raise problem("would hide every failure", "give an id or a message to recognise it by")
+            raise problem("would hide every failure", "give an id or a message")
         return self
 
 
-class PolicySettings(Section):
-    """When somebody is told."""
+_PolicyKeys = _section_of(
+    Policy,
+    leave_out=frozenset({"spacing", "recheck"}),
+    platforms=Mapping[PlatformName, PlatformSettings],
+    reminders=OffOrDuration,
+    stale_after=AutoOrPeriod,
+)
 
-    confirm: ConfirmSettings = ConfirmSettings()
-    """How often something must be seen before it is believed."""
-    expiry: ExpirySettings = ExpirySettings()
-    """When the end of a token is told. Platforms have built-in differences, see the table of platforms."""
-    platforms: Mapping[PlatformName, PlatformSettings] = Field(default_factory=dict)
-    """What is different for single platforms, by name."""
-    reminders: OffOrDuration = _POLICY.reminders
-    """Pause between reminders of an open incident; weekly after seven days. `off` turns them off."""
-    stale_after: AutoOrPeriod = None
-    """How long a connection may go without evidence before that is told. `auto`: three intervals, at least `stale_floor`."""
-    stale_floor: Duration = _POLICY.stale_floor
-    """The least that `auto` gives."""
-    pending_rounds: Count = _POLICY.pending_rounds
-    """Unconfirmed evidence older than this many intervals is void."""
-    publishing_fresh: Duration = _POLICY.publishing_fresh
-    """A posting error older than this is not told."""
-    scopes: ScopeSettings = ScopeSettings()
-    """When many troubles are one."""
-    flap: FlapSettings = FlapSettings()
-    """When a connection goes back and forth."""
-    digest: DigestSettings = DigestSettings()
-    """When many notifications become one."""
-    retry: RetrySettings = RetrySettings()
-    """How long and how often a delivery is tried."""
+
+class PolicySettings(_PolicyKeys):  # type: ignore[misc, valid-type]
+    """When notifications are sent."""
+
     known_false_negatives: Items[FalseNegativeSettings] = ()
-    """Answers that say error although the connection works, beside the built-in ones."""
+    """Answers that report an error although the connection works, in addition to the built-in ones."""
 
-
-V = TypeVar("V", Confirm, DigestPolicy, ExpiryPolicy, FlapPolicy, RetryPolicy, ScopePolicy)
 
 _DAY = timedelta(days=1)
 _RENEWS_LATE: Mapping[str, Any] = {"thresholds": (7 * _DAY,), "settle": _DAY}
 _NO_COUNTDOWN: Mapping[str, Any] = {"thresholds": (), "trust_date": False}
 
 COUNTS_DOWN = frozenset({"linkedin", "instagram", "threads"})
-"""Platforms whose tokens end unless a person acts; `policy.expiry.thresholds`, when given, holds for them."""
+"""Platforms whose tokens end unless a person acts; `policy.expiry.thresholds`, if given, applies to them."""
 
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
     "linkedin": {"thresholds": (14 * _DAY, 3 * _DAY)},
@@ -263,30 +176,16 @@ Source: api-contract.md 3.1, last column.
 
 def policy_of(settings: PolicySettings, schedule: ScheduleSettings) -> Policy:
     """The domain's policy; counted observations are two thirds of `schedule.recheck` apart."""
-    return Policy(
-        confirm=_value(Confirm, settings.confirm),
-        expiry=_value(ExpiryPolicy, settings.expiry),
-        platforms=expiry_by_platform(settings),
-        scopes=_value(ScopePolicy, settings.scopes),
-        flap=_value(FlapPolicy, settings.flap),
-        digest=_value(DigestPolicy, settings.digest),
-        retry=_value(RetryPolicy, settings.retry),
-        spacing=schedule.recheck * 2 / 3,
-        recheck=schedule.recheck,
-        pending_rounds=settings.pending_rounds,
-        stale_after=settings.stale_after,
-        stale_floor=settings.stale_floor,
-        reminders=settings.reminders,
-        publishing_fresh=settings.publishing_fresh,
-    )
+    platforms = expiry_by_platform(settings)
+    return _value(Policy, settings, platforms=platforms, spacing=schedule.recheck * 2 / 3, recheck=schedule.recheck)
 
 
 def expiry_by_platform(settings: PolicySettings) -> dict[str, ExpiryPolicy]:
     """
     The expiry policy of every platform that differs from `policy.expiry`, by name.
 
-    For each key the first of these wins: what the file says for the platform; for thresholds of platforms that
-    count down, what the file says in `policy.expiry`; what is built in for the platform; `policy.expiry`.
+    For each key the first of these wins: the platform's in the file; for thresholds of platforms that count down,
+    those of `policy.expiry` in the file; the built-in one of the platform; `policy.expiry`.
     """
     names = sorted({*BUILT_IN, *settings.platforms})
     return {name: _expiry_of(name, settings) for name in names}
@@ -301,6 +200,10 @@ def _expiry_of(name: str, settings: PolicySettings) -> ExpiryPolicy:
     return replace(_value(ExpiryPolicy, settings.expiry), **{**built_in, **given})
 
 
-def _value(kind: type[V], section: BaseModel) -> V:
-    """The domain's value made of a section with the same names."""
-    return kind(**{field.name: getattr(section, field.name) for field in fields(kind)})
+def _value(kind: type[V], section: Section, **given: Any) -> V:
+    """The dataclass *kind* with the values of its section, and those that are *given*."""
+    values = {item.name: getattr(section, item.name) for item in fields(kind) if item.name not in given}  # type: ignore[arg-type]
+    return kind(
+        **given,
+        **{name: _value(_DATACLASSES[type(value)], value) if isinstance(value, Section) else value for name, value in values.items()},
+    )

@@ -1,4 +1,4 @@
-"""Who is told, and who is told what."""
+"""Receivers and routes."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -16,7 +16,7 @@ PUBLIC_URLS: Mapping[str, str] = {
     "pagerduty": "https://events.pagerduty.com/v2/enqueue",
     "opsgenie": "https://api.opsgenie.com/v2/alerts",
 }
-"""Types whose address is public and the same for everybody; their secret is a key."""
+"""Types with one public address for all customers; their secret is a key."""
 
 
 def _url_is_optional(schema: JsonDict) -> None:
@@ -25,52 +25,52 @@ def _url_is_optional(schema: JsonDict) -> None:
 
 
 class ReceiverSettings(Section):
-    """One place to tell."""
+    """One destination of notifications."""
 
     model_config = ConfigDict(json_schema_extra=_url_is_optional)
 
     name: Name
-    """Name of the receiver in routes, metrics and logs; its address is never shown."""
+    """Name of the receiver in routes, metrics and logs; its URL is never shown."""
     type: ReceiverType = "webhook"
-    """What is spoken there. `webhook`: our own JSON with Standard Webhooks headers; the others: what that service understands."""
+    """Format of the notifications. `webhook`: JSON with Standard Webhooks headers; the others: the format of that service."""
     url: Secret
-    """Address to POST to; treated as a secret. PagerDuty and Opsgenie have a built-in one."""
+    """URL to POST to; treated as a secret. PagerDuty and Opsgenie have a default."""
     url_file: str | None = None
-    """File that holds the address."""
+    """File that contains the URL."""
     secret: Secret | None = None
     """Signing secret (`whsec_` and base64 of 24 to 64 bytes), for type `webhook`. Without one, bodies are not signed."""
     secret_file: str | None = None
-    """File that holds the signing secret."""
+    """File that contains the signing secret."""
     secret_files: Items[str] = ()
-    """Further signing secrets: while a secret is being replaced, bodies are signed with the old and the new one."""
+    """Files with further signing secrets: during a rotation, bodies are signed with the old and the new secret."""
     secrets: Items[Secret] = ()
-    """Further signing secrets, written out; after loading, all of them, in order."""
+    """Further signing secrets in plain text; after loading, all of them, in order."""
     routing_key: Secret | None = None
     """Integration key, for type `pagerduty`."""
     routing_key_file: str | None = None
-    """File that holds the integration key."""
+    """File that contains the integration key."""
     api_key: Secret | None = None
     """API key, for type `opsgenie`."""
     api_key_file: str | None = None
-    """File that holds the API key."""
+    """File that contains the API key."""
     template: Secret | None = None
-    """For type `webhook`: a JSON document to send in place of our own, in whose texts places such as `{summary}` or
-    `{data.connection.id}` are filled in; `{{` and `}}` are braces. Treated as a secret, since it may hold one."""
+    """For type `webhook`: a JSON document to send instead of the default body, in whose texts fields such as `{summary}` or
+    `{data.connection.id}` are filled in; `{{` and `}}` are braces. Treated as a secret, since it may contain one."""
     headers: Mapping[str, Secret] = Field(default_factory=dict)
-    """Headers to send along, such as `Authorization`; their values are treated as secrets."""
+    """Additional headers, such as `Authorization`; their values are treated as secrets."""
     timeout: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(minutes=1))] = timedelta(seconds=15)
-    """Most time one attempt may take in all."""
+    """Total timeout of one attempt."""
     send_resolved: Switch = True
-    """Whether recoveries are told too. Without them an incident at the receiver never closes by itself."""
+    """Whether recoveries are sent too. Without them an incident at the receiver never closes by itself."""
     deny_private: Switch = False
-    """Whether private and loopback addresses are refused too; set it when the address comes from somebody you do not trust. Link-local
+    """Whether private and loopback addresses are refused too; set it when the URL comes from an untrusted source. Link-local
     and cloud-metadata addresses are always refused."""
 
 
 class RouteSettings(Section):
-    """One rule; the first whose match fits decides who is told."""
+    """One rule; the first one that matches decides which receivers get a notification."""
 
     match: Mapping[str, str] = Field(default_factory=dict)
-    """What must hold, all of it. Empty: always."""
+    """Matchers, all of which must match. Empty: matches everything."""
     receivers: Items[str]
-    """Names of the receivers to tell; empty: nobody."""
+    """Names of the receivers; empty: the notification is dropped."""

@@ -181,7 +181,7 @@ def transition(state: ScopeState, now: datetime) -> Transition:
     """The row of history that the incident of *state* leaves as it is."""
     topic = state.topic
     return Transition(
-        incident=IncidentRef(Topic.SCOPE, state.name, topic.number, topic.opened_at or now),
+        incident=IncidentRef(Topic.SCOPE, str(state.key), topic.number, topic.opened_at or now),
         scope=state.scope,
         connection_id=None,
         level=topic.level,
@@ -205,7 +205,7 @@ def build_scope_notification(state: ScopeState, now: datetime, *, reminder: int 
         why=NotificationReason.REMINDER if reminder else NotificationReason.CLOSED if closing else NotificationReason.OPENED,
         severity=severity(state.scope),
         at=now,
-        incident=IncidentRef(Topic.SCOPE, state.name, known.number, opened_at),
+        incident=IncidentRef(Topic.SCOPE, str(state.key), known.number, opened_at),
         scope=state.scope,
         connection_id=None,
         level_from=value.notified.level,

@@ -1,13 +1,14 @@
 """
-The one decision: level, last notified, suppression, reminder -> notify or why not.
+The one decision: level, last notified, suppression, reminder -> notify, or why not.
 
-A notification is owed if and only if the level of a topic differs from what the receivers were last told.
-Cover by a scope incident, a silence and quiet hours delay it, never lose it. Every decision names its reason, also the
-decision to stay quiet.
+A notification is pending if and only if the level of a topic differs from what the receivers were last notified of. An open scope,
+a silence and quiet hours delay it, never lose it. Every decision names its reason, also the decision not to notify.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Generic, TypeVar
 
 from monitor.domain import topics
 from monitor.domain.connections import Connection
@@ -22,7 +23,7 @@ from monitor.domain.notifications.build import (
     incident,
     transition,
 )
-from monitor.domain.notifications.timing import end_held_until, next_evaluation_at, reminder_at, reminder_due
+from monitor.domain.notifications.timing import end_held_until, next_evaluation_at, reminder_at
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.scopes.state import ScopeState
@@ -30,36 +31,20 @@ from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState, LastNotified, SuppressionReason, TopicState
 from monitor.domain.topics import ScopeContext
 
+_State = TypeVar("_State")
 _WEEK = timedelta(days=7)
+
+# Reasons that say less than any other.
+_WEAK = frozenset({SuppressionReason.ACKNOWLEDGED, SuppressionReason.REMINDER_NOT_DUE})
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """A connection's state brought in line with its levels, and what came of it, in order."""
+class Decision(Generic[_State]):
+    """The state of a connection or scope in line with its levels, and what came of it, in order."""
 
-    state: ConnectionState
+    state: _State
     transitions: tuple[Transition, ...] = ()
     notifications: tuple[Notification, ...] = ()
-
-
-@dataclass(slots=True)
-class _Decision:
-    """The state under work while the topics are settled one after the other."""
-
-    connection: Connection
-    before: ConnectionState
-    state: ConnectionState
-    now: datetime
-    policy: Policy
-    scope_context: ScopeContext
-    controls: Controls = NO_CONTROLS
-    suppressed_until: dict[Topic, datetime] = field(default_factory=dict)
-    transitions: list[Transition] = field(default_factory=list)
-    notifications: list[Notification] = field(default_factory=list)
-    suppression: SuppressionReason = SuppressionReason.NOTHING_NEW
-
-    def put(self, topic: Topic, value: TopicState) -> None:
-        self.state = replace(self.state, topics={**self.state.topics, topic: value})
 
 
 def decide(
@@ -68,20 +53,20 @@ def decide(
     state: ConnectionState,
     now: datetime,
     policy: Policy,
-    cover: ScopeContext,
+    context: ScopeContext,
     *,
     evidence: bool,
     controls: Controls = NO_CONTROLS,
-) -> Settled:
+) -> Decision[ConnectionState]:
     """
-    Bring the topics of *state* in line with what it says at *now*, and decide whether someone is told.
+    Bring the topics of *state* in line with what it says at *now*, and decide whether the receivers are notified.
 
-    *before* is the state before the check, *evidence* whether a conclusive check brought us here, *controls* what
-    operators do not want to hear. Calling it again with its own result and the same *now* changes nothing.
+    *before* is the state before the check, *evidence* whether a conclusive check led here, *controls* the silences and
+    acknowledgements. Calling it again with its own result and the same *now* changes nothing.
     """
-    draft = _Decision(connection, before, state, now, policy, cover, controls)
-    if cover.frozen_by is None:
-        proposed = topics.proposed(connection, state, now, policy, cover)
+    draft = _ConnectionDraft(now, policy, controls, connection, before, state, context)
+    if context.frozen_by is None:
+        proposed = topics.proposed(connection, state, now, policy, context)
         draft.state = topics.note_pending(state, proposed, now, policy, evidence=evidence)
         for topic, level in proposed.items():
             _transition(draft, topic, level)
@@ -90,37 +75,261 @@ def decide(
             _notify(draft, topic)
     _coverage_lost(draft)
     final = replace(draft.state, suppression=draft.suppression)
-    return Settled(
-        replace(final, next_evaluation_at=next_evaluation_at(connection, final, now, policy, cover, draft.suppressed_until)),
-        tuple(draft.transitions),
-        tuple(draft.notifications),
-    )
+    again_at = next_evaluation_at(connection, final, now, policy, context, draft.suppressed_until)
+    return Decision(replace(final, next_evaluation_at=again_at), tuple(draft.transitions), tuple(draft.notifications))
 
 
-def close_removed(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> Settled:
+def decide_scope(
+    state: ScopeState, before: ScopeState, now: datetime, policy: Policy, controls: Controls = NO_CONTROLS
+) -> Decision[ScopeState]:
+    """Record what changed from *before* to *state*, and decide whether the receivers are notified."""
+    draft = _ScopeDraft(now, policy, controls, state)
+    if state.topic.level != before.topic.level:
+        draft.transitions.append(transition(state, now))
+    _notify(draft, Topic.SCOPE)
+    return Decision(draft.state, tuple(draft.transitions), tuple(draft.notifications))
+
+
+def close_removed(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> Decision[ConnectionState]:
     """
-    The end of a connection that left the configuration: its incidents close, and whoever was told of them hears it.
+    The end of a connection that is no longer monitored: its incidents close, and receivers that know of them are notified.
 
-    No silence holds that back: there would be nobody left to tell it later.
+    No silence holds that back: there would be no later evaluation to send it.
     """
-    draft = _Decision(connection, state, state, now, policy, ScopeContext())
+    draft = _ConnectionDraft(now, policy, NO_CONTROLS, connection, state, state, ScopeContext())
     for topic, value in state.topics.items():
         if value.level != FINE:
             _record_transition(draft, topic, FINE, closed_why="removed")
         if draft.state.topic(topic).notified.level != FINE:
             _emit(draft, topic, NotificationContext(now, "removed"))
-    return Settled(
-        replace(ConnectionState(), topics=draft.state.topics, seq=draft.state.seq),
-        tuple(draft.transitions),
-        tuple(draft.notifications),
-    )
+    final = replace(ConnectionState(), topics=draft.state.topics, seq=draft.state.seq)
+    return Decision(final, tuple(draft.transitions), tuple(draft.notifications))
 
 
-def _transition(draft: _Decision, topic: Topic, level: str) -> None:
+def last_notified(value: TopicState, now: datetime) -> LastNotified:
+    """What the receivers know once they are notified of *value* as it is."""
+    if value.level == FINE:
+        return LastNotified(at=now)
+    if value.notified.level == FINE:
+        return LastNotified(value.level, value.number, value.opened_at, now)
+    return LastNotified(value.level, value.notified.number, value.notified.opened_at, now)
+
+
+@dataclass(slots=True)
+class _Draft(ABC):
+    """A state while its topics are decided one after the other."""
+
+    now: datetime
+    policy: Policy
+    controls: Controls
+    transitions: list[Transition] = field(default_factory=list, init=False)
+    notifications: list[Notification] = field(default_factory=list, init=False)
+    suppression: SuppressionReason = field(default=SuppressionReason.NOTHING_NEW, init=False)
+    suppressed_until: dict[Topic, datetime] = field(default_factory=dict, init=False)
+
+    @property
+    @abstractmethod
+    def subject(self) -> str:
+        """The subject of its incidents."""
+
+    @abstractmethod
+    def value(self, topic: Topic) -> TopicState:
+        """The topic as decided so far."""
+
+    @abstractmethod
+    def put(self, topic: Topic, value: TopicState, seq: int | None = None) -> None:
+        """Replace the topic; *seq* is the number of the notification that made it so."""
+
+    @abstractmethod
+    def build(self, topic: Topic, context: NotificationContext) -> Notification:
+        """What the receivers would be notified of."""
+
+    @abstractmethod
+    def closed_why(self, topic: Topic) -> str | None:
+        """Why the topic is closed."""
+
+    @abstractmethod
+    def held_back(self, topic: Topic, *, reminder: bool) -> SuppressionReason | None:
+        """Why the notification waits for a wider incident or for fresh evidence; None when it does not."""
+
+    def merged(self, topic: Topic) -> bool:
+        """Whether the notification of another topic says the same."""
+        del topic
+        return False
+
+    def changed(self, topic: Topic) -> bool:
+        """Whether something else than its level has changed that receivers must know."""
+        del topic
+        return False
+
+    @property
+    def notified_connection(self) -> Connection | None:
+        """The connection that notifications are about."""
+        return None
+
+    def suppress(self, reason: SuppressionReason, topic: Topic, until: datetime | None = None) -> None:
+        """Note why the receivers are not notified of *topic*, and until when."""
+        if reason not in _WEAK or self.suppression is SuppressionReason.NOTHING_NEW:
+            self.suppression = reason
+        if until is not None:
+            self.suppressed_until[topic] = until
+
+
+@dataclass(slots=True)
+class _ConnectionDraft(_Draft):
+    connection: Connection
+    before: ConnectionState
+    state: ConnectionState
+    context: ScopeContext
+
+    @property
+    def subject(self) -> str:
+        return str(self.connection.id)
+
+    @property
+    def notified_connection(self) -> Connection | None:
+        return self.connection
+
+    def value(self, topic: Topic) -> TopicState:
+        return self.state.topic(topic)
+
+    def put(self, topic: Topic, value: TopicState, seq: int | None = None) -> None:
+        topics_ = {**self.state.topics, topic: value}
+        self.state = replace(self.state, topics=topics_, seq=self.state.seq if seq is None else seq)
+
+    def build(self, topic: Topic, context: NotificationContext) -> Notification:
+        return build_notification(self.connection, self.state, topic, context, self.policy)
+
+    def closed_why(self, topic: Topic) -> str | None:
+        return _closed_why(self.state) if self.value(topic).level == FINE else None
+
+    def held_back(self, topic: Topic, *, reminder: bool) -> SuppressionReason | None:
+        if self.context.suppresses(self.now):
+            if self.context.hold_until is not None:
+                self.suppressed_until[topic] = max(self.context.hold_until, self.now)
+            return SuppressionReason.COVERED_BY_SCOPE
+        uncertain = topic is Topic.CONNECTION and self.value(topic).level != topics.STALE
+        if uncertain and topics.is_uncertain(self.connection, self.state, self.now, self.policy, self.context):
+            self.suppressed_until[topic] = self.now + self.policy.recheck
+            return SuppressionReason.UNCERTAIN
+        if reminder and topics.is_contradicted(self.connection, self.state, topic, self.now, self.policy):
+            return SuppressionReason.UNCERTAIN
+        return None
+
+    def merged(self, topic: Topic) -> bool:
+        """Whether the connection's own incident already says what the expiry topic would say."""
+        if topic is not Topic.EXPIRY:
+            return False
+        value = self.value(topic)
+        if value.level == topics.EXPIRED:
+            return self.value(Topic.CONNECTION).notified.level == "error" and self.state.reason in CREDENTIAL
+        return value.notified.merged and value.level == FINE
+
+    def changed(self, topic: Topic) -> bool:
+        """Whether the receivers know of a failure, but not that a post has succeeded since it began."""
+        notified = self.value(topic).notified
+        failing = topic is Topic.CONNECTION and notified.level == "error"
+        return failing and self.state.suspected_false_negative and not notified.false_negative_suspected
+
+
+@dataclass(slots=True)
+class _ScopeDraft(_Draft):
+    state: ScopeState
+
+    @property
+    def subject(self) -> str:
+        return str(self.state.key)
+
+    def value(self, topic: Topic) -> TopicState:
+        del topic
+        return self.state.topic
+
+    def put(self, topic: Topic, value: TopicState, seq: int | None = None) -> None:
+        del topic
+        self.state = replace(self.state, topic=value, seq=self.state.seq if seq is None else seq)
+
+    def build(self, topic: Topic, context: NotificationContext) -> Notification:
+        del topic
+        return build_scope_notification(self.state, context.at, reminder=context.reminder)
+
+    def closed_why(self, topic: Topic) -> str | None:
+        del topic
+        return self.state.closed_why or None
+
+    def held_back(self, topic: Topic, *, reminder: bool) -> SuppressionReason | None:
+        del topic, reminder
+        until = end_held_until(self.state, self.policy)
+        return SuppressionReason.UNCERTAIN if until is not None and self.now < until else None
+
+
+def _notify(draft: _Draft, topic: Topic) -> None:
+    """Notify the receivers of *topic*, or note why not."""
+    value = draft.value(topic)
+    context = NotificationContext(draft.now, draft.closed_why(topic)) if value.level != value.notified.level else _repeated(draft, topic)
+    if context is None:
+        return
+    reason = draft.held_back(topic, reminder=context.reminder > 0)
+    if reason is not None:
+        draft.suppress(reason, topic)
+    elif value.level != value.notified.level and draft.merged(topic):
+        # An incident that was notified by itself must be closed by itself; only one that was not needs no end.
+        separate = value.notified.level != FINE and not value.notified.merged
+        notified = last_notified(value, draft.now)
+        draft.put(topic, replace(value, notified=replace(notified, merged=not separate and notified.level != FINE)))
+    elif not _is_suppressed(draft, topic, context):
+        _emit(draft, topic, context)
+
+
+def _repeated(draft: _Draft, topic: Topic) -> NotificationContext | None:
+    """The context of a notification that repeats, or adds to, the last one; None when there is nothing to say now."""
+    if draft.changed(topic):
+        return NotificationContext(draft.now, why=NotificationReason.CHANGED)
+    value = draft.value(topic)
+    due = reminder_at(topic, value, draft.policy)
+    if due is None:
+        return None
+    if draft.controls.acknowledged(topic, draft.subject, value) is not None:
+        draft.suppress(SuppressionReason.ACKNOWLEDGED, topic)
+        return None
+    if draft.now < due:
+        draft.suppress(SuppressionReason.REMINDER_NOT_DUE, topic)
+        return None
+    return NotificationContext(draft.now, reminder=value.notified.reminders + 1)
+
+
+def _is_suppressed(draft: _Draft, topic: Topic, context: NotificationContext) -> bool:
+    """
+    Whether a silence or quiet hours suppress the notification; if so, their end is remembered.
+
+    A reminder is suppressed by what matches it, and by what matches the notification that it repeats.
+    """
+    if not draft.controls.silences and not draft.controls.recurring:
+        return False
+    for candidate in (context, replace(context, reminder=0)):
+        suppression = draft.controls.suppression(draft.build(topic, candidate), draft.notified_connection, draft.now)
+        if suppression is not None:
+            draft.suppress(suppression.reason, topic, suppression.until)
+            return True
+    return False
+
+
+def _emit(draft: _Draft, topic: Topic, context: NotificationContext) -> None:
+    notification = draft.build(topic, context)
+    value = draft.value(topic)
+    if context.reminder or context.why is NotificationReason.CHANGED:
+        notified = replace(value.notified, at=draft.now, reminders=max(value.notified.reminders, context.reminder))
+    else:
+        notified = last_notified(value, draft.now)
+    notified = replace(notified, false_negative_suspected=notification.facts.suspected_false_negative)
+    draft.put(topic, replace(value, notified=notified), notification.seq)
+    draft.notifications.append(notification)
+
+
+def _transition(draft: _ConnectionDraft, topic: Topic, level: str) -> None:
     if level == draft.state.topic(topic).level:
         return
-    hint = draft.state.pending_levels.get(topic)
-    if hint is None or not topics.holds(topic, hint, draft.now, draft.policy, draft.connection.platform):
+    pending = draft.state.pending_levels.get(topic)
+    if pending is None or not topics.holds(topic, pending, draft.now, draft.policy, draft.connection.platform):
         return
     draft.state = replace(draft.state, pending_levels={key: value for key, value in draft.state.pending_levels.items() if key is not topic})
     _record_transition(draft, topic, level, closed_why=_closed_why(draft.state) if level == FINE else None)
@@ -130,7 +339,7 @@ def _closed_why(state: ConnectionState) -> str:
     return "unsupported" if state.health is Health.UNSUPPORTED else "recovered"
 
 
-def _record_transition(draft: _Decision, topic: Topic, level: str, *, closed_why: str | None) -> None:
+def _record_transition(draft: _ConnectionDraft, topic: Topic, level: str, *, closed_why: str | None) -> None:
     old = draft.state.topic(topic)
     opened = old.level == FINE
     new = replace(
@@ -157,70 +366,11 @@ def _record_transition(draft: _Decision, topic: Topic, level: str, *, closed_why
     )
 
 
-def _notify(draft: _Decision, topic: Topic) -> None:
-    value = draft.state.topic(topic)
-    if value.level == value.notified.level:
-        _remind(draft, topic, value)
-        return
-    if _is_held_back(draft, topic, value):
-        return
-    if topic is Topic.EXPIRY and _merged(draft.state, value):
-        # What was told under an incident of its own must be closed under it; only what nobody heard of needs no end.
-        unheard = value.notified.level == FINE or value.notified.merged
-        told = last_notified(value, draft.now)
-        draft.put(topic, replace(value, notified=replace(told, merged=unheard and told.level != FINE)))
-        return
-    occasion = NotificationContext(draft.now, _closed_why(draft.state) if value.level == FINE else None)
-    if not _is_suppressed(draft, topic, occasion):
-        _emit(draft, topic, occasion)
-
-
-def _is_held_back(draft: _Decision, topic: Topic, value: TopicState) -> bool:
-    """Whether news wait: for the end of wider trouble, or for a fresh look at what may be so no more."""
-    if draft.scope_context.suppresses(draft.now):
-        draft.suppression = SuppressionReason.COVERED_BY_SCOPE
-        if draft.scope_context.hold_until is not None:
-            draft.suppressed_until[topic] = max(draft.scope_context.hold_until, draft.now)
-        return True
-    uncertain = topic is Topic.CONNECTION and value.level != topics.STALE
-    if uncertain and topics.is_uncertain(draft.connection, draft.state, draft.now, draft.policy, draft.scope_context):
-        draft.suppression = SuppressionReason.UNCERTAIN
-        draft.suppressed_until[topic] = draft.now + draft.policy.recheck
-        return True
-    return False
-
-
-def _is_suppressed(draft: _Decision, topic: Topic, occasion: NotificationContext) -> bool:
+def _coverage_lost(draft: _ConnectionDraft) -> None:
     """
-    Whether a silence or quiet hours hold back what would be told on *occasion*; if so, their end is remembered.
+    Notify that a connection which used to be tested no longer can be: its end would go unnoticed.
 
-    A reminder is held back by what matches it, and by what matches the news that it repeats.
-    """
-    if not draft.controls.silences and not draft.controls.recurring:
-        return False
-    for one in (occasion, replace(occasion, reminder=0)):
-        notification = build_notification(draft.connection, draft.state, topic, one, draft.policy)
-        held = draft.controls.suppression(notification, draft.connection, draft.now)
-        if held is not None:
-            draft.suppression = held.reason
-            draft.suppressed_until[topic] = held.until
-            return True
-    return False
-
-
-def _merged(state: ConnectionState, value: TopicState) -> bool:
-    """Whether the connection's own incident already says what the expiry topic would say."""
-    connection = state.topic(Topic.CONNECTION)
-    if value.level == topics.EXPIRED:
-        return connection.notified.level == "error" and state.reason in CREDENTIAL
-    return value.notified.merged and value.level == FINE
-
-
-def _coverage_lost(draft: _Decision) -> None:
-    """
-    Say that a connection which used to be tested no longer can be: nobody would hear of its end any more.
-
-    Said once a week at most: a validator that works every other day is no news. A platform's incident does not hide it,
+    At most once a week: a validator that works every other day is not worth more. A platform's incident does not hide it,
     and a silence only delays it.
     """
     lost = draft.before.health is Health.OK or draft.state.notice_pending
@@ -231,90 +381,9 @@ def _coverage_lost(draft: _Decision) -> None:
     lately = value.notified.at is not None and draft.now - value.notified.at < _WEEK
     if value.level != FINE or value.notified.level != FINE or lately:
         return
-    occasion = NotificationContext(draft.now, "unsupported", why=NotificationReason.NOTICE)
-    if _is_suppressed(draft, Topic.CONNECTION, occasion):
+    context = NotificationContext(draft.now, "unsupported", why=NotificationReason.NOTICE)
+    if _is_suppressed(draft, Topic.CONNECTION, context):
         draft.state = replace(draft.state, notice_pending=True)
         return
     draft.put(Topic.CONNECTION, replace(value, number=value.number + 1))
-    _emit(draft, Topic.CONNECTION, occasion)
-
-
-def _remind(draft: _Decision, topic: Topic, value: TopicState) -> None:
-    if _false_negative_is_news(draft.state, topic, value):
-        _notify_false_negative(draft, topic)
-        return
-    due = reminder_at(topic, value, draft.policy)
-    if due is None:
-        return
-    if draft.controls.acknowledged(topic, str(draft.connection.id), value) is not None:
-        if draft.suppression is SuppressionReason.NOTHING_NEW:
-            draft.suppression = SuppressionReason.ACKNOWLEDGED
-        return
-    if draft.now < due:
-        if draft.suppression is SuppressionReason.NOTHING_NEW:
-            draft.suppression = SuppressionReason.REMINDER_NOT_DUE
-        return
-    if _is_held_back(draft, topic, value):
-        return
-    if topics.is_contradicted(draft.connection, draft.state, topic, draft.now, draft.policy):
-        draft.suppression = SuppressionReason.UNCERTAIN
-        return
-    occasion = NotificationContext(draft.now, reminder=value.notified.reminders + 1)
-    if not _is_suppressed(draft, topic, occasion):
-        _emit(draft, topic, occasion)
-
-
-def _false_negative_is_news(state: ConnectionState, topic: Topic, value: TopicState) -> bool:
-    """Whether the receivers know of a failure, but not that a post has succeeded since it began."""
-    told = value.notified
-    return topic is Topic.CONNECTION and told.level == "error" and state.suspected_false_negative and not told.false_negative_suspected
-
-
-def _notify_false_negative(draft: _Decision, topic: Topic) -> None:
-    if _is_held_back(draft, topic, draft.state.topic(topic)):
-        return
-    occasion = NotificationContext(draft.now, why=NotificationReason.CHANGED)
-    if not _is_suppressed(draft, topic, occasion):
-        _emit(draft, topic, occasion)
-
-
-def _emit(draft: _Decision, topic: Topic, occasion: NotificationContext) -> None:
-    notification = build_notification(draft.connection, draft.state, topic, occasion, draft.policy)
-    value = draft.state.topic(topic)
-    again = replace(value.notified, at=draft.now, reminders=max(value.notified.reminders, occasion.reminder))
-    told = again if occasion.reminder or occasion.why is NotificationReason.CHANGED else last_notified(value, draft.now)
-    draft.put(topic, replace(value, notified=replace(told, false_negative_suspected=notification.facts.suspected_false_negative)))
-    draft.state = replace(draft.state, seq=notification.seq)
-    draft.notifications.append(notification)
-
-
-def decide_scope(
-    state: ScopeState, before: ScopeState, now: datetime, policy: Policy, controls: Controls = NO_CONTROLS
-) -> tuple[ScopeState, tuple[Transition, ...], tuple[Notification, ...]]:
-    """Say what changed from *before* to *state*, and decide whether someone is told; *controls* may hold it back."""
-    transitions = (transition(state, now),) if state.topic.level != before.topic.level else ()
-    value = state.topic
-    due = reminder_due(value.notified, policy)
-    reminder = value.level == value.notified.level and due is not None and now >= due
-    if value.level == value.notified.level and not reminder:
-        return state, transitions, ()
-    held_until = end_held_until(state, policy)
-    if held_until is not None and now < held_until:
-        return state, transitions, ()
-    if reminder and controls.acknowledged(Topic.SCOPE, state.name, value) is not None:
-        return state, transitions, ()
-    notification = build_scope_notification(state, now, reminder=value.notified.reminders + 1 if reminder else 0)
-    # A reminder is held back by what matches it, and by what matches the news that it repeats.
-    if any(controls.suppression(one, None, now) is not None for one in (notification, build_scope_notification(state, now))):
-        return state, transitions, ()
-    told = replace(value.notified, at=now, reminders=value.notified.reminders + 1) if reminder else last_notified(value, now)
-    return replace(state, topic=replace(value, notified=told), seq=notification.seq), transitions, (notification,)
-
-
-def last_notified(value: TopicState, now: datetime) -> LastNotified:
-    """What the receivers know once they are told of *value* as it is."""
-    if value.level == FINE:
-        return LastNotified(at=now)
-    if value.notified.level == FINE:
-        return LastNotified(value.level, value.number, value.opened_at, now)
-    return LastNotified(value.level, value.notified.number, value.notified.opened_at, now)
+    _emit(draft, Topic.CONNECTION, context)

@@ -12,6 +12,7 @@ from monitor.domain.checks import Observation
 from monitor.domain.copies import replace
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Outcome, Scope, meaning
+from monitor.domain.scopes.key import SERVICE, ScopeKey
 from monitor.domain.scopes.state import Bucket, FailureStreak, RecoveryWindow, ScopeState, closed, forgotten, opened, with_failure
 from monitor.errors import Reason
 
@@ -45,7 +46,7 @@ def advance_api(
         state,
         buckets=_fill(state.buckets, observation, policy, bad=bad, crashed=crashed, window=window),
         streak=_streak(state.streak, observation) if bad else None,
-        calm=_calm(state.calm, observation, policy, bad=bad, crashed=crashed),
+        recovery=_recovery(state.recovery, observation, policy, bad=bad, crashed=crashed),
     )
     if bad and state.open:
         return with_failure(state, observation)
@@ -94,11 +95,11 @@ def _relax(state: ScopeState, now: datetime, policy: ScopePolicy, members: int) 
     if not state.open:
         unfounded = state.suspect_at is not None and _down_since(state, now, policy, members) is None
         return replace(state, suspect_at=None) if unfounded else state
-    calm = state.calm
-    if calm is None or calm.good < _GOOD_ANSWERS or not calm.answered:
+    recovery = state.recovery
+    if recovery is None or recovery.good < _GOOD_ANSWERS or not recovery.answered:
         return state
-    long_enough = now - calm.since >= policy.close_after
-    return closed(state, now) if long_enough and (calm.several or members <= 1) else state
+    long_enough = now - recovery.since >= policy.close_after
+    return closed(state, now) if long_enough and (recovery.several or members <= 1) else state
 
 
 def _down_since(state: ScopeState, now: datetime, policy: ScopePolicy, members: int) -> datetime | None:
@@ -152,16 +153,18 @@ def _streak(streak: FailureStreak | None, observation: Observation) -> FailureSt
     return replace(streak, count=streak.count + 1, several=streak.several or who != streak.first_id)
 
 
-def _calm(calm: RecoveryWindow | None, observation: Observation, policy: ScopePolicy, *, bad: bool, crashed: bool) -> RecoveryWindow | None:
-    at, who = observation.at, observation.connection_id
-    if calm is None:
-        return None if bad else RecoveryWindow(at, 1, 0, who, answered=not crashed)
+def _recovery(
+    recovery: RecoveryWindow | None, observation: Observation, policy: ScopePolicy, *, bad: bool, crashed: bool
+) -> RecoveryWindow | None:
+    at, connection_id = observation.at, observation.connection_id
+    if recovery is None:
+        return None if bad else RecoveryWindow(at, 1, 0, connection_id, answered=not crashed)
     grown = replace(
-        calm,
-        good=calm.good + int(not bad),
-        bad=calm.bad + int(bad),
-        several=calm.several or (not bad and who != calm.first_id),
-        answered=calm.answered or not (bad or crashed),
+        recovery,
+        good=recovery.good + int(not bad),
+        bad=recovery.bad + int(bad),
+        several=recovery.several or (not bad and connection_id != recovery.first_id),
+        answered=recovery.answered or not (bad or crashed),
     )
     return None if bad and grown.bad >= policy.close_ratio * (grown.good + grown.bad) else grown
 
@@ -204,9 +207,9 @@ def advance_service(
     return advance_api(state, observation, policy, window=window, members=max(members, 2))
 
 
-def served_elsewhere_at(states: Callable[[str], ScopeState], accounts: Iterable[str], account: str) -> datetime | None:
-    """When one of *accounts* other than *account* was last answered; *states* gives the state of a scope by its name."""
-    others = (states(f"service:{one}").last_good_at for one in accounts if one != account)
+def served_elsewhere_at(scope: Callable[[ScopeKey], ScopeState], accounts: Iterable[str], account: str) -> datetime | None:
+    """When one of *accounts* other than *account* was last answered; *scope* gives the state of a scope."""
+    others = (scope(ScopeKey(SERVICE, other)).last_good_at for other in accounts if other != account)
     return max((at for at in others if at is not None), default=None)
 
 

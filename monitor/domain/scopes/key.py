@@ -1,48 +1,91 @@
-"""`ScopeKey(kind, account, user)`; the scopes above a connection."""
+"""`ScopeKey`: what a wider cause covers; the scopes above a connection."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from monitor.domain.connections import Connection
 
-STORAGE = "storage"
+API = "api"
+ACCOUNT = "account"
+USER = "user"
+SERVICE = "service"
+RATE = "rate"
+PLATFORM = "platform"
+
+ACCOUNT_KINDS = frozenset({ACCOUNT, USER, RATE, SERVICE, "list"})
+"""The kinds whose name is an account."""
+
+SPLIT = "told_singly"
+"""Why an incident closed although the trouble lasts: from now on each connection is notified by itself."""
+
+
+class ScopeKey(NamedTuple):
+    """
+    Identifies a scope.
+
+    Attributes:
+        kind: what it covers; `rate` and `service` are the API's throttling of, and its service to, one account.
+        name: the API's host, the account or the platform; empty for the database.
+        user: the managed user, or empty.
+    """
+
+    kind: str
+    name: str = ""
+    user: str = ""
+
+    def __str__(self) -> str:
+        """As rows and JSON spell it, such as `api:api.postpost.dev`, `user:main/0123` or `storage`."""
+        if not self.name:
+            return self.kind
+        return f"{self.kind}:{self.name}/{self.user}" if self.user else f"{self.kind}:{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ScopeKey":
+        """The key that *text*, a scope's or an incident's subject in rows and JSON, stands for."""
+        kind, _, name = text.partition(":")
+        account, _, user = name.partition("/") if kind in ACCOUNT_KINDS else (name, "", "")
+        return cls(kind, account, user)
+
+    @property
+    def account(self) -> str:
+        """The account it belongs to; empty for scopes wider than an account."""
+        return self.name if self.kind in ACCOUNT_KINDS else ""
+
+
+STORAGE = ScopeKey("storage")
 
 
 @dataclass(frozen=True, slots=True)
-class ScopeNames:
-    """The names of the scopes above one connection, *every* one of them once more; `user` is empty for the account owner's own."""
+class ScopesAbove:
+    """The scopes above one connection, and *all* of them, the widest cause first; *user* is None for the owner's own."""
 
-    api: str
-    account: str
-    user: str
-    service: str
-    rate: str
-    platform: str
-    every: tuple[str, ...]
-
-    def all(self) -> tuple[str, ...]:
-        """Every name, widest cause first: the order in which one explains the others."""
-        return self.every
+    api: ScopeKey
+    account: ScopeKey
+    user: ScopeKey | None
+    service: ScopeKey
+    rate: ScopeKey
+    platform: ScopeKey
+    all: Sequence[ScopeKey]
 
 
-def scopes_of(connection: Connection, api_host: str) -> ScopeNames:
-    """The names of the scopes above *connection*, whose API lives at *api_host*."""
-    return _names(api_host, connection.account, connection.user_id, connection.platform)
+def scopes_above(connection: Connection, api_host: str) -> ScopesAbove:
+    """The scopes above *connection*, whose API is at *api_host*."""
+    return _above(api_host, connection.account, connection.user_id, connection.platform)
 
 
-# A check asks for them many times, and connections by the thousand share them.
+def account_scopes(account: str, user_id: str, api_host: str) -> Sequence[ScopeKey]:
+    """The scopes that a request of *account* for *user_id* ("" for its owner) says something about, if it is about no connection."""
+    above = _above(api_host, account, user_id, "")
+    return [key for key in above.all if key not in (STORAGE, above.platform)]
+
+
+# A check needs them many times, and connections by the thousand share them.
 @lru_cache(maxsize=4096)
-def _names(api_host: str, account_name: str, user_id: str, platform_name: str) -> ScopeNames:
-    api, account = f"api:{api_host}", f"account:{account_name}"
-    user = f"user:{account_name}/{user_id}" if user_id else ""
-    service, rate, platform = f"service:{account_name}", f"rate:{account_name}", f"platform:{platform_name}"
-    every = tuple(name for name in (STORAGE, account, user, api, service, rate, platform) if name)
-    return ScopeNames(api, account, user, service, rate, platform, every)
-
-
-ACCOUNT_KINDS = frozenset({"account", "user", "rate", "service", "list"})
-"""What subjects begin with that name an account, and after a slash perhaps a managed user of it."""
-
-
-SPLIT = "told_singly"
-"""The trouble lasts: from now on each connection is told by itself."""
+def _above(api_host: str, account_name: str, user_id: str, platform_name: str) -> ScopesAbove:
+    api, account = ScopeKey(API, api_host), ScopeKey(ACCOUNT, account_name)
+    user = ScopeKey(USER, account_name, user_id) if user_id else None
+    service, rate, platform = ScopeKey(SERVICE, account_name), ScopeKey(RATE, account_name), ScopeKey(PLATFORM, platform_name)
+    every = tuple(key for key in (STORAGE, account, user, api, service, rate, platform) if key is not None)
+    return ScopesAbove(api, account, user, service, rate, platform, every)

@@ -1,10 +1,8 @@
 """
-One cause, one notification: trouble that is wider than a connection.
+The rules of account, user and rate limit; which rule applies, and how often a scope in trouble is tested.
 
-A scope is named `api:<base>`, `account:<name>`, `user:<account>/<id>`, `rate:<account>`, `service:<account>`,
-`platform:<name>` or `storage`. `service` is the API's service to one account: it can fail while others are answered. Each has hysteresis of its own: a suspicion must hold before its incident opens, and calm must
-hold before it closes. While one is open the connections below it are frozen (or, for a platform, told as
-one), and only a canary is sent now and then.
+Each kind has its own hysteresis: a suspicion must last before its incident opens, and recovery before it closes. While an
+incident is open the connections below it are frozen (below a platform: notified as one), and only canaries are tested.
 """
 
 from datetime import datetime, timedelta
@@ -14,37 +12,40 @@ from monitor.domain.copies import replace
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Outcome, meaning
 from monitor.domain.scopes.api import decay
+from monitor.domain.scopes.key import ACCOUNT, API, PLATFORM, RATE, SERVICE, STORAGE, USER, ScopeKey
 from monitor.domain.scopes.platform import advance_platform
 from monitor.domain.scopes.state import ScopeState, clamp_future_scope, closed, opened, with_failure
 from monitor.errors import Reason
 
 _USER = frozenset({Reason.WORKSPACE_FORBIDDEN, Reason.USER_NOT_MANAGED, Reason.USER_ID_INVALID})
-_ANSWERING = frozenset({"api", "service"})
+_ANSWERING = frozenset({API, SERVICE})
+_WITHOUT_OBSERVATIONS = frozenset({PLATFORM, STORAGE.kind})
+_REFUSING = frozenset({ACCOUNT, USER})
 _KEY = frozenset({Reason.API_UNAUTHORIZED, Reason.API_FORBIDDEN})
 
 
-def applies_to(name: str, observation: Observation) -> bool:
-    """Whether *observation* says anything about a scope of this name."""
+def applies_to(key: ScopeKey, observation: Observation) -> bool:
+    """Whether *observation* says anything about the scope *key*."""
     reason = observation.verdict.reason
-    word = name.partition(":")[0]
-    if reason is Reason.MONITOR_INTERNAL or word in {"platform", "storage"}:
+    kind = key.kind
+    if reason is Reason.MONITOR_INTERNAL or kind in _WITHOUT_OBSERVATIONS:
         return False
-    if word in _ANSWERING:
+    if kind in _ANSWERING:
         return True
     own = meaning(reason)
     answered = own.outcome is not Outcome.INCONCLUSIVE or reason is Reason.API_VALIDATOR_FAILED
-    if word == "user":
+    if kind == USER:
         return answered or reason in _USER
-    if word == "rate":
+    if kind == RATE:
         return answered or reason is Reason.API_THROTTLED
     return answered or reason in _KEY or reason in _USER
 
 
 def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *, members: int) -> ScopeState:
-    """The state of an account, user or rate scope with *members* connections after *observation* (which it `hears`)."""
-    if state.kind == "rate":
+    """The state of an account, user or rate scope with *members* connections after *observation* (which `applies_to` it)."""
+    if state.kind == RATE:
         return _advance_rate(state, observation, policy, members=members)
-    bad = observation.verdict.reason in (_USER if state.kind == "user" else _KEY)
+    bad = observation.verdict.reason in (_USER if state.kind == USER else _KEY)
     return _advance_refusal(state, observation, policy, bad=bad, members=members)
 
 
@@ -78,7 +79,7 @@ def tick(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timed
     state = clamp_future_scope(state, now)
     if state.kind in _ANSWERING:
         return decay(state, now, policy, window=window, members=members)
-    if state.kind == "platform":
+    if state.kind == PLATFORM:
         return advance_platform(state, None, now, policy, window=window, total=members, failing=failing)
     return state
 
@@ -87,7 +88,7 @@ def canary_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
     """
     How far apart the only checks are that get through to anything below the scope; None when checks go on as usual.
 
-    After the first refusal the account is asked once more before anybody is told, and not more often than that.
+    After the first refusal the account is tested once more before its incident opens, and not more often than that.
     """
     if state.kind in _ANSWERING and not state.open:
         return None
@@ -96,13 +97,13 @@ def canary_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
 
 def probe_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
     """
-    How soon somebody below the scope is asked again at the latest, to learn whether it is in trouble; None when nothing is suspected.
+    How soon some connection below the scope is tested at the latest, to learn whether it is in trouble; None when nothing is suspected.
 
-    Few connections with long intervals would otherwise tell of an outage, and of its end, after hours.
+    Few connections with long intervals would otherwise show an outage, and its end, after hours.
     """
     if state.kind in _ANSWERING:
         return policy.canary if state.open or state.streak is not None or state.suspect_at is not None else None
-    if state.kind in {"account", "user"}:
+    if state.kind in _REFUSING:
         if state.open:
             return policy.account_canary
         return policy.account_confirm if state.suspect_at is not None else None

@@ -1,13 +1,19 @@
-"""`ScopeState`, its phases, opening and closing."""
+"""
+`ScopeState`: all that is remembered of one scope; its phases, and how it opens and closes.
 
+Each rule (`api`, `platform`, `rules`) only asks for a change of phase here, so `TRANSITIONS` is the whole life of a scope.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 from monitor.domain.checks import Observation
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE
 from monitor.domain.reasons import Scope
-from monitor.domain.scopes.key import ACCOUNT_KINDS
+from monitor.domain.scopes.key import RATE, SERVICE, ScopeKey
 from monitor.domain.states import TOLERANCE, TopicState, _past, _topic
 from monitor.errors import Reason
 
@@ -16,7 +22,33 @@ FAILED = "failed"
 CHANGES_KEPT = 20
 
 REMOVED = "removed"
-"""Nobody asks about it any more: it left the configuration."""
+"""Why the incident of a scope closed that left the configuration."""
+
+
+class Phase(StrEnum):
+    """
+    Where a scope stands.
+
+    `suspected`: its opening condition holds, not yet for long enough. `recovering`: its incident is open, but good answers come.
+    """
+
+    CLEAR = "clear"
+    SUSPECTED = "suspected"
+    OPEN = "open"
+    RECOVERING = "recovering"
+
+
+TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
+    Phase.CLEAR: frozenset({Phase.SUSPECTED, Phase.OPEN}),
+    Phase.SUSPECTED: frozenset({Phase.CLEAR, Phase.OPEN}),
+    Phase.OPEN: frozenset({Phase.RECOVERING, Phase.CLEAR}),
+    Phase.RECOVERING: frozenset({Phase.OPEN, Phase.CLEAR}),
+}
+"""
+Phase -> the phases that may follow one evaluation.
+
+`clear` to `open`: trouble that is certain at once, such as a database that takes no writes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +110,8 @@ class ScopeState:
         reason, detail: of the last sign of trouble.
         buckets: recent checks, oldest first (API only).
         streak: the bad answers since the last other one (API only).
-        calm: the good answers that may close it (API only).
-        turned: connections that lately turned to error, with when (platform only).
+        recovery: the good answers that may close it (API only).
+        recent_failures: connections that lately turned to error, with when (platform only).
         last_good_at: the last answer that told of no trouble of the API (service only).
         closed_at: when the last incident closed; connections are watched afresh from then on.
         closed_why: why the last incident closed, where not because the trouble is over; else empty.
@@ -88,7 +120,7 @@ class ScopeState:
         seq: numbers the notifications about this scope.
     """
 
-    name: str
+    key: ScopeKey
     topic: TopicState = field(default_factory=TopicState)
     suspect_at: datetime | None = None
     last_bad_at: datetime | None = None
@@ -96,7 +128,7 @@ class ScopeState:
     detail: str = ""
     buckets: tuple[Bucket, ...] = ()
     streak: FailureStreak | None = None
-    calm: RecoveryWindow | None = None
+    recovery: RecoveryWindow | None = None
     recent_failures: tuple[tuple[int, datetime], ...] = ()
     last_good_at: datetime | None = None
     closed_at: datetime | None = None
@@ -106,24 +138,36 @@ class ScopeState:
     seq: int = 0
 
     @property
+    def name(self) -> str:
+        """The key as rows, JSON and texts spell it."""
+        return str(self.key)
+
+    @property
     def kind(self) -> str:
-        """The kind of scope as the name spells it: `api`, `account`, `user`, `rate`, `service`, `platform` or `storage`."""
-        return self.name.partition(":")[0]
+        """The kind of scope."""
+        return self.key.kind
 
     @property
     def scope(self) -> Scope:
         """What it covers; a rate and a service scope cover an account."""
-        return Scope.ACCOUNT if self.kind in {"rate", "service"} else Scope(self.kind)
-
-    @property
-    def account(self) -> str:
-        """The account it belongs to; empty for scopes wider than an account."""
-        return self.name.partition(":")[2].partition("/")[0] if self.kind in ACCOUNT_KINDS else ""
+        return Scope.ACCOUNT if self.key.kind in {RATE, SERVICE} else Scope(self.key.kind)
 
     @property
     def open(self) -> bool:
         """Whether an incident of this scope is open."""
         return self.topic.level != FINE
+
+    @property
+    def phase(self) -> Phase:
+        """Where it stands."""
+        if self.topic.level != FINE:
+            return Phase.OPEN if self.recovery is None else Phase.RECOVERING
+        return Phase.CLEAR if self.suspect_at is None else Phase.SUSPECTED
+
+    @property
+    def settled(self) -> bool:
+        """Whether the passing of time changes nothing about it: it is clear, and receivers know."""
+        return self.suspect_at is None and self.topic.level == FINE and self.topic.notified.level == FINE
 
 
 def with_failure(state: ScopeState, observation: Observation) -> ScopeState:
@@ -137,18 +181,18 @@ def opened(state: ScopeState, now: datetime, affected: int) -> ScopeState:
     if state.open:
         return state
     topic = replace(state.topic, level=FAILED, since=now, number=state.topic.number + 1, opened_at=state.suspect_at or now)
-    return replace(state, topic=topic, calm=None, affected=affected, closed_why="", changes=_changed(state, now))
+    return replace(state, topic=topic, recovery=None, affected=affected, closed_why="", changes=_changed(state, now))
 
 
 def closed(state: ScopeState, now: datetime, why: str = "") -> ScopeState:
-    """*state* with its incident closed and nothing suspected; *why*, where the trouble is not over (`TOLD_SINGLY`, `REMOVED`)."""
+    """*state* with its incident closed and nothing suspected; *why*, where the trouble is not over (`SPLIT`, `REMOVED`)."""
     if state.suspect_at is not None:
         state = replace(state, suspect_at=None)
     if not state.open:
         return state
     topic = replace(state.topic, level=FINE, since=now)
     state = replace(state, changes=_changed(state, now))
-    return replace(state, topic=topic, calm=None, streak=None, buckets=(), recent_failures=(), closed_at=now, closed_why=why)
+    return replace(state, topic=topic, recovery=None, streak=None, buckets=(), recent_failures=(), closed_at=now, closed_why=why)
 
 
 def _changed(state: ScopeState, now: datetime) -> tuple[datetime, ...]:
@@ -159,7 +203,7 @@ def forgotten(state: ScopeState) -> ScopeState:
     """*state* without suspicion and without any memory of checks; the same object when there is none."""
     if state.suspect_at is None and state.streak is None and not state.buckets:
         return state
-    return replace(state, suspect_at=None, streak=None, buckets=(), calm=None)
+    return replace(state, suspect_at=None, streak=None, buckets=(), recovery=None)
 
 
 def fail(state: ScopeState, reason: Reason, detail: str, now: datetime, *, affected: int = 0) -> ScopeState:
@@ -171,7 +215,7 @@ def persistent(state: ScopeState) -> ScopeState:
     """What is kept over a restart: all that decides, but not the counting of single checks."""
     troubled = state.open or state.suspect_at is not None
     last_bad_at = state.last_bad_at if troubled else None
-    return replace(state, buckets=(), calm=None, streak=None, last_bad_at=last_bad_at, last_good_at=None)
+    return replace(state, buckets=(), recovery=None, streak=None, last_bad_at=last_bad_at, last_good_at=None)
 
 
 def clamp_future_scope(state: ScopeState, now: datetime) -> ScopeState:
@@ -179,10 +223,12 @@ def clamp_future_scope(state: ScopeState, now: datetime) -> ScopeState:
     topic = state.topic
     moments = (state.suspect_at, state.last_bad_at, state.last_good_at, state.closed_at, topic.since, topic.notified.at)
     late = (
-        [moment for moment in moments if moment is not None] + [at for _, at in state.recent_failures] + [one.at for one in state.buckets]
+        [moment for moment in moments if moment is not None]
+        + [at for _, at in state.recent_failures]
+        + [bucket.at for bucket in state.buckets]
     )
     late += state.changes[-1:]
-    late += [state.calm.since] if state.calm is not None else []
+    late += [state.recovery.since] if state.recovery is not None else []
     latest = now + TOLERANCE
     if not any(moment > latest for moment in late):
         return state
@@ -194,8 +240,8 @@ def clamp_future_scope(state: ScopeState, now: datetime) -> ScopeState:
         last_good_at=_past(state.last_good_at, now),
         buckets=(),
         streak=None,
-        calm=None,
-        recent_failures=tuple((one, min(at, now)) for one, at in state.recent_failures),
+        recovery=None,
+        recent_failures=tuple((connection_id, min(at, now)) for connection_id, at in state.recent_failures),
         closed_at=_past(state.closed_at, now),
         changes=tuple(min(change, now) for change in state.changes),
     )

@@ -1,0 +1,180 @@
+"""
+Which connection of an account is checked next: its own schedule, canaries while a scope is open, probes of suspected scopes.
+
+Due times are seconds of a monotonic clock: neither a wall clock that is set nor a late wake-up loses a check.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from monitor.domain import schedule
+from monitor.domain.connections import Connection
+from monitor.domain.engine import Engine
+from monitor.domain.evaluation import Evaluation
+from monitor.domain.schedule import DueQueue
+from monitor.domain.scopes.key import ACCOUNT, API, SERVICE, USER, ScopeKey
+
+# Scopes that let only canaries through while their incident is open.
+_FREEZING = frozenset({API, ACCOUNT, USER, SERVICE})
+
+
+class CheckQueue:
+    """
+    The due connections of one account.
+
+    Args:
+        account: its name.
+        engine: what is known.
+        on_scheduled: called with an id and its new due time whenever a check is scheduled.
+    """
+
+    def __init__(self, account: str, engine: Engine, on_scheduled: Callable[[int, float], None] = lambda _id, _due: None) -> None:
+        self._account = account
+        self._engine = engine
+        self._on_scheduled = on_scheduled
+        self._queue = DueQueue()
+        self._in_flight: set[int] = set()
+        self._canaries: dict[ScopeKey, float] = {}
+        self._closures = engine.scope_closures
+        self._probed_suspicion: datetime | None = None
+
+    def refresh(self, wall: datetime, now: float) -> None:
+        """Schedule connections that are new and drop those that are no longer monitored."""
+        own = {connection.id: connection for connection in self._connections()}
+        for connection in own.values():
+            if connection.id not in self._queue and connection.id not in self._in_flight:
+                state = self._engine.state(connection.id)
+                first = schedule.first_due(connection, state, wall, self._engine.config.policy)
+                self._put(connection.id, now + first.total_seconds())
+        self._queue.keep(own)
+        # An incident that was open before, perhaps until this very reload: find out at once whether it still is.
+        for connection in own.values():
+            probe = self._engine.probe_interval(connection)
+            if probe is not None:
+                self._probe(probe[0], connection, now)
+
+    def take(self, now: float) -> tuple[Connection | None, float] | None:
+        """
+        The connection to check now and when it was due; None when nothing is due.
+
+        The connection is None when the one that was due is not to be checked now, because a scope lets only canaries through.
+        """
+        self._recheck_after_scope_recovery(now)
+        self._probe_suspected_api(now)
+        taken = self._queue.take(now)
+        if taken is None:
+            return None
+        connection_id, due = taken
+        connection = self._engine.connection(connection_id)
+        admitted = self._admit(connection, now) if connection is not None else None
+        if admitted is not None:
+            self._in_flight.add(admitted.id)
+        return admitted, due
+
+    def put_back(self, connection: Connection, due: float) -> None:
+        """Schedule a taken connection again that was not checked."""
+        self._in_flight.discard(connection.id)
+        self._put(connection.id, due)
+
+    def checked(self, connection: Connection, now: float) -> None:
+        """Schedule the regular next check of a taken connection: it stands until `recorded` knows better."""
+        self._put(connection.id, now + connection.interval.total_seconds())
+
+    def finished(self, connection: Connection) -> None:
+        """A taken connection is no longer in flight."""
+        self._in_flight.discard(connection.id)
+
+    def recorded(self, connection: Connection, evaluation: Evaluation, now: float) -> None:
+        """Schedule what follows from the evaluation of a check."""
+        if connection.id not in self._queue or evaluation.next_check is None:
+            return
+        self._put(connection.id, now + evaluation.next_check.total_seconds())
+        if evaluation.canary is not None:
+            self._canaries[evaluation.canary[0]] = now
+        if evaluation.probe is not None:
+            self._probe(evaluation.probe[0], connection, now + evaluation.probe[1].total_seconds())
+
+    def next_due(self) -> float | None:
+        """When the first connection is due; None when none waits."""
+        return self._queue.next_due()
+
+    def _admit(self, connection: Connection, now: float) -> Connection | None:
+        """
+        Return the connection to check: *connection*, or the scope's canary; None if it is too early for one.
+
+        The canary is the connection that was checked least recently.
+        """
+        canary = self._engine.canary_interval(connection)
+        if canary is None:
+            return connection
+        key, interval = canary
+        last = self._canaries.get(key)
+        if last is not None and now < last + interval.total_seconds():
+            self._put(connection.id, last + interval.total_seconds())
+            return None
+        self._canaries[key] = now
+        self._put(connection.id, now + interval.total_seconds())
+        chosen = self._least_recently_checked(key, connection) or connection
+        self._queue.discard(chosen.id)
+        return chosen
+
+    def _probe(self, key: ScopeKey, connection: Connection, due: float) -> None:
+        """Schedule a probe of the scope *key* above *connection* at *due*, if none of its connections is due before."""
+        other = self._least_recently_checked(key, connection)
+        if other is not None and (self._queue.due_of(other.id) or due) > due:
+            self._put(other.id, due)
+
+    def _least_recently_checked(self, key: ScopeKey, connection: Connection) -> Connection | None:
+        """Of the connections that wait below the scope *key* above *connection*, and that no other scope holds back."""
+        user_id = connection.user_id if key.kind == USER else None
+        below = (other for other in self._connections() if other.id in self._queue and user_id in (None, other.user_id))
+        waiting = (other for other in below if (self._engine.canary_interval(other) or (key,))[0] == key)
+        return min(waiting, key=self._last_check, default=None)
+
+    def _recheck_after_scope_recovery(self, now: float) -> None:
+        """After a scope incident closed: check everything below it again, the oldest evidence first, at the account's rate."""
+        if self._closures == self._engine.scope_closures:
+            return
+        closures, self._closures = self._closures, self._engine.scope_closures
+        keys = {key for key in self._engine.closed_scopes_since(closures) if key.kind in _FREEZING}
+        if not keys:
+            return
+        for key in keys:
+            self._canaries.pop(key, None)
+        below = [other for other in self._connections() if not keys.isdisjoint(self._engine.scopes_above(other).all)]
+        below.sort(key=self._last_evidence)
+        self._queue.hasten((connection.id for connection in below), now)
+        for connection in below:
+            self._on_scheduled(connection.id, now)
+
+    def _probe_suspected_api(self, now: float) -> None:
+        """When another account's checks made the API suspected, probe it with one of this account's connections at once."""
+        suspect_since = self._engine.api_suspect_since()
+        if suspect_since == self._probed_suspicion:
+            return
+        self._probed_suspicion = suspect_since
+        connection = next(self._connections(), None)
+        if suspect_since is None or connection is None:
+            return
+        # Also when this account is refused, and hardly checked any more: a refusal is an answer.
+        canary = self._engine.canary_interval(connection)
+        key = canary[0] if canary is not None else self._engine.api_key
+        self._canaries.pop(key, None)
+        self._probe(key, connection, now)
+
+    def _put(self, connection_id: int, due: float) -> None:
+        self._queue.put(connection_id, due)
+        self._on_scheduled(connection_id, due)
+
+    def _last_evidence(self, connection: Connection) -> float:
+        return _seconds(self._engine.state(connection.id).last_evidence_at)
+
+    def _last_check(self, connection: Connection) -> float:
+        return _seconds(self._engine.state(connection.id).last_check_at)
+
+    def _connections(self) -> Iterator[Connection]:
+        return iter(self._engine.connections_of(self._account))
+
+
+def _seconds(at: datetime | None) -> float:
+    return at.timestamp() if at is not None else 0.0

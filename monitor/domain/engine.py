@@ -1,0 +1,601 @@
+"""
+All connections, states, scopes and controls in memory, and the one shell around `evaluation`.
+
+The daemon, `replay` and the tests run this object. A `ChangeSet` holds what one transaction evaluated until it is committed;
+`check`, `evaluate` and their like evaluate and commit at once, for those who keep no rows.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from monitor.domain import schedule
+from monitor.domain.checks import Observation
+from monitor.domain.connections import Connection
+from monitor.domain.copies import replace
+from monitor.domain.evaluation import (
+    Evaluation,
+    EvaluationInput,
+    evaluate_at,
+    evaluate_check,
+    evaluate_listing,
+    evaluate_removal,
+    evaluate_scopes,
+    update_scopes,
+)
+from monitor.domain.expiry import interval
+from monitor.domain.expiry.interval import RoundingEvidence
+from monitor.domain.listings import ListedConnection
+from monitor.domain.notifications.timing import needs_evaluation
+from monitor.domain.policy import Policy, ScopePolicy
+from monitor.domain.reasons import Health
+from monitor.domain.scopes import rules
+from monitor.domain.scopes.api import served_elsewhere_at
+from monitor.domain.scopes.key import API, PLATFORM, ScopeKey, ScopesAbove, account_scopes, scopes_above
+from monitor.domain.scopes.state import REMOVED, ScopeState, closed, persistent
+from monitor.domain.silencing.acks import Ack
+from monitor.domain.silencing.controls import NO_CONTROLS, Controls
+from monitor.domain.silencing.silences import RecurringSilence, Silence
+from monitor.domain.states import ConnectionState
+from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
+
+_NOTHING_KNOWN = ConnectionState()
+
+# How often the passing of time is applied to a scope: suspected or with a pending notification; a platform's; any other open one.
+_PAUSE_UNSETTLED = timedelta(seconds=1)
+_PAUSE_PLATFORM = timedelta(seconds=5)
+_PAUSE_OPEN = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """
+    What the configuration means for evaluating. A reload replaces it as a whole.
+
+    Attributes:
+        api_host: names the API scope.
+        interval: the ordinary pause between checks, for the window of the API scope.
+        accounts: all of them; empty means that no scope is ever orphaned.
+        false_negatives: answers known to be wrong.
+        recurring_silences: those of the configuration, quiet hours among them.
+    """
+
+    policy: Policy
+    api_host: str
+    interval: timedelta
+    accounts: tuple[str, ...] = ()
+    false_negatives: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES
+    recurring_silences: tuple[RecurringSilence, ...] = ()
+
+
+@dataclass(slots=True)
+class _ScopeCounts:
+    """Connection counts per scope, failing counts per platform."""
+
+    members: Counter[ScopeKey] = field(default_factory=Counter)
+    failing: Counter[str] = field(default_factory=Counter)
+
+
+class Engine:
+    """
+    Every connection, its state, the scopes above it, and what operators asked for.
+
+    Values are immutable and replaced as a whole, so they may be read while another thread commits. `take_due` and commits belong
+    to one thread.
+
+    Attributes:
+        config: what the configuration means.
+        watching_since: since when connections are checked without a gap.
+        rounding_evidence: how the API prints the time that tokens have left, as far as its lists have shown.
+        scope_closures: counts the scope incidents that closed.
+        controls_version: counts the changes of silences and acknowledgements.
+    """
+
+    def __init__(self, config: EngineConfig, watching_since: datetime) -> None:
+        self.config = config
+        self.watching_since = watching_since
+        self.rounding_evidence = RoundingEvidence()
+        self.scope_closures = 0
+        self.controls_version = 0
+        self._requested = NO_CONTROLS
+        self._connections: dict[int, Connection] = {}
+        self._by_account: dict[str, tuple[int, ...]] = {}
+        self._order: tuple[int, ...] = ()
+        self._states: dict[int, ConnectionState] = {}
+        self._scopes: dict[ScopeKey, ScopeState] = {}
+        self._counts = _ScopeCounts()
+        self._closed_scopes: dict[ScopeKey, int] = {}
+        self._agenda = _Agenda()
+        self._scopes_evaluated_at = watching_since
+        self._unsettled: set[ScopeKey] = set()
+        self._recovered: set[ScopeKey] = set()
+        self._evaluated_version = -1
+
+    # ---- what is known
+
+    @property
+    def controls(self) -> Controls:
+        """Everything that suppresses notifications: what operators asked for, and what the configuration says."""
+        return Controls(self._requested.silences, self.config.recurring_silences, self._requested.acks)
+
+    def ids(self) -> tuple[int, ...]:
+        """The ids of all monitored connections, ordered by account, platform and platform id."""
+        return self._order
+
+    def connection(self, connection_id: int) -> Connection | None:
+        """One monitored connection; None when it is not monitored (any more)."""
+        return self._connections.get(connection_id)
+
+    def connections(self) -> list[Connection]:
+        """The monitored connections, in the order of `ids`."""
+        known = self._connections
+        return [known[connection_id] for connection_id in self._order if connection_id in known]
+
+    def accounts(self) -> Iterable[str]:
+        """The accounts: those of the configuration, or, without one, those that have connections."""
+        return self.config.accounts or tuple(self._by_account)
+
+    def connections_of(self, account: str) -> list[Connection]:
+        """The monitored connections of one account."""
+        known = self._connections
+        return [known[connection_id] for connection_id in self._by_account.get(account, ()) if connection_id in known]
+
+    def state(self, connection_id: int) -> ConnectionState:
+        """What is known of one connection."""
+        return self._states.get(connection_id, _NOTHING_KNOWN)
+
+    def scope(self, key: ScopeKey) -> ScopeState:
+        """What is known of one scope."""
+        return self._scopes.get(key) or ScopeState(key)
+
+    def scopes(self) -> Mapping[ScopeKey, ScopeState]:
+        """Every scope that ever was in trouble or counts checks."""
+        return self._scopes.copy()
+
+    def scopes_above(self, connection: Connection) -> ScopesAbove:
+        """The scopes above *connection*."""
+        return scopes_above(connection, self.config.api_host)
+
+    @property
+    def api_key(self) -> ScopeKey:
+        """The scope of the API."""
+        return ScopeKey(API, self.config.api_host)
+
+    def member_count(self, key: ScopeKey) -> int:
+        """How many monitored connections are below a scope."""
+        return self._counts.members[key]
+
+    def failing(self, platform: str) -> int:
+        """How many monitored connections of *platform* are in error."""
+        return self._counts.failing[platform]
+
+    def api_window(self) -> timedelta:
+        """How far back checks count for the API scope: two rounds at least."""
+        return max(self.config.policy.scopes.window, 2 * self.config.interval)
+
+    def canary_interval(self, connection: Connection) -> tuple[ScopeKey, timedelta] | None:
+        """The scope that lets only canaries through to *connection*, and how far apart; None when checks go on as usual."""
+        return self._pause_above(self.scopes_above(connection).all, rules.canary_interval)
+
+    def probe_interval(self, connection: Connection) -> tuple[ScopeKey, timedelta] | None:
+        """The suspected scope above *connection*, and how soon it is probed again; None when nothing is suspected."""
+        return self._pause_above(self.scopes_above(connection).all, rules.probe_interval)
+
+    def list_pause(self, account: str) -> timedelta | None:
+        """How long the lists of *account* wait while it or the API is in trouble; None when they are read as usual."""
+        pause = self._pause_above(account_scopes(account, "", self.config.api_host), rules.probe_interval)
+        return pause[1] if pause is not None else None
+
+    def _pause_above(
+        self, keys: Iterable[ScopeKey], pause_of: Callable[[ScopeState, ScopePolicy], timedelta | None]
+    ) -> tuple[ScopeKey, timedelta] | None:
+        for key in keys:
+            state = self._scopes.get(key)
+            pause = pause_of(state, self.config.policy.scopes) if state is not None else None
+            if pause is not None:
+                return key, pause
+        return None
+
+    def api_suspect_since(self) -> datetime | None:
+        """Since when the API is suspected; None when it is not, or when there is only one account to suspect it."""
+        return self.scope(self.api_key).suspect_at if len(tuple(self.accounts())) > 1 else None
+
+    def is_orphaned(self, key: ScopeKey) -> bool:
+        """Whether nothing is checked below a scope any more, because its account or its API left the configuration."""
+        if key.kind == API:
+            return key.name != self.config.api_host
+        return bool(key.account and self.config.accounts) and key.account not in self.config.accounts
+
+    def closed_scopes_since(self, closures: int) -> frozenset[ScopeKey]:
+        """The scopes whose incidents closed since there were so many *closures*."""
+        return frozenset(key for key, number in self._closed_scopes.copy().items() if number > closures)
+
+    # ---- what is set
+
+    def set_config(self, config: EngineConfig) -> None:
+        """Replace the configuration; what it changes is evaluated at once."""
+        self.config = config
+        self._evaluated_version = -1
+
+    def set_connections(self, connections: Iterable[Connection]) -> None:
+        """Replace the monitored connections."""
+        ordered = sorted(connections, key=_order)
+        by_account: dict[str, list[int]] = {}
+        for connection in ordered:
+            by_account.setdefault(connection.account, []).append(connection.id)
+        removed, self._connections = self._connections, {connection.id: connection for connection in ordered}
+        self._by_account = {account: tuple(ids) for account, ids in by_account.items()}
+        self._order = tuple(self._connections)
+        self._counts = self._counted()
+        for connection_id in self._order:
+            self._agenda.put(connection_id, self.state(connection_id).next_evaluation_at)
+        for connection_id in removed.keys() - self._connections.keys():
+            self._agenda.put(connection_id, None)
+
+    def _counted(self) -> _ScopeCounts:
+        counts = _ScopeCounts()
+        for connection in self._connections.values():
+            counts.members.update(self.scopes_above(connection).all)
+            if self.state(connection.id).health is Health.ERROR:
+                counts.failing[connection.platform] += 1
+        return counts
+
+    def set_requests(self, silences: Iterable[Silence], acks: Iterable[Ack]) -> None:
+        """Replace what operators asked for."""
+        requested = NO_CONTROLS.with_requests(silences, acks)
+        if requested != self._requested:
+            self._requested = requested
+            self.controls_version += 1
+
+    def restore(self, states: Mapping[int, ConnectionState], scopes: Iterable[ScopeState]) -> None:
+        """Take over what an earlier process knew; the first evaluation looks at everything that may be pending."""
+        self._states = dict(states)
+        self._scopes = {scope.key: scope for scope in scopes}
+        self._unsettled = {key for key, scope in self._scopes.items() if not scope.settled}
+        self._agenda = _Agenda()
+        self._evaluated_version = -1
+        self.set_connections(self._connections.values())
+
+    def restart(self, now: datetime) -> None:
+        """As a new process finds it at *now*: nothing was checked for a while, and counts of single checks are gone."""
+        self.watching_since = self._scopes_evaluated_at = now
+        self.restore(self._states, [persistent(scope) for scope in self._scopes.values()])
+
+    # ---- the passing of time
+
+    def next_evaluation_at(self) -> datetime | None:
+        """When the passing of time may next change something; None when nothing can. It lies in the past when it is overdue."""
+        moments = [self._agenda.first()]
+        if self._recovered or self._evaluated_version != self.controls_version:
+            moments.append(self._scopes_evaluated_at)
+        unsettled = self._unsettled.copy()
+        if unsettled:
+            moments.append(self._scopes_evaluated_at + min(_pause(self.scope(key)) for key in unsettled))
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def due_scopes(self, now: datetime) -> list[ScopeKey]:
+        """The scopes that the passing of time may have changed."""
+        unsettled = sorted(self._unsettled)
+        if unsettled and self._evaluated_version != self.controls_version:
+            return unsettled
+        if not unsettled or now < self._scopes_evaluated_at + min(_pause(self.scope(key)) for key in unsettled):
+            return []
+        return unsettled
+
+    def due_connections(self, now: datetime, limit: int | None = None) -> list[Connection]:
+        """
+        The connections that the passing of time may have changed, in the order of `ids`; the longest overdue up to *limit* of them.
+
+        They stay due until their evaluation is committed.
+        """
+        self._add_waiting(now)
+        due = (self._connections.get(connection_id) for connection_id in self._agenda.due(now, limit))
+        return sorted((connection for connection in due if connection is not None), key=_order)
+
+    def _add_waiting(self, now: datetime) -> None:
+        """
+        Make due what waits for something else than a moment.
+
+        When a scope incident has closed: the connections below it with a notification that it may have suppressed, or that
+        were not to be evaluated again while it was open. After a start and a change of controls: all of these.
+        """
+        version, recovered = self.controls_version, self._recovered
+        if not recovered and version == self._evaluated_version:
+            return
+        everywhere = version != self._evaluated_version
+        self._evaluated_version, self._recovered = version, set()
+        for connection in self._connections.values():
+            state = self._states.get(connection.id)
+            if state is None or not (needs_evaluation(state) or state.next_evaluation_at is None):
+                continue
+            if everywhere or not recovered.isdisjoint(self.scopes_above(connection).all):
+                self._agenda.put(connection.id, now)
+
+    # ---- changes
+
+    def begin(self) -> "ChangeSet":
+        """A new set of changes over what is known."""
+        return ChangeSet(self)
+
+    def commit(self, changes: "ChangeSet") -> None:
+        """Make the values of *changes* visible."""
+        for connection_id, state in changes.states.items():
+            connection = self._connections.get(connection_id)
+            if connection is not None:
+                was_failing = self.state(connection_id).health is Health.ERROR
+                self._counts.failing[connection.platform] += int(state.health is Health.ERROR) - int(was_failing)
+                self._agenda.put(connection_id, state.next_evaluation_at)
+            self._states[connection_id] = state
+        self._commit_scopes(changes.scopes)
+        self.rounding_evidence = changes.rounding
+        if changes.scopes_evaluated_at is not None:
+            self._scopes_evaluated_at = changes.scopes_evaluated_at
+        if changes.retired:
+            self.drop(changes.retired)
+
+    def _commit_scopes(self, scopes: Mapping[ScopeKey, ScopeState]) -> None:
+        recovered = [key for key, state in scopes.items() if self.scope(key).open and not state.open]
+        self._scopes.update(scopes)
+        for key, state in scopes.items():
+            (self._unsettled.discard if state.settled else self._unsettled.add)(key)
+        if recovered:
+            self._closed_scopes |= dict.fromkeys(recovered, self.scope_closures + 1)
+            self.scope_closures += 1
+            self._recovered.update(recovered)
+
+    def drop(self, connection_ids: Collection[int]) -> None:
+        """Stop monitoring these at once; checks of them that are still under way change nothing."""
+        gone = set(connection_ids)
+        self.set_connections([connection for connection in self._connections.copy().values() if connection.id not in gone])
+
+    # ---- evaluate and commit at once
+
+    def check(self, observation: Observation) -> Evaluation | None:
+        """Evaluate one check; None when its connection is no longer monitored."""
+        changes = self.begin()
+        return self._accept(changes, changes.check(observation))
+
+    def apply_listing(
+        self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None = None
+    ) -> Evaluation | None:
+        """Evaluate what the API's list, which came at *now*, says of one connection."""
+        changes = self.begin()
+        changes.learn_rounding(row, now, server_at)
+        return self._accept(changes, changes.apply_listing(connection, row, now, server_at))
+
+    def retire(self, connection: Connection, now: datetime) -> Evaluation:
+        """Close what is open about a connection that is no longer monitored."""
+        changes = self.begin()
+        evaluation = changes.retire(connection, now)
+        self._accept(changes, evaluation)
+        return evaluation
+
+    def evaluate(self, now: datetime) -> list[Evaluation]:
+        """Apply the passing of time up to *now*."""
+        changes, evaluations = self.begin(), []
+        for key in self.due_scopes(now):
+            evaluations.append(changes.evaluate_scope(key, now))
+            changes.apply(evaluations[-1])
+        changes.scopes_evaluated_at = now
+        self.commit(changes)
+        for connection in self.due_connections(now):
+            changes = self.begin()
+            evaluation = changes.evaluate(connection, now)
+            if evaluation is not None:
+                self._accept(changes, evaluation)
+                evaluations.append(evaluation)
+        return evaluations
+
+    def _accept(self, changes: "ChangeSet", evaluation: Evaluation | None) -> Evaluation | None:
+        if evaluation is not None:
+            changes.apply(evaluation)
+        self.commit(changes)
+        return evaluation
+
+
+class ChangeSet:
+    """
+    What one transaction changes: the engine's values, overlaid by what was evaluated since.
+
+    Its methods evaluate; `apply` takes an evaluation over, `Engine.commit` makes all of them visible.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.states: dict[int, ConnectionState] = {}
+        self.scopes: dict[ScopeKey, ScopeState] = {}
+        self.retired: set[int] = set()
+        self.rounding = engine.rounding_evidence
+        self.scopes_evaluated_at: datetime | None = None
+        self._engine = engine
+        self._failing: Counter[str] = Counter()
+
+    def state(self, connection_id: int) -> ConnectionState:
+        """What is known of one connection, as changed so far."""
+        return self.states.get(connection_id) or self._engine.state(connection_id)
+
+    def scope(self, key: ScopeKey) -> ScopeState:
+        """What is known of one scope, as changed so far."""
+        return self.scopes.get(key) or self._engine.scope(key)
+
+    def check(self, observation: Observation) -> Evaluation | None:
+        """Everything that follows from one check; None when its connection was removed while the check was under way."""
+        connection = self._monitored(observation.connection_id)
+        if connection is None:
+            return None
+        policy, reason = self._engine.config.policy, observation.verdict.reason
+        evaluation = evaluate_check(self.evaluation_input(connection), observation, policy)
+        state = evaluation.state or self.state(connection.id)
+        return replace(
+            evaluation,
+            next_check=schedule.next_due(connection, state, observation.at, policy, verdict_reason=reason),
+            canary=self._pause_above(connection, evaluation, rules.canary_interval),
+            probe=self._pause_above(connection, evaluation, rules.probe_interval),
+        )
+
+    def apply_listing(
+        self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None = None
+    ) -> Evaluation | None:
+        """Everything that follows from what a list says of one connection; None when that is no longer monitored."""
+        if self._monitored(connection.id) is None:
+            return None
+        return evaluate_listing(self.evaluation_input(connection), row, now, self._engine.config.policy, server_at=server_at)
+
+    def learn_rounding(self, row: ListedConnection, now: datetime, server_at: datetime | None) -> bool:
+        """Take in what a row of a list shows of the API's rounding; returns whether that was new."""
+        before = self.rounding
+        self.rounding = interval.learn_rounding(before, row, at=now, server_at=server_at)
+        return self.rounding != before
+
+    def evaluate(self, connection: Connection, now: datetime) -> Evaluation | None:
+        """Everything that follows from the passing of time for one connection; None when it is no longer monitored."""
+        if self._monitored(connection.id) is None:
+            return None
+        return evaluate_at(self.evaluation_input(connection), now, self._engine.config.policy)
+
+    def evaluate_scope(self, key: ScopeKey, now: datetime) -> Evaluation:
+        """Everything that follows from the passing of time for one scope."""
+        return self.change_scope(key, lambda state: self._after(state, now), now)
+
+    def account_result(self, account: str, user_id: str, observation: Observation) -> Evaluation:
+        """Everything that follows from a request of an account that was about no single connection, such as a list."""
+        engine = self._engine
+        before = {key: self.scope(key) for key in account_scopes(account, user_id, engine.config.api_host)}
+        after = update_scopes(
+            before,
+            observation,
+            engine.config.policy,
+            window=engine.api_window(),
+            member_counts={key: engine.member_count(key) for key in before},
+            elsewhere_at=self._elsewhere_at(account),
+        )
+        return self._of_scopes(before, {key: state for key, state in after.items() if state is not before[key]}, observation.at)
+
+    def change_scope(self, key: ScopeKey, change: Callable[[ScopeState], ScopeState], now: datetime) -> Evaluation:
+        """Everything that follows from *change* of one scope."""
+        before = self.scope(key)
+        return self._of_scopes({key: before}, {key: change(before)}, now)
+
+    def close_outage(self, outage: ScopeState, now: datetime) -> Evaluation:
+        """The end of an incident that could not be recorded while it was open."""
+        return self._of_scopes({outage.key: outage}, {outage.key: closed(outage, now)}, now)
+
+    def retire(self, connection: Connection, now: datetime) -> Evaluation:
+        """The end of a connection that is no longer monitored: its incidents close."""
+        self.retired.add(connection.id)
+        return evaluate_removal(connection, self.state(connection.id), now, self._engine.config.policy)
+
+    def apply(self, evaluation: Evaluation) -> None:
+        """Take over what was evaluated."""
+        connection, state = evaluation.connection, evaluation.state
+        if connection is not None and state is not None:
+            was_failing = self.state(connection.id).health is Health.ERROR
+            self._failing[connection.platform] += int(state.health is Health.ERROR) - int(was_failing)
+            self.states[connection.id] = state
+        self.scopes.update(evaluation.scopes)
+
+    def _monitored(self, connection_id: int) -> Connection | None:
+        return None if connection_id in self.retired else self._engine.connection(connection_id)
+
+    def _of_scopes(self, before: Mapping[ScopeKey, ScopeState], after: Mapping[ScopeKey, ScopeState], now: datetime) -> Evaluation:
+        return evaluate_scopes(before, after, now, self._engine.config.policy, self._engine.controls)
+
+    def evaluation_input(self, connection: Connection) -> EvaluationInput:
+        """All that must be known to evaluate *connection*."""
+        engine = self._engine
+        above = engine.scopes_above(connection)
+        return EvaluationInput(
+            connection=connection,
+            state=self.state(connection.id),
+            above=above,
+            scopes={key: self.scope(key) for key in above.all},
+            member_counts={key: engine.member_count(key) for key in above.all},
+            failing=engine.failing(connection.platform) + self._failing[connection.platform],
+            watching_since=engine.watching_since,
+            window=engine.api_window(),
+            rounding=self.rounding.mode,
+            controls=engine.controls,
+            elsewhere_at=self._elsewhere_at(connection.account),
+        )
+
+    def _elsewhere_at(self, account: str) -> datetime | None:
+        """When an account other than this one was last answered."""
+        return served_elsewhere_at(self.scope, self._engine.accounts(), account)
+
+    def _after(self, state: ScopeState, now: datetime) -> ScopeState:
+        engine = self._engine
+        if engine.is_orphaned(state.key):
+            return closed(state, now, REMOVED)
+        return rules.tick(
+            state,
+            now,
+            engine.config.policy.scopes,
+            window=engine.api_window(),
+            members=engine.member_count(state.key),
+            failing=engine.failing(state.key.name) + self._failing[state.key.name] if state.kind == PLATFORM else 0,
+        )
+
+    def _pause_above(
+        self, connection: Connection, evaluation: Evaluation, pause_of: Callable[[ScopeState, ScopePolicy], timedelta | None]
+    ) -> tuple[ScopeKey, timedelta] | None:
+        for key in self._engine.scopes_above(connection).all:
+            pause = pause_of(evaluation.scopes.get(key) or self.scope(key), self._engine.config.policy.scopes)
+            if pause is not None:
+                return key, pause
+        return None
+
+
+class _Agenda:
+    """Connection ids by the moment of their next evaluation; one entry each, moved lazily."""
+
+    def __init__(self) -> None:
+        self._moments: dict[int, datetime] = {}
+        self._queued: dict[int, datetime] = {}
+        self._heap: list[tuple[datetime, int]] = []
+        self._taken: list[int] = []
+
+    def put(self, connection_id: int, moment: datetime | None) -> None:
+        """Evaluate *connection_id* at *moment*, whatever was planned before; None: not at all."""
+        if moment is None:
+            self._moments.pop(connection_id, None)
+            return
+        self._moments[connection_id] = moment
+        queued = self._queued.get(connection_id)
+        if queued is None or moment < queued:
+            self._queued[connection_id] = moment
+            heapq.heappush(self._heap, (moment, connection_id))
+
+    def first(self) -> datetime | None:
+        """No evaluation is due before it; None when there is none at all."""
+        heap = self._heap
+        return heap[0][0] if heap else None
+
+    def due(self, now: datetime, limit: int | None) -> list[int]:
+        """The ids that are due at *now*, at most *limit*, the longest overdue first; they are given again until put anew."""
+        for connection_id in self._taken:
+            if connection_id not in self._queued:
+                self.put(connection_id, self._moments.get(connection_id))
+        self._taken = []
+        while self._heap and self._heap[0][0] <= now and (limit is None or len(self._taken) < limit):
+            moment, connection_id = heapq.heappop(self._heap)
+            if self._queued.get(connection_id) != moment:
+                continue
+            del self._queued[connection_id]
+            planned = self._moments.get(connection_id)
+            if planned is not None and planned > now:
+                self.put(connection_id, planned)
+            elif planned is not None:
+                self._taken.append(connection_id)
+        return list(self._taken)
+
+
+def _order(connection: Connection) -> tuple[str, str, str]:
+    return connection.account_label, connection.platform, connection.platform_id
+
+
+def _pause(state: ScopeState) -> timedelta:
+    """How often the passing of time is applied to a scope."""
+    if state.suspect_at is not None or state.topic.level != state.topic.notified.level:
+        return _PAUSE_UNSETTLED
+    return _PAUSE_PLATFORM if state.kind == PLATFORM else _PAUSE_OPEN
