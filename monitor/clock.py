@@ -1,24 +1,47 @@
-"""The only place that reads or waits for time; everything else is handed a `Clock`."""
+"""Reading and waiting for time, which nothing else does, and the forms of a moment for machines."""
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def iso_utc(at: datetime) -> str:
+    """A moment as ISO 8601 in UTC, to the millisecond: `2030-01-01T00:00:00.000Z`."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def to_milliseconds(at: datetime) -> int:
+    """Milliseconds since 1970, rounded down."""
+    return (at - EPOCH) // _MILLISECOND
+
+
+def from_milliseconds(number: int) -> datetime:
+    """
+    The moment that is *number* milliseconds after 1970.
+
+    Raises:
+        OverflowError: there is no such date.
+    """
+    return EPOCH + number * _MILLISECOND
 
 
 class Clock(Protocol):
-    """Three clocks and a wait. Wall time may jump; `monotonic` never does; `boottime` also counts suspend."""
+    """Three clocks and two waits. Wall time may jump; `monotonic` never does; `boottime` also counts suspend."""
 
     def now(self) -> datetime:
         """The wall clock, aware, UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some fixed point; never goes back, stands still while the machine sleeps."""
+        """Seconds since some fixed point; never goes back, stands still while the machine is suspended."""
         ...
 
     def boottime(self) -> float:
-        """Seconds since some fixed point, including the time the machine slept."""
+        """Seconds since some fixed point, including the time the machine was suspended."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -62,7 +85,7 @@ class SystemClock:
 
 
 class Continuity:
-    """Since when the wall clock has run on evenly: it was set, or the machine slept, whenever it moved unlike `monotonic`."""
+    """Notices jumps of the wall clock: it was set, or the machine was suspended, when it moves differently from `monotonic`."""
 
     JUMP_SECONDS = 5.0
 
@@ -72,7 +95,7 @@ class Continuity:
         self._offset = self._wall_minus_monotonic()
 
     def since(self) -> datetime:
-        """The start, or when the last jump was noticed."""
+        """When the last jump was noticed, or the start."""
         offset = self._wall_minus_monotonic()
         if abs(offset - self._offset) > self.JUMP_SECONDS:
             self._since = self._clock.now()

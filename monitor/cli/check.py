@@ -17,10 +17,12 @@ from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.domain.checks import Reply, Verdict
 from monitor.domain.connections import Connection, id_problem
-from monitor.domain.reasons import Outcome, meaning
+from monitor.domain.reasons import Outcome, outcome_of
 from monitor.errors import ApiError, UsageError
 from monitor.schemas import facts
+from monitor.text.advice import reason_advice
 from monitor.text.format import one_line
+from monitor.text.reasons import reason_with_detail
 
 EXIT_FAILED = 1
 EXIT_NOT_FOUND_OUT = 3
@@ -47,7 +49,7 @@ class CheckResult:
     @property
     def outcome(self) -> Outcome:
         """The outcome that the reason stands for."""
-        return meaning(self.verdict.reason).outcome
+        return outcome_of(self.verdict.reason)
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -137,8 +139,7 @@ async def _everything(config: Config, tester: LiveChecker, account: str, user_id
 
 
 def _told(error: ApiError) -> str:
-    words = meaning(error.reason).words
-    return f"{words}: {error.detail}" if error.detail else words
+    return reason_with_detail(error.reason, error.detail)
 
 
 def as_text(results: Sequence[CheckResult], unread: Sequence[str], width: int) -> str:
@@ -165,11 +166,8 @@ def as_text(results: Sequence[CheckResult], unread: Sequence[str], width: int) -
 
 
 def _words(result: CheckResult) -> str:
-    told = meaning(result.verdict.reason)
-    if told.outcome is Outcome.PASSED:
-        return told.words
-    detail = f": {result.verdict.detail}" if result.verdict.detail else ""
-    return f"{told.words}{detail}"
+    verdict = result.verdict
+    return reason_with_detail(verdict.reason, "" if result.outcome is Outcome.PASSED else verdict.detail)
 
 
 def as_document(results: Sequence[CheckResult], unread: Sequence[str], now: datetime) -> dict[str, object]:
@@ -184,7 +182,7 @@ def as_document(results: Sequence[CheckResult], unread: Sequence[str], now: date
                 "reason": result.verdict.reason,
                 "detail": result.verdict.detail,
                 "tokenExpiresIn": (result.reply.token.raw or None) if result.reply is not None else None,
-                "advice": meaning(result.verdict.reason).advice,
+                "advice": reason_advice(result.verdict.reason),
             }
             for result in results
         ],

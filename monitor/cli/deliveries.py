@@ -15,7 +15,7 @@ from monitor.db import DeliveryRow, DeliveryState, Reader, operator_session, rea
 from monitor.domain.connections import Connection
 from monitor.errors import UsageError
 from monitor.schemas import facts
-from monitor.text.format import about, moment, one_line
+from monitor.text.format import moment, one_line, subject_name
 
 _EPILOG = """\
 examples:
@@ -88,7 +88,7 @@ def as_text(rows: Sequence[DeliveryRow], names: Mapping[int | None, Connection],
             coloured(row.state.value, _COLOURS[row.state.value]),
             str(row.attempts),
             row.type.value,
-            about(row.subject, names.get(row.notification.connection_id)),
+            subject_name(row.subject, names.get(row.notification.connection_id)),
         )
         for row in rows
     ]

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import base64
-import re
 import secrets
 import shutil
 import socket
@@ -18,13 +17,13 @@ from pathlib import Path
 
 from monitor import logs
 from monitor.app import App
-from monitor.cli.options import port
+from monitor.cli.options import duration, port
 from monitor.cli.output import paint
 from monitor.cli.run import serve
 from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, load
-from monitor.domain.reasons import Health, meaning
+from monitor.domain.reasons import Health
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import MonitorError
 from monitor.notify import templates
@@ -32,6 +31,8 @@ from monitor.runtime.signals import Signals
 from monitor.simulator.presets import DEMO_KEY, demo_world
 from monitor.simulator.receiver import Received, ReceiverServer
 from monitor.simulator.server import SimulatorServer
+from monitor.text.durations import parse_duration
+from monitor.text.reasons import reason_text
 
 _EPILOG = """\
 examples:
@@ -41,10 +42,8 @@ examples:
   postpost-monitor demo --port 0        on any free port
 """
 _COLOURS = {"demo": "36", "simulator": "35", "monitor": "90", "on-call": "33"}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
 _INDENT = 21
 _USUAL_PORT = 9840
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -58,7 +57,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--once", action="store_true", help="stop when the story is over")
-    length.add_argument("--duration", type=_duration, metavar="TIME", help="stop after this long, such as 60s or 2m")
+    length.add_argument("--duration", type=duration, metavar="TIME", help="stop after this long, such as 60s or 2m")
     parser.add_argument(
         "--port", type=port, help=f"of the status page and the metrics, 0 for any (default: {_USUAL_PORT}, or any when that is taken)"
     )
@@ -115,13 +114,6 @@ def _port(asked: int | None) -> int:
         except OSError:
             return 0
     return _USUAL_PORT
-
-
-def _duration(text: str) -> timedelta:
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 60s, 2m or 1h")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
 
 
 _BROKEN = "threads-17841412345678"
@@ -202,7 +194,7 @@ class Demo:
         broken, ageing = self._world.connection(_BROKEN), self._world.connection(_AGEING)
 
         def left(text: str) -> Callable[[], None]:
-            return lambda: ageing.expire_in(_DURATIONS[text])
+            return lambda: ageing.expire_in(parse_duration(text))
 
         return (
             DemoStep(timedelta(seconds=3), f"{_BROKEN}: the platform ends the session", broken.fail),
@@ -252,7 +244,7 @@ class Demo:
     def _report(self, snapshot: Snapshot) -> None:
         for view in snapshot.connections:
             state = view.state
-            words = meaning(state.reason).words if state.reason is not None else "not checked yet"
+            words = reason_text(state.reason) if state.reason is not None else "not checked yet"
             self._say("monitor", f"{view.connection.platform_id:<42} {state.health.value:<12} {words}")
 
     def _count(self, snapshot: Snapshot) -> None:
@@ -275,11 +267,5 @@ _HEALTH_WORDS = (
     (Health.UNSUPPORTED, "can't be tested"),
     (Health.UNKNOWN, "not known yet"),
 )
-_DURATIONS = {
-    "13d": timedelta(days=13),
-    "6d": timedelta(days=6),
-    "20h": timedelta(hours=20),
-    "60d": timedelta(days=60),
-}
 STORY = timedelta(seconds=28)
 """How long the story takes."""

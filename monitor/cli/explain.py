@@ -65,7 +65,7 @@ def case_of(found: OpenDatabase, platform_id: str, account: str | None, limit: i
         connection=connection,
         state=stored[1] if stored is not None else ConnectionState(),
         above=[found.fleet.scope(key) for key in found.fleet.scopes_above(connection).all if key in found.fleet.scope_versions],
-        tellings=tellings(found.reader, connection.id, limit),
+        notifications=tellings(found.reader, connection.id, limit),
         controls=found.fleet.controls,
         instance=found.instance,
         retired=retired,
@@ -97,8 +97,8 @@ def _owed(row: DeliveryRow, attempts: Sequence[AttemptRow]) -> DeliveryRecord:
         next_attempt_at=row.next_attempt_at,
         finished_at=row.finished_at,
         in_digest=row.digest_id is not None,
-        overtaken=row.overtaken,
-        tries=tuple(_try(attempt) for attempt in attempts),
+        superseded=row.overtaken,
+        attempts=tuple(_try(attempt) for attempt in attempts),
     )
 
 
@@ -128,7 +128,7 @@ def as_document(case: ConnectionReport, sections: Sequence[ExplainSection], now:
         "connection": facts.connection(case.connection, state, suppressed_by=covered_by),
         "retired": case.retired,
         **facts.details(state),
-        "notifications": [_notification(telling) for telling in case.tellings],
+        "notifications": [_notification(telling) for telling in case.notifications],
         "explanation": [{"title": section.title, "lines": list(section.lines)} for section in sections],
     }
 
@@ -148,7 +148,7 @@ def _notification(telling: NotificationRecord) -> dict[str, object]:
                 "receiver": owed.receiver,
                 "state": owed.state,
                 "attempts": [
-                    facts.attempt(one.at, one.reason, one.took.total_seconds(), one.http_status, one.detail) for one in owed.tries
+                    facts.attempt(one.at, one.reason, one.took.total_seconds(), one.http_status, one.detail) for one in owed.attempts
                 ],
             }
             for owed in telling.deliveries

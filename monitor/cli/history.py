@@ -11,10 +11,11 @@ from monitor.cli.output import WIDE, coloured, fitted, stacked, terminal_width
 from monitor.cli.verb import Help
 from monitor.clock import SystemClock
 from monitor.db import CheckRow, Reader, reading
-from monitor.domain.reasons import meaning, outcome_of
+from monitor.domain.reasons import outcome_of
 from monitor.errors import Reason
 from monitor.schemas import facts
 from monitor.text.format import one_line
+from monitor.text.reasons import reason_with_detail
 
 _EPILOG = """\
 examples:
@@ -99,5 +100,4 @@ def as_text(rows: list[CheckRow], width: int) -> str:
 
 def words(row: CheckRow) -> str:
     """Why a check ended as it did."""
-    told = meaning(row.reason).words
-    return f"{told}: {one_line(row.detail, 300)}" if row.detail else told
+    return reason_with_detail(row.reason, one_line(row.detail, 300))

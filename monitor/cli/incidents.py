@@ -12,10 +12,10 @@ from monitor.clock import SystemClock
 from monitor.db import IncidentRow, Reader, reading
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
-from monitor.domain.reasons import meaning
 from monitor.schemas import facts
 from monitor.text.durations import brief
-from monitor.text.format import about, one_line
+from monitor.text.format import one_line, subject_name
+from monitor.text.reasons import reason_text
 
 _EPILOG = """\
 examples:
@@ -73,7 +73,7 @@ def as_text(rows: Sequence[IncidentRow], names: Mapping[int | None, Connection],
             brief((row.closed_at or now) - row.incident.opened_at) + ("" if row.closed_at is not None else ", open"),
             coloured(row.severity.value, row.severity.value),
             f"{row.incident.topic} {row.level}",
-            about(row.incident.subject, names.get(row.connection_id)),
+            subject_name(row.incident.subject, names.get(row.connection_id)),
         )
         for row in rows
     ]
@@ -87,7 +87,7 @@ def as_text(rows: Sequence[IncidentRow], names: Mapping[int | None, Connection],
 def _why(row: IncidentRow) -> str:
     # The last test's answer is what the health, or a wider cause, is about; a token's end or a post is not.
     topic, tested = row.incident.topic, row.incident.topic in (Topic.CONNECTION, Topic.SCOPE)
-    words = meaning(row.reason).words if row.reason is not None and tested else ""
+    words = reason_text(row.reason) if row.reason is not None and tested else ""
     closed = f" (closed: {row.closed_why})" if row.closed_why not in (None, "", "recovered") else ""
     detail = one_line(row.detail, 300) if tested or topic in (Topic.PUBLISHING, Topic.PERMISSIONS) else ""
     return (f"{words}: {detail}" if words and detail else words or detail) + closed

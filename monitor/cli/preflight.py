@@ -17,12 +17,13 @@ from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.domain.connections import Connection, id_problem, matching
-from monitor.domain.preflight import PreflightResult, Readiness, is_fresh, judged, overall, renews_itself, stored
+from monitor.domain.preflight import PreflightResult, Readiness, judged, overall, reason_for_doubt, renews_itself, stored
 from monitor.domain.states import ConnectionState
 from monitor.errors import StoreError, StoreUnavailable, UsageError
 from monitor.schemas import facts
 from monitor.text.durations import brief
 from monitor.text.format import one_line
+from monitor.text.reasons import preflight_text
 
 _EPILOG = """\
 examples:
@@ -138,7 +139,7 @@ async def _result(
 ) -> PreflightCheck:
     connection, state, now = candidate.connection, candidate.state, clock.now()
     policy = config.policy().expiry_for(connection.platform)
-    if state is not None and is_fresh(state, candidate.covered_by, now, max_age):
+    if state is not None and reason_for_doubt(state, candidate.covered_by, now, max_age) is None:
         return PreflightCheck(
             connection, stored(state, connection.platform, now, min_ttl, policy), state.last_evidence_at or now, live=False
         )
@@ -158,7 +159,7 @@ def as_text(results: Sequence[PreflightCheck], now: datetime, width: int) -> str
         )
         for result in results
     ]
-    header, whys = ("ANSWER", "CONNECTION", "ACCOUNT", "KNOWN"), [one_line(result.finding.reason, 300) for result in results]
+    header, whys = ("ANSWER", "CONNECTION", "ACCOUNT", "KNOWN"), [one_line(preflight_text(result.finding), 300) for result in results]
     if width >= WIDE:
         wide = [(*cell, why) for cell, why in zip(cells, whys, strict=True)]
         return "\n".join(fitted((*header, "WHY"), wide, width, least={1: 16, 2: 6, 4: 20}))

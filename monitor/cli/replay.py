@@ -18,7 +18,7 @@ from monitor.domain.events import EventType, Severity
 from monitor.domain.replay import Change, Difference, ReplayEvent, compare, counts
 from monitor.schemas import facts
 from monitor.text.durations import brief, span
-from monitor.text.format import about
+from monitor.text.format import subject_name
 
 _EPILOG = """\
 examples:
@@ -155,7 +155,7 @@ def _type(one: ReplayEvent) -> str:
 
 def _about(subject: str, connections: Mapping[int, Connection]) -> str:
     known = subject.isascii() and subject.isdigit()
-    return about(subject, connections.get(int(subject)) if known else None)
+    return subject_name(subject, connections.get(int(subject)) if known else None)
 
 
 def _trust(lives: Lives, width: int, *, limit: int) -> str:

@@ -16,14 +16,15 @@ from monitor.cli.output import WIDE, Screen, coloured, fitted, indented, stacked
 from monitor.cli.verb import Help
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.domain.events import FINE, Severity, Topic
-from monitor.domain.reasons import Health, meaning
+from monitor.domain.events import FINE, Topic
+from monitor.domain.reasons import Health
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
+from monitor.domain.status import ConnectionFilter, DisplayStatus, status_of, urgency
 from monitor.errors import StoreUnavailable, UsageError
 from monitor.schemas import facts
 from monitor.text.durations import brief
 from monitor.text.format import one_line
-from monitor.text.reasons import gist
+from monitor.text.reasons import reason_text, state_text
 from monitor.text.token_expiry import token_left
 
 _EPILOG = """\
@@ -40,31 +41,6 @@ Reads the database while the monitor runs; nothing is tested (that is `check`). 
 _WATCH_SECONDS = 5.0
 _SILENT_ROUNDS = 3
 _SILENT_LEAST = timedelta(minutes=5)
-_BROKEN = (Health.ERROR, Health.MISSING, Health.MISCONFIGURED)
-_URGENCY = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
-_ORDER = {Health.UNKNOWN: 5, Health.OK: 7, Health.UNSUPPORTED: 8}
-_DOUBTFUL = 6
-
-
-@dataclass(frozen=True, slots=True)
-class StatusFilters:
-    """Which connections are asked for; empty asks for all."""
-
-    health: frozenset[str] = frozenset()
-    platforms: frozenset[str] = frozenset()
-    accounts: frozenset[str] = frozenset()
-    labels: tuple[tuple[str, str], ...] = ()
-
-    def match(self, view: ConnectionView) -> bool:
-        """Whether *view* is among them."""
-        connection = view.connection
-        if self.health and view.state.health not in self.health:
-            return False
-        if self.platforms and connection.platform not in self.platforms:
-            return False
-        if self.accounts and not self.accounts & {connection.account, connection.account_label}:
-            return False
-        return all(connection.labels.get(name) == value for name, value in self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +93,7 @@ def load(config: Config, clock: Clock) -> Snapshot:
         return found.fleet.snapshot(clock.now())
 
 
-async def _watch(config: Config, filters: StatusFilters, pause: float, clock: Clock) -> int:
+async def _watch(config: Config, filters: ConnectionFilter, pause: float, clock: Clock) -> int:
     with Screen(clock) as screen:
         while True:
             try:
@@ -143,43 +119,46 @@ def _pause(text: str) -> float:
     return pause
 
 
-def _filters(args: argparse.Namespace) -> StatusFilters:
+def _filters(args: argparse.Namespace) -> ConnectionFilter:
     labels = []
     for label in args.label or ():
-        name, equals, value = label.partition("=")
+        name, equals, _ = label.partition("=")
         if not equals or not name:
             raise UsageError(f"--label {label}: write a name and a value, such as team=social")
-        labels.append((name, value))
-    return StatusFilters(frozenset(args.health or ()), frozenset(args.platform or ()), frozenset(args.account or ()), tuple(labels))
+        labels.append(label)
+    return ConnectionFilter(
+        health=frozenset(args.health or ()),
+        platforms=frozenset(args.platform or ()),
+        accounts=frozenset(args.account or ()),
+        labels=frozenset(labels),
+    )
 
 
-def rows_of(snapshot: Snapshot, filters: StatusFilters) -> list[StatusRow]:
+def rows_of(snapshot: Snapshot, filters: ConnectionFilter) -> list[StatusRow]:
     """The connections that are asked for, the worst first."""
     own: Mapping[int, list[IncidentView]] = defaultdict(list)
     for incident in snapshot.incidents:
         if incident.connection_id is not None:
             own[incident.connection_id].append(incident)
-    rows = [_row(view, own.get(view.connection.id, [])) for view in snapshot.connections if filters.match(view)]
-    return sorted(rows, key=_place)
+    entries = [(view, own.get(view.connection.id, [])) for view in snapshot.connections]
+    return sorted((_row(view, incidents) for view, incidents in entries if filters.match(view, status_of(view, incidents))), key=_place)
 
 
 def _row(view: ConnectionView, incidents: Sequence[IncidentView]) -> StatusRow:
     level = next((incident.level for incident in incidents if incident.incident.topic is Topic.CONNECTION), FINE)
     return StatusRow(
-        view, incidents, gist(view.state, [incident.incident.topic for incident in incidents], view.suppressed_by, level=level)
+        view, incidents, state_text(view.state, [incident.incident.topic for incident in incidents], view.suppressed_by, level=level)
     )
 
 
-def _place(row: StatusRow) -> tuple[int, str, str, str]:
-    """Broken before troubled before unknown before doubtful before well; then by account, platform and id."""
-    connection, health = row.view.connection, row.view.state.health
-    worst = max((_URGENCY.index(incident.severity) for incident in row.incidents), default=0)
-    doubtful = health is Health.OK and row.why
-    place = _BROKEN.index(health) if health in _BROKEN else 5 - worst if worst else _DOUBTFUL if doubtful else _ORDER[health]
-    return place, connection.account_label, connection.platform, connection.platform_id
+def _place(row: StatusRow) -> tuple[int, bool, str, str, str]:
+    """Worst first, as on the status page; of those that work the doubtful ones first; then by account, platform and id."""
+    connection, status = row.view.connection, status_of(row.view, row.incidents)
+    certain = status is DisplayStatus.OK and not row.why
+    return urgency(status, row.incidents), certain, connection.account_label, connection.platform, connection.platform_id
 
 
-def as_text(snapshot: Snapshot, filters: StatusFilters, width: int, *, height: int | None = None) -> str:
+def as_text(snapshot: Snapshot, filters: ConnectionFilter, width: int, *, height: int | None = None) -> str:
     """The table for people, at most *width* columns wide and, with *height*, at most so many lines high."""
     rows, now = rows_of(snapshot, filters), snapshot.taken_at
     foot = [*_wide_trouble(snapshot, now, width), *(part for line in summary(snapshot, rows) for part in wrapped(line, width).splitlines())]
@@ -221,7 +200,7 @@ def _wide_trouble(snapshot: Snapshot, now: datetime, width: int) -> list[str]:
     lines = []
     for incident in snapshot.incidents:
         if incident.connection_id is None:
-            why = meaning(incident.reason).words if incident.reason is not None else incident.level
+            why = reason_text(incident.reason) if incident.reason is not None else incident.level
             since = brief(now - incident.incident.opened_at)
             lines.append(indented(f"! {incident.incident.subject} in trouble for {since}: {why}", 0, width))
     for name, owed in snapshot.outbox.items():
@@ -244,15 +223,15 @@ def summary(snapshot: Snapshot, rows: Sequence[StatusRow]) -> list[str]:
     if not rows:
         return [f"None of {total} {noun} is like that."]
     counts = Counter(row.view.state.health for row in rows)
-    order = (*_BROKEN, Health.UNKNOWN, Health.OK, Health.UNSUPPORTED)
+    order = sorted(Health, key=lambda health: DisplayStatus(health.value).rank)
     words = ", ".join(f"{counts[health]} {coloured(health.value, health.value)}" for health in order if counts[health])
     shown = f"{len(rows)} of {total}" if len(rows) < total else str(total)
-    troubled = sum(1 for row in rows if row.incidents and row.view.state.health not in _BROKEN)
+    troubled = sum(1 for row in rows if row.incidents and not row.view.state.health.broken)
     more = [f"{troubled} of those that are not broken {'has' if troubled == 1 else 'have'} an open incident."] if troubled else []
     return [f"{shown} {noun}: {words}.", *more]
 
 
-def as_document(snapshot: Snapshot, filters: StatusFilters) -> dict[str, object]:
+def as_document(snapshot: Snapshot, filters: ConnectionFilter) -> dict[str, object]:
     """The table for machines."""
     rows = rows_of(snapshot, filters)
     counts = Counter(row.view.state.health.value for row in rows)

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from monitor.config.yaml import Path
 from monitor.http.addresses import is_forbidden, is_loopback, literal
-from monitor.text.durations import _DURATION, _LONGEST, format_duration, parse_duration
+from monitor.text.durations import DURATION_PATTERN, LONGEST, format_duration, parse_duration
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ def _check_finite(value: float) -> float:
     return value
 
 
-def between(least: timedelta, most: timedelta = _LONGEST) -> AfterValidator:
+def between(least: timedelta, most: timedelta = LONGEST) -> AfterValidator:
     """Accepts durations from *least* to *most*, both included."""
 
     def check(value: timedelta) -> timedelta:
@@ -110,7 +110,7 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(to_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$", "examples": ["30s", "15m", "36h", "7d"]}),
+    WithJsonSchema({"type": "string", "pattern": f"^{DURATION_PATTERN}$", "examples": ["30s", "15m", "36h", "7d"]}),
 ]
 """A length of time; a timedelta in Python."""
 

@@ -8,12 +8,13 @@ wrote), and types are strict: a document that does not fit is damage, not someth
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.domain.events import Notification
 from monitor.domain.expiry.interval import RoundingEvidence
 from monitor.domain.scopes.key import ScopeKey
@@ -21,20 +22,17 @@ from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState
 from monitor.errors import StoreCorrupt
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-
 _Value = TypeVar("_Value")
 
 
 def millis(at: datetime) -> int:
     """Milliseconds since 1970 of *at*, rounded down."""
-    return (at - _EPOCH) // _MILLISECOND
+    return to_milliseconds(at)
 
 
 def moment(number: int) -> datetime:
     """The time that `millis` made *number* of."""
-    return _EPOCH + timedelta(milliseconds=number)
+    return from_milliseconds(number)
 
 
 def whole_milliseconds(at: datetime) -> datetime:

@@ -27,7 +27,7 @@ def platform_of(platform_id: str) -> str:
 
 
 def id_problem(platform_id: str) -> str | None:
-    """Why this id can't be put into a request path, in plain words; None when it can."""
+    """Why *platform_id* cannot stand in a request path, as the end of a sentence; None when it can."""
     if len(platform_id) > ID_LIMIT:
         return f"longer than {ID_LIMIT} characters"
     if "-" not in platform_id:
@@ -44,7 +44,7 @@ def path_segment(platform_id: str) -> str:
     The id as one percent-encoded path segment.
 
     Raises:
-        ValueError: the id can't be used; see `id_problem`.
+        ValueError: the id has a problem, see `id_problem`.
     """
     problem = id_problem(platform_id)
     if problem is not None:
@@ -52,22 +52,22 @@ def path_segment(platform_id: str) -> str:
     return _ESCAPED.sub(lambda match: f"%{ord(match[0]):02X}", platform_id)
 
 
-def same_id(one: str, other: str) -> bool:
+def same_id(first: str, second: str) -> bool:
     """Whether two ids name the same connection: the platform's case is free, the account part's is not."""
-    if one == other:
+    if first == second:
         return True
-    platform, dash, account = one.partition("-")
-    other_platform, other_dash, other_account = other.partition("-")
+    platform, dash, account = first.partition("-")
+    other_platform, other_dash, other_account = second.partition("-")
     return (platform.casefold(), dash, account) == (other_platform.casefold(), other_dash, other_account)
 
 
 def is_mtproto(platform_id: str) -> bool:
-    """Whether the id has the shape of a Telegram user session (bots have two dashes)."""
+    """Whether the id has the form of a Telegram user session (bots have two dashes)."""
     return _MTPROTO.fullmatch(platform_id) is not None
 
 
 def user_id_problem(user_id: str) -> str | None:
-    """Why this can't be a managed user's id (24 hexadecimal digits), in plain words; None when it can."""
+    """Why *user_id* is not a managed user's id (24 hexadecimal digits), as the end of a sentence; None when it is."""
     return None if _USER_ID.fullmatch(user_id) else "is not 24 hexadecimal digits"
 
 
@@ -89,19 +89,19 @@ class Connection:
 
     @property
     def account_label(self) -> str:
-        """The account as labels show it: a managed user's connections carry the user's id too, so that equal ids stay apart."""
+        """The account in labels; with the managed user's id where there is one, so that equal ids are distinct."""
         return f"{self.account}/{self.user_id}" if self.user_id else self.account
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What identifies a connection outside this database: account, managed user ("" for the owner), platform id."""
+        """The identity of a connection outside this database: account, managed user ("" for the owner), platform id."""
         return (self.account, self.user_id, self.platform_id)
 
 
 def matching(connections: Iterable[Connection], platform_id: str, account: str | None) -> list[Connection]:
     """Those of *connections* with this id; *account* is a name, or a name and a user as `name/user`."""
-    found = [connection for connection in connections if connection.platform_id == platform_id]
+    with_id = [connection for connection in connections if connection.platform_id == platform_id]
     if account is None:
-        return found
-    exact = [connection for connection in found if connection.account_label == account]
-    return exact or [connection for connection in found if connection.account == account]
+        return with_id
+    exact = [connection for connection in with_id if connection.account_label == account]
+    return exact or [connection for connection in with_id if connection.account == account]

@@ -5,7 +5,6 @@ The daemon, `replay` and the tests run this object. A `ChangeSet` holds what one
 `check`, `evaluate` and their like evaluate and commit at once, for those who keep no rows.
 """
 
-import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from monitor.domain.listings import ListedConnection
 from monitor.domain.notifications.timing import needs_evaluation
 from monitor.domain.policy import Policy, ScopePolicy
 from monitor.domain.reasons import Health
+from monitor.domain.schedule import Agenda
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import served_elsewhere_at
 from monitor.domain.scopes.key import API, PLATFORM, ScopeKey, ScopesAbove, account_scopes, scopes_above
@@ -107,7 +107,7 @@ class Engine:
         self._scopes: dict[ScopeKey, ScopeState] = {}
         self._counts = _ScopeCounts()
         self._closed_scopes: dict[ScopeKey, int] = {}
-        self._agenda = _Agenda()
+        self._agenda = Agenda()
         self._scopes_evaluated_at = watching_since
         self._unsettled: set[ScopeKey] = set()
         self._recovered: set[ScopeKey] = set()
@@ -254,7 +254,7 @@ class Engine:
         self._states = dict(states)
         self._scopes = {scope.key: scope for scope in scopes}
         self._unsettled = {key for key, scope in self._scopes.items() if not scope.settled}
-        self._agenda = _Agenda()
+        self._agenda = Agenda()
         self._evaluated_version = -1
         self.set_connections(self._connections.values())
 
@@ -544,50 +544,6 @@ class ChangeSet:
             if pause is not None:
                 return key, pause
         return None
-
-
-class _Agenda:
-    """Connection ids by the moment of their next evaluation; one entry each, moved lazily."""
-
-    def __init__(self) -> None:
-        self._moments: dict[int, datetime] = {}
-        self._queued: dict[int, datetime] = {}
-        self._heap: list[tuple[datetime, int]] = []
-        self._taken: list[int] = []
-
-    def put(self, connection_id: int, moment: datetime | None) -> None:
-        """Evaluate *connection_id* at *moment*, whatever was planned before; None: not at all."""
-        if moment is None:
-            self._moments.pop(connection_id, None)
-            return
-        self._moments[connection_id] = moment
-        queued = self._queued.get(connection_id)
-        if queued is None or moment < queued:
-            self._queued[connection_id] = moment
-            heapq.heappush(self._heap, (moment, connection_id))
-
-    def first(self) -> datetime | None:
-        """No evaluation is due before it; None when there is none at all."""
-        heap = self._heap
-        return heap[0][0] if heap else None
-
-    def due(self, now: datetime, limit: int | None) -> list[int]:
-        """The ids that are due at *now*, at most *limit*, the longest overdue first; they are given again until put anew."""
-        for connection_id in self._taken:
-            if connection_id not in self._queued:
-                self.put(connection_id, self._moments.get(connection_id))
-        self._taken = []
-        while self._heap and self._heap[0][0] <= now and (limit is None or len(self._taken) < limit):
-            moment, connection_id = heapq.heappop(self._heap)
-            if self._queued.get(connection_id) != moment:
-                continue
-            del self._queued[connection_id]
-            planned = self._moments.get(connection_id)
-            if planned is not None and planned > now:
-                self.put(connection_id, planned)
-            elif planned is not None:
-                self._taken.append(connection_id)
-        return list(self._taken)
 
 
 def _order(connection: Connection) -> tuple[str, str, str]:

@@ -19,6 +19,11 @@ class Severity(StrEnum):
     WARNING = "warning"
     CRITICAL = "critical"
 
+    @property
+    def rank(self) -> int:
+        """The larger, the more urgent."""
+        return list(Severity).index(self)
+
 
 class Topic(StrEnum):
     """The kinds of trouble; one incident of each at most is open per subject."""

@@ -21,9 +21,6 @@ from monitor.domain.reasons import Health, Outcome, meaning
 from monitor.domain.states import ConnectionState, PendingHealth
 from monitor.errors import Reason
 
-_BROKEN = frozenset({Health.ERROR, Health.MISSING, Health.MISCONFIGURED})
-
-
 # Times that the API tells may be ahead of our clock by so much; what it says of later ones cannot be true.
 _AHEAD = timedelta(minutes=5)
 
@@ -111,7 +108,7 @@ def _confirm(connection: Connection, state: ConnectionState, target: Health, obs
     if pending.count < confirmations(state.health, target, observation.verdict.reason, policy) or at - pending.first_at < over:
         return replace(state, pending=pending)
     # What a receiver would hear of counts for flapping; between `ok` and `unsupported` nothing is told.
-    changed = state.health is not Health.UNKNOWN and not _BROKEN.isdisjoint((state.health, target))
+    changed = state.health is not Health.UNKNOWN and (state.health.broken or target.broken)
     horizon = at - policy.flap.window
     changes = tuple(change for change in state.changes if change > horizon)
     return replace(

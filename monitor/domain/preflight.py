@@ -4,109 +4,135 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
 from monitor.domain.checks import Reply, Verdict
 from monitor.domain.expiry import estimate, levels
 from monitor.domain.expiry.estimate import has_estimate
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.policy import ExpiryPolicy
-from monitor.domain.reasons import Health, Outcome, meaning, outcome_of
+from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.states import ConnectionState
-from monitor.domain.token_life import TokenSays
-from monitor.text.durations import span
-from monitor.text.reasons import _NOTHING, _printed_left, _words
+from monitor.domain.token_life import TokenLife, TokenSays
+from monitor.errors import Reason
 
 _CLOCK_SLACK = timedelta(minutes=1)
+_NO_TIME = timedelta(0)
 
 
 class Readiness(StrEnum):
-    """What a preflight says: go, do not go, or nobody knows."""
+    """What a preflight says: ready, not ready, or unknown."""
 
     READY = "ready"
     NOT_READY = "not_ready"
     UNKNOWN = "unknown"
 
 
+class PreflightCause(StrEnum):
+    """Why a preflight says what it says; `text/reasons` has the words."""
+
+    NOT_WATCHED = "not_watched"
+    STORAGE_FAILED = "storage_failed"
+    NO_EVIDENCE = "no_evidence"
+    SCOPE_INCIDENT = "scope_incident"
+    INCONCLUSIVE = "inconclusive"
+    UNCONFIRMED = "unconfirmed"
+    TOO_OLD = "too_old"
+    CLOCK_CHANGED = "clock_changed"
+    HEALTH = "health"
+    VERDICT = "verdict"
+    TOKEN_LIFE = "token_life"
+    TOKEN_UNPARSED = "token_unparsed"
+
+
 @dataclass(frozen=True, slots=True)
 class PreflightResult:
-    """An answer and why; *ends_at* is when the token ends, as far as known."""
+    """
+    An answer and its cause, as values; what the cause does not need is None.
+
+    Attributes:
+        health: of `HEALTH`: the stored health.
+        verdict: of `VERDICT`, `HEALTH` and `INCONCLUSIVE`: what the check said.
+        scope: of `SCOPE_INCIDENT`: the scope that has it.
+        duration: of `TOO_OLD` the age of the evidence, of `TOKEN_LIFE` the least life that the token has left.
+        limit: what *duration* was compared with.
+        ends_at: when the token ends, as far as known.
+    """
 
     answer: Readiness
-    reason: str
+    cause: PreflightCause
+    health: Health | None = None
+    verdict: Verdict | None = None
+    scope: str | None = None
+    duration: timedelta | None = None
+    limit: timedelta | None = None
     ends_at: datetime | None = None
 
 
-def is_fresh(state: ConnectionState, covered_by: str | None, now: datetime, max_age: timedelta) -> bool:
-    """Whether what is stored answers the question by itself."""
-    return reason_for_doubt(state, covered_by, now, max_age) is None
-
-
-def reason_for_doubt(state: ConnectionState, covered_by: str | None, now: datetime, max_age: timedelta) -> str | None:
+def reason_for_doubt(state: ConnectionState, scope: str | None, now: datetime, max_age: timedelta) -> PreflightResult | None:
     """
-    Why what is stored does not answer the question by itself, in plain words; None when it does.
+    The result `unknown` when what is stored does not answer the question by itself; None when it does.
 
-    Only a last check that told something, not longer ago than *max_age* nor in the future, with nothing left to confirm
-    and no wider trouble above: an API that could not be reached since is a reason to ask again, never an answer.
+    It does if the last check was conclusive, not longer ago than *max_age* nor in the future, with nothing left to
+    confirm and no open incident of a *scope* above: an API that could not be reached since is a reason to test again.
     """
+    unknown = partial(PreflightResult, Readiness.UNKNOWN, ends_at=estimate.best_estimate(state.token))
     seen = state.last_evidence_at
     if seen is None or state.health is Health.UNKNOWN:
-        return "nothing is known of it yet"
-    if covered_by is not None:
-        return f"wider trouble keeps it from being known: {covered_by}"
+        return unknown(PreflightCause.NO_EVIDENCE)
+    if scope is not None:
+        return unknown(PreflightCause.SCOPE_INCIDENT, scope=scope)
     if seen != state.last_check_at:
-        words = f": {meaning(state.last_reason).words}" if state.last_reason is not None else ""
-        return f"its last check told nothing{words}"
+        return unknown(PreflightCause.INCONCLUSIVE, verdict=Verdict(state.last_reason) if state.last_reason is not None else None)
     if state.pending is not None:
-        return "its last check contradicts those before and is being confirmed"
+        return unknown(PreflightCause.UNCONFIRMED)
     if now - seen > max_age:
-        return f"it was last known {span(now - seen)} ago, longer than {span(max_age)}"
-    return None if now - seen >= -_CLOCK_SLACK else "its last check lies in the future, so the clock is or was wrong"
+        return unknown(PreflightCause.TOO_OLD, duration=now - seen, limit=max_age)
+    return None if now - seen >= -_CLOCK_SLACK else unknown(PreflightCause.CLOCK_CHANGED)
 
 
-def from_state(
-    state: ConnectionState, platform: str, doubts: str | None, now: datetime, min_ttl: timedelta, policy: ExpiryPolicy
-) -> PreflightResult:
-    """What *state* says without a test; *doubts* (see `doubt`) make it unknown, whatever it was before."""
-    if doubts is not None:
-        return PreflightResult(Readiness.UNKNOWN, doubts, estimate.best_estimate(state.token))
-    return stored(state, platform, now, min_ttl, policy)
+def storage_failed(state: ConnectionState) -> PreflightResult:
+    """The result while the database takes no writes: the last checks may be unknown."""
+    return PreflightResult(Readiness.UNKNOWN, PreflightCause.STORAGE_FAILED, ends_at=estimate.best_estimate(state.token))
 
 
 def overall(answers: Iterable[Readiness]) -> Readiness:
-    """Ready when all are; not when one is not; else nobody knows."""
-    found = set(answers)
-    if Readiness.NOT_READY in found:
+    """Ready when all are, not ready when one is not, else unknown."""
+    distinct = set(answers)
+    if Readiness.NOT_READY in distinct:
         return Readiness.NOT_READY
-    return Readiness.READY if found == {Readiness.READY} else Readiness.UNKNOWN
+    return Readiness.READY if distinct == {Readiness.READY} else Readiness.UNKNOWN
 
 
 def stored(state: ConnectionState, platform: str, now: datetime, min_ttl: timedelta, policy: ExpiryPolicy) -> PreflightResult:
     """What a fresh *state* says; *min_ttl* is the least life that the token must have left."""
     ends_at = estimate.best_estimate(state.token)
-    if state.health is Health.UNSUPPORTED:
-        return PreflightResult(Readiness.UNKNOWN, _words(state), ends_at)
-    if state.health is not Health.OK:
-        return PreflightResult(Readiness.NOT_READY, _words(state), ends_at)
-    return _enough(_least_left(state.token, platform, now, policy), min_ttl) or PreflightResult(
-        Readiness.READY, "the connection works", ends_at
-    )
+    if state.health is Health.OK:
+        return _ready(_least_left(state.token, platform, now, policy), min_ttl, ends_at)
+    verdict = Verdict(state.reason, state.detail) if state.reason is not None else None
+    answer = Readiness.UNKNOWN if state.health is Health.UNSUPPORTED else Readiness.NOT_READY
+    return PreflightResult(answer, PreflightCause.HEALTH, state.health, verdict, ends_at=ends_at)
 
 
 def judged(verdict: Verdict, reply: Reply | None, now: datetime, min_ttl: timedelta, *, renews: bool) -> PreflightResult:
     """What a test just made says; *renews* says that its token renews itself, so that its end means nothing."""
-    words = meaning(verdict.reason).words
-    why = f"{words}: {verdict.detail}" if verdict.detail else words
-    match outcome_of(verdict.reason):
-        case Outcome.FAILED:
-            return PreflightResult(Readiness.NOT_READY, why)
-        case Outcome.PASSED if reply is not None:
-            left = None if renews else _printed_left(reply.token)
-            if reply.token.says is TokenSays.UNPARSED and min_ttl > _NOTHING and not renews:
-                return PreflightResult(Readiness.UNKNOWN, "it works, but how long its token lives is not understood")
-            ends_at = now + left if left is not None else None
-            return _enough(left, min_ttl) or PreflightResult(Readiness.READY, words, ends_at)
-        case _:
-            return PreflightResult(Readiness.UNKNOWN, why)
+    outcome = outcome_of(verdict.reason)
+    if outcome is not Outcome.PASSED or reply is None:
+        answer = Readiness.NOT_READY if outcome is Outcome.FAILED else Readiness.UNKNOWN
+        return PreflightResult(answer, PreflightCause.VERDICT, verdict=verdict)
+    if reply.token.says is TokenSays.UNPARSED and min_ttl > _NO_TIME and not renews:
+        return PreflightResult(Readiness.UNKNOWN, PreflightCause.TOKEN_UNPARSED)
+    left = None if renews else _printed_left(reply.token)
+    return _ready(left, min_ttl, now + left if left is not None else None)
+
+
+def _printed_left(life: TokenLife) -> timedelta | None:
+    """The least life that a text can mean: what it prints, zero for less than an hour, None without an end."""
+    if life.says is TokenSays.EXPIRED:
+        return _NO_TIME
+    if life.says is not TokenSays.LEFT or life.left is None:
+        return None
+    return _NO_TIME if life.below else life.left
 
 
 def renews_itself(state: ConnectionState | None, platform: str, policy: ExpiryPolicy) -> bool:
@@ -122,12 +148,11 @@ def _least_left(token: TokenBelief, platform: str, now: datetime, policy: Expiry
     ends = estimate.window(token)
     if ends is not None:
         return ends[0] - now
-    return _NOTHING if token.says is TokenSays.EXPIRED else None
+    return _NO_TIME if token.says is TokenSays.EXPIRED else None
 
 
-def _enough(left: timedelta | None, min_ttl: timedelta) -> PreflightResult | None:
-    """None when the token lives long enough."""
-    if left is None or left >= min_ttl:
-        return None
-    words = f"its token has only {span(left)} left" if left > _NOTHING else "its token may end at any moment"
-    return PreflightResult(Readiness.NOT_READY, f"{words}, less than {span(min_ttl)}")
+def _ready(left: timedelta | None, min_ttl: timedelta, ends_at: datetime | None) -> PreflightResult:
+    """The result for a connection that works: ready, unless its token has too little life *left*."""
+    if left is not None and left < min_ttl:
+        return PreflightResult(Readiness.NOT_READY, PreflightCause.TOKEN_LIFE, duration=left, limit=min_ttl)
+    return PreflightResult(Readiness.READY, PreflightCause.VERDICT, verdict=Verdict(Reason.OK), ends_at=ends_at)

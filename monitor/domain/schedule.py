@@ -1,5 +1,5 @@
 """
-When each connection is checked next; canaries and probes; the due queue.
+When each connection is checked next; the queues of what is due.
 
 Every connection has a phase, a share of its interval that follows from its identity. Its regular checks fall on
 the grid of wall-clock instants with that phase, so the load is even, does not drift, and is the same after a restart.
@@ -228,3 +228,47 @@ class DueQueue:
     def _skip_moved(self) -> None:
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][:2]:
             heapq.heappop(self._heap)
+
+
+class Agenda:
+    """Connection ids by the moment of their next evaluation; one entry each, moved lazily."""
+
+    def __init__(self) -> None:
+        self._moments: dict[int, datetime] = {}
+        self._queued: dict[int, datetime] = {}
+        self._heap: list[tuple[datetime, int]] = []
+        self._taken: list[int] = []
+
+    def put(self, connection_id: int, moment: datetime | None) -> None:
+        """Evaluate *connection_id* at *moment*, whatever was planned before; None: not at all."""
+        if moment is None:
+            self._moments.pop(connection_id, None)
+            return
+        self._moments[connection_id] = moment
+        queued = self._queued.get(connection_id)
+        if queued is None or moment < queued:
+            self._queued[connection_id] = moment
+            heapq.heappush(self._heap, (moment, connection_id))
+
+    def first(self) -> datetime | None:
+        """No evaluation is due before it; None when there is none at all."""
+        heap = self._heap
+        return heap[0][0] if heap else None
+
+    def due(self, now: datetime, limit: int | None) -> list[int]:
+        """The ids that are due at *now*, at most *limit*, the longest overdue first; they are given again until put anew."""
+        for connection_id in self._taken:
+            if connection_id not in self._queued:
+                self.put(connection_id, self._moments.get(connection_id))
+        self._taken = []
+        while self._heap and self._heap[0][0] <= now and (limit is None or len(self._taken) < limit):
+            moment, connection_id = heapq.heappop(self._heap)
+            if self._queued.get(connection_id) != moment:
+                continue
+            del self._queued[connection_id]
+            planned = self._moments.get(connection_id)
+            if planned is not None and planned > now:
+                self.put(connection_id, planned)
+            elif planned is not None:
+                self._taken.append(connection_id)
+        return list(self._taken)

@@ -6,7 +6,6 @@ from enum import StrEnum
 from urllib.parse import urlencode
 
 from monitor.domain.events import Severity
-from monitor.domain.reasons import Health
 from monitor.domain.snapshot import ConnectionView, IncidentView
 
 
@@ -23,7 +22,7 @@ TONES = {Severity.CRITICAL: Tone.BAD, Severity.WARNING: Tone.WARN, Severity.INFO
 
 
 class DisplayStatus(StrEnum):
-    """Where a connection stands, worst first: its health, or `attention` while it works but has an incident."""
+    """What a connection is shown as, worst first: its health, or `attention` while it works but has an incident."""
 
     ERROR = "error"
     MISSING = "missing"
@@ -33,47 +32,85 @@ class DisplayStatus(StrEnum):
     OK = "ok"
     UNSUPPORTED = "unsupported"
 
+    @property
+    def rank(self) -> int:
+        """The smaller, the worse."""
+        return _STATUS_RANKS[self]
 
-BROKEN = (DisplayStatus.ERROR, DisplayStatus.MISSING, DisplayStatus.MISCONFIGURED)
-IN_TROUBLE = (*BROKEN, DisplayStatus.ATTENTION)
-ORDER = {standing: place for place, standing in enumerate(DisplayStatus)}
+    @property
+    def broken(self) -> bool:
+        """Whether it is the status of a connection that does not work."""
+        return self in (DisplayStatus.ERROR, DisplayStatus.MISSING, DisplayStatus.MISCONFIGURED)
 
-_STANDING_TONES = {
-    DisplayStatus.ERROR: Tone.BAD,
-    DisplayStatus.MISSING: Tone.BAD,
-    DisplayStatus.MISCONFIGURED: Tone.BAD,
-    DisplayStatus.ATTENTION: Tone.WARN,
-    DisplayStatus.UNKNOWN: Tone.IDLE,
-    DisplayStatus.OK: Tone.GOOD,
-    DisplayStatus.UNSUPPORTED: Tone.IDLE,
-}
-_BROKEN_HEALTH = {
-    Health.ERROR: DisplayStatus.ERROR,
-    Health.MISSING: DisplayStatus.MISSING,
-    Health.MISCONFIGURED: DisplayStatus.MISCONFIGURED,
-}
-_OTHER_HEALTH = {Health.OK: DisplayStatus.OK, Health.UNSUPPORTED: DisplayStatus.UNSUPPORTED, Health.UNKNOWN: DisplayStatus.UNKNOWN}
+    @property
+    def in_trouble(self) -> bool:
+        """Whether it calls for attention."""
+        return self.broken or self is DisplayStatus.ATTENTION
+
+    @property
+    def tone(self) -> Tone:
+        """The tone of a connection without a critical incident."""
+        return Tone.BAD if self.broken else _OTHER_TONES.get(self, Tone.IDLE)
 
 
-def standing_of(view: ConnectionView, incidents: Sequence[IncidentView]) -> DisplayStatus:
-    """Where a connection with these open incidents of its own stands; a mere information moves it nowhere."""
-    broken = _BROKEN_HEALTH.get(view.state.health)
-    if broken is not None:
-        return broken
-    if any(incident.severity is not Severity.INFO for incident in incidents):
+_STATUS_RANKS = {status: rank for rank, status in enumerate(DisplayStatus)}
+_OTHER_TONES = {DisplayStatus.ATTENTION: Tone.WARN, DisplayStatus.OK: Tone.GOOD}
+
+
+def status_of(view: ConnectionView, incidents: Sequence[IncidentView]) -> DisplayStatus:
+    """The status of a connection with these open incidents of its own; one of severity `info` changes nothing."""
+    health = view.state.health
+    if not health.broken and any(incident.severity is not Severity.INFO for incident in incidents):
         return DisplayStatus.ATTENTION
-    return _OTHER_HEALTH[view.state.health]
+    return DisplayStatus(health.value)
 
 
-def tone_of(standing: DisplayStatus, incidents: Sequence[IncidentView]) -> Tone:
-    """The tone of a connection: a critical incident of one that still works is as bad as one that does not."""
-    if standing is DisplayStatus.ATTENTION and any(incident.severity is Severity.CRITICAL for incident in incidents):
+def tone_of(status: DisplayStatus, incidents: Sequence[IncidentView]) -> Tone:
+    """The tone of a connection: with a critical incident it is as bad as one that does not work."""
+    if status is DisplayStatus.ATTENTION and any(incident.severity is Severity.CRITICAL for incident in incidents):
         return Tone.BAD
-    return _STANDING_TONES[standing]
+    return status.tone
+
+
+def urgency(status: DisplayStatus, incidents: Sequence[IncidentView]) -> int:
+    """Sorts connections worst first: by status, and within it the critical ones first."""
+    return 2 * status.rank + (tone_of(status, incidents) is not Tone.BAD)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFilter:
+    """
+    Which connections are asked for by pages, API and command line; what is empty asks for all.
+
+    Attributes:
+        statuses: names of display statuses, or `TROUBLE` for all that call for attention.
+        accounts: names of accounts, or `account/user`.
+        labels: pairs such as `team=social`, of which a connection must have all; a name alone asks for any value.
+        text: must occur in a name of the connection.
+    """
+
+    health: frozenset[str] = frozenset()
+    statuses: frozenset[str] = frozenset()
+    platforms: frozenset[str] = frozenset()
+    accounts: frozenset[str] = frozenset()
+    labels: frozenset[str] = frozenset()
+    text: str = ""
+
+    def match(self, view: ConnectionView, status: DisplayStatus) -> bool:
+        """Whether a connection with this display status is among them."""
+        connection = view.connection
+        return (
+            (not self.health or view.state.health in self.health)
+            and (not self.statuses or status in self.statuses or (TROUBLE in self.statuses and status.in_trouble))
+            and (not self.platforms or connection.platform in self.platforms)
+            and (not self.accounts or not self.accounts.isdisjoint((connection.account, connection.account_label)))
+            and all(_has_label(connection.labels, pair) for pair in self.labels)
+            and (not self.text or _mentions(view, self.text))
+        )
 
 
 TROUBLE = "trouble"
-"""Value of the filter `health` for everything that somebody should look at."""
+"""Value of the filter by status: every connection whose status calls for attention."""
 
 _MOST_LETTERS = 200
 _MOST_DIGITS = 6
@@ -109,7 +146,7 @@ class Filters:
 
     @property
     def narrowed(self) -> bool:
-        """Whether something beside the standing is asked for."""
+        """Whether something beside the status is asked for."""
         return bool(self.q or self.platform or self.account or self.labels)
 
     def address(self, **changes: str | int | tuple[str, ...]) -> str:
@@ -127,25 +164,18 @@ class Filters:
         query += [("label", pair) for pair in self.labels]
         return f"?{urlencode([*query, ('sort', 'worst')], errors='replace')}"
 
-    def match(self, view: ConnectionView, standing: DisplayStatus) -> bool:
-        """Whether a connection is among those asked for."""
-        connection = view.connection
-        if self.health and self.health != standing and not (self.health == TROUBLE and standing in IN_TROUBLE):
-            return False
-        if self.platform and self.platform != connection.platform:
-            return False
-        if self.account and self.account not in (connection.account, connection.account_label):
-            return False
-        if self.labels and not all(has_label(connection.labels, pair) for pair in self.labels):
-            return False
-        return not self.q or mentions(view, self.q)
+    @property
+    def criteria(self) -> ConnectionFilter:
+        """Which connections these filters ask for."""
+        statuses, platforms, accounts = (frozenset(filter(None, [text])) for text in (self.health, self.platform, self.account))
+        return ConnectionFilter(frozenset(), statuses, platforms, accounts, frozenset(self.labels), self.q)
 
 
-def mentions(view: ConnectionView, text: str) -> bool:
-    """Whether *text* occurs in what a connection is called; letters may be small or capital."""
+def _mentions(view: ConnectionView, text: str) -> bool:
+    """Whether *text* occurs in a name of the connection, in small or capital letters."""
     connection, state, searched = view.connection, view.state, text.casefold()
     texts = (connection.platform_id, connection.name, connection.account_label, state.username, state.display_name)
-    return any(searched in one.casefold() for one in texts if one)
+    return any(searched in name.casefold() for name in texts if name)
 
 
 def _all(query: Mapping[str, str], name: str) -> list[str]:
@@ -154,7 +184,7 @@ def _all(query: Mapping[str, str], name: str) -> list[str]:
     return list(getall(name, ())) if getall is not None else [query[name]] if name in query else []
 
 
-def has_label(labels: Mapping[str, str], pair: str) -> bool:
+def _has_label(labels: Mapping[str, str], pair: str) -> bool:
     """Whether *pair* is one of *labels*; a name alone asks for any value."""
     name, equals, value = pair.partition("=")
     return name in labels and (not equals or labels[name] == value)

@@ -11,8 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from monitor.clock import EPOCH
 from monitor.domain.connections import Connection
 from monitor.domain.events import Severity, Topic
 from monitor.domain.expiry import estimate
@@ -194,7 +195,6 @@ def _truth(known: bool | None) -> str | None:
     return None if known is None else YES if known else NO
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ODD = re.compile(r'[\\\n"]')
 _MILLION = 1_000_000
@@ -249,7 +249,7 @@ def whole(value: int) -> str:
 
 def timestamp(at: datetime) -> str:
     """`number` for a moment, in seconds since 1970."""
-    microseconds = (at - _EPOCH) // _MICROSECOND
+    microseconds = (at - EPOCH) // _MICROSECOND
     if microseconds not in _SIXTEEN_DIGITS:
         return number(microseconds / _MILLION)
     text = str(microseconds)
@@ -259,4 +259,4 @@ def timestamp(at: datetime) -> str:
 
 def seconds_since_1970(at: datetime) -> int:
     """A moment in whole seconds, rounded down."""
-    return (at - _EPOCH) // timedelta(seconds=1)
+    return (at - EPOCH) // timedelta(seconds=1)

@@ -10,10 +10,11 @@ Source: the OpenAPI specification of its API v2; "Sending alerts" in the documen
 """
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from monitor.clock import iso_utc
 from monitor.config import ReceiverSettings
 from monitor.domain.delivery.retries import AttemptResult
 from monitor.notify.base import Message, OpenAlerts, ReceiverType, Request, ResendPolicy, json_request, result_where
@@ -90,8 +91,8 @@ def _alert(story: ChatMessage, ends_at: datetime) -> dict[str, Any]:
     alert = {
         "labels": _labels(story),
         "annotations": {name: without_mentions(value) for name, value in annotations.items() if value},
-        "startsAt": _time(story.opened_at),
-        "endsAt": _time(ends_at),
+        "startsAt": iso_utc(story.opened_at),
+        "endsAt": iso_utc(ends_at),
     }
     return alert | ({"generatorURL": story.link} if story.link else {})
 
@@ -110,10 +111,6 @@ def _labels(story: ChatMessage) -> dict[str, str]:
         "incident": incident["key"],
     }
     return {name: without_mentions(value) for name, value in labels.items() if value}
-
-
-def _time(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 ALERTMANAGER = ReceiverType(_render, _judge, digests=False, repeat=ResendPolicy(EVERY, _repeat))

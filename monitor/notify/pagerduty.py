@@ -8,6 +8,7 @@ from datetime import UTC
 
 from monitor.config import ReceiverSettings
 from monitor.domain.delivery.retries import AttemptResult
+from monitor.domain.events import Severity
 from monitor.errors import DeliveryReason
 from monitor.notify.base import Message, ReceiverType, Request, json_request, result_where
 from monitor.notify.chat_message import ChatMessage, read, truncated, without_mentions
@@ -15,7 +16,6 @@ from monitor.notify.chat_message import ChatMessage, read, truncated, without_me
 _SUMMARY = 1024
 _KEY = 255
 _FIELD = 255
-_SEVERITIES = {"critical": "critical", "warning": "warning", "info": "info"}
 _CLIENT = "postpost-monitor"
 
 
@@ -40,7 +40,7 @@ def _payload(story: ChatMessage) -> dict[str, object]:
     payload: dict[str, object] = {
         "summary": truncated(without_mentions(story.summary), _SUMMARY),
         "timestamp": story.at.astimezone(UTC).isoformat(),
-        "severity": _SEVERITIES.get(story.severity, "error"),
+        "severity": story.severity if story.severity in set(Severity) else "error",
         "source": truncated(without_mentions(data.get("platformId") or story.who), _FIELD),
         "class": story.type,
         "custom_details": {

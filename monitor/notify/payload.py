@@ -11,16 +11,17 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from monitor.clock import iso_utc
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, EventType, Notification, NotificationReason, Severity, Topic, incident_key
-from monitor.domain.reasons import meaning
 from monitor.domain.scopes.key import ACCOUNT_KINDS
 from monitor.errors import Reason
-from monitor.text.advice import advice
+from monitor.text.advice import notification_advice
 from monitor.text.format import one_line, platform_name
+from monitor.text.reasons import reason_text
 from monitor.text.sentences import sentence
 
 VERSION = "1"
@@ -32,7 +33,6 @@ _MAX_NAME = 120
 
 _MAX_LABELS = 20
 
-_SEVERITIES = [severity.value for severity in Severity]
 _TOKEN_TYPES = frozenset({EventType.TOKEN_EXPIRING, EventType.TOKEN_EXPIRED, EventType.TOKEN_RENEWED, EventType.TOKEN_RENEWAL_OVERDUE})
 _RECONNECTS = frozenset({Topic.CONNECTION, Topic.EXPIRY, Topic.RENEWAL, Topic.PERMISSIONS})
 
@@ -73,7 +73,7 @@ def render(webhook_id: str, notification: Notification, connection: Connection |
         "scope": notification.scope.value,
         "why": notification.why.value,
         "seq": notification.seq,
-        "advice": advice(notification),
+        "advice": notification_advice(notification),
         "reconnectUrl": _reconnect_url(notification, identity),
         "firstCheck": facts.first_check,
         "suspectedFalseNegative": facts.suspected_false_negative,
@@ -108,11 +108,11 @@ def render_digest(webhook_id: str, at: datetime, bodies: Sequence[bytes], identi
             "connections": len(items),
             "notifications": len(bodies),
             "byType": dict(types),
-            "bySeverity": {name: severities.get(name, 0) for name in _SEVERITIES},
+            "bySeverity": {severity.value: severities.get(severity, 0) for severity in Severity},
         },
         "monitor": _monitor(identity),
     }
-    severity = Severity(max((item["severity"] for item in items), key=_SEVERITIES.index, default="info"))
+    severity = max((Severity(item["severity"]) for item in items), key=lambda severity: severity.rank, default=Severity.INFO)
     return _encode(_envelope(webhook_id, EventType.DIGEST, at, _digest_summary(items, types), severity, data))
 
 
@@ -168,7 +168,7 @@ def _reason(notification: Notification) -> dict[str, str] | None:
         return None
     return {
         "code": notification.reason.value,
-        "words": meaning(notification.reason).words,
+        "words": reason_text(notification.reason),
         "text": one_line(notification.detail, _MAX_TEXT),
     }
 
@@ -262,7 +262,7 @@ def _bytes(document: Mapping[str, Any]) -> bytes:
 
 
 def _time(at: datetime | None) -> str | None:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at is not None else None
+    return iso_utc(at) if at is not None else None
 
 
 def _seconds(duration: timedelta | None) -> int | None:

@@ -2,20 +2,21 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from monitor.clock import iso_utc
 from monitor.db import CheckRow, DeliveryRow, IncidentRow
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Topic
 from monitor.domain.expiry import estimate
 from monitor.domain.preflight import PreflightResult
-from monitor.domain.reasons import meaning, outcome_of
+from monitor.domain.reasons import outcome_of
 from monitor.domain.snapshot import IncidentView, OutboxView
 from monitor.domain.states import ConnectionState
 from monitor.domain.uptime import Uptime
 from monitor.errors import DeliveryReason
 from monitor.schemas import shapes
-from monitor.text.reasons import gist
+from monitor.text.reasons import preflight_text, reason_text, state_text
 
 
 def identity(connection: Connection) -> shapes.Identity:
@@ -43,7 +44,7 @@ def connection(
         "since": iso(state.since),
         "reason": state.reason,
         "detail": state.detail,
-        "why": gist(state, topics, suppressed_by, level=state.topic(Topic.CONNECTION).level),
+        "why": state_text(state, topics, suppressed_by, level=state.topic(Topic.CONNECTION).level),
         "suppressedBy": suppressed_by,
         "openIncidents": topics,
         "consecutiveFailures": state.failures,
@@ -63,7 +64,7 @@ def details(state: ConnectionState) -> shapes.Details:
     pending = state.pending
     return {
         "suspectedFalseNegative": state.suspected_false_negative,
-        "pending": None if pending is None else {"health": pending.health, "count": pending.count, "firstAt": stamp(pending.first_at)},
+        "pending": None if pending is None else {"health": pending.health, "count": pending.count, "firstAt": iso_utc(pending.first_at)},
         "suppression": state.suppression,
         "topics": {
             topic.value: {
@@ -93,7 +94,7 @@ def preflight_unknown(platform_id: str, result: PreflightResult) -> shapes.Prefl
 def _answer(result: PreflightResult, known_at: datetime | None, now: datetime | None, *, live: bool) -> shapes.PreflightAnswer:
     return {
         "answer": result.answer,
-        "why": result.reason,
+        "why": preflight_text(result),
         "knownAt": iso(known_at),
         "ageSeconds": None if known_at is None or now is None else max(0.0, (now - known_at).total_seconds()),
         "live": live,
@@ -109,7 +110,7 @@ def scope_incident(view: IncidentView) -> shapes.ScopeIncident:
         "severity": view.severity,
         "reason": view.reason,
         "detail": view.detail,
-        "openedAt": stamp(view.incident.opened_at),
+        "openedAt": iso_utc(view.incident.opened_at),
     }
 
 
@@ -126,10 +127,10 @@ def receiver(outbox: OutboxView) -> shapes.Receiver:
 def check(row: CheckRow) -> shapes.Check:
     """One check of the history."""
     return {
-        "at": stamp(row.at),
+        "at": iso_utc(row.at),
         "outcome": outcome_of(row.reason),
         "reason": row.reason,
-        "words": meaning(row.reason).words,
+        "words": reason_text(row.reason),
         "detail": row.detail,
         "durationSeconds": row.duration_ms / 1000,
         "httpStatus": row.http_status,
@@ -160,8 +161,8 @@ def incident(row: IncidentRow, about: Connection | None) -> shapes.Incident:
         "severity": row.severity,
         "reason": row.reason,
         "detail": row.detail,
-        "openedAt": stamp(row.incident.opened_at),
-        "changedAt": stamp(row.changed_at),
+        "openedAt": iso_utc(row.incident.opened_at),
+        "changedAt": iso_utc(row.changed_at),
         "closedAt": iso(row.closed_at),
         "closedWhy": row.closed_why,
     }
@@ -180,8 +181,8 @@ def delivery(row: DeliveryRow, about: Connection | None) -> shapes.Delivery:
         **_about(row.notification.incident, about),
         "incidentKey": row.incident_key,
         "attempts": row.attempts,
-        "queuedAt": stamp(row.queued_at),
-        "nextAttemptAt": stamp(row.next_attempt_at),
+        "queuedAt": iso_utc(row.queued_at),
+        "nextAttemptAt": iso_utc(row.next_attempt_at),
         "finishedAt": iso(row.finished_at),
         "inDigest": row.digest_id,
         "lastReason": row.last_reason,
@@ -191,7 +192,7 @@ def delivery(row: DeliveryRow, about: Connection | None) -> shapes.Delivery:
 
 def attempt(at: datetime, reason: DeliveryReason, took_seconds: float, http_status: int | None, detail: str) -> shapes.Attempt:
     """One attempt of a delivery."""
-    return {"at": stamp(at), "reason": reason, "httpStatus": http_status, "durationSeconds": took_seconds, "detail": detail}
+    return {"at": iso_utc(at), "reason": reason, "httpStatus": http_status, "durationSeconds": took_seconds, "detail": detail}
 
 
 def _about(incident: IncidentRef, about: Connection | None) -> shapes.About:
@@ -207,13 +208,8 @@ VERSION = "1"
 
 
 def iso(at: datetime | None) -> str | None:
-    """A moment for machines, to the millisecond."""
-    return None if at is None else stamp(at)
-
-
-def stamp(at: datetime) -> str:
-    """A moment that is known."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """A moment that may be unknown, as ISO 8601."""
+    return None if at is None else iso_utc(at)
 
 
 def seconds(duration: timedelta | None) -> float | None:

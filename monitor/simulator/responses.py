@@ -8,6 +8,7 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
+from monitor.clock import iso_utc
 from monitor.simulator.platforms import Generation, is_mtproto
 from monitor.simulator.state import SimulatedAccount, SimulatedApi, SimulatedConnection, SimulatedRounding
 
@@ -97,7 +98,7 @@ def token_status(world: SimulatedApi, connection: SimulatedConnection) -> str:
 
 def timestamp(at: datetime | None) -> str | None:
     """The moment as JavaScript prints it: milliseconds and `Z`."""
-    return None if at is None else at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    return None if at is None else iso_utc(at)
 
 
 def _rounded(hours: float, rounding: SimulatedRounding) -> int:

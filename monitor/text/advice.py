@@ -3,101 +3,109 @@
 from collections.abc import Iterator
 
 from monitor.domain import topics
-from monitor.domain.events import FINE, EventType, Notification, Topic
-from monitor.domain.reasons import Health, Outcome, meaning, outcome_of
+from monitor.domain.events import FINE, Notification, Topic
+from monitor.domain.reasons import Health, Outcome, Scope, outcome_of
+from monitor.errors import Reason
 from monitor.text.report import ConnectionReport
 
-_RECONNECT = "Reconnect the account on the PostPost dashboard."
-_PLATFORM = "Wait for the platform first: many of its connections broke together. If this one stays broken alone, go on as below."
-INCIDENT_ADVICE = {
-    Topic.EXPIRY: "Reconnect the account on the PostPost dashboard before its token ends.",
-    Topic.RENEWAL: "Reconnect the account if the renewal does not come.",
+RECONNECT = "Reconnect the account on the PostPost dashboard."
+RECONNECT_IN_TIME = f"{RECONNECT[:-1]} before the token expires."
+_CRASHED = "Wait a while. If it lasts, reconnect the account, or ask PostPost's support about this connection."
+_WAIT = "Nothing to do at the connection; checks go on and this clears by itself."
+_NETWORK = "Check this machine's network and the API's status page."
+
+_BY_REASON: dict[Reason, str] = {
+    Reason.CREDENTIAL_REJECTED: RECONNECT,
+    Reason.TOKEN_EXPIRED: RECONNECT,
+    Reason.RIGHTS_LOST: RECONNECT,
+    Reason.TARGET_GONE: RECONNECT,
+    Reason.PLATFORM_TROUBLE: _WAIT,
+    Reason.VALIDATION_FAILED: RECONNECT,
+    Reason.CONNECTION_MISSING: "It was removed, or reconnected under another id: update the configuration, or reconnect it.",
+    Reason.ID_REFUSED: "Correct the id in the configuration; copy it from the list of connections.",
+    Reason.API_VALIDATOR_FAILED: _CRASHED,
+    Reason.API_UNAUTHORIZED: "Put a valid API key into the account's key file and reload.",
+    Reason.API_FORBIDDEN: "Check the account's plan with PostPost.",
+    Reason.WORKSPACE_FORBIDDEN: "Ask PostPost to switch on workspace access for this key.",
+    Reason.USER_NOT_MANAGED: "Correct the account's user_id, or attach the user again.",
+    Reason.USER_ID_INVALID: "Correct the account's user_id.",
+    Reason.API_THROTTLED: "Lower requests_per_second or raise the interval.",
+    Reason.API_DNS_FAILED: _NETWORK,
+    Reason.API_UNREACHABLE: _NETWORK,
+    Reason.API_TLS_EXPIRED: _NETWORK,
+    Reason.API_TLS_FAILED: _NETWORK,
+    Reason.API_TIMEOUT: _WAIT,
+    Reason.API_DISCONNECTED: _WAIT,
+    Reason.API_REDIRECTED: _NETWORK,
+    Reason.API_FAILED: _WAIT,
+    Reason.API_REFUSED: "Update this program; it does not match the API.",
+    Reason.API_NOT_FOUND: "Check api.base_url.",
+    Reason.PROXY_ANSWERED: _NETWORK,
+    Reason.CAPTIVE_PORTAL: _NETWORK,
+    Reason.REPLY_TOO_LARGE: _WAIT,
+    Reason.REPLY_ENCODED: _WAIT,
+    Reason.REPLY_NOT_JSON: _WAIT,
+    Reason.REPLY_INVALID: _WAIT,
+    Reason.REPLY_MISMATCHED: _WAIT,
+    Reason.MONITOR_INTERNAL: "See the log; please report it.",
+}
+_BY_TOPIC = {
+    Topic.EXPIRY: RECONNECT_IN_TIME,
+    Topic.RENEWAL: "Reconnect the account if the token is not renewed.",
     Topic.PUBLISHING: "Read the posting error; correct the post or reconnect the account.",
     Topic.PERMISSIONS: "Reconnect the account and grant the missing permissions.",
 }
-
-
-def advice_lines(case: ConnectionReport) -> Iterator[str]:
-    """What a person should do, the widest cause first; never twice the same."""
-    said: set[str] = set()
-    for line in _advices(case):
-        if line and line not in said:
-            said.add(line)
-            yield line
-
-
-def _advices(case: ConnectionReport) -> Iterator[str]:
-    for scope in case.above:
-        if scope.open and scope.reason is not None:
-            yield _PLATFORM if scope.kind == "platform" else meaning(scope.reason).advice
-    state = case.state
-    if state.health is Health.ERROR and state.suspected_false_negative:
-        yield "Look first whether posts still go out: one has succeeded since the first failed test."
-    if state.health in {Health.ERROR, Health.MISSING, Health.MISCONFIGURED}:
-        failed = state.reason is not None and outcome_of(state.reason) is Outcome.FAILED
-        yield meaning(state.reason).advice if state.reason is not None and failed else _RECONNECT
-    if state.topic(Topic.CONNECTION).level == topics.STALE and state.last_reason is not None:
-        yield meaning(state.last_reason).advice
-    for topic, value in state.topics.items():
-        if value.level != FINE and not topics.clearing(state, topic):
-            yield _RECONNECT if value.level == topics.EXPIRED else INCIDENT_ADVICE.get(topic, "")
-    if any(delivery.state == "dead" for telling in case.tellings for delivery in telling.deliveries):
-        yield "Send again what was given up: postpost-monitor deliveries retry NUMBER."
-    if not case.retired and state.last_check_at is None:
-        yield "Start the monitor (postpost-monitor run), or test it now: postpost-monitor check."
-
-
-_OPENINGS: dict[tuple[Topic, str], EventType] = {
-    (Topic.CONNECTION, "missing"): EventType.CONNECTION_MISSING,
-    (Topic.CONNECTION, "misconfigured"): EventType.CONNECTION_MISCONFIGURED,
-    (Topic.CONNECTION, "stale"): EventType.CONNECTION_STALE,
-    (Topic.CONNECTION, "flapping"): EventType.CONNECTION_FLAPPING,
-    (Topic.EXPIRY, "expired"): EventType.TOKEN_EXPIRED,
+_BY_LEVEL = {
+    (Topic.CONNECTION, topics.STALE): "Read the last errors of this connection; checks continue.",
+    (Topic.CONNECTION, topics.FLAPPING): "Reconnect the account if the flapping continues.",
+    (Topic.EXPIRY, topics.EXPIRED): RECONNECT,
 }
-_OPENING_OF: dict[Topic, EventType] = {
-    Topic.CONNECTION: EventType.CONNECTION_FAILED,
-    Topic.EXPIRY: EventType.TOKEN_EXPIRING,
-    Topic.RENEWAL: EventType.TOKEN_RENEWAL_OVERDUE,
-    Topic.PUBLISHING: EventType.PUBLISHING_FAILING,
-    Topic.PERMISSIONS: EventType.PERMISSIONS_LOST,
-}
-_SCOPE_OPENINGS = {
-    "account": EventType.ACCOUNT_FAILED,
-    "user": EventType.ACCOUNT_FAILED,
-    "rate": EventType.ACCOUNT_FAILED,
-    "service": EventType.ACCOUNT_FAILED,
-    "platform": EventType.PLATFORM_FAILED,
-    "storage": EventType.STORAGE_FAILED,
-    "receiver": EventType.RECEIVER_FAILING,
-}
-
-_ADVICE: dict[EventType, str] = {
-    EventType.CONNECTION_STALE: "Look at the last errors of this connection; checks go on.",
-    EventType.CONNECTION_FLAPPING: "Reconnect the account if it does not settle.",
-    EventType.TOKEN_EXPIRING: "Reconnect the account on the PostPost dashboard before that.",
-    EventType.TOKEN_EXPIRED: _RECONNECT,
-    EventType.TOKEN_RENEWAL_OVERDUE: "Reconnect the account if the renewal does not come.",
-    EventType.PUBLISHING_FAILING: "Read the error; correct the post or reconnect the account.",
-    EventType.PERMISSIONS_LOST: "Reconnect the account and grant these permissions.",
-    EventType.RECEIVER_FAILING: "Check the receiver and its address; what it is owed is kept for it.",
-}
+_RECEIVER = "Check the receiver and its address; pending messages are kept."
+_PLATFORM = "Wait for the platform first: many of its connections failed together. If this one stays broken alone, continue as below."
+_FALSE_NEGATIVE = "First check whether posts still succeed: one has since the first failed test."
 
 
-def advice(notification: Notification) -> str:
-    """What a person should do; empty when nothing is needed."""
-    kind = _kind(notification)
+def reason_advice(reason: Reason) -> str:
+    """What to do about *reason*; empty when nothing is needed."""
+    return _BY_REASON.get(reason, "")
+
+
+def topic_advice(topic: Topic, level: str) -> str:
+    """What to do at *level* of *topic*; empty when only the reason can say it."""
+    return _BY_LEVEL.get((topic, level)) or _BY_TOPIC.get(topic, "")
+
+
+def notification_advice(notification: Notification) -> str:
+    """What to do about what a notification says; empty when nothing is needed."""
     if notification.level_to == FINE:
         return ""
-    if kind in _ADVICE:
-        return _ADVICE[kind]
-    return meaning(notification.reason).advice if notification.reason else ""
+    if notification.scope is Scope.RECEIVER:
+        return _RECEIVER
+    by_topic = topic_advice(notification.incident.topic, notification.level_to)
+    return by_topic or (reason_advice(notification.reason) if notification.reason is not None else "")
 
 
-def _kind(notification: Notification) -> EventType:
-    """The type whose words fit: a reminder is told in the words of what it reminds of."""
-    if notification.type is not EventType.REMINDER:
-        return notification.type
-    topic = notification.incident.topic
-    if topic is Topic.SCOPE:
-        return _SCOPE_OPENINGS.get(notification.incident.subject.partition(":")[0], EventType.API_FAILED)
-    return _OPENINGS.get((topic, notification.level_to), _OPENING_OF[topic])
+def report_advice(report: ConnectionReport) -> Iterator[str]:
+    """What to do about one connection, the widest cause first, each line once."""
+    return iter(dict.fromkeys(line for line in _report_advice(report) if line))
+
+
+def _report_advice(report: ConnectionReport) -> Iterator[str]:
+    for scope in report.above:
+        if scope.open and scope.reason is not None:
+            yield _PLATFORM if scope.kind == "platform" else reason_advice(scope.reason)
+    state = report.state
+    if state.health is Health.ERROR and state.suspected_false_negative:
+        yield _FALSE_NEGATIVE
+    if state.health.broken:
+        failed = state.reason is not None and outcome_of(state.reason) is Outcome.FAILED
+        yield reason_advice(state.reason) if state.reason is not None and failed else RECONNECT
+    if state.topic(Topic.CONNECTION).level == topics.STALE and state.last_reason is not None:
+        yield reason_advice(state.last_reason)
+    for topic, value in state.topics.items():
+        if topic is not Topic.CONNECTION and value.level != FINE and not topics.clearing(state, topic):
+            yield topic_advice(topic, value.level)
+    if any(delivery.state == "dead" for record in report.notifications for delivery in record.deliveries):
+        yield "Retry abandoned deliveries: postpost-monitor deliveries retry NUMBER."
+    if not report.retired and state.last_check_at is None:
+        yield "Start the monitor (postpost-monitor run), or test it now: postpost-monitor check."

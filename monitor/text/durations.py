@@ -3,13 +3,6 @@
 import re
 from datetime import timedelta
 
-
-def brief(duration: timedelta) -> str:
-    """A duration without its seconds, unless there is nothing else."""
-    minutes = duration // timedelta(minutes=1)
-    return span(timedelta(minutes=minutes)) if minutes else span(duration)
-
-
 # Longest first, so that formatting prefers the larger unit; a year is 365 days, never a calendar year.
 _UNITS = {
     "y": timedelta(days=365),
@@ -22,9 +15,9 @@ _UNITS = {
 }
 
 _PRINTED = ("d", "h", "m", "s", "ms")
-_DURATION = r"(?:[0-9]+y)?(?:[0-9]+w)?(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9]+s)?(?:[0-9]+ms)?"
+DURATION_PATTERN = r"(?:[0-9]+y)?(?:[0-9]+w)?(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9]+s)?(?:[0-9]+ms)?"
 _PART = re.compile(r"([0-9]+)(ms|[ywdhms])")
-_LONGEST = timedelta(days=3650)
+LONGEST = timedelta(days=3650)
 
 
 def _invalid(problem: str, fix: str) -> ValueError:
@@ -47,22 +40,22 @@ def parse_duration(value: object) -> timedelta:
     if not isinstance(value, str):
         raise _invalid("must be a duration", "such as 15m, 36h or 7d")
     text = value.strip()
-    if not text or not re.fullmatch(_DURATION, text):
+    if not text or not re.fullmatch(DURATION_PATTERN, text):
         raise _invalid("is not a duration", "such as 30s, 15m, 36h, 7d or 1d12h: largest unit first, no blanks")
     try:
         total = sum((int(count) * _UNITS[unit] for count, unit in _PART.findall(text)), timedelta())
     except (OverflowError, ValueError):
-        total = _LONGEST * 2
-    if total > _LONGEST:
+        total = LONGEST * 2
+    if total > LONGEST:
         raise _invalid("is longer than ten years", "write a shorter duration")
     return total
 
 
 def format_duration(duration: timedelta) -> str:
     """*duration* as the configuration writes it, in days and smaller units: `1d12h`, `15m`, `0s`."""
-    left, parts = duration, []
+    rest, parts = duration, []
     for unit in _PRINTED:
-        count, left = divmod(left, _UNITS[unit])
+        count, rest = divmod(rest, _UNITS[unit])
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
@@ -75,3 +68,9 @@ def span(duration: timedelta) -> str:
     first = next((index for index, (count, _) in enumerate(parts) if count), len(parts) - 1)
     shown = [f"{count}{unit}" for count, unit in parts[first : first + 2] if count]
     return " ".join(shown) or "0s"
+
+
+def brief(duration: timedelta) -> str:
+    """`span` without seconds, unless there is nothing else: `42s`, `7m`, `3h 20m`, `12d 4h`."""
+    minutes = duration // timedelta(minutes=1)
+    return span(timedelta(minutes=minutes)) if minutes else span(duration)

@@ -1,4 +1,4 @@
-"""The case of one connection: everything that an explanation is made of, as values."""
+"""`ConnectionReport`: the values an explanation is made of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from monitor.errors import DeliveryReason
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One attempt to tell a receiver."""
+    """One attempt of a delivery."""
 
     at: datetime
     reason: DeliveryReason
@@ -31,9 +31,9 @@ class DeliveryRecord:
     Attributes:
         number: names it for `deliveries retry`.
         state: `pending`, `delivered`, `dead` or `cancelled`.
-        tries: the attempts, oldest first.
-        in_digest: a digest tells it, or told it.
-        overtaken: it is a reminder, and newer word took its place.
+        attempts: oldest first.
+        in_digest: it is part of a digest.
+        superseded: it is a reminder, and a newer notification replaced it.
     """
 
     number: int
@@ -42,13 +42,13 @@ class DeliveryRecord:
     next_attempt_at: datetime
     finished_at: datetime | None = None
     in_digest: bool = False
-    overtaken: bool = False
-    tries: tuple[AttemptRecord, ...] = ()
+    superseded: bool = False
+    attempts: tuple[AttemptRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NotificationRecord:
-    """One decision to tell, and what came of it."""
+    """One notification and its deliveries."""
 
     webhook_id: str
     incident_key: str
@@ -63,16 +63,16 @@ class ConnectionReport:
 
     Attributes:
         above: every scope above it that has a state, the widest cause first.
-        tellings: what receivers were told about it lately, newest first.
-        controls: what operators do not want to hear.
-        instance: names this monitor in incident keys.
+        notifications: the latest about it, newest first.
+        controls: silences, quiet hours and acknowledgements.
+        instance: the name of this monitor in incident keys.
         retired: it is no longer watched.
     """
 
     connection: Connection
     state: ConnectionState
     above: Sequence[ScopeState] = ()
-    tellings: Sequence[NotificationRecord] = ()
+    notifications: Sequence[NotificationRecord] = ()
     controls: Controls = NO_CONTROLS
     instance: str = ""
     retired: bool = False

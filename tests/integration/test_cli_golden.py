@@ -19,6 +19,7 @@ from monitor.cli.output import columns
 from monitor.cli.replay_history import relive
 from monitor.config import Config, load, load_policy
 from monitor.db import AttemptRow, DeliveryState
+from monitor.domain.status import ConnectionFilter
 from monitor.errors import DeliveryReason, Problem, Reason
 from monitor.notify import templates
 from monitor.text.explain import explain as explained
@@ -56,7 +57,7 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
         reader, page = found.reader, explain.case_of(found, "linkedin-page1", "main", 5)
         rows = list(history.checks(reader, page.connection.id, None, 50))
         shown = {
-            "status": status.as_text(found.fleet.snapshot(now), status.StatusFilters(), width),
+            "status": status.as_text(found.fleet.snapshot(now), ConnectionFilter(), width),
             "history": history.as_text(rows, width),
             "incidents": incidents.as_text(reader.incidents(), names_of(reader), now, width),
             "explain": explain.as_text(explained(page, now, config.policy()), width),

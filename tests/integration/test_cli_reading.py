@@ -50,7 +50,7 @@ def test_status(call: Call) -> None:
     assert "linkedin-page1" in lines[1]
     assert lines[1].endswith("the platform rejects the stored credential (“Session has expired”)")
     assert "never checked" in lines[2]
-    assert lines[3].endswith("last check told nothing: the API did not answer in time")
+    assert lines[3].endswith("last check inconclusive: the API did not answer in time")
     assert lines[-1] == "5 connections: 1 error, 1 unknown, 2 ok, 1 unsupported."
 
 
@@ -112,9 +112,9 @@ def test_explain(call: Call) -> None:
     said = " ".join(call("explain", "linkedin-page1", "--account", "main").split())
     for words in (
         "LinkedIn “Company page” (linkedin-page1, account main) is broken (error) since",
-        "2 checks failed in a row, the first of them",
+        "2 consecutive checks failed, the first",
         "failed: the platform rejects the stored credential (“Session has expired”)",
-        "under the incident key pp-here-1-connection-1.",
+        "“error”, incident key pp-here-1-connection-1.",
         "connection.failed (opened, critical), connection fine → error",
         "on-call: pending after 0 attempts, next not before",
         "Reconnect the account on the PostPost dashboard.",

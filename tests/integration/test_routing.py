@@ -104,6 +104,6 @@ async def test_an_account_that_leaves(world: Watched) -> None:
         pass
     assert await owed(world) == [("account.failed", "agency"), ("account.recovered", "agency")]
     (told, *_) = await world.database.read(lambda reader: reader.notifications())
-    assert sentence(told.notification, None) == "The account second is no longer watched: it left the configuration."
+    assert sentence(told.notification, None) == "The account second is no longer watched: it was removed from the configuration."
     (incident,) = await world.database.read(lambda reader: reader.incidents())
     assert incident.closed_why == "removed"

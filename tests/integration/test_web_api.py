@@ -201,10 +201,10 @@ async def test_deliveries(port: Port) -> None:
 PREFLIGHTS = [
     ("ids=threads-1784", ["ready"], "the connection works"),
     (f"ids=linkedin-page1&{OF_MAIN}", ["not_ready"], "the platform rejects the stored credential: Session has expired"),
-    ("ids=threads-1784&max_age=1m", ["unknown"], "it was last known 10m"),
-    ("ids=facebook-104857", ["unknown"], "its last check told nothing: the API did not answer in time"),
+    ("ids=threads-1784&max_age=1m", ["unknown"], "the last conclusive check was 10m"),
+    ("ids=facebook-104857", ["unknown"], "the last check was inconclusive: the API did not answer in time"),
     ("ids=telegram-42", ["unknown"], "the API cannot test Telegram MTProto connections"),
-    ("ids=linkedin-page1&account=second", ["unknown"], "nothing is known of it yet"),
+    ("ids=linkedin-page1&account=second", ["unknown"], "no conclusive check yet"),
     ("ids=linkedin-pgae1", ["unknown"], "the monitor does not watch it"),
     ("ids=threads-1784,facebook-104857", ["ready", "unknown"], "the connection works"),
     (f"ids=threads-1784&ids=linkedin-page1&{OF_MAIN}", ["ready", "not_ready"], "the connection works"),

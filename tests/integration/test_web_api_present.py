@@ -101,7 +101,7 @@ async def test_preflight_below_wider_trouble() -> None:
             found = await port.get(f"/api/v1/preflight?ids={view.connection.platform_id}")
             answers.append((found["answer"], found["connections"][0]["why"]))
 
-    assert answers == [("ready", "the connection works"), ("unknown", "wider trouble keeps it from being known: api:api.example")]
+    assert answers == [("ready", "the connection works"), ("unknown", "its state cannot be known during the incident of api:api.example")]
 
 
 async def test_a_forged_place(tmp_path: Any, sqlite_url: str) -> None:
@@ -156,7 +156,7 @@ async def test_overall_badge(changes: dict[str, Any], said: tuple[str, Tone]) ->
     [
         (SEVERAL.connections[0], ("Spring campaign", "working", Tone.GOOD, "Spring campaign: working")),
         (SEVERAL.connections[1], ("LinkedIn", "broken", Tone.BAD, "LinkedIn: broken")),
-        (SEVERAL.connections[2], ("LinkedIn", "token ends soon", Tone.WARN, "LinkedIn: token ends soon")),
+        (SEVERAL.connections[2], ("LinkedIn", "token expires soon", Tone.WARN, "LinkedIn: token expires soon")),
         (SEVERAL.connections[3], ("X", "not testable", Tone.IDLE, "X: not testable")),
         (
             replace(SEVERAL.connections[0], suppressed_by="api:api.example"),

@@ -5,11 +5,12 @@ from datetime import timedelta
 import pytest
 
 from monitor.cli.output import fitted, indented
-from monitor.cli.status import StatusFilters, as_document, as_text
+from monitor.cli.status import as_document, as_text
 from monitor.domain.events import IncidentRef, Severity, Topic
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
 from monitor.domain.states import PendingHealth
+from monitor.domain.status import ConnectionFilter
 from monitor.errors import Reason
 from monitor.text.durations import brief
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_state, a_token_belief, at
@@ -57,11 +58,11 @@ error        3h     linkedin-page2          main                       2m
 missing      3h     linkedin-page6          agency                     2m
   the API does not know this connection
 ok           3h     linkedin-page3          main           17h ±1h     2m
-  the token ends soon
+  the token expires soon
 unknown             threads-17841412345678  main                       never
   never checked
 ok           3h     linkedin-page8          agency                     2m
-  wider trouble: account:agency
+  scope incident: account:agency
 ok           3h     linkedin-page7          main                       2m
   being confirmed: the platform rejects the stored credential
 ok           3h     linkedin-page1          main           45d 21h     2m
@@ -78,9 +79,9 @@ AT_120 = """\
 HEALTH       SINCE  CONNECTION              ACCOUNT        TOKEN LEFT  CHECKED  WHY
 error        3h     linkedin-page2          main                       2m       the platform rejects the stored credent…
 missing      3h     linkedin-page6          agency                     2m       the API does not know this connection
-ok           3h     linkedin-page3          main           17h ±1h     2m       the token ends soon
+ok           3h     linkedin-page3          main           17h ±1h     2m       the token expires soon
 unknown             threads-17841412345678  main                       never    never checked
-ok           3h     linkedin-page8          agency                     2m       wider trouble: account:agency
+ok           3h     linkedin-page8          agency                     2m       scope incident: account:agency
 ok           3h     linkedin-page7          main                       2m       being confirmed: the platform rejects t…
 ok           3h     linkedin-page1          main           45d 21h     2m
 unsupported  3h     telegram-1002345678     main/66f0aa01              2m       the API cannot test Telegram MTProto co…
@@ -95,7 +96,7 @@ unsupported  3h     telegram-1002345678     main/66f0aa01              2m       
 @pytest.mark.parametrize(("width", "golden"), [(80, AT_80), (120, AT_120)])
 def test_golden(width: int, golden: str) -> None:
     """The table fits the terminal, to the letter."""
-    shown = as_text(SNAPSHOT, StatusFilters(), width)
+    shown = as_text(SNAPSHOT, ConnectionFilter(), width)
     assert f"{shown}\n" == golden
     assert max(len(line) for line in shown.splitlines()) <= width
 
@@ -103,7 +104,7 @@ def test_golden(width: int, golden: str) -> None:
 @pytest.mark.parametrize("width", [20, 40, 70, 80, 100, 109, 110, 111, 160, 10_000])
 def test_every_width(width: int) -> None:
     """At any width of 70 and more no line is longer, and every connection is there."""
-    lines = as_text(SNAPSHOT, StatusFilters(), width).splitlines()
+    lines = as_text(SNAPSHOT, ConnectionFilter(), width).splitlines()
     assert sum(line.split()[0] in list(Health) for line in lines if line) == len(SNAPSHOT.connections)
     if width >= 70:
         assert [line for line in lines if len(line) > width] == []
@@ -111,7 +112,7 @@ def test_every_width(width: int) -> None:
 
 def test_height() -> None:
     """In a low terminal the worst stay, and the last lines."""
-    lines = as_text(SNAPSHOT, StatusFilters(), 120, height=9).splitlines()
+    lines = as_text(SNAPSHOT, ConnectionFilter(), 120, height=9).splitlines()
     assert len(lines) == 9
     assert lines[1].startswith("error")
     assert lines[3] == "… 6 more lines"
@@ -121,18 +122,18 @@ def test_height() -> None:
 def test_silent_monitor() -> None:
     """When nothing was checked for long, the table says that the monitor may not be running."""
     old = Snapshot(taken_at=at(3 * DAY), connections=SNAPSHOT.connections)
-    assert "! nothing was checked for 2d 21h: is the monitor running?" in as_text(old, StatusFilters(), 120)
-    assert "is the monitor running" not in as_text(SNAPSHOT, StatusFilters(), 120)
+    assert "! nothing was checked for 2d 21h: is the monitor running?" in as_text(old, ConnectionFilter(), 120)
+    assert "is the monitor running" not in as_text(SNAPSHOT, ConnectionFilter(), 120)
 
 
 def test_nothing_watched() -> None:
     """Without connections that is said."""
-    assert as_text(Snapshot(START), StatusFilters(), 80) == "No connections are watched yet."
+    assert as_text(Snapshot(START), ConnectionFilter(), 80) == "No connections are watched yet."
 
 
 def test_document() -> None:
     """Machines get the same order, counts and reasons."""
-    document = as_document(SNAPSHOT, StatusFilters(health=frozenset({"error", "missing"})))
+    document = as_document(SNAPSHOT, ConnectionFilter(health=frozenset({"error", "missing"})))
     assert document["counts"] == {"unknown": 0, "ok": 0, "error": 1, "unsupported": 0, "missing": 1, "misconfigured": 0}
     assert [one["platformId"] for one in document["connections"]] == ["linkedin-page2", "linkedin-page6"]  # type: ignore[attr-defined]
 

@@ -18,7 +18,7 @@ from monitor.domain.states import PendingLevel, SuppressionReason, TopicState
 from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.errors import DeliveryReason, Reason
 from monitor.text.explain import explain
-from monitor.text.notification_history import QUIET_WORDS, tellings_lines, topic_lines
+from monitor.text.notification_history import SUPPRESSION_TEXTS, notification_lines, topic_lines
 from monitor.text.report import AttemptRecord, ConnectionReport, DeliveryRecord, NotificationRecord
 from monitor.text.token_expiry import token_left
 from tests.builders import (
@@ -155,7 +155,7 @@ def lost_permission(story: Story) -> None:
 STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
     (
         never_checked,
-        ["is not known yet (unknown).", "It was never checked.", "There never was any trouble to tell of.", "Start the monitor"],
+        ["has an unknown state (unknown).", "Never checked.", "There has never been an incident.", "Start the monitor"],
         ["since", "stale"],
     ),
     (
@@ -164,7 +164,7 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
             "LinkedIn “Page 1” (linkedin-page1, account main) works (ok) since 2030-01-01 00:00 UTC (2m ago).",
             "The last check, 2030-01-01 00:01 UTC (1m ago), passed: the connection works.",
             "Without another conclusive check it becomes stale 2030-01-01 00:46 UTC (in 44m).",
-            "No wider trouble (account, API, platform, storage) is open.",
+            "No scope incident (account, API, platform, storage) is open.",
         ],
         ["failed", "Reconnect", "needed"],
     ),
@@ -173,24 +173,24 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
         [
             "works (ok)",
             "1 check failed 2030-01-01 00:01 UTC (10s ago).",
-            "The last check that passed was 2030-01-01 00:00 UTC (1m 10s ago).",
-            "That it is broken: 1 of 2 checks told so, the first 2030-01-01 00:01 UTC (10s ago); 1 more is needed, at least 30s apart.",
-            "There never was any trouble to tell of.",
+            "The last passed check was 2030-01-01 00:00 UTC (1m 10s ago).",
+            "error: 1 of 2 checks, the first 2030-01-01 00:01 UTC (10s ago); 1 more needed, at least 30s apart.",
+            "There has never been an incident.",
         ],
-        ["It counts as broken", "Reconnect"],
+        ["Broken because", "Reconnect"],
     ),
     (
         broken,
         [
             "is broken (error) since 2030-01-01 00:01 UTC (2m ago).",
-            "2 checks failed in a row, the first of them 2030-01-01 00:01 UTC (2m ago).",
-            "It counts as broken since 2 checks in a row failed, at least 30s apart.",
+            "2 consecutive checks failed, the first 2030-01-01 00:01 UTC (2m ago).",
+            "Broken because 2 consecutive checks failed, at least 30s apart.",
             (
-                "connection: “error” since 2030-01-01 00:02 UTC (1m ago), incident 1. The receivers were told “error” 2030-01-01 00:02 UTC "
-                "(1m ago) under the incident key pp-db1-1-connection-1."
+                "connection: “error” since 2030-01-01 00:02 UTC (1m ago), incident 1. Last notified 2030-01-01 00:02 UTC (1m ago): “error”, "
+                "incident key pp-db1-1-connection-1."
             ),
-            "connection: reminder 1 is due 2030-01-02 00:02 UTC (in 23h 59m), if it lasts until then.",
-            QUIET_WORDS[SuppressionReason.REMINDER_NOT_DUE],
+            "connection: reminder 1 is due 2030-01-02 00:02 UTC (in 23h 59m), if the incident is still open then.",
+            SUPPRESSION_TEXTS[SuppressionReason.REMINDER_NOT_DUE],
             "Reconnect the account on the PostPost dashboard.",
         ],
         ["needed", "false negative", "stale"],
@@ -199,8 +199,8 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
         broken_then_blind,
         [
             "is broken (error)",
-            "told nothing: the API did not answer in time.",
-            "That is no evidence about the connection: it changes how old our knowledge is, never the health.",
+            "was inconclusive: the API did not answer in time.",
+            "An inconclusive check is not evidence and never changes the health.",
             "The last conclusive check, 2030-01-01 00:02 UTC (1m ago), failed: the platform rejects the stored credential.",
         ],
         [],
@@ -209,21 +209,18 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
         mending,
         [
             "is broken (error)",
-            "That it works: 1 of 2 checks told so, the first 2030-01-01 00:03 UTC (1m ago); 1 more is needed",
+            "ok: 1 of 2 checks, the first 2030-01-01 00:03 UTC (1m ago); 1 more needed",
             "The last check, 2030-01-01 00:03 UTC (1m ago), passed",
         ],
-        ["failed in a row, the first"],
+        ["consecutive checks failed, the first"],
     ),
     (
         mended,
         [
             "works (ok) since 2030-01-01 00:03 UTC (2m ago).",
-            (
-                "connection: fine since 2030-01-01 00:04 UTC (1m ago). The receivers last heard of it 2030-01-01 00:04 UTC (1m ago): that it was "
-                "over."
-            ),
-            QUIET_WORDS[SuppressionReason.NOTHING_NEW],
-            "Health changed 2 times within the last 1h; 4 times would count as flapping.",
+            ("connection: fine since 2030-01-01 00:04 UTC (1m ago). Last notified 2030-01-01 00:04 UTC (1m ago): closed."),
+            SUPPRESSION_TEXTS[SuppressionReason.NOTHING_NEW],
+            "Health changed 2 times within the last 1h; 4 changes count as flapping.",
         ],
         ["Reconnect", "reminder"],
     ),
@@ -236,7 +233,7 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
         withdrawn,
         [
             "is broken (error)",
-            "By its date the token lasts until 2030-02-10 00:15 UTC (in 40d), but the platform no longer accepts it.",
+            "By its date the token is valid until 2030-02-10 00:15 UTC (in 40d), but the platform no longer accepts it.",
         ],
         ["has expired"],
     ),
@@ -244,57 +241,61 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
         gone_twice,
         [
             "works (ok)",
-            "That it is gone: 2 of 3 checks told so",
-            "1 more is needed",
-            "And it must last until 2030-01-01 00:11 UTC (in 8m).",
+            "missing: 2 of 3 checks",
+            "1 more needed",
+            "It must also last until 2030-01-01 00:11 UTC (in 8m).",
         ],
         [],
     ),
     (
         gone,
         [
-            "is gone (missing)",
-            "It counts as gone since 3 checks in a row, over at least 10m, said that the API does not know it.",
+            "is missing (missing)",
+            "Missing because in 3 consecutive checks, over at least 10m, the API did not know the connection.",
             "It was removed, or reconnected under another id",
         ],
         [],
     ),
-    (refused_id, ["is misconfigured", "since 2 checks in a row refused the id.", "Correct the id in the configuration"], []),
-    (untestable, ["cannot be tested (unsupported)", "nobody is woken for it"], ["What to do", "Reconnect"]),
+    (
+        refused_id,
+        ["is misconfigured", "because in 2 consecutive checks the API refused the id.", "Correct the id in the configuration"],
+        [],
+    ),
+    (untestable, ["cannot be tested (unsupported)", "that opens no incident"], ["What to do", "Reconnect"]),
     (
         revoked_key,
         [
             "works (ok)",
             (
-                "account:main is in trouble since 2030-01-01 00:01 UTC (3m ago): the API key is revoked or wrong. While it lasts the health is "
-                "frozen, and the wider incident is told in place of this connection."
+                "account:main has an open incident since 2030-01-01 00:01 UTC (3m ago): the API key is revoked or wrong. While it is open the "
+                "health is frozen, and its incident is notified in place of this connection's."
             ),
             "Put a valid API key into the account's key file and reload.",
         ],
-        ["No wider trouble", "stale"],
+        ["No scope incident", "stale"],
     ),
     (
         flapping,
-        ["It is flapping: health changed", "(4 are too many)", "connection: “flapping”", "connection: there are no reminders of this."],
+        ["Flapping: health changed", "(limit 4)", "connection: “flapping”", "connection: no reminders."],
         [],
     ),
-    (stale, ["a running monitor calls that stale after 45m", "connection: “stale”"], ["becomes stale"]),
+    (stale, ["A connection is stale after 45m", "connection: “stale”"], ["becomes stale"]),
     (
         expiring,
         [
-            "It ends between 2030-01-0",
-            "what the times printed by 3 checks that agree have in common.",
-            "It is told at 14d, 7d, 1d left: the level is “7d”; the next is crossed",
+            "It expires between 2030-01-0",
+            "by the times printed by 3 agreeing checks.",
+            "Notified at 14d, 7d, 1d left: the level is “7d”; the next is crossed",
             "expiry: “7d” since",
-            "Reconnect the account on the PostPost dashboard before its token ends.",
+            "Reconnect the account on the PostPost dashboard before the token expires.",
         ],
-        ["proposed"],
+        ["of 2 checks"],
     ),
-    (expiring_once, ["expiry: “7d”, proposed 2030-01-01 00:00 UTC (0s ago) and seen once of 2."], ["expiry: “7d” since"]),
+    (expiring_once, ["expiry: “7d”, 1 of 2 checks, the first 2030-01-01 00:00 UTC (0s ago)."], ["expiry: “7d” since"]),
     (
         posts_fail,
         [
-            "The last posting error, 2030-01-01 00:00 UTC (0s ago): “Duplicate content”. It is about posting; it says nothing about the test.",
+            "The last posting error, 2030-01-01 00:00 UTC (0s ago): “Duplicate content”. It concerns posting, not the test.",
             "publishing: “failing”",
             "Read the posting error; correct the post or reconnect the account.",
         ],
@@ -322,8 +323,8 @@ def test_frozen_recovery_waits() -> None:
     state = replace(story.state(), topics={**story.state().topics, Topic.EXPIRY: replace(story.state().topic(Topic.EXPIRY), level="1d")})
     story.put_state(replace(state, suppression=SuppressionReason.COVERED_BY_SCOPE))
     everything = text(story)
-    assert "expiry: the receivers are still to be told “1d”; that waits until account:main is over." in everything
-    assert QUIET_WORDS[SuppressionReason.COVERED_BY_SCOPE] in everything
+    assert "expiry: the notification “1d” is pending; it waits until the incident of account:main is closed." in everything
+    assert SUPPRESSION_TEXTS[SuppressionReason.COVERED_BY_SCOPE] in everything
 
 
 def test_platform_told_in_place() -> None:
@@ -333,8 +334,8 @@ def test_platform_told_in_place() -> None:
         for number in story.connections:
             story.check(Reason.CREDENTIAL_REJECTED, number)
         story.pass_time(MINUTE)
-    assert "platform:linkedin is in trouble" in text(story, 8)
-    assert "the platform's incident is told in place of each" in text(story, 8)
+    assert "platform:linkedin has an open incident" in text(story, 8)
+    assert "the platform's incident is notified in place of each" in text(story, 8)
 
 
 def test_silenced() -> None:
@@ -346,9 +347,9 @@ def test_silenced() -> None:
     silence = Silence(3, {"platform": "linkedin"}, START, at(HOUR), "ann", "maintenance", START)
     case = replace(case_of(story), state=state, controls=Controls(silences=(silence,)))
     lines = "\n".join(topic_lines(case, story.now, story.policy))
-    assert "silence 3 (ann: “maintenance”) holds that back until 2030-01-01 01:00 UTC (in 57m)." in lines
-    assert QUIET_WORDS[SuppressionReason.SILENCED] in lines
-    assert "that is done at the next look." in "\n".join(topic_lines(replace(case, controls=Controls()), story.now, story.policy))
+    assert "it is suppressed by silence 3 (ann: “maintenance”) until 2030-01-01 01:00 UTC (in 57m)." in lines
+    assert SUPPRESSION_TEXTS[SuppressionReason.SILENCED] in lines
+    assert "it is sent at the next evaluation." in "\n".join(topic_lines(replace(case, controls=Controls()), story.now, story.policy))
 
 
 def test_acknowledged() -> None:
@@ -358,13 +359,13 @@ def test_acknowledged() -> None:
     ack = Ack(Topic.CONNECTION, "1", 1, "error", story.now, "ann", "on it")
     controls = Controls().with_requests((), (ack,))
     lines = "\n".join(topic_lines(replace(case_of(story), controls=controls), story.now, story.policy))
-    assert "connection: ann acknowledged it 2030-01-01 00:03 UTC (0s ago) (“on it”): no reminders." in lines
+    assert "connection: acknowledged by ann 2030-01-01 00:03 UTC (0s ago) (“on it”): no reminders." in lines
     assert "is due" not in lines
 
 
 def test_every_quiet_has_words() -> None:
     """Each reason to stay quiet is said in words."""
-    assert set(QUIET_WORDS) == set(SuppressionReason)
+    assert set(SUPPRESSION_TEXTS) == set(SuppressionReason)
 
 
 def test_retired() -> None:
@@ -379,20 +380,23 @@ def test_retired() -> None:
 # the token
 
 TOKENS = [
-    (TokenBelief(), "Nothing is known of its end."),
-    (TokenBelief(observed_at=START), "The API reports no end for it."),
-    (TokenBelief(TokenSays.UNPARSED, observed_at=START), "words that are not understood"),
-    (TokenBelief(TokenSays.EXPIRED, expired_at=START, observed_at=START), "The API says that it has expired, first 2030-01-01 00:00 UTC"),
-    (a_token_belief(at(3 * DAY)), "It ends 2030-01-04 00:00 UTC (in 3d): the exact date of the API's list of connections."),
+    (TokenBelief(), "Its expiry is not known."),
+    (TokenBelief(observed_at=START), "The API reports no expiry."),
+    (TokenBelief(TokenSays.UNPARSED, observed_at=START), "a form that cannot be read"),
+    (TokenBelief(TokenSays.EXPIRED, expired_at=START, observed_at=START), "The API reports it as expired, first 2030-01-01 00:00 UTC"),
+    (a_token_belief(at(3 * DAY)), "It expires 2030-01-04 00:00 UTC (in 3d): the exact date in the API's list of connections."),
     (
         a_token_belief(at(3 * DAY), exact_at=None, earliest_at=at(3 * DAY - HOUR), latest_at=at(3 * DAY + HOUR)),
-        "It ends between 2030-01-03 23:00 UTC and 2030-01-04 01:00 UTC, in 3d, give or take 1h: what the times printed by",
+        "It expires between 2030-01-03 23:00 UTC and 2030-01-04 01:00 UTC, in 3d ± 1h, by the times printed by",
     ),
-    (a_token_belief(at(3 * DAY), exact_at=None), "to the second: the times printed by"),
-    (a_token_belief(at(3 * DAY), disagrees=True), "disagree by more than a day"),
-    (a_token_belief(at(3 * DAY), renewal_points=(5 * DAY, 5 * DAY)), "It renews itself: the last renewals came with about 5d left"),
-    (a_token_belief(at(3 * DAY), renewed_at=START), "It was last renewed 2030-01-01 00:00 UTC"),
-    (a_token_belief(at(3 * DAY), status="valid"), "The API's list calls the token valid."),
+    (a_token_belief(at(3 * DAY), exact_at=None), "exact to the second from the times printed by"),
+    (a_token_belief(at(3 * DAY), disagrees=True), "differ by more than a day"),
+    (
+        a_token_belief(at(3 * DAY), renewal_points=(5 * DAY, 5 * DAY)),
+        "It is renewed automatically: the last renewals came with about 5d left",
+    ),
+    (a_token_belief(at(3 * DAY), renewed_at=START), "Last renewed 2030-01-01 00:00 UTC"),
+    (a_token_belief(at(3 * DAY), status="valid"), "Status in the API's list: valid."),
 ]
 
 
@@ -408,7 +412,7 @@ def test_no_countdown_for_tokens_that_platforms_renew() -> None:
     """For a platform whose tokens are renewed by themselves the missing countdown is explained."""
     state = a_state(token=a_token_belief(at(HOUR)))
     sections = explain(ConnectionReport(a_connection(platform_id="youtube-1"), state), START, Policy())
-    assert "No countdown is told for youtube" in next("\n".join(one.lines) for one in sections if one.title == "Token")
+    assert "No countdown for youtube" in next("\n".join(one.lines) for one in sections if one.title == "Token")
 
 
 @pytest.mark.parametrize(
@@ -439,20 +443,20 @@ TIMEOUT = AttemptRecord(at(SECOND), DeliveryReason.TIMEOUT, timedelta(seconds=15
 DELIVERED = AttemptRecord(at(MINUTE), DeliveryReason.DELIVERED, timedelta(milliseconds=120), 204)
 DELIVERIES = [
     (
-        an_owed("delivered", finished_at=at(MINUTE), tries=(TIMEOUT, DELIVERED)),
+        an_owed("delivered", finished_at=at(MINUTE), attempts=(TIMEOUT, DELIVERED)),
         "on-call: delivered 2030-01-01 00:01 UTC (1h ago), 2 attempts",
     ),
-    (an_owed("delivered", finished_at=at(MINUTE), tries=(TIMEOUT,)), "2030-01-01 00:00:01 timeout (15.0s): no answer in time"),
-    (an_owed("delivered", finished_at=at(MINUTE), tries=(DELIVERED,)), "2030-01-01 00:01:00 delivered 204 (0.1s)"),
+    (an_owed("delivered", finished_at=at(MINUTE), attempts=(TIMEOUT,)), "2030-01-01 00:00:01 timeout (15.0s): no answer in time"),
+    (an_owed("delivered", finished_at=at(MINUTE), attempts=(DELIVERED,)), "2030-01-01 00:01:00 delivered 204 (0.1s)"),
     (an_owed("delivered", finished_at=at(MINUTE), in_digest=True), "on-call: delivered within a digest 2030-01-01 00:01 UTC"),
-    (an_owed("pending", tries=(TIMEOUT,)), "on-call: pending after 1 attempt, next not before 2030-01-01 00:01 UTC"),
+    (an_owed("pending", attempts=(TIMEOUT,)), "on-call: pending after 1 attempt, next not before 2030-01-01 00:01 UTC"),
     (an_owed("pending", in_digest=True), "on-call: pending within a digest (number 7)"),
     (
-        an_owed("dead", finished_at=at(MINUTE), tries=(TIMEOUT,)),
-        "on-call: given up 2030-01-01 00:01 UTC (1h ago) after 1 attempt (number 7)",
+        an_owed("dead", finished_at=at(MINUTE), attempts=(TIMEOUT,)),
+        "on-call: abandoned 2030-01-01 00:01 UTC (1h ago) after 1 attempt (number 7)",
     ),
-    (an_owed("cancelled", finished_at=at(MINUTE)), "(1h ago): the receiver had said that it is gone"),
-    (an_owed("cancelled", finished_at=at(MINUTE), overtaken=True), "(1h ago): newer word took the place of this reminder"),
+    (an_owed("cancelled", finished_at=at(MINUTE)), "(1h ago): the receiver is disabled (HTTP 410)"),
+    (an_owed("cancelled", finished_at=at(MINUTE), superseded=True), "(1h ago): a newer notification replaced this reminder"),
 ]
 
 
@@ -460,7 +464,7 @@ DELIVERIES = [
 def test_deliveries(delivery: DeliveryRecord, said: str) -> None:
     """Who was told, when, and what they answered."""
     telling = NotificationRecord("msg_1", "pp-db1-1-connection-1", a_notification(), (delivery,))
-    lines = "\n".join(tellings_lines([telling], at(HOUR + MINUTE)))
+    lines = "\n".join(notification_lines([telling], at(HOUR + MINUTE)))
     assert "connection.failed (opened, critical), connection fine → error" in lines
     assert "id msg_1, incident key pp-db1-1-connection-1" in lines
     assert said in lines
@@ -468,29 +472,29 @@ def test_deliveries(delivery: DeliveryRecord, said: str) -> None:
 
 def test_nobody_told() -> None:
     """A notification without deliveries says why nobody got it."""
-    lines = list(tellings_lines([NotificationRecord("msg_1", "key", a_notification())], START))
-    assert lines[-1] == "  nobody: no route leads to a receiver, or none wants to hear the end of it"
+    lines = list(notification_lines([NotificationRecord("msg_1", "key", a_notification())], START))
+    assert lines[-1] == "  no delivery: no route matches, or the receivers take no closing notifications"
 
 
 def test_dead_letters_can_be_retried() -> None:
     """What was given up comes with the command that sends it again."""
     telling = NotificationRecord("msg_1", "key", a_notification(), (an_owed("dead"),))
-    sections = explain(ConnectionReport(a_connection(), a_state(), tellings=(telling,)), START, Policy())
-    assert "Send again what was given up: postpost-monitor deliveries retry NUMBER." in sections[-1].lines
+    sections = explain(ConnectionReport(a_connection(), a_state(), notifications=(telling,)), START, Policy())
+    assert "Retry abandoned deliveries: postpost-monitor deliveries retry NUMBER." in sections[-1].lines
 
 
 @pytest.mark.parametrize(("hints", "asked"), [({}, True), ({Topic.EXPIRY: PendingLevel(FINE, START)}, False)])
 def test_what_seems_mended(hints: dict[Topic, PendingLevel], asked: bool) -> None:
     """Nobody is asked to reconnect what the last check found renewed."""
-    state = a_state(topics={Topic.EXPIRY: TopicState(level="1d")}, hints=hints)
+    state = a_state(topics={Topic.EXPIRY: TopicState(level="1d")}, pending_levels=hints)
     lines = [line for section in explain(ConnectionReport(a_connection(), state), START, Policy()) for line in section.lines]
-    assert ("Reconnect the account on the PostPost dashboard before its token ends." in lines) is asked
+    assert ("Reconnect the account on the PostPost dashboard before the token expires." in lines) is asked
 
 
 def lines_of(story: Story, number: int = 1) -> tuple[list[str], list[str]]:
     """Why somebody was told, and what to do."""
     found = told(story, number)
-    return found["Why somebody was told, or not"], found.get("What to do", [])
+    return found["Notifications"], found.get("What to do", [])
 
 
 def test_wider_trouble_that_was_told() -> None:
@@ -499,8 +503,8 @@ def test_wider_trouble_that_was_told() -> None:
     story.checks(Reason.OK, *[Reason.API_UNAUTHORIZED] * 3)
     why, what = lines_of(story)
     assert why == [
-        "account:main: the receivers were told of it 2030-01-01 00:02 UTC (2m ago), once for all connections below it.",
-        "Of this connection itself there is nothing to tell.",
+        "account:main: notified 2030-01-01 00:02 UTC (2m ago), once for all connections below it.",
+        "This connection itself has no incident.",
     ]
     assert what == ["Put a valid API key into the account's key file and reload."]
 
@@ -510,7 +514,7 @@ def test_wider_trouble_that_is_silenced() -> None:
     story = Story()
     story.ask(Silence(1, {"scope": "account"}, START, START + DAY, "anna", "maintenance", START))
     story.checks(Reason.OK, *[Reason.API_UNAUTHORIZED] * 3)
-    assert lines_of(story)[0][0] == "account:main: nobody was told of it yet."
+    assert lines_of(story)[0][0] == "account:main: no notification yet."
 
 
 def test_what_to_do_first() -> None:
@@ -526,7 +530,7 @@ def test_what_to_do_first() -> None:
     story.checks(Reason.OK, Reason.CREDENTIAL_REJECTED)
     reply = a_reply(passed=False, permissions=(), last_successful_post_at=story.now - 10 * SECOND)
     story.check(Reason.CREDENTIAL_REJECTED, reply=reply)
-    assert lines_of(story)[1][0].startswith("Look first whether posts still go out")
+    assert lines_of(story)[1][0].startswith("First check whether posts still succeed")
 
     story = Story()
     story.checks(Reason.OK, *[Reason.API_VALIDATOR_FAILED] * 5, every=15 * MINUTE)
@@ -541,15 +545,15 @@ def test_trouble_that_comes_and_goes() -> None:
         story.checks(*[Reason.API_TIMEOUT] * 14, *[Reason.OK] * 14, every=15 * SECOND)
     assert story.types == ["api.failed", "api.recovered", "api.failed", "api.recovered", "api.failed"]
     assert any(
-        line.startswith("That trouble came and went again and again, so its end is told when none comes until")
-        for line in told(story)["Above it"]
+        line.startswith("It opens and closes repeatedly, so the end is notified if it does not open again until")
+        for line in told(story)["Wider scopes"]
     )
 
 
 def test_expired_but_passing() -> None:
-    """Of a token that is said to have ended, while the test passes, it is said that nobody is paged for it."""
+    """Of a token that is said to have ended, while the test passes, it is said that the severity is info."""
     story = Story()
     story.replies[1] = a_reply(token=TokenLife(TokenSays.EXPIRED))
     story.checks(Reason.OK, Reason.OK, Reason.OK)
-    said = "The connection passes its test all the same, so that is told as information: nobody is paged for it."
+    said = "The connection still passes its test, so the expiry is notified with severity info."
     assert said in told(story)["Token"]

@@ -120,7 +120,7 @@ def test_token_expiring() -> None:
     assert data["reason"] is None
     assert body["summary"] == (
         "The token of LinkedIn “Page 1” (linkedin-page1, account main) expires in 6d 23h "
-        "(2030-01-07 23:00 UTC, give or take 1h). Reconnect the account on the PostPost dashboard before that."
+        "(2030-01-07 23:00 UTC ± 1h). Reconnect the account on the PostPost dashboard before the token expires."
     )
 
 
@@ -150,15 +150,15 @@ SENTENCES = [
         a_notification(facts=NotificationFacts(expires_at=at(40 * DAY))),
         (
             "LinkedIn “Page 1” (linkedin-page1, account main) is broken since 2030-01-01 00:00 UTC: the platform rejects the stored "
-            "credential (“Session has expired”). By its date the token had 40d left. Reconnect the account on the PostPost dashboard."
+            "credential (“Session has expired”). The token was valid until 2030-02-10 (40d left). Reconnect the account on the PostPost dashboard."
         ),
     ),
     (
         a_notification(facts=NotificationFacts(expires_at=at(-HOUR), suspected_false_negative=True)),
         (
             "LinkedIn “Page 1” (linkedin-page1, account main) is broken since 2030-01-01 00:00 UTC: the platform rejects the stored "
-            "credential (“Session has expired”). A post succeeded meanwhile, so the test itself may be wrong. Reconnect the account on the "
-            "PostPost dashboard."
+            "credential (“Session has expired”). A post has succeeded since, so the test itself may be wrong. Reconnect the account on "
+            "the PostPost dashboard."
         ),
     ),
     (
@@ -186,7 +186,7 @@ SENTENCES = [
             level_to=FINE,
             facts=NotificationFacts(expires_at=at(60 * DAY)),
         ),
-        "The token of LinkedIn “Page 1” (linkedin-page1, account main) was renewed; it now ends in 60d (2030-03-02 00:00 UTC).",
+        "The token of LinkedIn “Page 1” (linkedin-page1, account main) was renewed; it now expires in 60d (2030-03-02 00:00 UTC).",
     ),
     (
         a_scope(
@@ -200,7 +200,7 @@ SENTENCES = [
     (
         a_scope(EventType.ACCOUNT_FAILED, "service:other", Scope.ACCOUNT, reason=Reason.API_FAILED, facts=NotificationFacts(affected=2)),
         (
-            "The API fails for the account other alone since 2030-01-01 00:00 UTC: the API answered with a server error. 2 connections "
+            "The API fails only for the account other since 2030-01-01 00:00 UTC: the API answered with a server error. 2 connections "
             "affected. Nothing to do at the connection; checks go on and this clears by itself."
         ),
     ),
@@ -224,7 +224,7 @@ SENTENCES = [
             facts=NotificationFacts(affected=1),
         ),
         (
-            "Many connections of LinkedIn broke together since 2030-01-01 00:00 UTC: the platform itself has trouble. 1 connection affected. "
+            "Multiple LinkedIn connections are failing since 2030-01-01 00:00 UTC: the platform itself has trouble. 1 connection affected. "
             "Nothing to do at the connection; checks go on and this clears by itself."
         ),
     ),

@@ -9,7 +9,7 @@ from monitor.cli.preflight import exit_code
 from monitor.domain.checks import Verdict
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.policy import ExpiryPolicy, Policy
-from monitor.domain.preflight import Readiness, is_fresh, judged, stored
+from monitor.domain.preflight import Readiness, judged, reason_for_doubt, stored
 from monitor.domain.reasons import MEANINGS, Health, Outcome
 from monitor.domain.states import ConnectionState, PendingHealth
 from monitor.domain.token_life import TokenLife, TokenSays
@@ -36,7 +36,7 @@ HALF_HOUR = timedelta(minutes=30)
 )
 def test_fresh(state: ConnectionState, covered_by: str | None, fresh: bool) -> None:
     """Only recent evidence that nothing contradicts is believed; an API that did not answer since is asked again."""
-    assert is_fresh(state, covered_by, NOW, HALF_HOUR) is fresh
+    assert (reason_for_doubt(state, covered_by, NOW, HALF_HOUR) is None) is fresh
 
 
 @pytest.mark.parametrize(

@@ -381,10 +381,10 @@ def test_alertmanager_repeat() -> None:
             EventType.PLATFORM_RECOVERED,
             "platform:linkedin",
             "🔴 Told one by one: LinkedIn",
-            "Connections of LinkedIn still fail",
+            "Some LinkedIn connections still fail",
         ),
         (REMOVED, EventType.ACCOUNT_RECOVERED, "account:main", "🟢 Closed: Account main", "The account main is no longer watched"),
-        (REMOVED, EventType.API_RECOVERED, "api:old.example", "🟢 Closed: PostPost API", "The former address of the PostPost API is no"),
+        (REMOVED, EventType.API_RECOVERED, "api:old.example", "🟢 Closed: PostPost API", "The previous address of the PostPost API is no"),
     ],
 )
 def test_ends_that_are_no_recovery(why: str | None, kind: EventType, subject: str, headline: str, line: str) -> None:

@@ -564,7 +564,7 @@ class TestPlatform:
         assert len(types) == 22
         closed = one.story.notifications[types.index("platform.recovered")]
         assert 30 * MINUTE <= closed.at - closed.incident.opened_at <= 32 * MINUTE
-        assert sentence(closed, None) == "Connections of LinkedIn still fail after 30m; from now on each is told by itself."
+        assert sentence(closed, None) == "Some LinkedIn connections still fail after 30m; each is now notified separately."
         assert [one.closed_why for one in one.story.transitions if one.scope is Scope.PLATFORM] == [None, "told_singly"]
 
     def test_slow_checks(self) -> None:

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from pydantic import Field, StringConstraints
 from typing_extensions import TypedDict
 
+from monitor.clock import iso_utc
 from monitor.domain.events import Topic
 from monitor.domain.reasons import Health
 from monitor.domain.status import Tone
 from monitor.schemas import commands
-from monitor.schemas.facts import encode, stamp
+from monitor.schemas.facts import encode
 from monitor.schemas.shapes import json_schemas
 from monitor.web.api import openapi, parameters
 from monitor.web.api.badges import Badge, drawn
@@ -227,7 +228,7 @@ def test_shapes_as_schemas() -> None:
             "properties": {"health": {"$ref": "#/components/schemas/Health"}},
             "required": ["health"],
         },
-        "Health": {"type": "string", "description": "The debounced belief about one connection.", "enum": [one.value for one in Health]},
+        "Health": {"type": "string", "description": "The debounced state of one connection.", "enum": [one.value for one in Health]},
     }
 
 
@@ -302,7 +303,7 @@ def test_badge_contrast(tone: Tone) -> None:
 @given(st.text(), st.datetimes(timezones=st.just(UTC)))
 def test_encoding(words: str, moment: datetime) -> None:
     """Any text, half characters included, and any moment make one line of valid JSON in UTF-8."""
-    line = encode({"words": words, "at": stamp(moment)})
+    line = encode({"words": words, "at": iso_utc(moment)})
 
     assert line.count(b"\n") == 1
     assert json.loads(line)["words"] == words.encode(errors="replace").decode()

@@ -223,7 +223,7 @@ def test_countdown_is_coloured_by_its_incident() -> None:
     told = _page(_board(view, incidents=(_incident(Topic.EXPIRY, Severity.CRITICAL, level="1d"),))).rows[0]
 
     assert (calm.countdown.tone, calm.status, calm.label) == (Tone.GOOD, DisplayStatus.OK, "Working")
-    assert (told.countdown.tone, told.status, told.label) == (Tone.BAD, DisplayStatus.ATTENTION, "Token ends soon")
+    assert (told.countdown.tone, told.status, told.label) == (Tone.BAD, DisplayStatus.ATTENTION, "Token expires soon")
     assert told.lasting == "1h"
 
 
@@ -283,13 +283,13 @@ def test_notes_of_a_state(state: ConnectionState, notes: list[str]) -> None:
     ("incident", "label", "note"),
     [
         (_incident(Topic.EXPIRY, Severity.CRITICAL, level="expired"), "Token expired", "The token has expired. Reconnect"),
-        (_incident(Topic.EXPIRY, Severity.WARNING, level="7d"), "Token ends soon", "The token ends in 5h, on 2030-01-31 05:00 UTC."),
+        (_incident(Topic.EXPIRY, Severity.WARNING, level="7d"), "Token expires soon", "The token ends in 5h, on 2030-01-31 05:00 UTC."),
         (_incident(Topic.RENEWAL, Severity.WARNING, level="overdue"), "Renewal overdue", "The token is usually renewed earlier than now."),
         (_incident(Topic.PUBLISHING, Severity.WARNING, level="failing"), "Posts fail", "The test passes, but posting failed. [No media]"),
         (_incident(Topic.PERMISSIONS, Severity.WARNING, level="lost"), "Permissions lost", "Permissions are missing: w_post, r_me."),
         (
             _incident(Topic.CONNECTION, Severity.WARNING, level="stale"),
-            "Not heard of",
+            "Stale",
             "It has not been checked successfully for 30d; its state is unknown.",
         ),
         (_incident(Topic.CONNECTION, Severity.WARNING, level="flapping"), "Flapping", "It is flapping between working and failing."),

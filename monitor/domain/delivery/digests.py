@@ -18,8 +18,6 @@ from monitor.domain.events import FINE, EventType, IncidentRef, Notification, No
 from monitor.domain.policy import DigestPolicy
 from monitor.domain.reasons import Scope
 
-_SEVERITIES = list(Severity)
-
 
 @dataclass(frozen=True, slots=True)
 class PendingDelivery:
@@ -102,7 +100,7 @@ def announcement(receiver: str, told: Sequence[Notification], at: datetime) -> N
     return Notification(
         type=EventType.DIGEST,
         why=NotificationReason.DIGEST,
-        severity=max((one.severity for one in told), key=_SEVERITIES.index, default=Severity.INFO),
+        severity=max((one.severity for one in told), key=lambda severity: severity.rank, default=Severity.INFO),
         at=at,
         incident=IncidentRef(Topic.SCOPE, f"digest:{receiver}", 0, at),
         scope=Scope.CONNECTION,

@@ -8,8 +8,9 @@ from aiohttp import web
 
 from monitor.domain.expiry import levels
 from monitor.domain.snapshot import ConnectionView
-from monitor.domain.status import BROKEN, DisplayStatus, Tone
-from monitor.text.format import count, one_line, platform_name, short
+from monitor.domain.status import DisplayStatus, Tone
+from monitor.text.durations import brief
+from monitor.text.format import count, one_line, platform_name
 from monitor.web.api.context import ApiContext, not_found
 from monitor.web.api.parameters import MOST_LABEL_LETTERS, BadgeQuery, OneBadgeQuery
 from monitor.web.status.board import StatusBoard
@@ -36,7 +37,7 @@ def _gist(board: StatusBoard) -> str:
     """The summary of the status page in two or three words: the first of these that holds."""
     snapshot = board.snapshot
     broken, attention, working = (
-        sum(board.counts[status] for status in BROKEN),
+        sum(board.counts[status] for status in DisplayStatus if status.broken),
         board.counts[DisplayStatus.ATTENTION],
         board.counts[DisplayStatus.OK],
     )
@@ -75,7 +76,7 @@ async def token(context: ApiContext, query: OneBadgeQuery) -> web.Response:
         status = "renews itself"
     else:
         days = (ends_at - now).days
-        status = f"{count(days, 'day')} left" if days else f"{short(ends_at - now)} left"
+        status = f"{count(days, 'day')} left" if days else f"{brief(ends_at - now)} left"
     tone = Tone.IDLE if ends_at is None else row.countdown.tone
     return _response(Badge(label, status, tone, f"{label}: {status}"))
 

@@ -8,14 +8,14 @@ from typing import TypeVar
 import structlog
 from aiohttp import web
 
-from monitor.clock import Clock
+from monitor.clock import Clock, iso_utc
 from monitor.db import Reader
 from monitor.domain.connections import Connection, matching
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import ConnectionView
 from monitor.errors import StoreError
 from monitor.schemas.api import ApiDocument
-from monitor.schemas.facts import VERSION, encode, stamp
+from monitor.schemas.facts import VERSION, encode
 from monitor.web.api.problems import ApiProblem
 from monitor.web.db_access import ReadLimiter
 from monitor.web.status.board import SnapshotCache, StatusBoard
@@ -52,7 +52,7 @@ class ApiContext:
 
     def head(self) -> ApiDocument:
         """The first keys of every document."""
-        return {"version": VERSION, "at": stamp(self.now())}
+        return {"version": VERSION, "at": iso_utc(self.now())}
 
     async def query(self, work: Callable[[Reader], T]) -> T:
         """The result of *work* on the database. Raises `ApiProblem` 503 when it can't be read."""

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
+from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db import AttemptRow, CheckRow, DeliveryRow, IncidentRow, Reader
 from monitor.db import uptime as uptime_queries
 from monitor.domain.connections import Connection
@@ -15,10 +16,8 @@ from monitor.web.api.context import ApiContext, connections_by_id, json_response
 from monitor.web.api.parameters import ChecksQuery, DeliveriesQuery, DeliveryQuery, IncidentsQuery, Place, UptimeQuery
 from monitor.web.api.problems import ApiProblem
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
-_MILLISECOND = timedelta(milliseconds=1)
-_LAST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_LAST = to_milliseconds(datetime(9999, 12, 31, tzinfo=UTC))
 
 Names = dict[int | None, Connection]
 
@@ -26,7 +25,7 @@ Names = dict[int | None, Connection]
 async def history(context: ApiContext, query: ChecksQuery) -> web.Response:
     """The checks of one connection."""
     connection = await context.known(query.platform_id, query.account)
-    before = _EPOCH + min(int(query.cursor[0]), _LAST) * _MILLISECOND if query.cursor is not None else None
+    before = from_milliseconds(min(int(query.cursor[0]), _LAST)) if query.cursor is not None else None
     rows = await context.query(lambda reader: reader.history(connection.id, query.limit + 1, before))
     since = _since(context, query.since)
     page, following = page_of([row for row in rows if since is None or row.at >= since], query.limit, _check_cursor)
@@ -40,7 +39,7 @@ async def history(context: ApiContext, query: ChecksQuery) -> web.Response:
 
 
 def _check_cursor(row: CheckRow) -> str:
-    return parameters.encode("history", [(row.at - _EPOCH) // _MILLISECOND])
+    return parameters.encode("history", [to_milliseconds(row.at)])
 
 
 async def uptime(context: ApiContext, query: UptimeQuery) -> web.Response:

@@ -6,16 +6,15 @@ from datetime import datetime
 
 from aiohttp import web
 
-from monitor.domain import preflight as readiness
+from monitor.clock import iso_utc
 from monitor.domain.connections import matching
 from monitor.domain.events import Severity
-from monitor.domain.preflight import PreflightResult, Readiness
+from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness, overall, reason_for_doubt, storage_failed, stored
 from monitor.domain.reasons import Health
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.states import ConnectionState
-from monitor.domain.status import IN_TROUBLE, ORDER, TROUBLE, DisplayStatus, Tone, has_label, mentions, tone_of
+from monitor.domain.status import ConnectionFilter, DisplayStatus, urgency
 from monitor.schemas import api, facts
-from monitor.schemas.facts import stamp
 from monitor.schemas.shapes import Preflight, UptimeFacts
 from monitor.web.api import parameters
 from monitor.web.api.context import ApiContext, json_response, only, page_of
@@ -29,19 +28,18 @@ Entry = tuple[DisplayStatus, ConnectionView]
 
 _BY_ID = 0
 _UPTIME_DAYS = 90
-_UNWRITTEN = "the database takes no writes, so the last checks may not be known"
-_NOT_WATCHED = PreflightResult(Readiness.UNKNOWN, "the monitor does not watch it")
+_NOT_WATCHED = PreflightResult(Readiness.UNKNOWN, PreflightCause.NOT_WATCHED)
 
 
 async def summary(context: ApiContext, _: Query) -> web.Response:
     """The overall state."""
     board = context.board()
-    snapshot, overall, severities = board.snapshot, board.overall, board.incident_counts()
+    snapshot, state, severities = board.snapshot, board.overall, board.incident_counts()
     health = Counter(view.state.health for view in snapshot.connections)
     document: api.Summary = {
         **context.head(),
-        "takenAt": stamp(snapshot.taken_at),
-        "summary": " ".join(filter(None, (overall.text, overall.more))),
+        "takenAt": iso_utc(snapshot.taken_at),
+        "summary": " ".join(filter(None, (state.text, state.more))),
         "total": len(snapshot.connections),
         "counts": {value.value: health[value] for value in Health},
         "displayStatuses": {status.value: board.counts[status] for status in DisplayStatus},
@@ -55,29 +53,27 @@ async def summary(context: ApiContext, _: Query) -> web.Response:
     return json_response(document)
 
 
-def _matches(query: ConnectionsQuery, entry: Entry) -> bool:
-    """Whether a connection is among those that *query* keeps; an empty filter keeps all."""
-    status, view = entry
-    connection = view.connection
-    return (
-        (not query.health or view.state.health in query.health)
-        and (not query.display_status or status in query.display_status or (TROUBLE in query.display_status and status in IN_TROUBLE))
-        and (not query.platform or connection.platform in query.platform)
-        and (not query.account or connection.account in query.account or connection.account_label in query.account)
-        and all(has_label(connection.labels, pair) for pair in query.label)
-        and (not query.q or mentions(view, query.q))
+def _filter_of(query: ConnectionsQuery) -> ConnectionFilter:
+    """The filter that the parameters describe."""
+    return ConnectionFilter(
+        health=frozenset(query.health),
+        statuses=frozenset(query.display_status),
+        platforms=frozenset(query.platform),
+        accounts=frozenset(query.account),
+        labels=frozenset(query.label),
+        text=query.q or "",
     )
 
 
 async def connections(context: ApiContext, query: ConnectionsQuery) -> web.Response:
     """A page of connections, by account, platform and id, or the worst first."""
-    board, now, worst_first = context.board(), context.now(), query.sort == "worst"
-    matching = [entry for entry in (board.ranked if worst_first else board.ordered) if _matches(query, entry)]
+    board, now, worst_first, criteria = context.board(), context.now(), query.sort == "worst", _filter_of(query)
+    matching = [entry for entry in (board.ranked if worst_first else board.ordered) if criteria.match(entry[1], entry[0])]
 
     def place(entry: Entry) -> Place:
         connection = entry[1].connection
-        urgency = _urgency(board, entry) if worst_first else _BY_ID
-        return urgency, connection.account_label, connection.platform, connection.platform_id
+        rank = _BY_ID + 1 + urgency(entry[0], board.incidents_of(entry[1])) if worst_first else _BY_ID
+        return rank, connection.account_label, connection.platform, connection.platform_id
 
     if query.cursor is not None and (query.cursor[0] != _BY_ID) is not worst_first:
         raise ApiProblem(400, "cursor is of a list that was sorted otherwise; begin again without it")
@@ -85,18 +81,12 @@ async def connections(context: ApiContext, query: ConnectionsQuery) -> web.Respo
     page, following = page_of(rest[: query.limit + 1], query.limit, lambda entry: parameters.encode("connections", place(entry)))
     document: api.Connections = {
         **context.head(),
-        "takenAt": stamp(board.snapshot.taken_at),
+        "takenAt": iso_utc(board.snapshot.taken_at),
         "total": len(matching),
         "connections": [_connection(board, view, now) for _, view in page],
         "nextCursor": following,
     }
     return json_response(document)
-
-
-def _urgency(board: StatusBoard, entry: Entry) -> int:
-    """The order of the status page: by display status, and within it the urgent first."""
-    status, view = entry
-    return _BY_ID + 1 + 2 * ORDER[status] + (tone_of(status, board.incidents_of(view)) is not Tone.BAD)
 
 
 def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.ApiConnection:
@@ -147,7 +137,7 @@ async def preflight(context: ApiContext, query: PreflightQuery) -> web.Response:
     if len(ids) > MOST_VALUES:
         raise ApiProblem(400, f"ids may be {MOST_VALUES} at most")
     results = [_preflight(context, platform_id, views.get(platform_id, ()), query) for platform_id in ids]
-    answer = readiness.overall(Readiness(result["answer"]) for result in results)
+    answer = overall(Readiness(result["answer"]) for result in results)
     document: api.Preflights = {**context.head(), "answer": answer, "connections": results}
     return json_response(document)
 
@@ -158,9 +148,10 @@ def _preflight(context: ApiContext, platform_id: str, views: Sequence[Connection
     if connection is None:
         return facts.preflight_unknown(platform_id, _NOT_WATCHED)
     now, view = context.now(), by_id[connection.id]
-    doubt: str | None = _UNWRITTEN
+    policy, state = context.policy().expiry_for(connection.platform), view.state
     if context.board().snapshot.storage_up:
-        doubt = readiness.reason_for_doubt(view.state, view.suppressed_by, now, query.max_age)
-    policy = context.policy().expiry_for(connection.platform)
-    result = readiness.from_state(view.state, connection.platform, doubt, now, query.min_ttl, policy)
+        doubt = reason_for_doubt(state, view.suppressed_by, now, query.max_age)
+    else:
+        doubt = storage_failed(state)
+    result = doubt or stored(state, connection.platform, now, query.min_ttl, policy)
     return facts.preflight(connection, result, known_at=view.state.last_evidence_at, now=now, live=False)

@@ -8,7 +8,8 @@ from statistics import median
 from monitor.db.queries.history import LatencyRow
 from monitor.domain.status import Tone
 from monitor.domain.uptime import NOTHING, DayUptime, Uptime
-from monitor.text.format import count, day, milliseconds, percent, short
+from monitor.text.durations import brief
+from monitor.text.format import count, day, milliseconds, percent
 
 DAYS = 90
 PITCH = 3
@@ -101,7 +102,7 @@ def _judged(uptime: Uptime) -> tuple[Tone | None, str]:
         return (Tone.IDLE, "excluded: not testable, silenced, or during a scope incident") if uptime.excluded else (None, "no checks")
     if not uptime.down:
         return Tone.GOOD, "no downtime"
-    return Tone.WARN if ratio >= _SLIGHT else Tone.BAD, f"down for {short(uptime.down)}, {percent(ratio)}"
+    return Tone.WARN if ratio >= _SLIGHT else Tone.BAD, f"down for {brief(uptime.down)}, {percent(ratio)}"
 
 
 def _runs(slots: Sequence[Slot]) -> Iterator[Run]:

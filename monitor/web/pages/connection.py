@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from urllib.parse import urlencode
 
+from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db import CheckRow, NotificationRow
-from monitor.domain.reasons import Outcome, meaning, outcome_of
+from monitor.domain.reasons import Outcome, outcome_of
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import Tone
 from monitor.text.format import milliseconds, sentence
+from monitor.text.reasons import reason_text
 from monitor.web.pages import cli_hints
 from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of, windows_of
 from monitor.web.pages.cli_hints import Command
@@ -26,8 +28,6 @@ _OUTCOMES = {
     Outcome.UNSUPPORTED: ("cannot be tested", Tone.IDLE),
 }
 _DAY = timedelta(days=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _MOST_DIGITS = 15
 
 
@@ -143,14 +143,14 @@ def _check(row: CheckRow) -> CheckView:
         took=milliseconds(row.duration_ms),
         status="" if row.http_status is None else str(row.http_status),
         token=row.token or "",
-        why="" if outcome is Outcome.PASSED else sentence(meaning(row.reason).words),
+        why="" if outcome is Outcome.PASSED else sentence(reason_text(row.reason)),
         quoted=row.detail,
     )
 
 
 def _older(query: ConnectionQuery, before: datetime) -> str:
     day = {"day": query.day.isoformat()} if query.day is not None else {}
-    return _address(**day, before=_millis(before))
+    return _address(**day, before=to_milliseconds(before))
 
 
 def _address(**parts: str | int) -> str:
@@ -172,10 +172,6 @@ def _number(text: str) -> int | None:
 
 def _moment(millis: int | None) -> datetime | None:
     try:
-        return None if millis is None else _EPOCH + millis * _MILLISECOND
+        return None if millis is None else from_milliseconds(millis)
     except OverflowError:
         return None
-
-
-def _millis(at: datetime) -> int:
-    return (at - _EPOCH) // _MILLISECOND

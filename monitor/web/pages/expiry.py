@@ -14,9 +14,11 @@ from monitor import __version__
 from monitor.domain.expiry import estimate, levels
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import Filters, Tone
-from monitor.text.format import clock, count, day, one_line, platform_name, short, stamp
+from monitor.text.advice import RECONNECT_IN_TIME
+from monitor.text.durations import brief
+from monitor.text.format import clock, count, day, one_line, platform_name, short_name, stamp
 from monitor.web.status.board import StatusBoard
-from monitor.web.status.connection import countdown_of, expiry_tone, name_of
+from monitor.web.status.connection import countdown_of, expiry_tone
 from monitor.web.urls import connection_path
 
 End = tuple[datetime, ConnectionView]
@@ -133,11 +135,11 @@ def _ending(board: StatusBoard, view: ConnectionView, ends_at: datetime, now: da
     return Ending(
         view=view,
         ends_at=ends_at,
-        title=name_of(view.connection, view.state),
+        title=short_name(view.connection, view.state),
         platform=platform_name(view.connection.platform),
         path=connection_path(view.connection),
         time=clock(ends_at),
-        left=f"in {short(left)}" if left > _NOW else f"{short(-left)} ago",
+        left=f"in {brief(left)}" if left > _NOW else f"{brief(-left)} ago",
         doubt=countdown.doubt,
         tone=_tone(board, view),
         renews=levels.auto_renewing(view.state.token),
@@ -229,9 +231,7 @@ def _description(ending: Ending) -> str:
     connection = ending.view.connection
     about = f"{ending.platform}: {one_line(connection.platform_id, _LONGEST)}, account {one_line(connection.account_label, _LONGEST)}."
     when = f"The token expires on {stamp(ending.ends_at)}{', ' + ending.doubt if ending.doubt else ''}."
-    advice = (
-        "It has been renewed automatically so far." if ending.renews else "Reconnect the account on the PostPost dashboard before that."
-    )
+    advice = "It has been renewed automatically so far." if ending.renews else RECONNECT_IN_TIME
     return f"{about}\n{when}\n{advice}"
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from monitor.db import IncidentRow, NotificationRow
 from monitor.domain.connections import Connection
 from monitor.domain.events import IncidentRef, NotificationReason, Severity, Topic
-from monitor.domain.reasons import Scope, meaning
+from monitor.domain.reasons import Scope
 from monitor.domain.routing import matches, scope_facts
 from monitor.domain.silencing.silences import Silence, SilenceState
 from monitor.domain.snapshot import ConnectionView, IncidentView
@@ -16,14 +16,16 @@ from monitor.domain.states import ConnectionState
 from monitor.domain.status import TONES, Tone
 from monitor.domain.topics import clearing
 from monitor.errors import Reason
-from monitor.text.advice import INCIDENT_ADVICE
-from monitor.text.format import count, label_of, platform_name, sentence, short, stamp
+from monitor.text.advice import reason_advice, topic_advice
+from monitor.text.durations import brief
+from monitor.text.format import count, label_of, platform_name, sentence, short_name, stamp
+from monitor.text.reasons import reason_text
 from monitor.web.pages import cli_hints
 from monitor.web.pages.cli_hints import Command
 from monitor.web.pages.history import StoredIncidents, SuppressedBy
 from monitor.web.status.board import StatusBoard
-from monitor.web.status.connection import incident_text, name_of, quoted_error
-from monitor.web.status.sidebar import title_of, worst_and_widest_first
+from monitor.web.status.connection import incident_text, quoted_error
+from monitor.web.status.sidebar import title_of
 from monitor.web.urls import connection_path
 
 _CLOSED = {
@@ -99,7 +101,7 @@ def closed_panel(row: IncidentRow, below: ConnectionView | None, notifications: 
         severity=row.severity,
         opened_at=row.incident.opened_at,
         closed_at=row.closed_at,
-        lasting=short((row.closed_at or now) - row.incident.opened_at),
+        lasting=brief((row.closed_at or now) - row.incident.opened_at),
         why=_why(row.incident.topic, row.reason),
         quoted=row.detail if _speaks(row.incident.topic) or row.incident.topic is Topic.PUBLISHING else "",
         subject=_subject(below),
@@ -122,7 +124,7 @@ def open_panel(
         severity=view.severity,
         opened_at=incident.opened_at,
         closed_at=None,
-        lasting=short(now - incident.opened_at),
+        lasting=brief(now - incident.opened_at),
         why=text or _why(incident.topic, view.reason),
         quoted=_quoted(view, below, text),
         advice=_advice(view, below),
@@ -142,15 +144,15 @@ def _quoted(view: IncidentView, below: ConnectionView | None, text: str) -> str:
 def _advice(view: IncidentView, below: ConnectionView | None) -> str:
     topic = view.incident.topic
     if view.reason is not None and _speaks(topic):
-        return meaning(view.reason).advice
-    return "" if below is not None and clearing(below.state, topic) else INCIDENT_ADVICE.get(topic, "")
+        return reason_advice(view.reason)
+    return "" if below is not None and clearing(below.state, topic) else topic_advice(topic, view.level)
 
 
 def _subject(below: ConnectionView | None) -> IncidentSubject | None:
     if below is None:
         return None
     connection = below.connection
-    return IncidentSubject(name_of(connection, below.state), platform_name(connection.platform), connection_path(connection))
+    return IncidentSubject(short_name(connection, below.state), platform_name(connection.platform), connection_path(connection))
 
 
 def _key(incident: IncidentRef) -> str:
@@ -167,7 +169,7 @@ def _speaks(topic: Topic) -> bool:
 
 
 def _why(topic: Topic, reason: Reason | None) -> str:
-    return sentence(meaning(reason).words) if reason is not None and _speaks(topic) else ""
+    return sentence(reason_text(reason)) if reason is not None and _speaks(topic) else ""
 
 
 def _steps(row: IncidentRow, rows: Sequence[NotificationRow]) -> list[Step]:
@@ -187,7 +189,7 @@ def _suppressions(view: IncidentView, connection: Connection | None, suppressed_
     texts = []
     ack = suppressed_by.acks.get((incident.topic, incident.subject, incident.number))
     if ack is not None:
-        texts.append(f"Acknowledged by {ack.author} {short(now - ack.at)} ago: {ack.reason}")
+        texts.append(f"Acknowledged by {ack.author} {brief(now - ack.at)} ago: {ack.reason}")
     facts = _facts(view, connection)
     texts += [
         f"Silenced until {stamp(silence.over_at)} by {silence.author}: {silence.reason}"
@@ -258,7 +260,7 @@ def incidents_page(
     """The page of incidents, the worst, widest and newest first; *number* pages through the open ones, *before* through the closed ones."""
     views = sorted(
         board.snapshot.incidents,
-        key=lambda view: (*worst_and_widest_first(view), -view.incident.opened_at.timestamp()),
+        key=lambda view: (-view.severity.rank, -view.scope.width, -view.incident.opened_at.timestamp()),
     )
     pages = max(1, -(-len(views) // OPEN_SHOWN))
     number = min(number, pages)

@@ -15,9 +15,9 @@ from monitor.clock import Clock
 from monitor.domain.events import Severity
 from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.status import BROKEN, IN_TROUBLE, ORDER, TROUBLE, DisplayStatus, Filters, Tone, standing_of, tone_of
+from monitor.domain.status import TROUBLE, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
 from monitor.metrics import Metrics
-from monitor.text.format import LABELS, count, platform_name
+from monitor.text.format import STATUS_LABELS, count, platform_name
 from monitor.web.status.connection import ConnectionRow, row_of
 from monitor.web.status.sidebar import AccountView, ReceiverView, ScopeIncidentView, accounts_of, receivers_of, scope_incidents_of
 from monitor.web.status.summary import Overall, overall_of
@@ -72,11 +72,12 @@ class StatusBoard:
         for incident in snapshot.incidents:
             if incident.connection_id is not None and incident.scope is Scope.CONNECTION:
                 self._incidents[incident.connection_id].append(incident)
-        statuses = tuple((standing_of(view, self.incidents_of(view)), view) for view in snapshot.connections)
+        statuses = tuple((status_of(view, self.incidents_of(view)), view) for view in snapshot.connections)
         self.ordered: Sequence[tuple[DisplayStatus, ConnectionView]] = statuses
         # Stable: within a status, the urgent first, then by account, platform and id.
-        self._sorted = sorted(statuses, key=lambda entry: (ORDER[entry[0]], tone_of(entry[0], self.incidents_of(entry[1])) is not Tone.BAD))
+        self._sorted = sorted(statuses, key=lambda entry: urgency(entry[0], self.incidents_of(entry[1])))
         self.counts: Mapping[DisplayStatus, int] = Counter(status for status, _ in statuses)
+        self._in_trouble = sum(self.counts[status] for status in DisplayStatus if status.in_trouble)
         self.platforms = Counter(view.connection.platform for view in snapshot.connections)
         self.accounts = Counter(view.connection.account for view in snapshot.connections)
         self._keys: dict[Key, ConnectionView] = {}
@@ -111,7 +112,8 @@ class StatusBoard:
 
     def matching(self, filters: Filters) -> list[ConnectionView]:
         """Every connection that *filters* keep, worst first."""
-        return [view for status, view in self._sorted if filters.match(view, status)]
+        criteria = filters.criteria
+        return [view for status, view in self._sorted if criteria.match(view, status)]
 
     def page(self, filters: Filters, now: datetime) -> Page:
         """One page of the connections that *filters* keep, worst first; beyond the last page: the last."""
@@ -136,11 +138,9 @@ class StatusBoard:
 
     def choices(self, filters: Filters) -> tuple[Choice, ...]:
         """The filters by display status; those that would keep nothing are not offered."""
-        trouble = sum(self.counts[status] for status in IN_TROUBLE)
-        tones = {DisplayStatus.ATTENTION: Tone.WARN, DisplayStatus.OK: Tone.GOOD, **dict.fromkeys(BROKEN, Tone.BAD)}
         offers = [("", "All", len(self._sorted), Tone.IDLE)]
-        offers += [(TROUBLE, "Trouble", trouble, Tone.BAD)]
-        offers += [(status.value, LABELS[status], self.counts[status], tones.get(status, Tone.IDLE)) for status in DisplayStatus]
+        offers += [(TROUBLE, "Trouble", self._in_trouble, Tone.BAD)]
+        offers += [(status.value, STATUS_LABELS[status], self.counts[status], status.tone) for status in DisplayStatus]
         return tuple(
             Choice(label, number, filters.address(health=value), filters.health == value, tone)
             for value, label, number, tone in offers
@@ -174,7 +174,7 @@ class StatusBoard:
         return Counter(incident.severity for incident in self.snapshot.incidents)
 
     def _urgent(self) -> bool:
-        trouble = self._sorted[: sum(self.counts[status] for status in IN_TROUBLE)]
+        trouble = self._sorted[: self._in_trouble]
         return any(tone_of(status, self.incidents_of(view)) is Tone.BAD for status, view in trouble)
 
 

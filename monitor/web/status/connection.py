@@ -5,20 +5,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.domain import topics
-from monitor.domain.connections import Connection
-from monitor.domain.events import Severity, Topic
+from monitor.domain.events import Topic
 from monitor.domain.expiry import estimate, levels
-from monitor.domain.reasons import Health, Outcome, meaning, outcome_of
+from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.states import ConnectionState
-from monitor.domain.status import TONES, DisplayStatus, Tone, standing_of, tone_of
+from monitor.domain.status import TONES, DisplayStatus, Tone, status_of, tone_of
 from monitor.domain.token_life import TokenSays
-from monitor.text.format import LABELS, ago, doubt, label_of, moment, platform_name, sentence, short
+from monitor.text.advice import reason_advice, topic_advice
+from monitor.text.durations import brief
+from monitor.text.format import STATUS_LABELS, ago, doubt, label_of, moment, platform_name, sentence, short_name
+from monitor.text.reasons import reason_text
 from monitor.web.urls import connection_path
 
 _NOW = timedelta(0)
 RETIRED = "No longer watched"
-_URGENCY = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +65,18 @@ class ConnectionRow:
 def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime) -> ConnectionRow:
     """The row of a connection, given its own open incidents."""
     connection, state = view.connection, view.state
-    status = standing_of(view, incidents)
+    status = status_of(view, incidents)
     since = _since(view, status, incidents)
     return ConnectionRow(
         view=view,
         status=status,
         tone=tone_of(status, incidents),
         label=_label(status, incidents),
-        title=name_of(connection, state),
+        title=short_name(connection, state),
         path=connection_path(connection),
         platform=platform_name(connection.platform),
         since=since,
-        lasting="" if since is None else short(now - since),
+        lasting="" if since is None else brief(now - since),
         countdown=countdown_of(state, incidents, now),
         checked=ago(state.last_check_at, now),
         next_check="" if view.next_check_at is None else ago(max(view.next_check_at, now), now),
@@ -92,21 +93,16 @@ def past_row_of(view: ConnectionView, now: datetime) -> ConnectionRow:
     )
 
 
-def name_of(connection: Connection, state: ConnectionState) -> str:
-    """The name of a connection."""
-    return connection.name or state.display_name or state.username or connection.platform_id
-
-
 def _worst(incidents: Sequence[IncidentView]) -> IncidentView | None:
-    return max(incidents, key=lambda incident: _URGENCY.index(incident.severity), default=None)
+    return max(incidents, key=lambda incident: incident.severity.rank, default=None)
 
 
 def _label(status: DisplayStatus, incidents: Sequence[IncidentView]) -> str:
     """The status in two or three words."""
     worst = _worst(incidents)
     if status is not DisplayStatus.ATTENTION or worst is None:
-        return LABELS[status]
-    return label_of(worst.incident.topic, worst.level) or LABELS[status]
+        return STATUS_LABELS[status]
+    return label_of(worst.incident.topic, worst.level) or STATUS_LABELS[status]
 
 
 def _since(view: ConnectionView, status: DisplayStatus, incidents: Sequence[IncidentView]) -> datetime | None:
@@ -128,9 +124,9 @@ def countdown_of(state: ConnectionState, incidents: Sequence[IncidentView], now:
         return Countdown("no end" if known else "")
     left = ends_at - now
     if left <= _NOW:
-        return Countdown(f"ended {short(-left)} ago", tone=tone, ends_at=ends_at, uncertainty=uncertainty)
+        return Countdown(f"ended {brief(-left)} ago", tone=tone, ends_at=ends_at, uncertainty=uncertainty)
     renews = ", renews itself" if levels.auto_renewing(state.token) else ""
-    return Countdown(f"{short(left)}{renews}", doubt(uncertainty), tone, ends_at, uncertainty)
+    return Countdown(f"{brief(left)}{renews}", doubt(uncertainty), tone, ends_at, uncertainty)
 
 
 def _notes(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime) -> Iterator[Note]:
@@ -141,7 +137,7 @@ def _notes(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
     for incident in incidents:
         text = incident_text(incident, state, now)
         if text:
-            advice = "" if topics.clearing(state, incident.incident.topic) else _incident_advice(incident)
+            advice = "" if topics.clearing(state, incident.incident.topic) else topic_advice(incident.incident.topic, incident.level)
             quoted = quoted_error(state) if incident.incident.topic is Topic.PUBLISHING else ""
             yield Note(text, quoted=quoted, advice=advice)
     if state.suspected_false_negative and state.health is Health.ERROR:
@@ -152,19 +148,19 @@ def _notes(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
 def _health_notes(state: ConnectionState) -> Iterator[Note]:
     if state.health is Health.UNKNOWN and state.last_check_at is None:
         yield Note("Not checked yet.")
-    elif state.health not in (Health.OK, Health.UNKNOWN) and state.reason is not None:
-        reason = meaning(state.reason)
-        # While a change back is being confirmed, the last conclusive check was a good one.
-        if reason.outcome is not Outcome.PASSED:
-            yield Note(sentence(reason.words), quoted=state.detail, advice=reason.advice)
+    elif state.health in (Health.OK, Health.UNKNOWN) or state.reason is None:
+        return
+    # While a change back is being confirmed, the last conclusive check was a good one.
+    elif outcome_of(state.reason) is not Outcome.PASSED:
+        yield Note(sentence(reason_text(state.reason)), quoted=state.detail, advice=reason_advice(state.reason))
 
 
 def _last_check_note(state: ConnectionState) -> Iterator[Note]:
     """Why the last check changed nothing, or what is being confirmed."""
     if state.last_reason is not None and outcome_of(state.last_reason) is Outcome.INCONCLUSIVE:
-        yield Note(f"The last check was inconclusive: {meaning(state.last_reason).words}.")
+        yield Note(f"The last check was inconclusive: {reason_text(state.last_reason)}.")
     elif state.pending is not None and state.health is Health.OK:
-        cause = meaning(state.last_reason).words if state.last_reason is not None else "it failed"
+        cause = reason_text(state.last_reason) if state.last_reason is not None else "it failed"
         yield Note(f"The last check failed and is being confirmed: {cause}.", quoted=state.last_detail)
     elif state.pending is not None and state.pending.health is Health.OK:
         yield Note("The last check passed; one more confirms it.")
@@ -191,13 +187,13 @@ def _unsure_text(incident: IncidentView, state: ConnectionState, now: datetime) 
         return "It is flapping between working and failing."
     if incident.level == topics.STALE:
         seen = state.last_evidence_at or state.since or incident.incident.opened_at
-        return f"It has not been checked successfully for {short(now - seen)}; its state is unknown."
+        return f"It has not been checked successfully for {brief(now - seen)}; its state is unknown."
     return ""
 
 
 def _expiry_text(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
     ends_at = estimate.best_estimate(state.token)
-    ahead = "" if ends_at is None or ends_at <= now else f"ends in {short(ends_at - now)}, on {moment(ends_at)}"
+    ahead = "" if ends_at is None or ends_at <= now else f"ends in {brief(ends_at - now)}, on {moment(ends_at)}"
     if topics.clearing(state, Topic.EXPIRY):
         return f"It seems to be renewed{f': the token now {ahead}' if ahead else ''}. One more check confirms it."
     if incident.level == levels.EXPIRED:
@@ -210,17 +206,6 @@ def _permission_text(state: ConnectionState) -> str:
     if not state.permissions_missing:
         return "The permissions seem to be back; one more check confirms it."
     return f"Permissions are missing: {', '.join(state.permissions_missing)}."
-
-
-def _incident_advice(incident: IncidentView) -> str:
-    match incident.incident.topic:
-        case Topic.EXPIRY | Topic.RENEWAL:
-            return "Reconnect the account on the PostPost dashboard."
-        case Topic.PUBLISHING:
-            return "Read the error; correct the post or reconnect the account."
-        case Topic.PERMISSIONS:
-            return "Reconnect the account and grant these permissions."
-    return ""
 
 
 def quoted_error(state: ConnectionState) -> str:

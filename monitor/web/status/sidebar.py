@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from monitor.domain.reasons import Scope, meaning
+from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import IncidentView, Snapshot
 from monitor.domain.status import TONES, Tone
-from monitor.text.format import count, one_line, platform_name, sentence, short
+from monitor.text.advice import reason_advice
+from monitor.text.durations import brief
+from monitor.text.format import count, one_line, platform_name, sentence
+from monitor.text.reasons import reason_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,10 @@ class AccountView:
 def scope_incidents_of(snapshot: Snapshot, now: datetime) -> tuple[ScopeIncidentView, ...]:
     """The open scope incidents, the most urgent and then the widest first."""
     incidents = [incident for incident in snapshot.incidents if incident.scope is not Scope.CONNECTION]
-    return tuple(_scope_incident(incident, now) for incident in sorted(incidents, key=worst_and_widest_first))
-
-
-def worst_and_widest_first(incident: IncidentView) -> tuple[int, int]:
-    """The order in which incidents are shown."""
-    return (_WORST_FIRST.index(TONES[incident.severity]), _WIDEST_FIRST.index(incident.scope))
+    return tuple(
+        _scope_incident(incident, now)
+        for incident in sorted(incidents, key=lambda incident: (-incident.severity.rank, -incident.scope.width))
+    )
 
 
 def receivers_of(snapshot: Snapshot, now: datetime) -> tuple[ReceiverView, ...]:
@@ -57,11 +58,11 @@ def receivers_of(snapshot: Snapshot, now: datetime) -> tuple[ReceiverView, ...]:
     receivers = []
     for name, outbox in snapshot.outbox.items():
         waiting = f"{count(outbox.pending, 'message')} waiting" if outbox.pending else "nothing waiting"
-        since = f", the oldest for {short(now - outbox.oldest_at)}" if outbox.oldest_at is not None else ""
+        since = f", the oldest for {brief(now - outbox.oldest_at)}" if outbox.oldest_at is not None else ""
         if outbox.disabled:
             receivers.append(ReceiverView(name, Tone.BAD, f"disabled (HTTP 410) until its configuration changes; {waiting}"))
         elif outbox.failing_since is not None:
-            receivers.append(ReceiverView(name, Tone.BAD, f"failing for {short(now - outbox.failing_since)}; {waiting}{since}"))
+            receivers.append(ReceiverView(name, Tone.BAD, f"failing for {brief(now - outbox.failing_since)}; {waiting}{since}"))
         else:
             receivers.append(ReceiverView(name, Tone.GOOD, f"{waiting}{since}"))
     return tuple(sorted(receivers, key=lambda receiver: (receiver.tone is not Tone.BAD, receiver.name)))
@@ -85,8 +86,6 @@ def title_of(scope: Scope, subject: str) -> str:
     return title.format(name=one_line(name, 120))
 
 
-_WORST_FIRST = list(Tone)
-_WIDEST_FIRST = list(Scope)[::-1]
 _TITLES = {
     Scope.API: "The PostPost API does not respond",
     Scope.ACCOUNT: "The API rejects the account {name}",
@@ -102,13 +101,13 @@ _ACCOUNT_TITLES = {
 
 
 def _scope_incident(incident: IncidentView, now: datetime) -> ScopeIncidentView:
-    reason = meaning(incident.reason) if incident.reason is not None else None
+    reason = incident.reason
     return ScopeIncidentView(
         view=incident,
         tone=TONES[incident.severity],
         title=title_of(incident.scope, incident.incident.subject),
-        why=sentence(reason.words) if reason is not None else "",
+        why=sentence(reason_text(reason)) if reason is not None else "",
         quoted=incident.detail,
-        advice=reason.advice if reason is not None else "",
-        lasting=short(now - incident.incident.opened_at),
+        advice=reason_advice(reason) if reason is not None else "",
+        lasting=brief(now - incident.incident.opened_at),
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from monitor.domain.snapshot import Snapshot
-from monitor.domain.status import BROKEN, DisplayStatus, Tone
+from monitor.domain.status import DisplayStatus, Tone
 from monitor.text.format import count
 
 
@@ -30,7 +30,7 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
     own = _own_failure(snapshot)
     if not total:
         return own or Overall(Tone.IDLE, "No connections are watched yet.")
-    broken = sum(counts[status] for status in BROKEN)
+    broken = sum(counts[status] for status in DisplayStatus if status.broken)
     state = _state_of(total, broken, counts, urgent)
     failing = _failing_receivers(snapshot)
     if own is not None:
