@@ -15,19 +15,19 @@ export PYTHON
 
 .PHONY: help
 help: ## List the recipes.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: $(VENV)/.runtime ## Show it at work: a simulated API, a receiver and the real daemon; ARGS= passes options on.
 	@exec $(RUN) monitor demo $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.dev $(VENV)/.system lint ## Run lint, types, import rules and every test; ARGS= goes to pytest.
-	@$(RUN) pytest --numprocesses auto --dist worksteal $(ARGS)
+test: $(VENV)/.dev $(VENV)/.system lint ## Run lint, types, import rules and the fast tests; ARGS= goes to pytest.
+	@$(RUN) pytest --numprocesses auto --dist worksteal -m "not slow" $(ARGS)
 
 .PHONY: test-all
-test-all: $(VENV)/.dev $(VENV)/.system lint ## Run everything that `make test` runs and the slow tests; ARGS= goes to pytest.
-	@$(RUN) pytest --numprocesses auto --dist worksteal -m "slow or not slow" $(ARGS)
+test-all: $(VENV)/.dev $(VENV)/.system lint ## Run lint and every test, the slow ones too; ARGS= goes to pytest.
+	@$(RUN) pytest --numprocesses auto --dist worksteal $(ARGS)
 
 # ---- for those who change it
 
@@ -42,6 +42,10 @@ lint: $(VENV)/.dev ## Check style, types and import rules; changes nothing.
 fix: $(VENV)/.dev ## Repair what ruff can repair, and format.
 	@$(RUN) ruff check --quiet --fix .
 	@$(RUN) ruff format --quiet .
+
+.PHONY: docs
+docs: $(VENV)/.dev ## Write the documents that are made of the code anew.
+	@$(RUN) docs.generate
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure speed and memory, side by side with the yardsticks; ARGS= names one benchmark.

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from monitor.clock import SystemClock
+from monitor.clock import Clock, SystemClock
 from monitor.config import WebSettings
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.metrics import Metrics
 from monitor.web.db_access import Read
 from monitor.web.server import WebServer
+from tests.clock import StoppedClock
+from tests.waiting import patience
 from tests.watched import Watched
 
 
@@ -48,7 +50,7 @@ class Port:
         """These bytes, and what comes back."""
         reader, writer = await asyncio.open_connection(self.host, self.number)
         writer.write(request)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patience()):
             raw = await reader.read(-1)
         writer.close()
         head, _, body = raw.partition(b"\r\n\r\n")
@@ -76,13 +78,13 @@ class Port:
 
 @asynccontextmanager
 async def listening(
-    snapshot: Callable[[], Snapshot], *, policy: Policy | None = None, read: Read | None = None, **web: Any
+    snapshot: Callable[[], Snapshot], *, policy: Policy | None = None, read: Read | None = None, clock: Clock | None = None, **web: Any
 ) -> AsyncIterator[Port]:
     """A port that shows *snapshot*, anew for every request."""
     settings = WebSettings(**({"listen": "127.0.0.1:0"} | web))
     held = policy if policy is not None else Policy()
     server = WebServer(
-        settings, Metrics(), snapshot, SystemClock(), lambda: (True, "ready"), policy=lambda: held, read=read, fresh_seconds=0.0
+        settings, Metrics(), snapshot, clock or SystemClock(), lambda: (True, "ready"), policy=lambda: held, read=read, fresh_seconds=0.0
     )
     url = urlsplit(await server.start())
     try:
@@ -93,9 +95,9 @@ async def listening(
 
 @asynccontextmanager
 async def asked(world: Watched, **web: Any) -> AsyncIterator[Port]:
-    """The port of a monitor that has this story behind it."""
-    clock = SystemClock()
+    """The port of a monitor that has this story behind it; its clock stands still at the story's end."""
+    clock = StoppedClock(world.now)
     world.fleet.set_outbox(await world.database.read(lambda reader: reader.outbox()))
     policy = world.config.policy()
-    async with listening(lambda: world.fleet.snapshot(clock.now()), policy=policy, read=world.database.read, **web) as port:
+    async with listening(lambda: world.fleet.snapshot(clock.now()), policy=policy, read=world.database.read, clock=clock, **web) as port:
         yield port

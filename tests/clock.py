@@ -1,10 +1,12 @@
-"""A clock that stands still until it is told otherwise."""
+"""Clocks that stand still."""
 
 import asyncio
 import heapq
 import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from monitor.clock import SystemClock
 
 # Most loop rounds given to woken sleepers before time moves on: every hop between tasks costs one.
 _ROUNDS = 40
@@ -124,3 +126,14 @@ class FakeClock:
             waiter = heapq.heappop(self._sleepers)[2]
             if not waiter.done():
                 waiter.set_result(None)
+
+
+class StoppedClock(SystemClock):
+    """A clock whose date never changes; only its waits are real."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        """The same moment every time."""
+        return self._now

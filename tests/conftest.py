@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests import marked
+from tests.databases import migrated_postgres
 from tests.postgres import PostgresServer, start_postgres
 from tests.tools import require_tool
 from tests.watch_for_leaks import _no_secret_left, search_report
@@ -134,9 +135,17 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+def empty_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """The address of an empty PostgreSQL database that only this test uses."""
     url = postgres_server.create_database()
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The address of a PostgreSQL database with the newest schema and no rows that only this test uses."""
+    url = migrated_postgres(postgres_server)
     yield url
     postgres_server.drop_database(url)
 

@@ -20,6 +20,7 @@ from monitor.notify.sender import Sender
 from monitor.workers.deliverer import Deliverer
 from tests.builders import a_connection
 from tests.clock import FakeClock
+from tests.databases import migrated_sqlite
 
 IDENTITY = MonitorIdentity("test", "1.0.0", "https://app.postpost.dev/connections")
 SINGLES = Policy(digest=DigestPolicy(after=1000))
@@ -88,7 +89,7 @@ async def an_outbox(
 ) -> AsyncIterator[Outbox]:
     """An outbox for *receiver* in a new database below *folder*, where connections 1 to 10 exist; time stands still unless given."""
     clock = clock or FakeClock()
-    database = Database(f"sqlite:///{folder}/state/monitor.db", clock=clock, owner="test")
+    database = Database(migrated_sqlite(folder / "state" / "monitor.db"), clock=clock, owner="test")
     await database.start()
     wanted = [NewConnection("main", "", f"linkedin-page{number}", "linkedin") for number in range(1, 11)]
     await database.write(lambda store: store.ensure_connections(wanted))

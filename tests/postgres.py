@@ -18,7 +18,7 @@ import psycopg
 
 from tests import marked
 from tests.tools import require_tool
-from tests.waiting import eventually_sync
+from tests.waiting import eventually_sync, patience
 
 _PR_SET_PDEATHSIG = 1
 
@@ -36,7 +36,7 @@ _SETTINGS = {
 }
 
 
-@dataclass
+@dataclass(eq=False)
 class PostgresServer:
     """
     One running server on a loopback port.
@@ -74,7 +74,7 @@ class PostgresServer:
         """Stop the server at once, as `pg_ctl stop -m immediate` does: sessions break, and the next start recovers from the log."""
         self.process.send_signal(signal.SIGQUIT)
         try:
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=patience())
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(timeout=10)
@@ -82,7 +82,7 @@ class PostgresServer:
     def start_again(self) -> None:
         """Start a crashed server at its old address; returns when it answers."""
         self.process = _run(require_tool("postgres"), self.folder, self.port, _server_user())
-        eventually_sync(lambda: _answers(self), within=30, what="PostgreSQL answers")
+        eventually_sync(lambda: _answers(self), what="PostgreSQL answers")
 
     def stop(self) -> None:
         """Stop the server at once and remove its folder; what it held is lost on purpose."""
@@ -135,7 +135,7 @@ def _start(postgres: Path, folder: Path, user: pwd.struct_passwd) -> PostgresSer
     process = _run(postgres, folder, port, user)
     server = PostgresServer(folder, port, process)
     try:
-        eventually_sync(lambda: _answers(server), within=30, what="PostgreSQL answers")
+        eventually_sync(lambda: _answers(server), what="PostgreSQL answers")
     except BaseException:
         server.stop()
         raise

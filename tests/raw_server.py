@@ -18,6 +18,7 @@ from monitor.config.secrets import Secret
 from monitor.config.sections.core import ApiSettings
 from monitor.postpost.client import ApiClient
 from tests import marked
+from tests.waiting import scaled
 
 KEY = marked.API_KEY
 USER_ID = "6626a1f5e4b0c91a2d3f4567"
@@ -93,7 +94,11 @@ class RawServer:
     def api(self, host: str = "127.0.0.1", **overrides: Any) -> ApiClient:
         """A client of this server; *overrides* are settings, and `lookup`."""
         lookup = {"lookup": overrides.pop("lookup")} if "lookup" in overrides else {}
-        values: dict[str, Any] = {"timeout": timedelta(seconds=5), "connect_timeout": timedelta(seconds=2), "concurrency": 32}
+        values: dict[str, Any] = {
+            "timeout": timedelta(seconds=scaled(5)),
+            "connect_timeout": timedelta(seconds=scaled(2)),
+            "concurrency": 32,
+        }
         settings = ApiSettings(base_url=f"{self.scheme}://{host}:{self.port}/api/v1", **(values | overrides))
         return ApiClient(settings, Secret(KEY), clock=SystemClock(), user_agent="postpost-monitor/1", **lookup)
 

@@ -19,7 +19,7 @@ from playwright.async_api import Browser, async_playwright
 from monitor.domain.reasons import Health
 from monitor.simulator.state import SimulatedApi
 from tests.builders import DAY, HOUR
-from tests.stage import AGEING, BROKEN, Stage, stage
+from tests.running_daemon import AGEING, BROKEN, RunningDaemon, running_daemon
 from tests.tools import CHROMIUM_ARGUMENTS, require_tool
 from tests.waiting import eventually
 
@@ -56,7 +56,7 @@ def _prepare(world: SimulatedApi) -> None:
     world.connection(AGEING).expire_in(5 * DAY + 20 * HOUR)
 
 
-async def _take(browser: Browser, house: Stage, picture: Picture) -> None:
+async def _take(browser: Browser, house: RunningDaemon, picture: Picture) -> None:
     page = await browser.new_page(
         viewport={"width": picture.width, "height": picture.height},
         color_scheme="dark" if picture.scheme == "dark" else "light",
@@ -78,7 +78,7 @@ def _shrink(path: Path) -> None:
         sys.exit(f"{path} is larger than {LARGEST_BYTES // 1000} kB")
 
 
-def _is_settled(house: Stage) -> bool:
+def _is_settled(house: RunningDaemon) -> bool:
     """Whether everything was checked, the token's end is an incident, and somebody was told of both."""
     snapshot = house.app.snapshot()
     checked = all(view.state.health is not Health.UNKNOWN for view in snapshot.connections)
@@ -87,8 +87,8 @@ def _is_settled(house: Stage) -> bool:
 
 async def _main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with stage(Path(folder), interval="20s", past=90 * DAY, prepare=_prepare) as house:
-            await eventually(lambda: _is_settled(house), within=60)
+        async with running_daemon(Path(folder), interval="20s", past=90 * DAY, prepare=_prepare) as house:
+            await eventually(lambda: _is_settled(house))
             async with async_playwright() as driver:
                 browser = await driver.chromium.launch(executable_path=require_tool("chromium"), args=CHROMIUM_ARGUMENTS)
                 for picture in PICTURES:

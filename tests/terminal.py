@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.waiting import patience
+
 _ESCAPE = re.compile(r"\033\[([?0-9;]*)([A-Za-z])")
-_PATIENCE_SECONDS = 30.0
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Terminal:
 
     def read_until(self, condition: Callable[[str], object]) -> str:
         """Read until what came since the last call fulfils *condition*; gives that."""
-        begun, end = len(self.text), time.monotonic() + _PATIENCE_SECONDS
+        begun, end = len(self.text), time.monotonic() + patience()
         while not condition(self.text[begun:]):
             assert time.monotonic() < end, f"it never came: {self.text[begun:]!r}"
             if select.select([self.master], [], [], 0.1)[0]:

@@ -32,6 +32,7 @@ from monitor.workers.discoverer import Discoverer, Parts
 from monitor.workers.evaluator import Evaluator
 from tests import marked
 from tests.clock import FakeClock
+from tests.databases import migrated_sqlite
 
 KEY = marked.API_KEY
 
@@ -237,7 +238,7 @@ async def monitoring(tmp_path: Path, world: SimulatedApi, clock: FakeClock, *ids
     beat_seconds, review_seconds = overrides.pop("beat_seconds", 1.0), overrides.pop("review_seconds", 5.0)
     server = SimulatorServer(world, journal_limit=100_000)
     await server.start()
-    database = CountedDatabase(f"sqlite:///{tmp_path}/monitor.db", clock=clock, owner="test")
+    database = CountedDatabase(migrated_sqlite(tmp_path / "monitor.db"), clock=clock, owner="test")
     await database.start()
     one = Virtual(clock, server, database, settings(server, *ids, **overrides), beat_seconds, review_seconds)
     try:

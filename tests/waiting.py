@@ -1,55 +1,72 @@
-"""Waiting for facts instead of for time."""
+"""Waiting for facts instead of for time. A deadline is only for what never happens, and grows with the load of the machine."""
 
 import asyncio
 import inspect
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
-_PAUSE = 0.005
+PATIENCE_SECONDS = 60.0
+_PAUSES = (0.005, 0.05)
+"""The first and the longest pause between two looks, in seconds: what takes long is looked at less often."""
+
+
+def slowness() -> float:
+    """How many processes want each CPU now, at least 1: so many times longer than alone a computation takes here."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def scaled(seconds: float) -> float:
+    """The upper bound for what takes less than *seconds* on a quiet machine."""
+    return seconds * slowness()
+
+
+def patience() -> float:
+    """How many seconds a test waits for what must happen; only a test that fails waits that long."""
+    return scaled(PATIENCE_SECONDS)
 
 
 @overload
-async def eventually(condition: Callable[[], Awaitable[T]], *, within: float = ..., what: str = ...) -> T: ...
+async def eventually(condition: Callable[[], Awaitable[T]], *, what: str = ...) -> T: ...
 @overload
-async def eventually(condition: Callable[[], T], *, within: float = ..., what: str = ...) -> T: ...
-async def eventually(condition: Callable[[], Any], *, within: float = 5.0, what: str = "") -> Any:
+async def eventually(condition: Callable[[], T], *, what: str = ...) -> T: ...
+async def eventually(condition: Callable[[], Any], *, what: str = "") -> Any:
     """
     The first true answer of *condition*, which may be a plain or an async function.
 
     Args:
-        condition: asked again every few milliseconds, at least once.
-        within: the longest wait, in real seconds.
-        what: said when it never became true; by default the condition's own name.
+        condition: called every few milliseconds, at least once.
+        what: named in the failure; by default the condition's own name.
 
     Raises:
         AssertionError: it was still false at the end; tells the last answer.
     """
-    deadline = time.monotonic() + within
+    started = time.monotonic()
     while True:
         answer = condition()
         value = await answer if inspect.isawaitable(answer) else answer
         if value:
             return value
-        if time.monotonic() >= deadline:
-            raise AssertionError(_never(condition, within, what, value))
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_pause(started, condition, what, value))
 
 
-def eventually_sync(condition: Callable[[], T], *, within: float = 5.0, what: str = "") -> T:
-    """As `eventually`, for tests without an event loop: waiting for processes and files."""
-    deadline = time.monotonic() + within
+def eventually_sync(condition: Callable[[], T], *, what: str = "", within: float = PATIENCE_SECONDS) -> T:
+    """As `eventually`, for tests without an event loop: waiting for processes and files; *within* is scaled."""
+    started = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() >= deadline:
-            raise AssertionError(_never(condition, within, what, value))
-        time.sleep(_PAUSE)
+        time.sleep(_pause(started, condition, what, value, within))
 
 
-def _never(condition: object, within: float, what: str, last: object) -> str:
-    name = what or getattr(condition, "__name__", repr(condition))
-    return f"not true within {within:g} s: {name} (last answer: {last!r})"
+def _pause(started: float, condition: object, what: str, last: object, within: float = PATIENCE_SECONDS) -> float:
+    waited = time.monotonic() - started
+    if waited >= within and waited >= scaled(within):
+        name = what or getattr(condition, "__name__", repr(condition))
+        raise AssertionError(f"not true within {waited:.0f} s: {name} (last answer: {last!r})")
+    first, longest = _PAUSES
+    return min(longest, first + waited / 20)

@@ -34,7 +34,7 @@ from monitor.domain.schedule import Agenda
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import served_elsewhere_at
 from monitor.domain.scopes.key import API, PLATFORM, ScopeKey, ScopesAbove, account_scopes, scopes_above
-from monitor.domain.scopes.state import REMOVED, ScopeState, closed, persistent
+from monitor.domain.scopes.state import REMOVED, ScopeState, clear, closed, persistent
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.silencing.silences import RecurringSilence, Silence
@@ -148,7 +148,11 @@ class Engine:
 
     def scope(self, key: ScopeKey) -> ScopeState:
         """What is known of one scope."""
-        return self._scopes.get(key) or ScopeState(key)
+        return self._scopes.get(key) or clear(key)
+
+    def known_scope(self, key: ScopeKey) -> ScopeState | None:
+        """What is known of one scope; None when nothing is."""
+        return self._scopes.get(key)
 
     def scopes(self) -> Mapping[ScopeKey, ScopeState]:
         """Every scope that ever was in trouble or counts checks."""
@@ -509,7 +513,7 @@ class ChangeSet:
             connection=connection,
             state=self.state(connection.id),
             above=above,
-            scopes={key: self.scope(key) for key in above.all},
+            scopes={key: state for key in above.all if (state := self._scope_if_known(key)) is not None},
             member_counts={key: engine.member_count(key) for key in above.all},
             failing=engine.failing(connection.platform) + self._failing[connection.platform],
             watching_since=engine.watching_since,
@@ -539,11 +543,16 @@ class ChangeSet:
     def _pause_above(
         self, connection: Connection, evaluation: Evaluation, pause_of: Callable[[ScopeState, ScopePolicy], timedelta | None]
     ) -> tuple[ScopeKey, timedelta] | None:
+        policy = self._engine.config.policy.scopes
         for key in self._engine.scopes_above(connection).all:
-            pause = pause_of(evaluation.scopes.get(key) or self.scope(key), self._engine.config.policy.scopes)
+            state = evaluation.scopes.get(key) or self._scope_if_known(key)
+            pause = pause_of(state, policy) if state is not None else None
             if pause is not None:
                 return key, pause
         return None
+
+    def _scope_if_known(self, key: ScopeKey) -> ScopeState | None:
+        return self.scopes.get(key) or self._engine.known_scope(key)
 
 
 def _order(connection: Connection) -> tuple[str, str, str]:

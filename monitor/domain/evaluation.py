@@ -23,7 +23,7 @@ from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import advance_api, advance_service, explains
 from monitor.domain.scopes.key import API, SERVICE, ScopeKey, ScopesAbove
-from monitor.domain.scopes.state import ScopeState, clamp_future_scope
+from monitor.domain.scopes.state import ScopeState, clamp_future_scope, clear
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState, clamp_future
 from monitor.domain.token_life import TokenLife
@@ -86,7 +86,7 @@ def evaluate_check(known: EvaluationInput, observation: Observation, policy: Pol
     """Everything that follows from *observation*."""
     now = observation.at
     known = _without_future(known, now)
-    before = {key: known.scopes.get(key) or ScopeState(key) for key in known.above.all}
+    before = {key: known.scopes.get(key) or clear(key) for key in known.above.all}
     after = update_scopes(
         before,
         observation,
@@ -152,7 +152,7 @@ def update_scopes(
 
 
 def _of_kind(states: Mapping[ScopeKey, ScopeState], kind: str) -> ScopeState:
-    return next((state for state in states.values() if state.kind == kind), ScopeState(ScopeKey(kind)))
+    return next((state for state in states.values() if state.key.kind == kind), None) or clear(ScopeKey(kind))
 
 
 def evaluate_listing(

@@ -4,7 +4,6 @@ import asyncio
 from datetime import datetime, timedelta
 
 from monitor.clock import Clock
-from tests.clock import _NOTHING
 
 _YEARS = range(1970, 2501)
 
@@ -28,7 +27,7 @@ class ShiftedClock:
 
     def reset(self) -> None:
         """Go with *base* again: no offset, normal speed."""
-        self._offset = _NOTHING
+        self._offset = timedelta()
         self._speed = 1.0
         self._anchor = self._base.monotonic()
 

@@ -40,7 +40,7 @@ def _soak(monitor: Measured, api: Simulator) -> Iterator[Result]:
     sizes, before = [], api.requests()
     for share in (0.2, 0.6, 1.0):
         wanted = before + share * CHECKS
-        wait_until("checks", lambda wanted=wanted: api.requests() >= wanted, alive=monitor.command, within=3600)
+        wait_until("checks", lambda wanted=wanted: api.requests() >= wanted, alive=monitor.command, within=3600)  # type: ignore[misc]
         fetch(f"{monitor.url}/metrics")
         sizes.append(monitor.resident_mb())
     warm, half, whole = sizes

@@ -30,7 +30,7 @@ from monitor.domain.routing import ReceiverRule
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from tests import marked
-from tests.crash.mortality import Fate, MortalBackend, MortalSender
+from tests.crash.kill_points import KillableBackend, KillableSender, KillPoint
 from tests.crash.orderings import IDENTITY, NAME, ORDERINGS, POLICY, Bench, Ordering
 from tests.crash.truth import CONNECTIONS, World
 from tests.crash.whole import Whole
@@ -52,13 +52,13 @@ class Life:
 
     async def run(self, errand: str, number: float, report: int) -> None:
         """Look at every connection, then do what the *errand* asks for."""
-        clock, fate = SystemClock(), Fate(int(number) if errand == "die" else 0, report)
+        clock, kill_point = SystemClock(), KillPoint(int(number) if errand == "die" else 0, report)
         database = Database(self._database, clock=clock, owner="crash")
-        database._backend = MortalBackend(database._backend, fate)
+        database._backend = KillableBackend(database._backend, kill_point)
         await database.start()
         fleet = await _fleet(database, clock)
         receiver = ReceiverSettings(name=NAME, url=Secret(self._url), secrets=(Secret(SECRET),), timeout=timedelta(milliseconds=150))
-        bench = Bench(database, fleet, MortalSender(clock, fate), receiver, self._latency, clock)
+        bench = Bench(database, fleet, KillableSender(clock, kill_point), receiver, self._latency, clock)
         ordering = ORDERINGS[self._ordering](bench)
         watched = _watched(fleet)[: 1 if errand == "die" else None]
         changes = self._world.changes()

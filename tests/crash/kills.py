@@ -131,7 +131,7 @@ async def victim(folder: Path, database: str, url: str, ordering: str, latency: 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One database's fate: the kills it took, what was found, and every request that its receiver saw."""
+    """The run of one database: the kills it took, what was found, and every request that its receiver saw."""
 
     kills: int
     finding: Finding
@@ -211,7 +211,7 @@ async def torture_the_whole(folder: Path, seed: int, *, kills: int, database: st
                 for _ in range(kills):
                     await child.do(f"live {dice.uniform(0, LONGEST_OF_THE_WHOLE):.4f}", "killed")
             receiver.soothe()
-            await asyncio.gather(child.do("settle", "exit 0"), outside.rest(SETTLED_WITHIN_SECONDS))
+            await asyncio.gather(child.do("settle", "exit 0"), outside.rest())
     finally:
         await receiver.server.close()
         await outside.api.close()

@@ -23,12 +23,11 @@ from monitor.simulator.presets import DEMO_KEY, empty_world
 from monitor.simulator.server import SimulatorServer
 from monitor.simulator.state import SimulatedConnection
 from tests.crash.fast_clock import FastClock
-from tests.crash.mortality import Fate
+from tests.crash.kill_points import KillPoint
 from tests.crash.truth import CONNECTIONS, FAILED, Receipt, World
 from tests.waiting import eventually
 
 FACTOR = 20.0
-_AT_REST_WITHIN = 50.0
 _CHANGES_EVERY = 0.01
 _REST_SECONDS = 2.0
 _CONFIG = """\
@@ -58,7 +57,7 @@ class Whole:
 
     async def run(self, errand: str, _number: float, report: int) -> None:
         """Run the daemon; each statement that it writes is a step."""
-        Fate(0, report)
+        KillPoint(0, report)
         config, signals = load(self._folder / "config.yaml", check_template=templates.problems), Signals()
         clock = FastClock(float((self._folder / "origin").read_text()), FACTOR)
         app = App(config, clock=clock, signals=signals, reread=lambda: config, bounds=WatchdogLimits(rest=_REST_SECONDS))
@@ -69,7 +68,7 @@ class Whole:
 
     async def _stop_at_rest(self, app: App, signals: Signals) -> None:
         await app.ready.wait()
-        await eventually((self._folder / "rest").exists, within=_AT_REST_WITHIN)
+        await eventually((self._folder / "rest").exists)
         signals.ask_to_stop()
 
 
@@ -124,11 +123,11 @@ class Outside:
         else:
             connection.heal()
 
-    async def rest(self, within: float) -> None:
+    async def rest(self) -> None:
         """Wait until the receiver knows everything, and let the last life end."""
         # Whatever it does not know by then is for the judgement to tell.
         with contextlib.suppress(AssertionError):
-            await eventually(lambda: not self.surprises(), within=within)
+            await eventually(lambda: not self.surprises())
         (self._folder / "rest").touch()
 
 

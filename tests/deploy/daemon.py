@@ -11,6 +11,7 @@ from typing import Self
 from monitor import __version__
 from tests.deploy.notify import own_environment
 from tests.e2e.processes import Metrics, Simulator, fetch, free_port, scrape, wait_until
+from tests.waiting import patience
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = [sys.executable, "-m", "monitor"]
@@ -84,7 +85,7 @@ class Daemon:
     def stop(self) -> int:
         """Ask it to stop and wait; the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(patience())
 
     def ready(self) -> None:
         """Wait until it says so."""

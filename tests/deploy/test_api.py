@@ -91,7 +91,6 @@ def _config(daemon: Daemon) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_schemathesis(daemon: Daemon, tmp_path: Path) -> None:
     """No generated request, fitting or not, gets an answer that the description does not announce, or a fault."""
     config = tmp_path / "schemathesis.toml"
@@ -112,6 +111,7 @@ def test_schemathesis(daemon: Daemon, tmp_path: Path) -> None:
     assert "Tested: 12" in done.stdout
 
 
+@pytest.mark.slow
 def test_examples(daemon: Daemon) -> None:
     """Every command of the page works as it stands there, and gets what the page says."""
     curl = require_tool("curl")

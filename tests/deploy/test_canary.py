@@ -17,7 +17,7 @@ from tests.deploy.daemon import ROOT, Daemon, Simulated
 from tests.deploy.hostile import HostileReceiver
 from tests.deploy.notify import own_environment
 from tests.e2e.processes import fetch, free_port
-from tests.waiting import eventually_sync
+from tests.waiting import eventually_sync, patience
 
 THREADS = "threads-17841412345678"
 PAGES = ("/", "/metrics", "/api/v1/summary", "/api/v1/connections", "/-/ready", "/-/healthy", "/nothing", f"/{marked.PATH[::-1]}")
@@ -76,7 +76,6 @@ def has(log: Path, *words: str) -> Callable[[], bool]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_every_failure(simulated: Simulated, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """
     A daemon at DEBUG with every kind of secret goes through failures of every kind of the API, the receivers, the
@@ -98,8 +97,8 @@ def test_every_failure(simulated: Simulated, tmp_path: Path, capfd: pytest.Captu
             assert _most_core_bytes(daemon.process.pid) == 0
             simulated.steer.do(f"connections/{THREADS}/break", {"message": MESSAGE})
             told = {"500", "302", "410", "400", "403", "429", "hang", "templated", "heart"}
-            eventually_sync(lambda: told <= set(hostile.bodies), within=30, what=f"{told}")
-            eventually_sync(lambda: len(hostile.bodies["500"]) >= 2, within=20, what="a retry")
+            eventually_sync(lambda: told <= set(hostile.bodies), what=f"{told}")
+            eventually_sync(lambda: len(hostile.bodies["500"]) >= 2, what="a retry")
             for body in ({"error": MESSAGE}, MESSAGE):
                 simulated.steer.do("api/answer", {"status": 500, "body": body, "times": 2})
             simulated.steer.do("api/redirect", {"location": f"https://example.org/{marked.API_KEY}", "times": 2})
@@ -111,17 +110,17 @@ def test_every_failure(simulated: Simulated, tmp_path: Path, capfd: pytest.Captu
             good = daemon.config.read_text()
             daemon.config.write_text(good + f"\n{marked.API_KEY}: {marked.PASSWORD}\napi: {{base_url: 'http://{marked.TOKEN}'}}\n")
             daemon.process.send_signal(signal.SIGHUP)
-            eventually_sync(has(log, "config.rejected"), within=20, what="the refusal")
+            eventually_sync(has(log, "config.rejected"), what="the refusal")
             daemon.config.write_text(good)
             daemon.process.send_signal(signal.SIGHUP)
-            eventually_sync(has(log, "config.reloaded"), within=20, what="the reload")
-            eventually_sync(lambda: simulated.steer.requests() >= before + 4, within=20, what="requests during the trouble")
+            eventually_sync(has(log, "config.reloaded"), what="the reload")
+            eventually_sync(lambda: simulated.steer.requests() >= before + 4, what="requests during the trouble")
             for verb in VERBS:
                 with suppress(SystemExit):
                     main([*verb, "--config", str(daemon.config)])
             main(["db", "backup", str(tmp_path / "backup"), "--config", str(daemon.config)])
             daemon.process.send_signal(signal.SIGABRT)
-            assert daemon.process.wait(20) == -signal.SIGABRT
+            assert daemon.process.wait(patience()) == -signal.SIGABRT
     printed = capfd.readouterr()
     output += printed.out.encode() + printed.err.encode()
     assert len(printed.out) > 5000

@@ -129,6 +129,7 @@ def test_first_installation(machine: Machine, wheel: Path) -> None:
     assert "can be used" in machine.program("config", "check")
 
 
+@pytest.mark.slow
 def test_repeated_installation(machine: Machine, wheel: Path) -> None:
     """A second run changes no file, above all none that was edited."""
     machine.install("--wheel", wheel)
@@ -141,6 +142,7 @@ def test_repeated_installation(machine: Machine, wheel: Path) -> None:
     assert len(list((machine.opt / "releases").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_upgrade(machine: Machine, wheel: Path) -> None:
     """An upgrade stops the service, backs the database up, migrates it, and starts the new release."""
     machine.install("--wheel", wheel)
@@ -159,6 +161,7 @@ def test_upgrade(machine: Machine, wheel: Path) -> None:
     assert calls.index("stop postpost-monitor") < calls.index("daemon-reload")
 
 
+@pytest.mark.slow
 def test_failed_migration(machine: Machine, wheel: Path) -> None:
     """A migration that fails changes nothing: the old release runs again on the old database, under the old unit."""
     machine.install("--wheel", wheel)
@@ -182,6 +185,7 @@ def test_failed_migration(machine: Machine, wheel: Path) -> None:
     assert log.read_text().splitlines()[-1] == "start postpost-monitor"
 
 
+@pytest.mark.slow
 def test_release_that_does_not_start(machine: Machine, wheel: Path) -> None:
     """A release that migrates well but does not start is taken back too, its migration included, and nothing is lost."""
     machine.install("--wheel", wheel)
@@ -204,6 +208,7 @@ def test_release_that_does_not_start(machine: Machine, wheel: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_configuration_that_does_not_tell_of_its_database(machine: Machine, wheel: Path) -> None:
     """A database that can't be found by the configuration can't be copied: the upgrade is refused before anything stops or changes."""
     machine.install("--wheel", wheel)
@@ -243,6 +248,7 @@ def test_the_command_has_the_credentials(tmp_path: Path) -> None:
         assert said == ["/etc/postpost-monitor/credentials\n", "/elsewhere\n"]
 
 
+@pytest.mark.slow
 def test_upgrade_without_a_stop(machine: Machine, wheel: Path) -> None:
     """With --no-start a running service is not stopped behind anybody's back: the upgrade is refused."""
     machine.install("--wheel", wheel)
@@ -257,6 +263,7 @@ def test_upgrade_without_a_stop(machine: Machine, wheel: Path) -> None:
     assert not [call for call in log.read_text().splitlines() if call.startswith(("stop", "start"))]
 
 
+@pytest.mark.slow
 def test_uninstallation(machine: Machine, wheel: Path) -> None:
     """Removing takes the program and leaves what people made; purging takes everything."""
     machine.install("--wheel", wheel)

@@ -17,7 +17,7 @@ from tests import marked
 from tests.deploy.daemon import Daemon, Simulated
 from tests.deploy.hostile import HostileReceiver
 from tests.e2e.processes import fetch
-from tests.waiting import eventually_sync
+from tests.waiting import eventually_sync, patience
 
 IDS = tuple(f"linkedin-page{number}" for number in range(12))
 HOUR, YEAR = 3600, 365 * 86400
@@ -31,7 +31,7 @@ def watching(simulated: Simulated, tmp_path: Path) -> Iterator[Daemon]:
         simulated.steer.do("connections", {"id": platform_id, "account": "main"})
     with Daemon(tmp_path, simulated) as daemon:
         daemon.ready()
-        eventually_sync(lambda: checked(daemon) >= len(IDS), within=20, what="the first checks")
+        eventually_sync(lambda: checked(daemon) >= len(IDS), what="the first checks")
         yield daemon
 
 
@@ -55,17 +55,16 @@ def reload(daemon: Daemon, event: str) -> None:
     """SIGHUP, until that is logged once more."""
     before = events(daemon, event)
     daemon.process.send_signal(signal.SIGHUP)
-    eventually_sync(lambda: events(daemon, event) > before, within=20, what=event)
+    eventually_sync(lambda: events(daemon, event) > before, what=event)
 
 
 def goes_on(simulated: Simulated, requests: int = 2 * len(IDS)) -> None:
     """Waits for so many further requests to the API."""
     before = journal(simulated)["total"]
-    eventually_sync(lambda: journal(simulated)["total"] >= before + requests, within=30, what="further checks")
+    eventually_sync(lambda: journal(simulated)["total"] >= before + requests, what="further checks")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_reloads(watching: Daemon, simulated: Simulated) -> None:
     """
     A thousand SIGHUPs under load are taken together: nobody is asked twice at once, and checks go on. Fifty broken files
@@ -82,7 +81,7 @@ def _storm(watching: Daemon, simulated: Simulated) -> None:
     for _ in range(1000):
         watching.process.send_signal(signal.SIGHUP)
         time.sleep(0.002)
-    eventually_sync(lambda: events(watching, "config.reloaded") >= 1, within=30, what="a reload")
+    eventually_sync(lambda: events(watching, "config.reloaded") >= 1, what="a reload")
     goes_on(simulated)
     assert watching.process.poll() is None
     assert events(watching, "config.reloaded") < 500
@@ -136,7 +135,7 @@ def _rotated_key(watching: Daemon, simulated: Simulated) -> None:
     (watching.folder / "api-key").write_text(marked.SECOND_API_KEY + "\n")
     reload(watching, "config.reloaded")
     goes_on(simulated)
-    eventually_sync(lambda: watching.metrics().get("postpost_account_up", account="main") == 1.0, within=30, what="the account")
+    eventually_sync(lambda: watching.metrics().get("postpost_account_up", account="main") == 1.0, what="the account")
 
 
 @pytest.mark.slow
@@ -156,17 +155,17 @@ def test_removed_and_added_again(simulated: Simulated, tmp_path: Path) -> None:
             def told() -> list[str]:
                 return [json.loads(body)["type"] for body in receiver.bodies.get("taken", [])]
 
-            eventually_sync(lambda: told() == ["connection.failed"], within=20, what="the failure")
+            eventually_sync(lambda: told() == ["connection.failed"], what="the failure")
             with_all = daemon.config.read_text()
             daemon.config.write_text(with_all.replace(f"connections: [{IDS[0]}, {IDS[1]}, ", "connections: ["))
             reload(daemon, "config.reloaded")
             scrape = fetch(f"{daemon.url}/metrics").decode()
             assert [one for one in IDS[:4] if f'"{one}"' in scrape] == list(IDS[2:4])
             assert daemon.metrics().get("postpost_incidents_open", kind="connection", severity="critical") == 0.0
-            eventually_sync(lambda: told() == ["connection.failed", "connection.closed"], within=20, what="the end of the incident")
+            eventually_sync(lambda: told() == ["connection.failed", "connection.closed"], what="the end of the incident")
             daemon.config.write_text(with_all)
             reload(daemon, "config.reloaded")
-            eventually_sync(lambda: told()[2:] == ["connection.failed"], within=20, what="the failure afresh")
+            eventually_sync(lambda: told()[2:] == ["connection.failed"], what="the failure afresh")
             assert daemon.metrics().get("postpost_connection_up", platform_id=IDS[1]) == 1.0
             assert daemon.stop() == 0
 
@@ -186,14 +185,14 @@ def test_stops(simulated: Simulated, tmp_path: Path) -> None:
                 daemon.ready()
                 reload(daemon, "config.reloaded")
                 hanging = len(receiver.bodies.get("hang", []))
-                eventually_sync(lambda many=hanging: len(receiver.bodies.get("hang", [])) > many, within=30, what="a POST")  # type: ignore[misc]
+                eventually_sync(lambda many=hanging: len(receiver.bodies.get("hang", [])) > many, what="a POST")  # type: ignore[misc]
                 simulated.steer.do("api/hang")
                 begun = time.monotonic()
                 for number in range(signals):
                     daemon.process.send_signal(signal.SIGTERM)
-                    eventually_sync(lambda: events(daemon, "monitor.stopping") == 1, within=20, what="the stop")
+                    eventually_sync(lambda: events(daemon, "monitor.stopping") == 1, what="the stop")
                     assert number or daemon.process.poll() is None
-                assert daemon.process.wait(40) == 0
+                assert daemon.process.wait(patience()) == 0
                 took[signals] = time.monotonic() - begun
                 simulated.steer.do("api/behave-normally")
         assert took[1] >= 2
@@ -227,7 +226,6 @@ def test_nobody_reads_the_log(simulated: Simulated, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_clock_jumps(simulated: Simulated, tmp_path: Path) -> None:
     """
     The wall clock is set on by ten years and by an hour, and back each time: checks neither stop nor come in a burst, nothing is told,
@@ -240,7 +238,7 @@ def test_clock_jumps(simulated: Simulated, tmp_path: Path) -> None:
         rows = f'{{name: on-call, url: "{receiver.url("taken", marked.PATH)}"}}'
         with Daemon(tmp_path, simulated, receivers=rows, program="tests.deploy.jumping") as daemon:
             daemon.ready()
-            eventually_sync(lambda: checked(daemon) == len(IDS), within=20, what="the first checks")
+            eventually_sync(lambda: checked(daemon) == len(IDS), what="the first checks")
             wall = daemon.process.stdin
             assert wall is not None
             for number, jump in enumerate((10 * YEAR, 0, HOUR, 0)):
@@ -251,7 +249,7 @@ def test_clock_jumps(simulated: Simulated, tmp_path: Path) -> None:
                 pace = (journal(simulated)["total"] - before) / (time.monotonic() - begun)
                 assert 0.4 * len(IDS) < pace < 2.5 * len(IDS), jump
                 jumps = number + 1.0
-                eventually_sync(lambda: daemon.metrics().get("postpost_clock_jumps_total") == jumps, within=15, what="the jump")  # noqa: B023
+                eventually_sync(lambda: daemon.metrics().get("postpost_clock_jumps_total") == jumps, what="the jump")  # noqa: B023
             assert journal(simulated)["overlaps"] == 0
             assert receiver.bodies == {}
             assert daemon.stop() == 0
@@ -262,7 +260,7 @@ def test_signals_from_the_first_moment(simulated: Simulated, tmp_path: Path) -> 
     """SIGHUP ends no daemon that is still starting, and the reload that it asks for is not forgotten."""
     with Daemon(tmp_path, simulated) as daemon:
         status = Path(f"/proc/{daemon.process.pid}/status")
-        eventually_sync(lambda: _heeds(status, signal.SIGHUP), within=20, what="a handler")
+        eventually_sync(lambda: _heeds(status, signal.SIGHUP), what="a handler")
         loaded = Path(f"/proc/{daemon.process.pid}/maps").read_text()
         assert "pydantic" not in loaded, "libraries are loaded before the signal is taken care of"
         while events(daemon, "monitor.started") == 0:
@@ -270,7 +268,7 @@ def test_signals_from_the_first_moment(simulated: Simulated, tmp_path: Path) -> 
             time.sleep(0.01)
             assert daemon.process.poll() is None
         daemon.ready()
-        eventually_sync(lambda: events(daemon, "config.reloaded") >= 1, within=20, what="the reload")
+        eventually_sync(lambda: events(daemon, "config.reloaded") >= 1, what="the reload")
         assert daemon.stop() == 0
 
 
@@ -279,7 +277,7 @@ def test_stop_before_the_start(simulated: Simulated, tmp_path: Path) -> None:
     """SIGTERM ends a daemon with 0 that is still loading its libraries."""
     with Daemon(tmp_path, simulated) as daemon:
         status = Path(f"/proc/{daemon.process.pid}/status")
-        eventually_sync(lambda: _heeds(status, signal.SIGTERM), within=20, what="a handler")
+        eventually_sync(lambda: _heeds(status, signal.SIGTERM), what="a handler")
         assert daemon.stop() == 0
     assert (tmp_path / "daemon.log").read_text() == ""
 
@@ -290,7 +288,7 @@ def test_reloads_while_it_stops(simulated: Simulated, tmp_path: Path) -> None:
     with Daemon(tmp_path, simulated) as daemon:
         daemon.ready()
         daemon.process.send_signal(signal.SIGTERM)
-        end = time.monotonic() + 15
+        end = time.monotonic() + patience()
         while daemon.process.poll() is None and time.monotonic() < end:
             daemon.process.send_signal(signal.SIGHUP)
             time.sleep(0.002)
@@ -311,12 +309,12 @@ def test_no_files_left(simulated: Simulated, tmp_path: Path) -> None:
         rows = f'{{name: on-call, url: "{receiver.url("taken", marked.PATH)}"}}'
         with Daemon(tmp_path, simulated, receivers=rows) as daemon:
             daemon.ready()
-            eventually_sync(lambda: checked(daemon) == len(IDS), within=20, what="the first checks")
+            eventually_sync(lambda: checked(daemon) == len(IDS), what="the first checks")
             process = daemon.process.pid
             limits = resource.prlimit(process, resource.RLIMIT_NOFILE, (3, resource.prlimit(process, resource.RLIMIT_NOFILE)[1]))
             simulated.steer.do("api/drop", {"times": 40})
             with socket.create_connection(("127.0.0.1", int(daemon.url.rpartition(":")[2]))):
-                eventually_sync(lambda: events(daemon, "web.accept_failed") == 1, within=20, what="that no connection is accepted")
+                eventually_sync(lambda: events(daemon, "web.accept_failed") == 1, what="that no connection is accepted")
             time.sleep(3)
             assert daemon.process.poll() is None
             resource.prlimit(process, resource.RLIMIT_NOFILE, limits)

@@ -44,31 +44,31 @@ def manager(tmp_path: Path) -> Iterator[NotifySocket]:
 def test_life(manager: NotifySocket, simulated: Simulated, tmp_path: Path) -> None:
     """READY with counts, signs of life, RELOADING and READY around a reload good or bad, STOPPING at the end, exit code 0."""
     with Daemon(tmp_path, simulated, environment=manager.environment()) as daemon:
-        eventually_sync(lambda: manager.seen("READY"), within=20, what="READY=1")
+        eventually_sync(lambda: manager.seen("READY"), what="READY=1")
         assert manager.order() == ["READY"]
         assert "connections" in manager.seen("READY")[0].fields["STATUS"]
         assert daemon.metrics().get("postpost_build_info", version=daemon.version()) == 1.0, "ready, and nothing to scrape"
-        eventually_sync(lambda: len(manager.seen("WATCHDOG")) >= 2, within=5, what="WATCHDOG=1 twice")
-        eventually_sync(lambda: "1 connections, 0 open incidents" in manager.last_status(), within=10, what="the counts")
+        eventually_sync(lambda: len(manager.seen("WATCHDOG")) >= 2, what="WATCHDOG=1 twice")
+        eventually_sync(lambda: "1 connections, 0 open incidents" in manager.last_status(), what="the counts")
 
         asked_at = time.monotonic()
         daemon.process.send_signal(signal.SIGHUP)
-        eventually_sync(lambda: manager.order() == ["READY", "RELOADING", "READY"], within=10, what="a reload")
+        eventually_sync(lambda: manager.order() == ["READY", "RELOADING", "READY"], what="a reload")
         reloading = int(manager.seen("RELOADING")[0].fields["MONOTONIC_USEC"]) / 1e6
         assert asked_at <= reloading <= manager.seen("RELOADING")[0].at
 
         good = daemon.config.read_text()
         daemon.config.write_text(good + "\nnonsense: true\n")
         daemon.process.send_signal(signal.SIGHUP)
-        eventually_sync(lambda: manager.order() == ["READY"] + ["RELOADING", "READY"] * 2, within=10, what="a refused reload")
+        eventually_sync(lambda: manager.order() == ["READY"] + ["RELOADING", "READY"] * 2, what="a refused reload")
         failed_at = manager.seen("READY")[-1].at
-        eventually_sync(lambda: manager.seen("WATCHDOG", since=failed_at), within=5, what="life after it")
+        eventually_sync(lambda: manager.seen("WATCHDOG", since=failed_at), what="life after it")
         assert "reload failed" in manager.last_status(), "the sign of life that follows hides that the reload failed"
         assert daemon.metrics().get("postpost_config_last_reload_successful") == 0.0
 
         daemon.config.write_text(good)
         daemon.process.send_signal(signal.SIGHUP)
-        eventually_sync(lambda: manager.order() == ["READY"] + ["RELOADING", "READY"] * 3, within=10, what="a third reload")
+        eventually_sync(lambda: manager.order() == ["READY"] + ["RELOADING", "READY"] * 3, what="a third reload")
         assert "reload failed" not in manager.last_status()
 
         assert daemon.stop() == 0
@@ -96,7 +96,7 @@ def test_watchdog_silence(tmp_path: Path) -> None:
                 )
             stack.callback(process.wait)
             stack.callback(process.kill)
-        ready = {kind: eventually_sync(lambda kind=kind: sockets[kind].seen("READY"), within=40, what=kind)[0].at for kind in kinds}  # type: ignore[misc]
+        ready = {kind: eventually_sync(lambda kind=kind: sockets[kind].seen("READY"), what=kind)[0].at for kind in kinds}  # type: ignore[misc]
         broken = {kind: at + 2.0 for kind, at in ready.items()}
         time.sleep(max(0.0, max(broken.values()) + SILENT_WITHIN_SECONDS + 3.0 - time.monotonic()))
 

@@ -29,6 +29,7 @@ from tests.deploy.daemon import ROOT, Daemon, Simulated
 from tests.deploy.prometheus import Prometheus
 from tests.e2e.processes import wait_until
 from tests.tools import require_tool
+from tests.waiting import patience
 
 FOLDER = ROOT / "deploy" / "prometheus"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
@@ -216,11 +217,11 @@ def test_with_a_real_prometheus(simulated: Simulated, tmp_path: Path) -> None:
         def stirring() -> set[str]:
             return {rule["name"] for rule in prometheus.rules() if rule.get("state") in ("pending", "firing")}
 
-        end = time.monotonic() + 20
+        end = time.monotonic() + patience()
         while (missing := without_data()) and time.monotonic() < end:
             time.sleep(0.5)
         assert missing == [], "these queries of the dashboard give nothing"
-        wait_until("alerts", lambda: "PostpostConnectionDown" in stirring(), within=10)
+        wait_until("alerts", lambda: "PostpostConnectionDown" in stirring())
         assert {rule["name"]: rule["lastError"] for rule in prometheus.rules() if rule["health"] != "ok"} == {}
         assert stirring() == {
             "PostpostConnectionDown",

@@ -29,7 +29,7 @@ class _Fleet:
     def open_incidents(self) -> int:
         return 0
 
-    def put_outbox(self, outbox: dict[str, Any]) -> None:
+    def set_outbox(self, outbox: dict[str, Any]) -> None:
         self.outbox = outbox
 
 

@@ -65,12 +65,12 @@ def test_scraped_behind_a_password(simulated: Simulated, tmp_path: Path, promtoo
         assert "certificate" in _curl(daemon, Path("/etc/ssl/certs/ca-certificates.crt"), "/metrics")
 
         with Prometheus(require_tool("prometheus"), tmp_path, daemon.url.removeprefix("http://"), job) as prometheus:
-            eventually_sync(lambda: prometheus.series('up{job="postpost-monitor"} == 1'), within=15, what="a scrape")
+            eventually_sync(lambda: prometheus.series('up{job="postpost-monitor"} == 1'), what="a scrape")
             assert prometheus.targets()[0]["scrapeUrl"].startswith("https://")
 
         web_file.write_text("basic_auth_users: {prometheus: nonsense}\n")
         daemon.process.send_signal(signal.SIGHUP)
-        eventually_sync(lambda: "config.rejected" in (tmp_path / "daemon.log").read_text(), within=10, what="the refusal")
+        eventually_sync(lambda: "config.rejected" in (tmp_path / "daemon.log").read_text(), what="the refusal")
         assert _curl(daemon, authority.file, "/metrics", "-u", f"prometheus:{PASSWORD}").startswith("HTTP/1.1 200 ")
 
         successor = tmp_path / "successor"
@@ -81,9 +81,7 @@ def test_scraped_behind_a_password(simulated: Simulated, tmp_path: Path, promtoo
         _web_file(tmp_path, NEW_PASSWORD)
         daemon.process.send_signal(signal.SIGHUP)
         new = ("-u", f"prometheus:{NEW_PASSWORD}")
-        eventually_sync(
-            lambda: _curl(daemon, renewed.file, "/metrics", *new).startswith("HTTP/1.1 200 "), within=10, what="the new password"
-        )
+        eventually_sync(lambda: _curl(daemon, renewed.file, "/metrics", *new).startswith("HTTP/1.1 200 "), what="the new password")
         assert _curl(daemon, renewed.file, "/metrics", "-u", f"prometheus:{PASSWORD}").startswith("HTTP/1.1 401 ")
         assert daemon.stop() == 0
     log = (tmp_path / "daemon.log").read_text()

@@ -1,22 +1,24 @@
 """The installed command as processes: started on free ports, watched from outside, and never left behind."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
-PATIENCE_SECONDS = 30.0
+from tests.waiting import PATIENCE_SECONDS, eventually_sync, patience
+
+T = TypeVar("T")
 
 Labels = frozenset[tuple[str, str]]
 
@@ -33,7 +35,7 @@ def fetch(url: str, *, method: str = "GET", document: Any = None, headers: Mappi
     """The body of an answer; raises on anything but success."""
     body = None if document is None else json.dumps(document).encode()
     request = urllib.request.Request(url, data=body, method=method, headers=dict(headers or {}))
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=patience()) as answer:
         data: bytes = answer.read()
         return data
 
@@ -46,11 +48,11 @@ class Command:
         with log.open("a") as out:
             self.process = subprocess.Popen([program, *arguments], stdout=out, stderr=out, env={**os.environ, **environment})
 
-    def stop(self, number: int = signal.SIGTERM, within: float = 20.0) -> int:
+    def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(within)
+        return self.process.wait(patience())
 
     def text(self) -> str:
         """Everything it printed."""
@@ -69,20 +71,20 @@ def running(program: Path, *arguments: str, log: Path, environment: Mapping[str,
             command.process.wait()
 
 
-def wait_until(what: str, condition: Any, within: float = PATIENCE_SECONDS, alive: Command | None = None) -> Any:
-    """The first true value of *condition*; fails with *what* when it does not come, or when the process *alive* has ended."""
-    end = time.monotonic() + within
-    while time.monotonic() < end:
-        try:
-            value = condition()
-        except (urllib.error.URLError, ConnectionError):
-            value = None
-        if value:
-            return value
+def wait_until(what: str, condition: Callable[[], T], alive: Command | None = None, within: float = PATIENCE_SECONDS) -> T:
+    """As `eventually_sync`; an address that nothing listens on yet is no answer, and the process *alive* must not end before there is one."""
+
+    def value() -> T | None:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            if (answer := condition()) or alive is None:
+                return answer
         if alive is not None and alive.process.poll() is not None:
             raise AssertionError(f"{what}: the process ended\n{alive.text()}")
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not happen within {within:g} s")
+        return None
+
+    answer = eventually_sync(value, what=what, within=within)
+    assert answer is not None
+    return answer
 
 
 class Simulator:

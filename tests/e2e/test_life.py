@@ -75,8 +75,6 @@ class World:
 
 
 @pytest.mark.e2e
-@pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_life(program: Path, tmp_path: Path) -> None:
     """It watches, tells of trouble and its end exactly once, survives restarts, and stops cleanly."""
     (tmp_path / "state").mkdir(mode=0o700)

@@ -16,11 +16,11 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from monitor.domain.reasons import Health
 from monitor.simulator.state import SimulatedApi
-from tests.stage import AGEING, BROKEN, QUIET, Stage, stage
+from tests.running_daemon import AGEING, BROKEN, QUIET, RunningDaemon, running_daemon
 from tests.tools import CHROMIUM_ARGUMENTS, require_tool
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e, pytest.mark.slow]
 
 REFRESH = 10_500
 """After so many milliseconds every open page has asked again."""
@@ -52,16 +52,16 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningDaemon]:
     """The daemon with a broken connection and a token that nears its end; what a test does to it, it undoes."""
-    async with stage(tmp_path_factory.mktemp("house"), interval="1s", past=timedelta(days=90), prepare=_awkward) as running:
+    async with running_daemon(tmp_path_factory.mktemp("house"), interval="1s", past=timedelta(days=90), prepare=_awkward) as running:
         await running.until(BROKEN, Health.ERROR)
-        await eventually(lambda: len(running.app.snapshot().incidents) == 2, within=20, what="the token's end is an incident")
-        assert await eventually(partial(_added_up, running), within=20, what="the days are added up")
+        await eventually(lambda: len(running.app.snapshot().incidents) == 2, what="the token's end is an incident")
+        assert await eventually(partial(_added_up, running), what="the days are added up")
         yield running
 
 
-async def _added_up(house: Stage) -> bool:
+async def _added_up(house: RunningDaemon) -> bool:
     async with asyncio.timeout(5):
         reader, writer = await asyncio.open_connection(*house.address)
         writer.write(b"GET /connections/main/-/" + BROKEN.encode() + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -94,11 +94,11 @@ async def _refreshed(page: Page) -> None:
         return await page.locator(".fresh time").get_attribute("datetime") != before
 
     # The monitor makes a new picture at most once a second.
-    assert await eventually(_newer, within=20, what="the page shows a newer picture")
+    assert await eventually(_newer, what="the page shows a newer picture")
 
 
 @asynccontextmanager
-async def _broken(house: Stage) -> AsyncIterator[None]:
+async def _broken(house: RunningDaemon) -> AsyncIterator[None]:
     """While this lasts, one more connection is broken."""
     house.world.connection(QUIET).fail()
     try:
@@ -109,7 +109,7 @@ async def _broken(house: Stage) -> AsyncIterator[None]:
         await house.until(QUIET, Health.OK)
 
 
-async def test_turns_red(browser: Browser, house: Stage) -> None:
+async def test_turns_red(browser: Browser, house: RunningDaemon) -> None:
     """A connection that breaks turns red in an open page without a reload, goes to the top, is announced, and turns back."""
     async with _visit(browser, house.url) as page:
         await page.evaluate("window.loadedOnce = true")
@@ -129,7 +129,7 @@ async def test_turns_red(browser: Browser, house: Stage) -> None:
         assert await page.evaluate("window.loadedOnce")
 
 
-async def test_keeps_the_place(browser: Browser, house: Stage) -> None:
+async def test_keeps_the_place(browser: Browser, house: RunningDaemon) -> None:
     """What somebody is busy with survives a refresh: focus, half-typed text, the scroll position, what is unfolded or selected."""
     async with _visit(browser, f"{house.url}/?health=ok", viewport={"width": 800, "height": 400}) as page:
         field = page.get_by_role("searchbox")
@@ -157,7 +157,7 @@ async def test_keeps_the_place(browser: Browser, house: Stage) -> None:
         await expect(details).to_have_attribute("open", "")
 
 
-async def test_update_is_exact(browser: Browser, house: Stage) -> None:
+async def test_update_is_exact(browser: Browser, house: RunningDaemon) -> None:
     """Whatever two pages are, updating the one in place makes it equal to the other, and keeps every element with an id that stays."""
     async with _visit(browser, house.url) as page:
         assert await page.evaluate(_UPDATE_ANYTHING) == []
@@ -197,7 +197,7 @@ _UPDATE_ANYTHING = """() => {
 }"""
 
 
-async def test_says_when_it_is_lost(browser: Browser, house: Stage) -> None:
+async def test_says_when_it_is_lost(browser: Browser, house: RunningDaemon) -> None:
     """A page whose monitor does not answer says so, and recovers by itself."""
     async with _visit(browser, house.url) as page:
         await page.route("**/*", lambda route: route.fulfill(status=502, body=""))
@@ -210,7 +210,7 @@ async def test_says_when_it_is_lost(browser: Browser, house: Stage) -> None:
 
 # Nothing but the colours differs in the dark.
 @pytest.mark.parametrize(("scheme", "options"), [("light", {}), ("dark", {"runOnly": ["color-contrast"]})])
-async def test_accessible(browser: Browser, house: Stage, scheme: str, options: dict[str, Any]) -> None:
+async def test_accessible(browser: Browser, house: RunningDaemon, scheme: str, options: dict[str, Any]) -> None:
     """Axe finds no violation on any page, in either colour scheme, with everything unfolded."""
     async with _visit(browser, house.url, color_scheme=scheme) as page:
         found = {}
@@ -222,7 +222,7 @@ async def test_accessible(browser: Browser, house: Stage, scheme: str, options: 
         assert found == {path: [] for path in PAGES}
 
 
-async def test_colour_schemes_differ(browser: Browser, house: Stage) -> None:
+async def test_colour_schemes_differ(browser: Browser, house: RunningDaemon) -> None:
     """The page follows the wish for a dark or a light one."""
     async with _visit(browser, house.url, color_scheme="light") as page:
         light = await page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -236,7 +236,7 @@ def _rgb(colour: str) -> list[int]:
 
 
 @pytest.mark.parametrize("width", [320, 1440])
-async def test_widths(browser: Browser, house: Stage, width: int) -> None:
+async def test_widths(browser: Browser, house: RunningDaemon, width: int) -> None:
     """No page scrolls sideways on a small phone or a large desk, whatever connections are called."""
     async with _visit(browser, house.url, viewport={"width": width, "height": 800}, is_mobile=width < 400) as page:
         beyond = {}
@@ -247,7 +247,7 @@ async def test_widths(browser: Browser, house: Stage, width: int) -> None:
         assert beyond == {path: [width, width] for path in PAGES}
 
 
-async def test_keyboard(browser: Browser, house: Stage) -> None:
+async def test_keyboard(browser: Browser, house: RunningDaemon) -> None:
     """The first stop leads past the head of the page; then come its places, the filters and the connections, as they are seen."""
     async with _visit(browser, house.url) as page:
         stops = []
@@ -265,7 +265,7 @@ async def test_keyboard(browser: Browser, house: Stage) -> None:
         assert await page.evaluate("document.activeElement.closest('main') !== null")
 
 
-async def test_click_through(browser: Browser, house: Stage) -> None:
+async def test_click_through(browser: Browser, house: RunningDaemon) -> None:
     """From the list to a connection, by its label back to a filtered list, to the calendar, and from there to a connection again."""
     async with _visit(browser, house.url) as page:
         await page.get_by_role("link", name="Company page").click()
@@ -285,7 +285,7 @@ async def test_click_through(browser: Browser, house: Stage) -> None:
         await expect(page).to_have_url(f"{house.url}/connections/main/-/{AGEING}")
 
 
-async def test_days_by_mouse_and_keyboard(browser: Browser, house: Stage) -> None:
+async def test_days_by_mouse_and_keyboard(browser: Browser, house: RunningDaemon) -> None:
     """
     In the list, a day with trouble is told by hovering and by unfolding, and leads to its checks.
 
@@ -316,7 +316,7 @@ async def test_days_by_mouse_and_keyboard(browser: Browser, house: Stage) -> Non
         await expect(page.locator("label[for] span").last).to_have_css("opacity", "1")
 
 
-async def test_without_javascript(browser: Browser, house: Stage) -> None:
+async def test_without_javascript(browser: Browser, house: RunningDaemon) -> None:
     """Filters, paging and details work in a browser without JavaScript."""
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
@@ -333,7 +333,7 @@ async def test_without_javascript(browser: Browser, house: Stage) -> None:
     await context.close()
 
 
-async def test_acknowledge_by_copying(browser: Browser, house: Stage) -> None:
+async def test_acknowledge_by_copying(browser: Browser, house: RunningDaemon) -> None:
     """The command that a click copies acknowledges the incident, and the open page shows by whom."""
     async with _visit(browser, f"{house.url}/incidents", permissions=["clipboard-read", "clipboard-write"]) as page:
         story = page.locator(".story", has_text="Threads").first
@@ -350,7 +350,7 @@ async def test_acknowledge_by_copying(browser: Browser, house: Stage) -> None:
         await expect(story.locator("details")).to_have_attribute("open", "")
 
 
-async def test_hostile_name(browser: Browser, house: Stage) -> None:
+async def test_hostile_name(browser: Browser, house: RunningDaemon) -> None:
     """A name that is a script is shown as text and never runs."""
     async with _visit(browser, f"{house.url}/?platform=youtube") as page:
         await expect(page.locator("a.name")).to_have_text(HOSTILE)
@@ -358,7 +358,7 @@ async def test_hostile_name(browser: Browser, house: Stage) -> None:
         assert "taken" not in await page.title()
 
 
-async def test_print(browser: Browser, house: Stage) -> None:
+async def test_print(browser: Browser, house: RunningDaemon) -> None:
     """On paper the list is there in dark ink, and what can only be clicked is not."""
     async with _visit(browser, house.url, color_scheme="dark") as page:
         await page.emulate_media(media="print")

@@ -19,7 +19,7 @@ from monitor.simulator.receiver import ReceiverServer
 from tests.builders import HOUR, MINUTE, a_connection, a_notification
 from tests.outbox import Outbox, an_outbox, ending
 from tests.tools import require_tool
-from tests.waiting import eventually, eventually_sync
+from tests.waiting import eventually, eventually_sync, patience, scaled
 
 CONFIG = """
 route: {receiver: hook, group_by: [alertname], group_wait: 100ms, group_interval: 1s, repeat_interval: 1h}
@@ -51,8 +51,8 @@ class Alertmanager:
         ]
         with log.open("wb") as out:
             self._process = subprocess.Popen([self._program, *arguments], stdout=out, stderr=out)
-        self.url = eventually_sync(lambda: _listening(log.read_text()), within=10, what=f"Alertmanager listens: {log.read_text()}")
-        eventually_sync(self.ready, within=10)
+        self.url = eventually_sync(lambda: _listening(log.read_text()), what=f"Alertmanager listens: {log.read_text()}")
+        eventually_sync(self.ready)
 
     def stop(self) -> None:
         """End it at once."""
@@ -63,7 +63,7 @@ class Alertmanager:
     def ready(self) -> bool:
         """Whether it answers."""
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=patience()) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -72,7 +72,7 @@ class Alertmanager:
         """The alerts that are active in it now, by severity."""
 
         def get() -> list[dict[str, Any]]:
-            with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=patience()) as answer:
                 alerts: list[dict[str, Any]] = json.load(answer)
                 return sorted(alerts, key=lambda alert: alert["labels"]["severity"])
 
@@ -106,7 +106,7 @@ def alertmanager(tmp_path: Path, hook: ReceiverServer) -> Iterator[Alertmanager]
 
 @pytest.fixture
 async def outbox(tmp_path: Path, alertmanager: Alertmanager) -> AsyncIterator[Outbox]:
-    receiver = ReceiverSettings(name="alerts", type="alertmanager", url=Secret(alertmanager.url), timeout=timedelta(seconds=5))
+    receiver = ReceiverSettings(name="alerts", type="alertmanager", url=Secret(alertmanager.url), timeout=timedelta(seconds=scaled(5)))
     async with an_outbox(tmp_path, receiver, SystemClock()) as opened:
         yield opened
 

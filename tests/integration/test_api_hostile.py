@@ -15,11 +15,11 @@ from monitor.domain.checks import Reply
 from monitor.errors import ApiError, Reason
 from monitor.postpost.client import ApiClient
 from tests.raw_server import HEALTHY, PLATFORM_ID, RawServer, Request, a_test_answer, answer, raw_server, says
+from tests.waiting import scaled
 
-DEADLINE = 0.6
 HEAD = b"HTTP/1.1 200 OK\r\n"
 GOOD = answer(200, a_test_answer())
-BOMB = gzip.compress(b"\x00" * 200_000_000, 1)
+BOMB = gzip.compress(bytes(1_000_000), 1) * 200
 
 
 def drip(prefix: bytes, piece: bytes, pause: float = 0.05) -> Callable[[Request, asyncio.StreamWriter], Awaitable[None]]:
@@ -36,7 +36,7 @@ def drip(prefix: bytes, piece: bytes, pause: float = 0.05) -> Callable[[Request,
 
 
 async def silence(request: Request, writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
 
 
 async def reset(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -107,13 +107,14 @@ async def healthy(api: ApiClient, server: RawServer, count: int = 200) -> None:
 @pytest.mark.parametrize(("name", "script"), SLOW, ids=[row[0] for row in SLOW])
 async def test_slow(name: str, script: Callable[[Request, asyncio.StreamWriter], Awaitable[None]]) -> None:
     """However slowly a server talks, twenty checks at once end with the total deadline; afterwards all is well."""
+    deadline = scaled(0.6)
     async with raw_server(script) as server:
-        api = server.api(timeout=timedelta(seconds=DEADLINE))
+        api = server.api(timeout=timedelta(seconds=deadline))
         started = time.monotonic()
         answers = await asyncio.gather(*(one(api) for _ in range(20)))
         took = time.monotonic() - started
         assert {found.reason for found in answers if isinstance(found, ApiError)} == {Reason.API_TIMEOUT}
-        assert DEADLINE <= took < 5 * DEADLINE
+        assert deadline <= took < scaled(5 * deadline)
 
         await healthy(api, server)
         await api.close()
@@ -123,14 +124,14 @@ async def test_slow(name: str, script: Callable[[Request, asyncio.StreamWriter],
 async def test_broken(name: str, script: Callable[[Request, asyncio.StreamWriter], Awaitable[None]], reasons: set[Reason]) -> None:
     """A broken answer is told for what it is, never read in part, costs little, and harms no later check."""
     async with raw_server(script) as server:
-        api = server.api(timeout=timedelta(seconds=2))
+        api = server.api(timeout=timedelta(seconds=scaled(2)))
         FLOODED[0] = 0
         before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
         answers = [await one(api) for _ in range(3)]
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         assert {found.reason for found in answers if isinstance(found, ApiError)} <= reasons
         assert not any(isinstance(found, Reply) for found in answers)
-        assert time.monotonic() - started < 3 * 2, "three deadlines"
+        assert time.monotonic() - started < scaled(3 * 2), "three deadlines"
         assert grown < 30_000, "KiB of memory for both ends of three answers"
         assert FLOODED[0] < 3 * 20_000_000, "what the kernel's buffers hold, not what was offered"
 
@@ -262,7 +263,7 @@ async def test_concurrency() -> None:
         await HEALTHY(request, writer)
 
     async with raw_server(script) as server:
-        api = server.api(concurrency=3, timeout=timedelta(seconds=0.4))
+        api = server.api(concurrency=3, timeout=timedelta(seconds=scaled(0.4)))
         answers = await asyncio.gather(*(one(api) for _ in range(21)))
         assert [found for found in answers if not isinstance(found, Reply)] == []
         assert most == 3

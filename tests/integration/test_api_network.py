@@ -22,6 +22,7 @@ from monitor.domain.checks import Reply
 from monitor.errors import ApiError, ConfigError, Reason
 from monitor.postpost.client import ApiClient
 from tests.raw_server import KEY, PLATFORM_ID, RawServer, raw_server
+from tests.waiting import patience, scaled
 
 CA = trustme.CA()
 OTHER_CA = trustme.CA()
@@ -132,7 +133,9 @@ async def test_not_tls(ca_file: str) -> None:
     """A server that does not speak TLS is told so, and gets no request."""
     async with raw_server() as server:
         server.scheme = "https"
-        error = await refused(server.api("localhost", ca_file=ca_file, timeout=timedelta(seconds=2), connect_timeout=timedelta(seconds=1)))
+        error = await refused(
+            server.api("localhost", ca_file=ca_file, timeout=timedelta(seconds=scaled(2)), connect_timeout=timedelta(seconds=scaled(1)))
+        )
         assert error.reason in (Reason.API_TLS_FAILED, Reason.API_TIMEOUT)
         assert server.requests == []
 
@@ -153,7 +156,7 @@ async def test_stalled_handshake(ca_file: str) -> None:
         server.api("localhost", ca_file=ca_file, timeout=timedelta(seconds=5), connect_timeout=timedelta(milliseconds=300))
     )
     assert (error.reason, error.detail) == (Reason.API_TIMEOUT, "no connection within 0.3 s")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < scaled(5)
     listener.close()
 
 
@@ -198,7 +201,7 @@ async def test_lookup_hangs() -> None:
     before = threading.active_count()
 
     def lookup(host: str, port: int, **kind: Any) -> list[tuple[Any, ...]]:
-        release.wait(20)
+        release.wait(patience())
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
     async with raw_server() as server:
@@ -206,7 +209,7 @@ async def test_lookup_hangs() -> None:
         for _ in range(12):
             started = time.monotonic()
             exchanges = await asyncio.gather(*(api.test(PLATFORM_ID) for _ in range(20)))
-            assert time.monotonic() - started < 20
+            assert time.monotonic() - started < scaled(20)
             assert {(e.answer.reason, e.answer.detail) for e in exchanges if isinstance(e.answer, ApiError)} == {
                 (Reason.API_DNS_FAILED, "no answer from the name servers within 0.1 s")
             }

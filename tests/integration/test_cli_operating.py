@@ -354,6 +354,7 @@ async def test_export_fails_half_way(tmp_path: Path, sqlite_url: str) -> None:
     assert sqlite_url
 
 
+@pytest.mark.slow
 async def test_export_streams(sqlite_url: str, tmp_path: Path) -> None:
     """Many rows need no more memory than a few pieces of them."""
     async with watched(write_config(tmp_path, sqlite_url)) as world:

@@ -12,6 +12,7 @@ import pytest
 
 from monitor.errors import Reason
 from tests.terminal import on_terminal
+from tests.waiting import patience
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 
@@ -40,7 +41,7 @@ async def test_watch(world: Watched, tmp_path: Path) -> None:
         assert len(terminal.picture()) <= 8
         terminal.press(b"\x03")
         terminal.read_until(lambda text: "\033[?1049l" in text)
-        assert terminal.process.wait(20) == 0
+        assert terminal.process.wait(patience()) == 0
         assert terminal.text.endswith("\033[?25h\033[?1049l")
         assert "Traceback" not in terminal.text
 
@@ -51,7 +52,7 @@ def test_watch_ended(world: Watched, tmp_path: Path, number: signal.Signals) -> 
     with on_terminal(["status", "--watch", "--config", str(tmp_path / "config.yaml")]) as terminal:
         terminal.read_until(lambda text: "\033[J" in text)
         terminal.process.send_signal(number)
-        assert terminal.process.wait(20) == 0
+        assert terminal.process.wait(patience()) == 0
         terminal.read_until(lambda text: "\033[?1049l" in text)
     assert world.now is not None
 

@@ -31,7 +31,7 @@ from monitor.workers.retention import RetentionWorker
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START
 from tests.clock import FakeClock
 from tests.virtual import KEY
-from tests.waiting import eventually
+from tests.waiting import eventually, scaled
 
 ROWS = 2000
 
@@ -113,7 +113,7 @@ def a_config(path: Path, receiver: ReceiverServer) -> Config:
         accounts=(AccountSettings(name="main", api_key=Secret(KEY), discover="off"),),
         connections=(ConnectionSettings(id="x-1", account="main"),),
         api=ApiSettings(base_url="http://127.0.0.1:9"),
-        receivers=(ReceiverSettings(name="on-call", url=Secret(receiver.url), timeout=2 * SECOND),),
+        receivers=(ReceiverSettings(name="on-call", url=Secret(receiver.url), timeout=scaled(2) * SECOND),),
         database=DatabaseSettings(url=Secret(f"sqlite:///{path}")),
         web=WebSettings(listen="127.0.0.1:0"),
     )

@@ -353,12 +353,12 @@ async def test_instance_id(database_url: str) -> None:
         assert [one.key for one in reader.connections()] == [PAGE.key]
 
 
-def test_reading_what_is_not_there(tmp_path: Path, postgres_url: str) -> None:
+def test_reading_what_is_not_there(tmp_path: Path, empty_postgres_url: str) -> None:
     """A reader makes neither files nor tables."""
     with pytest.raises(StoreUnavailable, match="no database"), reading(f"sqlite:///{tmp_path}/none.db"):
         pass
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(SchemaMismatch, match="none"), reading(postgres_url):
+    with pytest.raises(SchemaMismatch, match="none"), reading(empty_postgres_url):
         pass
 
 

@@ -16,7 +16,7 @@ from monitor.db.maintenance import parse
 from monitor.db.postgres import PostgresBackend
 from monitor.db.writer import QUEUE, Writer
 from monitor.errors import AnotherInstance, StaleStateError, StoreCorrupt, StoreError, StoreUnavailable
-from tests.waiting import eventually
+from tests.waiting import eventually, patience
 
 
 def put(name: str, document: bytes = b"{}") -> Callable[[Store], str]:
@@ -45,12 +45,12 @@ class Gate:
         """A gate before which the writer stands."""
         gate = cls()
         gate.passed = database.submit(gate._work)
-        assert await asyncio.to_thread(gate._entered.wait, 10)
+        assert await asyncio.to_thread(gate._entered.wait, patience())
         return gate
 
     def _work(self, _store: Store) -> None:
         self._entered.set()
-        assert self._open.wait(10)
+        assert self._open.wait(patience())
 
     async def gather(self, futures: list["asyncio.Future[str]"]) -> list[Any]:
         """Open the gate; what became of *futures*, exceptions included."""
@@ -166,7 +166,7 @@ async def test_locked_by_others(sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 
 async def test_a_slow_reader_holds_up_no_housekeeping(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log can't be emptied while somebody reads what is in it, such as a backup; the writer does not wait for that, however patient it is."""
-    monkeypatch.setattr("monitor.db.sqlite._BUSY_SECONDS", 60.0)
+    monkeypatch.setattr("monitor.db.sqlite._BUSY_SECONDS", 2 * patience())
     database = Database(sqlite_url, clock=SystemClock(), owner="test")
     await database.start()
     await database.write(put("a"))
@@ -175,7 +175,7 @@ async def test_a_slow_reader_holds_up_no_housekeeping(sqlite_url: str, monkeypat
         reader.execute("BEGIN")
         assert reader.execute("SELECT count(*) FROM scopes").fetchone() == (1,)
         await database.write(put("b"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patience()):
             await database.tidy()
             await database.write(put("c"))
         assert size(path.with_name("monitor.db-wal")) > 0
@@ -250,7 +250,7 @@ async def test_close_does_not_wait_for_ever(sqlite_url: str, monkeypatch: pytest
     await database.start()
     with locked(Path(sqlite_url.removeprefix("sqlite:///"))):
         futures = [database.submit(put(f"{n:03}")) for n in range(150)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(patience()):
             await database.close()
         results = await asyncio.gather(*futures, return_exceptions=True)
     assert {type(result) for result in results} == {StoreUnavailable}
@@ -390,7 +390,7 @@ async def test_an_idle_writer_renews_its_lease(postgres_url: str, monkeypatch: p
     await _change_lease(postgres_url, "expires_at = 0")
     await eventually(lambda: _lease_is_valid(postgres_url))
     await _change_lease(postgres_url, "epoch = epoch + 1")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patience()):
         with pytest.raises(AnotherInstance):
             await database.ended()
     await database.close()

@@ -26,6 +26,9 @@ from monitor.workers.deliverer import Deliverer
 from tests import marked
 from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_notification
 from tests.clock import FakeClock
+from tests.databases import migrated_sqlite
+from tests.sampling import sampled
+from tests.waiting import patience
 
 SECRET = marked.signing()
 IDENTITY = MonitorIdentity("test", "1")
@@ -125,7 +128,7 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     clock = FakeClock()
-    database = Database(f"sqlite:///{tmp_path}/state/monitor.db", clock=clock, owner="test")
+    database = Database(migrated_sqlite(tmp_path / "state" / "monitor.db"), clock=clock, owner="test")
     await database.start()
     on_call, chat = ReceiverServer(SECRET), ReceiverServer(SECRET)
     await on_call.start()
@@ -210,7 +213,7 @@ async def test_isolation(world: World) -> None:
     assert world.seen[-1] == ("on-call", DeliveryReason.TIMEOUT)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", sampled(range(5)))
 async def test_order_per_connection(world: World, seed: int) -> None:
     """Through failures, lost answers and restarts each connection's notifications arrive in order, none twice under two ids."""
     dice = random.Random(seed)
@@ -272,7 +275,7 @@ async def test_cancelled_while_recording(world: World) -> None:
 
     def cancel() -> None:
         # The writer is busy, so that the record is certain to be waiting when the cancellation comes.
-        waiting.append(world.database.submit(lambda _: busy.wait(5)))
+        waiting.append(world.database.submit(lambda _: busy.wait(patience())))
         asyncio.get_running_loop().call_later(0.05, task.cancel)
 
     deliverer = world.deliverer(on_attempt=lambda: None if waiting else cancel())

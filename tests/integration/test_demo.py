@@ -10,6 +10,7 @@ import pytest
 
 from monitor.cli.main import main
 from tests.terminal import on_terminal
+from tests.waiting import patience
 
 
 @pytest.fixture(name="taken")
@@ -33,13 +34,13 @@ def test_demo(taken: socket.socket, tmp_path: Path) -> None:
         command = re.search(r"curl -X POST (http://127\.0\.0\.1:\d+/_sim/connections/(\S+)/break)\r\n", shown)
         assert metrics is not None, shown
         assert command is not None, shown
-        with urllib.request.urlopen(metrics[1], timeout=10) as answer:
+        with urllib.request.urlopen(metrics[1], timeout=patience()) as answer:
             assert b"postpost_build_info" in answer.read()
-        urllib.request.urlopen(urllib.request.Request(command[1], method="POST"), timeout=10).close()
+        urllib.request.urlopen(urllib.request.Request(command[1], method="POST"), timeout=patience()).close()
         terminal.read_until(lambda text: re.search(r"on-call +connection\.failed: Mastodon", text))
         terminal.press(b"\x03")
         terminal.read_until(lambda text: "stopped\r\n" in text)
-        assert terminal.process.wait(20) == 0
+        assert terminal.process.wait(patience()) == 0
     assert list(tmp_path.iterdir()) == []
 
 

@@ -145,6 +145,7 @@ async def test_the_file_shrinks(sqlite_url: str) -> None:
     await database.close()
 
 
+@pytest.mark.slow
 async def test_checks_by_size(database: Database) -> None:
     """
     Of a database that is too large the oldest checks of all connections go, until it is not, and nothing else: not the sums made

@@ -23,6 +23,7 @@ from monitor.domain.events import IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Health, Scope
 from monitor.errors import Reason, SchemaMismatch
 from tests.builders import START, a_notification, a_state
+from tests.waiting import patience
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +45,7 @@ def migrate(connection: Connection, target: str) -> None:
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     if request.param == "sqlite":
         return writing_engine(tmp_path / "monitor.db")
-    url: str = request.getfixturevalue("postgres_url")
+    url: str = request.getfixturevalue("empty_postgres_url")
     return create_engine(url.replace("://", "+psycopg://"))
 
 
@@ -120,13 +121,13 @@ def _rows(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
         return {name: sorted(map(tuple, connection.execute(text(f"SELECT * FROM {name}"))), key=repr) for name in tables}
 
 
-async def test_silences_are_added_to_a_filled_database(database_url: str) -> None:
+async def test_silences_are_added_to_a_filled_database(empty_database_url: str) -> None:
     """The second schema leaves every row of a filled first one as it is, upwards and downwards, and the program goes on with it."""
-    database = Database(database_url, clock=SystemClock(), owner="test")
+    database = Database(empty_database_url, clock=SystemClock(), owner="test")
     await database.start()
     await database.write(fill)
     await database.close()
-    address = database_url.replace("postgresql://", "postgresql+psycopg://")
+    address = empty_database_url.replace("postgresql://", "postgresql+psycopg://")
     engine = writing_engine(Path(address.removeprefix("sqlite:///"))) if address.startswith("sqlite") else create_engine(address)
     full = _rows(engine)
     with engine.begin() as connection:
@@ -168,27 +169,26 @@ def test_every_released_schema_is_killed() -> None:
     assert [revision for revision, _, _ in _KILLS] == ["base", *[one.revision for one in scripts().walk_revisions()][:0:-1]]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("revision", "first", "step"), _KILLS)
-async def test_killed_at_every_statement(database_url: str, tmp_path: Path, revision: str, first: int, step: int) -> None:
+@pytest.mark.parametrize(("revision", "first", "step"), [pytest.param(*kill, marks=pytest.mark.slow) for kill in _KILLS])
+async def test_killed_at_every_statement(empty_database_url: str, tmp_path: Path, revision: str, first: int, step: int) -> None:
     """
     Killed after any statement of the way from any released schema, a filled database has every row as before, and the next
     start does all of it again from the beginning, with every row as before.
     """
-    database = Database(database_url, clock=SystemClock(), owner="test")
+    database = Database(empty_database_url, clock=SystemClock(), owner="test")
     await database.start()
     await database.write(fill)
     await database.close()
-    address = database_url.replace("postgresql://", "postgresql+psycopg://")
+    address = empty_database_url.replace("postgresql://", "postgresql+psycopg://")
     engine = writing_engine(Path(address.removeprefix("sqlite:///"))) if address.startswith("sqlite") else create_engine(address)
     with engine.begin() as connection:
         migrate(connection, revision if revision == "base" else f"-{[one.revision for one in scripts().walk_revisions()].index(revision)}")
     engine.dispose()
-    template = database_url.removeprefix("sqlite:///")
+    template = empty_database_url.removeprefix("sqlite:///")
     if revision == "base" and engine.dialect.name == "postgresql":
         step *= 3
     run = [sys.executable, "-m", "tests.crash.migrations", template, str(tmp_path), str(first), str(step)]
-    done = await asyncio.to_thread(subprocess.run, run, cwd=ROOT, capture_output=True, text=True, check=False, timeout=55)
+    done = await asyncio.to_thread(subprocess.run, run, cwd=ROOT, capture_output=True, text=True, check=False, timeout=patience())
     assert done.returncode == 0, done.stderr
     lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
     assert [line for line in lines if line[1] != "ok"] == []
@@ -196,17 +196,17 @@ async def test_killed_at_every_statement(database_url: str, tmp_path: Path, revi
     assert len(lines) > 3
 
 
-async def test_newer_schema(database_url: str) -> None:
+async def test_newer_schema(empty_database_url: str) -> None:
     """A database of a newer program is refused by whoever opens it, naming both schemas and no upgrade, and left as it is."""
-    database = Database(database_url, clock=SystemClock(), owner="test")
+    database = Database(empty_database_url, clock=SystemClock(), owner="test")
     await database.start()
     await database.write(lambda store: store._change(text("UPDATE alembic_version SET version_num = '9999'"), {}))
     await database.close()
 
     with pytest.raises(SchemaMismatch, match=f"9999.*{REVISION}") as caught:
-        await Database(database_url, clock=SystemClock(), owner="test").start()
+        await Database(empty_database_url, clock=SystemClock(), owner="test").start()
     assert caught.value.exit_code == 78
-    for look in (lambda: reading(database_url), lambda: operator_session(database_url)):
+    for look in (lambda: reading(empty_database_url), lambda: operator_session(empty_database_url)):
         with pytest.raises(SchemaMismatch, match=f"9999.* newer than .*{REVISION}: install the newer program again"), look():
             pass
 

@@ -170,11 +170,11 @@ async def test_without_the_daemon(database_url: str) -> None:
 _ADDS = """
 import sys
 from datetime import UTC, datetime, timedelta
-from monitor.db import operating
+from monitor.db import operator_session
 
 start = datetime(2030, 1, 1, tzinfo=UTC)
 for number in range(int(sys.argv[2])):
-    with operating(sys.argv[1]) as operations:
+    with operator_session(sys.argv[1]) as operations:
         operations.add_silence({"platform": "x"}, starts_at=start, ends_at=start + timedelta(hours=1), author="a", reason="r", now=start)
 """
 

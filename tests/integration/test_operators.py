@@ -159,12 +159,12 @@ def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Call:
 async def broken(place: Place) -> None:
     """LinkedIn breaks, and the monitor has believed it."""
     place.connection().fail()
-    await eventually(lambda: "error" in place.level(), within=10)
+    await eventually(lambda: "error" in place.level())
 
 
 async def healed(place: Place) -> None:
     place.connection().heal()
-    await eventually(lambda: "error" not in place.level(), within=10)
+    await eventually(lambda: "error" not in place.level())
 
 
 async def heard(place: Place, *, silences: int = 0, acks: int = 0) -> None:
@@ -174,7 +174,7 @@ async def heard(place: Place, *, silences: int = 0, acks: int = 0) -> None:
         controls = place.app._registry.controls
         return (len(controls.silences), len(controls.acks)) == (silences, acks)
 
-    await eventually(asked, within=4)
+    await eventually(asked)
 
 
 @pytest.mark.slow
@@ -208,7 +208,7 @@ async def test_silence_that_ends_by_itself(place: Place, call: Call) -> None:
     await heard(place, silences=1)
     await healed(place)
     assert place.types() == ["connection.failed"]
-    await eventually(lambda: place.types() == ["connection.failed", "connection.recovered"], within=15)
+    await eventually(lambda: place.types() == ["connection.failed", "connection.recovered"])
 
 
 @pytest.mark.slow
@@ -227,7 +227,7 @@ async def test_ack(tmp_path: Path, database_url: str, call: Call) -> None:
     """Reminders come until somebody acknowledges the incident by its key; its end is told."""
     async with a_place(tmp_path, database_url, reminders="1s") as place:
         await broken(place)
-        await eventually(lambda: place.types().count("reminder") >= 2, within=10)
+        await eventually(lambda: place.types().count("reminder") >= 2)
         key = place.receiver.accepted()[0].data["incident"]["key"]
         assert key in await call("ack", key, "--author", "anna", "--reason", "on it")
         await heard(place, acks=1)
@@ -241,7 +241,7 @@ async def test_ack(tmp_path: Path, database_url: str, call: Call) -> None:
         await eventually(lambda: place.types()[-1] == "connection.recovered")
 
         await broken(place)
-        await eventually(lambda: place.types()[-1] == "reminder", within=10)
+        await eventually(lambda: place.types()[-1] == "reminder")
         assert json.loads(await call("ack", LINKEDIN, "--reason", "again", "--json"))["acknowledged"] == [key.removesuffix("1") + "2"]
 
 
@@ -251,7 +251,7 @@ async def test_a_receiver_that_comes_back(tmp_path: Path, sqlite_url: str, call:
     async with a_place(tmp_path, sqlite_url, reminders="1s") as place:
         place.receiver.behave(faults.answer(503))
         await broken(place)
-        await eventually(lambda: reminders(place) >= 4, within=20)
+        await eventually(lambda: reminders(place) >= 4)
         place.receiver.behave()
         await eventually(lambda: len(place.types()) >= 2)
         first, second = place.receiver.accepted()[:2]
@@ -348,7 +348,7 @@ async def test_nothing_waits_for_the_next_check(tmp_path: Path, database_url: st
 
 async def beating(place: Place) -> None:
     before = place.outside.beats
-    await eventually(lambda: place.outside.beats >= before + 2, within=15, what="a beating heart")
+    await eventually(lambda: place.outside.beats >= before + 2, what="a beating heart")
 
 
 async def stopped(place: Place, rounds: int = 7) -> None:

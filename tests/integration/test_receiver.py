@@ -14,7 +14,7 @@ from monitor.clock import SystemClock
 from monitor.simulator import faults
 from monitor.simulator.receiver import Received, ReceiverServer, Signature
 from tests import marked
-from tests.waiting import eventually
+from tests.waiting import eventually, patience
 
 SECRET = marked.signing()
 
@@ -100,7 +100,7 @@ async def test_hang_and_close(it: Sender) -> None:
     it.receiver.behave(faults.hang())
     sending = asyncio.create_task(it.send())
     await it.receiver.wait_for(lambda delivery: delivery.webhook_id == "evt_1")
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(patience()):
         await it.receiver.close()
     with pytest.raises(aiohttp.ClientError):
         await sending

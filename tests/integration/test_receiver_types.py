@@ -34,6 +34,7 @@ from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_notificati
 from tests.clock import FakeClock
 from tests.jsonschema import problems
 from tests.outbox import Outbox, an_outbox, ending, texts, transition_of
+from tests.waiting import scaled
 
 KEY = marked.ROUTING_KEY
 PATH = marked.PATH
@@ -61,7 +62,7 @@ def a_receiver(kind: str, server: ReceiverServer, **overrides: Any) -> ReceiverS
         "type": kind,
         "url": Secret(f"{server.url}/{PATH}"),
         "headers": {"X-Team": Secret(HEADER)},
-        "timeout": timedelta(milliseconds=500),
+        "timeout": timedelta(seconds=scaled(2)),
     }
     return ReceiverSettings(**(values | KEYS.get(kind, {}) | overrides))
 

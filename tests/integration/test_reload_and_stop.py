@@ -11,7 +11,7 @@ from monitor.config import load
 from monitor.notify import templates
 from monitor.runtime.signals import Signals
 from tests import marked
-from tests.waiting import eventually
+from tests.waiting import eventually, patience
 
 CONFIG = """\
 api: {{base_url: "http://127.0.0.1:9/api/v1"}}
@@ -38,7 +38,7 @@ async def test_together(tmp_path: Path, turns: int) -> None:
     for _ in range(abs(turns)):
         await asyncio.sleep(0)
     second()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patience()):
         await running
     left = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert left == []

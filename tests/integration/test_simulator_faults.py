@@ -36,7 +36,7 @@ async def _ask(simulator: SimulatorServer, platform_id: str = LINKEDIN) -> tuple
         return response.status, await response.read(), dict(response.headers)
 
 
-async def _raw(simulator: SimulatorServer, until: int = 1 << 20, within: float = 2.0) -> bytes:
+async def _raw(simulator: SimulatorServer, until: int = 1 << 20, within: float = 60.0) -> bytes:
     """The bytes of an answer as they come, until the server closes, *until* bytes are there, or time is up."""
     host, port = simulator.base_url.split("/")[2].split(":")
     reader, writer = await asyncio.open_connection(host, int(port))

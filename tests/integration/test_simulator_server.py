@@ -12,7 +12,7 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.simulator.presets import AGENCY_KEY, DEMO_KEY, DEMO_USERS, demo_world
 from monitor.simulator.server import SimulatorServer
-from tests.waiting import eventually
+from tests.waiting import eventually, scaled
 
 LINKEDIN = "linkedin-Tz9W5i6ZYG"
 KEY = {"x-api-key": DEMO_KEY}
@@ -210,7 +210,7 @@ async def test_close_is_quick(it: Caller) -> None:
     await it.steer("/api/hang")
     hanging = [asyncio.create_task(it.test()) for _ in range(20)]
     await eventually(lambda: it.simulator.journal.in_flight == 20)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(scaled(5)):
         await it.simulator.close()
         await it.simulator.close()
     results = await asyncio.gather(*hanging, return_exceptions=True)

@@ -18,7 +18,7 @@ import pytest
 from monitor.cli import simulate
 from monitor.config.loader import load_text
 from monitor.notify import templates
-from tests.waiting import eventually_sync
+from tests.waiting import eventually_sync, patience
 
 ROOT = Path(__file__).parent.parent.parent
 _PROGRAM = """
@@ -45,7 +45,7 @@ def _parse(*words: str) -> argparse.Namespace:
 
 def _ask(url: str, key: str = "", method: str = "GET") -> Any:
     request = urllib.request.Request(url, method=method, headers={"x-api-key": key} if key else {})
-    with urllib.request.urlopen(request, timeout=5) as response:
+    with urllib.request.urlopen(request, timeout=patience()) as response:
         return json.load(response)
 
 
@@ -75,7 +75,7 @@ def _start(tmp_path: Path) -> Iterator[Start]:
 def test_serves_until_told_to_stop(start: Start, number: signal.Signals) -> None:
     """It prints addresses and key, serves what it printed, and ends with 0 on the first signal."""
     process, output = start("--port", "0", "--receiver-port", "0", "--key", "sk_mine_alone", "--generation", "september")
-    text = eventually_sync(lambda: output() if "Ctrl-C" in output() else "", within=15)
+    text = eventually_sync(lambda: output() if "Ctrl-C" in output() else "")
     base = re.search(r"API +(\S+)", text)
     hook = re.search(r"receiver +(\S+)", text)
     assert base
@@ -86,14 +86,14 @@ def test_serves_until_told_to_stop(start: Start, number: signal.Signals) -> None
         assert copied in text
 
     process.send_signal(number)
-    assert process.wait(5) == 0
+    assert process.wait(patience()) == 0
     assert output().endswith("stopped\n")
 
 
 def test_fleet(start: Start) -> None:
     """A fleet has as many connections as asked for."""
     _, output = start("--port", "0", "--fleet", "1200")
-    text = eventually_sync(lambda: output() if "Ctrl-C" in output() else "", within=15)
+    text = eventually_sync(lambda: output() if "Ctrl-C" in output() else "")
     control = re.search(r"control +(\S+)/ ", text)
     assert "1,200 connections" in text
     assert control
@@ -103,7 +103,7 @@ def test_fleet(start: Start) -> None:
 def test_snippet_is_a_configuration(start: Start, tmp_path: Path) -> None:
     """The printed configuration loads as it is."""
     _, output = start("--port", "0", "--receiver-port", "0", "--receiver-secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    text = eventually_sync(lambda: output() if "Ctrl-C" in output() else "", within=15)
+    text = eventually_sync(lambda: output() if "Ctrl-C" in output() else "")
     snippet = text.partition("A configuration to copy:\n")[2].partition("Try:")[0]
     config = load_text(snippet, "rehearsal.yaml", {}, folder=tmp_path, check_template=templates.problems)
     assert [account.name for account in config.accounts] == ["main"]
@@ -118,14 +118,14 @@ def test_port_taken(start: Start, option: str) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         process, output = start("--port", "0", option, port)
-        assert process.wait(15) == 1
+        assert process.wait(patience()) == 1
     assert output() == f"port {port} on 127.0.0.1 is taken; choose another with {option}\n"
 
 
 def test_address_that_is_not_ours(start: Start) -> None:
     """An address of another machine is refused with words."""
     process, output = start("--host", "192.0.2.1", "--port", "0")
-    assert process.wait(15) == 1
+    assert process.wait(patience()) == 1
     assert output().startswith("can't listen on 192.0.2.1 port 0: ")
 
 
@@ -153,5 +153,5 @@ def test_usage(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> No
 def test_secret_without_a_receiver(start: Start) -> None:
     """A secret that nothing would check is an error that names the option that is missing."""
     process, output = start("--port", "0", "--receiver-secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    assert process.wait(15) == 2
+    assert process.wait(patience()) == 2
     assert "--receiver-port" in output()

@@ -18,7 +18,7 @@ from tests import marked
 from tests.builders import HOUR, MINUTE, SECOND
 from tests.clock import FakeClock
 from tests.virtual import Virtual, monitoring, simple_world
-from tests.waiting import eventually
+from tests.waiting import eventually, patience
 
 NAMES = ("linkedin-a", "linkedin-b", "threads-c")
 
@@ -27,7 +27,7 @@ class Locked:
     """Another program that holds the database's write lock, such as a backup."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=patience())
 
     def __enter__(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -71,7 +71,7 @@ class Bench:
 
     async def fail(self) -> None:
         """The watch sees the outage, and sees it again after it has lasted."""
-        await eventually(lambda: not self.one.database.storage_up, within=20)
+        await eventually(lambda: not self.one.database.storage_up)
         await self.watch.step()
         assert self.types() == []
         await self.one.clock.advance(2 * MINUTE + SECOND)
@@ -98,7 +98,6 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     await receiver.close()
 
 
-@pytest.mark.timeout(90)
 async def test_locked(bench: Bench) -> None:
     """
     A lock of minutes: checks go on; one direct message; afterwards every check is there in order, what broke meanwhile
@@ -116,7 +115,7 @@ async def test_locked(bench: Bench) -> None:
         await bench.watch.step()
         assert bench.types() == ["storage.failed"]
         assert await one.told() == []
-    await eventually(lambda: one.database.works == 0, within=10)
+    await eventually(lambda: one.database.works == 0)
     assert one.database.storage_up
     await bench.watch.step()
     await bench.watch.step()
@@ -131,12 +130,12 @@ async def test_locked(bench: Bench) -> None:
     await one.clock.advance(HOUR)
     with Locked(bench.path):
         pending = one.database.submit(lambda store: store.meta("x"))
-        await eventually(lambda: not one.database.storage_up, within=20)
+        await eventually(lambda: not one.database.storage_up)
         await bench.watch.step()
         await one.clock.advance(timedelta(minutes=3))
         await bench.watch.step()
         assert bench.types() == ["storage.failed"]
     await pending
-    await eventually(lambda: one.database.storage_up, within=10)
+    await eventually(lambda: one.database.storage_up)
     await bench.watch.step()
     assert await one.told() == [("linkedin-a", "connection.failed"), ("storage", "storage.recovered")]

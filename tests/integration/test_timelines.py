@@ -141,6 +141,7 @@ async def test_throttled(tmp_path: Path) -> None:
         assert await one.told() == NOTHING
 
 
+@pytest.mark.slow
 async def test_throttled_without_a_wait(tmp_path: Path) -> None:
     """F09: an hour of 429 that names no wait costs a handful of requests; it is told once, and so is its end."""
     clock = FakeClock()

@@ -25,7 +25,7 @@ from monitor.web.connection_limits import Limits
 from monitor.web.server import SECURITY_HEADERS, WebServer
 from tests import marked
 from tests.builders import DAY, START, a_connection, a_state, a_token_belief
-from tests.waiting import eventually
+from tests.waiting import eventually, patience, scaled
 
 TOKEN = marked.TOKEN
 DEFAULT_HEADERS = {"Host": "127.0.0.1", "Connection": "close"}
@@ -68,7 +68,7 @@ class Port:
         reader, writer = await asyncio.open_connection(self.host, self.number)
         try:
             writer.write(request)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(patience()):
                 raw = await reader.read(-1)
         except ConnectionError:
             raw = b""
@@ -348,7 +348,7 @@ async def test_slow_heads() -> None:
         started = time.monotonic()
         with pytest.raises(ConnectionError):
             await _drip(writer)
-        assert time.monotonic() - started < 10 * 0.3
+        assert time.monotonic() - started < scaled(10 * 0.3)
         writer.close()
 
 
@@ -397,7 +397,7 @@ async def test_a_thousand_half_open_connections(port: Port) -> None:
             visitor.close()
 
     assert reply.status == 200
-    assert took < 5
+    assert took < scaled(5)
     assert open_files < 256
     assert threading.active_count() == threads
 
@@ -469,7 +469,7 @@ async def test_close(port: Port) -> None:
     await port.server.close()
     await port.server.close()
 
-    assert await asyncio.wait_for(_rest(reader), 2) == b""
+    assert await asyncio.wait_for(_rest(reader), patience()) == b""
     writer.close()
     with pytest.raises(ConnectionError):
         await asyncio.open_connection(port.host, port.number)
@@ -503,7 +503,7 @@ async def test_fresh_after_a_second() -> None:
         port.snapshot = Snapshot(START + timedelta(seconds=1))
 
         assert (await port.ask("/metrics")).body == before.body
-        await eventually(lambda: not port.server._snapshots._texts, within=3, what="the text is forgotten")
+        await eventually(lambda: not port.server._snapshots._texts, what="the text is forgotten")
         after = await port.ask("/metrics")
 
         assert b"linkedin-page1" in before.body

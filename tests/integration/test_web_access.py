@@ -26,7 +26,7 @@ from monitor.web.server import SECURITY_HEADERS, WebServer
 from tests import marked
 from tests.builders import START
 from tests.certificates import Authority
-from tests.waiting import eventually
+from tests.waiting import eventually, patience
 
 PASSWORD, TOKEN = marked.PASSWORD, marked.TOKEN
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -59,7 +59,7 @@ class Port:
             return b""
         try:
             writer.write(request)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(patience()):
                 return await reader.read(-1)
         except (ConnectionError, ssl.SSLError):
             return b""
@@ -186,12 +186,12 @@ async def test_dear_password_is_paid_once() -> None:
     """The right password costs its hash once, and then nothing; so does the wrong one of a scraper that goes on asking."""
     passwords = PasswordVerifier({"anna": hash_password(PASSWORD, cost=10)})
     for password, right in ((PASSWORD, True), ("wrong", False)):
-        first = time.perf_counter()
+        first = time.process_time()
         assert await passwords.verify("anna", password) is right
-        again = time.perf_counter()
+        again = time.process_time()
         for _ in range(100):
             assert await passwords.verify("anna", password) is right
-        assert (time.perf_counter() - again) < (again - first), "a hundred more cost more than the first"
+        assert (time.process_time() - again) < (again - first), "a hundred more cost more than the first"
     passwords.close()
 
 
@@ -411,7 +411,7 @@ async def test_slow_handshakes(authority: Authority) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
         writer.write(b"\x16\x03\x01\x02\x00")
         with suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert await asyncio.wait_for(reader.read(), patience()) == b""
         writer.close()
         await eventually(lambda: len(port.server.limiter) == 0)
 
@@ -446,7 +446,7 @@ async def test_closing_during_a_handshake(authority: Authority) -> None:
         await eventually(lambda: len(port.server.limiter) == 1)
         await port.server.close()
         with suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert await asyncio.wait_for(reader.read(), patience()) == b""
         writer.close()
 
 

@@ -10,7 +10,7 @@ from monitor.clock import SystemClock
 from monitor.db import Database, Reader
 from monitor.errors import StoreUnavailable
 from monitor.web.db_access import ReadLimiter
-from tests.waiting import eventually
+from tests.waiting import eventually, patience
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ class Slow:
         with self._lock:
             self.running += 1
             self.most = max(self.most, self.running)
-        self.let_go.wait(10)
+        self.let_go.wait(patience())
         with self._lock:
             self.running -= 1
         return "answered"

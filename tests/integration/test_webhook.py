@@ -29,6 +29,7 @@ from monitor.simulator.faults import Fault, Where
 from monitor.simulator.receiver import ReceiverServer
 from tests import marked
 from tests.builders import a_connection, a_notification
+from tests.waiting import patience, scaled
 
 OLD = marked.signing("old")
 NEW = marked.signing("new")
@@ -44,7 +45,7 @@ def a_receiver(url: str, **overrides: Any) -> ReceiverSettings:
         "url": Secret(url),
         "secrets": (Secret(NEW), Secret(OLD)),
         "headers": {"X-Team": Secret(HEADER)},
-        "timeout": timedelta(seconds=2),
+        "timeout": timedelta(seconds=scaled(2)),
     }
     return ReceiverSettings(**(values | overrides))
 
@@ -168,7 +169,7 @@ async def test_no_answer(server: ReceiverServer, sender: Sender, step: Fault, re
     """Whatever a receiver does in place of answering, the attempt ends within its deadline and says what happened."""
     server.behave(step)
     receiver = a_receiver(f"{server.url}/{PATH}", timeout=timedelta(milliseconds=500))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patience()):
         result = await sender.send(receiver, "msg_1", BODY)
     assert result.reason is reason
     assert result.http_status is None
@@ -180,7 +181,7 @@ async def test_endless_answer(server: ReceiverServer, sender: Sender) -> None:
     server.behave(faults.answer(200, "x" * 1_000_000).only(1), faults.drip(timedelta(milliseconds=100), Where.BODY))
     receiver = a_receiver(server.url, timeout=timedelta(milliseconds=500))
     assert (await sender.send(receiver, "msg_1", BODY)).delivered
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patience()):
         assert (await sender.send(receiver, "msg_2", BODY)).delivered
 
 

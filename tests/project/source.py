@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Module:
     """One source file: its dotted name, where it is, its text and its syntax tree."""
 
@@ -37,8 +37,13 @@ def functions(module: Module) -> Iterator[tuple[str, Function]]:
     yield from _functions(module.tree, f"{module.shown}:")
 
 
-def imports(module: Module) -> Iterator[tuple[int, str]]:
+@cache
+def imports(module: Module) -> tuple[tuple[int, str], ...]:
     """Every import of *module*, wherever it stands: line number and the full dotted name."""
+    return tuple(_imports(module))
+
+
+def _imports(module: Module) -> Iterator[tuple[int, str]]:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,7 @@ def _lint_imports(folder: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_contracts_are_kept() -> None:
     """Imports point down, siblings are independent, the domain is pure, and each library has one door."""
     status, said = _lint_imports(ROOT)
@@ -74,6 +76,7 @@ def test_contracts_are_kept() -> None:
     assert status == 0, said
 
 
+@pytest.mark.slow
 def test_contracts_see_a_fault(tmp_path: Path) -> None:
     """The contracts are no decoration: imports that break them are reported, and so is a module without a layer."""
     package = tmp_path / "monitor"
@@ -101,6 +104,12 @@ def test_domain_imports_values_only() -> None:
     assert [fault for module in modules("monitor/domain") for fault in _impure(module)] == []
 
 
+@cache
+def _names(module: Module) -> tuple[tuple[int, str], ...]:
+    """Every name in *module*, dotted or not, with its line."""
+    return tuple((node.lineno, ast.unparse(node)) for node in ast.walk(module.tree) if isinstance(node, ast.Attribute | ast.Name))
+
+
 @pytest.mark.parametrize(
     ("names", "homes"),
     [
@@ -113,11 +122,11 @@ def test_domain_imports_values_only() -> None:
 def test_one_home(names: tuple[str, ...], homes: tuple[str, ...]) -> None:
     """Only the configuration reads the environment, only the command line exits, only the lifecycle handles signals."""
     found = [
-        f"{module.shown}:{node.lineno}: {ast.unparse(node)}"
+        f"{module.shown}:{line}: {name}"
         for module in modules("monitor")
         if not any(module.name == home or module.name.startswith(f"{home}.") for home in homes)
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Attribute | ast.Name) and ast.unparse(node) in names
+        for line, name in _names(module)
+        if name in names
     ]
 
     assert found == []

@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -26,14 +27,18 @@ RUNTIME = {canonicalize_name(Requirement(line).name): Requirement(line) for line
 DEV = {canonicalize_name(Requirement(line).name): Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]}
 
 
+_owners = cache(packages_distributions)
+
+
+@cache
 def _foreign(folder: str) -> dict[str, str]:
     """Distribution -> where a module below *folder* imports it."""
-    owners = packages_distributions()
+    owners = _owners()
     found: dict[str, str] = {}
     for module in modules(folder):
         for line, name in imports(module):
             top = name.partition(".")[0]
-            if top in sys.stdlib_module_names or top in ("monitor", "tests"):
+            if top in sys.stdlib_module_names or top in ("monitor", folder):
                 continue
             distribution = canonicalize_name(owners.get(top, [top])[0])
             found[PARTS.get(distribution, distribution)] = f"{module.shown}:{line}"

@@ -17,6 +17,7 @@ from monitor.domain.states import ConnectionState
 from monitor.domain.token_life import parse_token_life
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, START, a_connection
+from tests.sampling import sampled
 
 POLICY = Policy()
 
@@ -74,24 +75,24 @@ def watch(rng: random.Random, server: Rounding, mode: Rounding, hours: int, *, w
     return 2 * off.total_seconds(), checks
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("runs", sampled([30, 300]))
 @pytest.mark.parametrize("rounding", [Rounding.FLOOR, Rounding.ROUND])
-def test_known_rounding(rounding: Rounding) -> None:
+def test_known_rounding(rounding: Rounding, runs: int) -> None:
     """After 48 hours the end is known to the minute, was never missed, and cost about one extra check an hour."""
     rng = random.Random(f"narrowing {rounding}")
-    runs = [watch(rng, rounding, rounding, 48) for _ in range(300)]
-    assert statistics.median(width for width, _ in runs) < 60
-    assert max(width for width, _ in runs) < 120
-    assert max(checks for _, checks in runs) <= 48 * 5
-    assert statistics.median(checks for _, checks in runs) < 48 * 4 + 12
+    results = [watch(rng, rounding, rounding, 48) for _ in range(runs)]
+    assert statistics.median(width for width, _ in results) < 60
+    assert max(width for width, _ in results) < 120
+    assert max(checks for _, checks in results) <= 48 * 5
+    assert statistics.median(checks for _, checks in results) < 48 * 4 + 12
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("runs", sampled([10, 100]))
 @pytest.mark.parametrize("with_date", [True, False])
 @pytest.mark.parametrize("server", [Rounding.FLOOR, Rounding.ROUND])
-def test_unknown_rounding(server: Rounding, with_date: bool) -> None:
+def test_unknown_rounding(server: Rounding, with_date: bool, runs: int) -> None:
     """While the rounding is not known the window keeps room for both, half an hour, and holds the truth."""
     rng = random.Random(f"unknown {server}")
-    runs = [watch(rng, server, Rounding.UNKNOWN, 48, with_date=with_date) for _ in range(100)]
-    assert max(width for width, _ in runs) <= 32 * 60
-    assert statistics.median(width for width, _ in runs) <= 31 * 60
+    results = [watch(rng, server, Rounding.UNKNOWN, 48, with_date=with_date) for _ in range(runs)]
+    assert max(width for width, _ in results) <= 32 * 60
+    assert statistics.median(width for width, _ in results) <= 31 * 60

@@ -27,6 +27,7 @@ from monitor.metrics import Metrics, definitions, wants_openmetrics
 from monitor.metrics.definitions import Family, MetricType
 from monitor.metrics.exposition import KINDS, number, timestamp, whole
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
+from tests.sampling import sampled
 
 ROOT = Path(__file__).parent.parent.parent
 NOW = at(DAY)
@@ -261,11 +262,11 @@ def test_labels_of_the_configuration() -> None:
     assert sum("social" in line for line in lines) == 1
 
 
-@pytest.mark.slow
-def test_hostile_texts() -> None:
-    """Ten thousand hostile texts in every field that others fill make no line, series or family more than harmless ones."""
+@pytest.mark.parametrize("texts", sampled([1_000, 10_000]))
+def test_hostile_texts(texts: int) -> None:
+    """Thousands of hostile texts in every field that others fill make no line, series or family more than harmless ones."""
     letters = ['"', "\\", "\n", "{", "}", " ", "#", "=", ",", "\r", "\u202e", "\x1b[31m", "\ud800", "é", "<script>", "# EOF\n", "1"]
-    hostile = ["".join(letters[(seed >> shift) % len(letters)] for shift in range(0, 15, 3)) for seed in range(10_000)]
+    hostile = ["".join(letters[(seed >> shift) % len(letters)] for shift in range(0, 15, 3)) for seed in range(texts)]
     views = [
         ConnectionView(a_connection(row, name=text), a_state(username=text[::-1], display_name=text, detail=text))
         for row, text in enumerate(hostile)

@@ -5,6 +5,7 @@ import random
 import time
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from monitor.errors import ApiError, Reason
 from monitor.postpost.errors import refusal
 from monitor.postpost.responses import parse_listing, parse_reply, parse_users
 from tests.builders import START
+from tests.sampling import sampled
 
 BODIES = 100_000
 PLATFORM_ID = "linkedin-Ab1"
@@ -143,19 +145,20 @@ def check(body: bytes) -> bool:
     return passed
 
 
-def test_many_bodies() -> None:
-    """A hundred thousand accidents: nothing but ApiError, each read in less than 50 ms, passed exactly when the oracle says so."""
+@pytest.mark.parametrize("bodies", sampled([BODIES // 10, BODIES]))
+def test_many_bodies(bodies: int) -> None:
+    """Many accidents: nothing but ApiError, each read in less than 50 ms, passed exactly when the oracle says so."""
     source = random.Random(20300101)
     passed = slowest = 0.0
-    for number in range(BODIES):
+    for number in range(bodies):
         body = mutated(source)
-        started = time.perf_counter()
+        started = time.process_time()
         found = check(body)
-        slowest = max(slowest, time.perf_counter() - started)
+        slowest = max(slowest, time.process_time() - started)
         expected = oracle(body)
         assert not found or expected, f"body {number}: {body[:300]!r} must not pass"
         passed += found
-    assert BODIES * 0.01 < passed < BODIES * 0.5, "the accidents must neither be harmless nor all fatal"
+    assert bodies * 0.01 < passed < bodies * 0.5, "the accidents must neither be harmless nor all fatal"
     assert slowest < 1, "seconds; the machine is shared, alone it is below 0.05"
 
 

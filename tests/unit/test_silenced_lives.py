@@ -17,6 +17,7 @@ from monitor.domain.states import SuppressionReason
 from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_policy, a_reply, a_silence, a_token_life, at
+from tests.sampling import sampled
 from tests.story import Story
 
 OK, BAD = Reason.OK, Reason.CREDENTIAL_REJECTED
@@ -86,7 +87,7 @@ def test_life_without_silence() -> None:
     ]
 
 
-@pytest.mark.parametrize("restart", [None, *range(0, len(LIFE), 3)])
+@pytest.mark.parametrize("restart", sampled([None, *range(0, len(LIFE), 3)]))
 def test_a_silence_at_every_step(restart: int | None) -> None:
     """Whenever a silence begins and ends, exactly what the model says is told, at its very moment; incidents are as ever."""
     plain = plain_life()

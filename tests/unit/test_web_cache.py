@@ -7,6 +7,7 @@ from monitor.metrics import Metrics
 from monitor.web.status.board import SnapshotCache
 from tests.builders import SECOND, START, a_connection, a_state
 from tests.clock import FakeClock
+from tests.waiting import patience
 
 
 class _Source:
@@ -69,5 +70,5 @@ async def test_a_visitor_who_leaves() -> None:
     await asyncio.sleep(0)
     leaving.cancel()
 
-    assert _seen(await asyncio.wait_for(pictures.text(openmetrics=False), 5)) == 1
+    assert _seen(await asyncio.wait_for(pictures.text(openmetrics=False), patience())) == 1
     assert leaving.cancelled()

@@ -27,6 +27,7 @@ from monitor.web.pages.incidents import incidents_page
 from monitor.web.pages.templates import Pages
 from monitor.web.status.board import StatusBoard
 from tests.builders import DAY, HOUR, START, a_connection, a_notification, a_silence, a_state, a_token_belief
+from tests.sampling import sampled
 
 NOW = START + DAY
 TEMPLATES = Path(__file__).parent.parent.parent / "monitor" / "web" / "templates"
@@ -177,13 +178,16 @@ def _is_harmless(page: _Tags, harmless: _Tags) -> bool:
     return page.found == harmless.found and all(INSIDE.match(address) for address in page.addresses)
 
 
+@pytest.mark.parametrize("step", sampled([10, 1]))
 @pytest.mark.parametrize("name", RENDERERS)
-def test_no_text_becomes_markup(name: str) -> None:
-    """Two hundred attacks in every text that others fill leave the tags of a harmless page, and every link on this port."""
+def test_no_text_becomes_markup(name: str, step: int) -> None:
+    """Two hundred attacks, or each tenth of them, in every text that others fill leave the tags of a harmless page, and every link on this port."""
     harmless = _page(_snapshot("harmless"), name=name)
 
     assert len(ATTACKS) >= 200
-    assert [attack for attack in ATTACKS if not _is_harmless(_page(_snapshot(attack, attack), name=name, text=attack), harmless)] == []
+    assert [
+        attack for attack in ATTACKS[::step] if not _is_harmless(_page(_snapshot(attack, attack), name=name, text=attack), harmless)
+    ] == []
 
 
 @pytest.mark.parametrize("name", FILTERED)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from monitor.domain.checks import Observation
 from monitor.domain.copies import replace
@@ -168,6 +169,12 @@ class ScopeState:
     def settled(self) -> bool:
         """Whether the passing of time changes nothing about it: it is clear, and receivers know."""
         return self.suspect_at is None and self.topic.level == FINE and self.topic.notified.level == FINE
+
+
+@lru_cache(maxsize=4096)
+def clear(key: ScopeKey) -> ScopeState:
+    """The state of a scope of which nothing is known."""
+    return ScopeState(key)
 
 
 def with_failure(state: ScopeState, observation: Observation) -> ScopeState:

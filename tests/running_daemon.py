@@ -1,5 +1,5 @@
 """
-The real daemon on a stage: a simulated PostPost with a connection of every kind, a receiver, and ninety days of history.
+The real daemon in this process, with what it needs around it: a simulated PostPost with a connection of every kind, a receiver, and ninety days of history.
 
 What the pages show of the present is checked and decided by the daemon itself; only the days before it started are written
 down beforehand, as a daemon would have written them.
@@ -31,6 +31,7 @@ from monitor.simulator.receiver import ReceiverServer
 from monitor.simulator.server import SimulatorServer
 from monitor.simulator.state import SimulatedApi
 from tests.builders import DAY, HOUR, MINUTE, a_state
+from tests.databases import migrated_sqlite
 from tests.waiting import eventually
 
 BROKEN = "threads-17841412345678"
@@ -65,7 +66,7 @@ _UNTESTABLE = ("bluesky-did:plc:ewvi7nxzyoun6zhxrhs64oiz", "pinterest-abc123", "
 
 
 @dataclass
-class Stage:
+class RunningDaemon:
     """A running daemon and the world around it."""
 
     app: App
@@ -90,13 +91,13 @@ class Stage:
 
     async def until(self, platform_id: str, health: Health) -> None:
         """Wait until the daemon believes this of a connection."""
-        await eventually(lambda: self.health(platform_id) is health, within=20, what=f"{platform_id} is {health}")
+        await eventually(lambda: self.health(platform_id) is health, what=f"{platform_id} is {health}")
 
 
 @asynccontextmanager
-async def stage(
+async def running_daemon(
     folder: Path, *, interval: str = "2s", past: timedelta = timedelta(0), prepare: Callable[[SimulatedApi], None] = lambda _: None
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[RunningDaemon]:
     """The daemon with the connections of the demo, changed by *prepare*; *past* is how much history there is before it starts."""
     clock = SystemClock()
     world = demo_world(clock)
@@ -106,6 +107,7 @@ async def stage(
     receiver = ReceiverServer(secret, clock=clock, on_event=lambda _: None)
     path = folder / "config.yaml"
     path.touch(mode=0o600)
+    migrated_sqlite(folder / "monitor.db")
     try:
         api, hook = await simulator.start(), await receiver.start()
         names = {"ageing": AGEING, "broken": BROKEN, "quiet": QUIET, "interval": interval}
@@ -118,9 +120,9 @@ async def stage(
         app = App(config, clock=clock, signals=signals, reread=lambda: config)
         running = asyncio.create_task(app.run())
         try:
-            await eventually(lambda: app.ready.is_set() or running.done(), within=20, what="the daemon is ready")
-            await eventually(lambda: len(app.snapshot().connections) == len(world.accounts["main"].owner.connections), within=20)
-            yield Stage(app, world, receiver, config)
+            await eventually(lambda: app.ready.is_set() or running.done(), what="the daemon is ready")
+            await eventually(lambda: len(app.snapshot().connections) == len(world.accounts["main"].owner.connections))
+            yield RunningDaemon(app, world, receiver, config)
         finally:
             signals.ask_to_stop()
             await running

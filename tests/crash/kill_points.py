@@ -1,4 +1,4 @@
-"""Dying at a chosen step: before and after each BEGIN and COMMIT, before each statement, before and after each request."""
+"""SIGKILL at a chosen step: before and after each BEGIN and COMMIT, before each statement, before and after each request."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from monitor.notify.sender import Sender
 _WRITER = "database-writer"
 
 
-class Fate:
+class KillPoint:
     """Counts the steps that this process takes, a byte to *report* for each, and ends it by SIGKILL at number *last*; never for 0."""
 
     def __init__(self, last: int, report: int) -> None:
@@ -38,41 +38,41 @@ class Fate:
             self.step()
 
 
-class MortalBackend:
-    """A database's backend whose transactions begin and end under a fate."""
+class KillableBackend:
+    """A database's backend that counts a step before and after each BEGIN and COMMIT."""
 
-    def __init__(self, backend: Backend, fate: Fate) -> None:
+    def __init__(self, backend: Backend, kill_point: KillPoint) -> None:
         self._backend = backend
-        self._fate = fate
+        self._kill_point = kill_point
 
     def begin(self) -> Connection:
         """Begin, with a step before it and one after it."""
-        self._fate.step()
+        self._kill_point.step()
         connection = self._backend.begin()
-        self._fate.step()
+        self._kill_point.step()
         return connection
 
     def commit(self) -> None:
         """Commit, with a step before it and one after it."""
-        self._fate.step()
+        self._kill_point.step()
         self._backend.commit()
-        self._fate.step()
+        self._kill_point.step()
 
     def __getattr__(self, name: str) -> Any:
-        """All else is as it was."""
+        """Everything else is the backend's own."""
         return getattr(self._backend, name)
 
 
-class MortalSender(Sender):
-    """A sender whose requests leave and are answered under a fate."""
+class KillableSender(Sender):
+    """A sender that counts a step before and after each request."""
 
-    def __init__(self, clock: Clock, fate: Fate) -> None:
+    def __init__(self, clock: Clock, kill_point: KillPoint) -> None:
         super().__init__(clock=clock, user_agent="crash")
-        self._fate = fate
+        self._kill_point = kill_point
 
     async def send(self, receiver: ReceiverSettings, webhook_id: str, body: bytes, previous: bytes | None = None) -> AttemptResult:
         """Send, with a step before it and one after it."""
-        self._fate.step()
+        self._kill_point.step()
         result = await super().send(receiver, webhook_id, body, previous)
-        self._fate.step()
+        self._kill_point.step()
         return result
