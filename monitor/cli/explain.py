@@ -109,7 +109,7 @@ def as_document(report: ConnectionReport, sections: Sequence[ExplainSection], no
     suppressed_by = next((scope.name for scope in report.above if scope.open and scope.kind != "rate"), None)
     return {
         "at": facts.iso(now),
-        "connection": facts.connection(report.connection, state, covered_by=suppressed_by),
+        "connection": facts.connection(report.connection, state, suppressed_by=suppressed_by),
         "retired": report.retired,
         **facts.details(state),
         "notifications": [_notification(record) for record in report.notifications],

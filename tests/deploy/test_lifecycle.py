@@ -314,7 +314,7 @@ def test_no_files_left(simulated: Simulated, tmp_path: Path) -> None:
             limits = resource.prlimit(process, resource.RLIMIT_NOFILE, (3, resource.prlimit(process, resource.RLIMIT_NOFILE)[1]))
             simulated.steer.do("api/drop", {"times": 40})
             with socket.create_connection(("127.0.0.1", int(daemon.url.rpartition(":")[2]))):
-                eventually_sync(lambda: events(daemon, "web.accept_failed") == 1, what="that nobody is let in")
+                eventually_sync(lambda: events(daemon, "web.accept_failed") == 1, what="that no connection is accepted")
             time.sleep(3)
             assert daemon.process.poll() is None
             resource.prlimit(process, resource.RLIMIT_NOFILE, limits)

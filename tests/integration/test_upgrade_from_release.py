@@ -30,7 +30,13 @@ from tests.e2e.processes import Command, Receiver, fetch, free_port, running, wa
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 PYTHON = Path(sys.executable)
 
-JSON_NAMES: Mapping[str, str] = {}
+JSON_NAMES: Mapping[str, str] = {
+    "toldLevel": "notifiedLevel",
+    "toldAt": "notifiedAt",
+    "coveredBy": "suppressedBy",
+    "quiet": "suppression",
+    "wideIncidents": "scopeIncidents",
+}
 """Key of a document of the release -> what it is called now; "" for one that is no more."""
 
 FIELD_NAMES: Mapping[str, str] = {

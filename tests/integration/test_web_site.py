@@ -158,7 +158,7 @@ async def test_connection(site: Site) -> None:
         r"on-call accepted \w+( \w+)? ago, at the second attempt 2 attempts .* failed \(503\) in 87 ms .* accepted \(204\)", shown
     )
     assert shown.count("Session has expired") > 20
-    assert "Response time of the last 100 checks: 150 ms in the middle, 100 ms to 199 ms." in shown
+    assert "Response time of the last 100 checks: 150 ms median, 100 ms to 199 ms." in shown
 
 
 async def test_paging(site: Site) -> None:
@@ -238,7 +238,7 @@ async def test_a_connection_that_is_no_longer_watched(site: Site) -> None:
     shown = _shown(text)
 
     assert status == 200
-    assert f"{ODD} No longer watched It left the configuration, or the API's list of connections." in shown
+    assert f"{ODD} No longer watched It is no longer in the configuration, or in the API's list of connections." in shown
     assert "Closed. It works again." in shown
     assert "on-call accepted" in shown
     assert len(re.findall(r'<th scope="row"><time datetime="([^"]+)"', text)) == 25
@@ -252,7 +252,7 @@ async def test_a_connection_that_is_no_longer_watched(site: Site) -> None:
 async def test_nothing_there(site: Site) -> None:
     """Other addresses are answered with 404, in plain text."""
     for path in ("/connections", "/connections/main", "/connections/a/b/c/d", "/incidents/", "/calendar/x"):
-        assert await site.get(path) == (404, "There is nothing here.\n"), path
+        assert await site.get(path) == (404, "Not found.\n"), path
 
 
 async def test_incidents(site: Site) -> None:
@@ -263,7 +263,7 @@ async def test_incidents(site: Site) -> None:
     assert "1 open incident" in _shown(text)
     assert [command.split()[1] for command in commands] == ["ack", "silence"]
     assert f"pp-{_INSTANCE}-" in commands[0]
-    assert text.index('id="open"') < text.index("Acknowledge or silence") < text.index('id="over"') < text.rindex("Session has expired")
+    assert text.index('id="open"') < text.index("Acknowledge or silence") < text.index('id="closed"') < text.rindex("Session has expired")
 
 
 async def test_held(site: Site, sqlite_url: str) -> None:
@@ -335,7 +335,7 @@ async def test_stuck_database(site: Site) -> None:
     pages = [await site.get("/") for _ in range(3)]
 
     assert [status for status, _ in pages] == [200] * 3
-    assert all("ms in the middle" in text for text in (before, *(text for _, text in pages)))
+    assert all("ms median" in text for text in (before, *(text for _, text in pages)))
     assert site.asked == asked + 1
 
 
