@@ -12,7 +12,6 @@ from monitor.db import (
     CheckRow,
     Database,
     DeliveryState,
-    NewConnection,
     Store,
     database_size,
     list_checks,
@@ -21,6 +20,7 @@ from monitor.db import (
     uptime,
 )
 from monitor.db.tables import attempts, checks, deliveries, incidents, messages, notifications
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic, Transition
 from monitor.domain.reasons import Scope
 from monitor.domain.uptime import Uptime
@@ -53,7 +53,7 @@ def janitor_at(database: Database, after: timedelta) -> RetentionWorker:
 
 async def fill_checks(database: Database, connections: int, each: int, apart: timedelta) -> list[int]:
     """Checks that are added up already."""
-    wanted = [NewConnection("main", "", f"x-{n:04}", "x") for n in range(connections)]
+    wanted = [ConnectionSpec("main", "", f"x-{n:04}", "x") for n in range(connections)]
     ids = list((await database.write(lambda store: store.ensure_connections(wanted))).values())
     rows = [CheckRow(one, at(n * apart), Reason.OK, 5, 200, "59d 3h", f"text {n // 85}") for one in ids for n in range(each)]
     await database.write(partial(uptime.put_until, until=at(1000 * DAY)))
