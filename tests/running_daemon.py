@@ -125,7 +125,7 @@ async def running_daemon(
             await eventually(lambda: len(app.snapshot().connections) == len(world.accounts["main"].owner.connections))
             yield RunningDaemon(app, world, receiver, config)
         finally:
-            signals.ask_to_stop()
+            signals.request_stop()
             await running
     finally:
         await receiver.close()

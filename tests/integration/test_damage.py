@@ -164,24 +164,24 @@ async def test_found_while_running(tmp_path: Path) -> None:
         running = asyncio.create_task(app.run())
         await eventually(lambda: running.done() or app.ready.is_set(), what="the start")
         await fill(app._database)
-        janitor = RetentionWorker(app._database, clock, config.retention)
-        await janitor.step()
+        retention = RetentionWorker(app._database, clock, config.retention)
+        await retention.step()
         await app._database.tidy()
         raw = contents(path)
         path.write_bytes(raw[:-8192] + b"\x13" * 4096 + raw[-4096:])
-        await janitor.step()
+        await retention.step()
         await clock.advance(DAY)
         with pytest.raises(StoreCorrupt):
-            await janitor.step()
-        app._crew._tasks["janitor"].cancel()
-        app._database._ended.put_nowait(StoreCorrupt("found by the janitor"))
+            await retention.step()
+        app._workers._tasks["retention"].cancel()
+        app._database._ended.put_nowait(StoreCorrupt("found by retention"))
         with pytest.raises(BaseExceptionGroup):
             await running
         assert [message.type for message in receiver.received] == ["storage.failed"]
 
 
 async def test_a_large_history_is_looked_at_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The start with a large file looks at all but the history, and the janitor's first step looks at that."""
+    """The start with a large file looks at all but the history, and the retention's first step looks at that."""
     path = tmp_path / "monitor.db"
     await make(path)
     monkeypatch.setattr("monitor.db.sqlite._READ_AT_START", 1000)

@@ -252,7 +252,7 @@ async def test_backup_of_a_damaged_database(empty_sqlite_url: str, tmp_path: Pat
 async def test_an_old_ballast_is_removed(sqlite_url: str, tmp_path: Path) -> None:
     """Earlier versions kept a reserve beside the database; a start gives its room back."""
     ballast = tmp_path / "state" / "monitor.db.ballast"
-    ballast.parent.mkdir(mode=0o700)
+    ballast.parent.mkdir(mode=0o700, exist_ok=True)
     ballast.write_bytes(b"\0" * 4096)
     database = open_at(sqlite_url)
     await database.start()

@@ -79,8 +79,8 @@ class World:
             identity=IDENTITY,
             clock=self.clock,
             random=lambda: 0.5,
-            observe=observe,
-            gone=self.gone.__setitem__,
+            on_attempt=observe,
+            on_disabled=self.gone.__setitem__,
         )
 
     async def connect(self, count: int) -> None:

@@ -51,15 +51,15 @@ def a_fleet(clock: FakeClock) -> Registry:
     return Registry(config, clock)
 
 
-def a_bookkeeper(database: Database, clock: FakeClock) -> UptimeRollup:
+def a_rollup(database: Database, clock: FakeClock) -> UptimeRollup:
     """As after a restart: it knows nothing but the rows."""
     return UptimeRollup(registry=a_fleet(clock), database=database, clock=clock, longest=730 * DAY)
 
 
 async def add_up(database: Database, clock: FakeClock) -> int:
     """One whole pass, or as many as are needed; returns in how many steps."""
-    bookkeeper, steps = a_bookkeeper(database, clock), 1
-    while await bookkeeper.step():
+    rollup, steps = a_rollup(database, clock), 1
+    while await rollup.step():
         steps += 1
         assert steps < 2000
     return steps
@@ -208,7 +208,7 @@ def of_days(hours: dict[tuple[int, int], Uptime]) -> dict[tuple[int, int], Uptim
 
 async def test_random_lives(database: Database, database_url: str) -> None:
     """
-    Lives of four days, added up every now and then while they go on, by a bookkeeper that is new each time, with outages,
+    Lives of four days, added up every now and then while they go on, by a rollup that is new each time, with outages,
     silences and a clock that is set back: the sums of hours and days are what whole lives give in one go, to the
     millisecond; so they are when they are forgotten and made anew from the rows.
     """
@@ -301,8 +301,8 @@ async def test_windows_and_days(database: Database) -> None:
     assert windows(ids[0])["90d"].ratio not in (None, 0, 1)
     assert windows(ids[2])["24h"] == Uptime(unknown=DAY + 41 * MINUTE)
     before = await database.read(lambda reader: len(sums(uptime_hours, reader)))
-    janitor = RetentionWorker(database, FakeClock(now), RetentionSettings(hourly=32 * DAY))
-    while await janitor.step():
+    retention = RetentionWorker(database, FakeClock(now), RetentionSettings(hourly=32 * DAY))
+    while await retention.step():
         pass
     assert before > 2 * await database.read(lambda reader: len(sums(uptime_hours, reader))) > 0
     await check()
@@ -323,13 +323,13 @@ async def test_a_history_that_has_just_begun(database: Database) -> None:
     clock = FakeClock(START)
     ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
-    bookkeeper = a_bookkeeper(database, clock)
+    rollup = a_rollup(database, clock)
     waits: list[float] = []
     soon: Sequence[DayUptime] = ()
     while math.inf not in waits and len(waits) < 20:
-        while await bookkeeper.step():
+        while await rollup.step():
             pass
-        waits.append(bookkeeper.idle())
+        waits.append(rollup.idle())
         if len(waits) == 1:
             checks = [CheckRow(number, clock.now() + n * SECOND, Reason.OK, 100) for n in (1, 9)]
             await database.write(partial(Store.record_checks, rows=checks))
@@ -352,8 +352,8 @@ async def test_checks_are_kept_until_added_up(database: Database) -> None:
     settings = RetentionSettings(checks=HOUR)
 
     async def left() -> int:
-        janitor = RetentionWorker(database, clock, settings)
-        while await janitor.step():
+        retention = RetentionWorker(database, clock, settings)
+        while await retention.step():
             pass
         return len(await database.read(lambda reader: list_checks(reader, number, 1000)))
 
@@ -361,7 +361,7 @@ async def test_checks_are_kept_until_added_up(database: Database) -> None:
     clock.jump(-26 * DAY)
     await add_up(database, clock)
     assert await left() == 4 * 96
-    # Else the janitor would take it for a leap of the clock.
+    # Else the retention would take it for a leap of the clock.
     await database.write(lambda store: store.record_checks([CheckRow(number, at(29 * DAY), Reason.OK, 5)]))
     clock.jump(26 * DAY)
     await add_up(database, clock)
@@ -411,11 +411,11 @@ async def test_in_the_daemon(tmp_path: Path) -> None:
     async with monitoring(
         tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": 5 * MINUTE}, beat_seconds=30.0
     ) as one:
-        bookkeeper = UptimeRollup(registry=one.fleet, database=one.database, clock=clock, longest=92 * DAY)
+        rollup = UptimeRollup(registry=one.fleet, database=one.database, clock=clock, longest=92 * DAY)
 
         async def go_on(span: timedelta) -> None:
             await one.run(span)
-            while await bookkeeper.step():
+            while await rollup.step():
                 pass
 
         await one.run(MINUTE)
