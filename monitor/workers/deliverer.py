@@ -197,7 +197,7 @@ class Deliverer:
         if len(body) > payload.MAX_BODY and len(subjects) > 1:
             half = set(subjects[: len(subjects) // 2])
             return [[row for row in rows if row.subject in half], [row for row in rows if row.subject not in half]]
-        notification = digests.announcement(self._receiver.name, [row.notification for row in rows], now)
+        notification = digests.build_digest(self._receiver.name, [row.notification for row in rows], now)
         key = events.incident_key(notification.incident, self._identity.instance)
         store.replace_by_digest(webhook_id, notification, key, body, self._receiver.name, [row.id for row in rows])
         return []
@@ -214,7 +214,7 @@ class Deliverer:
             self._singles.extend([self._clock.monotonic()] * (self._policy.digest.after if digest else int(counts)))
         now = self._clock.now()
         after, told = self._health_after(breaker, result, now)
-        fate = retries.fate(result, row.attempts + 1, row.queued_at, now, self._policy.retry)
+        fate = retries.delivery_outcome(result, row.attempts + 1, row.queued_at, now, self._policy.retry)
         own = retries.next_attempt(result, row.attempts + 1, row.queued_at, now, self._policy.retry, self._random())
         again = own if result.of_message else after.retry_at
         attempt = AttemptRow(now, result.reason, round(result.took.total_seconds() * 1000), result.http_status, result.detail)
@@ -268,7 +268,7 @@ class Deliverer:
         if not result.sent:
             return breaker, None
         after = retries.after_attempt(breaker, result, now, self._policy.retry, self._random(), fingerprint(self._receiver))
-        return receiver_outages.news(self._receiver.name, breaker, after, result, now)
+        return receiver_outages.update_outage(self._receiver.name, breaker, after, result, now)
 
     def _record_health(self, store: Store, before: CircuitBreaker, after: CircuitBreaker, told: Notification | None, now: datetime) -> None:
         if after != before:

@@ -119,7 +119,7 @@ class Discoverer:
         if self._users_known is None:
             self._users_known = Inventory(frozenset(one.user_id for one in self._everybody() if one.listed) - {self._account.user_id})
         # Rows that could not be read may be any of those that seem to lack.
-        unread = self._users_known.known - set(exchange.answer.inactive) if exchange.answer.skipped else frozenset()
+        unread = self._users_known.platform_ids - set(exchange.answer.inactive) if exchange.answer.skipped else frozenset()
         result = self._compare(self._users_known, unread | set(listed))
         self._users_known = result.inventory
         for user_id in sorted(result.vanished):
@@ -168,12 +168,12 @@ class Discoverer:
         if user_id not in self._inventories:
             self._inventories[user_id] = Inventory(frozenset(one.platform_id for one in self._own(user_id) if one.listed))
         # Rows that could not be read may be any of those that seem to lack.
-        present = rows if not listing.skipped else rows.keys() | self._inventories[user_id].known
+        present = rows if not listing.skipped else rows.keys() | self._inventories[user_id].platform_ids
         result = self._compare(self._inventories[user_id], present)
         self._inventories[user_id] = result.inventory
         if listing.skipped:
             _log.warning("list.rows_skipped", account=self._account.name, user=user_id, rows=listing.skipped)
-        if result.doubt:
+        if result.short:
             await self._parts.database.write(partial(self._write_doubt, user_id, len(rows), result))
         if result.appeared or result.vanished:
             await self._change(user_id, result.appeared, result.vanished)
@@ -184,7 +184,7 @@ class Discoverer:
     def _compare(self, inventory: Inventory, listed: Collection[str]) -> Comparison:
         # A little less than the pause between two lists: it varies.
         apart = self._config.schedule.discovery.total_seconds() * 0.9
-        return diff_listing(inventory, listed, at=self._parts.clock.monotonic(), apart=apart)
+        return diff_listing(inventory, listed, at=self._parts.clock.monotonic(), min_gap=apart)
 
     async def _change(self, user_id: str, appeared: frozenset[str], vanished: frozenset[str]) -> None:
         for word, ids in (("appeared", appeared), ("vanished", vanished)):
@@ -210,7 +210,7 @@ class Discoverer:
 
     def _write_doubt(self, user_id: str, count: int, result: Comparison, store: Store) -> None:
         staging = unit_of_work(self._parts.registry, store)
-        staging.notify_short_listing(self._account.name, user_id, count, len(result.inventory.known))
+        staging.notify_short_listing(self._account.name, user_id, count, len(result.inventory.platform_ids))
 
     def _write_loss(self, key: ScopeKey, store: Store) -> None:
         staging = unit_of_work(self._parts.registry, store)
