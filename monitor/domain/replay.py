@@ -68,7 +68,7 @@ class Replay:
         self._engine.set_requests(self._silences, self._acks.values())
 
     def restart(self, now: datetime) -> None:
-        """The monitor starts anew at *now*: nothing was evaluated since the last check."""
+        """The monitor restarts at *now*: nothing was evaluated since the last check."""
         self._engine.restart(now)
         self._evaluated_at = now
 
@@ -134,7 +134,7 @@ def observation_of(
     detail: str = "",
 ) -> Observation:
     """
-    A check as far as its row tells of it.
+    Return a check as far as its row records it.
 
     Rows keep the token's text and the message, but neither permissions, posts and user names nor the server's clock.
     """

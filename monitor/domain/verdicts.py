@@ -66,7 +66,7 @@ class FalseNegativeRule:
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+                raise ValueError(f"{pattern!r} is not a valid regular expression: {error}") from None
         if outcome_of(self.reason) is not Outcome.UNSUPPORTED:
             raise ValueError(f"{self.reason} does not say that a connection cannot be tested")
 

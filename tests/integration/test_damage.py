@@ -172,7 +172,7 @@ async def test_found_while_running(tmp_path: Path) -> None:
         await clock.advance(DAY)
         with pytest.raises(StoreCorrupt):
             await janitor.step()
-        app._crew._tasks["janitor"].cancel()
+        app._workers._tasks["janitor"].cancel()
         app._database._ended.put_nowait(StoreCorrupt("found by the janitor"))
         with pytest.raises(BaseExceptionGroup):
             await running

@@ -46,10 +46,10 @@ def test_sets_of_time(one: list[Span], other: list[Span]) -> None:
 def a_life(checks: Sequence[tuple[int, Health]], **overrides: object) -> UptimeInput:
     """The life of a connection with these checks: minutes after `START`, and what they told."""
     values: dict[str, object] = {
-        "watched": Span(START, at(10 * DAY)),
+        "monitored": Span(START, at(10 * DAY)),
         "evidence": [Evidence(at(minute * MINUTE), health) for minute, health in checks],
         "incidents": (),
-        "excused": (),
+        "excluded": (),
         "reach": REACH,
     }
     return UptimeInput(**(values | overrides))  # type: ignore[arg-type]
@@ -72,7 +72,7 @@ STORIES: dict[str, tuple[UptimeInput, list[int]]] = {
     "never checked": (a_life([]), [0, 0, 0, 360]),
     "a single check": (a_life([(30, OK)]), [30, 0, 0, 330]),
     "before its first check it was not watched": (
-        a_life([(100, OK), (115, OK)], watched=Span(at(100 * MINUTE), at(DAY))),
+        a_life([(100, OK), (115, OK)], monitored=Span(at(100 * MINUTE), at(DAY))),
         [15, 0, 0, 345],
     ),
     "a gap: a check speaks for so much and no more": (a_life([(0, OK), (15, OK), (300, OK)]), [60, 0, 0, 300]),
@@ -92,13 +92,13 @@ STORIES: dict[str, tuple[UptimeInput, list[int]]] = {
         a_life(
             [(n, ERROR if n >= 60 else OK) for n in QUARTERS],
             incidents=[incident(75)],
-            excused=minutes(100, 200, 150, 220),
+            excluded=minutes(100, 200, 150, 220),
         ),
         [60, 180, 120, 0],
     ),
-    "an outage counts also where nobody looked": (a_life([(0, OK), (300, OK), (360, OK)], excused=minutes(30, 250)), [90, 0, 220, 50]),
+    "an outage counts also where nobody looked": (a_life([(0, OK), (300, OK), (360, OK)], excluded=minutes(30, 250)), [90, 0, 220, 50]),
     "nothing counts after it was retired": (
-        a_life([(0, OK), (30, OK), (60, OK)], watched=Span(START, at(50 * MINUTE)), excused=minutes(45, 200)),
+        a_life([(0, OK), (30, OK), (60, OK)], monitored=Span(START, at(50 * MINUTE)), excluded=minutes(45, 200)),
         [45, 0, 5, 310],
     ),
     "an incident that closed because it was no longer testable": (
@@ -153,7 +153,7 @@ def a_random_life(rng: random.Random) -> UptimeInput:
         incidents[-1] = IncidentSpan(incidents[-1].opened_at)
     excused = [minutes(begin, begin + rng.randrange(90))[0] for begin in rng.sample(range(600), rng.randrange(4))]
     watched = Span(at((checks[0][0] if checks else 0) * MINUTE), at(rng.choice((300, 700)) * MINUTE))
-    return a_life(checks, incidents=incidents, excused=excused, watched=watched, reach=rng.choice((10, 45, 600)) * MINUTE)
+    return a_life(checks, incidents=incidents, excluded=excused, monitored=watched, reach=rng.choice((10, 45, 600)) * MINUTE)
 
 
 def test_against_brute_force() -> None:

@@ -47,7 +47,7 @@ class AttemptResult:
         reason: from the closed enum.
         poison: the receiver works but refuses this very body.
         http_status: None when no answer arrived.
-        retry_after: how long the receiver asked us to wait, or None.
+        retry_after: the pause that the receiver requested, or None.
         detail: what happened, for people; never the receiver's address.
         took: how long the attempt lasted.
         sent: whether a request was sent: some receiver types skip some notifications.
