@@ -15,7 +15,7 @@ from monitor.db.codec import whole_milliseconds
 from monitor.domain.connections import Connection
 from monitor.domain.silencing.silences import RecurringSilence, Silence, silenced_spans
 from monitor.domain.time_spans import Span
-from monitor.domain.uptime import DAY, HOUR, LONGEST_REACH, NOTHING, IncidentSpan, UptimeInput, Uptime, by_hour, day_of, hour_of
+from monitor.domain.uptime import DAY, HOUR, LONGEST_REACH, NOTHING, IncidentSpan, Uptime, UptimeInput, by_hour, day_of, hour_of
 from monitor.errors import StoreUnavailable
 from monitor.state.registry import Registry
 

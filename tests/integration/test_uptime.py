@@ -21,7 +21,7 @@ from monitor.domain.silencing.recurrence import EVERY_DAY, Schedule
 from monitor.domain.silencing.silences import RecurringSilence
 from monitor.domain.states import SuppressionReason
 from monitor.domain.time_spans import Span
-from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, Evidence, IncidentSpan, UptimeInput, Uptime, begin, by_hour
+from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, Evidence, IncidentSpan, Uptime, UptimeInput, begin, by_hour
 from monitor.errors import Reason
 from monitor.notify.payload import MonitorIdentity
 from monitor.simulator import faults

@@ -10,7 +10,7 @@ from monitor.domain.reasons import Health
 from monitor.domain.silencing.silences import RecurringSilence, silenced_spans
 from monitor.domain.states import SuppressionReason
 from monitor.domain.time_spans import Span, difference, intersection, union
-from monitor.domain.uptime import NOTHING, WINDOWS, Evidence, IncidentSpan, UptimeInput, Uptime, begin, by_hour, hour_of
+from monitor.domain.uptime import NOTHING, WINDOWS, Evidence, IncidentSpan, Uptime, UptimeInput, begin, by_hour, hour_of
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_silence, at
 
 OK, ERROR, UNSUPPORTED = Health.OK, Health.ERROR, Health.UNSUPPORTED
