@@ -43,10 +43,6 @@ fix: $(VENV)/.dev ## Repair what ruff can repair, and format.
 	@$(RUN) ruff check --quiet --fix .
 	@$(RUN) ruff format --quiet .
 
-.PHONY: docs
-docs: $(VENV)/.dev ## Write the documents that are made of the code anew.
-	@$(RUN) docs.generate
-
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure speed and memory, side by side with the yardsticks; ARGS= names one benchmark.
 	@$(RUN) tests.bench $(ARGS)

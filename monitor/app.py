@@ -171,7 +171,7 @@ class App:
         _log.info("monitor.started", version=__version__, url=self.url, connections=len(self._registry.ids()), config=self.config.source)
         await self._signals.stop.wait()
         self._manager.stopping()
-        _log.info("monitor.stopping")
+        _log.info("monitor.stop_requested")
         scheduler.stop()
         self.ready.clear()
         await self._workers.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
@@ -268,7 +268,7 @@ class App:
         self._web.adopt(config.web, authenticator)
         changed = {"database": config.database != self.config.database, "web.listen": config.web.listen != self.config.web.listen}
         for key in (key for key, differs in changed.items() if differs):
-            _log.warning("config.needs_restart", section=key)
+            _log.warning("config.restart_required", section=key)
 
     async def _replace_workers(self, config: Config, workers: WorkerGroup, group: asyncio.TaskGroup) -> None:
         """

@@ -14,7 +14,6 @@ A broken connection is data, not an exception: exceptions mean "we could not fin
         SchemaMismatch           exit 78: the schema is a newer program's, or another program's
         AnotherInstance          exit 75: another process holds the database
       ApiError                   no verdict about a connection could be had
-      DeliveryError              a receiver could not be told
 """
 
 from dataclasses import dataclass
@@ -190,32 +189,6 @@ class ApiError(MonitorError):
     def __init__(
         self,
         reason: Reason,
-        detail: str = "",
-        *,
-        retry_after: timedelta | None = None,
-        http_status: int | None = None,
-    ) -> None:
-        super().__init__(f"{reason}: {detail}" if detail else str(reason))
-        self.reason = reason
-        self.detail = detail
-        self.retry_after = retry_after
-        self.http_status = http_status
-
-
-class DeliveryError(MonitorError):
-    """
-    A receiver could not be told.
-
-    Attributes:
-        reason: which kind of trouble, from the closed enum.
-        detail: what happened, without the receiver's address (it is a secret).
-        retry_after: how long the receiver asked us to wait, or None.
-        http_status: the status code, or None when no answer arrived.
-    """
-
-    def __init__(
-        self,
-        reason: DeliveryReason,
         detail: str = "",
         *,
         retry_after: timedelta | None = None,

@@ -1,47 +1,55 @@
 """
-One line per change, to stderr: coloured for people on a terminal, JSON elsewhere. Secrets cannot pass.
+structlog set-up: one line per event to stderr, coloured for people on a terminal, JSON elsewhere; no secret passes.
 
-Event names are `noun.past_participle`. The last processor before rendering redacts every text: the secrets that
-this process knows, in every form they may take, and anything that looks like one. What nobody catches goes the same way.
+Event names are `noun.past_participle`. The last processor before rendering redacts every text: the secrets that this process
+knows, in every form they may take, and anything that looks like one. Uncaught exceptions and the standard library's log go the same way.
 
 Source: reliability.md F46, F54, 4.4.
 """
 
+import json
 import logging
+import queue
 import sys
 import threading
 from collections.abc import Iterable
+from logging.handlers import QueueHandler, QueueListener
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from monitor.errors import Problem
-from monitor.outlet import Outlet
 from monitor.redaction import Redactor
 
-_NOISY = ("apscheduler", "httpx", "httpcore", "aiohttp", "alembic", "sqlalchemy", "asyncio")
+_NOISY = ("apscheduler", "aiohttp", "alembic", "sqlalchemy", "asyncio")
+_QUEUED_LINES = 5000
+
+DROPPED = "log.dropped"
+"""The event that reports dropped lines."""
+
+_CLOSE_SECONDS = 2.0
 
 _redactor = Redactor()
 
 
 def register_secrets(secrets: Iterable[str]) -> None:
-    """Let none of *secrets* pass from now on, besides those that were learned before."""
+    """Redact *secrets* from now on, besides those that were registered before."""
     _redactor.learn(secrets)
 
 
-def configure(*, level: str, log_format: str, stream: TextIO | None = None) -> Outlet:
+def configure(*, level: str, log_format: str, stream: TextIO | None = None) -> "LogHandler":
     """
-    Send structlog, the standard library's log and what nobody catches the same way, to *stream* (stderr).
+    Send structlog, the standard library's log and uncaught exceptions to *stream* (stderr).
 
     Args:
         level: `debug`, `info`, `warning` or `error`.
         log_format: `json`, `console`, or `auto` for console on a terminal.
-        stream: where to write; stderr unless told otherwise.
+        stream: where to write; stderr unless given.
 
     Returns:
-        What carries the lines there; closing it writes what is left.
+        The handler; closing it writes what is queued.
     """
     out = stream if stream is not None else sys.stderr
     console = log_format == "console" or (log_format == "auto" and out.isatty())
@@ -58,30 +66,92 @@ def configure(*, level: str, log_format: str, stream: TextIO | None = None) -> O
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    outlet = Outlet(out)
-    outlet.setFormatter(
+    handler = LogHandler(out)
+    handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     root = logging.getLogger()
-    for former in [handler for handler in root.handlers if isinstance(handler, Outlet)]:
+    for former in [former for former in root.handlers if isinstance(former, LogHandler)]:
         former.close()
-    root.handlers[:] = [outlet]
+    root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
-    return outlet
+    return handler
+
+
+class LogHandler(QueueHandler):
+    """
+    Hands formatted lines to a thread that writes them to *stream*; logging never waits for a reader of the stream.
+
+    Attributes:
+        dropped: how many lines were not written since that was last reported.
+    """
+
+    def __init__(self, stream: TextIO, *, lines: int = _QUEUED_LINES) -> None:
+        waiting: queue.Queue[Any] = queue.Queue(lines)
+        super().__init__(waiting)
+        self.dropped = 0
+        self._writer = _Writer(waiting, stream, self)
+        self._writer.start()
+        self._closed = False
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Queue *record*, or count it as dropped."""
+        try:
+            super().enqueue(record)
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what is queued, within two seconds; idempotent."""
+        if not self._closed:
+            self._closed = True
+            # The listener waits for its thread, which waits for the stream.
+            stopping = threading.Thread(target=self._writer.stop, name="log-stop", daemon=True)
+            stopping.start()
+            stopping.join(_CLOSE_SECONDS)
+        super().close()
+
+
+class _Writer(QueueListener):
+    """Writes lines in a thread, and how many were dropped as soon as the queue is empty again; logging's own handlers have locks."""
+
+    def __init__(self, waiting: queue.Queue[Any], stream: TextIO, source: LogHandler) -> None:
+        super().__init__(waiting)
+        self._waiting = waiting
+        self._stream = stream
+        self._source = source
+
+    def enqueue_sentinel(self) -> None:
+        """Queue the end; waits for room."""
+        self._waiting.put(self._sentinel)  # type: ignore[attr-defined]
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Write the line of *record*."""
+        self._write(record.getMessage())
+        if self._source.dropped and self._waiting.empty():
+            dropped, self._source.dropped = self._source.dropped, 0
+            self._write(json.dumps({"event": DROPPED, "lines": dropped, "level": "warning"}))
+
+    def _write(self, line: str) -> None:
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # the other end is closed
+            self._source.dropped += 1
 
 
 def log_config_warnings(problems: Iterable[Problem]) -> None:
-    """Log what works but is probably not meant."""
+    """Log what is valid but probably not meant."""
     for problem in problems:
-        structlog.get_logger(__name__).warning("config.doubtful", location=problem.location, problem=problem.message, advice=problem.fix)
+        structlog.get_logger(__name__).warning("config.warning", location=problem.location, problem=problem.message, advice=problem.fix)
 
 
 def _redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -89,7 +159,7 @@ def _redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What Python would print by itself: with the secrets that are in an error's text."""
+    """Log an exception that Python would print with the secrets in its text."""
     structlog.get_logger(__name__).critical("process.crashed", exc_info=(kind, error, trace))
 
 

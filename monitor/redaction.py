@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 _MASK = "<secret>"
 _LEAST = 8
-"""Shorter texts would blank ordinary words, and are left to the patterns."""
+"""Shorter texts may be ordinary words; they are left to the patterns."""
 
 _START = 16
 _TOKEN = re.compile(r"[A-Za-z0-9_.\-+/=~]{20,}")
@@ -22,7 +22,7 @@ class Redactor:
         self._pattern: re.Pattern[str] | None = None
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Let none of *secrets* pass from now on, besides those that were learned before."""
+        """Redact *secrets* from now on, besides the earlier ones."""
         fresh = {form for secret in secrets for form in forms_of(secret)} - self._known
         if fresh:
             self._known |= fresh
@@ -30,7 +30,7 @@ class Redactor:
             self._pattern = re.compile("|".join(map(re.escape, long_first)))
 
     def redacted(self, value: object) -> object:
-        """*value* with every text in it redacted; what is no text is shown as one, numbers and flags stay."""
+        """Return *value* with every text in it redacted; numbers, flags and None stay, other objects become texts."""
         if isinstance(value, (bool, int, float)) or value is None:
             return value
         if isinstance(value, dict):
@@ -42,7 +42,7 @@ class Redactor:
 
 
 def forms_of(secret: str) -> Iterator[str]:
-    """What *secret* may look like in a text: itself, its telling parts, and their beginnings; percent-encoded and as base64."""
+    """Yield the forms of *secret* in a text: itself, its secret parts, their beginnings; percent-encoded and as base64."""
     for part in {secret, *_parts(secret)}:
         if len(part) < _LEAST:
             continue
@@ -55,7 +55,7 @@ def forms_of(secret: str) -> Iterator[str]:
 
 
 def _parts(secret: str) -> Iterator[str]:
-    """The parts of an address, or of a header's value, that give it away."""
+    """Yield the secret parts of an address or of a header's value."""
     scheme, _, rest = secret.partition(" ")
     if rest and scheme.isalpha():
         yield rest.strip()
@@ -66,7 +66,7 @@ def _parts(secret: str) -> Iterator[str]:
         password = parts.password
     except ValueError:
         return
-    # Paths of files and names of databases are no secrets, and in every other line.
+    # Paths of files and names of databases are not secret, and in every other line.
     if parts.scheme in ("http", "https"):
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         yield from (piece for piece in (target, *re.split(r"[/?&=;]", target)) if len(piece) >= _START)
@@ -75,7 +75,7 @@ def _parts(secret: str) -> Iterator[str]:
 
 
 def _base64(part: str) -> Iterator[str]:
-    """The middle of the base64 of *part*, wherever it begins in a longer text."""
+    """Yield the middle of the base64 of *part*, for each offset in a longer text."""
     content = part.encode(errors="replace")
     for shift in range(3):
         encoded = base64.b64encode(b"\0" * shift + content).decode()
@@ -98,7 +98,7 @@ _SPACES = re.compile(r"\s+")
 _BLANK_CATEGORIES = frozenset({"Cc", "Zl", "Zp", "Zs"})
 _DROPPED_CATEGORIES = frozenset({"Cf", "Cs", "Co", "Cn"})
 
-# Every secret below holds one of these, or one of the two words: most texts need no search at all.
+# Every secret below holds one of these letters or words: most texts need no search.
 _TELLTALE_LETTERS = frozenset("_:=.-")
 _TELLTALE_WORDS = re.compile(r"EAA|bearer", re.IGNORECASE)
 
@@ -124,7 +124,7 @@ _SECRET = re.compile(
 
 def clean(text: str, limit: int = TEXT_LIMIT, secrets: tuple[str, ...] = ()) -> str:
     """
-    One printable line of at most *limit* characters, without secrets.
+    Return one printable line of at most *limit* characters, without secrets.
 
     Args:
         text: anything, lone surrogates and megabytes included.
@@ -143,14 +143,14 @@ def clean(text: str, limit: int = TEXT_LIMIT, secrets: tuple[str, ...] = ()) -> 
 
 
 def redact(line: str) -> str:
-    """The text with everything that looks like a secret taken out; what it was called stays."""
+    """Return *line* without what looks like a secret; its name stays."""
     if _TELLTALE_LETTERS.isdisjoint(line) and not _TELLTALE_WORDS.search(line):
         return line
     return _SECRET.sub(_replacement, line)
 
 
 def mask_email(text: str) -> str:
-    """An e-mail address as `a***@example.org`; any other text as it is."""
+    """Return an e-mail address as `a***@example.org`, any other text unchanged."""
     name, at, host = text.partition("@")
     return f"{name[0]}***@{host}" if at and name and "." in host and " " not in text else text
 
@@ -161,7 +161,7 @@ def _replacement(match: re.Match[str]) -> str:
 
 
 def _printable(text: str) -> str:
-    """The text with escape sequences and invisible characters taken out, and every kind of blank made a space."""
+    """Return the text without escape sequences and invisible characters, with every kind of blank as a space."""
     return "".join(map(_shown, _ANSI.sub("", text)))
 
 

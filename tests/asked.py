@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from monitor.clock import Clock, SystemClock
 from monitor.config import WebSettings
+from monitor.db import read_outbox
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.metrics import Metrics
@@ -97,7 +98,7 @@ async def listening(
 async def asked(world: Watched, **web: Any) -> AsyncIterator[Port]:
     """The port of a monitor that has this story behind it; its clock stands still at the story's end."""
     clock = StoppedClock(world.now)
-    world.fleet.set_outbox(await world.database.read(lambda reader: reader.outbox()))
+    world.fleet.set_outbox(await world.database.read(read_outbox))
     policy = world.config.policy()
     async with listening(lambda: world.fleet.snapshot(clock.now()), policy=policy, read=world.database.read, clock=clock, **web) as port:
         yield port

@@ -10,8 +10,8 @@ from typing import Any
 
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
-from monitor.db import Database, DeliveryRow, NewConnection, Store
-from monitor.domain.connections import Connection
+from monitor.db import Database, DeliveryRow, Store, attempts_of, list_deliveries
+from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.events import FINE, Notification, NotificationReason, Transition, incident_key
 from monitor.domain.policy import DigestPolicy, Policy
 from monitor.domain.reasons import Scope
@@ -48,11 +48,11 @@ class Outbox:
         def work(store: Store) -> None:
             for one in notifications:
                 about = connection or (a_connection(one.connection_id) if one.connection_id else None)
-                webhook_id = store.new_webhook_id()
+                webhook_id = store.outbox.new_webhook_id()
                 body = render(webhook_id, one, about, IDENTITY)
                 if one.why in {NotificationReason.OPENED, NotificationReason.CHANGED, NotificationReason.CLOSED}:
                     store.apply_transitions([transition_of(one)])
-                store.add_notification(webhook_id, one, incident_key(one.incident, "test"), body, [self.receiver.name])
+                store.outbox.add_notification(webhook_id, one, incident_key(one.incident, "test"), body, [self.receiver.name])
 
         await self.database.write(work)
 
@@ -74,12 +74,12 @@ class Outbox:
 
     async def rows(self) -> list[DeliveryRow]:
         """The deliveries of the receiver, oldest first."""
-        return (await self.database.read(lambda reader: reader.deliveries(receiver=self.receiver.name, limit=1000)))[::-1]
+        return (await self.database.read(lambda reader: list_deliveries(reader, receiver=self.receiver.name, limit=1000)))[::-1]
 
     async def said(self) -> str:
         """Everything that the database keeps of the deliveries and their attempts, as text."""
         rows = await self.rows()
-        attempts = [await self.database.read(lambda reader, row=row: reader.attempts(row.id)) for row in rows]  # type: ignore[misc]
+        attempts = [await self.database.read(lambda reader, row=row: attempts_of(reader, [row.id])[row.id]) for row in rows]  # type: ignore[misc]
         return f"{rows!r} {attempts!r}"
 
 
@@ -91,7 +91,7 @@ async def an_outbox(
     clock = clock or FakeClock()
     database = Database(migrated_sqlite(folder / "state" / "monitor.db"), clock=clock, owner="test")
     await database.start()
-    wanted = [NewConnection("main", "", f"linkedin-page{number}", "linkedin") for number in range(1, 11)]
+    wanted = [ConnectionSpec("main", "", f"linkedin-page{number}", "linkedin") for number in range(1, 11)]
     await database.write(lambda store: store.ensure_connections(wanted))
     sender = Sender(clock=clock, user_agent="postpost-monitor/test")
     yield Outbox(database, sender, receiver, clock, policy, _deliverer(database, sender, receiver, clock, policy))

@@ -92,15 +92,15 @@ class RawServer:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def api(self, host: str = "127.0.0.1", **overrides: Any) -> ApiClient:
-        """A client of this server; *overrides* are settings, and `lookup`."""
-        lookup = {"lookup": overrides.pop("lookup")} if "lookup" in overrides else {}
+        """A client of this server; *overrides* are settings, and the client's `lookup` and `rebuilt`."""
+        hooks = {name: overrides.pop(name) for name in ("lookup", "rebuilt") if name in overrides}
         values: dict[str, Any] = {
             "timeout": timedelta(seconds=scaled(5)),
             "connect_timeout": timedelta(seconds=scaled(2)),
             "concurrency": 32,
         }
         settings = ApiSettings(base_url=f"{self.scheme}://{host}:{self.port}/api/v1", **(values | overrides))
-        return ApiClient(settings, Secret(KEY), clock=SystemClock(), user_agent="postpost-monitor/1", **lookup)
+        return ApiClient(settings, Secret(KEY), clock=SystemClock(), user_agent="postpost-monitor/1", **hooks)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, until somebody has enough of it."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from monitor.config import AccountSettings, ApiSettings, Config, ConnectionSettings, ReceiverSettings, ScheduleSettings, Secret
 from monitor.config.sections.policy import PolicySettings
-from monitor.db import Database, Store
+from monitor.db import Database, Store, list_deliveries
 from monitor.domain.connections import Connection
 from monitor.domain.states import ConnectionState
 from monitor.metrics import Metrics
@@ -194,7 +194,7 @@ class Virtual:
 
     async def told(self) -> list[tuple[str, str]]:
         """What was decided to tell: subject as people know it, and type; oldest first."""
-        rows = await self.database.read(lambda reader: reader.deliveries(limit=5000))
+        rows = await self.database.read(lambda reader: list_deliveries(reader, limit=5000))
         return [(self._subject(row.notification.incident.subject), row.notification.type.value) for row in reversed(rows)]
 
     def _subject(self, subject: str) -> str:

@@ -11,7 +11,7 @@ from monitor.cli.silence import author_and_reason, login
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.config import Config
-from monitor.db import IncidentRow, Reader, operator_session
+from monitor.db import IncidentRow, Reader, list_incidents, operator_session, read_meta
 from monitor.domain.events import incident_key
 from monitor.domain.silencing.acks import Ack
 from monitor.errors import UsageError
@@ -54,8 +54,8 @@ def acknowledge(config: Config, names: Sequence[str], *, author: str, reason: st
 def open_incidents(reader: Reader, names: Sequence[str], instance: str | None) -> dict[str, IncidentRow]:
     """Incident key to incident, for every open one that *names* mean: a key, a connection's id, or a scope."""
     connections = connections_by_number(reader)
-    instance = instance or reader.meta("instance_id") or ""
-    rows = {incident_key(row.incident, instance): row for row in reader.incidents(open_only=True, limit=_ALL)}
+    instance = instance or read_meta(reader, "instance_id") or ""
+    rows = {incident_key(row.incident, instance): row for row in list_incidents(reader, open_only=True, limit=_ALL)}
     incidents: dict[str, IncidentRow] = {}
     for name in names:
         matching = {

@@ -11,7 +11,7 @@ from monitor.cli.output import WIDE, coloured, table, terminal_width
 from monitor.cli.verb import Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.db import DeliveryRow, DeliveryState, Reader, operator_session, reading
+from monitor.db import DeliveryRow, DeliveryState, Reader, deliveries_by_id, list_deliveries, operator_session, read_outbox, reading
 from monitor.domain.connections import Connection
 from monitor.errors import UsageError
 from monitor.schemas import facts
@@ -36,7 +36,7 @@ def show(args: argparse.Namespace) -> int:
     config, now = load_config(args), SystemClock().now()
     state = DeliveryState(args.state) if args.state is not None else None
     with reading(config.database.url.reveal()) as reader:
-        rows = reader.deliveries(receiver=args.receiver, state=state, limit=args.limit)
+        rows = list_deliveries(reader, receiver=args.receiver, state=state, limit=args.limit)
         connections = connections_by_number(reader)
     if args.json:
         deliveries = [facts.delivery(row, connections.get(row.notification.connection_id)) for row in rows]
@@ -103,7 +103,7 @@ def dead(reader: Reader, receiver: str | None) -> list[DeliveryRow]:
     rows: list[DeliveryRow] = []
     before: int | None = None
     while True:
-        page = reader.deliveries(receiver=receiver, state=DeliveryState.DEAD, limit=_PAGE, before_id=before)
+        page = list_deliveries(reader, receiver=receiver, state=DeliveryState.DEAD, limit=_PAGE, before_id=before)
         rows += [row for row in page if row.digest_id is None]
         if len(page) < _PAGE:
             return rows[::-1]
@@ -111,7 +111,7 @@ def dead(reader: Reader, receiver: str | None) -> list[DeliveryRow]:
 
 
 def _numbered(reader: Reader, numbers: Sequence[int]) -> list[DeliveryRow]:
-    rows = reader.deliveries_of(numbers)
+    rows = deliveries_by_id(reader, numbers)
     missing = sorted(set(numbers) - {row.id for row in rows})
     if missing:
         raise UsageError(f"unknown delivery {', '.join(map(str, missing))}; `postpost-monitor deliveries list` shows the numbers")
@@ -127,7 +127,7 @@ def ensure_deliverable(config: Config, reader: Reader, rows: Sequence[DeliveryRo
     unknown = sorted(receivers - {settings.name for settings in config.receivers})
     if unknown:
         raise UsageError(f"the configuration has no receiver {', '.join(unknown)}")
-    outbox = reader.outbox()
+    outbox = read_outbox(reader)
     disabled = sorted(name for name in receivers if name in outbox and outbox[name].disabled)
     if disabled:
         raise UsageError(f"the receiver {', '.join(disabled)} is disabled (HTTP 410): correct its URL and reload first")

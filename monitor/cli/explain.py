@@ -11,7 +11,7 @@ from monitor.cli.options import ACCOUNT, CONFIG, JSON, count, load_config
 from monitor.cli.output import paint, terminal_width, wrapped
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
-from monitor.db import AttemptRow, DeliveryRow, Reader
+from monitor.db import AttemptRow, DeliveryRow, Reader, attempts_of, deliveries_of_notifications, list_notifications, read_state
 from monitor.domain.states import ConnectionState
 from monitor.schemas import facts
 from monitor.text.explain import ExplainSection, explain
@@ -44,7 +44,7 @@ def report_of(database: OpenDatabase, platform_id: str, account: str | None, lim
     """What the database holds about one connection, with its last *limit* notifications."""
     connection, retired = find(database.reader, platform_id, account)
     registry = database.registry
-    stored = database.reader.state(connection.id)
+    stored = read_state(database.reader, connection.id)
     return ConnectionReport(
         connection=connection,
         state=stored[1] if stored is not None else ConnectionState(),
@@ -58,16 +58,16 @@ def report_of(database: OpenDatabase, platform_id: str, account: str | None, lim
 
 def notification_records(reader: Reader, connection_id: int, limit: int) -> list[NotificationRecord]:
     """The last notifications about one connection, newest first, with their deliveries and attempts."""
-    notifications = reader.notifications(connection_id=connection_id, limit=limit)
+    notifications = list_notifications(reader, connection_id=connection_id, limit=limit)
     deliveries: dict[int, list[DeliveryRow]] = defaultdict(list)
-    for delivery in reader.deliveries_about([row.id for row in notifications]):
+    for delivery in deliveries_of_notifications(reader, [row.id for row in notifications]):
         deliveries[delivery.notification_id].append(delivery)
     return [
         NotificationRecord(
             row.webhook_id,
             row.incident_key,
             row.notification,
-            tuple(_delivery_record(delivery, reader.attempts(delivery.id)) for delivery in deliveries[row.id]),
+            tuple(_delivery_record(delivery, attempts_of(reader, [delivery.id])[delivery.id]) for delivery in deliveries[row.id]),
         )
         for row in notifications
     ]
@@ -109,7 +109,7 @@ def as_document(report: ConnectionReport, sections: Sequence[ExplainSection], no
     suppressed_by = next((scope.name for scope in report.above if scope.open and scope.kind != "rate"), None)
     return {
         "at": facts.iso(now),
-        "connection": facts.connection(report.connection, state, covered_by=suppressed_by),
+        "connection": facts.connection(report.connection, state, suppressed_by=suppressed_by),
         "retired": report.retired,
         **facts.details(state),
         "notifications": [_notification(record) for record in report.notifications],

@@ -17,7 +17,7 @@ from monitor.cli.options import CONFIG, load_config, past, resolved
 from monitor.cli.output import Progress
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, reading
+from monitor.db import CheckRow, list_checks, list_incidents, reading
 from monitor.domain.connections import Connection
 from monitor.errors import UsageError
 from monitor.schemas import facts
@@ -105,7 +105,7 @@ def _page(
     with reading(url) as reader:
         while index < len(connections) and len(rows) < PAGE:
             connection = connections[index]
-            page = reader.history(connection.id, PAGE, before)
+            page = list_checks(reader, connection.id, PAGE, before)
             rows += [_check(connection, row) for row in page if span.holds(row.at, row.at)]
             done = len(page) < PAGE or (span.since is not None and page[-1].at < span.since)
             index, before = (index + 1, span.until) if done else (index, page[-1].at)
@@ -126,7 +126,7 @@ def _incidents(url: str, span: ExportRange, connections: Mapping[int | None, Con
     before: int | None = None
     while True:
         with reading(url) as reader:
-            page = reader.incidents(limit=PAGE, before_id=before)
+            page = list_incidents(reader, limit=PAGE, before_id=before)
         for row in page:
             if span.holds(row.incident.opened_at, row.closed_at):
                 yield facts.incident(row, connections.get(row.connection_id) if row.connection_id is not None else None)

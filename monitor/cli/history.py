@@ -10,7 +10,7 @@ from monitor.cli.options import ACCOUNT, CONFIG, JSON, count, load_config, past,
 from monitor.cli.output import coloured, table, terminal_width
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, Reader, reading
+from monitor.db import CheckRow, Reader, list_checks, reading
 from monitor.domain.reasons import outcome_of
 from monitor.errors import Reason
 from monitor.schemas import facts
@@ -47,7 +47,7 @@ def checks(reader: Reader, connection_id: int, since: datetime | None, limit: in
     """The checks of one connection that ended at *since* or later, newest first, at most *limit*."""
     before: datetime | None = None
     while limit > 0:
-        page = reader.history(connection_id, min(limit, _PAGE), before)
+        page = list_checks(reader, connection_id, min(limit, _PAGE), before)
         for row in page:
             if since is not None and row.at < since:
                 return

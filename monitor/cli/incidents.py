@@ -9,7 +9,7 @@ from monitor.cli.options import CONFIG, JSON, count, load_config, past, resolved
 from monitor.cli.output import coloured, table, terminal_width
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
-from monitor.db import IncidentRow, Reader, reading
+from monitor.db import IncidentRow, Reader, list_incidents, read_connections, reading
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.schemas import facts
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     since = resolved(args.since, now)
     with reading(config.database.url.reveal()) as reader:
         connections = connections_by_number(reader)
-        rows = reader.incidents(open_only=args.open, since=since, limit=args.limit)
+        rows = list_incidents(reader, open_only=args.open, since=since, limit=args.limit)
     if args.json:
         incidents = [facts.incident(row, connections.get(row.connection_id)) for row in rows]
         output.put({"at": facts.iso(now), "incidents": incidents})
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 def connections_by_number(reader: Reader) -> Mapping[int | None, Connection]:
     """Every connection, retired ones included."""
-    return {connection.id: connection for retired in (True, False) for connection in reader.connections(retired=retired)}
+    return {connection.id: connection for retired in (True, False) for connection in read_connections(reader, retired=retired)}
 
 
 def as_text(rows: Sequence[IncidentRow], connections: Mapping[int | None, Connection], now: datetime, width: int) -> str:

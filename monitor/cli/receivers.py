@@ -10,7 +10,7 @@ from monitor.cli.options import CONFIG, JSON, load_config
 from monitor.cli.verb import Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, ReceiverSettings
-from monitor.db import reading
+from monitor.db import read_meta, reading
 from monitor.domain.delivery.retries import AttemptResult
 from monitor.errors import StoreError, UsageError
 from monitor.notify.payload import render_test
@@ -76,7 +76,7 @@ def _instance_id(config: Config) -> str:
     """The database's instance id; empty before there is a database."""
     try:
         with reading(config.database.url.reveal()) as reader:
-            return reader.meta("instance_id") or ""
+            return read_meta(reader, "instance_id") or ""
     except StoreError:
         return ""
 

@@ -7,7 +7,17 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from monitor.config import Config
-from monitor.db import CheckRow, Lifetime, acks_since, checks_in_order, lifetimes, notifications_since, reading, silences_since
+from monitor.db import (
+    CheckRow,
+    Lifetime,
+    acks_since,
+    checks_in_order,
+    lifetimes,
+    notifications_since,
+    read_connections,
+    reading,
+    silences_since,
+)
 from monitor.domain.connections import Connection
 from monitor.domain.replay import Replay, ReplayEvent, from_checks, notifications_of, observation_of
 from monitor.domain.silencing.acks import Ack
@@ -63,7 +73,7 @@ def replay_history(
     """
     url = config.database.url.reveal()
     with reading(url) as reader:
-        connections = {connection.id: connection for retired in (True, False) for connection in reader.connections(retired=retired)}
+        connections = {connection.id: connection for retired in (True, False) for connection in read_connections(reader, retired=retired)}
         spans = {number: span for number, span in lifetimes(reader).items() if number in connections}
         began_at = min((span.first_at for span in spans.values() if span.first_at is not None), default=None)
         result = ReplayResult(connections, began_at)

@@ -15,7 +15,7 @@ from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.config.problems import suggest
-from monitor.db import Reader, operator_session, reading, silences_since
+from monitor.db import Reader, operator_session, read_connections, reading, silences_since
 from monitor.domain.connections import Connection
 from monitor.domain.routing import RESERVED, matches
 from monitor.domain.silencing.recurrence import DAYS, EVERY_DAY
@@ -59,7 +59,7 @@ def add(args: argparse.Namespace) -> int:
     clock = SystemClock()
     url = load_config(args).database.url.reveal()
     with reading(url) as reader:
-        connections = reader.connections()
+        connections = read_connections(reader)
     request = request_of(args, connections, clock.now())
     with operator_session(url) as operations:
         silence = operations.add_silence(

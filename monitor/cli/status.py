@@ -206,9 +206,9 @@ def as_document(snapshot: Snapshot, filters: ConnectionFilter) -> dict[str, obje
         "counts": {health.value: counts[health.value] for health in Health},
         "apiUp": snapshot.api_up,
         "accounts": dict(snapshot.accounts),
-        "wideIncidents": [facts.wide_incident(incident) for incident in snapshot.incidents if incident.connection_id is None],
+        "scopeIncidents": [facts.scope_incident(incident) for incident in snapshot.incidents if incident.connection_id is None],
         "receivers": {name: facts.receiver(receiver) for name, receiver in snapshot.outbox.items()},
-        "connections": [facts.connection(row.view.connection, row.view.state, covered_by=row.view.suppressed_by) for row in rows],
+        "connections": [facts.connection(row.view.connection, row.view.state, suppressed_by=row.view.suppressed_by) for row in rows],
     }
 
 

@@ -14,6 +14,7 @@ from monitor.config.types import check_receiver_url
 from monitor.config.web_config import WebConfig, WebConfigReader
 from monitor.config.yaml import Path, YamlDocument, dotted
 from monitor.errors import Problem
+from monitor.http.addresses import is_loopback
 
 Check = Callable[[Secret, str], Secret]
 
@@ -30,12 +31,24 @@ def _check_receiver(secret: Secret, origin: str) -> Secret:
     return secret
 
 
+# Up to the host, as SQLAlchemy reads a URL.
+_POSTGRES_HOST = re.compile(r"postgresql(?:\+psycopg)?://(?:[^:/]*(?::[^@]*)?@)?(?:\[([^/?]+)\]|([^/:?]+))")
+
+
+def _with_verified_tls(url: str) -> str:
+    """*url*, asking for a verified certificate where the server is on another machine, unless it says otherwise."""
+    match = _POSTGRES_HOST.match(url)
+    if match is None or is_loopback(match[1] or match[2]) or "sslmode=" in url[match.end() :]:
+        return url
+    return f"{url}{'&' if '?' in url[match.end() :] else '?'}sslmode=verify-full"
+
+
 def _check_database(secret: Secret, origin: str) -> Secret:
     check_address(secret, origin)
     if not re.match(r"(sqlite:///.|postgresql(\+psycopg)?://.)", secret.reveal()):
         fix = "such as sqlite:////var/lib/postpost-monitor/monitor.db or postgresql://host/name"
         raise SecretProblem(f"{origin} is not a database URL", fix)
-    return secret
+    return Secret(_with_verified_tls(secret.reveal()))
 
 
 @dataclass(slots=True)

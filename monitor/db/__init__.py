@@ -1,24 +1,46 @@
 """The database: one writer, many short readers, every statement. SQLAlchemy and Alembic are used nowhere else."""
 
-from monitor.db.controls import ControlsWriter, acks_of_open, acks_since, forget, silences_since
+from monitor.db.controls import ControlsWriter, acks_of_open, acks_since, silences_since
 from monitor.db.database import Database
 from monitor.db.maintenance import back_up, damage_is_news, examine, reading
 from monitor.db.operator_session import operator_session
-from monitor.db.queries.deliveries import last_delivered, open_alerts
+from monitor.db.queries.deliveries import (
+    attempts_of,
+    deliveries_by_id,
+    deliveries_of_notifications,
+    last_delivered,
+    list_deliveries,
+    list_notifications,
+    notifications_since,
+    open_alerts,
+    pending_deliveries,
+    read_outbox,
+    read_receiver_states,
+)
 from monitor.db.queries.history import (
     LatencyRow,
     Lifetime,
-    attempts_of,
     checks_in_order,
     closed_incidents,
     latencies,
     lifetimes,
-    notifications_since,
+    list_checks,
+    list_incidents,
+    read_open_incidents,
 )
-from monitor.db.queries.state import Reader
+from monitor.db.queries.state import (
+    connections_by_id,
+    database_size,
+    read_connections,
+    read_meta,
+    read_scopes,
+    read_state,
+    read_states,
+)
 from monitor.db.retention import with_old_checks
-from monitor.db.rows import AttemptRow, CheckRow, DeliveryRow, IncidentRow, NewConnection, NotificationRow, WaitingRow
+from monitor.db.rows import AttemptRow, CheckRow, DeliveryRow, IncidentRow, NotificationRow, WaitingRow
 from monitor.db.store import Store
+from monitor.db.transaction import Reader
 from monitor.domain.delivery.retries import DeliveryState
 
 __all__ = [
@@ -31,7 +53,6 @@ __all__ = [
     "IncidentRow",
     "LatencyRow",
     "Lifetime",
-    "NewConnection",
     "NotificationRow",
     "Reader",
     "Store",
@@ -42,15 +63,31 @@ __all__ = [
     "back_up",
     "checks_in_order",
     "closed_incidents",
+    "connections_by_id",
     "damage_is_news",
+    "database_size",
+    "deliveries_by_id",
+    "deliveries_of_notifications",
     "examine",
-    "forget",
     "last_delivered",
     "latencies",
     "lifetimes",
+    "list_checks",
+    "list_deliveries",
+    "list_incidents",
+    "list_notifications",
     "notifications_since",
     "open_alerts",
     "operator_session",
+    "pending_deliveries",
+    "read_connections",
+    "read_meta",
+    "read_open_incidents",
+    "read_outbox",
+    "read_receiver_states",
+    "read_scopes",
+    "read_state",
+    "read_states",
     "reading",
     "silences_since",
     "with_old_checks",

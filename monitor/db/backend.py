@@ -1,4 +1,4 @@
-"""What the writer needs from a database, whichever it is."""
+"""What a backend offers to the writer and the readers."""
 
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -14,7 +14,7 @@ class Backend(Protocol):
 
     Attributes:
         heartbeat: seconds after which an idle writer calls `renew`; None when there is nothing to renew.
-        examined: whether `open` looked for damage everywhere; what it left out is to be looked at soon.
+        examined: whether `open` checked everything for damage; what it left out should be examined soon.
         patience: first and longest pause between two tries while it is unavailable, in seconds.
     """
 
@@ -23,35 +23,35 @@ class Backend(Protocol):
     patience: tuple[float, float]
 
     def open(self) -> None:
-        """Take the instance lock, check for damage, bring the schema up to date."""
+        """Take the instance lock, check for damage, upgrade the schema."""
         ...
 
     def examine(self) -> None:
-        """Look at everything that is stored; raises StoreCorrupt on damage. May take long, and may be called from any thread."""
+        """Check everything for damage; raises StoreCorrupt. May take long, and may be called from any thread."""
         ...
 
     def begin(self) -> Connection:
-        """The writing connection with a transaction open, after making sure that we may still write."""
+        """The writing connection with an open transaction, once it is sure that this instance may still write."""
         ...
 
     def commit(self) -> None:
-        """Commit that transaction. After StoreUnavailable, `was_committed` tells what became of it."""
+        """Commit that transaction. After StoreUnavailable, `was_committed` knows the outcome."""
         ...
 
     def rollback(self) -> None:
-        """Drop that transaction; never raises."""
+        """Roll that transaction back; never raises."""
         ...
 
     def was_committed(self) -> bool:
-        """Whether the transaction whose commit failed came through all the same."""
+        """Whether the transaction whose commit failed was committed all the same."""
         ...
 
     def recover(self, error: StoreUnavailable) -> None:
-        """Do what helps after *error*, such as a new connection; never raises."""
+        """Prepare for the next try after *error*, such as by a new connection; never raises."""
         ...
 
     def renew(self) -> None:
-        """Show that we are still there."""
+        """Show that this instance is alive."""
         ...
 
     def reading(self) -> AbstractContextManager[Connection]:
@@ -59,9 +59,9 @@ class Backend(Protocol):
         ...
 
     def tidy(self) -> bool:
-        """A piece of housekeeping between transactions, on the writer's thread; returns whether there is more to do."""
+        """One step of housekeeping between transactions, on the writer's thread; returns whether there is more to do."""
         ...
 
     def close(self) -> None:
-        """Give everything back; never raises."""
+        """Release everything; never raises."""
         ...

@@ -2,12 +2,12 @@
 Values as JSON text and times as numbers, for the columns that hold them.
 
 Fields with their default value are left out, unknown ones are ignored (an older program may read what a newer one
-wrote), and types are strict: a document that does not fit is damage, not something to guess about.
+wrote), and types are strict: a document that does not fit is damage.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
@@ -25,40 +25,29 @@ from monitor.errors import StoreCorrupt
 _Value = TypeVar("_Value")
 
 
-def millis(at: datetime) -> int:
-    """Milliseconds since 1970 of *at*, rounded down."""
-    return to_milliseconds(at)
-
-
-def moment(number: int) -> datetime:
-    """The time that `millis` made *number* of."""
-    return from_milliseconds(number)
-
-
 def whole_milliseconds(at: datetime) -> datetime:
     """*at* as it is stored."""
-    return moment(millis(at))
+    return from_milliseconds(to_milliseconds(at))
 
 
 def maybe_millis(at: datetime | None) -> int | None:
-    """As `millis`; None stays None."""
-    return None if at is None else millis(at)
+    """Milliseconds since 1970 of *at*; None stays None."""
+    return None if at is None else to_milliseconds(at)
 
 
 def maybe_moment(number: int | None) -> datetime | None:
-    """As `moment`; None stays None."""
-    return None if number is None else moment(number)
+    """The moment *number* milliseconds after 1970; None stays None."""
+    return None if number is None else from_milliseconds(number)
 
 
 def dump_state(state: ConnectionState) -> str:
     """The JSON text of *state*."""
-    return _adapter(ConnectionState).dump_json(state, exclude_defaults=True).decode()
+    return _dump(ConnectionState, state).decode()
 
 
 def load_state(document: str, where: str) -> ConnectionState:
     """The state in *document*; raises StoreCorrupt naming *where* it was read."""
-    value: ConnectionState = _load(_adapter(ConnectionState), document, where)
-    return value
+    return _load(ConnectionState, document, where)
 
 
 def encode_scope(state: ScopeState) -> bytes:
@@ -68,52 +57,49 @@ def encode_scope(state: ScopeState) -> bytes:
 
 def decode_scope(name: str, document: bytes) -> ScopeState:
     """The state of the scope *name* in *document*; raises StoreCorrupt."""
-    fields = _load(_adapter(dict[str, Any]), document.decode(), f"scopes row {name}")
-    with_key = json.dumps(fields | {"key": ScopeKey.parse(name)})
-    value: ScopeState = _load(_adapter(ScopeState), with_key, f"scopes row {name}")
-    return value
+    where = f"scopes row {name}"
+    fields = _load(dict[str, Any], document, where)
+    return _load(ScopeState, json.dumps(fields | {"key": ScopeKey.parse(name)}), where)
 
 
 def encode_rounding(evidence: RoundingEvidence) -> str:
     """The JSON text of *evidence*."""
-    return _adapter(RoundingEvidence).dump_json(evidence, exclude_defaults=True).decode()
+    return _dump(RoundingEvidence, evidence).decode()
 
 
 def decode_rounding(document: str | None) -> RoundingEvidence:
-    """The evidence in *document*, none without one; raises StoreCorrupt."""
-    value: RoundingEvidence = _load(_adapter(RoundingEvidence), document or "{}", "what is known of the API's rounding")
-    return value
+    """The evidence in *document*, or none; raises StoreCorrupt."""
+    return _load(RoundingEvidence, document or "{}", "what is known of the API's rounding")
 
 
 def dump_notification(notification: Notification) -> str:
     """The JSON text of *notification*."""
-    return _adapter(Notification).dump_json(notification, exclude_defaults=True).decode()
+    return _dump(Notification, notification).decode()
 
 
 def load_notification(document: str, where: str) -> Notification:
     """The notification in *document*; raises StoreCorrupt naming *where* it was read."""
-    value: Notification = _load(_adapter(Notification), document, where)
-    return value
+    return _load(Notification, document, where)
 
 
 def dump_labels(labels: Mapping[str, str]) -> str:
-    """The JSON text of a connection's labels."""
-    return _adapter(dict[str, str]).dump_json(dict(labels)).decode()
+    """The JSON text of labels."""
+    return _dump(dict[str, str], dict(labels)).decode()
 
 
 def load_labels(document: str, where: str) -> dict[str, str]:
     """The labels in *document*; raises StoreCorrupt naming *where* they were read."""
-    return _load(_adapter(dict[str, str]), document, where)
+    return _load(dict[str, str], document, where)
 
 
 def dump_names(names: tuple[str, ...]) -> str:
-    """The JSON text of a list of words."""
-    return _adapter(tuple[str, ...]).dump_json(names).decode()
+    """The JSON text of *names*."""
+    return _dump(tuple[str, ...], names).decode()
 
 
 def load_names(document: str, where: str) -> tuple[str, ...]:
-    """The words in *document*; raises StoreCorrupt naming *where* they were read."""
-    return _load(_adapter(tuple[str, ...]), document, where)
+    """The names in *document*; raises StoreCorrupt naming *where* they were read."""
+    return _load(tuple[str, ...], document, where)
 
 
 def message_id(text: str) -> int:
@@ -121,14 +107,16 @@ def message_id(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
-def _load(adapter: TypeAdapter[_Value], document: str, where: str) -> _Value:
+def _dump(kind: type[_Value], value: _Value) -> bytes:
+    return _adapter(kind).dump_json(value, exclude_defaults=True)
+
+
+def _load(kind: type[_Value], document: str | bytes, where: str) -> _Value:
     try:
-        value = adapter.validate_json(document, strict=True)
+        value: _Value = _adapter(kind).validate_json(document, strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in problem["loc"]) or "document"

@@ -1,16 +1,16 @@
-"""What operators ask for: silences and acknowledgements. Commands write them, the daemon reads them."""
+"""Silences and acknowledgements: commands write them, the daemon reads them."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 
-from monitor.db.codec import dump_labels, load_labels, maybe_moment, millis, moment
+from monitor.clock import from_milliseconds, to_milliseconds
+from monitor.db.codec import dump_labels, load_labels, maybe_moment
 from monitor.db.outbox import Outbox
-from monitor.db.queries.state import Reader
 from monitor.db.tables import acknowledgements, incidents, silences
-from monitor.db.transaction import Transaction, for_each_dialect
+from monitor.db.transaction import Reader, Transaction, upsert
 from monitor.domain.events import Topic
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
@@ -35,57 +35,35 @@ _EXPIRE = (
     .where(silences.c.id == bindparam("b_id"), silences.c.ends_at > bindparam("b_at"), silences.c.expired_at.is_(None))
     .values(expired_at=bindparam("b_at"))
 )
-_PUT_ACK = for_each_dialect(
-    lambda insert_into: (put := insert_into(acknowledgements)).on_conflict_do_update(
-        index_elements=["topic", "subject", "number"],
-        set_={name: put.excluded[name] for name in ("level", "at", "author", "reason")},
-    )
-)
-_DROP_SILENCES = delete(silences).where(silences.c.ends_at < bindparam("b_before"))
-# An incident's acknowledgement goes with it.
-_DROP_ACKS = delete(acknowledgements).where(
-    acknowledgements.c.at < bindparam("b_before"),
-    ~select(1)
-    .where(
-        incidents.c.topic == acknowledgements.c.topic,
-        incidents.c.subject == acknowledgements.c.subject,
-        incidents.c.number == acknowledgements.c.number,
-    )
-    .exists(),
-)
+_PUT_ACK = upsert(acknowledgements, ["topic", "subject", "number"], ["level", "at", "author", "reason"])
 
 
 def silences_since(reader: Reader, since: datetime) -> list[Silence]:
-    """The silences that end, or ended, after *since*, the oldest first; those that were ended by hand count as if they had not been."""
-    return [_to_silence(row) for row in reader.rows(_SILENCES, {"since": millis(since)})]
+    """The silences whose planned end is after *since*, the oldest first, those ended early included."""
+    return [_to_silence(row) for row in reader.rows(_SILENCES, {"since": to_milliseconds(since)})]
 
 
 def acks_of_open(reader: Reader) -> list[Ack]:
-    """The acknowledgements of incidents that are open."""
+    """The acknowledgements of open incidents."""
     return [_to_ack(row) for row in reader.rows(_ACKS)]
 
 
 def acks_since(reader: Reader, since: datetime) -> list[Ack]:
-    """The acknowledgements made at *since* or later, the oldest first, also those of incidents that are closed."""
-    return [_to_ack(row) for row in reader.rows(_ALL_ACKS, {"since": millis(since)})]
-
-
-def forget(store: Transaction, before: datetime) -> int:
-    """Delete silences that ended before *before*, and acknowledgements from before it whose incident is deleted; returns how many."""
-    values = {"b_before": millis(before)}
-    return store.change(_DROP_SILENCES, values) + store.change(_DROP_ACKS, values)
+    """The acknowledgements made at *since* or later, the oldest first, those of closed incidents included."""
+    return [_to_ack(row) for row in reader.rows(_ALL_ACKS, {"since": to_milliseconds(since)})]
 
 
 class ControlsWriter:
     """
-    What a command may change beside a running daemon, in one transaction: only what the daemon reads anew each time.
+    What a command may change beside a running daemon, in one transaction: only what the daemon does not hold in memory.
 
-    States, scopes and incidents are the daemon's alone; they are nowhere to be changed here.
+    States, scopes and incidents are the daemon's alone.
     """
 
-    def __init__(self, outbox: Outbox) -> None:
-        self.reader: Reader = outbox
-        self._outbox = outbox
+    def __init__(self, transaction: Transaction) -> None:
+        self.reader: Reader = transaction
+        self._transaction = transaction
+        self._outbox = Outbox(transaction)
 
     def add_silence(
         self, match: Mapping[str, str], *, starts_at: datetime, ends_at: datetime, author: str, reason: str, now: datetime
@@ -93,18 +71,18 @@ class ControlsWriter:
         """A new silence with its number."""
         values = {
             "match": dump_labels(match),
-            "starts_at": millis(starts_at),
-            "ends_at": millis(ends_at),
+            "starts_at": to_milliseconds(starts_at),
+            "ends_at": to_milliseconds(ends_at),
             "author": author,
             "reason": reason,
-            "created_at": millis(now),
+            "created_at": to_milliseconds(now),
         }
-        number = int(self._outbox.rows(_ADD_SILENCE, values)[0].id)
+        number = int(self._transaction.rows(_ADD_SILENCE, values)[0].id)
         return Silence(number, dict(match), starts_at, ends_at, author, reason, now)
 
     def expire_silence(self, number: int, now: datetime) -> bool:
         """End the silence with this number; False when there is none, or it is over already."""
-        return self._outbox.change(_EXPIRE, {"b_id": number, "b_at": millis(now)}) == 1
+        return self._transaction.change(_EXPIRE, {"b_id": number, "b_at": to_milliseconds(now)}) == 1
 
     def acknowledge(self, ack: Ack) -> None:
         """Keep *ack*, in place of an earlier one of the same incident."""
@@ -113,11 +91,11 @@ class ControlsWriter:
             "subject": ack.subject,
             "number": ack.number,
             "level": ack.level,
-            "at": millis(ack.at),
+            "at": to_milliseconds(ack.at),
             "author": ack.author,
             "reason": ack.reason,
         }
-        self._outbox.put(_PUT_ACK, values)
+        self._transaction.change(_PUT_ACK, values)
 
     def redeliver(self, ids: list[int], now: datetime) -> int:
         """Put finished deliveries back, due at once and under their old webhook id; returns how many were put back."""
@@ -128,11 +106,11 @@ def _to_silence(row: Row[Any]) -> Silence:
     return Silence(
         id=row.id,
         match=load_labels(row.match, f"silences row {row.id}"),
-        starts_at=moment(row.starts_at),
-        ends_at=moment(row.ends_at),
+        starts_at=from_milliseconds(row.starts_at),
+        ends_at=from_milliseconds(row.ends_at),
         author=row.author,
         reason=row.reason,
-        created_at=moment(row.created_at),
+        created_at=from_milliseconds(row.created_at),
         expired_at=maybe_moment(row.expired_at),
     )
 
@@ -142,4 +120,4 @@ def _to_ack(row: Row[Any]) -> Ack:
         topic = Topic(row.topic)
     except ValueError:
         raise StoreCorrupt(f"acknowledgements row of {row.subject} can't be read: unknown topic {row.topic!r}") from None
-    return Ack(topic, row.subject, row.number, row.level, moment(row.at), row.author, row.reason)
+    return Ack(topic, row.subject, row.number, row.level, from_milliseconds(row.at), row.author, row.reason)

@@ -1,4 +1,4 @@
-"""The database as the rest of the program sees it: open, submit works, read, close."""
+"""`Database`: open, write, read, close."""
 
 import asyncio
 import secrets
@@ -14,9 +14,10 @@ from monitor.clock import Clock
 from monitor.db.backend import Backend
 from monitor.db.maintenance import parse
 from monitor.db.postgres import PostgresBackend
-from monitor.db.queries.state import Reader
+from monitor.db.queries.state import read_meta
 from monitor.db.sqlite import SqliteBackend
 from monitor.db.store import Store
+from monitor.db.transaction import Reader
 from monitor.db.writer import Writer
 from monitor.errors import StoreError, StoreUnavailable
 
@@ -29,9 +30,9 @@ class Database:
     """
     One database: an SQLite file (`sqlite:///path`) or a PostgreSQL database (`postgresql://user@host/name`).
 
-    Works are functions of a `Store`, run in order on one thread, many to a transaction. A work must be fit to be run
-    again from the start: it is rolled back and repeated when a neighbour fails or the database goes away. What must
-    happen once belongs into `store.after_commit`. Works never wait for the network.
+    Works are functions of a `Store`, run in order on one thread, many to a transaction. A work may run several times:
+    it is rolled back and repeated when another one of its transaction fails or the database goes away. What must happen
+    once belongs into `store.after_commit`. Works never wait for the network.
 
     Attributes:
         instance_id: random, stable for this database; "" before `start`.
@@ -47,7 +48,7 @@ class Database:
 
     async def start(self) -> None:
         """
-        Open it: make or check the files, take the instance lock, look for damage, bring the schema up to date.
+        Open it: create or check the files, take the instance lock, check for damage, upgrade the schema.
 
         Raises:
             AnotherInstance: another process has it; says which.
@@ -66,7 +67,7 @@ class Database:
             raise
 
     async def close(self) -> None:
-        """Write what is queued, give the lock back. Harmless when not open."""
+        """Write what is queued, release the lock. Harmless when not open."""
         writer, self._writer = self._writer, None
         if writer is None:
             return
@@ -81,7 +82,7 @@ class Database:
 
         Returns:
             A future with the work's result, done after the commit, or with what the work raised. While the database is
-            unavailable it stays pending. When 10,000 works wait, new ones fail with StoreUnavailable.
+            unavailable it stays pending. With 10,000 works in the queue, new ones fail with StoreUnavailable.
         """
         if self._writer is not None:
             return self._writer.submit(work)
@@ -106,47 +107,47 @@ class Database:
 
     async def tidy(self) -> bool:
         """
-        A piece of housekeeping after deleting: free pages go back to the file system, the write-ahead log is emptied.
+        One step of housekeeping after deletes: free pages go back to the file system, the write-ahead log is emptied.
 
         Returns:
-            Whether there is more of it to do.
+            Whether there is more to do.
         """
-        more: list[bool] = []
-        await self.write(lambda store: store.after_commit(lambda: more.append(self._backend.tidy())))
-        return more == [True]
+        results: list[bool] = []
+        await self.write(lambda store: store.after_commit(lambda: results.append(self._backend.tidy())))
+        return results == [True]
 
     async def examine(self) -> None:
-        """Look for damage while everything goes on; raises StoreCorrupt where there is some."""
+        """Check for damage without stopping anything; raises StoreCorrupt."""
         await asyncio.get_running_loop().run_in_executor(self._readers, self._backend.examine)
 
     async def ended(self) -> NoReturn:
-        """Waits until nothing can be written any more (damage, another instance took over), then raises why."""
+        """Wait until nothing can be written any more (damage, another instance took over), then raise the reason."""
         error = await self._ended.get()
         self._ended.put_nowait(error)
         raise error
 
     @property
     def examined(self) -> bool:
-        """Whether the start looked for damage everywhere."""
+        """Whether the start checked everything for damage."""
         return self._backend.examined
 
     @property
     def storage_up(self) -> bool:
-        """Whether the last write went well."""
+        """Whether the last write succeeded."""
         return self._writer is not None and self._writer.failing_since is None and self._writer.ended_by is None
 
     @property
     def failing_since(self) -> datetime | None:
-        """Since when writes have failed, None while they go well."""
+        """Since when writes have failed, None while they succeed."""
         return None if self._writer is None else self._writer.failing_since
 
 
 def _instance_id(store: Store) -> str:
-    found = store.meta("instance_id")
-    if found is None:
-        found = secrets.token_hex(4)
-        store.put_meta("instance_id", found)
-    return found
+    instance = read_meta(store, "instance_id")
+    if instance is None:
+        instance = secrets.token_hex(4)
+        store.put_meta("instance_id", instance)
+    return instance
 
 
 def _backend(address: URL, clock: Clock, owner: str) -> Backend:

@@ -1,4 +1,4 @@
-"""Turns what the database libraries raise into our own errors; their exceptions never leave this package."""
+"""Driver errors to ours: exceptions of the database libraries never leave this package."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ _REPAIR = (
 )
 _NO_TEXT = f"the database is damaged (a text in it is none); nothing is written any more. To repair: {_REPAIR}"
 
-# What an SQLite result code starts with when the same work may succeed later.
+# Prefixes of SQLite result codes after which the same work may succeed later.
 _SQLITE_LATER = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_NOMEM")
 _SQLITE_REFUSED = ("SQLITE_PERM", "SQLITE_AUTH", "SQLITE_PROTOCOL", "SQLITE_INTERRUPT")
-# What Python's own module says of a text that is no UTF-8, without a code: the page is in order, what is on it is not.
+# Raised by Python's sqlite3 without a result code: the page is sound, its text is not UTF-8.
 _UNDECODABLE = "Could not decode to UTF-8"
 _SQLITE_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
@@ -28,7 +28,7 @@ _POSTGRES_DAMAGE = ("XX001", "XX002")
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Inside of it, errors of the database libraries become StoreUnavailable, StoreCorrupt or StoreError."""
+    """Within it, errors of the database libraries become StoreUnavailable, StoreCorrupt or StoreError."""
     try:
         yield
     except SQLAlchemyError as error:
@@ -52,7 +52,7 @@ def translate(error: SQLAlchemyError) -> StoreError:
 
 
 def corrupt(path: str, finding: str) -> StoreCorrupt:
-    """The error for a damaged file: what was found and what to do."""
+    """The error for a damaged file: the finding and how to repair it."""
     return StoreCorrupt(f"the database {path} is damaged ({finding}); nothing was changed. To repair: {_REPAIR}")
 
 

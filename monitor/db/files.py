@@ -10,20 +10,18 @@ from pathlib import Path
 
 from monitor.errors import AnotherInstance, StoreError, StoreUnavailable, UnsafeDatabaseLocation
 
-_MIB = 1024 * 1024
-
-# WAL needs shared memory between processes, which these can't give; their locks are not to be trusted either.
+# Without shared memory between processes, which WAL needs, and without reliable locks.
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "ncpfs", "gfs2", "ocfs2", "davfs"}
 _NETWORK |= {"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.davfs", "fuse.cephfs"}
 
 
 def prepare(path: Path) -> None:
     """
-    Make sure that the database *path* may be opened: a folder of ours, a file that only we can read.
+    Check folder and file of the database *path*, and create them readable by this user only.
 
     Raises:
-        StoreMisplaced: the folder is a symlink, world-writable or on a network, or the file is not a plain file.
-        StoreUnavailable: the folder or file can't be made.
+        UnsafeDatabaseLocation: the folder is a symlink, world-writable or on a network, or the file is not a plain file.
+        StoreUnavailable: the folder or file can't be created.
     """
     folder = path.parent
     try:
@@ -34,8 +32,14 @@ def prepare(path: Path) -> None:
         raise StoreUnavailable(f"the database {path} can't be opened: {error.strerror}") from None
 
 
+def remove_ballast(database: Path) -> None:
+    """Delete the file that release 0.1 kept beside *database* as a reserve for a full disk."""
+    with contextlib.suppress(OSError):
+        database.with_name(database.name + ".ballast").unlink()
+
+
 def make_private(path: Path) -> None:
-    """Create *path* as an empty file that only we can read; raises StoreError when it exists."""
+    """Create *path* as an empty file that only this user can read; raises StoreError when it exists."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     except FileExistsError:
@@ -45,7 +49,7 @@ def make_private(path: Path) -> None:
 
 
 def make_durable(partial: Path, target: Path) -> None:
-    """Put *partial* on disk and give it the name *target*; raises StoreUnavailable when that fails."""
+    """Sync *partial* to disk and rename it to *target*; raises StoreUnavailable when that fails."""
     try:
         _sync(partial)
         partial.rename(target)
@@ -79,7 +83,7 @@ def file_system(path: Path, mounts: str) -> str:
 
 class DamageNote:
     """
-    A file beside a damaged database that says that its damage was told: who starts the monitor again and again must not tell it each time.
+    A file beside a damaged database that says that its damage was notified: restarts must not notify it each time.
 
     Attributes:
         path: `<database>.damaged`.
@@ -89,7 +93,7 @@ class DamageNote:
         self.path = database.with_name(database.name + ".damaged")
 
     def leave(self, now: datetime, lasting: timedelta) -> bool:
-        """Whether nobody left the note within the *lasting* time before *now*; it is left now."""
+        """Whether there was no note from the *lasting* time before *now*; there is one now."""
         with contextlib.suppress(OSError):
             age = now.timestamp() - self.path.lstat().st_mtime
             if 0 <= age < lasting.total_seconds():
@@ -100,44 +104,9 @@ class DamageNote:
         return True
 
     def remove(self) -> None:
-        """The database is sound (again)."""
+        """Remove the note: the database is sound."""
         with contextlib.suppress(OSError):
             self.path.unlink()
-
-
-class Ballast:
-    """
-    A file that only takes up room. On a full disk SQLite can't even delete; giving this up lets it.
-
-    Attributes:
-        path: `<database>.ballast`.
-    """
-
-    size = 16 * _MIB
-    wanted_free = 64 * _MIB
-
-    def __init__(self, database: Path) -> None:
-        self.path = database.with_name(database.name + ".ballast")
-
-    def release(self) -> bool:
-        """Give the room up; returns whether there was any."""
-        try:
-            self.path.unlink()
-        except OSError:
-            return False
-        return True
-
-    def restore(self) -> None:
-        """Take the room again where the disk has plenty; quietly not where it can't be had."""
-        with contextlib.suppress(OSError):
-            space = os.statvfs(self.path.parent)
-            if self.path.exists() or space.f_bavail * space.f_frsize < self.wanted_free + self.size:
-                return
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            try:
-                os.posix_fallocate(handle, 0, self.size)
-            finally:
-                os.close(handle)
 
 
 def _check_folder(folder: Path) -> None:
@@ -172,8 +141,8 @@ class InstanceLock:
     """
     The lock of one database file.
 
-    It is a file of its own: closing any handle of the database file would drop SQLite's locks. It is never deleted,
-    or two processes could hold locks on two files of the same name.
+    It is a separate file: closing any handle of the database file would drop SQLite's locks. It is never deleted:
+    two processes could hold locks on two files of the same name.
     """
 
     def __init__(self, database: Path, owner: str) -> None:
@@ -182,7 +151,7 @@ class InstanceLock:
         self._handle: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock; raises AnotherInstance at once, saying who has it."""
+        """Take the lock; raises AnotherInstance, naming the holder, when it is taken."""
         try:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
@@ -198,7 +167,7 @@ class InstanceLock:
         self._handle = handle
 
     def release(self) -> None:
-        """Give the lock back; harmless when it was not taken."""
+        """Release the lock; harmless when it was not taken."""
         if self._handle is not None:
             os.ftruncate(self._handle, 0)
             os.close(self._handle)
@@ -206,5 +175,5 @@ class InstanceLock:
 
 
 def describe(owner: str) -> str:
-    """How others read of this process: pid, host and *owner*."""
+    """Name this process for other processes: pid, host and *owner*."""
     return f"pid {os.getpid()} on host {socket.gethostname()} ({owner})"

@@ -1,4 +1,4 @@
-"""Reading and copying a database that another process may have open: no lock is taken, nothing is changed."""
+"""Reads, examines and copies a database that another process may have open: takes no lock, changes nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +13,14 @@ from monitor.db import migrations
 from monitor.db.errors import translated
 from monitor.db.files import DamageNote
 from monitor.db.postgres import reading_from
-from monitor.db.queries.state import Reader
-from monitor.db.sqlite import Tell, backup, check_pages, reading_engine, silently
+from monitor.db.sqlite import Report, backup, check_pages, no_report, reading_engine
 from monitor.db.tables import REVISION
+from monitor.db.transaction import Reader
 from monitor.errors import ConfigError, Problem, StoreError, StoreUnavailable
 
 
 def parse(url: str) -> URL:
-    """The parts of a database address; raises ConfigError for one that can't be used."""
+    """The parts of a database address; raises ConfigError for an unusable one."""
     try:
         address = make_url(url)
     except ArgumentError:
@@ -51,9 +51,9 @@ def reading(url: str) -> Iterator[Reader]:
         engine.dispose()
 
 
-def examine(url: str, tell: Tell = silently) -> str:
+def examine(url: str, report: Report = no_report) -> str:
     """
-    A line that says that the database is fine; *tell* hears now and then what goes on.
+    Check the database for damage; returns the line to print. *report* gets the progress.
 
     Raises:
         StoreCorrupt: it is damaged; says how to repair it.
@@ -64,7 +64,7 @@ def examine(url: str, tell: Tell = silently) -> str:
     engine = _reading_engine(address)
     try:
         if engine.dialect.name == "sqlite":
-            check_pages(Path(address.database or ""), engine, tell=tell)
+            check_pages(Path(address.database or ""), engine, report=report)
         with translated(), engine.connect() as connection, connection.begin():
             migrations.require_current(connection)
             checks = connection.execute(text("SELECT count(*) FROM checks")).scalar_one()
@@ -74,23 +74,23 @@ def examine(url: str, tell: Tell = silently) -> str:
 
 
 def damage_is_news(url: str, now: datetime, lasting: timedelta) -> bool:
-    """Whether the damage of the database at *url* was told by nobody within the *lasting* time before *now*; from now on it was."""
+    """Whether the damage of the database at *url* was not notified within the *lasting* time before *now*; notes that it is now."""
     address = parse(url)
     return address.get_backend_name() != "sqlite" or DamageNote(Path(address.database or "")).leave(now, lasting)
 
 
-def back_up(url: str, target: Path | None, now: datetime, tell: Tell = silently) -> str:
+def back_up(url: str, target: Path | None, now: datetime, report: Report = no_report) -> str:
     """
-    Copy an SQLite database to *target*, by default beside itself, and see that the copy is sound; the line to print.
+    Copy an SQLite database to *target*, by default beside itself, and check the copy; returns the line to print.
 
-    *tell* hears now and then how far it is. Raises StoreError when it can't be done.
+    *report* gets the progress. Raises StoreError when it can't be done.
     """
     address = parse(url)
     if address.get_backend_name() != "sqlite":
         raise StoreError("PostgreSQL is backed up with pg_dump")
     path = existing(address)
     target = target or path.with_name(f"{path.name}.backup-{now:%Y%m%dT%H%M%SZ}")
-    backup(path, target, tell)
+    backup(path, target, report)
     return f"Copied to {target}"
 
 
@@ -99,7 +99,7 @@ def _reading_engine(address: URL) -> Engine:
 
 
 def existing(address: URL) -> Path:
-    """The database file at *address*; raises StoreUnavailable when there is none, or none that this user may read."""
+    """The database file at *address*; raises StoreUnavailable when it does not exist or this user may not read it."""
     path = Path(address.database or "")
     try:
         with path.open("rb"):

@@ -1,4 +1,4 @@
-"""Which schema a database has, and bringing it up to date. Alembic is loaded only when there is something to do."""
+"""Schema revision and upgrade. Alembic is loaded only for an upgrade."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _ANOTHER_PROGRAM = "the database holds the tables of another program: name one o
 
 
 def migrations() -> Path:
-    """The folder of the migrations: beside this package in a source checkout, inside of it once installed."""
+    """The folder of the migrations: beside the package in a source checkout, inside it once installed."""
     package = Path(__file__).parent.parent
     for folder in (package / "_alembic", package.parent / "alembic"):
         if (folder / "env.py").is_file():
@@ -34,7 +34,7 @@ def revision(connection: Connection) -> str | None:
 
 
 def known() -> set[str]:
-    """Every revision that this program can upgrade from, and its own; each begins the name of its file."""
+    """The revisions that this program can upgrade from, and its own; each begins the name of its file."""
     return {file.stem.partition("_")[0] for file in (migrations() / "versions").glob("*.py")}
 
 
@@ -45,39 +45,41 @@ def require_ours(connection: Connection) -> str | None:
     Raises:
         SchemaMismatch: a newer program wrote this database, or another one.
     """
-    found = revision(connection)
-    if found == REVISION or found in known():
-        return found
-    if found is None:
+    current = revision(connection)
+    if current == REVISION or current in known():
+        return current
+    if current is None:
         if connection.dialect.name == "sqlite" and set(inspect(connection).get_table_names()) - {_VERSIONS}:
             raise SchemaMismatch(_ANOTHER_PROGRAM)
         return None
-    if not _OURS.fullmatch(found):
+    if not _OURS.fullmatch(current):
         raise SchemaMismatch(_ANOTHER_PROGRAM)
     raise SchemaMismatch(
-        f"the database has schema {found}, which is newer than this program's {REVISION}: "
+        f"the database has schema {current}, which is newer than this program's {REVISION}: "
         "install the newer program again, or restore the backup made before the upgrade"
     )
 
 
 def require_current(connection: Connection) -> None:
     """Raises SchemaMismatch unless the database has exactly this program's schema."""
-    found = require_ours(connection)
-    if found != REVISION:
-        raise SchemaMismatch(f"the database has schema {found or 'none'}, this program needs {REVISION}: run `postpost-monitor db upgrade`")
+    current = require_ours(connection)
+    if current != REVISION:
+        raise SchemaMismatch(
+            f"the database has schema {current or 'none'}, this program needs {REVISION}: run `postpost-monitor db upgrade`"
+        )
 
 
 def upgrade(connection: Connection, before: Callable[[str], None]) -> bool:
     """
-    Bring the database to this program's schema, all in the caller's open transaction.
+    Upgrade the database to this program's schema, in the caller's open transaction.
 
     *before* is called with the old revision before an existing database is changed. Returns whether anything was done.
 
     Raises:
         SchemaMismatch: a newer program wrote this database, or another one.
     """
-    found = require_ours(connection)
-    if found == REVISION:
+    current = require_ours(connection)
+    if current == REVISION:
         return False
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
@@ -86,8 +88,8 @@ def upgrade(connection: Connection, before: Callable[[str], None]) -> bool:
 
     config = Config()
     config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
-    if found is not None:
-        before(found)
+    if current is not None:
+        before(current)
     config.attributes["connection"] = connection
     with translated():
         try:

@@ -1,8 +1,8 @@
 """
-The operators' door: one short write transaction beside a running daemon.
+A command's writes beside a running daemon, in one short transaction.
 
-The instance lock is not taken, for the daemon has it. That is safe because the transaction can only change what the
-daemon reads anew each time (`Operations`), and because it never makes, upgrades or checkpoints a database.
+The instance lock is not taken, for the daemon has it. That is safe because the transaction changes only what the
+daemon does not hold in memory (`ControlsWriter`), and because it never creates, upgrades or checkpoints a database.
 """
 
 from collections.abc import Iterator
@@ -15,20 +15,20 @@ from monitor.db import migrations
 from monitor.db.controls import ControlsWriter
 from monitor.db.errors import translated
 from monitor.db.maintenance import existing, parse, reading
-from monitor.db.outbox import Outbox
 from monitor.db.postgres import writing_to
 from monitor.db.sqlite import writing_engine
+from monitor.db.transaction import Transaction
 
 
 @contextmanager
 def operator_session(url: str) -> Iterator[ControlsWriter]:
     """
-    A write transaction on the database at *url*, which may be in use; committed when the context ends well, else dropped.
+    A write transaction on the database at *url*, which may be in use; rolled back when the context raises.
 
-    It holds the write lock, so it must be short: nothing is waited for inside.
+    It holds the write lock, so it must be short.
 
     Raises:
-        StoreUnavailable: it does not exist, can't be reached, or somebody else kept writing for seconds.
+        StoreUnavailable: it does not exist, can't be reached, or stays locked for seconds.
         SchemaMismatch: its schema is not this program's.
     """
     # By a reader first: the writer sets the journal mode, and another program's file is left as it is.
@@ -37,9 +37,7 @@ def operator_session(url: str) -> Iterator[ControlsWriter]:
     try:
         with translated(), engine.connect() as connection, connection.begin():
             migrations.require_current(connection)
-            outbox = Outbox(connection)
-            yield ControlsWriter(outbox)
-            outbox.flush()
+            yield ControlsWriter(Transaction(connection))
     finally:
         engine.dispose()
 

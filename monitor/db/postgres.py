@@ -5,11 +5,12 @@ The advisory lock keeps a second instance from starting; it ends with the sessio
 write transaction first changes it, which fails once another instance has taken over (`epoch`), and holds it until the
 commit. Its `commits` number tells after a lost connection whether the last commit came through.
 
+The address says how TLS is used (`sslmode`); the configuration asks for a verified certificate of a server elsewhere.
+
 Source: https://www.postgresql.org/docs/15/explicit-locking.html#ADVISORY-LOCKS
 """
 
 import contextlib
-import ipaddress
 import secrets
 from collections.abc import Iterator
 
@@ -23,12 +24,12 @@ from monitor.db.errors import translated
 from monitor.db.files import describe
 from monitor.errors import AnotherInstance, StoreUnavailable
 
-# "postpost" in ASCII: only this program takes this lock of a database.
+# "postpost" in ASCII: no other program takes this lock.
 _LOCK = 0x706F7374706F7374
 _READERS = 4
 _LEASE_SECONDS = 15
 
-# The server's clock decides: two hosts need not agree about the time.
+# By the server's clock: two hosts need not agree on the time.
 _NOW = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 # ruff: noqa: S608 - what is put into these statements are the numbers above
 _TRY_LOCK = text(f"SELECT pg_try_advisory_lock({_LOCK})")
@@ -73,7 +74,7 @@ class PostgresBackend:
         self._connection: Connection | None = None
 
     def open(self) -> None:
-        """Connect, take the lock, bring the schema up to date, take the lease."""
+        """Connect, take the lock, upgrade the schema, take the lease."""
         try:
             connection = self._connect()
             with translated(), connection.begin():
@@ -102,12 +103,12 @@ class PostgresBackend:
         return connection
 
     def commit(self) -> None:
-        """Commit; when the connection breaks meanwhile, `was_committed` knows."""
+        """Commit; when the connection breaks, `was_committed` knows the outcome."""
         with translated():
             self._live().commit()
 
     def rollback(self) -> None:
-        """Drop the open transaction."""
+        """Roll the open transaction back."""
         if self._connection is not None:
             with contextlib.suppress(SQLAlchemyError):
                 self._connection.rollback()
@@ -123,11 +124,11 @@ class PostgresBackend:
 
     def recover(self, error: StoreUnavailable) -> None:
         """A new connection next time."""
-        log.debug("database.reconnect", error=str(error))
+        log.debug("database.connection_closed", error=str(error))
         self._disconnect()
 
     def renew(self) -> None:
-        """Move the lease's end."""
+        """Extend the lease."""
         self.begin()
         self.commit()
 
@@ -142,7 +143,7 @@ class PostgresBackend:
         return False
 
     def close(self) -> None:
-        """Let the lease end now, so that the next instance need not wait for it."""
+        """End the lease now: the next instance need not wait for it."""
         self._readers.dispose()
         if self._connection is not None and self._epoch:
             with contextlib.suppress(SQLAlchemyError):
@@ -167,20 +168,20 @@ class PostgresBackend:
         return connection
 
     def _take_lock(self, connection: Connection) -> None:
-        """Hold the advisory lock, if need be by ending sessions that only seem to be alive."""
+        """Take the advisory lock, if need be by ending sessions whose process is gone."""
         with connection.begin():
             if connection.execute(_TRY_LOCK).scalar():
                 return
             lease = connection.execute(_READ_LEASE).first() if connection.execute(_HAS_LEASE).scalar() else None
         if lease is None:
-            # A killed process's session lives on for a moment; one that is alive makes the tables for longer.
+            # The session of a killed process lasts a moment; creating the tables takes longer.
             if not self._wait_for_lock(connection, milliseconds=1_000):
-                raise AnotherInstance("another instance holds the database: it is just making the tables")
+                raise AnotherInstance("another instance holds the database: it is just creating the tables")
             return
         with connection.begin():
             if lease.holder != self._holder and lease.valid:
                 raise AnotherInstance(f"another instance holds the database: {lease.owner}")
-            # Either our own session from before the connection broke, or one whose process has stopped renewing.
+            # Our own session from before the connection broke, or one whose process stopped renewing.
             log.warning("database.lock_taken_over", holder=lease.owner)
             connection.execute(_END_HOLDERS)
         if not self._wait_for_lock(connection, milliseconds=5_000):
@@ -188,7 +189,7 @@ class PostgresBackend:
 
     @staticmethod
     def _wait_for_lock(connection: Connection, *, milliseconds: int) -> bool:
-        """Whether the advisory lock could be had within *milliseconds*: ending a session takes a moment."""
+        """Whether the advisory lock was free within *milliseconds*: ending a session takes a moment."""
         try:
             with connection.begin():
                 connection.execute(text(f"SET LOCAL lock_timeout = {int(milliseconds)}"))
@@ -211,13 +212,13 @@ class PostgresBackend:
 
     @staticmethod
     def _warn(revision: str) -> None:
-        log.warning("database.upgrade_without_backup", schema=revision, hint="use pg_dump before upgrades")
+        log.warning("database.backup_skipped", schema=revision, hint="use pg_dump before upgrades")
 
 
 def reading_from(address: URL) -> Engine:
     """The engine of the readers: read-only, one consistent view for each transaction."""
     return create_engine(
-        _secured(address),
+        address,
         poolclass=QueuePool,
         pool_size=_READERS,
         max_overflow=0,
@@ -231,22 +232,7 @@ def reading_from(address: URL) -> Engine:
 
 def writing_to(address: URL) -> Engine:
     """The engine of a writing session."""
-    return create_engine(_secured(address), poolclass=NullPool, hide_parameters=True, connect_args=_connect_arguments())
-
-
-def _secured(address: URL) -> URL:
-    """*address*, asking for a verified certificate unless it says otherwise or does not leave this machine."""
-    if "sslmode" in address.query or _is_local(address.host):
-        return address
-    return address.update_query_dict({"sslmode": "verify-full"})
-
-
-def _is_local(host: str | None) -> bool:
-    if host is None or host == "localhost" or host.startswith("/"):
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
+    return create_engine(address, poolclass=NullPool, hide_parameters=True, connect_args=_connect_arguments())
 
 
 def _connect_arguments() -> dict[str, object]:

@@ -1,14 +1,24 @@
-"""Deleting what is too old, a bounded number of rows at a time, so that nobody waits long for the write lock."""
+"""Deletes of old rows, a bounded number at a time, so that the write lock is held briefly."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, delete, exists, or_, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Delete, Table, bindparam, delete, exists, or_, select, tuple_
 
-from monitor.db.codec import millis
-from monitor.db.queries.state import Reader
-from monitor.db.tables import checks, connections, deliveries, incidents, messages, notifications, uptime_days, uptime_hours
-from monitor.db.transaction import Transaction
+from monitor.clock import to_milliseconds
+from monitor.db.tables import (
+    acknowledgements,
+    checks,
+    connections,
+    deliveries,
+    incidents,
+    messages,
+    notifications,
+    silences,
+    uptime_days,
+    uptime_hours,
+)
+from monitor.db.transaction import Reader, Transaction
 from monitor.domain.delivery.retries import DeliveryState
 
 _DAY = timedelta(days=1)
@@ -30,22 +40,25 @@ _DELETE_CHECKS = delete(checks).where(
         .scalar_subquery()
     ),
 )
-_DELETE_MESSAGES = delete(messages).where(
-    messages.c.id.in_(select(messages.c.id).where(messages.c.used_at < bindparam("b_cutoff")).limit(bindparam("b_limit")).scalar_subquery())
-)
-_DELETE_INCIDENTS = delete(incidents).where(
-    incidents.c.id.in_(
-        select(incidents.c.id).where(incidents.c.closed_at < bindparam("b_cutoff")).limit(bindparam("b_limit")).scalar_subquery()
-    )
-)
-# Who was told of an incident last decides who is told of its end, and that may be told long after it ended: a silence holds it back.
-# The receivers may know it by an older number than the one that is open, if what lay between was never told.
+_BEFORE = bindparam("b_cutoff", type_=BigInteger)
+
+
+def _delete(table: Table, *conditions: ColumnElement[bool]) -> Delete:
+    """Deletes at most `b_limit` of the rows of *table* that meet *conditions*."""
+    ids = select(table.c.id).where(*conditions).limit(bindparam("b_limit")).scalar_subquery()
+    return delete(table).where(table.c.id.in_(ids))
+
+
+_DELETE_MESSAGES = _delete(messages, messages.c.used_at < _BEFORE)
+_DELETE_INCIDENTS = _delete(incidents, incidents.c.closed_at < _BEFORE)
+# The last notification of an incident decides who is notified of its end, which may be long after it closed: a silence suppresses
+# it meanwhile. Receivers may know the incident by an older number than the open one, if what lay between was never sent.
 _newer = notifications.alias("newer")
 _MAY_GO_ON = exists(
     select(1).where(
         incidents.c.topic == notifications.c.topic,
         incidents.c.subject == notifications.c.subject,
-        or_(incidents.c.closed_at.is_(None), incidents.c.closed_at >= bindparam("b_cutoff")),
+        or_(incidents.c.closed_at.is_(None), incidents.c.closed_at >= _BEFORE),
     )
 ) & ~exists(
     select(1).where(
@@ -54,70 +67,82 @@ _MAY_GO_ON = exists(
         _newer.c.number > notifications.c.number,
     )
 )
-_MAY_BE_ASKED_FOR = exists(select(1).where(notifications.c.id == deliveries.c.notification_id, _MAY_GO_ON))
-_DELETE_DELIVERIES = delete(deliveries).where(
-    deliveries.c.id.in_(
-        select(deliveries.c.id)
-        .where(deliveries.c.state == bindparam("b_state"), deliveries.c.finished_at < bindparam("b_cutoff"), ~_MAY_BE_ASKED_FOR)
-        .limit(bindparam("b_limit"))
-        .scalar_subquery()
-    )
+_DELETE_DELIVERIES = _delete(
+    deliveries,
+    deliveries.c.state == bindparam("b_state"),
+    deliveries.c.finished_at < _BEFORE,
+    ~exists(select(1).where(notifications.c.id == deliveries.c.notification_id, _MAY_GO_ON)),
 )
 # A notification stays while any of its deliveries does.
-_DELETE_NOTIFICATIONS = delete(notifications).where(
-    notifications.c.id.in_(
-        select(notifications.c.id)
-        .where(
-            notifications.c.at < bindparam("b_cutoff"),
-            ~exists(select(1).where(deliveries.c.notification_id == notifications.c.id)),
-        )
-        .limit(bindparam("b_limit"))
-        .scalar_subquery()
-    )
+_DELETE_NOTIFICATIONS = _delete(
+    notifications, notifications.c.at < _BEFORE, ~exists(select(1).where(deliveries.c.notification_id == notifications.c.id))
 )
 _DELETE_SUMS = {
     table: delete(table).where(
         tuple_(table.c.at, table.c.connection_id).in_(
-            select(table.c.at, table.c.connection_id).where(table.c.at < bindparam("b_cutoff")).limit(bindparam("b_limit"))
+            select(table.c.at, table.c.connection_id).where(table.c.at < _BEFORE).limit(bindparam("b_limit"))
         )
     )
     for table in (uptime_hours, uptime_days)
 }
+_DELETE_SILENCES = delete(silences).where(silences.c.ends_at < _BEFORE)
+# An incident's acknowledgement goes with it.
+_DELETE_ACKS = delete(acknowledgements).where(
+    acknowledgements.c.at < _BEFORE,
+    ~exists(
+        select(1).where(
+            incidents.c.topic == acknowledgements.c.topic,
+            incidents.c.subject == acknowledgements.c.subject,
+            incidents.c.number == acknowledgements.c.number,
+        )
+    ),
+)
 
 
 def with_old_checks(reader: Reader, before: datetime, limit: int) -> list[int]:
     """At most *limit* connections that have checks from before *before*."""
-    return reader.numbers(_WITH_OLD_CHECKS, {"cutoff": millis(before), "limit": limit})
+    return [row.id for row in reader.rows(_WITH_OLD_CHECKS, {"cutoff": to_milliseconds(before), "limit": limit})]
 
 
-class Retention(Transaction):
-    """The part of a write transaction that deletes; every method returns how many rows went."""
+class Retention:
+    """The part of a write transaction that deletes old rows; every method returns how many."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     def delete_checks(self, ids: Collection[int], before: datetime, each: int) -> int:
-        """At most *each* of the oldest checks from before *before*, of each of the connections *ids*."""
-        rows = [{"b_id": number, "b_cutoff": millis(before), "b_limit": each} for number in ids]
-        return self._change(_DELETE_CHECKS, rows) if rows else 0
+        """The oldest checks from before *before*, at most *each* of each of the connections *ids*."""
+        rows = [{"b_id": number, "b_cutoff": to_milliseconds(before), "b_limit": each} for number in ids]
+        return self._transaction.change(_DELETE_CHECKS, rows) if rows else 0
 
     def delete_messages(self, before: datetime, limit: int) -> int:
-        """Texts that no check since *before* has had. Their day of use is rounded down, hence the day of grace."""
-        return self._change(_DELETE_MESSAGES, {"b_cutoff": millis(before - _DAY), "b_limit": limit})
+        """Texts that no check since *before* has. Their day of use is rounded down, so one day longer is kept."""
+        return self._delete(_DELETE_MESSAGES, before - _DAY, limit)
 
     def delete_incidents(self, before: datetime, limit: int) -> int:
         """Incidents that closed before *before*."""
-        return self._change(_DELETE_INCIDENTS, {"b_cutoff": millis(before), "b_limit": limit})
+        return self._delete(_DELETE_INCIDENTS, before, limit)
 
     def delete_deliveries(self, state: DeliveryState, before: datetime, limit: int) -> int:
-        """Deliveries that ended in *state* before *before*, with their attempts; never pending ones, nor those of incidents that may go on."""
-        return self._change(_DELETE_DELIVERIES, {"b_state": state, "b_cutoff": millis(before), "b_limit": limit})
+        """Deliveries that ended in *state* before *before*, with their attempts; not those of incidents that may go on."""
+        return self._delete(_DELETE_DELIVERIES, before, limit, b_state=state)
 
     def delete_notifications(self, before: datetime, limit: int) -> int:
         """Notifications from before *before* whose deliveries are all deleted."""
-        return self._change(_DELETE_NOTIFICATIONS, {"b_cutoff": millis(before), "b_limit": limit})
+        return self._delete(_DELETE_NOTIFICATIONS, before, limit)
 
     def delete_hours(self, before: datetime, limit: int) -> int:
         """Sums of hours that began before *before*; those of their days stay."""
-        return self._change(_DELETE_SUMS[uptime_hours], {"b_cutoff": millis(before), "b_limit": limit})
+        return self._delete(_DELETE_SUMS[uptime_hours], before, limit)
 
     def delete_days(self, before: datetime, limit: int) -> int:
         """Sums of days that began before *before*."""
-        return self._change(_DELETE_SUMS[uptime_days], {"b_cutoff": millis(before), "b_limit": limit})
+        return self._delete(_DELETE_SUMS[uptime_days], before, limit)
+
+    def delete_controls(self, before: datetime) -> int:
+        """Silences that ended before *before*, and acknowledgements from before it whose incident is deleted."""
+        values = {"b_cutoff": to_milliseconds(before)}
+        return self._transaction.change(_DELETE_SILENCES, values) + self._transaction.change(_DELETE_ACKS, values)
+
+    def _delete(self, statement: Delete, before: datetime, limit: int, **values: str) -> int:
+        return self._transaction.change(statement, {"b_cutoff": to_milliseconds(before), "b_limit": limit, **values})

@@ -8,34 +8,14 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Row
 
-from monitor.db.codec import load_labels, load_names, load_notification, maybe_moment, moment
-from monitor.domain.connections import Connection
+from monitor.clock import from_milliseconds
+from monitor.db.codec import load_labels, load_names, load_notification, maybe_moment
+from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.delivery.retries import DeliveryState
 from monitor.domain.events import EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import IncidentView
 from monitor.errors import DeliveryReason, Reason, StoreCorrupt
-
-
-@dataclass(frozen=True, slots=True)
-class NewConnection:
-    """A connection that shall be monitored: a `Connection` that may not have a number yet."""
-
-    account: str
-    user_id: str
-    platform_id: str
-    platform: str
-    name: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    interval: timedelta = timedelta(minutes=15)
-    expect: str = "auto"
-    require_permissions: tuple[str, ...] = ()
-    listed: bool = False
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What identifies a connection outside this database: account, managed user, platform id."""
-        return (self.account, self.user_id, self.platform_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +26,8 @@ class CheckRow:
     Attributes:
         at: when it ended.
         duration_ms: how long the API took, in milliseconds.
-        token: the API's `tokenExpiresIn` as it came, None for null.
-        detail: the cleaned text for people; equal texts are stored once.
+        token: the API's `tokenExpiresIn`, unparsed; None for null.
+        detail: the cleaned text; equal texts are stored once.
     """
 
     connection_id: int
@@ -85,7 +65,7 @@ class IncidentRow:
 
 @dataclass(frozen=True, slots=True)
 class NotificationRow:
-    """One decision to tell, as stored; `deliveries` maps each receiver to where its delivery stands."""
+    """One stored notification; `deliveries` maps each receiver to the state of its delivery."""
 
     id: int
     webhook_id: str
@@ -104,11 +84,11 @@ class DeliveryRow:
         webhook_id: constant over every attempt and redelivery.
         body: the exact bytes to send and sign.
         attempts: how many were made since *queued_at*.
-        queued_at: when it was decided or last put back by hand; its age counts from here.
+        queued_at: when it was decided or last redelivered; its age counts from here.
         next_attempt_at: not before this.
         finished_at: when it left `pending`, else None.
-        digest_id: the delivery that tells this one too and will share its end, or that overtook this reminder; else None.
-        last_reason, last_status: of the last attempt; `gone` where the receiver's being gone cancelled it.
+        digest_id: the digest that contains this one, or the newer delivery that replaced this reminder; else None.
+        last_reason, last_status: of the last attempt; `gone` if it was cancelled because the receiver is disabled.
     """
 
     id: int
@@ -129,33 +109,33 @@ class DeliveryRow:
 
     @property
     def overtaken(self) -> bool:
-        """Whether this is a reminder that was not sent, since newer word of its incident took its place."""
+        """Whether this is a reminder that a newer notification of its incident replaced."""
         return self.state is DeliveryState.CANCELLED and self.digest_id is not None and self.last_reason is not DeliveryReason.GONE
 
     @property
     def subject(self) -> str:
-        """What it is about; deliveries of one subject go out in order."""
+        """The subject; deliveries about one subject are sent in order."""
         return self.notification.incident.subject
 
     @property
     def type(self) -> EventType:
-        """The public type of the body."""
+        """The event type of the body."""
         return self.notification.type
 
     @property
     def severity(self) -> Severity:
-        """How urgent it is."""
+        """The severity of the notification."""
         return self.notification.severity
 
     @property
     def why(self) -> NotificationReason:
-        """Why someone is told."""
+        """The reason of the notification."""
         return self.notification.why
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingRow:
-    """What a plan for the next deliveries needs to know of a pending one; a fraction of a `DeliveryRow`."""
+    """The part of a pending delivery that planning the next one needs."""
 
     id: int
     subject: str
@@ -168,7 +148,7 @@ class WaitingRow:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """One try to tell a receiver: how it ended, how long it took (milliseconds) and a text without the address."""
+    """One attempt: its result, its duration in milliseconds, and a text without the address."""
 
     at: datetime
     reason: DeliveryReason
@@ -183,8 +163,7 @@ _Word = TypeVar("_Word", bound=StrEnum)
 def to_connection(row: Row[Any]) -> Connection:
     """A connection from a row of `connections`."""
     where = f"connections row {row.id}"
-    return Connection(
-        id=row.id,
+    spec = ConnectionSpec(
         account=row.account,
         user_id=row.user_id,
         platform_id=row.platform_id,
@@ -196,13 +175,14 @@ def to_connection(row: Row[Any]) -> Connection:
         require_permissions=load_names(row.require_permissions, where) if row.require_permissions != "[]" else (),
         listed=row.listed,
     )
+    return Connection(row.id, spec)
 
 
 def to_check(row: Row[Any]) -> CheckRow:
     """A check from a row of `checks` with its message."""
     return CheckRow(
         connection_id=row.connection_id,
-        at=moment(row.at),
+        at=from_milliseconds(row.at),
         reason=_word(Reason, row.reason, f"checks row ({row.connection_id}, {row.at})"),
         duration_ms=row.duration_ms,
         http_status=row.http_status,
@@ -216,21 +196,21 @@ def to_incident(row: Row[Any]) -> IncidentRow:
     where = f"incidents row {row.id}"
     return IncidentRow(
         id=row.id,
-        incident=IncidentRef(_word(Topic, row.topic, where), row.subject, row.number, moment(row.opened_at)),
+        incident=IncidentRef(_word(Topic, row.topic, where), row.subject, row.number, from_milliseconds(row.opened_at)),
         scope=_word(Scope, row.scope, where),
         connection_id=row.connection_id,
         level=row.level,
         severity=_word(Severity, row.severity, where),
         reason=None if row.reason is None else _word(Reason, row.reason, where),
         detail=row.detail,
-        changed_at=moment(row.changed_at),
+        changed_at=from_milliseconds(row.changed_at),
         closed_at=maybe_moment(row.closed_at),
         closed_why=row.closed_why,
     )
 
 
 def to_view(row: Row[Any]) -> IncidentView:
-    """What the snapshot shows of an open incident."""
+    """The snapshot's view of an open incident, from a row of `incidents`."""
     incident = to_incident(row)
     return IncidentView(
         incident=incident.incident,
@@ -254,8 +234,8 @@ def to_delivery(row: Row[Any]) -> DeliveryRow:
         receiver=row.receiver,
         state=_word(DeliveryState, row.state, where),
         attempts=row.attempts,
-        queued_at=moment(row.queued_at),
-        next_attempt_at=moment(row.next_attempt_at),
+        queued_at=from_milliseconds(row.queued_at),
+        next_attempt_at=from_milliseconds(row.next_attempt_at),
         notification=load_notification(row.document, f"notifications row {row.notification_id}"),
         body=bytes(row.body),
         finished_at=maybe_moment(row.finished_at),
@@ -266,22 +246,22 @@ def to_delivery(row: Row[Any]) -> DeliveryRow:
 
 
 def to_waiting(row: Row[Any]) -> WaitingRow:
-    """The short form of a pending delivery."""
+    """A pending delivery from its row."""
     return WaitingRow(
         id=row.id,
         subject=row.subject,
         type=_word(EventType, row.type, f"notifications row of delivery {row.id}"),
         connection_id=row.connection_id,
         attempts=row.attempts,
-        queued_at=moment(row.queued_at),
-        next_attempt_at=moment(row.next_attempt_at),
+        queued_at=from_milliseconds(row.queued_at),
+        next_attempt_at=from_milliseconds(row.next_attempt_at),
     )
 
 
 def to_attempt(row: Row[Any]) -> AttemptRow:
     """An attempt from a row of `attempts`."""
     return AttemptRow(
-        at=moment(row.at),
+        at=from_milliseconds(row.at),
         reason=_word(DeliveryReason, row.reason, f"attempts row {row.id}"),
         duration_ms=row.duration_ms,
         http_status=row.http_status,

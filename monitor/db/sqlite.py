@@ -9,6 +9,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import structlog
@@ -18,24 +19,26 @@ from sqlalchemy.exc import SQLAlchemyError
 from monitor.clock import Clock
 from monitor.db import migrations
 from monitor.db.errors import corrupt, translated
-from monitor.db.files import Ballast, DamageNote, InstanceLock, make_durable, make_private, prepare
+from monitor.db.files import DamageNote, InstanceLock, make_durable, make_private, prepare, remove_ballast
 from monitor.errors import StoreCorrupt, StoreError, StoreUnavailable
 
 _BUSY_SECONDS = 5.0
 _READERS = 4
 _PAGES = 2_000
-# As much is read within a second or two. Of a larger file only the history is large; that is looked at once everything runs.
+# Read within a second or two. Of a larger file only the history is large; it is examined once everything runs.
 _READ_AT_START = 256 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
 
-Tell = Callable[[str], None]
-# Between two words of how far a long statement is: SQLite's own steps, some milliseconds.
+Report = Callable[[str], None]
+"""Takes a line of progress."""
+
+# SQLite's own steps between two reports of progress: some milliseconds.
 _STEPS = 100_000
 
 
-def silently(_: str) -> None:
-    """Nobody waits for it."""
+def no_report(_: str) -> None:
+    """Ignores progress."""
 
 
 class SqliteBackend:
@@ -49,21 +52,21 @@ class SqliteBackend:
         self._path = path
         self._clock = clock
         self._lock = InstanceLock(path, owner)
-        self._ballast = Ballast(path)
         self._engine = writing_engine(path)
         self._readers = reading_engine(path)
         self._connection: Connection | None = None
 
     def open(self) -> None:
-        """Take the lock, look for damage, bring the schema up to date."""
+        """Take the lock, check for damage, upgrade the schema."""
         prepare(self._path)
         self._lock.acquire()
+        remove_ballast(self._path)
         try:
-            # By a reader: what is damaged must not even be checkpointed.
+            # By a reader: a damaged file must not even be checkpointed.
             self.examined = self._path.stat().st_size <= _READ_AT_START
-            check_pages(self._path, self._readers, but="" if self.examined else "checks")
+            check_pages(self._path, self._readers, without="" if self.examined else "checks")
             DamageNote(self._path).remove()
-            # By a reader too: the writer sets the journal mode, and another program's file is left as it is.
+            # By a reader too: the writer sets the journal mode, and another program's file must stay as it is.
             with self.reading() as reader:
                 migrations.require_ours(reader)
             connection = self.begin()
@@ -92,23 +95,22 @@ class SqliteBackend:
             self._live().commit()
 
     def rollback(self) -> None:
-        """Drop the open transaction."""
+        """Roll the open transaction back."""
         if self._connection is not None:
             with contextlib.suppress(SQLAlchemyError):
                 self._connection.rollback()
 
     def was_committed(self) -> bool:
-        """Never: SQLite says so when a commit fails, and takes it back."""
+        """Never: when SQLite reports a failed commit, it is rolled back."""
         return False
 
     def recover(self, error: StoreUnavailable) -> None:
-        """A new connection; on a full disk the ballast goes first."""
-        if "SQLITE_FULL" in str(error) and self._ballast.release():
-            log.warning("database.disk_full", path=str(self._path), ballast="released")
+        """A new connection next time."""
+        log.debug("database.reconnect", error=str(error))
         self._disconnect()
 
     def renew(self) -> None:
-        """Nothing: the lock file stays locked as long as we live."""
+        """Nothing: the lock file stays locked until the process ends."""
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -117,14 +119,14 @@ class SqliteBackend:
             yield connection
 
     def tidy(self) -> bool:
-        """Give some free pages back to the file system, empty the write-ahead log, refill the ballast."""
+        """Give some free pages back to the file system, empty the write-ahead log."""
         with translated():
             driver = _driver(self._live())
         try:
-            # As a script: it would stop after the first page otherwise, because the statement hands out a row for each.
+            # As a script: the statement returns a row for each page, and would otherwise stop after the first.
             driver.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
             driver.execute("PRAGMA optimize").fetchall()
-            # A reader that takes its time, such as a backup, must not make the writer wait: the log is emptied next time then.
+            # The writer must not wait for a long reader, such as a backup: the log is emptied next time then.
             driver.execute("PRAGMA busy_timeout = 0").fetchall()
             driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             left = driver.execute("PRAGMA freelist_count").fetchone()
@@ -133,7 +135,6 @@ class SqliteBackend:
             return False
         finally:
             driver.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}").fetchall()
-        self._ballast.restore()
         return bool(left != (0,))
 
     def close(self) -> None:
@@ -161,77 +162,64 @@ class SqliteBackend:
         log.info("database.backed_up", path=str(target))
 
 
+def _engine(connect: Callable[[], sqlite3.Connection], begin: str, prepare: Callable[[sqlite3.Connection], None], **pool: Any) -> Engine:
+    engine = create_engine("sqlite://", creator=connect, hide_parameters=True, **pool)
+    event.listen(engine, "connect", lambda connection, _record: prepare(connection))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
+
+
+def _connect(address: Path | str, *, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(address, uri=uri, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
 def writing_engine(path: Path) -> Engine:
     """The engine of the one writing connection; its transactions begin with BEGIN IMMEDIATE."""
-    engine = create_engine(
-        "sqlite://",
-        creator=lambda: sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False),
-        poolclass=NullPool,
-        hide_parameters=True,
-    )
+    return _engine(lambda: _connect(path), "BEGIN IMMEDIATE", _prepare_writer, poolclass=NullPool)
 
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: object) -> None:
-        # Before the journal mode, which writes the first page: from then on the vacuum mode stays what it is. Later it must not
-        # be set again, for that writes to the file.
-        if connection.execute("PRAGMA page_count").fetchone() == (0,):
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        # A look at so many rows of an index is enough for `PRAGMA optimize`, which would read all of the history otherwise.
-        connection.execute("PRAGMA analysis_limit = 400")
-        connection.execute("PRAGMA trusted_schema = OFF")
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
+def _prepare_writer(connection: sqlite3.Connection) -> None:
+    # Before the journal mode, which writes the first page: after that the vacuum mode is fixed, and setting it writes to the file.
+    if connection.execute("PRAGMA page_count").fetchone() == (0,):
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    # So many rows of an index are enough for `PRAGMA optimize`, which would otherwise read the whole history.
+    connection.execute("PRAGMA analysis_limit = 400")
+    connection.execute("PRAGMA trusted_schema = OFF")
 
 
 def reading_engine(path: Path) -> Engine:
     """The engine of the readers; their connections can't write."""
     address = f"file:{quote(str(path.absolute()))}?mode=ro"
-    engine = create_engine(
-        "sqlite://",
-        creator=lambda: sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False),
-        poolclass=QueuePool,
-        pool_size=_READERS,
-        max_overflow=0,
-        pool_timeout=_BUSY_SECONDS,
-        hide_parameters=True,
-    )
+    pool = {"poolclass": QueuePool, "pool_size": _READERS, "max_overflow": 0, "pool_timeout": _BUSY_SECONDS}
+    return _engine(lambda: _connect(address, uri=True), "BEGIN", _prepare_reader, **pool)
 
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: object) -> None:
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("PRAGMA trusted_schema = OFF")
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-    return engine
+def _prepare_reader(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA trusted_schema = OFF")
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:
-    """SQLite's own connection, for what must not run in a transaction, which SQLAlchemy would begin."""
+    """SQLite's own connection, for statements outside a transaction, which SQLAlchemy would begin."""
     driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
     return driver
 
 
-def check_pages(path: Path, engine: Engine, *, but: str = "", tell: Tell = silently) -> None:
+def check_pages(path: Path, engine: Engine, *, without: str = "", report: Report = no_report) -> None:
     """
-    Raises StoreCorrupt, with the way to repair it, when SQLite finds the file damaged.
+    Check the whole file, every index against its table; or only the tables, except the table *without*.
 
-    Without *but* all of it is read, and every index held against its table; else every table except that one.
+    Raises:
+        StoreCorrupt: SQLite finds the file damaged; says how to repair it.
     """
     try:
         with translated(), engine.connect() as connection:
-            _driver(connection).set_progress_handler(lambda: tell("looking for damage"), _STEPS)
-            for table in _tables(connection, but) if but else [""]:
+            _driver(connection).set_progress_handler(lambda: report("looking for damage"), _STEPS)
+            for table in _tables(connection, without) if without else [""]:
                 finding = str(connection.execute(text(f"PRAGMA integrity_check({table or 1})")).scalar())
                 if finding != "ok":
                     raise corrupt(str(path), finding.replace("\n", " "))
@@ -241,16 +229,16 @@ def check_pages(path: Path, engine: Engine, *, but: str = "", tell: Tell = silen
         raise corrupt(str(path), str(error).partition(";")[0]) from None
 
 
-def _tables(connection: Connection, but: str) -> list[str]:
+def _tables(connection: Connection, without: str) -> list[str]:
     names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars()
-    return [f'"{name}"' for name in names if name != but]
+    return [f'"{name}"' for name in names if name != without]
 
 
-def backup(path: Path, target: Path, tell: Tell = silently) -> None:
+def backup(path: Path, target: Path, report: Report = no_report) -> None:
     """
-    Copy the database, which may be in use, to *target*, and read the whole copy once to see that it is sound.
+    Copy the database, which may be in use, to *target*, and check the copy.
 
-    *target* appears when all that is done and the copy is on disk, never before. *tell* hears now and then how far it is.
+    *target* appears once the checked copy is on disk, never before. *report* gets the progress.
 
     Raises:
         StoreError: *target* exists, or can't be written.
@@ -262,11 +250,11 @@ def backup(path: Path, target: Path, tell: Tell = silently) -> None:
     partial.unlink(missing_ok=True)
     make_private(partial)
     try:
-        _copy(path, partial, tell)
-        tell("reading the copy")
+        _copy(path, partial, report)
+        report("reading the copy")
         copied = reading_engine(partial)
         try:
-            check_pages(partial, copied, tell=tell)
+            check_pages(partial, copied, report=report)
         finally:
             copied.dispose()
         make_durable(partial, target)
@@ -275,13 +263,13 @@ def backup(path: Path, target: Path, tell: Tell = silently) -> None:
         raise
 
 
-def _copy(path: Path, target: Path, tell: Tell) -> None:
+def _copy(path: Path, target: Path, report: Report) -> None:
     engine = reading_engine(path)
     try:
         with translated(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             driver = _driver(connection)
             size = path.stat().st_size
-            driver.set_progress_handler(lambda: tell(f"copying: {target.stat().st_size * 100 // max(size, 1)} %"), _STEPS)
+            driver.set_progress_handler(lambda: report(f"copying: {target.stat().st_size * 100 // max(size, 1)} %"), _STEPS)
             try:
                 driver.execute("PRAGMA query_only = OFF")
                 driver.execute("VACUUM INTO ?", (str(target),))

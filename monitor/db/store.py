@@ -1,4 +1,4 @@
-"""Every statement that writes: one open transaction, handed to works by the writer."""
+"""`Store`: the write transaction, composed of the parts below."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -7,62 +7,53 @@ from typing import Any
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import bindparam, select, update
 
-from monitor.db.codec import dump_labels, dump_names, dump_state, message_id, millis
+from monitor.clock import to_milliseconds
+from monitor.db.codec import dump_labels, dump_names, dump_state, message_id
 from monitor.db.outbox import Outbox
 from monitor.db.retention import Retention
-from monitor.db.rows import CheckRow, NewConnection
+from monitor.db.rows import CheckRow
 from monitor.db.tables import checks, connection_states, connections, incidents, messages, scopes
-from monitor.db.transaction import PUT_META, for_each_dialect
+from monitor.db.transaction import PUT_META, Transaction, for_each_dialect, insert_missing, upsert
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, Transition
 from monitor.domain.reasons import Health
 from monitor.domain.states import ConnectionState
 from monitor.errors import StaleStateError
 
-_MUTABLE = ("platform", "name", "labels", "interval_ms", "expect", "require_permissions", "listed", "retired_at")
+_CONFIGURED = ("platform", "name", "labels", "interval_ms", "expect", "require_permissions", "listed", "retired_at")
 _DAY_MS = timedelta(days=1) // timedelta(milliseconds=1)
 
 _KEYS = select(connections.c.id, connections.c.account, connections.c.user_id, connections.c.platform_id)
-_PUT_CONNECTIONS = for_each_dialect(
-    lambda insert: (put := insert(connections)).on_conflict_do_update(
-        index_elements=["account", "user_id", "platform_id"], set_={name: put.excluded[name] for name in _MUTABLE}
-    )
-)
-_ADD_STATES = for_each_dialect(
-    lambda insert: insert(connection_states).on_conflict_do_nothing(index_elements=["connection_id"]),
-)
+_PUT_CONNECTIONS = upsert(connections, ["account", "user_id", "platform_id"], _CONFIGURED)
+_ADD_STATES = insert_missing(connection_states, ["connection_id"])
 _RETIRE = update(connections).where(connections.c.id == bindparam("b_id"), connections.c.retired_at.is_(None))
 _RETIRE = _RETIRE.values(retired_at=bindparam("b_at"))
-_UNRETIRE = update(connections).where(connections.c.id == bindparam("b_id")).values(retired_at=None)
 
 _SAVE_STATE = (
     update(connection_states)
     .where(connection_states.c.connection_id == bindparam("b_id"), connection_states.c.version == bindparam("b_version"))
     .values(version=connection_states.c.version + 1, health=bindparam("b_health"), document=bindparam("b_document"))
 )
-_ADD_SCOPE = for_each_dialect(lambda insert: insert(scopes).on_conflict_do_nothing(index_elements=["name"]))
+_ADD_SCOPE = insert_missing(scopes, ["name"])
 _SAVE_SCOPE = (
     update(scopes)
     .where(scopes.c.name == bindparam("b_name"), scopes.c.version == bindparam("b_version"))
     .values(version=scopes.c.version + 1, document=bindparam("b_document"))
 )
 
-# The wall clock may jump back; a second check of a connection within the same millisecond is then not worth an error.
-_ADD_CHECKS = for_each_dialect(lambda insert: insert(checks).on_conflict_do_nothing(index_elements=["connection_id", "at"]))
-# Rewritten once a day only, so that a text that every check has costs next to nothing.
+# The wall clock may jump back: a second check of a connection in the same millisecond is dropped, not an error.
+_ADD_CHECKS = insert_missing(checks, ["connection_id", "at"])
+# Updated once a day at most: a text that every check has costs no writes.
 _PUT_MESSAGES = for_each_dialect(
     lambda insert: (put := insert(messages)).on_conflict_do_update(
         index_elements=["id"], set_={"used_at": put.excluded.used_at}, where=messages.c.used_at < put.excluded.used_at
     )
 )
 
-_PUT_INCIDENT = for_each_dialect(
-    lambda insert: (put := insert(incidents)).on_conflict_do_update(
-        index_elements=["topic", "subject", "number"],
-        set_={
-            name: put.excluded[name]
-            for name in ("scope", "connection_id", "level", "severity", "reason", "detail", "changed_at", "closed_at", "closed_why")
-        },
-    )
+_PUT_INCIDENT = upsert(
+    incidents,
+    ["topic", "subject", "number"],
+    ["scope", "connection_id", "level", "severity", "reason", "detail", "changed_at", "closed_at", "closed_why"],
 )
 _CLOSE_INCIDENT = (
     update(incidents)
@@ -75,9 +66,9 @@ _CLOSE_INCIDENT = (
 )
 
 
-class Store(Outbox, Retention):
+class Store(Transaction):
     """
-    One open write transaction; never keep it beyond the work it was handed to.
+    One open write transaction; a work must not keep it after its return.
 
     Checks and connection states are collected and written in batches: before the next read, or just before the
     commit. What they raise may therefore come after the work has returned; it still reaches that work's future alone.
@@ -89,57 +80,64 @@ class Store(Outbox, Retention):
         self._new_messages: dict[int, dict[str, Any]] = {}
         self._new_states: list[dict[str, Any]] = []
 
+    # The parts are built on demand: kept here, they would make a reference cycle of every transaction.
+
+    @property
+    def outbox(self) -> Outbox:
+        """Notifications, deliveries, attempts."""
+        return Outbox(self)
+
+    @property
+    def retention(self) -> Retention:
+        """Deletes of old rows."""
+        return Retention(self)
+
     def flush(self) -> None:
-        """Write what was collected; raises StaleState for states that are not as expected."""
+        """Write the collected rows; raises StaleStateError for states of another version."""
         if self._new_messages:
             rows, self._new_messages = list(self._new_messages.values()), {}
-            self._change(_PUT_MESSAGES[self._dialect], rows)
+            self.change(_PUT_MESSAGES, rows)
         if self._new_checks:
             rows, self._new_checks = self._new_checks, []
-            self._change(_ADD_CHECKS[self._dialect], rows)
+            self.change(_ADD_CHECKS, rows)
         if self._new_states:
             rows, self._new_states = self._new_states, []
-            saved = self._change(_SAVE_STATE, rows)
+            saved = self.change(_SAVE_STATE, rows)
             if saved != len(rows):
                 names = ", ".join(str(row["b_id"]) for row in rows[:5])
                 raise StaleStateError(f"{len(rows) - saved} of {len(rows)} connection states have another version (connections {names}...)")
 
     # connections
 
-    def ensure_connections(self, wanted: Sequence[NewConnection]) -> dict[tuple[str, str, str], int]:
+    def ensure_connections(self, wanted: Sequence[ConnectionSpec]) -> dict[tuple[str, str, str], int]:
         """
-        Make *wanted* exist as given, not retired, each with a state (version 0 when new).
+        Insert or update *wanted*, not retired, each with a state (version 0 when new).
 
         Returns:
-            The key of each to its number; the number of a key never changes.
+            The key of each to its id; the id of a key never changes.
         """
         if wanted:
-            self._change(_PUT_CONNECTIONS[self._dialect], [_connection_values(connection) for connection in wanted])
-        numbers = {(row.account, row.user_id, row.platform_id): row.id for row in self._rows(_KEYS)}
-        found = {connection.key: numbers[connection.key] for connection in wanted}
-        if found:
+            self.change(_PUT_CONNECTIONS, [_connection_values(connection) for connection in wanted])
+        ids = {(row.account, row.user_id, row.platform_id): row.id for row in self.rows(_KEYS)}
+        ids = {connection.key: ids[connection.key] for connection in wanted}
+        if ids:
             empty = {"version": 0, "health": Health.UNKNOWN, "document": dump_state(ConnectionState())}
-            self._change(_ADD_STATES[self._dialect], [{"connection_id": number, **empty} for number in found.values()])
-        return found
+            self.change(_ADD_STATES, [{"connection_id": connection_id, **empty} for connection_id in ids.values()])
+        return ids
 
     def retire(self, ids: Iterable[int], at: datetime) -> int:
-        """Stop monitoring these connections; their history stays. Returns how many were not retired before."""
-        rows = [{"b_id": number, "b_at": millis(at)} for number in ids]
-        return self._change(_RETIRE, rows) if rows else 0
+        """Stop monitoring these connections; their history stays. Returns how many were monitored."""
+        rows = [{"b_id": connection_id, "b_at": to_milliseconds(at)} for connection_id in ids]
+        return self.change(_RETIRE, rows) if rows else 0
 
-    def unretire(self, ids: Iterable[int]) -> int:
-        """Monitor these connections again; returns how many exist."""
-        rows = [{"b_id": number} for number in ids]
-        return self._change(_UNRETIRE, rows) if rows else 0
-
-    # checks, beliefs, incidents
+    # checks, states, incidents
 
     def save_states(self, changed: Mapping[int, tuple[int, ConnectionState]]) -> None:
         """
         Save states; *changed* maps connection id to (expected version, new state). The version grows by one.
 
         Raises:
-            StaleState: one row has another version; at the latest before the commit, and nothing is saved then.
+            StaleStateError: one row has another version; at the latest before the commit, and nothing is saved then.
         """
         self._new_states += [
             {"b_id": number, "b_version": version, "b_health": state.health, "b_document": dump_state(state)}
@@ -151,20 +149,20 @@ class Store(Outbox, Retention):
         Save scopes; *changed* maps scope name to (expected version, JSON document). 0 inserts version 1.
 
         Raises:
-            StaleState: a scope exists already, or has another version.
+            StaleStateError: a scope exists already, or has another version.
         """
         for name, (version, document) in changed.items():
             if version == 0:
-                saved = self._change(_ADD_SCOPE[self._dialect], {"name": name, "version": 1, "document": document.decode()})
+                saved = self.change(_ADD_SCOPE, {"name": name, "version": 1, "document": document.decode()})
             else:
-                saved = self._change(_SAVE_SCOPE, {"b_name": name, "b_version": version, "b_document": document.decode()})
+                saved = self.change(_SAVE_SCOPE, {"b_name": name, "b_version": version, "b_document": document.decode()})
             if saved != 1:
                 raise StaleStateError(f"scope {name} does not have version {version}")
 
     def record_checks(self, rows: Sequence[CheckRow]) -> None:
         """Add *rows* to the history."""
         for row in rows:
-            at = millis(row.at)
+            at = to_milliseconds(row.at)
             text_id = message_id(row.detail) if row.detail else None
             if text_id is not None:
                 self._new_messages[text_id] = {"id": text_id, "text": row.detail, "used_at": at - at % _DAY_MS}
@@ -184,11 +182,11 @@ class Store(Outbox, Retention):
         """Open incidents, change their level, or close them (level `fine`), in the given order."""
         for transition in transitions:
             if transition.level != FINE or not self._close(transition):
-                self._change(_PUT_INCIDENT[self._dialect], _incident_values(transition))
+                self.change(_PUT_INCIDENT, _incident_values(transition))
 
     def put_meta(self, key: str, value: str) -> None:
-        """Keep a fact about the database itself."""
-        self.put(PUT_META, {"key": key, "value": value})
+        """Store a fact about the database itself."""
+        self.change(PUT_META, {"key": key, "value": value})
 
     def _close(self, transition: Transition) -> bool:
         incident = transition.incident
@@ -196,13 +194,13 @@ class Store(Outbox, Retention):
             "b_topic": incident.topic,
             "b_subject": incident.subject,
             "b_number": incident.number,
-            "b_at": millis(transition.at),
+            "b_at": to_milliseconds(transition.at),
             "b_why": transition.closed_why or "",
         }
-        return self._change(_CLOSE_INCIDENT, values) == 1
+        return self.change(_CLOSE_INCIDENT, values) == 1
 
 
-def _connection_values(connection: NewConnection) -> dict[str, Any]:
+def _connection_values(connection: ConnectionSpec) -> dict[str, Any]:
     return {
         "account": connection.account,
         "user_id": connection.user_id,
@@ -230,8 +228,8 @@ def _incident_values(transition: Transition) -> dict[str, Any]:
         "severity": transition.severity,
         "reason": transition.reason,
         "detail": transition.detail,
-        "opened_at": millis(transition.incident.opened_at),
-        "changed_at": millis(transition.at),
-        "closed_at": millis(transition.at) if closed else None,
+        "opened_at": to_milliseconds(transition.incident.opened_at),
+        "changed_at": to_milliseconds(transition.at),
+        "closed_at": to_milliseconds(transition.at) if closed else None,
         "closed_why": (transition.closed_why or "") if closed else None,
     }

@@ -1,5 +1,5 @@
 """
-The tables. `alembic/versions` builds them step by step; a test holds both against each other.
+The tables. `alembic/versions` creates them step by step; a test compares both.
 
 Times are whole milliseconds since 1970 (UTC): eight bytes, one meaning in both databases, no zone to get wrong.
 """
@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -32,8 +32,13 @@ metadata = MetaData(
     }
 )
 
-# SQLite numbers rows by itself only in a column called INTEGER, which there is 64 bits wide anyway.
+# SQLite assigns ids only in a column of type INTEGER, which has 64 bits there.
 _RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _partial(name: str, where: str, *columns: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
 
 meta = Table(
     "meta",
@@ -92,7 +97,7 @@ scopes = Table(
     Column("document", Text, nullable=False),
 )
 
-# No foreign key leads here: deleting a message would have to search all checks for it. `used_at` is exact to a day.
+# No foreign key refers to this table: deleting a message would search all checks. `used_at` is exact to a day.
 messages = Table(
     "messages",
     metadata,
@@ -118,7 +123,7 @@ checks = Table(
 )
 
 
-# Sums of the checks, in milliseconds: kept for longer than these. Ordered by time: what is added up together lies together.
+# Sums of checks, in milliseconds, kept for longer than the checks. Ordered by time: rows that are added up lie together.
 def _sums(name: str) -> Table:
     return Table(
         name,
@@ -154,14 +159,7 @@ incidents = Table(
     Column("closed_why", Text),
     UniqueConstraint("topic", "subject", "number"),
     # At most one is open; also serves `WHERE closed_at IS NULL`.
-    Index(
-        "uq_incidents_open",
-        "topic",
-        "subject",
-        unique=True,
-        sqlite_where=text("closed_at IS NULL"),
-        postgresql_where=text("closed_at IS NULL"),
-    ),
+    _partial("uq_incidents_open", "closed_at IS NULL", "topic", "subject", unique=True),
     # The incidents of one connection, newest first.
     Index(None, "connection_id", "id"),
     # Retention: `WHERE closed_at < ?`
@@ -183,21 +181,13 @@ notifications = Table(
     Column("at", BigInteger, nullable=False),
     Column("document", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
-    # The last line against telling one thing under two ids; also the notifications of one connection.
-    Index(
-        "uq_notifications_once",
-        "connection_id",
-        "topic",
-        "number",
-        "type",
-        "seq",
-        unique=True,
-        sqlite_where=text("connection_id IS NOT NULL AND seq > 0"),
-        postgresql_where=text("connection_id IS NOT NULL AND seq > 0"),
+    # No notification twice under two ids; also the notifications of one connection.
+    _partial(
+        "uq_notifications_once", "connection_id IS NOT NULL AND seq > 0", "connection_id", "topic", "number", "type", "seq", unique=True
     ),
     # The notifications of one subject, newest first.
     Index(None, "subject", "id"),
-    # `receivers_told`: who heard of an incident.
+    # `receivers_notified`: the receivers of one incident.
     Index(None, "incident_key"),
     # Retention: `WHERE at < ?`
     Index(None, "at"),
@@ -220,30 +210,10 @@ deliveries = Table(
     Column("last_status", Integer),
     UniqueConstraint("notification_id", "receiver"),
     CheckConstraint("state IN ('pending', 'delivered', 'dead', 'cancelled')", name="state"),
-    # `due_deliveries`: what one receiver is owed, oldest first.
-    Index(
-        "ix_deliveries_pending",
-        "receiver",
-        "id",
-        sqlite_where=text("state = 'pending'"),
-        postgresql_where=text("state = 'pending'"),
-    ),
-    # `due_deliveries`: is an older one of the same subject still pending?
-    Index(
-        "ix_deliveries_pending_subject",
-        "receiver",
-        "subject",
-        "id",
-        sqlite_where=text("state = 'pending'"),
-        postgresql_where=text("state = 'pending'"),
-    ),
-    # `record_attempt`: what a digest told shares its end.
-    Index(
-        "ix_deliveries_digest_id",
-        "digest_id",
-        sqlite_where=text("digest_id IS NOT NULL"),
-        postgresql_where=text("digest_id IS NOT NULL"),
-    ),
+    # The pending deliveries of one receiver, oldest first.
+    _partial("ix_deliveries_pending", "state = 'pending'", "receiver", "id"),
+    # `record_attempt`: what a digest contains ends with it.
+    _partial("ix_deliveries_digest_id", "digest_id IS NOT NULL", "digest_id"),
     # Retention: `WHERE state = ? AND finished_at < ?`
     Index(None, "state", "finished_at"),
 )
@@ -271,7 +241,7 @@ receiver_states = Table(
     Column("failing_since", BigInteger),
 )
 
-# Both are written by operators' commands, beside the daemon, which only reads them.
+# Commands write both, beside the daemon, which only reads them.
 silences = Table(
     "silences",
     metadata,
@@ -284,9 +254,9 @@ silences = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expired_at", BigInteger),
     CheckConstraint("starts_at < ends_at", name="order"),
-    # Those that are not over, and retention: `WHERE ends_at > ?`
+    # Silences that have not ended, and retention: `WHERE ends_at > ?`
     Index(None, "ends_at"),
-    # A number is never used again: somebody may have written it down.
+    # An id is never used again: an operator may have noted it.
     sqlite_autoincrement=True,
 )
 

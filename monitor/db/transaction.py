@@ -1,19 +1,18 @@
-"""What every part of a write transaction needs: changing rows, reading them locked, and calls for after the commit."""
+"""`Reader`, one consistent view of the database, and `Transaction`, one that may change rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Executable, Row, Select
+from sqlalchemy import Executable, Row, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.db.errors import translated
-from monitor.db.queries.state import Reader
 from monitor.db.tables import meta
 
 Values = Mapping[str, Any]
 
-# Of inserts SQLAlchemy forgets the number of rows unless told to keep it.
+# SQLAlchemy keeps the row count of an insert only when asked to.
 _COUNT_ROWS = {"preserve_rowcount": True}
 
 
@@ -22,10 +21,40 @@ def for_each_dialect(build: Callable[[Any], Executable]) -> dict[str, Executable
     return {"sqlite": build(sqlite.insert), "postgresql": build(postgresql.insert)}
 
 
-PUT_META = for_each_dialect(
-    lambda insert: (put := insert(meta)).on_conflict_do_update(index_elements=["key"], set_={"value": put.excluded.value})
-)
-"""Keeps a fact about the database itself."""
+def upsert(table: Table, key: Sequence[str], changed: Sequence[str]) -> dict[str, Executable]:
+    """For each dialect: insert a row; one of the same *key* gets the new values of *changed*."""
+    return for_each_dialect(
+        lambda insert: (put := insert(table)).on_conflict_do_update(index_elements=key, set_={name: put.excluded[name] for name in changed})
+    )
+
+
+def insert_missing(table: Table, key: Sequence[str]) -> dict[str, Executable]:
+    """For each dialect: insert a row, unless there is one of the same *key*."""
+    return for_each_dialect(lambda insert: insert(table).on_conflict_do_nothing(index_elements=key))
+
+
+PUT_META = upsert(meta, ["key"], ["value"])
+
+
+class Reader:
+    """
+    One consistent view of the database, the first argument of every query of this package.
+
+    A query raises StoreUnavailable when the database can't be reached and StoreCorrupt when a row can't be read.
+    """
+
+    def __init__(self, connection: SqlConnection) -> None:
+        self._connection = connection
+        self.dialect = connection.dialect.name
+
+    def rows(self, statement: Executable, parameters: Values | None = None) -> Sequence[Row[Any]]:
+        """The rows that *statement* returns; for the modules of this package."""
+        with translated():
+            return self._connection.execute(statement, parameters).all()
+
+    def locking(self, query: Select[Any]) -> Select[Any]:
+        """*query*; in a write transaction its rows are locked until the commit."""
+        return query
 
 
 class Transaction(Reader):
@@ -34,38 +63,33 @@ class Transaction(Reader):
 
     Attributes:
         scratch: for works of the same transaction to share what they read; gone with the transaction.
+        after: what to call after the commit.
     """
 
     def __init__(self, connection: SqlConnection) -> None:
         super().__init__(connection)
         self.scratch: dict[object, object] = {}
         self.after: list[Callable[[], None]] = []
-        self._dialect = connection.dialect.name
-        self._locks = self._dialect == "postgresql"
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Run *call* on the writer's thread once this is committed; forgotten when it is rolled back."""
         self.after.append(call)
 
     def flush(self) -> None:
-        """Send what was collected; called before every read and before the commit."""
+        """Send the collected rows; called before every read and before the commit."""
 
-    def change(self, statement: Executable, values: Values) -> int:
-        """Run a *statement* that changes rows; returns how many. For the other modules of this package."""
-        return self._change(statement, values)
-
-    def put(self, statements: Mapping[str, Executable], values: Values | Sequence[Values]) -> None:
-        """Run the one of *statements* (see `for_each_dialect`) that this database understands. For the other modules of this package."""
-        self._change(statements[self._dialect], values)
-
-    def _change(self, statement: Executable, values: Values | Sequence[Values]) -> int:
+    def change(self, statement: Executable | dict[str, Executable], values: Values | Sequence[Values]) -> int:
+        """Run *statement*, or that of this dialect (see `for_each_dialect`); returns how many rows it changed."""
+        if isinstance(statement, dict):
+            statement = statement[self.dialect]
         with translated():
             return self._connection.execute(statement, values, execution_options=_COUNT_ROWS).rowcount
 
-    def _rows(self, statement: Executable, parameters: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
+    def rows(self, statement: Executable, parameters: Values | None = None) -> Sequence[Row[Any]]:
+        """As of a reader, with all that was changed before."""
         self.flush()
-        return super()._rows(statement, parameters)
+        return super().rows(statement, parameters)
 
-    def _locking(self, query: Select[Any]) -> Select[Any]:
-        # SQLite has let in one writer only (BEGIN IMMEDIATE); PostgreSQL locks row by row.
-        return query.with_for_update() if self._locks else query
+    def locking(self, query: Select[Any]) -> Select[Any]:
+        """*query* with its rows locked: row by row on PostgreSQL; SQLite has one writer at most (BEGIN IMMEDIATE)."""
+        return query.with_for_update() if self.dialect == "postgresql" else query

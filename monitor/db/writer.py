@@ -1,9 +1,9 @@
 """
-The one thread that writes.
+The one writing thread, with group commit.
 
-Works that wait together are run in one transaction: a commit costs a disk flush, and a hundred works cost the same
-flush as one. When one of them raises, all are rolled back and each is run again by itself, so that only the culprit
-fails. While the database is unavailable works keep their order and wait.
+Queued works run in one transaction: a commit costs a disk flush, the same for a hundred works as for one. When one of
+them raises, all are rolled back and each runs again by itself, so that only the failing one fails. While the database
+is unavailable works keep their order and wait.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ class _Job:
 
 
 @dataclass(slots=True)
-class _Done:
-    """What a transaction produced: a result for each job, and what is to be called now that it is committed."""
+class _Committed:
+    """The result of each job of a transaction, and what to call after its commit."""
 
     results: list[Any]
     after: list[Callable[[], None]]
@@ -49,8 +49,8 @@ class Writer:
     Takes works from the event loop and runs them in order on its own thread.
 
     Attributes:
-        failing_since: since when the database has refused to write; None while it takes everything.
-        ended_by: why nothing will be written any more (damage, another instance), or None.
+        failing_since: since when writes have failed; None while they succeed.
+        ended_by: why nothing is written any more (damage, another instance), or None.
     """
 
     def __init__(self, backend: Backend, *, clock: Clock, on_end: Callable[[StoreError], None]) -> None:
@@ -63,11 +63,11 @@ class Writer:
         self._queue: deque[_Job] = deque()
         self._waiting = threading.Condition()
         self._stopping = False
-        self._give_up = threading.Event()
+        self._abandon = threading.Event()
         self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the thread."""
         self._thread.start()
 
     def submit(self, work: Callable[[Store], Any]) -> asyncio.Future[Any]:
@@ -83,12 +83,12 @@ class Writer:
         return future
 
     def stop(self) -> None:
-        """Write what is queued, then end the thread; blocks. What can't be written within seconds fails."""
+        """Write what is queued, then end the thread; blocks. What is not written within seconds fails."""
         with self._waiting:
             self._stopping = True
             self._waiting.notify()
         self._thread.join(_DRAIN_SECONDS)
-        self._give_up.set()
+        self._abandon.set()
         self._thread.join()
 
     def _refusal(self) -> StoreError | None:
@@ -104,7 +104,7 @@ class Writer:
         try:
             while (jobs := self._take()) is not None:
                 if jobs:
-                    self._settle(jobs)
+                    self._run_group(jobs)
                 else:
                     self._persist(self._backend.renew)
         except StoreError as error:
@@ -114,7 +114,7 @@ class Writer:
             self._end(StoreError(f"the database writer failed: {type(error).__name__}"))
 
     def _take(self) -> list[_Job] | None:
-        """The next group; an empty one when nothing came for a heartbeat, None at the end."""
+        """The next group; an empty one after a heartbeat without works, None at the end."""
         with self._waiting:
             if not self._queue and not self._stopping:
                 self._waiting.wait(self._backend.heartbeat)
@@ -122,9 +122,9 @@ class Writer:
                 return None if self._stopping else []
             return [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
 
-    def _settle(self, jobs: list[_Job]) -> None:
+    def _run_group(self, jobs: list[_Job]) -> None:
         try:
-            done = self._transact(jobs)
+            committed = self._transact(jobs)
         except (AnotherInstance, StoreCorrupt) as error:
             self._fail(jobs, error)
             raise
@@ -132,28 +132,28 @@ class Writer:
             if len(jobs) == 1 or isinstance(error, StoreUnavailable):
                 self._fail(jobs, error)
                 return
-            for number, job in enumerate(jobs):
+            for index, job in enumerate(jobs):
                 try:
-                    self._settle([job])
+                    self._run_group([job])
                 except StoreError as end:
-                    self._fail(jobs[number + 1 :], end)
+                    self._fail(jobs[index + 1 :], end)
                     raise
             return
-        for call in done.after:
+        for call in committed.after:
             try:
                 call()
             except Exception:
                 log.exception("database.after_commit_failed")
-        self._tell(_resolve, jobs, done.results)
+        self._notify_loop(_resolve, jobs, committed.results)
 
-    def _transact(self, jobs: Sequence[_Job]) -> _Done:
-        done: _Done | None = None
+    def _transact(self, jobs: Sequence[_Job]) -> _Committed:
+        outcome: _Committed | None = None
 
-        def attempt() -> _Done:
-            nonlocal done
-            if done is not None and self._backend.was_committed():
-                return done
-            done = None
+        def attempt() -> _Committed:
+            nonlocal outcome
+            if outcome is not None and self._backend.was_committed():
+                return outcome
+            outcome = None
             store = Store(self._backend.begin())
             try:
                 results = [job.work(store) for job in jobs]
@@ -161,9 +161,9 @@ class Writer:
             except BaseException:
                 self._backend.rollback()
                 raise
-            done = _Done(results, store.after)
+            outcome = _Committed(results, store.after)
             self._backend.commit()
-            return done
+            return outcome
 
         return self._persist(attempt)
 
@@ -179,7 +179,7 @@ class Writer:
                 if self.failing_since is None:
                     self.failing_since = self._clock.now()
                     log.warning("database.unavailable", error=str(error))
-                if self._give_up.wait(pause):
+                if self._abandon.wait(pause):
                     raise
                 pause = min(pause * 2, longest)
             else:
@@ -194,12 +194,12 @@ class Writer:
             rest = list(self._queue)
             self._queue.clear()
         self._fail(rest, error)
-        self._tell(self._on_end, error)
+        self._notify_loop(self._on_end, error)
 
     def _fail(self, jobs: Sequence[_Job], error: Exception) -> None:
-        self._tell(_reject, jobs, error)
+        self._notify_loop(_reject, jobs, error)
 
-    def _tell(self, call: Callable[..., None], *arguments: Any) -> None:
+    def _notify_loop(self, call: Callable[..., None], *arguments: Any) -> None:
         try:
             self._loop.call_soon_threadsafe(call, *arguments)
         except RuntimeError:

@@ -28,7 +28,6 @@ class Reply:
     token: TokenLife = TokenLife()
     last_successful_post_at: datetime | None = None
     last_error: LastError | None = None
-    anomalies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ def _networks(*texts: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(text) for text in texts)
 
 
-# Link-local, where clouds keep their metadata services, and the places of those that live elsewhere.
+# Link-local, multicast and reserved networks, and metadata services of clouds outside of them.
 _NEVER = _networks(
     "0.0.0.0/8",
     "169.254.0.0/16",
@@ -35,10 +35,10 @@ _COMPATIBLE = ipaddress.IPv6Network("::/96")
 
 def is_refused(host: str, *, deny_private: bool = False) -> bool:
     """
-    Whether *host*, an IP address as a resolver gave it, must not be connected to.
+    Return whether *host*, an IP address from a resolver, must not be connected to.
 
-    Link-local and cloud-metadata addresses never; with *deny_private* nothing but public ones. An IPv4 address inside
-    an IPv6 one (mapped, compatible, NAT64, 6to4, Teredo) is judged too. What is no address at all is refused.
+    Link-local and cloud-metadata addresses are refused always, all but public ones with *deny_private*. An IPv4 address inside
+    an IPv6 one (mapped, compatible, NAT64, 6to4, Teredo) is judged too. Anything but an address is refused.
 
     Source: reliability F47.
     """
@@ -48,7 +48,7 @@ def is_refused(host: str, *, deny_private: bool = False) -> bool:
         return True
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return _is_bad(address.ipv4_mapped, deny_private=deny_private)
-    return any(_is_bad(meant, deny_private=deny_private) for meant in (address, *_inside(address)))
+    return any(_is_bad(target, deny_private=deny_private) for target in (address, *_embedded(address)))
 
 
 def _is_bad(address: Address, *, deny_private: bool) -> bool:
@@ -57,8 +57,8 @@ def _is_bad(address: Address, *, deny_private: bool) -> bool:
     return deny_private and (not address.is_global or any(address in network for network in _PRIVATE))
 
 
-def _inside(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
-    """The IPv4 addresses that an IPv6 *address* leads to on the way."""
+def _embedded(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
+    """Return the IPv4 addresses inside an IPv6 *address*."""
     if isinstance(address, ipaddress.IPv4Address):
         return ()
     if address in _COMPATIBLE and int(address) > 1:
@@ -71,11 +71,10 @@ def _inside(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
 
 
 _METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"})
-_METADATA = (ipaddress.ip_address("100.100.100.200"), ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("192.0.0.192"))
 
 
 def literal(host: str) -> Address | None:
-    """The IP address *host* spells, also in the short and numeric forms that resolvers accept; None for a name."""
+    """Return the IP address that *host* spells, also in the short and numeric forms that resolvers accept; None for a name."""
     try:
         address: Address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -88,14 +87,12 @@ def literal(host: str) -> Address | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether *host* is this machine by its very spelling."""
+    """Return whether *host* is this machine by its spelling."""
     address = literal(host)
     return address.is_loopback if address is not None else host.lower().rstrip(".") == "localhost"
 
 
 def is_forbidden(host: str) -> bool:
-    """Whether *host* is a link-local or cloud-metadata address by its very spelling; such receivers are never right."""
+    """Return whether *host* is by its spelling an address or a name that is never connected to."""
     address = literal(host)
-    if address is None:
-        return host.lower().rstrip(".") in _METADATA_HOSTS
-    return address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
+    return host.lower().rstrip(".") in _METADATA_HOSTS if address is None else is_refused(str(address))

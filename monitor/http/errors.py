@@ -1,66 +1,109 @@
-"""The one table from library exceptions to our reasons."""
+"""The one table from exceptions of the transport to our reasons, for checks and for deliveries."""
 
 import errno
 import os
+import socket
 import ssl
 import traceback
-from collections.abc import Callable
+from enum import Enum, auto
 
-import aiohttp
 import httpx
-from aiohttp.http_exceptions import LineTooLong
 
 from monitor.domain.delivery.retries import AttemptResult
 from monitor.errors import ApiError, DeliveryReason, Reason
 
-_HOSTNAME_MISMATCH = {62, 64}
+
+class Failure(Enum):
+    """What kept a request from a complete response."""
+
+    ADDRESS_REFUSED = auto()
+    ADDRESS_INVALID = auto()
+    LOOKUP = auto()
+    UNREACHABLE = auto()
+    TLS = auto()
+    TLS_EXPIRED = auto()
+    TIMEOUT = auto()
+    DISCONNECTED = auto()
+    MALFORMED = auto()
+    TOO_LARGE = auto()
+    INTERNAL = auto()
 
 
-def _failure(error: Exception, refusals: list[str]) -> AttemptResult:
-    """What an attempt without an answer tells. Only fixed texts and the system's own words: a library's text may hold the address."""
-    if refusals:
-        return AttemptResult(
-            DeliveryReason.ADDRESS_REFUSED, detail="its name leads to a link-local, cloud-metadata or denied private address"
-        )
-    cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ is not None else error
-    for kind, reason, text in _FAILURES:
-        if isinstance(cause, kind):
-            return AttemptResult(reason, detail=text if isinstance(text, str) else text(cause))
-    return AttemptResult(DeliveryReason.INTERNAL, detail=f"the request could not be made ({type(error).__name__})")
+_REASONS: dict[Failure, tuple[Reason, DeliveryReason]] = {
+    Failure.ADDRESS_REFUSED: (Reason.API_UNREACHABLE, DeliveryReason.ADDRESS_REFUSED),
+    Failure.ADDRESS_INVALID: (Reason.MONITOR_INTERNAL, DeliveryReason.ADDRESS_REFUSED),
+    Failure.LOOKUP: (Reason.API_DNS_FAILED, DeliveryReason.UNREACHABLE),
+    Failure.UNREACHABLE: (Reason.API_UNREACHABLE, DeliveryReason.UNREACHABLE),
+    Failure.TLS: (Reason.API_TLS_FAILED, DeliveryReason.UNREACHABLE),
+    Failure.TLS_EXPIRED: (Reason.API_TLS_EXPIRED, DeliveryReason.UNREACHABLE),
+    Failure.TIMEOUT: (Reason.API_TIMEOUT, DeliveryReason.TIMEOUT),
+    Failure.DISCONNECTED: (Reason.API_DISCONNECTED, DeliveryReason.DISCONNECTED),
+    Failure.MALFORMED: (Reason.REPLY_INVALID, DeliveryReason.DISCONNECTED),
+    Failure.TOO_LARGE: (Reason.REPLY_TOO_LARGE, DeliveryReason.DISCONNECTED),
+    Failure.INTERNAL: (Reason.MONITOR_INTERNAL, DeliveryReason.INTERNAL),
+}
 
 
-def _bad_certificate(error: Exception) -> str:
-    cause = getattr(error, "certificate_error", None)
-    if not isinstance(cause, ssl.SSLCertVerificationError) or cause.verify_code in _HOSTNAME_MISMATCH:
-        return "its certificate belongs to another name"
-    return f"its certificate is not trusted: {cause.verify_message}"
+class HttpError(Exception):
+    """
+    A request without a complete response.
+
+    Attributes:
+        failure: what failed.
+        detail: fixed words or the system's own; a library's text may hold the address or a key.
+    """
+
+    def __init__(self, failure: Failure, detail: str) -> None:
+        super().__init__(detail)
+        self.failure = failure
+        self.detail = detail
 
 
-def _no_connection(error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    return f"no connection: {os.strerror(number) if number else 'the network refuses it'}"
+def to_api_error(error: Exception) -> ApiError:
+    """Return *error*, raised by a request to the API, as one of ours."""
+    if isinstance(error, ApiError):
+        return error
+    known = _to_http_error(error)
+    return ApiError(_REASONS[known.failure][0], known.detail)
 
 
-# The first that fits counts: the libraries' narrow errors are wide ones too.
-_FAILURES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], DeliveryReason, str | Callable[[Exception], str]], ...] = (
-    ((TimeoutError, httpx.TimeoutException), DeliveryReason.TIMEOUT, "no answer in time"),
-    (aiohttp.ClientConnectorDNSError, DeliveryReason.UNREACHABLE, "its name cannot be resolved"),
-    (aiohttp.ClientConnectorCertificateError, DeliveryReason.UNREACHABLE, _bad_certificate),
-    (aiohttp.ClientConnectorSSLError, DeliveryReason.UNREACHABLE, "no encrypted connection can be agreed on"),
-    (aiohttp.ClientConnectorError, DeliveryReason.UNREACHABLE, _no_connection),
-    (
-        (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, httpx.InvalidURL, httpx.UnsupportedProtocol),
-        DeliveryReason.ADDRESS_REFUSED,
-        "its address cannot be used",
-    ),
-    ((aiohttp.ClientError, httpx.HTTPError, OSError), DeliveryReason.DISCONNECTED, "the connection broke off before a whole answer came"),
-)
+def to_attempt_result(error: Exception) -> AttemptResult:
+    """Return *error*, raised by a request to a receiver, as the result of the attempt."""
+    known = _to_http_error(error)
+    return AttemptResult(_REASONS[known.failure][1], detail=known.detail)
+
+
+def _to_http_error(error: Exception) -> HttpError:
+    if isinstance(error, HttpError):
+        return error
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return HttpError(Failure.ADDRESS_INVALID, "its address cannot be used")
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
+    return HttpError(Failure.INTERNAL, f"{type(error).__name__}{place}")
+
+
+def lookup_error(error: Exception) -> HttpError:
+    """Return what a failed name lookup means."""
+    if not isinstance(error, socket.gaierror):
+        return HttpError(Failure.LOOKUP, "the name cannot be looked up")
+    unknown = error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+    return HttpError(Failure.LOOKUP, "the name does not exist" if unknown else "the name servers do not answer")
+
 
 _OUR_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
+
+def connect_error(error: OSError) -> HttpError:
+    """Return what a failed TCP connect means."""
+    if error.errno in _OUR_ERRNOS:
+        return HttpError(Failure.INTERNAL, os.strerror(error.errno))
+    return HttpError(Failure.UNREACHABLE, os.strerror(error.errno) if error.errno else "no address answers")
+
+
 # OpenSSL's X509_V_ERR_ numbers.
 _EXPIRED = 10
-_CERTIFICATE_WORDS = {
+_CERTIFICATE_DETAILS = {
     9: "its certificate is not valid yet",
     18: "its certificate is self-signed",
     19: "its certificate comes from an unknown authority",
@@ -70,103 +113,13 @@ _CERTIFICATE_WORDS = {
 }
 
 
-def to_api_error(error: Exception, deadline: float, connect_seconds: float) -> ApiError:
-    """A library's exception as one of ours; *deadline* and *connect_seconds* are the limits that may have passed."""
-    if isinstance(error, ApiError):
-        return error
-    causes = _causes(error)
-    for kinds, words in _EXPLANATIONS:
-        for cause in causes:
-            if isinstance(cause, kinds):
-                return words(cause)
-    if any(isinstance(cause, aiohttp.ServerTimeoutError) for cause in causes):
-        return ApiError(Reason.API_TIMEOUT, f"no connection within {connect_seconds:g} s")
-    if isinstance(error, TimeoutError):
-        return ApiError(Reason.API_TIMEOUT, f"no complete answer within {deadline:g} s")
-    return ApiError(Reason.MONITOR_INTERNAL, _place(causes[-1]))
-
-
-def was_stale_connection(error: Exception) -> bool:
-    """Whether the server had closed the connection before it answered anything on it."""
-    causes = _causes(error)
-    return not any(isinstance(cause, aiohttp.ClientConnectorError) for cause in causes) and any(
-        isinstance(cause, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) for cause in causes
-    )
-
-
-class _LookupFailed(OSError):
-    """A host name could not be resolved; `words` says why."""
-
-    def __init__(self, words: str) -> None:
-        super().__init__(None, words)
-        self.words = words
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """An exception and what it was raised from, outermost first."""
-    causes: list[BaseException] = []
-    while error not in causes and len(causes) < 8:
-        causes.append(error)
-        error = error.__cause__ or error
-    return causes
-
-
-def _place(error: BaseException) -> str:
-    """What went wrong and where, without the exception's text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{where}"
-
-
-def _unreachable(error: BaseException) -> ApiError:
-    if isinstance(getattr(error, "os_error", None), ConnectionResetError | ConnectionAbortedError):
-        # The connection was there: only a TLS handshake comes between that and the request.
-        return ApiError(Reason.API_TLS_FAILED, "the TLS handshake was broken off")
-    number = error.errno if isinstance(error, OSError) else None
-    if number in _OUR_ERRNOS:
-        return ApiError(Reason.MONITOR_INTERNAL, os.strerror(number))
-    return ApiError(Reason.API_UNREACHABLE, os.strerror(number) if number else "no address answers")
-
-
-def _certificate(error: BaseException) -> ApiError:
-    cause = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else error
-    code = getattr(cause, "verify_code", 0)
-    if code == _EXPIRED:
-        return ApiError(Reason.API_TLS_EXPIRED, "its certificate has expired")
-    return ApiError(Reason.API_TLS_FAILED, _CERTIFICATE_WORDS.get(code, f"its certificate is refused (code {code})"))
-
-
-def _handshake(error: BaseException) -> ApiError:
-    reason = getattr(getattr(error, "os_error", None), "reason", None)
-    return ApiError(Reason.API_TLS_FAILED, f"no TLS connection ({reason or 'handshake failed'})")
-
-
-def _malformed(error: BaseException) -> ApiError:
-    if any(isinstance(cause, LineTooLong) for cause in _causes(error)):
-        return ApiError(Reason.REPLY_TOO_LARGE, "the answer's headers are too large")
-    return ApiError(Reason.REPLY_INVALID, "the answer is not HTTP")
-
-
-def _lookup_failed(error: BaseException) -> ApiError:
-    return ApiError(Reason.API_DNS_FAILED, error.words if isinstance(error, _LookupFailed) else "the name cannot be looked up")
-
-
-def _broken(_: BaseException) -> ApiError:
-    return ApiError(Reason.API_DISCONNECTED, "the connection broke before an answer came")
-
-
-def _broken_off(_: BaseException) -> ApiError:
-    return ApiError(Reason.API_DISCONNECTED, "the connection broke in the middle of the answer")
-
-
-_EXPLANATIONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Callable[[BaseException], ApiError]], ...] = (
-    (_LookupFailed, _lookup_failed),
-    (aiohttp.ClientConnectorDNSError, _lookup_failed),
-    (aiohttp.ClientConnectorCertificateError, _certificate),
-    (aiohttp.ClientConnectorSSLError, _handshake),
-    (aiohttp.ClientConnectorError, _unreachable),
-    (aiohttp.ClientPayloadError, _broken_off),
-    (aiohttp.ClientResponseError, _malformed),
-    ((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError), _broken),
-)
-"""The narrower kind first."""
+def tls_error(error: OSError) -> HttpError:
+    """Return what a failed TLS handshake means."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        code = error.verify_code
+        if code == _EXPIRED:
+            return HttpError(Failure.TLS_EXPIRED, "its certificate has expired")
+        return HttpError(Failure.TLS, _CERTIFICATE_DETAILS.get(code, f"its certificate is refused (code {code})"))
+    if isinstance(error, ssl.SSLError):
+        return HttpError(Failure.TLS, f"no TLS connection ({error.reason or 'handshake failed'})")
+    return HttpError(Failure.TLS, "the TLS handshake was broken off")

@@ -4,15 +4,19 @@ import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+LONGEST_RETRY_AFTER_SECONDS = 10.0**6
+"""Longer waits are cut: no receiver or API is left alone for more than eleven days."""
+
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
 _MONTHS = {
     name: number for number, name in enumerate(("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1)
 }
+_SECONDS = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,9})?", re.ASCII)
 
 
 def http_date(text: str) -> datetime | None:
     """
-    The time in a `Date` or `Retry-After` header; None for anything but the one form in use today.
+    Return the time in a `Date` header; None for anything but the one form in use today.
 
     Source: RFC 9110, 5.6.7.
     """
@@ -26,14 +30,15 @@ def http_date(text: str) -> datetime | None:
         return None
 
 
-def _retry_after(text: str, now: datetime) -> timedelta | None:
-    """How long an answer asks to wait: whole seconds or a date; None when it does not, or not legibly."""
-    digits = text.strip()
-    if digits.isdecimal() and digits.isascii():
-        # Nobody waits longer than eleven days; and Python refuses numbers of thousands of digits.
-        return timedelta(seconds=10**6 if len(digits) > 6 else int(digits))
+def retry_after(text: str, now: datetime) -> timedelta | None:
+    """Return how long a `Retry-After` header asks to wait, in seconds or until a date; None for anything else."""
+    text = text.strip()
     try:
-        at = parsedate_to_datetime(text)
-        return max(at.replace(tzinfo=at.tzinfo or UTC) - now, timedelta(0))
+        if _SECONDS.fullmatch(text):
+            seconds = float(text)
+        else:
+            until = parsedate_to_datetime(text)
+            seconds = (until.replace(tzinfo=until.tzinfo or UTC) - now).total_seconds()
     except (ValueError, OverflowError, TypeError):
         return None
+    return timedelta(seconds=min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS))

@@ -1,4 +1,4 @@
-"""What Prometheus is told: counts kept here, everything else rendered from the snapshot when it is asked for."""
+"""Prometheus metrics: counters are kept here, everything else is rendered from the snapshot at the scrape."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -15,29 +15,25 @@ from monitor.domain.snapshot import Snapshot
 from monitor.errors import DeliveryReason, Reason
 from monitor.metrics import definitions
 from monitor.metrics.definitions import Family
-from monitor.metrics.exposition import Exposition, Own
+from monitor.metrics.exposition import Exposition, ProcessState
 
-__all__ = ["OPENMETRICS", "TEXT", "Metrics", "kind_of", "wants_openmetrics"]
+__all__ = ["OPENMETRICS", "TEXT", "Metrics", "wants_openmetrics"]
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 OTHER = "other"
 MOST_PLATFORMS = 64
-"""A platform is whatever stands before the dash of an id; an API that invents them makes no more series than this."""
+"""A platform is the part of an id before the dash; an API that invents ids makes no more series than this."""
 
 
 class Metrics:
-    """
-    Counts what happens, and renders it together with a snapshot.
-
-    Each has a registry of its own: nothing is global, and two of them in one process do not meet.
-    """
+    """Counters and histograms, rendered together with a snapshot. Each instance has a registry of its own."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._registry = registry if registry is not None else CollectorRegistry()
         self._exposition = Exposition()
-        self._own = Own()
+        self._own = ProcessState()
         self._platforms: set[str] = set()
         self._checks = self._counter(definitions.CHECKS)
         self._check_seconds = self._histogram(definitions.CHECK_SECONDS)
@@ -58,77 +54,80 @@ class Metrics:
 
     def prepare(self, *, platforms: Iterable[str] = (), receivers: Iterable[str] = (), loops: Iterable[str] = ()) -> None:
         """
-        Create every series that can come, at zero; called at the start and after a reload.
+        Create every possible series, at zero; called at the start and after a reload.
 
-        Receivers and loops that are not among these are gone; counts of platforms stay.
+        Series of receivers and loops that are not among these are removed; those of platforms stay.
         """
         for platform in platforms:
             self._prepare_platform(platform)
-        gone = set(self._own.receivers) - set(kept := tuple(receivers))
+        removed = set(self._own.receivers) - set(kept := tuple(receivers))
         for result in DeliveryReason:
-            for receiver in gone:
+            for receiver in removed:
                 self._deliveries.remove(receiver, result.value)
             for receiver in kept:
                 self._deliveries.labels(receiver, result.value)
         steps = {name: at for name, at in self._own.loops.items() if name in set(loops)}
         self._own = replace(
-            self._own, receivers=kept, loops=steps, gone={name: is_gone for name, is_gone in self._own.gone.items() if name in kept}
+            self._own,
+            receivers=kept,
+            loops=steps,
+            disabled={name: disabled for name, disabled in self._own.disabled.items() if name in kept},
         )
 
     def check_concluded(self, platform: str, reason: Reason, duration_seconds: float) -> None:
-        """A check of a connection of *platform* ended with *reason*; the API took *duration_seconds*."""
+        """Count a check of a connection of *platform* that ended with *reason*; the API took *duration_seconds*."""
         self._prepare_platform(platform)
         known = platform if platform in self._platforms else OTHER
         self._checks.labels(known, outcome_of(reason).value, reason.value).inc()
         self._check_seconds.observe(duration_seconds)
 
     def check_lagged(self, seconds: float) -> None:
-        """A check began *seconds* later than it was due."""
+        """Record that a check began *seconds* later than due."""
         self._lag.observe(max(0.0, seconds))
 
     def checks_missed(self, count: int) -> None:
-        """*count* checks of one connection were left out because their turn had passed."""
+        """Count *count* checks of one connection that were skipped because the next one was due."""
         self._missed.inc(count)
 
     def delivery_attempted(self, receiver: str, reason: DeliveryReason, duration_seconds: float) -> None:
-        """An attempt to tell *receiver* ended with *reason* after *duration_seconds*."""
+        """Count a delivery attempt that ended with *reason* after *duration_seconds*."""
         self._deliveries.labels(receiver, reason.value).inc()
         self._delivery_seconds.observe(duration_seconds)
 
-    def receiver_gone(self, receiver: str, gone: bool) -> None:
-        """*receiver* said that it is *gone*, or it did not, as far as the last attempt tells."""
-        self._own = replace(self._own, gone={**self._own.gone, receiver: gone})
+    def receiver_disabled(self, receiver: str, disabled: bool) -> None:
+        """Record whether deliveries to *receiver* are disabled."""
+        self._own = replace(self._own, disabled={**self._own.disabled, receiver: disabled})
 
     def loop_stepped(self, loop: str, at: datetime) -> None:
-        """The loop called *loop* finished a step at *at*."""
+        """Record that the loop called *loop* finished a step at *at*."""
         self._own = replace(self._own, loops={**self._own.loops, loop: at})
 
     def config_reloaded(self, successful: bool, at: datetime) -> None:
-        """The configuration was read at *at*, at the start or later, and taken over if *successful*."""
+        """Record that the configuration was read at *at*, and applied if *successful*."""
         self._own = replace(self._own, reloaded=successful, reloaded_at=at if successful else self._own.reloaded_at)
 
     def heart_beat(self, result: str, at: datetime) -> None:
-        """A sign of life was due at *at*; *result* is `sent`, `failed` or `withheld`."""
+        """Count a heartbeat that was due at *at*; *result* is `sent`, `failed` or `withheld`."""
         self._heartbeats.labels(result).inc()
         if result == "sent":
             self._own = replace(self._own, heartbeat_at=at)
 
     def client_rebuilt(self) -> None:
-        """An HTTP client had got stuck and was replaced."""
+        """Count an HTTP transport that was replaced."""
         self._rebuilds.inc()
 
     def clock_jumped(self) -> None:
-        """The wall clock jumped."""
+        """Count a jump of the wall clock."""
         self._jumps.inc()
 
     def render(self, snapshot: Snapshot, now: datetime, *, openmetrics: bool = False) -> bytes:
-        """Everything as one text: format 0.0.4, or OpenMetrics 1.0."""
+        """Return everything as one text: format 0.0.4, or OpenMetrics 1.0."""
         return b"".join(self.chunks(snapshot, now, openmetrics=openmetrics))
 
     def chunks(self, snapshot: Snapshot, now: datetime, *, openmetrics: bool = False) -> Iterator[bytes]:
-        """The same in pieces; between two of them, which may be empty, others can run."""
+        """Yield the same in pieces, some empty; between two of them other tasks can run."""
         yield from self._exposition.chunks(snapshot, now, self._own, openmetrics=openmetrics)
-        # Only `collect` is asked for, whatever its type says.
+        # Only `collect` is called, whatever its type says.
         registry = cast("CollectorRegistry", _WithoutCreated(self._registry))
         # Last, for it also ends an OpenMetrics text with its `# EOF`.
         yield generate_openmetrics(registry) if openmetrics else generate_text(registry)  # type: ignore[no-untyped-call]
@@ -151,13 +150,13 @@ class Metrics:
 
 
 class _WithoutCreated:
-    """A registry whose counters do not tell when they were made: a series each that nobody asks for."""
+    """A registry without the `_created` series of its counters."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 
     def collect(self) -> Iterator[Metric]:
-        """The families of the registry, made anew for this call, so that they may be changed."""
+        """Yield the families of the registry; they are made for this call and may be changed."""
         for family in self._registry.collect():
             family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
             yield family
@@ -165,7 +164,7 @@ class _WithoutCreated:
 
 def wants_openmetrics(accept: str) -> bool:
     """
-    Whether a client that sends this `Accept` header is to get OpenMetrics 1.0: it names it, and likes it no less than plain text.
+    Whether a client with this `Accept` header gets OpenMetrics 1.0: it names it with at least the weight of plain text.
 
     Source: RFC 9110, 12.5.1; OpenMetrics 1.0, "Protocol negotiation".
     """

@@ -1,9 +1,8 @@
 """
-The snapshot as text.
+The snapshot as Prometheus text.
 
-Ten thousand connections make a hundred and fifty thousand lines. States are values that are replaced, never
-changed: so the lines of a connection are kept until its state is another one, and a scrape puts together what is
-there. Only the life left in a token is printed anew each time.
+Ten thousand connections make a hundred and fifty thousand lines. States are immutable values, so the lines of a connection are kept
+until it has another state; a scrape joins them. Only the seconds until a token expires are written at each scrape.
 """
 
 import math
@@ -29,29 +28,32 @@ NO = "0.0"
 # Known not to work: the API says so, does not know the connection, or refuses its id.
 _UP = {Health.OK: YES, Health.ERROR: NO, Health.MISSING: NO, Health.MISCONFIGURED: NO}
 
-KINDS = (*(topic.value for topic in Topic if topic is not Topic.SCOPE), *(scope.value for scope in Scope if scope is not Scope.CONNECTION))
-"""The kinds of incidents: the topics of a connection, and the scopes wider than one."""
+INCIDENT_LABELS = (
+    *((topic.value, "") for topic in Topic if topic is not Topic.SCOPE),
+    *(("", scope.value) for scope in Scope if scope is not Scope.CONNECTION),
+)
+"""Topic and scope of every kind of incident; one of them is empty, which is the same as absent."""
 
 _BATCH = 500
 _NOT_A_LABEL = re.compile(r"[^a-zA-Z0-9_]")
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class ProcessState:
     """
-    What the process knows of itself.
+    The process's own values.
 
     Attributes:
-        receivers: names of all that are configured, so that one that is owed nothing shows a zero.
-        gone: receiver name -> whether it said that it is gone; without those of which that is not known yet.
+        receivers: names of all that are configured, so that one without pending deliveries shows a zero.
+        disabled: receiver name -> whether its deliveries are disabled; without those of which that is not known yet.
         loops: loop name -> when it last finished a step.
-        reloaded: whether the last reading of the configuration was taken over; None before the first.
-        reloaded_at: when one was taken over last.
-        heartbeat_at: when the last sign of life was taken; None before the first.
+        reloaded: whether the configuration was applied when it was last read; None before the first time.
+        reloaded_at: when the one in use was applied.
+        heartbeat_at: when the last heartbeat was accepted; None before the first.
     """
 
     receivers: tuple[str, ...] = ()
-    gone: Mapping[str, bool] = field(default_factory=dict)
+    disabled: Mapping[str, bool] = field(default_factory=dict)
     loops: Mapping[str, datetime] = field(default_factory=dict)
     reloaded: bool | None = None
     reloaded_at: datetime | None = None
@@ -59,7 +61,7 @@ class Own:
 
 
 class _Lines:
-    """The lines of one connection: of each per-connection family, in their order; and what they were made of."""
+    """The lines of one connection, one item per family of `PER_CONNECTION`; and what they were made from."""
 
     __slots__ = ("connection", "ends", "expires_in", "lines", "state")
 
@@ -68,8 +70,8 @@ class _Lines:
         self.state = state
         labels = pairs((("account", connection.account_label), ("platform", connection.platform), ("platform_id", connection.platform_id)))
         ends_at = estimate.best_estimate(state.token)
-        doubt = estimate.uncertainty(state.token)
-        # Made whole at the scrape: the lines of this one family hold nothing yet.
+        uncertainty = estimate.uncertainty(state.token)
+        # The value is written at the scrape: this family has no line here.
         self.expires_in = f"{definitions.EXPIRES_IN.name}{{{labels}}} "
         self.ends = None if ends_at is None else seconds_since_1970(ends_at)
         self.lines = (
@@ -77,7 +79,7 @@ class _Lines:
             _health_lines(connection, state.health),
             _line(definitions.EXPIRY, labels, _moment(ends_at)),
             b"",
-            _line(definitions.UNCERTAINTY, labels, None if doubt is None else number(doubt.total_seconds())),
+            _line(definitions.UNCERTAINTY, labels, None if uncertainty is None else number(uncertainty.total_seconds())),
             _line(definitions.LAST_CHECK, labels, _moment(state.last_check_at)),
             _line(definitions.LAST_CONCLUSIVE, labels, _moment(state.last_evidence_at)),
             _line(definitions.LAST_POST, labels, _moment(state.last_successful_post_at)),
@@ -87,16 +89,16 @@ class _Lines:
 
 
 class Exposition:
-    """Renders snapshots; remembers the lines of the connections of the last one."""
+    """Renders snapshots; keeps the lines of each connection for the next one."""
 
     def __init__(self) -> None:
         self._known: dict[int, _Lines] = {}
 
-    def chunks(self, snapshot: Snapshot, now: datetime, own: Own, *, openmetrics: bool) -> Iterator[bytes]:
+    def chunks(self, snapshot: Snapshot, now: datetime, own: ProcessState, *, openmetrics: bool) -> Iterator[bytes]:
         """
-        All families that are read from *snapshot* and *own*, in pieces.
+        Yield all families that are read from *snapshot* and *own*, in pieces.
 
-        Pieces may be empty: each is an occasion to let others run, none took long to make.
+        Pieces may be empty: between two of them other tasks can run.
         """
         rows: list[_Lines] = []
         known: dict[int, _Lines] = {}
@@ -123,19 +125,23 @@ class Exposition:
             rows.append(lines)
 
 
-def overall(snapshot: Snapshot, own: Own, *, openmetrics: bool) -> Iterator[bytes]:
-    """The families that are not about single connections."""
-    incidents = Counter((kind_of(view), view.severity) for view in snapshot.incidents)
-    owed = {**dict.fromkeys(own.receivers, 0), **{name: view.pending for name, view in snapshot.outbox.items()}}
+def overall(snapshot: Snapshot, own: ProcessState, *, openmetrics: bool) -> Iterator[bytes]:
+    """Yield the families that are not per connection."""
+    incidents = Counter((*topic_and_scope(view), view.severity) for view in snapshot.incidents)
+    pending = {**dict.fromkeys(own.receivers, 0), **{name: view.pending for name, view in snapshot.outbox.items()}}
     oldest = min((view.oldest_at for view in snapshot.outbox.values() if view.oldest_at is not None), default=None)
     samples: dict[Family, list[tuple[Sequence[str], str | None]]] = {
         definitions.ACCOUNT_UP: [((name,), _truth(up)) for name, up in sorted(snapshot.accounts.items())],
         definitions.API_UP: [((), _truth(snapshot.api_up))],
         definitions.STORAGE_UP: [((), _truth(snapshot.storage_up))],
-        definitions.INCIDENTS: [((kind, severity), whole(incidents[kind, severity])) for kind in KINDS for severity in Severity],
-        definitions.PENDING: [((name,), whole(count)) for name, count in sorted(owed.items())],
+        definitions.INCIDENTS: [
+            ((topic, scope, severity), whole(incidents[topic, scope, severity]))
+            for topic, scope in INCIDENT_LABELS
+            for severity in Severity
+        ],
+        definitions.PENDING: [((name,), whole(count)) for name, count in sorted(pending.items())],
         definitions.OLDEST: [((), _moment(oldest))],
-        definitions.GONE: [((name,), _truth(gone)) for name, gone in sorted(own.gone.items())],
+        definitions.DISABLED: [((name,), _truth(disabled)) for name, disabled in sorted(own.disabled.items())],
         definitions.LOOP_STEP: [((name,), timestamp(at)) for name, at in sorted(own.loops.items())],
         definitions.RELOADED: [((), _truth(own.reloaded))],
         definitions.RELOADED_AT: [((), _moment(own.reloaded_at))],
@@ -144,12 +150,12 @@ def overall(snapshot: Snapshot, own: Own, *, openmetrics: bool) -> Iterator[byte
     for family in definitions.OVERALL:
         yield header(family, openmetrics=openmetrics)
         for values, value in samples[family]:
-            yield _line(family, pairs(zip(family.labels, values, strict=True)), value)
+            yield _line(family, pairs((name, label) for name, label in zip(family.labels, values, strict=True) if label), value)
 
 
-def kind_of(view: IncidentView) -> str:
-    """The kind of an incident: its scope when that is wider than a connection, else its topic."""
-    return view.scope.value if view.scope is not Scope.CONNECTION else view.incident.topic.value
+def topic_and_scope(view: IncidentView) -> tuple[str, str]:
+    """Return the labels of an incident: the topic of a connection's, the scope of a wider one."""
+    return ("", view.scope.value) if view.scope is not Scope.CONNECTION else (view.incident.topic.value, "")
 
 
 def _expires_in(rows: Sequence[_Lines], now: int) -> Iterator[bytes]:
@@ -169,7 +175,7 @@ def _line(family: Family, labels: str, value: str | None) -> bytes:
 def _health_lines(connection: Connection, health: Health) -> bytes:
     name, account = definitions.HEALTH.name, escape(connection.account_label)
     tail = pairs((("platform", connection.platform), ("platform_id", connection.platform_id)))
-    lines = [f'{name}{{account="{account}",health="{one.value}",{tail}}} {YES if one is health else NO}\n' for one in Health]
+    lines = [f'{name}{{account="{account}",health="{known.value}",{tail}}} {YES if known is health else NO}\n' for known in Health]
     return "".join(lines).encode(errors="replace")
 
 

@@ -1,8 +1,7 @@
 """
-What each type of receiver understands: from the stored document to one HTTP request, and from its answer to a result.
+Receiver types: from the stored document to one HTTP request, and from its response to a result.
 
-Pure: no I/O, no clock; a renderer is handed everything it needs and is called anew for every attempt. To add a type,
-write a module with its `Kind`, and name it here.
+Pure: no I/O, no clock. To add a type, write a module with its `ReceiverType` and add it to `RECEIVER_TYPES`.
 """
 
 from collections.abc import Mapping
@@ -25,4 +24,4 @@ RECEIVER_TYPES: Mapping[str, ReceiverType] = {
     "opsgenie": OPSGENIE,
     "alertmanager": ALERTMANAGER,
 }
-"""Receiver type, as the configuration spells it -> what is spoken there."""
+"""Type in the configuration -> how to send to it."""

@@ -1,10 +1,10 @@
 """
 Type `alertmanager`: alerts for the Alertmanager of Prometheus, which groups, routes, silences and inhibits them.
 
-Alertmanager knows an alert by its labels alone, so those stay the same through an incident. What must change with the urgency
-is the severity: then the alert with the old one is resolved in the same request. It forgets an alert whose `endsAt` has
-passed, and all of them when it restarts, so everything that stands is sent again every minute, good for an hour: an update of
-this monitor resolves nothing, and what Alertmanager forgot it knows again a minute later.
+Alertmanager identifies an alert by its labels, so those stay the same through an incident. Only the severity may change: then the
+alert with the old one is resolved in the same request. Alertmanager forgets an alert whose `endsAt` has passed, and all of them when it
+restarts, so all open alerts are sent again every minute with an end in an hour: an upgrade of this monitor resolves none, and what
+Alertmanager forgot it knows again a minute later.
 
 Source: the OpenAPI specification of its API v2; "Sending alerts" in the documentation of Prometheus.
 """
@@ -35,30 +35,30 @@ _NAMES = {
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request | None:
-    story = read(message.body)
-    if story.why == "notice" and story.type != "test":
+    chat = read(message.body)
+    if chat.why == "notice" and chat.type != "test":
         return None
     previous = read(message.previous) if message.previous is not None else None
-    if story.over:
-        # What ends is what is firing there, whatever severity its end is told with.
-        story = replace(story, severity=previous.severity) if previous else story
-        return _request([_over(story, message.at)], message.user_agent, settings)
+    if chat.over:
+        # The alert that is firing there ends, whatever the severity of the last message.
+        chat = replace(chat, severity=previous.severity) if previous else chat
+        return _request([_resolved(chat, message.at)], message.user_agent, settings)
     if previous and previous.over:
-        # It ended there already; only a message that was sent again by hand comes this late.
+        # It is resolved there already; only a message that was sent again by hand comes this late.
         return None
-    alerts = [_firing(story, message.at)]
-    if previous and _labels(previous) != _labels(story):
-        alerts.append(_over(previous, message.at))
+    alerts = [_firing(chat, message.at)]
+    if previous and _labels(previous) != _labels(chat):
+        alerts.append(_resolved(previous, message.at))
     return _request(alerts, message.user_agent, settings)
 
 
-def _repeat(standing: OpenAlerts, settings: ReceiverSettings) -> Request | None:
-    alerts = [_firing(story, standing.at) for story in map(read, standing.bodies) if not story.over]
-    return _request(alerts, standing.user_agent, settings) if alerts else None
+def _repeat(alerts_open: OpenAlerts, settings: ReceiverSettings) -> Request | None:
+    alerts = [_firing(chat, alerts_open.at) for chat in map(read, alerts_open.bodies) if not chat.over]
+    return _request(alerts, alerts_open.user_agent, settings) if alerts else None
 
 
 def _judge(status: int, _body: bytes) -> AttemptResult:
-    """200 alone: 400 is for alerts it finds invalid, and any other 2xx came from somebody else."""
+    """200 alone is success: 400 is for invalid alerts, and any other 2xx comes from another server."""
     return result_where(status, 200)
 
 
@@ -70,41 +70,41 @@ def _request(alerts: list[dict[str, Any]], user_agent: str, settings: ReceiverSe
     return json_request(urlunsplit(parts._replace(path=path)), alerts, user_agent, settings)
 
 
-def _firing(story: ChatMessage, now: datetime) -> dict[str, Any]:
-    return _alert(story, now + (_TEST_STANDS if story.type == "test" else STANDS))
+def _firing(chat: ChatMessage, now: datetime) -> dict[str, Any]:
+    return _alert(chat, now + (_TEST_STANDS if chat.type == "test" else STANDS))
 
 
-def _over(story: ChatMessage, now: datetime) -> dict[str, Any]:
-    """The alert as resolved: never before it began, nor in a future that would keep it firing."""
-    return _alert(story, max(story.opened_at, min(story.at, now) if story.over else now))
+def _resolved(chat: ChatMessage, now: datetime) -> dict[str, Any]:
+    """Return the alert as resolved: not before it began, nor in a future that would keep it firing."""
+    return _alert(chat, max(chat.opened_at, min(chat.at, now) if chat.over else now))
 
 
-def _alert(story: ChatMessage, ends_at: datetime) -> dict[str, Any]:
+def _alert(chat: ChatMessage, ends_at: datetime) -> dict[str, Any]:
     annotations = {
-        "summary": story.summary,
-        "title": story.title,
-        "advice": story.data.get("advice") or "",
-        **{name.lower().replace(" ", "_"): value for name, value in story.facts},
-        "items": "\n".join(story.lines),
-        "reconnect_url": story.link,
+        "summary": chat.summary,
+        "title": chat.title,
+        "advice": chat.data.get("advice") or "",
+        **{name.lower().replace(" ", "_"): value for name, value in chat.facts},
+        "items": "\n".join(chat.lines),
+        "reconnect_url": chat.link,
     }
     alert = {
-        "labels": _labels(story),
+        "labels": _labels(chat),
         "annotations": {name: without_mentions(value) for name, value in annotations.items() if value},
-        "startsAt": iso_utc(story.opened_at),
+        "startsAt": iso_utc(chat.opened_at),
         "endsAt": iso_utc(ends_at),
     }
-    return alert | ({"generatorURL": story.link} if story.link else {})
+    return alert | ({"generatorURL": chat.link} if chat.link else {})
 
 
-def _labels(story: ChatMessage) -> dict[str, str]:
-    """What identifies the alert. An empty label is no label."""
-    data = story.data
-    incident = data.get("incident") or {"topic": story.type, "key": f"{story.type}-{story.id}"}
-    scope = f"PostPost{str(data.get('scope', story.type)).capitalize()}"
+def _labels(chat: ChatMessage) -> dict[str, str]:
+    """Return what identifies the alert, without empty labels."""
+    data = chat.data
+    incident = data.get("incident") or {"topic": chat.type, "key": f"{chat.type}-{chat.id}"}
+    scope = f"PostPost{str(data.get('scope', chat.type)).capitalize()}"
     labels = {
         "alertname": _NAMES.get(incident["topic"], scope),
-        "severity": story.severity,
+        "severity": chat.severity,
         "account": data.get("account") or "",
         "platform": data.get("platform") or "",
         "platform_id": data.get("platformId") or "",

@@ -14,13 +14,13 @@ from monitor.errors import DeliveryReason
 @dataclass(frozen=True, slots=True)
 class Message:
     """
-    What is to be told, for one attempt.
+    What one attempt delivers.
 
     Attributes:
         webhook_id: constant over all attempts.
         body: the stored document, our own JSON (`docs/reference/webhook.md`).
         at: when this attempt begins, UTC.
-        user_agent: how this program names itself.
+        user_agent: this program's `User-Agent`.
         previous: the document last delivered about the same incident, if any; only for types with a `repeat`.
     """
 
@@ -33,7 +33,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. Nothing of it is printed: address, headers and even the body may hold a secret."""
+    """One HTTP request. Its `repr` shows nothing: address, headers and body may hold secrets."""
 
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
@@ -44,12 +44,12 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class OpenAlerts:
     """
-    What stands at a receiver, to be told again.
+    Incidents that are open at a receiver, to be sent again.
 
     Attributes:
         bodies: for each incident that is still open, the last stored document that was delivered about it.
         at: when this attempt begins, UTC.
-        user_agent: how this program names itself.
+        user_agent: this program's `User-Agent`.
     """
 
     bodies: Sequence[bytes]
@@ -60,11 +60,11 @@ class OpenAlerts:
 @dataclass(frozen=True, slots=True)
 class ResendPolicy:
     """
-    How a receiver that forgets is kept informed.
+    How open incidents are sent again to a receiver that forgets them.
 
     Attributes:
-        every: how often everything that stands is told again.
-        render: the request that tells a batch of it; None when nothing of it stands.
+        every: how often.
+        render: the request for a batch; None when none of it is open.
     """
 
     every: timedelta
@@ -77,11 +77,11 @@ class ReceiverType:
     One type of receiver.
 
     Attributes:
-        render: the request that tells a message to a receiver; None when there is nothing to tell a receiver of this
-            type, which counts as told. May raise ValueError or KeyError for a document it can't tell.
-        judge: what an answer means, from its status and the beginning of its body (at most 4 KiB).
-        digests: whether a digest makes sense there; where every incident has an object of its own it does not.
-        repeat: for receivers that forget an incident unless they are told of it again and again.
+        render: the request for a message; None when this type has no form for it, which counts as delivered. May raise ValueError or
+            KeyError for a document that it cannot render.
+        judge: what a response means, from its status and the beginning of its body (at most 4 KiB).
+        digests: whether digests are sent; not where every incident has an object of its own.
+        repeat: for receivers that forget an incident unless it is sent again and again.
     """
 
     render: Callable[[Message, ReceiverSettings], Request | None]
@@ -91,7 +91,7 @@ class ReceiverType:
 
 
 def json_request(url: str, document: object, user_agent: str, settings: ReceiverSettings, **headers: str) -> Request:
-    """A request with *document* as its JSON body and the configured headers; *headers* win over those."""
+    """Return a request with *document* as its JSON body and the configured headers; *headers* win over those."""
     configured = {name: value.reveal() for name, value in settings.headers.items()}
     own = {"Content-Type": "application/json", "User-Agent": user_agent, **headers}
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
@@ -99,14 +99,14 @@ def json_request(url: str, document: object, user_agent: str, settings: Receiver
 
 
 def result_where(status: int, *accepted: int) -> AttemptResult:
-    """The result of an attempt answered with *status*, where only *accepted* mean success: any other 2xx came from somebody else."""
+    """Return the result of an attempt where only *accepted* mean success: any other 2xx comes from another server."""
     if 200 <= status < 300 and status not in accepted:
         return AttemptResult(DeliveryReason.CLIENT_ERROR)
     return result_of_status(status)
 
 
 def answer_of(body: bytes) -> Mapping[str, object]:
-    """A JSON object that was answered; empty when the answer is none, or was cut off."""
+    """Return the JSON object in a response; empty when it holds none, or is cut off."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
@@ -115,10 +115,10 @@ def answer_of(body: bytes) -> Mapping[str, object]:
 
 
 def fingerprint(receiver: ReceiverSettings) -> str:
-    """What tells one configuration of a receiver from another without telling its secrets."""
+    """Return a hash that differs between configurations of a receiver; it does not give its secrets away."""
     parts = [receiver.type, receiver.url.reveal(), *(secret.reveal() for secret in receiver.secrets)]
     parts += [f"{name}:{value.reveal()}" for name, value in sorted(receiver.headers.items())]
-    # Named, so that the fingerprint of a receiver without them stays what it was.
+    # With their names: a receiver without them keeps its fingerprint.
     for name in ("routing_key", "api_key", "template"):
         secret = getattr(receiver, name)
         parts += [f"{name}={secret.reveal()}"] if secret is not None else []

@@ -1,4 +1,4 @@
-"""What chats and pagers tell of a stored document: a headline, a line, some facts, a link. Plain text, not yet escaped."""
+"""A stored document for chats and pagers: title, summary, facts, link. Plain text, not yet escaped."""
 
 import json
 import re
@@ -28,17 +28,17 @@ _AFFECTS = {"storage": "history and alerts of this monitor", "receiver": "everyt
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
     """
-    A stored document in the words of a chat.
+    A stored document as a chat shows it.
 
     Attributes:
         type, why, severity: as the document has them.
-        over: it tells of the end of an incident.
-        who: whom it is about, in a few words.
-        title: what it is and whom it is about, in a few words.
-        summary: the whole in one line.
-        facts: names and values worth a line of their own, in order.
-        lines: what a digest tells, at most `MAX_LINES`.
-        link: where to go next; empty when nowhere.
+        over: whether the incident is closed.
+        who: name of the connection or scope.
+        title: status and name.
+        summary: everything in one line.
+        facts: names and values, in order.
+        lines: the items of a digest, at most `MAX_LINES`.
+        link: where to reconnect the account; empty for nowhere.
         id: of the message, the same over all attempts.
         key: of the incident; empty when there is none.
         opened_at: when the incident began, else when the document was made.
@@ -64,21 +64,21 @@ class ChatMessage:
 
     @property
     def mark(self) -> str:
-        """A coloured dot: how bad it is, or that it is over."""
+        """A coloured dot for the severity, or for the end."""
         return _OVER if self.over and self.data.get("closedWhy") != SPLIT else _MARKS.get(self.severity, "🔵")
 
     @property
     def source(self) -> str:
-        """Which monitor tells it."""
+        """The sending monitor."""
         return f"postpost-monitor {self.data['monitor']['instance']}"
 
 
 def read(body: bytes) -> ChatMessage:
     """
-    What the stored document *body* tells.
+    Return the stored document *body* as a chat shows it.
 
     Raises:
-        ValueError, KeyError: it is none.
+        ValueError, KeyError: *body* is not such a document.
     """
     document = json.loads(body)
     data = document["data"]
@@ -105,7 +105,7 @@ def read(body: bytes) -> ChatMessage:
 
 
 def truncated(text: str, limit: int, escape: Callable[[str], str] = str) -> str:
-    """*text* escaped letter by letter, as much of it as stays within *limit* characters with its escapes."""
+    """Return *text* escaped, as much of it as stays within *limit* characters with its escapes."""
     whole = escape(text)
     if len(whole) <= limit:
         return whole
@@ -121,7 +121,7 @@ def truncated(text: str, limit: int, escape: Callable[[str], str] = str) -> str:
 
 
 def without_mentions(text: str) -> str:
-    """*text* for services that hand it on to chats and pages of their own: no tag, no link in brackets, no call to everybody."""
+    """Return *text* for services that pass it on to other chats and pages: no tags, no links in brackets, no mentions of groups."""
     return _CALLS.sub("\uff20", text.translate(_BRACKETS))
 
 
@@ -194,5 +194,5 @@ def _lines(items: Any) -> Iterator[str]:
 
 
 def _what(item: Mapping[str, Any]) -> str:
-    # What a reminder repeats is in its level: "reminder" alone would tell nobody anything.
+    # The level says what a reminder repeats.
     return f"still {item['level']}" if item["type"] == "reminder" else item["type"].replace(".", " ").replace("_", " ")

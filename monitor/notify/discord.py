@@ -1,8 +1,7 @@
 """
 Type `discord`: an embed through a channel's webhook.
 
-Markdown has a meaning nearly everywhere in an embed, so every character that could begin some is escaped; nobody can be
-mentioned at all.
+Markdown has a meaning nearly everywhere in an embed, so every character that could begin some is escaped; mentions are switched off.
 
 Source: Discord, "Execute Webhook", "Embed Limits", "Allowed Mentions Object", "Rate Limits", "JSON Error Codes".
 """
@@ -31,21 +30,21 @@ _MARKUP = re.compile(r"[\\*_~`|>#\[\]()<@:\-]")
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request:
-    story = read(message.body)
-    text = truncated(story.summary, _DESCRIPTION, _escape)
-    if story.lines:
-        text = truncated("\n".join((story.summary, *(f"• {line}" for line in story.lines))), _DESCRIPTION, _escape)
-    fields = [{"name": name, "value": truncated(value, _VALUE, _escape), "inline": True} for name, value in story.facts]
-    if story.link and len(story.link) <= _LINK:
-        fields.append({"name": "Reconnect", "value": story.link, "inline": False})
+    chat = read(message.body)
+    text = truncated(chat.summary, _DESCRIPTION, _escape)
+    if chat.lines:
+        text = truncated("\n".join((chat.summary, *(f"• {line}" for line in chat.lines))), _DESCRIPTION, _escape)
+    fields = [{"name": name, "value": truncated(value, _VALUE, _escape), "inline": True} for name, value in chat.facts]
+    if chat.link and len(chat.link) <= _LINK:
+        fields.append({"name": "Reconnect", "value": chat.link, "inline": False})
     embed: dict[str, Any] = {
-        "title": truncated(f"{story.mark} {story.title}", _TITLE, _escape),
+        "title": truncated(f"{chat.mark} {chat.title}", _TITLE, _escape),
         "description": text,
-        "color": _OVER if story.over else _COLOURS.get(story.severity, _COLOURS["info"]),
-        "timestamp": story.at.astimezone(UTC).isoformat(),
+        "color": _OVER if chat.over else _COLOURS.get(chat.severity, _COLOURS["info"]),
+        "timestamp": chat.at.astimezone(UTC).isoformat(),
         "fields": fields,
         # A footer is shown as it is.
-        "footer": {"text": truncated(" · ".join(filter(None, (story.source, story.key))), _FOOTER)},
+        "footer": {"text": truncated(" · ".join(filter(None, (chat.source, chat.key))), _FOOTER)},
     }
     document = {"embeds": [embed], "allowed_mentions": {"parse": []}}
     return json_request(settings.url.reveal(), document, message.user_agent, settings)

@@ -26,37 +26,37 @@ _CLIENT = "postpost-monitor"
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request | None:
-    story = read(message.body)
-    if story.why == "notice" and story.type != "test":
+    chat = read(message.body)
+    if chat.why == "notice" and chat.type != "test":
         return None
     if settings.api_key is None:
         raise ValueError("there is no api_key")
-    alias = (story.key or story.id)[:_ALIAS]
-    url, document = settings.url.reveal(), _alert(story, alias)
-    if story.over:
+    alias = (chat.key or chat.id)[:_ALIAS]
+    url, document = settings.url.reveal(), _alert(chat, alias)
+    if chat.over:
         url, document = (
             _closing(url, alias),
-            {"source": _CLIENT, "user": _CLIENT, "note": truncated(without_mentions(story.summary), _NOTE)},
+            {"source": _CLIENT, "user": _CLIENT, "note": truncated(without_mentions(chat.summary), _NOTE)},
         )
     return json_request(url, document, message.user_agent, settings, Authorization=f"GenieKey {settings.api_key.reveal()}")
 
 
-def _alert(story: ChatMessage, alias: str) -> dict[str, Any]:
-    data = story.data
-    details = {name.lower(): value for name, value in story.facts}
-    details |= {"incident": story.key, "reconnect": story.link, "monitor": data["monitor"]["instance"], "type": story.type}
-    tags = ["postpost", story.severity, data.get("platform") or ""]
+def _alert(chat: ChatMessage, alias: str) -> dict[str, Any]:
+    data = chat.data
+    details = {name.lower(): value for name, value in chat.facts}
+    details |= {"incident": chat.key, "reconnect": chat.link, "monitor": data["monitor"]["instance"], "type": chat.type}
+    tags = ["postpost", chat.severity, data.get("platform") or ""]
     return {
-        "message": truncated(without_mentions(story.title), _MESSAGE),
+        "message": truncated(without_mentions(chat.title), _MESSAGE),
         "alias": alias,
         "description": truncated(
-            without_mentions("\n".join(part for part in (story.summary, *story.lines, story.link) if part)), _DESCRIPTION
+            without_mentions("\n".join(part for part in (chat.summary, *chat.lines, chat.link) if part)), _DESCRIPTION
         ),
         "details": {name: truncated(without_mentions(value), _DETAIL) for name, value in details.items() if value},
-        "entity": truncated(without_mentions(data.get("platformId") or story.who), _ENTITY),
+        "entity": truncated(without_mentions(data.get("platformId") or chat.who), _ENTITY),
         "source": _CLIENT,
         "user": _CLIENT,
-        "priority": _PRIORITIES.get(story.severity, "P3"),
+        "priority": _PRIORITIES.get(chat.severity, "P3"),
         "tags": [truncated(without_mentions(tag), _TAG) for tag in tags if tag],
     }
 

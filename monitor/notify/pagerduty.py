@@ -20,34 +20,34 @@ _CLIENT = "postpost-monitor"
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request | None:
-    story = read(message.body)
-    if story.why == "notice" and story.type != "test":
+    chat = read(message.body)
+    if chat.why == "notice" and chat.type != "test":
         return None
     if settings.routing_key is None:
         raise ValueError("there is no routing_key")
-    event: dict[str, object] = {"routing_key": settings.routing_key.reveal(), "dedup_key": (story.key or story.id)[:_KEY]}
-    if story.over:
+    event: dict[str, object] = {"routing_key": settings.routing_key.reveal(), "dedup_key": (chat.key or chat.id)[:_KEY]}
+    if chat.over:
         event["event_action"] = "resolve"
     else:
-        event |= {"event_action": "trigger", "client": _CLIENT, "payload": _payload(story)}
-        if story.link:
-            event |= {"client_url": story.link, "links": [{"href": story.link, "text": "Reconnect the account"}]}
+        event |= {"event_action": "trigger", "client": _CLIENT, "payload": _payload(chat)}
+        if chat.link:
+            event |= {"client_url": chat.link, "links": [{"href": chat.link, "text": "Reconnect the account"}]}
     return json_request(settings.url.reveal(), event, message.user_agent, settings)
 
 
-def _payload(story: ChatMessage) -> dict[str, object]:
-    data = story.data
+def _payload(chat: ChatMessage) -> dict[str, object]:
+    data = chat.data
     payload: dict[str, object] = {
-        "summary": truncated(without_mentions(story.summary), _SUMMARY),
-        "timestamp": story.at.astimezone(UTC).isoformat(),
-        "severity": story.severity if story.severity in set(Severity) else "error",
-        "source": truncated(without_mentions(data.get("platformId") or story.who), _FIELD),
-        "class": story.type,
+        "summary": truncated(without_mentions(chat.summary), _SUMMARY),
+        "timestamp": chat.at.astimezone(UTC).isoformat(),
+        "severity": chat.severity if chat.severity in set(Severity) else "error",
+        "source": truncated(without_mentions(data.get("platformId") or chat.who), _FIELD),
+        "class": chat.type,
         "custom_details": {
-            **{name.lower(): without_mentions(value) for name, value in story.facts},
-            "incident began": story.opened_at.astimezone(UTC).isoformat(),
+            **{name.lower(): without_mentions(value) for name, value in chat.facts},
+            "incident began": chat.opened_at.astimezone(UTC).isoformat(),
             "what to do": without_mentions(data.get("advice") or ""),
-            **({"connections": [without_mentions(line) for line in story.lines]} if story.lines else {}),
+            **({"connections": [without_mentions(line) for line in chat.lines]} if chat.lines else {}),
             "monitor": data["monitor"]["instance"],
         },
     }

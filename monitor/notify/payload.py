@@ -1,8 +1,7 @@
 """
-What receivers are sent: one JSON document per notification, rendered once and stored before anybody is told.
+The webhook body: one JSON document per notification, rendered once and stored before the first attempt.
 
-Receivers of other types (chat, paging) render their own form from the stored document, so everything that any of
-them needs is in it. Keys are camelCase, times are ISO 8601 in UTC, durations are whole seconds.
+Other receiver types (chat, paging) render their form from the stored document, so it holds all that they need. Keys are camelCase, times are ISO 8601 in UTC, durations are whole seconds.
 
 Source: design 8 (public), reliability 3.7. `docs/reference/webhook.md` and `docs/reference/webhook.schema.json` describe it to receivers.
 """
@@ -39,7 +38,7 @@ _RECONNECTS = frozenset({Topic.CONNECTION, Topic.EXPIRY, Topic.RENEWAL, Topic.PE
 
 @dataclass(frozen=True, slots=True)
 class MonitorIdentity:
-    """Who tells: the database's own random name, the program's version, and where people reconnect accounts ("" for nowhere)."""
+    """The sender: the database's random name, the program's version, and where accounts are reconnected ("" for nowhere)."""
 
     instance: str
     version: str
@@ -47,20 +46,20 @@ class MonitorIdentity:
 
 
 def summary(notification: Notification, connection: Connection | None) -> str:
-    """One line for people: what happened to whom, since when, why, and what to do; at most 500 characters."""
+    """Return one line of at most 500 characters: what happened, since when, why, and what to do."""
     return one_line(sentence(notification, connection), _MAX_TEXT)
 
 
 def render(webhook_id: str, notification: Notification, connection: Connection | None, identity: MonitorIdentity) -> bytes:
     """
-    The stored body of *notification*: UTF-8 JSON, at most `MAX_BODY` bytes.
+    Return the stored body of *notification*: UTF-8 JSON, at most `MAX_BODY` bytes.
 
     *webhook_id* is the delivery id, the same over all attempts; *connection* is None when the notification is about
     more than one.
     """
     facts = notification.facts
     data: dict[str, Any] = {
-        **_who(notification, connection),
+        **_subject(notification, connection),
         "incident": {
             "number": notification.incident.number,
             "key": incident_key(notification.incident, identity.instance),
@@ -89,10 +88,10 @@ def render(webhook_id: str, notification: Notification, connection: Connection |
 
 def render_digest(webhook_id: str, at: datetime, bodies: Sequence[bytes], identity: MonitorIdentity) -> bytes:
     """
-    One body that stands for many stored ones: each subject once, with its final state.
+    Return one body for many stored ones: each subject once, with its latest state.
 
-    *bodies* are the stored ones in the order in which they were decided, about at most `MAX_ITEMS` subjects. A digest
-    of many long names may exceed `MAX_BODY`: the caller then makes two of it.
+    *bodies* are in the order in which they were decided, about at most `MAX_ITEMS` subjects. A digest of many long names may exceed
+    `MAX_BODY`: the caller then makes two of it.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for body in bodies:
@@ -117,7 +116,7 @@ def render_digest(webhook_id: str, at: datetime, bodies: Sequence[bytes], identi
 
 
 def render_test(webhook_id: str, at: datetime, receiver: str, identity: MonitorIdentity) -> bytes:
-    """The body that `receivers test` sends: it announces nothing."""
+    """Return the body that `receivers test` sends."""
     text = f"Test of the receiver {one_line(receiver, _MAX_NAME)}: notifications of postpost-monitor arrive here. Nothing to do."
     data = {"why": NotificationReason.NOTICE.value, "receiver": one_line(receiver, _MAX_NAME), "monitor": _monitor(identity)}
     return _encode(_envelope(webhook_id, EventType.TEST, at, text, Severity.INFO, data))
@@ -135,7 +134,7 @@ def _envelope(webhook_id: str, kind: EventType, at: datetime, text: str, severit
     }
 
 
-def _who(notification: Notification, connection: Connection | None) -> dict[str, Any]:
+def _subject(notification: Notification, connection: Connection | None) -> dict[str, Any]:
     if connection is None:
         kind, _, name = notification.incident.subject.partition(":")
         platform = one_line(name, _MAX_NAME) if kind == "platform" else None
@@ -179,7 +178,7 @@ def _reconnect_url(notification: Notification, identity: MonitorIdentity) -> str
 
 
 def _details(notification: Notification) -> dict[str, Any]:
-    """What only some types carry."""
+    """Return the members that only some types have."""
     facts = notification.facts
     details: dict[str, Any] = {}
     if notification.type in _TOKEN_TYPES or facts.expires_at is not None:
@@ -202,20 +201,20 @@ def _details(notification: Notification) -> dict[str, Any]:
 
 
 def _item(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One subject of a digest: its last word, and the last word of each of its other topics. Short, for fifty must fit."""
+    """Return one subject of a digest: its latest document, and the latest of each of its other topics. Short: fifty must fit."""
     last = documents[-1]
     topics = {document["data"]["incident"]["topic"]: document for document in documents}
     topics.pop(last["data"]["incident"]["topic"])
     connection = last["data"]["connection"]
-    item: dict[str, Any] = {"connection": None, **_last_word(last), "merged": len(documents)}
+    item: dict[str, Any] = {"connection": None, **_latest(last), "merged": len(documents)}
     if connection:
         item["connection"] = {name: connection[name] for name in ("id", "platform", "name", "account")}
     if topics:
-        item["others"] = [_last_word(document) for document in topics.values()]
+        item["others"] = [_latest(document) for document in topics.values()]
     return item
 
 
-def _last_word(document: Mapping[str, Any]) -> dict[str, Any]:
+def _latest(document: Mapping[str, Any]) -> dict[str, Any]:
     data = document["data"]
     return {
         "type": document["type"],
@@ -248,7 +247,7 @@ def _monitor(identity: MonitorIdentity) -> dict[str, str]:
 
 
 def _encode(document: Mapping[str, Any]) -> bytes:
-    """*document* as bytes; a body that is too large loses its labels, the only part without a bound of its own that matters."""
+    """Return *document* as bytes; a body that is too large loses its labels, which have no bound of their own."""
     body = _bytes(document)
     connection = document["data"].get("connection")
     if len(body) > MAX_BODY and connection:

@@ -1,8 +1,8 @@
 """
 Type `slack`: messages of Block Kit through an incoming webhook.
 
-Whatever somebody else wrote goes into `plain_text`, where Slack reads no markup, with the three characters escaped that
-Slack gives a meaning everywhere. The one text with markup is the link, and that is ours.
+Third-party text goes into `plain_text`, where Slack reads no markup, with the three characters escaped that have a meaning
+everywhere. The one text with markup is the link, which is ours.
 
 Source: Slack, "Sending messages using incoming webhooks", "Formatting message text", "Blocks" (limits).
 """
@@ -27,21 +27,21 @@ _IN_ADDRESSES = "%/:?#[]@!$&'()*+,;=~"
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request:
-    story = read(message.body)
+    chat = read(message.body)
     blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": _plain(f"{story.mark} {story.title}", _HEADER)},
-        {"type": "section", "text": _plain(story.summary, _SECTION)},
+        {"type": "header", "text": _plain(f"{chat.mark} {chat.title}", _HEADER)},
+        {"type": "section", "text": _plain(chat.summary, _SECTION)},
     ]
-    if story.facts:
-        blocks.append({"type": "section", "fields": [_plain(f"{name}: {value}", _FIELD) for name, value in story.facts]})
-    if story.lines:
-        blocks.append({"type": "section", "text": _plain("\n".join(story.lines), _SECTION)})
-    if story.link:
-        address = quote(story.link, safe=_IN_ADDRESSES).replace("&", "&amp;")
+    if chat.facts:
+        blocks.append({"type": "section", "fields": [_plain(f"{name}: {value}", _FIELD) for name, value in chat.facts]})
+    if chat.lines:
+        blocks.append({"type": "section", "text": _plain("\n".join(chat.lines), _SECTION)})
+    if chat.link:
+        address = quote(chat.link, safe=_IN_ADDRESSES).replace("&", "&amp;")
         blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": f"<{address}|Reconnect the account>"}})
-    blocks.append({"type": "context", "elements": [_plain(" · ".join(filter(None, (story.source, story.key))), _CONTEXT)]})
+    blocks.append({"type": "context", "elements": [_plain(" · ".join(filter(None, (chat.source, chat.key))), _CONTEXT)]})
     document = {
-        "text": truncated(story.summary, _SECTION, _escape),
+        "text": truncated(chat.summary, _SECTION, _escape),
         "mrkdwn": False,
         "link_names": False,
         "parse": "none",
@@ -61,7 +61,7 @@ def _escape(text: str) -> str:
 
 
 def _judge(status: int, body: bytes) -> AttemptResult:
-    """200 is success. Which of several errors a 404 is, only its text tells."""
+    """200 is success. The text of a 404 says which error it is."""
     if status == 404 and body.strip() in _GONE:
         return AttemptResult(DeliveryReason.GONE)
     return result_where(status, 200)

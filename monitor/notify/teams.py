@@ -26,21 +26,21 @@ _OFF = b"WorkflowTriggerIsNotEnabled"
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request:
-    story = read(message.body)
-    colour = "good" if story.over else _COLOURS.get(story.severity, "accent")
-    title = _run(f"{story.mark} {story.title}", _TITLE, weight="bolder", size="medium", color=colour)
-    body = [_block(title), _block(_run(story.summary, _TEXT))]
-    body += [_block(_run(f"{name}: ", _TITLE, weight="bolder"), _run(value, _TEXT)) for name, value in story.facts]
-    body += [_block(_run(f"• {line}", _TITLE)) for line in story.lines]
-    body.append(_block(_run(" · ".join(filter(None, (story.source, story.key))), _TEXT, size="small", isSubtle=True)))
+    chat = read(message.body)
+    colour = "good" if chat.over else _COLOURS.get(chat.severity, "accent")
+    title = _run(f"{chat.mark} {chat.title}", _TITLE, weight="bolder", size="medium", color=colour)
+    body = [_block(title), _block(_run(chat.summary, _TEXT))]
+    body += [_block(_run(f"{name}: ", _TITLE, weight="bolder"), _run(value, _TEXT)) for name, value in chat.facts]
+    body += [_block(_run(f"• {line}", _TITLE)) for line in chat.lines]
+    body.append(_block(_run(" · ".join(filter(None, (chat.source, chat.key))), _TEXT, size="small", isSubtle=True)))
     card: dict[str, Any] = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.4",
         "body": body,
     }
-    if story.link:
-        card["actions"] = [{"type": "Action.OpenUrl", "title": "Reconnect the account", "url": story.link}]
+    if chat.link:
+        card["actions"] = [{"type": "Action.OpenUrl", "title": "Reconnect the account", "url": chat.link}]
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
     return json_request(settings.url.reveal(), {"type": "message", "attachments": [attachment]}, message.user_agent, settings)
 

@@ -1,9 +1,9 @@
 """
 User templates, tried on an example of every body.
 
-A place is `{path}`, such as `{data.connection.id}`, inside a text of the template. A text that is nothing but one place
-becomes the value itself, whatever it is; elsewhere the value's text is put in, and nothing for an absent one. The template is
-read as JSON first and filled in afterwards, so whatever a value holds, the result is JSON of the template's shape.
+A place is `{path}`, such as `{data.connection.id}`, inside a text of the template. A text that is only a place becomes the value
+itself, of any type; elsewhere the value's text is inserted, nothing for an absent one. The template is parsed as JSON before it is filled,
+so the result is JSON of the template's shape whatever a value holds.
 """
 
 import json
@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from monitor.domain.connections import Connection
+from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationFacts, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.errors import Reason
@@ -27,19 +27,19 @@ _LABELS = "data.connection.labels."
 
 def fill(template: str, document: Mapping[str, Any]) -> bytes:
     """
-    The body that *template* makes of the stored *document*: UTF-8 JSON.
+    Return *template* filled from the stored *document*: UTF-8 JSON.
 
     Raises:
-        ValueError: *template* is no JSON.
+        ValueError: *template* is not JSON.
     """
     return json.dumps(_filled(_parsed(template), document), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def problems(template: str, nearest: Callable[[str, Sequence[str]], str | None]) -> Iterator[tuple[str, str]]:
     """
-    What is wrong with *template*, each with what to do; it was tried on every type of body when there is nothing.
+    Yield what is wrong with *template*, each with a fix; a template without problems was tried on every type of body.
 
-    *nearest* gives the one of several words that was probably meant by another, or None.
+    *nearest* returns the one of several words that was probably meant, or None.
     """
     if len(template) > MAX_TEMPLATE:
         yield f"is longer than {MAX_TEMPLATE} characters", "shorten it"
@@ -66,7 +66,7 @@ def problems(template: str, nearest: Callable[[str, Sequence[str]], str | None])
 
 
 def texts(template: str) -> Iterator[str]:
-    """The texts of *template* that hold no place: what it says by itself, secrets included."""
+    """Yield the texts of *template* without a place; they may be secrets."""
     return (text for text in _texts(_parsed(template)) if not _PART.search(text))
 
 
@@ -136,7 +136,7 @@ def _paths(part: Any, before: str = "") -> Iterator[str]:
 _AT = datetime(2030, 1, 1, tzinfo=UTC)
 _ID = "msg_01997e0c6b2d7cc1a2f0c5d2e8b3a4f6"
 _IDENTITY = MonitorIdentity("a1b2c3d4", "1.0.0", "https://app.postpost.dev/connections")
-_CONNECTION = Connection(1, "main", "", "linkedin-page1", "linkedin", "Page 1", {"team": "social"})
+_CONNECTION = Connection(1, ConnectionSpec("main", "", "linkedin-page1", "linkedin", "Page 1", {"team": "social"}))
 _FACTS = NotificationFacts(
     duration=timedelta(hours=2),
     expires_at=_AT + timedelta(days=7),
@@ -147,7 +147,7 @@ _FACTS = NotificationFacts(
     username="@page1",
 )
 
-# Each type with its topic and the level it tells of; what closes an incident tells of its end.
+# Each type with its topic and level.
 _CONNECTIONS: Mapping[EventType, tuple[Topic, str]] = {
     EventType.CONNECTION_FAILED: (Topic.CONNECTION, "error"),
     EventType.CONNECTION_RECOVERED: (Topic.CONNECTION, FINE),
@@ -182,16 +182,16 @@ _SCOPES: Mapping[EventType, tuple[Scope, str, str]] = {
 
 
 def examples() -> dict[EventType, bytes]:
-    """One stored body of every type, each complete and all about the same made-up connection."""
-    bodies = {kind: _told(_of_connection(kind, topic, level)) for kind, (topic, level) in _CONNECTIONS.items()}
-    bodies |= {kind: _told(_of_scope(kind, *place)) for kind, place in _SCOPES.items()}
+    """Return one stored body of every type, all about the same example."""
+    bodies = {kind: _body(_of_connection(kind, topic, level)) for kind, (topic, level) in _CONNECTIONS.items()}
+    bodies |= {kind: _body(_of_scope(kind, *place)) for kind, place in _SCOPES.items()}
     several = [bodies[EventType.CONNECTION_FAILED], bodies[EventType.TOKEN_EXPIRING]]
     bodies[EventType.DIGEST] = render_digest(_ID, _AT, several, _IDENTITY)
     bodies[EventType.TEST] = render_test(_ID, _AT, "on-call", _IDENTITY)
     return bodies
 
 
-def _told(notification: Notification) -> bytes:
+def _body(notification: Notification) -> bytes:
     return render(_ID, notification, _CONNECTION if notification.connection_id else None, _IDENTITY)
 
 

@@ -1,4 +1,4 @@
-"""Type `webhook`: the stored document as it is, or poured into a template, with the headers of Standard Webhooks."""
+"""Type `webhook`: the stored document as it is, or filled into a template, with the headers of Standard Webhooks."""
 
 import json
 
@@ -12,7 +12,7 @@ from monitor.notify.templates import fill
 
 def _render(message: Message, settings: ReceiverSettings) -> Request:
     """
-    The request for *message*: its exact bytes, or what the configured template makes of them, signed with every secret of the receiver, so that secrets can be replaced.
+    Return the request for *message*: its exact bytes or the filled template, signed with every secret of the receiver, so that secrets can be rotated.
 
     Source: Standard Webhooks, "Webhook headers" and "Signature scheme".
     """

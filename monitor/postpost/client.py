@@ -1,11 +1,8 @@
 """
-The watched API: the only place that talks to it, and the only holder of an account's key.
+The watched API: `ApiClient` sends the requests and is the only holder of an account's key.
 
-Every answer becomes an `Exchange`, whatever happens; nothing is raised. One total deadline covers the
-whole request, because per-read timeouts never end a server that sends one byte at a time.
-
-Requests go straight to aiohttp, which carries httpx's elsewhere too: redirects, cookies, proxies from the environment, decoding
-and a log line with every address are then not switched off but not there, and four tenths of a request's CPU are saved.
+Every request ends in an `ApiResult`; nothing is raised. One total deadline covers the whole request, because per-read timeouts never
+end a server that sends one byte at a time.
 
 Source: api-contract.md 1, 4.1 and 4.2; reliability.md F01 to F16 and 4.5.
 """
@@ -13,14 +10,14 @@ Source: api-contract.md 1, 4.1 and 4.2; reliability.md F01 to F16 and 4.5.
 import asyncio
 import base64
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-import aiohttp
+import httpx
 
 from monitor.clock import Clock
 from monitor.config.secrets import Secret
@@ -29,9 +26,9 @@ from monitor.domain.checks import Reply
 from monitor.domain.connections import id_problem, path_segment, user_id_problem
 from monitor.domain.listings import Listing, UserListing
 from monitor.errors import ApiError, Reason
-from monitor.http.errors import to_api_error, was_stale_connection
+from monitor.http.errors import to_api_error
 from monitor.http.headers import http_date
-from monitor.http.transport import Lookup, new_session, tls_context
+from monitor.http.transport import KEEP_ALIVE_SECONDS, Lookup, Response, Transport, tls_context
 from monitor.postpost.errors import rate_limit_wait, refusal
 from monitor.postpost.responses import parse_listing, parse_reply, parse_users
 
@@ -41,9 +38,7 @@ LIST_LIMIT = 8 * 1024 * 1024
 
 INTERNAL_ERRORS_BEFORE_REBUILD = 3
 
-_HEADERS = {
-    name.encode(): name for name in ("content-encoding", "date", "location", "retry-after", "x-ratelimit-remaining", "x-ratelimit-reset")
-}
+_NO_BODY = httpx.ByteStream(b"")
 
 T = TypeVar("T")
 
@@ -51,7 +46,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class ApiResult(Generic[T]):
     """
-    One request and what came of it.
+    The result of one request.
 
     Attributes:
         answer: the parsed answer, or why there is none.
@@ -70,24 +65,14 @@ class ApiResult(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Response:
-    """An answer as it came; *body* is None when it was too large, compressed when *encoded*."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes | None
-    encoded: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Request(Generic[T]):
-    """What is asked and how its answer is read."""
+    """A request, and the parser of its answer."""
 
     method: str
     path: str
     user_id: str
     limit: int
-    read: Callable[[bytes], T]
+    parse: Callable[[bytes], T]
     about_connection: bool = False
 
 
@@ -98,10 +83,10 @@ class ApiClient:
     Args:
         settings: address, brand, deadlines, concurrency.
         api_key: the account's key.
-        clock: dates the exchanges.
+        clock: dates the results.
         user_agent: `postpost-monitor/<version>`.
         lookup: resolves a host name and port, as `socket.getaddrinfo` does; blocks, so it runs in a thread.
-        rebuilt: called whenever a stuck HTTP client was replaced.
+        rebuilt: called whenever the HTTP transport was replaced after internal errors.
 
     Raises:
         ConfigError: the file with certificate authorities can't be used.
@@ -119,6 +104,7 @@ class ApiClient:
     ) -> None:
         self._clock = clock
         self._base = settings.base_url.rstrip("/")
+        self._url = httpx.URL(self._base)
         self._deadline = settings.timeout.total_seconds()
         self._connect_seconds = settings.connect_timeout.total_seconds()
         self._slots = asyncio.Semaphore(settings.concurrency)
@@ -126,137 +112,131 @@ class ApiClient:
         self._key = api_key
         self._secrets = _spellings(api_key.reveal())
         self._user_agent = user_agent
-        self._headers: dict[str, dict[str, str]] = {}
+        self._headers: dict[tuple[str, str], httpx.Headers] = {}
         self._tls = tls_context(self._base, settings.ca_file)
         self._lookup = lookup
         self._rebuilt = rebuilt
-        self._session: aiohttp.ClientSession | None = None
+        self._transport: Transport | None = None
         self._retired: set[asyncio.Task[None]] = set()
         self._closed = False
         self._internal_errors = 0
-        self.rebuilds = 0
-        """How often the HTTP client was thrown away and made anew."""
 
     def __repr__(self) -> str:
-        return f"Api({self._base!r})"
+        return f"ApiClient({self._base!r})"
 
     async def test(self, platform_id: str, user_id: str = "") -> ApiResult[Reply]:
-        """The API's test of one connection, for the owner of the key or for a managed user."""
+        """Test one connection of the owner of the key, or of a managed user."""
         problem = id_problem(platform_id)
         if problem is not None:
             return self._unsent(Reason.ID_REFUSED, f"not sent: the id {problem}")
-        read = partial(parse_reply, platform_id=platform_id, secrets=self._secrets)
+        parse = partial(parse_reply, platform_id=platform_id, secrets=self._secrets)
         path = f"/test-connection/{path_segment(platform_id)}"
-        return await self._ask(_Request("POST", path, user_id, TEST_LIMIT, read, about_connection=True))
+        return await self._send(_Request("POST", path, user_id, TEST_LIMIT, parse, about_connection=True))
 
     async def connections(self, user_id: str = "") -> ApiResult[Listing]:
-        """All connections of the owner of the key, or of a managed user."""
-        read = partial(parse_listing, secrets=self._secrets)
-        return await self._ask(_Request("GET", "/platform-connections", user_id, LIST_LIMIT, read))
+        """List the connections of the owner of the key, or of a managed user."""
+        parse = partial(parse_listing, secrets=self._secrets)
+        return await self._send(_Request("GET", "/platform-connections", user_id, LIST_LIMIT, parse))
 
     async def users(self) -> ApiResult[UserListing]:
-        """The users that the key may act for."""
-        read = partial(parse_users, secrets=self._secrets)
-        return await self._ask(_Request("GET", "/workspace/users", "", LIST_LIMIT, read))
+        """List the users that the key may act for."""
+        parse = partial(parse_users, secrets=self._secrets)
+        return await self._send(_Request("GET", "/workspace/users", "", LIST_LIMIT, parse))
 
     async def close(self) -> None:
-        """Drop all connections. Requests under way end as inconclusive; safe to call twice."""
+        """Close all connections. Requests under way end as inconclusive; safe to call twice."""
         self._closed = True
-        session, self._session = self._session, None
+        transport, self._transport = self._transport, None
         for task in self._retired:
             task.cancel()
         await asyncio.gather(*self._retired, return_exceptions=True)
-        if session is not None:
-            await session.close()
+        if transport is not None:
+            await transport.close()
 
-    async def _ask(self, question: _Request[T]) -> ApiResult[T]:
-        """One request, from waiting for a free slot to the parsed answer."""
-        if question.user_id and user_id_problem(question.user_id) is not None:
+    async def _send(self, request: _Request[T]) -> ApiResult[T]:
+        """Wait for a free slot, send *request* and parse its answer."""
+        if request.user_id and user_id_problem(request.user_id) is not None:
             return self._unsent(Reason.USER_ID_INVALID, "not sent: a managed user's id is 24 hexadecimal digits")
         async with self._slots:
             sent_at = self._clock.now()
             try:
-                async with asyncio.timeout(self._deadline):
-                    raw = await self._fetch_again(question)
-            except Exception as error:  # noqa: BLE001 - whatever the libraries raise, the caller gets an exchange
-                failure = to_api_error(error, self._deadline, self._connect_seconds)
+                response = await self._fetch(request)
+            except Exception as error:  # noqa: BLE001 - every failure is a result
+                failure = to_api_error(error)
                 self._count(failure)
                 return ApiResult(failure, sent_at, self._clock.now())
             at = self._clock.now()
         self._internal_errors = 0
-        if raw.body is not None and len(raw.body) > TEST_LIMIT:
-            # A list of thousands takes half a second to read: everybody else would wait.
-            return await asyncio.to_thread(self._read, question, raw, sent_at, at)
-        return self._read(question, raw, sent_at, at)
+        if len(response.body) > TEST_LIMIT:
+            # A list of thousands takes half a second to parse: the loop would stand still.
+            return await asyncio.to_thread(self._parse, request, response, sent_at, at)
+        return self._parse(request, response, sent_at, at)
 
-    def _read(self, question: _Request[T], raw: _Response, sent_at: datetime, at: datetime) -> ApiResult[T]:
-        """The exchange an answer makes."""
-        date = raw.headers.get("date")
+    def _parse(self, request: _Request[T], response: Response, sent_at: datetime, at: datetime) -> ApiResult[T]:
+        """Return the result that *response* means."""
+        date = response.headers.get("date")
         server_at = http_date(date) if date else None
         now = server_at or at
         answer: T | ApiError
-        if not 200 <= raw.status < 300:
+        if not 200 <= response.status < 300:
             answer = refusal(
-                raw.status,
-                raw.headers,
-                b"" if raw.encoded else raw.body or b"",
+                response.status,
+                response.headers,
+                b"" if response.truncated or _is_encoded(response) else response.body,
                 now=now,
-                with_user=bool(question.user_id),
-                about_connection=question.about_connection,
+                with_user=bool(request.user_id),
+                about_connection=request.about_connection,
                 secrets=self._secrets,
             )
-            return ApiResult(answer, sent_at, at, server_at, raw.status, answer.retry_after)
-        wait = rate_limit_wait(raw.headers, now)
+            return ApiResult(answer, sent_at, at, server_at, response.status, answer.retry_after)
+        wait = rate_limit_wait(response.headers, now)
         try:
-            answer = question.read(_usable(raw, question.limit))
+            answer = request.parse(_usable_body(response, request.limit))
         except ApiError as error:
-            answer = ApiError(error.reason, error.detail, retry_after=wait, http_status=raw.status)
-        return ApiResult(answer, sent_at, at, server_at, raw.status, wait)
+            answer = ApiError(error.reason, error.detail, retry_after=wait, http_status=response.status)
+        return ApiResult(answer, sent_at, at, server_at, response.status, wait)
 
-    async def _fetch_again(self, question: _Request[T]) -> _Response:
-        """One request; a second one at once if a kept connection turned out to be closed (a test changes nothing there)."""
-        try:
-            return await self._fetch(question)
-        except aiohttp.ClientError as error:
-            # The library itself asks again for what is safe by its method.
-            if question.method != "POST" or not was_stale_connection(error):
-                raise
-        return await self._fetch(question)
+    async def _fetch(self, request: _Request[T]) -> Response:
+        transport = self._transport or self._build()
+        # The URL is parsed once: only the target differs from request to request.
+        target = self._url.raw_path.rstrip(b"/") + request.path.encode("ascii")
+        headers = self._headers_for(request.method, request.user_id)
+        message = httpx.Request(request.method, self._url, headers=headers, stream=_NO_BODY, extensions={"target": target})
+        response = await transport.send(message, seconds=self._deadline, limit=request.limit)
+        if response.failure is not None and not _is_encoded(response):
+            raise response.failure
+        return response
 
-    async def _fetch(self, question: _Request[T]) -> _Response:
-        session = self._session or self._build()
-        address, headers = self._base + question.path, self._headers_for(question.user_id)
-        async with session.request(question.method, address, headers=headers, allow_redirects=False) as response:
-            found = _headers(response)
-            encoded = found.get("content-encoding", "").strip().lower() not in ("", "identity")
-            body = None if encoded else await _body(response, question.limit)
-            return _Response(response.status, found, body, encoded)
-
-    def _headers_for(self, user_id: str) -> dict[str, str]:
-        """The request's headers, made once per managed user."""
-        headers = self._headers.get(user_id)
+    def _headers_for(self, method: str, user_id: str) -> httpx.Headers:
+        """Return the request's headers, made once per method and managed user."""
+        headers = self._headers.get((method, user_id))
         if headers is None:
             profile = self._profile
-            headers = {
+            values = {
+                "host": self._url.netloc.decode("ascii"),
                 profile.key_header: self._key.reveal(),
                 "user-agent": self._user_agent,
                 "accept": "application/json",
                 "accept-encoding": "identity",
             }
             if user_id:
-                headers[profile.user_header] = user_id
-            self._headers[user_id] = headers
+                values[profile.user_header] = user_id
+            if method == "POST":
+                values["content-length"] = "0"
+            headers = self._headers[method, user_id] = httpx.Headers(values)
         return headers
 
-    def _build(self) -> aiohttp.ClientSession:
-        """A new HTTP client."""
+    def _build(self) -> Transport:
+        """Make a new transport."""
         if self._closed:
             raise ApiError(Reason.MONITOR_INTERNAL, "the client of this account is closed")
-        self._session = new_session(self._tls, self._lookup, self._connect_seconds)
-        return self._session
+        self._transport = Transport(
+            self._tls, lookup=self._lookup, connect_seconds=self._connect_seconds, keep_alive_seconds=KEEP_ALIVE_SECONDS
+        )
+        return self._transport
 
     def _count(self, failure: ApiError) -> None:
-        """Troubles of our own in a row mean that the client is broken: make a new one."""
+        """Count internal errors in a row; after three the transport is replaced."""
         if failure.reason is not Reason.MONITOR_INTERNAL:
             self._internal_errors = 0
             return
@@ -266,53 +246,39 @@ class ApiClient:
             self._rebuild()
 
     def _rebuild(self) -> None:
-        """Use a new client from now on; the old one is closed when its requests have had their time."""
-        session, self._session = self._session, None
-        self.rebuilds += 1
+        """Use a new transport from now on; the old one is closed after the deadline of its requests."""
+        transport, self._transport = self._transport, None
         self._rebuilt()
-        if session is not None:
-            task = asyncio.get_running_loop().create_task(self._retire(session), name="retire-http-client")
+        if transport is not None:
+            task = asyncio.get_running_loop().create_task(self._retire(transport), name="retire-http-transport")
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
 
-    async def _retire(self, session: aiohttp.ClientSession) -> None:
+    async def _retire(self, transport: Transport) -> None:
         try:
             await self._clock.sleep(self._deadline)
         finally:
-            await session.close()
+            await transport.close()
 
     def _unsent(self, reason: Reason, detail: str) -> ApiResult[Any]:
         now = self._clock.now()
         return ApiResult(ApiError(reason, detail), now, now)
 
 
-def _usable(raw: _Response, limit: int) -> bytes:
-    """The body of a successful answer."""
-    if raw.encoded:
+def _is_encoded(response: Response) -> bool:
+    """Whether the body is compressed although that was not asked for."""
+    return response.headers.get("content-encoding", "").strip().lower() not in ("", "identity")
+
+
+def _usable_body(response: Response, limit: int) -> bytes:
+    """Return the body of a successful answer."""
+    if _is_encoded(response):
         raise ApiError(Reason.REPLY_ENCODED, "the body is compressed")
-    if raw.body is None:
+    if response.truncated:
         raise ApiError(Reason.REPLY_TOO_LARGE, f"the body is larger than {limit // 1024} KiB")
-    return raw.body
-
-
-def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
-    """The few headers that are ever looked at."""
-    wanted = ((_HEADERS.get(name.lower()), value) for name, value in response.raw_headers)
-    return {name: value.decode("latin-1") for name, value in wanted if name}
-
-
-async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
-    """The body as it comes over the wire; None, with the rest left unread, once it is larger than *limit*."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > limit:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
+    return response.body
 
 
 def _spellings(key: str) -> tuple[str, ...]:
-    """The key in every form in which a server may give it back."""
+    """Return the key in every form in which a server may give it back."""
     return tuple({key, quote(key, safe=""), base64.b64encode(key.encode()).decode()})

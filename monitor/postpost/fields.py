@@ -1,5 +1,5 @@
 """
-Single members of the API's JSON, read tolerantly: a wrong type is "not told", never an exception.
+Single members of the API's JSON, read tolerantly: a wrong type counts as absent and raises nothing.
 
 Source: api-contract.md 2 and 2.1.
 """
@@ -17,7 +17,7 @@ NAME_LIMIT = 200
 PERMISSION_LIMIT = 100
 PERMISSIONS_LIMIT = 200
 
-# Members that decide: if an object has one twice with different values, it tells nothing.
+# Members that decide: an object that has one twice with different values is refused.
 _DECISIVE = frozenset({"status", "platformId", "success", "connections"})
 CONFLICT = object()
 
@@ -32,10 +32,10 @@ _UTF8_MARK = b"\xef\xbb\xbf"
 
 def decode(body: bytes, secrets: tuple[str, ...] = ()) -> Any:
     """
-    The JSON value of a successful answer's body.
+    Return the JSON value of a successful answer's body.
 
     Raises:
-        ApiError: `captive_portal` for a web page, `reply_not_json` for anything else that is no JSON.
+        ApiError: `captive_portal` for a web page, `reply_not_json` for anything else that is not JSON.
     """
     try:
         return _DECODER.decode(body.removeprefix(_UTF8_MARK).decode())
@@ -47,30 +47,30 @@ def decode(body: bytes, secrets: tuple[str, ...] = ()) -> Any:
 
 
 def is_web_page(body: bytes) -> bool:
-    """Whether a body is HTML (or XML) by its look; headers lie more often."""
+    """Return whether a body looks like HTML or XML; headers are less reliable."""
     return body[:1024].removeprefix(_UTF8_MARK).lstrip()[:1] == b"<"
 
 
 def page_excerpt(body: bytes, secrets: tuple[str, ...] = ()) -> str:
-    """What a page that is not the API's says of itself: its title, or the beginning of a text."""
+    """Return the title of a page that is not the API's, or the beginning of its text."""
     if is_web_page(body):
         return _page_title(body, secrets)
     return clean(body[:2048].decode(errors="replace"), 200, secrets)
 
 
 def text_of(value: Any, limit: int, secrets: tuple[str, ...] = ()) -> str | None:
-    """A text, cleaned; None for anything else and for nothing."""
+    """Return a text, cleaned; None for anything else and for an empty one."""
     return clean(value, limit, secrets) or None if isinstance(value, str) else None
 
 
 def name_of(value: Any, secrets: tuple[str, ...] = ()) -> str | None:
-    """A person's or page's name; None for the API's placeholder `unknown` too."""
+    """Return a name; None for the API's placeholder `unknown` too."""
     name = text_of(value, NAME_LIMIT, secrets)
     return None if name is None or name.casefold() == "unknown" else name
 
 
 def permissions_of(value: Any, secrets: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Scope names, sorted, each once; from a list of texts or from one text divided by blanks or commas."""
+    """Return permission names, sorted, each once; from a list of texts or from one text divided by blanks or commas."""
     if isinstance(value, str):
         value = _BLANKS_OR_COMMAS.split(value)
     if not isinstance(value, list):
@@ -80,7 +80,7 @@ def permissions_of(value: Any, secrets: tuple[str, ...] = ()) -> tuple[str, ...]
 
 
 def timestamp_of(value: Any) -> datetime | None:
-    """An RFC 3339 time in UTC, one without a zone taken as UTC; None for anything else and for years outside 2000 to 2100."""
+    """Return an RFC 3339 time in UTC, one without a zone taken as UTC; None for anything else and for years outside 2000 to 2100."""
     if not isinstance(value, str) or len(value) > 40:
         return None
     match = _TIMESTAMP.fullmatch(value.strip())
@@ -97,7 +97,7 @@ def timestamp_of(value: Any) -> datetime | None:
 
 
 def last_error_of(value: Any, secrets: tuple[str, ...] = ()) -> LastError | None:
-    """The last posting error, from an object or a bare text; None for nothing, and for any other type."""
+    """Return the last posting error, from an object or a text; None for an empty one, and for any other type."""
     if isinstance(value, str):
         message = clean(value, secrets=secrets)
         return LastError(message) if message else None
@@ -128,13 +128,13 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """One JSON object; of a member that is there twice the last counts, unless it decides and they disagree."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    """Return a JSON object; of a member that occurs twice the last counts, unless it decides and the values differ."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
         for key, value in pairs:
-            if key in _DECISIVE and value != found[key]:
-                found[key] = CONFLICT
-    return found
+            if key in _DECISIVE and value != members[key]:
+                members[key] = CONFLICT
+    return members
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)

@@ -7,9 +7,9 @@ from monitor.clock import Clock
 
 SLOW_FOR_SECONDS = 60.0
 
-# The pause after a 429 that names none: the first one, and what it grows to while nothing but such answers comes.
-UNTOLD_SECONDS = 60.0
-UNTOLD_AT_MOST_SECONDS = 900.0
+# The pause after a 429 without a wait: the first one, and the longest, while such answers go on.
+UNSPECIFIED_SECONDS = 60.0
+LONGEST_UNSPECIFIED_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class RequestPacing:
         free_at: when the budget is whole again.
         paused_until: nothing starts before.
         slow_until: half rate before.
-        untold: how many pauses in a row the API asked for without saying how long.
+        unspecified: how many pauses in a row had no length.
 
     Source: reliability.md F09.
     """
@@ -36,48 +36,48 @@ class RequestPacing:
     free_at: float = float("-inf")
     paused_until: float = float("-inf")
     slow_until: float = float("-inf")
-    untold: int = 0
+    unspecified: int = 0
 
     def __post_init__(self) -> None:
         if self.rate <= 0 or self.burst < 1:
             raise ValueError("a budget has a rate above zero and a burst of at least one")
 
     def paused(self, now: float) -> bool:
-        """Whether nothing may start at *now*. Ask again after waiting for a reserved start: the pause may be newer."""
+        """Return whether a pause holds at *now*. Ask again after waiting for a reserved start: the pause may be newer."""
         return now < self.paused_until
 
     def reserve(self, now: float) -> "tuple[RequestPacing, float]":
-        """The budget with the next free start taken, and the seconds until that start."""
+        """Return the budget with the next free start taken, and the seconds until that start."""
         start = max(now, self.paused_until, self.free_at - self._room(max(now, self.paused_until)))
         spacing = 1 / self.rate if start >= self.slow_until else 2 / self.rate
         return replace(self, free_at=max(self.free_at, start) + spacing), start - now
 
     def pause(self, until: float, *, throttled: bool = True) -> "RequestPacing":
-        """The budget with no start before *until*; after being *throttled*, half the rate for a minute after that."""
+        """Return the budget with no start before *until*; after being *throttled*, half the rate for a minute after that."""
         paused_until = max(self.paused_until, until)
         slow_until = max(self.slow_until, paused_until + SLOW_FOR_SECONDS) if throttled else self.slow_until
         return replace(self, paused_until=paused_until, slow_until=slow_until)
 
     def throttle(self, now: float, asked_seconds: float | None) -> "RequestPacing":
         """
-        The budget after an answer that throttles and asks for so long a pause, or does not say how long.
+        Return the budget after a 429 that asks for a pause of *asked_seconds*, or does not say how long.
 
-        Then each pause is twice as long as the one before. Answers that come within a pause are of requests that left
-        before it, and are no new refusal.
+        Without a length each pause is twice as long as the one before. Answers within a pause belong to requests that left before
+        it, and do not count.
         """
         if asked_seconds is not None:
             return self.pause(now + asked_seconds)
         if self.paused(now):
             return self.pause(now)
-        seconds = min(UNTOLD_SECONDS * 2 ** min(self.untold, 10), UNTOLD_AT_MOST_SECONDS)
-        return replace(self.pause(now + seconds), untold=self.untold + 1)
+        seconds = min(UNSPECIFIED_SECONDS * 2 ** min(self.unspecified, 10), LONGEST_UNSPECIFIED_SECONDS)
+        return replace(self.pause(now + seconds), unspecified=self.unspecified + 1)
 
     def answered(self, now: float) -> "RequestPacing":
-        """The budget after an answer that does not throttle, unless its request left before the pause that holds now."""
-        return self if self.untold == 0 or self.paused(now) else replace(self, untold=0)
+        """Return the budget after any other answer; within a pause it belongs to a request that left before."""
+        return self if self.unspecified == 0 or self.paused(now) else replace(self, unspecified=0)
 
     def _room(self, now: float) -> float:
-        """How far ahead of the regular spacing a start may come."""
+        """Return how far ahead of the regular spacing a start may come."""
         return (self.burst - 1) / self.rate if now >= self.slow_until else 0.0
 
 
@@ -85,18 +85,18 @@ TOO_MANY_REQUESTS = 429
 
 
 class RateLimiter:
-    """Lets requests start no faster than the account's budget, and none while the API asked for a pause."""
+    """Starts requests no faster than the account's budget, and none during a pause that the API asked for."""
 
     def __init__(self, pacer: RequestPacing, clock: Clock) -> None:
         self._pacer = pacer
         self._clock = clock
 
     def paused(self) -> bool:
-        """Whether the API asked for a pause that is not over."""
+        """Return whether a pause holds that the API asked for."""
         return self._pacer.paused(self._clock.monotonic())
 
     async def acquire(self) -> None:
-        """Wait for the next free start; a pause that the API asked for meanwhile is waited for too."""
+        """Wait for the next free start, and for the end of a pause that begins meanwhile."""
         while True:
             self._pacer, wait_seconds = self._pacer.reserve(self._clock.monotonic())
             if wait_seconds <= 0:
@@ -106,7 +106,7 @@ class RateLimiter:
                 return
 
     async def try_acquire(self) -> bool:
-        """Wait for the next free start; False as soon as the API asked for a pause: nothing may start, and nobody waits here."""
+        """Wait for the next free start; return False as soon as a pause holds, instead of waiting for its end."""
         if self.paused():
             return False
         self._pacer, wait_seconds = self._pacer.reserve(self._clock.monotonic())
@@ -116,10 +116,9 @@ class RateLimiter:
 
     def record_response(self, http_status: int | None, retry_after: timedelta | None) -> None:
         """
-        Take note of an answer.
+        Record an answer, and pause for as long as it asks; after a 429 in any case, and then at half the rate for a minute.
 
-        While the API asks for a pause nothing starts; after a 429 also when it does not say for how long, and then it goes on at
-        half the rate for a while. *http_status* is None when there was no answer.
+        *http_status* is None when there was no answer.
         """
         now, asked_seconds = self._clock.monotonic(), None if retry_after is None else retry_after.total_seconds()
         if http_status == TOO_MANY_REQUESTS:

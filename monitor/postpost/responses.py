@@ -1,20 +1,19 @@
 """
-The API's successful answers, from bytes to values.
+Successful answers of the API, from bytes to values.
 
-Tolerant where generations of the API differ, strict where a mistake would turn into a wrong verdict. Raises
-nothing but `ApiError`; every text that leaves here is cleaned and redacted.
+Tolerant where generations of the API differ, strict where a mistake would become a wrong verdict. Raises nothing but `ApiError`;
+every text is cleaned and redacted.
 
 Source: api-contract.md 1.2 to 1.4, 2 and 2.1.
 """
 
 import re
-from datetime import datetime
 from typing import Any
 
 from monitor.domain.checks import Reply
 from monitor.domain.connections import id_problem, platform_of, same_id, user_id_problem
 from monitor.domain.listings import ListedConnection, Listing, ManagedUser, UserListing
-from monitor.domain.token_life import TokenLife, TokenSays, parse_token_life
+from monitor.domain.token_life import TokenLife, parse_token_life
 from monitor.errors import ApiError, Reason
 from monitor.postpost.fields import decode, last_error_of, name_of, permissions_of, text_of, timestamp_of
 from monitor.redaction import clean, mask_email
@@ -24,11 +23,11 @@ _EMAIL = re.compile(r"[^\s@<>()\"',;]+@[^\s@<>()\"',;]+")
 
 def parse_reply(body: bytes, platform_id: str, secrets: tuple[str, ...] = ()) -> Reply:
     """
-    The answer to one test.
+    Parse the answer to one test.
 
     Args:
         body: the whole body of a 2xx answer.
-        platform_id: the connection that was asked about.
+        platform_id: the connection that was tested.
         secrets: exact texts that must not survive in any text, such as the API key.
 
     Raises:
@@ -39,8 +38,6 @@ def parse_reply(body: bytes, platform_id: str, secrets: tuple[str, ...] = ()) ->
         raise ApiError(Reason.REPLY_INVALID, f"expected an object, got {_kind(answer)}")
     passed = _passed(answer.get("status"), secrets)
     _check_echo(answer, platform_id, secrets)
-    token = _token(answer.get("tokenExpiresIn"), secrets)
-    posted_at = timestamp_of(answer.get("lastSuccessfulPost"))
     return Reply(
         passed=passed,
         platform=platform_of(platform_id),
@@ -48,18 +45,17 @@ def parse_reply(body: bytes, platform_id: str, secrets: tuple[str, ...] = ()) ->
         username=name_of(answer.get("username"), secrets),
         message=text_of(answer.get("message"), 500, secrets) or "",
         permissions=permissions_of(answer.get("permissions"), secrets),
-        token=token,
-        last_successful_post_at=posted_at,
+        token=_token(answer.get("tokenExpiresIn"), secrets),
+        last_successful_post_at=timestamp_of(answer.get("lastSuccessfulPost")),
         last_error=last_error_of(answer.get("lastError"), secrets),
-        anomalies=_anomalies(answer, token, posted_at),
     )
 
 
 def parse_listing(body: bytes, secrets: tuple[str, ...] = ()) -> Listing:
     """
-    The account's connections, each once, in the API's order.
+    Parse the list of connections: each once, in the API's order.
 
-    An answer without a list is an error and never "no connections"; nor is a list of nothing but unusable rows.
+    An answer without a list is an error, and so is a list of unusable rows alone: neither means "no connections".
 
     Raises:
         ApiError: `reply_not_json`, `captive_portal` or `reply_invalid`.
@@ -83,7 +79,7 @@ def parse_listing(body: bytes, secrets: tuple[str, ...] = ()) -> Listing:
 
 def parse_users(body: bytes, secrets: tuple[str, ...] = ()) -> UserListing:
     """
-    The users that the key may act for; the inactive ones apart.
+    Parse the list of users that the key may act for; inactive ones are apart.
 
     `connectionsPageUrl` is a secret of the user's and is never read; e-mail addresses are masked.
 
@@ -111,20 +107,20 @@ def parse_users(body: bytes, secrets: tuple[str, ...] = ()) -> UserListing:
 
 
 def _passed(status: Any, secrets: tuple[str, ...]) -> bool:
-    """The one member that decides; anything but the two documented values decides nothing."""
+    """Read the member that decides; only the two documented values are accepted."""
     if isinstance(status, str) and len(status) < 32 and status.isascii():
         word = status.strip().lower()
         if word in ("ok", "error"):
             return word == "ok"
-    told = f"status is {clean(status, 40, secrets)!r}" if isinstance(status, str) else f"status is {_kind(status)}"
-    raise ApiError(Reason.REPLY_INVALID, told)
+    shown = repr(clean(status, 40, secrets)) if isinstance(status, str) else _kind(status)
+    raise ApiError(Reason.REPLY_INVALID, f"status is {shown}")
 
 
 def _check_echo(answer: dict[str, Any], platform_id: str, secrets: tuple[str, ...]) -> None:
     """
-    The answer must be about what was asked.
+    Check that the answer names the tested connection.
 
-    Without an echo, a bare `{"status": "ok"}`, which any server may give for its own health, would pass as an all-clear.
+    Otherwise a bare `{"status": "ok"}`, which any server may give for its own health, would count as passed.
     """
     echo = answer.get("platformId")
     if echo is None:
@@ -142,24 +138,8 @@ def _token(value: Any, secrets: tuple[str, ...]) -> TokenLife:
     return parse_token_life(clean(value, 100, secrets) if isinstance(value, str) else value)
 
 
-def _anomalies(answer: dict[str, Any], token: TokenLife, posted_at: datetime | None) -> tuple[str, ...]:
-    """Members that are there but not of their documented type or form."""
-    found = [key for key in ("username", "message") if not isinstance(answer.get(key), str | None)]
-    if answer.get("platformId") is None:
-        found.append("platformId")
-    if not isinstance(answer.get("permissions"), list | str | None):
-        found.append("permissions")
-    if token.says is TokenSays.UNPARSED:
-        found.append("tokenExpiresIn")
-    if posted_at is None and answer.get("lastSuccessfulPost") is not None:
-        found.append("lastSuccessfulPost")
-    if not isinstance(answer.get("lastError"), dict | str | None):
-        found.append("lastError")
-    return tuple(found)
-
-
 def _row(item: Any, secrets: tuple[str, ...]) -> ListedConnection | None:
-    """One row of the list; None when it names no usable connection."""
+    """Parse one row of the list; None when it names no usable connection."""
     if not isinstance(item, dict):
         return None
     platform_id = item.get("platformId")
@@ -191,7 +171,7 @@ def _user(item: Any, secrets: tuple[str, ...]) -> ManagedUser | None:
 
 
 def _kind(value: Any) -> str:
-    """What a value is, in words that never repeat it."""
+    """Return the type of *value* in words, without the value."""
     if value is None:
         return "missing"
     names = {bool: "a truth value", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}

@@ -90,7 +90,7 @@ class Scheduler:
 
     def _note(self, event: JobExecutionEvent | JobSubmissionEvent) -> None:
         self.missed += 1
-        _log.warning("beat.missed", beat=event.job_id, problem=str(getattr(event, "exception", "") or "late"))
+        _log.warning("job.missed", job=event.job_id, problem=str(getattr(event, "exception", "") or "late"))
 
     async def _beat(self, wake: Callable[[], None]) -> None:
         # A coroutine, because APScheduler runs plain functions in a thread, where setting an asyncio event is a race.

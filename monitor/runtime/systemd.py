@@ -73,7 +73,7 @@ class ServiceManager:
                 notify.send("\n".join(lines).encode())
             except OSError as error:
                 if self._reached:
-                    _log.warning("systemd.unreachable", problem=error.strerror)
+                    _log.warning("systemd.notify_failed", problem=error.strerror)
                 self._reached = False
                 return False
         self._reached = True

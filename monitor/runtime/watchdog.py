@@ -13,7 +13,7 @@ from datetime import timedelta
 import structlog
 
 from monitor.clock import Clock
-from monitor.db import Database, Reader, Store
+from monitor.db import Database, Reader, Store, read_outbox
 from monitor.domain.snapshot import OutboxView
 from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
@@ -105,7 +105,7 @@ class Watchdog:
                 async with asyncio.timeout(self._bounds.rest):
                     self._registry.set_outbox(await self._database.read(_outbox))
             except (StoreUnavailable, TimeoutError) as error:
-                _log.debug("outbox out of reach", problem=str(error))
+                _log.debug("outbox.unavailable", problem=str(error))
         return False
 
     def stuck(self) -> list[str]:
@@ -147,7 +147,7 @@ class Watchdog:
             _log.warning("clock.jumped", seconds=round(jump, 1))
             self._metrics.clock_jumped()
         if asleep > _JUMP.total_seconds():
-            _log.warning("machine.slept", seconds=round(asleep, 1))
+            _log.warning("clock.suspended", seconds=round(asleep, 1))
         if max(abs(jump), asleep) > _JUMP.total_seconds():
             self._clock_jumped()
 
@@ -176,4 +176,4 @@ def _nothing(_store: Store) -> None:
 
 
 def _outbox(reader: Reader) -> dict[str, OutboxView]:
-    return reader.outbox()
+    return read_outbox(reader)

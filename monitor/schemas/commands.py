@@ -1,11 +1,14 @@
 """
 What each verb prints with `--json`, as types; `make docs` makes JSON Schema of them.
 
-Tests hold what every verb really prints against it. A key that goes, or changes its meaning, raises `documents.VERSION`.
+Tests validate the output of every verb against it. Removing a key, or changing its meaning, increases `facts.VERSION`.
 """
 
 import json
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from monitor.db import DeliveryState
 from monitor.domain.events import EventType, NotificationReason, Severity
@@ -14,7 +17,6 @@ from monitor.domain.reasons import Outcome
 from monitor.domain.replay import Change
 from monitor.domain.silencing.silences import SilenceState
 from monitor.errors import DeliveryReason, Reason
-from monitor.schemas.schema import Schemas
 from monitor.schemas.shapes import (
     Attempt,
     Check,
@@ -26,48 +28,49 @@ from monitor.schemas.shapes import (
     Moment,
     Preflight,
     Receiver,
-    WideIncident,
+    ScopeIncident,
+    json_schemas,
 )
 
 
 class Document(TypedDict):
     """What every document has."""
 
-    version: Annotated[str, "grows when something is removed or changes its meaning"]
+    version: Annotated[str, Field(description="increases when something is removed or changes its meaning")]
 
 
 class Dated(Document):
-    """What every document has that shows how things are."""
+    """What every document has that shows a state."""
 
-    at: Annotated[Moment, "when it was made"]
+    at: Annotated[Moment, Field(description="when it was made")]
 
 
 class StatusDocument(Dated):
     """`status --json`."""
 
-    counts: Annotated[dict[str, int], "health to how many of those listed have it"]
+    counts: Annotated[dict[str, int], Field(description="health to how many of those listed have it")]
     apiUp: bool | None
-    accounts: Annotated[dict[str, bool | None], "account to whether the API accepts its key; null: not known"]
-    wideIncidents: list[WideIncident]
+    accounts: Annotated[dict[str, bool | None], Field(description="account to whether the API accepts its key; null: not known")]
+    scopeIncidents: list[ScopeIncident]
     receivers: dict[str, Receiver]
-    connections: Annotated[list[ConnectionFacts], "the worst first"]
+    connections: Annotated[list[ConnectionFacts], Field(description="the worst first")]
 
 
 class HistoryDocument(Dated):
     """`history ID --json`."""
 
     connection: Identity
-    checks: Annotated[list[Check], "the newest first"]
+    checks: Annotated[list[Check], Field(description="the newest first")]
 
 
 class IncidentsDocument(Dated):
     """`incidents --json`."""
 
-    incidents: Annotated[list[Incident], "the newest first"]
+    incidents: Annotated[list[Incident], Field(description="the newest first")]
 
 
-class ToldDelivery(TypedDict):
-    """Who was to be told, and every try."""
+class ExplainedDelivery(TypedDict):
+    """One delivery of a notification with its attempts."""
 
     number: int
     receiver: str
@@ -75,20 +78,20 @@ class ToldDelivery(TypedDict):
     attempts: list[Attempt]
 
 
-class ToldNotification(TypedDict):
-    """One decision to tell, and what came of it."""
+class ExplainedNotification(TypedDict):
+    """One notification with its deliveries."""
 
-    id: Annotated[str, "the `webhook-id`"]
+    id: Annotated[str, Field(description="the `webhook-id`")]
     incidentKey: str
     at: Moment
     type: EventType
     why: NotificationReason
     severity: Severity
-    deliveries: list[ToldDelivery]
+    deliveries: list[ExplainedDelivery]
 
 
 class Paragraph(TypedDict):
-    """Words for people; they may change."""
+    """Text for people; it may change."""
 
     title: str
     lines: list[str]
@@ -98,58 +101,58 @@ class ExplainDocument(Dated, Details):
     """`explain ID --json`."""
 
     connection: ConnectionFacts
-    retired: Annotated[bool, "it is no longer watched"]
-    notifications: Annotated[list[ToldNotification], "the newest first"]
+    retired: Annotated[bool, Field(description="it is no longer watched")]
+    notifications: Annotated[list[ExplainedNotification], Field(description="the newest first")]
     explanation: list[Paragraph]
 
 
 class PreflightDocument(Dated):
     """`preflight ID... --json`."""
 
-    answer: Annotated[Readiness, "of all together"]
+    answer: Annotated[Readiness, Field(description="of all together")]
     connections: list[Preflight]
 
 
 class Tested(Identity):
-    """One connection that was tested just now."""
+    """The result of testing one connection."""
 
     username: str | None
     outcome: Outcome
     reason: Reason
-    detail: Annotated[str, "the platform's own words"]
-    tokenExpiresIn: Annotated[str | None, "the API's own text"]  # noqa: N815 - JSON has it so
-    advice: Annotated[str, "for people, empty when there is nothing to do"]
+    detail: Annotated[str, Field(description="the platform's message")]
+    tokenExpiresIn: Annotated[str | None, Field(description="the API's own text")]  # noqa: N815 - JSON has it so
+    advice: Annotated[str, Field(description="for people, empty when there is nothing to do")]
 
 
 class CheckDocument(Dated):
     """`check --json`."""
 
     connections: list[Tested]
-    problems: Annotated[list[str], "lists of connections that could not be read"]
+    problems: Annotated[list[str], Field(description="lists of connections that could not be read")]
 
 
 class DeliveriesDocument(Dated):
     """`deliveries list --json`."""
 
-    deliveries: Annotated[list[Delivery], "the newest first"]
+    deliveries: Annotated[list[Delivery], Field(description="the newest first")]
 
 
 class RetryDocument(Document):
     """`deliveries retry --json`."""
 
-    retried: Annotated[int, "how many were put back"]
+    retried: Annotated[int, Field(description="how many were put back")]
     numbers: list[int]
 
 
 class SilenceFacts(TypedDict):
-    """One silence that somebody asked for."""
+    """One silence of an operator."""
 
     number: int
     state: SilenceState
     match: dict[str, str]
     startsAt: Moment
     endsAt: Moment
-    expiredAt: Annotated[Moment | None, "when somebody ended it"]
+    expiredAt: Annotated[Moment | None, Field(description="when an operator ended it")]
     author: str
     reason: str
     createdAt: Moment
@@ -160,7 +163,7 @@ class Recurring(TypedDict):
 
     name: str
     match: dict[str, str]
-    activeUntil: Annotated[Moment | None, "null: it is not active"]
+    activeUntil: Annotated[Moment | None, Field(description="null: it is not active")]
     nextStartsAt: Moment | None
 
 
@@ -168,7 +171,7 @@ class SilenceAddDocument(Document):
     """`silence add --json`."""
 
     silence: SilenceFacts
-    connections: Annotated[int, "how many it covers"]
+    connections: Annotated[int, Field(description="how many it covers")]
 
 
 class SilenceListDocument(Dated):
@@ -187,7 +190,7 @@ class SilenceExpireDocument(Document):
 class AckDocument(Document):
     """`ack --json`."""
 
-    acknowledged: Annotated[list[str], "incident keys"]
+    acknowledged: Annotated[list[str], Field(description="incident keys")]
 
 
 class ReceiversTestDocument(Document):
@@ -195,7 +198,7 @@ class ReceiversTestDocument(Document):
 
     receiver: str
     type: str
-    id: Annotated[str, "the `webhook-id`"]
+    id: Annotated[str, Field(description="the `webhook-id`")]
     delivered: bool
     reason: DeliveryReason
     httpStatus: int | None
@@ -220,25 +223,25 @@ class ReplayedNotification(TypedDict):
     severity: Severity
     level: str
     reason: Reason | None
-    subject: Annotated[str, "the platform id, or the name of a wider scope"]
+    subject: Annotated[str, Field(description="the platform id, or a scope")]
     account: str | None
     userId: str | None
     platform: str | None
 
 
 class ReplayedDifference(TypedDict):
-    """What both policies do not tell alike."""
+    """One difference between the policies."""
 
     change: Change
-    present: Annotated[ReplayedNotification | None, "null: the present policy does not tell it"]
-    other: Annotated[ReplayedNotification | None, "null: the other policy does not tell it"]
+    present: Annotated[ReplayedNotification | None, Field(description="null: the present policy does not send it")]
+    other: Annotated[ReplayedNotification | None, Field(description="null: the other policy does not send it")]
 
 
-class Really(TypedDict):
-    """The present policy, replayed, against what was really decided."""
+class ReplayedHistory(TypedDict):
+    """The present policy, replayed, compared with the stored notifications."""
 
     decided: int
-    notInChecks: Annotated[int, "decided too, but no check tells of it"]
+    notInChecks: Annotated[int, Field(description="stored, but not derived from a check")]
     notReplayed: list[ReplayedNotification]
     onlyReplayed: list[ReplayedNotification]
 
@@ -249,19 +252,19 @@ class ReplayDocument(Document):
     since: Moment
     until: Moment
     oldestCheckAt: Moment | None
-    policy: Annotated[str | None, "the file; null: the present policy alone"]
+    policy: Annotated[str | None, Field(description="the file; null: the present policy alone")]
     checks: int
     connections: int
-    stops: Annotated[int, "how often the monitor did not run"]
+    stops: Annotated[int, Field(description="how often the monitor did not run")]
     counts: list[Counted]
     differences: list[ReplayedDifference]
-    really: Really
+    really: ReplayedHistory
 
 
 class ConfigProblem(TypedDict):
-    """What is wrong, where, and what to do."""
+    """One problem of a configuration."""
 
-    location: Annotated[str, "file:line"]
+    location: Annotated[str, Field(description="file:line")]
     message: str
     fix: str
 
@@ -277,7 +280,7 @@ class ConfigCheckDocument(Document):
 class DatabaseDocument(Document):
     """`db upgrade --json`, `db check --json` and `db backup --json`."""
 
-    done: Annotated[str, "for people; the wording may change"]
+    done: Annotated[str, Field(description="for people; the wording may change")]
 
 
 DOCUMENTS: dict[str, Any] = {
@@ -305,14 +308,12 @@ DOCUMENTS: dict[str, Any] = {
 
 def json_schema() -> dict[str, Any]:
     """One schema for all verbs: each has its name among `$defs`."""
-    schemas = Schemas()
-    named = {verb: schemas.of(kind) for verb, kind in DOCUMENTS.items()}
-    text = json.dumps({**schemas.named, **named}).replace("#/components/schemas/", "#/$defs/")
+    verbs, named = json_schemas(DOCUMENTS, "#/$defs/")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "What postpost-monitor prints with --json",
         "description": "Validate the output of a verb against the schema of its name: #/$defs/status, #/$defs/silence list, and so on.",
-        "$defs": json.loads(text),
+        "$defs": {**named, **verbs},
     }
 
 

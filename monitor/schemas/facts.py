@@ -20,7 +20,7 @@ from monitor.text.reasons import preflight_text, reason_text, state_text
 
 
 def identity(connection: Connection) -> shapes.Identity:
-    """Which connection is meant."""
+    """The connection."""
     return {
         "account": connection.account,
         "userId": connection.user_id or None,
@@ -31,21 +31,21 @@ def identity(connection: Connection) -> shapes.Identity:
 
 
 def connection(
-    one: Connection, state: ConnectionState, *, covered_by: str | None, next_check_at: datetime | None = None
+    connection: Connection, state: ConnectionState, *, suppressed_by: str | None, next_check_at: datetime | None = None
 ) -> shapes.ConnectionFacts:
     """One connection and what is known of it."""
     topics = [topic for topic, value in state.topics.items() if value.level != FINE]
     return {
-        **identity(one),
+        **identity(connection),
         "displayName": state.display_name,
         "username": state.username,
-        "labels": dict(one.labels),
+        "labels": dict(connection.labels),
         "health": state.health,
         "since": iso(state.since),
         "reason": state.reason,
         "detail": state.detail,
-        "why": state_text(state, topics, covered_by, level=state.topic(Topic.CONNECTION).level),
-        "coveredBy": covered_by,
+        "why": state_text(state, topics, suppressed_by, level=state.topic(Topic.CONNECTION).level),
+        "suppressedBy": suppressed_by,
         "openIncidents": topics,
         "consecutiveFailures": state.failures,
         "lastCheckAt": iso(state.last_check_at),
@@ -60,19 +60,19 @@ def connection(
 
 
 def details(state: ConnectionState) -> shapes.Details:
-    """Why a connection is believed to be as it is, and why nobody was told."""
+    """The evidence for the state of a connection, and its topics."""
     pending = state.pending
     return {
         "suspectedFalseNegative": state.suspected_false_negative,
         "pending": None if pending is None else {"health": pending.health, "count": pending.count, "firstAt": iso_utc(pending.first_at)},
-        "quiet": state.suppression,
+        "suppression": state.suppression,
         "topics": {
             topic.value: {
                 "level": value.level,
                 "since": iso(value.since),
                 "incident": value.number,
-                "toldLevel": value.notified.level,
-                "toldAt": iso(value.notified.at),
+                "notifiedLevel": value.notified.level,
+                "notifiedAt": iso(value.notified.at),
                 "reminders": value.notified.reminders,
             }
             for topic, value in state.topics.items()
@@ -80,30 +80,30 @@ def details(state: ConnectionState) -> shapes.Details:
     }
 
 
-def preflight(one: Connection, finding: PreflightResult, *, known_at: datetime | None, now: datetime, live: bool) -> shapes.Preflight:
+def preflight(connection: Connection, result: PreflightResult, *, known_at: datetime | None, now: datetime, live: bool) -> shapes.Preflight:
     """Whether a connection can be relied on for a post."""
-    return {**identity(one), **_answer(finding, known_at, now, live=live)}
+    return {**identity(connection), **_answer(result, known_at, now, live=live)}
 
 
-def preflight_unknown(platform_id: str, finding: PreflightResult) -> shapes.Preflight:
+def preflight_unknown(platform_id: str, result: PreflightResult) -> shapes.Preflight:
     """The same for an id that is not watched."""
-    nobody: shapes.MaybeIdentity = {"account": None, "userId": None, "platform": None, "platformId": platform_id, "name": None}
-    return {**nobody, **_answer(finding, None, None, live=False)}
+    unknown: shapes.MaybeIdentity = {"account": None, "userId": None, "platform": None, "platformId": platform_id, "name": None}
+    return {**unknown, **_answer(result, None, None, live=False)}
 
 
-def _answer(finding: PreflightResult, known_at: datetime | None, now: datetime | None, *, live: bool) -> shapes.PreflightAnswer:
+def _answer(result: PreflightResult, known_at: datetime | None, now: datetime | None, *, live: bool) -> shapes.PreflightAnswer:
     return {
-        "answer": finding.answer,
-        "why": preflight_text(finding),
+        "answer": result.answer,
+        "why": preflight_text(result),
         "knownAt": iso(known_at),
         "ageSeconds": None if known_at is None or now is None else max(0.0, (now - known_at).total_seconds()),
         "live": live,
-        "expiresAt": iso(finding.ends_at),
+        "expiresAt": iso(result.ends_at),
     }
 
 
-def wide_incident(view: IncidentView) -> shapes.WideIncident:
-    """An open incident that is wider than one connection."""
+def scope_incident(view: IncidentView) -> shapes.ScopeIncident:
+    """An open scope incident."""
     return {
         "scope": view.scope,
         "subject": view.incident.subject,
@@ -114,13 +114,13 @@ def wide_incident(view: IncidentView) -> shapes.WideIncident:
     }
 
 
-def receiver(owed: OutboxView) -> shapes.Receiver:
-    """What one receiver is owed."""
+def receiver(outbox: OutboxView) -> shapes.Receiver:
+    """The pending deliveries of one receiver."""
     return {
-        "pending": owed.pending,
-        "oldestAt": iso(owed.oldest_at),
-        "failingSince": iso(owed.failing_since),
-        "disabled": owed.disabled,
+        "pending": outbox.pending,
+        "oldestAt": iso(outbox.oldest_at),
+        "failingSince": iso(outbox.failing_since),
+        "disabled": outbox.disabled,
     }
 
 
@@ -138,19 +138,19 @@ def check(row: CheckRow) -> shapes.Check:
     }
 
 
-def uptime(known: Uptime) -> shapes.UptimeFacts:
-    """How much of a stretch of time a connection worked."""
+def uptime(value: Uptime) -> shapes.UptimeFacts:
+    """The uptime of a period."""
     return {
-        "ratio": known.ratio,
-        "okSeconds": known.ok.total_seconds(),
-        "downSeconds": known.down.total_seconds(),
-        "excludedSeconds": known.excluded.total_seconds(),
-        "unknownSeconds": known.unknown.total_seconds(),
+        "ratio": value.ratio,
+        "okSeconds": value.ok.total_seconds(),
+        "downSeconds": value.down.total_seconds(),
+        "excludedSeconds": value.excluded.total_seconds(),
+        "unknownSeconds": value.unknown.total_seconds(),
     }
 
 
 def incident(row: IncidentRow, about: Connection | None) -> shapes.Incident:
-    """One incident, open or closed; *about* is its connection, None when it is wider than one."""
+    """One incident, open or closed; *about* is its connection, None for a scope."""
     return {
         "id": row.id,
         "topic": row.incident.topic,
@@ -169,7 +169,7 @@ def incident(row: IncidentRow, about: Connection | None) -> shapes.Incident:
 
 
 def delivery(row: DeliveryRow, about: Connection | None) -> shapes.Delivery:
-    """One delivery; *about* is the connection that it tells of, None when it is wider than one."""
+    """One delivery; *about* is its connection, None for a scope."""
     return {
         "number": row.id,
         "id": row.webhook_id,
@@ -191,7 +191,7 @@ def delivery(row: DeliveryRow, about: Connection | None) -> shapes.Delivery:
 
 
 def attempt(at: datetime, reason: DeliveryReason, took_seconds: float, http_status: int | None, detail: str) -> shapes.Attempt:
-    """One try to tell a receiver."""
+    """One attempt of a delivery."""
     return {"at": iso_utc(at), "reason": reason, "httpStatus": http_status, "durationSeconds": took_seconds, "detail": detail}
 
 

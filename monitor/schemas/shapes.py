@@ -1,10 +1,16 @@
 """
-What each document holds. `monitor.schemas.schema` makes JSON Schema of these, so that the published description and the
-types that the code is checked against are one thing. The words beside a type are its description.
+The shapes of the parts of documents, and JSON Schema of shapes: the published schemas are made of the types that mypy checks.
+
+Source: OpenAPI 3.1.1, 4.8.24 (its schemas are JSON Schema 2020-12); PEP 589, PEP 593.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, TypedDict
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+from typing_extensions import TypedDict
 
 from monitor.db import DeliveryState
 from monitor.domain.events import EventType, NotificationReason, Severity, Topic
@@ -13,139 +19,132 @@ from monitor.domain.reasons import Health, Outcome, Scope
 from monitor.domain.states import SuppressionReason
 from monitor.errors import DeliveryReason, Reason
 
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """How a text is built, in the words of JSON Schema."""
-
-    name: str
-
-
-Moment = Annotated[str, Format("date-time")]
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Schema = dict[str, Any]
 
 
 class Identity(TypedDict):
-    """Which connection is meant."""
+    """The connection."""
 
-    account: Annotated[str, "the account of the configuration: one API key"]
-    userId: Annotated[str | None, "the managed user; null: the owner of the key"]
-    platform: Annotated[str, "the text before the first dash of the id"]
-    platformId: Annotated[str, "as the API lists it; unique within an account and managed user"]
-    name: Annotated[str | None, "from the configuration"]
+    account: Annotated[str, Field(description="the account of the configuration: one API key")]
+    userId: Annotated[str | None, Field(description="the managed user; null: the owner of the key")]
+    platform: Annotated[str, Field(description="the text before the first dash of the id")]
+    platformId: Annotated[str, Field(description="as the API lists it; unique within an account and managed user")]
+    name: Annotated[str | None, Field(description="from the configuration")]
 
 
 class ConnectionFacts(Identity):
     """One connection and what is known of it."""
 
-    displayName: Annotated[str | None, "as the API lists it"]
-    username: Annotated[str | None, "as the platform has it"]
+    displayName: Annotated[str | None, Field(description="as the API lists it")]
+    username: Annotated[str | None, Field(description="as the platform has it")]
     labels: dict[str, str]
-    health: Annotated[Health, "what is believed, after confirmation"]
-    since: Annotated[Moment | None, "when that began"]
-    reason: Annotated[Reason | None, "of the last check that told something"]
-    detail: Annotated[str, "the platform's own words to it"]
-    why: Annotated[str, "for people, empty when all is well; the wording may change"]
-    coveredBy: Annotated[str | None, "the wider trouble that keeps it from being known, such as `api:api.postpost.dev`"]
-    openIncidents: Annotated[list[Topic], "the kinds of trouble that it has now"]
+    health: Annotated[Health, Field(description="the confirmed state")]
+    since: Annotated[Moment | None, Field(description="when it began")]
+    reason: Annotated[Reason | None, Field(description="of the last conclusive check")]
+    detail: Annotated[str, Field(description="the platform's message")]
+    why: Annotated[str, Field(description="for people, empty when all is well; the wording may change")]
+    suppressedBy: Annotated[str | None, Field(description="the open scope incident above it, such as `api:api.postpost.dev`")]
+    openIncidents: Annotated[list[Topic], Field(description="the topics of its open incidents")]
     consecutiveFailures: int
-    lastCheckAt: Annotated[Moment | None, "the last check, whatever it told"]
+    lastCheckAt: Annotated[Moment | None, Field(description="the last check, inconclusive ones included")]
     lastCheckReason: Reason | None
-    lastConclusiveCheckAt: Annotated[Moment | None, "the last check that told something"]
-    nextCheckAt: Annotated[Moment | None, "null where only the running monitor knows it"]
+    lastConclusiveCheckAt: Annotated[Moment | None, Field(description="the last check that was not inconclusive")]
+    nextCheckAt: Annotated[Moment | None, Field(description="null where only the running monitor knows it")]
     lastSuccessfulPostAt: Moment | None
-    expiresAt: Annotated[Moment | None, "when its token ends; null: never, or not known"]
-    expiresUncertaintySeconds: Annotated[float | None, "by how much that may be off"]
+    expiresAt: Annotated[Moment | None, Field(description="when its token expires; null: never, or unknown")]
+    expiresUncertaintySeconds: Annotated[float | None, Field(description="by how much that may be off")]
     permissionsMissing: list[str]
 
 
 class Pending(TypedDict):
     """Contrary evidence that is not yet confirmed."""
 
-    health: Annotated[Health, "where it points to"]
+    health: Annotated[Health, Field(description="the health that it points to")]
     count: int
     firstAt: Moment
 
 
 class TopicFacts(TypedDict):
-    """One kind of trouble, now or before. A notification is owed while `toldLevel` differs from `level`."""
+    """One topic. A notification is pending while `notifiedLevel` differs from `level`."""
 
-    level: Annotated[str, "`fine`: there is none"]
+    level: Annotated[str, Field(description="`fine`: no incident is open")]
     since: Moment | None
-    incident: Annotated[int, "the number of its last incident"]
-    toldLevel: str
-    toldAt: Moment | None
+    incident: Annotated[int, Field(description="the number of its last incident")]
+    notifiedLevel: str
+    notifiedAt: Moment | None
     reminders: int
 
 
 class Details(TypedDict):
-    """Why a connection is believed to be as it is, and why nobody was told."""
+    """The evidence for the state of a connection, and its topics."""
 
-    suspectedFalseNegative: Annotated[bool, "a post succeeded after the first failed check"]
+    suspectedFalseNegative: Annotated[bool, Field(description="a post succeeded after the first failed check")]
     pending: Pending | None
-    quiet: Annotated[SuppressionReason, "why nobody was told at the last look"]
-    topics: Annotated[dict[str, TopicFacts], "topic to what is known; only those that ever were in trouble"]
+    suppression: Annotated[SuppressionReason, Field(description="why no notification was sent at the last evaluation")]
+    topics: Annotated[dict[str, TopicFacts], Field(description="topic to its state; only those that ever had an incident")]
 
 
 class Check(TypedDict):
     """One check."""
 
-    at: Annotated[Moment, "when it ended"]
+    at: Annotated[Moment, Field(description="when it ended")]
     outcome: Outcome
     reason: Reason
-    words: Annotated[str, "the reason for people; the wording may change"]
-    detail: Annotated[str, "the platform's own words"]
+    words: Annotated[str, Field(description="the reason for people; the wording may change")]
+    detail: Annotated[str, Field(description="the platform's message")]
     durationSeconds: float
     httpStatus: int | None
-    tokenExpiresIn: Annotated[str | None, "the API's own text"]
+    tokenExpiresIn: Annotated[str | None, Field(description="the API's own text")]
 
 
 class UptimeFacts(TypedDict):
-    """How much of a stretch of time a connection worked; the four lengths together are the stretch."""
+    """The uptime of a connection in a period; the four durations add up to the period."""
 
-    ratio: Annotated[float | None, "okSeconds of okSeconds and downSeconds; null: no time counts"]
+    ratio: Annotated[float | None, Field(description="okSeconds of okSeconds and downSeconds; null: no time counts")]
     okSeconds: float
     downSeconds: float
-    excludedSeconds: Annotated[float, "silenced, in an outage of something wider, or not testable"]
-    unknownSeconds: Annotated[float, "nobody looked, or it is not added up yet"]
+    excludedSeconds: Annotated[float, Field(description="silenced, during a scope incident, or not testable")]
+    unknownSeconds: Annotated[float, Field(description="not checked, or not added up yet")]
 
 
 class DayUptimeFacts(UptimeFacts):
     """One day."""
 
-    day: Annotated[str, Format("date"), "in UTC; the last one may not be over"]
+    day: Annotated[str, Field(description="in UTC; the last one may not be over", json_schema_extra={"format": "date"})]
 
 
 class About(TypedDict):
-    """What an incident or a delivery is about."""
+    """The subject of an incident or a delivery."""
 
-    subject: Annotated[str, "the platform id, or the name of a wider scope such as `api:api.postpost.dev`"]
-    account: Annotated[str | None, "null: it is wider than one connection"]
+    subject: Annotated[str, Field(description="the platform id, or a scope such as `api:api.postpost.dev`")]
+    account: Annotated[str | None, Field(description="null: the subject is a scope")]
     userId: str | None
     platform: str | None
 
 
 class Incident(About):
-    """One period in which one kind of trouble held."""
+    """One incident."""
 
-    id: Annotated[int, "grows with time"]
+    id: Annotated[int, Field(description="increases with time")]
     topic: Topic
     scope: Scope
-    number: Annotated[int, "counts the incidents of this topic and subject"]
+    number: Annotated[int, Field(description="counts the incidents of this topic and subject")]
     level: str
     severity: Severity
     reason: Reason | None
     detail: str
     openedAt: Moment
     changedAt: Moment
-    closedAt: Annotated[Moment | None, "null: it is open"]
+    closedAt: Annotated[Moment | None, Field(description="null: it is open")]
     closedWhy: str | None
 
 
-class WideIncident(TypedDict):
-    """An open incident that is wider than one connection."""
+class ScopeIncident(TypedDict):
+    """An open scope incident."""
 
     scope: Scope
-    subject: Annotated[str, "such as `account:main`"]
+    subject: Annotated[str, Field(description="such as `account:main`")]
     severity: Severity
     reason: Reason | None
     detail: str
@@ -155,44 +154,44 @@ class WideIncident(TypedDict):
 class Delivery(About):
     """One notification for one receiver."""
 
-    number: Annotated[int, "names it for `deliveries retry`; grows with time"]
-    id: Annotated[str, "the `webhook-id` of every attempt"]
+    number: Annotated[int, Field(description="as for `deliveries retry`; increases with time")]
+    id: Annotated[str, Field(description="the `webhook-id` of every attempt")]
     receiver: str
     state: DeliveryState
     type: EventType
     why: NotificationReason
     severity: Severity
     incidentKey: str
-    attempts: Annotated[int, "how many were made since it was queued"]
+    attempts: Annotated[int, Field(description="how many were made since it was queued")]
     queuedAt: Moment
-    nextAttemptAt: Annotated[Moment, "while it is pending: not before this"]
+    nextAttemptAt: Annotated[Moment, Field(description="while it is pending: not before this")]
     finishedAt: Moment | None
-    inDigest: Annotated[int | None, "the number of the delivery that tells this one too, or that took the place of this reminder"]
+    inDigest: Annotated[int | None, Field(description="the number of the delivery that includes this one, or that replaced this reminder")]
     lastReason: DeliveryReason | None
-    lastStatus: Annotated[int | None, "the HTTP status of the last attempt"]
+    lastStatus: Annotated[int | None, Field(description="the HTTP status of the last attempt")]
 
 
 class Attempt(TypedDict):
-    """One try to tell a receiver."""
+    """One attempt of a delivery."""
 
     at: Moment
     reason: DeliveryReason
     httpStatus: int | None
     durationSeconds: float
-    detail: Annotated[str, "what came back, without the address"]
+    detail: Annotated[str, Field(description="the response, without the address")]
 
 
 class Receiver(TypedDict):
-    """What one receiver is owed."""
+    """The pending deliveries of one receiver."""
 
     pending: int
-    oldestAt: Annotated[Moment | None, "since when the oldest of them waits"]
+    oldestAt: Annotated[Moment | None, Field(description="when the oldest of them was queued")]
     failingSince: Moment | None
-    disabled: Annotated[bool, "it said that it is gone (410)"]
+    disabled: Annotated[bool, Field(description="it answered HTTP 410")]
 
 
 class MaybeIdentity(TypedDict):
-    """Which connection was asked about; all but the id is null when it is not watched."""
+    """The requested connection; all but the id is null when it is not watched."""
 
     account: str | None
     userId: str | None
@@ -205,12 +204,46 @@ class PreflightAnswer(TypedDict):
     """Whether a connection can be relied on for a post, and how old that knowledge is."""
 
     answer: Readiness
-    why: Annotated[str, "for people; the wording may change"]
-    knownAt: Annotated[Moment | None, "when it was last learned from the API how the connection is; null: never"]
-    ageSeconds: Annotated[float | None, "how long ago that was"]
-    live: Annotated[bool, "it was tested just now"]
-    expiresAt: Annotated[Moment | None, "when its token ends, as far as known"]
+    why: Annotated[str, Field(description="for people; the wording may change")]
+    knownAt: Annotated[Moment | None, Field(description="when the API last gave the state of the connection; null: never")]
+    ageSeconds: Annotated[float | None, Field(description="how long ago that was")]
+    live: Annotated[bool, Field(description="it was tested just now")]
+    expiresAt: Annotated[Moment | None, Field(description="when its token expires, as far as known")]
 
 
 class Preflight(MaybeIdentity, PreflightAnswer):
     """Whether a connection can be relied on for a post."""
+
+
+class SchemaGenerator(GenerateJsonSchema):
+    """Schemas without titles, with `null` as one more type."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - the library's signature
+        """Return False: the name of a key is enough."""
+        return False
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> Schema:
+        """The schema of a value that may be null."""
+        inner = self.generate_inner(schema["schema"])
+        return {**inner, "type": [inner["type"], "null"]} if "type" in inner else {"anyOf": [inner, {"type": "null"}]}
+
+
+def json_schemas(kinds: Mapping[str, Any], references: str) -> tuple[dict[str, Schema], dict[str, Schema]]:
+    """
+    The schema of each of *kinds*, by its key, and the named schemas that they refer to.
+
+    Args:
+        kinds: key -> a shape.
+        references: where the named schemas will be, such as `#/$defs/`.
+    """
+    inputs: list[tuple[str, Literal["serialization"], TypeAdapter[Any]]] = [
+        (key, "serialization", TypeAdapter(kind)) for key, kind in kinds.items()
+    ]
+    schemas, definitions = TypeAdapter.json_schemas(inputs, ref_template=f"{references}{{model}}", schema_generator=SchemaGenerator)
+    return {key: schema for (key, _), schema in schemas.items()}, {name: _named(schema) for name, schema in definitions["$defs"].items()}
+
+
+def _named(schema: Schema) -> Schema:
+    """A named schema without its title, described by the first paragraph of the docstring."""
+    summary = " ".join(schema["description"].split("\n\n")[0].split())
+    return {**{key: value for key, value in schema.items() if key != "title"}, "description": summary}

@@ -3,17 +3,17 @@
 from collections.abc import Iterable, Sequence
 
 from monitor.config import Config, ConnectionSettings
-from monitor.db import Database, NewConnection, Store
-from monitor.domain.connections import Connection, platform_of
+from monitor.db import Database, Store, read_connections
+from monitor.domain.connections import Connection, ConnectionSpec, platform_of
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import unit_of_work
 
 Key = tuple[str, str, str]
 
 
-def configured(settings: ConnectionSettings, *, listed: bool) -> NewConnection:
+def configured(settings: ConnectionSettings, *, listed: bool) -> ConnectionSpec:
     """The connection that the configuration names; *listed* when the API's list has it too."""
-    return NewConnection(
+    return ConnectionSpec(
         account=settings.account,
         user_id=settings.user_id,
         platform_id=settings.id,
@@ -27,15 +27,15 @@ def configured(settings: ConnectionSettings, *, listed: bool) -> NewConnection:
     )
 
 
-def discovered(config: Config, key: Key) -> NewConnection:
+def discovered(config: Config, key: Key) -> ConnectionSpec:
     """The connection that the API listed and the configuration does not name."""
     account, user_id, platform_id = key
-    return NewConnection(account, user_id, platform_id, platform_of(platform_id), interval=config.schedule.interval, listed=True)
+    return ConnectionSpec(account, user_id, platform_id, platform_of(platform_id), interval=config.schedule.interval, listed=True)
 
 
 def desired(
     config: Config, known: Iterable[Connection], *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()
-) -> list[NewConnection]:
+) -> list[ConnectionSpec]:
     """
     All connections to watch.
 
@@ -53,37 +53,21 @@ def desired(
     return explicit + [discovered(config, key) for key in sorted(listed - named.keys())]
 
 
-def reconcile(store: Store, registry: Registry, connections: Sequence[NewConnection]) -> list[Connection]:
+def reconcile(store: Store, registry: Registry, connections: Sequence[ConnectionSpec]) -> list[Connection]:
     """
     Make the database hold exactly *connections* as watched; what is no longer among them is retired, its incidents closed.
 
     Returns the watched connections with their numbers. The registry must be handed them after the commit.
     """
     staging = unit_of_work(registry, store)
-    before = {one.key: one for one in store.connections()}
+    before = {one.key: one for one in read_connections(store)}
     ids = store.ensure_connections(connections)
     gone = [one for key, one in before.items() if key not in ids]
     now = staging.now()
     for connection in gone:
         staging.retire(connection, now)
     store.retire([connection.id for connection in gone], now)
-    return [_numbered(one, ids[one.key]) for one in connections]
-
-
-def _numbered(new: NewConnection, number: int) -> Connection:
-    return Connection(
-        id=number,
-        account=new.account,
-        user_id=new.user_id,
-        platform_id=new.platform_id,
-        platform=new.platform,
-        name=new.name,
-        labels=new.labels,
-        interval=new.interval,
-        expect=new.expect,
-        require_permissions=new.require_permissions,
-        listed=new.listed,
-    )
+    return [Connection(ids[spec.key], spec) for spec in connections]
 
 
 async def sync(
@@ -92,6 +76,6 @@ async def sync(
     """Bring the database and the registry in line with *config* and with what a list brought or lost."""
 
     def work(store: Store) -> list[Connection]:
-        return reconcile(store, registry, desired(config, store.connections(), appeared=appeared, vanished=vanished))
+        return reconcile(store, registry, desired(config, read_connections(store), appeared=appeared, vanished=vanished))
 
     registry.set_connections(await database.write(work))

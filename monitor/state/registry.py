@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from monitor.clock import Clock, Continuity
-from monitor.db import Reader, acks_of_open, silences_since
+from monitor.db import Reader, acks_of_open, read_meta, read_scopes, read_states, silences_since
 from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.engine import Engine
@@ -48,12 +48,12 @@ class Registry(Engine):
 
     def load(self, reader: Reader) -> None:
         """Fill memory from the rows of a database."""
-        states = dict(reader.states())
-        scopes = {key: (version, decode_scope(key, document)) for key, (version, document) in reader.scopes().items()}
+        states = dict(read_states(reader))
+        scopes = {key: (version, decode_scope(key, document)) for key, (version, document) in read_scopes(reader).items()}
         self.versions = {connection_id: version for connection_id, (version, _) in states.items()}
         self.scope_versions = {scope.key: version for version, scope in scopes.values()}
         self.restore({number: state for number, (_, state) in states.items()}, [scope for _, scope in scopes.values()])
-        self.rounding_evidence = decode_rounding(reader.meta(self.rounding_key()))
+        self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
         self.set_requests(silences_since(reader, self.clock.now()), acks_of_open(reader))
 
     def set_connections(self, connections: Iterable[Connection]) -> None:

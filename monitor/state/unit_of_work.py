@@ -165,13 +165,13 @@ class UnitOfWork:
         config = self._registry.config
         key = events.incident_key(notification.incident, config.identity.instance)
         if not notified and notification.why is not NotificationReason.OPENED:
-            notified = self._store.receivers_told(key)
+            notified = self._store.outbox.receivers_notified(key)
         receivers = routing.receivers_for(notification, connection, config.routes, config.receivers, notified=notified)
-        webhook_id = self._store.new_webhook_id()
+        webhook_id = self._store.outbox.new_webhook_id()
         body = payload.render(webhook_id, notification, connection, config.identity)
-        self._store.add_notification(webhook_id, notification, key, body, receivers)
+        self._store.outbox.add_notification(webhook_id, notification, key, body, receivers)
         if overtakes_reminders(notification.why):
-            self._store.overtake_reminders(webhook_id, notification.at)
+            self._store.outbox.overtake_reminders(webhook_id, notification.at)
 
 
 def check_row(observation: Observation) -> CheckRow:

@@ -22,27 +22,36 @@ import bcrypt
 from monitor.config import Secret, ServerTls, WebConfig, WebSettings
 from monitor.http.addresses import is_loopback
 
-_MAY_WAIT = 8
+COST = 10
+"""bcrypt cost of the hashes that `hash_password` makes: about 50 ms each."""
+
+_MOST_PENDING = 8
+_REMEMBERED = 256
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+class TooManyAttempts(Exception):
+    """Too many passwords are being verified; this one was not."""
 
 
 class PasswordVerifier:
     """
-    The users of one configuration.
+    Verifies passwords, one at a time in a thread, and remembers the results.
 
     Args:
         users: name → bcrypt hash.
-        may_wait: how many passwords may wait to be looked at.
+        most_pending: how many passwords may wait for the thread.
     """
 
-    def __init__(self, users: Mapping[str, str], *, may_wait: int = _MAY_WAIT) -> None:
+    def __init__(self, users: Mapping[str, str], *, most_pending: int = _MOST_PENDING) -> None:
         self._users = {name: hashed.encode() for name, hashed in users.items()}
-        # Somebody unknown takes as long as somebody known, so that the time tells no names.
-        self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(_highest_cost(users)))
+        # An unknown name takes as long as a known one, so that the time reveals no names.
+        self._dummy = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(_highest_cost(users)))
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, None] = OrderedDict()
         self._wrong: OrderedDict[bytes, None] = OrderedDict()
-        self._may_wait = may_wait
-        self._waiting = 0
+        self._most_pending = most_pending
+        self._pending = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
 
     async def verify(self, name: str, password: str) -> bool:
@@ -50,7 +59,7 @@ class PasswordVerifier:
         Whether *password* is the one of the user *name*.
 
         Raises:
-            TooManyGuesses: it was not looked at; worth another try.
+            TooManyAttempts: it was not verified; try again.
         """
         digest = hmac.digest(self._key, f"{len(name)}:{name}:{password}".encode(errors="surrogatepass"), hashlib.sha256)
         if digest in self._right:
@@ -58,38 +67,58 @@ class PasswordVerifier:
             return True
         if digest in self._wrong:
             return False
-        if self._waiting >= self._may_wait:
+        if self._pending >= self._most_pending:
             raise TooManyAttempts
-        self._waiting += 1
+        self._pending += 1
         try:
             right = await asyncio.get_running_loop().run_in_executor(self._thread, self._matches, name, password)
         finally:
-            self._waiting -= 1
+            self._pending -= 1
         _remember(self._right if right else self._wrong, digest)
         return right
 
     def close(self) -> None:
-        """Look at no more passwords; idempotent."""
+        """Verify no more passwords; idempotent."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _matches(self, name: str, password: str) -> bool:
         hashed = self._users.get(name)
         try:
-            matches = bcrypt.checkpw(password.encode(), self._nobody if hashed is None else hashed)
+            matches = bcrypt.checkpw(password.encode(), self._dummy if hashed is None else hashed)
         except ValueError:
-            # Longer than the 72 bytes that bcrypt looks at, or no text.
+            # Longer than the 72 bytes that bcrypt reads, or not valid text.
             return False
         return matches and hashed is not None
+
+
+def hash_password(password: str, *, cost: int = COST) -> str:
+    """
+    The bcrypt hash of *password*.
+
+    Raises:
+        ValueError: it is longer than the 72 bytes that bcrypt reads.
+    """
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
+
+
+def _highest_cost(users: Mapping[str, str]) -> int:
+    return max(int(hashed.split("$")[2]) for hashed in users.values())
+
+
+def _remember(digests: OrderedDict[bytes, None], digest: bytes) -> None:
+    digests[digest] = None
+    if len(digests) > _REMEMBERED:
+        digests.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedHosts:
     """
-    The names under which the port may be asked.
+    The hosts that a request may name.
 
     Attributes:
-        names: those that are served; None: any.
-        addresses: whether any IP address is served too: nobody else's name can turn into one.
+        names: allowed names; None: any.
+        addresses: whether any IP address is allowed too: no foreign name can resolve to one in a browser's address bar.
     """
 
     names: frozenset[str] | None
@@ -112,71 +141,8 @@ class AllowedHosts:
         return host in self.names or (self.addresses and _is_address(host))
 
 
-@dataclass(slots=True)
-class Authenticator:
-    """
-    Who may ask.
-
-    Attributes:
-        hosts: the names under which the port may be asked.
-        token: opens the port; None: there is none.
-        passwords: of the users; None: there are none.
-        names: of which a client's certificate must hold one; empty: it need not.
-        tls: None: plain HTTP.
-    """
-
-    hosts: AllowedHosts
-    token: Secret | None
-    passwords: PasswordVerifier | None
-    names: frozenset[str]
-    tls: ServerTls | None
-
-    @classmethod
-    def of(cls, settings: WebSettings, file: WebConfig) -> "Authenticator":
-        """Everything that *settings* and the *file* of `web.config_file` ask for. Raises `SecretProblem` for files of TLS."""
-        tls = file.tls_server_config
-        users = {name: hashed.reveal() for name, hashed in file.basic_auth_users.items()}
-        return cls(
-            hosts=AllowedHosts.of(settings.host, settings.allowed_hosts),
-            token=settings.token,
-            passwords=PasswordVerifier(users) if users else None,
-            names=frozenset(tls.client_allowed_sans) if tls is not None else frozenset(),
-            tls=ServerTls(tls) if tls is not None else None,
-        )
-
-    def knows(self, certificate: Mapping[str, Any] | None) -> bool:
-        """Whether a client with this certificate, as `ssl` shows it, may come in at all."""
-        return not self.names or not self.names.isdisjoint(_names_in((certificate or {}).get("subjectAltName", ())))
-
-    async def authorises(self, header: str) -> bool:
-        """
-        Whether an `Authorization` header opens the port. A wrong one takes the same time, whatever is wrong with it.
-
-        Raises:
-            TooManyGuesses: it was not looked at.
-        """
-        if self.token is None and self.passwords is None:
-            return True
-        given = Credentials.of(header)
-        if self.token is not None and same(given.secret, self.token.reveal()):
-            return True
-        return self.passwords is not None and given.user is not None and await self.passwords.verify(given.user, given.secret)
-
-    def close(self) -> None:
-        """Let go of what is held; idempotent."""
-        if self.passwords is not None:
-            self.passwords.close()
-
-
-def _names_in(names: Iterable[tuple[str, str]]) -> set[str]:
-    return {name for kind, name in names if kind in ("DNS", "IP Address", "email", "URI")}
-
-
-_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-
-
 def host_of(header: str) -> str:
-    """The name in a `Host` header: without its port, brackets and final dot, in lower case; empty when it is none."""
+    """The name in a `Host` header: without port, brackets and final dot, in lower case; empty when it is malformed."""
     text = header.strip().lower()
     if text.startswith("["):
         return text[1:].partition("]")[0]
@@ -184,10 +150,18 @@ def host_of(header: str) -> str:
     return name.rstrip(".") if port.isdigit() or not port else ""
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """
-    What an `Authorization` header carries.
+    The content of an `Authorization` header.
 
     Attributes:
         user: None when it names none.
@@ -199,7 +173,7 @@ class Credentials:
 
     @classmethod
     def of(cls, header: str) -> "Credentials":
-        """Those in *header*; nothing where it is of another kind, or broken."""
+        """Those in *header*; none where its scheme is another one, or it is malformed."""
         scheme, _, rest = header.strip().partition(" ")
         given = rest.strip()
         if scheme.lower() == "bearer":
@@ -214,43 +188,65 @@ class Credentials:
 
 
 def same(given: str, expected: str) -> bool:
-    """Whether the two are the same. Takes the same time wherever they differ."""
+    """Whether the two are equal. Takes the same time wherever they differ."""
     return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-COST = 10
-"""Of the hashes that `hash_password` makes: about 50 ms each."""
-
-_REMEMBERED = 256
-
-
-class TooManyAttempts(Exception):
-    """So many passwords wait to be looked at that another one is not; nothing was found out."""
-
-
-def hash_password(password: str, *, cost: int = COST) -> str:
+@dataclass(slots=True)
+class Authenticator:
     """
-    The bcrypt hash of *password*.
+    Decides who has access, by one configuration.
 
-    Raises:
-        ValueError: it is longer than the 72 bytes that bcrypt looks at.
+    Attributes:
+        hosts: the hosts that a request may name.
+        token: grants access; None: there is none.
+        passwords: of the users; None: there are none.
+        names: a client's certificate must hold one of these; empty: it need not.
+        tls: None: plain HTTP.
     """
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
+
+    hosts: AllowedHosts
+    token: Secret | None
+    passwords: PasswordVerifier | None
+    names: frozenset[str]
+    tls: ServerTls | None
+
+    @classmethod
+    def of(cls, settings: WebSettings, file: WebConfig) -> "Authenticator":
+        """The authenticator of *settings* and of the *file* `web.config_file`. Raises `SecretProblem` for files of TLS."""
+        tls = file.tls_server_config
+        users = {name: hashed.reveal() for name, hashed in file.basic_auth_users.items()}
+        return cls(
+            hosts=AllowedHosts.of(settings.host, settings.allowed_hosts),
+            token=settings.token,
+            passwords=PasswordVerifier(users) if users else None,
+            names=frozenset(tls.client_allowed_sans) if tls is not None else frozenset(),
+            tls=ServerTls(tls) if tls is not None else None,
+        )
+
+    def allows_certificate(self, certificate: Mapping[str, Any] | None) -> bool:
+        """Whether a client with this certificate, as `ssl` shows it, may have access at all."""
+        return not self.names or not self.names.isdisjoint(_names_in((certificate or {}).get("subjectAltName", ())))
+
+    async def authorises(self, header: str) -> bool:
+        """
+        Whether an `Authorization` header grants access. A wrong one takes the same time, whatever is wrong with it.
+
+        Raises:
+            TooManyAttempts: its password was not verified.
+        """
+        if self.token is None and self.passwords is None:
+            return True
+        given = Credentials.of(header)
+        if self.token is not None and same(given.secret, self.token.reveal()):
+            return True
+        return self.passwords is not None and given.user is not None and await self.passwords.verify(given.user, given.secret)
+
+    def close(self) -> None:
+        """Stop the thread of the passwords; idempotent."""
+        if self.passwords is not None:
+            self.passwords.close()
 
 
-def _highest_cost(users: Mapping[str, str]) -> int:
-    return max(int(hashed.split("$")[2]) for hashed in users.values())
-
-
-def _remember(found: OrderedDict[bytes, None], digest: bytes) -> None:
-    found[digest] = None
-    if len(found) > _REMEMBERED:
-        found.popitem(last=False)
+def _names_in(names: Iterable[tuple[str, str]]) -> set[str]:
+    return {name for kind, name in names if kind in ("DNS", "IP Address", "email", "URI")}

@@ -1,14 +1,15 @@
 """
-The wire of the web port: one request per connection, small, in time, and never too many at once.
+At most 64 connections, and a complete request head within 5 s.
 
-What is not a complete head of a request within its limits never reaches a parser; bodies and pipelined requests are
-not even looked at. With TLS who has not finished the handshake counts as silent.
+aiohttp limits neither. One request per connection: what is not a complete head within the limits never reaches its parser, and
+bodies and pipelined requests are discarded. A TLS handshake counts towards both limits.
 
 Source: reliability.md F49.
 """
 
 import asyncio
 import re
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -20,17 +21,18 @@ _log = structlog.get_logger(__name__)
 
 _END_OF_HEAD = b"\r\n\r\n"
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,20} [\x21-\xff]+ HTTP/1\.[01]\r\n")
+_TLS_SHUTDOWN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
-    What a visitor may take.
+    Limits of the connections.
 
     Attributes:
         connections: most that are open at once.
         head_bytes: most bytes of request line and headers together.
-        head_seconds: the longest wait for them.
+        head_seconds: the longest wait for them, the TLS handshake included.
         answer_seconds: the longest time from the head to the end of the answer.
     """
 
@@ -41,149 +43,178 @@ class Limits:
 
 
 class ConnectionLimiter:
-    """Counts the visitors. When it is full, who has waited longest without asking anything makes room."""
+    """Limits open connections; closes the one idle longest when full."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._silent: dict[LimitedHandler, None] = {}
-        self._served: set[LimitedHandler] = set()
+        self._idle: dict[LimitedHandler, None] = {}
+        self._serving: set[LimitedHandler] = set()
 
     def __len__(self) -> int:
-        return len(self._silent) + len(self._served)
+        return len(self._idle) + len(self._serving)
 
-    def admit(self, visitor: "LimitedHandler") -> bool:
-        """Let *visitor* in, at another one's cost if need be; False when everybody inside is being served."""
+    @property
+    def serving(self) -> int:
+        """The number of connections whose request is being answered."""
+        return len(self._serving)
+
+    def admit(self, connection: "LimitedHandler") -> bool:
+        """Count *connection*, closing an idle one if need be; return False when all others are being served."""
         if len(self) >= self.limits.connections:
-            oldest = next(iter(self._silent), None)
+            oldest = next(iter(self._idle), None)
             if oldest is None:
                 return False
-            del self._silent[oldest]
-            oldest.drop()
-        self._silent[visitor] = None
+            del self._idle[oldest]
+            oldest.abort()
+        self._idle[connection] = None
         return True
 
-    def serve(self, visitor: "LimitedHandler") -> None:
-        """The visitor has asked something that is being answered."""
-        if visitor in self._silent:
-            del self._silent[visitor]
-            self._served.add(visitor)
+    def serve(self, connection: "LimitedHandler") -> None:
+        """Protect *connection* from being closed for another one: its request is being answered."""
+        if connection in self._idle:
+            del self._idle[connection]
+            self._serving.add(connection)
 
-    def leave(self, visitor: "LimitedHandler") -> None:
-        """The visitor has gone."""
-        self._silent.pop(visitor, None)
-        self._served.discard(visitor)
+    def remove(self, connection: "LimitedHandler") -> None:
+        """Count *connection* no longer; idempotent."""
+        self._idle.pop(connection, None)
+        self._serving.discard(connection)
 
-    def clear(self) -> None:
-        """Send everybody away who has not asked yet."""
-        for visitor in list(self._silent):
-            visitor.drop()
+    def close_idle(self) -> None:
+        """Close every connection that has not sent a request yet."""
+        for connection in list(self._idle):
+            connection.abort()
 
 
 class LimitedHandler(web.RequestHandler):
-    """One connection: collects the head of one request, hands it on, and gives it a last moment to be answered by."""
+    """
+    One connection: admitted, encrypted if need be, then one request with a deadline for its head and one for its answer.
 
-    __slots__ = ("_arrival", "_complete", "_doorkeeper", "_fail", "_head", "_timer", "_wire")
+    Args:
+        server: handles the request.
+        limiter: counts the connections.
+        tls: encrypts the connection; None: plain HTTP.
+        error_response: makes the answer with a status where there is no request to handle.
+    """
+
+    __slots__ = ("_complete", "_error_response", "_handshake", "_head", "_limiter", "_socket", "_timer", "_tls")
 
     def __init__(
         self,
         server: web.Server,
-        doorkeeper: ConnectionLimiter,
-        fail: Callable[[int], web.Response],
+        limiter: ConnectionLimiter,
+        tls: ssl.SSLContext | None,
+        error_response: Callable[[int], web.Response],
         *,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        super().__init__(server, loop=loop, keepalive_timeout=0, lingering_time=0, max_line_size=doorkeeper.limits.head_bytes)
-        self._doorkeeper = doorkeeper
-        self._fail = fail
+        super().__init__(server, loop=loop, keepalive_timeout=0, lingering_time=0, max_line_size=limiter.limits.head_bytes)
+        self._limiter = limiter
+        self._tls = tls
+        self._error_response = error_response
         self._head = bytearray()
         self._complete = False
-        self._arrival: asyncio.Task[None] | None = None
-        self._wire: asyncio.Transport | None = None
+        self._socket: asyncio.Transport | None = None
+        self._handshake: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def is_inside(self) -> bool:
-        """Whether the connection stands, its encryption included."""
-        return self._wire is not None
-
-    def arrive(self, arrival: asyncio.Task[None]) -> None:
-        """The visitor is admitted, and on the way in."""
-        self._arrival = arrival
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the clock."""
-        self._wire = cast("asyncio.Transport", transport)
-        super().connection_made(transport)
-        self._set_timer(self._doorkeeper.limits.head_seconds)
+        """Close the connection if there are too many, else start the timer and the handshake."""
+        self._socket = cast("asyncio.Transport", transport)
+        if not self._limiter.admit(self):
+            self.abort()
+            return
+        self._set_timer(self._limiter.limits.head_seconds)
+        if self._tls is None:
+            super().connection_made(transport)
+        else:
+            self._handshake = self._loop.create_task(self._encrypt(self._socket, self._tls), name="web-handshake")
+
+    async def _encrypt(self, plain: asyncio.Transport, tls: ssl.SSLContext) -> None:
+        seconds, encrypted = self._limiter.limits.head_seconds, None
+        try:
+            if not plain.is_closing():
+                encrypted = await self._loop.start_tls(
+                    plain, self, tls, server_side=True, ssl_handshake_timeout=seconds, ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS
+                )
+        except OSError as error:
+            # A port scan, a client that speaks plain HTTP or does not trust the certificate: their log says more.
+            _log.debug("web.handshake_failed", problem=str(error))
+        if encrypted is None or self._socket is None:
+            self.connection_lost(None)
+            return
+        self._socket = encrypted
+        super().connection_made(encrypted)
+        self._read_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Leave."""
+        """Stop counting the connection; idempotent."""
         if self._timer is not None:
             self._timer.cancel()
-        self._doorkeeper.leave(self)
-        self._wire = None
+        self._limiter.remove(self)
+        self._socket = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Collect the head; whatever follows it is nobody's."""
-        if self._complete or self._wire is None:
-            return
-        searched = max(0, len(self._head) - len(_END_OF_HEAD) + 1)
-        self._head += data
-        end = self._head.find(_END_OF_HEAD, searched)
+        """Collect the head and discard what follows it."""
+        if not self._complete:
+            self._head += data
+            # What a client sends right behind its handshake may be here before `_encrypt` goes on.
+            if self.transport is not None:
+                self._read_head()
+
+    def _read_head(self) -> None:
+        end = self._head.find(_END_OF_HEAD)
         size = len(self._head) if end < 0 else end + len(_END_OF_HEAD)
-        if size > self._doorkeeper.limits.head_bytes:
+        if size > self._limiter.limits.head_bytes:
             self._refuse(431)
         elif end >= 0:
             head, self._head = bytes(self._head[:size]), bytearray()
-            self._pass_on(head)
+            # The parser would wait without an answer for what follows an empty line, or the preface of HTTP/2.
+            if _REQUEST_LINE.match(head):
+                self._complete = True
+                super().data_received(head)
+            else:
+                self._refuse(400)
 
     def begin(self) -> None:
-        """The request is understood, and its answer begins: nobody else takes this place until it has gone out, or its time is over."""
-        self._doorkeeper.serve(self)
-        self._set_timer(self._doorkeeper.limits.answer_seconds)
-
-    def _pass_on(self, head: bytes) -> None:
-        # The parser would wait without a word for what follows an empty line, or the preface of HTTP/2.
-        if _REQUEST_LINE.match(head):
-            self._complete = True
-            super().data_received(head)
-        else:
-            self._refuse(400)
+        """Give the request its place and its time to be answered."""
+        self._limiter.serve(self)
+        self._set_timer(self._limiter.limits.answer_seconds)
 
     def _refuse(self, status: int) -> None:
         self._complete = True
-        if self._wire is not None:
-            self._wire.write(_written(self._fail(status)))
-            self._wire.close()
+        if self._socket is not None:
+            self._socket.write(_serialized(self._error_response(status)))
+            self._socket.close()
 
     def handle_error(
         self,
-        request: web.BaseRequest,  # noqa: ARG002 - the library's signature
+        request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - as above
+        message: str | None = None,  # noqa: ARG002 - the library's signature
     ) -> web.StreamResponse:
-        """The answer to what is no HTTP, or to a fault of ours; tells nothing of it to the visitor."""
+        """Answer a malformed request, or a failure of ours, without its details."""
         if status >= 500:
             _log.error("web.failed", exc_info=exc)
-        return self._fail(status)
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of another answer has been sent")
+        return self._error_response(status)
 
-    def drop(self) -> None:
-        """Hang up at once."""
-        if self._wire is not None:
-            self._wire.abort()
-        elif self._arrival is not None:
-            self._arrival.cancel()
+    def abort(self) -> None:
+        """Close the connection at once."""
+        if self._socket is not None:
+            self._socket.abort()
 
     def _set_timer(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, self.drop)
+        self._timer = self._loop.call_later(seconds, self.abort)
 
 
-def _written(response: web.Response) -> bytes:
-    """The bytes of an answer that is given without a request."""
+def _serialized(response: web.Response) -> bytes:
+    """The bytes of an answer that is sent without a request."""
     lines = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{name}: {value}" for name, value in response.headers.items())]
     body = response.body if isinstance(response.body, bytes) else b""
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "Connection: close", "", ""]).encode("latin-1") + body

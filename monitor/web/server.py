@@ -1,24 +1,24 @@
 """
 Aiohttp application, listening, middlewares, metrics and health.
 
-    /                    the status page; the other pages are listed in `site`
+    /                    the status page; the other pages are listed in `pages.routes`
     /metrics             for Prometheus
     /-/healthy           200 while the process answers
-    /-/ready             200 while it does its work, 503 and the reason otherwise
+    /-/ready             200 while the daemon works, 503 and the reason otherwise
     /api/v1/...          the same and more as JSON; /api/v1/openapi.json describes it
-    /badges/...          how a connection is, as a small picture
-    /static/...          what the status page needs
+    /badges/...          the state of a connection as a small picture
+    /static/...          files of the pages
 
-GET and HEAD only: nothing can be changed through it, so there is nothing to forge. Who may ask is a configuration's
-`Admission`, which a reload replaces in one step.
+GET and HEAD only: nothing can be changed through the port, so there is nothing to forge. Access is decided by the
+`Authenticator` of a configuration, which a reload replaces in one step.
 """
 
 import asyncio
 import errno
 import os
-import socket
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
@@ -29,19 +29,21 @@ from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import ConfigError, Problem
 from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics
-from monitor.web.answers import PLAIN, WebResponse
 from monitor.web.api.context import ApiContext
-from monitor.web.api.setup import JsonApi, is_of_api, refusal
+from monitor.web.api.problems import is_api_path, problem
+from monitor.web.api.setup import api_routes
 from monitor.web.auth import Authenticator, TooManyAttempts
 from monitor.web.connection_limits import ConnectionLimiter, LimitedHandler, Limits
 from monitor.web.db_access import Read, ReadLimiter
 from monitor.web.pages.routes import Site
 from monitor.web.status.board import SnapshotCache
+from monitor.web.urls import Handler, route
 
 _log = structlog.get_logger(__name__)
 
 _CLOSING_SECONDS = 1.0
 _SLICE = 262_144
+_PLAIN = "text/plain; charset=utf-8"
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -56,38 +58,60 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Server": "postpost-monitor",
 }
-"""On every answer. No version: that is for those who may read `/metrics`."""
+"""On every answer. No version: only who may read `/metrics` sees it."""
 
 _ERRORS = {
-    400: "This is no request that can be understood.",
-    401: "Name and password are needed, or a token: as a bearer token, or as the password of any user.",
-    403: "The certificate that was shown is not one of those that are let in.",
-    404: "There is nothing here.",
-    405: "Nothing can be changed here: GET and HEAD only.",
-    421: "This name is not served here; add it to web.allowed_hosts if it should be.",
-    431: "The head of this request is too large.",
-    500: "The monitor failed to answer; see its log.",
-    503: "Too many passwords are being tried; try again in a moment.",
+    400: "Bad request.",
+    401: "Authentication required: username and password, or a bearer token.",
+    403: "Client certificate not allowed.",
+    404: "Not found.",
+    405: "Method not allowed: GET and HEAD only.",
+    421: "Unknown host; add it to web.allowed_hosts.",
+    431: "Request header fields too large.",
+    500: "Internal error; see the monitor's log.",
+    503: "Too many login attempts; retry later.",
 }
-_OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
+_ANYTHING = "/{path:(?s:.*)}"
+
+
+class _Site(web.BaseSite):
+    """Listens on an address; each connection gets its own protocol."""
+
+    def __init__(self, runner: web.AppRunner, address: tuple[str, int], protocol: Callable[[], LimitedHandler], backlog: int) -> None:
+        super().__init__(runner, backlog=backlog)
+        self._address = address
+        self._protocol = protocol
+
+    @property
+    def name(self) -> str:
+        """The address."""
+        return ":".join(map(str, self._address))
+
+    async def start(self) -> None:
+        """Listen. Raises OSError."""
+        await super().start()
+        self._server = await asyncio.get_running_loop().create_server(self._protocol, *self._address, backlog=self._backlog)
 
 
 class WebServer:
     """
-    Serves the picture of the monitor.
+    The web port.
 
     Args:
-        settings: where to listen, and who may ask.
-        file: what the file of `web.config_file` says.
-        metrics: what is counted.
-        source: gives the picture; asked at most once per *fresh_seconds*.
+        settings: where to listen, and who has access.
+        file: the content of the file `web.config_file`.
+        metrics: the counters.
+        source: gives the snapshot; called at most once per *fresh_seconds*.
         clock: the time.
-        readiness: whether the monitor does its work, and why not.
-        policy: gives the policy that holds now.
-        read: asks the database; without it, what needs rows says that it can't be had.
+        readiness: whether the daemon works, and why not.
+        policy: gives the policy in force.
+        read: reads the database; without it, whatever needs rows is unavailable.
         instance: names this monitor in incident keys.
-        limits: what one visitor may take.
+        limits: limits of the connections.
         fresh_seconds: how old an answer may be.
+
+    Attributes:
+        limiter: counts the open connections.
     """
 
     def __init__(
@@ -107,17 +131,26 @@ class WebServer:
     ) -> None:
         self._settings = settings
         self._file = file if file is not None else WebConfig()
-        self._clock = clock
         self._readiness = readiness
-        self._pictures = SnapshotCache(source, metrics, clock, fresh_seconds)
-        self._records = ReadLimiter(read)
-        self._api = JsonApi(ApiContext(self._pictures, self._records, policy, clock))
-        self._doorkeeper = ConnectionLimiter(limits if limits is not None else Limits())
-        self._instance = instance
-        self._site = self._build_site(settings)
-        self._admission = _nobody(settings)
-        self._web: web.Server | None = None
-        self._listener: Listener | None = None
+        self._snapshots = SnapshotCache(source, metrics, clock, fresh_seconds)
+        self._authenticator = Authenticator.of(settings, WebConfig())
+        self._accepts = True
+        self.limiter = ConnectionLimiter(limits if limits is not None else Limits())
+        reads = ReadLimiter(read)
+        pages = Site(self._snapshots, reads, clock, instance)
+        self._runner = web.AppRunner(
+            self._application([*pages.routes(), *api_routes(ApiContext(self._snapshots, reads, policy, clock))]),
+            handler_cancellation=True,
+            shutdown_timeout=_CLOSING_SECONDS,
+        )
+
+    def _application(self, optional: Iterable[web.RouteDef]) -> web.Application:
+        """The application; the *optional* routes exist while `web.status_page` is on."""
+        application = web.Application(middlewares=[self._respond])
+        application.on_response_prepare.append(self._add_headers)
+        application.add_routes([route("/-/healthy", self._healthy), route("/-/ready", self._ready), route("/metrics", self._metrics)])
+        application.add_routes([*optional, route(_ANYTHING, _not_found)])
+        return application
 
     async def start(self) -> str:
         """
@@ -126,65 +159,57 @@ class WebServer:
         Raises:
             ConfigError: the port is taken, the address is not one of this machine, or a certificate can't be used.
         """
-        loop = asyncio.get_running_loop()
-        admission = await self.prepare(self._settings, self._file)
-        server = web.Server(self._handle, handler_cancellation=True)
-        listener = Listener(
-            self._doorkeeper,
-            lambda: LimitedHandler(server, self._doorkeeper, self._refused, loop=loop),
-            lambda: self._admission.tls.context if self._admission.tls is not None else None,
-            self._clock,
-        )
-        host = self._settings.host
-        self._admission = admission
+        authenticator = await self.prepare(self._settings, self._file)
+        self._authenticator = authenticator
+        await self._runner.setup()
+        host, loop = self._settings.host, asyncio.get_running_loop()
+        server = cast("web.Server", self._runner.server)
+
+        def protocol() -> LimitedHandler:
+            self._accepts = True
+            tls = self._authenticator.tls
+            return LimitedHandler(server, self.limiter, tls.context if tls is not None else None, self._early_response, loop=loop)
+
+        loop.set_exception_handler(self._log_accept_failure)
         try:
-            bound = await listener.open(host, self._settings.port)
+            await _Site(self._runner, (host, self._settings.port), protocol, self.limiter.limits.connections).start()
         except OSError as error:
-            admission.close()
-            # Of a port that is taken the event loop's words name the address a second and a third time.
+            await self.close()
+            # Of a port that is taken the event loop's message names the address a second and a third time.
             cause = os.strerror(errno.EADDRINUSE) if error.errno == errno.EADDRINUSE else error.strerror
             problem = Problem("web.listen", f"can't listen on {self._settings.listen}: {cause}", "choose another address or port")
             raise ConfigError((problem,)) from None
-        self._web, self._listener = server, listener
-        scheme = "http" if admission.tls is None else "https"
+        scheme = "http" if authenticator.tls is None else "https"
+        bound = self._runner.addresses[0][1]
         return f"{scheme}://[{host}]:{bound}" if ":" in host else f"{scheme}://{host}:{bound}"
 
     async def prepare(self, settings: WebSettings, file: WebConfig) -> Authenticator:
         """
-        Who may ask by these settings, completely made; `adopt` puts it into force.
+        The authenticator of these settings, completely made; `adopt` puts it into force.
 
         Raises:
             ConfigError: a certificate can't be used.
         """
-        # Where the port is open stays as it was at the start, and with it the names that it answers to.
+        # The port stays open where it was opened at the start, and with it the hosts that are allowed.
         settings = settings.model_copy(update={"listen": self._settings.listen})
         try:
             return await asyncio.to_thread(Authenticator.of, settings, file)
         except SecretProblem as error:
             raise ConfigError((Problem("web.config_file", str(error), error.fix),)) from None
 
-    def adopt(self, settings: WebSettings, admission: Authenticator) -> None:
-        """From the next request on, all but where to listen is as in *settings*, and who may ask as in *admission*."""
-        replaced, self._admission = self._admission, admission
+    def adopt(self, settings: WebSettings, authenticator: Authenticator) -> None:
+        """Use *settings*, except where to listen, and *authenticator* from the next request on."""
+        replaced, self._authenticator = self._authenticator, authenticator
         replaced.close()
-        if settings.status_page != self._settings.status_page:
-            self._site = self._build_site(settings)
         self._settings = settings.model_copy(update={"listen": self._settings.listen})
 
     async def renew(self) -> bool:
-        """
-        Take up the files of TLS if they have changed; never more to do. What can't be used changes nothing, and is logged once.
-
-        Raises:
-            RuntimeError: nobody is let in any more.
-        """
-        if self._listener is not None:
-            self._listener.check()
-        admission = self._admission
-        if admission.tls is None or not admission.tls.changed():
+        """Load the files of TLS if they have changed. If they can't be used, log it once and change nothing. There is never more to do."""
+        tls = self._authenticator.tls
+        if tls is None or not tls.changed():
             return False
         try:
-            await asyncio.to_thread(admission.tls.reload)
+            await asyncio.to_thread(tls.reload)
         except SecretProblem as error:
             _log.error("web.certificate_refused", problem=str(error), advice=error.fix)
         else:
@@ -192,201 +217,102 @@ class WebServer:
         return False
 
     async def close(self) -> None:
-        """Stop listening, let answers under way finish for a second, then hang up; closing twice is fine."""
-        listener, self._listener = self._listener, None
-        server, self._web = self._web, None
-        if listener is None or server is None:
-            return
-        await listener.close()
-        await server.shutdown(_CLOSING_SECONDS)
-        self._admission.close()
+        """Stop listening, give running answers a second to finish, then close all connections; idempotent."""
+        for site in self._runner.sites:
+            await site.stop()
+        self.limiter.close_idle()
+        await self._runner.cleanup()
+        asyncio.get_running_loop().set_exception_handler(None)
+        self._authenticator.close()
 
-    def _build_site(self, settings: WebSettings) -> Site | None:
-        return Site(self._pictures, self._records, self._clock, self._instance) if settings.status_page else None
+    def _log_accept_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log the first failure to accept a connection, which the event loop retries every second, as an event of ours."""
+        error = context.get("exception")
+        if not isinstance(error, OSError) or "accept" not in context["message"]:
+            loop.default_exception_handler(context)
+        elif self._accepts:
+            self._accepts = False
+            _log.error(
+                "web.accept_failed", problem=error.strerror, advice="No connection is accepted for now; check the number of open files."
+            )
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    @web.middleware
+    async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Check the request, then answer it; errors are problem documents below `/api/` and plain text elsewhere."""
         if isinstance(request.protocol, LimitedHandler):
             request.protocol.begin()
-        answer = await self._answer(request)
-        if is_of_api(request.path):
-            answer = refusal(answer)
-        response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.media_type, **SECURITY_HEADERS})
-        response.headers.update(answer.headers or {})
-        response.content_length = sum(map(len, answer.body))
+        response: web.StreamResponse | None = self._objection(request) or await self._challenge(request)
+        if response is None and (self._settings.status_page or request.match_info.handler in (self._healthy, self._ready, self._metrics)):
+            with suppress(web.HTTPNotFound):
+                response = await handler(request)
+        if response is None:
+            response = _error(request, 404)
         response.force_close()
-        await response.prepare(request)
-        if request.method != "HEAD":
-            for piece in answer.body:
-                for start in range(0, len(piece), _SLICE):
-                    await response.write(piece[start : start + _SLICE])
-        await response.write_eof()
         return response
 
-    async def _answer(self, request: web.BaseRequest) -> WebResponse:
-        path = request.path
-        problem = self._objection(request) or (None if path in _OPEN_PATHS else await self._challenge(request))
-        if problem is not None:
-            return problem
-        if path == "/-/healthy":
-            return WebResponse(200, PLAIN, (b"healthy\n",))
-        if path == "/-/ready":
-            ready, reason = self._readiness()
-            return WebResponse(200 if ready else 503, PLAIN, (f"{reason}\n".encode(errors="replace"),))
-        if path == "/metrics":
-            openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
-            return WebResponse(200, OPENMETRICS if openmetrics else TEXT, await self._pictures.text(openmetrics=openmetrics))
-        return await self._page(path, request)
-
-    def _objection(self, request: web.BaseRequest) -> WebResponse | None:
-        """Why this is not answered at all, if so."""
+    def _objection(self, request: web.Request) -> web.Response | None:
+        """The refusal of a request that is not answered for anyone."""
         if request.method not in ("GET", "HEAD"):
-            return _error(405, {"Allow": "GET, HEAD"})
-        if not self._admission.hosts.serve(request.headers.getall("Host", [])):
-            return _error(421)
+            return _error(request, 405, {"Allow": "GET, HEAD"})
+        if not self._authenticator.hosts.serve(request.headers.getall("Host", [])):
+            return _error(request, 421)
         certificate = request.transport.get_extra_info("peercert") if request.transport is not None else None
-        return None if self._admission.knows(certificate) else _error(403)
+        return None if self._authenticator.allows_certificate(certificate) else _error(request, 403)
 
-    async def _challenge(self, request: web.BaseRequest) -> WebResponse | None:
-        """What is answered to who has not shown that they may ask."""
+    async def _challenge(self, request: web.Request) -> web.Response | None:
+        """The refusal of a request without the credentials that its route needs."""
+        if request.match_info.handler in (self._healthy, self._ready):
+            return None
         given = request.headers.getall("Authorization", [])
         try:
-            if await self._admission.authorises(given[0] if len(given) == 1 else ""):
+            if await self._authenticator.authorises(given[0] if len(given) == 1 else ""):
                 return None
         except TooManyAttempts:
-            return _error(503, {"Retry-After": "1"})
-        return _error(401, {"WWW-Authenticate": 'Basic realm="postpost-monitor", charset="UTF-8"'})
+            return _error(request, 503, {"Retry-After": "1"})
+        return _error(request, 401, {"WWW-Authenticate": 'Basic realm="postpost-monitor", charset="UTF-8"'})
 
-    def _refused(self, status: int) -> web.Response:
-        """The answer where there was no request to handle."""
-        text = _ERRORS.get(status, _ERRORS[500])
-        response = web.Response(status=status, body=f"{text}\n".encode(), headers={"Content-Type": PLAIN, **SECURITY_HEADERS})
+    async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
+        for name, value in SECURITY_HEADERS.items():
+            # The library has put its own name there already.
+            if name == "Server" or name not in response.headers:
+                response.headers[name] = value
+
+    def _early_response(self, status: int) -> web.Response:
+        """The answer where there is no request to handle."""
+        response = _plain(status, _ERRORS.get(status, _ERRORS[500]), SECURITY_HEADERS)
         response.force_close()
         return response
 
-    async def _page(self, path: str, request: web.BaseRequest) -> WebResponse:
-        if self._site is None:
-            return _error(404)
-        if is_of_api(path):
-            return await self._api.answer(request.rel_url.raw_path, request.query.items())
-        return await self._site.answer(request.raw_path.partition("?")[0], request.query) or _error(404)
+    async def _healthy(self, _: web.Request) -> web.StreamResponse:
+        return _plain(200, "healthy")
+
+    async def _ready(self, _: web.Request) -> web.StreamResponse:
+        ready, reason = self._readiness()
+        return _plain(200 if ready else 503, reason)
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
+        pieces = await self._snapshots.text(openmetrics=openmetrics)
+        headers = {"Content-Type": OPENMETRICS if openmetrics else TEXT, "Content-Length": str(sum(map(len, pieces)))}
+        return web.Response(body=_sliced(pieces), headers=headers)
 
 
-def _error(status: int, headers: Mapping[str, str] | None = None) -> WebResponse:
-    return WebResponse(status, PLAIN, (f"{_ERRORS[status]}\n".encode(),), headers)
+async def _sliced(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Megabytes, a part at a time: the client's pace decides how much of them is in the socket's buffer."""
+    for piece in pieces:
+        for start in range(0, len(piece), _SLICE):
+            yield piece[start : start + _SLICE]
 
 
-def _nobody(settings: WebSettings) -> Authenticator:
-    """Before the start: there is no port yet."""
-    return Authenticator.of(settings, WebConfig())
+async def _not_found(request: web.Request) -> web.StreamResponse:
+    return _error(request, 404)
 
 
-_PAUSE_SECONDS = 1.0
-_TLS_GOODBYE_SECONDS = 1.0
-_THEIR_FAULT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH})
+def _plain(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, body=f"{text}\n".encode(errors="replace"), headers={"Content-Type": _PLAIN, **(headers or {})})
 
 
-class Listener:
-    """
-    Lets visitors in.
-
-    Args:
-        doorkeeper: decides who.
-        visitor: makes the protocol of one connection.
-        context: what the next connection is encrypted with; None: nothing.
-        clock: the time.
-    """
-
-    def __init__(
-        self,
-        doorkeeper: ConnectionLimiter,
-        visitor: Callable[[], LimitedHandler],
-        context: Callable[[], ssl.SSLContext | None],
-        clock: Clock,
-    ) -> None:
-        self._doorkeeper = doorkeeper
-        self._visitor = visitor
-        self._context = context
-        self._clock = clock
-        self._sockets: list[socket.socket] = []
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def open(self, host: str, port: int) -> int:
-        """Listen on every address of *host*; gives the port. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        # The loop knows how names become sockets; it does not count visitors before their handshake, so accepting is done here.
-        bound = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
-        try:
-            self._sockets = [each.dup() for each in bound.sockets]
-            for each in self._sockets:
-                each.setblocking(False)
-                each.listen(self._doorkeeper.limits.connections)
-        except OSError:
-            await self.close()
-            raise
-        finally:
-            bound.close()
-        self._tasks = [loop.create_task(self._accept(each), name="web-accept") for each in self._sockets]
-        number: int = self._sockets[0].getsockname()[1]
-        return number
-
-    def check(self) -> None:
-        """Raise RuntimeError when somebody is no longer listened to: the process is better started anew."""
-        for task in self._tasks:
-            if task.done():
-                raise RuntimeError("the web port lets nobody in any more") from (None if task.cancelled() else task.exception())
-
-    async def close(self) -> None:
-        """Let nobody in any more, and send away who has not asked yet; idempotent."""
-        tasks, self._tasks = self._tasks, []
-        sockets, self._sockets = self._sockets, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for each in sockets:
-            each.close()
-        self._doorkeeper.clear()
-
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        failing = False
-        while True:
-            try:
-                wire, _ = await loop.sock_accept(listening)
-            except OSError as error:
-                if error.errno in _THEIR_FAULT:
-                    continue
-                if not failing:
-                    _log.error("web.deaf", problem=error.strerror, advice="Nobody is let in for now; see how many files are open.")
-                failing = True
-                await self._clock.sleep(_PAUSE_SECONDS)
-                continue
-            failing = False
-            self._welcome(wire)
-
-    def _welcome(self, wire: socket.socket) -> None:
-        visitor = self._visitor()
-        if not self._doorkeeper.admit(visitor):
-            wire.close()
-            return
-        arrival = asyncio.get_running_loop().create_task(self._connect(wire, visitor), name="web-arrival")
-        visitor.arrive(arrival)
-        arrival.add_done_callback(lambda _: self._arrived(wire, visitor))
-
-    async def _connect(self, wire: socket.socket, visitor: LimitedHandler) -> None:
-        loop = asyncio.get_running_loop()
-        context = self._context()
-        times = (
-            {}
-            if context is None
-            else {"ssl_handshake_timeout": self._doorkeeper.limits.head_seconds, "ssl_shutdown_timeout": _TLS_GOODBYE_SECONDS}
-        )
-        try:
-            await loop.connect_accepted_socket(lambda: visitor, wire, ssl=context, **times)
-        except OSError as error:
-            # A port scan, a client that speaks plain HTTP or does not trust the certificate: their log tells them more.
-            _log.debug("web.handshake_failed", problem=str(error))
-
-    def _arrived(self, wire: socket.socket, visitor: LimitedHandler) -> None:
-        if not visitor.is_inside:
-            self._doorkeeper.leave(visitor)
-            wire.close()
+def _error(request: web.Request, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+    if is_api_path(request.path):
+        return problem(status, _ERRORS[status], headers=headers)
+    return _plain(status, _ERRORS[status], headers)

@@ -1,28 +1,42 @@
-"""Where the page of each thing is. Addresses are relative, so that the port can stand behind any prefix of a proxy."""
+"""Paths of pages, and routes. Links are relative, so that the port can be served below any prefix of a proxy."""
 
-from urllib.parse import quote, unquote
+from collections.abc import Awaitable, Callable
+from urllib.parse import quote
+
+from aiohttp import web
 
 from monitor.domain.connections import Connection
 
 Key = tuple[str, str, str]
 
 NO_USER = "-"
-"""Stands for the owner of the account in an address, where a managed user's id would be."""
+"""Stands in a path for the owner of the account, where a managed user's id would be."""
+
+CONNECTION_PATH = "/connections/{account:[^/]+}/{user:[^/]+}/{platform_id:[^/]+}"
 
 
 def connection_path(connection: Connection) -> str:
-    """The page of a connection, seen from the root: `connections/<account>/<user or ->/<platform id>`."""
+    """The page of a connection, relative to the root: `connections/<account>/<user or ->/<platform id>`."""
     return "/".join(("connections", _part(connection.account), _part(connection.user_id or NO_USER), _part(connection.platform_id)))
 
 
-def key_in(path: str) -> Key | None:
-    """The account, managed user and platform id that the path of a connection's page names, as the browser sent it."""
-    parts = path.split("/")
-    if len(parts) != 5 or parts[:2] != ["", "connections"]:
-        return None
-    account, user, platform_id = (unquote(part, errors="replace") for part in parts[2:])
+def connection_key(request: web.Request) -> Key:
+    """The account, managed user and platform id in the path of a connection's page."""
+    account, user, platform_id = (request.match_info[name] for name in ("account", "user", "platform_id"))
     return (account, "" if user == NO_USER else user, platform_id)
 
 
 def _part(text: str) -> str:
     return quote(text, safe="", errors="replace")
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def route(path: str, handler: Handler) -> web.RouteDef:
+    """The route of every method, so that one place refuses all but GET and HEAD, and `Expect` headers are ignored."""
+    return web.route("*", path, handler, expect_handler=_ignore_expect)
+
+
+async def _ignore_expect(_: web.Request) -> None:
+    """No interim answer: bodies are not read."""

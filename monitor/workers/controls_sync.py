@@ -29,7 +29,7 @@ class ControlsSync:
         try:
             silences, acks = await self._database.read(self._read)
         except StoreUnavailable as error:
-            _log.debug("silences out of reach", problem=str(error))
+            _log.debug("controls.unavailable", problem=str(error))
             return False
         before = self._registry.controls_version
         self._registry.set_requests(silences, acks)

@@ -16,7 +16,20 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
-from monitor.db import AttemptRow, Database, DeliveryRow, DeliveryState, Reader, Store, WaitingRow, last_delivered, open_alerts
+from monitor.db import (
+    AttemptRow,
+    Database,
+    DeliveryRow,
+    DeliveryState,
+    Reader,
+    Store,
+    WaitingRow,
+    deliveries_by_id,
+    last_delivered,
+    open_alerts,
+    pending_deliveries,
+    read_receiver_states,
+)
 from monitor.domain import events
 from monitor.domain.delivery import digests, receiver_outages, retries
 from monitor.domain.delivery.digests import NextDelivery, PendingDelivery
@@ -100,7 +113,7 @@ class Deliverer:
         try:
             return await self._recorded() and await self._next()
         except StoreUnavailable as error:
-            _log.debug("outbox out of reach", receiver=self._receiver.name, error=str(error))
+            _log.debug("outbox.unavailable", receiver=self._receiver.name, error=str(error))
             return False
 
     async def _next(self) -> bool:
@@ -126,7 +139,7 @@ class Deliverer:
         """The receiver's health, the first time from the database; a changed configuration enables again what was gone."""
         if self._breaker is not None:
             return self._breaker
-        documents = await self._database.read(lambda reader: reader.receiver_states())
+        documents = await self._database.read(read_receiver_states)
         breaker = retries.read_breaker(documents.get(self._receiver.name, b"{}"))
         if breaker.disabled_at is not None and breaker.fingerprint != fingerprint(self._receiver):
             breaker = replace(breaker, failures=1, disabled_at=None, retry_at=None)
@@ -141,8 +154,8 @@ class Deliverer:
         self._held_until = self._clock.monotonic() + breaker.wait(self._clock.now(), self._policy.retry).total_seconds()
 
     async def _cancel_owed(self) -> None:
-        if await self._database.read(lambda reader: reader.waiting(self._receiver.name, 1)):
-            await self._database.write(lambda store: store.cancel_deliveries(self._receiver.name, self._clock.now()))
+        if await self._database.read(lambda reader: pending_deliveries(reader, self._receiver.name, 1)):
+            await self._database.write(lambda store: store.outbox.cancel_deliveries(self._receiver.name, self._clock.now()))
 
     def _may_send(self) -> bool:
         now = self._clock.monotonic()
@@ -154,9 +167,9 @@ class Deliverer:
 
     def _look(self, reader: Reader) -> tuple[NextDelivery, DeliveryRow | None]:
         now = self._clock.now()
-        pending = [self._waiting(row, now) for row in reader.waiting(self._receiver.name)]
+        pending = [self._waiting(row, now) for row in pending_deliveries(reader, self._receiver.name)]
         plan = digests.plan(pending, self._recent(), now, self._policy.digest, collecting=self._collecting)
-        rows = reader.deliveries_of([plan.next.id]) if plan.next is not None else []
+        rows = deliveries_by_id(reader, [plan.next.id]) if plan.next is not None else []
         return plan, rows[0] if rows else None
 
     def _waiting(self, row: WaitingRow, now: datetime) -> PendingDelivery:
@@ -182,7 +195,7 @@ class Deliverer:
     def _merge(self, store: Store, groups: Sequence[Sequence[PendingDelivery]]) -> None:
         """Replace each of *groups* by a digest, or by several where one would grow too large."""
         for group in groups:
-            rows = store.deliveries_of([one.id for one in group])
+            rows = deliveries_by_id(store, [one.id for one in group])
             parts = [[row for row in rows if row.state is DeliveryState.PENDING and row.digest_id is None]]
             while parts:
                 parts[:1] = self._replace(store, parts[0])
@@ -191,7 +204,7 @@ class Deliverer:
         """Replace *rows* by one digest and return nothing; or return the halves of them that must become one each."""
         if not rows:
             return []
-        now, webhook_id = self._clock.now(), store.new_webhook_id()
+        now, webhook_id = self._clock.now(), store.outbox.new_webhook_id()
         body = payload.render_digest(webhook_id, now, [row.body for row in rows], self._identity)
         subjects = list(dict.fromkeys(row.subject for row in rows))
         if len(body) > payload.MAX_BODY and len(subjects) > 1:
@@ -199,7 +212,7 @@ class Deliverer:
             return [[row for row in rows if row.subject in half], [row for row in rows if row.subject not in half]]
         notification = digests.build_digest(self._receiver.name, [row.notification for row in rows], now)
         key = events.incident_key(notification.incident, self._identity.instance)
-        store.replace_by_digest(webhook_id, notification, key, body, self._receiver.name, [row.id for row in rows])
+        store.outbox.replace_by_digest(webhook_id, notification, key, body, self._receiver.name, [row.id for row in rows])
         return []
 
     # sending and recording
@@ -220,7 +233,7 @@ class Deliverer:
         attempt = AttemptRow(now, result.reason, round(result.took.total_seconds() * 1000), result.http_status, result.detail)
 
         def record(store: Store) -> None:
-            store.record_attempt(row, attempt, fate, again)
+            store.outbox.record_attempt(row, attempt, fate, again)
             self._record_health(store, breaker, after, told, now)
 
         self._believe(after)
@@ -230,7 +243,7 @@ class Deliverer:
         self._record = record
         self._report(result, before=breaker, after=after)
         if fate is DeliveryOutcome.DEAD:
-            self._log_of(result).error("message given up", webhook_id=row.webhook_id, type=row.type.value, attempts=row.attempts + 1)
+            self._log_of(result).error("delivery.abandoned", webhook_id=row.webhook_id, type=row.type.value, attempts=row.attempts + 1)
         return await self._recorded() and after.healthy
 
     async def _previous(self, row: DeliveryRow) -> bytes | None:
@@ -260,7 +273,7 @@ class Deliverer:
         self._believe(after)
         self._report(result, before=breaker, after=after)
         if result.of_message:
-            self._log_of(result).warning("receiver refuses to be told again what stands")
+            self._log_of(result).warning("resend.rejected")
         return await self._recorded() and after.healthy
 
     def _health_after(self, breaker: CircuitBreaker, result: AttemptResult, now: datetime) -> tuple[CircuitBreaker, Notification | None]:
@@ -274,7 +287,7 @@ class Deliverer:
         if after != before:
             self._keep(store, after)
         if after.disabled_at is not None:
-            store.cancel_deliveries(self._receiver.name, now)
+            store.outbox.cancel_deliveries(self._receiver.name, now)
         if told is not None and self._others:
             self._announce(store, told)
 
@@ -299,19 +312,19 @@ class Deliverer:
             raise
         except StoreError as error:
             # Somebody has settled the delivery by hand meanwhile; what was sent was sent.
-            _log.warning("attempt not recorded", receiver=self._receiver.name, error=str(error))
+            _log.warning("attempt.not_recorded", receiver=self._receiver.name, error=str(error))
         self._record = self._recording = None
         return True
 
     def _keep(self, store: Store, breaker: CircuitBreaker) -> None:
         disabled = breaker.disabled_at is not None
-        store.put_receiver_state(self._receiver.name, breaker.dump(), disabled=disabled, failing_since=breaker.failing_since)
+        store.outbox.put_receiver_state(self._receiver.name, breaker.dump(), disabled=disabled, failing_since=breaker.failing_since)
 
     def _announce(self, store: Store, notification: Notification) -> None:
-        webhook_id = store.new_webhook_id()
+        webhook_id = store.outbox.new_webhook_id()
         body = payload.render(webhook_id, notification, None, self._identity)
         key = events.incident_key(notification.incident, self._identity.instance)
-        store.add_notification(webhook_id, notification, key, body, self._others)
+        store.outbox.add_notification(webhook_id, notification, key, body, self._others)
 
     def _report(self, result: AttemptResult, *, before: CircuitBreaker, after: CircuitBreaker) -> None:
         """The metrics, and one log line per change of the receiver."""
@@ -320,11 +333,11 @@ class Deliverer:
         self._observe(self._receiver.name, result.reason, result.took.total_seconds())
         log = self._log_of(result)
         if after.disabled_at is not None:
-            log.error("receiver is gone: it is told nothing more until its configuration changes")
+            log.error("receiver.disabled", advice="Nothing is sent to it until its configuration changes.")
         elif before.healthy and not after.healthy:
-            log.warning("receiver fails", retry_at=str(after.retry_at))
+            log.warning("receiver.failed", retry_at=str(after.retry_at))
         elif after.healthy and not before.healthy:
-            log.info("receiver works again", failing_since=str(before.failing_since))
+            log.info("receiver.recovered", failing_since=str(before.failing_since))
 
     def _log_of(self, result: AttemptResult) -> structlog.typing.FilteringBoundLogger:
         log: structlog.typing.FilteringBoundLogger = _log.bind(

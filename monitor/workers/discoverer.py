@@ -133,7 +133,7 @@ class Discoverer:
         if listing.inactive != self._inactive:
             self._inactive = listing.inactive
             hint = "the API calls these managed users inactive: their connections are not watched"
-            _log.info("users.inactive", account=self._account.name, count=len(listing.inactive), ids=listing.inactive[:10], hint=hint)
+            _log.info("users.skipped", account=self._account.name, count=len(listing.inactive), ids=listing.inactive[:10], hint=hint)
 
     async def _lose(self, user_id: str) -> None:
         """A user is gone: so are the connections that only the list told of, and what was open about the user."""
@@ -158,7 +158,7 @@ class Discoverer:
         failed = exchange.answer if isinstance(exchange.answer, ApiError) else None
         self._gate.record_response(exchange.http_status, exchange.retry_after)
         if failed is not None:
-            _log.warning("list.failed", account=self._account.name, user=user_id, reason=failed.reason, detail=failed.detail)
+            _log.warning("listing.failed", account=self._account.name, user=user_id, reason=failed.reason, detail=failed.detail)
         verdict = Verdict(failed.reason, failed.detail) if failed is not None else Verdict(Reason.OK)
         observation = Observation(0, exchange.sent_at, exchange.at, verdict, http_status=exchange.http_status)
         await self._parts.database.write(partial(self._write_hearing, user_id, observation))
@@ -172,7 +172,7 @@ class Discoverer:
         result = self._compare(self._inventories[user_id], present)
         self._inventories[user_id] = result.inventory
         if listing.skipped:
-            _log.warning("list.rows_skipped", account=self._account.name, user=user_id, rows=listing.skipped)
+            _log.warning("listing.rows_skipped", account=self._account.name, user=user_id, rows=listing.skipped)
         if result.short:
             await self._parts.database.write(partial(self._write_doubt, user_id, len(rows), result))
         if result.appeared or result.vanished:
@@ -187,9 +187,10 @@ class Discoverer:
         return diff_listing(inventory, listed, at=self._parts.clock.monotonic(), min_gap=apart)
 
     async def _change(self, user_id: str, appeared: frozenset[str], vanished: frozenset[str]) -> None:
-        for word, ids in (("appeared", appeared), ("vanished", vanished)):
-            if ids:
-                _log.info(f"connections.{word}", account=self._account.name, user=user_id, count=len(ids), ids=sorted(ids)[:10])
+        if appeared:
+            _log.info("connections.appeared", account=self._account.name, user=user_id, count=len(appeared), ids=sorted(appeared)[:10])
+        if vanished:
+            _log.info("connections.vanished", account=self._account.name, user=user_id, count=len(vanished), ids=sorted(vanished)[:10])
         await connection_sync.sync(
             self._parts.database,
             self._parts.registry,

@@ -158,7 +158,7 @@ class WorkerGroup:
                 clock=place.clock,
                 random=place.random,
                 observe=place.metrics.delivery_attempted,
-                gone=place.metrics.receiver_gone,
+                gone=place.metrics.receiver_disabled,
             )
             bound = receiver.timeout.total_seconds() + place.bounds.step
             self._add("deliver", f"deliverer-{receiver.name}", deliverer.step, bound=bound)

@@ -14,7 +14,7 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.config import HeartbeatSettings, Secret
-from monitor.db import Database, Reader, Store
+from monitor.db import Database, Reader, Store, read_outbox
 from monitor.domain.connections import Connection
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
@@ -137,4 +137,4 @@ def _note(store: Store, now: datetime) -> None:
 
 
 def _oldest_owed(reader: Reader) -> dict[str, datetime]:
-    return {name: view.oldest_at for name, view in reader.outbox().items() if view.oldest_at is not None}
+    return {name: view.oldest_at for name, view in read_outbox(reader).items() if view.oldest_at is not None}

@@ -7,7 +7,7 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.config import RetentionSettings
-from monitor.db import Database, DeliveryState, Reader, Store, forget, uptime, with_old_checks
+from monitor.db import Database, DeliveryState, Reader, Store, database_size, uptime, with_old_checks
 from monitor.errors import StoreUnavailable
 
 _BATCH = 1_000
@@ -74,7 +74,7 @@ class RetentionWorker:
             return True
         if self._doubted_at is None:
             self._doubted_at = self._clock.monotonic()
-            log.warning("retention.waits", now=now.isoformat(), last_checks=before.isoformat(), advice="Is the clock right?")
+            log.warning("retention.paused", now=now.isoformat(), last_checks=before.isoformat(), advice="Is the clock right?")
         return self._clock.monotonic() - self._doubted_at >= _DAY.total_seconds()
 
     async def _delete(self) -> int:
@@ -96,7 +96,7 @@ class RetentionWorker:
         ids = await self._database.read(lambda reader: with_old_checks(reader, before, _CONNECTIONS))
         if not ids:
             return 0
-        return await self._database.write(lambda store: store.delete_checks(ids, before, _BATCH // len(ids)))
+        return await self._database.write(lambda store: store.retention.delete_checks(ids, before, _BATCH // len(ids)))
 
     async def _shrink(self) -> bool:
         if await self._database.tidy():
@@ -104,7 +104,7 @@ class RetentionWorker:
         if await self._is_too_large():
             return True
         if self._deleted:
-            log.info("retention.done", rows=self._deleted)
+            log.info("retention.completed", rows=self._deleted)
             self._deleted = 0
         return False
 
@@ -120,26 +120,26 @@ class RetentionWorker:
         share = (size - limit) / size
         before = min(oldest + max(share * (added_up - oldest), timedelta(hours=1)), added_up - _NEEDED)
         if before <= oldest:
-            log.warning("retention.too_large", size=size, max_size=limit, advice="All old checks are gone: raise retention.max_size.")
+            log.warning("database.size_exceeded", size=size, max_size=limit, advice="All old checks are gone: raise retention.max_size.")
             return False
         self._too_large_before = before
         return True
 
 
 def _extent(reader: Reader) -> tuple[int, datetime | None, datetime | None]:
-    return reader.size(), uptime.first_check(reader), uptime.uptime_until(reader)
+    return database_size(reader), uptime.first_check(reader), uptime.uptime_until(reader)
 
 
 def _works(now: datetime, added_up: datetime, settings: RetentionSettings) -> list[Callable[[Store], int]]:
     delivered, dead = now - settings.deliveries, now - settings.dead_deliveries
     return [
-        lambda store: store.delete_messages(now - settings.checks, _BATCH),
-        lambda store: store.delete_hours(min(now - settings.hourly, added_up - _NEEDED), _BATCH),
-        lambda store: store.delete_days(now - settings.daily, _BATCH),
-        lambda store: store.delete_incidents(now - settings.incidents, _BATCH),
-        lambda store: store.delete_deliveries(DeliveryState.DELIVERED, delivered, _BATCH),
-        lambda store: store.delete_deliveries(DeliveryState.DEAD, dead, _BATCH),
-        lambda store: store.delete_deliveries(DeliveryState.CANCELLED, dead, _BATCH),
-        lambda store: store.delete_notifications(delivered, _BATCH),
-        lambda store: forget(store, now - settings.incidents),
+        lambda store: store.retention.delete_messages(now - settings.checks, _BATCH),
+        lambda store: store.retention.delete_hours(min(now - settings.hourly, added_up - _NEEDED), _BATCH),
+        lambda store: store.retention.delete_days(now - settings.daily, _BATCH),
+        lambda store: store.retention.delete_incidents(now - settings.incidents, _BATCH),
+        lambda store: store.retention.delete_deliveries(DeliveryState.DELIVERED, delivered, _BATCH),
+        lambda store: store.retention.delete_deliveries(DeliveryState.DEAD, dead, _BATCH),
+        lambda store: store.retention.delete_deliveries(DeliveryState.CANCELLED, dead, _BATCH),
+        lambda store: store.retention.delete_notifications(delivered, _BATCH),
+        lambda store: store.retention.delete_controls(now - settings.incidents),
     ]

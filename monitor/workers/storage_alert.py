@@ -6,7 +6,6 @@ memory, to everybody once, and not again for six hours. Its end is owed like any
 """
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -60,9 +59,12 @@ async def alert_corruption(config: Config, plan: EvaluationConfig, clock: Clock,
         async with asyncio.timeout(_LAST_WORD.total_seconds()):
             sends = [sender.send(receiver, webhook_id, body) for receiver in config.receivers if receiver.name in chosen]
             for receiver, result in zip(chosen, await asyncio.gather(*sends), strict=True):
-                _log.log(logging.INFO if result.delivered else logging.WARNING, "damage.told", receiver=receiver, reason=result.reason)
+                if result.delivered:
+                    _log.info("notification.delivered", scope="storage", receiver=receiver)
+                else:
+                    _log.warning("notification.failed", scope="storage", receiver=receiver, reason=result.reason, detail=result.detail)
     except TimeoutError:
-        _log.warning("damage.untold", advice="A receiver did not answer in time.")
+        _log.warning("notification.failed", scope="storage", advice="A receiver did not answer in time.")
     finally:
         await sender.close()
 
@@ -145,7 +147,7 @@ class StorageAlerter:
                 news.heard.add(receiver.name)
                 news.told_at[receiver.name] = now
             else:
-                _log.warning("storage.untold", receiver=receiver.name, reason=result.reason, detail=result.detail)
+                _log.warning("notification.failed", scope="storage", receiver=receiver.name, reason=result.reason, detail=result.detail)
 
     def _open(self) -> None:
         news, now = self._news, self._clock.now()

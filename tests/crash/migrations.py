@@ -90,7 +90,7 @@ def killed(connect: Callable[[], Engine], after: int) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def problem(connect: Callable[[], Engine], before: Rows) -> str:
+def problem(connect: Callable[[], Engine], before: Rows, expected: Rows) -> str:
     """What is wrong with a database whose upgrade was killed, once it is upgraded again; empty when nothing is."""
     engine = connect()
     with engine.connect() as connection:
@@ -106,7 +106,7 @@ def problem(connect: Callable[[], Engine], before: Rows) -> str:
         if engine.dialect.name == "sqlite" and connection.execute(text("PRAGMA integrity_check")).scalar() != "ok":
             return "damaged"
     engine.dispose()
-    return "" if {name: found[name] for name in before} == before else "rows were lost or changed"
+    return "" if found == expected else "rows were lost or changed"
 
 
 def say(when: str, trouble: str) -> None:
@@ -117,6 +117,12 @@ def say(when: str, trouble: str) -> None:
 def main(template: str, folder: str, first: int, step: int) -> None:
     """Kill after the statements *first*, *first* + *step*, ...; at last see that it also comes to its end."""
     copies = Copies(template, Path(folder))
+    with copies.copy(0) as connect:
+        upgrade(connect())
+        engine = connect()
+        with engine.connect() as connection:
+            expected = rows(connection)
+        engine.dispose()
     after = first
     while True:
         with copies.copy(after) as connect:
@@ -125,9 +131,9 @@ def main(template: str, folder: str, first: int, step: int) -> None:
                 before = rows(connection)
             engine.dispose()
             if not killed(connect, after):
-                say("end", problem(connect, before))
+                say("end", problem(connect, {name: expected[name] for name in before}, expected))
                 return
-            say(str(after), problem(connect, before))
+            say(str(after), problem(connect, before, expected))
         after += step
 
 

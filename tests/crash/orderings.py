@@ -13,7 +13,7 @@ from typing import Protocol
 
 from monitor.clock import SystemClock
 from monitor.config import ReceiverSettings
-from monitor.db import AttemptRow, Database, DeliveryRow, Store
+from monitor.db import AttemptRow, Database, DeliveryRow, Store, deliveries_by_id, pending_deliveries
 from monitor.domain import evaluation as core
 from monitor.domain.checks import Observation, Verdict
 from monitor.domain.connections import Connection
@@ -68,7 +68,7 @@ class Bench:
 
     async def owed(self) -> int:
         """How many deliveries are pending."""
-        return await self.database.read(lambda reader: len(reader.waiting(NAME)))
+        return await self.database.read(lambda reader: len(pending_deliveries(reader, NAME)))
 
     async def post(self, webhook_id: str, body: bytes) -> bool:
         """One attempt over the network."""
@@ -144,9 +144,10 @@ class ClaimThenSend(Outbox):
 
     def _claim(self, store: Store) -> DeliveryRow | None:
         now = self.bench.clock.now()
-        row = next(iter(store.due_deliveries(NAME, now, 1)), None)
+        due = [delivery.id for delivery in pending_deliveries(store, NAME) if delivery.next_attempt_at <= now]
+        row = next(iter(deliveries_by_id(store, due[:1])), None)
         if row is not None:
-            store.record_attempt(row, AttemptRow(now, DeliveryReason.DELIVERED, 0), DeliveryOutcome.DELIVERED)
+            store.outbox.record_attempt(row, AttemptRow(now, DeliveryReason.DELIVERED, 0), DeliveryOutcome.DELIVERED)
         return row
 
 
@@ -159,7 +160,7 @@ class SendThenStore(Outbox):
 
         def decide(store: Store) -> list[tuple[str, Notification]]:
             situation = bench.fleet.begin().evaluation_input(connection)
-            return [(store.new_webhook_id(), one) for one in core.evaluate_check(situation, observation, POLICY).notifications]
+            return [(store.outbox.new_webhook_id(), one) for one in core.evaluate_check(situation, observation, POLICY).notifications]
 
         for webhook_id, notification in await bench.database.write(decide):
             await bench.post_until_taken(webhook_id, render(webhook_id, notification, connection, IDENTITY))
@@ -168,7 +169,7 @@ class SendThenStore(Outbox):
     async def deliver(self) -> bool:
         """Forget what was stored as owed: it is told already."""
         bench = self.bench
-        return bool(await bench.database.write(lambda store: store.cancel_deliveries(NAME, bench.clock.now()))) and False
+        return bool(await bench.database.write(lambda store: store.outbox.cancel_deliveries(NAME, bench.clock.now()))) and False
 
 
 class StoreOnlySuccess(Outbox):
@@ -185,7 +186,7 @@ class StoreOnlySuccess(Outbox):
         conclusion = await bench.database.write(lambda store: unit_of_work(bench.fleet, store).record_check(observation))
         assert conclusion is not None
         for one in conclusion.notifications:
-            webhook_id = await bench.database.write(lambda store: store.new_webhook_id())
+            webhook_id = await bench.database.write(lambda store: store.outbox.new_webhook_id())
             await bench.post_until_taken(webhook_id, render(webhook_id, one, connection, IDENTITY))
             note = (f"told:{connection.id}", str(one.seq))
             await bench.database.write(lambda store, note=note: store.put_meta(*note))  # type: ignore[misc]

@@ -45,7 +45,7 @@ def break_all(app: App) -> None:
     """One error in each layer, every one of which the process survives."""
     for api in _all(ApiClient):
         setattr(api, "_fetch", fail_later)  # noqa: B010 - what the type says is not to be replaced
-    for thing, name in ((_all(WebServer)[0]._pictures, "board"), (_all(Metrics)[0], "chunks")):
+    for thing, name in ((_all(WebServer)[0]._snapshots, "board"), (_all(Metrics)[0], "chunks")):
         setattr(thing, name, fail)
     loop = asyncio.get_running_loop()
     forgotten = app._database.submit(lambda _store: fail())

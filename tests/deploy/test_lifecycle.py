@@ -161,7 +161,7 @@ def test_removed_and_added_again(simulated: Simulated, tmp_path: Path) -> None:
             reload(daemon, "config.reloaded")
             scrape = fetch(f"{daemon.url}/metrics").decode()
             assert [one for one in IDS[:4] if f'"{one}"' in scrape] == list(IDS[2:4])
-            assert daemon.metrics().get("postpost_incidents_open", kind="connection", severity="critical") == 0.0
+            assert daemon.metrics().get("postpost_incidents_open", topic="connection", severity="critical") == 0.0
             eventually_sync(lambda: told() == ["connection.failed", "connection.closed"], what="the end of the incident")
             daemon.config.write_text(with_all)
             reload(daemon, "config.reloaded")
@@ -190,7 +190,7 @@ def test_stops(simulated: Simulated, tmp_path: Path) -> None:
                 begun = time.monotonic()
                 for number in range(signals):
                     daemon.process.send_signal(signal.SIGTERM)
-                    eventually_sync(lambda: events(daemon, "monitor.stopping") == 1, what="the stop")
+                    eventually_sync(lambda: events(daemon, "monitor.stop_requested") == 1, what="the stop")
                     assert number or daemon.process.poll() is None
                 assert daemon.process.wait(patience()) == 0
                 took[signals] = time.monotonic() - begun
@@ -314,7 +314,7 @@ def test_no_files_left(simulated: Simulated, tmp_path: Path) -> None:
             limits = resource.prlimit(process, resource.RLIMIT_NOFILE, (3, resource.prlimit(process, resource.RLIMIT_NOFILE)[1]))
             simulated.steer.do("api/drop", {"times": 40})
             with socket.create_connection(("127.0.0.1", int(daemon.url.rpartition(":")[2]))):
-                eventually_sync(lambda: events(daemon, "web.deaf") == 1, what="that nobody is let in")
+                eventually_sync(lambda: events(daemon, "web.accept_failed") == 1, what="that no connection is accepted")
             time.sleep(3)
             assert daemon.process.poll() is None
             resource.prlimit(process, resource.RLIMIT_NOFILE, limits)

@@ -157,7 +157,7 @@ def _second_life(world: World, daemon: Command) -> None:
     first = world.metrics()
     assert _up(first, THREADS) == 0.0
     assert _up(first, LINKEDIN) == 1.0
-    assert first.get("postpost_incidents_open", kind="connection", severity="critical") == 1.0
+    assert first.get("postpost_incidents_open", topic="connection", severity="critical") == 1.0
     world.quiet()
     world.simulator.do(f"connections/{THREADS}/heal")
     world.expect("connection.recovered")

@@ -270,7 +270,7 @@ async def test_click_through(browser: Browser, house: RunningDaemon) -> None:
     async with _visit(browser, house.url) as page:
         await page.get_by_role("link", name="Company page").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Company page")
-        await expect(page.locator("#told + article")).to_contain_text("on-call accepted")
+        await expect(page.locator("#notifications + article")).to_contain_text("on-call accepted")
         await page.get_by_role("link", name="market=de").click()
         await expect(page.locator("tbody.row")).to_have_count(1)
         await expect(page.get_by_label("market")).to_have_value("market=de")

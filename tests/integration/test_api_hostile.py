@@ -283,16 +283,17 @@ async def test_closed() -> None:
 
 
 async def test_rebuild() -> None:
-    """Three internal troubles in a row replace the HTTP client; the key is in none of the texts."""
+    """Three internal errors in a row replace the HTTP transport; the key is in none of the texts."""
+    rebuilds: list[None] = []
     async with raw_server() as server:
-        api = server.api()
+        api = server.api(rebuilt=lambda: rebuilds.append(None))
         await one(api)
-        session = api._session
-        assert session is not None
-        await session.close()
+        transport = api._transport
+        assert transport is not None
+        await transport.close()
         found = [await one(api) for _ in range(3)]
         assert [error.reason for error in found if isinstance(error, ApiError)] == [Reason.MONITOR_INTERNAL] * 3
         assert "RuntimeError" in str(found[0])
-        assert api.rebuilds == 1
+        assert len(rebuilds) == 1
         await healthy(api, server)
         await api.close()

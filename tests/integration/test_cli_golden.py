@@ -18,7 +18,7 @@ from monitor.cli.lookup import opened
 from monitor.cli.output import columns
 from monitor.cli.replay_history import replay_history
 from monitor.config import Config, load, load_policy
-from monitor.db import AttemptRow, DeliveryState
+from monitor.db import AttemptRow, DeliveryState, list_deliveries, list_incidents
 from monitor.domain.status import ConnectionFilter
 from monitor.errors import DeliveryReason, Problem, Reason
 from monitor.notify import templates
@@ -41,9 +41,9 @@ async def _live(world: Watched) -> None:
     second = world.connection("linkedin-page1", "second")
     await world.checks(page, [Reason.OK] * 4, 26 * HOUR, 15 * MINUTE)
     await world.checks(page, [Reason.CREDENTIAL_REJECTED] * 3, 25 * HOUR, 5 * MINUTE, FOREIGN)
-    rows = await world.database.read(lambda reader: reader.deliveries())
+    rows = await world.database.read(list_deliveries)
     attempt = AttemptRow(world.now - 24 * HOUR, DeliveryReason.TIMEOUT, 15_000, None, "no answer in time")
-    await world.database.write(lambda store: store.record_attempt(rows[0], attempt, DeliveryState.DEAD))
+    await world.database.write(lambda store: store.outbox.record_attempt(rows[0], attempt, DeliveryState.DEAD))
     await world.checks(page, [Reason.OK] * 3, 24 * HOUR, 5 * MINUTE)
     await world.checks(second, [Reason.API_UNAUTHORIZED] * 4, 3 * HOUR, MINUTE, "Invalid API key")
     await tell_a_story(world)
@@ -59,9 +59,9 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
         shown = {
             "status": status.as_text(database.registry.snapshot(now), ConnectionFilter(), width),
             "history": history.as_text(rows, width),
-            "incidents": incidents.as_text(reader.incidents(), connections_by_number(reader), now, width),
+            "incidents": incidents.as_text(list_incidents(reader), connections_by_number(reader), now, width),
             "explain": explain.as_text(explained(page, now, config.policy()), width),
-            "deliveries": deliveries.as_text(reader.deliveries(), connections_by_number(reader), now, width),
+            "deliveries": deliveries.as_text(list_deliveries(reader), connections_by_number(reader), now, width),
         }
     silences = [
         a_silence(1, match={"platform": "linkedin", "connection": "linkedin-*"}, ends_at=now + DAY, reason="the agency moves its pages"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from monitor.cli.main import build_parser, main, verbs_of
-from monitor.db import AttemptRow, DeliveryState
+from monitor.db import AttemptRow, DeliveryState, list_deliveries
 from monitor.errors import DeliveryReason
 from monitor.schemas.commands import DOCUMENTS, json_schema
 from monitor.schemas.facts import VERSION
@@ -50,9 +50,9 @@ async def world(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     async with watched(path) as story:
         await tell_a_story(story)
-        rows = await story.database.read(lambda reader: reader.deliveries())
+        rows = await story.database.read(list_deliveries)
         attempt = AttemptRow(story.now, DeliveryReason.TIMEOUT, 15_000, None, "no answer in time")
-        await story.database.write(lambda store: store.record_attempt(rows[0], attempt, DeliveryState.DEAD))
+        await story.database.write(lambda store: store.outbox.record_attempt(rows[0], attempt, DeliveryState.DEAD))
         yield story
 
 

@@ -16,7 +16,7 @@ from monitor.cli import export
 from monitor.cli.export import PAGE
 from monitor.cli.main import build_parser
 from monitor.clock import SystemClock
-from monitor.db import AttemptRow, CheckRow, Database, DeliveryState
+from monitor.db import AttemptRow, CheckRow, Database, DeliveryState, list_checks, list_deliveries
 from monitor.domain.events import EventType, NotificationReason
 from monitor.errors import AnotherInstance, DeliveryReason, Reason, UsageError
 from monitor.simulator import faults
@@ -221,9 +221,9 @@ async def test_receiver_unknown(call: Call) -> None:
 
 async def give_up(world: Watched, state: DeliveryState = DeliveryState.DEAD) -> int:
     """Ends the story's only delivery; returns its number."""
-    rows = await world.database.read(lambda reader: reader.deliveries())
+    rows = await world.database.read(list_deliveries)
     attempt = AttemptRow(world.now, DeliveryReason.TIMEOUT, 15_000, None, "no answer in time")
-    await world.database.write(lambda store: store.record_attempt(rows[0], attempt, state))
+    await world.database.write(lambda store: store.outbox.record_attempt(rows[0], attempt, state))
     return rows[0].id
 
 
@@ -245,23 +245,23 @@ async def test_list(world: Watched, call: Call) -> None:
 async def test_retry(world: Watched, call: Call, options: tuple[str, ...]) -> None:
     """An abandoned delivery is due again under its old webhook id, although the daemon holds the database."""
     number = await give_up(world)
-    before = (await world.database.read(lambda reader: reader.deliveries()))[0]
+    before = (await world.database.read(list_deliveries))[0]
     code, text = await call("deliveries", "retry", *(str(number) if word == "NUMBER" else word for word in options))
     assert (code, text) == (0, "1 delivery queued again; a running daemon sends them within seconds.\n")
-    after = await world.database.write(lambda store: store.due_deliveries("on-call", SystemClock().now(), 10))
-    assert [(each.id, each.webhook_id, each.attempts) for each in after] == [(number, before.webhook_id, 0)]
+    (after,) = await world.database.read(list_deliveries)
+    assert (after.id, after.state, after.webhook_id, after.attempts) == (number, DeliveryState.PENDING, before.webhook_id, 0)
 
 
 async def test_retry_of_a_digest(world: Watched, call: Call) -> None:
     """A delivery that a digest replaced is not sent again beside the digest."""
-    only = (await world.database.read(lambda reader: reader.deliveries()))[0]
+    only = (await world.database.read(list_deliveries))[0]
     digest = replace(only.notification, type=EventType.DIGEST, why=NotificationReason.DIGEST, connection_id=None)
-    await world.database.write(lambda store: store.replace_by_digest("msg_digest", digest, "key", b"{}", "on-call", [only.id]))
+    await world.database.write(lambda store: store.outbox.replace_by_digest("msg_digest", digest, "key", b"{}", "on-call", [only.id]))
     await give_up(world)
-    states = {row.state for row in await world.database.read(lambda reader: reader.deliveries())}
+    states = {row.state for row in await world.database.read(list_deliveries)}
     assert states == {DeliveryState.DEAD}
     assert "1 delivery queued again" in (await call("deliveries", "retry", "--dead"))[1]
-    rows = await world.database.read(lambda reader: reader.deliveries(state=DeliveryState.PENDING))
+    rows = await world.database.read(lambda reader: list_deliveries(reader, state=DeliveryState.PENDING))
     assert [row.webhook_id for row in rows] == ["msg_digest"]
     assert f"part of digest {rows[0].id}" in (await call("deliveries", "list", "--state", "dead"))[1]
 
@@ -274,8 +274,8 @@ async def test_retry_beside_writes(world: Watched, call: Call) -> None:
     retrying = asyncio.create_task(call("deliveries", "retry", str(number)))
     await asyncio.gather(*writes)
     assert (await retrying)[0] == 0
-    assert len(await world.database.read(lambda reader: reader.history(page.id))) == 4 + 59
-    assert (await world.database.read(lambda reader: reader.deliveries()))[0].state is DeliveryState.PENDING
+    assert len(await world.database.read(lambda reader: list_checks(reader, page.id))) == 4 + 59
+    assert (await world.database.read(list_deliveries))[0].state is DeliveryState.PENDING
 
 
 async def test_retry_refused(world: Watched, call: Call, tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ async def test_retry_refused(world: Watched, call: Call, tmp_path: Path) -> None
     with pytest.raises(UsageError, match="no receiver pager"):
         await call("deliveries", "retry", "--dead", "--receiver", "pager")
     await give_up(world)
-    await world.database.write(lambda store: store.put_receiver_state("on-call", b"{}", disabled=True))
+    await world.database.write(lambda store: store.outbox.put_receiver_state("on-call", b"{}", disabled=True))
     with pytest.raises(UsageError, match="is disabled"):
         await call("deliveries", "retry", "--dead")
 

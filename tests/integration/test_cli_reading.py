@@ -125,8 +125,8 @@ def test_explain_json(call: Call) -> None:
     """JSON has the facts and the same sentences."""
     document = json.loads(call("explain", "linkedin-page1", "--account", "main", "--json"))
     assert document["connection"]["health"] == "error"
-    assert document["quiet"] == "nothing_new"
-    assert document["topics"]["connection"]["toldLevel"] == "error"
+    assert document["suppression"] == "nothing_new"
+    assert document["topics"]["connection"]["notifiedLevel"] == "error"
     assert [each["type"] for each in document["notifications"]] == ["connection.failed"]
     assert [each["title"] for each in document["explanation"]][-1] == "What to do"
 

@@ -23,7 +23,8 @@ from monitor.config import (
     Secret,
     WebSettings,
 )
-from monitor.db import CheckRow, Database, NewConnection
+from monitor.db import CheckRow, Database, list_checks, read_connections
+from monitor.domain.connections import ConnectionSpec
 from monitor.errors import Reason, StoreCorrupt
 from monitor.runtime.signals import Signals
 from monitor.workers.retention import RetentionWorker
@@ -42,7 +43,7 @@ def open_at(path: Path) -> Database:
 
 async def fill(database: Database) -> None:
     """Many rows on many pages."""
-    await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     rows = [CheckRow(1, START + n * MINUTE, Reason.OK, 1, 200, "59d 3h", f"text {n % 50}") for n in range(ROWS)]
     for start in range(0, ROWS, 250):
         await database.write(lambda store, start=start: store.record_checks(rows[start : start + 250]))  # type: ignore[misc]
@@ -75,7 +76,7 @@ async def outcome(path: Path) -> str:
         assert (error.exit_code, "recover" in str(error), contents(path) == before) == (74, True, True)  # noqa: PT017
         return "corrupt"
     try:
-        rows = await database.read(lambda reader: [*reader.connections(), *reader.history(1, 2 * ROWS)])
+        rows = await database.read(lambda reader: [*read_connections(reader), *list_checks(reader, 1, 2 * ROWS)])
     except StoreCorrupt:
         await database.close()
         return "unreadable"

@@ -13,9 +13,20 @@ from pathlib import Path
 import pytest
 
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, Database, NewConnection, back_up, examine, operator_session, reading
-from monitor.db.files import Ballast, file_system
+from monitor.db import (
+    CheckRow,
+    Database,
+    back_up,
+    examine,
+    list_checks,
+    operator_session,
+    read_meta,
+    read_scopes,
+    reading,
+)
+from monitor.db.files import file_system
 from monitor.db.tables import REVISION
+from monitor.domain.connections import ConnectionSpec
 from monitor.errors import (
     AnotherInstance,
     ConfigError,
@@ -50,7 +61,7 @@ async def test_private_files(empty_sqlite_url: str, tmp_path: Path) -> None:
     from sqlalchemy import text
 
     settings = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "auto_vacuum": 2}
-    found = await database.write(lambda store: {name: store._rows(text(f"PRAGMA {name}"))[0][0] for name in settings})
+    found = await database.write(lambda store: {name: store.rows(text(f"PRAGMA {name}"))[0][0] for name in settings})
     assert found == settings
     await database.close()
 
@@ -135,7 +146,7 @@ async def test_damage(empty_sqlite_url: str, tmp_path: Path) -> None:
     database = open_at(empty_sqlite_url)
     await database.start()
     rows = [CheckRow(1, START + n * MINUTE, Reason.OK, 1) for n in range(3000)]
-    await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     await database.write(lambda store: store.record_checks(rows))
     await database.close()
     assert "sound" in examine(empty_sqlite_url)
@@ -151,7 +162,7 @@ async def test_damage(empty_sqlite_url: str, tmp_path: Path) -> None:
             examine(empty_sqlite_url)
         path.write_bytes(good)
     await database.start()
-    assert len(await database.read(lambda reader: reader.history(1, 5000))) == 3000
+    assert len(await database.read(lambda reader: list_checks(reader, 1, 5000))) == 3000
     await database.close()
 
 
@@ -170,7 +181,7 @@ async def test_backup(empty_sqlite_url: str, tmp_path: Path) -> None:
 
     copy = open_at(f"sqlite:///{target}")
     await copy.start()
-    assert await copy.read(lambda reader: reader.scopes()) == {"api": (1, b"{}")}
+    assert await copy.read(read_scopes) == {"api": (1, b"{}")}
     await copy.close()
 
 
@@ -185,7 +196,7 @@ async def test_backup_of_a_working_database(empty_sqlite_url: str, tmp_path: Pat
     """
     database = open_at(empty_sqlite_url)
     await database.start()
-    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
 
     numbers = itertools.count()
@@ -203,7 +214,7 @@ async def test_backup_of_a_working_database(empty_sqlite_url: str, tmp_path: Pat
         await check(1)
     assert await copying == f"Copied to {target}"
     await check(3)
-    total = len(await database.read(lambda reader: reader.history(number, 10**6)))
+    total = len(await database.read(lambda reader: list_checks(reader, number, 10**6)))
     await database.close()
     assert heard[-1] in ("reading the copy", "looking for damage")
     assert names(tmp_path) == ["copy.db", "state"], "nothing half done is left"
@@ -214,7 +225,7 @@ async def test_backup_of_a_working_database(empty_sqlite_url: str, tmp_path: Pat
     shutil.copy(target, path)
     assert "sound" in examine(empty_sqlite_url)
     await database.start()
-    history = await database.read(lambda reader: reader.history(number, 10**6))
+    history = await database.read(lambda reader: list_checks(reader, number, 10**6))
     assert 5000 <= len(history) < total
     assert [row.at for row in reversed(history)] == [START + n * MINUTE for n in range(len(history))], "one moment, no gap"
     await database.close()
@@ -224,7 +235,7 @@ async def test_backup_of_a_damaged_database(empty_sqlite_url: str, tmp_path: Pat
     """Of a damaged database there is no copy, not even half of one; nor where the disk has no room for it."""
     database = open_at(empty_sqlite_url)
     await database.start()
-    await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     await database.write(lambda store: store.record_checks([CheckRow(1, START + n * MINUTE, Reason.OK, 1) for n in range(3000)]))
     await database.close()
     path = tmp_path / "state" / "monitor.db"
@@ -238,16 +249,15 @@ async def test_backup_of_a_damaged_database(empty_sqlite_url: str, tmp_path: Pat
     assert not (tmp_path / "copy.db.partial").exists()
 
 
-def test_ballast(tmp_path: Path) -> None:
-    """The reserve is taken once, on a disk with room, and given up in one go."""
-    ballast = Ballast(tmp_path / "monitor.db")
-    ballast.restore()
-    ballast.restore()
-    assert ballast.path.stat().st_blocks * 512 >= ballast.size
-    assert [ballast.release(), ballast.release()] == [True, False]
-    ballast.wanted_free = 2**62
-    ballast.restore()
-    assert not ballast.path.exists()
+async def test_an_old_ballast_is_removed(sqlite_url: str, tmp_path: Path) -> None:
+    """Earlier versions kept a reserve beside the database; a start gives its room back."""
+    ballast = tmp_path / "state" / "monitor.db.ballast"
+    ballast.parent.mkdir(mode=0o700)
+    ballast.write_bytes(b"\0" * 4096)
+    database = open_at(sqlite_url)
+    await database.start()
+    await database.close()
+    assert not ballast.exists()
 
 
 _HOLDS = """
@@ -308,12 +318,12 @@ async def _starts(url: str) -> None:
 _WRITES = """
 import asyncio, itertools, sys
 from monitor.clock import SystemClock
-from monitor.db import Database
+from monitor.db import Database, read_scopes
 
 async def main():
     database = Database(sys.argv[1], clock=SystemClock(), owner="writer")
     await database.start()
-    begin = len(await database.read(lambda reader: reader.scopes()))
+    begin = len(await database.read(read_scopes))
     async def write(lane):
         for n in itertools.count():
             name = f"{begin}.{lane}.{n}"
@@ -352,7 +362,7 @@ async def test_two_in_one_process(empty_sqlite_url: str) -> None:
     with pytest.raises(AnotherInstance, match=rf"pid {os.getpid()} on host .*\(test\)"):
         await second.start()
     await second.close()
-    assert await first.write(lambda store: store.meta("instance_id")) == first.instance_id
+    assert await first.write(lambda store: read_meta(store, "instance_id")) == first.instance_id
     await first.close()
 
 

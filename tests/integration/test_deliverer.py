@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from monitor.config import ReceiverSettings, Secret
-from monitor.db import Database, DeliveryRow, DeliveryState, NewConnection, Store
+from monitor.db import Database, DeliveryRow, DeliveryState, Store, attempts_of, list_deliveries, read_outbox
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Topic, incident_key
 from monitor.domain.policy import DigestPolicy, Policy
 from monitor.domain.reasons import Scope
@@ -84,7 +85,7 @@ class World:
 
     async def connect(self, count: int) -> None:
         """Make connections 1 to *count* exist."""
-        wanted = [NewConnection("main", "", f"linkedin-page{number}", "linkedin") for number in range(1, count + 1)]
+        wanted = [ConnectionSpec("main", "", f"linkedin-page{number}", "linkedin") for number in range(1, count + 1)]
         await self.database.write(lambda store: store.ensure_connections(wanted))
 
     async def owe(self, *numbers: int, receivers: Sequence[str] = ("on-call",)) -> None:
@@ -93,10 +94,10 @@ class World:
 
         def work(store: Store) -> None:
             for notification in told:
-                webhook_id = store.new_webhook_id()
+                webhook_id = store.outbox.new_webhook_id()
                 connection = a_connection(notification.connection_id or 0)
                 body = render(webhook_id, notification, connection, IDENTITY)
-                store.add_notification(webhook_id, notification, incident_key(notification.incident, "test"), body, receivers)
+                store.outbox.add_notification(webhook_id, notification, incident_key(notification.incident, "test"), body, receivers)
 
         await self.database.write(work)
 
@@ -111,7 +112,7 @@ class World:
 
     async def rows(self, state: DeliveryState | None = None, receiver: str = "on-call") -> list[DeliveryRow]:
         """The deliveries of a receiver, oldest first."""
-        return (await self.database.read(lambda reader: reader.deliveries(receiver=receiver, state=state, limit=20_000)))[::-1]
+        return (await self.database.read(lambda reader: list_deliveries(reader, receiver=receiver, state=state, limit=20_000)))[::-1]
 
     async def run(self, *deliverers: Deliverer, span: timedelta = timedelta(0), tick: timedelta = SECOND) -> None:
         """Let *deliverers* work for *span* of the clock, as the daemon does: to the end now, and again every *tick*."""
@@ -151,7 +152,7 @@ async def test_delivery(world: World) -> None:
     assert got.signature == "valid"
     (row,) = await world.rows(DeliveryState.DELIVERED)
     assert (row.body, row.webhook_id, row.attempts) == (got.body, got.webhook_id, 1)
-    (attempt,) = await world.database.read(lambda reader: reader.attempts(row.id))
+    (attempt,) = await world.database.read(lambda reader: attempts_of(reader, [row.id])[row.id])
     assert (attempt.reason, attempt.http_status) == (DeliveryReason.DELIVERED, 204)
     assert world.seen == [("on-call", DeliveryReason.DELIVERED)]
     assert not await world.deliverer().step()
@@ -314,7 +315,7 @@ async def test_settled_by_hand(world: World) -> None:
     world.on_call.behave(faults.slow(timedelta(milliseconds=100)))
     sending = asyncio.create_task(deliverer.step())
     await world.on_call.wait_for(lambda _: True)
-    await world.database.write(lambda store: store.cancel_deliveries("on-call", world.clock.now()))
+    await world.database.write(lambda store: store.outbox.cancel_deliveries("on-call", world.clock.now()))
     await sending
     assert [row.state for row in await world.rows()] == [DeliveryState.CANCELLED]
     await world.owe(2)
@@ -328,7 +329,7 @@ async def test_gone(world: World) -> None:
     world.on_call.behave(faults.answer(410))
     await world.run(world.deliverer())
     assert [row.state for row in await world.rows()] == [DeliveryState.CANCELLED] * 2
-    assert (await world.database.read(lambda reader: reader.outbox()))["on-call"].disabled
+    assert (await world.database.read(read_outbox))["on-call"].disabled
     assert world.gone == {"on-call": True}
     world.gone.clear()
     await world.owe(3)
@@ -343,7 +344,7 @@ async def test_gone(world: World) -> None:
     await world.owe(4)
     await world.run(world.deliverer(url=Secret(world.on_call.url + "/new")), world.deliverer("chat"))
     assert [got.data["platformId"] for got in world.on_call.accepted()] == ["linkedin-page4"]
-    assert not (await world.database.read(lambda reader: reader.outbox()))["on-call"].disabled
+    assert not (await world.database.read(read_outbox))["on-call"].disabled
     assert world.gone == {"on-call": False, "chat": False}
     world.chat.assert_exactly("receiver.failing", "receiver.recovered")
 
@@ -419,7 +420,7 @@ async def test_given_up(world: World) -> None:
     await world.run(world.deliverer(), span=3 * DAY + HOUR, tick=5 * MINUTE)
     (row,) = await world.rows()
     assert row.state is DeliveryState.DEAD
-    assert (await world.database.read(lambda reader: reader.outbox()))["on-call"].failing_since is not None
+    assert (await world.database.read(read_outbox))["on-call"].failing_since is not None
 
 
 async def test_digests(world: World) -> None:
@@ -469,7 +470,7 @@ async def test_scopes_are_not_collected(world: World) -> None:
     incident = IncidentRef(Topic.SCOPE, "platform:linkedin", 1, world.clock.now())
     parent = a_notification(type=EventType.PLATFORM_FAILED, incident=incident, scope=Scope.PLATFORM, connection_id=None)
     body = render("msg_parent", parent, None, IDENTITY)
-    await world.database.write(lambda store: store.add_notification("msg_parent", parent, "key", body, ["on-call"]))
+    await world.database.write(lambda store: store.outbox.add_notification("msg_parent", parent, "key", body, ["on-call"]))
     await world.run(world.deliverer())
     assert Counter(got.type for got in world.on_call.accepted()) == {"connection.failed": 4, "platform.failed": 1}
 

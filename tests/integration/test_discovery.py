@@ -194,7 +194,7 @@ async def test_inactive_user(tmp_path: Path) -> None:
                 world.accounts["main"].script.play(idle)
                 await one.run(61 * MINUTE)
         assert one.tests(2000) == [], "a test would have had the answer that was meant for the list"
-        said = [entry for entry in logs if entry["event"] == "users.inactive"]
+        said = [entry for entry in logs if entry["event"] == "users.skipped"]
         assert [entry["ids"] for entry in said] == [(USER,)]
         assert watched(one) == {"linkedin-x3", "linkedin-x2"}
         await one.run(61 * MINUTE)

@@ -1,5 +1,6 @@
 import ast
 import asyncio
+import json
 import sqlite3
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from sqlalchemy import Connection, Engine, create_engine, inspect, text
 
 from alembic import command
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, Database, NewConnection, Store, acks_of_open, operator_session, reading, silences_since
+from monitor.db import CheckRow, Database, Store, acks_of_open, operator_session, reading, silences_since
 from monitor.db.migrations import known, migrations
 from monitor.db.sqlite import writing_engine
 from monitor.db.tables import REVISION, metadata
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Health, Scope
 from monitor.errors import Reason, SchemaMismatch
@@ -131,10 +133,11 @@ async def test_silences_are_added_to_a_filled_database(empty_database_url: str) 
     engine = writing_engine(Path(address.removeprefix("sqlite:///"))) if address.startswith("sqlite") else create_engine(address)
     full = _rows(engine)
     with engine.begin() as connection:
-        migrate(connection, "-2")
+        migrate(connection, "-3")
     later = {"silences", "acknowledgements", "uptime_hours", "uptime_days"}
     first = {name: rows for name, rows in full.items() if name not in later}
-    assert _rows(engine) == first
+    # The documents of scopes have other names there: see below.
+    assert _rows(engine) | {"scopes": first["scopes"]} == first
     assert all(first[name] for name in ("connections", "connection_states", "checks", "incidents", "notifications", "deliveries"))
     engine.dispose()
 
@@ -148,7 +151,7 @@ async def test_silences_are_added_to_a_filled_database(empty_database_url: str) 
 
 def fill(store: Store) -> None:
     """One row at least of everything that the first schema had."""
-    new = NewConnection("main", "", "linkedin-page1", "linkedin")
+    new = ConnectionSpec("main", "", "linkedin-page1", "linkedin")
     number = store.ensure_connections([new])[new.key]
     store.save_states({number: (0, a_state(Health.ERROR))})
     store.record_checks([CheckRow(number, START, Reason.CREDENTIAL_REJECTED, 120, 200, "9d", "Session has expired")])
@@ -156,12 +159,86 @@ def fill(store: Store) -> None:
     store.apply_transitions([Transition(incident, Scope.CONNECTION, number, "error", START, Severity.CRITICAL, None, "")])
     store.save_scopes({"api:api.example": (0, b"{}")})
     told = a_notification(connection_id=number, incident=incident)
-    store.add_notification(store.new_webhook_id(), told, "pp-1", b"{}", ["on-call"])
-    store.put_receiver_state("on-call", b"{}")
+    store.outbox.add_notification(store.outbox.new_webhook_id(), told, "pp-1", b"{}", ["on-call"])
+    store.outbox.put_receiver_state("on-call", b"{}")
+
+
+OLD_STATE = {
+    "detail": "told",
+    "hints": {"expiry": {"level": "7d", "since": "2026-05-31T10:00:00.000001Z"}},
+    "quiet": "acknowledged",
+    "notice_owed": True,
+    "review_at": "2026-06-01T08:00:00Z",
+    "token": {"told": "not one of these"},
+    "topics": {
+        "connection": {"level": "error", "told": {"level": "error", "doubted": True}},
+        "expiry": {"level": "7d"},
+        "renewal": {"told": {}},
+    },
+}
+NEW_STATE = {
+    "detail": "told",
+    "pending_levels": {"expiry": {"level": "7d", "since": "2026-05-31T10:00:00.000001Z"}},
+    "suppression": "acknowledged",
+    "notice_pending": True,
+    "next_evaluation_at": "2026-06-01T08:00:00Z",
+    "token": {"told": "not one of these"},
+    "topics": {
+        "connection": {"level": "error", "notified": {"level": "error", "false_negative_suspected": True}},
+        "expiry": {"level": "7d"},
+        "renewal": {"notified": {}},
+    },
+}
+OLD_SCOPE = {
+    "name": "platform:tumblr",
+    "topic": {"number": 1, "told": {"number": 1}},
+    "calm": {"good": 2},
+    "turned": [[7, "2026-06-01T08:00:00Z"]],
+}
+NEW_SCOPE = {"topic": {"number": 1, "notified": {"number": 1}}, "recovery": {"good": 2}, "recent_failures": [[7, "2026-06-01T08:00:00Z"]]}
+DAMAGED = ["not JSON", '["told"]']
+UNTOUCHED = [*DAMAGED, "{}", '{"detail":"Zürich","told":1}', '{"topics":null,"topic":"told"}']
+
+
+def test_fields_are_renamed(engine: Engine) -> None:
+    """The fourth schema renames fields of stored states, of more rows than fit into a batch, and leaves all others as they were."""
+    states = [*UNTOUCHED, *[json.dumps(OLD_STATE)] * 1_200]
+    with engine.begin() as connection:
+        migrate(connection, "0003")
+        connection.execute(
+            text(
+                "INSERT INTO connections (id, account, user_id, platform_id, platform, labels, interval_ms, expect, require_permissions, listed)"
+                " VALUES (:id, 'main', '', :name, 'tumblr', '{}', 1000, 'auto', '[]', false)"
+            ),
+            [{"id": number, "name": str(number)} for number, _ in enumerate(states)],
+        )
+        connection.execute(
+            text("INSERT INTO connection_states (connection_id, version, health, document) VALUES (:id, 3, 'ok', :document)"),
+            [{"id": number, "document": document} for number, document in enumerate(states)],
+        )
+        connection.execute(
+            text("INSERT INTO scopes (name, version, document) VALUES (:name, 5, :document)"),
+            [
+                {"name": name, "document": document}
+                for name, document in zip(("api:a", "api:b", OLD_SCOPE["name"]), (*DAMAGED, json.dumps(OLD_SCOPE)), strict=True)
+            ],
+        )
+    for target, state, scope in (("0004", NEW_STATE, NEW_SCOPE), ("-1", OLD_STATE, OLD_SCOPE)):
+        with engine.begin() as connection:
+            migrate(connection, target)
+            saved = connection.execute(text("SELECT document, version FROM connection_states ORDER BY connection_id")).all()
+            scopes = connection.execute(text("SELECT document, version FROM scopes ORDER BY name")).all()
+        assert [row.document for row in saved[: len(UNTOUCHED)]] == UNTOUCHED
+        assert [row.document for row in scopes[:-1]] == DAMAGED
+        assert [json.loads(row.document) for row in saved[len(UNTOUCHED) :]] == [state] * 1_200
+        assert json.loads(scopes[-1].document) == scope
+        assert {row.version for row in saved} == {3}
+        assert {row.version for row in scopes} == {5}
+    engine.dispose()
 
 
 # Revision, first statement to be killed after, and how many to go on by: the first schema has many statements, all alike.
-_KILLS = [("base", 1, 5), ("0001", 1, 1), ("0002", 1, 1)]
+_KILLS = [("base", 1, 5), ("0001", 1, 1), ("0002", 1, 1), ("0003", 1, 1)]
 
 
 def test_every_released_schema_is_killed() -> None:
@@ -178,6 +255,7 @@ async def test_killed_at_every_statement(empty_database_url: str, tmp_path: Path
     database = Database(empty_database_url, clock=SystemClock(), owner="test")
     await database.start()
     await database.write(fill)
+    await database.write(lambda store: store.save_scopes({"platform:tumblr": (0, b'{"recent_failures":[]}')}))
     await database.close()
     address = empty_database_url.replace("postgresql://", "postgresql+psycopg://")
     engine = writing_engine(Path(address.removeprefix("sqlite:///"))) if address.startswith("sqlite") else create_engine(address)
@@ -200,7 +278,7 @@ async def test_newer_schema(empty_database_url: str) -> None:
     """A database of a newer program is refused by whoever opens it, naming both schemas and no upgrade, and left as it is."""
     database = Database(empty_database_url, clock=SystemClock(), owner="test")
     await database.start()
-    await database.write(lambda store: store._change(text("UPDATE alembic_version SET version_num = '9999'"), {}))
+    await database.write(lambda store: store.change(text("UPDATE alembic_version SET version_num = '9999'"), {}))
     await database.close()
 
     with pytest.raises(SchemaMismatch, match=f"9999.*{REVISION}") as caught:

@@ -12,14 +12,16 @@ from monitor.db import (
     ControlsWriter,
     Database,
     DeliveryState,
-    NewConnection,
     Store,
     acks_of_open,
-    forget,
+    list_deliveries,
     operator_session,
+    pending_deliveries,
+    read_meta,
     reading,
     silences_since,
 )
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Scope
 from monitor.domain.silencing.acks import Ack
@@ -41,7 +43,7 @@ def an_ack(number: int = 1, at_offset: timedelta = HOUR, reason: str = "seen") -
 
 
 def open_incident(store: Store, number: int = 1, level: str = "error") -> None:
-    key = NewConnection("main", "", "linkedin-page1", "linkedin")
+    key = ConnectionSpec("main", "", "linkedin-page1", "linkedin")
     connection_id = store.ensure_connections([key])[key.key]
     incident = IncidentRef(Topic.CONNECTION, "1", number, START)
     closed = "recovered" if level == FINE else None
@@ -79,7 +81,7 @@ async def test_numbers_are_not_used_again(database: Database, database_url: str)
     """The number of a silence that was deleted by retention is not given to the next one."""
     with operator_session(database_url) as operations:
         add(operations)
-    assert await database.write(lambda store: forget(store, at(3 * HOUR))) == 1
+    assert await database.write(lambda store: store.retention.delete_controls(at(3 * HOUR))) == 1
     with operator_session(database_url) as operations:
         assert add(operations).id == 2
 
@@ -105,7 +107,7 @@ async def test_retention(database: Database, database_url: str) -> None:
         operations.acknowledge(an_ack())
         operations.acknowledge(an_ack(number=2))
         operations.acknowledge(an_ack(number=3, at_offset=9 * HOUR))
-    assert await database.write(lambda store: forget(store, at(5 * HOUR))) == 2
+    assert await database.write(lambda store: store.retention.delete_controls(at(5 * HOUR))) == 2
     assert [one.id for one in await database.read(lambda reader: silences_since(reader, START))] == [2]
     assert await database.read(acks_of_open) == [an_ack()]
 
@@ -124,16 +126,16 @@ async def test_redelivering_beside_the_daemon(database: Database, database_url: 
     """A dead delivery is put back by another process and is due at once."""
 
     def owe(store: Store) -> None:
-        key = NewConnection("main", "", "linkedin-page1", "linkedin")
+        key = ConnectionSpec("main", "", "linkedin-page1", "linkedin")
         number = store.ensure_connections([key])[key.key]
-        store.add_notification("msg_1", a_notification(connection_id=number), "pp-1", b"{}", ["on-call"])
-        store.cancel_deliveries("on-call", at(HOUR))
+        store.outbox.add_notification("msg_1", a_notification(connection_id=number), "pp-1", b"{}", ["on-call"])
+        store.outbox.cancel_deliveries("on-call", at(HOUR))
 
     await database.write(owe)
     with operator_session(database_url) as operations:
-        assert [one.state for one in operations.reader.deliveries()] == [DeliveryState.CANCELLED]
+        assert [one.state for one in list_deliveries(operations.reader)] == [DeliveryState.CANCELLED]
         assert operations.redeliver([1, 99], at(2 * HOUR)) == 1
-    due = await database.read(lambda reader: reader.waiting("on-call"))
+    due = await database.read(lambda reader: pending_deliveries(reader, "on-call"))
     assert [row.next_attempt_at for row in due] == [at(2 * HOUR)]
 
 
@@ -146,10 +148,10 @@ def test_no_database(tmp_path: Path) -> None:
 
 async def test_another_schema(database: Database, database_url: str) -> None:
     """A database of another version of the program is left alone."""
-    await database.write(lambda store: store._change(text("UPDATE alembic_version SET version_num = '0001'"), {}))
+    await database.write(lambda store: store.change(text("UPDATE alembic_version SET version_num = '0001'"), {}))
     with pytest.raises(SchemaMismatch, match="db upgrade"), operator_session(database_url) as operations:
         add(operations)
-    await database.write(lambda store: store._change(text("UPDATE alembic_version SET version_num = '0002'"), {}))
+    await database.write(lambda store: store.change(text("UPDATE alembic_version SET version_num = '0002'"), {}))
     assert await database.read(lambda reader: silences_since(reader, START)) == []
 
 
@@ -194,7 +196,7 @@ async def test_many_at_once(database: Database, database_url: str) -> None:
     assert [process.returncode for process in processes] == [0, 0], await ended
     assert len(await database.read(lambda reader: silences_since(reader, START))) == 30
     assert database.storage_up
-    assert await database.read(lambda reader: reader.meta("count")) == str(written - 1)
+    assert await database.read(lambda reader: read_meta(reader, "count")) == str(written - 1)
 
 
 async def test_the_log_is_not_checkpointed(sqlite_url: str) -> None:

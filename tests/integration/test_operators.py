@@ -16,7 +16,7 @@ from monitor.app import App
 from monitor.cli.main import build_parser
 from monitor.clock import SystemClock
 from monitor.config import load
-from monitor.db import Database, operator_session, reading
+from monitor.db import Database, list_deliveries, operator_session, read_outbox, reading
 from monitor.domain.states import SuppressionReason
 from monitor.errors import Reason, UsageError
 from monitor.notify import templates
@@ -323,7 +323,7 @@ async def test_nothing_waits_for_the_next_check(tmp_path: Path, database_url: st
             await operators.step()
             while await reviewer.step():
                 pass
-            return [row.type.value for row in await world.database.read(lambda reader: reader.deliveries())]
+            return [row.type.value for row in await world.database.read(list_deliveries)]
 
         with operator_session(database_url) as operations:
             now = world.now
@@ -390,7 +390,7 @@ async def test_heart_after_a_receiver_left(tmp_path: Path, sqlite_url: str) -> N
     database = Database(sqlite_url, clock=SystemClock(), owner="test")
     await database.start()
     old = a_notification(connection_id=None, at=SystemClock().now() - timedelta(hours=1))
-    await database.write(lambda store: store.add_notification("msg_1", old, "key", b"{}", ["former"]))
+    await database.write(lambda store: store.outbox.add_notification("msg_1", old, "key", b"{}", ["former"]))
     await database.close()
     async with a_place(tmp_path, sqlite_url) as place:
         await beating(place)
@@ -400,7 +400,7 @@ async def test_heart_after_a_receiver_left(tmp_path: Path, sqlite_url: str) -> N
 def owed_to(receiver: str, url: str) -> int:
     """How much *receiver* is owed."""
     with reading(url) as reader:
-        return reader.outbox()[receiver].pending
+        return read_outbox(reader)[receiver].pending
 
 
 @pytest.mark.slow

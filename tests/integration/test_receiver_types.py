@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from monitor.config import ReceiverSettings, Secret
-from monitor.db import DeliveryState
+from monitor.db import DeliveryState, list_deliveries, read_receiver_states
 from monitor.domain.events import (
     FINE,
     EventType,
@@ -169,11 +169,11 @@ async def test_nothing_sent_heals_nothing(outbox: Outbox, server: ReceiverServer
     await outbox.settle()
     server.behave(faults.answer(503, ""))
     await outbox.pass_time(MINUTE)
-    failing = await outbox.database.read(lambda reader: reader.receiver_states())
+    failing = await outbox.database.read(read_receiver_states)
     await outbox.owe(a_notice(outbox))
     await outbox.pass_time(5 * SECOND)
     assert await states(outbox) == [DELIVERED, DELIVERED]
-    assert await outbox.database.read(lambda reader: reader.receiver_states()) == failing
+    assert await outbox.database.read(read_receiver_states) == failing
     assert json.loads(failing["on-call"])["failures"] == 1
 
 
@@ -324,12 +324,12 @@ async def test_repeat_fails(outbox: Outbox, server: ReceiverServer) -> None:
     server.behave(faults.answer(503, ""))
     for _ in range(8):
         await outbox.pass_time(MINUTE)
-    told = await outbox.database.read(lambda reader: reader.deliveries(receiver="other"))
+    told = await outbox.database.read(lambda reader: list_deliveries(reader, receiver="other"))
     assert [row.type for row in told] == [EventType.RECEIVER_FAILING]
     server.behave(faults.answer(200, ""))
     for _ in range(6):
         await outbox.pass_time(MINUTE)
-    told = await outbox.database.read(lambda reader: reader.deliveries(receiver="other"))
+    told = await outbox.database.read(lambda reader: list_deliveries(reader, receiver="other"))
     assert [row.type for row in told] == [EventType.RECEIVER_RECOVERED, EventType.RECEIVER_FAILING]
 
 
@@ -393,8 +393,8 @@ async def test_no_secret_leaks(outbox: Outbox, server: ReceiverServer, caplog: p
     await outbox.settle()
     for _ in range(10):
         await outbox.pass_time(MINUTE)
-    told = await outbox.database.read(lambda reader: reader.deliveries(receiver="other"))
-    states = await outbox.database.read(lambda reader: reader.receiver_states())
+    told = await outbox.database.read(lambda reader: list_deliveries(reader, receiver="other"))
+    states = await outbox.database.read(read_receiver_states)
     said = f"{await outbox.said()} {told!r} {states!r} {outbox.receiver!r} {caplog.text} {[vars(one) for one in caplog.records]}"
     assert server.total >= 1
     for canary in CANARIES:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from monitor.db import AttemptRow, Database, DeliveryState, NewConnection, Store, last_delivered, open_alerts
+from monitor.db import AttemptRow, Database, DeliveryState, Store, last_delivered, list_deliveries, open_alerts
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, Notification, NotificationReason, Transition, incident_key
 from monitor.errors import DeliveryReason
 from tests.builders import START, a_notification
@@ -31,17 +32,17 @@ async def told(database: Database, notification: Notification, receivers: Sequen
             ]
         )
         key = incident_key(notification.incident, "test")
-        store.add_notification(store.new_webhook_id(), notification, key, body, receivers)
+        store.outbox.add_notification(store.outbox.new_webhook_id(), notification, key, body, receivers)
         for receiver in receivers:
-            (row, *_) = [one for one in store.deliveries(receiver=receiver) if one.body == body]
-            store.record_attempt(row, AttemptRow(START, DeliveryReason.DELIVERED, 1), state)
+            (row, *_) = [one for one in list_deliveries(store, receiver=receiver) if one.body == body]
+            store.outbox.record_attempt(row, AttemptRow(START, DeliveryReason.DELIVERED, 1), state)
 
     await database.write(work)
 
 
 async def test_standing(database: Database) -> None:
     """Of each open incident the last that was delivered to this very receiver; nothing owed, given up, over or told to others."""
-    await database.write(lambda store: store.ensure_connections([NewConnection("main", "", f"x-{n}", "x") for n in range(1, 8)]))
+    await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", f"x-{n}", "x") for n in range(1, 8)]))
     done, dead, pending = DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.PENDING
     first = a_notification(1)
     await told(database, first, ["alerts", "chat"], b"1 opened", done)

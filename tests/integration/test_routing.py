@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from monitor.clock import SystemClock
+from monitor.db import list_deliveries, list_incidents, list_notifications
 from monitor.errors import Reason
 from monitor.text.sentences import sentence
 from monitor.workers.evaluator import Evaluator
@@ -55,7 +56,7 @@ async def world(tmp_path: Path, database_url: str) -> AsyncIterator[Watched]:
 
 async def owed(world: Watched) -> list[tuple[str, str]]:
     """Type and receiver of everything in the outbox, oldest first."""
-    rows = await world.database.read(lambda reader: reader.deliveries())
+    rows = await world.database.read(list_deliveries)
     return [(row.type.value, row.receiver) for row in rows[::-1]]
 
 
@@ -103,7 +104,7 @@ async def test_an_account_that_leaves(world: Watched) -> None:
     while await reviewer.step():
         pass
     assert await owed(world) == [("account.failed", "agency"), ("account.recovered", "agency")]
-    (told, *_) = await world.database.read(lambda reader: reader.notifications())
+    (told, *_) = await world.database.read(list_notifications)
     assert sentence(told.notification, None) == "The account second is no longer watched: it was removed from the configuration."
-    (incident,) = await world.database.read(lambda reader: reader.incidents())
+    (incident,) = await world.database.read(list_incidents)
     assert incident.closed_why == "removed"

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import func, select
 
 from monitor.clock import SystemClock
-from monitor.db import Database, Store
+from monitor.db import Database, Store, read_scopes
 from monitor.db.tables import scopes
 from tests.postgres import PostgresServer, start_postgres
 from tests.waiting import eventually
@@ -27,7 +27,7 @@ def put(number: int, document: bytes = b"{}") -> Callable[[Store], int]:
     """A work that inserts a scope named after *number*, and numbers it by those that are there already."""
 
     def work(store: Store) -> int:
-        (before,) = store.numbers(select(func.count()).select_from(scopes), {})
+        before = int(store.rows(select(func.count()).select_from(scopes))[0][0])
         store.save_scopes({f"{number:05}": (0, document)})
         return before
 
@@ -84,11 +84,11 @@ async def test_a_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch) ->
     await eventually(lambda: not database.storage_up, what="the disk is full again")
     done = sum(future.done() for future in futures)
     assert 0 < done < 400
-    assert len(await database.read(lambda reader: reader.scopes())) == done
+    assert len(await database.read(read_scopes)) == done
     make_room(small_disk)
     assert await asyncio.gather(*futures) == list(range(400))
     assert database.storage_up
-    assert await database.read(lambda reader: sorted(reader.scopes())) == [f"{number:05}" for number in range(400)]
+    assert await database.read(lambda reader: sorted(read_scopes(reader))) == [f"{number:05}" for number in range(400)]
     await database.close()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)
@@ -145,6 +145,6 @@ async def test_a_server_that_crashes(own_server: PostgresServer, monkeypatch: py
         own_server.start_again()
     await writing
     assert results == list(range(1000)), "each saw exactly those before it"
-    assert await database.read(lambda reader: sorted(reader.scopes())) == [f"{number:05}" for number in range(1000)]
+    assert await database.read(lambda reader: sorted(read_scopes(reader))) == [f"{number:05}" for number in range(1000)]
     assert database.storage_up
     await database.close()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from monitor.config import ReceiverSettings, Secret
+from monitor.db import list_checks, list_incidents, read_meta
 from monitor.domain.scopes.key import STORAGE
 from monitor.notify.sender import Sender
 from monitor.workers.storage_alert import StorageAlerter, StorageOutage
@@ -104,7 +105,7 @@ async def test_locked(bench: Bench) -> None:
     is owed once, and so is the end of the outage. A second outage within six hours is not told, a reload or not.
     """
     one = bench.one
-    before = await one.database.read(lambda reader: len(reader.history(one.connection("linkedin-a").id, 1000)))
+    before = await one.database.read(lambda reader: len(list_checks(reader, one.connection("linkedin-a").id, 1000)))
     one.world.connection("linkedin-a").fail()
     with Locked(bench.path):
         await bench.check_everybody()
@@ -120,16 +121,16 @@ async def test_locked(bench: Bench) -> None:
     await bench.watch.step()
     await bench.watch.step()
     assert await one.told() == [("linkedin-a", "connection.failed"), ("storage", "storage.recovered")]
-    rows = await one.database.read(lambda reader: reader.history(one.connection("linkedin-a").id, 1000))
+    rows = await one.database.read(lambda reader: list_checks(reader, one.connection("linkedin-a").id, 1000))
     assert len(rows) == before + 2
     assert [row.at for row in rows] == sorted((row.at for row in rows), reverse=True)
-    incidents = await one.database.read(lambda reader: [row for row in reader.incidents() if row.incident.subject == "storage"])
+    incidents = await one.database.read(lambda reader: [row for row in list_incidents(reader) if row.incident.subject == "storage"])
     assert [(row.level, row.closed_why) for row in incidents] == [("failed", "recovered")]
     assert not one.fleet.scope(STORAGE).open
 
     await one.clock.advance(HOUR)
     with Locked(bench.path):
-        pending = one.database.submit(lambda store: store.meta("x"))
+        pending = one.database.submit(lambda store: read_meta(store, "x"))
         await eventually(lambda: not one.database.storage_up)
         await bench.watch.step()
         await one.clock.advance(timedelta(minutes=3))

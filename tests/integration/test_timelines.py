@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from monitor.config import Secret
+from monitor.db import list_deliveries
 from monitor.domain.reasons import Health
 from monitor.simulator import faults
 from monitor.simulator.presets import connection_like
@@ -290,7 +291,7 @@ async def test_removed(tmp_path: Path) -> None:
         await one.reload(full)
         await one.run(10 * MINUTE)
         assert await one.told() == [(names[0], "connection.failed"), (names[0], "connection.closed"), (names[0], "connection.failed")]
-        rows = await one.database.read(lambda reader: reader.deliveries())
+        rows = await one.database.read(list_deliveries)
         assert [row.notification.incident.number for row in rows] == [2, 1, 1]
         assert [row.notification.seq for row in rows] == [3, 2, 1]
 

@@ -21,18 +21,35 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitor.db import reading
+from monitor.db import read_scopes, read_states, reading
 from monitor.db.codec import decode_scope
+from monitor.domain.scopes.key import ScopeKey
 from tests import marked
 from tests.e2e.processes import Command, Receiver, fetch, free_port, running, wait_until
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 PYTHON = Path(sys.executable)
 
-JSON_NAMES: Mapping[str, str] = {}
+JSON_NAMES: Mapping[str, str] = {
+    "toldLevel": "notifiedLevel",
+    "toldAt": "notifiedAt",
+    "coveredBy": "suppressedBy",
+    "quiet": "suppression",
+    "wideIncidents": "scopeIncidents",
+}
 """Key of a document of the release -> what it is called now; "" for one that is no more."""
 
-FIELD_NAMES: Mapping[str, str] = {}
+FIELD_NAMES: Mapping[str, str] = {
+    "told": "notified",
+    "doubted": "false_negative_suspected",
+    "hints": "pending_levels",
+    "quiet": "suppression",
+    "notice_owed": "notice_pending",
+    "review_at": "next_evaluation_at",
+    "turned": "recent_failures",
+    "calm": "recovery",
+    "name": "key",
+}
 """The same for the attributes of states and scopes, as `plain` shows them."""
 
 VALUES: Mapping[str, Mapping[str, str]] = {}
@@ -192,12 +209,12 @@ def plain(value: Any) -> Any:
     """A state as values of JSON, under the names of its attributes."""
     if is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, (Enum, ScopeKey)):
+        return value.value if isinstance(value, Enum) else str(value)
     if isinstance(value, Mapping):
         return {str(plain(key)): plain(inner) for key, inner in value.items()}
     if isinstance(value, (tuple, list, frozenset)):
         return [plain(inner) for inner in value]
-    if isinstance(value, Enum):
-        return value.value
     if isinstance(value, timedelta):
         return value.total_seconds()
     return value.isoformat() if isinstance(value, datetime) else value
@@ -221,8 +238,8 @@ def test_documents(upgraded: Upgraded, release: dict[str, Any]) -> None:
 def test_states(upgraded: Upgraded, release: dict[str, Any]) -> None:
     """Whatever is remembered of connections and scopes is read as the release read it, also what no verb shows."""
     with reading(upgraded.url) as reader:
-        states = {str(number): plain(state) for number, (_, state) in reader.states().items()}
-        scopes = {name: plain(decode_scope(name, document)) for name, (_, document) in reader.scopes().items()}
+        states = {str(number): plain(state) for number, (_, state) in read_states(reader).items()}
+        scopes = {name: plain(decode_scope(name, document)) for name, (_, document) in read_scopes(reader).items()}
 
     assert states == now_called(release["states"], FIELD_NAMES)
     assert scopes == now_called(release["scopes"], FIELD_NAMES)

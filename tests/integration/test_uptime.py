@@ -12,9 +12,10 @@ from pathlib import Path
 from sqlalchemy import delete, select
 
 from monitor.config import RetentionSettings
-from monitor.db import CheckRow, Database, NewConnection, Reader, Store, operator_session
+from monitor.db import CheckRow, Database, Reader, Store, list_checks, operator_session
 from monitor.db.tables import meta, uptime_days, uptime_hours
 from monitor.db.uptime import daily_uptime, put_hours, put_until, to_uptime, uptime_until, uptimes
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Scope, meaning
 from monitor.domain.silencing.recurrence import EVERY_DAY, Schedule
@@ -139,7 +140,7 @@ def write(rows: list[CheckRow | Transition], store: Store) -> None:
 async def begin_pasts(database: Database, rng: random.Random, span: timedelta) -> list[Past]:
     """Connections with random pasts of *span*, two of which are checked seldom."""
     wanted = [
-        NewConnection("main" if n % 2 else "other", "", f"{platform}-{n}", platform)
+        ConnectionSpec("main" if n % 2 else "other", "", f"{platform}-{n}", platform)
         for n, platform in enumerate(["linkedin", "threads"] * 2)
     ]
     ids = await database.write(lambda store: store.ensure_connections(wanted))
@@ -262,7 +263,7 @@ async def test_windows_and_days(database: Database) -> None:
     """
     rng = random.Random(3)
     now = at(120 * DAY + 7 * HOUR + 41 * MINUTE)
-    wanted = [NewConnection("main", "", f"x-{n}", "x") for n in range(4)]
+    wanted = [ConnectionSpec("main", "", f"x-{n}", "x") for n in range(4)]
     ids = list((await database.write(lambda store: store.ensure_connections(wanted))).values())
     await database.write(lambda store: store.retire([ids[3]], START))
     hours = {
@@ -309,7 +310,7 @@ async def test_windows_and_days(database: Database) -> None:
 
 async def test_nothing_is_known_at_first(database: Database) -> None:
     """Of an empty database there are no days yet, and all of every window is unknown."""
-    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
     found = await database.read(lambda reader: uptimes(reader, START))
     assert {name: uptime.ratio for name, uptime in found[number].items()} == dict.fromkeys(WINDOWS)
@@ -320,7 +321,7 @@ async def test_nothing_is_known_at_first(database: Database) -> None:
 async def test_a_history_that_has_just_begun(database: Database) -> None:
     """The first checks are added up within seconds, the next whenever there are twice as many, and old ones in their turn."""
     clock = FakeClock(START)
-    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
     bookkeeper = a_bookkeeper(database, clock)
     waits: list[float] = []
@@ -344,7 +345,7 @@ async def test_a_history_that_has_just_begun(database: Database) -> None:
 async def test_checks_are_kept_until_added_up(database: Database) -> None:
     """Retention deletes no check before it is in the sums, nor those that the next pass still needs."""
     clock = FakeClock(at(30 * DAY))
-    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
     rows = [CheckRow(number, at(n * 15 * MINUTE), Reason.OK, 5) for n in range(5 * 96)]
     await database.write(lambda store: store.record_checks(rows))
@@ -354,7 +355,7 @@ async def test_checks_are_kept_until_added_up(database: Database) -> None:
         janitor = RetentionWorker(database, clock, settings)
         while await janitor.step():
             pass
-        return len(await database.read(lambda reader: reader.history(number, 1000)))
+        return len(await database.read(lambda reader: list_checks(reader, number, 1000)))
 
     assert await left() == 5 * 96
     clock.jump(-26 * DAY)
@@ -372,7 +373,7 @@ async def test_checks_are_kept_until_added_up(database: Database) -> None:
 async def test_a_clock_set_back(database: Database) -> None:
     """Checks from before the moment up to which all is added up count at once, and go on to count as the clock comes back to it."""
     clock = FakeClock(at(10 * DAY))
-    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
     await add_up(database, clock)
     clock.jump(-5 * DAY)
@@ -388,7 +389,7 @@ async def test_a_clock_set_back(database: Database) -> None:
 async def test_a_long_stop(database: Database) -> None:
     """A stop of a year, or a leap of the clock by ten, is not gone through day by day, and costs nothing of what was before and after."""
     clock = FakeClock(START)
-    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
     for stop in (timedelta(), 365 * DAY, 3650 * DAY):
         clock.jump(stop)

@@ -368,8 +368,8 @@ async def test_readers_that_do_not_read() -> None:
             deaf.setblocking(False)
             await asyncio.get_running_loop().sock_connect(deaf, (port.host, port.number))
             await asyncio.get_running_loop().sock_sendall(deaf, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            await eventually(lambda: len(port.server._doorkeeper) == 1)
-            await eventually(lambda: len(port.server._doorkeeper) == 0)
+            await eventually(lambda: len(port.server.limiter) == 1)
+            await eventually(lambda: len(port.server.limiter) == 0)
 
 
 def _open_files() -> int:
@@ -409,13 +409,13 @@ async def test_full_house() -> None:
         busy = [await asyncio.open_connection(port.host, port.number, limit=1024) for _ in range(2)]
         for _, writer in busy:
             writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        await eventually(lambda: len(port.server._doorkeeper._served) == 2)
+        await eventually(lambda: port.server.limiter.serving == 2)
 
         turned_away = await port.ask("/-/healthy")
 
         for _, writer in busy:
             writer.close()
-        await eventually(lambda: len(port.server._doorkeeper) == 0)
+        await eventually(lambda: len(port.server.limiter) == 0)
         assert turned_away.status == 0
         assert (await port.ask("/-/healthy")).status == 200
 
@@ -437,7 +437,7 @@ async def test_large_answers_arrive_whole() -> None:
     assert len(metrics.body) == int(metrics.headers["Content-Length"]) > 4_000_000
     assert metrics.body.count(b"postpost_connection_up{") == 3000
     assert b"1,451 to 1,500 of 3,000 connections" in page.body
-    assert json.loads(summary.body)["standings"]["ok"] == 3000
+    assert json.loads(summary.body)["displayStatuses"]["ok"] == 3000
 
 
 async def test_a_fault_of_ours() -> None:
@@ -448,7 +448,7 @@ async def test_a_fault_of_ours() -> None:
         port.snapshot = SNAPSHOT
 
         assert reply.status == 500
-        assert reply.body == b"The monitor failed to answer; see its log.\n"
+        assert reply.body == b"Internal error; see the monitor's log.\n"
         assert reply.headers["Server"] == "postpost-monitor"
 
 
@@ -464,7 +464,7 @@ async def test_port_taken(port: Port) -> None:
 async def test_close(port: Port) -> None:
     """Closing hangs up on who is silent, frees the port, and may be done twice."""
     reader, writer = await asyncio.open_connection(port.host, port.number)
-    await eventually(lambda: len(port.server._doorkeeper) == 1)
+    await eventually(lambda: len(port.server.limiter) == 1)
 
     await port.server.close()
     await port.server.close()
@@ -503,7 +503,7 @@ async def test_fresh_after_a_second() -> None:
         port.snapshot = Snapshot(START + timedelta(seconds=1))
 
         assert (await port.ask("/metrics")).body == before.body
-        await eventually(lambda: not port.server._pictures._texts, what="the text is forgotten")
+        await eventually(lambda: not port.server._snapshots._texts, what="the text is forgotten")
         after = await port.ask("/metrics")
 
         assert b"linkedin-page1" in before.body

@@ -237,7 +237,7 @@ async def test_guesses_keep_nobody_out() -> None:
 
 async def test_visitors_who_leave_while_waiting() -> None:
     """Whoever leaves before their password was looked at takes no place in the row."""
-    passwords = PasswordVerifier({"anna": hash_password(PASSWORD, cost=8)}, may_wait=2)
+    passwords = PasswordVerifier({"anna": hash_password(PASSWORD, cost=8)}, most_pending=2)
     waiting = [asyncio.create_task(passwords.verify("anna", str(number))) for number in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(TooManyAttempts):
@@ -346,18 +346,6 @@ async def test_new_authority(authority: Authority, tmp_path: Path) -> None:
         assert await port.ask(tls=authority.client(*theirs)) == 200
 
 
-async def test_deaf(authority: Authority) -> None:
-    """A port that lets nobody in any more is noticed, so that the process ends and is started anew."""
-    async with serving() as port:
-        await port.server.renew()
-        listener = port.server._listener
-        assert listener is not None
-        listener._tasks[0].cancel()
-        await eventually(listener._tasks[0].done)
-        with pytest.raises(RuntimeError, match=r"lets nobody in"):
-            await port.server.renew()
-
-
 async def test_key_from_systemd(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that systemd hands over is used with the rights that it gave it; anywhere else such a key is refused."""
     (authority.folder / "web.key").chmod(0o440)
@@ -410,11 +398,11 @@ async def test_a_thousand_half_open_handshakes(authority: Authority, said: bytes
                     await loop.sock_sendall(client, said)
             assert await port.ask(tls=authority.client()) == 200
             assert open_files() - len(crowd) < 256
-            assert len(port.server._doorkeeper) <= 64
+            assert len(port.server.limiter) <= 64
         finally:
             for client in crowd:
                 client.close()
-        await eventually(lambda: len(port.server._doorkeeper) == 0)
+        await eventually(lambda: len(port.server.limiter) == 0)
 
 
 async def test_slow_handshakes(authority: Authority) -> None:
@@ -425,7 +413,7 @@ async def test_slow_handshakes(authority: Authority) -> None:
         with suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), patience()) == b""
         writer.close()
-        await eventually(lambda: len(port.server._doorkeeper) == 0)
+        await eventually(lambda: len(port.server.limiter) == 0)
 
 
 @pytest.mark.parametrize(
@@ -446,7 +434,7 @@ async def test_broken_handshakes(authority: Authority, said: bytes) -> None:
         answer = await port.send(said)
         assert b"postpost" not in answer
         assert b"HTTP" not in answer
-        await eventually(lambda: len(port.server._doorkeeper) == 0)
+        await eventually(lambda: len(port.server.limiter) == 0)
         assert await port.ask(tls=authority.client()) == 200
 
 
@@ -455,7 +443,7 @@ async def test_closing_during_a_handshake(authority: Authority) -> None:
     async with serving(encrypted(authority)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
         writer.write(b"\x16\x03\x01\x02\x00")
-        await eventually(lambda: len(port.server._doorkeeper) == 1)
+        await eventually(lambda: len(port.server.limiter) == 1)
         await port.server.close()
         with suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), patience()) == b""
@@ -463,8 +451,8 @@ async def test_closing_during_a_handshake(authority: Authority) -> None:
 
 
 async def test_no_files_left() -> None:
-    """When no more files can be opened nobody is let in for a while, and afterwards everybody is."""
-    with capture_logs() as said:
+    """When no more files can be opened, no connection is accepted, which is logged, and afterwards they are accepted again."""
+    with capture_logs() as logged:
         async with serving() as port:
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             client = socket.socket()
@@ -472,8 +460,8 @@ async def test_no_files_left() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
             try:
                 await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port.number))
-                await eventually(lambda: any(one["event"] == "web.deaf" for one in said), what="it is said")
-                assert len(port.server._doorkeeper) == 0
+                await eventually(lambda: any(entry["event"] == "web.accept_failed" for entry in logged), what="it is logged")
+                assert len(port.server.limiter) == 0
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             client.close()
@@ -497,5 +485,5 @@ async def test_places_are_not_held(said: bytes) -> None:
     async with serving(limits=Limits(connections=2)) as port:
         for _ in range(3):
             assert (await port.send(said)).startswith(b"HTTP/1.1 400 ")
-        await eventually(lambda: len(port.server._doorkeeper) == 0)
+        await eventually(lambda: len(port.server.limiter) == 0)
         assert await port.ask() == 200

@@ -48,10 +48,10 @@ SEVERAL = Snapshot(
         ("health=error", {2}),
         ("health=error&health=unsupported", {2, 4}),
         ("health=ok", {1, 3}),
-        ("standing=ok", {1}),
-        ("standing=attention", {3}),
-        ("standing=trouble", {2, 3}),
-        ("standing=trouble&health=ok", {3}),
+        ("display_status=ok", {1}),
+        ("display_status=attention", {3}),
+        ("display_status=trouble", {2, 3}),
+        ("display_status=trouble&health=ok", {3}),
         ("platform=x", {4}),
         ("platform=x&platform=linkedin", {1, 2, 3, 4}),
         ("account=agency", {3, 4}),
@@ -134,7 +134,7 @@ async def _badge(port: Port, path: str) -> tuple[str, str, Tone, str]:
         ({"connections": (), "incidents": ()}, ("nothing known", Tone.IDLE)),
         ({"api_up": False}, ("API down", Tone.BAD)),
         ({"storage_up": False}, ("database down", Tone.BAD)),
-        ({"accounts": {"main": False}}, ("1 account refused", Tone.BAD)),
+        ({"accounts": {"main": False}}, ("1 account rejected", Tone.BAD)),
         (
             {"connections": SEVERAL.connections[:1], "incidents": (), "outbox": {"on-call": OutboxView(1, START, failing_since=START)}},
             ("alerts not delivered", Tone.BAD),
@@ -160,7 +160,7 @@ async def test_overall_badge(changes: dict[str, Any], said: tuple[str, Tone]) ->
         (SEVERAL.connections[3], ("X", "not testable", Tone.IDLE, "X: not testable")),
         (
             replace(SEVERAL.connections[0], suppressed_by="api:api.example"),
-            ("Spring campaign", "not known now", Tone.IDLE, "Spring campaign: not known now; working when last seen"),
+            ("Spring campaign", "unknown", Tone.IDLE, "Spring campaign: unknown; working when last seen"),
         ),
     ],
 )
@@ -181,7 +181,7 @@ async def test_health_badge(view: ConnectionView, said: tuple[str, str, Tone, st
         (DAY + HOUR, "1 day left"),
         (3 * HOUR + timedelta(minutes=30), "3h"),
         (-HOUR, "expired"),
-        (None, "not known"),
+        (None, "unknown"),
     ],
 )
 async def test_token_badge(left: timedelta | None, said: str) -> None:

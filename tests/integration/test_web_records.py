@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from monitor.clock import SystemClock
-from monitor.db import Database, Reader
+from monitor.db import Database, Reader, read_meta, read_outbox
 from monitor.errors import StoreUnavailable
 from monitor.web.db_access import ReadLimiter
 from tests.waiting import eventually, patience
@@ -44,18 +44,18 @@ class Slow:
 
 async def test_answers(opened: Database) -> None:
     """A question gets what it finds on the database."""
-    records = ReadLimiter(opened.read)
+    reads = ReadLimiter(opened.read)
 
-    assert await records.ask(lambda reader: reader.meta("instance_id")) == opened.instance_id
+    assert await reads.run(lambda reader: read_meta(reader, "instance_id")) == opened.instance_id
 
 
 async def test_in_turns(opened: Database) -> None:
     """However many ask, only a few are with the database at once, so that its other readers find a place."""
-    records, slow = ReadLimiter(opened.read, at_once=2), Slow()
-    crowd = [asyncio.create_task(records.ask(slow)) for _ in range(20)]
+    reads, slow = ReadLimiter(opened.read, at_once=2), Slow()
+    crowd = [asyncio.create_task(reads.run(slow)) for _ in range(20)]
     await eventually(lambda: slow.running == 2)
 
-    assert await opened.read(lambda reader: reader.meta("nothing")) is None
+    assert await opened.read(lambda reader: read_meta(reader, "nothing")) is None
     slow.let_go.set()
 
     assert await asyncio.gather(*crowd) == ["answered"] * 20
@@ -64,39 +64,39 @@ async def test_in_turns(opened: Database) -> None:
 
 async def test_patience(opened: Database) -> None:
     """A question that takes too long is given up, but keeps its turn until the database is done with it."""
-    records, slow = ReadLimiter(opened.read, at_once=1, patience_seconds=0.05), Slow()
+    reads, slow = ReadLimiter(opened.read, at_once=1, patience_seconds=0.05), Slow()
 
     with pytest.raises(StoreUnavailable, match="did not answer in time"):
-        await records.ask(slow)
-    with pytest.raises(StoreUnavailable, match="too much is asked"):
-        await records.ask(slow)
+        await reads.run(slow)
+    with pytest.raises(StoreUnavailable, match="too many reads"):
+        await reads.run(slow)
     slow.let_go.set()
     await eventually(lambda: slow.running == 0)
 
-    assert await records.ask(lambda reader: reader.meta("instance_id")) == opened.instance_id
+    assert await reads.run(lambda reader: read_meta(reader, "instance_id")) == opened.instance_id
 
 
 async def test_visitors_who_leave(opened: Database) -> None:
     """Who hangs up while asking leaves no turn behind."""
-    records, slow = ReadLimiter(opened.read, at_once=1), Slow()
+    reads, slow = ReadLimiter(opened.read, at_once=1), Slow()
     for _ in range(3):
-        gone = asyncio.create_task(records.ask(slow))
+        gone = asyncio.create_task(reads.run(slow))
         await eventually(lambda: slow.running == 1)
         gone.cancel()
         slow.let_go.set()
         await eventually(lambda: slow.running == 0)
         slow.let_go.clear()
 
-    assert await records.ask(lambda reader: reader.meta("instance_id")) == opened.instance_id
+    assert await reads.run(lambda reader: read_meta(reader, "instance_id")) == opened.instance_id
 
 
 async def test_nothing_to_read(opened: Database) -> None:
     """A database that is not there, or no longer, is told as such, and the next question may ask again."""
-    records = ReadLimiter(opened.read)
+    reads = ReadLimiter(opened.read)
     await opened.close()
 
     for _ in range(3):
         with pytest.raises(StoreUnavailable, match="not open"):
-            await records.ask(lambda reader: reader.outbox())
+            await reads.run(read_outbox)
     with pytest.raises(StoreUnavailable, match="no database"):
-        await ReadLimiter(None).ask(lambda reader: reader.outbox())
+        await ReadLimiter(None).run(read_outbox)

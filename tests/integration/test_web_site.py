@@ -20,14 +20,14 @@ from monitor.db import (
     ControlsWriter,
     Database,
     DeliveryState,
-    NewConnection,
     Store,
     attempts_of,
     closed_incidents,
     latencies,
+    list_deliveries,
     operator_session,
 )
-from monitor.domain.connections import Connection
+from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.silencing.acks import Ack
@@ -82,7 +82,7 @@ class Site:
 
 def _write(store: Store) -> int:
     """A connection with two incidents, one of them open, a hundred checks, and one notification that was hard to deliver."""
-    number = store.ensure_connections([NewConnection("main", "", ODD, "bluesky")])["main", "", ODD]
+    number = store.ensure_connections([ConnectionSpec("main", "", ODD, "bluesky")])["main", "", ODD]
     for minute in range(100):
         reason = Reason.CREDENTIAL_REJECTED if minute < 3 else Reason.OK
         store.record_checks([CheckRow(number, NOW - (1 + 15 * minute) * MINUTE, reason, 100 + minute, 200, "3d 4h", "Session has expired")])
@@ -93,13 +93,11 @@ def _write(store: Store) -> int:
     store.apply_transitions([end])
     store.apply_transitions([Transition(incident, Scope.CONNECTION, number, "error", incident.opened_at, *words)])
     told = replace(a_notification(number), connection_id=number, incident=incident, at=incident.opened_at)
-    store.add_notification(store.new_webhook_id(), told, incident_key="key", body=b"{}", receivers=["on-call"])
-    store.flush()
-    (delivery,) = store.due_deliveries("on-call", NOW)
+    store.outbox.add_notification(store.outbox.new_webhook_id(), told, incident_key="key", body=b"{}", receivers=["on-call"])
+    (delivery,) = list_deliveries(store, receiver="on-call")
     failed = AttemptRow(NOW - HOUR + MINUTE, DeliveryReason.SERVER_ERROR, 87, 503)
-    store.record_attempt(delivery, failed, DeliveryState.PENDING, failed.at)
-    (delivery,) = store.due_deliveries("on-call", NOW)
-    store.record_attempt(
+    store.outbox.record_attempt(delivery, failed, DeliveryState.PENDING, failed.at)
+    store.outbox.record_attempt(
         delivery, replace(failed, at=NOW - HOUR + 2 * MINUTE, reason=DeliveryReason.DELIVERED, http_status=204), DeliveryState.DELIVERED
     )
     return number
@@ -159,7 +157,7 @@ async def test_connection(site: Site) -> None:
         r"on-call accepted \w+( \w+)? ago, at the second attempt 2 attempts .* failed \(503\) in 87 ms .* accepted \(204\)", shown
     )
     assert shown.count("Session has expired") > 20
-    assert "Response time of the last 100 checks: 150 ms in the middle, 100 ms to 199 ms." in shown
+    assert "Response time of the last 100 checks: 150 ms median, 100 ms to 199 ms." in shown
 
 
 async def test_paging(site: Site) -> None:
@@ -239,7 +237,7 @@ async def test_a_connection_that_is_no_longer_watched(site: Site) -> None:
     shown = _shown(text)
 
     assert status == 200
-    assert f"{ODD} No longer watched It left the configuration, or the API's list of connections." in shown
+    assert f"{ODD} No longer watched It is no longer in the configuration, or in the API's list of connections." in shown
     assert "Closed. It works again." in shown
     assert "on-call accepted" in shown
     assert len(re.findall(r'<th scope="row"><time datetime="([^"]+)"', text)) == 25
@@ -253,7 +251,7 @@ async def test_a_connection_that_is_no_longer_watched(site: Site) -> None:
 async def test_nothing_there(site: Site) -> None:
     """Other addresses are answered with 404, in plain text."""
     for path in ("/connections", "/connections/main", "/connections/a/b/c/d", "/incidents/", "/calendar/x"):
-        assert await site.get(path) == (404, "There is nothing here.\n"), path
+        assert await site.get(path) == (404, "Not found.\n"), path
 
 
 async def test_incidents(site: Site) -> None:
@@ -264,7 +262,7 @@ async def test_incidents(site: Site) -> None:
     assert "1 open incident" in _shown(text)
     assert [command.split()[1] for command in commands] == ["ack", "silence"]
     assert f"pp-{_INSTANCE}-" in commands[0]
-    assert text.index('id="open"') < text.index("Acknowledge or silence") < text.index('id="over"') < text.rindex("Session has expired")
+    assert text.index('id="open"') < text.index("Acknowledge or silence") < text.index('id="closed"') < text.rindex("Session has expired")
 
 
 async def test_held(site: Site, sqlite_url: str) -> None:
@@ -336,7 +334,7 @@ async def test_stuck_database(site: Site) -> None:
     pages = [await site.get("/") for _ in range(3)]
 
     assert [status for status, _ in pages] == [200] * 3
-    assert all("ms in the middle" in text for text in (before, *(text for _, text in pages)))
+    assert all("ms median" in text for text in (before, *(text for _, text in pages)))
     assert site.asked == asked + 1
 
 

@@ -51,7 +51,7 @@ FAULTS = {
 BROKEN_BY_THE_FAULTS = (
     "Imports point down, and packages on one floor do not know each other BROKEN",
     "The domain is pure: no I/O, no framework, no clock, no randomness BROKEN",
-    "Only the HTTP client of the webhooks, and the wire, know httpx BROKEN",
+    "Requests out are httpx's; only the transport and its two users know it BROKEN",
     "Only monitor.db knows the database libraries BROKEN",
 )
 

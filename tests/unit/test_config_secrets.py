@@ -225,3 +225,23 @@ def test_headers_are_secrets() -> None:
     receiver = ReceiverSettings(name="on-call", url=Secret("https://example.org"), headers={"Authorization": Secret(CANARY)})
     assert "telltale" not in repr(receiver)
     assert receiver.headers["Authorization"].reveal() == CANARY
+
+
+@pytest.mark.parametrize(
+    ("url", "suffix"),
+    [
+        ("postgresql://monitor:p?#x@db.example/monitor", "?sslmode=verify-full"),
+        ("postgresql+psycopg://db.example:5432/monitor?connect_timeout=3", "&sslmode=verify-full"),
+        ("postgresql://[2001:db8::1]/monitor", "?sslmode=verify-full"),
+        ("postgresql://db.example/monitor?sslmode=require", ""),
+        ("postgresql://monitor:pw@localhost/monitor", ""),
+        ("postgresql://127.0.0.1:5432/monitor", ""),
+        ("postgresql://[::1]/monitor", ""),
+        ("postgresql:///monitor?host=/run/postgresql", ""),
+        ("sqlite:////var/lib/postpost-monitor/monitor.db", ""),
+    ],
+)
+def test_database_on_another_machine(url: str, suffix: str) -> None:
+    """PostgreSQL on another machine must show a verified certificate, unless the address says how TLS is used."""
+    config = configured(f"{ACCOUNT}database: {{url: '{url}'}}\n")
+    assert config.database.url.reveal() == url + suffix

@@ -25,8 +25,8 @@ from monitor.domain.states import ConnectionState
 from monitor.errors import DeliveryReason, Reason
 from monitor.metrics import Metrics, definitions, wants_openmetrics
 from monitor.metrics.definitions import Family, MetricType
-from monitor.metrics.exposition import KINDS, number, timestamp, whole
-from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
+from monitor.metrics.exposition import INCIDENT_LABELS, number, timestamp, whole
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at, changed
 from tests.sampling import sampled
 
 ROOT = Path(__file__).parent.parent.parent
@@ -239,7 +239,7 @@ def test_changes_are_seen() -> None:
     metrics.render(_snapshot(one, two), NOW)
 
     failed = replace(one, state=a_state(Health.ERROR))
-    renamed = replace(failed, connection=replace(one.connection, name="Another"))
+    renamed = replace(failed, connection=changed(one.connection, name="Another"))
 
     assert _values(metrics.render(_snapshot(failed, two), NOW), "postpost_connection_up") == [0.0, 1.0]
     assert b'name="Another"' in metrics.render(_snapshot(renamed, two), NOW)
@@ -290,7 +290,7 @@ def test_overall() -> None:
     own = IncidentView(IncidentRef(Topic.EXPIRY, "1", 1, START), Scope.CONNECTION, 1, "7d", Severity.WARNING, None, "")
     metrics = Metrics()
     metrics.prepare(receivers=["on-call", "idle"])
-    metrics.receiver_gone("on-call", gone=True)
+    metrics.receiver_disabled("on-call", disabled=True)
     snapshot = _snapshot(
         accounts={"main": False, "other": None, "third": True},
         api_up=None,
@@ -310,14 +310,14 @@ def test_overall() -> None:
     assert value("postpost_account_up", account="other") is None
     assert value("postpost_api_up") is None
     assert value("postpost_storage_up") == 0
-    assert value("postpost_incidents_open", kind="account", severity="critical") == 1
-    assert value("postpost_incidents_open", kind="expiry", severity="warning") == 2
-    assert len(open_incidents) == len(KINDS) * len(Severity)
+    assert value("postpost_incidents_open", scope="account", severity="critical") == 1
+    assert value("postpost_incidents_open", topic="expiry", severity="warning") == 2
+    assert len(open_incidents) == len(INCIDENT_LABELS) * len(Severity)
     assert sum(open_incidents.values()) == 3
     assert value("postpost_outbox_pending", receiver="on-call") == 3
     assert value("postpost_outbox_pending", receiver="idle") == 0
-    assert value("postpost_receiver_gone", receiver="on-call") == 1
-    assert value("postpost_receiver_gone", receiver="idle") is None
+    assert value("postpost_receiver_disabled", receiver="on-call") == 1
+    assert value("postpost_receiver_disabled", receiver="idle") is None
     assert value("postpost_outbox_pending", receiver="left-over") == 1
     assert value("postpost_outbox_oldest_timestamp_seconds") == (START - SECOND).timestamp()
 
@@ -378,8 +378,8 @@ def test_gone_with_the_configuration() -> None:
     metrics = Metrics()
     metrics.prepare(receivers=["stays", "goes"], loops=["checker", "old"])
     metrics.delivery_attempted("stays", DeliveryReason.DELIVERED, 0.1)
-    metrics.receiver_gone("stays", gone=False)
-    metrics.receiver_gone("goes", gone=True)
+    metrics.receiver_disabled("stays", disabled=False)
+    metrics.receiver_disabled("goes", disabled=True)
     metrics.loop_stepped("checker", START)
     metrics.loop_stepped("old", START)
     metrics.config_reloaded(successful=True, at=START)
@@ -500,7 +500,7 @@ def test_everything_is_rendered() -> None:
     """Every metric of the table comes out once something is known."""
     metrics = Metrics()
     metrics.prepare(receivers=["on-call"])
-    metrics.receiver_gone("on-call", gone=False)
+    metrics.receiver_disabled("on-call", disabled=False)
     metrics.loop_stepped("checker", START)
     metrics.config_reloaded(successful=True, at=START)
     metrics.heart_beat("sent", START)

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote, quote_plus
@@ -16,7 +17,7 @@ import pytest
 import structlog
 
 from monitor import logs
-from monitor.outlet import Outlet
+from monitor.logs import LogHandler
 from monitor.redaction import Redactor
 from tests import marked
 from tests.waiting import eventually_sync
@@ -91,9 +92,9 @@ def logging_to() -> Iterator[io.StringIO]:
     handlers, level = root.handlers[:], root.level
     out = io.StringIO()
     logs.register_secrets(SECRETS)
-    outlet = logs.configure(level="debug", log_format="json", stream=out)
+    handler = logs.configure(level="debug", log_format="json", stream=out)
     yield out
-    outlet.close()
+    handler.close()
     logging.captureWarnings(capture=False)
     root.handlers[:], sys.excepthook, threading.excepthook = handlers, *hooks
     root.setLevel(level)
@@ -138,30 +139,50 @@ def test_nobody_reads() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, True)
     with open(writing, "w", encoding="utf-8") as pipe, open(reading, encoding="utf-8") as reader:  # noqa: PTH123 - a pipe has no path
-        outlet = Outlet(pipe, lines=100)
+        handler = LogHandler(pipe, lines=100)
         for number in range(5000):
-            outlet.handle(logging.LogRecord("x", logging.INFO, "", 0, f"{number} {'.' * 1000}", (), None))
-        assert outlet.dropped > 1000
+            handler.handle(logging.LogRecord("x", logging.INFO, "", 0, f"{number} {'.' * 1000}", (), None))
+        assert handler.dropped > 1000
         found = []
         while "log.dropped" not in (line := reader.readline()):
             found.append(int(line.split()[0]))
         assert found == sorted(set(found))
         assert json.loads(line)["lines"] + len(found) == 5000
-        outlet.handle(logging.LogRecord("x", logging.INFO, "", 0, "after", (), None))
+        handler.handle(logging.LogRecord("x", logging.INFO, "", 0, "after", (), None))
         assert reader.readline() == "after\n"
-        outlet.close()
+        handler.close()
+
+
+def _drain(reading: int) -> None:
+    while os.read(reading, 65_536):
+        pass
+
+
+def test_closing_while_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing gives up on a stream that takes nothing; so does the end of the program."""
+    monkeypatch.setattr(logs, "_CLOSE_SECONDS", 0.05)
+    reading, writing = os.pipe()
+    with open(reading, "rb"), open(writing, "w", encoding="utf-8") as pipe:  # noqa: PTH123 - a pipe has no path
+        handler = LogHandler(pipe, lines=100)
+        for _ in range(1000):
+            handler.handle(logging.LogRecord("x", logging.INFO, "", 0, "." * 1000, (), None))
+        assert handler.dropped > 0
+        handler.close()
+        logging.shutdown([weakref.ref(handler)])
+        threading.Thread(target=_drain, args=(reading,), daemon=True).start()
+        eventually_sync(lambda: all(thread.name != "log-stop" for thread in threading.enumerate()), what="the end of the writer")
 
 
 def test_the_end() -> None:
     """Closing writes what is left; to a stream that is closed nothing can be written, and nobody waits or falls."""
     out = io.StringIO()
-    outlet = Outlet(out)
+    handler = LogHandler(out)
     for number in range(500):
-        outlet.handle(logging.LogRecord("x", logging.INFO, "", 0, str(number), (), None))
-    outlet.close()
-    outlet.close()
+        handler.handle(logging.LogRecord("x", logging.INFO, "", 0, str(number), (), None))
+    handler.close()
+    handler.close()
     assert out.getvalue().split() == [str(number) for number in range(500)]
-    broken = Outlet(out)
+    broken = LogHandler(out)
     out.close()
     broken.handle(logging.LogRecord("x", logging.INFO, "", 0, "lost", (), None))
     broken.close()

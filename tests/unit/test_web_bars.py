@@ -33,12 +33,12 @@ def _bar(*uptimes: Uptime) -> Bar:
 @pytest.mark.parametrize(
     ("uptime", "tone", "note"),
     [
-        (GOOD, Tone.GOOD, "worked all the time"),
-        (Uptime(ok=HOUR, unknown=23 * HOUR), Tone.GOOD, "worked all the time"),
+        (GOOD, Tone.GOOD, "no downtime"),
+        (Uptime(ok=HOUR, unknown=23 * HOUR), Tone.GOOD, "no downtime"),
         (Uptime(ok=DAY - HOUR, down=HOUR), Tone.WARN, "down for 1h, 95.83 %"),
         (Uptime(ok=12 * HOUR, down=12 * HOUR), Tone.BAD, "down for 12h, 50 %"),
         (Uptime(down=DAY), Tone.BAD, "down for 1d, 0 %"),
-        (Uptime(excluded=DAY), Tone.IDLE, "does not count: not testable, silenced, or in wider trouble"),
+        (Uptime(excluded=DAY), Tone.IDLE, "excluded: not testable, silenced, or during a scope incident"),
         (Uptime(unknown=DAY), None, "no checks"),
     ],
 )
@@ -47,7 +47,7 @@ def test_day(uptime: Uptime, tone: Tone | None, note: str) -> None:
     slot = _bar(GOOD, uptime).slots[-1]
 
     assert (slot.tone, slot.note) == (tone, note)
-    assert slot.words == f"Thu 11 Apr 2030: {note}"
+    assert slot.text == f"Thu 11 Apr 2030: {note}"
 
 
 def test_bar() -> None:
@@ -56,7 +56,7 @@ def test_bar() -> None:
 
     assert (len(bar.slots), bar.slots[0].day, bar.slots[-1].day) == (DAYS, TODAY - 89 * DAY, TODAY)
     assert [slot.day for slot in bar.troubled] == [TODAY - DAY, TODAY - 3 * DAY]
-    assert bar.words == "Worked 70 % of the last 90 days, 2 days with trouble."
+    assert bar.text == "Uptime 70 % in the last 90 days, 2 days with downtime."
 
 
 def test_windows() -> None:
@@ -69,10 +69,8 @@ def test_calm_bar_is_one_run() -> None:
     """Days of which the same is to be said are drawn as one, so that a calm connection costs a page next to nothing."""
     bar = _bar(*[GOOD] * 90)
 
-    assert [(run.x, run.width, run.words) for run in bar.runs] == [
-        (0, 90 * PITCH, "Sat 12 Jan 2030 to Thu 11 Apr 2030: worked all the time")
-    ]
-    assert bar.words == "Worked 100 % of the last 90 days, no trouble."
+    assert [(run.x, run.width, run.text) for run in bar.runs] == [(0, 90 * PITCH, "Sat 12 Jan 2030 to Thu 11 Apr 2030: no downtime")]
+    assert bar.text == "Uptime 100 % in the last 90 days, no downtime."
 
 
 def test_nothing_known() -> None:
@@ -85,7 +83,7 @@ def test_nothing_counts() -> None:
     """A connection that can't be tested has no share, neither good nor bad."""
     bar = _bar(*[Uptime(excluded=DAY)] * 90)
 
-    assert (bar.percent, bar.words) == ("", "Nothing counts of the last 90 days.")
+    assert (bar.percent, bar.text) == ("", "All of the last 90 days is excluded.")
 
 
 def test_many_troubled_days() -> None:
@@ -103,7 +101,7 @@ def test_runs_cover_the_bar(uptimes: list[Uptime]) -> None:
     if bar is not None:
         assert [run.x for run in bar.runs] == [sum(run.width for run in bar.runs[:n]) for n in range(len(bar.runs))]
         assert sum(run.width for run in bar.runs) == DAYS * PITCH
-        assert all(run.words for run in bar.runs)
+        assert all(run.text for run in bar.runs)
 
 
 @given(st.floats(0, 1))
@@ -126,7 +124,7 @@ def test_spark() -> None:
 
     assert [x for x, _ in points] == [1.0, spark.width / 2, spark.width - 1.0]
     assert points[1][1] < points[0][1] == points[2][1]
-    assert (spark.last, spark.words) == ("100 ms", "Response time of the last 3 checks: 100 ms in the middle, 100 ms to 200 ms.")
+    assert (spark.last, spark.text) == ("100 ms", "Response time of the last 3 checks: 100 ms median, 100 ms to 200 ms.")
 
 
 def test_spark_with_a_time_out() -> None:

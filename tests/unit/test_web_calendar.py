@@ -1,4 +1,4 @@
-"""When tokens end: the agenda, the months and the feed."""
+"""Token expiry: the agenda, the months and the feed."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -43,8 +43,8 @@ def test_agenda() -> None:
     """Ends are listed by day and time; what is further away than 90 days, or never ends, is not."""
     agenda = _agenda(_view(1, 3 * DAY), _view(2, 2 * HOUR), _view(3, 3 * DAY - HOUR), _view(4, 91 * DAY), _view(5, None))
 
-    assert agenda.words == "3 tokens end within the next 90 days."
-    assert [(day.words, day.distance) for day in agenda.days] == [("Tue 1 Jan 2030", "today"), ("Fri 4 Jan 2030", "in 3 days")]
+    assert agenda.text == "3 tokens expire within the next 90 days."
+    assert [(day.title, day.distance) for day in agenda.days] == [("Tue 1 Jan 2030", "today"), ("Fri 4 Jan 2030", "in 3 days")]
     assert [one.view.connection.id for day in agenda.days for one in day.endings] == [2, 3, 1]
 
 
@@ -53,7 +53,7 @@ def test_ended() -> None:
     agenda = _agenda(_view(1, -3 * DAY), _view(2, -HOUR), _view(3, -31 * DAY))
 
     assert [(one.view.connection.id, one.left) for one in agenda.ended] == [(2, "1h ago"), (1, "3d ago")]
-    assert agenda.words == "No token ends within the next 90 days."
+    assert agenda.text == "No token expires within the next 90 days."
 
 
 def test_renewing() -> None:
@@ -61,7 +61,7 @@ def test_renewing() -> None:
     agenda = _agenda(_view(1, DAY, renewal_points=(2 * HOUR, 2 * HOUR)), _view(2, DAY))
 
     assert [one.renews for one in agenda.days[0].endings] == [True, False]
-    assert agenda.words == "2 tokens end within the next 90 days; 1 of them renews by machine."
+    assert agenda.text == "2 tokens expire within the next 90 days; 1 of them renews automatically."
 
 
 def test_filters() -> None:
@@ -83,7 +83,7 @@ def test_months() -> None:
     cells = [cell for week in january.weeks for cell in week if cell is not None]
     weekday = {cell.number: place for week in january.weeks for place, cell in enumerate(week) if cell is not None}
 
-    assert [month.words for month in agenda.months] == ["January 2030", "February 2030", "March 2030", "April 2030"]
+    assert [month.title for month in agenda.months] == ["January 2030", "February 2030", "March 2030", "April 2030"]
     assert [cell.number for cell in cells] == list(range(1, 32))
     assert (weekday[1], weekday[6]) == (1, 6)
     assert {cell.anchor for month in agenda.months for week in month.weeks for cell in week if cell and cell.ends} == {

@@ -22,7 +22,7 @@ from monitor.domain.uptime import DayUptime, Uptime
 from monitor.errors import DeliveryReason, Reason
 from monitor.web.pages.connection import ConnectionQuery, profile_of
 from monitor.web.pages.expiry import agenda_of
-from monitor.web.pages.history import CheckTrend, ConnectionHistory, StoredIncidents, SuppressedBy, draw
+from monitor.web.pages.history import CheckTrend, ConnectionHistory, StoredIncidents, SuppressedBy, sparkline_row
 from monitor.web.pages.incidents import incidents_page
 from monitor.web.pages.templates import Pages
 from monitor.web.status.board import StatusBoard
@@ -137,7 +137,7 @@ def _pages() -> Pages:
 
 
 def _status(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
-    return _pages().status(board, board.page(Filters.of(query), NOW), {1: draw(_past(text).trail, NOW)}, NOW)
+    return _pages().status(board, board.page(Filters.of(query), NOW), {1: sparkline_row(_past(text).trend, NOW)}, NOW)
 
 
 def _connection(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
@@ -247,7 +247,7 @@ def test_empty() -> None:
     shown = "".join(_page(Snapshot(NOW)).text)
 
     assert "No connections are watched yet." in shown
-    assert "no receiver is configured" in shown
+    assert "No receiver is configured" in shown
 
 
 def test_accounts_are_named_when_there_are_several() -> None:

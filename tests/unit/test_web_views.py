@@ -19,7 +19,7 @@ from monitor.domain.status import DisplayStatus, Filters, Tone
 from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
 from monitor.text.format import ago
-from monitor.web.pages.incidents import NOTHING_HELD, open_panel
+from monitor.web.pages.incidents import NOT_SUPPRESSED, open_panel
 from monitor.web.status.board import PAGE_SIZE, Page, StatusBoard
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
 
@@ -49,7 +49,7 @@ def _page(board: StatusBoard, **filters: str) -> Page:
 
 
 def _said(board: StatusBoard) -> str:
-    return " ".join(filter(None, (board.overall.words, board.overall.more)))
+    return " ".join(filter(None, (board.overall.text, board.overall.more)))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def _said(board: StatusBoard) -> str:
             Tone.GOOD,
             "All 2 connections that were tested work. 1 cannot be tested.",
         ),
-        ([Health.UNSUPPORTED] * 2, Tone.IDLE, "No trouble is known. 2 cannot be tested."),
+        ([Health.UNSUPPORTED] * 2, Tone.IDLE, "No problems are known. 2 cannot be tested."),
     ],
 )
 def test_overall(states: list[Health], tone: Tone, said: str) -> None:
@@ -82,16 +82,19 @@ def test_overall(states: list[Health], tone: Tone, said: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ({"storage_up": False}, "The monitor cannot write to its database; checks go on and are kept in memory. All 2 connections work."),
-        ({"api_up": False}, "The PostPost API gives no answers; below is what was known before. All 2 connections work."),
-        ({"accounts": {"main": False}}, "The API refuses the account main; its connections cannot be checked. All 2 connections work."),
+        (
+            {"storage_up": False},
+            "The monitor cannot write to its database; checks continue, and their results are kept in memory. All 2 connections work.",
+        ),
+        ({"api_up": False}, "The PostPost API does not respond; the last known state is shown below. All 2 connections work."),
+        ({"accounts": {"main": False}}, "The API rejects the account main; its connections cannot be checked. All 2 connections work."),
         (
             {"outbox": {"on-call": OutboxView(2, START, failing_since=START)}},
-            "The receiver on-call takes no messages. All 2 connections work.",
+            "The receiver on-call accepts no messages. All 2 connections work.",
         ),
         (
             {"outbox": {"a": OutboxView(disabled=True), "b": OutboxView(disabled=True)}},
-            "The 2 receivers take no messages. All 2 connections work.",
+            "The 2 receivers accept no messages. All 2 connections work.",
         ),
         (
             {"incidents": (_incident(Topic.EXPIRY, Severity.WARNING),)},
@@ -111,7 +114,7 @@ def test_broken_before_a_deaf_receiver() -> None:
     """A broken connection is said before a receiver that takes no messages."""
     board = _board(_view(state=a_state(Health.ERROR)), _view(2), outbox={"on-call": OutboxView(disabled=True)})
 
-    assert _said(board) == "1 of 2 connections is broken. The receiver on-call takes no messages."
+    assert _said(board) == "1 of 2 connections is broken. The receiver on-call accepts no messages."
 
 
 def test_worst_first() -> None:
@@ -168,7 +171,7 @@ def test_pages() -> None:
     pages = [_page(board, page=str(number)) for number in (1, 2, 3)]
 
     assert [row.view.connection.id for page in pages for row in page.rows] == list(range(2 * PAGE_SIZE + 1))
-    assert [page.words for page in pages] == [
+    assert [page.caption for page in pages] == [
         "1 to 50 of 101 connections",
         "51 to 100 of 101 connections",
         "101 to 101 of 101 connections",
@@ -209,7 +212,7 @@ def test_countdown(token: TokenBelief, now: datetime, said: str, doubt: str) -> 
     """The end of a token is said in words, and by how much it may be off when that is worth saying."""
     countdown = _page(_board(_view(state=a_state(token=token)))).rows[0].countdown
 
-    assert (countdown.words, countdown.doubt) == (said, doubt)
+    assert (countdown.text, countdown.doubt) == (said, doubt)
 
 
 def test_countdown_is_coloured_by_its_incident() -> None:
@@ -219,14 +222,14 @@ def test_countdown_is_coloured_by_its_incident() -> None:
     calm = _page(_board(view)).rows[0]
     told = _page(_board(view, incidents=(_incident(Topic.EXPIRY, Severity.CRITICAL, level="1d"),))).rows[0]
 
-    assert (calm.countdown.tone, calm.standing, calm.label) == (Tone.GOOD, DisplayStatus.OK, "Working")
-    assert (told.countdown.tone, told.standing, told.label) == (Tone.BAD, DisplayStatus.ATTENTION, "Token expires soon")
+    assert (calm.countdown.tone, calm.status, calm.label) == (Tone.GOOD, DisplayStatus.OK, "Working")
+    assert (told.countdown.tone, told.status, told.label) == (Tone.BAD, DisplayStatus.ATTENTION, "Token expires soon")
     assert told.lasting == "1h"
 
 
 def _notes(view: ConnectionView, *incidents: IncidentView) -> list[str]:
     row = _page(_board(view, incidents=incidents)).rows[0]
-    return [" ".join(filter(None, (note.words, note.quoted and f"[{note.quoted}]", note.advice))) for note in row.notes]
+    return [" ".join(filter(None, (note.text, note.quoted and f"[{note.quoted}]", note.advice))) for note in row.notes]
 
 
 def test_a_broken_one_says_why_and_what_to_do() -> None:
@@ -245,10 +248,10 @@ PENDING = PendingHealth(Health.ERROR, 1, NOW, NOW)
     ("state", "notes"),
     [
         (a_state(), []),
-        (ConnectionState(), ["The first check is still to come."]),
+        (ConnectionState(), ["Not checked yet."]),
         (
             a_state(last_reason=Reason.API_TIMEOUT),
-            ["The last check told nothing: the API did not answer in time."],
+            ["The last check was inconclusive: the API did not answer in time."],
         ),
         (
             a_state(pending=PENDING, last_reason=Reason.RIGHTS_LOST, last_detail="no"),
@@ -256,7 +259,7 @@ PENDING = PendingHealth(Health.ERROR, 1, NOW, NOW)
         ),
         (
             a_state(Health.ERROR, reason=Reason.OK, last_reason=Reason.OK, pending=replace(PENDING, health=Health.OK)),
-            ["The last check passed; one more makes it sure."],
+            ["The last check passed; one more confirms it."],
         ),
         (
             a_state(Health.ERROR, last_successful_post_at=START + HOUR),
@@ -287,9 +290,9 @@ def test_notes_of_a_state(state: ConnectionState, notes: list[str]) -> None:
         (
             _incident(Topic.CONNECTION, Severity.WARNING, level="stale"),
             "Stale",
-            "Nothing was learned about it for 30d; nobody knows whether it works.",
+            "It has not been checked successfully for 30d; its state is unknown.",
         ),
-        (_incident(Topic.CONNECTION, Severity.WARNING, level="flapping"), "Flapping", "It keeps changing between working and broken."),
+        (_incident(Topic.CONNECTION, Severity.WARNING, level="flapping"), "Flapping", "It is flapping between working and failing."),
     ],
 )
 def test_incidents_of_a_working_one(incident: IncidentView, label: str, note: str) -> None:
@@ -304,13 +307,13 @@ def test_incidents_of_a_working_one(incident: IncidentView, label: str, note: st
 @pytest.mark.parametrize(
     ("topic", "level", "note"),
     [
-        (Topic.EXPIRY, "1d", "It seems to be renewed: the token now ends in 60d, on 2030-04-01 00:00 UTC. One more check makes it sure."),
+        (Topic.EXPIRY, "1d", "It seems to be renewed: the token now ends in 60d, on 2030-04-01 00:00 UTC. One more check confirms it."),
         (
             Topic.EXPIRY,
             "expired",
-            "It seems to be renewed: the token now ends in 60d, on 2030-04-01 00:00 UTC. One more check makes it sure.",
+            "It seems to be renewed: the token now ends in 60d, on 2030-04-01 00:00 UTC. One more check confirms it.",
         ),
-        (Topic.PERMISSIONS, "lost", "The permissions seem to be back; one more check makes it sure."),
+        (Topic.PERMISSIONS, "lost", "The permissions seem to be back; one more check confirms it."),
     ],
 )
 def test_what_seems_to_be_over(topic: Topic, level: str, note: str) -> None:
@@ -318,7 +321,7 @@ def test_what_seems_to_be_over(topic: Topic, level: str, note: str) -> None:
     state = a_state(token=a_token_belief(NOW + 60 * DAY), pending_levels={topic: PendingLevel(FINE, NOW)})
     view, incident = _view(state=state), _incident(topic, Severity.CRITICAL, level=level)
 
-    story = open_panel(incident, view, NOTHING_HELD, "", NOW)
+    story = open_panel(incident, view, NOT_SUPPRESSED, "", NOW)
 
     assert _notes(view, incident) == [note]
     assert (story.why, story.advice) == (note, "")
@@ -328,7 +331,7 @@ def test_a_post_that_failed_is_quoted() -> None:
     """Who is asked to read the error of a post finds it beside the incident."""
     view = _view(state=a_state(last_error=LastError("Invalid image format", NOW)))
 
-    story = open_panel(_incident(Topic.PUBLISHING, Severity.WARNING, level="failing"), view, NOTHING_HELD, "", NOW)
+    story = open_panel(_incident(Topic.PUBLISHING, Severity.WARNING, level="failing"), view, NOT_SUPPRESSED, "", NOW)
 
     assert (story.quoted, story.advice) == (
         "Invalid image format",
@@ -342,15 +345,15 @@ def test_information_is_no_trouble() -> None:
         _board(_view(state=a_state(token=a_token_belief(NOW + 13 * DAY))), incidents=(_incident(Topic.EXPIRY, Severity.INFO, level="14d"),))
     ).rows[0]
 
-    assert (row.standing, row.label, row.countdown.tone) == (DisplayStatus.OK, "Working", Tone.IDLE)
-    assert row.notes[0].words == "The token ends in 13d, on 2030-02-13 00:00 UTC."
+    assert (row.status, row.label, row.countdown.tone) == (DisplayStatus.OK, "Working", Tone.IDLE)
+    assert row.notes[0].text == "The token ends in 13d, on 2030-02-13 00:00 UTC."
 
 
 def test_covered() -> None:
     """What wider trouble keeps from being checked says that it may be out of date."""
     view = replace(_view(), suppressed_by="api:api.postpost.dev")
 
-    assert _notes(view) == ["What is shown may be out of date: wider trouble keeps it from being checked."]
+    assert _notes(view) == ["This may be out of date: it is not checked while a scope incident is open."]
 
 
 def test_wide_trouble() -> None:
@@ -365,13 +368,13 @@ def test_wide_trouble() -> None:
         )
     )
 
-    troubles = board.troubles(NOW)
+    troubles = board.scope_incidents(NOW)
 
     assert [trouble.title for trouble in troubles] == [
-        "The receiver on-call takes no messages",
-        "The PostPost API gives no answers",
-        "The API refuses the account main",
-        "Many connections of LinkedIn broke together",
+        "The receiver on-call is failing",
+        "The PostPost API does not respond",
+        "The API rejects the account main",
+        "Multiple LinkedIn connections are failing",
         "The API limits the requests of the account main",
     ]
     assert troubles[2].why == "The API key is revoked or wrong."
@@ -390,9 +393,9 @@ def test_receivers() -> None:
         }
     )
 
-    assert [(receiver.name, receiver.tone, receiver.words) for receiver in board.receivers(NOW)] == [
-        ("deaf", Tone.BAD, "takes no messages for 1h now; 3 messages waiting, the oldest for 1h"),
-        ("gone", Tone.BAD, "gone: told nothing more until its configuration changes; 2 messages waiting"),
+    assert [(receiver.name, receiver.tone, receiver.text) for receiver in board.receivers(NOW)] == [
+        ("deaf", Tone.BAD, "failing for 1h; 3 messages waiting, the oldest for 1h"),
+        ("gone", Tone.BAD, "disabled (HTTP 410) until its configuration changes; 2 messages waiting"),
         ("busy", Tone.GOOD, "1 message waiting, the oldest for 1m"),
         ("calm", Tone.GOOD, "nothing waiting"),
     ]
@@ -402,7 +405,7 @@ def test_choices() -> None:
     """Only filters that leave something are offered, besides the chosen one."""
     board = _board(_view(1), _view(2, a_state(Health.ERROR)))
 
-    offered = [(choice.words, choice.number, choice.address, choice.chosen) for choice in board.choices(Filters(health="missing", q="a b"))]
+    offered = [(choice.label, choice.number, choice.address, choice.chosen) for choice in board.choices(Filters(health="missing", q="a b"))]
 
     assert offered == [
         ("All", 2, "?q=a+b", False),
@@ -456,5 +459,5 @@ def test_labels_in_the_address() -> None:
 
 def test_nothing_watched_is_no_bad_filter() -> None:
     """A list that is empty because nothing is watched says something else than one that is narrowed too far."""
-    assert "once the configuration names them" in _page(_board()).words
-    assert _page(_board(_view()), q="nothing").words == "No connection is like that."
+    assert "once the configuration names them" in _page(_board()).caption
+    assert _page(_board(_view()), q="nothing").caption == "No connection matches."

@@ -4,141 +4,139 @@ import unicodedata
 from dataclasses import dataclass
 from html import escape
 
+from aiohttp import web
+
 from monitor.domain.expiry import levels
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import DisplayStatus, Tone
 from monitor.text.durations import brief
 from monitor.text.format import count, one_line, platform_name
-from monitor.web.answers import WebResponse
 from monitor.web.api.context import ApiContext, not_found
-from monitor.web.api.parameters import Given
+from monitor.web.api.parameters import MOST_LABEL_LETTERS, BadgeQuery, OneBadgeQuery
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import ConnectionRow, row_of
 
 SVG = "image/svg+xml"
 _HEADERS = {
+    "Content-Type": SVG,
     "Cache-Control": "max-age=30",
     # A badge is made to be shown on other sites' pages; they can't read what it says.
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
-_DOUBTFUL = "not known now"
+_UNKNOWN = "unknown"
 
 
-async def overall(desk: ApiContext, given: Given) -> WebResponse:
-    """How it all stands."""
-    board = desk.board()
-    said = board.overall
-    label = given["label"] or "connections"
-    return _answer(Badge(label, _gist(board), said.tone, f"{label}: {' '.join(filter(None, (said.words, said.more)))}"))
+async def overall(context: ApiContext, query: BadgeQuery) -> web.Response:
+    """The overall state."""
+    board = context.board()
+    label, summary = query.label or "connections", board.overall
+    return _response(Badge(label, _gist(board), summary.tone, f"{label}: {' '.join(filter(None, (summary.text, summary.more)))}"))
 
 
 def _gist(board: StatusBoard) -> str:
-    """The sentence of the status page in two or three words: the first of these that holds."""
+    """The summary of the status page in two or three words: the first of these that holds."""
     snapshot = board.snapshot
     broken, attention, working = (
         sum(board.counts[status] for status in DisplayStatus if status.broken),
         board.counts[DisplayStatus.ATTENTION],
         board.counts[DisplayStatus.OK],
     )
-    refused = sum(1 for up in snapshot.accounts.values() if up is False)
+    rejected = sum(1 for up in snapshot.accounts.values() if up is False)
     choices = (
         (not snapshot.storage_up, "database down"),
         (snapshot.api_up is False, "API down"),
-        (refused, f"{count(refused, 'account')} refused"),
+        (rejected, f"{count(rejected, 'account')} rejected"),
         (broken, f"{broken:,} broken"),
-        (any(owed.disabled or owed.failing_since is not None for owed in snapshot.outbox.values()), "alerts not delivered"),
+        (any(outbox.disabled or outbox.failing_since is not None for outbox in snapshot.outbox.values()), "alerts not delivered"),
         (attention, f"{count(attention, 'needs', 'need')} attention"),
         (working, f"{working:,} working"),
     )
-    return next((says for holds, says in choices if holds), "nothing known")
+    return next((text for holds, text in choices if holds), "nothing known")
 
 
-async def health(desk: ApiContext, given: Given) -> WebResponse:
-    """How one connection is."""
-    row = _row(desk, given)
-    label = _label(row, given)
+async def health(context: ApiContext, query: OneBadgeQuery) -> web.Response:
+    """The state of one connection."""
+    row = _row(context, query)
+    label = _label(row, query)
     if row.view.suppressed_by is not None:
-        return _answer(Badge(label, _DOUBTFUL, Tone.IDLE, f"{label}: {_DOUBTFUL}; {row.label.lower()} when last seen"))
-    return _answer(Badge(label, row.label.lower(), row.tone, f"{label}: {row.label.lower()}"))
+        return _response(Badge(label, _UNKNOWN, Tone.IDLE, f"{label}: {_UNKNOWN}; {row.label.lower()} when last seen"))
+    return _response(Badge(label, row.label.lower(), row.tone, f"{label}: {row.label.lower()}"))
 
 
-async def token(desk: ApiContext, given: Given) -> WebResponse:
-    """How long the token of one connection lives."""
-    row, now = _row(desk, given), desk.now()
-    label = f"{_label(row, given)} token"
+async def token(context: ApiContext, query: OneBadgeQuery) -> web.Response:
+    """The remaining life of the token of one connection."""
+    row, now = _row(context, query), context.now()
+    label = f"{_label(row, query)} token"
     ends_at = row.countdown.ends_at
     if ends_at is None:
-        says = row.countdown.words or "not known"
+        status = row.countdown.text or "unknown"
     elif ends_at <= now:
-        says = "expired"
+        status = "expired"
     elif levels.auto_renewing(row.view.state.token):
-        says = "renews itself"
+        status = "renews itself"
     else:
         days = (ends_at - now).days
-        says = f"{count(days, 'day')} left" if days else f"{brief(ends_at - now)} left"
+        status = f"{count(days, 'day')} left" if days else f"{brief(ends_at - now)} left"
     tone = Tone.IDLE if ends_at is None else row.countdown.tone
-    return _answer(Badge(label, says, tone, f"{label}: {says}"))
+    return _response(Badge(label, status, tone, f"{label}: {status}"))
 
 
-def _row(desk: ApiContext, given: Given) -> ConnectionRow:
-    view: ConnectionView | None = desk.watched(given["platformId"], given["account"])
+def _row(context: ApiContext, query: OneBadgeQuery) -> ConnectionRow:
+    view: ConnectionView | None = context.watched(query.platform_id, query.account)
     if view is None:
-        raise not_found(given["platformId"], given["account"])
-    return row_of(view, desk.board().incidents_of(view), desk.now())
+        raise not_found(query.platform_id, query.account)
+    return row_of(view, context.board().incidents_of(view), context.now())
 
 
-def _label(row: ConnectionRow, given: Given) -> str:
-    return given["label"] or one_line(row.view.connection.name or "", MOST_LETTERS) or platform_name(row.view.connection.platform)
+def _label(row: ConnectionRow, query: OneBadgeQuery) -> str:
+    return query.label or one_line(row.view.connection.name or "", MOST_LABEL_LETTERS) or platform_name(row.view.connection.platform)
 
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """What a badge says: on its left what it is about, on its right how it is; *words* is the same for ears and pointers."""
+    """A badge: on the left its label, on the right the status; *title* is both for screen readers and pointers."""
 
     label: str
-    says: str
+    status: str
     tone: Tone
-    words: str
+    title: str
 
 
-def _answer(badge: Badge) -> WebResponse:
-    return WebResponse(200, SVG, (drawn(badge),), _HEADERS)
+def _response(badge: Badge) -> web.Response:
+    return web.Response(body=drawn(badge), headers=_HEADERS)
 
 
 _COLOURS = {Tone.BAD: "#b42318", Tone.WARN: "#8a5a00", Tone.GOOD: "#1a7f37", Tone.IDLE: "#57606a"}
-MOST_LETTERS = 60
 _MARGIN = 7
 _HEIGHT = 20
-_SAYS_WIDTH = 128
+_STATUS_WIDTH = 128
 _NARROW = frozenset("fijlrtI.,:;!|'()[] ")
 _BROAD = frozenset("mwMW%@")
 
 
 def drawn(badge: Badge) -> bytes:
-    """The badge as SVG. How wide it is tells nothing of what it says: any page may show it, and measure it."""
-    label, says, words = one_line(badge.label, MOST_LETTERS), one_line(badge.says, MOST_LETTERS), _safe(badge.words)
+    """The badge as SVG. Its width does not depend on the status: any page may show it, and measure it."""
+    label, status, title = one_line(badge.label, MOST_LABEL_LETTERS), one_line(badge.status, MOST_LABEL_LETTERS), _safe(badge.title)
     left = _width(label) + 2 * _MARGIN
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + _SAYS_WIDTH}" height="{_HEIGHT}" role="img" aria-label="{words}">'
-        f"<title>{words}</title>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + _STATUS_WIDTH}" height="{_HEIGHT}" role="img" aria-label="{title}">'
+        f"<title>{title}</title>"
         f'<rect width="{left}" height="{_HEIGHT}" fill="#30363d"/>'
-        f'<rect x="{left}" width="{_SAYS_WIDTH}" height="{_HEIGHT}" fill="{_COLOURS[badge.tone]}"/>'
+        f'<rect x="{left}" width="{_STATUS_WIDTH}" height="{_HEIGHT}" fill="{_COLOURS[badge.tone]}"/>'
         '<g fill="#ffffff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" text-anchor="middle">'
-        f"{_text(label, 0, left)}{_text(says, left, _SAYS_WIDTH)}</g></svg>\n"
+        f"{_text(label, 0, left)}{_text(status, left, _STATUS_WIDTH)}</g></svg>\n"
     ).encode(errors="replace")
 
 
-def _text(words: str, start: int, room: int) -> str:
-    """*words* in the middle of their *room*, drawn narrower where they would not fit."""
-    width = min(_width(words), room - 2 * _MARGIN)
-    return (
-        f'<text x="{start + room // 2}" y="14" textLength="{width}" lengthAdjust="spacingAndGlyphs">{_safe(words)}</text>' if words else ""
-    )
+def _text(text: str, start: int, room: int) -> str:
+    """*text* in the middle of its *room*, drawn narrower where it would not fit."""
+    width = min(_width(text), room - 2 * _MARGIN)
+    return f'<text x="{start + room // 2}" y="14" textLength="{width}" lengthAdjust="spacingAndGlyphs">{_safe(text)}</text>' if text else ""
 
 
-def _width(words: str) -> int:
+def _width(text: str) -> int:
     """About as wide as it is drawn, in pixels; `textLength` does the rest."""
-    return round(sum(_width_of(letter) for letter in words))
+    return round(sum(_width_of(letter) for letter in text))
 
 
 def _width_of(letter: str) -> float:
@@ -149,6 +147,6 @@ def _width_of(letter: str) -> float:
     return 4.2 if letter in _NARROW else 10.0 if letter in _BROAD else 7.8 if letter.isupper() else 6.9
 
 
-def _safe(words: str) -> str:
-    """*words* for XML: escaped, and without what XML cannot hold at all."""
-    return escape("".join(letter for letter in one_line(words, 500) if letter.isprintable()))
+def _safe(text: str) -> str:
+    """*text* for XML: escaped, and without what XML cannot hold at all."""
+    return escape("".join(letter for letter in one_line(text, 500) if letter.isprintable()))

@@ -1,10 +1,13 @@
-"""What is known now, from memory: the summary, the connections, the preflight. What is watched is told without a row."""
+"""Summary, connections, preflight, from memory: watched connections need no row."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
+from aiohttp import web
+
 from monitor.clock import iso_utc
+from monitor.db import read_state
 from monitor.domain.connections import matching
 from monitor.domain.events import Severity
 from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness, overall, reason_for_doubt, storage_failed, stored
@@ -14,11 +17,10 @@ from monitor.domain.states import ConnectionState
 from monitor.domain.status import ConnectionFilter, DisplayStatus, urgency
 from monitor.schemas import api, facts
 from monitor.schemas.shapes import Preflight, UptimeFacts
-from monitor.web.answers import WebResponse
 from monitor.web.api import parameters
-from monitor.web.api.context import ApiContext, json_answer, one_of, page_of
+from monitor.web.api.context import ApiContext, json_response, only, page_of
 from monitor.web.api.history import days_of, total
-from monitor.web.api.parameters import MOST_VALUES, Given
+from monitor.web.api.parameters import MOST_VALUES, ConnectionsQuery, OneQuery, Place, PreflightQuery, Query
 from monitor.web.api.problems import ApiProblem
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import row_of
@@ -30,132 +32,127 @@ _UPTIME_DAYS = 90
 _NOT_WATCHED = PreflightResult(Readiness.UNKNOWN, PreflightCause.NOT_WATCHED)
 
 
-async def summary(desk: ApiContext, _: Given) -> WebResponse:
-    """How it all stands."""
-    board = desk.board()
-    snapshot, said, severities = board.snapshot, board.overall, board.incident_counts()
+async def summary(context: ApiContext, _: Query) -> web.Response:
+    """The overall state."""
+    board = context.board()
+    snapshot, state, severities = board.snapshot, board.overall, board.incident_counts()
     health = Counter(view.state.health for view in snapshot.connections)
     document: api.Summary = {
-        **desk.head(),
+        **context.head(),
         "takenAt": iso_utc(snapshot.taken_at),
-        "tone": said.tone,
-        "summary": " ".join(filter(None, (said.words, said.more))),
+        "summary": " ".join(filter(None, (state.text, state.more))),
         "total": len(snapshot.connections),
-        "counts": {one.value: health[one] for one in Health},
-        "standings": {standing.value: board.counts[standing] for standing in DisplayStatus},
+        "counts": {value.value: health[value] for value in Health},
+        "displayStatuses": {status.value: board.counts[status] for status in DisplayStatus},
         "apiUp": snapshot.api_up,
         "storageUp": snapshot.storage_up,
         "accounts": dict(snapshot.accounts),
         "openIncidents": {severity.value: severities.get(severity, 0) for severity in Severity},
-        "wideIncidents": [facts.wide_incident(trouble.view) for trouble in board.troubles(desk.now())],
-        "receivers": {name: facts.receiver(owed) for name, owed in snapshot.outbox.items()},
+        "scopeIncidents": [facts.scope_incident(incident.view) for incident in board.scope_incidents(context.now())],
+        "receivers": {name: facts.receiver(outbox) for name, outbox in snapshot.outbox.items()},
     }
-    return json_answer(document)
+    return json_response(document)
 
 
-def _filter_of(given: Given) -> ConnectionFilter:
-    """What the parameters ask for."""
+def _filter_of(query: ConnectionsQuery) -> ConnectionFilter:
+    """The filter that the parameters describe."""
     return ConnectionFilter(
-        health=frozenset(given["health"]),
-        statuses=frozenset(given["standing"]),
-        platforms=frozenset(given["platform"]),
-        accounts=frozenset(given["account"]),
-        labels=frozenset(given["label"]),
-        text=given["q"] or "",
+        health=frozenset(query.health),
+        statuses=frozenset(query.display_status),
+        platforms=frozenset(query.platform),
+        accounts=frozenset(query.account),
+        labels=frozenset(query.label),
+        text=query.q or "",
     )
 
 
-async def connections(desk: ApiContext, given: Given) -> WebResponse:
+async def connections(context: ApiContext, query: ConnectionsQuery) -> web.Response:
     """A page of connections, by account, platform and id, or the worst first."""
-    board, now, limit, worst_first = desk.board(), desk.now(), given["limit"], given["sort"] == "worst"
-    criteria = _filter_of(given)
-    found = [entry for entry in (board.ranked if worst_first else board.ordered) if criteria.match(entry[1], entry[0])]
+    board, now, worst_first, criteria = context.board(), context.now(), query.sort == "worst", _filter_of(query)
+    matching = [entry for entry in (board.ranked if worst_first else board.ordered) if criteria.match(entry[1], entry[0])]
 
-    def place(entry: Entry) -> tuple[parameters.Part, ...]:
+    def place(entry: Entry) -> Place:
         connection = entry[1].connection
         rank = _BY_ID + 1 + urgency(entry[0], board.incidents_of(entry[1])) if worst_first else _BY_ID
         return rank, connection.account_label, connection.platform, connection.platform_id
 
-    behind = found if given["cursor"] is None else [entry for entry in found if place(entry) > _begun(given["cursor"], worst_first)]
-    page, following = page_of(behind[: limit + 1], limit, lambda entry: parameters.encode("connections", place(entry)))
+    if query.cursor is not None and (query.cursor[0] != _BY_ID) is not worst_first:
+        raise ApiProblem(400, "cursor is of a list that was sorted otherwise; begin again without it")
+    rest = matching if query.cursor is None else [entry for entry in matching if place(entry) > query.cursor]
+    page, following = page_of(rest[: query.limit + 1], query.limit, lambda entry: parameters.encode("connections", place(entry)))
     document: api.Connections = {
-        **desk.head(),
+        **context.head(),
         "takenAt": iso_utc(board.snapshot.taken_at),
-        "total": len(found),
+        "total": len(matching),
         "connections": [_connection(board, view, now) for _, view in page],
         "nextCursor": following,
     }
-    return json_answer(document)
-
-
-def _begun(cursor: tuple[parameters.Part, ...], worst_first: bool) -> tuple[parameters.Part, ...]:
-    if (cursor[0] != _BY_ID) is not worst_first:
-        raise ApiProblem(400, "cursor is from a list that was sorted otherwise; begin again without it")
-    return cursor
+    return json_response(document)
 
 
 def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.ApiConnection:
     row = row_of(view, board.incidents_of(view), now)
     return {
-        **facts.connection(view.connection, view.state, covered_by=view.suppressed_by, next_check_at=view.next_check_at),
-        "standing": row.standing,
-        "notes": [" ".join(filter(None, (note.words, note.advice))) for note in row.notes],
+        **facts.connection(view.connection, view.state, suppressed_by=view.suppressed_by, next_check_at=view.next_check_at),
+        "displayStatus": row.status,
+        "notes": [" ".join(filter(None, (note.text, note.advice))) for note in row.notes],
     }
 
 
-async def connection(desk: ApiContext, given: Given) -> WebResponse:
-    """One connection, watched now or once."""
-    platform_id, account = given["platformId"], given["account"]
-    view, retired = desk.watched(platform_id, account), False
+async def connection(context: ApiContext, query: OneQuery) -> web.Response:
+    """One connection, watched or retired."""
+    platform_id, account = query.platform_id, query.account
+    view, retired = context.watched(platform_id, account), False
     if view is None:
-        view, retired = await _retired(desk, platform_id, account), True
+        view, retired = await _retired(context, platform_id, account), True
     document: api.OneConnection = {
-        **desk.head(),
-        "connection": _connection(desk.board(), view, desk.now()),
+        **context.head(),
+        "connection": _connection(context.board(), view, context.now()),
         "retired": retired,
-        "uptime": await _uptime(desk, view),
+        "uptime": await _uptime(context, view),
         **facts.details(view.state),
     }
-    return json_answer(document)
+    return json_response(document)
 
 
-async def _uptime(desk: ApiContext, view: ConnectionView) -> UptimeFacts | None:
-    """Of the last 90 days; what is known now is told even when the past can't be read."""
+async def _uptime(context: ApiContext, view: ConnectionView) -> UptimeFacts | None:
+    """Of the last 90 days; None while the database can't be read."""
     try:
-        return facts.uptime(total(await days_of(desk, view.connection, _UPTIME_DAYS)))
+        return facts.uptime(total(await days_of(context, view.connection, _UPTIME_DAYS)))
     except ApiProblem:
         return None
 
 
-async def _retired(desk: ApiContext, platform_id: str, account: str | None) -> ConnectionView:
-    known = await desk.known(platform_id, account)
-    stored = await desk.ask(lambda reader: reader.state(known.id))
+async def _retired(context: ApiContext, platform_id: str, account: str | None) -> ConnectionView:
+    known = await context.known(platform_id, account)
+    stored = await context.query(lambda reader: read_state(reader, known.id))
     return ConnectionView(known, stored[1] if stored is not None else ConnectionState())
 
 
-async def preflight(desk: ApiContext, given: Given) -> WebResponse:
-    """Whether connections can be relied on for a post, by what is known; nothing is tested."""
+async def preflight(context: ApiContext, query: PreflightQuery) -> web.Response:
+    """Whether connections can be relied on for a post, by stored results; nothing is tested."""
     views: dict[str, list[ConnectionView]] = defaultdict(list)
-    for view in desk.board().snapshot.connections:
+    for view in context.board().snapshot.connections:
         views[view.connection.platform_id].append(view)
-    ids = list(dict.fromkeys(one for text in given["ids"] for one in ([text] if text in views else text.split(","))))
+    ids = list(dict.fromkeys(each for text in query.ids for each in ([text] if text in views else text.split(","))))
     if len(ids) > MOST_VALUES:
         raise ApiProblem(400, f"ids may be {MOST_VALUES} at most")
-    found = [_preflight(desk, one, views.get(one, ()), given) for one in ids]
-    document: api.Preflights = {**desk.head(), "answer": overall(Readiness(one["answer"]) for one in found), "connections": found}
-    return json_answer(document)
+    results = [_preflight(context, platform_id, views.get(platform_id, ()), query) for platform_id in ids]
+    answer = overall(Readiness(result["answer"]) for result in results)
+    document: api.Preflights = {**context.head(), "answer": answer, "connections": results}
+    return json_response(document)
 
 
-def _preflight(desk: ApiContext, platform_id: str, views: Sequence[ConnectionView], given: Given) -> Preflight:
-    known = {view.connection.id: view for view in views}
-    one = one_of(matching((view.connection for view in views), platform_id, given["account"]), platform_id)
-    if one is None:
+def _preflight(context: ApiContext, platform_id: str, views: Sequence[ConnectionView], query: PreflightQuery) -> Preflight:
+    by_id = {view.connection.id: view for view in views}
+    connection = only(matching((view.connection for view in views), platform_id, query.account), platform_id)
+    if connection is None:
         return facts.preflight_unknown(platform_id, _NOT_WATCHED)
-    now, view = desk.now(), known[one.id]
-    policy, state = desk.policy().expiry_for(one.platform), view.state
-    if desk.board().snapshot.storage_up:
-        doubt = reason_for_doubt(state, view.suppressed_by, now, given["max_age"])
+    now, view = context.now(), by_id[connection.id]
+    policy, state = context.policy().expiry_for(connection.platform), view.state
+    if context.board().snapshot.storage_up:
+        doubt = reason_for_doubt(state, view.suppressed_by, now, query.max_age)
     else:
         doubt = storage_failed(state)
-    finding = doubt or stored(state, one.platform, now, given["min_ttl"], policy)
-    return facts.preflight(one, finding, known_at=view.state.last_evidence_at, now=now, live=False)
+    result = doubt or stored(state, connection.platform, now, query.min_ttl, policy)
+    return facts.preflight(connection, result, known_at=view.state.last_evidence_at, now=now, live=False)

@@ -1,5 +1,5 @@
 """
-The description of the API, made of the routes, their parameters and their shapes.
+The published description of the API, made of the routes, their parameters and their shapes.
 
 `docs/reference/openapi.json` is written by `make docs`; a test holds it against what a monitor serves.
 
@@ -7,42 +7,46 @@ Source: OpenAPI 3.1.1.
 """
 
 import json
+from collections.abc import Mapping
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
+from pydantic_core import core_schema
+
 from monitor.schemas.facts import VERSION
-from monitor.schemas.schema import Schema, Schemas
+from monitor.schemas.shapes import Schema, SchemaGenerator, json_schemas
+from monitor.text.durations import format_duration
 from monitor.web.api.badges import SVG
-from monitor.web.api.parameters import MOST_VALUES, Parameter
 from monitor.web.api.problems import PROBLEM, ProblemDetails
 from monitor.web.api.routes import ROUTES, ApiRoute
 
 PATH = "/api/v1/openapi.json"
 
 _INTRODUCTION = (
-    "What a running postpost-monitor knows: read-only, names as in its webhooks and in the `--json` of its commands. Moments are ISO 8601 "
-    "in UTC, durations seconds, absent facts null. New keys and new words of a vocabulary may come at any time."
+    "The state and history of a running postpost-monitor: read-only, names as in its webhooks and in the `--json` of its commands. "
+    "Timestamps are ISO 8601 in UTC, durations seconds, unknown values null. New keys and new values may be added at any time."
 )
 _REFUSALS = {
-    400: "A parameter that is unknown or cannot be read; the problem says what is allowed.",
-    401: "A token is needed.",
-    403: "A client certificate is needed, or this one is not let in.",
-    404: "There is no such thing.",
+    400: "Unknown or invalid parameter; the problem says what is allowed.",
+    401: "Authentication required.",
+    403: "Client certificate not allowed.",
+    404: "Not found.",
     409: "Several accounts have a connection with that id: name the account.",
-    421: "This name is not served here.",
-    431: "The request is too large: 8 KiB with all its headers.",
-    503: "The database can't be read now, or too many passwords are being tried: `Retry-After` says when to ask again.",
+    421: "Unknown host.",
+    431: "The request is larger than 8 KiB with all its headers.",
+    503: "The database can't be read now, or there are too many login attempts: `Retry-After` says when to retry.",
 }
-_WITHOUT_A_WORD = (431,)
+_WITHOUT_BODY = (431,)
 _ALWAYS = (400, 401, 403, 421, 431, 503)
 
 
 @cache
 def description() -> dict[str, Any]:
     """The OpenAPI document."""
-    schemas = Schemas()
-    problem = schemas.of(ProblemDetails)
-    paths: dict[str, Any] = {route.path: {"get": _operation(route, schemas)} for route in ROUTES}
+    shapes = {route.path: route.shape for route in ROUTES if route.shape is not None}
+    schemas, named = json_schemas({**shapes, PROBLEM: ProblemDetails}, "#/components/schemas/")
+    paths: dict[str, Any] = {route.path: {"get": _operation(route, schemas.get(route.path))} for route in ROUTES}
     paths[PATH] = {"get": _own_operation()}
     return {
         "openapi": "3.1.1",
@@ -56,8 +60,8 @@ def description() -> dict[str, Any]:
         "security": [{}, {"bearer": []}, {"basic": []}],
         "paths": paths,
         "components": {
-            "schemas": dict(sorted(schemas.named.items())),
-            "responses": {str(status): _refusal(status, problem) for status in _REFUSALS},
+            "schemas": dict(sorted(named.items())),
+            "responses": {str(status): _refusal(status, schemas[PROBLEM]) for status in _REFUSALS},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "`web.token`"},
                 "basic": {"type": "http", "scheme": "basic", "description": "the same token as the password of any user"},
@@ -71,40 +75,73 @@ def text() -> str:
     return json.dumps(description(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _operation(route: ApiRoute, schemas: Schemas) -> Schema:
-    content = {SVG: {"schema": {"type": "string"}}} if route.shape is None else {"application/json": {"schema": schemas.of(route.shape)}}
-    operation: Schema = {"operationId": route.name, "summary": route.words}
-    if route.parameters:
-        operation["parameters"] = [_parameter(parameter) for parameter in route.parameters]
-    operation["responses"] = {"200": {"description": route.words, "content": content}, **_refusals(route.refusals)}
-    return operation
+def _operation(route: ApiRoute, shape: Schema | None) -> Schema:
+    content = {SVG: {"schema": {"type": "string"}}} if shape is None else {"application/json": {"schema": shape}}
+    parameters = _parameters(route)
+    return {
+        "operationId": route.operation,
+        "summary": route.summary,
+        **({"parameters": parameters} if parameters else {}),
+        "responses": {"200": {"description": route.summary, "content": content}, **_refusals(route.refusals)},
+    }
 
 
 def _own_operation() -> Schema:
-    words = "This description"
-    answered = {"description": words, "content": {"application/json": {"schema": {"type": "object"}}}}
-    return {"operationId": "getOpenapi", "summary": words, "responses": {"200": answered, **_refusals(())}}
+    summary = "This description"
+    answer = {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}
+    return {"operationId": "getOpenapi", "summary": summary, "responses": {"200": answer, **_refusals(())}}
 
 
 def _refusal(status: int, problem: Schema) -> Schema:
-    said: Schema = {"description": _REFUSALS[status]}
-    return said if status in _WITHOUT_A_WORD else {**said, "content": {PROBLEM: {"schema": problem}}}
+    response: Schema = {"description": _REFUSALS[status]}
+    return response if status in _WITHOUT_BODY else {**response, "content": {PROBLEM: {"schema": problem}}}
 
 
 def _refusals(statuses: tuple[int, ...]) -> Schema:
     return {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted({*_ALWAYS, *statuses})}
 
 
-def _parameter(parameter: Parameter) -> Schema:
-    schema = dict(parameter.schema)
-    if parameter.many:
-        schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": MOST_VALUES}
-    elif isinstance(parameter.default, bool | int | str):
-        schema["default"] = parameter.default
-    shown: Schema = {"name": parameter.name, "in": "path" if parameter.in_path else "query", "description": parameter.words}
-    if parameter.required:
-        shown["required"] = True
-    shown["schema"] = schema
-    if parameter.example is not None:
-        shown["example"] = [parameter.example] if parameter.many else parameter.example
-    return shown
+class _ParameterGenerator(SchemaGenerator):
+    """Schemas of the texts in an address: none of them is null, and a default is what one would write there."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> Schema:
+        """An optional parameter is left out, not null."""
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> Schema:
+        """The default as text or number."""
+        inner, default = self.generate_inner(schema["schema"]), schema.get("default")
+        if isinstance(default, timedelta):
+            return {**inner, "default": format_duration(default)}
+        return {**inner, "default": default} if isinstance(default, bool | int | str) else inner
+
+
+def _parameters(route: ApiRoute) -> list[Schema]:
+    document = route.query.model_json_schema(schema_generator=_ParameterGenerator)
+    required, vocabularies = document.get("required", ()), document.get("$defs", {})
+    return [
+        _parameter(name, _in_place(schema, vocabularies), route, required=name in required)
+        for name, schema in document["properties"].items()
+    ]
+
+
+def _in_place(schema: Schema, vocabularies: Mapping[str, Schema]) -> Schema:
+    """A schema without references."""
+    if "items" in schema:
+        return {**schema, "items": _in_place(schema["items"], vocabularies)}
+    if "$ref" not in schema:
+        return dict(schema)
+    vocabulary = vocabularies[schema["$ref"].rpartition("/")[2]]
+    rest = {key: value for key, value in schema.items() if key != "$ref"}
+    return {"type": vocabulary["type"], "enum": vocabulary["enum"], **rest}
+
+
+def _parameter(name: str, schema: Schema, route: ApiRoute, *, required: bool) -> Schema:
+    description, examples = schema.pop("description"), schema.pop("examples", ())
+    parameter: Schema = {"name": name, "in": "path" if f"{{{name}}}" in route.path else "query", "description": description}
+    if required:
+        parameter["required"] = True
+    parameter["schema"] = schema
+    if examples:
+        parameter["example"] = [examples[0]] if schema["type"] == "array" else examples[0]
+    return parameter

@@ -4,197 +4,296 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
-from monitor.text.durations import format_duration, parse_duration
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError, core_schema
+
+from monitor.db import DeliveryState
+from monitor.domain.events import Topic
+from monitor.domain.reasons import Health
+from monitor.domain.status import TROUBLE, DisplayStatus
+from monitor.text.durations import parse_duration
 from monitor.web.api.problems import ApiProblem
 
-MOST_LETTERS = 256
+MOST_LABEL_LETTERS = 60
 MOST_VALUES = 100
+_MOST_ROWS = 1000
+_ROWS = 100
 
 _SPAN = r"^(?:[0-9]{1,3}d|[0-9]{1,4}[hms])$"
-_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_YES, _NO = "true", "false"
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_DIGITS = re.compile(r"[0-9]{1,16}")
+_DISPLAY_STATUSES = [*map(str, DisplayStatus), TROUBLE]
+_MOST = 2**63 - 1
+_EXAMPLE = "linkedin-Tz9W5i6ZYG"
 
-Given = Mapping[str, Any]
-"""Parameter to its value; every parameter of the route is there."""
+Part = str | int
+Place = tuple[Part, ...]
+
+
+def _number(text: str) -> int:
+    if not _DIGITS.fullmatch(text):
+        raise ValueError("must be a whole number")
+    return int(text)
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
+def _span(text: str) -> timedelta:
+    if not re.fullmatch(_SPAN, text):
+        raise ValueError("must be a duration in one unit, such as 90s, 15m, 36h or 7d")
+    return parse_duration(text)
+
+
+def _display_status(text: str) -> str:
+    if text not in _DISPLAY_STATUSES:
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": " ".join(map(repr, _DISPLAY_STATUSES))})
+    return text
+
+
+# Control characters are refused; half characters do not exist in a schema.
+_PRINTABLE = r"^[^\u0000-\u001f\u007f]+$"
+Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_PRINTABLE)]
+Number = Annotated[int, BeforeValidator(_number)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Span = Annotated[timedelta, BeforeValidator(_span), WithJsonSchema({"type": "string", "pattern": _SPAN})]
+Status = Annotated[str, AfterValidator(_display_status), WithJsonSchema({"type": "string", "enum": _DISPLAY_STATUSES})]
+
+_Value = TypeVar("_Value")
+Several = Annotated[tuple[_Value, ...], Field(min_length=1, max_length=MOST_VALUES)]
+"""A parameter that may be given several times."""
+
+_Account = Annotated[Text | None, Field(description="the account, or account/user, when several have that id")]
+_Limit = Annotated[int, Field(description="the most rows", ge=1, le=_MOST_ROWS), BeforeValidator(_number)]
+_Label = Annotated[
+    Annotated[str, StringConstraints(min_length=1, max_length=MOST_LABEL_LETTERS, pattern=_PRINTABLE)] | None,
+    Field(description="the text on the left"),
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """
-    One parameter.
-
-    Attributes:
-        words: what it is for.
-        schema: what one value may be, as JSON Schema.
-        read: the value that a text stands for; raises ValueError with what is wrong, to complete "<name> ...".
-        default: the value when it is not given.
-        many: whether it may be given several times; its value is a tuple then.
-        in_path: whether it is a part of the path.
-        example: a value for the documentation.
-    """
+class Cursor:
+    """A position in the list *name*, by parts of these kinds."""
 
     name: str
-    words: str
-    schema: Mapping[str, object]
-    read: Callable[[str], object]
-    default: object = None
-    many: bool = False
-    required: bool = False
-    in_path: bool = False
-    example: object = None
+    kinds: tuple[type[Part], ...]
+
+    def __get_pydantic_core_schema__(self, _: object, __: object) -> core_schema.CoreSchema:
+        """Read by `decode`."""
+        return core_schema.no_info_plain_validator_function(lambda text: decode(self.name, self.kinds, text))
+
+    def __get_pydantic_json_schema__(self, _: object, __: object) -> dict[str, str]:
+        """Opaque text."""
+        return {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}
 
 
-def text(name: str, words: str, *, most: int = MOST_LETTERS, example: object = None) -> Parameter:
-    """A text of at most *most* letters."""
-
-    def read(given: str) -> str:
-        if not given:
-            raise ValueError("is empty; leave it out instead")
-        if len(given) > most:
-            raise ValueError(f"is longer than {most} characters")
-        if _UNUSABLE.search(given):
-            raise ValueError("holds characters that cannot be printed")
-        return given
-
-    # Control characters are refused; half characters do not exist in a schema's world.
-    schema = {"type": "string", "minLength": 1, "maxLength": most, "pattern": r"^[^\u0000-\u001f\u007f]+$"}
-    return Parameter(name, words, schema, read, example=example)
+_CONTINUE = "continue after this row: the unchanged `nextCursor` of the previous page"
 
 
-def word(name: str, words: str, kinds: type[StrEnum] | Sequence[str], *, default: str | None = None) -> Parameter:
-    """One of a closed list of words."""
-    allowed = [str(kind) for kind in kinds]
+class Query(BaseModel):
+    """The parameters of a route; one that is not declared is refused."""
 
-    def read(given: str) -> str:
-        if given not in allowed:
-            raise ApiProblem(400, f"{name} must be one of {', '.join(allowed)}", allowed=allowed)
-        return given
-
-    return Parameter(name, words, {"type": "string", "enum": allowed}, read, default)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def flag(name: str, words: str) -> Parameter:
-    """Yes or no; no when it is not given."""
-    parameter = word(name, words, (_YES, _NO))
-    return replace(parameter, schema={"type": "boolean"}, read=lambda given: parameter.read(given) == _YES, default=False)
+class BadgeQuery(Query):
+    """Of the badge of everything."""
+
+    label: _Label = None
 
 
-def number(name: str, words: str, *, least: int, most: int, default: int | None = None, in_path: bool = False) -> Parameter:
-    """A whole number within bounds."""
+class OneQuery(Query):
+    """Of one connection, which is named in the path."""
 
-    def read(given: str) -> int:
-        fits = given.isascii() and given.isdigit() and len(given) <= len(str(most))
-        if not fits or not least <= int(given) <= most:
-            raise ValueError(f"must be a whole number from {least} to {most}")
-        return int(given)
-
-    return Parameter(name, words, {"type": "integer", "minimum": least, "maximum": most}, read, default, in_path=in_path)
+    platform_id: Text = Field(alias="platformId", description="the connection, as the API lists it", examples=[_EXAMPLE])
+    account: _Account = None
 
 
-def span(name: str, words: str, default: timedelta | None = None) -> Parameter:
-    """A length of time, such as `30m`."""
+class OneBadgeQuery(OneQuery):
+    """Of the badges of one connection."""
 
-    def read(given: str) -> timedelta:
-        if not re.fullmatch(_SPAN, given):
-            raise ValueError("must be a length of time in one unit, such as 90s, 15m, 36h or 7d")
-        return parse_duration(given)
-
-    schema: dict[str, object] = {"type": "string", "pattern": _SPAN}
-    if default is not None:
-        schema["default"] = format_duration(default)
-    return Parameter(name, words, schema, read, default)
+    label: _Label = None
 
 
-Part = str | int
+class ConnectionsQuery(Query):
+    """Of the list of connections."""
+
+    health: Several[Health] = Field((), description="only with this health; may be given several times")
+    display_status: Several[Status] = Field(
+        (), description="only with this display status; `trouble`: everything that needs attention; may be given several times"
+    )
+    platform: Several[Text] = Field((), description="only of this platform; may be given several times")
+    account: Several[Text] = Field((), description="only of this account, or account/user; may be given several times")
+    label: Several[Text] = Field(
+        (),
+        description="only with this label, all of several; a name alone: any value; may be given several times",
+        examples=["team=social"],
+    )
+    q: Text | None = Field(None, description="only where this occurs in an id or a name")
+    sort: Literal["id", "worst"] = Field("id", description="by account, platform and id, or the worst first")
+    limit: Number = Field(_ROWS, description="the most rows", ge=1, le=500)
+    cursor: Annotated[
+        Place | None,
+        Cursor(
+            "connections",
+            (
+                int,
+                str,
+                str,
+                str,
+            ),
+        ),
+    ] = Field(None, description=_CONTINUE)
 
 
-def cursor(name: str, *kinds: type[Part]) -> Parameter:
-    """Where the list *name* goes on."""
+class ChecksQuery(OneQuery):
+    """Of the checks of one connection."""
 
-    def read(given: str) -> tuple[Part, ...]:
-        try:
-            return decode(name, kinds, given)
-        except ValueError as error:
-            raise ValueError(f"{error}; begin again without it") from None
-
-    words = "go on behind this row: `nextCursor` of the page before, as it is"
-    return Parameter("cursor", words, {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}, read)
+    since: Span | None = Field(None, description="only of this last period, such as 24h or 7d")
+    limit: _Limit = _ROWS
+    cursor: Annotated[Place | None, Cursor("history", (int,))] = Field(None, description=_CONTINUE)
 
 
-def repeated(parameter: Parameter) -> Parameter:
-    """The same, to be given any number of times: one of these."""
-    return replace(parameter, many=True, default=(), words=f"{parameter.words}; may be given several times")
+class UptimeQuery(OneQuery):
+    """Of the uptime of one connection."""
+
+    days: Number = Field(90, description="how many days, today included", ge=1, le=730)
 
 
-def given_by(parameters: Sequence[Parameter], path: Mapping[str, str], query: Iterable[tuple[str, str]]) -> dict[str, Any]:
+class _AboutQuery(Query):
+    """Of rows that may be about one connection."""
+
+    platform_id: Text | None = Field(None, description="only about this connection", examples=[_EXAMPLE])
+    account: _Account = None
+
+
+class IncidentsQuery(_AboutQuery):
+    """Of the list of incidents."""
+
+    open: Flag = Field(default=False, description="only open ones")
+    since: Span | None = Field(None, description="only those that were open within this last period, such as 7d")
+    topic: Topic | None = Field(None, description="only of this topic")
+    limit: _Limit = _ROWS
+    cursor: Annotated[Place | None, Cursor("incidents", (int,))] = Field(None, description=_CONTINUE)
+
+
+class DeliveriesQuery(_AboutQuery):
+    """Of the list of deliveries."""
+
+    state: DeliveryState | None = Field(None, description="only in this state")
+    receiver: Text | None = Field(None, description="only of this receiver")
+    limit: Number = Field(_ROWS, description="the most rows", ge=1, le=200)
+    cursor: Annotated[Place | None, Cursor("deliveries", (int,))] = Field(None, description=_CONTINUE)
+
+
+class DeliveryQuery(Query):
+    """Of one delivery, which is named in the path."""
+
+    number: Number = Field(description="its number in the list", ge=1, le=2**53 - 1)
+
+
+class PreflightQuery(Query):
+    """Of a preflight."""
+
+    ids: Several[Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=_PRINTABLE)]] = Field(
+        description="the connection; several also separated by commas; may be given several times", examples=[_EXAMPLE]
+    )
+    account: _Account = None
+    max_age: Span = Field(timedelta(minutes=30), description="maximum age of stored results")
+    min_ttl: Span = Field(timedelta(0), description="remaining life that a token must have")
+
+
+Parsed = TypeVar("Parsed", bound=Query)
+
+
+def parse(model: type[Parsed], path: Mapping[str, str], query: Iterable[tuple[str, str]]) -> Parsed:
     """
-    The value of every parameter.
+    The parameters of a request.
 
     Raises:
-        Refused: an unknown one, one that cannot be read, a missing one, one too many; says what is allowed.
+        ApiProblem: one is unknown, malformed, missing, or given too often; says what is allowed.
     """
-    known = {parameter.name: parameter for parameter in parameters}
-    texts: dict[str, list[str]] = {name: [value] for name, value in path.items()}
-    for name, value in query:
-        if name not in known or known[name].in_path:
-            raise _unknown(name, parameters)
-        texts.setdefault(name, []).append(value)
-    return {name: _value(parameter, texts.get(name, [])) for name, parameter in known.items()}
-
-
-def _value(parameter: Parameter, texts: Sequence[str]) -> object:
-    if not texts:
-        if parameter.required:
-            raise ApiProblem(400, f"{parameter.name} is needed: {parameter.words}")
-        return parameter.default
-    if len(texts) > (MOST_VALUES if parameter.many else 1):
-        most = f"at most {MOST_VALUES} times" if parameter.many else "once"
-        raise ApiProblem(400, f"{parameter.name} may be given {most}")
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    texts: dict[str, list[str]] = {}
+    for name, text in query:
+        if name not in fields or name in path:
+            raise _unknown(name, [known for known in fields if known not in path])
+        texts.setdefault(name, []).append(text)
+    values: dict[str, Any] = dict(path)
+    for name, given in texts.items():
+        several = get_origin(fields[name].annotation) is tuple
+        if len(given) > 1 and not several:
+            raise ApiProblem(400, f"{name} may be given once")
+        values[name] = given if several else given[0]
     try:
-        values = tuple(parameter.read(text) for text in texts)
-    except ValueError as error:
-        raise ApiProblem(404 if parameter.in_path else 400, f"{parameter.name} {error}") from None
-    return values if parameter.many else values[0]
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _malformed(error, path) from None
 
 
-def _unknown(name: str, parameters: Sequence[Parameter]) -> ApiProblem:
-    allowed = [parameter.name for parameter in parameters if not parameter.in_path]
-    shown = _UNUSABLE.sub("?", name[:60])
+_MESSAGES = {
+    "missing": "is required",
+    "string_too_short": "is empty; leave it out instead",
+    "string_too_long": "is longer than {max_length} characters",
+    "too_long": "may be given at most {max_length} times",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_pattern_mismatch": "holds characters that cannot be printed",
+    "string_unicode": "holds characters that cannot be printed",
+}
+
+
+def _malformed(error: ValidationError, path: Mapping[str, str]) -> ApiProblem:
+    """The first of pydantic's findings, without the value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    name, context, message = str(first["loc"][0]), first.get("ctx", {}), first["msg"]
+    allowed = re.findall(r"'([^']*)'", context["expected"]) if "expected" in context else None
+    if allowed is not None:
+        message = f"must be one of {', '.join(allowed)}"
+    elif "error" in context:
+        message = str(context["error"])
+    else:
+        message = _MESSAGES.get(first["type"], message).format(**context)
+    return ApiProblem(404 if name in path else 400, f"{name} {message}", allowed=allowed)
+
+
+def _unknown(name: str, allowed: Sequence[str]) -> ApiProblem:
+    shown = _UNPRINTABLE.sub("?", name[:60])
     there_are = f"there are {', '.join(allowed)}" if allowed else "there are none"
-    return ApiProblem(400, f"there is no parameter {shown} here; {there_are}", allowed=allowed)
-
-
-_MOST = 2**63 - 1
+    return ApiProblem(400, f"there is no parameter {shown} here; {there_are}", allowed=list(allowed))
 
 
 def encode(name: str, parts: Sequence[Part]) -> str:
-    """The cursor of the list *name* behind the row with these *parts*."""
+    """The cursor of the list *name* after the row with these *parts*."""
     text = json.dumps([name, *parts], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def decode(name: str, kinds: Sequence[type[Part]], text: str) -> tuple[Part, ...]:
+def decode(name: str, kinds: Sequence[type[Part]], text: str) -> Place:
     """
-    What `encode` was given.
+    The parts that `encode` was given.
 
     Raises:
-        ValueError: it is no cursor of this list.
+        ValueError: it is not a cursor of this list.
     """
+    refused = ValueError("is not a cursor of this list; begin again without it")
     try:
-        found = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+        document = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
     except (binascii.Error, UnicodeError, ValueError, RecursionError):
-        raise ValueError("is no cursor") from None
-    if not isinstance(found, list) or found[:1] != [name] or len(found) != len(kinds) + 1:
-        raise ValueError("is no cursor of this list")
-    parts = found[1:]
+        raise refused from None
+    if not isinstance(document, list) or document[:1] != [name] or len(document) != len(kinds) + 1:
+        raise refused
+    parts = document[1:]
     if not all(type(part) is kind for part, kind in zip(parts, kinds, strict=True)):
-        raise ValueError("is no cursor of this list")
+        raise refused
     if any(isinstance(part, int) and not 0 <= part <= _MOST for part in parts):
-        raise ValueError("is no cursor of this list")
+        raise refused
     return tuple(parts)

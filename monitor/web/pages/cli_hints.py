@@ -1,4 +1,4 @@
-"""What to type at the monitor's machine, ready to be copied."""
+"""Commands to copy."""
 
 import shlex
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _SEEN = "looking into it"
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command: what it is good for, and its words."""
+    """A command and its purpose."""
 
     purpose: str
     line: str
@@ -26,7 +26,7 @@ def acknowledge(incident: IncidentRef, instance: str) -> Command:
 
 
 def silence_connection(connection: Connection) -> Command:
-    """Holds back the news of one connection."""
+    """Suppresses the notifications of one connection."""
     match = [f"connection={connection.platform_id}", f"account={connection.account}"]
     if connection.user_id:
         match.append(f"user={connection.user_id}")
@@ -34,7 +34,7 @@ def silence_connection(connection: Connection) -> Command:
 
 
 def silence_scope(scope: Scope, subject: str) -> Command:
-    """Holds back the news of a wider cause."""
+    """Suppresses the notifications of a scope."""
     kind, _, name = subject.partition(":")
     match = [f"scope={scope.value}"]
     if scope in (Scope.ACCOUNT, Scope.USER):
@@ -47,12 +47,12 @@ def silence_scope(scope: Scope, subject: str) -> Command:
 
 def expire_silence(number: int) -> Command:
     """Ends a silence."""
-    return _command("What is still due is told then", "silence", "expire", str(number))
+    return _command("End it: pending notifications are sent", "silence", "expire", str(number))
 
 
 def explain(connection: Connection) -> Command:
-    """Says why somebody, or nobody, was told."""
-    return _command("Why somebody, or nobody, was told", "explain", connection.platform_id, "--account", connection.account_label)
+    """Explains the status and the notifications of one connection."""
+    return _command("Explain its status and its notifications", "explain", connection.platform_id, "--account", connection.account_label)
 
 
 def check(connection: Connection) -> Command:
@@ -61,7 +61,7 @@ def check(connection: Connection) -> Command:
 
 
 def _silence(*match: str) -> Command:
-    return _command("Silence: told nothing meanwhile", "silence", "add", "--match", *match, "--for", _SILENCE_FOR, "--reason", _SEEN)
+    return _command("Silence: no notifications meanwhile", "silence", "add", "--match", *match, "--for", _SILENCE_FOR, "--reason", _SEEN)
 
 
 def _command(purpose: str, *words: str) -> Command:

@@ -18,13 +18,13 @@ from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of, windows_of
 from monitor.web.pages.cli_hints import Command
 from monitor.web.pages.history import ConnectionHistory, HistoryQuery
 from monitor.web.pages.incidents import IncidentPanel, closed_panel
-from monitor.web.pages.notifications import NotificationView, tellings_of
+from monitor.web.pages.notifications import NotificationView, notification_views
 from monitor.web.status.connection import ConnectionRow
 
 _OUTCOMES = {
     Outcome.PASSED: ("passed", Tone.GOOD),
     Outcome.FAILED: ("failed", Tone.BAD),
-    Outcome.INCONCLUSIVE: ("told nothing", Tone.IDLE),
+    Outcome.INCONCLUSIVE: ("inconclusive", Tone.IDLE),
     Outcome.UNSUPPORTED: ("cannot be tested", Tone.IDLE),
 }
 _DAY = timedelta(days=1)
@@ -33,7 +33,7 @@ _MOST_DIGITS = 15
 
 @dataclass(frozen=True, slots=True)
 class ConnectionQuery:
-    """What the address of a connection's page asks for: a day, older checks, older incidents."""
+    """The parameters of a connection's page: a day, older checks, older incidents."""
 
     day: date | None = None
     before: datetime | None = None
@@ -41,13 +41,13 @@ class ConnectionQuery:
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "ConnectionQuery":
-        """What *query* asks for; what cannot be understood asks for nothing."""
+        """The parameters in *query*; malformed ones are ignored."""
         before, incidents = _number(query.get("before", "")), _number(query.get("incidents", ""))
         return cls(_day(query.get("day", "")), _moment(before), incidents)
 
     @property
-    def wanted(self) -> HistoryQuery:
-        """The part of the past that this needs."""
+    def history(self) -> HistoryQuery:
+        """The part of the past that this shows."""
         if self.day is None:
             return HistoryQuery(self.before, None, self.incidents)
         start = datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC)
@@ -57,7 +57,7 @@ class ConnectionQuery:
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """One check in words."""
+    """One check, worded."""
 
     at: datetime
     outcome: str
@@ -72,57 +72,57 @@ class CheckView:
 @dataclass(frozen=True, slots=True)
 class Profile:
     """
-    One connection.
+    The page of one connection.
 
     Attributes:
         past: whether the database could be read; without it everything below is empty.
-        windows: names of stretches of time that end now, and the share of each in which it worked.
+        windows: names of periods that end now, and the uptime in each.
         older_checks, older_incidents: where there are more; empty where there are none.
     """
 
     row: ConnectionRow
-    asked: ConnectionQuery
+    query: ConnectionQuery
     past: bool
     bar: Bar | None
     windows: tuple[tuple[str, str], ...]
     spark: Spark | None
     checks: tuple[CheckView, ...]
     older_checks: str
-    stories: tuple[IncidentPanel, ...]
+    incidents: tuple[IncidentPanel, ...]
     older_incidents: str
-    tellings: tuple[NotificationView, ...]
+    notifications: tuple[NotificationView, ...]
     commands: tuple[Command, ...]
 
 
 def profile_of(
-    row: ConnectionRow, past: ConnectionHistory | None, asked: ConnectionQuery, now: datetime, *, watched: bool = True
+    row: ConnectionRow, past: ConnectionHistory | None, query: ConnectionQuery, now: datetime, *, watched: bool = True
 ) -> Profile:
-    """The page of one connection, *watched* now or once."""
+    """The page of one connection, *watched* or retired."""
     view = row.view
-    nothing = Profile(row, asked, past is not None, None, (), None, (), "", (), "", (), _commands(view, watched=watched))
+    empty = Profile(row, query, past is not None, None, (), None, (), "", (), "", (), _commands(view, watched=watched))
     if past is None:
-        return nothing
+        return empty
     return Profile(
         row=row,
-        asked=asked,
+        query=query,
         past=True,
-        bar=bar_of(past.trail.days, now),
+        bar=bar_of(past.trend.days, now),
         windows=windows_of(past.uptimes),
-        spark=spark_of(past.trail.latencies, width=600, height=64),
+        spark=spark_of(past.trend.latencies, width=600, height=64),
         checks=tuple(map(_check, past.checks)),
-        older_checks=_older(asked, past.checks[-1].at) if past.more_checks else "",
-        stories=_stories(view, past, now),
+        older_checks=_older(query, past.checks[-1].at) if past.more_checks else "",
+        incidents=_incidents(view, past, now),
         older_incidents=_address(incidents=past.incidents[-1].id) if past.more_incidents else "",
-        tellings=tellings_of(past.notifications, past.deliveries, past.attempts, view.connection, now),
-        commands=nothing.commands,
+        notifications=notification_views(past.notifications, past.deliveries, past.attempts, view.connection, now),
+        commands=empty.commands,
     )
 
 
-def _stories(view: ConnectionView, past: ConnectionHistory, now: datetime) -> tuple[IncidentPanel, ...]:
-    told: dict[tuple[str, int], list[NotificationRow]] = defaultdict(list)
-    for one in past.notifications:
-        told[one.notification.incident.topic, one.notification.incident.number].append(one)
-    return tuple(closed_panel(row, view, told[row.incident.topic, row.incident.number], now) for row in past.incidents)
+def _incidents(view: ConnectionView, past: ConnectionHistory, now: datetime) -> tuple[IncidentPanel, ...]:
+    notifications: dict[tuple[str, int], list[NotificationRow]] = defaultdict(list)
+    for row in past.notifications:
+        notifications[row.notification.incident.topic, row.notification.incident.number].append(row)
+    return tuple(closed_panel(row, view, notifications[row.incident.topic, row.incident.number], now) for row in past.incidents)
 
 
 def _commands(view: ConnectionView, *, watched: bool) -> tuple[Command, ...]:
@@ -135,10 +135,10 @@ def _commands(view: ConnectionView, *, watched: bool) -> tuple[Command, ...]:
 
 def _check(row: CheckRow) -> CheckView:
     outcome = outcome_of(row.reason)
-    words, tone = _OUTCOMES[outcome]
+    outcome_text, tone = _OUTCOMES[outcome]
     return CheckView(
         at=row.at,
-        outcome=words,
+        outcome=outcome_text,
         tone=tone,
         took=milliseconds(row.duration_ms),
         status="" if row.http_status is None else str(row.http_status),
@@ -148,8 +148,8 @@ def _check(row: CheckRow) -> CheckView:
     )
 
 
-def _older(asked: ConnectionQuery, before: datetime) -> str:
-    day = {"day": asked.day.isoformat()} if asked.day is not None else {}
+def _older(query: ConnectionQuery, before: datetime) -> str:
+    day = {"day": query.day.isoformat()} if query.day is not None else {}
     return _address(**day, before=to_milliseconds(before))
 
 

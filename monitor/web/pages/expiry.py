@@ -47,10 +47,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The ends of one day: the first of them, and how many are not shown."""
+    """The first ends of one day, and how many are not shown."""
 
     anchor: str
-    words: str
+    title: str
     distance: str
     endings: tuple[Ending, ...]
     more: int
@@ -58,31 +58,31 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A day in a month: its number, how many tokens end, where they are listed, and how bad the worst is."""
+    """A day in a month: its number, how many tokens end, where they are listed, and the worst tone."""
 
     number: int
     ends: int
     anchor: str
     tone: Tone
-    words: str
+    title: str
     today: bool
     inside: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A month as weeks of seven cells; None where a week belongs to a neighbour."""
+    """A month as weeks of seven cells; None where a day belongs to a neighbour."""
 
-    words: str
+    title: str
     weeks: tuple[tuple[Cell | None, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """The ends of tokens: those behind us that still matter, those ahead by day, and the months around them."""
+    """The ends of tokens: recent ones that were not renewed, coming ones by day, and their months."""
 
     filters: Filters
-    words: str
+    text: str
     ended: tuple[Ending, ...]
     ended_more: int
     days: tuple[Day, ...]
@@ -95,38 +95,38 @@ def endings_of(board: StatusBoard, filters: Filters, now: datetime) -> Iterator[
 
 
 def _ends(board: StatusBoard, filters: Filters, now: datetime) -> list[End]:
-    found = []
+    ends = []
     for view in board.matching(filters):
         ends_at = estimate.best_estimate(view.state.token)
         if ends_at is not None and -BEHIND <= ends_at - now <= AHEAD:
-            found.append((ends_at, view))
-    return sorted(found, key=lambda one: (one[0], one[1].connection.platform, one[1].connection.platform_id))
+            ends.append((ends_at, view))
+    return sorted(ends, key=lambda end: (end[0], end[1].connection.platform, end[1].connection.platform_id))
 
 
 def agenda_of(board: StatusBoard, filters: Filters, now: datetime) -> Agenda:
     """The calendar of the next 90 days."""
     ends = _ends(board, filters, now)
-    ended = [one for one in ends if one[0] <= now][::-1]
+    ended = [end for end in ends if end[0] <= now][::-1]
     by_day: dict[date, list[End]] = defaultdict(list)
-    for one in ends[len(ended) :]:
-        by_day[one[0].astimezone(UTC).date()].append(one)
+    for end in ends[len(ended) :]:
+        by_day[end[0].astimezone(UTC).date()].append(end)
     today = now.astimezone(UTC).date()
     return Agenda(
         filters=filters,
-        words=_summary([view for _, view in ends[len(ended) :]]),
+        text=_summary([view for _, view in ends[len(ended) :]]),
         ended=tuple(_ending(board, view, ends_at, now) for ends_at, view in ended[:_MOST_A_DAY]),
         ended_more=max(0, len(ended) - _MOST_A_DAY),
-        days=tuple(_day(board, at, found, now) for at, found in sorted(by_day.items())),
+        days=tuple(_day(board, at, day_ends, now) for at, day_ends in sorted(by_day.items())),
         months=tuple(_months(board, by_day, today, (now + AHEAD).astimezone(UTC).date())),
     )
 
 
 def _summary(ahead: Sequence[ConnectionView]) -> str:
     if not ahead:
-        return "No token ends within the next 90 days."
-    words = f"{count(len(ahead), 'token ends', 'tokens end')} within the next 90 days"
+        return "No token expires within the next 90 days."
+    text = f"{count(len(ahead), 'token expires', 'tokens expire')} within the next 90 days"
     renewing = sum(levels.auto_renewing(view.state.token) for view in ahead)
-    return f"{words}; {renewing:,} of them {'renews' if renewing == 1 else 'renew'} by machine." if renewing else f"{words}."
+    return f"{text}; {renewing:,} of them {'renews' if renewing == 1 else 'renew'} automatically." if renewing else f"{text}."
 
 
 def _ending(board: StatusBoard, view: ConnectionView, ends_at: datetime, now: datetime) -> Ending:
@@ -146,15 +146,15 @@ def _ending(board: StatusBoard, view: ConnectionView, ends_at: datetime, now: da
     )
 
 
-def _day(board: StatusBoard, at: date, found: Sequence[End], now: datetime) -> Day:
+def _day(board: StatusBoard, at: date, ends: Sequence[End], now: datetime) -> Day:
     distance = (at - now.astimezone(UTC).date()) // _DAY
-    words = {0: "today", 1: "tomorrow"}.get(distance, f"in {distance} days")
-    endings = tuple(_ending(board, view, ends_at, now) for ends_at, view in found[:_MOST_A_DAY])
-    return Day(at.isoformat(), day(at), words, endings, max(0, len(found) - _MOST_A_DAY))
+    distance_text = {0: "today", 1: "tomorrow"}.get(distance, f"in {distance} days")
+    endings = tuple(_ending(board, view, ends_at, now) for ends_at, view in ends[:_MOST_A_DAY])
+    return Day(at.isoformat(), day(at), distance_text, endings, max(0, len(ends) - _MOST_A_DAY))
 
 
 def _tone(board: StatusBoard, view: ConnectionView) -> Tone:
-    """An end that is an incident stands out, also one of which somebody is merely informed; others are not yet worth a colour."""
+    """An end with an incident has a colour, an informational one included; others have none."""
     tone = expiry_tone(board.incidents_of(view))
     return {Tone.IDLE: Tone.WARN, Tone.GOOD: Tone.IDLE}.get(tone, tone)
 
@@ -170,11 +170,11 @@ def _months(board: StatusBoard, by_day: Mapping[date, Sequence[End]], today: dat
         year, month = (year, month + 1) if month < 12 else (year + 1, 1)
 
 
-def _cell(board: StatusBoard, at: date, found: Sequence[End], today: date, last: date) -> Cell:
-    tones = {_tone(board, view) for _, view in found}
-    words = f"{day(at)}: {count(len(found), 'token ends', 'tokens end')}" if found else day(at)
-    tone = next((one for one in Tone if one in tones), Tone.IDLE)
-    return Cell(at.day, len(found), at.isoformat(), tone, words, at == today, today <= at <= last)
+def _cell(board: StatusBoard, at: date, ends: Sequence[End], today: date, last: date) -> Cell:
+    tones = {_tone(board, view) for _, view in ends}
+    title = f"{day(at)}: {count(len(ends), 'token expires', 'tokens expire')}" if ends else day(at)
+    tone = next((tone for tone in Tone if tone in tones), Tone.IDLE)
+    return Cell(at.day, len(ends), at.isoformat(), tone, title, at == today, today <= at <= last)
 
 
 _REFRESH = timedelta(hours=1)
@@ -193,8 +193,8 @@ def pieces(endings: Iterable[Ending], instance: str, now: datetime) -> Iterator[
     head, end, _ = _calendar().to_ical().partition(_END)
     yield head
     waiting = iter(endings)
-    while some := list(islice(waiting, _AT_ONCE)):
-        yield b"".join(_event(ending, instance, now).to_ical() for ending in some)
+    while batch := list(islice(waiting, _AT_ONCE)):
+        yield b"".join(_event(ending, instance, now).to_ical() for ending in batch)
     yield end + b"\r\n"
 
 
@@ -203,8 +203,8 @@ def _calendar() -> Calendar:
     calendar.add("prodid", f"-//postpost-monitor//{__version__}//EN")
     calendar.add("version", "2.0")
     calendar.add("calscale", "GREGORIAN")
-    calendar.add("name", "PostPost token ends")
-    calendar.add("x-wr-calname", "PostPost token ends")
+    calendar.add("name", "PostPost token expiry")
+    calendar.add("x-wr-calname", "PostPost token expiry")
     calendar.add("refresh-interval", vDuration(_REFRESH), parameters={"VALUE": "DURATION"})
     calendar.add("x-published-ttl", vDuration(_REFRESH))
     return calendar
@@ -219,10 +219,10 @@ def _event(ending: Ending, instance: str, now: datetime) -> Event:
     event.add("dtstamp", (token.observed_at or now).astimezone(UTC).replace(microsecond=0))
     event.add("dtstart", ends_at)
     event.add("dtend", ends_at + _LASTS)
-    event.add("summary", f"Token of {ending.platform} “{name}” {'is renewed' if ending.renews else 'ends'}")
+    event.add("summary", f"Token of {ending.platform} “{name}” {'is renewed' if ending.renews else 'expires'}")
     event.add("description", _description(ending))
     event.add("categories", ["postpost-monitor", ending.platform])
-    # Nobody is busy because a token ends.
+    # Free time.
     event.add("transp", "TRANSPARENT")
     return event
 
@@ -230,8 +230,8 @@ def _event(ending: Ending, instance: str, now: datetime) -> Event:
 def _description(ending: Ending) -> str:
     connection = ending.view.connection
     about = f"{ending.platform}: {one_line(connection.platform_id, _LONGEST)}, account {one_line(connection.account_label, _LONGEST)}."
-    when = f"The token ends on {stamp(ending.ends_at)}{', ' + ending.doubt if ending.doubt else ''}."
-    advice = "It has been renewed by machine so far." if ending.renews else RECONNECT_IN_TIME
+    when = f"The token expires on {stamp(ending.ends_at)}{', ' + ending.doubt if ending.doubt else ''}."
+    advice = "It has been renewed automatically so far." if ending.renews else RECONNECT_IN_TIME
     return f"{about}\n{when}\n{advice}"
 
 

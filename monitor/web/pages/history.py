@@ -1,4 +1,4 @@
-"""Past read from the database."""
+"""Past of connections and incidents, read from the database."""
 
 import asyncio
 import re
@@ -20,7 +20,14 @@ from monitor.db import (
     acks_of_open,
     attempts_of,
     closed_incidents,
+    connections_by_id,
+    deliveries_of_notifications,
     latencies,
+    list_checks,
+    list_incidents,
+    list_notifications,
+    read_connections,
+    read_state,
     silences_since,
 )
 from monitor.db import uptime as uptime_queries
@@ -40,8 +47,8 @@ _log = structlog.get_logger(__name__)
 CHECKS_SHOWN = 25
 DAY_CHECKS_SHOWN = 200
 INCIDENTS_SHOWN = 20
-TELLINGS_SHOWN = 30
-# What no platform id has, and what a database may refuse to look for.
+NOTIFICATIONS_SHOWN = 30
+# Not in any platform id, and a database may refuse to search for them.
 _UNUSABLE = re.compile(r"[\x00\ud800-\udfff]")
 _DAYS = timedelta(days=90)
 _ROW_CHECKS = 40
@@ -54,7 +61,7 @@ _PAUSE_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class CheckTrend:
-    """What a connection's row shows of the past: its last checks and its last days, oldest first."""
+    """The last checks and the last days of a connection, oldest first."""
 
     latencies: tuple[LatencyRow, ...] = ()
     days: tuple[DayUptime, ...] = ()
@@ -62,7 +69,7 @@ class CheckTrend:
 
 @dataclass(frozen=True, slots=True)
 class SparklineRow:
-    """The same, ready to be shown."""
+    """The charts of a connection's row."""
 
     bar: Bar | None
     spark: Spark | None
@@ -71,12 +78,12 @@ class SparklineRow:
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
     """
-    Which part of a connection's past is asked for.
+    The part of a connection's past to show.
 
     Attributes:
         checks_before: only checks that ended before it.
         checks_since: only checks that ended at it or later.
-        incidents_before: only incidents with a smaller number than this one.
+        incidents_before: only incidents with a smaller id.
     """
 
     checks_before: datetime | None = None
@@ -87,13 +94,13 @@ class HistoryQuery:
 @dataclass(frozen=True, slots=True)
 class ConnectionHistory:
     """
-    The past of one connection, everything newest first but `trail`.
+    The past of one connection, all newest first but `trend`.
 
     Attributes:
         uptimes: of each window of `domain.uptime.WINDOWS` that ends now.
     """
 
-    trail: CheckTrend
+    trend: CheckTrend
     uptimes: Mapping[str, Uptime]
     checks: tuple[CheckRow, ...]
     more_checks: bool
@@ -106,7 +113,7 @@ class ConnectionHistory:
 
 @dataclass(frozen=True, slots=True)
 class SuppressedBy:
-    """What keeps news back, as the database has it: acknowledgements of open incidents, and silences that are not over."""
+    """What suppresses notifications: acknowledgements of open incidents, and silences that have not ended."""
 
     acks: Mapping[tuple[Topic, str, int], Ack]
     silences: Sequence[Silence]
@@ -115,97 +122,97 @@ class SuppressedBy:
 @dataclass(frozen=True, slots=True)
 class StoredIncidents:
     """
-    Incidents that are over, newest first, and what holds back the news of those that are not.
+    Closed incidents, newest first, and what suppresses the notifications of open ones.
 
     Attributes:
-        about: number to connection of those that are over, also the connections that are no longer watched.
+        connections: number to connection of the closed ones, retired connections included.
     """
 
     closed: tuple[IncidentRow, ...]
     more: bool
-    held: SuppressedBy
-    about: Mapping[int, Connection]
+    suppressed_by: SuppressedBy
+    connections: Mapping[int, Connection]
 
 
 class Archive:
-    """The past, a little at a time. Every method gives None, or nothing, while the database can't be read."""
+    """The past. Every method returns None, or nothing, while the database can't be read."""
 
-    def __init__(self, records: ReadLimiter, clock: Clock) -> None:
-        self._records = records
+    def __init__(self, reads: ReadLimiter, clock: Clock) -> None:
+        self._reads = reads
         self._clock = clock
-        self._drawings: dict[int, tuple[float, SparklineRow]] = {}
-        self._asks_again_at = 0.0
+        self._rows: dict[int, tuple[float, SparklineRow]] = {}
+        self._retry_at = 0.0
 
-    async def drawings(self, connection_ids: Collection[int]) -> Mapping[int, SparklineRow]:
+    async def sparklines(self, connection_ids: Collection[int]) -> Mapping[int, SparklineRow]:
         """
-        Connection number to what its row shows of the past: half a minute old at most, or as old as what can be had.
+        Connection number to the charts of its row: half a minute old at most, or older while the database can't be read.
 
-        The list is too important to wait long for its ornaments, or to ask for them again and again in vain.
+        The list does not wait long for its charts, and a failed read is not retried at once.
         """
         now, today = self._clock.monotonic(), self._clock.now()
-        asked = [one for one in connection_ids if one not in self._drawings or now - self._drawings[one][0] > _FRESH_SECONDS]
-        if asked and now >= self._asks_again_at:
+        stale = [number for number in connection_ids if number not in self._rows or now - self._rows[number][0] > _FRESH_SECONDS]
+        if stale and now >= self._retry_at:
             try:
                 async with asyncio.timeout(_ROWS_PATIENCE_SECONDS):
-                    found = await self._records.ask(lambda reader: _trails(reader, asked, _ROW_CHECKS, today - _DAYS))
+                    trends = await self._reads.run(lambda reader: _trends(reader, stale, _ROW_CHECKS, today - _DAYS))
             except (StoreError, TimeoutError) as error:
-                _log.debug("web.unread", error=str(error))
-                self._asks_again_at = now + _PAUSE_SECONDS
+                _log.debug("web.read_failed", error=str(error))
+                self._retry_at = now + _PAUSE_SECONDS
             else:
-                if len(self._drawings) + len(found) > _REMEMBERED:
-                    self._drawings.clear()
-                self._drawings.update({one: (now, draw(trail, today)) for one, trail in found.items()})
-        return {one: self._drawings[one][1] for one in connection_ids if one in self._drawings}
+                if len(self._rows) + len(trends) > _REMEMBERED:
+                    self._rows.clear()
+                self._rows.update({number: (now, sparkline_row(trend, today)) for number, trend in trends.items()})
+        return {number: self._rows[number][1] for number in connection_ids if number in self._rows}
 
-    async def gone(self, key: Key) -> ConnectionView | None:
-        """The connection of this account, managed user and platform id that is no longer watched, as it was last known."""
+    async def retired(self, key: Key) -> ConnectionView | None:
+        """The retired connection of this account, managed user and platform id, as it was last known."""
         if _UNUSABLE.search("".join(key)):
             return None
         try:
-            return await self._records.ask(lambda reader: _gone(reader, key))
+            return await self._reads.run(lambda reader: _retired(reader, key))
         except StoreError as error:
-            _log.debug("web.unread", error=str(error))
+            _log.debug("web.read_failed", error=str(error))
             return None
 
-    async def connection(self, connection_id: int, wanted: HistoryQuery) -> ConnectionHistory | None:
+    async def connection(self, connection_id: int, query: HistoryQuery) -> ConnectionHistory | None:
         """The past of one connection."""
         now = self._clock.now()
         try:
-            return await self._records.ask(lambda reader: _past(reader, connection_id, wanted, now))
+            return await self._reads.run(lambda reader: _past(reader, connection_id, query, now))
         except StoreError as error:
-            _log.debug("web.unread", error=str(error))
+            _log.debug("web.read_failed", error=str(error))
             return None
 
     async def incidents(self, before_id: int | None) -> StoredIncidents | None:
-        """Incidents that are over, with numbers below *before_id*, and what is held back now."""
+        """Closed incidents with ids below *before_id*, and what is suppressed now."""
         now = self._clock.now()
         try:
-            return await self._records.ask(lambda reader: _incidents(reader, before_id, now))
+            return await self._reads.run(lambda reader: _incidents(reader, before_id, now))
         except StoreError as error:
-            _log.debug("web.unread", error=str(error))
+            _log.debug("web.read_failed", error=str(error))
             return None
 
 
-def draw(trail: CheckTrend, now: datetime) -> SparklineRow:
-    """What is shown of *trail* in a row."""
-    return SparklineRow(bar_of(trail.days, now), spark_of(trail.latencies))
+def sparkline_row(trend: CheckTrend, now: datetime) -> SparklineRow:
+    """The charts of *trend*."""
+    return SparklineRow(bar_of(trend.days, now), spark_of(trend.latencies))
 
 
-def _trails(reader: Reader, connection_ids: Collection[int], checks: int, days_since: datetime) -> dict[int, CheckTrend]:
+def _trends(reader: Reader, connection_ids: Collection[int], checks: int, days_since: datetime) -> dict[int, CheckTrend]:
     took = latencies(reader, connection_ids, checks)
     days = uptime_queries.daily_uptime(reader, connection_ids, days_since)
-    return {one: CheckTrend(took[one], tuple(days[one])) for one in connection_ids}
+    return {number: CheckTrend(took[number], tuple(days[number])) for number in connection_ids}
 
 
-def _past(reader: Reader, connection_id: int, wanted: HistoryQuery, now: datetime) -> ConnectionHistory:
-    since = wanted.checks_since
+def _past(reader: Reader, connection_id: int, query: HistoryQuery, now: datetime) -> ConnectionHistory:
+    since = query.checks_since
     limit = CHECKS_SHOWN if since is None else DAY_CHECKS_SHOWN
-    checks = [row for row in reader.history(connection_id, limit + 1, wanted.checks_before) if since is None or row.at >= since]
-    incidents = reader.incidents(connection_id=connection_id, limit=INCIDENTS_SHOWN + 1, before_id=wanted.incidents_before)
-    notifications = reader.notifications(connection_id=connection_id, limit=TELLINGS_SHOWN)
-    deliveries = reader.deliveries_about([row.id for row in notifications])
+    checks = [row for row in list_checks(reader, connection_id, limit + 1, query.checks_before) if since is None or row.at >= since]
+    incidents = list_incidents(reader, connection_id=connection_id, limit=INCIDENTS_SHOWN + 1, before_id=query.incidents_before)
+    notifications = list_notifications(reader, connection_id=connection_id, limit=NOTIFICATIONS_SHOWN)
+    deliveries = deliveries_of_notifications(reader, [row.id for row in notifications])
     return ConnectionHistory(
-        trail=_trails(reader, [connection_id], _PAGE_CHECKS, now - _DAYS)[connection_id],
+        trend=_trends(reader, [connection_id], _PAGE_CHECKS, now - _DAYS)[connection_id],
         uptimes=uptime_queries.uptimes(reader, now, connection_id)[connection_id],
         checks=tuple(checks[:limit]),
         more_checks=len(checks) > limit,
@@ -217,9 +224,9 @@ def _past(reader: Reader, connection_id: int, wanted: HistoryQuery, now: datetim
     )
 
 
-def _gone(reader: Reader, key: Key) -> ConnectionView | None:
-    for connection in reader.connections_called(key[2], retired=True):
-        stored = reader.state(connection.id) if connection.key == key else None
+def _retired(reader: Reader, key: Key) -> ConnectionView | None:
+    for connection in read_connections(reader, key[2], retired=True):
+        stored = read_state(reader, connection.id) if connection.key == key else None
         if stored is not None:
             return ConnectionView(connection, stored[1])
     return None
@@ -227,7 +234,7 @@ def _gone(reader: Reader, key: Key) -> ConnectionView | None:
 
 def _incidents(reader: Reader, before_id: int | None, now: datetime) -> StoredIncidents:
     rows = closed_incidents(reader, INCIDENTS_SHOWN + 1, before_id)
-    held = SuppressedBy({(ack.topic, ack.subject, ack.number): ack for ack in acks_of_open(reader)}, silences_since(reader, now))
+    suppressed_by = SuppressedBy({(ack.topic, ack.subject, ack.number): ack for ack in acks_of_open(reader)}, silences_since(reader, now))
     shown = tuple(rows[:INCIDENTS_SHOWN])
-    about = reader.numbered({row.connection_id for row in shown if row.connection_id is not None})
-    return StoredIncidents(shown, len(rows) > INCIDENTS_SHOWN, held, {connection.id: connection for connection in about})
+    connections = connections_by_id(reader, {row.connection_id for row in shown if row.connection_id is not None})
+    return StoredIncidents(shown, len(rows) > INCIDENTS_SHOWN, suppressed_by, {connection.id: connection for connection in connections})

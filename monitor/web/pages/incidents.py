@@ -24,22 +24,22 @@ from monitor.web.pages import cli_hints
 from monitor.web.pages.cli_hints import Command
 from monitor.web.pages.history import StoredIncidents, SuppressedBy
 from monitor.web.status.board import StatusBoard
-from monitor.web.status.connection import incident_words, quoted_error
+from monitor.web.status.connection import incident_text, quoted_error
 from monitor.web.status.sidebar import title_of
 from monitor.web.urls import connection_path
 
-_ENDS = {
+_CLOSED = {
     Topic.CONNECTION: "It works again.",
     Topic.EXPIRY: "The token was renewed.",
     Topic.RENEWAL: "The token was renewed.",
-    Topic.PUBLISHING: "Posts go out again.",
+    Topic.PUBLISHING: "Posts succeed again.",
     Topic.PERMISSIONS: "The permissions are back.",
     Topic.SCOPE: "It is over.",
 }
-_OTHER_ENDS = {
-    "unsupported": "The API cannot test it any more.",
+_CLOSED_WHY = {
+    "unsupported": "The API can no longer test it.",
     "removed": "It is no longer watched.",
-    "told_singly": "Those that still failed were told one by one from then on.",
+    "told_singly": "Connections that still failed were notified one by one from then on.",
 }
 
 
@@ -48,12 +48,12 @@ class Step:
     """One transition of an incident."""
 
     at: datetime
-    words: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentSubject:
-    """The connection that an incident is about: what it is called, its platform, and its page."""
+    """The connection of an incident: its name, its platform and its page."""
 
     name: str
     platform: str
@@ -66,10 +66,10 @@ class IncidentPanel:
     One incident.
 
     Attributes:
-        key: names it among others on a page, and stays the same from look to look.
-        about: None for wider causes.
-        held: who has seen it, or what holds back its news.
-        commands: what can be done about the telling of it.
+        key: unique on a page, and the same at every refresh.
+        subject: None for a scope.
+        suppressed_by: its acknowledgement, and the silences of its notifications.
+        commands: to acknowledge or silence it.
     """
 
     key: str
@@ -82,17 +82,17 @@ class IncidentPanel:
     why: str
     quoted: str
     advice: str = ""
-    about: IncidentSubject | None = None
+    subject: IncidentSubject | None = None
     steps: tuple[Step, ...] = ()
-    held: tuple[str, ...] = ()
+    suppressed_by: tuple[str, ...] = ()
     commands: tuple[Command, ...] = ()
 
 
-NOTHING_HELD = SuppressedBy({}, ())
+NOT_SUPPRESSED = SuppressedBy({}, ())
 
 
-def closed_panel(row: IncidentRow, below: ConnectionView | None, tellings: Sequence[NotificationRow], now: datetime) -> IncidentPanel:
-    """An incident of the history, with its transitions as far as *tellings*, those about it, show them."""
+def closed_panel(row: IncidentRow, below: ConnectionView | None, notifications: Sequence[NotificationRow], now: datetime) -> IncidentPanel:
+    """A stored incident, with its transitions as far as its *notifications* show them."""
     closed = row.closed_at is not None
     return IncidentPanel(
         key=_key(row.incident),
@@ -104,16 +104,18 @@ def closed_panel(row: IncidentRow, below: ConnectionView | None, tellings: Seque
         lasting=brief((row.closed_at or now) - row.incident.opened_at),
         why=_why(row.incident.topic, row.reason),
         quoted=row.detail if _speaks(row.incident.topic) or row.incident.topic is Topic.PUBLISHING else "",
-        about=_about(below),
-        steps=tuple(_steps(row, tellings)),
+        subject=_subject(below),
+        steps=tuple(_steps(row, notifications)),
     )
 
 
-def open_panel(view: IncidentView, below: ConnectionView | None, held: SuppressedBy, instance: str, now: datetime) -> IncidentPanel:
-    """An open incident, with what can be done about it; *below* is the connection that it is about, if it is about one."""
+def open_panel(
+    view: IncidentView, below: ConnectionView | None, suppressed_by: SuppressedBy, instance: str, now: datetime
+) -> IncidentPanel:
+    """An open incident with its commands; *below* is its connection, None for a scope."""
     incident = view.incident
     connection = below.connection if below is not None else None
-    said = incident_words(view, below.state, now) if below is not None else ""
+    text = incident_text(view, below.state, now) if below is not None else ""
     silence = cli_hints.silence_connection(connection) if connection is not None else cli_hints.silence_scope(view.scope, incident.subject)
     return IncidentPanel(
         key=_key(incident),
@@ -123,20 +125,20 @@ def open_panel(view: IncidentView, below: ConnectionView | None, held: Suppresse
         opened_at=incident.opened_at,
         closed_at=None,
         lasting=brief(now - incident.opened_at),
-        why=said or _why(incident.topic, view.reason),
-        quoted=_quoted(view, below, said),
+        why=text or _why(incident.topic, view.reason),
+        quoted=_quoted(view, below, text),
         advice=_advice(view, below),
-        about=_about(below),
-        held=tuple(_held(view, connection, held, now)),
+        subject=_subject(below),
+        suppressed_by=tuple(_suppressions(view, connection, suppressed_by, now)),
         commands=(cli_hints.acknowledge(incident, instance), silence),
     )
 
 
-def _quoted(view: IncidentView, below: ConnectionView | None, said: str) -> str:
-    """What the platform said: of a post that failed its error, else the answer to the test where nothing else was said."""
+def _quoted(view: IncidentView, below: ConnectionView | None, text: str) -> str:
+    """The platform's message: the error of a failed post, else that of the test unless there is a *text*."""
     if view.incident.topic is Topic.PUBLISHING:
         return quoted_error(below.state) if below is not None else ""
-    return view.detail if view.reason is not None and _speaks(view.incident.topic) and not said else ""
+    return view.detail if view.reason is not None and _speaks(view.incident.topic) and not text else ""
 
 
 def _advice(view: IncidentView, below: ConnectionView | None) -> str:
@@ -146,7 +148,7 @@ def _advice(view: IncidentView, below: ConnectionView | None) -> str:
     return "" if below is not None and clearing(below.state, topic) else topic_advice(topic, view.level)
 
 
-def _about(below: ConnectionView | None) -> IncidentSubject | None:
+def _subject(below: ConnectionView | None) -> IncidentSubject | None:
     if below is None:
         return None
     connection = below.connection
@@ -162,7 +164,7 @@ def _title(scope: Scope, incident: IncidentRef, level: str) -> str:
 
 
 def _speaks(topic: Topic) -> bool:
-    """Whether the reason of the last check is what this incident is about; a token's end has nothing to do with it."""
+    """Whether an incident of this topic is about the reason of the last check."""
     return topic in (Topic.CONNECTION, Topic.SCOPE)
 
 
@@ -170,34 +172,35 @@ def _why(topic: Topic, reason: Reason | None) -> str:
     return sentence(reason_text(reason)) if reason is not None and _speaks(topic) else ""
 
 
-def _steps(row: IncidentRow, tellings: Sequence[NotificationRow]) -> list[Step]:
+def _steps(row: IncidentRow, rows: Sequence[NotificationRow]) -> list[Step]:
     steps = [Step(row.incident.opened_at, "Opened.")]
-    changes = sorted(
-        (told.notification for told in tellings if told.notification.why is NotificationReason.CHANGED), key=lambda told: told.at
-    )
-    steps += [Step(one.at, f"Became “{label_of(one.incident.topic, one.level_to) or one.level_to}”.") for one in changes]
+    changes = [stored.notification for stored in rows if stored.notification.why is NotificationReason.CHANGED]
+    steps += [
+        Step(change.at, f"Became “{label_of(change.incident.topic, change.level_to) or change.level_to}”.")
+        for change in sorted(changes, key=lambda change: change.at)
+    ]
     if row.closed_at is not None:
-        steps.append(Step(row.closed_at, f"Closed. {_OTHER_ENDS.get(row.closed_why or '') or _ENDS[row.incident.topic]}"))
+        steps.append(Step(row.closed_at, f"Closed. {_CLOSED_WHY.get(row.closed_why or '') or _CLOSED[row.incident.topic]}"))
     return steps
 
 
-def _held(view: IncidentView, connection: Connection | None, held: SuppressedBy, now: datetime) -> list[str]:
+def _suppressions(view: IncidentView, connection: Connection | None, suppressed_by: SuppressedBy, now: datetime) -> list[str]:
     incident = view.incident
-    found = []
-    ack = held.acks.get((incident.topic, incident.subject, incident.number))
+    texts = []
+    ack = suppressed_by.acks.get((incident.topic, incident.subject, incident.number))
     if ack is not None:
-        found.append(f"Acknowledged by {ack.author} {brief(now - ack.at)} ago: {ack.reason}")
+        texts.append(f"Acknowledged by {ack.author} {brief(now - ack.at)} ago: {ack.reason}")
     facts = _facts(view, connection)
-    found += [
+    texts += [
         f"Silenced until {stamp(silence.over_at)} by {silence.author}: {silence.reason}"
-        for silence in held.silences
+        for silence in suppressed_by.silences
         if silence.state(now) is SilenceState.ACTIVE and matches(silence.match, facts)
     ]
-    return found
+    return texts
 
 
 def _facts(view: IncidentView, connection: Connection | None) -> dict[str, str]:
-    """What a silence can match of an incident as such; what only a notification has stays unknown."""
+    """The facts of an incident that a silence can match; those of notifications alone are unknown."""
     facts = dict(connection.labels) if connection is not None else {}
     facts |= {"severity": view.severity.value, "topic": view.incident.topic.value, "scope": view.scope.value}
     facts["reason"] = view.reason.value if view.reason is not None else ""
@@ -216,7 +219,7 @@ OPEN_SHOWN = 50
 
 @dataclass(frozen=True, slots=True)
 class ActiveSilence:
-    """A silence in force: what it holds back, in the words by which it was made, until when, by whom and why, and how to end it."""
+    """An active silence, and the command that ends it."""
 
     number: int
     match: str
@@ -229,14 +232,16 @@ class ActiveSilence:
 @dataclass(frozen=True, slots=True)
 class IncidentsPage:
     """
+    The page of incidents.
+
     Attributes:
-        past: whether the database could be read; without it nothing that is over is shown.
         newer, older: addresses of the neighbouring pages; empty where there are none.
-        silences: what is in force now, the first to end first.
-        later: whether this is a later page of what is over: then what is open is not shown again.
+        past: whether the database could be read; without it no closed incident is shown.
+        later: whether this is a later page of closed incidents, which shows no open ones.
+        silences: the active ones, the first to end first.
     """
 
-    words: str
+    text: str
     open: tuple[IncidentPanel, ...]
     number: int
     pages: int
@@ -252,7 +257,7 @@ class IncidentsPage:
 def incidents_page(
     board: StatusBoard, past: StoredIncidents | None, number: int, before: int | None, instance: str, now: datetime
 ) -> IncidentsPage:
-    """The page of incidents, the worst, widest and newest first; *number* pages through the open ones, *before* through the others."""
+    """The page of incidents, the worst, widest and newest first; *number* pages through the open ones, *before* through the closed ones."""
     views = sorted(
         board.snapshot.incidents,
         key=lambda view: (-view.severity.rank, -view.scope.width, -view.incident.opened_at.timestamp()),
@@ -260,34 +265,34 @@ def incidents_page(
     pages = max(1, -(-len(views) // OPEN_SHOWN))
     number = min(number, pages)
     below = board.numbered()
-    held = past.held if past is not None else NOTHING_HELD
+    suppressed_by = past.suppressed_by if past is not None else NOT_SUPPRESSED
     shown = views[(number - 1) * OPEN_SHOWN : number * OPEN_SHOWN]
     closed = past.closed if past is not None else ()
     return IncidentsPage(
-        words=count(len(views), "open incident") if views else "No incident is open.",
-        open=tuple(open_panel(one, below.get(one.connection_id or 0), held, instance, now) for one in shown),
+        text=count(len(views), "open incident") if views else "No open incidents.",
+        open=tuple(open_panel(view, below.get(view.connection_id or 0), suppressed_by, instance, now) for view in shown),
         number=number,
         pages=pages,
         newer=f"?page={number - 1}" if number > 1 else "",
         older=f"?page={number + 1}" if number < pages else "",
         past=past is not None,
-        closed=tuple(closed_panel(row, below.get(row.connection_id or 0) or _once(row, past), (), now) for row in closed),
+        closed=tuple(closed_panel(row, below.get(row.connection_id or 0) or _retired(row, past), (), now) for row in closed),
         closed_older=f"?{urlencode({'before': closed[-1].id})}" if past is not None and past.more else "",
         later=before is not None,
         silences=tuple(
-            _hush(silence)
-            for silence in sorted(held.silences, key=lambda one: (one.over_at, one.id))
+            _active(silence)
+            for silence in sorted(suppressed_by.silences, key=lambda silence: (silence.over_at, silence.id))
             if silence.state(now) is SilenceState.ACTIVE
         ),
     )
 
 
-def _once(row: IncidentRow, past: StoredIncidents | None) -> ConnectionView | None:
-    """The connection of an incident that is over, when it is no longer watched."""
-    connection = past.about.get(row.connection_id or 0) if past is not None else None
+def _retired(row: IncidentRow, past: StoredIncidents | None) -> ConnectionView | None:
+    """The retired connection of a closed incident."""
+    connection = past.connections.get(row.connection_id or 0) if past is not None else None
     return None if connection is None else ConnectionView(connection, ConnectionState())
 
 
-def _hush(silence: Silence) -> ActiveSilence:
+def _active(silence: Silence) -> ActiveSilence:
     match = " ".join(f"{name}={value}" for name, value in sorted(silence.match.items()))
     return ActiveSilence(silence.id, match, silence.over_at, silence.author, silence.reason, cli_hints.expire_silence(silence.id))

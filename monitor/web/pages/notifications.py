@@ -1,4 +1,4 @@
-"""Who was told what, when, and what they answered, in words."""
+"""Who was notified, with receivers' responses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from monitor.errors import DeliveryReason
 from monitor.notify.payload import summary
 from monitor.text.format import ago, count, milliseconds, one_line
 
-_ANSWERS = {
+_RESPONSES = {
     DeliveryReason.DELIVERED: "accepted",
     DeliveryReason.CLIENT_ERROR: "refused the message",
     DeliveryReason.AUTH_ERROR: "refused our credentials",
-    DeliveryReason.GONE: "said that it is gone",
+    DeliveryReason.GONE: "answered that it is gone",
     DeliveryReason.RATE_LIMITED: "asked for fewer messages",
     DeliveryReason.SERVER_ERROR: "failed",
     DeliveryReason.REDIRECTED: "answered with a redirect, which is never followed",
     DeliveryReason.TIMEOUT: "did not answer in time",
     DeliveryReason.UNREACHABLE: "could not be reached",
     DeliveryReason.ADDRESS_REFUSED: "has an address that is not allowed",
-    DeliveryReason.DISCONNECTED: "broke off its answer",
-    DeliveryReason.INTERNAL: "was not asked: the monitor itself failed",
+    DeliveryReason.DISCONNECTED: "closed the connection",
+    DeliveryReason.INTERNAL: "got no request: the monitor failed",
 }
-_WHYS = {
+_REASONS = {
     NotificationReason.OPENED: "opened",
     NotificationReason.CHANGED: "changed",
     NotificationReason.CLOSED: "closed",
@@ -45,35 +45,35 @@ _QUOTED = 200
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """One try: when, and what the receiver did."""
+    """One attempt and its result."""
 
     at: datetime
-    words: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiverResponse:
-    """What became of one notification at one receiver."""
+    """The delivery of one notification to one receiver."""
 
     receiver: str
     tone: Tone
-    words: str
+    text: str
     attempts: tuple[AttemptView, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NotificationView:
-    """One decision to tell: when, why, how urgent, what was said, and what each receiver answered."""
+    """One notification: when, why, how urgent, its text, and the response of each receiver."""
 
     at: datetime
     tone: Tone
     type: str
     why: str
-    said: str
-    answers: tuple[ReceiverResponse, ...]
+    text: str
+    responses: tuple[ReceiverResponse, ...]
 
 
-def tellings_of(
+def notification_views(
     rows: Sequence[NotificationRow],
     deliveries: Sequence[DeliveryRow],
     attempts: Mapping[int, Sequence[AttemptRow]],
@@ -81,25 +81,25 @@ def tellings_of(
     now: datetime,
 ) -> tuple[NotificationView, ...]:
     """These notifications with their deliveries and attempts, in the order of *rows*."""
-    answers: dict[int, list[ReceiverResponse]] = {row.id: [] for row in rows}
+    responses: dict[int, list[ReceiverResponse]] = {row.id: [] for row in rows}
     for delivery in deliveries:
-        answers[delivery.notification_id].append(_answer(delivery, attempts.get(delivery.id, ()), now))
+        responses[delivery.notification_id].append(_response(delivery, attempts.get(delivery.id, ()), now))
     return tuple(
         NotificationView(
             at=row.notification.at,
             tone=Tone.GOOD if row.notification.why is NotificationReason.CLOSED else TONES[row.notification.severity],
             type=row.notification.type.value,
-            why=_WHYS[row.notification.why],
-            said=summary(row.notification, connection),
-            answers=tuple(answers[row.id]),
+            why=_REASONS[row.notification.why],
+            text=summary(row.notification, connection),
+            responses=tuple(responses[row.id]),
         )
         for row in rows
     )
 
 
-def _answer(row: DeliveryRow, attempts: Sequence[AttemptRow], now: datetime) -> ReceiverResponse:
+def _response(row: DeliveryRow, attempts: Sequence[AttemptRow], now: datetime) -> ReceiverResponse:
     return ReceiverResponse(
-        row.receiver, _STATE_TONES[row.state], _outcome(row, now), tuple(AttemptView(one.at, _attempt(one)) for one in attempts)
+        row.receiver, _STATE_TONES[row.state], _outcome(row, now), tuple(AttemptView(attempt.at, _attempt(attempt)) for attempt in attempts)
     )
 
 
@@ -113,15 +113,15 @@ def _outcome(row: DeliveryRow, now: datetime) -> str:
                 f", at the {_ordinal(row.attempts)} attempt" if row.attempts > 1 else ""
             )
         case DeliveryState.PENDING if row.digest_id is not None:
-            return "waits within a digest"
+            return "pending within a digest"
         case DeliveryState.PENDING if not row.attempts:
-            return "waits to be sent"
+            return "pending"
         case DeliveryState.PENDING:
             return f"{last}; next attempt {ago(max(row.next_attempt_at, now), now)}, after {tries}"
         case DeliveryState.DEAD:
-            return f"given up after {tries}: {last}" if last else f"given up after {tries}"
+            return f"abandoned after {tries}: {last}" if last else f"abandoned after {tries}"
         case DeliveryState.CANCELLED:
-            return "not sent: newer word took its place" if row.overtaken else "not sent: it had said that it is gone"
+            return "not sent: replaced by a newer notification" if row.overtaken else "not sent: the receiver was disabled"
 
 
 def _attempt(row: AttemptRow) -> str:
@@ -130,7 +130,7 @@ def _attempt(row: AttemptRow) -> str:
 
 
 def _reason(reason: DeliveryReason, status: int | None) -> str:
-    return f"{_ANSWERS[reason]} ({status})" if status is not None else _ANSWERS[reason]
+    return f"{_RESPONSES[reason]} ({status})" if status is not None else _RESPONSES[reason]
 
 
 def _ordinal(number: int) -> str:

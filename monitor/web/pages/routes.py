@@ -1,20 +1,20 @@
 """
-What each address shows to people.
+Page handlers.
 
     /                                          the status page
-    /connections/<account>/<user or ->/<id>    one connection and its past
-    /incidents                                 what is in trouble, and what was
-    /calendar                                  when tokens end
+    /connections/<account>/<user or ->/<id>    one connection and its history
+    /incidents                                 open and past incidents
+    /calendar                                  token expiry
     /calendar.ics                              the same as a feed
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable
+
+from aiohttp import web
 
 from monitor.clock import Clock
 from monitor.domain.status import Filters
-from monitor.web.answers import HTML, WebResponse
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages import expiry
 from monitor.web.pages.connection import ConnectionQuery, profile_of
@@ -24,9 +24,10 @@ from monitor.web.pages.incidents import incidents_page
 from monitor.web.pages.templates import Pages
 from monitor.web.status.board import SnapshotCache
 from monitor.web.status.connection import past_row_of
-from monitor.web.urls import Key, key_in
+from monitor.web.urls import CONNECTION_PATH, connection_key, route
 
 _CALENDAR = "text/calendar; charset=utf-8"
+_HTML = "text/html; charset=utf-8"
 _MOST_DIGITS = 15
 
 
@@ -35,75 +36,79 @@ class Site:
     The pages.
 
     Args:
-        pictures: the present.
-        records: the past.
+        snapshots: the present.
+        reads: the past.
         clock: the time.
         instance: names this monitor in incident keys.
     """
 
-    def __init__(self, pictures: SnapshotCache, records: ReadLimiter, clock: Clock, instance: Callable[[], str]) -> None:
+    def __init__(self, snapshots: SnapshotCache, reads: ReadLimiter, clock: Clock, instance: Callable[[], str]) -> None:
         self._pages = Pages()
-        self._pictures = pictures
-        self._archive = Archive(records, clock)
+        self._snapshots = snapshots
+        self._archive = Archive(reads, clock)
         self._clock = clock
         self._instance = instance
         self._feeding = asyncio.Lock()
 
-    async def answer(self, raw_path: str, query: Mapping[str, str]) -> WebResponse | None:
-        """The page at *raw_path*, a path as the browser sent it; None where there is none."""
-        static = self._pages.static.get(raw_path.removeprefix("/static/")) if raw_path.startswith("/static/") else None
-        if static is not None:
-            return WebResponse(200, static.media_type, (static.body,), {"Cache-Control": "max-age=86400"})
+    def routes(self) -> list[web.RouteDef]:
+        """Every page and the files that they need."""
+        return [
+            route("/", self._status),
+            route("/incidents", self._incidents),
+            route("/calendar", self._calendar),
+            route("/calendar.ics", self._feed),
+            route(CONNECTION_PATH, self._connection),
+            route("/static/{name:[^/]+}", self._static),
+        ]
+
+    async def _static(self, request: web.Request) -> web.Response:
+        file = self._pages.static.get(request.match_info["name"])
+        if file is None:
+            raise web.HTTPNotFound
+        return web.Response(body=file.body, headers={"Content-Type": file.media_type, "Cache-Control": "max-age=86400"})
+
+    async def _status(self, request: web.Request) -> web.Response:
+        board, now = self._snapshots.board(), self._clock.now()
+        page = board.page(Filters.of(request.query), now)
+        sparklines = await self._archive.sparklines([row.view.connection.id for row in page.rows])
+        return _page(self._pages.status(board, page, sparklines, now))
+
+    async def _calendar(self, request: web.Request) -> web.Response:
+        board, now = self._snapshots.board(), self._clock.now()
+        return _page(self._pages.calendar(board, agenda_of(board, Filters.of(request.query), now), now))
+
+    async def _feed(self, request: web.Request) -> web.Response:
+        """The calendar, made in pieces: other tasks run between them, and one feed is made at a time."""
         now = self._clock.now()
-        match raw_path:
-            case "/":
-                return await self._status(Filters.of(query), now)
-            case "/incidents":
-                return await self._incidents(query, now)
-            case "/calendar":
-                board = self._pictures.board()
-                return _page(self._pages.calendar(board, agenda_of(board, Filters.of(query), now), now))
-            case "/calendar.ics":
-                return WebResponse(200, _CALENDAR, await self._feed(Filters.of(query), now))
-        key = key_in(raw_path)
-        return None if key is None else await self._connection(key, ConnectionQuery.of(query), now)
-
-    async def _status(self, filters: Filters, now: datetime) -> WebResponse:
-        board = self._pictures.board()
-        page = board.page(filters, now)
-        drawings = await self._archive.drawings([row.view.connection.id for row in page.rows])
-        return _page(self._pages.status(board, page, drawings, now))
-
-    async def _feed(self, filters: Filters, now: datetime) -> tuple[bytes, ...]:
-        """The calendar in pieces. Others run between the pieces, and one feed is made at a time."""
         async with self._feeding:
             pieces = []
-            for piece in expiry.pieces(endings_of(self._pictures.board(), filters, now), self._instance(), now):
+            for piece in expiry.pieces(endings_of(self._snapshots.board(), Filters.of(request.query), now), self._instance(), now):
                 pieces.append(piece)
                 await self._clock.sleep(0)
-            return tuple(pieces)
+        return web.Response(body=b"".join(pieces), headers={"Content-Type": _CALENDAR})
 
-    async def _incidents(self, query: Mapping[str, str], now: datetime) -> WebResponse:
-        before = query.get("before", "")
+    async def _incidents(self, request: web.Request) -> web.Response:
+        now, before = self._clock.now(), request.query.get("before", "")
         number = int(before) if before.isascii() and before.isdigit() and len(before) <= _MOST_DIGITS else None
         past = await self._archive.incidents(number)
-        board = self._pictures.board()
-        shown = incidents_page(board, past, Filters.of(query).page, number, self._instance(), now)
+        board = self._snapshots.board()
+        shown = incidents_page(board, past, Filters.of(request.query).page, number, self._instance(), now)
         return _page(self._pages.incidents(board, shown, now))
 
-    async def _connection(self, key: Key, asked: ConnectionQuery, now: datetime) -> WebResponse:
-        board = self._pictures.board()
+    async def _connection(self, request: web.Request) -> web.Response:
+        board, now, key = self._snapshots.board(), self._clock.now(), connection_key(request)
         view = board.find(key)
-        gone = await self._archive.gone(key) if view is None else None
+        retired = await self._archive.retired(key) if view is None else None
         if view is not None:
             row = board.row(view, now)
-        elif gone is not None:
-            row = past_row_of(gone, now)
+        elif retired is not None:
+            row = past_row_of(retired, now)
         else:
             return _page(self._pages.missing(board, key[2], now), 404)
-        past = await self._archive.connection(row.view.connection.id, asked.wanted)
-        return _page(self._pages.connection(board, profile_of(row, past, asked, now, watched=view is not None), now))
+        query = ConnectionQuery.of(request.query)
+        past = await self._archive.connection(row.view.connection.id, query.history)
+        return _page(self._pages.connection(board, profile_of(row, past, query, now, watched=view is not None), now))
 
 
-def _page(body: bytes, status: int = 200) -> WebResponse:
-    return WebResponse(status, HTML, (body,))
+def _page(body: bytes, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=body, headers={"Content-Type": _HTML})

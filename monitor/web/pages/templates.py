@@ -1,4 +1,4 @@
-"""The pages as HTML, and the files they need."""
+"""Jinja environment and static files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from monitor.web.status.board import Page, StatusBoard
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _DEEP = "../../../"
-_NOTHING = SparklineRow(None, None)
+_NO_CHARTS = SparklineRow(None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +53,21 @@ class Pages:
         self._environment.globals.update(edition=digest[:12])
         self._environment.filters.update(stamp=stamp, second=second, minute=moment, iso=iso, day=day, clock=clock, number="{:,}".format)
 
-    def status(self, board: StatusBoard, page: Page, drawings: Mapping[int, SparklineRow], now: datetime) -> bytes:
+    def status(self, board: StatusBoard, page: Page, sparklines: Mapping[int, SparklineRow], now: datetime) -> bytes:
         """The status page."""
         return self._render(
             "status.html",
             board,
             now,
-            troubles=board.troubles(now),
+            scope_incidents=board.scope_incidents(now),
             choices=board.choices(page.filters),
             accounts=board.accounts_seen(),
             several_accounts=len(board.accounts) > 1,
             receivers=board.receivers(now),
             page=page,
             filters=page.filters,
-            drawings=drawings,
-            nothing=_NOTHING,
+            sparklines=sparklines,
+            no_charts=_NO_CHARTS,
         )
 
     def connection(self, board: StatusBoard, profile: Profile, now: datetime) -> bytes:
@@ -83,7 +83,7 @@ class Pages:
         return self._render("incidents.html", board, now, shown=shown)
 
     def calendar(self, board: StatusBoard, agenda: Agenda, now: datetime) -> bytes:
-        """The page of the ends of tokens."""
+        """The page of token expiry."""
         return self._render("calendar.html", board, now, agenda=agenda, filters=agenda.filters)
 
     def _render(self, template: str, board: StatusBoard, now: datetime, root: str = "", **values: Any) -> bytes:

@@ -1,8 +1,8 @@
 """
 The snapshot made ready for showing, at most once a second.
 
-A `Board` is a snapshot sorted for people, worst first; it is made once per snapshot. Rows are made only for the page
-that is asked for, so ten thousand connections cost little more than a hundred.
+A `StatusBoard` is a snapshot sorted worst first; it is made once per snapshot. Rows are made only for the page that is shown, so
+ten thousand connections cost little more than a hundred.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from monitor.domain.status import TROUBLE, DisplayStatus, Filters, Tone, status_
 from monitor.metrics import Metrics
 from monitor.text.format import STATUS_LABELS, count, platform_name
 from monitor.web.status.connection import ConnectionRow, row_of
-from monitor.web.status.sidebar import Account, ReceiverView, Trouble, accounts_of, receivers_of, troubles_of
+from monitor.web.status.sidebar import AccountView, ReceiverView, ScopeIncidentView, accounts_of, receivers_of, scope_incidents_of
 from monitor.web.status.summary import Overall, overall_of
 
 PAGE_SIZE = 50
@@ -30,9 +30,9 @@ _MOST_OFFERED = 200
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One filter to choose: what it says, how many it leaves, where it leads, and whether it is the present one."""
+    """One filter to choose: its label, how many connections it keeps, its address, and whether it is in use."""
 
-    words: str
+    label: str
     number: int
     address: str
     chosen: bool
@@ -41,7 +41,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The rows that are asked for: one page of them, and how many there are."""
+    """One page of rows, and how many rows there are."""
 
     filters: Filters
     rows: tuple[ConnectionRow, ...]
@@ -50,14 +50,12 @@ class Page:
     pages: int
 
     @property
-    def words(self) -> str:
+    def caption(self) -> str:
         """Which rows these are."""
         if not self.total:
-            asked = self.filters.narrowed or self.filters.health
+            filtered = self.filters.narrowed or self.filters.health
             return (
-                "No connection is like that."
-                if asked
-                else "Connections appear here once the configuration names them or the API lists them."
+                "No connection matches." if filtered else "Connections appear here once the configuration names them or the API lists them."
             )
         first = (self.number - 1) * PAGE_SIZE + 1
         if self.pages == 1:
@@ -66,7 +64,7 @@ class Page:
 
 
 class StatusBoard:
-    """A snapshot sorted for people."""
+    """A snapshot sorted for showing."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -74,11 +72,11 @@ class StatusBoard:
         for incident in snapshot.incidents:
             if incident.connection_id is not None and incident.scope is Scope.CONNECTION:
                 self._incidents[incident.connection_id].append(incident)
-        standings = tuple((status_of(view, self._of(view)), view) for view in snapshot.connections)
-        self.ordered: Sequence[tuple[DisplayStatus, ConnectionView]] = standings
-        # Stable: within a standing, the urgent first, then by account, platform and id.
-        self._sorted = sorted(standings, key=lambda entry: urgency(entry[0], self._of(entry[1])))
-        self.counts: Mapping[DisplayStatus, int] = Counter(standing for standing, _ in standings)
+        statuses = tuple((status_of(view, self.incidents_of(view)), view) for view in snapshot.connections)
+        self.ordered: Sequence[tuple[DisplayStatus, ConnectionView]] = statuses
+        # Stable: within a status, the urgent first, then by account, platform and id.
+        self._sorted = sorted(statuses, key=lambda entry: urgency(entry[0], self.incidents_of(entry[1])))
+        self.counts: Mapping[DisplayStatus, int] = Counter(status for status, _ in statuses)
         self._in_trouble = sum(self.counts[status] for status in DisplayStatus if status.in_trouble)
         self.platforms = Counter(view.connection.platform for view in snapshot.connections)
         self.accounts = Counter(view.connection.account for view in snapshot.connections)
@@ -86,12 +84,12 @@ class StatusBoard:
 
     @property
     def ranked(self) -> Sequence[tuple[DisplayStatus, ConnectionView]]:
-        """Every connection and where it stands, worst first; `ordered` has them by account, platform and id."""
+        """Every connection and its display status, worst first; `ordered` has them by account, platform and id."""
         return self._sorted
 
     @property
     def overall(self) -> Overall:
-        """How it all stands, in one sentence."""
+        """The overall state in one sentence."""
         return overall_of(self.snapshot, self.counts, self._urgent())
 
     def find(self, key: Key) -> ConnectionView | None:
@@ -106,46 +104,46 @@ class StatusBoard:
 
     def row(self, view: ConnectionView, now: datetime) -> ConnectionRow:
         """One connection."""
-        return row_of(view, self._of(view), now)
+        return row_of(view, self.incidents_of(view), now)
 
     def incidents_of(self, view: ConnectionView) -> Sequence[IncidentView]:
         """The open incidents of one connection."""
-        return self._of(view)
+        return self._incidents.get(view.connection.id, ())
 
     def matching(self, filters: Filters) -> list[ConnectionView]:
-        """Every connection that is asked for, worst first."""
+        """Every connection that *filters* keep, worst first."""
         criteria = filters.criteria
         return [view for status, view in self._sorted if criteria.match(view, status)]
 
     def page(self, filters: Filters, now: datetime) -> Page:
-        """One page of the connections that are asked for, worst first; beyond the last page: the last."""
-        found = self.matching(filters)
-        pages = max(1, -(-len(found) // PAGE_SIZE))
+        """One page of the connections that *filters* keep, worst first; beyond the last page: the last."""
+        matching = self.matching(filters)
+        pages = max(1, -(-len(matching) // PAGE_SIZE))
         number = min(filters.page, pages)
-        shown = found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
-        rows = tuple(row_of(view, self._of(view), now) for view in shown)
-        return Page(replace(filters, page=number), rows, len(found), number, pages)
+        shown = matching[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
+        rows = tuple(self.row(view, now) for view in shown)
+        return Page(replace(filters, page=number), rows, len(matching), number, pages)
 
-    def troubles(self, now: datetime) -> tuple[Trouble, ...]:
-        """The open incidents that are wider than one connection, the most urgent and then the widest first."""
-        return troubles_of(self.snapshot, now)
+    def scope_incidents(self, now: datetime) -> tuple[ScopeIncidentView, ...]:
+        """The open scope incidents, the most urgent and then the widest first."""
+        return scope_incidents_of(self.snapshot, now)
 
     def receivers(self, now: datetime) -> tuple[ReceiverView, ...]:
-        """Everybody who is told, those in trouble first."""
+        """Every receiver, failing ones first."""
         return receivers_of(self.snapshot, now)
 
-    def accounts_seen(self) -> tuple[Account, ...]:
+    def accounts_seen(self) -> tuple[AccountView, ...]:
         """Every account and whether the API accepts it."""
         return accounts_of(self.snapshot, self.accounts)
 
     def choices(self, filters: Filters) -> tuple[Choice, ...]:
-        """The ways to narrow the list by standing; those that would leave nothing are not offered."""
+        """The filters by display status; those that would keep nothing are not offered."""
         offers = [("", "All", len(self._sorted), Tone.IDLE)]
         offers += [(TROUBLE, "Trouble", self._in_trouble, Tone.BAD)]
         offers += [(status.value, STATUS_LABELS[status], self.counts[status], status.tone) for status in DisplayStatus]
         return tuple(
-            Choice(words, number, filters.address(health=value), filters.health == value, tone)
-            for value, words, number, tone in offers
+            Choice(label, number, filters.address(health=value), filters.health == value, tone)
+            for value, label, number, tone in offers
             if number or not value or filters.health == value
         )
 
@@ -156,34 +154,32 @@ class StatusBoard:
     def account_choices(self) -> tuple[tuple[str, str], ...]:
         """Accounts to choose from, value and name, with those of managed users while these are few; one alone is no choice."""
         labels = {view.connection.account_label for view in self.snapshot.connections} | set(self.accounts)
-        found = labels if len(labels) <= _MOST_OFFERED else set(self.accounts)
-        return tuple((name, name) for name in sorted(found)) if len(found) > 1 else ()
+        offered = labels if len(labels) <= _MOST_OFFERED else set(self.accounts)
+        return tuple((name, name) for name in sorted(offered)) if len(offered) > 1 else ()
 
     def label_choices(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
-        """Labels to choose from: name to pairs such as `team=social` and their values; those with more than anybody reads are left out."""
+        """Labels to choose from: name to pairs such as `team=social` and their values; those with too many values are left out."""
         values: dict[str, set[str]] = defaultdict(set)
         for view in self.snapshot.connections:
             for name, value in view.connection.labels.items():
                 values[name].add(value)
         return {
-            name: tuple((f"{name}={value}", value) for value in sorted(found))
-            for name, found in sorted(values.items())
-            if len(found) <= _MOST_OFFERED
+            name: tuple((f"{name}={value}", value) for value in sorted(known))
+            for name, known in sorted(values.items())
+            if len(known) <= _MOST_OFFERED
         }
 
     def incident_counts(self) -> Mapping[Severity, int]:
-        """How many incidents are open, by how urgent they are."""
+        """How many incidents are open, by severity."""
         return Counter(incident.severity for incident in self.snapshot.incidents)
 
-    def _of(self, view: ConnectionView) -> Sequence[IncidentView]:
-        return self._incidents.get(view.connection.id, ())
-
     def _urgent(self) -> bool:
-        return any(tone_of(status, self._of(view)) is Tone.BAD for status, view in self._sorted[: self._in_trouble])
+        trouble = self._sorted[: self._in_trouble]
+        return any(tone_of(status, self.incidents_of(view)) is Tone.BAD for status, view in trouble)
 
 
 class SnapshotCache:
-    """The latest picture, at most *fresh_seconds* old, and its renderings."""
+    """The latest snapshot, at most *fresh_seconds* old, and its renderings."""
 
     def __init__(self, source: Callable[[], Snapshot], metrics: Metrics, clock: Clock, fresh_seconds: float) -> None:
         self._source = source
@@ -196,31 +192,31 @@ class SnapshotCache:
         self._rendering = {False: asyncio.Lock(), True: asyncio.Lock()}
 
     def snapshot(self) -> Snapshot:
-        """The picture."""
+        """The snapshot."""
         if self._snapshot is None or not self._is_fresh(self._snapshot[0]):
             self._snapshot = (self._clock.monotonic(), self._source())
         return self._snapshot[1]
 
     def board(self) -> StatusBoard:
-        """The picture, sorted for people."""
+        """The snapshot, sorted for showing."""
         snapshot = self.snapshot()
         if self._board is None or self._board.snapshot is not snapshot:
             self._board = StatusBoard(snapshot)
         return self._board
 
     async def text(self, *, openmetrics: bool) -> tuple[bytes, ...]:
-        """The metrics in pieces. Others run between the pieces; who asks meanwhile gets the same."""
+        """The metrics in pieces. Other tasks run between the pieces; concurrent requests share the result."""
         async with self._rendering[openmetrics]:
-            made = self._texts.get(openmetrics)
-            if made is not None and self._is_fresh(made[0]):
-                return made[1]
+            latest = self._texts.get(openmetrics)
+            if latest is not None and self._is_fresh(latest[0]):
+                return latest[1]
             at, pieces = self._clock.monotonic(), []
             for piece in self._metrics.chunks(self.snapshot(), self._clock.now(), openmetrics=openmetrics):
                 pieces.append(piece)
                 await self._clock.sleep(0)
             text = (at, tuple(pieces))
             self._texts[openmetrics] = text
-            # Tens of megabytes: not to be kept until somebody asks again.
+            # Tens of megabytes: not kept until the next scrape.
             asyncio.get_running_loop().call_later(self._fresh_seconds, self._forget, openmetrics, text)
             return text[1]
 

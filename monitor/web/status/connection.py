@@ -1,4 +1,4 @@
-"""One connection as people read it."""
+"""One connection, worded."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,14 +19,14 @@ from monitor.text.reasons import reason_text
 from monitor.web.urls import connection_path
 
 _NOW = timedelta(0)
-GONE = "No longer watched"
+RETIRED = "No longer watched"
 
 
 @dataclass(frozen=True, slots=True)
 class Countdown:
-    """The end of a token: in words, by how much it may be off, and in full."""
+    """The end of a token: as text, by how much it may be off, and in full."""
 
-    words: str
+    text: str
     doubt: str = ""
     tone: Tone = Tone.IDLE
     ends_at: datetime | None = None
@@ -35,19 +35,19 @@ class Countdown:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One thing to know about a connection; *quoted* is the platform's own text, *advice* what a person should do."""
+    """One thing to know about a connection; *quoted* is the platform's own text, *advice* what to do."""
 
-    words: str
+    text: str
     quoted: str = ""
     advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRow:
-    """One connection; everything in words besides the moments and the view itself."""
+    """One connection; everything is text besides the times and the view itself."""
 
     view: ConnectionView
-    standing: DisplayStatus
+    status: DisplayStatus
     tone: Tone
     label: str
     title: str
@@ -65,13 +65,13 @@ class ConnectionRow:
 def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime) -> ConnectionRow:
     """The row of a connection, given its own open incidents."""
     connection, state = view.connection, view.state
-    standing = status_of(view, incidents)
-    since = _since(view, standing, incidents)
+    status = status_of(view, incidents)
+    since = _since(view, status, incidents)
     return ConnectionRow(
         view=view,
-        standing=standing,
-        tone=tone_of(standing, incidents),
-        label=_label(standing, incidents),
+        status=status,
+        tone=tone_of(status, incidents),
+        label=_label(status, incidents),
         title=short_name(connection, state),
         path=connection_path(connection),
         platform=platform_name(connection.platform),
@@ -87,34 +87,36 @@ def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
 
 def past_row_of(view: ConnectionView, now: datetime) -> ConnectionRow:
     """The row of a connection that is no longer watched, as it was last known."""
-    note = Note("It left the configuration, or the API's list of connections. Below is what was known of it.")
-    return replace(row_of(view, (), now), standing=DisplayStatus.UNKNOWN, tone=Tone.IDLE, label=GONE, since=None, lasting="", notes=(note,))
+    note = Note("It is no longer in the configuration, or in the API's list of connections. The last known state is shown below.")
+    return replace(
+        row_of(view, (), now), status=DisplayStatus.UNKNOWN, tone=Tone.IDLE, label=RETIRED, since=None, lasting="", notes=(note,)
+    )
 
 
 def _worst(incidents: Sequence[IncidentView]) -> IncidentView | None:
     return max(incidents, key=lambda incident: incident.severity.rank, default=None)
 
 
-def _label(standing: DisplayStatus, incidents: Sequence[IncidentView]) -> str:
-    """What is the matter, in two or three words."""
+def _label(status: DisplayStatus, incidents: Sequence[IncidentView]) -> str:
+    """The status in two or three words."""
     worst = _worst(incidents)
-    if standing is not DisplayStatus.ATTENTION or worst is None:
-        return STATUS_LABELS[standing]
-    return label_of(worst.incident.topic, worst.level) or STATUS_LABELS[standing]
+    if status is not DisplayStatus.ATTENTION or worst is None:
+        return STATUS_LABELS[status]
+    return label_of(worst.incident.topic, worst.level) or STATUS_LABELS[status]
 
 
-def _since(view: ConnectionView, standing: DisplayStatus, incidents: Sequence[IncidentView]) -> datetime | None:
+def _since(view: ConnectionView, status: DisplayStatus, incidents: Sequence[IncidentView]) -> datetime | None:
     worst = _worst(incidents)
-    return worst.incident.opened_at if standing is DisplayStatus.ATTENTION and worst is not None else view.state.since
+    return worst.incident.opened_at if status is DisplayStatus.ATTENTION and worst is not None else view.state.since
 
 
 def expiry_tone(incidents: Sequence[IncidentView]) -> Tone:
-    """How much the end of a token asks for attention."""
+    """The tone of a token's end."""
     return next((TONES[incident.severity] for incident in incidents if incident.incident.topic is Topic.EXPIRY), Tone.GOOD)
 
 
 def countdown_of(state: ConnectionState, incidents: Sequence[IncidentView], now: datetime) -> Countdown:
-    """What is known of the token's end. It is coloured by its incident, not by its number: some tokens renew themselves."""
+    """The remaining life of the token. Its tone is that of its incident, not of the number: some tokens renew themselves."""
     ends_at, uncertainty = estimate.best_estimate(state.token), estimate.uncertainty(state.token)
     tone = expiry_tone(incidents)
     if ends_at is None:
@@ -130,14 +132,14 @@ def countdown_of(state: ConnectionState, incidents: Sequence[IncidentView], now:
 def _notes(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime) -> Iterator[Note]:
     state = view.state
     if view.suppressed_by is not None:
-        yield Note("What is shown may be out of date: wider trouble keeps it from being checked.")
+        yield Note("This may be out of date: it is not checked while a scope incident is open.")
     yield from _health_notes(state)
     for incident in incidents:
-        words = incident_words(incident, state, now)
-        if words:
+        text = incident_text(incident, state, now)
+        if text:
             advice = "" if topics.clearing(state, incident.incident.topic) else topic_advice(incident.incident.topic, incident.level)
             quoted = quoted_error(state) if incident.incident.topic is Topic.PUBLISHING else ""
-            yield Note(words, quoted=quoted, advice=advice)
+            yield Note(text, quoted=quoted, advice=advice)
     if state.suspected_false_negative and state.health is Health.ERROR:
         yield Note("A post succeeded after the first failed check, so the test itself may be wrong.")
     yield from _last_check_note(state)
@@ -145,7 +147,7 @@ def _notes(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
 
 def _health_notes(state: ConnectionState) -> Iterator[Note]:
     if state.health is Health.UNKNOWN and state.last_check_at is None:
-        yield Note("The first check is still to come.")
+        yield Note("Not checked yet.")
     elif state.health in (Health.OK, Health.UNKNOWN) or state.reason is None:
         return
     # While a change back is being confirmed, the last conclusive check was a good one.
@@ -154,58 +156,58 @@ def _health_notes(state: ConnectionState) -> Iterator[Note]:
 
 
 def _last_check_note(state: ConnectionState) -> Iterator[Note]:
-    """Why the last check is no news, or what is being confirmed."""
+    """Why the last check changed nothing, or what is being confirmed."""
     if state.last_reason is not None and outcome_of(state.last_reason) is Outcome.INCONCLUSIVE:
-        yield Note(f"The last check told nothing: {reason_text(state.last_reason)}.")
+        yield Note(f"The last check was inconclusive: {reason_text(state.last_reason)}.")
     elif state.pending is not None and state.health is Health.OK:
-        words = reason_text(state.last_reason) if state.last_reason is not None else "it failed"
-        yield Note(f"The last check failed and is being confirmed: {words}.", quoted=state.last_detail)
+        cause = reason_text(state.last_reason) if state.last_reason is not None else "it failed"
+        yield Note(f"The last check failed and is being confirmed: {cause}.", quoted=state.last_detail)
     elif state.pending is not None and state.pending.health is Health.OK:
-        yield Note("The last check passed; one more makes it sure.")
+        yield Note("The last check passed; one more confirms it.")
 
 
-def incident_words(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
-    """What an incident beside the health says; the health speaks for itself."""
+def incident_text(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
+    """An incident that the health does not show, as one sentence; empty for the others."""
     match incident.incident.topic:
         case Topic.CONNECTION:
-            return _unsure_words(incident, state, now)
+            return _unsure_text(incident, state, now)
         case Topic.EXPIRY:
-            return _expiry_words(incident, state, now)
+            return _expiry_text(incident, state, now)
         case Topic.RENEWAL:
             return "The token is usually renewed earlier than now."
         case Topic.PUBLISHING:
             return "The test passes, but posting failed."
         case Topic.PERMISSIONS:
-            return _permission_words(state)
+            return _permission_text(state)
     return ""
 
 
-def _unsure_words(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
+def _unsure_text(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
     if incident.level == topics.FLAPPING:
-        return "It keeps changing between working and broken."
+        return "It is flapping between working and failing."
     if incident.level == topics.STALE:
         seen = state.last_evidence_at or state.since or incident.incident.opened_at
-        return f"Nothing was learned about it for {brief(now - seen)}; nobody knows whether it works."
+        return f"It has not been checked successfully for {brief(now - seen)}; its state is unknown."
     return ""
 
 
-def _expiry_words(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
+def _expiry_text(incident: IncidentView, state: ConnectionState, now: datetime) -> str:
     ends_at = estimate.best_estimate(state.token)
     ahead = "" if ends_at is None or ends_at <= now else f"ends in {brief(ends_at - now)}, on {moment(ends_at)}"
     if topics.clearing(state, Topic.EXPIRY):
-        return f"It seems to be renewed{f': the token now {ahead}' if ahead else ''}. One more check makes it sure."
+        return f"It seems to be renewed{f': the token now {ahead}' if ahead else ''}. One more check confirms it."
     if incident.level == levels.EXPIRED:
         past = ends_at is not None and not ahead
         return f"The token ended on {moment(ends_at)}." if past and ends_at is not None else "The token has expired."
     return f"The token {ahead or 'ends soon'}."
 
 
-def _permission_words(state: ConnectionState) -> str:
+def _permission_text(state: ConnectionState) -> str:
     if not state.permissions_missing:
-        return "The permissions seem to be back; one more check makes it sure."
+        return "The permissions seem to be back; one more check confirms it."
     return f"Permissions are missing: {', '.join(state.permissions_missing)}."
 
 
 def quoted_error(state: ConnectionState) -> str:
-    """What was said when the last post failed."""
+    """The error of the last post that failed."""
     return "" if state.last_error is None else state.last_error.message

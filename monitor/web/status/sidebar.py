@@ -1,4 +1,4 @@
-"""What stands beside the connections: wide trouble, receivers, accounts."""
+"""Scope incidents, receivers, accounts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from monitor.text.reasons import reason_text
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """An open incident that is wider than one connection, in words."""
+class ScopeIncidentView:
+    """An open scope incident, worded."""
 
     view: IncidentView
     tone: Tone
@@ -28,55 +28,57 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverView:
-    """What one receiver is owed, in words."""
+    """One receiver and its pending deliveries, worded."""
 
     name: str
     tone: Tone
-    words: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class AccountView:
     """Whether the API accepts one account."""
 
     name: str
     tone: Tone
-    words: str
+    text: str
 
 
-def troubles_of(snapshot: Snapshot, now: datetime) -> tuple[Trouble, ...]:
-    """The open incidents that are wider than one connection, the most urgent and then the widest first."""
-    wide = [incident for incident in snapshot.incidents if incident.scope is not Scope.CONNECTION]
-    wide.sort(key=lambda incident: (-incident.severity.rank, -incident.scope.width))
-    return tuple(_trouble(incident, now) for incident in wide)
+def scope_incidents_of(snapshot: Snapshot, now: datetime) -> tuple[ScopeIncidentView, ...]:
+    """The open scope incidents, the most urgent and then the widest first."""
+    incidents = [incident for incident in snapshot.incidents if incident.scope is not Scope.CONNECTION]
+    return tuple(
+        _scope_incident(incident, now)
+        for incident in sorted(incidents, key=lambda incident: (-incident.severity.rank, -incident.scope.width))
+    )
 
 
 def receivers_of(snapshot: Snapshot, now: datetime) -> tuple[ReceiverView, ...]:
-    """Everybody who is told, those in trouble first."""
+    """Every receiver, failing ones first."""
     receivers = []
-    for name, owed in snapshot.outbox.items():
-        waiting = f"{count(owed.pending, 'message')} waiting" if owed.pending else "nothing waiting"
-        since = f", the oldest for {brief(now - owed.oldest_at)}" if owed.oldest_at is not None else ""
-        if owed.disabled:
-            receivers.append(ReceiverView(name, Tone.BAD, f"gone: told nothing more until its configuration changes; {waiting}"))
-        elif owed.failing_since is not None:
-            receivers.append(ReceiverView(name, Tone.BAD, f"takes no messages for {brief(now - owed.failing_since)} now; {waiting}{since}"))
+    for name, outbox in snapshot.outbox.items():
+        waiting = f"{count(outbox.pending, 'message')} waiting" if outbox.pending else "nothing waiting"
+        since = f", the oldest for {brief(now - outbox.oldest_at)}" if outbox.oldest_at is not None else ""
+        if outbox.disabled:
+            receivers.append(ReceiverView(name, Tone.BAD, f"disabled (HTTP 410) until its configuration changes; {waiting}"))
+        elif outbox.failing_since is not None:
+            receivers.append(ReceiverView(name, Tone.BAD, f"failing for {brief(now - outbox.failing_since)}; {waiting}{since}"))
         else:
             receivers.append(ReceiverView(name, Tone.GOOD, f"{waiting}{since}"))
-    return tuple(sorted(receivers, key=lambda one: (one.tone is not Tone.BAD, one.name)))
+    return tuple(sorted(receivers, key=lambda receiver: (receiver.tone is not Tone.BAD, receiver.name)))
 
 
-def accounts_of(snapshot: Snapshot, connections: Mapping[str, int]) -> tuple[Account, ...]:
+def accounts_of(snapshot: Snapshot, connections: Mapping[str, int]) -> tuple[AccountView, ...]:
     """Every account and whether the API accepts it; *connections* counts those of each."""
-    words = {True: (Tone.GOOD, "accepted"), False: (Tone.BAD, "refused"), None: (Tone.IDLE, "not known yet")}
+    states = {True: (Tone.GOOD, "accepted"), False: (Tone.BAD, "rejected"), None: (Tone.IDLE, "unknown")}
     return tuple(
-        Account(name, words[up][0], f"{words[up][1]}, {count(connections.get(name, 0), 'connection')}")
+        AccountView(name, states[up][0], f"{states[up][1]}, {count(connections.get(name, 0), 'connection')}")
         for name, up in sorted(snapshot.accounts.items())
     )
 
 
 def title_of(scope: Scope, subject: str) -> str:
-    """What is the matter with everything below *scope*, in one clause."""
+    """The incident of a scope as one clause."""
     kind, _, name = subject.partition(":")
     if scope is Scope.PLATFORM:
         name = platform_name(name)
@@ -85,12 +87,12 @@ def title_of(scope: Scope, subject: str) -> str:
 
 
 _TITLES = {
-    Scope.API: "The PostPost API gives no answers",
-    Scope.ACCOUNT: "The API refuses the account {name}",
-    Scope.USER: "The API refuses the managed user {name}",
-    Scope.PLATFORM: "Many connections of {name} broke together",
-    Scope.STORAGE: "The monitor cannot use its own storage",
-    Scope.RECEIVER: "The receiver {name} takes no messages",
+    Scope.API: "The PostPost API does not respond",
+    Scope.ACCOUNT: "The API rejects the account {name}",
+    Scope.USER: "The API rejects the managed user {name}",
+    Scope.PLATFORM: "Multiple {name} connections are failing",
+    Scope.STORAGE: "The monitor cannot use its database",
+    Scope.RECEIVER: "The receiver {name} is failing",
 }
 _ACCOUNT_TITLES = {
     "rate": "The API limits the requests of the account {name}",
@@ -98,9 +100,9 @@ _ACCOUNT_TITLES = {
 }
 
 
-def _trouble(incident: IncidentView, now: datetime) -> Trouble:
+def _scope_incident(incident: IncidentView, now: datetime) -> ScopeIncidentView:
     reason = incident.reason
-    return Trouble(
+    return ScopeIncidentView(
         view=incident,
         tone=TONES[incident.severity],
         title=title_of(incident.scope, incident.incident.subject),

@@ -7,8 +7,20 @@ import pytest
 from sqlalchemy import func, select, text
 
 from monitor.config import RetentionSettings
-from monitor.db import AttemptRow, CheckRow, Database, DeliveryState, NewConnection, Store, uptime
+from monitor.db import (
+    AttemptRow,
+    CheckRow,
+    Database,
+    DeliveryState,
+    Store,
+    database_size,
+    list_checks,
+    list_deliveries,
+    list_notifications,
+    uptime,
+)
 from monitor.db.tables import attempts, checks, deliveries, incidents, messages, notifications
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic, Transition
 from monitor.domain.reasons import Scope
 from monitor.domain.uptime import Uptime
@@ -22,7 +34,7 @@ SETTINGS = RetentionSettings(checks=10 * DAY, incidents=100 * DAY, deliveries=30
 
 def count(store: Store) -> dict[str, int]:
     return {
-        table.name: store._rows(select(func.count()).select_from(table))[0][0]
+        table.name: store.rows(select(func.count()).select_from(table))[0][0]
         for table in (checks, messages, incidents, notifications, deliveries, attempts)
     }
 
@@ -41,7 +53,7 @@ def janitor_at(database: Database, after: timedelta) -> RetentionWorker:
 
 async def fill_checks(database: Database, connections: int, each: int, apart: timedelta) -> list[int]:
     """Checks that are added up already."""
-    wanted = [NewConnection("main", "", f"x-{n:04}", "x") for n in range(connections)]
+    wanted = [ConnectionSpec("main", "", f"x-{n:04}", "x") for n in range(connections)]
     ids = list((await database.write(lambda store: store.ensure_connections(wanted))).values())
     rows = [CheckRow(one, at(n * apart), Reason.OK, 5, 200, "59d 3h", f"text {n // 85}") for one in ids for n in range(each)]
     await database.write(partial(uptime.put_until, until=at(1000 * DAY)))
@@ -60,7 +72,7 @@ async def test_checks_by_age(database: Database) -> None:
 
     await work_off(janitor)
     for one in ids:
-        history = await database.read(lambda reader, one=one: reader.history(one, 2000))  # type: ignore[misc]
+        history = await database.read(lambda reader, one=one: list_checks(reader, one, 2000))  # type: ignore[misc]
         assert [row.at for row in history] == [at(n * HOUR) for n in range(999, 251, -1)]
         assert {row.detail for row in history} == {f"text {n // 85}" for n in range(252, 1000)}, "no check lost its text"
     assert (await database.write(count))["messages"] == len({n // 85 for n in range(252, 1000)})
@@ -78,10 +90,8 @@ async def test_what_is_owed_stays(database: Database) -> None:
 
     async def left(after: timedelta) -> set[str]:
         await work_off(janitor_at(database, after))
-        rows = await database.read(lambda reader: reader.deliveries())
-        assert {row.body.decode() for row in rows} == {
-            row.notification.incident.subject for row in await database.read(lambda reader: reader.notifications())
-        }
+        rows = await database.read(list_deliveries)
+        assert {row.body.decode() for row in rows} == {row.notification.incident.subject for row in await database.read(list_notifications)}
         return {row.subject for row in rows}
 
     assert await left(29 * DAY) == {"pending", "delivered", "dead", "open"}
@@ -114,7 +124,7 @@ async def test_who_was_told_is_known_at_the_end(database: Database) -> None:
 
     async def remembered(after: timedelta) -> tuple[str, ...]:
         await work_off(janitor_at(database, after))
-        return await database.write(lambda store: store.receivers_told("key"))
+        return await database.write(lambda store: store.outbox.receivers_notified("key"))
 
     await happens(1, "error", timedelta(0))
     await database.write(partial(_tell, "it", DeliveryState.DELIVERED))
@@ -172,7 +182,7 @@ async def test_checks_by_size(database: Database) -> None:
             steps += 1
             assert steps < 2000
             await _settled_size(database)
-        histories = [await database.read(lambda reader, one=one: reader.history(one, 5000)) for one in ids]  # type: ignore[misc]
+        histories = [await database.read(lambda reader, one=one: list_checks(reader, one, 5000)) for one in ids]  # type: ignore[misc]
         assert all(history[0].at == at(1499 * HOUR) for history in histories), "the newest stay"
         return await _settled_size(database), [history[-1].at for history in histories]
 
@@ -186,7 +196,7 @@ async def test_checks_by_size(database: Database) -> None:
     assert (await keep(limit + 300_000 + about))[1] == oldest, "nothing more goes"
     _, oldest = await keep(1000)
     assert set(oldest) == {now - 3 * DAY}
-    assert {row.subject for row in await database.read(lambda reader: reader.deliveries())} == {"open", "pending"}
+    assert {row.subject for row in await database.read(list_deliveries)} == {"open", "pending"}
     assert (await database.write(count))["incidents"] == 1
     days = await database.read(lambda reader: uptime.daily_uptime(reader, ids[:1], START))
     assert days[ids[0]][0].uptime.ok == HOUR
@@ -196,11 +206,11 @@ async def _settled_size(database: Database) -> int:
     """The size, once PostgreSQL's counters know of the last changes."""
 
     def analyze(store: Store) -> None:
-        if store._dialect == "postgresql":
-            store._change(text("ANALYZE checks"), {})
+        if store.dialect == "postgresql":
+            store.change(text("ANALYZE checks"), {})
 
     await database.write(analyze)
-    return await database.read(lambda reader: reader.size())
+    return await database.read(database_size)
 
 
 async def test_a_clock_that_leaps(database: Database) -> None:
@@ -231,10 +241,10 @@ async def test_a_clock_that_leaps(database: Database) -> None:
 
 
 def _tell(subject: str, end: DeliveryState | None, store: Store) -> None:
-    store.add_notification(f"msg_{subject}", _notification(subject), "key", subject.encode(), ["on-call"])
-    (row,) = store.deliveries(subject=subject)
+    store.outbox.add_notification(f"msg_{subject}", _notification(subject), "key", subject.encode(), ["on-call"])
+    (row,) = list_deliveries(store, subject=subject)
     attempt = AttemptRow(START, DeliveryReason.DELIVERED, 5, 200)
-    store.record_attempt(row, attempt, end or DeliveryState.PENDING, None if end else at(HOUR))
+    store.outbox.record_attempt(row, attempt, end or DeliveryState.PENDING, None if end else at(HOUR))
 
 
 def _size(path: Path) -> int:
