@@ -1,12 +1,12 @@
 """
-The composition root: builds every part from a configuration, runs it until the stop is asked for, and takes it down again.
+The composition root: builds every part from a configuration, runs it until the stop is requested, and closes it again.
 
     1 database      opened, locked, migrated; everything below may write
-    2 registry         loaded from rows: metrics are right from the first scrape
-    3 web           listening; /-/ready says no
-    4 crew          agents of this configuration, their loops in the one task group
-    5 scheduler     beats; READY=1, /-/ready says yes
-    ... SIGTERM: the scheduler stops, the crew drains within its budget, then everything closes in reverse order
+    2 registry      loaded from rows: metrics are right from the first scrape
+    3 web           listening; /-/ready answers 503
+    4 workers       of this configuration, their loops in the one task group
+    5 scheduler     wakes the loops; READY=1, /-/ready answers 200
+    ... SIGTERM: the scheduler stops, the workers drain within their budget, then everything closes in reverse order
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import MonitorError, StoreCorrupt
 from monitor.metrics import Metrics
-from monitor.runtime.loop import Loop, WatchdogLimits
+from monitor.runtime.loop import Loop, Step, WatchdogLimits
 from monitor.runtime.scheduler import Scheduler, WakeJob
 from monitor.runtime.signals import Signals
 from monitor.runtime.systemd import ServiceManager
@@ -41,9 +41,9 @@ from monitor.workers.storage_alert import alert_corruption
 _log = structlog.get_logger(__name__)
 
 _SECOND = timedelta(seconds=1)
-_SELFCHECK_BOUND_SECONDS = 60.0
-_FEEDS_PER_WATCHDOG = 4
-_RENEWAL_REST_SECONDS = 10.0
+_WATCHDOG_LIMIT_SECONDS = 60.0
+_PINGS_PER_WATCHDOG_SEC = 4
+_WEB_REST_SECONDS = 10.0
 
 
 class App:
@@ -51,12 +51,12 @@ class App:
     One running monitor.
 
     Args:
-        config: what to run.
+        config: the configuration to start with.
         clock: the time.
-        signals: what the outside asks for.
+        signals: requests to stop and to reload.
         reread: reads the configuration again; raises ConfigError with every problem.
-        manager: the service manager to keep informed.
-        bounds: for how long anything may stand still while the service manager is told that all is well.
+        manager: the service manager to notify.
+        limits: how long each part may stand still before the service manager is no longer pinged.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class App:
         signals: Signals,
         reread: Callable[[], Config],
         manager: ServiceManager | None = None,
-        bounds: WatchdogLimits | None = None,
+        limits: WatchdogLimits | None = None,
     ) -> None:
         self.config = config
         self.url = ""
@@ -76,15 +76,16 @@ class App:
         self._signals = signals
         self._reread = reread
         self._manager = manager if manager is not None else ServiceManager(None)
-        self._bounds = bounds if bounds is not None else WatchdogLimits()
-        self._swapping = False
+        self._limits = limits if limits is not None else WatchdogLimits()
+        self._metrics = Metrics()
+        self._replacing_workers = False
 
     async def run(self) -> None:
         """
-        Run until the stop is asked for, then drain.
+        Run until the stop is requested, then drain.
 
         Raises:
-            StoreError: the database can't be used; says why and what to do.
+            StoreError: the database can't be used.
             ConfigError: the web port can't be opened.
         """
         self._database = Database(self.config.database.url.reveal(), clock=self._clock, owner=self.config.source)
@@ -92,21 +93,34 @@ class App:
             await self._run()
         except BaseException as error:
             if _is_damage(error):
-                plan = EvaluationConfig.from_config(self.config, self._database.instance_id)
-                await alert_corruption(self.config, plan, self._clock, USER_AGENT)
+                await alert_corruption(self.config, self._evaluation_config(self.config), self._clock, USER_AGENT)
             raise
 
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
             await self._database.start()
             stack.push_async_callback(self._database.close)
-            await self._load_fleet()
-            self._metrics = Metrics()
+            self._registry = Registry(self._evaluation_config(self.config), self._clock)
+            await self._load_registry()
             self._web = self._web_server()
             self.url = await self._web.start()
             stack.push_async_callback(self._web.close)
+            # Jitter needs no secrecy, only that two monitors do not retry in step.
+            jitter = random.random  # noqa: TID251
+            self._dependencies = Dependencies(self._registry, self._database, self._metrics, self._clock, jitter, self._limits)
+            self._workers = WorkerGroup(self.config, self._registry.config, self._dependencies)
+            self._scheduler = Scheduler(self._wake_jobs(), self._clock)
+            self._watchdog = self._new_watchdog()
+            self._watchdog_loop = self._loop("watchdog", self._watchdog.step, self._watchdog_rest_seconds())
+            self._web_loop = self._loop("web", self._web.renew, _WEB_REST_SECONDS)
             async with asyncio.TaskGroup() as group:
-                await self._work(group)
+                await self._run_workers(group)
+
+    def _evaluation_config(self, config: Config) -> EvaluationConfig:
+        return EvaluationConfig.from_config(config, self._database.instance_id)
+
+    def _loop(self, name: str, step: Step, rest_seconds: float) -> Loop:
+        return Loop(name, step, rest_seconds=rest_seconds, clock=self._clock, stop=self._signals.stop)
 
     def _web_server(self) -> WebServer:
         return WebServer(
@@ -125,104 +139,94 @@ class App:
         return self._registry.config.policy
 
     def snapshot(self) -> Snapshot:
-        """The whole picture, now."""
+        """Everything that is known, now."""
         return self._registry.snapshot(self._clock.now())
 
-    async def _load_fleet(self) -> None:
-        self._registry = Registry(EvaluationConfig.from_config(self.config, self._database.instance_id), self._clock)
+    async def _load_registry(self) -> None:
         await self._database.read(self._registry.load)
         await connection_sync.sync(self._database, self._registry, self.config)
 
-    async def _work(self, group: asyncio.TaskGroup) -> None:
-        # Jitter needs no secrecy, only that two monitors do not retry in step.
-        dice = random.random  # noqa: TID251
-        self._workplace = Dependencies(self._registry, self._database, self._metrics, self._clock, dice, self._bounds)
-        self._crew = WorkerGroup(self.config, self._registry.config, self._workplace)
-        scheduler = self._scheduler()
-        selfcheck = self._selfcheck(scheduler)
-        rest = self._pulse_seconds()
-        self._pulse = Loop("selfcheck", selfcheck.step, rest_seconds=rest, clock=self._clock, stop=self._signals.stop)
-        self._renewal = Loop("web", self._web.renew, rest_seconds=_RENEWAL_REST_SECONDS, clock=self._clock, stop=self._signals.stop)
-        self._own = [
-            WatchedLoop(self._pulse, _SELFCHECK_BOUND_SECONDS),
-            WatchedLoop(scheduler, self._bounds.scheduler, writes=False),
-            WatchedLoop(self._renewal, 4 * _RENEWAL_REST_SECONDS, writes=False),
-        ]
+    async def _run_workers(self, group: asyncio.TaskGroup) -> None:
         try:
-            await self._supervise(group, scheduler, selfcheck)
+            await self._serve(group)
         finally:
-            scheduler.stop()
-            await self._crew.close()
+            self._scheduler.stop()
+            await self._workers.close()
 
-    async def _supervise(self, group: asyncio.TaskGroup, scheduler: Scheduler, selfcheck: Watchdog) -> None:
+    async def _serve(self, group: asyncio.TaskGroup) -> None:
         self._prepare_metrics()
-        self._crew.start(group)
-        watchers = [
-            group.create_task(self._pulse.run(), name="selfcheck"),
-            group.create_task(self._renewal.run(), name="web"),
+        self._workers.start(group)
+        own_tasks = [
+            group.create_task(self._watchdog_loop.run(), name="watchdog"),
+            group.create_task(self._web_loop.run(), name="web"),
             group.create_task(self._database.ended(), name="database"),
-            group.create_task(self._reload_when_asked(group, selfcheck), name="reload"),
+            group.create_task(self._reload_on_request(group), name="reload"),
         ]
-        scheduler.start()
+        self._scheduler.start()
         self._metrics.config_reloaded(successful=True, at=self._clock.now())
         self.ready.set()
-        self._manager.ready(selfcheck.status())
+        self._manager.ready(self._watchdog.status())
         _log.info("monitor.started", version=__version__, url=self.url, connections=len(self._registry.ids()), config=self.config.source)
         await self._signals.stop.wait()
         self._manager.stopping()
         _log.info("monitor.stop_requested")
-        scheduler.stop()
+        self._scheduler.stop()
         self.ready.clear()
-        await self._crew.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
-        for watcher in watchers:
-            watcher.cancel()
+        await self._workers.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
+        for task in own_tasks:
+            task.cancel()
 
     def _prepare_metrics(self) -> None:
         self._metrics.prepare(
             platforms=self._registry.platforms(),
-            receivers=[receiver.name for receiver in self._crew.config.receivers],
-            loops=[*(watched.loop.name for watched in [*self._crew.watched, *self._own]), "writer"],
+            receivers=[receiver.name for receiver in self._workers.config.receivers],
+            loops=[*(watched.loop.name for watched in [*self._workers.watched, *self._own_loops()]), "writer"],
         )
 
-    def _scheduler(self) -> Scheduler:
-        def waker(kind: str) -> Callable[[], None]:
-            return lambda: self._crew.wake(kind)
+    def _wake_jobs(self) -> tuple[WakeJob, ...]:
+        def wake(kind: str) -> Callable[[], None]:
+            return lambda: self._workers.wake(kind)
 
-        return Scheduler(
-            (
-                WakeJob("check", _SECOND, waker("check")),
-                WakeJob("deliver", _SECOND, waker("deliver")),
-                WakeJob("review", _SECOND, waker("review")),
-                WakeJob("discover", _SECOND, waker("discover")),
-                WakeJob("bookkeep", timedelta(minutes=10), waker("bookkeep")),
-                WakeJob("tidy", timedelta(hours=1), waker("tidy")),
-                WakeJob("selfcheck", _SECOND, self._wake_selfcheck),
-            ),
-            self._clock,
+        return (
+            WakeJob("check", _SECOND, wake("check")),
+            WakeJob("deliver", _SECOND, wake("deliver")),
+            WakeJob("evaluate", _SECOND, wake("evaluate")),
+            WakeJob("discover", _SECOND, wake("discover")),
+            WakeJob("uptime-rollup", timedelta(minutes=10), wake("uptime-rollup")),
+            WakeJob("retention", timedelta(hours=1), wake("retention")),
+            WakeJob("watchdog", _SECOND, self._wake_watchdog),
         )
 
-    def _wake_selfcheck(self) -> None:
-        self._pulse.wake.set()
+    def _wake_watchdog(self) -> None:
+        self._watchdog_loop.wake.set()
 
-    def _pulse_seconds(self) -> float:
-        """How long the self-check rests when no beat wakes it: the service manager's patience bears several such rests."""
-        patience = self._manager.watchdog_seconds
-        return self._bounds.rest if patience is None else min(self._bounds.rest, patience / _FEEDS_PER_WATCHDOG)
+    def _watchdog_rest_seconds(self) -> float:
+        """How long the watchdog's loop rests when no job wakes it: several such rests fit into `WatchdogSec=`."""
+        watchdog_seconds = self._manager.watchdog_seconds
+        return self._limits.rest if watchdog_seconds is None else min(self._limits.rest, watchdog_seconds / _PINGS_PER_WATCHDOG_SEC)
 
-    def _loops(self) -> list[WatchedLoop]:
-        """What must go on; while crews are swapped not the crew, whose loops end one by one."""
-        return list(self._own) if self._swapping else [*self._crew.watched, *self._own]
+    def _own_loops(self) -> list[WatchedLoop]:
+        """The loops that a reload does not replace."""
+        return [
+            WatchedLoop(self._watchdog_loop, _WATCHDOG_LIMIT_SECONDS),
+            WatchedLoop(self._scheduler, self._limits.scheduler, writes=False),
+            WatchedLoop(self._web_loop, 4 * _WEB_REST_SECONDS, writes=False),
+        ]
 
-    def _selfcheck(self, scheduler: Scheduler) -> Watchdog:
+    def _watched_loops(self) -> list[WatchedLoop]:
+        """The loops that must make progress; not those of the workers while they are replaced, because these end one by one."""
+        return self._own_loops() if self._replacing_workers else [*self._workers.watched, *self._own_loops()]
+
+    def _new_watchdog(self) -> Watchdog:
         return Watchdog(
             registry=self._registry,
             database=self._database,
             metrics=self._metrics,
             clock=self._clock,
             manager=self._manager,
-            loops=self._loops,
-            clock_jumped=scheduler.restart_beats,
-            bounds=self._bounds,
+            loops=self._watched_loops,
+            on_clock_jump=self._scheduler.reschedule,
+            limits=self._limits,
         )
 
     def _readiness(self) -> tuple[bool, str]:
@@ -230,7 +234,7 @@ class App:
             return False, "starting or stopping"
         return (True, "ready") if self._database.storage_up else (False, "the database takes no writes")
 
-    async def _reload_when_asked(self, group: asyncio.TaskGroup, selfcheck: Watchdog) -> None:
+    async def _reload_on_request(self, group: asyncio.TaskGroup) -> None:
         while True:
             await self._signals.reload.wait()
             self._signals.reload.clear()
@@ -240,58 +244,58 @@ class App:
             await self._reload(group)
             if self._signals.stop.is_set():
                 return
-            self._manager.ready(selfcheck.status())
+            self._manager.ready(self._watchdog.status())
 
     async def _reload(self, group: asyncio.TaskGroup) -> None:
         try:
-            config, crew, admission = await self._prepare()
+            config, workers, authenticator = await self._prepare()
         except MonitorError as error:
             _log.error("config.rejected", problems=str(error).splitlines(), advice="The old configuration keeps running.")
             self._metrics.config_reloaded(successful=False, at=self._clock.now())
             self._manager.trouble = "the last reload failed and changed nothing, see the log"
         else:
-            self._adopt(config, admission)
-            await self._swap(config, crew, group)
+            self._adopt(config, authenticator)
+            await self._replace_workers(config, workers, group)
             self._metrics.config_reloaded(successful=True, at=self._clock.now())
             self._manager.trouble = ""
 
     async def _prepare(self) -> tuple[Config, WorkerGroup, Authenticator]:
-        """The configuration read anew and all that it asks for, built; nothing is changed yet."""
+        """Read the configuration again and build the workers and the authenticator of the web port; changes nothing yet."""
         config = await asyncio.to_thread(self._reread)
-        admission = await self._web.prepare(config.web, config.web_file)
-        return config, WorkerGroup(config, EvaluationConfig.from_config(config, self._database.instance_id), self._workplace), admission
+        authenticator = await self._web.prepare(config.web, config.web_file)
+        return config, WorkerGroup(config, self._evaluation_config(config), self._dependencies), authenticator
 
-    def _adopt(self, config: Config, admission: Authenticator) -> None:
-        """Take up who may ask the web port; what can't be changed while it runs is said."""
-        self._web.adopt(config.web, admission)
+    def _adopt(self, config: Config, authenticator: Authenticator) -> None:
+        """Replace the authenticator of the web port; log the changed sections that need a restart."""
+        self._web.adopt(config.web, authenticator)
         changed = {"database": config.database != self.config.database, "web.listen": config.web.listen != self.config.web.listen}
         for key in (key for key, differs in changed.items() if differs):
             _log.warning("config.restart_required", section=key)
 
-    async def _swap(self, config: Config, crew: WorkerGroup, group: asyncio.TaskGroup) -> None:
+    async def _replace_workers(self, config: Config, workers: WorkerGroup, group: asyncio.TaskGroup) -> None:
         """
-        Put *crew* in the place of the one at work. What fails here ends the process: there is no crew to go back to.
+        Drain the running workers and start *workers*. A failure here ends the process: the old workers are closed already.
 
-        Once a stop is asked for no crew begins any more: nobody would end it.
+        Once a stop is requested no workers are started any more: nothing would end them.
         """
-        self._swapping = True
+        self._replacing_workers = True
         try:
-            await self._crew.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
+            await self._workers.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
             self.config = config
-            self._registry.set_config(crew.plan)
+            self._registry.set_config(workers.evaluation_config)
             await connection_sync.sync(self._database, self._registry, config)
             if self._signals.stop.is_set():
-                await crew.close()
+                await workers.close()
                 return
-            self._crew = crew
+            self._workers = workers
             self._prepare_metrics()
-            crew.start(group)
+            workers.start(group)
         finally:
-            self._swapping = False
+            self._replacing_workers = False
         _log.info("config.reloaded", connections=len(self._registry.ids()), receivers=len(config.receivers))
 
 
 def _is_damage(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
-        return any(_is_damage(one) for one in error.exceptions)
+        return any(_is_damage(nested) for nested in error.exceptions)
     return isinstance(error, StoreCorrupt)

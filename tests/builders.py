@@ -5,11 +5,12 @@ Builders are named `a_...`; add to them freely, never change a default that test
 Time starts at `START`, so that every expected moment can be worked out in one's head.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from monitor.domain.checks import Observation, Reply, Verdict
-from monitor.domain.connections import Connection
+from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.listings import ListedConnection
@@ -34,10 +35,14 @@ def at(offset: timedelta) -> datetime:
     return START + offset
 
 
+def changed(connection: Connection, **values: Any) -> Connection:
+    """*connection* with other *values* in its spec."""
+    return Connection(connection.id, replace(connection.spec, **values))
+
+
 def a_connection(number: int = 1, **overrides: Any) -> Connection:
     """A LinkedIn connection of the first account; *number* makes its row and its platform id unique."""
     values: dict[str, Any] = {
-        "id": number,
         "account": "main",
         "user_id": "",
         "platform_id": f"linkedin-page{number}",
@@ -46,7 +51,7 @@ def a_connection(number: int = 1, **overrides: Any) -> Connection:
     }
     if "platform_id" in overrides and "platform" not in overrides:
         values["platform"] = overrides["platform_id"].partition("-")[0]
-    return Connection(**(values | overrides))
+    return Connection(number, ConnectionSpec(**(values | overrides)))
 
 
 def a_token_life(left: timedelta | None = None, **overrides: Any) -> TokenLife:

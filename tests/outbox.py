@@ -10,8 +10,8 @@ from typing import Any
 
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
-from monitor.db import Database, DeliveryRow, NewConnection, Store, attempts_of, list_deliveries
-from monitor.domain.connections import Connection
+from monitor.db import Database, DeliveryRow, Store, attempts_of, list_deliveries
+from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.events import FINE, Notification, NotificationReason, Transition, incident_key
 from monitor.domain.policy import DigestPolicy, Policy
 from monitor.domain.reasons import Scope
@@ -91,7 +91,7 @@ async def an_outbox(
     clock = clock or FakeClock()
     database = Database(migrated_sqlite(folder / "state" / "monitor.db"), clock=clock, owner="test")
     await database.start()
-    wanted = [NewConnection("main", "", f"linkedin-page{number}", "linkedin") for number in range(1, 11)]
+    wanted = [ConnectionSpec("main", "", f"linkedin-page{number}", "linkedin") for number in range(1, 11)]
     await database.write(lambda store: store.ensure_connections(wanted))
     sender = Sender(clock=clock, user_agent="postpost-monitor/test")
     yield Outbox(database, sender, receiver, clock, policy, _deliverer(database, sender, receiver, clock, policy))

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 from monitor.app import App
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, load
-from monitor.db import CheckRow, Database, NewConnection, Store
+from monitor.db import CheckRow, Database, Store
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.states import LastNotified, TopicState
@@ -124,7 +125,7 @@ async def running_daemon(
             await eventually(lambda: len(app.snapshot().connections) == len(world.accounts["main"].owner.connections))
             yield RunningDaemon(app, world, receiver, config)
         finally:
-            signals.ask_to_stop()
+            signals.request_stop()
             await running
     finally:
         await receiver.close()
@@ -145,7 +146,7 @@ async def write_past(url: str, clock: Clock, platform_ids: list[str], past: time
 
 def _write(store: Store, platform_id: str, now: datetime, past: timedelta) -> None:
     platform = platform_id.partition("-")[0]
-    connection_id = store.ensure_connections([NewConnection("main", "", platform_id, platform, listed=True)])["main", "", platform_id]
+    connection_id = store.ensure_connections([ConnectionSpec("main", "", platform_id, platform, listed=True)])["main", "", platform_id]
     outages = [(now - days * DAY, now - days * DAY + hours * HOUR) for days, hours in _OUTAGES.get(platform_id, ()) if days * DAY < past]
     # The same past every time, so that a screenshot changes only when the page does.
     dice = random.Random(platform_id)

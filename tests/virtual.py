@@ -28,7 +28,7 @@ from monitor.state import connection_sync
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.workers.checker import Checker
-from monitor.workers.discoverer import Discoverer, Parts
+from monitor.workers.discoverer import Discoverer
 from monitor.workers.evaluator import Evaluator
 from tests import marked
 from tests.clock import FakeClock
@@ -114,8 +114,8 @@ class Virtual:
             self._add_account(account)
         for checker in self.checkers:
             checker.refresh()
-        reviewer = Evaluator(registry=self.fleet, database=self.database, clock=self.clock)
-        self._work(reviewer.step, lambda: self.review_seconds)
+        evaluator = Evaluator(registry=self.fleet, database=self.database, clock=self.clock)
+        self._work(evaluator.step, lambda: self.review_seconds)
 
     def _add_account(self, account: AccountSettings) -> None:
         api = ApiClient(self.config.api, account.api_key, clock=self.clock, user_agent="postpost-monitor/test")
@@ -134,7 +134,9 @@ class Virtual:
         self.checkers.append(checker)
         for _ in range(self.config.api.concurrency):
             self._work(checker.step, lambda: self.beat_seconds)
-        discoverer = Discoverer(account, self.config, api, gate, Parts(self.fleet, self.database, self.clock, self._sync))
+        discoverer = Discoverer(
+            account, self.config, api, gate, registry=self.fleet, database=self.database, clock=self.clock, on_change=self._sync
+        )
         self._work(discoverer.step, lambda: self.beat_seconds)
 
     def _sync(self) -> None:

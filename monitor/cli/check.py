@@ -113,7 +113,8 @@ async def _connections_of(config: Config, checker: LiveChecker, account: str, us
     else:
         listed = {row.platform_id for row in listing.rows}
     label = f"{account}/{user_id}" if user_id else account
-    return [replace(configured(config, platform_id, label), listed=platform_id in listed) for platform_id in sorted(ids | listed)], problem
+    specs = (replace(configured(config, platform_id, label).spec, listed=platform_id in listed) for platform_id in sorted(ids | listed))
+    return [Connection(0, spec) for spec in specs], problem
 
 
 def as_text(results: Sequence[CheckResult], problems: Sequence[str], width: int) -> str:

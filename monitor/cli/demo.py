@@ -219,7 +219,7 @@ class Demo:
             self._say("demo", "end of the demo; everything keeps running until Ctrl-C")
             return
         await self._until(begun, self._duration)
-        self._signals.ask_to_stop()
+        self._signals.request_stop()
 
     async def _until(self, begun: float, moment: timedelta) -> None:
         await self._clock.sleep(max(0.0, begun + moment.total_seconds() - self._clock.monotonic()))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from monitor.clock import Clock
 from monitor.config import Config
 from monitor.db import Reader, read_connections, read_meta, read_outbox, reading
-from monitor.domain.connections import Connection, matching, platform_of
+from monitor.domain.connections import Connection, ConnectionSpec, matching, platform_of
 from monitor.errors import UsageError
+from monitor.state import connection_sync
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.text.format import one_line
@@ -68,10 +69,7 @@ def configured(config: Config, platform_id: str, account: str | None) -> Connect
     Raises:
         UsageError: it is ambiguous, or there is no such account.
     """
-    settings = [
-        Connection(0, each.account, each.user_id, each.id, each.platform, each.name, each.labels, each.interval, each.expect)
-        for each in config.connections
-    ]
+    settings = [Connection(0, connection_sync.configured(each, listed=False)) for each in config.connections]
     connection = only(matching(settings, platform_id, account))
     if connection is not None:
         return connection
@@ -79,7 +77,7 @@ def configured(config: Config, platform_id: str, account: str | None) -> Connect
     owner = next((each for each in config.accounts if each.name == name), None)
     if owner is None:
         raise no_account(config, name)
-    return Connection(0, name, user or owner.user_id, platform_id, platform_of(platform_id))
+    return Connection(0, ConnectionSpec(name, user or owner.user_id, platform_id, platform_of(platform_id)))
 
 
 def only(connections: Sequence[Connection]) -> Connection | None:

@@ -38,7 +38,7 @@ from monitor.db.queries.state import (
     read_states,
 )
 from monitor.db.retention import with_old_checks
-from monitor.db.rows import AttemptRow, CheckRow, DeliveryRow, IncidentRow, NewConnection, NotificationRow, WaitingRow
+from monitor.db.rows import AttemptRow, CheckRow, DeliveryRow, IncidentRow, NotificationRow, WaitingRow
 from monitor.db.store import Store
 from monitor.db.transaction import Reader
 from monitor.domain.delivery.retries import DeliveryState
@@ -53,7 +53,6 @@ __all__ = [
     "IncidentRow",
     "LatencyRow",
     "Lifetime",
-    "NewConnection",
     "NotificationRow",
     "Reader",
     "Store",

@@ -10,33 +10,12 @@ from sqlalchemy import Row
 
 from monitor.clock import from_milliseconds
 from monitor.db.codec import load_labels, load_names, load_notification, maybe_moment
-from monitor.domain.connections import Connection
+from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.delivery.retries import DeliveryState
 from monitor.domain.events import EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import IncidentView
 from monitor.errors import DeliveryReason, Reason, StoreCorrupt
-
-
-@dataclass(frozen=True, slots=True)
-class NewConnection:
-    """A connection to be monitored: a `Connection` that may not have an id yet."""
-
-    account: str
-    user_id: str
-    platform_id: str
-    platform: str
-    name: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    interval: timedelta = timedelta(minutes=15)
-    expect: str = "auto"
-    require_permissions: tuple[str, ...] = ()
-    listed: bool = False
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """Identifies the connection outside this database: account, managed user, platform id."""
-        return (self.account, self.user_id, self.platform_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +163,7 @@ _Word = TypeVar("_Word", bound=StrEnum)
 def to_connection(row: Row[Any]) -> Connection:
     """A connection from a row of `connections`."""
     where = f"connections row {row.id}"
-    return Connection(
-        id=row.id,
+    spec = ConnectionSpec(
         account=row.account,
         user_id=row.user_id,
         platform_id=row.platform_id,
@@ -197,6 +175,7 @@ def to_connection(row: Row[Any]) -> Connection:
         require_permissions=load_names(row.require_permissions, where) if row.require_permissions != "[]" else (),
         listed=row.listed,
     )
+    return Connection(row.id, spec)
 
 
 def to_check(row: Row[Any]) -> CheckRow:

@@ -106,7 +106,7 @@ class SqliteBackend:
 
     def recover(self, error: StoreUnavailable) -> None:
         """A new connection next time."""
-        log.debug("database.reconnect", error=str(error))
+        log.debug("database.connection_dropped", error=str(error))
         self._disconnect()
 
     def renew(self) -> None:

@@ -11,9 +11,10 @@ from monitor.clock import to_milliseconds
 from monitor.db.codec import dump_labels, dump_names, dump_state, message_id
 from monitor.db.outbox import Outbox
 from monitor.db.retention import Retention
-from monitor.db.rows import CheckRow, NewConnection
+from monitor.db.rows import CheckRow
 from monitor.db.tables import checks, connection_states, connections, incidents, messages, scopes
 from monitor.db.transaction import PUT_META, Transaction, for_each_dialect, insert_missing, upsert
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, Transition
 from monitor.domain.reasons import Health
 from monitor.domain.states import ConnectionState
@@ -108,7 +109,7 @@ class Store(Transaction):
 
     # connections
 
-    def ensure_connections(self, wanted: Sequence[NewConnection]) -> dict[tuple[str, str, str], int]:
+    def ensure_connections(self, wanted: Sequence[ConnectionSpec]) -> dict[tuple[str, str, str], int]:
         """
         Insert or update *wanted*, not retired, each with a state (version 0 when new).
 
@@ -199,7 +200,7 @@ class Store(Transaction):
         return self.change(_CLOSE_INCIDENT, values) == 1
 
 
-def _connection_values(connection: NewConnection) -> dict[str, Any]:
+def _connection_values(connection: ConnectionSpec) -> dict[str, Any]:
     return {
         "account": connection.account,
         "user_id": connection.user_id,

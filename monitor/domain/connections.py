@@ -72,10 +72,16 @@ def user_id_problem(user_id: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
-    """One social account linked at the API, within one account (API key) and managed user."""
+class ConnectionSpec:
+    """
+    What identifies a connection, and how it shall be monitored.
 
-    id: int
+    Attributes:
+        user_id: the managed user, or "" for the account's owner.
+        expect: `auto`, `ok` or `unsupported`.
+        listed: whether the API's list has it.
+    """
+
     account: str
     user_id: str
     platform_id: str
@@ -89,13 +95,81 @@ class Connection:
 
     @property
     def account_label(self) -> str:
-        """The account in labels; with the managed user's id where there is one, so that equal ids are distinct."""
+        """The account as labels show it: a managed user's connections carry the user's id too, so that equal ids stay apart."""
         return f"{self.account}/{self.user_id}" if self.user_id else self.account
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """The identity of a connection outside this database: account, managed user ("" for the owner), platform id."""
+        """What identifies a connection outside this database: account, managed user ("" for the owner), platform id."""
         return (self.account, self.user_id, self.platform_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One social account linked at the API, within one account (API key) and managed user; *id* numbers it in the database."""
+
+    id: int
+    spec: ConnectionSpec
+
+    @property
+    def account(self) -> str:
+        """See `ConnectionSpec`."""
+        return self.spec.account
+
+    @property
+    def user_id(self) -> str:
+        """See `ConnectionSpec`."""
+        return self.spec.user_id
+
+    @property
+    def platform_id(self) -> str:
+        """See `ConnectionSpec`."""
+        return self.spec.platform_id
+
+    @property
+    def platform(self) -> str:
+        """See `ConnectionSpec`."""
+        return self.spec.platform
+
+    @property
+    def name(self) -> str | None:
+        """See `ConnectionSpec`."""
+        return self.spec.name
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """See `ConnectionSpec`."""
+        return self.spec.labels
+
+    @property
+    def interval(self) -> timedelta:
+        """See `ConnectionSpec`."""
+        return self.spec.interval
+
+    @property
+    def expect(self) -> str:
+        """See `ConnectionSpec`."""
+        return self.spec.expect
+
+    @property
+    def require_permissions(self) -> tuple[str, ...]:
+        """See `ConnectionSpec`."""
+        return self.spec.require_permissions
+
+    @property
+    def listed(self) -> bool:
+        """See `ConnectionSpec`."""
+        return self.spec.listed
+
+    @property
+    def account_label(self) -> str:
+        """See `ConnectionSpec`."""
+        return self.spec.account_label
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """See `ConnectionSpec`."""
+        return self.spec.key
 
 
 def matching(connections: Iterable[Connection], platform_id: str, account: str | None) -> list[Connection]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from monitor.domain.connections import Connection
+from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationFacts, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.errors import Reason
@@ -136,7 +136,7 @@ def _paths(part: Any, before: str = "") -> Iterator[str]:
 _AT = datetime(2030, 1, 1, tzinfo=UTC)
 _ID = "msg_01997e0c6b2d7cc1a2f0c5d2e8b3a4f6"
 _IDENTITY = MonitorIdentity("a1b2c3d4", "1.0.0", "https://app.postpost.dev/connections")
-_CONNECTION = Connection(1, "main", "", "linkedin-page1", "linkedin", "Page 1", {"team": "social"})
+_CONNECTION = Connection(1, ConnectionSpec("main", "", "linkedin-page1", "linkedin", "Page 1", {"team": "social"}))
 _FACTS = NotificationFacts(
     duration=timedelta(hours=2),
     expires_at=_AT + timedelta(days=7),

@@ -1,8 +1,8 @@
 """
-Signals, supervised loops, the bounded drain, and the word to systemd.
+Supervised loops and their bounded drain.
 
-A loop is written once, here: `step` until it finds nothing, then wait for a wake, for a while, or for the stop. A loop
-that raises ends its task group, and with it the process: state is in rows, so a restart loses nothing.
+A loop is written once, here: `step` until there is nothing to do, then wait for a wake, a timeout, or the stop. A loop that raises
+ends its task group, and with it the process: state is in rows, so a restart loses nothing.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _AT_ONCE_SECONDS = 5.0
 
 
 class LoopProgress(Protocol):
-    """Whatever must go on: its name, and when it last did, in seconds of the monotonic clock."""
+    """What the watchdog reads: the name, and when the last step ended, in seconds of the monotonic clock."""
 
     name: str
     last_step: float
@@ -32,15 +32,15 @@ class LoopProgress(Protocol):
 @dataclass(frozen=True, slots=True)
 class WatchdogLimits:
     """
-    How long what must go on may stand still before the watchdog is no longer fed, in seconds.
+    After how many seconds without progress systemd's watchdog is no longer pinged.
 
     With the default timeouts of requests all of them together are below the minute of `WatchdogSec=`.
 
     Attributes:
-        step: a step of a loop, beyond what the network may take.
-        rest: how long a loop rests by itself; beats wake it before that.
-        scheduler: between two beats.
-        writer: the database writer's answer, while it is not known to be out of order.
+        step: a step of a loop, in addition to its network timeouts.
+        rest: the longest rest of a loop; the scheduler wakes it before that.
+        scheduler: between two jobs.
+        writer: the probe of the database writer, while storage is up.
     """
 
     step: float = 20.0
@@ -55,7 +55,7 @@ class Loop:
 
     Args:
         rest_seconds: the longest wait when there is nothing to do; a wake ends it.
-        idle: seconds until there will be something to do, where the agent knows; ends the rest in time.
+        idle: seconds until there will be something to do, where the worker knows; ends the rest in time.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Loop:
         self._idle = idle
 
     async def run(self) -> None:
-        """Step until the stop is asked for; the step in hand is finished first."""
+        """Step until the stop is requested; the current step is finished first."""
         while not self._stop.is_set():
             self.wake.clear()
             busy = await self._step()
@@ -82,7 +82,7 @@ class Loop:
                 await self._clock.wait(self.wake, self._rest())
 
     def _rest(self) -> float:
-        # Something that is due but held back must not turn the wait into a spin.
+        # Something that is due but postponed must not turn the wait into a spin.
         return self._rest_seconds if self._idle is None else min(self._rest_seconds, max(self._idle(), _SHORTEST_REST_SECONDS))
 
 

@@ -1,8 +1,8 @@
 """
-The metronome: a handful of static jobs that only wake loops.
+The scheduler: a few static jobs that only wake loops.
 
-APScheduler decides nothing here. Due times are rows and heaps of our own on a monotonic clock, so a lost or late
-run delays a wake by one beat and nothing else; that is why no job ever does work itself.
+APScheduler decides nothing here. Due times are rows and heaps of our own on a monotonic clock, so a lost or late run delays a
+wake by one interval and nothing else; that is why no job does work itself.
 """
 
 from collections.abc import Callable
@@ -30,10 +30,10 @@ class WakeJob:
 
 class CoalescingIntervalTrigger(IntervalTrigger):  # type: ignore[misc] # the library brings no types
     """
-    Every so often; runs that were missed count as one.
+    An interval; missed runs count as one.
 
-    The library would list every one of them before it merges them: after a wall clock that was set on by years these
-    are hundreds of millions, made in the event loop.
+    The library lists every missed run before it merges them: after the wall clock was set forward by years, these are
+    hundreds of millions, computed in the event loop.
     """
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
@@ -47,52 +47,52 @@ class CoalescingIntervalTrigger(IntervalTrigger):  # type: ignore[misc] # the li
 
 class Scheduler:
     """
-    Runs the beats on the current event loop.
+    Runs the jobs on the current event loop.
 
     Attributes:
         name: "scheduler".
-        last_step: when the last beat ran, in seconds of the monotonic clock; the watchdog looks at it.
+        last_step: when the last job ran, in seconds of the monotonic clock; read by the watchdog.
         missed: how many runs were skipped or failed.
     """
 
-    def __init__(self, beats: tuple[WakeJob, ...], clock: Clock) -> None:
+    def __init__(self, jobs: tuple[WakeJob, ...], clock: Clock) -> None:
         self.name = "scheduler"
         self.last_step = clock.monotonic()
         self.missed = 0
         self._clock = clock
         self._scheduler = AsyncIOScheduler(timezone=UTC)
-        self._scheduler.add_listener(self._note, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
-        for beat in beats:
+        self._scheduler.add_listener(self._on_problem, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        for job in jobs:
             self._scheduler.add_job(
-                self._beat,
-                CoalescingIntervalTrigger(seconds=beat.every.total_seconds(), timezone=UTC),
-                args=(beat.wake,),
-                id=beat.name,
-                name=beat.name,
+                self._run,
+                CoalescingIntervalTrigger(seconds=job.every.total_seconds(), timezone=UTC),
+                args=(job.wake,),
+                id=job.name,
+                name=job.name,
                 coalesce=True,
                 max_instances=1,
                 misfire_grace_time=None,
             )
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the jobs."""
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Stop beating; idempotent. Jobs only set events, so there is nothing to wait for."""
+        """Stop the jobs; idempotent. Jobs only set events, so there is nothing to wait for."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
-    def restart_beats(self) -> None:
-        """Let every job run now and count its interval from here: needed after the wall clock was set back."""
+    def reschedule(self) -> None:
+        """Run every job now and count its interval from here: needed after the wall clock was set back."""
         for job in self._scheduler.get_jobs():
             job.reschedule(job.trigger)
 
-    def _note(self, event: JobExecutionEvent | JobSubmissionEvent) -> None:
+    def _on_problem(self, event: JobExecutionEvent | JobSubmissionEvent) -> None:
         self.missed += 1
         _log.warning("job.missed", job=event.job_id, problem=str(getattr(event, "exception", "") or "late"))
 
-    async def _beat(self, wake: Callable[[], None]) -> None:
+    async def _run(self, wake: Callable[[], None]) -> None:
         # A coroutine, because APScheduler runs plain functions in a thread, where setting an asyncio event is a race.
         self.last_step = self._clock.monotonic()
         wake()

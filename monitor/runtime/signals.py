@@ -1,4 +1,4 @@
-"""Stop and reload."""
+"""Requests to stop and to reload, from signals."""
 
 import asyncio
 import os
@@ -12,10 +12,10 @@ from monitor.runtime.loop import _AT_ONCE_SECONDS
 
 class Signals:
     """
-    What the outside asked for: `stop` (first SIGTERM or SIGINT), `abort` (the second), `reload` (SIGHUP, coalesced).
+    Requested: `stop` (first SIGTERM or SIGINT), `abort` (the second), `reload` (SIGHUP, coalesced).
 
-    The second one cuts off what is in hand. If the process is still there some seconds later (a disk that does not
-    answer), it ends as by `kill -9`: whatever is owed is in rows.
+    The second one cancels the current steps. If the process is still there some seconds later (a disk that hangs), it ends as by
+    `kill -9`: everything pending is in rows.
     """
 
     def __init__(self) -> None:
@@ -23,14 +23,14 @@ class Signals:
         self.abort = asyncio.Event()
         self.reload = asyncio.Event()
 
-    def ask_to_stop(self) -> None:
-        """Stop after the drain; asked twice, stop at once."""
+    def request_stop(self) -> None:
+        """Stop after the drain; at once when called twice."""
         if self.stop.is_set():
             self.abort.set()
         self.stop.set()
 
     def remember_reload(self) -> None:
-        """Until the signals are installed, note a SIGHUP: the configuration may have been read before it was changed."""
+        """Until the handlers are installed, keep a SIGHUP: the configuration may have been read before it was changed."""
         signal.signal(signal.SIGHUP, lambda _number, _frame: self.reload.set())
 
     def _stop(self) -> None:
@@ -38,12 +38,12 @@ class Signals:
             last_resort = threading.Timer(_AT_ONCE_SECONDS, os.kill, (os.getpid(), signal.SIGKILL))
             last_resort.daemon = True
             last_resort.start()
-        self.ask_to_stop()
+        self.request_stop()
 
     @contextmanager
     def installed(self) -> Iterator[None]:
         """
-        Route the process's signals here, and give them back afterwards.
+        Handle the process's signals here; restores the previous handlers afterwards.
 
         asyncio runs the handlers between two callbacks of the loop, so they may set events; Python's own handlers are
         replaced meanwhile, so a SIGHUP no longer ends the process.

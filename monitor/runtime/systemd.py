@@ -1,4 +1,4 @@
-"""Readiness, watchdog, status."""
+"""Notifications to systemd: readiness, watchdog, status."""
 
 import os
 import socket
@@ -8,11 +8,11 @@ from monitor.runtime.loop import _log
 
 class ServiceManager:
     """
-    Tells systemd how the service is; does nothing when it is not there.
+    Notifies systemd; does nothing without it.
 
     Attributes:
-        watchdog_seconds: without a sign of life for so long the service manager ends this process; None: it does not.
-        trouble: what people should read in `systemctl status` besides the counts; "" when there is none.
+        watchdog_seconds: `WatchdogSec=`: systemd ends the process after so long without a ping; None without a watchdog.
+        trouble: added to the status line of `systemctl status`; "" without trouble.
 
     Source: sd_notify(3), "Well-known assignments": datagrams to the socket named by $NOTIFY_SOCKET.
     """
@@ -20,13 +20,13 @@ class ServiceManager:
     def __init__(self, address: str | None, watchdog_seconds: float | None = None) -> None:
         self._address = address
         self._reached = True
-        self._owed: tuple[str, ...] = ()
+        self._pending: tuple[str, ...] = ()
         self.watchdog_seconds = watchdog_seconds
         self.trouble = ""
 
     @classmethod
     def from_environment(cls) -> "ServiceManager":
-        """The service manager that started this process, if one did."""
+        """The service manager of the environment; one without an address if there is none."""
         microseconds = os.environ.get("WATCHDOG_USEC", "")
         own = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         watchdog = int(microseconds) / 1e6 if own and microseconds.isdigit() else None
@@ -42,30 +42,30 @@ class ServiceManager:
 
     def stopping(self) -> None:
         """The service is going down."""
-        self._change("STOPPING=1", "STATUS=Finishing what is in hand")
+        self._change("STOPPING=1", "STATUS=Draining")
 
     def alive(self, status: str) -> None:
-        """Every loop makes progress."""
+        """Ping the watchdog: every loop makes progress."""
         self._send("WATCHDOG=1", self._status(status))
 
     def unwell(self, status: str) -> None:
-        """Something stands still: only words, no sign of life."""
+        """A loop is stuck: set the status without a ping."""
         self._send(f"STATUS={status}")
 
     def _status(self, status: str) -> str:
         return f"STATUS={status}; {self.trouble}" if self.trouble else f"STATUS={status}"
 
     def _change(self, *lines: str) -> None:
-        """A new state: where it can't be told now, it is told before the next words."""
-        self._owed = ()
-        self._owed = () if self._send(*lines) else lines
+        """Send a new state; if that fails, it is sent again before the next message."""
+        self._pending = ()
+        self._pending = () if self._send(*lines) else lines
 
     def _send(self, *lines: str) -> bool:
-        """Whether *lines* were taken. Never waits: a service manager that reads nothing must not stop the checks."""
+        """Whether *lines* were accepted. Never waits: a service manager that reads nothing must not stop the checks."""
         if not self._address:
             return True
-        if self._owed:
-            self._change(*self._owed)
+        if self._pending:
+            self._change(*self._pending)
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as notify:
             try:

@@ -1,8 +1,8 @@
 """
-The self-check: does this process still do its work, and does the clock still tell the time?
+The watchdog: whether every loop makes progress, and whether the wall clock jumped.
 
-It feeds systemd's watchdog, but only while every loop makes progress; it notices when the wall clock jumps or the
-machine slept; and it keeps the picture of what receivers are still owed fresh.
+It pings systemd's watchdog, but only while every loop makes progress; it tells the registry of jumps of the wall clock and of
+suspends; and it refreshes the registry's view of the outbox.
 """
 
 import asyncio
@@ -23,24 +23,25 @@ from monitor.state.registry import Registry
 
 _log = structlog.get_logger(__name__)
 _JUMP = timedelta(seconds=5)
-_PING_EVERY_SECONDS = 5.0
+_PROBE_EVERY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedLoop:
     """
-    Something that must go on, and for how many seconds it may stand still before it counts as stuck.
+    A loop that must make progress, and after how many seconds without a step it counts as stuck.
 
-    While the database is out of order, what writes may wait for it: that is no reason to be ended by the watchdog.
+    Attributes:
+        writes: it may wait for the database while that takes no writes, without counting as stuck.
     """
 
     loop: LoopProgress
-    bound_seconds: float
+    limit_seconds: float
     writes: bool = True
 
 
 class WriterProbe:
-    """Asks the database's writer for a sign of life every few seconds: a transaction with nothing in it."""
+    """Probes the database's writer with an empty transaction every few seconds."""
 
     def __init__(self, database: Database, clock: Clock, *, every_seconds: float) -> None:
         self.name = "writer"
@@ -48,23 +49,23 @@ class WriterProbe:
         self._database = database
         self._clock = clock
         self._every_seconds = every_seconds
-        self._asked_at = float("-inf")
-        self._answer: asyncio.Future[None] | None = None
+        self._submitted_at = float("-inf")
+        self._future: asyncio.Future[None] | None = None
 
-    def look(self) -> None:
-        """Note the answer, if there is one, and ask again when it is time."""
+    def probe(self) -> None:
+        """Take in the last probe's result, and submit the next one when it is time."""
         now = self._clock.monotonic()
-        if self._answer is not None and self._answer.done():
-            if self._answer.exception() is None:
+        if self._future is not None and self._future.done():
+            if self._future.exception() is None:
                 self.last_step = now
-            self._answer = None
-        if self._answer is None and now - self._asked_at >= self._every_seconds:
-            self._asked_at = now
-            self._answer = self._database.submit(_nothing)
+            self._future = None
+        if self._future is None and now - self._submitted_at >= self._every_seconds:
+            self._submitted_at = now
+            self._future = self._database.submit(_nothing)
 
 
 class Watchdog:
-    """Looks at the loops, the clocks, the database and the outbox once per step."""
+    """Checks the loops, the clocks, the database and the outbox once per step."""
 
     def __init__(
         self,
@@ -75,8 +76,8 @@ class Watchdog:
         clock: Clock,
         manager: ServiceManager,
         loops: Callable[[], Sequence[WatchedLoop]],
-        clock_jumped: Callable[[], None],
-        bounds: WatchdogLimits,
+        on_clock_jump: Callable[[], None],
+        limits: WatchdogLimits,
     ) -> None:
         self._registry = registry
         self._database = database
@@ -84,34 +85,34 @@ class Watchdog:
         self._clock = clock
         self._manager = manager
         self._loops = loops
-        self._clock_jumped = clock_jumped
-        self._bounds = bounds
-        self._pulse = WriterProbe(database, clock, every_seconds=min(_PING_EVERY_SECONDS, bounds.writer / 3))
-        self._writer = WatchedLoop(self._pulse, bounds.writer)
-        self._excused_at = clock.monotonic()
+        self._on_clock_jump = on_clock_jump
+        self._limits = limits
+        self._probe = WriterProbe(database, clock, every_seconds=min(_PROBE_EVERY_SECONDS, limits.writer / 3))
+        self._writer = WatchedLoop(self._probe, limits.writer)
+        self._storage_failed_at = clock.monotonic()
         self._offset = self._wall_minus_monotonic()
-        self._slept = self._boot_minus_monotonic()
+        self._suspended = self._boot_minus_monotonic()
         self._storage_failing = False
 
     async def step(self) -> bool:
-        """Look at everything once; never more to do."""
+        """Check everything once; returns False: there is never more to do at once."""
         self._watch_clocks()
         self._watch_storage()
-        self._pulse.look()
-        # Told before the database is read: a read may take long, and says nothing of the loops.
+        self._probe.probe()
+        # Before the database is read: a read may take long, and says nothing of the loops.
         self._report()
         if self._database.storage_up:
             try:
-                async with asyncio.timeout(self._bounds.rest):
+                async with asyncio.timeout(self._limits.rest):
                     self._registry.set_outbox(await self._database.read(_outbox))
             except (StoreUnavailable, TimeoutError) as error:
                 _log.debug("outbox.unavailable", problem=str(error))
         return False
 
     def stuck(self) -> list[str]:
-        """The names of what stands still for longer than it may."""
+        """The names of the loops without progress for longer than their limit."""
         now = self._clock.monotonic()
-        return [watched.loop.name for watched in self._watched() if now - self._going_at(watched) > watched.bound_seconds]
+        return [watched.loop.name for watched in self._watched() if now - self._progress_at(watched) > watched.limit_seconds]
 
     def status(self) -> str:
         """One line for `systemctl status`."""
@@ -122,8 +123,8 @@ class Watchdog:
     def _watched(self) -> Sequence[WatchedLoop]:
         return [*self._loops(), self._writer]
 
-    def _going_at(self, watched: WatchedLoop) -> float:
-        return max(watched.loop.last_step, self._excused_at) if watched.writes else watched.loop.last_step
+    def _progress_at(self, watched: WatchedLoop) -> float:
+        return max(watched.loop.last_step, self._storage_failed_at) if watched.writes else watched.loop.last_step
 
     def _report(self) -> None:
         now = self._clock.now()
@@ -139,22 +140,23 @@ class Watchdog:
         self._manager.alive(self.status())
 
     def _watch_clocks(self) -> None:
-        offset, slept = self._wall_minus_monotonic(), self._boot_minus_monotonic()
-        asleep = slept - self._slept
-        jump = offset - self._offset - asleep
-        self._offset, self._slept = offset, slept
+        offset, suspended = self._wall_minus_monotonic(), self._boot_minus_monotonic()
+        suspend_seconds = suspended - self._suspended
+        jump = offset - self._offset - suspend_seconds
+        self._offset, self._suspended = offset, suspended
         if abs(jump) > _JUMP.total_seconds():
             _log.warning("clock.jumped", seconds=round(jump, 1))
             self._metrics.clock_jumped()
-        if asleep > _JUMP.total_seconds():
-            _log.warning("clock.suspended", seconds=round(asleep, 1))
-        if max(abs(jump), asleep) > _JUMP.total_seconds():
-            self._clock_jumped()
+        if suspend_seconds > _JUMP.total_seconds():
+            _log.warning("clock.suspended", seconds=round(suspend_seconds, 1))
+        if max(abs(jump), suspend_seconds) > _JUMP.total_seconds():
+            self._registry.notice_clock_jump()
+            self._on_clock_jump()
 
     def _watch_storage(self) -> None:
         failing = not self._database.storage_up
         if failing:
-            self._excused_at = self._clock.monotonic()
+            self._storage_failed_at = self._clock.monotonic()
         self._registry.storage_up = not failing
         if failing == self._storage_failing:
             return
@@ -172,7 +174,7 @@ class Watchdog:
 
 
 def _nothing(_store: Store) -> None:
-    """Writes nothing: that it was run is the answer."""
+    """Write nothing: that it ran is the result."""
 
 
 def _outbox(reader: Reader) -> dict[str, OutboxView]:

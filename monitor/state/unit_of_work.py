@@ -5,8 +5,9 @@ Everything here runs on the writer thread. A check, the states, the incidents an
 together, or not at all. After the commit the registry takes the new values over.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from monitor.db import CheckRow, Store
 from monitor.db.codec import encode_rounding, encode_scope
@@ -20,7 +21,7 @@ from monitor.domain.notifications import build
 from monitor.domain.notifications.timing import overtakes_reminders
 from monitor.domain.reasons import Scope
 from monitor.domain.scopes.key import ScopeKey
-from monitor.domain.scopes.state import ScopeState, persistent
+from monitor.domain.scopes.state import ScopeState, closed, persistent
 from monitor.domain.states import SuppressionReason
 from monitor.notify import payload
 from monitor.state.registry import Registry
@@ -40,6 +41,38 @@ def record_check(registry: Registry, observation: Observation, store: Store) -> 
 def evaluate_due(registry: Registry, now: datetime, store: Store) -> None:
     """Record what the passing of time changes, for the scopes and one batch of the connections that are due."""
     unit_of_work(registry, store).evaluate_due(now)
+
+
+def record_account_result(registry: Registry, account: str, user_id: str, observation: Observation, store: Store) -> None:
+    """Record the result of an account-level request (list, users)."""
+    unit_of_work(registry, store).record_account_result(account, user_id, observation)
+
+
+def apply_listing(
+    registry: Registry, rows: Sequence[tuple[Connection, ListedConnection]], server_at: datetime | None, store: Store
+) -> None:
+    """Record what the API's list says of these connections; *server_at* is the list's `Date`."""
+    unit = unit_of_work(registry, store)
+    now = unit.now()
+    for connection, row in rows:
+        unit.apply_listing(connection, row, now, server_at)
+
+
+def notify_short_listing(registry: Registry, account: str, user_id: str, listed: int, known: int, store: Store) -> None:
+    """Notify that the API's list lost more than half of its connections."""
+    unit_of_work(registry, store).notify_short_listing(account, user_id, listed, known)
+
+
+def close_scope(registry: Registry, key: ScopeKey, store: Store) -> None:
+    """Close the incident of a scope that has no connections any more."""
+    unit = unit_of_work(registry, store)
+    now = unit.now()
+    unit.change_scope(key, partial(closed, now=now), now)
+
+
+def record_outage(registry: Registry, outage: ScopeState, notified: Collection[str], store: Store) -> None:
+    """Record the storage incident that could not be recorded while it was open, as closed now."""
+    unit_of_work(registry, store).record_outage(outage, notified)
 
 
 def unit_of_work(registry: Registry, store: Store) -> "UnitOfWork":
@@ -131,7 +164,7 @@ class UnitOfWork:
         self._save(self._changes.change_scope(key, change, now))
 
     def record_outage(self, outage: ScopeState, notified: Collection[str]) -> None:
-        """Record an incident that could not be recorded while it was open, as closed now; the receivers *notified* hear of its end."""
+        """Record an incident that could not be recorded while it was open, as closed now; the receivers *notified* get its end."""
         now = self.now()
         self._store.apply_transitions([build.transition(outage, outage.topic.since or now)])
         self._save(self._changes.close_outage(outage, now), notified=notified)

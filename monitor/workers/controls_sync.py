@@ -1,7 +1,7 @@
 """
-What operators ask for while the monitor runs: silences and acknowledgements, which their commands write into the database.
+Silences and acknowledgements, which operators' commands write into the database while the monitor runs.
 
-They are read anew at every beat, so that a command takes effect within seconds, without a signal and without a port.
+They are read at every wake, so that a command takes effect within seconds, without a signal and without a port.
 """
 
 import structlog
@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ControlsSync:
-    """Hands the registry what is asked for; while the database is out of reach, what was asked for before holds on."""
+    """Updates the controls of the registry; while the database is unavailable, the last ones stay in force."""
 
     def __init__(self, *, registry: Registry, database: Database, clock: Clock) -> None:
         self._registry = registry
@@ -25,7 +25,7 @@ class ControlsSync:
         self._clock = clock
 
     async def step(self) -> bool:
-        """Read what is asked for once; never more to do."""
+        """Read the controls once; returns False: there is never more to do at once."""
         try:
             silences, acks = await self._database.read(self._read)
         except StoreUnavailable as error:

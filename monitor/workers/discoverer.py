@@ -1,11 +1,10 @@
 """
-The discoverer of one account: which connections exist, and what the API's list knows of their tokens.
+The discoverer of one account: which connections exist, and what the API's list says of their tokens.
 
-The list is the cheap heartbeat of an account: one request tells whether the key works and when every token ends.
+The list is the cheap health check of an account: one request shows whether the key works and when every token expires.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -14,19 +13,18 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.config import AccountSettings, Config
-from monitor.db import Database, Store
+from monitor.db import Database
 from monitor.domain.checks import Observation, Verdict
 from monitor.domain.connections import Connection
-from monitor.domain.listings import Comparison, Inventory, ListedConnection, Listing, UserListing, diff_listing
+from monitor.domain.listings import Comparison, Inventory, Listing, UserListing, diff_listing
 from monitor.domain.reasons import Scope, meaning
 from monitor.domain.scopes.key import ACCOUNT, USER, ScopeKey
-from monitor.domain.scopes.state import closed
 from monitor.errors import ApiError, Reason
 from monitor.postpost.client import ApiClient, ApiResult
 from monitor.postpost.rate_limit import RateLimiter
 from monitor.state import connection_sync
 from monitor.state.registry import Registry
-from monitor.state.unit_of_work import unit_of_work
+from monitor.state.unit_of_work import apply_listing, close_scope, notify_short_listing, record_account_result
 
 _log = structlog.get_logger(__name__)
 _BATCH = 200
@@ -34,100 +32,105 @@ _WORKSPACE = "workspace"
 _WIDE = frozenset({Scope.ACCOUNT, Scope.API})
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What every discoverer needs of the program."""
-
-    registry: Registry
-    database: Database
-    clock: Clock
-    changed: Callable[[], None]
-
-
 class Discoverer:
     """
     Reads the lists of one account when they are due.
 
-    Effects of one step: a request per list; one transaction for connections that came or went, and one per batch of rows
-    for what the list tells of tokens. A failed list changes nothing but the scopes above it.
+    Effects of one step: a request per list; one transaction for connections that appeared or vanished, and one per batch of rows
+    for what the list says of tokens. A failed list changes nothing but the scopes above it.
     """
 
-    def __init__(self, account: AccountSettings, config: Config, api: ApiClient, gate: RateLimiter, parts: Parts) -> None:
+    def __init__(
+        self,
+        account: AccountSettings,
+        config: Config,
+        api: ApiClient,
+        rate_limiter: RateLimiter,
+        *,
+        registry: Registry,
+        database: Database,
+        clock: Clock,
+        on_change: Callable[[], None],
+    ) -> None:
         self._account = account
         self._config = config
         self._api = api
-        self._gate = gate
-        self._parts = parts
+        self._rate_limiter = rate_limiter
+        self._registry = registry
+        self._database = database
+        self._clock = clock
+        self._on_change = on_change
         self._inventories: dict[str, Inventory] = {}
-        self._users_known: Inventory | None = None
+        self._user_inventory: Inventory | None = None
         self._inactive: tuple[str, ...] = ()
         self._failures = 0
-        self._due = parts.clock.monotonic()
+        self._due = clock.monotonic()
 
     async def step(self) -> bool:
-        """Read the lists if they are due; never more to do afterwards."""
-        if self._account.discover == "off" or self._parts.clock.monotonic() < self._due or self._gate.paused():
+        """Read the lists if they are due; returns False: there is never more to do at once."""
+        if self._account.discover == "off" or self._clock.monotonic() < self._due or self._rate_limiter.paused():
             return False
-        if self._checks_go_on() and self._parts.registry.list_pause(self._account.name) is not None:
-            # The checks' canaries find out when the trouble is over; lists would only add to the load.
+        if self._has_connections() and self._registry.list_pause(self._account.name) is not None:
+            # The checks' canaries notice the recovery; lists would only add to the load.
             return False
         complete = await self._read_all()
         self._failures = 0 if complete else self._failures + 1
-        self._due = self._parts.clock.monotonic() + self._pause().total_seconds()
-        if not complete and self._checks_go_on() and self._parts.registry.list_pause(self._account.name) is not None:
-            # Let a check find out more at once.
-            self._parts.changed()
+        self._due = self._clock.monotonic() + self._pause().total_seconds()
+        if not complete and self._has_connections() and self._registry.list_pause(self._account.name) is not None:
+            # A check of the suspected scope is due at once.
+            self._on_change()
         return False
 
-    def _checks_go_on(self) -> bool:
-        return self._parts.registry.member_count(ScopeKey(ACCOUNT, self._account.name)) > 0
+    def _has_connections(self) -> bool:
+        return self._registry.member_count(ScopeKey(ACCOUNT, self._account.name)) > 0
 
     def _pause(self) -> timedelta:
         schedule = self._config.schedule
-        # Without connections nothing but the list tells whether the account and the API work.
-        probe = None if self._checks_go_on() else self._parts.registry.list_pause(self._account.name)
+        # Without connections only the list shows whether the account and the API work.
+        probe = None if self._has_connections() else self._registry.list_pause(self._account.name)
         usual = schedule.discovery if probe is None else min(schedule.discovery, probe)
         return min(usual, schedule.recheck * (1 << min(self._failures - 1, 10))) if self._failures else usual
 
     async def _read_all(self) -> bool:
-        """Read every list of the account; returns whether all could be had. Trouble of the whole account ends the round."""
+        """Read every list of the account; returns whether all succeeded. A failure of the whole account ends the round."""
         own = (self._account.user_id,)
         users: tuple[str, ...] = own
         complete = True
         if self._account.discover == _WORKSPACE:
-            found = await self._users()
-            if isinstance(found, ApiError) and meaning(found.reason).scope in _WIDE:
+            managed = await self._users()
+            if isinstance(managed, ApiError) and meaning(managed.reason).scope in _WIDE:
                 return False
-            complete = not isinstance(found, ApiError)
-            users = own if isinstance(found, ApiError) else (*own, *(one for one in found if one not in own))
+            complete = not isinstance(managed, ApiError)
+            users = own if isinstance(managed, ApiError) else (*own, *(user_id for user_id in managed if user_id not in own))
         for user_id in users:
-            failed = await self._read(user_id)
-            complete = complete and failed is None
-            if failed is not None and meaning(failed.reason).scope in _WIDE:
+            error = await self._read(user_id)
+            complete = complete and error is None
+            if error is not None and meaning(error.reason).scope in _WIDE:
                 break
         return complete
 
     async def _users(self) -> tuple[str, ...] | ApiError:
-        """The managed users, or why their list could not be had. Users that are gone for good take their connections along."""
-        await self._gate.acquire()
-        exchange = await self._api.users()
-        await self._hear(_WORKSPACE, exchange)
-        if isinstance(exchange.answer, ApiError):
-            return exchange.answer
-        self._note_users(exchange.answer)
-        listed = tuple(user.id for user in exchange.answer.users)
-        if self._users_known is None:
-            self._users_known = Inventory(frozenset(one.user_id for one in self._everybody() if one.listed) - {self._account.user_id})
-        # Rows that could not be read may be any of those that seem to lack.
-        unread = self._users_known.known - set(exchange.answer.inactive) if exchange.answer.skipped else frozenset()
-        result = self._compare(self._users_known, unread | set(listed))
-        self._users_known = result.inventory
-        for user_id in sorted(result.vanished):
-            await self._lose(user_id)
+        """The managed users, or the error of their list. Removes the connections of users that have vanished."""
+        await self._rate_limiter.acquire()
+        result = await self._api.users()
+        await self._record(_WORKSPACE, result)
+        if isinstance(result.answer, ApiError):
+            return result.answer
+        self._log_skipped_users(result.answer)
+        listed = tuple(user.id for user in result.answer.users)
+        if self._user_inventory is None:
+            known = frozenset(connection.user_id for connection in self._connections() if connection.listed)
+            self._user_inventory = Inventory(known - {self._account.user_id})
+        # A row that could not be read may be any of the missing users.
+        unread = self._user_inventory.known - set(result.answer.inactive) if result.answer.skipped else frozenset()
+        comparison = self._compare(self._user_inventory, unread | set(listed))
+        self._user_inventory = comparison.inventory
+        for user_id in sorted(comparison.vanished):
+            await self._remove_user(user_id)
         return listed
 
-    def _note_users(self, listing: UserListing) -> None:
-        """Say which users are left out, whenever that changes."""
+    def _log_skipped_users(self, listing: UserListing) -> None:
+        """Log which users are left out, whenever that changes."""
         if listing.skipped:
             _log.warning("users.rows_skipped", account=self._account.name, rows=listing.skipped)
         if listing.inactive != self._inactive:
@@ -135,56 +138,56 @@ class Discoverer:
             hint = "the API calls these managed users inactive: their connections are not watched"
             _log.info("users.skipped", account=self._account.name, count=len(listing.inactive), ids=listing.inactive[:10], hint=hint)
 
-    async def _lose(self, user_id: str) -> None:
-        """A user is gone: so are the connections that only the list told of, and what was open about the user."""
+    async def _remove_user(self, user_id: str) -> None:
+        """Remove the connections that only the list of this user had; without any left, close the user's scope too."""
         self._inventories.pop(user_id, None)
-        gone = frozenset(one.platform_id for one in self._own(user_id) if one.listed)
-        await self._change(user_id, frozenset(), gone)
-        if not self._own(user_id):
-            await self._parts.database.write(partial(self._write_loss, ScopeKey(USER, self._account.name, user_id)))
+        await self._change(user_id, frozenset(), self._listed_ids(user_id))
+        if not self._connections_of(user_id):
+            await self._database.write(partial(close_scope, self._registry, ScopeKey(USER, self._account.name, user_id)))
 
     async def _read(self, user_id: str) -> ApiError | None:
-        """Read one list; returns why it could not be had."""
-        await self._gate.acquire()
-        exchange = await self._api.connections(user_id)
-        await self._hear(user_id, exchange)
-        if isinstance(exchange.answer, ApiError):
-            return exchange.answer
-        await self._take(user_id, exchange.answer, exchange.server_at)
+        """Read one list; returns its error."""
+        await self._rate_limiter.acquire()
+        result = await self._api.connections(user_id)
+        await self._record(user_id, result)
+        if isinstance(result.answer, ApiError):
+            return result.answer
+        await self._apply(user_id, result.answer, result.server_at)
         return None
 
-    async def _hear(self, user_id: str, exchange: ApiResult[Any]) -> None:
-        """Let the scopes above the list know how it went: with no connection yet, nobody else would notice a bad key."""
-        failed = exchange.answer if isinstance(exchange.answer, ApiError) else None
-        self._gate.record_response(exchange.http_status, exchange.retry_after)
-        if failed is not None:
-            _log.warning("listing.failed", account=self._account.name, user=user_id, reason=failed.reason, detail=failed.detail)
-        verdict = Verdict(failed.reason, failed.detail) if failed is not None else Verdict(Reason.OK)
-        observation = Observation(0, exchange.sent_at, exchange.at, verdict, http_status=exchange.http_status)
-        await self._parts.database.write(partial(self._write_hearing, user_id, observation))
+    async def _record(self, user_id: str, result: ApiResult[Any]) -> None:
+        """Record the result for the scopes above the list: without connections, only lists show a rejected key."""
+        error = result.answer if isinstance(result.answer, ApiError) else None
+        self._rate_limiter.record_response(result.http_status, result.retry_after)
+        if error is not None:
+            _log.warning("listing.failed", account=self._account.name, user=user_id, reason=error.reason, detail=error.detail)
+        verdict = Verdict(error.reason, error.detail) if error is not None else Verdict(Reason.OK)
+        observation = Observation(0, result.sent_at, result.at, verdict, http_status=result.http_status)
+        await self._database.write(partial(record_account_result, self._registry, self._account.name, user_id, observation))
 
-    async def _take(self, user_id: str, listing: Listing, server_at: datetime | None) -> None:
+    async def _apply(self, user_id: str, listing: Listing, server_at: datetime | None) -> None:
         rows = {row.platform_id: row for row in listing.rows}
         if user_id not in self._inventories:
-            self._inventories[user_id] = Inventory(frozenset(one.platform_id for one in self._own(user_id) if one.listed))
-        # Rows that could not be read may be any of those that seem to lack.
+            self._inventories[user_id] = Inventory(self._listed_ids(user_id))
+        # A row that could not be read may be any of the missing connections.
         present = rows if not listing.skipped else rows.keys() | self._inventories[user_id].known
-        result = self._compare(self._inventories[user_id], present)
-        self._inventories[user_id] = result.inventory
+        comparison = self._compare(self._inventories[user_id], present)
+        self._inventories[user_id] = comparison.inventory
         if listing.skipped:
             _log.warning("listing.rows_skipped", account=self._account.name, user=user_id, rows=listing.skipped)
-        if result.doubt:
-            await self._parts.database.write(partial(self._write_doubt, user_id, len(rows), result))
-        if result.appeared or result.vanished:
-            await self._change(user_id, result.appeared, result.vanished)
-        known = [(one, rows[one.platform_id]) for one in self._own(user_id) if one.platform_id in rows]
-        for start in range(0, len(known), _BATCH):
-            await self._parts.database.write(partial(self._write_rows, known[start : start + _BATCH], server_at))
+        if comparison.doubt:
+            known = len(comparison.inventory.known)
+            await self._database.write(partial(notify_short_listing, self._registry, self._account.name, user_id, len(rows), known))
+        if comparison.appeared or comparison.vanished:
+            await self._change(user_id, comparison.appeared, comparison.vanished)
+        pairs = [(item, rows[item.platform_id]) for item in self._connections_of(user_id) if item.platform_id in rows]
+        for start in range(0, len(pairs), _BATCH):
+            await self._database.write(partial(apply_listing, self._registry, pairs[start : start + _BATCH], server_at))
 
     def _compare(self, inventory: Inventory, listed: Collection[str]) -> Comparison:
-        # A little less than the pause between two lists: it varies.
+        # A little less than the interval between two lists, which varies.
         apart = self._config.schedule.discovery.total_seconds() * 0.9
-        return diff_listing(inventory, listed, at=self._parts.clock.monotonic(), apart=apart)
+        return diff_listing(inventory, listed, at=self._clock.monotonic(), apart=apart)
 
     async def _change(self, user_id: str, appeared: frozenset[str], vanished: frozenset[str]) -> None:
         if appeared:
@@ -192,34 +195,19 @@ class Discoverer:
         if vanished:
             _log.info("connections.vanished", account=self._account.name, user=user_id, count=len(vanished), ids=sorted(vanished)[:10])
         await connection_sync.sync(
-            self._parts.database,
-            self._parts.registry,
+            self._database,
+            self._registry,
             self._config,
-            appeared=[(self._account.name, user_id, one) for one in appeared],
-            vanished=[(self._account.name, user_id, one) for one in vanished],
+            appeared=[(self._account.name, user_id, platform_id) for platform_id in appeared],
+            vanished=[(self._account.name, user_id, platform_id) for platform_id in vanished],
         )
-        self._parts.changed()
+        self._on_change()
 
-    def _own(self, user_id: str) -> list[Connection]:
-        return [one for one in self._everybody() if one.user_id == user_id]
+    def _connections(self) -> list[Connection]:
+        return self._registry.connections_of(self._account.name)
 
-    def _everybody(self) -> list[Connection]:
-        return self._parts.registry.connections_of(self._account.name)
+    def _connections_of(self, user_id: str) -> list[Connection]:
+        return [connection for connection in self._connections() if connection.user_id == user_id]
 
-    def _write_hearing(self, user_id: str, observation: Observation, store: Store) -> None:
-        unit_of_work(self._parts.registry, store).record_account_result(self._account.name, user_id, observation)
-
-    def _write_doubt(self, user_id: str, count: int, result: Comparison, store: Store) -> None:
-        staging = unit_of_work(self._parts.registry, store)
-        staging.notify_short_listing(self._account.name, user_id, count, len(result.inventory.known))
-
-    def _write_loss(self, key: ScopeKey, store: Store) -> None:
-        staging = unit_of_work(self._parts.registry, store)
-        now = staging.now()
-        staging.change_scope(key, partial(closed, now=now), now)
-
-    def _write_rows(self, known: list[tuple[Connection, ListedConnection]], server_at: datetime | None, store: Store) -> None:
-        staging = unit_of_work(self._parts.registry, store)
-        now = self._parts.clock.now()
-        for connection, row in known:
-            staging.apply_listing(connection, row, now, server_at)
+    def _listed_ids(self, user_id: str) -> frozenset[str]:
+        return frozenset(connection.platform_id for connection in self._connections_of(user_id) if connection.listed)

@@ -1,14 +1,15 @@
 """
-The heartbeat: a sign of life to somebody outside, who is worried when it ends.
+The heartbeat: a ping to an outside service that alerts when the pings end.
 
-It is given only while the monitor does its whole work: it learns (checks are conclusive), it remembers (the database
-takes a write) and it tells (no receiver has been owed anything for long). A process that merely runs is not enough.
+It is sent only while the monitor does its whole work: checks are conclusive, the database takes a write, and no receiver has had a
+pending delivery for too long. A process that merely runs is not enough.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
 import structlog
 
@@ -32,18 +33,18 @@ _log = structlog.get_logger(__name__)
 
 
 class HeartbeatResult(StrEnum):
-    """How a sign of life went; the `result` label of its counter."""
+    """The result of one heartbeat; the `result` label of its counter."""
 
     SENT = "sent"
     FAILED = "failed"
     WITHHELD = "withheld"
 
 
-Observe = Callable[[HeartbeatResult, datetime], None]
+OnResult = Callable[[HeartbeatResult, datetime], None]
 
 
 class Heartbeat:
-    """Gives one sign of life per step, or withholds it and logs why."""
+    """Sends one ping per step, or withholds it and logs why."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Heartbeat:
         database: Database,
         sender: Sender,
         clock: Clock,
-        observe: Observe,
+        on_result: OnResult,
     ) -> None:
         self._settings = settings
         self._url = url
@@ -62,79 +63,79 @@ class Heartbeat:
         self._database = database
         self._sender = sender
         self._clock = clock
-        self._observe = observe
-        self._trouble = ""
+        self._on_result = on_result
+        self._problem = ""
 
     async def step(self) -> bool:
-        """Look whether all is well, and say so outside; never more to do."""
-        trouble = await self._find_trouble()
-        beat = HeartbeatResult.WITHHELD if trouble else HeartbeatResult.SENT
-        if not trouble:
-            result = await self._sender.ping(self._url.reveal(), method=self._settings.method, within=self._settings.timeout)
-            if not result.delivered:
-                beat, trouble = HeartbeatResult.FAILED, f"nobody took it: {result.detail}"
-        self._observe(beat, self._clock.now())
-        if trouble and not self._trouble:
-            _log.warning("heartbeat.stopped", result=beat.value, problem=trouble)
-        if self._trouble and not trouble:
+        """Send a ping unless there is a problem; returns False: there is never more to do at once."""
+        problem = await self._find_problem()
+        outcome = HeartbeatResult.WITHHELD if problem else HeartbeatResult.SENT
+        if not problem:
+            response = await self._sender.ping(self._url.reveal(), method=self._settings.method, within=self._settings.timeout)
+            if not response.delivered:
+                outcome, problem = HeartbeatResult.FAILED, f"the ping failed: {response.detail}"
+        self._on_result(outcome, self._clock.now())
+        if problem and not self._problem:
+            _log.warning("heartbeat.stopped", result=outcome.value, problem=problem)
+        if self._problem and not problem:
             _log.info("heartbeat.resumed")
-        self._trouble = trouble
+        self._problem = problem
         return False
 
-    async def _find_trouble(self) -> str:
-        """Why there is no sign of life, in words; empty when all is well."""
+    async def _find_problem(self) -> str:
+        """Why no ping may be sent; empty without a problem."""
         now = self._clock.now()
-        if trouble := blind(self._watched(), now, self._registry.config.policy):
-            return trouble
+        if problem := has_no_recent_evidence(self._watched(), now, self._registry.config.policy):
+            return problem
         if not self._database.storage_up:
             return "the database takes no writes"
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
-                await self._database.write(lambda store: _note(store, now))
-                outbox = await self._database.read(_oldest_owed)
+                await self._database.write(partial(_write_heartbeat, now))
+                outbox = await self._database.read(_oldest_pending)
         except (StoreError, TimeoutError):
             return "the database takes no writes"
-        # What a receiver is owed that left the configuration is nobody's any more: it would stop the heart for ever.
+        # Deliveries of receivers that left the configuration stay pending: they would stop the heartbeat for ever.
         known = {rule.name for rule in self._registry.config.receivers}
         late = sorted(name for name, oldest_at in outbox.items() if name in known and now - oldest_at > self._settings.max_owed)
-        return f"owed for longer than {span(self._settings.max_owed)}: {', '.join(late)}" if late else ""
+        return f"pending for longer than {span(self._settings.max_owed)}: {', '.join(late)}" if late else ""
 
     def _watched(self) -> Iterable[tuple[Connection, ConnectionState]]:
-        for number in self._registry.ids():
-            connection = self._registry.connection(number)
+        for connection_id in self._registry.ids():
+            connection = self._registry.connection(connection_id)
             if connection is not None:
-                yield connection, self._registry.state(number)
+                yield connection, self._registry.state(connection_id)
 
 
-def blind(watched: Iterable[tuple[Connection, ConnectionState]], now: datetime, policy: Policy) -> str:
-    """Why nothing is learned any more, in words; empty while the check of some connection was conclusive lately."""
+def has_no_recent_evidence(watched: Iterable[tuple[Connection, ConnectionState]], now: datetime, policy: Policy) -> str:
+    """Why there is no recent evidence; empty while a check of some connection was conclusive lately."""
     newest: datetime | None = None
     count = 0
     for connection, state in watched:
         count += 1
-        seen = state.last_evidence_at
-        if seen is None:
+        evidence_at = state.last_evidence_at
+        if evidence_at is None:
             continue
-        if now - seen <= _patience(connection, state, policy):
+        if now - evidence_at <= _recent_for(connection, state, policy):
             return ""
-        newest = seen if newest is None else max(newest, seen)
+        newest = evidence_at if newest is None else max(newest, evidence_at)
     if not count:
         return "no connection is watched"
     return "no check was ever conclusive" if newest is None else f"no check was conclusive for {span(now - newest)}"
 
 
-def _patience(connection: Connection, state: ConnectionState, policy: Policy) -> timedelta:
-    """For how long a conclusive check is a recent one: what is gone is asked about rarely."""
+def _recent_for(connection: Connection, state: ConnectionState, policy: Policy) -> timedelta:
+    """For how long a conclusive check counts as recent: missing connections are checked rarely."""
     usual = policy.stale_for(connection.interval)
     if state.health not in {Health.MISSING, Health.MISCONFIGURED}:
         return usual
     return max(usual, _MISSED_ROUNDS * min(GONE_FACTOR * connection.interval, GONE_AT_MOST))
 
 
-def _note(store: Store, now: datetime) -> None:
+def _write_heartbeat(now: datetime, store: Store) -> None:
     """A real write: an empty transaction would also succeed on a full disk."""
     store.put_meta("heartbeat_at", now.isoformat())
 
 
-def _oldest_owed(reader: Reader) -> dict[str, datetime]:
+def _oldest_pending(reader: Reader) -> dict[str, datetime]:
     return {name: view.oldest_at for name, view in read_outbox(reader).items() if view.oldest_at is not None}

@@ -1,4 +1,4 @@
-"""Deletes what is too old, a little at a time: what is still owed, and what belongs to an open incident, never."""
+"""Deletes rows past their retention, in small batches; never pending deliveries or rows of an open incident."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -13,10 +13,10 @@ from monitor.errors import StoreUnavailable
 _BATCH = 1_000
 _CONNECTIONS = 100
 _DAY = timedelta(days=1)
-# What the bookkeeper may still look at.
-_NEEDED = 3 * _DAY
-# After so long without a check, or a clock that leapt as far, nothing is deleted for a day: somebody may set the clock right.
-_LEAP = 7 * _DAY
+# What the uptime rollup may still read.
+_ROLLUP_REACH = 3 * _DAY
+# After so long without a check, or a clock jump as large, nothing is deleted for a day: the clock may be wrong.
+_CLOCK_JUMP = 7 * _DAY
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ class RetentionWorker:
         self._clock = clock
         self._settings = settings
         self._deleted = 0
-        self._doubted_at: float | None = None
+        self._implausible_since: float | None = None
         self._too_large_before: datetime | None = None
         self._examined_at = clock.monotonic() if database.examined else float("-inf")
 
@@ -38,8 +38,8 @@ class RetentionWorker:
         Delete one batch of the first kind that has any; returns whether there is more to do.
 
         1. checks; 2. texts that none of them has; 3. sums of hours and days; 4. incidents; 5. deliveries with their attempts;
-        6. notifications; 7. silences and acknowledgements; 8. once all that is done, free pages go back to the file system and the
-        write-ahead log is emptied; 9. if the database is too large even so, the oldest checks. Once a day all of it is looked at.
+        6. notifications; 7. silences and acknowledgements; 8. then free pages are returned to the file system and the
+        write-ahead log is emptied; 9. if the database is still too large, the oldest checks. Once a day all of it is verified.
 
         Raises:
             StoreCorrupt: it is damaged.
@@ -48,7 +48,7 @@ class RetentionWorker:
             return False
         try:
             await self._examine()
-            if not await self._clock_is_believed():
+            if not await self._clock_is_plausible():
                 return False
             deleted = await self._delete()
             if deleted:
@@ -65,17 +65,17 @@ class RetentionWorker:
             self._examined_at = now
             await self._database.examine()
 
-    async def _clock_is_believed(self) -> bool:
-        """Whether the time is what it was when the last checks came in, or has been another one for a day."""
+    async def _clock_is_plausible(self) -> bool:
+        """Whether the time fits the last checks, or has not fitted them for a day."""
         now = self._clock.now()
         before = await self._database.read(lambda reader: uptime.last_day_before(reader, now))
-        if before is None or now - before <= _LEAP + _DAY:
-            self._doubted_at = None
+        if before is None or now - before <= _CLOCK_JUMP + _DAY:
+            self._implausible_since = None
             return True
-        if self._doubted_at is None:
-            self._doubted_at = self._clock.monotonic()
+        if self._implausible_since is None:
+            self._implausible_since = self._clock.monotonic()
             log.warning("retention.paused", now=now.isoformat(), last_checks=before.isoformat(), advice="Is the clock right?")
-        return self._clock.monotonic() - self._doubted_at >= _DAY.total_seconds()
+        return self._clock.monotonic() - self._implausible_since >= _DAY.total_seconds()
 
     async def _delete(self) -> int:
         now = self._clock.now()
@@ -84,15 +84,15 @@ class RetentionWorker:
             before = now - self._settings.checks
             if self._too_large_before is not None:
                 before = max(before, self._too_large_before)
-            if deleted := await self._delete_checks(min(before, added_up - _NEEDED)):
+            if deleted := await self._delete_checks(min(before, added_up - _ROLLUP_REACH)):
                 return deleted
-        for work in _works(now, added_up or now, self._settings):
-            if deleted := await self._database.write(work):
+        for deletion in _deletions(now, added_up or now, self._settings):
+            if deleted := await self._database.write(deletion):
                 return deleted
         return 0
 
     async def _delete_checks(self, before: datetime) -> int:
-        # Found by a reader: only the deleting itself holds the write lock.
+        # Selected by a reader: only the deletion holds the write lock.
         ids = await self._database.read(lambda reader: with_old_checks(reader, before, _CONNECTIONS))
         if not ids:
             return 0
@@ -109,16 +109,16 @@ class RetentionWorker:
         return False
 
     async def _is_too_large(self) -> bool:
-        """Whether more checks must go because of the database's size; then those before a moment that is chosen here."""
+        """Whether more checks must be deleted because of the database's size; chooses the moment before which they are."""
         limit, self._too_large_before = self._settings.max_size, None
         if limit is None:
             return False
         size, oldest, added_up = await self._database.read(_extent)
         if size <= limit or oldest is None or added_up is None:
             return False
-        # As if checks were all there is and came evenly: too few go rather than too many, and then it is measured again.
+        # Assumes that all rows are checks, evenly spread: rather deletes too few, and then measures again.
         share = (size - limit) / size
-        before = min(oldest + max(share * (added_up - oldest), timedelta(hours=1)), added_up - _NEEDED)
+        before = min(oldest + max(share * (added_up - oldest), timedelta(hours=1)), added_up - _ROLLUP_REACH)
         if before <= oldest:
             log.warning("database.size_exceeded", size=size, max_size=limit, advice="All old checks are gone: raise retention.max_size.")
             return False
@@ -130,11 +130,11 @@ def _extent(reader: Reader) -> tuple[int, datetime | None, datetime | None]:
     return database_size(reader), uptime.first_check(reader), uptime.uptime_until(reader)
 
 
-def _works(now: datetime, added_up: datetime, settings: RetentionSettings) -> list[Callable[[Store], int]]:
+def _deletions(now: datetime, added_up: datetime, settings: RetentionSettings) -> list[Callable[[Store], int]]:
     delivered, dead = now - settings.deliveries, now - settings.dead_deliveries
     return [
         lambda store: store.retention.delete_messages(now - settings.checks, _BATCH),
-        lambda store: store.retention.delete_hours(min(now - settings.hourly, added_up - _NEEDED), _BATCH),
+        lambda store: store.retention.delete_hours(min(now - settings.hourly, added_up - _ROLLUP_REACH), _BATCH),
         lambda store: store.retention.delete_days(now - settings.daily, _BATCH),
         lambda store: store.retention.delete_incidents(now - settings.incidents, _BATCH),
         lambda store: store.retention.delete_deliveries(DeliveryState.DELIVERED, delivered, _BATCH),

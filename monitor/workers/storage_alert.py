@@ -1,8 +1,8 @@
 """
-The storage watch: tells the receivers that the database takes no writes, past the database.
+Notifies the receivers that the database takes no writes, without the database.
 
-What is owed to receivers waits in the database, so this is the one message that cannot: it is sent directly, from
-memory, to everybody once, and not again for six hours. Its end is owed like any other news.
+Pending deliveries are rows of the database, so this one message is sent directly, from memory: once to every receiver, and not
+again for six hours. Its end is delivered like any other notification.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.config import Config, ReceiverSettings
-from monitor.db import Database, Store, damage_is_news
+from monitor.db import Database, damage_is_news
 from monitor.domain import routing
 from monitor.domain.notifications.build import build_scope_notification
 from monitor.domain.notifications.decide import last_notified
@@ -28,35 +28,35 @@ from monitor.notify import payload
 from monitor.notify.sender import Sender
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
-from monitor.state.unit_of_work import unit_of_work
+from monitor.state.unit_of_work import record_outage
 
 _log = structlog.get_logger(__name__)
-_AGAIN_AFTER = timedelta(hours=6)
+_RESEND_AFTER = timedelta(hours=6)
 _RETRY_AFTER = timedelta(minutes=1)
-_DETAIL = "The database takes no writes. Checks go on and are kept in memory; look at its disk and at who else uses it."
+_DETAIL = "The database takes no writes. Checks go on and are kept in memory; look at its disk and at other programs that use it."
 _DAMAGED = (
-    "The database is damaged and the monitor has stopped: nothing is watched, and nobody is told anything more."
-    " Its log says what was found and how to repair it."
+    "The database is damaged and the monitor has stopped: nothing is checked, and no more notifications are sent."
+    " Its log names the damage and how to repair it."
 )
-_LAST_WORD = timedelta(seconds=8)
+_CORRUPTION_ALERT_WITHIN = timedelta(seconds=8)
 
 
-async def alert_corruption(config: Config, plan: EvaluationConfig, clock: Clock, user_agent: str) -> None:
+async def alert_corruption(config: Config, evaluation_config: EvaluationConfig, clock: Clock, user_agent: str) -> None:
     """
-    Tell the receivers, past the database, that it is damaged: the last word before the monitor ends.
+    Notify the receivers, without the database, that it is damaged and the monitor ends.
 
     One attempt for each, within seconds; not again for six hours, however often the monitor is started.
     """
     now = clock.now()
-    if not damage_is_news(config.database.url.reveal(), now, _AGAIN_AFTER):
+    if not damage_is_news(config.database.url.reveal(), now, _RESEND_AFTER):
         return
     notification = build_scope_notification(state.fail(ScopeState(STORAGE), Reason.MONITOR_INTERNAL, _DAMAGED, now), now)
-    chosen = routing.receivers_for(notification, None, plan.routes, plan.receivers)
+    chosen = routing.receivers_for(notification, None, evaluation_config.routes, evaluation_config.receivers)
     webhook_id = _webhook_id()
-    body = payload.render(webhook_id, notification, None, plan.identity)
+    body = payload.render(webhook_id, notification, None, evaluation_config.identity)
     sender = Sender(clock=clock, user_agent=user_agent)
     try:
-        async with asyncio.timeout(_LAST_WORD.total_seconds()):
+        async with asyncio.timeout(_CORRUPTION_ALERT_WITHIN.total_seconds()):
             sends = [sender.send(receiver, webhook_id, body) for receiver in config.receivers if receiver.name in chosen]
             for receiver, result in zip(chosen, await asyncio.gather(*sends), strict=True):
                 if result.delivered:
@@ -76,32 +76,32 @@ def _webhook_id() -> str:
 @dataclass(slots=True)
 class StorageOutage:
     """
-    What was told of the database, for the life of the process: a reload must not tell it again.
+    The current storage outage, for the life of the process: a reload must not notify it again.
 
     Attributes:
         failing_since: when this outage was first seen, monotonic seconds.
-        outage: the incident as it will be recorded, once the outage has lasted; None without one.
+        incident: the incident as it will be recorded, once the outage has lasted; None without one.
         webhook_id, body: the message of this outage.
-        heard: the receivers that took it.
-        told_at: receiver to when it last took such a message, monotonic seconds.
-        try_at: not before this is a refusal tried again, monotonic seconds.
+        notified: the receivers that accepted it.
+        accepted_at: receiver to when it last accepted such a message, monotonic seconds.
+        retry_at: when the receivers that refused it are tried again, monotonic seconds.
     """
 
     failing_since: float | None = None
-    outage: ScopeState | None = None
+    incident: ScopeState | None = None
     webhook_id: str = ""
     body: bytes = b""
-    heard: set[str] = field(default_factory=set)
-    told_at: dict[str, float] = field(default_factory=dict)
-    try_at: float = float("-inf")
+    notified: set[str] = field(default_factory=set)
+    accepted_at: dict[str, float] = field(default_factory=dict)
+    retry_at: float = float("-inf")
 
 
 class StorageAlerter:
     """
-    Looks at the database's health.
+    Watches whether the database takes writes.
 
-    Effects of one step: while it fails, one attempt per receiver that does not know; when it works again, one transaction
-    that records the incident and owes the news of its end.
+    Effects of one step: while it does not, one attempt per receiver that is not notified; when it does again, one transaction that
+    records the incident and its closing notification.
     """
 
     def __init__(
@@ -112,74 +112,70 @@ class StorageAlerter:
         sender: Sender,
         receivers: Sequence[ReceiverSettings],
         clock: Clock,
-        news: StorageOutage,
+        outage: StorageOutage,
     ) -> None:
         self._registry = registry
         self._database = database
         self._sender = sender
         self._receivers = tuple(receivers)
         self._clock = clock
-        self._news = news
+        self._outage = outage
 
     async def step(self) -> bool:
-        """Tell what there is to tell; never more to do at once."""
+        """Send what is to be sent; returns False: there is never more to do at once."""
         now = self._clock.monotonic()
         if self._database.storage_up:
-            await self._healed()
-        elif self._news.failing_since is None:
-            self._news.failing_since = now
-        elif now - self._news.failing_since >= self._registry.config.policy.scopes.open_after.total_seconds():
-            await self._failing(now)
+            await self._on_recovery()
+        elif self._outage.failing_since is None:
+            self._outage.failing_since = now
+        elif now - self._outage.failing_since >= self._registry.config.policy.scopes.open_after.total_seconds():
+            await self._on_failure(now)
         return False
 
-    async def _failing(self, now: float) -> None:
-        news = self._news
-        if news.outage is None:
-            self._open()
-        if now < news.try_at:
+    async def _on_failure(self, now: float) -> None:
+        outage = self._outage
+        incident = outage.incident or self._open()
+        if now < outage.retry_at:
             return
-        news.try_at = now + _RETRY_AFTER.total_seconds()
+        outage.retry_at = now + _RETRY_AFTER.total_seconds()
         for receiver in self._receivers:
-            if receiver.name not in self._chosen() or receiver.name in news.heard or self._knows(receiver.name, now):
+            chosen = receiver.name in self._receivers_of(incident)
+            if not chosen or receiver.name in outage.notified or self._was_notified_lately(receiver.name, now):
                 continue
-            result = await self._sender.send(receiver, news.webhook_id, news.body)
+            result = await self._sender.send(receiver, outage.webhook_id, outage.body)
             if result.delivered:
-                news.heard.add(receiver.name)
-                news.told_at[receiver.name] = now
+                outage.notified.add(receiver.name)
+                outage.accepted_at[receiver.name] = now
             else:
                 _log.warning("notification.failed", scope="storage", receiver=receiver.name, reason=result.reason, detail=result.detail)
 
-    def _open(self) -> None:
-        news, now = self._news, self._clock.now()
+    def _open(self) -> ScopeState:
+        outage, now = self._outage, self._clock.now()
         since = min(self._database.failing_since or now, now)
         before = self._registry.scope(STORAGE)
-        news.outage = state.fail(before, Reason.MONITOR_INTERNAL, _DETAIL, since, affected=len(self._registry.ids()))
-        news.webhook_id = _webhook_id()
-        notification = build_scope_notification(news.outage, now)
-        news.body = payload.render(news.webhook_id, notification, None, self._registry.config.identity)
+        incident = state.fail(before, Reason.MONITOR_INTERNAL, _DETAIL, since, affected=len(self._registry.ids()))
+        outage.incident = incident
+        outage.webhook_id = _webhook_id()
+        notification = build_scope_notification(incident, now)
+        outage.body = payload.render(outage.webhook_id, notification, None, self._registry.config.identity)
+        return incident
 
-    def _chosen(self) -> tuple[str, ...]:
-        outage = self._news.outage
-        if outage is None:
-            return ()
-        plan = self._registry.config
-        return routing.receivers_for(build_scope_notification(outage, self._clock.now()), None, plan.routes, plan.receivers)
+    def _receivers_of(self, incident: ScopeState) -> tuple[str, ...]:
+        config = self._registry.config
+        return routing.receivers_for(build_scope_notification(incident, self._clock.now()), None, config.routes, config.receivers)
 
-    def _knows(self, receiver: str, now: float) -> bool:
-        told_at = self._news.told_at.get(receiver)
-        return told_at is not None and now - told_at < _AGAIN_AFTER.total_seconds()
+    def _was_notified_lately(self, receiver: str, now: float) -> bool:
+        accepted_at = self._outage.accepted_at.get(receiver)
+        return accepted_at is not None and now - accepted_at < _RESEND_AFTER.total_seconds()
 
-    async def _healed(self) -> None:
-        news = self._news
-        outage, heard = news.outage, frozenset(news.heard)
-        news.failing_since = None
-        if outage is None:
+    async def _on_recovery(self) -> None:
+        outage = self._outage
+        incident, notified = outage.incident, frozenset(outage.notified)
+        outage.failing_since = None
+        if incident is None:
             return
-        if heard:
-            told = last_notified(outage.topic, self._clock.now())
-            outage = replace(outage, topic=replace(outage.topic, notified=told), seq=outage.seq + 1)
-        await self._database.write(partial(self._record, outage, heard))
-        news.outage, news.heard, news.try_at = None, set(), float("-inf")
-
-    def _record(self, outage: ScopeState, heard: frozenset[str], store: Store) -> None:
-        unit_of_work(self._registry, store).record_outage(outage, heard)
+        if notified:
+            level = last_notified(incident.topic, self._clock.now())
+            incident = replace(incident, topic=replace(incident.topic, notified=level), seq=incident.seq + 1)
+        await self._database.write(partial(record_outage, self._registry, incident, notified))
+        outage.incident, outage.notified, outage.retry_at = None, set(), float("-inf")

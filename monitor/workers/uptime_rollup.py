@@ -1,4 +1,4 @@
-"""The bookkeeper: adds up, every few minutes, how much of the time each connection worked, from what is written of its checks."""
+"""Adds up, every few minutes, how much of the time each connection worked, from the rows of its checks."""
 
 import math
 from collections import defaultdict
@@ -20,23 +20,23 @@ from monitor.errors import StoreUnavailable
 from monitor.state.registry import Registry
 
 _BATCH = 100
-# A failure is confirmed, and a wider cause found, some time after it began: then the hours before are added up again.
-_AGAIN = 2 * HOUR
-# How long the history is before nobody waits any more to see the first of it added up.
-_NEW = timedelta(minutes=10)
-_FIRST = timedelta(seconds=15)
+# A failure is confirmed, and a scope incident opened, some time after it began: the hours before are added up again.
+_REPEATED = 2 * HOUR
+# Until the history is so long, it is added up more often.
+_SHORT_HISTORY = timedelta(minutes=10)
+_FIRST_PASS = timedelta(seconds=15)
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Round:
+class _Pass:
     """
-    One pass over all connections: the hours until *until*, and what may excuse time in them.
+    One pass over all connections: the hours until *until*, and what excludes time of them.
 
     Attributes:
         behind: whether there is more to be added up after *until*.
-        left: the connections that are still to be done, each with when it was retired, by the full hour from which on they are.
+        left: the remaining connections, each with when it was retired, by the full hour from which they are added up.
     """
 
     until: datetime
@@ -50,77 +50,78 @@ class _Round:
 
 class UptimeRollup:
     """
-    Everything follows from rows, and is worked out anew for the last hours each time: a crash, a late confirmation or a clock
-    that was set changes nothing but when it is done. What was never added up, such as the history from before this
-    existed, is added up day by day.
+    Adds up the uptime of all connections.
+
+    Everything follows from rows, and the last hours are computed again each time: a crash, a late confirmation or a clock jump
+    only changes when it is done. History that was never added up is added up day by day.
 
     Effects of one step: one short read and one small transaction.
     """
 
     def __init__(self, *, registry: Registry, database: Database, clock: Clock, longest: timedelta) -> None:
-        """*longest* is for how long the sums of days are kept: what is older is not added up."""
+        """*longest* is the retention of the sums of days: older checks are not added up."""
         self._registry = registry
         self._database = database
         self._clock = clock
         self._longest = longest
-        self._round: _Round | None = None
+        self._pass: _Pass | None = None
         self._history = timedelta(0)
 
     def idle(self) -> float:
         """
-        Seconds until the next pass is worth it, where that is before its turn.
+        Seconds until the next pass, where that is before its turn.
 
-        A history that has only just begun is added up again whenever it is twice as long, so that people need not wait.
+        A short history is added up again whenever it is twice as long, so that the status page shows it soon.
         """
-        return math.inf if self._history >= _NEW else max(_FIRST, self._history).total_seconds()
+        return math.inf if self._history >= _SHORT_HISTORY else max(_FIRST_PASS, self._history).total_seconds()
 
     async def step(self) -> bool:
         """Add up a few connections; returns whether there is more to do."""
         if not self._database.storage_up:
             return False
         try:
-            return await self._go_on()
+            return await self._advance()
         except StoreUnavailable as error:
             log.debug("uptime.postponed", error=str(error))
-            self._round = None
+            self._pass = None
             return False
 
-    async def _go_on(self) -> bool:
+    async def _advance(self) -> bool:
         now = whole_milliseconds(self._clock.now())
-        if self._round is None:
-            self._round = await self._database.read(partial(self._begin, now))
-        current = self._round
+        if self._pass is None:
+            self._pass = await self._database.read(partial(self._begin, now))
+        current = self._pass
         for since, left in current.left.items():
             if left:
                 batch = [left.pop() for _ in range(min(_BATCH, len(left)))]
                 changed = await self._database.read(partial(self._add_up, current, since, batch))
                 if changed:
-                    await self._database.write(partial(_put, changed))
+                    await self._database.write(partial(put_hours, changed))
                 return True
         await self._database.write(lambda store: uptime.put_until(store, current.until))
-        self._round = None
+        self._pass = None
         return current.behind
 
-    def _begin(self, now: datetime, reader: Reader) -> _Round:
+    def _begin(self, now: datetime, reader: Reader) -> _Pass:
         begun = uptime.first_check(reader)
         self._history = now - (begun or now)
         known = uptime.uptime_until(reader) or begun or now
         set_back = known > now
         known = max(min(known, now), now - self._longest)
         if now - known > DAY:
-            # Days without any check, after a long stop or a leap of the clock, need not be gone through.
+            # Days without any check, after a long stop or a clock jump, are skipped.
             known = max(known, day_of(uptime.first_check(reader, known) or now))
         until = min(now, day_of(known) + DAY)
-        since = known - LONGEST_REACH - _AGAIN
+        since = known - LONGEST_REACH - _REPEATED
         incidents, wider = uptime.incidents_between(reader, since, until)
         left: dict[datetime, list[tuple[Connection, datetime | None]]] = defaultdict(list)
         for connection, retired_at in uptime.watched_since(reader, since) if begun is not None else ():
-            # The next check speaks for time before it.
+            # The next check counts for time before it.
             begin = known - self._reach(connection)
             if set_back or wider or connection.id in incidents:
-                begin -= _AGAIN
+                begin -= _REPEATED
             left[hour_of(begin)].append((connection, retired_at))
-        return _Round(
+        return _Pass(
             until=until,
             behind=until < now,
             left=left,
@@ -131,9 +132,9 @@ class UptimeRollup:
         )
 
     def _add_up(
-        self, current: _Round, since: datetime, batch: Sequence[tuple[Connection, datetime | None]], reader: Reader
+        self, current: _Pass, since: datetime, batch: Sequence[tuple[Connection, datetime | None]], reader: Reader
     ) -> dict[uptime.HourKey, Uptime]:
-        """The hours of *batch* from *since* on that are not yet written as they are."""
+        """The hours of *batch* from *since* on that differ from their rows."""
         ids = [connection.id for connection, _ in batch]
         reach = {connection.id: self._reach(connection) for connection, _ in batch}
         first = uptime.first_checks(reader, ids)
@@ -157,7 +158,7 @@ class UptimeRollup:
     def _reach(self, connection: Connection) -> timedelta:
         return min(self._registry.config.policy.stale_for(connection.interval), LONGEST_REACH)
 
-    def _excused(self, current: _Round, connection: Connection) -> list[Span]:
+    def _excused(self, current: _Pass, connection: Connection) -> list[Span]:
         spans = list(silenced(connection, current.silences, current.windows))
         if current.wider:
             above = self._registry.scopes_above(connection).all
@@ -166,5 +167,6 @@ class UptimeRollup:
         return spans
 
 
-def _put(changed: Mapping[uptime.HourKey, Uptime], store: Store) -> None:
+def put_hours(changed: Mapping[uptime.HourKey, Uptime], store: Store) -> None:
+    """Write the *changed* hours."""
     uptime.put_hours(store, changed)

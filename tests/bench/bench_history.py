@@ -9,7 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, Database, NewConnection, Store
+from monitor.db import CheckRow, Database, Store
+from monitor.domain.connections import ConnectionSpec
 from monitor.errors import Reason
 from tests.bench.result import Result
 from tests.builders import MINUTE, START
@@ -39,7 +40,7 @@ async def _fill(path: Path) -> None:
     database = Database(f"sqlite:///{path}", clock=SystemClock(), owner="bench")
     await database.start()
     try:
-        wanted = [NewConnection("main", "", f"linkedin-page{number}", "linkedin") for number in range(CONNECTIONS)]
+        wanted = [ConnectionSpec("main", "", f"linkedin-page{number}", "linkedin") for number in range(CONNECTIONS)]
         ids = list((await database.write(lambda store: store.ensure_connections(wanted))).values())
         for number in range(ROUNDS):
             rows = [_row(connection_id, number) for connection_id in ids]

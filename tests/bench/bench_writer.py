@@ -10,7 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, Database, NewConnection, Store
+from monitor.db import CheckRow, Database, Store
+from monitor.domain.connections import ConnectionSpec
 from monitor.errors import Reason
 from tests.bench.result import Result
 from tests.builders import START, a_state
@@ -49,7 +50,7 @@ def _plain(path: Path) -> tuple[float, float]:
 async def _ours(path: Path) -> tuple[float, float]:
     database = Database(f"sqlite:///{path}", clock=SystemClock(), owner="bench")
     await database.start()
-    wanted = [NewConnection("main", "", f"linkedin-{number}", "linkedin") for number in range(1000)]
+    wanted = [ConnectionSpec("main", "", f"linkedin-{number}", "linkedin") for number in range(1000)]
     ids = list((await database.write(lambda store: store.ensure_connections(wanted))).values())
     versions = dict.fromkeys(ids, 0)
     numbers = iter(range(WORKS))

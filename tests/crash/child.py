@@ -24,8 +24,8 @@ from typing import TextIO
 
 from monitor.clock import SystemClock
 from monitor.config import ReceiverSettings, Secret
-from monitor.db import Database, NewConnection, read_connections
-from monitor.domain.connections import Connection
+from monitor.db import Database, read_connections
+from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.routing import ReceiverRule
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
@@ -87,7 +87,7 @@ class Life:
 
 
 async def _fleet(database: Database, clock: SystemClock) -> Registry:
-    wanted = [NewConnection("main", "", f"linkedin-page{number}", "linkedin") for number in CONNECTIONS]
+    wanted = [ConnectionSpec("main", "", f"linkedin-page{number}", "linkedin") for number in CONNECTIONS]
     await database.write(lambda store: store.ensure_connections(wanted))
     config = EvaluationConfig(
         policy=POLICY, api_host="api.example", interval=timedelta(days=1), identity=IDENTITY, receivers=(ReceiverRule(NAME),)

@@ -125,7 +125,7 @@ class Outbox:
             identity=IDENTITY,
             clock=bench.clock,
             random=bench.dice.random,
-            observe=self._count,
+            on_attempt=self._count,
         )
 
     def _count(self, _receiver: str, _reason: DeliveryReason, _seconds: float) -> None:

@@ -60,7 +60,7 @@ class Whole:
         KillPoint(0, report)
         config, signals = load(self._folder / "config.yaml", check_template=templates.problems), Signals()
         clock = FastClock(float((self._folder / "origin").read_text()), FACTOR)
-        app = App(config, clock=clock, signals=signals, reread=lambda: config, bounds=WatchdogLimits(rest=_REST_SECONDS))
+        app = App(config, clock=clock, signals=signals, reread=lambda: config, limits=WatchdogLimits(rest=_REST_SECONDS))
         async with asyncio.TaskGroup() as group:
             group.create_task(app.run())
             if errand == "settle":
@@ -69,7 +69,7 @@ class Whole:
     async def _stop_at_rest(self, app: App, signals: Signals) -> None:
         await app.ready.wait()
         await eventually((self._folder / "rest").exists)
-        signals.ask_to_stop()
+        signals.request_stop()
 
 
 class Outside:

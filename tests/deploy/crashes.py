@@ -58,7 +58,7 @@ def end_it() -> None:
     """An error that nobody catches ends the process."""
     # What was forgotten is reported when it is collected.
     gc.collect()
-    loops: list[Any] = [one for one in _all(Loop) if one.name == "reviewer"]
+    loops: list[Any] = [one for one in _all(Loop) if one.name == "evaluator"]
     loops[0]._step = fail_later
 
 

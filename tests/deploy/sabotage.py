@@ -3,7 +3,7 @@ A process that runs the real daemon under a service manager and, once it is read
 
 Usage: python -m tests.deploy.sabotage FOLDER KIND
 
-KIND is `none` or a function below. The bounds are seconds instead of half minutes; everything else is as in production.
+KIND is `none` or a function below. The limits are seconds instead of half minutes; everything else is as in production.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from monitor.simulator.presets import demo_world
 from monitor.simulator.server import SimulatorServer
 from tests import marked
 
-BOUNDS = WatchdogLimits(step=0.5, rest=1.0, scheduler=2.5, writer=2.0)
+LIMITS = WatchdogLimits(step=0.5, rest=1.0, scheduler=2.5, writer=2.0)
 SILENT_WITHIN_SECONDS = 6.0
 
 CONFIG = """\
@@ -97,7 +97,7 @@ async def main(folder: Path, kind: str) -> None:
     path.write_text(CONFIG.format(api=await simulator.start(), key=marked.API_KEY, path=marked.PATH, folder=folder))
     config = load(path, check_template=templates.problems)
     manager = ServiceManager.from_environment()
-    app = App(config, clock=SystemClock(), signals=Signals(), reread=lambda: config, manager=manager, bounds=BOUNDS)
+    app = App(config, clock=SystemClock(), signals=Signals(), reread=lambda: config, manager=manager, limits=LIMITS)
     running = asyncio.create_task(app.run())
     await asyncio.wait({running, asyncio.create_task(app.ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.sleep(2)

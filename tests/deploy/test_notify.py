@@ -19,7 +19,7 @@ from monitor.runtime.systemd import ServiceManager
 from tests import marked
 from tests.deploy.daemon import ROOT, Daemon, Simulated
 from tests.deploy.notify import NotifySocket, own_environment
-from tests.deploy.sabotage import BOUNDS, SILENT_WITHIN_SECONDS
+from tests.deploy.sabotage import LIMITS, SILENT_WITHIN_SECONDS
 from tests.waiting import eventually_sync
 
 SABOTAGES = {
@@ -142,5 +142,5 @@ def test_bounds_fit_the_unit(tmp_path: Path) -> None:
 
     assert longest + bounds.step + bounds.rest <= 60
     assert max(bounds.scheduler, bounds.writer) + bounds.rest <= 60
-    assert BOUNDS.scheduler > 2, "beats are a second apart"
+    assert LIMITS.scheduler > 2, "beats are a second apart"
     assert SLOW_FOR_SECONDS == 60, "after a pause the pace is halved: that is the factor 2 above"

@@ -110,16 +110,23 @@ async def test_loops_that_rest_long(tmp_path: Path) -> None:
         f"database: {{url: sqlite:///{tmp_path}/monitor.db}}\n"
     )
     config, clock = load(settings, check_template=templates.problems), SystemClock()
-    plan, database = EvaluationConfig.from_config(config, "here"), Database(config.database.url.reveal(), clock=clock, owner="tests")
-    crew = WorkerGroup(config, plan, Dependencies(Registry(plan, clock), database, Metrics(), clock, lambda: 0.5, WatchdogLimits()))
-    await crew.close()
+    evaluation_config, database = (
+        EvaluationConfig.from_config(config, "here"),
+        Database(config.database.url.reveal(), clock=clock, owner="tests"),
+    )
+    workers = WorkerGroup(
+        config,
+        evaluation_config,
+        Dependencies(Registry(evaluation_config, clock), database, Metrics(), clock, lambda: 0.5, WatchdogLimits()),
+    )
+    await workers.close()
     (rule,) = (rule["expr"] for rule in _rules("alert") if rule["alert"] == "PostpostLoopStuck")
     limit, left_out = int(rule.rpartition(">")[2]), re.findall(r'loop!~"(.*?)"', rule)[0]
 
-    rare = {watched.loop.name for watched in crew.watched if watched.bound_seconds > limit}
-    assert {watched.loop.name for watched in crew.watched if re.fullmatch(left_out, watched.loop.name)} == rare
-    assert {"heartbeat", "janitor", "bookkeeper"} <= rare
-    assert len(rare) < len(crew.watched)
+    rare = {watched.loop.name for watched in workers.watched if watched.limit_seconds > limit}
+    assert {watched.loop.name for watched in workers.watched if re.fullmatch(left_out, watched.loop.name)} == rare
+    assert {"heartbeat", "retention", "uptime-rollup"} <= rare
+    assert len(rare) < len(workers.watched)
 
 
 def test_inhibitions_name_alerts() -> None:

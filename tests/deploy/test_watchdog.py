@@ -1,4 +1,4 @@
-"""What the self-check takes for a standstill, on a clock of its own."""
+"""When the watchdog reports a loop as stuck, on a fake clock."""
 
 import asyncio
 from datetime import timedelta
@@ -62,22 +62,22 @@ class _Loop:
 
 
 class _Bench:
-    """A self-check and everything around it."""
+    """A watchdog and everything around it."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.database = _Database()
         self.writing, self.beating = _Loop("checker", self.clock), _Loop("scheduler", self.clock)
         watched = [WatchedLoop(self.writing, 60.0), WatchedLoop(self.beating, 30.0, writes=False)]
-        self.selfcheck = Watchdog(
+        self.watchdog = Watchdog(
             registry=cast("Registry", _Fleet()),
             database=cast("Database", self.database),
             metrics=Metrics(),
             clock=self.clock,
             manager=ServiceManager(None),
             loops=lambda: watched,
-            clock_jumped=lambda: None,
-            bounds=WatchdogLimits(),
+            on_clock_jump=lambda: None,
+            limits=WatchdogLimits(),
         )
 
     async def run(self, seconds: int, *, going: tuple[_Loop, ...]) -> list[str]:
@@ -86,8 +86,8 @@ class _Bench:
             await self.clock.advance(timedelta(seconds=1))
             for loop in going:
                 loop.last_step = self.clock.monotonic()
-            await self.selfcheck.step()
-        return self.selfcheck.stuck()
+            await self.watchdog.step()
+        return self.watchdog.stuck()
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from monitor.config import (
     Secret,
     WebSettings,
 )
-from monitor.db import CheckRow, Database, NewConnection, list_checks, read_connections
+from monitor.db import CheckRow, Database, list_checks, read_connections
+from monitor.domain.connections import ConnectionSpec
 from monitor.errors import Reason, StoreCorrupt
 from monitor.runtime.signals import Signals
 from monitor.workers.retention import RetentionWorker
@@ -42,7 +43,7 @@ def open_at(path: Path) -> Database:
 
 async def fill(database: Database) -> None:
     """Many rows on many pages."""
-    await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     rows = [CheckRow(1, START + n * MINUTE, Reason.OK, 1, 200, "59d 3h", f"text {n % 50}") for n in range(ROWS)]
     for start in range(0, ROWS, 250):
         await database.write(lambda store, start=start: store.record_checks(rows[start : start + 250]))  # type: ignore[misc]
@@ -163,24 +164,24 @@ async def test_found_while_running(tmp_path: Path) -> None:
         running = asyncio.create_task(app.run())
         await eventually(lambda: running.done() or app.ready.is_set(), what="the start")
         await fill(app._database)
-        janitor = RetentionWorker(app._database, clock, config.retention)
-        await janitor.step()
+        retention = RetentionWorker(app._database, clock, config.retention)
+        await retention.step()
         await app._database.tidy()
         raw = contents(path)
         path.write_bytes(raw[:-8192] + b"\x13" * 4096 + raw[-4096:])
-        await janitor.step()
+        await retention.step()
         await clock.advance(DAY)
         with pytest.raises(StoreCorrupt):
-            await janitor.step()
-        app._crew._tasks["janitor"].cancel()
-        app._database._ended.put_nowait(StoreCorrupt("found by the janitor"))
+            await retention.step()
+        app._workers._tasks["retention"].cancel()
+        app._database._ended.put_nowait(StoreCorrupt("found by retention"))
         with pytest.raises(BaseExceptionGroup):
             await running
         assert [message.type for message in receiver.received] == ["storage.failed"]
 
 
 async def test_a_large_history_is_looked_at_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The start with a large file looks at all but the history, and the janitor's first step looks at that."""
+    """The start with a large file looks at all but the history, and the retention's first step looks at that."""
     path = tmp_path / "monitor.db"
     await make(path)
     monkeypatch.setattr("monitor.db.sqlite._READ_AT_START", 1000)

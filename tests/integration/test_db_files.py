@@ -16,7 +16,6 @@ from monitor.clock import SystemClock
 from monitor.db import (
     CheckRow,
     Database,
-    NewConnection,
     back_up,
     examine,
     list_checks,
@@ -27,6 +26,7 @@ from monitor.db import (
 )
 from monitor.db.files import file_system
 from monitor.db.tables import REVISION
+from monitor.domain.connections import ConnectionSpec
 from monitor.errors import (
     AnotherInstance,
     ConfigError,
@@ -146,7 +146,7 @@ async def test_damage(empty_sqlite_url: str, tmp_path: Path) -> None:
     database = open_at(empty_sqlite_url)
     await database.start()
     rows = [CheckRow(1, START + n * MINUTE, Reason.OK, 1) for n in range(3000)]
-    await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     await database.write(lambda store: store.record_checks(rows))
     await database.close()
     assert "sound" in examine(empty_sqlite_url)
@@ -196,7 +196,7 @@ async def test_backup_of_a_working_database(empty_sqlite_url: str, tmp_path: Pat
     """
     database = open_at(empty_sqlite_url)
     await database.start()
-    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
 
     numbers = itertools.count()
@@ -235,7 +235,7 @@ async def test_backup_of_a_damaged_database(empty_sqlite_url: str, tmp_path: Pat
     """Of a damaged database there is no copy, not even half of one; nor where the disk has no room for it."""
     database = open_at(empty_sqlite_url)
     await database.start()
-    await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     await database.write(lambda store: store.record_checks([CheckRow(1, START + n * MINUTE, Reason.OK, 1) for n in range(3000)]))
     await database.close()
     path = tmp_path / "state" / "monitor.db"
@@ -252,7 +252,7 @@ async def test_backup_of_a_damaged_database(empty_sqlite_url: str, tmp_path: Pat
 async def test_an_old_ballast_is_removed(sqlite_url: str, tmp_path: Path) -> None:
     """Earlier versions kept a reserve beside the database; a start gives its room back."""
     ballast = tmp_path / "state" / "monitor.db.ballast"
-    ballast.parent.mkdir(mode=0o700)
+    ballast.parent.mkdir(mode=0o700, exist_ok=True)
     ballast.write_bytes(b"\0" * 4096)
     database = open_at(sqlite_url)
     await database.start()

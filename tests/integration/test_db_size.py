@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, Database, NewConnection
+from monitor.db import CheckRow, Database
+from monitor.domain.connections import ConnectionSpec
 from monitor.errors import Reason
 from tests.builders import START
 
@@ -20,7 +21,7 @@ async def test_bytes_of_a_check(sqlite_url: str) -> None:
     """A check in the history takes at most 80 bytes, with a token text and a message, as they come in over days."""
     database = Database(sqlite_url, clock=SystemClock(), owner="test")
     await database.start()
-    wanted = [NewConnection("main", "", f"linkedin-{n:05}", "linkedin") for n in range(500)]
+    wanted = [ConnectionSpec("main", "", f"linkedin-{n:05}", "linkedin") for n in range(500)]
     ids = list((await database.write(lambda store: store.ensure_connections(wanted))).values())
     await database.tidy()
     before = _size(sqlite_url)

@@ -12,7 +12,6 @@ from monitor.db import (
     Database,
     DeliveryRow,
     DeliveryState,
-    NewConnection,
     Store,
     attempts_of,
     deliveries_by_id,
@@ -30,6 +29,7 @@ from monitor.db import (
     reading,
 )
 from monitor.db.sqlite import writing_engine
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic, Transition
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.states import TopicState
@@ -37,10 +37,10 @@ from monitor.errors import DeliveryReason, Reason, SchemaMismatch, StaleStateErr
 from tests import marked
 from tests.builders import HOUR, MINUTE, START, a_state, at
 
-PAGE = NewConnection(
+PAGE = ConnectionSpec(
     "main", "", "linkedin-page1", "linkedin", name="Page", labels={"team": "social"}, require_permissions=("w_member_social",)
 )
-OTHER = NewConnection("main", "user1", "linkedin-page1", "linkedin", listed=True)
+OTHER = ConnectionSpec("main", "user1", "linkedin-page1", "linkedin", listed=True)
 
 
 def an_incident(number: int = 1, subject: str = "connection:1", topic: Topic = Topic.CONNECTION) -> IncidentRef:

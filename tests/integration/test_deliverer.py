@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from monitor.config import ReceiverSettings, Secret
-from monitor.db import Database, DeliveryRow, DeliveryState, NewConnection, Store, attempts_of, list_deliveries, read_outbox
+from monitor.db import Database, DeliveryRow, DeliveryState, Store, attempts_of, list_deliveries, read_outbox
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Topic, incident_key
 from monitor.domain.policy import DigestPolicy, Policy
 from monitor.domain.reasons import Scope
@@ -78,13 +79,13 @@ class World:
             identity=IDENTITY,
             clock=self.clock,
             random=lambda: 0.5,
-            observe=observe,
-            gone=self.gone.__setitem__,
+            on_attempt=observe,
+            on_disabled=self.gone.__setitem__,
         )
 
     async def connect(self, count: int) -> None:
         """Make connections 1 to *count* exist."""
-        wanted = [NewConnection("main", "", f"linkedin-page{number}", "linkedin") for number in range(1, count + 1)]
+        wanted = [ConnectionSpec("main", "", f"linkedin-page{number}", "linkedin") for number in range(1, count + 1)]
         await self.database.write(lambda store: store.ensure_connections(wanted))
 
     async def owe(self, *numbers: int, receivers: Sequence[str] = ("on-call",)) -> None:

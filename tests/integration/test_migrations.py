@@ -16,10 +16,11 @@ from sqlalchemy import Connection, Engine, create_engine, inspect, text
 
 from alembic import command
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, Database, NewConnection, Store, acks_of_open, operator_session, reading, silences_since
+from monitor.db import CheckRow, Database, Store, acks_of_open, operator_session, reading, silences_since
 from monitor.db.migrations import known, migrations
 from monitor.db.sqlite import writing_engine
 from monitor.db.tables import REVISION, metadata
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Health, Scope
 from monitor.errors import Reason, SchemaMismatch
@@ -150,7 +151,7 @@ async def test_silences_are_added_to_a_filled_database(empty_database_url: str) 
 
 def fill(store: Store) -> None:
     """One row at least of everything that the first schema had."""
-    new = NewConnection("main", "", "linkedin-page1", "linkedin")
+    new = ConnectionSpec("main", "", "linkedin-page1", "linkedin")
     number = store.ensure_connections([new])[new.key]
     store.save_states({number: (0, a_state(Health.ERROR))})
     store.record_checks([CheckRow(number, START, Reason.CREDENTIAL_REJECTED, 120, 200, "9d", "Session has expired")])

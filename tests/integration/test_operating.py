@@ -12,7 +12,6 @@ from monitor.db import (
     ControlsWriter,
     Database,
     DeliveryState,
-    NewConnection,
     Store,
     acks_of_open,
     list_deliveries,
@@ -22,6 +21,7 @@ from monitor.db import (
     reading,
     silences_since,
 )
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Scope
 from monitor.domain.silencing.acks import Ack
@@ -43,7 +43,7 @@ def an_ack(number: int = 1, at_offset: timedelta = HOUR, reason: str = "seen") -
 
 
 def open_incident(store: Store, number: int = 1, level: str = "error") -> None:
-    key = NewConnection("main", "", "linkedin-page1", "linkedin")
+    key = ConnectionSpec("main", "", "linkedin-page1", "linkedin")
     connection_id = store.ensure_connections([key])[key.key]
     incident = IncidentRef(Topic.CONNECTION, "1", number, START)
     closed = "recovered" if level == FINE else None
@@ -126,7 +126,7 @@ async def test_redelivering_beside_the_daemon(database: Database, database_url: 
     """A dead delivery is put back by another process and is due at once."""
 
     def owe(store: Store) -> None:
-        key = NewConnection("main", "", "linkedin-page1", "linkedin")
+        key = ConnectionSpec("main", "", "linkedin-page1", "linkedin")
         number = store.ensure_connections([key])[key.key]
         store.outbox.add_notification("msg_1", a_notification(connection_id=number), "pp-1", b"{}", ["on-call"])
         store.outbox.cancel_deliveries("on-call", at(HOUR))

@@ -126,7 +126,7 @@ async def a_place(folder: Path, url: str, reminders: str = "24h") -> AsyncIterat
         await eventually(lambda: running.done() or app.ready.is_set(), what="the start")
         yield Place(app, world, simulator, receiver, outside, path)
     finally:
-        signals.ask_to_stop()
+        signals.request_stop()
         await running
         heart.close()
         await receiver.close()
@@ -316,12 +316,12 @@ async def test_json(tmp_path: Path, sqlite_url: str, call: Call) -> None:
 async def test_nothing_waits_for_the_next_check(tmp_path: Path, database_url: str) -> None:
     """What was held back goes out as soon as the silence is ended, however far away the next check is; nothing does before."""
     async with watched(write_config(tmp_path, database_url)) as world:
-        operators = ControlsSync(registry=world.fleet, database=world.database, clock=SystemClock())
-        reviewer = Evaluator(registry=world.fleet, database=world.database, clock=SystemClock())
+        controls_sync = ControlsSync(registry=world.fleet, database=world.database, clock=SystemClock())
+        evaluator = Evaluator(registry=world.fleet, database=world.database, clock=SystemClock())
 
         async def told() -> list[str]:
-            await operators.step()
-            while await reviewer.step():
+            await controls_sync.step()
+            while await evaluator.step():
                 pass
             return [row.type.value for row in await world.database.read(list_deliveries)]
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from monitor.db import AttemptRow, Database, DeliveryState, NewConnection, Store, last_delivered, list_deliveries, open_alerts
+from monitor.db import AttemptRow, Database, DeliveryState, Store, last_delivered, list_deliveries, open_alerts
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, Notification, NotificationReason, Transition, incident_key
 from monitor.errors import DeliveryReason
 from tests.builders import START, a_notification
@@ -41,7 +42,7 @@ async def told(database: Database, notification: Notification, receivers: Sequen
 
 async def test_standing(database: Database) -> None:
     """Of each open incident the last that was delivered to this very receiver; nothing owed, given up, over or told to others."""
-    await database.write(lambda store: store.ensure_connections([NewConnection("main", "", f"x-{n}", "x") for n in range(1, 8)]))
+    await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", f"x-{n}", "x") for n in range(1, 8)]))
     done, dead, pending = DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.PENDING
     first = a_notification(1)
     await told(database, first, ["alerts", "chat"], b"1 opened", done)

@@ -33,7 +33,7 @@ async def test_together(tmp_path: Path, turns: int) -> None:
     app = App(config, clock=SystemClock(), signals=signals, reread=lambda: config)
     running = asyncio.create_task(app.run())
     await eventually(lambda: running.done() or app.ready.is_set(), what="the start")
-    first, second = (signals.reload.set, signals.ask_to_stop) if turns >= 0 else (signals.ask_to_stop, signals.reload.set)
+    first, second = (signals.reload.set, signals.request_stop) if turns >= 0 else (signals.request_stop, signals.reload.set)
     first()
     for _ in range(abs(turns)):
         await asyncio.sleep(0)

@@ -12,7 +12,6 @@ from monitor.db import (
     CheckRow,
     Database,
     DeliveryState,
-    NewConnection,
     Store,
     database_size,
     list_checks,
@@ -21,6 +20,7 @@ from monitor.db import (
     uptime,
 )
 from monitor.db.tables import attempts, checks, deliveries, incidents, messages, notifications
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic, Transition
 from monitor.domain.reasons import Scope
 from monitor.domain.uptime import Uptime
@@ -39,21 +39,21 @@ def count(store: Store) -> dict[str, int]:
     }
 
 
-async def work_off(janitor: RetentionWorker) -> int:
+async def work_off(retention: RetentionWorker) -> int:
     steps = 1
-    while await janitor.step():
+    while await retention.step():
         steps += 1
         assert steps < 1000
     return steps
 
 
-def janitor_at(database: Database, after: timedelta) -> RetentionWorker:
+def retention_at(database: Database, after: timedelta) -> RetentionWorker:
     return RetentionWorker(database, FakeClock(at(after)), SETTINGS)
 
 
 async def fill_checks(database: Database, connections: int, each: int, apart: timedelta) -> list[int]:
     """Checks that are added up already."""
-    wanted = [NewConnection("main", "", f"x-{n:04}", "x") for n in range(connections)]
+    wanted = [ConnectionSpec("main", "", f"x-{n:04}", "x") for n in range(connections)]
     ids = list((await database.write(lambda store: store.ensure_connections(wanted))).values())
     rows = [CheckRow(one, at(n * apart), Reason.OK, 5, 200, "59d 3h", f"text {n // 85}") for one in ids for n in range(each)]
     await database.write(partial(uptime.put_until, until=at(1000 * DAY)))
@@ -65,18 +65,18 @@ async def fill_checks(database: Database, connections: int, each: int, apart: ti
 async def test_checks_by_age(database: Database) -> None:
     """Old checks go, a thousand at most in a step, and with them the texts that no check has any more."""
     ids = await fill_checks(database, 7, 1000, HOUR)
-    janitor = janitor_at(database, 20 * DAY + 12 * HOUR)
+    retention = retention_at(database, 20 * DAY + 12 * HOUR)
     before = (await database.write(count))["checks"]
-    assert await janitor.step()
+    assert await retention.step()
     assert 0 < before - (await database.write(count))["checks"] <= 1000
 
-    await work_off(janitor)
+    await work_off(retention)
     for one in ids:
         history = await database.read(lambda reader, one=one: list_checks(reader, one, 2000))  # type: ignore[misc]
         assert [row.at for row in history] == [at(n * HOUR) for n in range(999, 251, -1)]
         assert {row.detail for row in history} == {f"text {n // 85}" for n in range(252, 1000)}, "no check lost its text"
     assert (await database.write(count))["messages"] == len({n // 85 for n in range(252, 1000)})
-    assert not await janitor.step(), "nothing more to do"
+    assert not await retention.step(), "nothing more to do"
 
 
 async def test_what_is_owed_stays(database: Database) -> None:
@@ -89,7 +89,7 @@ async def test_what_is_owed_stays(database: Database) -> None:
     assert (await database.write(count))["attempts"] == 4
 
     async def left(after: timedelta) -> set[str]:
-        await work_off(janitor_at(database, after))
+        await work_off(retention_at(database, after))
         rows = await database.read(list_deliveries)
         assert {row.body.decode() for row in rows} == {row.notification.incident.subject for row in await database.read(list_notifications)}
         return {row.subject for row in rows}
@@ -123,7 +123,7 @@ async def test_who_was_told_is_known_at_the_end(database: Database) -> None:
         await database.write(lambda store: store.apply_transitions([one]))
 
     async def remembered(after: timedelta) -> tuple[str, ...]:
-        await work_off(janitor_at(database, after))
+        await work_off(retention_at(database, after))
         return await database.write(lambda store: store.outbox.receivers_notified("key"))
 
     await happens(1, "error", timedelta(0))
@@ -174,11 +174,11 @@ async def test_checks_by_size(database: Database) -> None:
 
     async def keep(size: int) -> tuple[int, list[datetime]]:
         settings = RetentionSettings(max_size=max(size, 1_000_000))
-        janitor = RetentionWorker(database, FakeClock(now), settings)
+        retention = RetentionWorker(database, FakeClock(now), settings)
         # The test's data is smaller than anybody's limit.
-        janitor._settings = settings.model_copy(update={"max_size": size})
+        retention._settings = settings.model_copy(update={"max_size": size})
         steps = 1
-        while await janitor.step():
+        while await retention.step():
             steps += 1
             assert steps < 2000
             await _settled_size(database)
@@ -218,25 +218,25 @@ async def test_a_clock_that_leaps(database: Database) -> None:
     ids = await fill_checks(database, 2, 300, HOUR)
     clock = FakeClock(at(300 * HOUR))
     await database.write(partial(uptime.put_hours, changed={(ids[0], at(240 * HOUR)): Uptime(ok=HOUR)}))
-    janitor = RetentionWorker(database, clock, SETTINGS)
-    await work_off(janitor)
+    retention = RetentionWorker(database, clock, SETTINGS)
+    await work_off(retention)
     kept = (await database.write(count))["checks"]
     assert 0 < kept < 600
 
     clock.jump(3650 * DAY)
     await database.write(partial(uptime.put_until, until=clock.now()))
     for _ in range(23):
-        assert not await janitor.step()
+        assert not await retention.step()
         await clock.advance(HOUR)
     assert (await database.write(count))["checks"] == kept
     clock.jump(-3650 * DAY)
-    await janitor.step()
+    await retention.step()
     assert (await database.write(count))["checks"] > 0.8 * kept
 
     clock.jump(3650 * DAY)
-    assert not await janitor.step()
+    assert not await retention.step()
     await clock.advance(DAY + HOUR)
-    await work_off(janitor)
+    await work_off(retention)
     assert (await database.write(count))["checks"] == 0
 
 

@@ -100,8 +100,8 @@ async def test_an_account_that_leaves(world: Watched) -> None:
     connection = world.connection("linkedin-page1", "second")
     await world.checks(connection, [OK, Reason.API_UNAUTHORIZED, Reason.API_UNAUTHORIZED], 20 * MINUTE, MINUTE)
     world.fleet.config = replace(world.fleet.config, accounts=("main",))
-    reviewer = Evaluator(registry=world.fleet, database=world.database, clock=SystemClock())
-    while await reviewer.step():
+    evaluator = Evaluator(registry=world.fleet, database=world.database, clock=SystemClock())
+    while await evaluator.step():
         pass
     assert await owed(world) == [("account.failed", "agency"), ("account.recovered", "agency")]
     (told, *_) = await world.database.read(list_notifications)

@@ -45,7 +45,7 @@ class Bench:
         self.one = one
         self.receiver = receiver
         self.path = path
-        self.news = StorageOutage()
+        self.outage = StorageOutage()
         self.sender = Sender(clock=one.clock, user_agent="postpost-monitor/test")
 
     @property
@@ -53,7 +53,12 @@ class Bench:
         """The storage watch, as after a reload: only the news is kept."""
         one = self.one
         return StorageAlerter(
-            registry=one.fleet, database=one.database, sender=self.sender, receivers=one.config.receivers, clock=one.clock, news=self.news
+            registry=one.fleet,
+            database=one.database,
+            sender=self.sender,
+            receivers=one.config.receivers,
+            clock=one.clock,
+            outage=self.outage,
         )
 
     def types(self) -> list[str]:

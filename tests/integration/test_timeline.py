@@ -10,8 +10,9 @@ from sqlalchemy import Select, text
 from sqlalchemy.dialects import sqlite
 
 from monitor.clock import SystemClock
-from monitor.db import CheckRow, Database, NewConnection, Reader, checks_in_order, lifetimes, reading
+from monitor.db import CheckRow, Database, Reader, checks_in_order, lifetimes, reading
 from monitor.db.queries.history import LIFETIMES, SLICE
+from monitor.domain.connections import ConnectionSpec
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, at
 from tests.sampling import sampled
@@ -20,7 +21,7 @@ from tests.sampling import sampled
 @pytest.fixture
 async def rows(database: Database) -> list[CheckRow]:
     """The checks of three connections over five weeks: crowds, gaps, and two at the same millisecond."""
-    wanted = [NewConnection("main", "", f"linkedin-{number}", "linkedin") for number in range(4)]
+    wanted = [ConnectionSpec("main", "", f"linkedin-{number}", "linkedin") for number in range(4)]
     ids = sorted((await database.write(lambda store: store.ensure_connections(wanted))).values())
     rng = random.Random(7)
     moments = [rng.choice((0, 1, 20)) * DAY + rng.randrange(4000) * SECOND for _ in range(150)] + [35 * DAY, 35 * DAY]

@@ -1,4 +1,4 @@
-"""The checker, the discoverer and the reviewer together, by a virtual clock, against the simulated PostPost and a real database."""
+"""The checker, the discoverer and the evaluator together, by a virtual clock, against the simulated PostPost and a real database."""
 
 from collections import Counter
 from datetime import datetime, timedelta

@@ -12,9 +12,10 @@ from pathlib import Path
 from sqlalchemy import delete, select
 
 from monitor.config import RetentionSettings
-from monitor.db import CheckRow, Database, NewConnection, Reader, Store, list_checks, operator_session
+from monitor.db import CheckRow, Database, Reader, Store, list_checks, operator_session
 from monitor.db.tables import meta, uptime_days, uptime_hours
 from monitor.db.uptime import daily_uptime, put_hours, put_until, to_uptime, uptime_until, uptimes
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Scope, meaning
 from monitor.domain.silencing.recurrence import EVERY_DAY, Schedule
@@ -50,15 +51,15 @@ def a_fleet(clock: FakeClock) -> Registry:
     return Registry(config, clock)
 
 
-def a_bookkeeper(database: Database, clock: FakeClock) -> UptimeRollup:
+def a_rollup(database: Database, clock: FakeClock) -> UptimeRollup:
     """As after a restart: it knows nothing but the rows."""
     return UptimeRollup(registry=a_fleet(clock), database=database, clock=clock, longest=730 * DAY)
 
 
 async def add_up(database: Database, clock: FakeClock) -> int:
     """One whole pass, or as many as are needed; returns in how many steps."""
-    bookkeeper, steps = a_bookkeeper(database, clock), 1
-    while await bookkeeper.step():
+    rollup, steps = a_rollup(database, clock), 1
+    while await rollup.step():
         steps += 1
         assert steps < 2000
     return steps
@@ -139,7 +140,7 @@ def write(rows: list[CheckRow | Transition], store: Store) -> None:
 async def begin_pasts(database: Database, rng: random.Random, span: timedelta) -> list[Past]:
     """Connections with random pasts of *span*, two of which are checked seldom."""
     wanted = [
-        NewConnection("main" if n % 2 else "other", "", f"{platform}-{n}", platform)
+        ConnectionSpec("main" if n % 2 else "other", "", f"{platform}-{n}", platform)
         for n, platform in enumerate(["linkedin", "threads"] * 2)
     ]
     ids = await database.write(lambda store: store.ensure_connections(wanted))
@@ -207,7 +208,7 @@ def of_days(hours: dict[tuple[int, int], Uptime]) -> dict[tuple[int, int], Uptim
 
 async def test_random_lives(database: Database, database_url: str) -> None:
     """
-    Lives of four days, added up every now and then while they go on, by a bookkeeper that is new each time, with outages,
+    Lives of four days, added up every now and then while they go on, by a rollup that is new each time, with outages,
     silences and a clock that is set back: the sums of hours and days are what whole lives give in one go, to the
     millisecond; so they are when they are forgotten and made anew from the rows.
     """
@@ -262,7 +263,7 @@ async def test_windows_and_days(database: Database) -> None:
     """
     rng = random.Random(3)
     now = at(120 * DAY + 7 * HOUR + 41 * MINUTE)
-    wanted = [NewConnection("main", "", f"x-{n}", "x") for n in range(4)]
+    wanted = [ConnectionSpec("main", "", f"x-{n}", "x") for n in range(4)]
     ids = list((await database.write(lambda store: store.ensure_connections(wanted))).values())
     await database.write(lambda store: store.retire([ids[3]], START))
     hours = {
@@ -300,8 +301,8 @@ async def test_windows_and_days(database: Database) -> None:
     assert windows(ids[0])["90d"].ratio not in (None, 0, 1)
     assert windows(ids[2])["24h"] == Uptime(unknown=DAY + 41 * MINUTE)
     before = await database.read(lambda reader: len(sums(uptime_hours, reader)))
-    janitor = RetentionWorker(database, FakeClock(now), RetentionSettings(hourly=32 * DAY))
-    while await janitor.step():
+    retention = RetentionWorker(database, FakeClock(now), RetentionSettings(hourly=32 * DAY))
+    while await retention.step():
         pass
     assert before > 2 * await database.read(lambda reader: len(sums(uptime_hours, reader))) > 0
     await check()
@@ -309,7 +310,7 @@ async def test_windows_and_days(database: Database) -> None:
 
 async def test_nothing_is_known_at_first(database: Database) -> None:
     """Of an empty database there are no days yet, and all of every window is unknown."""
-    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
     found = await database.read(lambda reader: uptimes(reader, START))
     assert {name: uptime.ratio for name, uptime in found[number].items()} == dict.fromkeys(WINDOWS)
@@ -320,15 +321,15 @@ async def test_nothing_is_known_at_first(database: Database) -> None:
 async def test_a_history_that_has_just_begun(database: Database) -> None:
     """The first checks are added up within seconds, the next whenever there are twice as many, and old ones in their turn."""
     clock = FakeClock(START)
-    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
-    bookkeeper = a_bookkeeper(database, clock)
+    rollup = a_rollup(database, clock)
     waits: list[float] = []
     soon: Sequence[DayUptime] = ()
     while math.inf not in waits and len(waits) < 20:
-        while await bookkeeper.step():
+        while await rollup.step():
             pass
-        waits.append(bookkeeper.idle())
+        waits.append(rollup.idle())
         if len(waits) == 1:
             checks = [CheckRow(number, clock.now() + n * SECOND, Reason.OK, 100) for n in (1, 9)]
             await database.write(partial(Store.record_checks, rows=checks))
@@ -344,15 +345,15 @@ async def test_a_history_that_has_just_begun(database: Database) -> None:
 async def test_checks_are_kept_until_added_up(database: Database) -> None:
     """Retention deletes no check before it is in the sums, nor those that the next pass still needs."""
     clock = FakeClock(at(30 * DAY))
-    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
     rows = [CheckRow(number, at(n * 15 * MINUTE), Reason.OK, 5) for n in range(5 * 96)]
     await database.write(lambda store: store.record_checks(rows))
     settings = RetentionSettings(checks=HOUR)
 
     async def left() -> int:
-        janitor = RetentionWorker(database, clock, settings)
-        while await janitor.step():
+        retention = RetentionWorker(database, clock, settings)
+        while await retention.step():
             pass
         return len(await database.read(lambda reader: list_checks(reader, number, 1000)))
 
@@ -360,7 +361,7 @@ async def test_checks_are_kept_until_added_up(database: Database) -> None:
     clock.jump(-26 * DAY)
     await add_up(database, clock)
     assert await left() == 4 * 96
-    # Else the janitor would take it for a leap of the clock.
+    # Else the retention would take it for a leap of the clock.
     await database.write(lambda store: store.record_checks([CheckRow(number, at(29 * DAY), Reason.OK, 5)]))
     clock.jump(26 * DAY)
     await add_up(database, clock)
@@ -372,7 +373,7 @@ async def test_checks_are_kept_until_added_up(database: Database) -> None:
 async def test_a_clock_set_back(database: Database) -> None:
     """Checks from before the moment up to which all is added up count at once, and go on to count as the clock comes back to it."""
     clock = FakeClock(at(10 * DAY))
-    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
     await add_up(database, clock)
     clock.jump(-5 * DAY)
@@ -388,7 +389,7 @@ async def test_a_clock_set_back(database: Database) -> None:
 async def test_a_long_stop(database: Database) -> None:
     """A stop of a year, or a leap of the clock by ten, is not gone through day by day, and costs nothing of what was before and after."""
     clock = FakeClock(START)
-    ids = await database.write(lambda store: store.ensure_connections([NewConnection("main", "", "x-1", "x")]))
+    ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
     for stop in (timedelta(), 365 * DAY, 3650 * DAY):
         clock.jump(stop)
@@ -410,11 +411,11 @@ async def test_in_the_daemon(tmp_path: Path) -> None:
     async with monitoring(
         tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": 5 * MINUTE}, beat_seconds=30.0
     ) as one:
-        bookkeeper = UptimeRollup(registry=one.fleet, database=one.database, clock=clock, longest=92 * DAY)
+        rollup = UptimeRollup(registry=one.fleet, database=one.database, clock=clock, longest=92 * DAY)
 
         async def go_on(span: timedelta) -> None:
             await one.run(span)
-            while await bookkeeper.step():
+            while await rollup.step():
                 pass
 
         await one.run(MINUTE)

@@ -20,7 +20,6 @@ from monitor.db import (
     ControlsWriter,
     Database,
     DeliveryState,
-    NewConnection,
     Store,
     attempts_of,
     closed_incidents,
@@ -28,7 +27,7 @@ from monitor.db import (
     list_deliveries,
     operator_session,
 )
-from monitor.domain.connections import Connection
+from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.silencing.acks import Ack
@@ -83,7 +82,7 @@ class Site:
 
 def _write(store: Store) -> int:
     """A connection with two incidents, one of them open, a hundred checks, and one notification that was hard to deliver."""
-    number = store.ensure_connections([NewConnection("main", "", ODD, "bluesky")])["main", "", ODD]
+    number = store.ensure_connections([ConnectionSpec("main", "", ODD, "bluesky")])["main", "", ODD]
     for minute in range(100):
         reason = Reason.CREDENTIAL_REJECTED if minute < 3 else Reason.OK
         store.record_checks([CheckRow(number, NOW - (1 + 15 * minute) * MINUTE, reason, 100 + minute, 200, "3d 4h", "Session has expired")])

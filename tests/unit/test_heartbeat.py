@@ -5,7 +5,7 @@ import pytest
 from monitor.domain.connections import Connection
 from monitor.domain.reasons import Health
 from monitor.domain.states import ConnectionState
-from monitor.workers.heartbeat import blind
+from monitor.workers.heartbeat import has_no_recent_evidence
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_policy, a_state, at
 
 INTERVAL = 15 * MINUTE
@@ -35,4 +35,4 @@ def seen(when: datetime | None, health: Health = Health.OK, interval: timedelta 
 )
 def test_blindness(watched: list[tuple[Connection, ConnectionState]], after: timedelta, trouble: str) -> None:
     """The monitor sees as long as one connection had a conclusive check within what is usual for it."""
-    assert blind(watched, at(after), a_policy()) == trouble
+    assert has_no_recent_evidence(watched, at(after), a_policy()) == trouble

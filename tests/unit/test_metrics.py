@@ -26,7 +26,7 @@ from monitor.errors import DeliveryReason, Reason
 from monitor.metrics import Metrics, definitions, wants_openmetrics
 from monitor.metrics.definitions import Family, MetricType
 from monitor.metrics.exposition import INCIDENT_LABELS, number, timestamp, whole
-from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at, changed
 from tests.sampling import sampled
 
 ROOT = Path(__file__).parent.parent.parent
@@ -239,7 +239,7 @@ def test_changes_are_seen() -> None:
     metrics.render(_snapshot(one, two), NOW)
 
     failed = replace(one, state=a_state(Health.ERROR))
-    renamed = replace(failed, connection=replace(one.connection, name="Another"))
+    renamed = replace(failed, connection=changed(one.connection, name="Another"))
 
     assert _values(metrics.render(_snapshot(failed, two), NOW), "postpost_connection_up") == [0.0, 1.0]
     assert b'name="Another"' in metrics.render(_snapshot(renamed, two), NOW)

@@ -1,6 +1,5 @@
 """Who is told what about one connection, and when nobody is: reliability 3.3 as stories."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,7 +8,7 @@ from monitor.domain.checks import LastError
 from monitor.domain.events import Topic
 from monitor.domain.reasons import Health
 from monitor.errors import Reason
-from tests.builders import DAY, HOUR, MINUTE, a_connection, a_listed_connection, a_policy, a_reply, a_token_life
+from tests.builders import DAY, HOUR, MINUTE, a_connection, a_listed_connection, a_policy, a_reply, a_token_life, changed
 from tests.patrol import fleet
 from tests.story import Story
 
@@ -317,7 +316,7 @@ def test_permissions() -> None:
 def test_required_permissions() -> None:
     """A required permission that was never granted is told."""
     story = Story()
-    story.connections[1] = replace(story.connections[1], require_permissions=("w_member_social",))
+    story.connections[1] = changed(story.connections[1], require_permissions=("w_member_social",))
     for _ in range(3):
         story.check(OK, reply=a_reply(permissions=("r_basicprofile",)))
         story.pass_time(MINUTE)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.config import ReceiverSettings, Secret
+from monitor.domain.connections import Connection
 from monitor.domain.delivery.retries import AttemptResult
 from monitor.domain.events import EventType, IncidentRef, NotificationFacts, NotificationReason, Severity, Topic
 from monitor.domain.scopes.key import SPLIT
@@ -189,7 +190,9 @@ def hostile(text: str) -> Iterator[bytes]:
     yield render("msg_1", scope, None, IDENTITY)
     yield render("msg_1", replace(scope, incident=IncidentRef(Topic.SCOPE, f"platform:{text}", 1, START)), None, IDENTITY)
     bodies = [
-        render("msg_1", a_notification(number, detail=text), replace(connection, id=number, platform_id=f"x-{number}"), IDENTITY)
+        render(
+            "msg_1", a_notification(number, detail=text), Connection(number, replace(connection.spec, platform_id=f"x-{number}")), IDENTITY
+        )
         for number in range(1, 9)
     ]
     yield render_digest("msg_2", START, bodies, IDENTITY)

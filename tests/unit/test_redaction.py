@@ -91,6 +91,8 @@ def logging_to() -> Iterator[io.StringIO]:
     root, hooks, config = logging.getLogger(), (sys.excepthook, threading.excepthook), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     out = io.StringIO()
+    # Another test may have left it on; a second call would change nothing then.
+    logging.captureWarnings(capture=False)
     logs.register_secrets(SECRETS)
     handler = logs.configure(level="debug", log_format="json", stream=out)
     yield out

@@ -1,7 +1,6 @@
 """One cause, one notification: for every scope a story by a virtual clock, and the exact list of what was told."""
 
 import itertools
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -12,7 +11,7 @@ from monitor.domain.events import EventType, Topic
 from monitor.domain.reasons import Health, Scope
 from monitor.errors import Reason
 from monitor.text.sentences import sentence
-from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_policy, a_reply, a_token_life
+from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_policy, a_reply, a_token_life, changed
 from tests.patrol import Answer, Patrol, fleet
 from tests.sampling import sampled
 from tests.story import Story
@@ -287,7 +286,7 @@ class TestAccount:
         """Other accounts go on as if nothing were."""
         story = Story(connections=fleet(40, interval=MINUTE))
         for number in range(21, 41):
-            story.connections[number] = replace(story.connections[number], account="other")
+            story.connections[number] = changed(story.connections[number], account="other")
         one = Patrol(story)
         one.run(10 * MINUTE, always(OK))
         since = story.now
@@ -321,7 +320,7 @@ def two_accounts(main: int, other: int, **overrides: object) -> Patrol:
     """A patrol of two accounts: the connections from 1 on belong to `main`, those after them to `other`."""
     story = Story(connections=fleet(main + other, **{"interval": MINUTE, **overrides}))
     for number in range(main + 1, main + other + 1):
-        story.connections[number] = replace(story.connections[number], account="other")
+        story.connections[number] = changed(story.connections[number], account="other")
     return Patrol(story)
 
 
@@ -400,7 +399,7 @@ class TestService:
         """Who is asked whether the API serves anybody is no managed user whom it refuses: they would not be asked."""
         one = two_accounts(10, 10, interval=15 * MINUTE)
         for number in range(1, 8):
-            one.story.connections[number] = replace(one.story.connections[number], user_id="a" * 24)
+            one.story.connections[number] = changed(one.story.connections[number], user_id="a" * 24)
         one.run(HOUR, always(OK))
         one.run(HOUR, lambda number: Reason.USER_NOT_MANAGED if number < 8 else OK)
         one.run(2 * HOUR, lambda number: Reason.API_FAILED if number > 10 else Reason.USER_NOT_MANAGED if number < 8 else OK)
@@ -461,7 +460,7 @@ class TestUser:
         """Two users with 25 connections each, one refused: one event of that user, none of a connection."""
         story = Story(connections=fleet(50, interval=MINUTE))
         for number in story.connections:
-            story.connections[number] = replace(story.connections[number], user_id="a" * 24 if number <= 25 else "b" * 24)
+            story.connections[number] = changed(story.connections[number], user_id="a" * 24 if number <= 25 else "b" * 24)
         one = Patrol(story)
         one.run(10 * MINUTE, always(OK))
         since = story.now
