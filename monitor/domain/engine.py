@@ -30,7 +30,7 @@ from monitor.domain.listings import ListedConnection
 from monitor.domain.notifications.timing import needs_evaluation
 from monitor.domain.policy import Policy, ScopePolicy
 from monitor.domain.reasons import Health
-from monitor.domain.schedule import Agenda
+from monitor.domain.schedule import EvaluationQueue
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import served_elsewhere_at
 from monitor.domain.scopes.key import API, PLATFORM, ScopeKey, ScopesAbove, account_scopes, scopes_above
@@ -107,7 +107,7 @@ class Engine:
         self._scopes: dict[ScopeKey, ScopeState] = {}
         self._counts = _ScopeCounts()
         self._closed_scopes: dict[ScopeKey, int] = {}
-        self._agenda = Agenda()
+        self._agenda = EvaluationQueue()
         self._scopes_evaluated_at = watching_since
         self._unsettled: set[ScopeKey] = set()
         self._recovered: set[ScopeKey] = set()
@@ -258,7 +258,7 @@ class Engine:
         self._states = dict(states)
         self._scopes = {scope.key: scope for scope in scopes}
         self._unsettled = {key for key, scope in self._scopes.items() if not scope.settled}
-        self._agenda = Agenda()
+        self._agenda = EvaluationQueue()
         self._evaluated_version = -1
         self.set_connections(self._connections.values())
 

@@ -229,7 +229,7 @@ class DueQueue:
             heapq.heappop(self._heap)
 
 
-class Agenda:
+class EvaluationQueue:
     """Connection ids ordered by the moment of their next evaluation; outdated heap entries are skipped when they come up."""
 
     def __init__(self) -> None:

@@ -163,54 +163,54 @@ def possible(change: Callable[[], object]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Verb(Generic[_Subject]):
+class Action(Generic[_Subject]):
     """What a verb does to its subject, and the keys that its body may have."""
 
     do: Callable[[_Subject, Body], object]
     keys: tuple[str, ...] = ()
 
 
-CONNECTION_VERBS: Mapping[str, Verb[SimulatedConnection]] = {
-    "break": Verb(lambda it, body: it.fail(body.text("message")), ("message",)),
-    "heal": Verb(lambda it, _: it.heal()),
-    "expire": Verb(lambda it, _: it.expire()),
-    "expires-in": Verb(lambda it, body: it.expire_in(body.span("in")), ("in",)),
-    "renew": Verb(lambda it, body: it.renew(body.span("in") if body.has("in") else None), ("in",)),
-    "posted": Verb(lambda it, _: it.posted()),
-    "post-failed": Verb(lambda it, body: it.post_failed(body.text("message", "Media upload failed: Invalid image format")), ("message",)),
-    "permissions": Verb(lambda it, body: setattr(it, "permissions", _granted(it, body)), ("set", "remove")),
-    "flag": Verb(lambda it, _: setattr(it, "flagged", True)),
-    "vanish": Verb(lambda it, body: it.vanish(only_listing=body.flag("only_listing")), ("only_listing",)),
-    "appear": Verb(lambda it, _: it.appear()),
+CONNECTION_VERBS: Mapping[str, Action[SimulatedConnection]] = {
+    "break": Action(lambda it, body: it.fail(body.text("message")), ("message",)),
+    "heal": Action(lambda it, _: it.heal()),
+    "expire": Action(lambda it, _: it.expire()),
+    "expires-in": Action(lambda it, body: it.expire_in(body.span("in")), ("in",)),
+    "renew": Action(lambda it, body: it.renew(body.span("in") if body.has("in") else None), ("in",)),
+    "posted": Action(lambda it, _: it.posted()),
+    "post-failed": Action(lambda it, body: it.post_failed(body.text("message", "Media upload failed: Invalid image format")), ("message",)),
+    "permissions": Action(lambda it, body: setattr(it, "permissions", _granted(it, body)), ("set", "remove")),
+    "flag": Action(lambda it, _: setattr(it, "flagged", True)),
+    "vanish": Action(lambda it, body: it.vanish(only_listing=body.flag("only_listing")), ("only_listing",)),
+    "appear": Action(lambda it, _: it.appear()),
 }
-ACCOUNT_VERBS: Mapping[str, Verb[SimulatedAccount]] = {
-    "revoke": Verb(lambda it, _: it.revoke()),
-    "restore": Verb(lambda it, _: it.restore()),
-    "lose-owner": Verb(lambda it, _: setattr(it, "owner_found", False)),
-    "forbid": Verb(lambda it, _: setattr(it, "api_access", False)),
-    "forbid-mcp": Verb(lambda it, _: setattr(it, "mcp_access", False)),
-    "forbid-workspaces": Verb(lambda it, _: setattr(it, "workspaces", False)),
-    "allow-workspaces": Verb(lambda it, _: setattr(it, "workspaces", True)),
-    "crash": Verb(lambda it, _: setattr(it, "crashed", True)),
-    "add-key": Verb(lambda it, body: it.keys.add(body.required("key")), ("key",)),
+ACCOUNT_VERBS: Mapping[str, Action[SimulatedAccount]] = {
+    "revoke": Action(lambda it, _: it.revoke()),
+    "restore": Action(lambda it, _: it.restore()),
+    "lose-owner": Action(lambda it, _: setattr(it, "owner_found", False)),
+    "forbid": Action(lambda it, _: setattr(it, "api_access", False)),
+    "forbid-mcp": Action(lambda it, _: setattr(it, "mcp_access", False)),
+    "forbid-workspaces": Action(lambda it, _: setattr(it, "workspaces", False)),
+    "allow-workspaces": Action(lambda it, _: setattr(it, "workspaces", True)),
+    "crash": Action(lambda it, _: setattr(it, "crashed", True)),
+    "add-key": Action(lambda it, body: it.keys.add(body.required("key")), ("key",)),
 }
-USER_VERBS: Mapping[str, Verb[SimulatedUser]] = {
-    "detach": Verb(lambda it, _: setattr(it, "attached", False)),
-    "attach": Verb(lambda it, _: setattr(it, "attached", True)),
+USER_VERBS: Mapping[str, Action[SimulatedUser]] = {
+    "detach": Action(lambda it, _: setattr(it, "attached", False)),
+    "attach": Action(lambda it, _: setattr(it, "attached", True)),
 }
-API_VERBS: Mapping[str, Verb[SimulatedApi]] = {
-    "down": Verb(lambda it, _: it.script.play(drop())),
-    "up": Verb(lambda it, _: it.script.play()),
-    "latency": Verb(lambda it, body: setattr(it, "latency", _latency(body)), ("min", "max")),
-    "generation": Verb(lambda it, body: setattr(it, "generation", one_of(body.text("to"), Generation, "generation")), ("to",)),
-    "brand": Verb(lambda it, body: setattr(it, "brand", BRANDS[one_of(body.text("to"), BRANDS, "brand")]), ("to",)),
-    "rounding": Verb(lambda it, body: setattr(it, "rounding", one_of(body.text("to"), SimulatedRounding, "rounding")), ("to",)),
-    "day-texts": Verb(lambda it, body: setattr(it, "day_texts", body.flag("on")), ("on",)),
-    "two-part-ids": Verb(lambda it, body: setattr(it, "two_part_ids", body.flag("on")), ("on",)),
+API_VERBS: Mapping[str, Action[SimulatedApi]] = {
+    "down": Action(lambda it, _: it.script.play(drop())),
+    "up": Action(lambda it, _: it.script.play()),
+    "latency": Action(lambda it, body: setattr(it, "latency", _latency(body)), ("min", "max")),
+    "generation": Action(lambda it, body: setattr(it, "generation", one_of(body.text("to"), Generation, "generation")), ("to",)),
+    "brand": Action(lambda it, body: setattr(it, "brand", BRANDS[one_of(body.text("to"), BRANDS, "brand")]), ("to",)),
+    "rounding": Action(lambda it, body: setattr(it, "rounding", one_of(body.text("to"), SimulatedRounding, "rounding")), ("to",)),
+    "day-texts": Action(lambda it, body: setattr(it, "day_texts", body.flag("on")), ("on",)),
+    "two-part-ids": Action(lambda it, body: setattr(it, "two_part_ids", body.flag("on")), ("on",)),
 }
 
 
-def apply(verbs: Mapping[str, Verb[_Subject]], subject: _Subject, script: FaultScript, name: str, body: Body) -> None:
+def apply(verbs: Mapping[str, Action[_Subject]], subject: _Subject, script: FaultScript, name: str, body: Body) -> None:
     """
     Do the verb called *name* to *subject*, or play a fault in its *script*.
 

@@ -1,5 +1,6 @@
 """Everything stays small enough to be read in one go."""
 
+import ast
 from collections import Counter
 from statistics import median
 
@@ -67,3 +68,10 @@ def test_functions() -> None:
     assert {name: size for name, size in sizes.items() if size > FUNCTION_LINES and name not in LONG_FUNCTIONS} == {}
     assert [name for name in LONG_FUNCTIONS if sizes.get(name, 0) <= FUNCTION_LINES] == [], "these need no exception any more"
     assert median(sizes.values()) <= MEDIAN_FUNCTION_LINES
+
+
+def test_class_names() -> None:
+    """No class name stands twice in the package: a name leads to one place."""
+    names = Counter(node.name for module in modules("monitor") for node in module.tree.body if isinstance(node, ast.ClassDef))
+
+    assert [name for name, count in names.items() if count > 1] == []
