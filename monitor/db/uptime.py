@@ -17,7 +17,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.reasons import MEANINGS
 from monitor.domain.topics import STALE
-from monitor.domain.uptime import DAY, EXCUSES, HOUR, NOTHING, WINDOWS, DayUptime, Evidence, IncidentSpan, Uptime, begin, day_of
+from monitor.domain.uptime import DAY, EXCLUDING_SCOPES, HOUR, NOTHING, WINDOWS, DayUptime, Evidence, IncidentSpan, Uptime, begin, day_of
 
 HourKey = tuple[int, datetime]
 """A connection and the beginning of an hour."""
@@ -136,7 +136,7 @@ def incidents_between(
         incident = IncidentSpan(from_milliseconds(row.opened_at), maybe_moment(row.closed_at))
         if row.connection_id is not None:
             own[row.connection_id].append(incident)
-        elif row.scope in EXCUSES and not row.subject.startswith("rate:"):
+        elif row.scope in EXCLUDING_SCOPES and not row.subject.startswith("rate:"):
             wider[row.subject].append(incident)
     return own, wider
 

@@ -1,7 +1,7 @@
 """`Reply`, `Verdict`, `Observation`."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from monitor.domain.token_life import TokenLife
 from monitor.errors import Reason
@@ -9,7 +9,7 @@ from monitor.errors import Reason
 
 @dataclass(frozen=True, slots=True)
 class LastError:
-    """The API's last *posting* error of a connection; says nothing about the check that carried it."""
+    """The last *posting* error of a connection; independent of the result of the check that reported it."""
 
     message: str
     occurred_at: datetime | None = None
@@ -32,7 +32,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one check tells: the reason (its outcome and scope follow from it) and a cleaned text for people."""
+    """The reason of one check (outcome and scope follow from it), and a cleaned text for people."""
 
     reason: Reason
     detail: str = ""
@@ -44,10 +44,9 @@ class Observation:
     One completed check of one connection.
 
     Attributes:
-        sent_at: when the request left, wall clock.
+        sent_at: when the request was sent, wall clock.
         at: when the reply arrived, wall clock.
         server_at: the server's `Date` header (whole seconds), or None.
-        retry_after: how long the API asked the account to wait, or None.
     """
 
     connection_id: int
@@ -57,9 +56,8 @@ class Observation:
     reply: Reply | None = None
     server_at: datetime | None = None
     http_status: int | None = None
-    retry_after: timedelta | None = None
 
     @property
     def duration_seconds(self) -> float:
-        """How long the API took, in seconds, never negative."""
+        """Duration of the request in seconds, never negative."""
         return max(0.0, (self.at - self.sent_at).total_seconds())

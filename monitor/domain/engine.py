@@ -80,7 +80,7 @@ class _ScopeCounts:
 
 class Engine:
     """
-    Every connection, its state, the scopes above it, and what operators asked for.
+    Every connection, its state, the scopes above it, and the controls of operators.
 
     Values are immutable and replaced as a whole, so they may be read while another thread commits. `take_due` and commits belong
     to one thread.
@@ -117,7 +117,7 @@ class Engine:
 
     @property
     def controls(self) -> Controls:
-        """Everything that suppresses notifications: what operators asked for, and what the configuration says."""
+        """Everything that suppresses notifications: the operators' controls and those of the configuration."""
         return Controls(self._requested.silences, self.config.recurring_silences, self._requested.acks)
 
     def ids(self) -> tuple[int, ...]:
@@ -155,7 +155,7 @@ class Engine:
         return self._scopes.get(key)
 
     def scopes(self) -> Mapping[ScopeKey, ScopeState]:
-        """Every scope that ever was in trouble or counts checks."""
+        """Every scope that ever failed or counts checks."""
         return self._scopes.copy()
 
     def scopes_above(self, connection: Connection) -> ScopesAbove:
@@ -188,7 +188,7 @@ class Engine:
         return self._pause_above(self.scopes_above(connection).all, rules.probe_interval)
 
     def list_pause(self, account: str) -> timedelta | None:
-        """How long the lists of *account* wait while it or the API is in trouble; None when they are read as usual."""
+        """How long the lists of *account* wait while it or the API is suspected or fails; None when they are read as usual."""
         pause = self._pause_above(account_scopes(account, "", self.config.api_host), rules.probe_interval)
         return pause[1] if pause is not None else None
 
@@ -247,7 +247,7 @@ class Engine:
         return counts
 
     def set_requests(self, silences: Iterable[Silence], acks: Iterable[Ack]) -> None:
-        """Replace what operators asked for."""
+        """Replace the silences and acknowledgements of operators."""
         requested = NO_CONTROLS.with_requests(silences, acks)
         if requested != self._requested:
             self._requested = requested
@@ -263,7 +263,7 @@ class Engine:
         self.set_connections(self._connections.values())
 
     def restart(self, now: datetime) -> None:
-        """As a new process finds it at *now*: nothing was checked for a while, and counts of single checks are gone."""
+        """As a new process finds it at *now*: nothing was checked for a while, and the counts of single checks are lost."""
         self.watching_since = self._scopes_evaluated_at = now
         self.restore(self._states, [persistent(scope) for scope in self._scopes.values()])
 
@@ -351,8 +351,8 @@ class Engine:
 
     def drop(self, connection_ids: Collection[int]) -> None:
         """Stop monitoring these at once; checks of them that are still under way change nothing."""
-        gone = set(connection_ids)
-        self.set_connections([connection for connection in self._connections.copy().values() if connection.id not in gone])
+        removed = set(connection_ids)
+        self.set_connections([connection for connection in self._connections.copy().values() if connection.id not in removed])
 
     # ---- evaluate and commit at once
 
@@ -441,7 +441,7 @@ class ChangeSet:
     def apply_listing(
         self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None = None
     ) -> Evaluation | None:
-        """Everything that follows from what a list says of one connection; None when that is no longer monitored."""
+        """Everything that follows from what a list says of one connection; None when that is not monitored any more."""
         if self._monitored(connection.id) is None:
             return None
         return evaluate_listing(self.evaluation_input(connection), row, now, self._engine.config.policy, server_at=server_at)

@@ -141,7 +141,7 @@ def update_scopes(
                 policy.scopes,
                 window=window,
                 members=members,
-                everybody=member_counts.get(api.key, 1),
+                total=member_counts.get(api.key, 1),
                 elsewhere_at=elsewhere_at,
             )
         elif key.kind != API:
@@ -171,7 +171,7 @@ def evaluate_listing(
         username=row.username or state.username,
         display_name=row.display_name or state.display_name,
     )
-    state = health.posted(state, row.last_successful_post_at, row.last_error, now)
+    state = health.record_posts(state, row.last_successful_post_at, row.last_error, now)
     return evaluate_at(replace(known, state=state), now, policy)
 
 

@@ -13,7 +13,7 @@ FINE = "fine"
 
 
 class Severity(StrEnum):
-    """How urgent a notification is."""
+    """Severity of an incident or notification."""
 
     INFO = "info"
     WARNING = "warning"
@@ -21,12 +21,12 @@ class Severity(StrEnum):
 
     @property
     def rank(self) -> int:
-        """The larger, the more urgent."""
+        """The higher, the more urgent."""
         return list(Severity).index(self)
 
 
 class Topic(StrEnum):
-    """The kinds of trouble; one incident of each at most is open per subject."""
+    """The aspect that an incident is about; at most one incident per topic and subject is open."""
 
     CONNECTION = "connection"
     EXPIRY = "expiry"
@@ -71,7 +71,7 @@ class EventType(StrEnum):
 
 
 class NotificationReason(StrEnum):
-    """Why someone was told."""
+    """Why receivers were notified."""
 
     OPENED = "opened"
     CHANGED = "changed"
@@ -83,7 +83,7 @@ class NotificationReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IncidentRef:
-    """Names one incident: what it is about and its number. `key` (see payloads) is made of it."""
+    """Identifies one incident; *subject* is a connection's id or a scope key. See `incident_key`."""
 
     topic: Topic
     subject: str
@@ -93,7 +93,7 @@ class IncidentRef:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """An incident opening, changing its level, or closing: one row of history."""
+    """An incident opens, changes its level, or closes: one row of history."""
 
     incident: IncidentRef
     scope: Scope
@@ -109,9 +109,12 @@ class Transition:
 @dataclass(frozen=True, slots=True)
 class NotificationFacts:
     """
-    What a notification may add to its bare bones; absent facts are None or empty.
+    Optional facts of a notification; None or empty where they do not apply.
 
-    *expires_uncertainty* says by how much *expires_at* may be off to either side.
+    Attributes:
+        expires_uncertainty: by how much *expires_at* may be off to either side.
+        affected: number of connections below the scope.
+        reminder: which reminder it is; 0 for none.
     """
 
     first_check: bool = False
@@ -131,7 +134,7 @@ class NotificationFacts:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """The decision to tell, with its why. It becomes one stored body and one delivery per receiver."""
+    """The decision to notify, with its reason; stored as one body and one delivery per receiver."""
 
     type: EventType
     why: NotificationReason
@@ -155,10 +158,10 @@ _ODD = re.compile(r"[^A-Za-z0-9_.:@~/-]")
 
 def incident_key(incident: IncidentRef, instance: str) -> str:
     """
-    The receiver's key for one incident: the same in everything ever told of it, at most 255 characters.
+    Return the deduplication key of one incident, at most 255 characters: the same in all of its notifications.
 
-    Paging systems use it to close what they opened. It differs between databases, so that a restored or
-    a second monitor never closes another one's incident.
+    Paging systems close by it what they opened. It contains *instance*, the database's id, so that a restored or a second
+    monitor does not close another one's incident.
     """
     subject = incident.subject
     if len(subject) > _MAX_SUBJECT or _ODD.search(subject):

@@ -3,12 +3,12 @@ How evidence moves health.
 
     unknown --ok--> ok <--2 x ok-- error | missing | misconfigured
        |            |                        ^
-       |            +--n x contrary----------+      n by kind, spaced, not older than three intervals
-       +--n x bad---------------------------->
+       |            +--n x failed------------+      n by reason; spaced, and not older than three intervals
+       +--n x failed------------------------>+
     any --unsupported--> unsupported --ok--> ok
 
-Inconclusive checks never change health: they only let it grow old. `levels` and `notices` turn health
-into incidents and notifications.
+The numbers are those of `policy.confirm`. Inconclusive checks never change health. `topics` turns health into levels, and
+`notifications.decide` levels into incidents and notifications.
 """
 
 from datetime import datetime, timedelta
@@ -21,52 +21,56 @@ from monitor.domain.reasons import Health, Outcome, meaning
 from monitor.domain.states import ConnectionState, PendingHealth
 from monitor.errors import Reason
 
-# Times that the API tells may be ahead of our clock by so much; what it says of later ones cannot be true.
-_AHEAD = timedelta(minutes=5)
+# The API's clock may be ahead of ours by this much; a later time in its answer is wrong.
+_MAX_CLOCK_LEAD = timedelta(minutes=5)
 
 
-def posted(state: ConnectionState, posted_at: datetime | None, error: LastError | None, now: datetime) -> ConnectionState:
+def record_posts(state: ConnectionState, posted_at: datetime | None, error: LastError | None, now: datetime) -> ConnectionState:
     """
-    *state* with what an answer of *now* tells of posts: the last good one, and the last error.
+    Return *state* with the last successful post and the last posting error of an answer that arrived at *now*.
 
-    A time that is yet to come is not believed: it would make every failure a doubtful one, for ever. Both are told by tests and by
-    lists; that one answer knows of none takes nothing back.
+    A time in the future is dropped: it would mark every later failure as a suspected false negative. An answer without posts
+    clears nothing, because tests and listings do not report the same ones.
     """
-    latest = now + _AHEAD
+    latest = now + _MAX_CLOCK_LEAD
     if posted_at is not None and posted_at > latest:
         posted_at = None
     if error is not None and error.occurred_at is not None and error.occurred_at > latest:
         error = replace(error, occurred_at=None)
-    known = state.last_successful_post_at
-    if posted_at is not None and known is not None:
-        posted_at = max(posted_at, known)
-    return replace(state, last_successful_post_at=posted_at or known, last_error=error or state.last_error)
+    previous = state.last_successful_post_at
+    if posted_at is not None and previous is not None:
+        posted_at = max(posted_at, previous)
+    return replace(state, last_successful_post_at=posted_at or previous, last_error=error or state.last_error)
 
 
 def advance(connection: Connection, state: ConnectionState, observation: Observation, policy: Policy, *, frozen: bool) -> ConnectionState:
     """
-    The state after *observation*.
+    Return the state after *observation*.
 
-    *frozen* says that a wider cause (account, user, API, storage) is open: evidence is remembered but confirms nothing.
+    *frozen*: the incident of an account, user, API or storage scope is open; evidence is recorded but confirms nothing.
     """
     at = observation.at
-    told = meaning(observation.verdict.reason)
-    seen = replace(
+    effect = meaning(observation.verdict.reason)
+    checked = replace(
         state,
         since=state.since or at,
         last_check_at=at,
         last_reason=observation.verdict.reason,
         last_detail=observation.verdict.detail,
     )
-    if told.health is None:
-        return seen
-    remembered = _remember(connection, seen, observation, passed=told.outcome is Outcome.PASSED, failed=told.outcome is Outcome.FAILED)
+    if effect.health is None:
+        return checked
+    with_evidence = _record_evidence(
+        connection, checked, observation, passed=effect.outcome is Outcome.PASSED, failed=effect.outcome is Outcome.FAILED
+    )
     if frozen:
-        return replace(remembered, pending=None)
-    return _confirm(connection, remembered, told.health, observation, policy)
+        return replace(with_evidence, pending=None)
+    return _confirm(connection, with_evidence, effect.health, observation, policy)
 
 
-def _remember(connection: Connection, state: ConnectionState, observation: Observation, *, passed: bool, failed: bool) -> ConnectionState:
+def _record_evidence(
+    connection: Connection, state: ConnectionState, observation: Observation, *, passed: bool, failed: bool
+) -> ConnectionState:
     at = observation.at
     state = replace(
         state,
@@ -81,20 +85,20 @@ def _remember(connection: Connection, state: ConnectionState, observation: Obser
     if observation.reply is None:
         return state
     reply = observation.reply
-    state = posted(state, reply.last_successful_post_at, reply.last_error, at)
-    return _remember_reply(connection, state, reply, passed=passed)
+    state = record_posts(state, reply.last_successful_post_at, reply.last_error, at)
+    return _record_reply(connection, state, reply, passed=passed)
 
 
-def _remember_reply(connection: Connection, state: ConnectionState, reply: Reply, *, passed: bool) -> ConnectionState:
-    known, missing = state.permissions, state.permissions_missing
+def _record_reply(connection: Connection, state: ConnectionState, reply: Reply, *, passed: bool) -> ConnectionState:
+    permissions, missing = state.permissions, state.permissions_missing
     if passed and reply.permissions:
         granted = set(reply.permissions)
-        missing = tuple(sorted((set(known) | set(connection.require_permissions)) - granted))
-        known = tuple(sorted(granted | set(known)))
+        missing = tuple(sorted((set(permissions) | set(connection.require_permissions)) - granted))
+        permissions = tuple(sorted(granted | set(permissions)))
     return replace(
         state,
         username=reply.username or state.username,
-        permissions=known,
+        permissions=permissions,
         permissions_missing=missing,
     )
 
@@ -103,11 +107,11 @@ def _confirm(connection: Connection, state: ConnectionState, target: Health, obs
     at = observation.at
     if target is state.health:
         return replace(state, pending=None)
-    pending = _count(state.pending, target, at, policy, connection.interval)
-    over = policy.confirm.missing_over if target is Health.MISSING else timedelta(0)
-    if pending.count < confirmations(state.health, target, observation.verdict.reason, policy) or at - pending.first_at < over:
+    pending = _count_pending(state.pending, target, at, policy, connection.interval)
+    min_duration = policy.confirm.missing_over if target is Health.MISSING else timedelta(0)
+    if pending.count < confirmations(state.health, target, observation.verdict.reason, policy) or at - pending.first_at < min_duration:
         return replace(state, pending=pending)
-    # What a receiver would hear of counts for flapping; between `ok` and `unsupported` nothing is told.
+    # Only changes that are notified count for flapping; between `ok` and `unsupported` no incident opens or closes.
     changed = state.health is not Health.UNKNOWN and (state.health.broken or target.broken)
     horizon = at - policy.flap.window
     changes = tuple(change for change in state.changes if change > horizon)
@@ -120,10 +124,10 @@ def _confirm(connection: Connection, state: ConnectionState, target: Health, obs
     )
 
 
-def _count(pending: PendingHealth | None, target: Health, at: datetime, policy: Policy, interval: timedelta) -> PendingHealth:
-    # With intervals shorter than the pause before a re-check, rounds are counted in these pauses.
-    fresh = policy.pending_rounds * max(interval, policy.recheck, policy.spacing)
-    if pending is None or pending.health is not target or at - pending.last_at > fresh:
+def _count_pending(pending: PendingHealth | None, target: Health, at: datetime, policy: Policy, interval: timedelta) -> PendingHealth:
+    # Evidence comes one round apart; with intervals shorter than the re-check pause, a round is such a pause.
+    max_gap = policy.pending_rounds * max(interval, policy.recheck, policy.spacing)
+    if pending is None or pending.health is not target or at - pending.last_at > max_gap:
         return PendingHealth(target, 1, at, at)
     if at - pending.last_at < policy.spacing:
         return pending
@@ -131,7 +135,7 @@ def _count(pending: PendingHealth | None, target: Health, at: datetime, policy: 
 
 
 def confirmations(health: Health, target: Health, reason: Reason, policy: Policy) -> int:
-    """How many spaced observations of *target* are needed to leave *health*."""
+    """Return how many spaced observations of *target* are needed to leave *health*."""
     confirm = policy.confirm
     if target is Health.UNSUPPORTED:
         return 1

@@ -1,5 +1,5 @@
 """
-The API's list of connections, and its difference from what is known.
+The API's list of connections, and its difference from the lists before.
 
 Source: api-contract 4.3, "Discovery safety".
 """
@@ -11,66 +11,66 @@ from datetime import datetime
 from monitor.domain.checks import LastError
 from monitor.domain.token_life import TokenLife
 
-_LISTS = 2
-_LISTS_WHEN_HALF_IS_GONE = 3
+_LISTS_TO_VANISH = 2
+_LISTS_TO_VANISH_WHEN_SHORT = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """
-    The ids of one list that are believed to exist.
+    The ids that are taken to exist, after all lists so far.
 
     Attributes:
-        known: platform ids.
-        missing: id to how many successful lists in a row lacked it.
-        doubted: whether the last list was so short that it was not believed at once; said once per doubt.
-        counted_at: when a list was last counted against those it lacks, in monotonic seconds.
+        platform_ids: the ids.
+        missing: id to the number of successful lists in a row without it.
+        short: whether the last list lacked more than half of the ids.
+        counted_at: when missing ids were last counted, in monotonic seconds.
     """
 
-    known: frozenset[str] = frozenset()
+    platform_ids: frozenset[str] = frozenset()
     missing: Mapping[str, int] = field(default_factory=dict)
-    doubted: bool = False
+    short: bool = False
     counted_at: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """
-    What one more list changed.
+    The difference that one more list made.
 
     Attributes:
-        appeared, vanished: ids that are new, and ids that are now believed gone.
-        doubt: the list lost more than half, and this is the first time: somebody should know.
+        appeared, vanished: ids that are new, and ids that are taken to exist no longer.
+        short: the list is the first in a row that lacks more than half of the ids; to be notified.
     """
 
     inventory: Inventory
     appeared: frozenset[str]
     vanished: frozenset[str]
-    doubt: bool
+    short: bool
 
 
-def diff_listing(inventory: Inventory, listed: Collection[str], *, at: float, apart: float) -> Comparison:
+def diff_listing(inventory: Inventory, listed: Collection[str], *, at: float, min_gap: float) -> Comparison:
     """
-    The inventory after a successful list of *listed* ids, which came *at* that many monotonic seconds.
+    Return the difference between *inventory* and a successful list of *listed* ids, read *at* that many monotonic seconds.
 
-    An id is gone when two lists in a row lack it; three when more than half of all ids are lacking. Only lists at
-    least *apart* seconds after each other count: a list that is read again soon repeats the same fault.
+    An id has vanished when two lists in a row lack it; three when they lack more than half of all ids. Lists count if they are at
+    least *min_gap* seconds apart: a list that is read again at once repeats the same fault.
     """
     present = frozenset(listed)
-    absent = inventory.known - present
-    short = len(absent) * 2 > len(inventory.known)
-    counts = at - inventory.counted_at >= apart
-    needed = _LISTS_WHEN_HALF_IS_GONE if short else _LISTS
-    missing = {one: inventory.missing.get(one, 0) + int(counts) for one in absent}
-    vanished = frozenset(one for one, count in missing.items() if count >= needed)
-    appeared = present - inventory.known
+    absent = inventory.platform_ids - present
+    short = len(absent) * 2 > len(inventory.platform_ids)
+    counts = at - inventory.counted_at >= min_gap
+    needed = _LISTS_TO_VANISH_WHEN_SHORT if short else _LISTS_TO_VANISH
+    missing = {platform_id: inventory.missing.get(platform_id, 0) + int(counts) for platform_id in absent}
+    vanished = frozenset(platform_id for platform_id, count in missing.items() if count >= needed)
+    appeared = present - inventory.platform_ids
     after = Inventory(
-        known=(inventory.known | present) - vanished,
-        missing={one: count for one, count in missing.items() if one not in vanished},
-        doubted=short,
+        platform_ids=(inventory.platform_ids | present) - vanished,
+        missing={platform_id: count for platform_id, count in missing.items() if platform_id not in vanished},
+        short=short,
         counted_at=at if counts else inventory.counted_at,
     )
-    return Comparison(after, appeared, vanished, doubt=short and not inventory.doubted)
+    return Comparison(after, appeared, vanished, short=short and not inventory.short)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class ListedConnection:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One answer of the list of connections; *skipped* counts the rows that could not be used."""
+    """One answer of the list of connections; *skipped* counts the invalid rows."""
 
     rows: tuple[ListedConnection, ...]
     skipped: int = 0
@@ -109,9 +109,9 @@ class UserListing:
     One answer of the list of managed users.
 
     Attributes:
-        users: those that are asked about.
-        inactive: ids of those that the API calls inactive.
-        skipped: how many rows could not be used.
+        users: the active users.
+        inactive: ids of the users that the API reports as inactive.
+        skipped: the number of invalid rows.
     """
 
     users: tuple[ManagedUser, ...]

@@ -29,7 +29,7 @@ class Readiness(StrEnum):
 
 
 class PreflightCause(StrEnum):
-    """Why a preflight says what it says; `text/reasons` has the words."""
+    """Why a preflight has its result; `text/reasons` has the texts."""
 
     NOT_WATCHED = "not_watched"
     STORAGE_FAILED = "storage_failed"
@@ -52,7 +52,7 @@ class PreflightResult:
 
     Attributes:
         health: of `HEALTH`: the stored health.
-        verdict: of `VERDICT`, `HEALTH` and `INCONCLUSIVE`: what the check said.
+        verdict: of `VERDICT`, `HEALTH` and `INCONCLUSIVE`: the result of the check.
         scope: of `SCOPE_INCIDENT`: the scope that has it.
         duration: of `TOO_OLD` the age of the evidence, of `TOKEN_LIFE` the least life that the token has left.
         limit: what *duration* was compared with.

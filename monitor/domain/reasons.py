@@ -56,7 +56,7 @@ class Meaning:
     Attributes:
         outcome: passed, failed, inconclusive or unsupported.
         scope: what the cause affects.
-        health: what the connection's health becomes once confirmed; None when the reason is no evidence.
+        health: the connection's health once confirmed; None when the reason is not evidence.
     """
 
     outcome: Outcome

@@ -34,7 +34,7 @@ _BARE = frozenset({Reason.CONNECTION_MISSING, Reason.ID_REFUSED, Reason.ID_UNSUP
 
 class Replay:
     """
-    One history. `notifications` collects what is sent, in order; whoever reads it may empty it.
+    One history. `notifications` collects the notifications in order; the reader may empty it.
 
     Args:
         config: with the policy, the answers known to be wrong and the recurring silences.
@@ -68,7 +68,7 @@ class Replay:
         self._engine.set_requests(self._silences, self._acks.values())
 
     def restart(self, now: datetime) -> None:
-        """The monitor starts anew at *now*: nothing was evaluated since the last check."""
+        """The monitor restarts at *now*: nothing was evaluated since the last check."""
         self._engine.restart(now)
         self._evaluated_at = now
 
@@ -134,7 +134,7 @@ def observation_of(
     detail: str = "",
 ) -> Observation:
     """
-    A check as far as its row tells of it.
+    Return a check as far as its row records it.
 
     Rows keep the token's text and the message, but neither permissions, posts and user names nor the server's clock.
     """
@@ -151,15 +151,15 @@ def observation_of(
     return Observation(connection.id, at - took, at, Verdict(reason, detail), reply, http_status=http_status)
 
 
-TOGETHER = timedelta(hours=6)
-"""Two notifications of the same kind about the same subject are taken for one when they are no further apart."""
+PAIRING_WINDOW = timedelta(hours=6)
+"""Notifications of the same kind are the same event in both runs when they are no further apart."""
 
-_BEYOND_CHECKS = frozenset({Topic.PERMISSIONS, Topic.PUBLISHING})
-_BEYOND_SUBJECTS = frozenset({"list", "receiver", "storage"})
+_UNRECORDED_TOPICS = frozenset({Topic.PERMISSIONS, Topic.PUBLISHING})
+_UNRECORDED_KINDS = frozenset({"list", "receiver", "storage"})
 
 
 class Change(StrEnum):
-    """How a notification of one life differs in the other."""
+    """How a notification differs between the two runs."""
 
     DROPPED = "dropped"
     ADDED = "added"
@@ -168,7 +168,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReplayEvent:
-    """As much of a notification as is compared and shown."""
+    """The part of a notification that is compared and shown."""
 
     at: datetime
     type: EventType
@@ -181,19 +181,19 @@ class ReplayEvent:
 
     @property
     def kind(self) -> tuple[str, ...]:
-        """What makes two of them the same news."""
+        """Equal for notifications that can be the same event."""
         return (self.type, self.topic, self.subject, self.level)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """
-    One of them.
+    One difference between the two runs.
 
     Attributes:
-        shown: the notification as the second life has it, else as the first had it.
-        before: what the first life told; None when it told nothing.
-        after: what the second told in its place; None when it told nothing.
+        shown: the notification of the second run, else of the first.
+        before: the notification of the first run; None when there is none.
+        after: the notification of the second run; None when there is none.
     """
 
     change: Change
@@ -203,12 +203,12 @@ class Difference:
 
     @property
     def at(self) -> datetime:
-        """When it shows first."""
-        return min(one.at for one in (self.before, self.after) if one is not None)
+        """The earlier time of the two."""
+        return min(event.at for event in (self.before, self.after) if event is not None)
 
 
 def notifications_of(notification: Notification) -> ReplayEvent:
-    """What is kept of *notification*."""
+    """Return the part of *notification* that is compared."""
     return ReplayEvent(
         notification.at,
         notification.type,
@@ -222,38 +222,38 @@ def notifications_of(notification: Notification) -> ReplayEvent:
 
 
 def from_checks(notification: Notification) -> bool:
-    """Whether stored checks can tell it at all: posts, permissions, lists, receivers and the storage leave no trace in them."""
+    """Whether stored checks can reproduce *notification*: they do not record posts, permissions, lists, receivers and the storage."""
     incident = notification.incident
-    if notification.type in (EventType.TEST, EventType.DIGEST) or incident.topic in _BEYOND_CHECKS:
+    if notification.type in (EventType.TEST, EventType.DIGEST) or incident.topic in _UNRECORDED_TOPICS:
         return False
-    return incident.topic is not Topic.SCOPE or ScopeKey.parse(incident.subject).kind not in _BEYOND_SUBJECTS
+    return incident.topic is not Topic.SCOPE or ScopeKey.parse(incident.subject).kind not in _UNRECORDED_KINDS
 
 
 def compare(before: Iterable[ReplayEvent], after: Iterable[ReplayEvent]) -> list[Difference]:
-    """What differs from one life to the other, in the order of time; equal notifications are left out."""
-    one, other = _by_kind(before), _by_kind(after)
-    found = [difference for kind in one.keys() | other.keys() for difference in _pair(one.get(kind, ()), other.get(kind, ()))]
-    return sorted(found, key=lambda difference: (difference.at, difference.shown.kind, difference.change))
+    """Return the differences between two runs in the order of time; equal notifications are left out."""
+    first, second = _by_kind(before), _by_kind(after)
+    differences = [difference for kind in first.keys() | second.keys() for difference in _pair(first.get(kind, ()), second.get(kind, ()))]
+    return sorted(differences, key=lambda difference: (difference.at, difference.shown.kind, difference.change))
 
 
 def counts(notifications: Iterable[ReplayEvent]) -> Mapping[str, int]:
-    """How many there are of each type, and of each severity."""
-    found: Counter[str] = Counter()
-    for one in notifications:
-        found[one.type] += 1
-        found[one.severity] += 1
-    return found
+    """Return the number of notifications by type and by severity."""
+    totals: Counter[str] = Counter()
+    for notification in notifications:
+        totals[notification.type] += 1
+        totals[notification.severity] += 1
+    return totals
 
 
 def _by_kind(notifications: Iterable[ReplayEvent]) -> Mapping[tuple[str, ...], Sequence[ReplayEvent]]:
-    found: dict[tuple[str, ...], list[ReplayEvent]] = defaultdict(list)
-    for one in notifications:
-        found[one.kind].append(one)
-    return found
+    by_kind: dict[tuple[str, ...], list[ReplayEvent]] = defaultdict(list)
+    for notification in notifications:
+        by_kind[notification.kind].append(notification)
+    return by_kind
 
 
 def _pair(before: Sequence[ReplayEvent], after: Sequence[ReplayEvent]) -> Iterable[Difference]:
-    """Pairs the nearest of two rows of equal news, both in the order of time."""
+    """Pair each notification with the nearest one of the other run; both are in the order of time and of one kind."""
     first, second = 0, 0
     while first < len(before) and second < len(after):
         old, new = before[first], after[second]
@@ -264,7 +264,7 @@ def _pair(before: Sequence[ReplayEvent], after: Sequence[ReplayEvent]) -> Iterab
         elif first + 1 < len(before) and abs(before[first + 1].at - new.at) < apart:
             yield Difference(Change.DROPPED, old, before=old)
             first += 1
-        elif apart <= TOGETHER:
+        elif apart <= PAIRING_WINDOW:
             if apart or old.severity is not new.severity:
                 yield Difference(Change.MOVED, new, old, new)
             first, second = first + 1, second + 1
@@ -274,5 +274,5 @@ def _pair(before: Sequence[ReplayEvent], after: Sequence[ReplayEvent]) -> Iterab
         else:
             yield Difference(Change.ADDED, new, after=new)
             second += 1
-    yield from (Difference(Change.DROPPED, one, before=one) for one in before[first:])
-    yield from (Difference(Change.ADDED, one, after=one) for one in after[second:])
+    yield from (Difference(Change.DROPPED, event, before=event) for event in before[first:])
+    yield from (Difference(Change.ADDED, event, after=event) for event in after[second:])

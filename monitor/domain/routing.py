@@ -1,4 +1,4 @@
-"""Who is told: the first route that matches a notification names its receivers."""
+"""Routes: the first one that matches a notification names its receivers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class Route:
     One line of the routing table.
 
     Attributes:
-        match: what a notification must be, all of it: a name of `RESERVED` or of a connection's label to a pattern.
+        match: the matchers, all of which must match: a name of `RESERVED` or of a connection's label to a pattern.
             A pattern is a text, or several separated by `|`, each of which may end in `*`. Empty matches everything.
-        receivers: the names of those who are told.
+        receivers: names of receivers.
     """
 
     match: Mapping[str, str]
@@ -27,7 +27,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverRule:
-    """What routing needs to know of a receiver: its name, and whether it wants to hear that an incident ended."""
+    """A receiver as routing sees it: its name, and whether it gets notifications of closed incidents."""
 
     name: str
     send_resolved: bool = True
@@ -39,18 +39,18 @@ def receivers_for(
     routes: Sequence[Route],
     receivers: Sequence[ReceiverRule],
     *,
-    told: Collection[str] = (),
+    notified: Collection[str] = (),
 ) -> tuple[str, ...]:
     """
-    The names of the receivers that *notification* goes to, in configured order.
+    Return the names of the receivers of *notification*, in configured order.
 
-    Without routes that is everybody; with routes that do not match, nobody. Whoever was *told* of this incident before
-    also hears how it goes on, and with the end of an incident exactly they do: its level and reason are no longer those
-    that the routes matched when it began. Where *told* is not known, the routes decide alone.
+    Without routes these are all; when no route matches, none. The receivers *notified* of this incident before also get what
+    follows. The close of an incident goes to exactly them, because its level and reason are no longer those that the routes
+    matched when it opened; when *notified* is empty, the routes decide alone.
     """
     closing = notification.why is NotificationReason.CLOSED
-    chosen = set(told)
-    if not (closing and told):
+    chosen = set(notified)
+    if not (closing and notified):
         chosen |= _routed(notification, connection, routes, receivers)
     return tuple(receiver.name for receiver in receivers if receiver.name in chosen and (receiver.send_resolved or not closing))
 
@@ -60,30 +60,30 @@ def _routed(
 ) -> set[str]:
     if not routes:
         return {receiver.name for receiver in receivers}
-    known = facts(notification, connection)
+    values = facts(notification, connection)
     for route in routes:
-        if matches(route.match, known):
+        if matches(route.match, values):
             return set(route.receivers)
     return set()
 
 
-def matches(match: Mapping[str, str], known: Mapping[str, str]) -> bool:
-    """Whether everything that *match* asks for (see `Route`) holds for these facts; what is not known is an empty text."""
-    return all(_fits(pattern, known.get(name, "")) for name, pattern in match.items())
+def matches(match: Mapping[str, str], values: Mapping[str, str]) -> bool:
+    """Whether all matchers of *match* (see `Route`) match *values*; a missing value is an empty text."""
+    return all(_matches_pattern(pattern, values.get(name, "")) for name, pattern in match.items())
 
 
-def _fits(pattern: str, value: str) -> bool:
+def _matches_pattern(pattern: str, value: str) -> bool:
     for choice in pattern.split("|"):
-        wanted = choice.strip()
-        if wanted == value or (wanted.endswith("*") and value.startswith(wanted[:-1])):
+        text = choice.strip()
+        if text == value or (text.endswith("*") and value.startswith(text[:-1])):
             return True
     return False
 
 
 def facts(notification: Notification, connection: Connection | None) -> dict[str, str]:
-    """What can be matched on. Labels come first, so that none of them can pose as a reserved name."""
-    known = dict(connection.labels) if connection else {}
-    known |= {
+    """Return the values that matchers apply to. Labels come first, so that none can replace a reserved name."""
+    values = dict(connection.labels) if connection else {}
+    values |= {
         "severity": notification.severity.value,
         "type": notification.type.value,
         "topic": notification.incident.topic.value,
@@ -96,12 +96,12 @@ def facts(notification: Notification, connection: Connection | None) -> dict[str
         "connection": connection.platform_id if connection else "",
     }
     if connection is None:
-        known |= scope_facts(notification.incident.subject)
-    return known
+        values |= scope_facts(notification.incident.subject)
+    return values
 
 
 def scope_facts(subject: str) -> dict[str, str]:
-    """Which account, managed user or platform the subject of a wider incident names."""
+    """Return the account, managed user or platform in the *subject* of a scope incident."""
     kind, _, name = subject.partition(":")
     if kind in ACCOUNT_KINDS:
         account, _, user = name.partition("/")

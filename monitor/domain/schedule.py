@@ -1,11 +1,10 @@
 """
-When each connection is checked next; the queues of what is due.
+When each connection is checked next, and the queues of what is due.
 
-Every connection has a phase, a share of its interval that follows from its identity. Its regular checks fall on
-the grid of wall-clock instants with that phase, so the load is even, does not drift, and is the same after a restart.
-Three things bring a check forward or add one: something to confirm, a threshold of the token's life being crossed,
-and an instant at which one print of the token's life tells much. Two slow it down: a connection that the API
-does not know or cannot test.
+Every connection has a phase, a share of its interval that follows from its identity. Its regular checks fall on the grid of
+wall-clock instants with that phase, so that the load is even, does not drift, and is the same after a restart. Checks are brought
+forward or added to confirm a change, to see a threshold of the token's life crossed, and at instants that narrow the token's end.
+Connections that the API does not know or cannot test are checked at longer intervals.
 """
 
 import hashlib
@@ -27,44 +26,44 @@ ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 
 SHORTEST = timedelta(seconds=1)
 
-# A connection that was never checked is checked this soon after the start, so that a person sees something.
+# A connection that was never checked is checked this soon after the start, so that an operator sees a result.
 FIRST_WITHIN = timedelta(seconds=30)
 
-# After a long absence nothing waits longer than this, however long its interval is.
+# An overdue connection is checked this soon after the start, however long its interval is.
 CATCH_UP = timedelta(minutes=15)
 
-# A connection that is gone, or whose id is wrong, is asked about so much more rarely, but daily at least.
-GONE_FACTOR = 12
-GONE_AT_MOST = timedelta(days=1)
+# Interval factor of a connection that is missing or misconfigured, and the longest interval.
+MISSING_FACTOR = 12
+MISSING_AT_MOST = timedelta(days=1)
 
-# One that the API cannot test, so much more rarely; and often enough not to become stale.
+# Interval factor of an unsupported connection; at most this share of the time after which it becomes stale.
 UNSUPPORTED_FACTOR = 4
 UNSUPPORTED_SHARE = 2 / 3
 
-# A check that began this much after its regular instant (or sooner) still was the regular one.
+# A check that ends at most this much after its regular instant was the regular one.
 PUNCTUAL = timedelta(minutes=1)
 
-# A check this long after the crossing of a threshold surely sees it crossed.
+# A check this long after the crossing of a threshold sees it crossed.
 CROSSED_BY = timedelta(seconds=5)
 
-# After a recovery, one check this many recheck pauses later looks whether it lasts.
+# After a recovery, one extra check comes this many re-check pauses later.
 RECOVERY_PAUSES = 4
 
-# Answers that told nothing about this one connection and are worth a second try.
-_TRY_AGAIN = frozenset({Reason.API_VALIDATOR_FAILED, Reason.API_TIMEOUT, Reason.API_DISCONNECTED})
+# Inconclusive results that are worth a second try.
+_RETRIED = frozenset({Reason.API_VALIDATOR_FAILED, Reason.API_TIMEOUT, Reason.API_DISCONNECTED})
 
 
 def phase(key: str) -> float:
-    """A share from 0 up to, but not including, 1 that always is the same for the same *key*, and even over many keys."""
+    """Return a share in [0, 1) that is constant for a *key* and evenly spread over many keys."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=6).digest()) / 2**48
 
 
 def first_due(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> timedelta:
     """
-    From the start of the daemon to a connection's first check.
+    Return the time from the start of the daemon to a connection's first check.
 
-    The regular instant, so that a restart neither bursts nor shifts anything. Sooner for one that was never checked, for one
-    that waits for confirmation, and for one that is overdue while its interval is long.
+    The regular instant, so that a restart neither causes a burst nor shifts the grid. Sooner for a connection that was never checked,
+    has a pending change to confirm, or is overdue while its interval is long.
     """
     share = _phase_of(connection)
     wait = _until_regular(connection, state, now, policy, at_least=timedelta(0))
@@ -79,17 +78,17 @@ def first_due(connection: Connection, state: ConnectionState, now: datetime, pol
 
 def next_due(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, *, verdict_reason: Reason | None) -> timedelta:
     """
-    From the end of one check to the next.
+    Return the time from the end of one check to the next.
 
     Args:
-        connection: which one.
-        state: as the check left it.
+        connection: the checked connection.
+        state: its state after the check.
         now: when the check ended, wall clock.
-        policy: with the pauses.
-        verdict_reason: what the check told; None when it could not be judged.
+        policy: has the pauses.
+        verdict_reason: the reason of the check's verdict; None when there is no verdict.
 
     Returns:
-        At least one second; never less than the recheck pause for anything that is not regular.
+        At least one second; at least the re-check pause for an extra check.
     """
     gap = min(_least_gap(policy), connection.interval / 2)
     regular = _until_regular(connection, state, now, policy, at_least=gap)
@@ -100,21 +99,21 @@ def next_due(connection: Connection, state: ConnectionState, now: datetime, poli
 
 
 def pace(connection: Connection, state: ConnectionState, policy: Policy) -> timedelta:
-    """How far apart the regular checks of a connection are, in the health it has."""
+    """Return the interval of a connection's regular checks at its current health."""
     interval = connection.interval
     if state.health in (Health.MISSING, Health.MISCONFIGURED):
-        return max(interval, min(GONE_FACTOR * interval, GONE_AT_MOST))
+        return max(interval, min(MISSING_FACTOR * interval, MISSING_AT_MOST))
     if state.health is Health.UNSUPPORTED:
         return max(interval, min(UNSUPPORTED_FACTOR * interval, UNSUPPORTED_SHARE * policy.stale_for(interval)))
     return interval
 
 
 def _extras(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, reason: Reason | None) -> Iterator[timedelta]:
-    """Waits after which a check would be worth more than a regular one."""
+    """Return the waits after which an extra check is useful."""
     if not _was_regular(connection, state, now, policy):
         return
     pause = max(_recheck_pause(connection, policy), _least_gap(policy))
-    if reason in _TRY_AGAIN:
+    if reason in _RETRIED:
         yield pause
     if state.health is Health.OK and len(state.changes) > 1 and now - state.changes[-1] < connection.interval / 2:
         yield RECOVERY_PAUSES * pause
@@ -124,13 +123,13 @@ def _extras(connection: Connection, state: ConnectionState, now: datetime, polic
     for moment in crossings(state.token, expiry):
         yield moment + CROSSED_BY - now
     if state.token.exact_at is None and not auto_renewing(state.token):
-        telling_at = next_informative_check(state.token, now + _least_gap(policy))
-        if telling_at is not None:
-            yield telling_at - now
+        informative_at = next_informative_check(state.token, now + _least_gap(policy))
+        if informative_at is not None:
+            yield informative_at - now
 
 
 def _until_confirmed(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, regular: timedelta) -> timedelta:
-    """The wait while contrary evidence wants confirmation; a check within the spacing would not count."""
+    """Return the wait until a check that can confirm the pending health; one within the spacing would not count."""
     pause = _recheck_pause(connection, policy)
     pending = state.pending
     if pending is not None and pending.health is Health.MISSING and pending.count >= policy.confirm.missing - 1:
@@ -139,27 +138,27 @@ def _until_confirmed(connection: Connection, state: ConnectionState, now: dateti
 
 
 def _until_regular(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, *, at_least: timedelta) -> timedelta:
-    """From *now* to the first instant of the connection's grid that is not nearer than *at_least*."""
+    """Return the wait from *now* to the first regular instant that is at least *at_least* away."""
     every = pace(connection, state, policy)
     offset = _phase_of(connection) * every
     return at_least + (ORIGIN + offset - now - at_least) % every
 
 
 def _was_regular(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
-    """Whether the check that just ended was a regular one: an extra one never begets another."""
+    """Whether the check that just ended was a regular one: an extra check is not followed by another."""
     every = pace(connection, state, policy)
     late = (now - ORIGIN - _phase_of(connection) * every) % every
     return late <= min(PUNCTUAL, every / 2)
 
 
 def _recheck_pause(connection: Connection, policy: Policy) -> timedelta:
-    """The pause before a fast re-check: two to four thirds of `recheck`, so that many at once spread."""
+    """Return the pause before a re-check: two to four thirds of `recheck`, to spread the load."""
     share = phase("recheck\x1f" + "\x1f".join(connection.key))
     return policy.recheck * (2 + 2 * share) / 3
 
 
 def _least_gap(policy: Policy) -> timedelta:
-    """No extra check comes sooner after another."""
+    """Return the minimum time between a check and an extra one."""
     return max(policy.recheck, policy.spacing)
 
 
@@ -169,9 +168,9 @@ def _phase_of(connection: Connection) -> float:
 
 class DueQueue:
     """
-    Connection ids ordered by due time (monotonic seconds), first come first served among equals.
+    Connection ids ordered by due time (monotonic seconds), then by insertion.
 
-    Putting an id again moves it; taking one removes it until it is put back, so no connection is in flight twice.
+    Putting an id again moves it; taking one removes it until it is put back, so that no connection is checked twice at once.
     """
 
     def __init__(self) -> None:
@@ -186,22 +185,22 @@ class DueQueue:
         return connection_id in self._due
 
     def put(self, connection_id: int, due: float) -> None:
-        """Make *connection_id* due at *due*, wherever it stood before."""
+        """Make *connection_id* due at *due*; replaces its previous due time."""
         self._order += 1
         self._due[connection_id] = (due, self._order)
         heapq.heappush(self._heap, (due, self._order, connection_id))
 
     def discard(self, connection_id: int) -> None:
-        """Forget *connection_id* if it is waiting."""
+        """Remove *connection_id* if it is queued."""
         self._due.pop(connection_id, None)
 
     def keep(self, connection_ids: Container[int]) -> None:
-        """Forget every waiting id that is not among *connection_ids*."""
-        for connection_id in [one for one in self._due if one not in connection_ids]:
+        """Remove every queued id that is not among *connection_ids*."""
+        for connection_id in [queued for queued in self._due if queued not in connection_ids]:
             self.discard(connection_id)
 
     def take(self, now: float) -> tuple[int, float] | None:
-        """Remove and return the id that is due longest, with its due time; None when nothing is due at *now*."""
+        """Remove and return the longest overdue id with its due time; None when nothing is due at *now*."""
         self._skip_moved()
         if not self._heap or self._heap[0][0] > now:
             return None
@@ -210,17 +209,17 @@ class DueQueue:
         return connection_id, due
 
     def next_due(self) -> float | None:
-        """When the first one is due; None when nothing waits."""
+        """Return the earliest due time; None when the queue is empty."""
         self._skip_moved()
         return self._heap[0][0] if self._heap else None
 
     def due_of(self, connection_id: int) -> float | None:
-        """When *connection_id* is due; None while it is not waiting."""
+        """Return when *connection_id* is due; None while it is not queued."""
         entry = self._due.get(connection_id)
         return entry[0] if entry is not None else None
 
     def hasten(self, connection_ids: Iterable[int], due: float) -> None:
-        """Make the waiting ones among *connection_ids* due at *due*, in the order given."""
+        """Make the queued ones among *connection_ids* due at *due*, in the given order."""
         for connection_id in connection_ids:
             if connection_id in self._due:
                 self.put(connection_id, due)
@@ -231,7 +230,7 @@ class DueQueue:
 
 
 class Agenda:
-    """Connection ids by the moment of their next evaluation; one entry each, moved lazily."""
+    """Connection ids ordered by the moment of their next evaluation; outdated heap entries are skipped when they come up."""
 
     def __init__(self) -> None:
         self._moments: dict[int, datetime] = {}
@@ -240,7 +239,7 @@ class Agenda:
         self._taken: list[int] = []
 
     def put(self, connection_id: int, moment: datetime | None) -> None:
-        """Evaluate *connection_id* at *moment*, whatever was planned before; None: not at all."""
+        """Make *connection_id* due at *moment*; replaces its previous moment. None removes it."""
         if moment is None:
             self._moments.pop(connection_id, None)
             return
@@ -251,12 +250,12 @@ class Agenda:
             heapq.heappush(self._heap, (moment, connection_id))
 
     def first(self) -> datetime | None:
-        """No evaluation is due before it; None when there is none at all."""
+        """Return a lower bound of the earliest due moment; None when the queue is empty."""
         heap = self._heap
         return heap[0][0] if heap else None
 
     def due(self, now: datetime, limit: int | None) -> list[int]:
-        """The ids that are due at *now*, at most *limit*, the longest overdue first; they are given again until put anew."""
+        """Return the ids due at *now*, longest overdue first, at most *limit*; they are returned again until `put` moves them."""
         for connection_id in self._taken:
             if connection_id not in self._queued:
                 self.put(connection_id, self._moments.get(connection_id))

@@ -1,4 +1,4 @@
-"""The immutable picture for metrics, pages and command line."""
+"""The immutable snapshot for metrics, pages and command line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from monitor.errors import Reason
 
 @dataclass(frozen=True, slots=True)
 class ConnectionView:
-    """One connection and what is known of it; `covered_by` names the open scope incident above it, if any."""
+    """One connection with its state; *suppressed_by* is the scope with an open incident above it, or None."""
 
     connection: Connection
     state: ConnectionState
@@ -40,7 +40,7 @@ class IncidentView:
 
 @dataclass(frozen=True, slots=True)
 class OutboxView:
-    """What one receiver is still owed: how many deliveries, and when the oldest of them was decided."""
+    """The pending deliveries of one receiver: their number, and when the oldest one was decided."""
 
     pending: int = 0
     oldest_at: datetime | None = None
@@ -51,15 +51,15 @@ class OutboxView:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """
-    The whole picture at one moment.
+    Everything at one moment.
 
     Attributes:
         connections: ordered by account label, platform and id.
         incidents: the open ones, ordered by when they opened.
-        accounts: account name to whether the API accepts its key; None while not known.
-        api_up: whether the API answers; None while not known.
-        storage_up: whether the database takes writes.
-        outbox: receiver name to what it is owed.
+        accounts: account name to whether the API accepts its key; None while unknown.
+        api_up: whether the API answers; None while unknown.
+        storage_up: whether the database accepts writes.
+        outbox: receiver name to its pending deliveries.
     """
 
     taken_at: datetime
@@ -72,7 +72,7 @@ class Snapshot:
 
 
 def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:
-    """The open incidents of one connection."""
+    """Return the open incidents of one connection."""
     state, connection = view.state, view.connection
     return [
         IncidentView(
@@ -90,7 +90,7 @@ def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:
 
 
 def scope_incidents(state: ScopeState) -> list[IncidentView]:
-    """The open incident of one scope, if there is one."""
+    """Return the open incident of one scope, if any."""
     topic = state.topic
     if not state.open or topic.opened_at is None:
         return []

@@ -1,12 +1,12 @@
 """
-`ConnectionState`: all that is remembered of one connection; clamping it after a clock jump.
+`ConnectionState`: the stored state of one connection; its correction after a clock jump.
 
-A *check* asks the API about one *connection* and ends in a *reply* or an error; `verdicts.judge` reads a
-*verdict* from it (an outcome and a reason). Verdicts move the connection's *health*, our debounced belief.
-While one kind of trouble (a *topic*) holds for one *scope*, an *incident* is open. When the level of a topic
-differs from what the receivers were last told, a *notification* is owed.
+A *check* tests one *connection* at the API and ends in a *reply* or an error; `verdicts.judge` turns it into a *verdict*
+(outcome and reason). Verdicts move the connection's *health*, the debounced state (`health`). Health, token and posts give each
+*topic* a *level* (`topics`); while a level is not `fine`, an *incident* of the topic is open. While a level differs from the one
+that receivers were last notified of, a *notification* is pending (`notifications.decide`).
 
-Timestamps are aware UTC datetimes and end in `_at`; durations are timedeltas.
+States are stored as JSON by the names of their fields. Timestamps are aware UTC datetimes and end in `_at`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ from monitor.errors import Reason
 
 
 class SuppressionReason(StrEnum):
-    """Why nobody was told; `explain` prints it."""
+    """Why receivers were not notified; `explain` prints it."""
 
     NOTHING_NEW = "nothing_new"
     COVERED_BY_SCOPE = "covered_by_scope"
@@ -36,7 +36,7 @@ class SuppressionReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PendingHealth:
-    """Contrary evidence that is not yet confirmed: which health it points to, how often and when it was counted."""
+    """Evidence for another health that is not confirmed yet: how often it was counted, first and last when."""
 
     health: Health
     count: int
@@ -46,7 +46,7 @@ class PendingHealth:
 
 @dataclass(frozen=True, slots=True)
 class PendingLevel:
-    """A level of a topic that was seen but does not yet hold: since when, and how often evidence told it."""
+    """A level of a topic that was seen but is not confirmed yet: since when, and by how many checks."""
 
     level: str
     since: datetime
@@ -56,10 +56,15 @@ class PendingLevel:
 @dataclass(frozen=True, slots=True)
 class LastNotified:
     """
-    What the receivers were last told of one topic, and under which incident number.
+    What receivers were last notified of, for one topic.
 
-    *merged* says that the notification of another topic told it: an expired token within the failure that it caused.
-    *doubted* says that they also heard that the failure may be the test's own.
+    Attributes:
+        level: the level; `fine` when the incident was closed, or before the first notification.
+        number, opened_at: the incident's.
+        at: when the notification was decided.
+        reminders: how many reminders of it followed.
+        merged: the notification of another topic included it: an expired token within the failure that it caused.
+        false_negative_suspected: the notification said that the failure may be a false negative of the test.
     """
 
     level: str = FINE
@@ -74,14 +79,14 @@ class LastNotified:
 @dataclass(frozen=True, slots=True)
 class TopicState:
     """
-    One kind of trouble of one subject.
+    The state of one topic of a connection or scope.
 
     Attributes:
-        level: what we believe now; `fine` means no incident is open.
+        level: the current level; `fine` means that no incident is open.
         since: when that level began.
-        number: counts the incidents of this topic; the open or the last one.
+        number: of the open or the last incident; they are counted per topic.
         opened_at: when that incident opened.
-        told: what the receivers know. A notification is owed while `told.level` differs from `level`.
+        notified: what receivers were last notified of. A notification is pending while `notified.level` differs from `level`.
     """
 
     level: str = FINE
@@ -94,28 +99,29 @@ class TopicState:
 @dataclass(frozen=True, slots=True)
 class ConnectionState:
     """
-    All the monitor remembers of one connection between checks: one row, one version number.
+    The state of one connection between checks: one row, one version number.
 
     Attributes:
-        health, since: the belief and when it began.
+        health, since: the confirmed health, and when it began.
         reason, detail: of the last conclusive check.
-        pending: contrary evidence not yet confirmed.
-        last_check_at: the last check, whatever it told.
+        pending: evidence for another health, not confirmed yet.
+        last_check_at: the last check, conclusive or not; last_reason and last_detail are its.
         last_evidence_at: the last conclusive check.
-        last_passed_at: the last passed one.
-        failures: failed checks in a row.
-        first_failed_at: the first of them.
-        last_reason, last_detail: of the very last check, conclusive or not.
+        last_passed_at: the last passed check.
+        failures, first_failed_at: failed checks in a row, and the first of them.
         passed_before: whether any check ever passed.
-        changes: when confirmed health changed lately, for flap damping, oldest first.
-        permissions: what the last passed check that reported any reported, plus what was lost since.
+        permissions: every permission that a passed check ever reported.
         permissions_missing: granted earlier or required, and absent from the last report.
-        token_sightings: checks in a row that agree about the token's end.
-        hints: levels of topics that evidence told but that are not yet confirmed.
-        quiet: why nobody was told at the last look.
-        notice_owed: a notice that no level tells of was held back by a silence: that the connection can no longer be tested.
-        review_at: when the passing of time alone may next change something.
-        seq: numbers the notifications about this connection; receivers order by it.
+        last_successful_post_at, last_error: the last post that succeeded, and the last posting error.
+        token: what is believed of the token's end.
+        token_sightings: checks in a row that agree about it.
+        changes: recent changes of confirmed health, oldest first, for flap damping.
+        pending_levels: levels that were seen but are not confirmed yet.
+        topics: the topics that ever had another level than `fine`.
+        suppression: why receivers were not notified at the last evaluation.
+        notice_pending: the notice that the connection can no longer be tested was suppressed by a silence.
+        next_evaluation_at: when the passing of time alone may next change something; None when it cannot.
+        seq: the number of the last notification about this connection; receivers order by it.
     """
 
     health: Health = Health.UNKNOWN
@@ -149,21 +155,21 @@ class ConnectionState:
 
     @property
     def suspected_false_negative(self) -> bool:
-        """Whether a post succeeded after the first failed check: the validator may be wrong."""
+        """Whether a post succeeded after the first failed check: the test may be wrong."""
         posted = self.last_successful_post_at
         return posted is not None and self.first_failed_at is not None and posted > self.first_failed_at
 
     def topic(self, topic: Topic) -> TopicState:
-        """The state of one topic; a topic that never was in trouble is fine."""
+        """Return the state of one topic; `fine` for one that never had an incident."""
         return self.topics.get(topic, TopicState())
 
 
-# Works queue before they are concluded, so moments may come a little out of order without any clock being wrong.
+# Results wait in queues before they are evaluated, so timestamps may be slightly out of order while no clock is wrong.
 TOLERANCE = timedelta(minutes=1)
 
 
 def clamp_future(state: ConnectionState, now: datetime) -> ConnectionState:
-    """*state* without memories of the future; the same object when there are none."""
+    """Return *state* with future timestamps set to *now*; the same object when there are none. Follows a clock that was set back."""
     latest = now + TOLERANCE
     if not any(moment > latest for moment in _moments(state)):
         return state
@@ -171,22 +177,22 @@ def clamp_future(state: ConnectionState, now: datetime) -> ConnectionState:
     token = state.token
     return replace(
         state,
-        since=_past(state.since, now),
+        since=clamp_moment(state.since, now),
         pending=replace(pending, first_at=min(pending.first_at, now), last_at=min(pending.last_at, now)) if pending else None,
-        last_check_at=_past(state.last_check_at, now),
-        last_evidence_at=_past(state.last_evidence_at, now),
-        last_passed_at=_past(state.last_passed_at, now),
-        first_failed_at=_past(state.first_failed_at, now),
+        last_check_at=clamp_moment(state.last_check_at, now),
+        last_evidence_at=clamp_moment(state.last_evidence_at, now),
+        last_passed_at=clamp_moment(state.last_passed_at, now),
+        first_failed_at=clamp_moment(state.first_failed_at, now),
         changes=tuple(min(change, now) for change in state.changes),
-        pending_levels={topic: replace(hint, since=min(hint.since, now)) for topic, hint in state.pending_levels.items()},
-        topics={topic: _topic(value, now) for topic, value in state.topics.items()},
-        token=replace(token, observed_at=_past(token.observed_at, now), expired_at=_past(token.expired_at, now)),
+        pending_levels={topic: replace(level, since=min(level.since, now)) for topic, level in state.pending_levels.items()},
+        topics={topic: clamp_topic(value, now) for topic, value in state.topics.items()},
+        token=replace(token, observed_at=clamp_moment(token.observed_at, now), expired_at=clamp_moment(token.expired_at, now)),
         next_evaluation_at=now,
     )
 
 
 def _moments(state: ConnectionState) -> Iterator[datetime]:
-    """The latest memories; all others are older than one of these."""
+    """The latest timestamps of *state*; every other one is older than one of these."""
     for moment in (state.since, state.last_check_at, state.last_evidence_at, state.token.observed_at):
         if moment is not None:
             yield moment
@@ -194,19 +200,21 @@ def _moments(state: ConnectionState) -> Iterator[datetime]:
         for moment in (value.since, value.notified.at):
             if moment is not None:
                 yield moment
-    for hint in state.pending_levels.values():
-        yield hint.since
+    for level in state.pending_levels.values():
+        yield level.since
 
 
-def _topic(value: TopicState, now: datetime) -> TopicState:
-    told = value.notified
+def clamp_topic(value: TopicState, now: datetime) -> TopicState:
+    """Return *value* with future timestamps set to *now*."""
+    notified = value.notified
     return replace(
         value,
-        since=_past(value.since, now),
-        opened_at=_past(value.opened_at, now),
-        notified=replace(told, at=_past(told.at, now), opened_at=_past(told.opened_at, now)),
+        since=clamp_moment(value.since, now),
+        opened_at=clamp_moment(value.opened_at, now),
+        notified=replace(notified, at=clamp_moment(notified.at, now), opened_at=clamp_moment(notified.opened_at, now)),
     )
 
 
-def _past(moment: datetime | None, now: datetime) -> datetime | None:
+def clamp_moment(moment: datetime | None, now: datetime) -> datetime | None:
+    """Return *moment*, or *now* when it is later."""
     return None if moment is None else min(moment, now)

@@ -80,7 +80,7 @@ def urgency(status: DisplayStatus, incidents: Sequence[IncidentView]) -> int:
 @dataclass(frozen=True, slots=True)
 class ConnectionFilter:
     """
-    Which connections are asked for by pages, API and command line; what is empty asks for all.
+    The connections that pages, API and command line select; an empty field selects all.
 
     Attributes:
         statuses: names of display statuses, or `TROUBLE` for all that call for attention.
@@ -122,7 +122,7 @@ _TEXTS = ("health", "platform", "account", "q")
 @dataclass(frozen=True, slots=True)
 class Filters:
     """
-    What is asked for in the address; an empty text asks for everything, `page` starts at 1.
+    The filter in a page's address; an empty text selects everything, `page` starts at 1.
 
     Attributes:
         labels: pairs such as `team=social`, of which a connection must have all.
@@ -146,7 +146,7 @@ class Filters:
 
     @property
     def narrowed(self) -> bool:
-        """Whether something beside the status is asked for."""
+        """Whether it filters by anything besides the status."""
         return bool(self.q or self.platform or self.account or self.labels)
 
     def address(self, **changes: str | int | tuple[str, ...]) -> str:

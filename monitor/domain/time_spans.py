@@ -1,4 +1,4 @@
-"""Stretches of time as sets: half-open, in order, none touching the next. What is given may be in any order and overlap."""
+"""Sets of time: sorted, disjoint, half-open spans."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ class Span(NamedTuple):
 
 
 def union(spans: Iterable[Span]) -> list[Span]:
-    """All that is in any of *spans*; those without length count for nothing."""
+    """Return the union of *spans*, which may be unsorted, overlapping or empty."""
     merged: list[Span] = []
     for span in sorted(spans):
         if span.start >= span.end:
@@ -26,34 +26,34 @@ def union(spans: Iterable[Span]) -> list[Span]:
     return merged
 
 
-def intersection(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
-    """What is in both; each is a set as `union` gives it."""
-    found: list[Span] = []
+def intersection(first: Sequence[Span], second: Sequence[Span]) -> list[Span]:
+    """Return the time in both sets."""
+    common: list[Span] = []
     left = right = 0
-    while left < len(one) and right < len(other):
-        start, end = max(one[left].start, other[right].start), min(one[left].end, other[right].end)
+    while left < len(first) and right < len(second):
+        start, end = max(first[left].start, second[right].start), min(first[left].end, second[right].end)
         if start < end:
-            found.append(Span(start, end))
-        if one[left].end <= other[right].end:
+            common.append(Span(start, end))
+        if first[left].end <= second[right].end:
             left += 1
         else:
             right += 1
-    return found
+    return common
 
 
-def difference(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
-    """What is in *one* but not in *other*; each is a set as `union` gives it."""
-    found: list[Span] = []
-    first = 0
-    for start, end in one:
-        while first < len(other) and other[first].end <= start:
-            first += 1
-        at, number = start, first
-        while at < end and number < len(other) and other[number].start < end:
-            if at < other[number].start:
-                found.append(Span(at, other[number].start))
-            at = other[number].end
+def difference(first: Sequence[Span], second: Sequence[Span]) -> list[Span]:
+    """Return the time in *first* but not in *second*."""
+    remaining: list[Span] = []
+    index = 0
+    for start, end in first:
+        while index < len(second) and second[index].end <= start:
+            index += 1
+        at, number = start, index
+        while at < end and number < len(second) and second[number].start < end:
+            if at < second[number].start:
+                remaining.append(Span(at, second[number].start))
+            at = second[number].end
             number += 1
         if at < end:
-            found.append(Span(at, end))
-    return found
+            remaining.append(Span(at, end))
+    return remaining

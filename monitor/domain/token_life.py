@@ -1,11 +1,11 @@
 """
-What one answer says of a token's end, and its parser.
+The parser of `tokenExpiresIn`: what one answer says about a token's end.
 
-    null, ""                      nothing is known
-    "45d 3h", "5h", "29 days"     that much is left, in steps of the smallest unit printed
-    "< 1h"                        less than that is left
-    "expired"                     nothing is left
-    anything else                 not understood; kept for people to read
+    null, ""                      unknown
+    "45d 3h", "5h", "29 days"     time left, in steps of the smallest unit printed
+    "< 1h"                        upper bound of the time left
+    "expired"                     expired
+    anything else                 not parsed; kept to be shown
 
 Source: api-contract.md 2.1 (7) and C2.
 """
@@ -17,7 +17,7 @@ from enum import StrEnum
 
 RAW_LIMIT = 64
 
-# A hundred years. More is a slip of the server, and would overflow dates further down.
+# A hundred years. A longer life is an error of the server, and would overflow dates.
 LIFE_LIMIT = timedelta(days=36_525)
 
 _MINUTE = timedelta(minutes=1)
@@ -35,7 +35,7 @@ _UNITS = {"d": _DAY, "h": _HOUR, "m": _MINUTE}
 
 
 class TokenSays(StrEnum):
-    """What one `tokenExpiresIn` told."""
+    """The kind of one `tokenExpiresIn`."""
 
     NOTHING = "nothing"
     LEFT = "left"
@@ -49,10 +49,10 @@ class TokenLife:
     One `tokenExpiresIn`, parsed.
 
     Attributes:
-        says: whether it told of time left, of an expired token, of nothing (null), or was not understood.
+        says: the kind: time left, expired, nothing (null), or not parsed.
         left: the printed duration; for `"< 1h"` the upper bound.
         unit: the step of the printed value (an hour, a day, a minute); for `"< n"` equal to *left*.
-        below: True for the `"< n"` form: the truth lies in [0, left).
+        below: True for the `"< n"` form: the time left is in [0, left).
         raw: the text as it came, cleaned, at most 64 characters; empty for null.
     """
 
@@ -65,13 +65,10 @@ class TokenLife:
 
 def parse_token_life(value: object) -> TokenLife:
     """
-    What one `tokenExpiresIn` tells.
+    Return one `tokenExpiresIn`, parsed; never raises.
 
     Args:
-        value: the member as JSON decoding left it: any type at all.
-
-    Returns:
-        The parsed value; `TokenSays.UNPARSED` for whatever the grammar does not know. Never raises.
+        value: the decoded JSON value, of any type.
     """
     if value is None:
         return TokenLife()
@@ -115,7 +112,7 @@ def _left(text: str, raw: str) -> TokenLife | None:
 
 
 def _described(value: object) -> str:
-    """A value that is no text, for people: small numbers as they are, anything else by its type."""
+    """Return a value that is not a string, to be shown: small numbers as they are, anything else by its type."""
     if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= RAW_LIMIT):
         return repr(value)
     return f"({type(value).__name__})"

@@ -1,11 +1,10 @@
 """
-How much of the time a connection worked, and how much of the time that can be said at all.
+Uptime of a connection, computed from its checks and incidents.
 
-A check speaks for the time since the check before it, up to a bound; what lies further back nobody looked at. Time so
-covered is `down` from the first of the failed checks that opened an incident of the connection until the first of the
-good ones that closed it, else `ok`: a blip that was never confirmed costs nothing. Neither counts what no check could
-have told: a connection that can't be tested, a silence, an outage of the API, the account, the managed user or the
-whole platform. That is `excluded`, and whatever is left is `unknown`.
+A check covers the time since the check before it, up to a limit. Covered time is `down` from the first of the failed checks that
+opened an incident of the connection until the first of the passed ones that closed it, else `ok`: a failure that was never
+confirmed does not count. `excluded` is time in which the connection can't be tested or is silenced, and outages of the API, the
+account, the managed user or the whole platform. The rest is `unknown`.
 """
 
 from bisect import bisect_right
@@ -25,10 +24,10 @@ WINDOWS: Mapping[str, timedelta] = {"24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY, 
 """The windows that are shown, by their names."""
 
 LONGEST_REACH = DAY
-"""No check speaks for more than this."""
+"""The most time that a check covers."""
 
-EXCUSES = frozenset({Scope.API, Scope.ACCOUNT, Scope.USER, Scope.PLATFORM})
-"""The scopes whose incidents excuse the connections below them."""
+EXCLUDING_SCOPES = frozenset({Scope.API, Scope.ACCOUNT, Scope.USER, Scope.PLATFORM})
+"""The scopes whose incidents exclude the time of the connections below them."""
 
 _GOOD = frozenset({Health.OK, Health.UNSUPPORTED})
 
@@ -36,12 +35,12 @@ _GOOD = frozenset({Health.OK, Health.UNSUPPORTED})
 @dataclass(frozen=True, slots=True)
 class Uptime:
     """
-    What is known of a stretch of time; the four together are its length.
+    The uptime within a time span; the four parts add up to its length.
 
     Attributes:
-        ok, down: covered by checks, and the connection worked, or did not.
-        excluded: silenced, in an outage of something wider, or not testable.
-        unknown: not looked at.
+        ok, down: covered by checks while the connection worked, or did not.
+        excluded: silenced, within the incident of a scope, or not testable.
+        unknown: not covered by checks.
     """
 
     ok: timedelta = _NONE
@@ -51,7 +50,7 @@ class Uptime:
 
     @property
     def ratio(self) -> float | None:
-        """The share of the time that counts in which the connection worked; None when no time counts."""
+        """The share of `ok` in `ok` and `down`; None when both are zero."""
         counted = self.ok + self.down
         return self.ok / counted if counted else None
 
@@ -59,7 +58,7 @@ class Uptime:
         return Uptime(self.ok + other.ok, self.down + other.down, self.excluded + other.excluded, self.unknown + other.unknown)
 
     def within(self, length: timedelta) -> "Uptime":
-        """The same with everything else of a stretch of this *length* as unknown."""
+        """Return a copy with the rest of a span of this *length* as unknown."""
         return Uptime(self.ok, self.down, self.excluded, max(length - self.ok - self.down - self.excluded, _NONE))
 
 
@@ -68,14 +67,14 @@ NOTHING = Uptime()
 
 @dataclass(frozen=True, slots=True)
 class DayUptime:
-    """One day (UTC); of the day that is not over, as much as is known."""
+    """Uptime of one day (UTC); for the current day, so far."""
 
     day: date
     uptime: Uptime
 
 
 class Evidence(NamedTuple):
-    """A conclusive check: when it ended, and the health that it told of."""
+    """A conclusive check: when it ended, and the health that it is evidence for."""
 
     at: datetime
     health: Health
@@ -83,60 +82,60 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IncidentSpan:
-    """An incident of a connection (other than its going stale), or one that excuses what is below it; open without an end."""
+    """An incident of a connection (other than `stale`), or of an excluding scope; *closed_at* is None while it is open."""
 
     opened_at: datetime
     closed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class UptimeInput:
     """
-    What is known of one connection in a stretch of time.
+    The recorded history of one connection within a time span.
 
     Attributes:
-        watched: from its first check until now, or until it was retired.
-        evidence: its conclusive checks, oldest first: those of the stretch, and those before it as far back as *reach*.
-        incidents: of the connection itself.
-        excused: silences and wider outages.
-        reach: how much time a check speaks for at most.
+        monitored: from its first check until now, or until it was retired.
+        evidence: its conclusive checks, oldest first: those of the span, and those before it as far back as *reach*.
+        incidents: those of the connection itself.
+        excluded: silences, and incidents of scopes.
+        reach: the most time that a check covers.
     """
 
-    watched: Span
+    monitored: Span
     evidence: Sequence[Evidence]
     incidents: Sequence[IncidentSpan]
-    excused: Sequence[Span]
+    excluded: Sequence[Span]
     reach: timedelta
 
 
 def hour_of(at: datetime) -> datetime:
-    """The full hour (UTC) at or before *at*."""
+    """Return the full hour (UTC) at or before *at*."""
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def day_of(at: datetime) -> datetime:
-    """Midnight (UTC) at or before *at*."""
+    """Return the midnight (UTC) at or before *at*."""
     return hour_of(at).replace(hour=0)
 
 
 def begin(window: str, now: datetime) -> datetime:
-    """When the *window* of `WINDOWS` that ends *now* begins: at a full hour, that of ninety days at a midnight."""
+    """Return the start of the *window* of `WINDOWS` that ends *now*: a full hour; a midnight for ninety days."""
     if WINDOWS[window] > 30 * DAY:
         return day_of(now) - WINDOWS[window] + DAY
     return hour_of(now - WINDOWS[window])
 
 
-def by_hour(life: Life, since: datetime, until: datetime) -> dict[datetime, Uptime]:
+def by_hour(history: UptimeInput, since: datetime, until: datetime) -> dict[datetime, Uptime]:
     """
-    The hours (each by its beginning) from *since*, a full hour, until *until*, of which anything is known.
+    Return the uptime by hour (each by its start) from *since*, a full hour, until *until*.
 
-    Unknown time is not in them: see `Uptime.within`.
+    Hours without data are left out, and unknown time is not counted: see `Uptime.within`.
     """
-    frame = intersection([Span(since, until)], union([life.watched]))
-    tested, untestable = _covered(life)
-    excluded = intersection(union([*life.excused, *untestable]), frame)
+    frame = intersection([Span(since, until)], union([history.monitored]))
+    tested, untestable = _covered(history)
+    excluded = intersection(union([*history.excluded, *untestable]), frame)
     counted = difference(intersection(tested, frame), excluded)
-    down = intersection(counted, union(_outages(life))) if life.incidents else []
+    down = intersection(counted, union(_outages(history))) if history.incidents else []
     hours: dict[datetime, Uptime] = {}
     _add(hours, difference(counted, down), lambda length: Uptime(ok=length))
     _add(hours, down, lambda length: Uptime(down=length))
@@ -144,31 +143,31 @@ def by_hour(life: Life, since: datetime, until: datetime) -> dict[datetime, Upti
     return hours
 
 
-def _covered(life: Life) -> tuple[list[Span], list[Span]]:
-    """The time that checks speak for, as sets: of those that could tell, and of those that found the connection untestable."""
+def _covered(history: UptimeInput) -> tuple[list[Span], list[Span]]:
+    """Return the time covered by checks, as two sets: by conclusive tests, and by checks of an untestable connection."""
     tested: list[Span] = []
     untestable: list[Span] = []
     before: datetime | None = None
     last: list[Span] = tested
-    for one in life.evidence:
-        start = one.at - life.reach
-        spans = untestable if one.health is Health.UNSUPPORTED else tested
+    for check in history.evidence:
+        start = check.at - history.reach
+        spans = untestable if check.health is Health.UNSUPPORTED else tested
         if before is None or start > before:
-            spans.append(Span(start, one.at))
+            spans.append(Span(start, check.at))
         elif spans is last:
-            spans[-1] = Span(spans[-1].start, one.at)
+            spans[-1] = Span(spans[-1].start, check.at)
         else:
-            spans.append(Span(before, one.at))
-        before, last = one.at, spans
+            spans.append(Span(before, check.at))
+        before, last = check.at, spans
     return tested, untestable
 
 
-def _outages(life: Life) -> list[Span]:
-    """When the connection was down, by its incidents and the checks that began and ended them."""
-    moments = [one.at for one in life.evidence]
-    good = [one.health in _GOOD for one in life.evidence]
+def _outages(history: UptimeInput) -> list[Span]:
+    """Return when the connection was down: its incidents, extended to the checks that opened and closed them."""
+    moments = [check.at for check in history.evidence]
+    good = [check.health in _GOOD for check in history.evidence]
     outages: list[Span] = []
-    for incident in life.incidents:
+    for incident in history.incidents:
         start = _first_of_run(moments, good, incident.opened_at, wanted=False)
         end = datetime.max.replace(tzinfo=UTC)
         if incident.closed_at is not None:
@@ -178,7 +177,7 @@ def _outages(life: Life) -> list[Span]:
 
 
 def _first_of_run(moments: Sequence[datetime], good: Sequence[bool], at: datetime, *, wanted: bool) -> datetime:
-    """When the run of *wanted* checks that lasts until *at* began; *at* itself without one."""
+    """Return the start of the run of *wanted* checks that ends at *at*; *at* itself without one."""
     index = bisect_right(moments, at)
     while index > 0 and good[index - 1] is wanted:
         index -= 1

@@ -1,5 +1,5 @@
 """
-From one answer to one verdict; known false negatives.
+The verdict on one answer; known false negatives.
 
 Source: api-contract.md 3.2 and 3.3; reliability.md 3.1.
 """
@@ -44,16 +44,16 @@ _MESSAGE_CLASSES = (
 @dataclass(frozen=True, slots=True)
 class FalseNegativeRule:
     """
-    One of them.
+    A failure that the API's test is known to report for working connections.
 
     Attributes:
-        platform: the platform it is about, lower case, or `"*"`.
-        id_pattern: regular expression that the whole platform id matches.
-        message_pattern: regular expression found in the message, whatever its case.
-        reason: what the answer stands for; an `unsupported` one.
+        platform: the platform, lower case, or `"*"`.
+        id_pattern: regular expression that matches the whole platform id.
+        message_pattern: regular expression that is searched in the message, ignoring case.
+        reason: the reason of the verdict; one with the outcome `unsupported`.
 
     Raises:
-        ValueError: a pattern is no regular expression, or the reason is evidence.
+        ValueError: a pattern is not a valid regular expression, or the reason has another outcome.
     """
 
     platform: str
@@ -66,12 +66,12 @@ class FalseNegativeRule:
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+                raise ValueError(f"{pattern!r} is not a valid regular expression: {error}") from None
         if outcome_of(self.reason) is not Outcome.UNSUPPORTED:
             raise ValueError(f"{self.reason} does not say that a connection cannot be tested")
 
     def matches(self, platform: str, platform_id: str, message: str) -> bool:
-        """Whether an error *message* about this connection is this lie."""
+        """Whether an error *message* about this connection is this false negative."""
         if self.platform not in (ANY_PLATFORM, platform):
             return False
         return bool(re.fullmatch(self.id_pattern, platform_id) and re.search(self.message_pattern, message, re.IGNORECASE))
@@ -82,11 +82,11 @@ ANY_PLATFORM = "*"
 
 DEFAULT_FALSE_NEGATIVES: tuple[FalseNegativeRule, ...] = (
     FalseNegativeRule(ANY_PLATFORM, r".*", r"^unknown platform\b", Reason.PLATFORM_UNKNOWN),
-    # A bot's id has two dashes: chat ids are negative. There the same text is the truth.
+    # User sessions only. A bot's id has two dashes, because chat ids are negative; for bots the same message is a real failure.
     FalseNegativeRule(
         "telegram", r"[Tt][Ee][Ll][Ee][Gg][Rr][Aa][Mm]-[0-9]+", r"invalid bot (?:token|connection)", Reason.VALIDATOR_LACKS_MTPROTO
     ),
-    # "Invalid credentials" would mean that the test has learned to try; so would any answer of Bluesky's own.
+    # The test has no credentials to try. "Invalid credentials", or an answer of Bluesky itself, would be a real failure.
     FalseNegativeRule(
         "bluesky",
         r".*",
@@ -98,14 +98,14 @@ DEFAULT_FALSE_NEGATIVES: tuple[FalseNegativeRule, ...] = (
 )
 
 
-def judge(answer: Reply | ApiError, connection: Connection, lies: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES) -> Verdict:
+def judge(answer: Reply | ApiError, connection: Connection, rules: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES) -> Verdict:
     """
-    What one answer tells about one connection.
+    Return the verdict on one answer about *connection*.
 
     Args:
-        answer: the parsed reply, or why there is none.
-        connection: decides what may be believed: `expect`, and whether the API itself listed the id.
-        lies: error messages that mean "cannot be tested"; not applied where the operator expects `ok`.
+        answer: the parsed reply, or the error.
+        connection: its `expect` and `listed` decide whether a failure means "cannot be tested".
+        rules: the known false negatives; not applied where the operator expects `ok`.
     """
     if isinstance(answer, ApiError):
         return _judge_error(answer, connection)
@@ -114,9 +114,9 @@ def judge(answer: Reply | ApiError, connection: Connection, lies: tuple[FalseNeg
     if connection.expect == EXPECT_UNSUPPORTED:
         return Verdict(Reason.EXPECTED_UNSUPPORTED, answer.message)
     if connection.expect != EXPECT_OK:
-        for lie in lies:
-            if lie.matches(answer.platform, answer.platform_id, answer.message):
-                return Verdict(lie.reason, answer.message)
+        for rule in rules:
+            if rule.matches(answer.platform, answer.platform_id, answer.message):
+                return Verdict(rule.reason, answer.message)
     reason = classify(answer.message)
     if reason is Reason.CREDENTIAL_REJECTED and answer.token.says is TokenSays.EXPIRED:
         reason = Reason.TOKEN_EXPIRED
@@ -124,11 +124,11 @@ def judge(answer: Reply | ApiError, connection: Connection, lies: tuple[FalseNeg
 
 
 def classify(message: str) -> Reason:
-    """The kind of failure an error message tells of."""
+    """Return the reason for a platform's error message."""
     text = message.casefold()
     coded = _STATUS_CODE.search(text)
     if coded is not None:
-        # The platform's own status code is more reliable than the words around it.
+        # The platform's status code is more reliable than the text around it.
         reason = Reason.PLATFORM_TROUBLE if coded[1].startswith("5") else _BY_STATUS_CODE.get(coded[1])
         if reason is not None:
             return reason
@@ -139,7 +139,7 @@ def classify(message: str) -> Reason:
 
 
 def _judge_error(error: ApiError, connection: Connection) -> Verdict:
-    """An id that the API listed and now refuses is the limit of its test; one that a person wrote is a mistake."""
+    """Return the verdict on an error: a refused id that the API itself listed cannot be tested, a configured one is wrong."""
     if error.reason is Reason.ID_REFUSED:
         if connection.expect == EXPECT_UNSUPPORTED:
             return Verdict(Reason.EXPECTED_UNSUPPORTED, error.detail)

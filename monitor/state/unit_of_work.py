@@ -199,7 +199,7 @@ class UnitOfWork:
         key = events.incident_key(notification.incident, config.identity.instance)
         if not notified and notification.why is not NotificationReason.OPENED:
             notified = self._store.outbox.receivers_notified(key)
-        receivers = routing.receivers_for(notification, connection, config.routes, config.receivers, told=notified)
+        receivers = routing.receivers_for(notification, connection, config.routes, config.receivers, notified=notified)
         webhook_id = self._store.outbox.new_webhook_id()
         body = payload.render(webhook_id, notification, connection, config.identity)
         self._store.outbox.add_notification(webhook_id, notification, key, body, receivers)

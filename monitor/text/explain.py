@@ -9,7 +9,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.expiry import estimate
 from monitor.domain.health import confirmations
-from monitor.domain.notifications.timing import end_held_until
+from monitor.domain.notifications.timing import closing_held_until
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.scopes.state import ScopeState
@@ -218,7 +218,7 @@ def _above(report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[
             yield f"{scope.name} is suspected since {when(scope.suspect_at, now)}{reason}. No notification yet."
         elif scope.closed_at is not None and now - scope.closed_at < _RECENTLY:
             yield f"{scope.name} is fine; its last incident was closed {when(scope.closed_at, now)}."
-            held_until = end_held_until(scope, policy)
+            held_until = closing_held_until(scope, policy)
             if held_until is not None:
                 yield f"It opens and closes repeatedly, so the end is notified if it does not open again until {when(held_until, now)}."
     if not any(scope.open or scope.suspect_at is not None for scope in report.above):

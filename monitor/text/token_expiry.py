@@ -8,7 +8,7 @@ from monitor.domain.events import FINE, Topic
 from monitor.domain.expiry import estimate, levels
 from monitor.domain.expiry.estimate import has_estimate
 from monitor.domain.expiry.model import TokenBelief
-from monitor.domain.notifications.build import passes_all_the_same
+from monitor.domain.notifications.build import passes_despite_expiry
 from monitor.domain.policy import ExpiryPolicy, Policy
 from monitor.domain.states import ConnectionState
 from monitor.domain.token_life import TokenSays
@@ -24,7 +24,7 @@ def token_lines(connection: Connection, state: ConnectionState, now: datetime, p
     """When the token expires, how that is known, and when it is notified."""
     token, own = state.token, policy.expiry_for(connection.platform)
     yield from _end(token, state.token_sightings, now)
-    if passes_all_the_same(state) and state.topic(Topic.EXPIRY).level == EXPIRED:
+    if passes_despite_expiry(state) and state.topic(Topic.EXPIRY).level == EXPIRED:
         yield "The connection still passes its test, so the expiry is notified with severity info."
     if token.status is not None:
         yield f"Status in the API's list: {token.status}."

@@ -190,7 +190,7 @@ class Deliverer:
             self._sent_singly.extend([self._clock.monotonic()] * (self._policy.digest.after if digest else int(counts)))
         now, attempts = self._clock.now(), row.attempts + 1
         change = self._health.after(breaker, result, now)
-        outcome = retries.fate(result, attempts, row.queued_at, now, self._policy.retry)
+        outcome = retries.delivery_outcome(result, attempts, row.queued_at, now, self._policy.retry)
         own_retry_at = retries.next_attempt(result, attempts, row.queued_at, now, self._policy.retry, self._random())
         retry_at = own_retry_at if result.of_message else change.after.retry_at
         attempt = AttemptRow(now, result.reason, round(result.took.total_seconds() * 1000), result.http_status, result.detail)
@@ -280,7 +280,7 @@ def _replace_by_digest(
     if len(body) > payload.MAX_BODY and len(subjects) > 1:
         half = set(subjects[: len(subjects) // 2])
         return [[row for row in rows if row.subject in half], [row for row in rows if row.subject not in half]]
-    notification = digests.announcement(receiver, [row.notification for row in rows], now)
+    notification = digests.build_digest(receiver, [row.notification for row in rows], now)
     key = events.incident_key(notification.incident, identity.instance)
     store.outbox.replace_by_digest(webhook_id, notification, key, body, receiver, [row.id for row in rows])
     return []

@@ -122,7 +122,7 @@ class Discoverer:
             known = frozenset(connection.user_id for connection in self._connections() if connection.listed)
             self._user_inventory = Inventory(known - {self._account.user_id})
         # A row that could not be read may be any of the missing users.
-        unread = self._user_inventory.known - set(result.answer.inactive) if result.answer.skipped else frozenset()
+        unread = self._user_inventory.platform_ids - set(result.answer.inactive) if result.answer.skipped else frozenset()
         comparison = self._compare(self._user_inventory, unread | set(listed))
         self._user_inventory = comparison.inventory
         for user_id in sorted(comparison.vanished):
@@ -170,13 +170,13 @@ class Discoverer:
         if user_id not in self._inventories:
             self._inventories[user_id] = Inventory(self._listed_ids(user_id))
         # A row that could not be read may be any of the missing connections.
-        present = rows if not listing.skipped else rows.keys() | self._inventories[user_id].known
+        present = rows if not listing.skipped else rows.keys() | self._inventories[user_id].platform_ids
         comparison = self._compare(self._inventories[user_id], present)
         self._inventories[user_id] = comparison.inventory
         if listing.skipped:
             _log.warning("listing.rows_skipped", account=self._account.name, user=user_id, rows=listing.skipped)
-        if comparison.doubt:
-            known = len(comparison.inventory.known)
+        if comparison.short:
+            known = len(comparison.inventory.platform_ids)
             await self._database.write(partial(notify_short_listing, self._registry, self._account.name, user_id, len(rows), known))
         if comparison.appeared or comparison.vanished:
             await self._change(user_id, comparison.appeared, comparison.vanished)
@@ -186,8 +186,8 @@ class Discoverer:
 
     def _compare(self, inventory: Inventory, listed: Collection[str]) -> Comparison:
         # A little less than the interval between two lists, which varies.
-        apart = self._config.schedule.discovery.total_seconds() * 0.9
-        return diff_listing(inventory, listed, at=self._clock.monotonic(), apart=apart)
+        min_gap = self._config.schedule.discovery.total_seconds() * 0.9
+        return diff_listing(inventory, listed, at=self._clock.monotonic(), min_gap=min_gap)
 
     async def _change(self, user_id: str, appeared: frozenset[str], vanished: frozenset[str]) -> None:
         if appeared:

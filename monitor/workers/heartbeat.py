@@ -19,7 +19,7 @@ from monitor.db import Database, Reader, Store, read_outbox
 from monitor.domain.connections import Connection
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
-from monitor.domain.schedule import GONE_AT_MOST, GONE_FACTOR
+from monitor.domain.schedule import MISSING_AT_MOST, MISSING_FACTOR
 from monitor.domain.states import ConnectionState
 from monitor.errors import StoreError
 from monitor.notify.sender import Sender
@@ -129,7 +129,7 @@ def _recent_for(connection: Connection, state: ConnectionState, policy: Policy) 
     usual = policy.stale_for(connection.interval)
     if state.health not in {Health.MISSING, Health.MISCONFIGURED}:
         return usual
-    return max(usual, _MISSED_ROUNDS * min(GONE_FACTOR * connection.interval, GONE_AT_MOST))
+    return max(usual, _MISSED_ROUNDS * min(MISSING_FACTOR * connection.interval, MISSING_AT_MOST))
 
 
 def _write_heartbeat(now: datetime, store: Store) -> None:

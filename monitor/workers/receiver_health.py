@@ -94,7 +94,7 @@ class ReceiverHealth:
         after, notice = breaker, None
         if result.sent:
             after = retries.after_attempt(breaker, result, now, self._policy, self._random(), fingerprint(self._receiver))
-            after, notice = receiver_outages.news(self._receiver.name, breaker, after, result, now)
+            after, notice = receiver_outages.update_outage(self._receiver.name, breaker, after, result, now)
         return HealthChange(self._receiver.name, breaker, after, result, now, notice, self._others, self._identity)
 
     def apply(self, change: HealthChange) -> None:

@@ -13,9 +13,9 @@ from monitor.clock import Clock
 from monitor.db import Database, Reader, Store, silences_since, uptime
 from monitor.db.codec import whole_milliseconds
 from monitor.domain.connections import Connection
-from monitor.domain.silencing.silences import RecurringSilence, Silence, silenced
+from monitor.domain.silencing.silences import RecurringSilence, Silence, silenced_spans
 from monitor.domain.time_spans import Span
-from monitor.domain.uptime import DAY, HOUR, LONGEST_REACH, NOTHING, IncidentSpan, Life, Uptime, by_hour, day_of, hour_of
+from monitor.domain.uptime import DAY, HOUR, LONGEST_REACH, NOTHING, IncidentSpan, Uptime, UptimeInput, by_hour, day_of, hour_of
 from monitor.errors import StoreUnavailable
 from monitor.state.registry import Registry
 
@@ -144,11 +144,11 @@ class UptimeRollup:
         for connection, retired_at in batch:
             if connection.id not in first:
                 continue
-            life = Life(
-                watched=Span(first[connection.id], retired_at or current.until),
+            life = UptimeInput(
+                monitored=Span(first[connection.id], retired_at or current.until),
                 evidence=evidence.get(connection.id, ()),
                 incidents=current.incidents.get(connection.id, ()),
-                excused=self._excused(current, connection),
+                excluded=self._excused(current, connection),
                 reach=reach[connection.id],
             )
             hours = by_hour(life, since, current.until)
@@ -159,7 +159,7 @@ class UptimeRollup:
         return min(self._registry.config.policy.stale_for(connection.interval), LONGEST_REACH)
 
     def _excused(self, current: _Pass, connection: Connection) -> list[Span]:
-        spans = list(silenced(connection, current.silences, current.windows))
+        spans = list(silenced_spans(connection, current.silences, current.windows))
         if current.wider:
             above = self._registry.scopes_above(connection).all
             wider = [incident for key in above for incident in current.wider.get(str(key), ())]

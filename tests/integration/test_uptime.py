@@ -22,7 +22,7 @@ from monitor.domain.silencing.recurrence import EVERY_DAY, Schedule
 from monitor.domain.silencing.silences import RecurringSilence
 from monitor.domain.states import SuppressionReason
 from monitor.domain.time_spans import Span
-from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, Evidence, IncidentSpan, Life, Uptime, begin, by_hour
+from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, Evidence, IncidentSpan, Uptime, UptimeInput, begin, by_hour
 from monitor.errors import Reason
 from monitor.notify.payload import MonitorIdentity
 from monitor.simulator import faults
@@ -99,10 +99,10 @@ class Past:
                 )
                 self.rows.append((moment, row))
 
-    def life(self, until: datetime, excused: list[Span]) -> Life:
+    def life(self, until: datetime, excused: list[Span]) -> UptimeInput:
         """All of it."""
         seen = [one for one in self.evidence if one.at < until]
-        return Life(Span(self.first or until, until), seen, self.incidents, excused, min(3 * self.interval, DAY))
+        return UptimeInput(Span(self.first or until, until), seen, self.incidents, excused, min(3 * self.interval, DAY))
 
 
 def live(past: Past, rng: random.Random, span: timedelta) -> None:

@@ -8,25 +8,25 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 34_000
+BUDGET = 34_200
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 4_000,
-    "config": 3_300,
-    "db": 4_000,
-    "domain": 6_100,
-    "http": 800,
-    "metrics": 600,
-    "notify": 1_500,
-    "postpost": 950,
+    "cli": 3_800,
+    "config": 3_100,
+    "db": 3_900,
+    "domain": 7_150,
+    "http": 850,
+    "metrics": 650,
+    "notify": 1_550,
+    "postpost": 1_000,
     "runtime": 600,
-    "schemas": 1_050,
-    "simulator": 2_700,
-    "state": 800,
-    "text": 1_250,
-    "web": 4_450,
-    "workers": 1_900,
+    "schemas": 1_000,
+    "simulator": 2_500,
+    "state": 550,
+    "text": 1_300,
+    "web": 4_400,
+    "workers": 1_800,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from monitor.domain.events import EventType, IncidentRef, NotificationReason, Severity, Topic
-from monitor.domain.replay import TOGETHER, Change, ReplayEvent, compare, counts, from_checks, notifications_of
+from monitor.domain.replay import PAIRING_WINDOW, Change, ReplayEvent, compare, counts, from_checks, notifications_of
 from tests.builders import DAY, HOUR, MINUTE, START, a_notification, at
 
 
@@ -40,7 +40,7 @@ def test_one_sided() -> None:
     assert changes(before, after) == [(Change.DROPPED, HOUR), (Change.ADDED, 2 * HOUR)]
 
 
-@pytest.mark.parametrize("apart", [timedelta(seconds=1), TOGETHER, -TOGETHER])
+@pytest.mark.parametrize("apart", [timedelta(seconds=1), PAIRING_WINDOW, -PAIRING_WINDOW])
 def test_moved(apart: timedelta) -> None:
     """The same news a little earlier or later is one that moved."""
     assert changes([news(DAY)], [news(DAY + apart)]) == [(Change.MOVED, DAY + apart)]
@@ -48,7 +48,7 @@ def test_moved(apart: timedelta) -> None:
 
 def test_too_far_apart() -> None:
     """News further apart are two."""
-    late = DAY + TOGETHER + timedelta(seconds=1)
+    late = DAY + PAIRING_WINDOW + timedelta(seconds=1)
     assert changes([news(DAY)], [news(late)]) == [(Change.DROPPED, DAY), (Change.ADDED, late)]
 
 

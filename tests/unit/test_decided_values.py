@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from monitor.domain.checks import Verdict
-from monitor.domain.delivery.digests import PendingDelivery, announcement, plan
+from monitor.domain.delivery.digests import PendingDelivery, build_digest, plan
 from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker, after_attempt, next_attempt
 from monitor.domain.evaluation import evaluate_check, scope_context
 from monitor.domain.events import FINE, EventType, IncidentRef, NotificationReason, Severity, Topic
@@ -21,7 +21,7 @@ from monitor.domain.scopes.key import STORAGE, ScopeKey, scopes_above
 from monitor.domain.scopes.state import Bucket, FailureStreak, ScopeState, closed, opened, persistent, with_failure
 from monitor.domain.silencing.acks import Ack, acknowledged, badness
 from monitor.domain.states import LastNotified, PendingLevel, TopicState
-from monitor.domain.topics import ScopeContext, holds, note_pending, severity_of
+from monitor.domain.topics import ScopeContext, is_confirmed, note_pending, severity_of
 from monitor.errors import DeliveryReason, Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_notification, a_state, an_observation, at
 from tests.story import Story
@@ -74,7 +74,7 @@ def test_cover(cover: ScopeContext, *, covered: bool) -> None:
 def test_only_thresholds_settle(topic: Topic, level: str, after: timedelta, *, held: bool) -> None:
     """A threshold of the token's end waits until it has settled; renewal, the end itself and permissions do not."""
     policy = Policy(platforms={"instagram": ExpiryPolicy(settle=DAY)})
-    assert holds(topic, PendingLevel(level, START, 9), at(after), policy, "instagram") is held
+    assert is_confirmed(topic, PendingLevel(level, START, 9), at(after), policy, "instagram") is held
 
 
 def broken_and_told() -> Story:
@@ -198,7 +198,7 @@ def test_what_can_not_be_merged_keeps_its_turn() -> None:
 
 def test_announcement_of_a_digest() -> None:
     """A digest is an incident of nobody: its own subject, no level, no reason, as urgent as its worst."""
-    one = announcement("chat", [a_notification(severity=Severity.INFO), a_notification(severity=Severity.WARNING)], START)
+    one = build_digest("chat", [a_notification(severity=Severity.INFO), a_notification(severity=Severity.WARNING)], START)
     assert one.incident == IncidentRef(Topic.SCOPE, "digest:chat", 0, START)
     assert (one.level_from, one.level_to, one.reason, one.severity, one.why) == (
         FINE,

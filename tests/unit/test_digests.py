@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.domain.delivery.digests import PendingDelivery, announcement, plan
+from monitor.domain.delivery.digests import PendingDelivery, build_digest, plan
 from monitor.domain.events import EventType, Severity
 from monitor.domain.policy import DigestPolicy
 from tests.builders import HOUR, SECOND, START, a_notification, at
@@ -115,7 +115,7 @@ def test_clock_set_back() -> None:
 def test_announcement() -> None:
     """A digest is as urgent as the most urgent thing in it."""
     told = [a_notification(severity=Severity.INFO), a_notification(severity=Severity.CRITICAL), a_notification(severity=Severity.WARNING)]
-    digest = announcement("on-call", told, START)
+    digest = build_digest("on-call", told, START)
     assert (digest.type, digest.severity, digest.connection_id) == (EventType.DIGEST, Severity.CRITICAL, None)
 
 

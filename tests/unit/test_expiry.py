@@ -63,7 +63,7 @@ def level_of(
     belief: TokenBelief, now: datetime = START, told_level: str = FINE, policy: ExpiryPolicy = POLICY, platform: str = "linkedin"
 ) -> str:
     """The level with everything usual."""
-    return level(belief, now=now, policy=policy, told_level=told_level, platform=platform)
+    return level(belief, now=now, policy=policy, notified_level=told_level, platform=platform)
 
 
 VECTORS = [
@@ -477,7 +477,7 @@ def a_history(rng: random.Random) -> tuple[list[list[str]], int]:
     for turn in range(14):
         nearest = min(abs(ends_at - now - edge) for edge in (14 * DAY, 7 * DAY, DAY, timedelta(0)))
         now += timedelta(minutes=rng.uniform(1, 40)) if nearest < 2 * HOUR else nearest - rng.uniform(0, 1) * HOUR
-        lives[-1].append(level(belief, now=now, policy=POLICY, told_level=lives[-1][-1], platform="linkedin"))
+        lives[-1].append(level(belief, now=now, policy=POLICY, notified_level=lives[-1][-1], platform="linkedin"))
         told_level = lives[-1][-1]
         if turn and rng.random() < 0.1:
             ends_at = max(ends_at, now) + rng.choice((3, 10, 30, 60)) * DAY + rng.uniform(0, 24) * HOUR
@@ -487,7 +487,7 @@ def a_history(rng: random.Random) -> tuple[list[list[str]], int]:
         server_at = rng.choice((None, (now + drift + took).replace(microsecond=0)))
         belief, change = apply(belief, life, passed=True, sent_at=now, at=now + took, server_at=server_at, policy=POLICY)
         noticed += change is TokenChange.RENEWED
-        lives[-1].append(level(belief, now=now + took, policy=POLICY, told_level=told_level, platform="linkedin"))
+        lives[-1].append(level(belief, now=now + took, policy=POLICY, notified_level=told_level, platform="linkedin"))
     return lives, noticed
 
 

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from monitor.domain.delivery.receiver_outages import PATIENCE, news
+from monitor.domain.delivery.receiver_outages import PATIENCE, update_outage
 from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker, after_attempt, result_of_status
 from monitor.domain.events import EventType, Notification, NotificationReason, Severity
 from monitor.domain.policy import RetryPolicy
@@ -19,7 +19,7 @@ def attempts(*results: tuple[AttemptResult, timedelta], breaker: CircuitBreaker 
     told = []
     for result, offset in results:
         now: datetime = at(offset)
-        after, notification = news("on-call", breaker, after_attempt(breaker, result, now, POLICY, 0.5), result, now)
+        after, notification = update_outage("on-call", breaker, after_attempt(breaker, result, now, POLICY, 0.5), result, now)
         breaker = after
         if notification is not None:
             told.append(notification)

@@ -12,7 +12,7 @@ from monitor.domain.delivery.retries import (
     CircuitBreaker,
     DeliveryOutcome,
     after_attempt,
-    fate,
+    delivery_outcome,
     longest_pause,
     next_attempt,
     pause,
@@ -103,7 +103,7 @@ def test_dead_receiver_in_72_hours() -> None:
 
 def test_poison() -> None:
     """A body that its receiver refuses is dead after the third refusal, and the receiver counts as healthy."""
-    assert [fate(POISON, attempts, START, at(MINUTE), POLICY) for attempts in (1, 2, 3)] == [
+    assert [delivery_outcome(POISON, attempts, START, at(MINUTE), POLICY) for attempts in (1, 2, 3)] == [
         DeliveryOutcome.PENDING,
         DeliveryOutcome.PENDING,
         DeliveryOutcome.DEAD,
@@ -116,8 +116,8 @@ def test_poison() -> None:
 def test_our_own_fault() -> None:
     """What we fail to render waits by itself without being thrown away soon, and says nothing about the receiver."""
     ours = AttemptResult(DeliveryReason.INTERNAL)
-    assert fate(ours, 50, START, at(DAY), POLICY) is DeliveryOutcome.PENDING
-    assert fate(ours, 50, START, at(3 * DAY), POLICY) is DeliveryOutcome.DEAD
+    assert delivery_outcome(ours, 50, START, at(DAY), POLICY) is DeliveryOutcome.PENDING
+    assert delivery_outcome(ours, 50, START, at(3 * DAY), POLICY) is DeliveryOutcome.DEAD
     failing = after_attempt(CircuitBreaker(), DOWN, START, POLICY, 0.5)
     assert after_attempt(failing, ours, at(MINUTE), POLICY, 0.5) == failing
 
@@ -125,20 +125,20 @@ def test_our_own_fault() -> None:
 @pytest.mark.parametrize("result", [DOWN, AttemptResult(DeliveryReason.TIMEOUT), AttemptResult(DeliveryReason.AUTH_ERROR)])
 def test_giving_up(result: AttemptResult) -> None:
     """A delivery is tried for 72 hours, however often, and then is dead."""
-    assert fate(result, 1000, START, at(3 * DAY - SECOND), POLICY) is DeliveryOutcome.PENDING
-    assert fate(result, 1, START, at(3 * DAY), POLICY) is DeliveryOutcome.DEAD
+    assert delivery_outcome(result, 1000, START, at(3 * DAY - SECOND), POLICY) is DeliveryOutcome.PENDING
+    assert delivery_outcome(result, 1, START, at(3 * DAY), POLICY) is DeliveryOutcome.DEAD
 
 
 def test_gone() -> None:
     """410 ends the delivery and disables the receiver for the configuration that was in force."""
     breaker = after_attempt(CircuitBreaker(), result_of_status(410), START, POLICY, 0.5, "abc")
-    assert fate(result_of_status(410), 1, START, START, POLICY) is DeliveryOutcome.CANCELLED
+    assert delivery_outcome(result_of_status(410), 1, START, START, POLICY) is DeliveryOutcome.CANCELLED
     assert (breaker.disabled_at, breaker.fingerprint, breaker.healthy) == (START, "abc", False)
 
 
 def test_recovery() -> None:
     """One success makes the receiver healthy, and remembers only how often the others were told."""
-    failing = CircuitBreaker(failures=7, failing_since=START, retry_at=at(MINUTE), told=True, number=3)
+    failing = CircuitBreaker(failures=7, failing_since=START, retry_at=at(MINUTE), notified=True, number=3)
     assert after_attempt(failing, GOOD, at(MINUTE), POLICY, 0.5) == CircuitBreaker(number=3)
 
 
@@ -152,7 +152,7 @@ def test_clock_set_back(jump: timedelta) -> None:
 
 def test_breaker_is_stored() -> None:
     """A receiver's health survives being stored; damage counts as healthy."""
-    breaker = CircuitBreaker(3, START, at(MINUTE), at(HOUR), told=True, number=2, fingerprint="f")
+    breaker = CircuitBreaker(3, START, at(MINUTE), at(HOUR), notified=True, number=2, fingerprint="f")
     assert read_breaker(breaker.dump()) == breaker
     assert read_breaker(b"{}") == CircuitBreaker()
     assert read_breaker(b'{"failures": "x", "failingSince": 3, "retryAt": "soon", "disabledAt": "2030-01-01"}') == CircuitBreaker()

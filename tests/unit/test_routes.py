@@ -69,15 +69,15 @@ def test_scope_incident() -> None:
 def test_end_of_an_incident() -> None:
     """Exactly those hear of an incident's end who were told of it, whatever the routes say by now."""
     closing = a_notification(type=EventType.CONNECTION_RECOVERED, why=NotificationReason.CLOSED, severity=Severity.CRITICAL)
-    assert receivers_for(closing, a_connection(), (CRITICAL,), BOTH, told=("chat",)) == ("chat",)
-    assert receivers_for(closing, a_connection(), (CRITICAL,), BOTH, told=("removed-receiver",)) == ()
+    assert receivers_for(closing, a_connection(), (CRITICAL,), BOTH, notified=("chat",)) == ("chat",)
+    assert receivers_for(closing, a_connection(), (CRITICAL,), BOTH, notified=("removed-receiver",)) == ()
     assert receivers_for(closing, a_connection(), (CRITICAL,), BOTH) == ("on-call",)
 
 
 def test_incident_that_goes_on() -> None:
     """Whoever heard of an incident hears how it changes, together with those whom the routes add."""
     changed = a_notification(why=NotificationReason.CHANGED)
-    assert receivers_for(changed, a_connection(), (CRITICAL,), BOTH, told=("chat",)) == ("on-call", "chat")
+    assert receivers_for(changed, a_connection(), (CRITICAL,), BOTH, notified=("chat",)) == ("on-call", "chat")
 
 
 def test_send_resolved() -> None:

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.domain.reasons import Health
-from monitor.domain.silencing.silences import RecurringSilence, silenced
+from monitor.domain.silencing.silences import RecurringSilence, silenced_spans
 from monitor.domain.states import SuppressionReason
 from monitor.domain.time_spans import Span, difference, intersection, union
-from monitor.domain.uptime import NOTHING, WINDOWS, Evidence, IncidentSpan, Life, Uptime, begin, by_hour, hour_of
+from monitor.domain.uptime import NOTHING, WINDOWS, Evidence, IncidentSpan, Uptime, UptimeInput, begin, by_hour, hour_of
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_silence, at
 
 OK, ERROR, UNSUPPORTED = Health.OK, Health.ERROR, Health.UNSUPPORTED
@@ -43,19 +43,19 @@ def test_sets_of_time(one: list[Span], other: list[Span]) -> None:
         assert result == union(result)
 
 
-def a_life(checks: Sequence[tuple[int, Health]], **overrides: object) -> Life:
+def a_life(checks: Sequence[tuple[int, Health]], **overrides: object) -> UptimeInput:
     """The life of a connection with these checks: minutes after `START`, and what they told."""
     values: dict[str, object] = {
-        "watched": Span(START, at(10 * DAY)),
+        "monitored": Span(START, at(10 * DAY)),
         "evidence": [Evidence(at(minute * MINUTE), health) for minute, health in checks],
         "incidents": (),
-        "excused": (),
+        "excluded": (),
         "reach": REACH,
     }
-    return Life(**(values | overrides))  # type: ignore[arg-type]
+    return UptimeInput(**(values | overrides))  # type: ignore[arg-type]
 
 
-def total(life: Life, hours: int = 6) -> list[int]:
+def total(life: UptimeInput, hours: int = 6) -> list[int]:
     """Minutes that were ok, down, excluded and unknown in the first *hours*."""
     uptime = sum(by_hour(life, START, at(hours * HOUR)).values(), NOTHING).within(hours * HOUR)
     return [part // MINUTE for part in (uptime.ok, uptime.down, uptime.excluded, uptime.unknown)]
@@ -67,12 +67,12 @@ def incident(opened: int, closed: int | None = None) -> IncidentSpan:
 
 
 QUARTERS = range(0, 361, 15)
-STORIES: dict[str, tuple[Life, list[int]]] = {
+STORIES: dict[str, tuple[UptimeInput, list[int]]] = {
     "always good": (a_life([(n, OK) for n in QUARTERS]), [360, 0, 0, 0]),
     "never checked": (a_life([]), [0, 0, 0, 360]),
     "a single check": (a_life([(30, OK)]), [30, 0, 0, 330]),
     "before its first check it was not watched": (
-        a_life([(100, OK), (115, OK)], watched=Span(at(100 * MINUTE), at(DAY))),
+        a_life([(100, OK), (115, OK)], monitored=Span(at(100 * MINUTE), at(DAY))),
         [15, 0, 0, 345],
     ),
     "a gap: a check speaks for so much and no more": (a_life([(0, OK), (15, OK), (300, OK)]), [60, 0, 0, 300]),
@@ -92,13 +92,13 @@ STORIES: dict[str, tuple[Life, list[int]]] = {
         a_life(
             [(n, ERROR if n >= 60 else OK) for n in QUARTERS],
             incidents=[incident(75)],
-            excused=minutes(100, 200, 150, 220),
+            excluded=minutes(100, 200, 150, 220),
         ),
         [60, 180, 120, 0],
     ),
-    "an outage counts also where nobody looked": (a_life([(0, OK), (300, OK), (360, OK)], excused=minutes(30, 250)), [90, 0, 220, 50]),
+    "an outage counts also where nobody looked": (a_life([(0, OK), (300, OK), (360, OK)], excluded=minutes(30, 250)), [90, 0, 220, 50]),
     "nothing counts after it was retired": (
-        a_life([(0, OK), (30, OK), (60, OK)], watched=Span(START, at(50 * MINUTE)), excused=minutes(45, 200)),
+        a_life([(0, OK), (30, OK), (60, OK)], monitored=Span(START, at(50 * MINUTE)), excluded=minutes(45, 200)),
         [45, 0, 5, 310],
     ),
     "an incident that closed because it was no longer testable": (
@@ -116,11 +116,11 @@ def test_stories(story: str) -> None:
     assert sum(wanted) == 360
 
 
-def brute_force(life: Life, moment: datetime) -> str:
+def brute_force(life: UptimeInput, moment: datetime) -> str:
     """What *moment* counts as, by looking at it alone."""
-    if not life.watched.start <= moment < life.watched.end:
+    if not life.monitored.start <= moment < life.monitored.end:
         return "unknown"
-    if any(span.start <= moment < span.end for span in life.excused):
+    if any(span.start <= moment < span.end for span in life.excluded):
         return "excluded"
     following = next((one for one in life.evidence if one.at > moment), None)
     if following is None or following.at - moment > life.reach:
@@ -130,20 +130,20 @@ def brute_force(life: Life, moment: datetime) -> str:
     return "down" if any(_holds(life, one, moment) for one in life.incidents) else "ok"
 
 
-def _holds(life: Life, one: IncidentSpan, moment: datetime) -> bool:
+def _holds(life: UptimeInput, one: IncidentSpan, moment: datetime) -> bool:
     begun = moment >= one.opened_at or _nothing_but(life, moment, one.opened_at, failed=True)
     ended = one.closed_at is not None and (moment >= one.closed_at or _nothing_but(life, moment, one.closed_at, failed=False))
     return begun and not ended
 
 
-def _nothing_but(life: Life, moment: datetime, until: datetime, *, failed: bool) -> bool:
+def _nothing_but(life: UptimeInput, moment: datetime, until: datetime, *, failed: bool) -> bool:
     """Whether the last check before *moment* failed (or not), and so did all that followed until *until*."""
     last = [one for one in life.evidence if one.at <= moment][-1:]
     following = [one for one in life.evidence if moment < one.at <= until]
     return bool(last) and all((one.health is ERROR) is failed for one in last + following)
 
 
-def a_random_life(rng: random.Random) -> Life:
+def a_random_life(rng: random.Random) -> UptimeInput:
     """Ten hours of checks, incidents and excuses without much sense."""
     moments = sorted(rng.sample(range(600), rng.randrange(60)))
     checks = [(moment, rng.choice((OK, OK, ERROR, ERROR, UNSUPPORTED))) for moment in moments]
@@ -153,7 +153,7 @@ def a_random_life(rng: random.Random) -> Life:
         incidents[-1] = IncidentSpan(incidents[-1].opened_at)
     excused = [minutes(begin, begin + rng.randrange(90))[0] for begin in rng.sample(range(600), rng.randrange(4))]
     watched = Span(at((checks[0][0] if checks else 0) * MINUTE), at(rng.choice((300, 700)) * MINUTE))
-    return a_life(checks, incidents=incidents, excused=excused, watched=watched, reach=rng.choice((10, 45, 600)) * MINUTE)
+    return a_life(checks, incidents=incidents, excluded=excused, monitored=watched, reach=rng.choice((10, 45, 600)) * MINUTE)
 
 
 def test_against_brute_force() -> None:
@@ -207,4 +207,4 @@ def test_silenced() -> None:
     recurring = RecurringSilence("deploy", {"platform": "linkedin"}, None, SuppressionReason.SILENCED)  # type: ignore[arg-type]
     night = RecurringSilence("night", {}, None, SuppressionReason.QUIET_HOURS)  # type: ignore[arg-type]
     windows = [(recurring, minutes(200, 210)), (night, minutes(300, 400))]
-    assert list(silenced(connection, (matching, other, of_expiry), windows)) == minutes(0, 60, 200, 210)
+    assert list(silenced_spans(connection, (matching, other, of_expiry), windows)) == minutes(0, 60, 200, 210)

@@ -138,8 +138,8 @@ def test_configured_lie() -> None:
 
 
 def test_unusable_lie() -> None:
-    """A pattern that is no regular expression, or a reason that is evidence, is refused at once."""
-    with pytest.raises(ValueError, match="no regular expression"):
+    """An invalid pattern, and a reason that is evidence, are refused at once."""
+    with pytest.raises(ValueError, match="not a valid regular expression"):
         FalseNegativeRule("*", "(", "x")
     with pytest.raises(ValueError, match="does not say"):
         FalseNegativeRule("*", ".*", "x", Reason.OK)

@@ -1,13 +1,13 @@
 """
-Which delivery of a receiver goes out next, and which ones are merged first. Pure.
+Which delivery of a receiver is sent next, and which ones are merged into digests first.
 
-The first few of a burst go out at once; the rest waits a moment and becomes digests, in each of which every subject
-appears once. Two promises hold whatever happens in between, a crash included:
+The first few of a burst are sent at once; the rest is collected for a moment and becomes digests, in each of which every subject
+appears once. Two invariants hold, also over a crash:
 
-- What may have been sent is never merged, or the receiver would meet it again under another id. That is whatever was
-  attempted, and the one oldest delivery, which is the only one that can be on its way.
-- Nothing overtakes an older delivery about the same subject: while a digest is pending nothing new goes out singly,
-  and digests go out one after the other.
+- A delivery that may have been sent is never merged, or the receiver would get it again under another id. That is every attempted
+  one, and the oldest one, the only one that can be in flight.
+- No delivery overtakes an older one about the same subject: while a digest is pending, no collected delivery is sent singly, and
+  digests are sent one after the other.
 """
 
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ from monitor.domain.reasons import Scope
 @dataclass(frozen=True, slots=True)
 class PendingDelivery:
     """
-    One pending delivery, as far as the plan needs to know it.
+    A pending delivery of one receiver.
 
     Attributes:
         id: deliveries are ordered by it.
-        subject: what it is about; deliveries about the same subject keep their order.
-        decided_at: when it was decided.
-        attempts: how often it was tried.
+        subject: of its incident; deliveries about the same subject keep their order.
+        decided_at: when its notification was decided.
+        attempts: the number of attempts so far.
         due: its own next attempt is not in the future.
-        mergeable: it may become part of a digest, being about a single connection.
+        mergeable: it may become part of a digest, because it is about a single connection.
         digest: it is a digest itself.
     """
 
@@ -46,13 +46,13 @@ class PendingDelivery:
 @dataclass(frozen=True, slots=True)
 class NextDelivery:
     """
-    What to do with the pending deliveries.
+    What to do next with the pending deliveries of one receiver.
 
     Attributes:
-        groups: replace each of these groups by one digest; then nothing is sent yet.
+        groups: each is replaced by one digest; nothing is sent before that.
         next: the delivery to send now, or None.
-        counts: sending *next* uses up a part of the burst's allowance.
-        wait: how long the collected ones still wait; None when nothing is being collected.
+        counts: *next* counts towards `policy.after`.
+        wait: how long the collected ones still wait; None when none are.
     """
 
     groups: tuple[tuple[PendingDelivery, ...], ...] = ()
@@ -66,41 +66,40 @@ class _DigestDraft:
     single: bool
     next: PendingDelivery | None = None
     counts: bool = False
-    held: set[str] = field(default_factory=set)
+    blocked: set[str] = field(default_factory=set)
     collected: dict[str, list[PendingDelivery]] = field(default_factory=dict)
     digest_seen: bool = False
 
 
 def plan(pending: Sequence[PendingDelivery], recent: int, now: datetime, policy: DigestPolicy, *, collecting: bool = False) -> NextDelivery:
     """
-    What to do with *pending*, undelivered deliveries of one receiver, oldest first.
+    Return what to do with *pending*, the pending deliveries of one receiver, oldest first.
 
-    *pending* holds at least the oldest ones and every digest. *recent* is how many mergeable ones went out singly
-    within the last `policy.wait`; *collecting*, whether the last plan was still collecting: what is being collected
-    stays together although the burst's allowance comes back meanwhile.
+    *pending* holds at least the oldest ones and every digest. *recent* is the number of mergeable ones that were sent singly within
+    the last `policy.wait`; *collecting*, whether the last plan was collecting: then they stay together even if *recent* has fallen.
     """
-    quiet = not any(delivery.digest for delivery in pending)
-    allowed = quiet and not collecting and recent < policy.after
+    no_digest = not any(delivery.digest for delivery in pending)
+    allowed = no_digest and not collecting and recent < policy.after
     draft = _DigestDraft(single=allowed)
     for delivery in pending:
-        if delivery.subject not in draft.held:
+        if delivery.subject not in draft.blocked:
             _place(draft, delivery)
     if allowed:
         return NextDelivery(next=draft.next, counts=draft.counts)
-    groups, wait = _groups(list(draft.collected.values()), now, policy, quiet=quiet)
+    groups, wait = _groups(list(draft.collected.values()), now, policy, no_digest=no_digest)
     if groups and len(draft.collected) == 1 and policy.after > 0:
-        # A digest about one subject is only noise: its deliveries go out as they are, one after the other.
+        # A digest about one subject saves nothing: its deliveries are sent one after the other.
         head = groups[0][0]
         return NextDelivery(next=draft.next if draft.next and draft.next.id < head.id else head)
     return NextDelivery(groups, None if groups else draft.next, wait=wait)
 
 
-def announcement(receiver: str, told: Sequence[Notification], at: datetime) -> Notification:
-    """The notification that stands for *told* towards *receiver*; as urgent as the most urgent of them."""
+def build_digest(receiver: str, notifications: Sequence[Notification], at: datetime) -> Notification:
+    """Return the digest of *notifications* for *receiver*, with the highest severity among them."""
     return Notification(
         type=EventType.DIGEST,
         why=NotificationReason.DIGEST,
-        severity=max((one.severity for one in told), key=lambda severity: severity.rank, default=Severity.INFO),
+        severity=max((notification.severity for notification in notifications), key=lambda severity: severity.rank, default=Severity.INFO),
         at=at,
         incident=IncidentRef(Topic.SCOPE, f"digest:{receiver}", 0, at),
         scope=Scope.CONNECTION,
@@ -119,18 +118,18 @@ def _place(draft: _DigestDraft, delivery: PendingDelivery) -> None:
             _offer(draft, delivery)
         draft.digest_seen = True
     elif delivery.attempts or not delivery.mergeable:
-        draft.held.add(delivery.subject)
+        draft.blocked.add(delivery.subject)
         _offer(draft, delivery)
     elif draft.single and delivery.subject not in draft.collected:
         draft.single = False
-        draft.held.add(delivery.subject)
+        draft.blocked.add(delivery.subject)
         draft.counts = _offer(draft, delivery)
     else:
         draft.collected.setdefault(delivery.subject, []).append(delivery)
 
 
 def _offer(draft: _DigestDraft, delivery: PendingDelivery) -> bool:
-    """Make *delivery* the next one, if it is the oldest that may go; returns whether it is."""
+    """Make *delivery* the next one if none is yet and it is due; returns whether it is."""
     if draft.next is not None or not delivery.due:
         return False
     draft.next = delivery
@@ -138,19 +137,19 @@ def _offer(draft: _DigestDraft, delivery: PendingDelivery) -> bool:
 
 
 def _groups(
-    subjects: Sequence[Sequence[PendingDelivery]], now: datetime, policy: DigestPolicy, *, quiet: bool
+    subjects: Sequence[Sequence[PendingDelivery]], now: datetime, policy: DigestPolicy, *, no_digest: bool
 ) -> tuple[tuple[tuple[PendingDelivery, ...], ...], timedelta | None]:
-    """The groups that are ripe: full ones at once, the rest when the oldest has waited long enough and no digest is on its way."""
+    """Return the groups to merge: full ones at once, the rest when the oldest has waited long enough and no digest is pending."""
     if not subjects:
         return (), None
     size = max(1, policy.max_items)
     chunks = [subjects[start : start + size] for start in range(0, len(subjects), size)]
     age = now - min(delivery.decided_at for deliveries in subjects for delivery in deliveries)
-    # An age below zero means that the clock was set back: waiting for it to catch up could take years.
-    ripe = quiet and (age >= policy.wait or age < timedelta(0))
+    # A negative age means that the clock was set back: waiting for it to catch up could take years.
+    ripe = no_digest and (age >= policy.wait or age < timedelta(0))
     wait = None if ripe or len(chunks[-1]) == size else max(policy.wait - age, timedelta(0))
-    taken = [chunk for chunk in chunks if ripe or len(chunk) == size]
-    groups = tuple(tuple(sorted((one for several in chunk for one in several), key=_by_id)) for chunk in taken)
+    ready = [chunk for chunk in chunks if ripe or len(chunk) == size]
+    groups = tuple(tuple(sorted((delivery for deliveries in chunk for delivery in deliveries), key=_by_id)) for chunk in ready)
     return groups, wait
 
 

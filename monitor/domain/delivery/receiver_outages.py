@@ -1,4 +1,4 @@
-"""When the other receivers hear that one of them takes no messages, and that it does again. Pure."""
+"""When the other receivers are notified that one of them fails, and that it works again."""
 
 from datetime import datetime, timedelta
 
@@ -12,8 +12,8 @@ FAILING = "failing"
 GONE = "gone"
 PATIENCE = timedelta(minutes=5)
 
-# Time does not heal these: somebody has to correct an address, a password or a certificate.
-_MISTAKES = frozenset(
+# Retries do not help: an address, a password or a certificate has to be corrected.
+_PERMANENT = frozenset(
     {
         DeliveryReason.AUTH_ERROR,
         DeliveryReason.CLIENT_ERROR,
@@ -24,31 +24,31 @@ _MISTAKES = frozenset(
 )
 
 
-def news(
+def update_outage(
     receiver: str, before: CircuitBreaker, after: CircuitBreaker, result: AttemptResult, now: datetime
 ) -> tuple[CircuitBreaker, Notification | None]:
     """
-    What the others are told of *receiver* after an attempt that changed its health from *before* to *after*.
+    Return *after* with the outage noted, and the notification about *receiver*, if any.
 
-    A mistake of the address or the credentials is told at the second failure, other trouble after five minutes, and
-    the end of what was told at once. Returns the health with that noted, and the notification or None.
+    *before* and *after* are the breaker before and after the attempt. A wrong address or wrong credentials are notified at the second
+    failure, other failures after five minutes, and the recovery at once if the outage was.
     """
     if after.healthy:
-        if not before.told:
+        if not before.notified:
             return after, None
         return after, _notification(receiver, EventType.RECEIVER_RECOVERED, before, now, FAILING, FINE, "")
-    if after.told or not _worth_telling(after, result, now):
+    if after.notified or not _is_reportable(after, result, now):
         return after, None
-    told = replace(after, told=True, number=after.number + 1)
+    reported = replace(after, notified=True, number=after.number + 1)
     level = GONE if after.disabled_at is not None else FAILING
     detail = f"{result.reason.value}: {result.detail}" if result.detail else result.reason.value
-    return told, _notification(receiver, EventType.RECEIVER_FAILING, told, now, FINE, level, detail)
+    return reported, _notification(receiver, EventType.RECEIVER_FAILING, reported, now, FINE, level, detail)
 
 
-def _worth_telling(breaker: CircuitBreaker, result: AttemptResult, now: datetime) -> bool:
+def _is_reportable(breaker: CircuitBreaker, result: AttemptResult, now: datetime) -> bool:
     if breaker.disabled_at is not None:
         return True
-    if result.reason in _MISTAKES:
+    if result.reason in _PERMANENT:
         return breaker.failures >= 2
     return breaker.failing_since is not None and now - breaker.failing_since >= PATIENCE
 

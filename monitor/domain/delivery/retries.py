@@ -1,10 +1,9 @@
 """
 Delivery states, results, backoff, circuit breaker.
 
-Trouble has an owner. A *message* that its receiver refuses (400, 413, 422) waits by itself and soon becomes a dead
-letter, so that it blocks nobody. Everything else is the *receiver's* trouble: its breaker holds back all of its
-deliveries, lets the oldest through once per pause of the schedule, and so a dead receiver costs one request per
-pause, not one per message.
+A *message* that its receiver refuses (400, 413, 422) is retried by itself and soon abandoned, so that it does not block others.
+Every other failure is the *receiver's*: its circuit breaker holds back all of its deliveries and lets the oldest one through once
+per pause of the schedule, so that a failing receiver costs one request per pause, not one per message.
 """
 
 import json
@@ -17,7 +16,7 @@ from monitor.errors import DeliveryReason
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery stands. Only `pending` ones are still owed."""
+    """State of a delivery; `dead` means abandoned."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -31,7 +30,7 @@ _AUTH_STATUSES = frozenset({401, 403, 407})
 
 
 class DeliveryOutcome(StrEnum):
-    """What becomes of a delivery after an attempt; the state its row is left in."""
+    """The state of a delivery after an attempt."""
 
     DELIVERED = "delivered"
     PENDING = "pending"
@@ -48,10 +47,10 @@ class AttemptResult:
         reason: from the closed enum.
         poison: the receiver works but refuses this very body.
         http_status: None when no answer arrived.
-        retry_after: how long the receiver asked us to wait, or None.
+        retry_after: the pause that the receiver requested, or None.
         detail: what happened, for people; never the receiver's address.
         took: how long the attempt lasted.
-        sent: whether there was a request at all: some types have nothing to say about some messages.
+        sent: whether a request was sent: some receiver types skip some notifications.
     """
 
     reason: DeliveryReason
@@ -69,22 +68,22 @@ class AttemptResult:
 
     @property
     def of_message(self) -> bool:
-        """Whether the trouble is this message's alone, so that others may still be sent."""
+        """Whether the failure concerns this message alone, so that others may still be sent."""
         return self.poison or self.reason is DeliveryReason.INTERNAL
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
     """
-    The health of one receiver; kept in the database.
+    The health of one receiver; stored as JSON.
 
     Attributes:
         failures: failed attempts in a row.
         failing_since: when the first of them ended.
         retry_at: nothing is sent before that.
-        disabled_at: when the receiver said that it is gone (410); only a changed configuration enables it again.
-        told: the other receivers know of it.
-        number: counts the times that they were told.
+        disabled_at: when the receiver answered 410; only a changed configuration enables it again.
+        notified: the other receivers were notified of the outage; `told` in JSON.
+        number: counts the outages that were notified.
         fingerprint: of the configuration that was in force when the receiver was disabled.
     """
 
@@ -92,12 +91,12 @@ class CircuitBreaker:
     failing_since: datetime | None = None
     retry_at: datetime | None = None
     disabled_at: datetime | None = None
-    told: bool = False
+    notified: bool = False
     number: int = 0
     fingerprint: str = ""
 
     def wait(self, now: datetime, policy: RetryPolicy) -> timedelta:
-        """How long nothing may be sent from *now* on. A time beyond every possible pause (the clock was set back) does not count."""
+        """Return how long nothing is sent from *now* on; zero if *retry_at* is beyond every pause, because the clock was set back."""
         if self.retry_at is None:
             return timedelta(0)
         left = self.retry_at - now
@@ -105,17 +104,17 @@ class CircuitBreaker:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last attempt met no trouble of the receiver's own."""
+        """Whether the last attempt was not a failure of the receiver."""
         return self.failures == 0 and self.disabled_at is None
 
     def dump(self) -> bytes:
-        """The breaker as the JSON document that is stored."""
+        """Return the breaker as the JSON document that is stored."""
         document = {
             "failures": self.failures,
             "failingSince": _text(self.failing_since),
             "retryAt": _text(self.retry_at),
             "disabledAt": _text(self.disabled_at),
-            "told": self.told,
+            "told": self.notified,
             "number": self.number,
             "fingerprint": self.fingerprint,
         }
@@ -123,14 +122,14 @@ class CircuitBreaker:
 
 
 def read_breaker(body: bytes) -> CircuitBreaker:
-    """The breaker that `dump` wrote; whatever is missing or odd counts as healthy."""
+    """Return the breaker that `dump` wrote; missing and invalid values count as healthy."""
     document = json.loads(body)
     return CircuitBreaker(
         failures=_count(document.get("failures")),
         failing_since=_time(document.get("failingSince")),
         retry_at=_time(document.get("retryAt")),
         disabled_at=_time(document.get("disabledAt")),
-        told=document.get("told") is True,
+        notified=document.get("told") is True,
         number=_count(document.get("number")),
         fingerprint=str(document.get("fingerprint") or ""),
     )
@@ -138,7 +137,7 @@ def read_breaker(body: bytes) -> CircuitBreaker:
 
 def reason_of_status(status: int) -> DeliveryReason:
     """
-    What an HTTP status says about an attempt: only 2xx is success, and a redirect is a failure.
+    Return the reason for an HTTP status: only 2xx is success, and a redirect is a failure.
 
     Source: Standard Webhooks, "Responses"; reliability F31, F34.
     """
@@ -155,33 +154,33 @@ def reason_of_status(status: int) -> DeliveryReason:
 
 
 def result_of_status(status: int) -> AttemptResult:
-    """The result of an attempt that was answered with *status*."""
+    """Return the result of an attempt that was answered with *status*."""
     return AttemptResult(reason_of_status(status), poison=status in POISON_STATUSES, http_status=status)
 
 
 def pause(failures: int, policy: RetryPolicy, jitter: float, *, retry_after: timedelta | None = None, slow: bool = False) -> timedelta:
     """
-    How long to wait after the *failures*-th failure in a row (1 = the first).
+    Return the pause after the *failures*-th failure in a row (1 = the first).
 
-    *jitter* is chance in 0..1; 0.5 leaves the schedule as it is. *retry_after*, what the receiver asked for, can
-    lengthen the pause up to an hour. *slow* says that the trouble is so old that it is only probed now and then.
+    *jitter* is a random number in 0..1; 0.5 leaves the schedule as it is. *retry_after*, as requested by the receiver, can
+    lengthen the pause up to an hour. *slow*: the failure is so old that it is retried every `slow_every` only.
     """
     steps = policy.schedule or (policy.slow_every,)
     base = policy.slow_every if slow else steps[min(max(failures, 1), len(steps)) - 1]
     varied = base * (1 + policy.jitter * (2 * jitter - 1))
-    asked = min(retry_after, MAX_RETRY_AFTER) if retry_after is not None else timedelta(0)
-    return max(varied, asked)
+    requested = min(retry_after, MAX_RETRY_AFTER) if retry_after is not None else timedelta(0)
+    return max(varied, requested)
 
 
 def longest_pause(policy: RetryPolicy) -> timedelta:
-    """The longest pause that can ever come of *policy*; a due time further away than that is an error of the clock."""
+    """Return the longest pause that *policy* allows; a due time further away than that is a clock error."""
     return max(MAX_RETRY_AFTER, *(step * (1 + policy.jitter) for step in (*policy.schedule, policy.slow_every)))
 
 
 def after_attempt(
     breaker: CircuitBreaker, result: AttemptResult, now: datetime, policy: RetryPolicy, jitter: float, fingerprint: str = ""
 ) -> CircuitBreaker:
-    """The receiver's health after one attempt: healthy again by any answer that is not the receiver's own trouble."""
+    """Return the breaker after one attempt; any answer that is not a failure of the receiver resets it."""
     if result.reason is DeliveryReason.GONE:
         since = breaker.failing_since or now
         return replace(breaker, failures=breaker.failures + 1, failing_since=since, retry_at=None, disabled_at=now, fingerprint=fingerprint)
@@ -196,11 +195,11 @@ def after_attempt(
     return replace(breaker, failures=failures, failing_since=since, retry_at=now + wait)
 
 
-def fate(result: AttemptResult, attempts: int, decided_at: datetime, now: datetime, policy: RetryPolicy) -> DeliveryOutcome:
+def delivery_outcome(result: AttemptResult, attempts: int, decided_at: datetime, now: datetime, policy: RetryPolicy) -> DeliveryOutcome:
     """
-    What becomes of a delivery after *attempts* attempts, this one included.
+    Return the state of a delivery after *attempts* attempts, this one included.
 
-    Its age counts from *decided_at*, when it was decided.
+    Its age counts from *decided_at*, when the notification was decided.
     """
     if result.delivered:
         return DeliveryOutcome.DELIVERED
@@ -214,8 +213,8 @@ def fate(result: AttemptResult, attempts: int, decided_at: datetime, now: dateti
 def next_attempt(
     result: AttemptResult, attempts: int, decided_at: datetime, now: datetime, policy: RetryPolicy, jitter: float
 ) -> datetime | None:
-    """When the same delivery is tried again, or None when it is over, one way or the other."""
-    if fate(result, attempts, decided_at, now, policy) is not DeliveryOutcome.PENDING:
+    """Return when the delivery is tried again; None when it is delivered, abandoned or cancelled."""
+    if delivery_outcome(result, attempts, decided_at, now, policy) is not DeliveryOutcome.PENDING:
         return None
     slow = now - decided_at >= policy.slow_after
     return now + pause(attempts, policy, jitter, retry_after=result.retry_after, slow=slow)

@@ -1,8 +1,8 @@
 """
-What is believed of a token's end, after each piece of evidence.
+The estimate of a token's end, updated by each piece of evidence.
 
-The window of the printed texts and the exact date of the list are kept apart: each is compared only with its own
-past, because the API's texts and dates need not belong together. The date wins where it can be trusted.
+The interval of the printed texts and the exact date of the list are kept apart, and each is compared only with its own past,
+because the API's texts and dates may contradict each other. The date is preferred where it can be trusted.
 
 Source: api-contract.md 1.5, 2.1 (7-9), C17, C18; reliability.md 3.4.
 """
@@ -16,19 +16,19 @@ from monitor.domain.listings import ListedConnection
 from monitor.domain.policy import ExpiryPolicy
 from monitor.domain.token_life import TokenLife, TokenSays
 
-# Platforms whose date was the one of a token that the API renews by itself before every post.
+# Platforms whose date is that of a short-lived token, which the API renews by itself before every post.
 ARTEFACTS = frozenset({"tiktok", "youtube"})
 
 # An end counts as passed when evidence arrives this long after it.
 GRACE = timedelta(hours=2)
 
-# A move of the end by more than this is a renewal; a smaller one only when it at least doubles the life left.
+# A later end by more than this is a renewal; by less, only when it at least doubles the time left.
 CLEAR_MOVE = timedelta(days=1)
 
-# The list's date and the printed texts may differ by so much before it is worth a remark.
+# The list's date and the printed texts may differ by this much before `disagrees` is set.
 DISAGREEMENT = timedelta(days=1)
 
-# A list may take so long that its texts are this old.
+# The texts of a list may be this old when it arrives.
 LIST_AGE = timedelta(minutes=1)
 
 NULLS_THAT_CLEAR = 2
@@ -47,31 +47,28 @@ def apply(
     rounding: Rounding = Rounding.UNKNOWN,
 ) -> tuple[TokenBelief, TokenChange | None]:
     """
-    The belief after one more test.
+    Return the belief after one more test, and whether the token was renewed or its life shortened.
 
     Args:
-        belief: what was believed before.
+        belief: the belief before.
         life: the reply's `tokenExpiresIn`.
-        passed: whether the test passed; a failed one carries null for no reason, so its null tells nothing.
-        sent_at: when the request left, our wall clock.
+        passed: whether the test passed; the null of a failed test is ignored.
+        sent_at: when the request was sent, our wall clock.
         at: when the reply arrived, our wall clock.
         server_at: the reply's `Date`, or None.
         policy: the platform's.
-        rounding: what the account's lists taught of the server's rounding.
-
-    Returns:
-        The new belief, and whether the token was renewed or its life shortened.
+        rounding: the server's, as far as known from lists.
     """
     if life.says is TokenSays.LEFT:
         usable = None if with_skew(at, server_at) else server_at
-        seen = end_of(life, printed_by(sent_at, at, usable), rounding)
-        theirs = seen if usable is server_at else end_of(life, printed_by(sent_at, at, server_at), rounding)
+        ends = end_of(life, printed_by(sent_at, at, usable), rounding)
+        by_server_clock = ends if usable is server_at else end_of(life, printed_by(sent_at, at, server_at), rounding)
         ahead = timedelta(0) if usable is None else usable + DATE_STEP / 2 - at
         if usable is not server_at:
-            # Of two clocks that are far apart the life left is counted by ours; a date would be read by theirs.
+            # With skewed clocks the time left is counted by ours, and a date, which is by the server's, is not comparable.
             belief = replace(belief, exact_at=None)
         belief = replace(belief, unit=life.unit, rounding=Rounding.FLOOR if life.below else rounding, server_ahead=ahead)
-        return _observe_left(belief, seen, theirs, at=at, policy=policy)
+        return _observe_left(belief, ends, by_server_clock, at=at, policy=policy)
     if life.says is TokenSays.EXPIRED:
         return _observe_expired(belief, at=at, policy=policy)
     if life.says is TokenSays.NOTHING and passed:
@@ -85,10 +82,10 @@ def apply_listing(
     belief: TokenBelief, row: ListedConnection, *, at: datetime, platform: str, policy: ExpiryPolicy, server_at: datetime | None = None
 ) -> tuple[TokenBelief, TokenChange | None]:
     """
-    The belief after one more list, which arrived *at* our wall clock and carried the `Date` *server_at*.
+    Return the belief after one more row of a list, which arrived *at* our wall clock with the `Date` *server_at*.
 
-    The date is believed unless it is an artefact (a passed one while the API says `valid`, or one of a token that
-    the API renews by itself). A row without a date lends its text.
+    The date is used unless it is an artefact: a past one while the status is `valid`, or that of a token which the API renews by
+    itself. Without a date the row's text is used.
     """
     status = (row.token_status or "").strip().casefold() or None
     belief, change = _observe_row(belief, row, status, at=at, server_at=server_at, platform=platform, policy=policy)
@@ -96,14 +93,14 @@ def apply_listing(
 
 
 def window_from_text(belief: TokenBelief) -> Interval | None:
-    """The window of the printed texts alone."""
+    """Return the interval of the printed texts alone, or None."""
     if belief.earliest_at is None or belief.latest_at is None:
         return None
     return Interval(belief.earliest_at, belief.latest_at)
 
 
 def window(belief: TokenBelief) -> tuple[datetime, datetime] | None:
-    """The end lies in [earliest, latest); both are equal when it is exactly known. None when nothing is known."""
+    """Return the end as [earliest, latest), both equal when it is known exactly; None when it is unknown."""
     if belief.exact_at is not None:
         return belief.exact_at, belief.exact_at
     ends = window_from_text(belief)
@@ -111,7 +108,7 @@ def window(belief: TokenBelief) -> tuple[datetime, datetime] | None:
 
 
 def best_estimate(belief: TokenBelief) -> datetime | None:
-    """The one instant to show as the end, or None when the token has none that is known."""
+    """Return the instant to show as the end; None when it is unknown."""
     ends = window(belief)
     if ends is not None:
         return ends[0] + (ends[1] - ends[0]) / 2
@@ -119,18 +116,18 @@ def best_estimate(belief: TokenBelief) -> datetime | None:
 
 
 def uncertainty(belief: TokenBelief) -> timedelta | None:
-    """By how much `best` may be off to either side; zero when exact, None when no window is known."""
+    """Return by how much `best_estimate` may be off to either side; zero when exact, None when it is unknown."""
     ends = window(belief)
     return None if ends is None else (ends[1] - ends[0]) / 2
 
 
 def is_artefact(status: str | None, platform: str) -> bool:
-    """Whether a platform's texts tell the end of a token that the API renews by itself before every post: no end at all."""
+    """Whether the texts are those of a token that the API renews by itself before every post."""
     return platform in ARTEFACTS and status not in ("expiring_soon", "expired")
 
 
 def has_estimate(status: str | None, platform: str, policy: ExpiryPolicy) -> bool:
-    """Whether a platform's dates and texts count as a countdown at all."""
+    """Whether the dates and texts of a platform are used for a countdown."""
     return status in ("expiring_soon", "expired") or (policy.trust_date and platform not in ARTEFACTS)
 
 
@@ -144,14 +141,14 @@ def _observe_row(
     platform: str,
     policy: ExpiryPolicy,
 ) -> tuple[TokenBelief, TokenChange | None]:
-    """Folds a row's date or text; the belief still carries the status of the list before."""
+    """Apply a row's date or text; *belief* still has the status of the previous list."""
     if row.token_expires_at is not None and with_skew(at, server_at):
-        # By a clock that is wrong, theirs or ours, a date would seem to be nearer or further than it is.
+        # One of the clocks is wrong, so the time until the date is unknown.
         return replace(belief, exact_at=None, disagrees=False), None
     if row.token_expires_at is not None:
         stale = status == "valid" and row.token_expires_at <= at
         if stale and belief.exact_at == row.token_expires_at:
-            # A date that was believed while it lay ahead stays; that it has passed renews nothing.
+            # A date that was used before it passed stays; its passing is not a renewal.
             return replace(belief, observed_at=at), None
         if not stale and has_estimate(status, platform, policy):
             return _observe_exact(belief, row.token_expires_at, at=at, policy=policy)
@@ -164,24 +161,24 @@ def _observe_row(
 
 
 def _observe_left(
-    belief: TokenBelief, seen: Interval, theirs: Interval, *, at: datetime, policy: ExpiryPolicy
+    belief: TokenBelief, printed: Interval, by_server_clock: Interval, *, at: datetime, policy: ExpiryPolicy
 ) -> tuple[TokenBelief, TokenChange | None]:
     """
-    Narrows the window by one print, or starts it anew where the print contradicts it.
+    Narrow the interval by one print, or replace it when the print contradicts it.
 
-    *seen* is where the end lies by the clock that is used, *theirs* by the server's. When the two clocks are far
-    apart one of them has jumped: if by theirs the end is where it was, nothing else happened.
+    *printed* is the interval by the clock in use, *by_server_clock* by the server's. When the clocks are far apart, one of them has
+    jumped: if the end has not moved by the server's, the token is unchanged.
     """
-    known = window_from_text(belief)
-    if known is None and belief.says is TokenSays.EXPIRED and belief.expired_at is not None:
-        known = Interval(belief.expired_at, belief.expired_at)
-    common = None if known is None else known.meet(seen)
+    previous = window_from_text(belief)
+    if previous is None and belief.says is TokenSays.EXPIRED and belief.expired_at is not None:
+        previous = Interval(belief.expired_at, belief.expired_at)
+    common = None if previous is None else previous.intersect(printed)
     change = None
-    if known is not None and common is None and _change(known, theirs, at, policy) is not None:
-        change = _change(known, seen, at, policy)
+    if previous is not None and common is None and _change(previous, by_server_clock, at, policy) is not None:
+        change = _change(previous, printed, at, policy)
     if change is TokenChange.RENEWED:
         belief = replace(_renewed(belief, at), exact_at=None, status=None)
-    ends = common or seen
+    ends = common or printed
     exact_at = belief.exact_at
     if exact_at is not None and exact_at + GRACE < at:
         exact_at = None
@@ -200,18 +197,18 @@ def _observe_left(
 
 
 def _observe_expired(belief: TokenBelief, *, at: datetime, policy: ExpiryPolicy) -> tuple[TokenBelief, TokenChange | None]:
-    """The end lies before now."""
-    known = window_from_text(belief)
+    """Apply an answer `expired`: the end lies before *at*."""
+    previous = window_from_text(belief)
     change = None
-    if known is not None and known.earliest_at - at > policy.hysteresis:
+    if previous is not None and previous.earliest_at - at > policy.hysteresis:
         change = TokenChange.SHORTENED
-    if known is not None:
-        known = Interval(known.earliest_at, min(known.latest_at, at)) if known.earliest_at < at else None
+    if previous is not None:
+        previous = Interval(previous.earliest_at, min(previous.latest_at, at)) if previous.earliest_at < at else None
     belief = replace(
         belief,
         says=TokenSays.EXPIRED,
-        earliest_at=None if known is None else known.earliest_at,
-        latest_at=None if known is None else known.latest_at,
+        earliest_at=None if previous is None else previous.earliest_at,
+        latest_at=None if previous is None else previous.latest_at,
         observed_at=at,
         expired_at=belief.expired_at or at,
         nulls=0,
@@ -220,7 +217,7 @@ def _observe_expired(belief: TokenBelief, *, at: datetime, policy: ExpiryPolicy)
 
 
 def _observe_nothing(belief: TokenBelief, *, at: datetime) -> TokenBelief:
-    """One null may be a slip; the second in a row says that the token has no end."""
+    """Apply a null: one may be an error of the API, the second in a row means that the token does not expire."""
     nulls = min(belief.nulls + 1, NULLS_THAT_CLEAR)
     if nulls < NULLS_THAT_CLEAR:
         return replace(belief, nulls=nulls)
@@ -240,7 +237,7 @@ def _observe_nothing(belief: TokenBelief, *, at: datetime) -> TokenBelief:
 def _observe_exact(
     belief: TokenBelief, exact_at: datetime, *, at: datetime, policy: ExpiryPolicy
 ) -> tuple[TokenBelief, TokenChange | None]:
-    """Takes over a date that is believed; a later one than before voids what older texts told."""
+    """Apply a trusted date; a renewal discards the interval of older texts."""
     exact = Interval(exact_at, exact_at)
     change = None
     if belief.exact_at is not None:
@@ -258,17 +255,17 @@ def _observe_exact(
     return replace(belief, says=says, exact_at=exact_at, observed_at=at, disagrees=disagrees), change
 
 
-def _change(known: Interval, seen: Interval, at: datetime, policy: ExpiryPolicy) -> TokenChange | None:
-    """What it means that the end was in *known* and is now in *seen*; None while it may be jitter."""
-    enough = max(policy.hysteresis, 2 * seen.width)
-    later = seen.earliest_at - known.latest_at
-    if later > enough and (later > CLEAR_MOVE or later > known.middle - at):
+def _change(previous: Interval, current: Interval, at: datetime, policy: ExpiryPolicy) -> TokenChange | None:
+    """Return the change when the end moves from *previous* to *current*; None while it may be jitter."""
+    enough = max(policy.hysteresis, 2 * current.width)
+    later = current.earliest_at - previous.latest_at
+    if later > enough and (later > CLEAR_MOVE or later > previous.middle - at):
         return TokenChange.RENEWED
-    return TokenChange.SHORTENED if known.earliest_at - seen.latest_at > enough else None
+    return TokenChange.SHORTENED if previous.earliest_at - current.latest_at > enough else None
 
 
 def _renewed(belief: TokenBelief, at: datetime) -> TokenBelief:
-    """Remembers a renewal, and how much life was left by then."""
+    """Record a renewal, and the time that was left then."""
     ends_at = best_estimate(belief)
     points = belief.renewal_points
     alive = belief.says is TokenSays.LEFT and belief.status != "expired"
@@ -278,7 +275,7 @@ def _renewed(belief: TokenBelief, at: datetime) -> TokenBelief:
 
 
 def _disagree(exact_at: datetime | None, ends: Interval | None) -> bool:
-    """Whether the date lies well outside of what the texts tell."""
+    """Whether the date lies outside of the interval of the texts by more than `DISAGREEMENT`."""
     if exact_at is None or ends is None:
         return False
     return not ends.earliest_at - DISAGREEMENT <= exact_at <= ends.latest_at + DISAGREEMENT

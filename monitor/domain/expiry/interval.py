@@ -1,9 +1,9 @@
 """
-Where a token's end lies, as half-open windows of time.
+The time interval in which a token's end lies.
 
-The API prints how much life is left in whole steps of a unit. Each print bounds the end: the step says by how
-much, the moment of printing says from where. The end is an absolute instant that the server subtracts its own
-clock from, so the server's `Date` plus the printed life gives that instant however wrong the server's clock is.
+The API prints the time left in whole steps of a unit. Each print bounds the end: the width follows from the step, the position
+from the moment of printing. The server subtracts its own clock from an absolute instant, so the server's `Date` plus the printed
+time gives that instant even when the server's clock is wrong.
 """
 
 from dataclasses import dataclass
@@ -13,59 +13,58 @@ from monitor.domain.expiry.model import Rounding, TokenBelief
 from monitor.domain.listings import ListedConnection
 from monitor.domain.token_life import TokenLife, TokenSays
 
-# Clocks further apart than this cannot both be used: the life left is then counted from our own clock, so that a
-# wrong clock of ours never shows living tokens as expired. Equal to the grace after which an end counts as passed,
-# hence no smaller error can do so either.
+# When the clocks are further apart, the time left is counted from our own clock, so that a wrong clock of ours does not show
+# valid tokens as expired. Equal to the grace after which an end counts as passed, so that a smaller error does not do so either.
 SKEW_LIMIT = timedelta(hours=2)
 
 # `Date` has whole seconds.
 DATE_STEP = timedelta(seconds=1)
 
-# Rows whose date and text are this close to where the roundings part are not used to tell them apart.
+# Rows whose date and text are this close to the boundary between the roundings are not used as evidence.
 LEARNING_MARGIN = timedelta(minutes=2)
 
-# Connections that must tell of the same rounding, and none of the other, before it is believed.
+# Number of connections that must show one rounding, and none the other, before it is used.
 LEARNING_ROWS = 3
 
-# A window this narrow needs no further narrowing.
+# An interval this narrow needs no further check.
 NARROW = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The half-open span [earliest_at, latest_at); one instant when both are equal."""
+    """The half-open interval [earliest_at, latest_at); one instant when both are equal."""
 
     earliest_at: datetime
     latest_at: datetime
 
     @property
     def width(self) -> timedelta:
-        """How long the span is."""
+        """Length of the interval."""
         return self.latest_at - self.earliest_at
 
     @property
     def middle(self) -> datetime:
-        """The instant half-way."""
+        """Middle of the interval."""
         return self.earliest_at + self.width / 2
 
-    def meet(self, other: "Interval") -> "Interval | None":
-        """The part both have in common, or None."""
+    def intersect(self, other: "Interval") -> "Interval | None":
+        """Return the common part, or None."""
         earliest_at = max(self.earliest_at, other.earliest_at)
         latest_at = min(self.latest_at, other.latest_at)
         return Interval(earliest_at, latest_at) if earliest_at < latest_at else None
 
 
 def with_skew(at: datetime, server_at: datetime | None) -> bool:
-    """Whether the server's clock is too far from ours for both to be right."""
+    """Whether the server's clock differs from ours by more than `SKEW_LIMIT`."""
     return server_at is not None and abs(server_at - at) > SKEW_LIMIT
 
 
 def printed_by(sent_at: datetime, at: datetime, server_at: datetime | None) -> Interval:
     """
-    When the answer was printed.
+    Return when the answer was printed.
 
-    With a `Date`, on the server's clock: the header is written after the value was computed, at most as much
-    later as the whole request took. Without one, on ours: between sending and receiving.
+    With a `Date`, by the server's clock: the header is written after the value, at most the duration of the request later.
+    Without one, by ours: between sending and receiving.
     """
     if server_at is None:
         return Interval(min(sent_at, at), max(sent_at, at))
@@ -75,15 +74,15 @@ def printed_by(sent_at: datetime, at: datetime, server_at: datetime | None) -> I
 
 def end_of(life: TokenLife, printed: Interval, rounding: Rounding) -> Interval:
     """
-    Where the end lies, by one print of the time left.
+    Return the interval of the end, by one print of the time left.
 
     Args:
         life: a value that says `TokenSays.LEFT`.
         printed: when it was printed.
-        rounding: what is known of the server's rounding; the result holds the truth for all that it may be.
+        rounding: the server's; while unknown, the result covers every rounding.
 
     Raises:
-        ValueError: for a value that tells of no time left.
+        ValueError: the value has no time left.
     """
     if life.left is None or life.unit is None:
         raise ValueError("no time left was printed")
@@ -96,16 +95,16 @@ def end_of(life: TokenLife, printed: Interval, rounding: Rounding) -> Interval:
 
 def next_informative_check(belief: TokenBelief, after: datetime) -> datetime | None:
     """
-    The first instant from *after* on at which a check would halve what is not known of the end.
+    Return the first instant from *after* on at which a check would halve the interval of the end.
 
-    The print steps when the life left crosses a step, by the server's clock. If the end were in the middle of the
-    window, it would step at this instant; so whether it has stepped tells in which half the end lies. None when the window is narrow enough, or as
-    narrow as it can become while the rounding is not known, or there is no window.
+    The print changes when the time left crosses a step, by the server's clock. If the end were in the middle of the interval, it
+    would change at this instant, so a check shows in which half the end lies. None when there is no interval, or when it is narrow
+    enough, or as narrow as an unknown rounding allows.
     """
     if belief.earliest_at is None or belief.latest_at is None or belief.unit is None:
         return None
     half = belief.unit / 2
-    # The print steps whole units before `edge`: the end itself when cut off, half a unit later when rounded.
+    # The print changes whole units before `edge`: the end itself when cut off, half a unit later when rounded.
     edge = Interval(
         belief.earliest_at if belief.rounding is Rounding.FLOOR else belief.earliest_at + half,
         belief.latest_at + half if belief.rounding is Rounding.ROUND else belief.latest_at,
@@ -119,11 +118,11 @@ def next_informative_check(belief: TokenBelief, after: datetime) -> datetime | N
 @dataclass(frozen=True, slots=True)
 class RoundingEvidence:
     """
-    What the lists so far tell of the server's rounding; keep one per account.
+    Evidence of the server's rounding in the lists so far.
 
     Attributes:
-        floor: platform ids of rows that only cutting off explains.
-        rounded: platform ids of rows that only rounding to the nearest explains.
+        floor: platform ids of rows that are only possible with cutting off.
+        rounded: platform ids of rows that are only possible with rounding to the nearest.
     """
 
     floor: tuple[str, ...] = ()
@@ -131,7 +130,7 @@ class RoundingEvidence:
 
     @property
     def mode(self) -> Rounding:
-        """The rounding, once enough rows agree and none says otherwise."""
+        """The rounding, once enough rows show it and none shows another."""
         if len(self.floor) >= LEARNING_ROWS and not self.rounded:
             return Rounding.FLOOR
         if len(self.rounded) >= LEARNING_ROWS and not self.floor:
@@ -143,10 +142,10 @@ def learn_rounding(
     evidence: RoundingEvidence, row: ListedConnection, *, at: datetime, server_at: datetime | None = None
 ) -> RoundingEvidence:
     """
-    *evidence* with one more row of the list.
+    Return *evidence* with one more row of the list.
 
-    Only a row that carries both the date and the text can teach, and only where the two roundings differ. Rows
-    whose date and text do not belong together teach nothing.
+    Only a row with both a date and a text is evidence, and only where the two roundings differ. Rows whose date and text
+    contradict each other are ignored.
 
     Source: api-contract.md C17.
     """
@@ -164,5 +163,5 @@ def learn_rounding(
 
 
 def _with(ids: tuple[str, ...], platform_id: str) -> tuple[str, ...]:
-    """The ids and one more, once each, no more than are needed."""
+    """Return *ids* with *platform_id*, once each, at most `LEARNING_ROWS`."""
     return ids if platform_id in ids or len(ids) >= LEARNING_ROWS else (*ids, platform_id)

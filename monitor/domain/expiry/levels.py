@@ -1,7 +1,5 @@
 """
-The end of a token: what level of trouble it is, and when it is told.
-
-`observe` and `observe_listing` (from `beliefs`) fold evidence into a `TokenBelief`; `level` reads a level from it.
+The levels of the topic `expiry`, computed from a `TokenBelief` (see `estimate`) and the clock.
 
 Source: api-contract.md 1.5, 3.1; reliability.md 3.4.
 """
@@ -25,13 +23,13 @@ _UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minute
 _COMPACT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([dhms])")
 
 
-def level(belief: TokenBelief, *, now: datetime, policy: ExpiryPolicy, told_level: str, platform: str) -> str:
+def level(belief: TokenBelief, *, now: datetime, policy: ExpiryPolicy, notified_level: str, platform: str) -> str:
     """
-    How near the end is: `"fine"`, `"soon"` (only the API's flag), the lowest threshold that is crossed (as `"7d"`), or `"expired"`.
+    Return `"fine"`, `"soon"` (only the API's flag), the lowest threshold that is crossed (as `"7d"`), or `"expired"`.
 
-    A threshold is crossed when the end is provably nearer. The told level is left towards finer ones only when the
-    end is provably beyond it by the hysteresis, a tenth of the threshold at least; so no jitter tells a thing twice.
-    A token that renews itself has no countdown unless its renewal is overdue.
+    A threshold is crossed when the whole interval of the end is nearer. *notified_level* is lowered only when the whole interval is
+    beyond its threshold by the hysteresis, at least a tenth of it, so that jitter does not notify twice. A token that is renewed
+    automatically has no countdown unless its renewal is overdue.
     """
     if belief.status == "expired":
         return EXPIRED
@@ -41,27 +39,27 @@ def level(belief: TokenBelief, *, now: datetime, policy: ExpiryPolicy, told_leve
         return EXPIRED
     if auto_renewing(belief) and not renewal_overdue(belief, now, policy):
         return FINE
-    return _countdown(belief, now, policy, told_level) or (SOON if belief.status == "expiring_soon" else FINE)
+    return _countdown(belief, now, policy, notified_level) or (SOON if belief.status == "expiring_soon" else FINE)
 
 
-def _countdown(belief: TokenBelief, now: datetime, policy: ExpiryPolicy, told_level: str) -> str | None:
-    """The level the time left stands for; None when it is above every threshold, or not known."""
+def _countdown(belief: TokenBelief, now: datetime, policy: ExpiryPolicy, notified_level: str) -> str | None:
+    """Return the level for the time left; None when it is above every threshold, or unknown."""
     ends = window(belief)
     if ends is None:
         return None
     at_least, at_most = ends[0] - now, ends[1] - now
-    if told_level == EXPIRED and at_least <= policy.hysteresis:
+    if notified_level == EXPIRED and at_least <= policy.hysteresis:
         return EXPIRED
-    told_threshold = threshold_of(told_level)
+    notified_threshold = threshold_of(notified_level)
     for threshold in sorted(policy.thresholds):
-        held = threshold == told_threshold and at_least <= threshold + max(policy.hysteresis, threshold / 10)
-        if held or at_most <= threshold:
+        stays = threshold == notified_threshold and at_least <= threshold + max(policy.hysteresis, threshold / 10)
+        if stays or at_most <= threshold:
             return compact(threshold)
     return None
 
 
 def crossings(belief: TokenBelief, policy: ExpiryPolicy) -> Iterator[datetime]:
-    """The moments, past or to come, at which the passing of time alone moves the level or makes a renewal overdue."""
+    """Return the moments, past or future, at which time alone changes the level or makes a renewal overdue."""
     ends = window(belief)
     if ends is None:
         return
@@ -72,7 +70,7 @@ def crossings(belief: TokenBelief, policy: ExpiryPolicy) -> Iterator[datetime]:
 
 
 def severity_of(level: str, policy: ExpiryPolicy) -> Severity:
-    """How urgent a level is: the first threshold info, the last critical, any other (also an only one) warning."""
+    """Return the severity of a level: the first threshold info, the last critical, any other (also a single one) warning."""
     if level == EXPIRED:
         return Severity.CRITICAL
     if level in (FINE, SOON):
@@ -84,7 +82,7 @@ def severity_of(level: str, policy: ExpiryPolicy) -> Severity:
 
 
 def auto_renewing(belief: TokenBelief) -> bool:
-    """Whether the last two renewals came with so equal a life left that a machine must have made them."""
+    """Whether the token seems to be renewed automatically: the last two renewals came with nearly the same time left."""
     if len(belief.renewal_points) < 2:
         return False
     nearer, further = sorted(belief.renewal_points[-2:])
@@ -92,7 +90,7 @@ def auto_renewing(belief: TokenBelief) -> bool:
 
 
 def renewal_overdue(belief: TokenBelief, now: datetime, policy: ExpiryPolicy) -> bool:
-    """Whether a token that renews itself has provably less life left than at any renewal seen, by the policy's margin."""
+    """Whether an automatically renewed token has less time left than at any renewal seen, by the policy's margin."""
     ends = window(belief)
     if ends is None or not auto_renewing(belief):
         return False
@@ -100,7 +98,7 @@ def renewal_overdue(belief: TokenBelief, now: datetime, policy: ExpiryPolicy) ->
 
 
 def compact(duration: timedelta) -> str:
-    """A duration in the largest unit that divides it: `"7d"`, `"36h"`, `"90m"`, `"45s"`."""
+    """Return *duration* in the largest unit that divides it: `"7d"`, `"36h"`, `"90m"`, `"45s"`."""
     for letter, unit in _UNITS.items():
         if duration and not duration % unit:
             return f"{duration // unit}{letter}"
@@ -108,20 +106,20 @@ def compact(duration: timedelta) -> str:
 
 
 def threshold_of(level: str) -> timedelta | None:
-    """The threshold a level is named after, or None for the levels that have none."""
+    """Return the threshold of a level; None for levels without one."""
     match = _COMPACT.fullmatch(level)
     return None if match is None else float(match[1]) * _UNITS[match[2]]
 
 
 def _overdue_below(belief: TokenBelief, policy: ExpiryPolicy) -> timedelta:
-    """The life left at which a renewal is overdue; not above zero for tokens that live on their last day anyway."""
+    """Return the time left at which a renewal is overdue; may be negative for tokens that are renewed on their last day."""
     return min(belief.renewal_points) - policy.overdue_after
 
 
 def _has_ended(belief: TokenBelief) -> bool:
-    """Whether the answer says so, or evidence arrived well after the end and the API does not call the token valid."""
+    """Whether the token has expired: the answer says so, or evidence arrived well after the end and the status is not `valid`."""
     if belief.says is TokenSays.EXPIRED:
-        # A text that contradicts the list's `valid`, or its living date, is an anomaly to show, not an end: see what the test says.
+        # A text that contradicts the list's `valid`, or its future date, is an anomaly to show; the test decides whether it works.
         alive = belief.exact_at is not None and belief.observed_at is not None and belief.exact_at > belief.observed_at
         return belief.status != "valid" and not (alive and belief.status == "expiring_soon")
     ends = window(belief)

@@ -1,4 +1,4 @@
-"""What is known of a token's end. The rules are in `durations` (texts) and `expiry` (beliefs)."""
+"""`TokenBelief`: what is believed of a token's end after all checks and lists."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from monitor.domain.token_life import TokenSays
 
 
 class Rounding(StrEnum):
-    """How the API makes whole hours of the time left: it cuts off, it rounds to the nearest, or we cannot tell."""
+    """How the API rounds the time left: cut off, to the nearest, or not known yet."""
 
     UNKNOWN = "unknown"
     FLOOR = "floor"
@@ -16,7 +16,7 @@ class Rounding(StrEnum):
 
 
 class TokenChange(StrEnum):
-    """What new evidence told of a token whose end had been known."""
+    """How new evidence moved a known end of a token."""
 
     RENEWED = "renewed"
     SHORTENED = "shortened"
@@ -25,20 +25,20 @@ class TokenChange(StrEnum):
 @dataclass(frozen=True, slots=True)
 class TokenBelief:
     """
-    Where the token's end lies, as far as all checks together tell: in [earliest_at, latest_at).
+    The token's end, by all evidence so far: within [earliest_at, latest_at).
 
     Attributes:
-        says: what the last understood evidence told.
-        exact_at: the list call's `accessTokenExpiresAt`, when it is trustworthy.
-        status: the list call's `tokenStatus`, lower case.
-        observed_at: when the last evidence arrived by which the end can be judged, wall clock.
+        says: the kind of the last parsed evidence.
+        exact_at: the list's `accessTokenExpiresAt`, while it is trusted.
+        status: the list's `tokenStatus`, lower case.
+        observed_at: when the last evidence of the end arrived, wall clock.
         expired_at: when evidence first said `expired`.
-        nulls: passed checks in a row that told of no expiry.
+        nulls: passed checks in a row without an expiry.
         renewed_at: when the last renewal was noticed.
-        renewal_points: how much life was left when each of the last renewals was noticed, oldest first;
-            renewals of expired tokens are not among them: nobody waits for those on purpose.
-        disagrees: the list call's date lies outside of what the checks tell.
-        unit, rounding: step and rounding of the printed value that was read last.
+        renewal_points: the time left when each of the last renewals was noticed, oldest first;
+            without renewals of expired tokens, because those do not show a habit.
+        disagrees: the list's date lies outside of the interval of the checks.
+        unit, rounding: of the last printed value.
         server_ahead: how far the server's clock was ahead of ours at that print, to about a second.
     """
 

@@ -1,4 +1,4 @@
-"""The one builder of `Notification`."""
+"""Builds the notifications of connections and scopes."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -48,13 +48,13 @@ _CLOSING: dict[Topic, EventType] = {
 @dataclass(frozen=True, slots=True)
 class NotificationContext:
     """
-    On what occasion a topic is told.
+    What a notification is built for.
 
     Attributes:
-        at: when.
-        closed_why: why the incident is over (`recovered`, `unsupported`, `removed`); None while it is not.
-        reminder: which reminder this is; 0 for none.
-        why: the why, where it does not follow from the rest.
+        at: the time of the decision.
+        closed_why: why the incident closed (`recovered`, `unsupported`, `removed`); None while it is open.
+        reminder: which reminder it is; 0 for none.
+        why: the reason, where it does not follow from the levels.
     """
 
     at: datetime
@@ -64,42 +64,42 @@ class NotificationContext:
 
 
 def build_notification(
-    connection: Connection, state: ConnectionState, topic: Topic, occasion: NotificationContext, policy: Policy
+    connection: Connection, state: ConnectionState, topic: Topic, context: NotificationContext, policy: Policy
 ) -> Notification:
-    """What the receivers are told of one topic of *connection*, as *state* has it."""
+    """Return the notification about one topic of *connection* in *state*."""
     value = state.topic(topic)
-    known = value.notified if value.notified.level != FINE else value
-    opened_at = known.opened_at or occasion.at
+    incident_state = value.notified if value.notified.level != FINE else value
+    opened_at = incident_state.opened_at or context.at
     return Notification(
-        type=_type(topic, value, state, occasion),
-        why=occasion.why or _why(value, occasion.reminder),
+        type=_type(topic, value, state, context),
+        why=context.why or _why(value, context.reminder),
         severity=_severity(connection, state, topic, policy),
-        at=occasion.at,
-        incident=incident(connection, topic, known.number, opened_at),
+        at=context.at,
+        incident=incident(connection, topic, incident_state.number, opened_at),
         scope=Scope.CONNECTION,
         connection_id=connection.id,
         level_from=value.notified.level,
         level_to=value.level,
-        reason=None if _past(state, topic) else state.reason,
-        detail="" if _past(state, topic) else detail(state, topic),
+        reason=None if _is_outdated(state, topic) else state.reason,
+        detail="" if _is_outdated(state, topic) else detail(state, topic),
         seq=state.seq + 1,
-        facts=_facts(state, topic, occasion, opened_at),
+        facts=_facts(state, topic, context, opened_at),
     )
 
 
-def _past(state: ConnectionState, topic: Topic) -> bool:
-    """Whether the last evidence is no reason for what is told of the connection: one check has passed since."""
+def _is_outdated(state: ConnectionState, topic: Topic) -> bool:
+    """Whether *state* has no reason for the failure any more, because a check has passed since."""
     broken = state.topic(topic).level not in {FINE, topics.STALE, topics.FLAPPING}
     return topic is Topic.CONNECTION and broken and state.reason is Reason.OK
 
 
 def incident(connection: Connection, topic: Topic, number: int, opened_at: datetime) -> IncidentRef:
-    """Names one incident of *connection*."""
+    """Return the reference of one incident of *connection*."""
     return IncidentRef(topic, str(connection.id), number, opened_at)
 
 
 def detail(state: ConnectionState, topic: Topic) -> str:
-    """The text that explains a topic to people."""
+    """Return the text that explains the level of a topic."""
     if topic is Topic.PUBLISHING and state.last_error is not None:
         return state.last_error.message
     if topic is Topic.PERMISSIONS:
@@ -115,11 +115,11 @@ def _why(value: TopicState, reminder: int) -> NotificationReason:
     return NotificationReason.OPENED if value.notified.level == FINE else NotificationReason.CHANGED
 
 
-def _type(topic: Topic, value: TopicState, state: ConnectionState, occasion: NotificationContext) -> EventType:
-    if occasion.reminder:
+def _type(topic: Topic, value: TopicState, state: ConnectionState, context: NotificationContext) -> EventType:
+    if context.reminder:
         return EventType.REMINDER
     if value.level == FINE:
-        closed = occasion.closed_why == "removed" or (topic is Topic.CONNECTION and state.health is Health.UNSUPPORTED)
+        closed = context.closed_why == "removed" or (topic is Topic.CONNECTION and state.health is Health.UNSUPPORTED)
         return EventType.CONNECTION_CLOSED if closed else _CLOSING[topic]
     return _OPENING.get((topic, value.level), EventType.TOKEN_EXPIRING)
 
@@ -128,22 +128,22 @@ def _severity(connection: Connection, state: ConnectionState, topic: Topic, poli
     value = state.topic(topic)
     shown = value.level if value.level != FINE else value.notified.level
     severity = topics.severity_of(topic, shown, policy, connection.platform)
-    if topic is Topic.EXPIRY and value.level == topics.EXPIRED and passes_all_the_same(state):
+    if topic is Topic.EXPIRY and value.level == topics.EXPIRED and passes_despite_expiry(state):
         return Severity.INFO
-    doubtful = topic is Topic.CONNECTION and severity is Severity.CRITICAL and state.suspected_false_negative
-    return Severity.WARNING if doubtful and value.level != FINE else severity
+    suspected = topic is Topic.CONNECTION and severity is Severity.CRITICAL and state.suspected_false_negative
+    return Severity.WARNING if suspected and value.level != FINE else severity
 
 
-def passes_all_the_same(state: ConnectionState) -> bool:
+def passes_despite_expiry(state: ConnectionState) -> bool:
     """
-    Whether the connection passes its test although its token is said to have ended, and the list does not say so: an anomaly.
+    Whether the connection passes its test although its token is reported as expired, but not in the list.
 
     Source: api-contract.md 3.1.
     """
     return state.health is Health.OK and state.failures == 0 and state.token.status != "expired"
 
 
-def _facts(state: ConnectionState, topic: Topic, occasion: NotificationContext, opened_at: datetime) -> NotificationFacts:
+def _facts(state: ConnectionState, topic: Topic, context: NotificationContext, opened_at: datetime) -> NotificationFacts:
     value = state.topic(topic)
     closing = value.level == FINE
     token = topic in {Topic.EXPIRY, Topic.RENEWAL} or state.reason in CREDENTIAL
@@ -151,15 +151,15 @@ def _facts(state: ConnectionState, topic: Topic, occasion: NotificationContext, 
         first_check=not state.passed_before and value.notified.level == FINE,
         suspected_false_negative=topic is Topic.CONNECTION and not closing and state.suspected_false_negative,
         merged_expiry=topic is Topic.CONNECTION and value.level == "error" and state.reason is Reason.TOKEN_EXPIRED,
-        duration=max(occasion.at - opened_at, timedelta(0)) if closing else None,
+        duration=max(context.at - opened_at, timedelta(0)) if closing else None,
         expires_at=estimate.best_estimate(state.token) if token else None,
         expires_uncertainty=estimate.uncertainty(state.token) if token else None,
         threshold=levels.threshold_of(value.level) if topic is Topic.EXPIRY else None,
         permissions_lost=state.permissions_missing if topic is Topic.PERMISSIONS else (),
         last_successful_post_at=state.last_successful_post_at,
-        reminder=occasion.reminder,
+        reminder=context.reminder,
         username=state.display_name or state.username,
-        closed_why=occasion.closed_why,
+        closed_why=context.closed_why,
     )
 
 
@@ -173,12 +173,12 @@ _TYPES: dict[Scope, tuple[EventType, EventType]] = {
 
 
 def severity(kind: Scope) -> Severity:
-    """How urgent an incident of this scope is."""
+    """Return the severity of an incident of this scope."""
     return Severity.WARNING if kind is Scope.USER else Severity.CRITICAL
 
 
 def transition(state: ScopeState, now: datetime) -> Transition:
-    """The row of history that the incident of *state* leaves as it is."""
+    """Return the transition of the incident of *state* to its current level."""
     topic = state.topic
     return Transition(
         incident=IncidentRef(Topic.SCOPE, str(state.key), topic.number, topic.opened_at or now),
@@ -194,18 +194,18 @@ def transition(state: ScopeState, now: datetime) -> Transition:
 
 
 def build_scope_notification(state: ScopeState, now: datetime, *, reminder: int = 0) -> Notification:
-    """What the receivers are told of *state*: that its incident opened, closed, or (the *reminder*-th time) is still open."""
+    """Return the notification about the incident of *state*: it opened, closed, or (the *reminder*-th time) is still open."""
     value = state.topic
     closing = value.level == FINE
-    known = value.notified if value.notified.level != FINE else value
-    opened_at = known.opened_at or now
+    incident_state = value.notified if value.notified.level != FINE else value
+    opened_at = incident_state.opened_at or now
     opens, closes = _TYPES[state.scope]
     return Notification(
         type=EventType.REMINDER if reminder else closes if closing else opens,
         why=NotificationReason.REMINDER if reminder else NotificationReason.CLOSED if closing else NotificationReason.OPENED,
         severity=severity(state.scope),
         at=now,
-        incident=IncidentRef(Topic.SCOPE, str(state.key), known.number, opened_at),
+        incident=IncidentRef(Topic.SCOPE, str(state.key), incident_state.number, opened_at),
         scope=state.scope,
         connection_id=None,
         level_from=value.notified.level,

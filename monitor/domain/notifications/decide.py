@@ -23,7 +23,7 @@ from monitor.domain.notifications.build import (
     incident,
     transition,
 )
-from monitor.domain.notifications.timing import end_held_until, next_evaluation_at, reminder_at
+from monitor.domain.notifications.timing import closing_held_until, next_evaluation_at, reminder_at
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.scopes.state import ScopeState
@@ -258,7 +258,7 @@ class _ScopeDraft(_Draft):
 
     def held_back(self, topic: Topic, *, reminder: bool) -> SuppressionReason | None:
         del topic, reminder
-        until = end_held_until(self.state, self.policy)
+        until = closing_held_until(self.state, self.policy)
         return SuppressionReason.UNCERTAIN if until is not None and self.now < until else None
 
 
@@ -329,7 +329,7 @@ def _transition(draft: _ConnectionDraft, topic: Topic, level: str) -> None:
     if level == draft.state.topic(topic).level:
         return
     pending = draft.state.pending_levels.get(topic)
-    if pending is None or not topics.holds(topic, pending, draft.now, draft.policy, draft.connection.platform):
+    if pending is None or not topics.is_confirmed(topic, pending, draft.now, draft.policy, draft.connection.platform):
         return
     draft.state = replace(draft.state, pending_levels={key: value for key, value in draft.state.pending_levels.items() if key is not topic})
     _record_transition(draft, topic, level, closed_why=_closed_why(draft.state) if level == FINE else None)

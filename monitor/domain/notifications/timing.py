@@ -1,4 +1,4 @@
-"""Reminders, and when to evaluate again."""
+"""When reminders are due, and when a connection is evaluated again."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -16,8 +16,8 @@ _REMINDED = frozenset({Topic.CONNECTION, Topic.SCOPE})
 
 
 def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | None:
-    """When the receivers are reminded of an incident that is still open; None when they are not."""
-    # What another topic's notification told along is in the reminders of that.
+    """Return when the next reminder of an open incident is due; None when there is none."""
+    # A merged topic is part of the other topic's reminders.
     if value.notified.level == topics.FLAPPING or value.notified.merged:
         return None
     reminded = topic in _REMINDED or (topic is Topic.EXPIRY and value.notified.level == topics.EXPIRED)
@@ -25,77 +25,85 @@ def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | N
 
 
 def needs_evaluation(state: ConnectionState) -> bool:
-    """Whether somebody may have to be told something as soon as no silence and no acknowledgement is in the way."""
-    news = any(value.level != value.notified.level or value.notified.level != FINE for value in state.topics.values())
-    return news or state.notice_pending
+    """Whether a notification or reminder may be due once no silence and no acknowledgement suppresses it."""
+    pending = any(value.level != value.notified.level or value.notified.level != FINE for value in state.topics.values())
+    return pending or state.notice_pending
 
 
 def next_evaluation_at(
-    connection: Connection, state: ConnectionState, now: datetime, policy: Policy, cover: ScopeContext, held: Mapping[Topic, datetime]
+    connection: Connection,
+    state: ConnectionState,
+    now: datetime,
+    policy: Policy,
+    context: ScopeContext,
+    suppressed_until: Mapping[Topic, datetime],
 ) -> datetime | None:
     """
-    When the passing of time alone may next change a level or owe a notification; None when nothing can.
+    Return when the passing of time alone may next change a level or make a notification due; None when it cannot.
 
-    What an open scope covers is looked at when that closes, not before; what is *held* back, when that ends.
+    Below an open scope that is when its incident closes; of topics in *suppressed_until*, when the suppression ends.
     """
-    if cover.frozen_by is not None or cover.suppressed_by is not None:
+    if context.frozen_by is not None or context.suppressed_by is not None:
         return None
-    later = [moment for moment in _moments(connection, state, policy, cover) if moment > now]
-    later += held.values()
-    if any(value.level != value.notified.level for topic, value in state.topics.items() if topic not in held) or state.pending_levels:
-        waits = cover.hold_until is not None and cover.hold_until > now
-        later.append(cover.hold_until if waits and cover.hold_until is not None else now + policy.recheck)
-    return min(later, default=None)
+    moments = [moment for moment in _moments(connection, state, policy, context) if moment > now]
+    moments += suppressed_until.values()
+    if (
+        any(value.level != value.notified.level for topic, value in state.topics.items() if topic not in suppressed_until)
+        or state.pending_levels
+    ):
+        holding = context.hold_until is not None and context.hold_until > now
+        moments.append(context.hold_until if holding and context.hold_until is not None else now + policy.recheck)
+    return min(moments, default=None)
 
 
-def _moments(connection: Connection, state: ConnectionState, policy: Policy, cover: ScopeContext) -> Iterator[datetime]:
-    stale = topics.stale_at(connection, state, policy, cover)
+def _moments(connection: Connection, state: ConnectionState, policy: Policy, context: ScopeContext) -> Iterator[datetime]:
+    stale = topics.stale_at(connection, state, policy, context)
     if stale is not None:
         yield stale
     if state.changes:
         yield state.changes[-1] + policy.flap.calm
-    own = policy.expiry_for(connection.platform)
-    yield from levels.crossings(state.token, own)
+    expiry = policy.expiry_for(connection.platform)
+    yield from levels.crossings(state.token, expiry)
     for topic, value in state.topics.items():
         due = reminder_at(topic, value, policy)
         if due is not None:
             yield due
-    for topic, hint in state.pending_levels.items():
+    for topic, pending in state.pending_levels.items():
         if topic is Topic.EXPIRY:
-            yield hint.since + own.settle
+            yield pending.since + expiry.settle
 
 
 _WEEK = timedelta(days=7)
 _OVERTAKING = frozenset({NotificationReason.REMINDER, NotificationReason.CHANGED, NotificationReason.CLOSED})
 
 
-def reminder_due(told: LastNotified, policy: Policy) -> datetime | None:
-    """When what was *told* is told again; None when it is over or reminders are turned off."""
-    if told.level == FINE or told.at is None or policy.reminders <= timedelta(0):
+def reminder_due(notified: LastNotified, policy: Policy) -> datetime | None:
+    """Return when the reminder after *notified* is due; None when the incident closed or reminders are turned off."""
+    if notified.level == FINE or notified.at is None or policy.reminders <= timedelta(0):
         return None
-    old = told.opened_at is not None and told.at - told.opened_at >= _WEEK
-    return told.at + (max(_WEEK, policy.reminders) if old else policy.reminders)
+    old = notified.opened_at is not None and notified.at - notified.opened_at >= _WEEK
+    return notified.at + (max(_WEEK, policy.reminders) if old else policy.reminders)
 
 
 def overtakes_reminders(why: NotificationReason) -> bool:
     """
-    Whether a reminder of the same incident that a receiver has not taken yet says nothing more once this is told.
+    Whether a notification replaces the pending reminders of the same incident.
 
-    A receiver that comes back after days hears what broke and how it is now, not how it was on every day between.
+    A receiver that works again after days gets what failed and the current state, not a reminder for every day in between.
     """
     return why in _OVERTAKING
 
 
-def end_held_until(state: ScopeState, policy: Policy) -> datetime | None:
+def closing_held_until(state: ScopeState, policy: Policy) -> datetime | None:
     """
-    Until when the end of trouble that comes and goes is kept back; None when it is not.
+    Return until when the close notification of a flapping scope is held; None when the scope is not flapping.
 
-    That is one trouble more often than a connection may change: with the usual policy the third within an hour. That it is over is
-    told when it has stayed so; meanwhile the connections are watched as ever.
+    A scope flaps after one change more than a connection: by default with its third incident within an hour. The close is notified
+    when the scope has been stable for `flap.calm`; checks of the connections below it go on meanwhile.
     """
     value, flap = state.topic, policy.flap
     if value.level != FINE or value.notified.level == FINE or state.closed_why or not state.changes:
         return None
     last = state.changes[-1]
-    lately = sum(1 for change in state.changes if change > last - flap.window)
-    return last + flap.calm if lately > flap.changes else None
+    recent = sum(1 for change in state.changes if change > last - flap.window)
+    return last + flap.calm if recent > flap.changes else None

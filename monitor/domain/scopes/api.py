@@ -1,8 +1,8 @@
 """
 Rule: the API, or its service to one account, fails.
 
-The suspicion must last while bad answers keep coming, and calm must last while good ones do: no incident opens or closes
-by the passing of time alone, so neither a suspended machine nor a jumping clock makes one.
+An incident opens when checks keep failing for long enough, and closes when they keep succeeding. The passing of time alone does
+neither, so that a suspended machine or a clock jump cannot.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,15 +13,15 @@ from monitor.domain.copies import replace
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Outcome, Scope, meaning
 from monitor.domain.scopes.key import SERVICE, ScopeKey
-from monitor.domain.scopes.state import Bucket, FailureStreak, RecoveryWindow, ScopeState, closed, forgotten, opened, with_failure
+from monitor.domain.scopes.state import Bucket, FailureStreak, RecoveryWindow, ScopeState, closed, opened, with_failure, without_checks
 from monitor.errors import Reason
 
 _BUCKETS = 10
-_MOST_BUCKETS = 60
+_MAX_BUCKETS = 60
 _GOOD_ANSWERS = 3
 
-# Another account was answered lately, if it was within so many pauses of the canaries.
-_LATELY = 4
+# "Another account works" means: within this many canary intervals.
+_ELSEWHERE_INTERVALS = 4
 
 
 def advance_api(
@@ -34,67 +34,67 @@ def advance_api(
     elsewhere_at: datetime | None = None,
 ) -> ScopeState:
     """
-    The state of an API scope with *members* connections after *observation*; checks count for *window* at most.
+    Return the state of an API scope with *members* connections after *observation*; checks count for *window* at most.
 
-    *elsewhere_at* is when another account was last answered: an API that serves somebody is not down.
+    *elsewhere_at* is when a check of another account last succeeded: an API that serves another account is not down.
     """
     bad = is_bad(observation.verdict.reason)
-    if bad and state.open and elsewhere_at is not None and observation.at - elsewhere_at < _LATELY * policy.canary:
+    if bad and state.open and elsewhere_at is not None and observation.at - elsewhere_at < _ELSEWHERE_INTERVALS * policy.canary:
         return state
-    crashed = _blames_one(observation.verdict.reason, policy, members)
+    crashed = _is_crash(observation.verdict.reason, policy, members)
     state = replace(
         state,
-        buckets=_fill(state.buckets, observation, policy, bad=bad, crashed=crashed, window=window),
+        buckets=_count_check(state.buckets, observation, policy, bad=bad, crashed=crashed, window=window),
         streak=_streak(state.streak, observation) if bad else None,
         recovery=_recovery(state.recovery, observation, policy, bad=bad, crashed=crashed),
     )
     if bad and state.open:
         return with_failure(state, observation)
     if bad or crashed:
-        return _accuse(state, observation, policy, members, elsewhere_at)
-    return _relax(state, observation.at, policy, members)
+        return _suspect(state, observation, policy, members, elsewhere_at)
+    return _clear_or_close(state, observation.at, policy, members)
 
 
 def is_bad(reason: Reason) -> bool:
-    """Whether a check that ended so is a sign of trouble of the API, whomever it asked about."""
-    own = meaning(reason)
-    return own.outcome is Outcome.INCONCLUSIVE and own.scope is Scope.API
+    """Whether *reason* means a failure of the API, for any connection."""
+    effect = meaning(reason)
+    return effect.outcome is Outcome.INCONCLUSIVE and effect.scope is Scope.API
 
 
-def _blames_one(reason: Reason, policy: ScopePolicy, members: int) -> bool:
+def _is_crash(reason: Reason, policy: ScopePolicy, members: int) -> bool:
     """
-    Whether an answer blames its connection although, from everybody, it would be the API's own trouble.
+    Whether *reason* is a failure of one connection that means a failing API when many connections have it.
 
-    A few connections may all be gone; when many are at once, they were asked for in the wrong place.
+    A few connections may all be missing; when many are, the API looks for them in the wrong place.
     """
     return reason is Reason.API_VALIDATOR_FAILED or (reason is Reason.CONNECTION_MISSING and members >= policy.platform_count)
 
 
 def decay(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int) -> ScopeState:
-    """The state of an API scope when only time has passed: old checks, and with them an old suspicion, are forgotten."""
+    """Return the state of an API scope after the passing of time: old checks are dropped, and with them a suspicion."""
     if state.open or state.suspect_at is None:
         return state
     kept = tuple(bucket for bucket in state.buckets if bucket.at > now - window)
     if len(kept) < len(state.buckets):
         state = replace(state, buckets=kept, streak=state.streak if kept else None)
-    return _relax(state, now, policy, members)
+    return _clear_or_close(state, now, policy, members)
 
 
-def _accuse(state: ScopeState, observation: Observation, policy: ScopePolicy, members: int, elsewhere_at: datetime | None) -> ScopeState:
+def _suspect(state: ScopeState, observation: Observation, policy: ScopePolicy, members: int, elsewhere_at: datetime | None) -> ScopeState:
     since = _down_since(state, observation.at, policy, members)
     if since is None or state.open:
-        return _relax(state, observation.at, policy, members)
+        return _clear_or_close(state, observation.at, policy, members)
     suspect_at = state.suspect_at or since
     state = replace(with_failure(state, observation), suspect_at=suspect_at)
     serves_others = elsewhere_at is not None and elsewhere_at >= suspect_at
-    lasts = observation.at - suspect_at >= policy.open_after
-    return opened(state, observation.at, members) if lasts and not serves_others else state
+    long_enough = observation.at - suspect_at >= policy.open_after
+    return opened(state, observation.at, members) if long_enough and not serves_others else state
 
 
-def _relax(state: ScopeState, now: datetime, policy: ScopePolicy, members: int) -> ScopeState:
+def _clear_or_close(state: ScopeState, now: datetime, policy: ScopePolicy, members: int) -> ScopeState:
     if not state.open:
-        unfounded = state.suspect_at is not None and _down_since(state, now, policy, members) is None
-        return replace(state, suspect_at=None) if unfounded else state
+        dismissed = state.suspect_at is not None and _down_since(state, now, policy, members) is None
+        return replace(state, suspect_at=None) if dismissed else state
     recovery = state.recovery
     if recovery is None or recovery.good < _GOOD_ANSWERS or not recovery.answered:
         return state
@@ -103,7 +103,7 @@ def _relax(state: ScopeState, now: datetime, policy: ScopePolicy, members: int) 
 
 
 def _down_since(state: ScopeState, now: datetime, policy: ScopePolicy, members: int) -> datetime | None:
-    """Since when the API looks as if it were down; None when it does not."""
+    """Return since when the API seems to be down; None when it does not."""
     streak = state.streak
     if streak is not None and streak.count >= policy.attempts and (streak.several or members <= 1):
         return streak.since
@@ -116,41 +116,41 @@ def _mostly_bad(buckets: tuple[Bucket, ...], policy: ScopePolicy, members: int) 
     attempts = sum(bucket.attempts for bucket in buckets)
     bad = sum(bucket.bad for bucket in buckets)
     crashed = sum(bucket.crashed for bucket in buckets)
-    several = len({one for bucket in buckets for one in (bucket.first_id, bucket.last_id)} - {None}) > 1
+    several = len({connection_id for bucket in buckets for connection_id in (bucket.first_id, bucket.last_id)} - {None}) > 1
     if attempts < policy.attempts:
         return False
-    # A test that crashes within the API is its connection's own trouble, unless not a single test of several gets through.
+    # A crashed test concerns its connection alone, unless every test of several connections fails.
     if crashed and several and bad + crashed == attempts:
         return True
     return bad >= policy.ratio * attempts and (several or members <= 1)
 
 
-def _fill(
+def _count_check(
     buckets: tuple[Bucket, ...], observation: Observation, policy: ScopePolicy, *, bad: bool, crashed: bool, window: timedelta
 ) -> tuple[Bucket, ...]:
     at = observation.at
-    who = observation.connection_id if bad or crashed else None
+    connection_id = observation.connection_id if bad or crashed else None
     kept = tuple(bucket for bucket in buckets if bucket.at > at - window)
-    width = max(policy.window / _BUCKETS, window / _MOST_BUCKETS)
+    width = max(policy.window / _BUCKETS, window / _MAX_BUCKETS)
     last = kept[-1] if kept and at - kept[-1].at < width else None
     if last is None:
-        return (*kept, Bucket(at, 1, int(bad), int(crashed), who, who))
+        return (*kept, Bucket(at, 1, int(bad), int(crashed), connection_id, connection_id))
     grown = replace(
         last,
         attempts=last.attempts + 1,
         bad=last.bad + int(bad),
         crashed=last.crashed + int(crashed),
-        first_id=who if last.first_id is None else last.first_id,
-        last_id=last.last_id if who is None else who,
+        first_id=connection_id if last.first_id is None else last.first_id,
+        last_id=last.last_id if connection_id is None else connection_id,
     )
     return (*kept[:-1], grown)
 
 
 def _streak(streak: FailureStreak | None, observation: Observation) -> FailureStreak:
-    at, who = observation.at, observation.connection_id
+    at, connection_id = observation.at, observation.connection_id
     if streak is None:
-        return FailureStreak(at, 1, who)
-    return replace(streak, count=streak.count + 1, several=streak.several or who != streak.first_id)
+        return FailureStreak(at, 1, connection_id)
+    return replace(streak, count=streak.count + 1, several=streak.several or connection_id != streak.first_id)
 
 
 def _recovery(
@@ -177,42 +177,42 @@ def advance_service(
     *,
     window: timedelta,
     members: int,
-    everybody: int,
+    total: int,
     elsewhere_at: datetime | None,
 ) -> ScopeState:
     """
-    The state of an account's service scope after *observation*.
+    Return the state of an account's service scope after *observation*.
 
     Args:
-        state: as it was.
-        api: of the API, after the same observation.
+        state: the state before.
+        api: the state of the API scope, after the same observation.
         observation: of one of the account's connections, or of its lists.
-        policy: the numbers.
+        policy: the thresholds.
         window: how far back checks count.
-        members, everybody: connections of the account, and of all accounts.
-        elsewhere_at: when another account was last answered.
+        members, total: number of connections of the account, and of all accounts.
+        elsewhere_at: when a check of another account last succeeded.
     """
-    if everybody <= members and not state.open:
-        return forgotten(state)
+    if total <= members and not state.open:
+        return without_checks(state)
     bad = is_bad(observation.verdict.reason) or observation.verdict.reason is Reason.API_VALIDATOR_FAILED
     if not bad:
         state = replace(state, last_good_at=observation.at)
     if not state.open:
         if api.open:
-            return forgotten(state)
+            return without_checks(state)
         serves_others = api.suspect_at is None or (elsewhere_at is not None and elsewhere_at >= api.suspect_at)
         if bad and not serves_others:
             return state
-    # A connection that is its account's only one may be slow by itself.
+    # A single connection may be slow by itself: it takes two.
     return advance_api(state, observation, policy, window=window, members=max(members, 2))
 
 
 def served_elsewhere_at(scope: Callable[[ScopeKey], ScopeState], accounts: Iterable[str], account: str) -> datetime | None:
-    """When one of *accounts* other than *account* was last answered; *scope* gives the state of a scope."""
+    """Return when a check of another one of *accounts* last succeeded; *scope* gives the state of a scope."""
     others = (scope(ScopeKey(SERVICE, other)).last_good_at for other in accounts if other != account)
     return max((at for at in others if at is not None), default=None)
 
 
 def explains(service: ScopeState, observation: Observation) -> bool:
-    """Whether *observation*, of an account whose *service* has an open incident, says nothing new of the API."""
+    """Whether the open incident of the account's *service* explains *observation*, so that it is no evidence about the API."""
     return service.open and is_bad(observation.verdict.reason)

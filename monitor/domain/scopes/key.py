@@ -1,4 +1,4 @@
-"""`ScopeKey`: what a wider cause covers; the scopes above a connection."""
+"""`ScopeKey` identifies a scope; the scopes above a connection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ ACCOUNT_KINDS = frozenset({ACCOUNT, USER, RATE, SERVICE, "list"})
 """The kinds whose name is an account."""
 
 SPLIT = "told_singly"
-"""Why an incident closed although the trouble lasts: from now on each connection is notified by itself."""
+"""`closed_why`: the platform still fails, but its connections are notified one by one from now on."""
 
 
 class ScopeKey(NamedTuple):
@@ -26,7 +26,7 @@ class ScopeKey(NamedTuple):
     Identifies a scope.
 
     Attributes:
-        kind: what it covers; `rate` and `service` are the API's throttling of, and its service to, one account.
+        kind: the kind of scope; `rate` and `service` are the API's throttling of, and its service to, one account.
         name: the API's host, the account or the platform; empty for the database.
         user: the managed user, or empty.
     """

@@ -1,4 +1,4 @@
-"""Is a whole platform in trouble? It is when many of its connections turn to error within a short time."""
+"""Rule: a platform fails when the health of many of its connections becomes error within a short time."""
 
 from datetime import datetime, timedelta
 
@@ -10,44 +10,44 @@ from monitor.errors import Reason
 
 
 def advance_platform(
-    state: ScopeState, turned_id: int | None, now: datetime, policy: ScopePolicy, *, window: timedelta, total: int, failing: int
+    state: ScopeState, failed_id: int | None, now: datetime, policy: ScopePolicy, *, window: timedelta, total: int, failing: int
 ) -> ScopeState:
     """
-    The state of a platform scope, now that *failing* of its *total* connections are in error.
+    Return the state of a platform scope with *failing* of its *total* connections in error.
 
     Args:
-        state: as it was.
-        turned_id: the connection that just turned to error, if one did.
-        now: when.
-        policy: the numbers.
-        window: how far back turns count: two rounds of checks at least, or slow checks would never meet in it.
+        state: the state before.
+        failed_id: the connection whose health just became error, if any.
+        now: the time.
+        policy: the thresholds.
+        window: how far back failures count: at least two rounds of checks, or long intervals would keep them apart.
         total, failing: connections of the platform, and those of them in error.
     """
     horizon = now - max(policy.platform_window, window)
-    turned = tuple(item for item in state.recent_failures if item[1] > horizon and item[0] != turned_id)
-    if turned_id is not None:
-        turned = (*turned, (turned_id, now))
-    state = state if turned == state.recent_failures else replace(state, recent_failures=turned)
+    failures = tuple(item for item in state.recent_failures if item[1] > horizon and item[0] != failed_id)
+    if failed_id is not None:
+        failures = (*failures, (failed_id, now))
+    state = state if failures == state.recent_failures else replace(state, recent_failures=failures)
     if state.open:
         if failing < policy.close_ratio * total:
             return closed(state, now)
-        held = state.topic.opened_at is not None and now - state.topic.opened_at >= policy.platform_hold
-        return closed(state, now, SPLIT) if held else state
-    if len(turned) < policy.platform_count:
+        expired = state.topic.opened_at is not None and now - state.topic.opened_at >= policy.platform_hold
+        return closed(state, now, SPLIT) if expired else state
+    if len(failures) < policy.platform_count:
         return state if state.suspect_at is None else replace(state, suspect_at=None)
     if state.suspect_at is None:
         state = replace(state, suspect_at=now)
-    if len(turned) < policy.platform_ratio * total:
+    if len(failures) < policy.platform_ratio * total:
         return state
-    blamed = replace(state, reason=Reason.PLATFORM_TROUBLE, detail=f"{failing} of {total} connections fail", last_bad_at=now)
-    return replace(opened(blamed, now, failing), suspect_at=None)
+    failed = replace(state, reason=Reason.PLATFORM_TROUBLE, detail=f"{failing} of {total} connections fail", last_bad_at=now)
+    return replace(opened(failed, now, failing), suspect_at=None)
 
 
 def hold_until(state: ScopeState, policy: ScopePolicy) -> datetime | None:
     """
-    Until when news of single connections wait, because their whole platform may turn out to be in trouble.
+    Return until when notifications of single connections wait because the platform is suspected; None when it is not.
 
-    As many as make a suspicion failed, and more keep failing; no longer than the window, and None without a suspicion.
+    Every further failure extends the wait, up to the window.
     """
     if state.open or state.suspect_at is None or not state.recent_failures:
         return None

@@ -1,8 +1,8 @@
 """
-The rules of account, user and rate limit; which rule applies, and how often a scope in trouble is tested.
+Rules: account, user and rate limit; which rule applies to a check, and how often a failing scope is checked.
 
-Each kind has its own hysteresis: a suspicion must last before its incident opens, and recovery before it closes. While an
-incident is open the connections below it are frozen (below a platform: notified as one), and only canaries are tested.
+Each kind has its own hysteresis: a scope is suspected before its incident opens, and recovers before it closes. While an
+incident is open the connections below it are frozen (below a platform: not notified), and only canaries are checked.
 """
 
 from datetime import datetime, timedelta
@@ -25,15 +25,15 @@ _KEY = frozenset({Reason.API_UNAUTHORIZED, Reason.API_FORBIDDEN})
 
 
 def applies_to(key: ScopeKey, observation: Observation) -> bool:
-    """Whether *observation* says anything about the scope *key*."""
+    """Whether *observation* is evidence about the scope *key*."""
     reason = observation.verdict.reason
     kind = key.kind
     if reason is Reason.MONITOR_INTERNAL or kind in _WITHOUT_OBSERVATIONS:
         return False
     if kind in _ANSWERING:
         return True
-    own = meaning(reason)
-    answered = own.outcome is not Outcome.INCONCLUSIVE or reason is Reason.API_VALIDATOR_FAILED
+    effect = meaning(reason)
+    answered = effect.outcome is not Outcome.INCONCLUSIVE or reason is Reason.API_VALIDATOR_FAILED
     if kind == USER:
         return answered or reason in _USER
     if kind == RATE:
@@ -42,7 +42,7 @@ def applies_to(key: ScopeKey, observation: Observation) -> bool:
 
 
 def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *, members: int) -> ScopeState:
-    """The state of an account, user or rate scope with *members* connections after *observation* (which `applies_to` it)."""
+    """Return the state of an account, user or rate scope with *members* connections after *observation* (which `applies_to` it)."""
     if state.kind == RATE:
         return _advance_rate(state, observation, policy, members=members)
     bad = observation.verdict.reason in (_USER if state.kind == USER else _KEY)
@@ -50,7 +50,7 @@ def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *,
 
 
 def _advance_refusal(state: ScopeState, observation: Observation, policy: ScopePolicy, *, bad: bool, members: int) -> ScopeState:
-    """A refusal is certain when a second one comes a while after the first; one answer is the proof of the contrary."""
+    """A second refusal after `account_confirm` opens the incident; a single success closes it."""
     at = observation.at
     if not bad:
         return closed(state, at)
@@ -61,9 +61,9 @@ def _advance_refusal(state: ScopeState, observation: Observation, policy: ScopeP
 
 def _advance_rate(state: ScopeState, observation: Observation, policy: ScopePolicy, *, members: int) -> ScopeState:
     """
-    Throttling lasts until an answer comes a good while after the last 429.
+    Throttling ends with an answer that comes long enough after the last 429.
 
-    Silence ends nothing: while the API makes us pause for an hour, no answer of any kind comes.
+    The passing of time does not end it: while the API demands a pause of an hour, there is no answer of any kind.
     """
     at = observation.at
     if observation.verdict.reason is not Reason.API_THROTTLED:
@@ -75,7 +75,7 @@ def _advance_rate(state: ScopeState, observation: Observation, policy: ScopePoli
 
 
 def tick(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int, failing: int) -> ScopeState:
-    """The state of any scope when only time has passed; *failing* counts the connections of a platform that are in error."""
+    """Return the state of any scope after the passing of time; *failing* counts the connections of a platform in error."""
     state = clamp_future_scope(state, now)
     if state.kind in _ANSWERING:
         return decay(state, now, policy, window=window, members=members)
@@ -86,9 +86,9 @@ def tick(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timed
 
 def canary_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
     """
-    How far apart the only checks are that get through to anything below the scope; None when checks go on as usual.
+    Return the interval of the canary below the scope, the only connection checked; None when all are checked as usual.
 
-    After the first refusal the account is tested once more before its incident opens, and not more often than that.
+    An account is also limited to one check per interval after the first refusal, before its incident opens.
     """
     if state.kind in _ANSWERING and not state.open:
         return None
@@ -97,9 +97,9 @@ def canary_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
 
 def probe_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
     """
-    How soon some connection below the scope is tested at the latest, to learn whether it is in trouble; None when nothing is suspected.
+    Return the interval at which a connection below a suspected or open scope is checked; None when nothing is suspected.
 
-    Few connections with long intervals would otherwise show an outage, and its end, after hours.
+    With few connections and long intervals an outage, and its end, would otherwise be noticed after hours.
     """
     if state.kind in _ANSWERING:
         return policy.canary if state.open or state.streak is not None or state.suspect_at is not None else None

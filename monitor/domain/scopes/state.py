@@ -1,7 +1,7 @@
 """
-`ScopeState`: all that is remembered of one scope; its phases, and how it opens and closes.
+`ScopeState`: the stored state of one scope; its phases and their transitions.
 
-Each rule (`api`, `platform`, `rules`) only asks for a change of phase here, so `TRANSITIONS` is the whole life of a scope.
+The rules (`api`, `platform`, `rules`) change the phase through the functions of this module only.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from monitor.domain.copies import replace
 from monitor.domain.events import FINE
 from monitor.domain.reasons import Scope
 from monitor.domain.scopes.key import RATE, SERVICE, ScopeKey
-from monitor.domain.states import TOLERANCE, TopicState, _past, _topic
+from monitor.domain.states import TOLERANCE, TopicState, clamp_moment, clamp_topic
 from monitor.errors import Reason
 
 FAILED = "failed"
@@ -23,14 +23,14 @@ FAILED = "failed"
 CHANGES_KEPT = 20
 
 REMOVED = "removed"
-"""Why the incident of a scope closed that left the configuration."""
+"""`closed_why`: the scope left the configuration."""
 
 
 class Phase(StrEnum):
     """
-    Where a scope stands.
+    The phase of a scope.
 
-    `suspected`: its opening condition holds, not yet for long enough. `recovering`: its incident is open, but good answers come.
+    `suspected`: its opening condition holds, but not for long enough yet. `recovering`: its incident is open, but checks succeed.
     """
 
     CLEAR = "clear"
@@ -48,17 +48,19 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
 """
 Phase -> the phases that may follow one evaluation.
 
-`clear` to `open`: trouble that is certain at once, such as a database that takes no writes.
+`clear` to `open`: failures that need no confirmation, such as a database that refuses writes.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """
-    Checks of one slice of time.
+    The checks of one slice of time, counted.
 
     Attributes:
-        attempts: how many; `bad` of them told of an API in trouble, `crashed` blamed a connection for what, from everybody, is the API's.
+        attempts: all checks.
+        bad: those that failed because of the API.
+        crashed: those that failed for one connection, in a way that means a failing API when many connections do.
         first_id, last_id: the first and the last connection whose check was bad or crashed.
     """
 
@@ -72,7 +74,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class FailureStreak:
-    """Bad answers without any other in between: since when, how many, from whom first, and whether from several."""
+    """Bad checks in a row: since when, how many, the first connection, and whether there were several."""
 
     since: datetime
     count: int
@@ -83,13 +85,13 @@ class FailureStreak:
 @dataclass(frozen=True, slots=True)
 class RecoveryWindow:
     """
-    Good answers since the trouble seemed over.
+    The checks since an open scope began to work again.
 
     Attributes:
-        since: when it began.
-        good, bad: how many answers were good, and how many were not.
-        first_id, several: who answered first, and whether somebody else did too.
-        answered: whether one of them was a real answer, not only a test that crashed.
+        since: the first good check.
+        good, bad: the numbers of good and of bad checks.
+        first_id, several: the first connection with a good check, and whether there were several.
+        answered: whether one of the checks was answered properly, not only with a crashed test.
     """
 
     since: datetime
@@ -103,22 +105,22 @@ class RecoveryWindow:
 @dataclass(frozen=True, slots=True)
 class ScopeState:
     """
-    All the monitor remembers of one scope.
+    The state of one scope.
 
     Attributes:
         suspect_at: since when the opening condition holds.
-        last_bad_at: the last sign of trouble.
-        reason, detail: of the last sign of trouble.
+        last_bad_at: the last failure.
+        reason, detail: of the last failure.
         buckets: recent checks, oldest first (API only).
-        streak: the bad answers since the last other one (API only).
-        recovery: the good answers that may close it (API only).
-        recent_failures: connections that lately turned to error, with when (platform only).
-        last_good_at: the last answer that told of no trouble of the API (service only).
-        closed_at: when the last incident closed; connections are watched afresh from then on.
-        closed_why: why the last incident closed, where not because the trouble is over; else empty.
-        changes: when its incident lately opened or closed, oldest first.
-        affected: connections that were below it when it opened.
-        seq: numbers the notifications about this scope.
+        streak: the current run of bad checks (API only).
+        recovery: the checks that may close its incident (API only).
+        recent_failures: connections whose health recently became error, and when (platform only).
+        last_good_at: the last check that did not fail because of the API (service only).
+        closed_at: when the last incident closed; connections below it count as watched since then.
+        closed_why: why the last incident closed (`SPLIT`, `REMOVED`); empty when the scope recovered.
+        changes: when its incident recently opened or closed, oldest first.
+        affected: number of connections below it when its incident opened.
+        seq: the number of the last notification about this scope.
     """
 
     key: ScopeKey
@@ -150,7 +152,7 @@ class ScopeState:
 
     @property
     def scope(self) -> Scope:
-        """What it covers; a rate and a service scope cover an account."""
+        """The scope in rows and JSON; that of a rate and a service scope is the account."""
         return Scope.ACCOUNT if self.key.kind in {RATE, SERVICE} else Scope(self.key.kind)
 
     @property
@@ -160,7 +162,7 @@ class ScopeState:
 
     @property
     def phase(self) -> Phase:
-        """Where it stands."""
+        """The current phase."""
         if self.topic.level != FINE:
             return Phase.OPEN if self.recovery is None else Phase.RECOVERING
         return Phase.CLEAR if self.suspect_at is None else Phase.SUSPECTED
@@ -178,13 +180,13 @@ def clear(key: ScopeKey) -> ScopeState:
 
 
 def with_failure(state: ScopeState, observation: Observation) -> ScopeState:
-    """*state* with *observation* as the last sign of trouble."""
+    """Return *state* with *observation* as the last failure."""
     verdict = observation.verdict
     return replace(state, reason=verdict.reason, detail=verdict.detail, last_bad_at=observation.at)
 
 
 def opened(state: ScopeState, now: datetime, affected: int) -> ScopeState:
-    """*state* with its incident open; the trouble began when it was first suspected."""
+    """Return *state* with its incident open, since the scope was first suspected."""
     if state.open:
         return state
     topic = replace(state.topic, level=FAILED, since=now, number=state.topic.number + 1, opened_at=state.suspect_at or now)
@@ -192,7 +194,7 @@ def opened(state: ScopeState, now: datetime, affected: int) -> ScopeState:
 
 
 def closed(state: ScopeState, now: datetime, why: str = "") -> ScopeState:
-    """*state* with its incident closed and nothing suspected; *why*, where the trouble is not over (`SPLIT`, `REMOVED`)."""
+    """Return *state* with its incident closed and without suspicion; *why*: `SPLIT`, `REMOVED`, or empty for a recovery."""
     if state.suspect_at is not None:
         state = replace(state, suspect_at=None)
     if not state.open:
@@ -206,49 +208,49 @@ def _changed(state: ScopeState, now: datetime) -> tuple[datetime, ...]:
     return (*state.changes, now)[-CHANGES_KEPT:]
 
 
-def forgotten(state: ScopeState) -> ScopeState:
-    """*state* without suspicion and without any memory of checks; the same object when there is none."""
+def without_checks(state: ScopeState) -> ScopeState:
+    """Return *state* without suspicion and counted checks; the same object when there are none."""
     if state.suspect_at is None and state.streak is None and not state.buckets:
         return state
     return replace(state, suspect_at=None, streak=None, buckets=(), recovery=None)
 
 
 def fail(state: ScopeState, reason: Reason, detail: str, now: datetime, *, affected: int = 0) -> ScopeState:
-    """Open the incident of *state* at once, for trouble that is certain."""
+    """Return *state* with its incident open at once, for a failure that needs no confirmation."""
     return opened(replace(state, reason=reason, detail=detail, last_bad_at=now), now, affected)
 
 
 def persistent(state: ScopeState) -> ScopeState:
-    """What is kept over a restart: all that decides, but not the counting of single checks."""
-    troubled = state.open or state.suspect_at is not None
-    last_bad_at = state.last_bad_at if troubled else None
+    """Return the part of *state* that is kept over a restart: without the counts of single checks."""
+    failing = state.open or state.suspect_at is not None
+    last_bad_at = state.last_bad_at if failing else None
     return replace(state, buckets=(), recovery=None, streak=None, last_bad_at=last_bad_at, last_good_at=None)
 
 
 def clamp_future_scope(state: ScopeState, now: datetime) -> ScopeState:
-    """*state* without memories of the future; the same object when there are none."""
+    """Return *state* with future timestamps set to *now*; the same object when there are none."""
     topic = state.topic
     moments = (state.suspect_at, state.last_bad_at, state.last_good_at, state.closed_at, topic.since, topic.notified.at)
-    late = (
+    timestamps = (
         [moment for moment in moments if moment is not None]
         + [at for _, at in state.recent_failures]
         + [bucket.at for bucket in state.buckets]
     )
-    late += state.changes[-1:]
-    late += [state.recovery.since] if state.recovery is not None else []
+    timestamps += state.changes[-1:]
+    timestamps += [state.recovery.since] if state.recovery is not None else []
     latest = now + TOLERANCE
-    if not any(moment > latest for moment in late):
+    if not any(moment > latest for moment in timestamps):
         return state
     return replace(
         state,
-        topic=_topic(topic, now),
-        suspect_at=_past(state.suspect_at, now),
-        last_bad_at=_past(state.last_bad_at, now),
-        last_good_at=_past(state.last_good_at, now),
+        topic=clamp_topic(topic, now),
+        suspect_at=clamp_moment(state.suspect_at, now),
+        last_bad_at=clamp_moment(state.last_bad_at, now),
+        last_good_at=clamp_moment(state.last_good_at, now),
         buckets=(),
         streak=None,
         recovery=None,
         recent_failures=tuple((connection_id, min(at, now)) for connection_id, at in state.recent_failures),
-        closed_at=_past(state.closed_at, now),
+        closed_at=clamp_moment(state.closed_at, now),
         changes=tuple(min(change, now) for change in state.changes),
     )

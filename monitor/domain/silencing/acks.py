@@ -1,7 +1,7 @@
 """
-Acknowledgements: somebody has seen an incident and need not be reminded of it.
+Acknowledgements: an operator has seen an incident, so its reminders stop.
 
-One holds for one incident, until that closes or becomes worse than it was. What changes is told all the same.
+An acknowledgement holds for one incident, until that closes or becomes worse than it was. Changes are notified all the same.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,8 @@ class Ack:
     Attributes:
         topic, subject, number: the incident.
         level: of the incident when it was acknowledged.
-        at: when that was.
+        at: when it was acknowledged.
+        author, reason: the operator, and a comment.
     """
 
     topic: Topic
@@ -39,7 +40,7 @@ class Ack:
 
     @property
     def key(self) -> tuple[Topic, str]:
-        """What it is about: at most one incident of a topic and subject is open."""
+        """Topic and subject: at most one incident of them is open."""
         return (self.topic, self.subject)
 
 
@@ -48,9 +49,9 @@ Acks = Mapping[tuple[Topic, str], Ack]
 
 def acknowledged(acks: Acks, topic: Topic, subject: str, value: TopicState) -> Ack | None:
     """
-    The acknowledgement that holds for the open incident of this *topic* and *subject*; None when there is none.
+    Return the acknowledgement that holds for the open incident of this *topic* and *subject*; None when there is none.
 
-    A level that came after it is still covered when it is a better one; from there, worse is worse.
+    A later level is covered only if it is better than the acknowledged one.
     """
     ack = acks.get((topic, subject))
     if ack is None or value.level == FINE or ack.number != value.number:
@@ -60,7 +61,7 @@ def acknowledged(acks: Acks, topic: Topic, subject: str, value: TopicState) -> A
 
 
 def badness(topic: Topic, level: str) -> tuple[int, timedelta]:
-    """A measure that grows as *level* gets worse; comparable within one topic."""
+    """Return a sort key that grows as *level* gets worse; comparable within one topic."""
     if topic is Topic.CONNECTION:
         return (_CONNECTION.index(level) if level in _CONNECTION else len(_CONNECTION), _NO_TIME)
     if level == FINE:

@@ -1,4 +1,4 @@
-"""What operators want to hear, and what they do not: silences, recurring ones, quiet hours, acknowledgements, as one value."""
+"""`Controls`: silences, recurring silences, quiet hours and acknowledgements as one value."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,12 +14,12 @@ from monitor.domain.states import TopicState
 @dataclass(frozen=True, slots=True)
 class Controls:
     """
-    Everything that holds notifications back.
+    Everything that suppresses notifications.
 
     Attributes:
-        silences: those that somebody asked for and that are not over.
-        windows: those of the configuration, quiet hours among them.
-        acks: of open incidents.
+        silences: the operators' silences that are not over.
+        recurring: the silences of the configuration, quiet hours among them.
+        acks: the acknowledgements of open incidents.
     """
 
     silences: tuple[Silence, ...] = ()
@@ -27,15 +27,15 @@ class Controls:
     acks: Acks = field(default_factory=dict)
 
     def suppression(self, notification: Notification, connection: Connection | None, now: datetime) -> Suppression | None:
-        """What holds *notification* back at *now*; None when it may go out."""
+        """Return what suppresses *notification* at *now*; None when it may be sent."""
         return suppressed_by(notification, connection, self.silences, self.recurring, now)
 
     def acknowledged(self, topic: Topic, subject: str, value: TopicState) -> Ack | None:
-        """The acknowledgement that stops the reminders of this incident; None when there is none."""
+        """Return the acknowledgement that stops the reminders of this incident; None when there is none."""
         return acknowledged(self.acks, topic, subject, value)
 
     def with_requests(self, silences: Iterable[Silence], acks: Iterable[Ack]) -> "Controls":
-        """The same with what somebody asked for replaced."""
+        """Return a copy with the operators' silences and acknowledgements replaced."""
         by_key: Mapping[tuple[Topic, str], Ack] = {ack.key: ack for ack in acks}
         return replace(self, silences=tuple(silences), acks=by_key)
 

@@ -1,9 +1,9 @@
 """
-Times that come back every day or every week, by the clock on a wall.
+Daily and weekly time windows in local time.
 
-Clocks are set back and forth, so a time of day may not exist on one day and come twice on another. The rule: what
-begins at a time that comes twice begins at the first, and what ends at one ends at the second; a time that is left
-out is the moment at which the clock jumps over it. So a window is never cut in two, and never shorter than on a wall.
+With daylight saving time a local time may occur twice or not at all. A window starts at the first and ends at the second
+occurrence of such a time; a time that does not occur stands for the moment of the jump over it. So a window is never split and
+never shorter than its local times say.
 """
 
 from collections.abc import Iterator
@@ -19,20 +19,20 @@ EVERY_DAY = frozenset(range(7))
 
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
-# One a week may fall into an hour that is left out.
-_SURELY_ONE = 17
+# A weekly window may have no length in the week of a clock change: then the one a week later counts.
+_DAYS_AHEAD = 17
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """
-    A window of time on some days of every week, in one time zone.
+    A time window on some days of every week, in one time zone.
 
     Attributes:
-        days: on which it begins; 0 is Monday.
-        start: when it begins, since midnight.
-        end: when it ends, since midnight; not later than *start* means on the following day.
-        zone: whose clocks are meant.
+        days: days on which it starts; 0 is Monday.
+        start: time since midnight.
+        end: time since midnight; on the following day if not later than *start*.
+        zone: the time zone.
     """
 
     days: frozenset[int]
@@ -41,21 +41,21 @@ class Schedule:
     zone: tzinfo
 
     def ends_at(self, now: datetime) -> datetime | None:
-        """When the window ends that holds at *now*; None when none does."""
+        """Return when the window that is active at *now* ends; None when none is active."""
         ends = [end for start, end in self._around(now, days=2) if start <= now < end]
         return max(ends, default=None)
 
     def starts_at(self, now: datetime) -> datetime:
-        """When the next window begins, later than *now*."""
-        return min(start for start, _ in self._around(now, days=_SURELY_ONE) if start > now)
+        """Return when the next window starts, later than *now*."""
+        return min(start for start, _ in self._around(now, days=_DAYS_AHEAD) if start > now)
 
     def between(self, since: datetime, until: datetime) -> Iterator[Span]:
-        """The windows that hold at some time from *since* until *until*."""
+        """Return the windows that overlap the time from *since* until *until*."""
         days = (until - since) // _DAY + 3
         return (Span(start, end) for start, end in self._around(since, days=days) if start < until and end > since)
 
     def _around(self, now: datetime, *, days: int) -> Iterator[tuple[datetime, datetime]]:
-        """The windows that begin from two days before *now* until *days* after it, each by its beginning and its end."""
+        """Return start and end of the windows that start from two days before *now* until *days* after it."""
         today = now.astimezone(self.zone).date()
         # Yesterday's may last until today; clocks set back at midnight may read yesterday's date once more.
         for offset in range(-2, days):
@@ -72,9 +72,9 @@ class Schedule:
 
 def instant(day: date, since_midnight: timedelta, zone: tzinfo, *, last: bool) -> datetime:
     """
-    The moment at which the clocks of *zone* show this time of *day*: of two the *last* or the first, of none the jump over it.
+    Return the moment of a local time: of two occurrences the *last* or the first; the jump over it if it does not occur.
 
-    Source: PEP 495: in a gap, `fold` chooses the offset of the other side, so that the two readings lie around the jump.
+    Source: PEP 495: in a gap, `fold` chooses the offset of the other side, so that the two results lie around the jump.
     """
     wall = datetime.combine(day, time()) + since_midnight
     first, second = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))

@@ -1,8 +1,8 @@
 """
-Silences: what an operator does not want to hear for a while, and quiet hours.
+Silences and quiet hours.
 
-They hold back the telling, never the checking: evidence, health, incidents and metrics go on as ever. When one ends,
-the level is told if and only if it differs from what was told before.
+They suppress notifications, not checks: health, incidents and metrics go on. When one ends, a topic is notified if and only if its
+level differs from the one last notified.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class SilenceState(StrEnum):
-    """Where a silence stands."""
+    """State of a silence."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -32,12 +32,12 @@ class SilenceState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Silence:
     """
-    One silence that somebody asked for.
+    A silence of an operator.
 
     Attributes:
-        match: what a notification must be, all of it, to be held back; written as in a `Route`, and never empty.
-        author, reason: who asked for it, and why.
-        expired_at: when it was ended by hand, else None.
+        match: the matchers, all of which a notification must match; written as in a `Route`, never empty.
+        author, reason: the operator, and a comment.
+        expired_at: when it was ended early, else None.
     """
 
     id: int
@@ -51,11 +51,11 @@ class Silence:
 
     @property
     def over_at(self) -> datetime:
-        """When it ends, or ended."""
+        """When it ends or ended."""
         return self.ends_at if self.expired_at is None else min(self.expired_at, self.ends_at)
 
     def state(self, now: datetime) -> SilenceState:
-        """Where it stands at *now*."""
+        """Return the state at *now*."""
         if now >= self.over_at:
             return SilenceState.EXPIRED
         return SilenceState.ACTIVE if now >= self.starts_at else SilenceState.PENDING
@@ -64,21 +64,21 @@ class Silence:
 @dataclass(frozen=True, slots=True)
 class RecurringSilence:
     """
-    A silence of the configuration, which comes back.
+    A recurring silence of the configuration.
 
     Attributes:
-        quiet: what it is called when it holds something back: a silence, or quiet hours.
+        suppression: the reason of what it suppresses: `SILENCED`, or `QUIET_HOURS`.
     """
 
     name: str
     match: Mapping[str, str]
     when: Schedule
-    quiet: SuppressionReason = SuppressionReason.SILENCED
+    suppression: SuppressionReason = SuppressionReason.SILENCED
 
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """A notification that is held back: what for, until when at the earliest, and by what, in words."""
+    """Why a notification is suppressed, until when at least, and by which silence."""
 
     reason: SuppressionReason
     until: datetime
@@ -89,46 +89,46 @@ def suppressed_by(
     notification: Notification,
     connection: Connection | None,
     silences: tuple[Silence, ...],
-    windows: tuple[RecurringSilence, ...],
+    recurring: tuple[RecurringSilence, ...],
     now: datetime,
 ) -> Suppression | None:
-    """What holds *notification* back at *now*, that which does so longest; None when it may go out."""
-    if not silences and not windows:
+    """Return what suppresses *notification* at *now* for the longest time; None when it may be sent."""
+    if not silences and not recurring:
         return None
-    known = facts(notification, connection)
-    found = [
+    values = facts(notification, connection)
+    suppressions = [
         Suppression(SuppressionReason.SILENCED, silence.over_at, f"silence {silence.id}")
         for silence in silences
-        if silence.state(now) is SilenceState.ACTIVE and matches(silence.match, known)
+        if silence.state(now) is SilenceState.ACTIVE and matches(silence.match, values)
     ]
-    for window in windows:
-        end = window.when.ends_at(now)
-        if end is not None and matches(window.match, known):
-            found.append(Suppression(window.quiet, end, window.name))
-    return max(found, key=lambda held: held.until, default=None)
+    for silence in recurring:
+        end = silence.when.ends_at(now)
+        if end is not None and matches(silence.match, values):
+            suppressions.append(Suppression(silence.suppression, end, silence.name))
+    return max(suppressions, key=lambda suppression: suppression.until, default=None)
 
 
-def silenced(
-    connection: Connection, silences: Sequence[Silence], windows: Sequence[tuple[RecurringSilence, Sequence[Span]]]
+def silenced_spans(
+    connection: Connection, silences: Sequence[Silence], recurring: Sequence[tuple[RecurringSilence, Sequence[Span]]]
 ) -> Iterator[Span]:
     """
-    When it would not have been told that *connection* broke, because somebody did not want to hear it.
+    Return the times at which a failure of *connection* is silenced.
 
-    *windows* come with the stretches of time in which each holds. Quiet hours are none of this: they only let people sleep.
+    Each of *recurring* comes with the times at which it is active. Quiet hours do not count: they only delay notifications.
     """
-    if not silences and not windows:
+    if not silences and not recurring:
         return
-    known = facts(_broken(connection), connection)
+    values = facts(_failure(connection), connection)
     for silence in silences:
-        if matches(silence.match, known):
+        if matches(silence.match, values):
             yield Span(silence.starts_at, silence.over_at)
-    for window, spans in windows:
-        if window.quiet is SuppressionReason.SILENCED and matches(window.match, known):
+    for window, spans in recurring:
+        if window.suppression is SuppressionReason.SILENCED and matches(window.match, values):
             yield from spans
 
 
-def _broken(connection: Connection) -> Notification:
-    """The news that *connection* broke, as far as silences look at it."""
+def _failure(connection: Connection) -> Notification:
+    """Return a notification that *connection* failed, with the facts that silences match on."""
     return Notification(
         type=EventType.CONNECTION_FAILED,
         why=NotificationReason.OPENED,
