@@ -68,20 +68,8 @@ def build_parser(command: Sequence[str] | None = None) -> argparse.ArgumentParse
 
 
 def _load(name: str) -> Verb:
-    _import_structlog_without_rich()
     verb: Verb = importlib.import_module(f"monitor.cli.{name}").VERB
     return verb
-
-
-def _import_structlog_without_rich() -> None:
-    """Keep structlog from importing rich, which it does for tracebacks that are not used here: 0.1 s of CPU per verb."""
-    if "structlog" in sys.modules or "rich" in sys.modules:
-        return
-    sys.modules["rich"] = None  # type: ignore[assignment]
-    try:
-        importlib.import_module("structlog")
-    finally:
-        del sys.modules["rich"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Tables, live screen, progress, `--json`. `rich` is imported only where it is needed: it takes longer than most verbs."""
+"""Tables, live screen, progress, `--json`."""
 
 import asyncio
 import json
@@ -7,16 +7,12 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import Self, TextIO
 
 from monitor.clock import Clock
 from monitor.schemas.facts import VERSION
-
-if TYPE_CHECKING:
-    from rich.live import Live
 
 _COLOURS = {
     "passed": "32",
@@ -97,7 +93,6 @@ def fitted(
 
     *least* maps the columns that may be cut to their minimum width; the columns in *right* are aligned right.
     """
-    # Not a rich.table: its import and its layout would double the time of a verb, and 10,000 rows take it six seconds.
     lines = [list(header), *(list(row) for row in rows)]
     widths = [max(columns(line[column]) for line in lines) for column in range(len(header))]
     while sum(widths) + 2 * (len(widths) - 1) > width:
@@ -140,9 +135,11 @@ def columns(text: str) -> int:
     plain = _ESCAPES.sub("", text)
     if plain.isascii():
         return len(plain)
-    from rich.cells import cell_len  # noqa: PLC0415 - few texts need it
+    import wcwidth  # noqa: PLC0415 - few texts need it, and a verb starts faster without
 
-    return cell_len(plain)
+    width = wcwidth.wcswidth(plain)
+    # It refuses a text with a control character.
+    return width if width >= 0 else sum(width for _, width in _graphemes(plain))
 
 
 def cut(text: str, room: int) -> str:
@@ -152,9 +149,21 @@ def cut(text: str, room: int) -> str:
     plain = _ESCAPES.sub("", text)
     if plain.isascii():
         return f"{plain[: room - 1]}…"
-    from rich.cells import set_cell_size  # noqa: PLC0415 - few texts need it
+    kept, used = "", 0
+    for grapheme, width in _graphemes(plain):
+        used += width
+        if used >= room:
+            break
+        kept += grapheme
+    return f"{kept.rstrip()}…"
 
-    return f"{set_cell_size(plain, room - 1).rstrip()}…"
+
+def _graphemes(plain: str) -> Iterator[tuple[str, int]]:
+    """The graphemes of *plain*, each with the columns that it takes."""
+    import wcwidth  # noqa: PLC0415 - as above
+
+    for grapheme in wcwidth.iter_graphemes(plain):
+        yield grapheme, max(0, wcwidth.wcswidth(grapheme))
 
 
 def put(document: Mapping[str, object]) -> None:
@@ -165,6 +174,7 @@ def put(document: Mapping[str, object]) -> None:
 
 _FIRST_SHOWN_SECONDS = 1.0
 _REFRESH_SECONDS = 0.2
+_CLEAR_LINE = "\r\033[2K"
 
 
 class Progress:
@@ -174,14 +184,14 @@ class Progress:
         self._clock = clock
         self._stream = stream or sys.stderr
         self._next = clock.monotonic() + _FIRST_SHOWN_SECONDS
-        self._open = ExitStack()
-        self._line: Live | None = None
+        self._shown = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._open.close()
+        if self._shown:
+            print(_CLEAR_LINE, end="", file=self._stream, flush=True)
 
     def show(self, text: str) -> None:
         """Show *text*, unless the command is too young or another text was shown a moment ago."""
@@ -189,19 +199,12 @@ class Progress:
         if now < self._next or not self._stream.isatty():
             return
         self._next = now + _REFRESH_SECONDS
-        if self._line is None:
-            self._line = self._open.enter_context(_live(self._stream, screen=False))
-        self._line.update(text, refresh=True)
+        self._shown = True
+        print(f"{_CLEAR_LINE}{text}", end="", file=self._stream, flush=True)
 
 
-def _live(stream: TextIO, *, screen: bool) -> "Live":
-    from rich.console import Console  # noqa: PLC0415 - slow to import
-    from rich.live import Live  # noqa: PLC0415
-
-    console = Console(file=stream, markup=False, emoji=False, highlight=False)
-    return Live(console=console, screen=screen, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
-
-
+_ENTER = "\033[?1049h\033[?25l"
+_LEAVE = "\033[?25h\033[?1049l"
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -209,39 +212,38 @@ class Screen:
     """
     The whole terminal as long as the context lasts; where standard output is not one, texts are printed one after the other.
 
-    Inside, a signal to stop or a change of the terminal's size ends `wait`, nothing else.
+    A text is written over the one before line by line, so that nothing flickers. Inside, a signal to stop or a change of the terminal's size ends `wait`, nothing else.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._woken = asyncio.Event()
         self._stopped = False
-        self._live = _live(sys.stdout, screen=True) if sys.stdout.isatty() else None
+        self._is_terminal = sys.stdout.isatty()
 
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
         for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGWINCH, self._woken.set)
-        if self._live is not None:
-            self._live.start()
+        if self._is_terminal:
+            print(_ENTER, end="", flush=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         loop = asyncio.get_running_loop()
         for number in (*_STOP_SIGNALS, signal.SIGWINCH):
             loop.remove_signal_handler(number)
-        if self._live is not None:
-            self._live.stop()
+        if self._is_terminal:
+            print(_LEAVE, end="", flush=True)
 
     def draw(self, text: str) -> None:
         """Show *text* in place of what was shown; its lines must fit."""
-        if self._live is None:
+        if not self._is_terminal:
             print(f"{text}\n", flush=True)
             return
-        from rich.text import Text  # noqa: PLC0415 - slow to import
-
-        self._live.update(Text.from_ansi(text, no_wrap=True, end=""), refresh=True)
+        lines = text.splitlines()[: shutil.get_terminal_size().lines]
+        print("\033[H" + "\n".join(f"{line}\033[K" for line in lines) + "\033[J", end="", flush=True)
 
     async def wait(self, seconds: float) -> bool:
         """Wait until the next text is due; False when none shall be drawn any more."""

@@ -21,12 +21,6 @@ def test_only_the_named_verb_is_loaded() -> None:
     assert sorted(eval(message)) == ["monitor.cli", "monitor.cli.main", "monitor.cli.verb", "monitor.errors"]
 
 
-def test_rich_is_not_loaded() -> None:
-    """A verb that reads does not load rich, which takes long and which structlog would load by itself."""
-    code = "import sys; from monitor.cli.main import build_parser; build_parser(['status']); print('structlog' in sys.modules, 'rich' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["True", "False"]
-
-
 def _all() -> list[tuple[str, argparse.ArgumentParser]]:
     return list(verbs_of(build_parser()))
 
