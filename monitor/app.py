@@ -101,16 +101,25 @@ class App:
             await self._database.start()
             stack.push_async_callback(self._database.close)
             self._registry = Registry(self._evaluation_config(self.config), self._clock)
-            await self._load_registry()
+            await self._database.read(self._registry.load)
+            await connection_sync.sync(self._database, self._registry, self.config)
             self._web = self._web_server()
             self.url = await self._web.start()
             stack.push_async_callback(self._web.close)
-            # Jitter needs no secrecy, only that two monitors do not retry in step.
-            jitter = random.random  # noqa: TID251
+            jitter = random.random  # noqa: TID251 - needs no secrecy, only that two monitors do not retry in step
             self._dependencies = Dependencies(self._registry, self._database, self._metrics, self._clock, jitter, self._limits)
             self._workers = WorkerGroup(self.config, self._registry.config, self._dependencies)
             self._scheduler = Scheduler(self._wake_jobs(), self._clock)
-            self._watchdog = self._new_watchdog()
+            self._watchdog = Watchdog(
+                registry=self._registry,
+                database=self._database,
+                metrics=self._metrics,
+                clock=self._clock,
+                manager=self._manager,
+                loops=self._watched_loops,
+                on_clock_jump=self._scheduler.reschedule,
+                limits=self._limits,
+            )
             self._watchdog_loop = self._loop("watchdog", self._watchdog.step, self._watchdog_rest_seconds())
             self._web_loop = self._loop("web", self._web.renew, _WEB_REST_SECONDS)
             async with asyncio.TaskGroup() as group:
@@ -141,10 +150,6 @@ class App:
     def snapshot(self) -> Snapshot:
         """Everything that is known, now."""
         return self._registry.snapshot(self._clock.now())
-
-    async def _load_registry(self) -> None:
-        await self._database.read(self._registry.load)
-        await connection_sync.sync(self._database, self._registry, self.config)
 
     async def _run_workers(self, group: asyncio.TaskGroup) -> None:
         try:
@@ -216,18 +221,6 @@ class App:
     def _watched_loops(self) -> list[WatchedLoop]:
         """The loops that must make progress; not those of the workers while they are replaced, because these end one by one."""
         return self._own_loops() if self._replacing_workers else [*self._workers.watched, *self._own_loops()]
-
-    def _new_watchdog(self) -> Watchdog:
-        return Watchdog(
-            registry=self._registry,
-            database=self._database,
-            metrics=self._metrics,
-            clock=self._clock,
-            manager=self._manager,
-            loops=self._watched_loops,
-            on_clock_jump=self._scheduler.reschedule,
-            limits=self._limits,
-        )
 
     def _readiness(self) -> tuple[bool, str]:
         if not self.ready.is_set():

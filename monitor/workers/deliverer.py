@@ -140,7 +140,8 @@ class Deliverer:
 
     async def _cancel_pending(self) -> None:
         if await self._database.read(lambda reader: pending_deliveries(reader, self._receiver.name, 1)):
-            await self._database.write(partial(cancel, self._receiver.name, self._clock.now()))
+            name, now = self._receiver.name, self._clock.now()
+            await self._database.write(lambda store: store.outbox.cancel_deliveries(name, now))
 
     def _may_send(self) -> bool:
         now = self._clock.monotonic()
@@ -291,8 +292,3 @@ def record_delivery(
     """Record one attempt and the receiver's health after it."""
     store.outbox.record_attempt(row, attempt, outcome, retry_at)
     record_health(change, store)
-
-
-def cancel(receiver: str, now: datetime, store: Store) -> None:
-    """Cancel everything that is pending for *receiver*."""
-    store.outbox.cancel_deliveries(receiver, now)

@@ -181,7 +181,7 @@ async def test_found_while_running(tmp_path: Path) -> None:
 
 
 async def test_a_large_history_is_looked_at_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The start with a large file looks at all but the history, and the retention's first step looks at that."""
+    """The start with a large file looks at all but the history, and the first step of retention looks at that."""
     path = tmp_path / "monitor.db"
     await make(path)
     monkeypatch.setattr("monitor.db.sqlite._READ_AT_START", 1000)

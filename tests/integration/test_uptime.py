@@ -361,7 +361,7 @@ async def test_checks_are_kept_until_added_up(database: Database) -> None:
     clock.jump(-26 * DAY)
     await add_up(database, clock)
     assert await left() == 4 * 96
-    # Else the retention would take it for a leap of the clock.
+    # Else retention would take it for a jump of the clock.
     await database.write(lambda store: store.record_checks([CheckRow(number, at(29 * DAY), Reason.OK, 5)]))
     clock.jump(26 * DAY)
     await add_up(database, clock)

@@ -17,7 +17,7 @@ def _is_log(node: ast.expr) -> bool:
         return node.id in ("log", "_log")
     if isinstance(node, ast.Call):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        return name in ("get_logger", "_log_of")
+        return name in ("get_logger", "log_of")
     return False
 
 
