@@ -5,7 +5,7 @@ How evidence moves health.
        |            |                        ^
        |            +--n x failed------------+      n by reason; spaced, and not older than three intervals
        +--n x failed------------------------>+
-    any --unsupported--> unsupported --ok--> ok
+    any --unsupported--> unsupported --ok--> ok, --n x failed--> error | missing | misconfigured
 
 The numbers are those of `policy.confirm`. Inconclusive checks never change health. `topics` turns health into levels, and
 `notifications.decide` levels into incidents and notifications.

@@ -6,7 +6,7 @@ A *check* tests one *connection* at the API and ends in a *reply* or an error; `
 *topic* a *level* (`topics`); while a level is not `fine`, an *incident* of the topic is open. While a level differs from the one
 that receivers were last notified of, a *notification* is pending (`notifications.decide`).
 
-States are stored as JSON by the names of their fields. Timestamps are aware UTC datetimes and end in `_at`.
+States are stored as JSON by the names of their fields. Timestamps are aware UTC datetimes; names end in `_at`, but for `since` and `changes`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -105,7 +105,7 @@ class ConnectionState:
         health, since: the confirmed health, and when it began.
         reason, detail: of the last conclusive check.
         pending: evidence for another health, not confirmed yet.
-        last_check_at: the last check, conclusive or not; last_reason and last_detail are its.
+        last_check_at, last_reason, last_detail: of the last check, conclusive or not.
         last_evidence_at: the last conclusive check.
         last_passed_at: the last passed check.
         failures, first_failed_at: failed checks in a row, and the first of them.
@@ -114,7 +114,7 @@ class ConnectionState:
         permissions_missing: granted earlier or required, and absent from the last report.
         last_successful_post_at, last_error: the last post that succeeded, and the last posting error.
         token: what is believed of the token's end.
-        token_sightings: checks in a row that agree about it.
+        token_sightings: checks and listings in a row that agree about it.
         changes: recent changes of confirmed health, oldest first, for flap damping.
         pending_levels: levels that were seen but are not confirmed yet.
         topics: the topics that ever had another level than `fine`.

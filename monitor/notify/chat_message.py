@@ -18,11 +18,11 @@ _BRACKETS = str.maketrans("<>", "\u2039\u203a")
 _CALLS = re.compile(r"@(?=everyone|here|channel|all|group|team)", re.IGNORECASE)
 _CLOSED = "closed"
 _ENDINGS = {"connection.closed": "Closed", "token.renewed": "Renewed"}
-_OTHER_ENDS = {SPLIT: "Told one by one", REMOVED: "Closed"}
+_OTHER_ENDS = {SPLIT: "Reported one by one", REMOVED: "Closed"}
 _MARKS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 _OVER = "🟢"
 _SCOPE_NAMES = {"api": "PostPost API", "storage": "The monitor's storage"}
-_AFFECTS = {"storage": "history and alerts of this monitor", "receiver": "everything this receiver is to be told"}
+_AFFECTS = {"storage": "history and alerts of this monitor", "receiver": "all notifications for this receiver"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """
 Checks the connections of one account: takes the one that is due, tests it at the API, records the result.
 
-`step` takes what is due, `_test` gets the answer (no transaction open), `domain.verdicts` reads it, `state.unit_of_work` evaluates
+`step` takes what is due, `_test` gets the answer (no transaction open) and its verdict, `state.unit_of_work` evaluates
 and writes everything in one transaction, and the next due time follows from the evaluation.
 """
 
@@ -68,7 +68,7 @@ class Checker:
         self._queue.refresh(self._clock.now(), self._clock.monotonic())
 
     async def step(self) -> bool:
-        """Check the connection that is due longest; returns whether there was one."""
+        """Check the connection that is due longest; returns whether to look again at once."""
         if self._rate_limiter.paused():
             return False
         taken = self._queue.take(self._clock.monotonic())

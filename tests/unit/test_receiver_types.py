@@ -384,7 +384,7 @@ def test_alertmanager_repeat() -> None:
             SPLIT,
             EventType.PLATFORM_RECOVERED,
             "platform:linkedin",
-            "🔴 Told one by one: LinkedIn",
+            "🔴 Reported one by one: LinkedIn",
             "Some LinkedIn connections still fail",
         ),
         (REMOVED, EventType.ACCOUNT_RECOVERED, "account:main", "🟢 Closed: Account main", "The account main is no longer watched"),
