@@ -349,7 +349,7 @@ async def test_repeat_does_not_starve(outbox: Outbox, server: ReceiverServer) ->
 @of("alertmanager")
 async def test_repeat_in_batches(outbox: Outbox, server: ReceiverServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many alerts go out in several requests, each exactly once a minute."""
-    monkeypatch.setattr("monitor.workers.deliverer._REPEATED_AT_ONCE", 3)
+    monkeypatch.setattr("monitor.workers.deliverer._RESENT_AT_ONCE", 3)
     await outbox.owe(*(a_notification(number, at=outbox.clock.now()) for number in range(1, 9)))
     await outbox.settle()
     server.clear()
@@ -362,7 +362,7 @@ async def test_repeat_in_batches(outbox: Outbox, server: ReceiverServer, monkeyp
 @of("alertmanager")
 async def test_repeat_takes_turns(outbox: Outbox, server: ReceiverServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """However much stands, what is new does not wait for all of it to be told again."""
-    monkeypatch.setattr("monitor.workers.deliverer._REPEATED_AT_ONCE", 2)
+    monkeypatch.setattr("monitor.workers.deliverer._RESENT_AT_ONCE", 2)
     await outbox.owe(*(a_notification(number, at=outbox.clock.now()) for number in range(1, 9)))
     await outbox.settle()
     server.clear()
