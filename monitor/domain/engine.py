@@ -195,12 +195,7 @@ class Engine:
     def _pause_above(
         self, keys: Iterable[ScopeKey], pause_of: Callable[[ScopeState, ScopePolicy], timedelta | None]
     ) -> tuple[ScopeKey, timedelta] | None:
-        for key in keys:
-            state = self._scopes.get(key)
-            pause = pause_of(state, self.config.policy.scopes) if state is not None else None
-            if pause is not None:
-                return key, pause
-        return None
+        return _first_pause(keys, self.known_scope, pause_of, self.config.policy.scopes)
 
     def api_suspect_since(self) -> datetime | None:
         """Since when the API is suspected; None when it is not, or when there is only one account to suspect it."""
@@ -229,13 +224,14 @@ class Engine:
         by_account: dict[str, list[int]] = {}
         for connection in ordered:
             by_account.setdefault(connection.account, []).append(connection.id)
-        removed, self._connections = self._connections, {connection.id: connection for connection in ordered}
+        before, self._connections = self._connections, {connection.id: connection for connection in ordered}
         self._by_account = {account: tuple(ids) for account, ids in by_account.items()}
         self._order = tuple(self._connections)
         self._counts = self._counted()
-        for connection_id in self._order:
+        # Those that stay keep their place: they may be due for something else than their own moment.
+        for connection_id in self._connections.keys() - before.keys():
             self._agenda.put(connection_id, self.state(connection_id).next_evaluation_at)
-        for connection_id in removed.keys() - self._connections.keys():
+        for connection_id in before.keys() - self._connections.keys():
             self._agenda.put(connection_id, None)
 
     def _counted(self) -> _ScopeCounts:
@@ -260,7 +256,8 @@ class Engine:
         self._unsettled = {key for key, scope in self._scopes.items() if not scope.settled}
         self._agenda = EvaluationQueue()
         self._evaluated_version = -1
-        self.set_connections(self._connections.values())
+        connections, self._connections = self._connections, {}
+        self.set_connections(connections.values())
 
     def restart(self, now: datetime) -> None:
         """As a new process finds it at *now*: nothing was checked for a while, and the counts of single checks are lost."""
@@ -274,19 +271,19 @@ class Engine:
         moments = [self._agenda.first()]
         if self._recovered or self._evaluated_version != self.controls_version:
             moments.append(self._scopes_evaluated_at)
-        unsettled = self._unsettled.copy()
-        if unsettled:
-            moments.append(self._scopes_evaluated_at + min(_pause(self.scope(key)) for key in unsettled))
+        moments.append(self._scopes_due_at())
         return min((moment for moment in moments if moment is not None), default=None)
 
     def due_scopes(self, now: datetime) -> list[ScopeKey]:
         """The scopes that the passing of time may have changed."""
-        unsettled = sorted(self._unsettled)
-        if unsettled and self._evaluated_version != self.controls_version:
-            return unsettled
-        if not unsettled or now < self._scopes_evaluated_at + min(_pause(self.scope(key)) for key in unsettled):
-            return []
-        return unsettled
+        due_at = self._scopes_due_at()
+        due = due_at is not None and (now >= due_at or self._evaluated_version != self.controls_version)
+        return sorted(self._unsettled) if due else []
+
+    def _scopes_due_at(self) -> datetime | None:
+        """When time is applied to the scopes next; None when it changes none of them."""
+        pause = min((_pause(self.scope(key)) for key in self._unsettled.copy()), default=None)
+        return self._scopes_evaluated_at + pause if pause is not None else None
 
     def due_connections(self, now: datetime, limit: int | None = None) -> list[Connection]:
         """
@@ -543,13 +540,11 @@ class ChangeSet:
     def _pause_above(
         self, connection: Connection, evaluation: Evaluation, pause_of: Callable[[ScopeState, ScopePolicy], timedelta | None]
     ) -> tuple[ScopeKey, timedelta] | None:
-        policy = self._engine.config.policy.scopes
-        for key in self._engine.scopes_above(connection).all:
-            state = evaluation.scopes.get(key) or self._scope_if_known(key)
-            pause = pause_of(state, policy) if state is not None else None
-            if pause is not None:
-                return key, pause
-        return None
+        def scope(key: ScopeKey) -> ScopeState | None:
+            return evaluation.scopes.get(key) or self._scope_if_known(key)
+
+        engine = self._engine
+        return _first_pause(engine.scopes_above(connection).all, scope, pause_of, engine.config.policy.scopes)
 
     def _scope_if_known(self, key: ScopeKey) -> ScopeState | None:
         return self.scopes.get(key) or self._engine.known_scope(key)
@@ -557,6 +552,21 @@ class ChangeSet:
 
 def _order(connection: Connection) -> tuple[str, str, str]:
     return connection.account_label, connection.platform, connection.platform_id
+
+
+def _first_pause(
+    keys: Iterable[ScopeKey],
+    scope: Callable[[ScopeKey], ScopeState | None],
+    pause_of: Callable[[ScopeState, ScopePolicy], timedelta | None],
+    policy: ScopePolicy,
+) -> tuple[ScopeKey, timedelta] | None:
+    """The first of the scopes *keys* that asks for a pause, and the pause."""
+    for key in keys:
+        state = scope(key)
+        pause = pause_of(state, policy) if state is not None else None
+        if pause is not None:
+            return key, pause
+    return None
 
 
 def _pause(state: ScopeState) -> timedelta:

@@ -142,6 +142,17 @@ def test_a_new_configuration_is_evaluated_at_once() -> None:
     assert [connection.id for connection in story.engine.due_connections(story.now)] == [1]
 
 
+def test_due_over_a_change_of_connections() -> None:
+    """What is due because a scope recovered stays due when another connection is added before it is evaluated."""
+    story = refused_account()
+    refuse(story)
+    story.pass_time(2 * HOUR)
+    story.check(OK, 2)
+    assert [connection.id for connection in story.engine.due_connections(story.now)] == [1]
+    story.engine.set_connections([*story.engine.connections(), a_connection(9, platform_id="linkedin-new")])
+    assert [connection.id for connection in story.engine.due_connections(story.now)] == [1]
+
+
 @pytest.mark.parametrize("text", ["storage", "api:api.example:8443", "account:main", "user:main/0123", "service:a", "rate:a", "platform:x"])
 def test_scope_keys(text: str) -> None:
     """A key is spelled as rows have it, and read back from there."""
