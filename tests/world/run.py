@@ -262,7 +262,7 @@ class _Runner:
             connection_id=connection.id,
             sent_at=sent_at,
             at=now,
-            verdict=judge(answer.says, connection, self.registry.config.false_negatives),
+            verdict=judge(answer.says, connection, self.registry.config.false_negatives, self.registry.config.platform_texts),
             reply=answer.says if isinstance(answer.says, Reply) else None,
             server_at=self.true.now().replace(microsecond=0) if answer.status is not None else None,
             http_status=answer.status,
