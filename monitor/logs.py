@@ -44,7 +44,7 @@ def register_secrets(secrets: Iterable[str]) -> None:
     _redactor.learn(secrets)
 
 
-def configure(*, level: str, log_format: str, stream: TextIO | None = None) -> "LogHandler":
+def configure(*, level: str, log_format: str, stream: TextIO | None = None, journal_stream: str = "") -> "LogHandler":
     """
     Send structlog, the standard library's log and uncaught exceptions to *stream* (stderr).
 
@@ -52,12 +52,13 @@ def configure(*, level: str, log_format: str, stream: TextIO | None = None) -> "
         level: `debug`, `info`, `warning` or `error`.
         log_format: `json`, `console`, or `auto` for console on a terminal.
         stream: where to write; stderr unless given.
+        journal_stream: `$JOURNAL_STREAM`; if that is *stream*, each line starts with its priority.
 
     Returns:
         The handler; closing it writes what is queued.
     """
     out = stream if stream is not None else sys.stderr
-    journal = is_journal(out, os.environ.get("JOURNAL_STREAM", ""))
+    journal = is_journal(out, journal_stream)
     console = log_format == "console" or (log_format == "auto" and out.isatty())
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,

@@ -41,7 +41,6 @@ def _config(folder: Path, url: str, port: int = 0) -> Config:
 @asynccontextmanager
 async def _forwarding(port: int, target: int) -> AsyncIterator[None]:
     """A way from *port* to the *target* port."""
-
     served: list[asyncio.Task[None] | None] = []
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -156,7 +156,7 @@ def test_nobody_reads() -> None:
 
 
 def test_journal() -> None:
-    """systemd's journal gets each line with its priority, another reader without; level and event come first."""
+    """Systemd's journal gets each line with its priority, another reader without; level and event come first."""
     reading, writing = os.pipe()
     with open(writing, "w", encoding="utf-8") as pipe, open(reading, encoding="utf-8") as reader:  # noqa: PTH123 - a pipe has no path
         status = os.fstat(writing)
