@@ -204,6 +204,7 @@ class _Runner:
         elif each.kind in (Kind.RESTART, Kind.KILL):
             self._stop(each)
         else:
+            self.registry.beat()
             self._standing_until = max(self._standing_until, each.ends)
             if each.kind is Kind.SUSPEND:
                 # Its monotonic clock goes on where it stood.
@@ -262,7 +263,7 @@ class _Runner:
             connection_id=connection.id,
             sent_at=sent_at,
             at=now,
-            verdict=judge(answer.says, connection, self.registry.config.false_negatives),
+            verdict=judge(answer.says, connection, self.registry.config.false_negatives, self.registry.config.platform_texts),
             reply=answer.says if isinstance(answer.says, Reply) else None,
             server_at=self.true.now().replace(microsecond=0) if answer.status is not None else None,
             http_status=answer.status,
