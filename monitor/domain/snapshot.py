@@ -92,9 +92,8 @@ def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:
             Scope.CONNECTION,
             connection.id,
             value.level,
-            topics.severity_of(topic, value.level, policy, connection.platform),
-            state.reason,
-            state.detail,
+            topics.severity_of(topic, value.level, policy, connection.platform, state.cause),
+            *build.reason_and_detail(state, topic),
         )
         for topic, value in state.topics.items()
         if value.level != FINE and value.opened_at is not None

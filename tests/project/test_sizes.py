@@ -9,14 +9,14 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 35_600
+BUDGET = 36_400
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
     "cli": 3_800,
     "config": 3_250,
     "db": 3_900,
-    "domain": 7_600,
+    "domain": 8_150,
     "http": 850,
     "metrics": 650,
     "notify": 1_550,
@@ -25,7 +25,7 @@ PACKAGE_BUDGETS = {
     "schemas": 1_000,
     "simulator": 2_500,
     "state": 550,
-    "text": 1_300,
+    "text": 1_360,
     "web": 4_400,
     "workers": 1_950,
 }
