@@ -9,25 +9,25 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 34_200
+BUDGET = 36_500
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 3_800,
-    "config": 3_100,
-    "db": 3_900,
-    "domain": 7_150,
+    "cli": 4_050,
+    "config": 3_400,
+    "db": 4_150,
+    "domain": 7_400,
     "http": 850,
-    "metrics": 650,
-    "notify": 1_550,
+    "metrics": 720,
+    "notify": 1_900,
     "postpost": 1_000,
     "runtime": 600,
-    "schemas": 1_000,
+    "schemas": 1_050,
     "simulator": 2_500,
-    "state": 550,
+    "state": 950,
     "text": 1_300,
     "web": 4_400,
-    "workers": 1_800,
+    "workers": 2_100,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 
