@@ -27,7 +27,7 @@ VERBS = {
     "silence": "add, list or end silences",
     "ack": "acknowledge incidents: their reminders stop",
     "deliveries": "list deliveries, or send them again",
-    "receivers": "send a test to a receiver",
+    "receivers": "send a test to a receiver, or enable a disabled one",
     "replay": "replay the history against another policy",
     "export": "write the history as CSV or JSON Lines",
     "config": "check or show the configuration",

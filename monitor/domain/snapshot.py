@@ -50,12 +50,22 @@ class IncidentView:
 
 @dataclass(frozen=True, slots=True)
 class OutboxView:
-    """The pending deliveries of one receiver: their number, and when the oldest one was decided."""
+    """
+    The pending deliveries of one receiver: their number, and when the oldest one was decided.
+
+    Attributes:
+        disabled: it answered HTTP 410 several times in a row.
+        failing_since: when the first of the failures in a row ended.
+        refusing: it refuses every message.
+        in_trouble: it can't be relied on: disabled, or its outage was reported.
+    """
 
     pending: int = 0
     oldest_at: datetime | None = None
     disabled: bool = False
     failing_since: datetime | None = None
+    refusing: bool = False
+    in_trouble: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,9 @@ OLDEST = Family(
 DISABLED = Family(
     MetricType.GAUGE, "postpost_receiver_disabled", "Whether deliveries to the receiver are disabled after HTTP 410.", ("receiver",)
 )
+FAILING = Family(
+    MetricType.GAUGE, "postpost_receiver_failing", "Whether deliveries to the receiver fail, are refused, or are disabled.", ("receiver",)
+)
 LOOP_STEP = Family(MetricType.GAUGE, "postpost_loop_last_step_timestamp_seconds", "When the loop last finished a step.", ("loop",))
 RELOADED = Family(
     MetricType.GAUGE, "postpost_config_last_reload_successful", "Whether the configuration was applied when it was last read."
@@ -115,6 +118,6 @@ HEARTBEATS = Family(MetricType.COUNTER, "postpost_heartbeats_total", "Heartbeats
 BUILD = Family(MetricType.INFO, "postpost_build_info", "Version of the program.", ("version",))
 
 PER_CONNECTION = (UP, HEALTH, EXPIRY, EXPIRES_IN, UNCERTAINTY, LAST_CHECK, LAST_CONCLUSIVE, LAST_POST, FAILURES, INFO)
-OVERALL = (ACCOUNT_UP, API_UP, STORAGE_UP, INCIDENTS, PENDING, OLDEST, DISABLED, LOOP_STEP, RELOADED, RELOADED_AT, HEARTBEAT_AT)
+OVERALL = (ACCOUNT_UP, API_UP, STORAGE_UP, INCIDENTS, PENDING, OLDEST, DISABLED, FAILING, LOOP_STEP, RELOADED, RELOADED_AT, HEARTBEAT_AT)
 COUNTED = (CHECKS, CHECK_SECONDS, LAG, MISSED, DELIVERIES, DELIVERY_SECONDS, REBUILDS, JUMPS, HEARTBEATS, BUILD)
 ALL = PER_CONNECTION + OVERALL + COUNTED

@@ -129,7 +129,7 @@ def overall(snapshot: Snapshot, own: ProcessState, *, openmetrics: bool) -> Iter
     """Yield the families that are not per connection."""
     incidents = Counter((*topic_and_scope(view), view.severity) for view in snapshot.incidents)
     pending = {**dict.fromkeys(own.receivers, 0), **{name: view.pending for name, view in snapshot.outbox.items()}}
-    oldest = min((view.oldest_at for view in snapshot.outbox.values() if view.oldest_at is not None), default=None)
+    oldest = min((view.oldest_at for view in snapshot.outbox.values() if view.oldest_at is not None and not view.disabled), default=None)
     samples: dict[Family, list[tuple[Sequence[str], str | None]]] = {
         definitions.ACCOUNT_UP: [((name,), _truth(up)) for name, up in sorted(snapshot.accounts.items())],
         definitions.API_UP: [((), _truth(snapshot.api_up))],
@@ -142,6 +142,9 @@ def overall(snapshot: Snapshot, own: ProcessState, *, openmetrics: bool) -> Iter
         definitions.PENDING: [((name,), whole(count)) for name, count in sorted(pending.items())],
         definitions.OLDEST: [((), _moment(oldest))],
         definitions.DISABLED: [((name,), _truth(disabled)) for name, disabled in sorted(own.disabled.items())],
+        definitions.FAILING: [
+            ((name,), _truth(view.disabled or view.failing_since is not None)) for name, view in sorted(snapshot.outbox.items())
+        ],
         definitions.LOOP_STEP: [((name,), timestamp(at)) for name, at in sorted(own.loops.items())],
         definitions.RELOADED: [((), _truth(own.reloaded))],
         definitions.RELOADED_AT: [((), _moment(own.reloaded_at))],

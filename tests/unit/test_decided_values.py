@@ -167,8 +167,8 @@ def test_wide_causes_have_no_account_of_their_own() -> None:
 
 
 def test_gone_counts_as_a_failure() -> None:
-    """The 410 that ends it all is one failure more."""
-    gone = after_attempt(CircuitBreaker(failures=2), AttemptResult(DeliveryReason.GONE), START, RetryPolicy(), 0.5, "f")
+    """The last 410 is one failure more."""
+    gone = after_attempt(CircuitBreaker(failures=2, gone=2), AttemptResult(DeliveryReason.GONE), START, RetryPolicy(), 0.5, "f")
     assert (gone.failures, gone.disabled_at, gone.fingerprint) == (3, START, "f")
 
 
@@ -194,7 +194,7 @@ def test_what_can_not_be_merged_keeps_its_turn() -> None:
     """A later delivery about the same subject neither overtakes nor is collected while one that is never merged waits."""
     first = PendingDelivery(1, "s", START, attempts=1, due=False, mergeable=False)
     planned = plan([first, PendingDelivery(2, "s", START)], 9, at(HOUR), DigestPolicy())
-    assert (planned.next, planned.groups) == (None, ())
+    assert (planned.now, planned.groups) == ((), ())
 
 
 def test_announcement_of_a_digest() -> None:
@@ -279,7 +279,7 @@ def test_collecting_takes_its_time() -> None:
     """What has just been decided is not ripe at once, nor is it when the clock stands still."""
     pending = [PendingDelivery(number, str(number), START) for number in range(30)]
     planned = plan(pending, 9, START, DigestPolicy())
-    assert (planned.next, planned.groups, planned.wait) == (None, (), DigestPolicy().wait)
+    assert (planned.now, planned.groups, planned.wait) == ((), (), DigestPolicy().wait)
 
 
 def test_counted_since_the_last_pass() -> None:
