@@ -29,6 +29,7 @@ from monitor.domain.expiry import interval
 from monitor.domain.expiry.interval import RoundingEvidence
 from monitor.domain.listings import ListedConnection
 from monitor.domain.notifications.timing import needs_evaluation
+from monitor.domain.platform_texts import NO_PLATFORM_TEXTS, PlatformTexts
 from monitor.domain.policy import Policy, ScopePolicy
 from monitor.domain.reasons import Health
 from monitor.domain.schedule import EvaluationQueue
@@ -63,6 +64,7 @@ class EngineConfig:
         interval: the ordinary pause between checks, for the window of the API scope.
         accounts: all of them; empty means that no scope is ever orphaned.
         false_negatives: answers known to be wrong.
+        platform_texts: what the error texts of the platforms mean.
         recurring_silences: those of the configuration, quiet hours among them.
     """
 
@@ -71,6 +73,7 @@ class EngineConfig:
     interval: timedelta
     accounts: tuple[str, ...] = ()
     false_negatives: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES
+    platform_texts: PlatformTexts = NO_PLATFORM_TEXTS
     recurring_silences: tuple[RecurringSilence, ...] = ()
 
 
