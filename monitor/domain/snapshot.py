@@ -10,6 +10,7 @@ from monitor.domain.events import FINE, IncidentRef, Severity, Topic
 from monitor.domain.notifications import build
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
+from monitor.domain.scopes.key import PLATFORM
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState
@@ -25,6 +26,11 @@ class ConnectionView:
     suppressed_by: str | None = None
     next_check_at: datetime | None = None
 
+    @property
+    def frozen(self) -> bool:
+        """Whether its state is not known now, because the scope above it cannot be used; below a failing platform it is."""
+        return self.suppressed_by is not None and not self.suppressed_by.startswith(f"{PLATFORM}:")
+
     def shows(self, other: "ConnectionView") -> bool:
         """Whether *other* is a view of the same values; states are compared as objects."""
         return (
@@ -37,7 +43,7 @@ class ConnectionView:
 
 @dataclass(frozen=True, slots=True)
 class IncidentView:
-    """One open incident."""
+    """One open incident; *connection* is the connection's that it is about, as far as it is in memory."""
 
     incident: IncidentRef
     scope: Scope
@@ -46,6 +52,7 @@ class IncidentView:
     severity: Severity
     reason: Reason | None
     detail: str
+    connection: Connection | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,7 @@ def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:
             value.level,
             topics.severity_of(topic, value.level, policy, connection.platform, state.cause),
             *build.reason_and_detail(state, topic),
+            connection,
         )
         for topic, value in state.topics.items()
         if value.level != FINE and value.opened_at is not None

@@ -94,10 +94,6 @@ class Registry(Engine):
         """Under which name the database keeps what is known of the API's rounding."""
         return f"rounding:{self.config.api_host}"
 
-    def platforms(self) -> frozenset[str]:
-        """The platforms of all monitored connections."""
-        return frozenset(connection.platform for connection in self._connections.values())
-
     def find(self, key: tuple[str, str, str]) -> Connection | None:
         """The monitored connection with this account, managed user and platform id."""
         return next((connection for connection in self.connections_of(key[0]) if connection.key == key), None)

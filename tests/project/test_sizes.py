@@ -31,7 +31,9 @@ PACKAGE_BUDGETS = {
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 
-LONG_MODULES: dict[str, str] = {}
+LONG_MODULES: dict[str, str] = {
+    "monitor/domain/engine.py": "what is in memory and one change of it: apart they would reach into each other",
+}
 """Path -> why this module is one topic although it has more than 500 lines."""
 
 LONG_FUNCTIONS: dict[str, str] = {}
