@@ -60,7 +60,8 @@ _BY_LEVEL = {
     (Topic.CONNECTION, topics.FLAPPING): "Reconnect the account if the flapping continues.",
     (Topic.EXPIRY, topics.EXPIRED): RECONNECT,
 }
-_RECEIVER = "Check the receiver and its address; pending messages are kept."
+RECEIVER_ADVICE = "Check the receiver and its address; pending messages are kept."
+STORAGE_ADVICE = "Free space on its disk, and end other programs that lock the file; `postpost-monitor db check` examines it."
 _PLATFORM = "Wait for the platform first: many of its connections failed together. If this one stays broken alone, continue as below."
 _FALSE_NEGATIVE = "First check whether posts still succeed: one has since the first failed test."
 
@@ -80,7 +81,7 @@ def notification_advice(notification: Notification) -> str:
     if notification.level_to == FINE:
         return ""
     if notification.scope is Scope.RECEIVER:
-        return _RECEIVER
+        return RECEIVER_ADVICE
     by_topic = topic_advice(notification.incident.topic, notification.level_to)
     return by_topic or (reason_advice(notification.reason) if notification.reason is not None else "")
 

@@ -9,24 +9,24 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 34_200
+BUDGET = 37_000
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 3_800,
+    "cli": 4_300,
     "config": 3_100,
     "db": 3_900,
-    "domain": 7_150,
+    "domain": 7_700,
     "http": 850,
     "metrics": 650,
     "notify": 1_550,
     "postpost": 1_000,
     "runtime": 600,
-    "schemas": 1_000,
+    "schemas": 1_150,
     "simulator": 2_500,
     "state": 550,
-    "text": 1_300,
-    "web": 4_400,
+    "text": 1_700,
+    "web": 5_500,
     "workers": 1_800,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""

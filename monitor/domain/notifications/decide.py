@@ -102,7 +102,10 @@ def close_removed(connection: Connection, state: ConnectionState, now: datetime,
             _record_transition(draft, topic, FINE, closed_why="removed")
         if draft.state.topic(topic).notified.level != FINE:
             _emit(draft, topic, NotificationContext(now, "removed"))
-    final = replace(ConnectionState(), topics=draft.state.topics, seq=draft.state.seq)
+    # All but its names: should it come back, it is watched as if it were new.
+    final = replace(
+        ConnectionState(), topics=draft.state.topics, seq=draft.state.seq, username=state.username, display_name=state.display_name
+    )
     return Decision(final, tuple(draft.transitions), tuple(draft.notifications))
 
 
