@@ -31,6 +31,15 @@ class ConnectionView:
         """Whether its state is not known now, because the scope above it cannot be used; below a failing platform it is."""
         return self.suppressed_by is not None and not self.suppressed_by.startswith(f"{PLATFORM}:")
 
+    def shows(self, other: "ConnectionView") -> bool:
+        """Whether *other* is a view of the same values; states are compared as objects."""
+        return (
+            self.state is other.state
+            and self.connection is other.connection
+            and self.suppressed_by == other.suppressed_by
+            and self.next_check_at == other.next_check_at
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SuspectedScope:

@@ -14,7 +14,7 @@ BUDGET = 37_000
 
 PACKAGE_BUDGETS = {
     "cli": 4_300,
-    "config": 3_100,
+    "config": 3_250,
     "db": 3_900,
     "domain": 7_700,
     "http": 850,
@@ -27,7 +27,7 @@ PACKAGE_BUDGETS = {
     "state": 550,
     "text": 1_700,
     "web": 5_500,
-    "workers": 1_800,
+    "workers": 1_950,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 
