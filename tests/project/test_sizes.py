@@ -9,14 +9,14 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 34_200
+BUDGET = 35_600
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
     "cli": 3_800,
-    "config": 3_100,
+    "config": 3_250,
     "db": 3_900,
-    "domain": 7_150,
+    "domain": 7_600,
     "http": 850,
     "metrics": 650,
     "notify": 1_550,
@@ -27,7 +27,7 @@ PACKAGE_BUDGETS = {
     "state": 550,
     "text": 1_300,
     "web": 4_400,
-    "workers": 1_800,
+    "workers": 1_950,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 

@@ -270,13 +270,13 @@ class _Runner:
             answer = Answer(ApiError(Reason.API_TIMEOUT, "no answer in time"), answer.seconds, None)
         self._hear(account, answer)
         account.queue.checked(connection, monotonic)
-        says = answer.says
+        says, config = answer.says, self.registry.config
         assert not isinstance(says, Listing)
         observation = Observation(
             connection_id=connection.id,
             sent_at=sent_at,
             at=now,
-            verdict=judge(says, connection, self.registry.config.false_negatives),
+            verdict=judge(says, connection, config.false_negatives, config.platform_texts),
             reply=says if isinstance(says, Reply) else None,
             server_at=self.true.now().replace(microsecond=0) if answer.status is not None else None,
             http_status=answer.status,
