@@ -103,7 +103,7 @@ def _fleet(random: Random, *, small: bool) -> dict[int, Member]:
             number = len(members) + 1
             # The first two thirds belong to one account: so do the pages of one person.
             account = ACCOUNTS[0] if small or platform == "facebook" or index < size / 2 else ACCOUNTS[1 + number % 2]
-            user = USERS[number % len(USERS)] if account == ACCOUNTS[1] and number % 4 else ""
+            user = USERS[number // 2 % len(USERS)] if account == ACCOUNTS[1] and number % 4 else ""
             members[number] = Member(number, _platform_id(random, platform, number), platform, account, user)
     return members
 
@@ -352,7 +352,7 @@ def _user(draft: _Draft) -> None:
     begins = draft.moment(lasts)
     account = ACCOUNTS[1]
     if account in draft.accounts and draft.alone(begins, begins + lasts, Kind.API, Kind.KEY, Kind.THROTTLE, Kind.USER):
-        user = draft.random.choice(USERS)
+        user = draft.random.choice([each.user_id for each in draft.members.values() if each.user_id])
         draft.occurrences.append(Occurrence(Kind.USER, begins, begins + lasts, where=account, user=user, reason=Reason.USER_NOT_MANAGED))
 
 
