@@ -398,7 +398,7 @@ def test_receivers() -> None:
 
     assert [(receiver.name, receiver.tone, receiver.text) for receiver in board.receivers(NOW)] == [
         ("deaf", Tone.BAD, "failing for 1h; 3 messages waiting, the oldest for 1h"),
-        ("gone", Tone.BAD, "disabled (HTTP 410) until its configuration changes; 2 messages waiting"),
+        ("gone", Tone.BAD, "disabled (HTTP 410); 2 messages waiting"),
         ("busy", Tone.GOOD, "1 message waiting, the oldest for 1m"),
         ("calm", Tone.GOOD, "nothing waiting"),
     ]
