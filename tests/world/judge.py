@@ -8,6 +8,7 @@ is missing, late or lost. Every judgement but "right" is a `Finding` that says w
 from dataclasses import dataclass, field
 
 from monitor.domain.events import FINE, EventType, NotificationReason, Severity, Topic
+from monitor.domain.reasons import advice_of
 from monitor.domain.scopes.key import SPLIT, ScopeKey
 from tests.world.generate import COUNTED_DOWN
 from tests.world.run import Message, Run
@@ -420,7 +421,9 @@ class _Judge:
         outage = next((found[0] for number in below if (found := self._recently(number, at, Kind.PLATFORM)) is not None), None)
         broken = [(number, found) for number in below if (found := self._recently(number, at, *BROKEN)) is not None]
         named = [(number, found[0]) for number, found in broken if str(sent.reason) in found[1].cause.reasons]
-        if outage is not None and str(sent.reason) in outage.spells[0].cause.reasons:
+        if outage is not None and (not sent.reason or not advice_of(sent.reason).needs_action):
+            if str(sent.reason) not in outage.spells[0].cause.reasons:
+                self._fault(Fault.WRONG_CAUSE, message, f"the cause is {outage.spells[0].cause.name}")
             self._wide_told(message, outage)
         elif len(named) > 1:
             self._group_told(message, named)

@@ -125,6 +125,7 @@ class _Runner:
         self._order = itertools.count()
         self._wakes: list[tuple[float, int, int | None, Callable[[], None]]] = []
         self._starts = 0
+        self._running = True
         self._standing_until = 0.0
         self._evaluated_at = -1.0
         self.registry = self._registry()
@@ -152,6 +153,7 @@ class _Runner:
     def _open(self) -> None:
         """Start the workers."""
         now = self.true.elapsed
+        self._running = True
         self.accounts: dict[str, _Account] = {}
         for name in self.world.accounts:
             queue = CheckQueue(name, self.registry)
@@ -200,7 +202,7 @@ class _Runner:
 
     def _evaluation_at(self) -> float:
         due = self.registry.next_evaluation_at()
-        if due is None:
+        if due is None or not self._running:
             return float("inf")
         elapsed = (due - self.clock.ahead - moment(0)).total_seconds()
         return max(math.ceil(elapsed), self._evaluated_at + 1.0, self._standing_until)
@@ -221,6 +223,7 @@ class _Runner:
 
     def _stop(self, each: Occurrence) -> None:
         self._starts += 1
+        self._running = False
         for account in self.accounts.values():
             account.list_due, account.not_before, account.in_flight = float("inf"), float("inf"), 0
         self._standing_until = each.ends
