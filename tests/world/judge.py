@@ -487,6 +487,7 @@ class _Judge:
                 told = id(event) in self.wide
                 self.score.occurrences += told
                 self.score.changes += (2 if id(event) in self.over else 1) * told
+        self._conclude_deliveries()
         for at, account in self.run.short_lists:
             self.score.messages += 1
             if not any(each.holds(at - HOUR) or each.holds(at) for each in self.world.of(Kind.SHORT_LIST) if each.where == account):
@@ -496,6 +497,27 @@ class _Judge:
                 self._conclude_countdown(member)
         self.score.occurrences += len(self.thresholds)
         self.score.changes += len(self.thresholds) + sum(1 for event in self.world.of(Kind.EXPIRY) if not event.spells and self.thresholds)
+
+    def _conclude_deliveries(self) -> None:
+        """Every message reaches the receiver once, in order for each subject, as soon as it accepts anything."""
+        self.score.requests += len(self.run.requests)
+        if not self.run.requests:
+            return
+        arrived = [place for _, places in self.run.requests for place in places]
+        for place, message in enumerate(self.run.messages):
+            times = arrived.count(place)
+            recent = self.world.ends - message.at < HOUR / 2
+            hidden = any(each.overlaps(message.at, self.world.ends) for each in self.world.of(Kind.RECEIVER, *DOWN))
+            if times > 1:
+                self._fault(Fault.TWICE, message, f"delivered {times} times")
+            elif not times and not recent and not hidden and place not in self.run.dropped:
+                self._fault(Fault.LOST, message, "never delivered")
+        subjects: dict[str, int] = {}
+        for place in arrived:
+            subject = self.run.messages[place].notification.incident.subject
+            if place < subjects.get(subject, -1):
+                self._fault(Fault.LOST, self.run.messages[place], "overtaken by a later message about the same")
+            subjects[subject] = place
 
     def _conclude_countdown(self, member: Member) -> None:
         """A token that is about to end is told so within its last day, unless that was hidden or the day is not over."""

@@ -21,7 +21,7 @@ DELAY = 12 * MINUTE
 ENOUGH = 5
 """So many undisturbed breaks have a median worth the name."""
 
-PER_CHANGE = 4.0
+PER_CHANGE = 5.0
 """Messages per change of the truth that a person wants to know of."""
 
 ALLOWED: Mapping[Fault, int] = {
@@ -29,7 +29,7 @@ ALLOWED: Mapping[Fault, int] = {
     Fault.FALSE_RECOVERY: 4,
     Fault.TWICE: 5,
     Fault.WRONG_CAUSE: 2,
-    Fault.SUPERFLUOUS: 25,
+    Fault.SUPERFLUOUS: 50,
     Fault.MISSING: 0,
     Fault.LATE: 0,
     Fault.LOST: 0,
