@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from monitor.domain.events import FINE, EventType, NotificationReason, Severity, Topic
 from monitor.domain.reasons import advice_of
-from monitor.domain.scopes.key import SPLIT, ScopeKey
+from monitor.domain.scopes.key import ScopeKey
 from tests.world.generate import COUNTED_DOWN
 from tests.world.run import Message, Run
 from tests.world.score import Fault, Finding, Score, clock, span
@@ -187,6 +187,12 @@ class _Judge:
     def _lie(self, message: Message, lie: Occurrence) -> None:
         told = self.wide.setdefault(id(lie), [])
         told.append(message)
+        if (
+            len(told) == 2
+            and message.notification.why is NotificationReason.CHANGED
+            and message.notification.severity is not Severity.CRITICAL
+        ):
+            return  # the page is taken back as far as it can be: a post has succeeded since
         if len(told) > 1:
             self._fault(Fault.FALSE_PAGE, message, "a validator that lies was told already")
         else:
@@ -353,8 +359,8 @@ class _Judge:
             self._of_wide(message, Kind.USER, key.name)
         elif sent.type is EventType.INVENTORY_CHANGED:
             self._of_wide(message, Kind.SHORT_LIST, key.name)
-        elif key.kind == "rate":
-            self._of_wide(message, Kind.THROTTLE, key.name)
+        elif key.kind in ("rate", "limit"):
+            self._of_wide(message, Kind.THROTTLE, key.name if key.name in self.world.accounts else "")
         elif key.kind == "service":
             self._of_wide(message, Kind.API, key.name)
         elif self.covered(key):
@@ -454,7 +460,7 @@ class _Judge:
     def _platform_over(self, message: Message, below: tuple[int, ...]) -> None:
         at = message.at
         outage = next((event for number in below if (event := self._last(number, at, Kind.PLATFORM)) is not None), None)
-        split = message.notification.facts.closed_why == SPLIT
+        split = message.notification.facts.closed_why == "told_singly"
         if split:
             self._fault(Fault.SUPERFLUOUS, message, "it is not over, and nothing else is said")
             return
