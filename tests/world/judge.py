@@ -82,6 +82,7 @@ class _Judge:
         self.single: dict[tuple[int, str], list[Message]] = {}
         self.recovered: dict[int, float] = {}
         self.reminded: dict[int, float] = {}
+        self.wrong: set[int] = set()
 
     # ---- one message after the other
 
@@ -493,6 +494,7 @@ class _Judge:
                 told = id(event) in self.wide
                 self.score.occurrences += told
                 self.score.changes += (2 if id(event) in self.over else 1) * told
+        self.score.wrong_causes += len(self.wrong)
         self._conclude_deliveries()
         for at, account in self.run.short_lists:
             self.score.messages += 1
@@ -581,21 +583,21 @@ class _Judge:
         )
 
     def _conclude_telling(self, number: int, event: Occurrence, telling: Telling) -> None:
-        wrong = corrected = False
+        wrong = False
         for spell in event.spells if event.kind is not Kind.FLAP else ():
             if self._visible(number, spell.begins, spell.ends) < (_PATIENCE if spell.cause.act else _PATIENCE_WITH_TROUBLE):
                 continue
             reasons = [reason for at, reason in telling.reasons if spell.begins <= at <= spell.ends + _GRACE]
             right = [reason in spell.cause.reasons for reason in reasons]
             wrong = wrong or not all(right)
-            corrected = corrected or (not all(right) and bool(right) and right[-1])
             if not any(right) and spell.cause.act:
                 named = ", ".join(dict.fromkeys(reasons)) or "nothing"
                 self.score.never_corrected += 1
                 self._missing(
                     Fault.WRONG_CAUSE, spell.begins, number, event, f"{spell.cause.name} (“{spell.text[:60]}”) was told as {named}"
                 )
-        self.score.wrong_causes += wrong
+        if wrong:
+            self.wrong.add(id(event))
         well = self._visible(number, event.ends, self._next_trouble(number, event.ends))
         if telling.over_at is None and well >= _PATIENCE:
             self._missing(Fault.LOST, event.ends, number, event, "never told to be over")
