@@ -352,6 +352,8 @@ class _Judge:
         key = ScopeKey.parse(sent.incident.subject)
         if sent.type in (EventType.RECEIVER_FAILING, EventType.RECEIVER_RECOVERED):
             self._of_wide(message, Kind.RECEIVER, "")
+        elif key.kind == "limit":
+            self._of_wide(message, Kind.THROTTLE, "")
         elif sent.type in (EventType.API_FAILED, EventType.API_RECOVERED) or key.kind == "api":
             self._of_wide(message, Kind.API, "")
         elif key.kind == "account":
@@ -360,8 +362,8 @@ class _Judge:
             self._of_wide(message, Kind.USER, key.name)
         elif sent.type is EventType.INVENTORY_CHANGED:
             self._of_wide(message, Kind.SHORT_LIST, key.name)
-        elif key.kind in ("rate", "limit"):
-            self._of_wide(message, Kind.THROTTLE, key.name if key.name in self.world.accounts else "")
+        elif key.kind == "rate":
+            self._of_wide(message, Kind.THROTTLE, key.name)
         elif key.kind == "service":
             self._of_wide(message, Kind.API, key.name)
         elif self.covered(key):
@@ -371,14 +373,10 @@ class _Judge:
 
     def covered(self, key: ScopeKey) -> tuple[int, ...]:
         """The connections below a scope that is narrower than an account."""
-        platforms = {member.platform for member in self.world.members.values()}
-        words = {key.kind, key.name, key.user, *key.name.split("/"), *key.user.split("/"), *key.name.split(":")}
-        named = words & platforms
-        accounts = words & set(self.world.accounts)
         return tuple(
             number
             for number, member in self.world.members.items()
-            if member.platform in named and (not accounts or member.account in accounts)
+            if member.platform == key.platform and (not key.account or (key.account, key.user) == (member.account, member.user_id))
         )
 
     def _of_wide(self, message: Message, kind: Kind, where: str) -> None:
@@ -461,10 +459,6 @@ class _Judge:
     def _platform_over(self, message: Message, below: tuple[int, ...]) -> None:
         at = message.at
         outage = next((event for number in below if (event := self._last(number, at, Kind.PLATFORM)) is not None), None)
-        split = message.notification.facts.closed_why == "told_singly"
-        if split:
-            self._fault(Fault.SUPERFLUOUS, message, "it is not over, and nothing else is said")
-            return
         subject = message.notification.incident.subject
         told = [(key, telling) for key, telling in self.tellings.items() if telling.by == subject and telling.over_at is None]
         broken = [key for key, _ in told if self.world.broken(key[1], at - 5 * MINUTE) and self.world.broken(key[1], at)]
