@@ -69,7 +69,7 @@ class ScopePolicy:
         open_after: How long the API must fail before its incident opens.
         close_after: How long it must work before it counts as recovered.
         canary: Pause between checks while the API is down.
-        account_confirm: Pause before the second refusal of the key that opens an account incident.
+        account_confirm: How long the key must be refused, for several connections, before an account incident opens.
         account_canary: Pause between checks while the key is refused; each refusal is expensive for the API.
         attempts: Minimum number of checks without an answer that opens an API incident.
         ratio: Minimum share of checks without an answer that opens one (0 to 1).
