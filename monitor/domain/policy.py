@@ -130,6 +130,20 @@ class FlapPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class DiscoveryPolicy:
+    """
+    When the API's lists are believed, and which changes of them are notified.
+
+    Attributes:
+        short_over: How long the lists must lack more than half of the connections or users before these are no longer watched.
+        unusual: Share of the connections of an account or managed user whose removal at once is notified.
+    """
+
+    short_over: timedelta = _HOUR
+    unusual: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
 class DigestPolicy:
     """
     When many notifications become one.
@@ -191,6 +205,7 @@ class Policy:
         publishing_fresh: A posting error older than this is not notified.
         scopes: When many failures are one incident.
         flap: When a connection or a scope is flapping.
+        discovery: When the API's lists are believed, and which changes of them are notified.
         digest: When many notifications become one.
         retry: How long and how often a delivery is retried.
         spacing: Counted observations are at least this far apart; two thirds of `schedule.recheck`.
@@ -208,6 +223,7 @@ class Policy:
     publishing_fresh: timedelta = 7 * _DAY
     scopes: ScopePolicy = ScopePolicy()
     flap: FlapPolicy = FlapPolicy()
+    discovery: DiscoveryPolicy = DiscoveryPolicy()
     digest: DigestPolicy = DigestPolicy()
     retry: RetryPolicy = RetryPolicy()
     spacing: timedelta = timedelta(seconds=30)
