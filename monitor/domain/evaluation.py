@@ -92,6 +92,7 @@ def evaluate_check(known: EvaluationInput, observation: Observation, policy: Pol
         window=known.window,
         member_counts=known.member_counts,
         elsewhere_at=known.elsewhere_at,
+        last_check=rules.LastCheck(known.state.last_reason, known.state.last_check_at),
     )
     frozen = _context(known, after, known.state, now, policy).frozen_by is not None
     known = replace(known, state=_after_scope_recovery(known, after))
@@ -122,11 +123,12 @@ def update_scopes(
     window: timedelta,
     member_counts: Mapping[ScopeKey, int],
     elsewhere_at: datetime | None = None,
+    last_check: rules.LastCheck = rules.NO_CHECK,
 ) -> dict[ScopeKey, ScopeState]:
     """
     The *states* of scopes, the wider before the narrower, after *observation*; those that it says nothing about are unchanged.
 
-    *elsewhere_at* is when another account was last answered.
+    *elsewhere_at* is when another account was last answered, *last_check* the previous check of the same connection.
     """
     after = dict(states)
     for key, scope in states.items():
@@ -146,7 +148,7 @@ def update_scopes(
                 elsewhere_at=elsewhere_at,
             )
         elif key.kind != API:
-            after[key] = rules.advance(state, observation, policy.scopes, members=members)
+            after[key] = rules.advance(state, observation, policy.scopes, members=members, before=last_check)
         elif not explains(_of_kind(states, SERVICE), observation):
             after[key] = advance_api(state, observation, policy.scopes, window=window, members=members, elsewhere_at=elsewhere_at)
     return after

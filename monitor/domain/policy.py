@@ -70,7 +70,7 @@ class ScopePolicy:
         open_after: How long the API must fail before its incident opens.
         close_after: How long it must work before it counts as recovered.
         canary: Pause between checks while the API is down.
-        account_confirm: Pause before the second refusal of the key that opens an account incident.
+        account_confirm: How long the key must be refused, for several connections, before an account incident opens.
         account_canary: Pause between checks while the key is refused; each refusal is expensive for the API.
         attempts: Minimum number of checks without an answer that opens an API incident.
         ratio: Minimum share of checks without an answer that opens one (0 to 1).
@@ -143,6 +143,20 @@ class FlapPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class DiscoveryPolicy:
+    """
+    When the API's lists are believed, and which changes of them are notified.
+
+    Attributes:
+        short_over: How long the lists must lack more than half of the connections or users before these are no longer watched.
+        unusual: Share of the connections of an account or managed user whose removal at once is notified.
+    """
+
+    short_over: timedelta = _HOUR
+    unusual: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
 class DigestPolicy:
     """
     When many notifications become one.
@@ -206,6 +220,7 @@ class Policy:
         publishing_fresh: A posting error older than this is not notified.
         scopes: When many failures are one incident.
         flap: When a connection or a scope is flapping.
+        discovery: When the API's lists are believed, and which changes of them are notified.
         digest: When many notifications become one.
         retry: How long and how often a delivery is retried.
         spacing: Counted observations are at least this far apart; two thirds of `schedule.recheck`.
@@ -225,6 +240,7 @@ class Policy:
     publishing_fresh: timedelta = 7 * _DAY
     scopes: ScopePolicy = ScopePolicy()
     flap: FlapPolicy = FlapPolicy()
+    discovery: DiscoveryPolicy = DiscoveryPolicy()
     digest: DigestPolicy = DigestPolicy()
     retry: RetryPolicy = RetryPolicy()
     spacing: timedelta = timedelta(seconds=30)

@@ -62,8 +62,7 @@ def connection_level(connection: Connection, state: ConnectionState, now: dateti
     broken = _BROKEN.get(state.health)
     if broken is not None:
         return broken
-    # An error that is not confirmed yet does not end staleness: that would send a recovery before the failure.
-    if state.topic(Topic.CONNECTION).level == STALE and state.pending is not None:
+    if state.topic(Topic.CONNECTION).level == STALE and not _ends_staleness(state):
         return STALE
     limit = stale_at(connection, state, policy, context)
     return STALE if limit is not None and now >= limit else FINE
@@ -76,6 +75,16 @@ def is_flapping(connection: Connection, state: ConnectionState, now: datetime, p
     flapping = state.topic(Topic.CONNECTION).level == FLAPPING
     recent = sum(1 for change in state.changes if change > now - policy.flap.window_for(connection.interval))
     return flapping or recent >= policy.flap.changes
+
+
+def _ends_staleness(state: ConnectionState) -> bool:
+    """
+    Whether there is evidence since the connection became stale. Time in which nothing could be checked does not end it.
+
+    An error that is not confirmed yet does not end it either: that would send a recovery before the failure.
+    """
+    stale_since, evidence_at = state.topic(Topic.CONNECTION).since, state.last_evidence_at
+    return state.pending is None and evidence_at is not None and (stale_since is None or evidence_at >= stale_since)
 
 
 def stale_at(connection: Connection, state: ConnectionState, policy: Policy, context: ScopeContext) -> datetime | None:

@@ -67,6 +67,7 @@ _CLOSED_WITHOUT_RECOVERY: dict[tuple[str, EventType], str] = {
     ): "The previous address of the PostPost API is no longer watched: it was removed from the configuration.",
 }
 
+_USER_REMOVED = "The managed user {name} is no longer watched: the API no longer lists it."
 _OTHER_CAUSE = "{who}, broken since {since}, fails for another reason since {cause_since}: {why}."
 _POSTS_FAIL_UNTESTED = "Posting through {who} failed: {quoted}. The API cannot test this connection."
 
@@ -140,6 +141,8 @@ def _template(notification: Notification) -> str:
         return _OTHER_CAUSE
     if notification.facts.untested and kind is EventType.PUBLISHING_FAILING:
         return _POSTS_FAIL_UNTESTED
+    if closed_why == REMOVED and scope_kind == "user":
+        return _USER_REMOVED
     return (
         _CLOSED_WITHOUT_RECOVERY.get((closed_why, kind)) or _KIND_SENTENCES.get((scope_kind, kind)) or _SENTENCES.get(kind, "{who}: {why}.")
     )

@@ -380,6 +380,7 @@ def test_alertmanager_repeat() -> None:
     [
         (None, EventType.PLATFORM_RECOVERED, "platform:linkedin", "🟢 Recovered: LinkedIn", "The LinkedIn connections work again"),
         (REMOVED, EventType.ACCOUNT_RECOVERED, "account:main", "🟢 Closed: Account main", "The account main is no longer watched"),
+        (REMOVED, EventType.ACCOUNT_RECOVERED, "user:main/a", "🟢 Closed: Account main/a", "The managed user main/a is no longer watched"),
         (REMOVED, EventType.API_RECOVERED, "api:old.example", "🟢 Closed: PostPost API", "The previous address of the PostPost API is no"),
     ],
 )

@@ -671,7 +671,7 @@ class TestClock:
         story = Story(connections=fleet(3))
         story.check(REVOKED)
         story.jump(-7 * DAY)
-        story.checks(REVOKED, REVOKED, every=31 * SECOND)
+        story.checks(REVOKED, REVOKED, REVOKED, every=31 * SECOND)
         assert story.told == [ACCOUNT_FAILED]
 
     def test_set_back_while_stale(self) -> None:

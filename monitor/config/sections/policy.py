@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from monitor.config.sections.core import ScheduleSettings
 from monitor.config.types import Count, Duration, Items, Period, Section, Share, Switch, matching, off_or_duration, problem, to_duration
-from monitor.domain.policy import Confirm, DigestPolicy, ExpiryPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
+from monitor.domain.policy import Confirm, DigestPolicy, DiscoveryPolicy, ExpiryPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
 from monitor.text.durations import format_duration
 
 
@@ -114,6 +114,7 @@ ScopeSettings = _section_of(
     ScopePolicy, window=Period, canary=Period, account_canary=Period, api_notify_after=AutoOrPeriod, platform_window=Period, sweep=Period
 )
 FlapSettings = _section_of(FlapPolicy, changes=Annotated[Count, Field(ge=2)], window=Period, calm=Period)
+DiscoverySettings = _section_of(DiscoveryPolicy)
 DigestSettings = _section_of(DigestPolicy, max_items=Annotated[Count, Field(le=50)])
 RetrySettings = _section_of(
     RetryPolicy,

@@ -45,7 +45,7 @@ def advance_api(
     state = replace(
         state,
         buckets=_count_check(state.buckets, observation, policy, bad=bad, crashed=crashed, window=window),
-        streak=_streak(state.streak, observation) if bad else None,
+        streak=next_streak(state.streak, observation) if bad else None,
         recovery=_recovery(state.recovery, observation, policy, bad=bad, crashed=crashed),
     )
     if bad and state.open:
@@ -155,7 +155,8 @@ def _count_check(
     return (*kept[:-1], grown)
 
 
-def _streak(streak: FailureStreak | None, observation: Observation) -> FailureStreak:
+def next_streak(streak: FailureStreak | None, observation: Observation) -> FailureStreak:
+    """The run of bad checks with *observation*."""
     at, connection_id = observation.at, observation.connection_id
     if streak is None:
         return FailureStreak(at, 1, connection_id)
