@@ -17,7 +17,7 @@ from monitor.domain.checks import LastError, Observation, Reply
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import Health, Outcome, meaning
+from monitor.domain.reasons import UPSTREAM, Health, Outcome, meaning
 from monitor.domain.states import ConnectionState, PendingHealth
 from monitor.errors import Reason
 
@@ -145,4 +145,4 @@ def confirmations(health: Health, target: Health, reason: Reason, policy: Policy
         return confirm.missing
     if target is Health.MISCONFIGURED:
         return confirm.misconfigured
-    return confirm.upstream if reason is Reason.PLATFORM_TROUBLE else confirm.failures
+    return confirm.upstream if reason in UPSTREAM else confirm.failures

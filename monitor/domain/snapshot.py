@@ -11,6 +11,7 @@ from monitor.domain.notifications import build
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
 from monitor.domain.scopes.state import ScopeState
+from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
 
@@ -23,6 +24,15 @@ class ConnectionView:
     state: ConnectionState
     suppressed_by: str | None = None
     next_check_at: datetime | None = None
+
+    def shows(self, other: "ConnectionView") -> bool:
+        """Whether *other* is a view of the same values; states are compared as objects."""
+        return (
+            self.state is other.state
+            and self.connection is other.connection
+            and self.suppressed_by == other.suppressed_by
+            and self.next_check_at == other.next_check_at
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ class Snapshot:
         api_up: whether the API answers; None while unknown.
         storage_up: whether the database accepts writes.
         outbox: receiver name to its pending deliveries.
+        controls: silences and acknowledgements.
     """
 
     taken_at: datetime
@@ -79,6 +90,7 @@ class Snapshot:
     api_up: bool | None = None
     storage_up: bool = True
     outbox: Mapping[str, OutboxView] = field(default_factory=dict)
+    controls: Controls = NO_CONTROLS
 
 
 def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:

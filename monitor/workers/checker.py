@@ -107,12 +107,13 @@ class Checker:
 
     async def _test(self, connection: Connection) -> Observation:
         result = await self._api.test(connection.platform_id, connection.user_id)
+        config = self._registry.config
         self._rate_limiter.record_response(result.http_status, result.retry_after)
         return Observation(
             connection_id=connection.id,
             sent_at=result.sent_at,
             at=result.at,
-            verdict=judge(result.answer, connection, self._registry.config.false_negatives),
+            verdict=judge(result.answer, connection, config.false_negatives, config.platform_texts),
             reply=result.answer if isinstance(result.answer, Reply) else None,
             server_at=result.server_at,
             http_status=result.http_status,

@@ -9,14 +9,14 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 36_500
+BUDGET = 37_800
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
     "cli": 4_050,
-    "config": 3_400,
+    "config": 3_550,
     "db": 4_150,
-    "domain": 7_400,
+    "domain": 7_850,
     "http": 850,
     "metrics": 720,
     "notify": 1_900,
@@ -27,7 +27,7 @@ PACKAGE_BUDGETS = {
     "state": 950,
     "text": 1_300,
     "web": 4_400,
-    "workers": 2_100,
+    "workers": 2_300,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 

@@ -237,7 +237,10 @@ def test_a_broken_one_says_why_and_what_to_do() -> None:
     state = a_state(Health.ERROR, reason=Reason.TARGET_GONE, detail="Channel is unavailable")
 
     assert _notes(_view(state=state)) == [
-        "The page, channel or profile is gone. [Channel is unavailable] Reconnect the account on the PostPost dashboard."
+        (
+            "The page, channel or profile is gone. [Channel is unavailable] Check whether the page, channel or profile still exists;"
+            " connect another one, or remove this connection."
+        )
     ]
 
 

@@ -18,12 +18,10 @@ from monitor.domain.events import (
 )
 from monitor.domain.expiry import estimate, levels
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import Health, Scope
+from monitor.domain.reasons import CREDENTIAL, Health, Scope
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState, TopicState
 from monitor.errors import Reason
-
-CREDENTIAL = frozenset({Reason.CREDENTIAL_REJECTED, Reason.TOKEN_EXPIRED})
 
 _OPENING: dict[tuple[Topic, str], EventType] = {
     (Topic.CONNECTION, "error"): EventType.CONNECTION_FAILED,

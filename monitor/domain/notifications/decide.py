@@ -15,7 +15,6 @@ from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE, Notification, NotificationReason, Topic, Transition
 from monitor.domain.notifications.build import (
-    CREDENTIAL,
     NotificationContext,
     build_notification,
     build_scope_notification,
@@ -25,7 +24,7 @@ from monitor.domain.notifications.build import (
 )
 from monitor.domain.notifications.timing import closing_held_until, next_evaluation_at, reminder_at
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import Health, Scope
+from monitor.domain.reasons import CREDENTIAL, Health, Scope
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState, LastNotified, SuppressionReason, TopicState
