@@ -101,6 +101,7 @@ class App:
             await self._database.start()
             stack.push_async_callback(self._database.close)
             self._registry = Registry(self._evaluation_config(self.config), self._clock)
+            self._registry.on_unrouted = self._metrics.notification_unrouted
             await self._database.read(self._registry.load)
             await connection_sync.sync(self._database, self._registry, self.config)
             self._web = self._web_server()

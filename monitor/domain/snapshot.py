@@ -7,6 +7,7 @@ from datetime import datetime
 from monitor.domain import topics
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic
+from monitor.domain.matchers import UnmatchedMatcher
 from monitor.domain.notifications import build
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
@@ -81,6 +82,8 @@ class Snapshot:
         storage_up: whether the database accepts writes.
         outbox: receiver name to its pending deliveries.
         controls: silences and acknowledgements.
+        unmatched: matchers of routes and silences that match nothing known.
+        unrouted: how many notifications no route matched, since the start.
     """
 
     taken_at: datetime
@@ -91,6 +94,8 @@ class Snapshot:
     storage_up: bool = True
     outbox: Mapping[str, OutboxView] = field(default_factory=dict)
     controls: Controls = NO_CONTROLS
+    unmatched: tuple[UnmatchedMatcher, ...] = ()
+    unrouted: int = 0
 
 
 def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:

@@ -90,6 +90,7 @@ DISABLED = Family(
 FAILING = Family(
     MetricType.GAUGE, "postpost_receiver_failing", "Whether deliveries to the receiver fail, are refused, or are disabled.", ("receiver",)
 )
+UNMATCHED = Family(MetricType.GAUGE, "postpost_unmatched_matchers", "Matchers of routes and silences that match nothing known.")
 LOOP_STEP = Family(MetricType.GAUGE, "postpost_loop_last_step_timestamp_seconds", "When the loop last finished a step.", ("loop",))
 RELOADED = Family(
     MetricType.GAUGE, "postpost_config_last_reload_successful", "Whether the configuration was applied when it was last read."
@@ -112,12 +113,27 @@ DELIVERIES = Family(MetricType.COUNTER, "postpost_deliveries_total", "Delivery a
 DELIVERY_SECONDS = Family(
     MetricType.HISTOGRAM, "postpost_delivery_duration_seconds", "How long a delivery attempt took.", buckets=_REQUEST_SECONDS
 )
+UNROUTED = Family(MetricType.COUNTER, "postpost_notifications_unrouted_total", "Notifications that no route matched: no receiver got them.")
 REBUILDS = Family(MetricType.COUNTER, "postpost_api_client_rebuilds_total", "HTTP transports replaced after internal errors.")
 JUMPS = Family(MetricType.COUNTER, "postpost_clock_jumps_total", "Detected jumps of the wall clock.")
 HEARTBEATS = Family(MetricType.COUNTER, "postpost_heartbeats_total", "Heartbeats sent, by result.", ("result",))
 BUILD = Family(MetricType.INFO, "postpost_build_info", "Version of the program.", ("version",))
 
 PER_CONNECTION = (UP, HEALTH, EXPIRY, EXPIRES_IN, UNCERTAINTY, LAST_CHECK, LAST_CONCLUSIVE, LAST_POST, FAILURES, INFO)
-OVERALL = (ACCOUNT_UP, API_UP, STORAGE_UP, INCIDENTS, PENDING, OLDEST, DISABLED, FAILING, LOOP_STEP, RELOADED, RELOADED_AT, HEARTBEAT_AT)
-COUNTED = (CHECKS, CHECK_SECONDS, LAG, MISSED, DELIVERIES, DELIVERY_SECONDS, REBUILDS, JUMPS, HEARTBEATS, BUILD)
+OVERALL = (
+    ACCOUNT_UP,
+    API_UP,
+    STORAGE_UP,
+    INCIDENTS,
+    PENDING,
+    OLDEST,
+    DISABLED,
+    FAILING,
+    UNMATCHED,
+    LOOP_STEP,
+    RELOADED,
+    RELOADED_AT,
+    HEARTBEAT_AT,
+)
+COUNTED = (CHECKS, CHECK_SECONDS, LAG, MISSED, DELIVERIES, DELIVERY_SECONDS, UNROUTED, REBUILDS, JUMPS, HEARTBEATS, BUILD)
 ALL = PER_CONNECTION + OVERALL + COUNTED

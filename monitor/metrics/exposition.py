@@ -145,6 +145,7 @@ def overall(snapshot: Snapshot, own: ProcessState, *, openmetrics: bool) -> Iter
         definitions.FAILING: [
             ((name,), _truth(view.disabled or view.failing_since is not None)) for name, view in sorted(snapshot.outbox.items())
         ],
+        definitions.UNMATCHED: [((), whole(len(snapshot.unmatched)))],
         definitions.LOOP_STEP: [((name,), timestamp(at)) for name, at in sorted(own.loops.items())],
         definitions.RELOADED: [((), _truth(own.reloaded))],
         definitions.RELOADED_AT: [((), _moment(own.reloaded_at))],

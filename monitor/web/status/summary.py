@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from monitor.domain.snapshot import Snapshot
 from monitor.domain.status import DisplayStatus, Tone
-from monitor.text.format import count
+from monitor.text.format import count, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
         return own or Overall(Tone.IDLE, "No connections are watched yet.")
     broken = sum(counts[status] for status in DisplayStatus if status.broken)
     state = _state_of(total, broken, counts, urgent)
-    failing = _failing_receivers(snapshot)
+    failing = _join(_failing_receivers(snapshot), _unrouted(snapshot))
     if own is not None:
         return Overall(own.tone, own.text, _join(state.text, state.more, failing))
     if failing and state.tone is not Tone.BAD:
         return Overall(Tone.BAD, failing, _join(state.text, state.more))
-    return Overall(state.tone, state.text, _join(state.more, failing))
+    return Overall(state.tone, state.text, _join(state.more, failing, _unmatched(snapshot)))
 
 
 def _own_failure(snapshot: Snapshot) -> Overall | None:
@@ -60,6 +60,18 @@ def _failing_receivers(snapshot: Snapshot) -> str:
         return ""
     which = f"receiver {failing[0]} accepts" if len(failing) == 1 else f"{len(failing)} receivers accept"
     return f"The {which} no messages."
+
+
+def _unrouted(snapshot: Snapshot) -> str:
+    return f"{count(snapshot.unrouted, 'notification')} reached no receiver: no route matches." if snapshot.unrouted else ""
+
+
+def _unmatched(snapshot: Snapshot) -> str:
+    if not snapshot.unmatched:
+        return ""
+    first = snapshot.unmatched[0]
+    others = f" and {len(snapshot.unmatched) - 1} more" if len(snapshot.unmatched) > 1 else ""
+    return f"The matcher {one_line(f'{first.name}: {first.pattern}', 60)} of {first.where}{others} matches nothing that is known."
 
 
 def _state_of(total: int, broken: int, counts: Mapping[DisplayStatus, int], urgent: bool) -> Overall:
