@@ -20,10 +20,20 @@ from monitor.domain.evaluation import scope_context
 from monitor.domain.events import Notification
 from monitor.domain.matchers import UnmatchedMatcher, unmatched
 from monitor.domain.scopes.key import ACCOUNT, ScopeKey
-from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot, incidents_of, scope_incidents
+from monitor.domain.snapshot import (
+    ConnectionView,
+    IncidentView,
+    OutboxView,
+    Snapshot,
+    StorageFailure,
+    incidents_of,
+    scope_incidents,
+    suspected_scope,
+)
 from monitor.state.evaluation_config import EvaluationConfig
 
 _log = structlog.get_logger(__name__)
+LONGEST_PAUSE_SECONDS = 90.0
 
 
 class Registry(Engine):
@@ -39,6 +49,7 @@ class Registry(Engine):
         unmatched: matchers of routes and silences that match nothing known.
         unrouted: how many notifications no route matched, since the start.
         on_unrouted: called for each of them, on the writer thread.
+        storage_failure: why not, and since when; None while it does.
     """
 
     config: EvaluationConfig
@@ -53,6 +64,7 @@ class Registry(Engine):
         self.unmatched: tuple[UnmatchedMatcher, ...] = ()
         self.unrouted = 0
         self.on_unrouted: Callable[[], None] = lambda: None
+        self.storage_failure: StorageFailure | None = None
         self._continuity = Continuity(clock)
         self._next_checks: dict[int, datetime] = {}
         self._viewed = _Viewed()
@@ -110,16 +122,20 @@ class Registry(Engine):
         self._changed.add(connection_id)
 
     def notice_clock_jump(self) -> None:
-        """Watch afresh from now if the wall clock was set or the machine was suspended."""
-        self.watching_since = self._continuity.since()
+        """Watch afresh from now if the wall clock was set, the machine was suspended, or the process stood still."""
+        self.watching_since = self._continuity.since(self._longest_pause())
+
+    def beat(self) -> None:
+        """The process runs; called every second or so."""
+        self.watching_since = self._continuity.beat(self._longest_pause())
+
+    def _longest_pause(self) -> float:
+        """After how many seconds without a beat the process stood still: a small part of the time that makes evidence stale."""
+        return min(LONGEST_PAUSE_SECONDS, self.config.policy.stale_for(self.config.interval).total_seconds() / 3)
 
     def rounding_key(self) -> str:
         """Under which name the database keeps what is known of the API's rounding."""
         return f"rounding:{self.config.api_host}"
-
-    def platforms(self) -> frozenset[str]:
-        """The platforms of all monitored connections."""
-        return frozenset(connection.platform for connection in self._connections.values())
 
     def find(self, key: tuple[str, str, str]) -> Connection | None:
         """The monitored connection with this account, managed user and platform id."""
@@ -147,7 +163,9 @@ class Registry(Engine):
             outbox={rule.name: self.outbox.get(rule.name, OutboxView()) for rule in self.config.receivers},
             unmatched=self.unmatched,
             unrouted=self.unrouted,
+            suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
+            storage_failure=self.storage_failure,
         )
 
     def _view(self, now: datetime) -> None:

@@ -15,7 +15,7 @@ from monitor.errors import Reason
 from monitor.text.notification_history import topic_lines
 from monitor.text.report import ConnectionReport, NotificationRecord
 from monitor.text.sentences import sentence
-from monitor.web.status.summary import overall_of
+from monitor.text.status import overall_of
 from monitor.workers.evaluator import Evaluator
 from tests import marked
 from tests.watched import Watched, watched

@@ -74,7 +74,8 @@ def test_cover(cover: ScopeContext, *, covered: bool) -> None:
 def test_only_thresholds_settle(topic: Topic, level: str, after: timedelta, *, held: bool) -> None:
     """A threshold of the token's end waits until it has settled; renewal, the end itself and permissions do not."""
     policy = Policy(platforms={"instagram": ExpiryPolicy(settle=DAY)})
-    assert is_confirmed(topic, PendingLevel(level, START, 9), at(after), policy, "instagram") is held
+    connection = a_connection(platform_id="instagram-1")
+    assert is_confirmed(connection, a_state(), topic, PendingLevel(level, START, 9), at(after), policy) is held
 
 
 def broken_and_told() -> Story:
@@ -124,7 +125,7 @@ def test_how_an_incident_ends(end: tuple[Reason, ...], why: str) -> None:
     assert (began.closed_why, over.closed_why) == (None, why)
     assert (over.severity, over.level) == (began.severity, FINE)
     assert over.incident == began.incident
-    assert over.at > began.at == began.incident.opened_at
+    assert over.at > began.at > began.incident.opened_at == START + MINUTE, "the first failed check"
 
 
 def test_merged_expiry_stays_silent() -> None:
