@@ -139,17 +139,17 @@ class WebServer:
         reads = ReadLimiter(read)
         pages = Site(self._snapshots, reads, clock, instance)
         self._runner = web.AppRunner(
-            self._application([*pages.routes(), *api_routes(ApiContext(self._snapshots, reads, policy, clock))]),
+            self._application([*pages.routes(), *api_routes(ApiContext(self._snapshots, reads, policy, clock))], pages.nothing),
             handler_cancellation=True,
             shutdown_timeout=_CLOSING_SECONDS,
         )
 
-    def _application(self, optional: Iterable[web.RouteDef]) -> web.Application:
-        """The application; the *optional* routes exist while `web.status_page` is on."""
+    def _application(self, optional: Iterable[web.RouteDef], nothing: Handler) -> web.Application:
+        """The application; the *optional* routes, and *nothing* for any other address, exist while `web.status_page` is on."""
         application = web.Application(middlewares=[self._respond])
         application.on_response_prepare.append(self._add_headers)
         application.add_routes([route("/-/healthy", self._healthy), route("/-/ready", self._ready), route("/metrics", self._metrics)])
-        application.add_routes([*optional, route(_ANYTHING, _not_found)])
+        application.add_routes([*optional, route(_ANYTHING, nothing)])
         return application
 
     async def start(self) -> str:
@@ -302,10 +302,6 @@ async def _sliced(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
     for piece in pieces:
         for start in range(0, len(piece), _SLICE):
             yield piece[start : start + _SLICE]
-
-
-async def _not_found(request: web.Request) -> web.StreamResponse:
-    return _error(request, 404)
 
 
 def _plain(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:

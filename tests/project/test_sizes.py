@@ -24,7 +24,7 @@ PACKAGE_BUDGETS = {
     "runtime": 600,
     "schemas": 1_150,
     "simulator": 2_500,
-    "state": 550,
+    "state": 640,
     "text": 1_700,
     "web": 5_500,
     "workers": 1_950,

@@ -30,6 +30,7 @@ from monitor.web.urls import CONNECTION_PATH, connection_key, route
 _CALENDAR = "text/calendar; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
 _MOST_DIGITS = 15
+_DEEPEST = 10
 
 
 class Site:
@@ -61,6 +62,13 @@ class Site:
             route(CONNECTION_PATH, self._connection),
             route("/static/{name:[^/]+}", self._static),
         ]
+
+    async def nothing(self, request: web.Request) -> web.StreamResponse:
+        """The page of an address that leads to nothing."""
+        depth = request.path.count("/") - 1
+        if depth > _DEEPEST or "text/html" not in request.headers.get("Accept", ""):
+            raise web.HTTPNotFound
+        return _page(self._pages.nothing(self._snapshots.board(), "../" * depth, self._clock.now()), 404)
 
     async def _static(self, request: web.Request) -> web.Response:
         file = self._pages.static.get(request.match_info["name"])

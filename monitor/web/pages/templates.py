@@ -78,6 +78,10 @@ class Pages:
         """The page of a connection that is not watched."""
         return self._render("missing.html", board, now, root=_DEEP, platform_id=platform_id)
 
+    def nothing(self, board: StatusBoard, root: str, now: datetime) -> bytes:
+        """The page of an address that leads to nothing."""
+        return self._render("nothing.html", board, now, root=root)
+
     def incidents(self, board: StatusBoard, shown: IncidentsPage, now: datetime) -> bytes:
         """The page of incidents."""
         return self._render("incidents.html", board, now, shown=shown)
