@@ -28,7 +28,7 @@ from monitor.domain.evaluation import (
 from monitor.domain.expiry import interval
 from monitor.domain.expiry.interval import RoundingEvidence
 from monitor.domain.listings import ListedConnection
-from monitor.domain.notifications.timing import needs_evaluation
+from monitor.domain.notifications.timing import needs_evaluation, reminders_due
 from monitor.domain.platform_texts import NO_PLATFORM_TEXTS, PlatformTexts
 from monitor.domain.policy import Policy, ScopePolicy
 from monitor.domain.reasons import Health
@@ -478,7 +478,9 @@ class ChangeSet:
         state = evaluation.state or self.state(connection.id)
         return replace(
             evaluation,
-            next_check=schedule.next_due(connection, state, observation.at, policy, verdict_reason=reason),
+            next_check=schedule.next_due(
+                connection, state, observation.at, policy, verdict_reason=reason, reminders=reminders_due(state, policy)
+            ),
             canary=self._pause_above(connection, evaluation, rules.canary_interval),
             probe=self._pause_above(connection, evaluation, rules.probe_interval),
         )

@@ -68,7 +68,7 @@ class StorageFailure:
 
 @dataclass(frozen=True, slots=True)
 class IncidentView:
-    """One open incident."""
+    """One open incident; *connection* is the connection's that it is about, as far as it is in memory."""
 
     incident: IncidentRef
     scope: Scope
@@ -77,16 +77,27 @@ class IncidentView:
     severity: Severity
     reason: Reason | None
     detail: str
+    connection: Connection | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxView:
-    """The pending deliveries of one receiver: their number, and when the oldest one was decided."""
+    """
+    The pending deliveries of one receiver: their number, and when the oldest one was decided.
+
+    Attributes:
+        disabled: it answered HTTP 410 several times in a row.
+        failing_since: when the first of the failures in a row ended.
+        refusing: it refuses every message.
+        in_trouble: it can't be relied on: disabled, or its outage was reported.
+    """
 
     pending: int = 0
     oldest_at: datetime | None = None
     disabled: bool = False
     failing_since: datetime | None = None
+    refusing: bool = False
+    in_trouble: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +138,9 @@ def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:
             Scope.CONNECTION,
             connection.id,
             value.level,
-            topics.severity_of(topic, value.level, policy, connection.platform),
-            state.reason,
-            state.detail,
+            topics.severity_of(topic, value.level, policy, connection.platform, state.cause),
+            *build.reason_and_detail(state, topic),
+            connection,
         )
         for topic, value in state.topics.items()
         if value.level != FINE and value.opened_at is not None

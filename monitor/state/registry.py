@@ -28,6 +28,8 @@ from monitor.domain.snapshot import (
 )
 from monitor.state.evaluation_config import EvaluationConfig
 
+LONGEST_PAUSE_SECONDS = 90.0
+
 
 class Registry(Engine):
     """
@@ -88,16 +90,20 @@ class Registry(Engine):
         self._changed.add(connection_id)
 
     def notice_clock_jump(self) -> None:
-        """Watch afresh from now if the wall clock was set or the machine was suspended."""
-        self.watching_since = self._continuity.since()
+        """Watch afresh from now if the wall clock was set, the machine was suspended, or the process stood still."""
+        self.watching_since = self._continuity.since(self._longest_pause())
+
+    def beat(self) -> None:
+        """The process runs; called every second or so."""
+        self.watching_since = self._continuity.beat(self._longest_pause())
+
+    def _longest_pause(self) -> float:
+        """After how many seconds without a beat the process stood still: a small part of the time that makes evidence stale."""
+        return min(LONGEST_PAUSE_SECONDS, self.config.policy.stale_for(self.config.interval).total_seconds() / 3)
 
     def rounding_key(self) -> str:
         """Under which name the database keeps what is known of the API's rounding."""
         return f"rounding:{self.config.api_host}"
-
-    def platforms(self) -> frozenset[str]:
-        """The platforms of all monitored connections."""
-        return frozenset(connection.platform for connection in self._connections.values())
 
     def find(self, key: tuple[str, str, str]) -> Connection | None:
         """The monitored connection with this account, managed user and platform id."""

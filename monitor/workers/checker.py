@@ -153,6 +153,6 @@ class Checker:
 
     def _count(self, connection: Connection, observation: Observation) -> None:
         reason = observation.verdict.reason
-        self._metrics.check_concluded(connection.platform, reason, observation.duration_seconds)
+        self._metrics.check_concluded(connection.account, connection.platform, reason, observation.duration_seconds)
         if outcome_of(reason) is Outcome.INCONCLUSIVE:
             _log.debug("check.inconclusive", connection=connection.platform_id, reason=reason, detail=observation.verdict.detail)

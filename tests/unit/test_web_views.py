@@ -298,7 +298,10 @@ PENDING = PendingHealth(Health.ERROR, 1, NOW, NOW)
         (
             a_state(Health.ERROR, last_successful_post_at=START + HOUR),
             [
-                "The platform rejects the stored credential. Reconnect the account on the PostPost dashboard.",
+                (
+                    "The platform rejects the stored credential. Check whether posts still succeed. If they do, set expect: unsupported"
+                    " for the connection, or add its message to policy.known_false_negatives."
+                ),
                 "A post succeeded after the first failed check, so the test itself may be wrong.",
             ],
         ),
@@ -434,7 +437,7 @@ def test_receivers() -> None:
 
     assert [(receiver.name, receiver.tone, receiver.text) for receiver in board.receivers(NOW)] == [
         ("deaf", Tone.BAD, "failing for 1h; 3 messages waiting, the oldest for 1h"),
-        ("gone", Tone.BAD, "disabled (HTTP 410) until its configuration changes; 2 messages waiting"),
+        ("gone", Tone.BAD, "disabled (HTTP 410); 2 messages waiting"),
         ("busy", Tone.GOOD, "1 message waiting, the oldest for 1m"),
         ("calm", Tone.GOOD, "nothing waiting"),
     ]

@@ -204,6 +204,7 @@ class _Runner:
         elif each.kind in (Kind.RESTART, Kind.KILL):
             self._stop(each)
         else:
+            self.registry.beat()
             self._standing_until = max(self._standing_until, each.ends)
             if each.kind is Kind.SUSPEND:
                 # Its monotonic clock goes on where it stood.

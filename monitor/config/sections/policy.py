@@ -190,17 +190,17 @@ class PolicySettings(_PolicyKeys):  # type: ignore[misc, valid-type]
 
 
 _DAY = timedelta(days=1)
-_RENEWS_LATE: Mapping[str, Any] = {"thresholds": (7 * _DAY,), "settle": _DAY}
+_RENEWS_LATE: Mapping[str, Any] = {"thresholds": (7 * _DAY, _DAY), "settle": _DAY}
 _NO_COUNTDOWN: Mapping[str, Any] = {"thresholds": (), "trust_date": False}
 
 COUNTS_DOWN = frozenset({"linkedin", "instagram", "threads"})
 """Platforms whose tokens end unless a person acts; `policy.expiry.thresholds`, if given, applies to them."""
 
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
-    "linkedin": {"thresholds": (14 * _DAY, 3 * _DAY)},
+    "linkedin": {"thresholds": (14 * _DAY, 3 * _DAY, _DAY)},
     "instagram": _RENEWS_LATE,
     "threads": _RENEWS_LATE,
-    "tiktok": {"thresholds": (14 * _DAY,), "trust_date": False},
+    "tiktok": {"thresholds": (14 * _DAY, _DAY), "trust_date": False},
     "facebook": _NO_COUNTDOWN,
     "youtube": _NO_COUNTDOWN,
     "twitter": _NO_COUNTDOWN,
