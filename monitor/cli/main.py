@@ -13,9 +13,7 @@ from pathlib import Path
 
 from monitor import __version__
 from monitor.cli.verb import Help, Verb, VerbParser
-from monitor.errors import EXIT_UNEXPECTED, ConfigError, MonitorError
-
-EXIT_USAGE = 2
+from monitor.errors import EXIT_UNEXPECTED, EXIT_USAGE, ConfigError, MonitorError
 
 VERBS = {
     "run": "run the daemon",

@@ -400,7 +400,10 @@ async def test_bar_without_colours(browser: Browser, house: RunningDaemon) -> No
         assert await good.evaluate("one => getComputedStyle(one).backgroundColor") != await bad.evaluate(
             "one => getComputedStyle(one).backgroundColor"
         )
-        assert (await good.bounding_box() or {})["height"] < (await bad.bounding_box() or {})["height"]
+        assert await good.evaluate(_HEIGHT) < await bad.evaluate(_HEIGHT)
+
+
+_HEIGHT = "one => one.getBoundingClientRect().height"
 
 
 async def test_local_time(browser: Browser, house: RunningDaemon) -> None:
