@@ -23,6 +23,10 @@ from monitor.errors import AnotherInstance, StoreCorrupt, StoreError, StoreUnava
 
 GROUP = 100
 QUEUE = 10_000
+
+GROUP_SECONDS = 0.01
+"""How long a work that may wait is kept for others to share its commit. A flush to disk takes about as long; a person does not notice."""
+
 _DRAIN_SECONDS = 5.0
 
 _T = TypeVar("_T")
@@ -60,8 +64,11 @@ class Writer:
         self._clock = clock
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
+        self._put_messages: dict[int, int] = {}
         self._queue: deque[_Job] = deque()
         self._waiting = threading.Condition()
+        self._ready = False
+        self._timer_set = False
         self._stopping = False
         self._abandon = threading.Event()
         self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
@@ -70,14 +77,23 @@ class Writer:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, work: Callable[[Store], Any]) -> asyncio.Future[Any]:
-        """Queue *work*; the future is done after its commit. A full queue refuses with StoreUnavailable."""
+    def submit(self, work: Callable[[Store], Any], *, may_wait: bool = False) -> asyncio.Future[Any]:
+        """
+        Queue *work*; the future is done after its commit. A full queue refuses with StoreUnavailable.
+
+        *may_wait*: it need not be written at once, but within `GROUP_SECONDS`, so that others share its commit.
+        """
         future: asyncio.Future[Any] = self._loop.create_future()
         with self._waiting:
             refusal = self._refusal()
             if refusal is None:
                 self._queue.append(_Job(work, future))
-                self._waiting.notify()
+                if not may_wait:
+                    self._ready = True
+                    self._waiting.notify()
+                elif not self._timer_set:
+                    self._timer_set = True
+                    self._loop.call_later(GROUP_SECONDS, self._start_group)
         if refusal is not None:
             future.set_exception(refusal)
         return future
@@ -90,6 +106,14 @@ class Writer:
         self._thread.join(_DRAIN_SECONDS)
         self._abandon.set()
         self._thread.join()
+
+    def _start_group(self) -> None:
+        """Write what is queued."""
+        with self._waiting:
+            self._timer_set = False
+            if self._queue:
+                self._ready = True
+                self._waiting.notify()
 
     def _refusal(self) -> StoreError | None:
         if self.ended_by is not None:
@@ -116,11 +140,13 @@ class Writer:
     def _take(self) -> list[_Job] | None:
         """The next group; an empty one after a heartbeat without works, None at the end."""
         with self._waiting:
-            if not self._queue and not self._stopping:
+            if not self._ready and not self._stopping:
                 self._waiting.wait(self._backend.heartbeat)
             if not self._queue:
                 return None if self._stopping else []
-            return [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+            jobs = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+            self._ready = bool(self._queue)
+            return jobs
 
     def _run_group(self, jobs: list[_Job]) -> None:
         try:
@@ -154,7 +180,7 @@ class Writer:
             if outcome is not None and self._backend.was_committed():
                 return outcome
             outcome = None
-            store = Store(self._backend.begin())
+            store = Store(self._backend.begin(), self._put_messages)
             try:
                 results = [job.work(store) for job in jobs]
                 store.flush()

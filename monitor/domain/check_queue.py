@@ -71,10 +71,12 @@ class CheckQueue:
             self._in_flight.add(admitted.id)
         return admitted, due
 
-    def put_back(self, connection: Connection, due: float) -> None:
-        """Schedule a taken connection again that was not checked."""
-        self._in_flight.discard(connection.id)
-        self._put(connection.id, due)
+    def is_due(self, now: float) -> bool:
+        """Whether `take` has a connection at *now*."""
+        self._recheck_after_scope_recovery(now)
+        self._probe_suspected_api(now)
+        due = self._queue.next_due()
+        return due is not None and due <= now
 
     def checked(self, connection: Connection, now: float) -> None:
         """Schedule the regular next check of a taken connection: it stands until `recorded` knows better."""

@@ -36,6 +36,7 @@ class Metrics:
         self._own = ProcessState()
         self._platforms: set[str] = set()
         self._checks = self._counter(definitions.CHECKS)
+        self._bound: dict[tuple[str, Reason], Counter] = {}
         self._check_seconds = self._histogram(definitions.CHECK_SECONDS)
         self._lag = self._histogram(definitions.LAG)
         self._missed = self._counter(definitions.MISSED)
@@ -76,9 +77,14 @@ class Metrics:
 
     def check_concluded(self, platform: str, reason: Reason, duration_seconds: float) -> None:
         """Count a check of a connection of *platform* that ended with *reason*; the API took *duration_seconds*."""
-        self._prepare_platform(platform)
-        known = platform if platform in self._platforms else OTHER
-        self._checks.labels(known, outcome_of(reason).value, reason.value).inc()
+        counter = self._bound.get((platform, reason))
+        if counter is None:
+            self._prepare_platform(platform)
+            known = platform if platform in self._platforms else OTHER
+            counter = self._checks.labels(known, outcome_of(reason).value, reason.value)
+            if known == platform:
+                self._bound[platform, reason] = counter
+        counter.inc()
         self._check_seconds.observe(duration_seconds)
 
     def check_lagged(self, seconds: float) -> None:

@@ -39,6 +39,7 @@ class EvaluationConfig(EngineConfig):
             accounts=tuple(account.name for account in config.accounts),
             false_negatives=_false_negatives(config),
             recurring_silences=config.windows(),
+            fast_path=config.schedule.fast_path,
         )
 
 

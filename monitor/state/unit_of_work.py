@@ -172,6 +172,9 @@ class UnitOfWork:
     def _save(self, evaluation: Evaluation | None, *, notified: Collection[str] = ()) -> None:
         if evaluation is None:
             return
+        if evaluation.usual:
+            self._changes.apply(evaluation)
+            return
         connection, state = evaluation.connection, evaluation.state
         if connection is not None and state is not None:
             version = self._versions.get(connection.id) or self._registry.versions.get(connection.id, 0)

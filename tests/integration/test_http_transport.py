@@ -37,9 +37,7 @@ async def test_request(transport: Transport) -> None:
     async with raw_server(says(OK)) as server:
         url = httpx.URL(f"http://127.0.0.1:{server.port}/api")
         await get(transport, server)
-        await transport.send(
-            httpx.Request("POST", url, headers={"X-Team": "a b"}, extensions={"target": b"/api/%2F"}), seconds=5, limit=LIMIT
-        )
+        await transport.send(httpx.Request("POST", url, headers={"X-Team": "a b"}), seconds=5, limit=LIMIT, target=b"/api/%2F")
         first, second = server.requests
         assert (first.method, first.target, first.headers["host"]) == ("GET", "/path?query", f"127.0.0.1:{server.port}")
         assert (second.method, second.target, second.headers["x-team"]) == ("POST", "/api/%2F", "a b")
@@ -53,7 +51,7 @@ async def test_request_splitting(transport: Transport, target: bytes) -> None:
     async with raw_server(says(OK)) as server:
         url = httpx.URL(f"http://127.0.0.1:{server.port}/")
         with pytest.raises(ValueError, match="character"):
-            await transport.send(httpx.Request("GET", url, extensions={"target": target}), seconds=5, limit=LIMIT)
+            await transport.send(httpx.Request("GET", url), seconds=5, limit=LIMIT, target=target)
         with pytest.raises(ValueError, match="character"):
             await transport.send(httpx.Request("GET", url, headers=[(b"x", target + b"\r")]), seconds=5, limit=LIMIT)
         assert server.connections == 0

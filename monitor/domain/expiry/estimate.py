@@ -191,7 +191,7 @@ def _observe_left(
         observed_at=at,
         expired_at=None,
         nulls=0,
-        disagrees=_disagree(exact_at, ends),
+        disagrees=disagree(exact_at, ends),
     )
     return belief, change
 
@@ -251,7 +251,7 @@ def _observe_exact(
     if change is TokenChange.RENEWED:
         belief = replace(belief, says=TokenSays.LEFT, earliest_at=None, latest_at=None, expired_at=None, unit=None)
     says = TokenSays.LEFT if belief.says is TokenSays.NOTHING else belief.says
-    disagrees = _disagree(exact_at, window_from_text(belief))
+    disagrees = disagree(exact_at, window_from_text(belief))
     return replace(belief, says=says, exact_at=exact_at, observed_at=at, disagrees=disagrees), change
 
 
@@ -274,7 +274,7 @@ def _renewed(belief: TokenBelief, at: datetime) -> TokenBelief:
     return replace(belief, renewed_at=at, renewal_points=points)
 
 
-def _disagree(exact_at: datetime | None, ends: Interval | None) -> bool:
+def disagree(exact_at: datetime | None, ends: Interval | None) -> bool:
     """Whether the date lies outside of the interval of the texts by more than `DISAGREEMENT`."""
     if exact_at is None or ends is None:
         return False
