@@ -44,9 +44,9 @@ class CountedDatabase(Database):
 
     works = 0
 
-    def submit(self, work: Callable[[Store], T], *, may_wait: bool = False) -> "asyncio.Future[T]":
+    def submit(self, work: Callable[[Store], T], *, within_seconds: float = 0.0) -> "asyncio.Future[T]":
         """As ever, and counted."""
-        future = super().submit(work, may_wait=may_wait)
+        future = super().submit(work, within_seconds=within_seconds)
         self.works += 1
         future.add_done_callback(self._done)
         return future

@@ -24,8 +24,8 @@ from monitor.errors import AnotherInstance, StoreCorrupt, StoreError, StoreUnava
 GROUP = 100
 QUEUE = 10_000
 
-GROUP_SECONDS = 0.01
-"""How long a work that may wait is kept for others to share its commit. A flush to disk takes about as long; a person does not notice."""
+COMPANY = 32
+"""So many waiting works are written at once, whatever they may wait for."""
 
 _DRAIN_SECONDS = 5.0
 
@@ -68,7 +68,7 @@ class Writer:
         self._queue: deque[_Job] = deque()
         self._waiting = threading.Condition()
         self._ready = False
-        self._timer_set = False
+        self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self._abandon = threading.Event()
         self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
@@ -77,23 +77,22 @@ class Writer:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, work: Callable[[Store], Any], *, may_wait: bool = False) -> asyncio.Future[Any]:
+    def submit(self, work: Callable[[Store], Any], *, within_seconds: float = 0.0) -> asyncio.Future[Any]:
         """
         Queue *work*; the future is done after its commit. A full queue refuses with StoreUnavailable.
 
-        *may_wait*: it need not be written at once, but within `GROUP_SECONDS`, so that others share its commit.
+        *within_seconds*: so long it may wait for others that share its commit.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         with self._waiting:
             refusal = self._refusal()
             if refusal is None:
                 self._queue.append(_Job(work, future))
-                if not may_wait:
+                if within_seconds <= 0 or len(self._queue) >= COMPANY:
                     self._ready = True
                     self._waiting.notify()
-                elif not self._timer_set:
-                    self._timer_set = True
-                    self._loop.call_later(GROUP_SECONDS, self._start_group)
+                else:
+                    self._write_within(within_seconds)
         if refusal is not None:
             future.set_exception(refusal)
         return future
@@ -107,10 +106,18 @@ class Writer:
         self._abandon.set()
         self._thread.join()
 
-    def _start_group(self) -> None:
-        """Write what is queued."""
+    def _write_within(self, seconds: float) -> None:
+        """Write what is queued within *seconds*, or earlier if that was asked for before."""
+        due = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._write_queued)
+
+    def _write_queued(self) -> None:
+        self._timer = None
         with self._waiting:
-            self._timer_set = False
             if self._queue:
                 self._ready = True
                 self._waiting.notify()

@@ -204,6 +204,11 @@ class Engine:
             return None
         return _first_pause(keys, self.known_scope, pause_of, self.config.policy.scopes)
 
+    @property
+    def all_quiet(self) -> bool:
+        """Whether every scope is quiet: clear, receivers know, and no failures are counted."""
+        return not self._unquiet
+
     def unquiet(self) -> set[ScopeKey]:
         """The scopes that are not quiet: suspected, open, or with counted failures."""
         return self._unquiet.copy()

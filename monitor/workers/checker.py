@@ -19,9 +19,9 @@ from monitor.domain.check_queue import CheckQueue
 from monitor.domain.checks import Observation, Reply
 from monitor.domain.connections import Connection
 from monitor.domain.evaluation import Evaluation
-from monitor.domain.reasons import Outcome, outcome_of
+from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.verdicts import judge
-from monitor.errors import StoreError
+from monitor.errors import Reason, StoreError
 from monitor.metrics import Metrics
 from monitor.postpost.client import ApiClient
 from monitor.postpost.rate_limit import RateLimiter
@@ -33,6 +33,14 @@ _log = structlog.get_logger(__name__)
 # Longer than a slow disk takes, shorter than what would be missed: when the database is stuck, the writer keeps
 # the observation and records it as soon as it can, and the checks go on.
 _PATIENCE_SECONDS = 2.0
+
+# So long a check may wait for others that share its commit: one that may lead to a notification, about as long as a few flushes
+# to disk take; one of a connection that works as before, until the next ones come at a walking pace.
+_NEWS_SECONDS = 0.02
+_USUAL_SECONDS = 0.2
+
+# Checks under way and waiting for the database, as a multiple of those that may be under way.
+_RECORDING_SHARE = 4
 
 # A pause that the API asked for may be made longer meanwhile.
 _LONGEST_WAIT_SECONDS = 1.0
@@ -119,7 +127,9 @@ class Checker:
         now = self._clock.monotonic()
         if not self._has_slot(now):
             oldest = next(iter(self._recording.values()), None)
-            return float("inf") if oldest is None else max(0.0, oldest + _PATIENCE_SECONDS - now)
+            if oldest is None or len(self._asking) >= self._concurrency:
+                return float("inf")
+            return max(0.0, oldest + _PATIENCE_SECONDS - now)
         due = self._queue.next_due()
         return float("inf") if due is None else max(0.0, due - now)
 
@@ -142,8 +152,10 @@ class Checker:
         tasks.create_task(self._check(connection), name=self.name)
 
     def _has_slot(self, now: float) -> bool:
-        """Whether a check may start. One that waits too long for the database keeps its slot no longer."""
-        while len(self._asking) + len(self._recording) >= self._concurrency:
+        """Whether a check may start: not while too many wait for the database, unless they have waited for too long."""
+        if len(self._asking) >= self._concurrency:
+            return False
+        while len(self._asking) + len(self._recording) >= _RECORDING_SHARE * self._concurrency:
             oldest = next(iter(self._recording), None)
             if oldest is None or now - self._recording[oldest] < _PATIENCE_SECONDS:
                 return False
@@ -159,13 +171,27 @@ class Checker:
             self._asking.pop(connection.id, None)
             self._queue.finished(connection)
         self._count(connection, observation)
+        self._record(connection, observation)
+        self._start_next()
+
+    def _record(self, connection: Connection, observation: Observation) -> None:
         try:
-            future = self._database.submit(partial(record_check, self._registry, observation), may_wait=True)
+            work = partial(record_check, self._registry, observation)
+            future = self._database.submit(work, within_seconds=self._may_wait_seconds(connection, observation))
         except StoreError as error:
             _log.error("check.lost", connection=connection.platform_id, problem=str(error))
             return
         self._recording[connection.id] = self._clock.monotonic()
         future.add_done_callback(partial(self._on_recorded, connection))
+
+    def _may_wait_seconds(self, connection: Connection, observation: Observation) -> float:
+        passed_again = observation.verdict.reason is Reason.OK and self._registry.state(connection.id).health is Health.OK
+        return _USUAL_SECONDS if passed_again and self._registry.all_quiet else _NEWS_SECONDS
+
+    def _start_next(self) -> None:
+        """Start what is due in the slot that is free now, unless the loop waits for the account's budget, and will."""
+        if not self._waiting and self._start_due() > 0:
+            self._wake()
 
     async def _test(self, connection: Connection) -> Observation:
         result = await self._api.test(connection.platform_id, connection.user_id)
@@ -181,14 +207,13 @@ class Checker:
         )
 
     def _on_recorded(self, connection: Connection, future: asyncio.Future[Evaluation | None]) -> None:
-        self._recording.pop(connection.id, None)
+        ended_at = self._recording.pop(connection.id, self._clock.monotonic())
         if not future.cancelled():
-            self._schedule_next(connection, future)
-        # While the loop waits for the account's budget it starts the next check itself.
-        if not self._waiting and self._start_due() > 0:
-            self._wake()
+            self._schedule_next(connection, future, ended_at)
+        if len(self._recording) + len(self._asking) >= self._concurrency:
+            self._start_next()
 
-    def _schedule_next(self, connection: Connection, future: asyncio.Future[Evaluation | None]) -> None:
+    def _schedule_next(self, connection: Connection, future: asyncio.Future[Evaluation | None], ended_at: float) -> None:
         error = future.exception()
         if error is not None:
             _log.error("check.lost", connection=connection.platform_id, problem=str(error), exc_info=error)
@@ -207,7 +232,7 @@ class Checker:
             )
         if evaluation.notifications:
             self._on_notification()
-        self._queue.recorded(connection, evaluation, self._clock.monotonic())
+        self._queue.recorded(connection, evaluation, ended_at)
 
     def _publish_next_check(self, connection_id: int, due: float) -> None:
         self._registry.set_next_check(connection_id, self._clock.now() + timedelta(seconds=due - self._clock.monotonic()))
