@@ -130,7 +130,9 @@ def ensure_deliverable(config: Config, reader: Reader, rows: Sequence[DeliveryRo
     outbox = read_outbox(reader)
     disabled = sorted(name for name in receivers if name in outbox and outbox[name].disabled)
     if disabled:
-        raise UsageError(f"the receiver {', '.join(disabled)} is disabled (HTTP 410): correct its URL and reload first")
+        raise UsageError(
+            f"the receiver {', '.join(disabled)} is disabled (HTTP 410): correct its URL and reload, or run receivers enable first"
+        )
 
 
 def send_again(url: str, numbers: Sequence[int], clock: Clock) -> int:

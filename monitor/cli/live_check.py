@@ -33,7 +33,7 @@ class LiveChecker:
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._false_negatives = EvaluationConfig.from_config(config, "").false_negatives
+        self._evaluation_config = EvaluationConfig.from_config(config, "")
         self._accounts: dict[str, _Account] = {}
 
     async def __aenter__(self) -> Self:
@@ -49,7 +49,8 @@ class LiveChecker:
         async with account.concurrency:
             await account.limiter.acquire()
             answer = (await account.client.test(connection.platform_id, connection.user_id)).answer
-        return judge(answer, connection, self._false_negatives), answer if isinstance(answer, Reply) else None
+        rules, texts = self._evaluation_config.false_negatives, self._evaluation_config.platform_texts
+        return judge(answer, connection, rules, texts), answer if isinstance(answer, Reply) else None
 
     async def listing(self, name: str, user_id: str) -> Listing | ApiError:
         """The listing of an account, or why it could not be read."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from monitor import __version__
 from monitor.cli.verb import Help, Verb
-from monitor.errors import ConfigError, MonitorError
+from monitor.errors import EXIT_UNEXPECTED, ConfigError, MonitorError
 
 VERBS = {
     "run": "run the daemon",
@@ -27,7 +27,7 @@ VERBS = {
     "silence": "add, list or end silences",
     "ack": "acknowledge incidents: their reminders stop",
     "deliveries": "list deliveries, or send them again",
-    "receivers": "send a test to a receiver",
+    "receivers": "send a test to a receiver, or enable a disabled one",
     "replay": "replay the history against another policy",
     "export": "write the history as CSV or JSON Lines",
     "config": "check or show the configuration",
@@ -85,6 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        # Of an exception group, such as the daemon's, the traceback is logged; this one is a file that a person named.
+        print(f"postpost-monitor: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_UNEXPECTED
 
 
 def _run(command: Sequence[str], *, owns_process: bool) -> int:
@@ -95,7 +99,10 @@ def _run(command: Sequence[str], *, owns_process: bool) -> int:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
         # Imported here because it is slow: help and usage errors do not need it.
         importlib.import_module("monitor.logs").configure(level="warning", log_format="auto")
-    return int(args.run(args))
+    exit_code = int(args.run(args))
+    # Here and not while the interpreter shuts down, where a full disk would be reported as an ignored exception.
+    sys.stdout.flush()
+    return exit_code
 
 
 def verbs_of(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:

@@ -173,7 +173,9 @@ def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
         if receiver.disabled:
             lines.append(f"! receiver {name} is disabled (HTTP 410); {receiver.pending} pending")
         elif receiver.failing_since is not None:
-            lines.append(f"! receiver {name} failing for {brief(now - receiver.failing_since)}; {receiver.pending} pending")
+            lines.append(
+                f"! receiver {name} {'refuses every message' if receiver.refusing else 'failing'} for {brief(now - receiver.failing_since)}; {receiver.pending} pending"
+            )
     checked = max((view.state.last_check_at for view in snapshot.connections if view.state.last_check_at is not None), default=None)
     interval = min((view.connection.interval for view in snapshot.connections), default=timedelta(0))
     if checked is not None and now - checked > max(_OVERDUE_INTERVALS * interval, _OVERDUE_MINIMUM):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from monitor.config.platform_texts import platform_texts_of
 from monitor.config.secrets import Secret
 from monitor.config.sections.controls import HeartbeatSettings, QuietHoursSettings, SilenceSettings, windows_of
 from monitor.config.sections.core import (
@@ -23,6 +24,7 @@ from monitor.config.sections.policy import PolicySettings, policy_of
 from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
 from monitor.config.types import Items, Section
 from monitor.config.web_config import WebConfig
+from monitor.domain.platform_texts import PlatformTexts
 from monitor.domain.policy import Policy
 from monitor.domain.silencing.silences import RecurringSilence
 from monitor.errors import Problem
@@ -85,6 +87,10 @@ class Config(Section):
     def policy(self) -> Policy:
         """The policy of the domain."""
         return policy_of(self.policy_settings, self.schedule)
+
+    def platform_texts(self) -> PlatformTexts:
+        """What the error texts of the platforms mean: the entries of the file first, then the built-in ones."""
+        return platform_texts_of(self.policy_settings)
 
 
 def _secrets_in(value: object) -> Iterator[Secret]:

@@ -26,7 +26,9 @@ _DAY_MS = timedelta(days=1) // timedelta(milliseconds=1)
 _MINUTE_MS = 60_000
 _MESSAGES_REMEMBERED = 1000
 
-_KEYS = select(connections.c.id, connections.c.account, connections.c.user_id, connections.c.platform_id)
+_KEYS = select(connections.c.id, connections.c.account, connections.c.user_id, connections.c.platform_id).where(
+    connections.c.account.in_(bindparam("accounts", expanding=True))
+)
 _PUT_CONNECTIONS = upsert(connections, ["account", "user_id", "platform_id"], _CONFIGURED)
 _ADD_STATES = insert_missing(connection_states, ["connection_id"])
 _RETIRE = update(connections).where(connections.c.id == bindparam("b_id"), connections.c.retired_at.is_(None))
@@ -123,13 +125,14 @@ class Store(Transaction):
         Returns:
             The key of each to its id; the id of a key never changes.
         """
-        if wanted:
-            self.change(_PUT_CONNECTIONS, [_connection_values(connection) for connection in wanted])
-        ids = {(row.account, row.user_id, row.platform_id): row.id for row in self.rows(_KEYS)}
+        if not wanted:
+            return {}
+        self.change(_PUT_CONNECTIONS, [_connection_values(connection) for connection in wanted])
+        accounts = sorted({connection.account for connection in wanted})
+        ids = {(row.account, row.user_id, row.platform_id): row.id for row in self.rows(_KEYS, {"accounts": accounts})}
         ids = {connection.key: ids[connection.key] for connection in wanted}
-        if ids:
-            empty = {"version": 0, "health": Health.UNKNOWN, "document": dump_state(ConnectionState())}
-            self.change(_ADD_STATES, [{"connection_id": connection_id, **empty} for connection_id in ids.values()])
+        empty = {"version": 0, "health": Health.UNKNOWN, "document": dump_state(ConnectionState())}
+        self.change(_ADD_STATES, [{"connection_id": connection_id, **empty} for connection_id in ids.values()])
         return ids
 
     def retire(self, ids: Iterable[int], at: datetime) -> int:

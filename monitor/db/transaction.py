@@ -43,14 +43,12 @@ class RowInsert:
 
 
 def row_insert(table: Table, key: Sequence[str]) -> RowInsert:
-    """The insert of whole rows of *table*, unless there is one of the same *key*."""
+    """The insert of whole rows of *table*, unless there is one of the same *key*. Values stand in the order of the columns."""
     names = tuple(column.name for column in table.columns)
     styles = {"sqlite": sqlite.dialect(paramstyle="qmark"), "postgresql": postgresql.dialect(paramstyle="format")}  # type: ignore[no-untyped-call]
     texts = {}
     for dialect, statement in insert_missing(table, key).items():
-        compiled = cast("Insert", statement).compile(dialect=styles[dialect], column_keys=names)
-        assert compiled.positiontup == list(names)
-        texts[dialect] = str(compiled)
+        texts[dialect] = str(cast("Insert", statement).compile(dialect=styles[dialect], column_keys=names))
     return RowInsert(names, texts)
 
 

@@ -5,8 +5,9 @@ The daemon, `replay` and the tests run this object. A `ChangeSet` holds what one
 `check`, `evaluate` and their like evaluate and commit at once, for those who keep no rows.
 """
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from bisect import insort
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -27,7 +28,8 @@ from monitor.domain.evaluation import (
 from monitor.domain.expiry import interval
 from monitor.domain.expiry.interval import RoundingEvidence
 from monitor.domain.listings import ListedConnection
-from monitor.domain.notifications.timing import needs_evaluation
+from monitor.domain.notifications.timing import needs_evaluation, reminders_due
+from monitor.domain.platform_texts import NO_PLATFORM_TEXTS, PlatformTexts
 from monitor.domain.policy import Policy, ScopePolicy
 from monitor.domain.reasons import Health
 from monitor.domain.schedule import EvaluationQueue
@@ -43,6 +45,9 @@ from monitor.domain.usual_case import count_passed, is_quiet, last_incident_at, 
 from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
 
 _NOTHING_KNOWN = ConnectionState()
+
+_MANY = 50
+"""From one new connection in so many on, all are sorted; fewer are put in their places."""
 
 # How often the passing of time is applied to a scope: suspected or with a pending notification; a platform's; any other open one.
 _PAUSE_UNSETTLED = timedelta(seconds=1)
@@ -60,6 +65,7 @@ class EngineConfig:
         interval: the ordinary pause between checks, for the window of the API scope.
         accounts: all of them; empty means that no scope is ever orphaned.
         false_negatives: answers known to be wrong.
+        platform_texts: what the error texts of the platforms mean.
         recurring_silences: those of the configuration, quiet hours among them.
         fast_path: whether the usual case of a check is evaluated the short way (`usual_case`).
     """
@@ -69,6 +75,7 @@ class EngineConfig:
     interval: timedelta
     accounts: tuple[str, ...] = ()
     false_negatives: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES
+    platform_texts: PlatformTexts = NO_PLATFORM_TEXTS
     recurring_silences: tuple[RecurringSilence, ...] = ()
     fast_path: bool = True
 
@@ -238,20 +245,33 @@ class Engine:
         self.config = config
         self._evaluated_version = -1
 
-    def set_connections(self, connections: Iterable[Connection]) -> None:
-        """Replace the monitored connections."""
-        ordered = sorted(connections, key=_order)
-        by_account: dict[str, list[int]] = {}
-        for connection in ordered:
-            by_account.setdefault(connection.account, []).append(connection.id)
-        before, self._connections = self._connections, {connection.id: connection for connection in ordered}
-        self._by_account = {account: tuple(ids) for account, ids in by_account.items()}
-        self._order = tuple(self._connections)
-        self._counts = self._counted()
+    def set_connections(self, connections: Iterable[Connection], *, account: str | None = None) -> None:
+        """Replace the monitored connections; with *account* those of that account only, to which all of *connections* belong."""
+        known = self._connections
+        desired = {connection.id: connection for connection in connections}
+        replaced = known.keys() if account is None else self._by_account.get(account, ())
+        removed = [connection_id for connection_id in replaced if connection_id not in desired]
+        added = [connection for connection_id, connection in desired.items() if connection_id not in known]
+        # An object that stays keeps what is made of it: views, lines of metrics.
+        changed = {
+            connection_id: connection for connection_id, connection in desired.items() if known.get(connection_id, connection) != connection
+        }
+        kept = known.copy()
+        gone = [kept.pop(connection_id) for connection_id in removed]
+        self._connections = kept | changed | {connection.id: connection for connection in added}
+        if account is None:
+            # The name of the API's scope may be another one, after a reload.
+            self._counts = _ScopeCounts()
+            self._count(self._connections.values(), 1)
+        else:
+            self._count(gone, -1)
+            self._count(added, 1)
+        self._order = self._with_changes(removed, [*added, *changed.values()])
+        self._index({connection.account for connection in [*gone, *added]})
         # Those that stay keep their place: they may be due for something else than their own moment.
-        for connection_id in self._connections.keys() - before.keys():
-            self._schedule_evaluation(self._connections[connection_id])
-        for connection_id in before.keys() - self._connections.keys():
+        for connection in added:
+            self._schedule_evaluation(connection)
+        for connection_id in removed:
             self._agenda.put(connection_id, None)
 
     def _schedule_evaluation(self, connection: Connection) -> None:
@@ -260,13 +280,39 @@ class Engine:
             state = self._states[connection.id] = with_next_evaluation(connection, state, self.config.policy, self.watching_since)
             self._agenda.put(connection.id, state.next_evaluation_at)
 
-    def _counted(self) -> _ScopeCounts:
-        counts = _ScopeCounts()
-        for connection in self._connections.values():
-            counts.members.update(self.scopes_above(connection).all)
-            if self.state(connection.id).health is Health.ERROR:
-                counts.failing[connection.platform] += 1
-        return counts
+    def _with_changes(self, removed: Collection[int], placed: Sequence[Connection]) -> tuple[int, ...]:
+        """The ids in order, without *removed* and with *placed*, each where it belongs."""
+        connections, moved = self._connections, {*removed, *(connection.id for connection in placed)}
+        order = [connection_id for connection_id in self._order if connection_id not in moved]
+        if len(placed) * _MANY > len(order):
+            return tuple(sorted((*order, *(connection.id for connection in placed)), key=lambda number: _order(connections[number])))
+        for connection in placed:
+            insort(order, connection.id, key=lambda number: _order(connections[number]))
+        return tuple(order)
+
+    def _index(self, accounts: Collection[str]) -> None:
+        """Bring the ids of *accounts* in line with the order."""
+        ids: dict[str, list[int]] = {account: [] for account in accounts}
+        connections = self._connections
+        for connection_id in self._order if ids else ():
+            account = connections[connection_id].spec.account
+            if account in ids:
+                ids[account].append(connection_id)
+        by_account = self._by_account | {account: tuple(numbers) for account, numbers in ids.items()}
+        self._by_account = {account: numbers for account, numbers in by_account.items() if numbers}
+
+    def _count(self, connections: Iterable[Connection], sign: int) -> None:
+        """Count *connections* below their scopes; with the *sign* -1 no longer."""
+        counts, groups = self._counts, defaultdict[tuple[str, str, str], list[Connection]](list)
+        for connection in connections:
+            spec = connection.spec
+            groups[spec.account, spec.user_id, spec.platform].append(connection)
+        for (_, _, platform), members in groups.items():
+            for key in self.scopes_above(members[0]).all:
+                counts.members[key] += sign * len(members)
+                if not counts.members[key]:
+                    del counts.members[key]
+            counts.failing[platform] += sign * sum(self.state(connection.id).health is Health.ERROR for connection in members)
 
     def set_requests(self, silences: Iterable[Silence], acks: Iterable[Ack]) -> None:
         """Replace the silences and acknowledgements of operators."""
@@ -284,6 +330,7 @@ class Engine:
         self._last_incident_at = _latest(map(last_incident_at, self._scopes.values()))
         self._agenda = EvaluationQueue()
         self._evaluated_version = -1
+        self._counts = _ScopeCounts()
         connections, self._connections = self._connections, {}
         self.set_connections(connections.values())
 
@@ -379,7 +426,8 @@ class Engine:
     def drop(self, connection_ids: Collection[int]) -> None:
         """Stop monitoring these at once; checks of them that are still under way change nothing."""
         removed = set(connection_ids)
-        self.set_connections([connection for connection in self._connections.copy().values() if connection.id not in removed])
+        for account in {known.account for connection_id in removed if (known := self._connections.get(connection_id)) is not None}:
+            self.set_connections((other for other in self.connections_of(account) if other.id not in removed), account=account)
 
     # ---- evaluate and commit at once
 
@@ -464,7 +512,9 @@ class ChangeSet:
         state = evaluation.state or self.state(connection.id)
         return replace(
             evaluation,
-            next_check=schedule.next_due(connection, state, observation.at, policy, verdict_reason=reason),
+            next_check=schedule.next_due(
+                connection, state, observation.at, policy, verdict_reason=reason, reminders=reminders_due(state, policy)
+            ),
             canary=self._pause_above(connection, evaluation, rules.canary_interval),
             probe=self._pause_above(connection, evaluation, rules.probe_interval),
         )

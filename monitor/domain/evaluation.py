@@ -213,10 +213,13 @@ def scope_context(
     """The open scopes above a connection: the first in the order of `ScopesAbove.all`, and since when the connection is checked."""
     frozen_by = suppressed_by = None
     hold_until = recovered_at = None
+    outages: list[tuple[datetime, datetime | None]] = []
     for key in above.all:
         state = states.get(key)
         if state is None:
             continue
+        if state.topic.opened_at is not None and key is not above.rate:
+            outages.append((state.topic.opened_at, None if state.open else state.closed_at))
         if key is above.platform:
             suppressed_by = key if state.open else None
             hold_until = platform_scope.hold_until(state, policy.scopes)
@@ -229,7 +232,7 @@ def scope_context(
             watching_since = now
         if state.open and key is not above.rate:
             frozen_by = frozen_by or key
-    return ScopeContext(frozen_by, suppressed_by or frozen_by, watching_since, hold_until, recovered_at)
+    return ScopeContext(frozen_by, suppressed_by or frozen_by, watching_since, hold_until, recovered_at, tuple(outages))
 
 
 def _without_future(known: EvaluationInput, now: datetime) -> EvaluationInput:
@@ -245,11 +248,17 @@ def _without_future(known: EvaluationInput, now: datetime) -> EvaluationInput:
 def _after_scope_recovery(known: EvaluationInput, states: Mapping[ScopeKey, ScopeState]) -> ConnectionState:
     """The connection's state without evidence from before a scope incident that is over: two fresh checks are needed."""
     state, pending = known.state, known.state.pending
-    if pending is None:
+    if pending is None and state.pending_cause is None:
         return state
-    closed = (states[key].closed_at for key in known.above.all if key is not known.above.platform and key in states)
-    recovered = any(at is not None and pending.first_at < at for at in closed)
-    return replace(state, pending=None) if recovered else state
+    closed = [states[key].closed_at for key in known.above.all if key is not known.above.platform and key in states]
+    cause = state.pending_cause
+    if pending is not None and any(at is not None and pending.first_at < at for at in closed):
+        pending = None
+    if cause is not None and any(at is not None and cause.first_at < at for at in closed):
+        cause = None
+    if pending is state.pending and cause is state.pending_cause:
+        return state
+    return replace(state, pending=pending, pending_cause=cause)
 
 
 def _apply_token(known: EvaluationInput, state: ConnectionState, observation: Observation, policy: Policy) -> ConnectionState:
@@ -268,6 +277,9 @@ def _apply_token(known: EvaluationInput, state: ConnectionState, observation: Ob
         rounding=known.rounding,
     )
     agrees = change is None and belief.says is state.token.says
+    if known.state.health is Health.ERROR and state.health is Health.OK and belief.status == "expired":
+        # The list is older than the repair that the checks have just shown.
+        belief = replace(belief, status=None)
     return replace(state, token=belief, token_sightings=state.token_sightings + 1 if agrees else 1)
 
 

@@ -48,7 +48,8 @@ class ExpiryPolicy:
             countdown, only `expired` and the API's own flags count.
         trust_date: Whether the API's date is trusted while its `tokenStatus` says `valid`. False where the platform renews by itself.
         hysteresis: How far above a threshold the end must move back before the level is lowered; at least a tenth of the threshold.
-        settle: How long a level must last before it is notified; for platforms that renew tokens at the last moment.
+        settle: How long after a threshold is crossed it is notified, at most a quarter of the threshold; for platforms that renew
+            tokens at the last moment.
         overdue_after: Notify that a usual renewal is overdue when it is this much later than the latest one seen.
     """
 
@@ -105,14 +106,27 @@ class FlapPolicy:
     When a connection or a scope is flapping.
 
     Attributes:
-        changes: Confirmed changes within `window` that make a connection flapping; a scope is allowed one more.
-        window: Time within which changes are counted.
-        calm: Time without a change after which the final state is notified.
+        changes: Confirmed changes within `window` that make a connection flapping; a scope is allowed two more.
+        window: Time within which changes are counted; for a connection at least `window_rounds`.
+        window_rounds: Minimum of `window` for a connection, in intervals of its checks.
+        calm: Time without a change after which the final state is notified; for a connection at least `calm_rounds`. Also how long
+            the third cause of one failure must last before it is notified, the fourth twice as long, and so on.
+        calm_rounds: Minimum of `calm` for a connection, in intervals of its checks.
     """
 
-    changes: int = 4
+    changes: int = 3
     window: timedelta = _HOUR
+    window_rounds: int = 6
     calm: timedelta = 30 * _MINUTE
+    calm_rounds: int = 3
+
+    def window_for(self, interval: timedelta) -> timedelta:
+        """The time within which changes of a connection with this check *interval* are counted."""
+        return max(self.window, self.window_rounds * interval)
+
+    def calm_for(self, interval: timedelta) -> timedelta:
+        """The time without a change after which a connection with this check *interval* is stable."""
+        return max(self.calm, self.calm_rounds * interval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +182,9 @@ class Policy:
         confirm: How many observations confirm a change.
         expiry: When the end of a token's life is notified. Platforms have built-in differences, see the table of platforms.
         platforms: Differences of single platforms, by name.
-        reminders: Pause between reminders of an open incident; weekly after seven days. `off` turns them off.
+        reminders: Pause between reminders of a failed, missing, misconfigured or stale connection, of an expired token and of an open
+            scope incident; weekly after seven days. Other incidents are not repeated. `off` turns them off.
+        reminders_suspected: The same for a failure that may be a false negative of the test; at least `reminders`.
         stale_after: How long a connection may go without evidence before that is notified. `auto`: three intervals, at least `stale_floor`.
         stale_floor: The minimum of `auto`.
         pending_rounds: Unconfirmed evidence older than this many intervals is void.
@@ -185,6 +201,7 @@ class Policy:
     expiry: ExpiryPolicy = ExpiryPolicy()
     platforms: Mapping[str, ExpiryPolicy] = field(default_factory=dict)
     reminders: timedelta = _DAY
+    reminders_suspected: timedelta = 7 * _DAY
     stale_after: timedelta | None = None
     stale_floor: timedelta = 30 * _MINUTE
     pending_rounds: int = 3

@@ -102,7 +102,8 @@ class Replay:
         reply, reason = observation.reply, observation.verdict.reason
         if reply is None or not (outcome_of(reason) is Outcome.FAILED or reason is Reason.KNOWN_FALSE_NEGATIVE):
             return observation
-        again = judge(reply, connection, self._engine.config.false_negatives)
+        config = self._engine.config
+        again = judge(reply, connection, config.false_negatives, config.platform_texts)
         known = again.reason is Reason.KNOWN_FALSE_NEGATIVE
         return observation if known is (reason is Reason.KNOWN_FALSE_NEGATIVE) else replace(observation, verdict=again)
 

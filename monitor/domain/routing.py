@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from monitor.domain.connections import Connection
-from monitor.domain.events import Notification, NotificationReason
+from monitor.domain.events import Notification, NotificationReason, Severity
 from monitor.domain.scopes.key import ACCOUNT_KINDS
 
 RESERVED = frozenset({"severity", "type", "topic", "scope", "reason", "why", "account", "user", "platform", "connection"})
@@ -53,6 +53,19 @@ def receivers_for(
     if not (closing and notified):
         chosen |= _routed(notification, connection, routes, receivers)
     return tuple(receiver.name for receiver in receivers if receiver.name in chosen and (receiver.send_resolved or not closing))
+
+
+def may_get(severity: Severity, routes: Sequence[Route], receivers: Sequence[ReceiverRule]) -> frozenset[str]:
+    """Return the names of the receivers that some notification of this *severity* can be routed to."""
+    if not routes:
+        return frozenset(receiver.name for receiver in receivers)
+    names: set[str] = set()
+    for route in routes:
+        if _matches_pattern(route.match.get("severity", "*"), severity.value):
+            names.update(route.receivers)
+            if not route.match.keys() - {"severity"}:
+                break
+    return frozenset(names)
 
 
 def _routed(

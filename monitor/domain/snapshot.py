@@ -10,7 +10,9 @@ from monitor.domain.events import FINE, IncidentRef, Severity, Topic
 from monitor.domain.notifications import build
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
+from monitor.domain.scopes.key import PLATFORM
 from monitor.domain.scopes.state import ScopeState
+from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
 
@@ -24,10 +26,24 @@ class ConnectionView:
     suppressed_by: str | None = None
     next_check_at: datetime | None = None
 
+    @property
+    def frozen(self) -> bool:
+        """Whether its state is not known now, because the scope above it cannot be used; below a failing platform it is."""
+        return self.suppressed_by is not None and not self.suppressed_by.startswith(f"{PLATFORM}:")
+
+    def shows(self, other: "ConnectionView") -> bool:
+        """Whether *other* is a view of the same values; states are compared as objects."""
+        return (
+            self.state is other.state
+            and self.connection is other.connection
+            and self.suppressed_by == other.suppressed_by
+            and self.next_check_at == other.next_check_at
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class IncidentView:
-    """One open incident."""
+    """One open incident; *connection* is the connection's that it is about, as far as it is in memory."""
 
     incident: IncidentRef
     scope: Scope
@@ -36,16 +52,27 @@ class IncidentView:
     severity: Severity
     reason: Reason | None
     detail: str
+    connection: Connection | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxView:
-    """The pending deliveries of one receiver: their number, and when the oldest one was decided."""
+    """
+    The pending deliveries of one receiver: their number, and when the oldest one was decided.
+
+    Attributes:
+        disabled: it answered HTTP 410 several times in a row.
+        failing_since: when the first of the failures in a row ended.
+        refusing: it refuses every message.
+        in_trouble: it can't be relied on: disabled, or its outage was reported.
+    """
 
     pending: int = 0
     oldest_at: datetime | None = None
     disabled: bool = False
     failing_since: datetime | None = None
+    refusing: bool = False
+    in_trouble: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +87,7 @@ class Snapshot:
         api_up: whether the API answers; None while unknown.
         storage_up: whether the database accepts writes.
         outbox: receiver name to its pending deliveries.
+        controls: silences and acknowledgements.
     """
 
     taken_at: datetime
@@ -69,6 +97,7 @@ class Snapshot:
     api_up: bool | None = None
     storage_up: bool = True
     outbox: Mapping[str, OutboxView] = field(default_factory=dict)
+    controls: Controls = NO_CONTROLS
 
 
 def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:
@@ -80,9 +109,9 @@ def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:
             Scope.CONNECTION,
             connection.id,
             value.level,
-            topics.severity_of(topic, value.level, policy, connection.platform),
-            state.reason,
-            state.detail,
+            topics.severity_of(topic, value.level, policy, connection.platform, state.cause),
+            *build.reason_and_detail(state, topic),
+            connection,
         )
         for topic, value in state.topics.items()
         if value.level != FINE and value.opened_at is not None

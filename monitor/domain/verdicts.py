@@ -9,32 +9,42 @@ from dataclasses import dataclass
 
 from monitor.domain.checks import Reply, Verdict
 from monitor.domain.connections import Connection
-from monitor.domain.reasons import Outcome, outcome_of
-from monitor.domain.token_life import TokenSays
+from monitor.domain.platform_texts import ANY_PLATFORM, NO_PLATFORM_TEXTS, PlatformTexts
+from monitor.domain.reasons import CREDENTIAL, Outcome, outcome_of
+from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.errors import ApiError, Reason
 
 EXPECT_OK = "ok"
 EXPECT_UNSUPPORTED = "unsupported"
 
+# What the table of platform texts does not know: the words of HTTP clients, and those that platforms share. First match wins.
 _STATUS_CODE = re.compile(r"status code:? ([0-9]{3})\b")
-_BY_STATUS_CODE = {"401": Reason.CREDENTIAL_REJECTED, "403": Reason.RIGHTS_LOST, "404": Reason.TARGET_GONE, "429": Reason.PLATFORM_TROUBLE}
-
-# First match wins. The texts are the platforms' own and change without notice: substrings, never equality.
-_MESSAGE_CLASSES = (
+_BY_STATUS_CODE = {"401": Reason.CREDENTIAL_REJECTED, "403": Reason.RIGHTS_LOST, "404": Reason.TARGET_GONE}
+_COMMON_TEXTS = (
+    (Reason.BOT_REMOVED, re.compile(r"bot (?:was|has been) (?:kicked|removed)|bot is not a member")),
+    (
+        Reason.ACCOUNT_RESTRICTED,
+        re.compile(
+            r"account (?:is |was |has been |have been )?(?:temporarily |permanently )?(?:suspended|locked|disabled|restricted|deactivated|banned)"
+            r"|checkpoint"
+        ),
+    ),
+    (Reason.TOKEN_EXPIRED, re.compile(r"session (?:has )?expired|token (?:\w+ ){0,5}expired|expired (?:access |refresh )?token")),
     (
         Reason.CREDENTIAL_REJECTED,
         re.compile(
-            r"session (?:has )?(?:expired|been invalidated)|error validating access token|invalid[ _]oauth|invalid_grant"
-            r"|token (?:has |is |was )?expired|expired (?:access |refresh )?token|invalid (?:access |refresh |auth )?token"
+            r"session (?:has )?been invalidated|error validating access token|invalid[ _]oauth|invalid_grant"
+            r"|invalid (?:access |refresh |auth )?token|token (?:is |was |has been )?(?:invalid|revoked)"
             r"|invalid (?:credential|identifier or password)|revoked|unauthorized|invalid bot token|reauth|re-auth|reconnect"
         ),
     ),
     (Reason.RIGHTS_LOST, re.compile(r"posting rights|permission|not authorized|forbidden|insufficient[ _]scope")),
+    (Reason.PLATFORM_LIMITED, re.compile(r"rate.?limit|too many (?:requests|calls)|quota")),
     (
         Reason.PLATFORM_TROUBLE,
         re.compile(
-            r"rate limit|too many requests|timeout|timed out|etimedout|econnreset|econnrefused|enotfound|eai_again"
-            r"|socket hang up|network error|temporarily unavailable|service unavailable|bad gateway"
+            r"timeout|timed out|etimedout|econnreset|econnrefused|enotfound|eai_again|socket hang up|network error"
+            r"|temporarily unavailable|service unavailable|bad gateway|internal server error"
         ),
     ),
     (Reason.TARGET_GONE, re.compile(r"channel is unavailable|not found")),
@@ -77,9 +87,6 @@ class FalseNegativeRule:
         return bool(re.fullmatch(self.id_pattern, platform_id) and re.search(self.message_pattern, message, re.IGNORECASE))
 
 
-ANY_PLATFORM = "*"
-
-
 DEFAULT_FALSE_NEGATIVES: tuple[FalseNegativeRule, ...] = (
     FalseNegativeRule(ANY_PLATFORM, r".*", r"^unknown platform\b", Reason.PLATFORM_UNKNOWN),
     # User sessions only. A bot's id has two dashes, because chat ids are negative; for bots the same message is a real failure.
@@ -98,7 +105,12 @@ DEFAULT_FALSE_NEGATIVES: tuple[FalseNegativeRule, ...] = (
 )
 
 
-def judge(answer: Reply | ApiError, connection: Connection, rules: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES) -> Verdict:
+def judge(
+    answer: Reply | ApiError,
+    connection: Connection,
+    rules: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES,
+    texts: PlatformTexts = NO_PLATFORM_TEXTS,
+) -> Verdict:
     """
     Return the verdict on one answer about *connection*.
 
@@ -106,6 +118,7 @@ def judge(answer: Reply | ApiError, connection: Connection, rules: tuple[FalseNe
         answer: the parsed reply, or the error.
         connection: its `expect` and `listed` decide whether a failure means "cannot be tested".
         rules: the known false negatives; not applied where the operator expects `ok`.
+        texts: the error texts of the platforms.
     """
     if isinstance(answer, ApiError):
         return _judge_error(answer, connection)
@@ -117,25 +130,34 @@ def judge(answer: Reply | ApiError, connection: Connection, rules: tuple[FalseNe
         for rule in rules:
             if rule.matches(answer.platform, answer.platform_id, answer.message):
                 return Verdict(rule.reason, answer.message)
-    reason = classify(answer.message)
-    if reason is Reason.CREDENTIAL_REJECTED and answer.token.says is TokenSays.EXPIRED:
-        reason = Reason.TOKEN_EXPIRED
+    reason = classify(answer.message, connection.platform, texts)
+    if reason in CREDENTIAL:
+        reason = _expired_or_rejected(reason, answer.token)
     return Verdict(reason, answer.message)
 
 
-def classify(message: str) -> Reason:
-    """Return the reason for a platform's error message."""
+def classify(message: str, platform: str = "", texts: PlatformTexts = NO_PLATFORM_TEXTS) -> Reason:
+    """Return the reason for the error *message* of *platform*; `validation_failed` for a message that is not known."""
     text = message.casefold()
     coded = _STATUS_CODE.search(text)
-    if coded is not None:
-        # The platform's status code is more reliable than the text around it.
-        reason = Reason.PLATFORM_TROUBLE if coded[1].startswith("5") else _BY_STATUS_CODE.get(coded[1])
-        if reason is not None:
-            return reason
-    for reason, pattern in _MESSAGE_CLASSES:
-        if pattern.search(text):
-            return reason
-    return Reason.VALIDATION_FAILED
+    # That a platform fails or limits requests is certain from its status code, whatever text comes with it.
+    if coded is not None and coded[1].startswith("5"):
+        return Reason.PLATFORM_TROUBLE
+    if coded is not None and coded[1] == "429":
+        return Reason.PLATFORM_LIMITED
+    known = texts.reason(platform, message)
+    if known is not None:
+        return known
+    if coded is not None and coded[1] in _BY_STATUS_CODE:
+        return _BY_STATUS_CODE[coded[1]]
+    return next((reason for reason, pattern in _COMMON_TEXTS if pattern.search(text)), Reason.VALIDATION_FAILED)
+
+
+def _expired_or_rejected(reason: Reason, token: TokenLife) -> Reason:
+    """A rejected credential whose token is reported as expired is expired; a text that says so is not believed while time is left."""
+    if token.says is TokenSays.EXPIRED:
+        return Reason.TOKEN_EXPIRED
+    return Reason.CREDENTIAL_REJECTED if token.says is TokenSays.LEFT and not token.below else reason
 
 
 def _judge_error(error: ApiError, connection: Connection) -> Verdict:

@@ -16,6 +16,7 @@ from typing import Any
 from monitor.clock import iso_utc
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, EventType, Notification, NotificationReason, Severity, Topic, incident_key
+from monitor.domain.reasons import Advice, advice_of
 from monitor.domain.scopes.key import ACCOUNT_KINDS
 from monitor.errors import Reason
 from monitor.text.advice import notification_advice
@@ -34,6 +35,10 @@ _MAX_LABELS = 20
 
 _TOKEN_TYPES = frozenset({EventType.TOKEN_EXPIRING, EventType.TOKEN_EXPIRED, EventType.TOKEN_RENEWED, EventType.TOKEN_RENEWAL_OVERDUE})
 _RECONNECTS = frozenset({Topic.CONNECTION, Topic.EXPIRY, Topic.RENEWAL, Topic.PERMISSIONS})
+
+_HELPED_BY_RECONNECTING = frozenset(
+    {Advice.RECONNECT, Advice.RESTORE_RIGHTS, Advice.CONFIRM_ACCOUNT, Advice.CHOOSE_TARGET, Advice.READ_MESSAGE}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +178,10 @@ def _reason(notification: Notification) -> dict[str, str] | None:
 
 
 def _reconnect_url(notification: Notification, identity: MonitorIdentity) -> str | None:
-    helps = notification.incident.topic in _RECONNECTS and notification.level_to != FINE and notification.connection_id is not None
+    topic, level, reason = notification.incident.topic, notification.level_to, notification.reason
+    helps = topic in _RECONNECTS and level != FINE and notification.connection_id is not None
+    if topic is Topic.CONNECTION and level == "error" and reason is not None:
+        helps = helps and advice_of(reason) in _HELPED_BY_RECONNECTING and not notification.facts.suspected_false_negative
     return identity.dashboard_url[:500] or None if helps else None
 
 
@@ -195,6 +203,15 @@ def _details(notification: Notification) -> dict[str, Any]:
         details["affected"] = facts.affected
     if facts.reminder:
         details["reminder"] = facts.reminder
+    moments = {
+        "causeSince": facts.cause_since,
+        "lastPassedAt": facts.last_worked_at,
+        "lastConclusiveCheckAt": facts.last_evidence_at,
+        "lastFailedPostAt": facts.last_failed_post_at,
+    }
+    details |= {name: _time(moment) for name, moment in moments.items() if moment is not None}
+    if facts.failed_posts:
+        details["failedPosts"] = facts.failed_posts
     if facts.closed_why is not None:
         details["closedWhy"] = one_line(facts.closed_why, _MAX_NAME)
     return details

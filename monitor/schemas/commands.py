@@ -204,6 +204,14 @@ class ReceiversTestDocument(Document):
     httpStatus: int | None
     durationSeconds: float
     detail: str
+    enabled: Annotated[bool, Field(description="it counted as failing or disabled before, and no longer does")]
+
+
+class ReceiversEnableDocument(Document):
+    """`receivers enable --json`."""
+
+    receiver: str
+    enabled: Annotated[bool, Field(description="false: it was neither disabled nor paused")]
 
 
 class Counted(TypedDict):
@@ -297,6 +305,7 @@ DOCUMENTS: dict[str, Any] = {
     "deliveries list": DeliveriesDocument,
     "deliveries retry": RetryDocument,
     "receivers test": ReceiversTestDocument,
+    "receivers enable": ReceiversEnableDocument,
     "replay": ReplayDocument,
     "config check": ConfigCheckDocument,
     "db upgrade": DatabaseDocument,

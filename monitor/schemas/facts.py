@@ -121,6 +121,7 @@ def receiver(outbox: OutboxView) -> shapes.Receiver:
         "oldestAt": iso(outbox.oldest_at),
         "failingSince": iso(outbox.failing_since),
         "disabled": outbox.disabled,
+        "refusing": outbox.refusing,
     }
 
 

@@ -187,7 +187,8 @@ class Receiver(TypedDict):
     pending: int
     oldestAt: Annotated[Moment | None, Field(description="when the oldest of them was queued")]
     failingSince: Moment | None
-    disabled: Annotated[bool, Field(description="it answered HTTP 410")]
+    disabled: Annotated[bool, Field(description="it answered HTTP 410 several times in a row")]
+    refusing: Annotated[bool, Field(description="it refuses every message")]
 
 
 class MaybeIdentity(TypedDict):

@@ -34,48 +34,66 @@ def discovered(config: Config, key: Key) -> ConnectionSpec:
 
 
 def desired(
-    config: Config, known: Iterable[Connection], *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()
+    config: Config,
+    known: Iterable[Connection],
+    *,
+    account: str | None = None,
+    appeared: Iterable[Key] = (),
+    vanished: Iterable[Key] = (),
 ) -> list[ConnectionSpec]:
     """
-    All connections to watch.
+    All connections to watch, or those of one *account*.
 
     Args:
         config: names connections, and says which accounts discover.
-        known: connections of the database that are not retired.
+        known: connections of the database that are not retired; with *account* its own.
         appeared: keys that are new in a list.
         vanished: keys that are no longer listed; those that the configuration names stay watched.
     """
-    discovering = {account.name for account in config.accounts if account.discover != "off"}
+    discovering = {settings.name for settings in config.accounts if settings.discover != "off"}
     listed = {connection.key for connection in known if connection.listed and connection.account in discovering}
     listed = (listed | set(appeared)) - set(vanished)
-    named = {settings.key: settings for settings in config.connections}
+    named = {settings.key: settings for settings in config.connections if account in (None, settings.account)}
     explicit = [configured(settings, listed=key in listed) for key, settings in named.items()]
     return explicit + [discovered(config, key) for key in sorted(listed - named.keys())]
 
 
-def reconcile(store: Store, registry: Registry, connections: Sequence[ConnectionSpec]) -> list[Connection]:
+def reconcile(store: Store, registry: Registry, known: Iterable[Connection], connections: Sequence[ConnectionSpec]) -> list[Connection]:
     """
-    Watch exactly *connections*; others are retired and their incidents closed.
+    Watch exactly *connections*; the *known* others are retired and their incidents closed. Only rows that change are written.
 
     Returns the watched connections with their ids. After the commit they must be given to the registry.
     """
     unit = unit_of_work(registry, store)
-    before = {connection.key: connection for connection in read_connections(store)}
-    ids = store.ensure_connections(connections)
-    removed = [connection for key, connection in before.items() if key not in ids]
+    before = {connection.key: connection for connection in known}
+    after = {spec.key: before.pop(spec.key, None) for spec in connections}
+    ids = store.ensure_connections([spec for spec in connections if (old := after[spec.key]) is None or old.spec != spec])
     now = unit.now()
-    for connection in removed:
+    for connection in before.values():
         unit.retire(connection, now)
-    store.retire([connection.id for connection in removed], now)
-    return [Connection(ids[spec.key], spec) for spec in connections]
+    store.retire([connection.id for connection in before.values()], now)
+    return [
+        old if (old := after[spec.key]) is not None and spec.key not in ids else Connection(ids[spec.key], spec) for spec in connections
+    ]
 
 
 async def sync(
-    database: Database, registry: Registry, config: Config, *, appeared: Iterable[Key] = (), vanished: Iterable[Key] = ()
+    database: Database,
+    registry: Registry,
+    config: Config,
+    *,
+    account: str | None = None,
+    appeared: Iterable[Key] = (),
+    vanished: Iterable[Key] = (),
 ) -> None:
-    """Bring the database and the registry in line with *config* and with what appeared in a list or vanished from it."""
+    """
+    Bring the database and the registry in line with *config* and with what appeared in a list or vanished from it.
+
+    A list says nothing about other accounts: with *account* only its rows are read and written.
+    """
 
     def work(store: Store) -> list[Connection]:
-        return reconcile(store, registry, desired(config, read_connections(store), appeared=appeared, vanished=vanished))
+        known = read_connections(store, account=account)
+        return reconcile(store, registry, known, desired(config, known, account=account, appeared=appeared, vanished=vanished))
 
-    registry.set_connections(await database.write(work))
+    registry.set_connections(await database.write(work), account=account)

@@ -38,6 +38,7 @@ class EvaluationConfig(EngineConfig):
             receivers=tuple(ReceiverRule(receiver.name, receiver.send_resolved) for receiver in config.receivers),
             accounts=tuple(account.name for account in config.accounts),
             false_negatives=_false_negatives(config),
+            platform_texts=config.platform_texts(),
             recurring_silences=config.windows(),
             fast_path=config.schedule.fast_path,
         )

@@ -5,20 +5,21 @@ Changes are made by `unit_of_work`, inside a write transaction; the registry, an
 after the commit.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 
 from monitor.clock import Clock, Continuity
 from monitor.db import Reader, acks_of_open, read_meta, read_scopes, read_states, silences_since
 from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
-from monitor.domain.engine import Engine
+from monitor.domain.engine import ChangeSet, Engine
 from monitor.domain.evaluation import scope_context
-from monitor.domain.events import FINE
 from monitor.domain.scopes.key import ACCOUNT, ScopeKey
-from monitor.domain.scopes.state import ScopeState
-from monitor.domain.snapshot import ConnectionView, OutboxView, Snapshot, incidents_of, scope_incidents
+from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot, incidents_of, scope_incidents
 from monitor.state.evaluation_config import EvaluationConfig
+
+LONGEST_PAUSE_SECONDS = 90.0
 
 
 class Registry(Engine):
@@ -44,7 +45,8 @@ class Registry(Engine):
         self.storage_up = True
         self._continuity = Continuity(clock)
         self._next_checks: dict[int, datetime] = {}
-        self._views: dict[int, ConnectionView] = {}
+        self._viewed = _Viewed()
+        self._changed: set[int] = set()
 
     def load(self, reader: Reader) -> None:
         """Fill memory from the rows of a database."""
@@ -56,10 +58,16 @@ class Registry(Engine):
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
         self.set_requests(silences_since(reader, self.clock.now()), acks_of_open(reader))
 
-    def set_connections(self, connections: Iterable[Connection]) -> None:
+    def set_connections(self, connections: Iterable[Connection], *, account: str | None = None) -> None:
         """Replace the monitored connections; states of others stay in the database only."""
-        super().set_connections(connections)
+        super().set_connections(connections, account=account)
         self._next_checks = {number: at for number, at in self._next_checks.items() if number in self._connections}
+
+    def commit(self, changes: ChangeSet) -> None:
+        """Make the values of *changes* visible."""
+        super().commit(changes)
+        # Behind the values: what is viewed between the two is viewed again.
+        self._changed.update(changes.states)
 
     def set_outbox(self, outbox: Mapping[str, OutboxView]) -> None:
         """Remember what every receiver has pending."""
@@ -68,70 +76,83 @@ class Registry(Engine):
     def set_next_check(self, connection_id: int, at: datetime) -> None:
         """Remember when a connection is checked next, for people."""
         self._next_checks[connection_id] = at
+        self._changed.add(connection_id)
 
     def notice_clock_jump(self) -> None:
-        """Watch afresh from now if the wall clock was set or the machine was suspended."""
-        self.watching_since = self._continuity.since()
+        """Watch afresh from now if the wall clock was set, the machine was suspended, or the process stood still."""
+        self.watching_since = self._continuity.since(self._longest_pause())
+
+    def beat(self) -> None:
+        """The process runs; called every second or so."""
+        self.watching_since = self._continuity.beat(self._longest_pause())
+
+    def _longest_pause(self) -> float:
+        """After how many seconds without a beat the process stood still: a small part of the time that makes evidence stale."""
+        return min(LONGEST_PAUSE_SECONDS, self.config.policy.stale_for(self.config.interval).total_seconds() / 3)
 
     def rounding_key(self) -> str:
         """Under which name the database keeps what is known of the API's rounding."""
         return f"rounding:{self.config.api_host}"
 
-    def platforms(self) -> frozenset[str]:
-        """The platforms of all monitored connections."""
-        return frozenset(connection.platform for connection in self._connections.values())
-
     def find(self, key: tuple[str, str, str]) -> Connection | None:
         """The monitored connection with this account, managed user and platform id."""
-        return next((connection for connection in self._connections.values() if connection.key == key), None)
+        return next((connection for connection in self.connections_of(key[0]) if connection.key == key), None)
 
     def open_incidents(self) -> int:
         """How many incidents are open."""
-        topics = (topic for connection_id in self._order for topic in self.state(connection_id).topics.values())
-        return sum(topic.level != FINE for topic in topics) + sum(scope.open for scope in self.scopes().values())
+        self._view(self.clock.now())
+        return sum(map(len, self._viewed.incidents.values())) + len(self._viewed.open_scopes)
 
     def snapshot(self, now: datetime) -> Snapshot:
-        """The whole picture at *now*."""
-        scopes = self.scopes()
-        views = self._all_views(scopes, now)
-        incidents = [incident for view in views if view.state.topics for incident in incidents_of(view, self.config.policy)]
-        incidents += [incident for scope in scopes.values() for incident in scope_incidents(scope)]
+        """The whole picture at *now*; its cost grows with what has changed since the last one."""
+        self._view(now)
+        viewed = self._viewed
+        incidents = list(chain.from_iterable(viewed.incidents.values()))
+        incidents += [incident for key in viewed.open_scopes for incident in scope_incidents(self.scope(key))]
         incidents.sort(key=lambda item: item.incident.opened_at)
         return Snapshot(
             taken_at=now,
-            connections=views,
+            connections=viewed.connections,
             incidents=tuple(incidents),
-            accounts=self._accounts_up(views),
-            api_up=self._api_up(views),
+            accounts={name: self._account_up(name, known=name in viewed.proven) for name in self.config.accounts},
+            api_up=self._api_up(known=bool(viewed.proven)),
             storage_up=self.storage_up,
             outbox={rule.name: self.outbox.get(rule.name, OutboxView()) for rule in self.config.receivers},
+            controls=self.controls,
         )
 
-    def _all_views(self, scopes: Mapping[ScopeKey, ScopeState], now: datetime) -> tuple[ConnectionView, ...]:
-        """One view per connection; the same object as last time where nothing changed, so that what is made of it can be kept."""
+    def _view(self, now: datetime) -> None:
+        """Bring the views in line with what is known: those that changed, or all when something above them changed."""
+        viewed, changed = self._viewed, self._changed.copy()
+        # Before the values are read: what changes meanwhile is viewed again.
+        self._changed.difference_update(changed)
+        open_scopes = frozenset(key for key in self._unsettled.copy() if self.scope(key).open)
+        known: Mapping[int, ConnectionView] = viewed.views
+        ids: Collection[int] = changed
+        if viewed.order is not self._order or viewed.config is not self.config:
+            self._viewed = viewed = _Viewed(self._order, self.config)
+            ids = viewed.order
+        elif open_scopes != viewed.open_scopes:
+            ids = viewed.order
+        viewed.open_scopes = open_scopes
         suppressing: dict[tuple[str, str, str], str | None] = {}
-        views: dict[int, ConnectionView] = {}
-        for connection in self.connections():
-            state = self.state(connection.id)
-            group = (connection.account, connection.user_id, connection.platform)
-            if group not in suppressing:
-                suppressing[group] = self._suppressed_by(connection, scopes, now)
-            fresh = (connection, state, suppressing[group], self._next_checks.get(connection.id))
-            view = self._views.get(connection.id)
-            if view is None or (view.connection, view.state, view.suppressed_by, view.next_check_at) != fresh:
-                view = ConnectionView(*fresh)
-            views[connection.id] = view
-        self._views = views
-        return tuple(views.values())
+        for connection_id in ids:
+            connection = self._connections.get(connection_id)
+            if connection is not None:
+                suppressed_by = self._suppressed_by(connection, suppressing, now) if open_scopes else None
+                view = ConnectionView(connection, self.state(connection_id), suppressed_by, self._next_checks.get(connection_id))
+                viewed.put(view, known.get(connection_id))
+        if ids:
+            viewed.connections = tuple(viewed.views.values())
 
-    def _suppressed_by(self, connection: Connection, scopes: Mapping[ScopeKey, ScopeState], now: datetime) -> str | None:
-        context = scope_context(self.scopes_above(connection), scopes, self.watching_since, now, self.config.policy)
-        key = context.frozen_by or context.suppressed_by
-        return str(key) if key is not None else None
-
-    def _accounts_up(self, views: tuple[ConnectionView, ...]) -> dict[str, bool | None]:
-        known = {view.connection.account for view in views if view.state.last_evidence_at is not None}
-        return {name: self._account_up(name, known=name in known) for name in self.config.accounts}
+    def _suppressed_by(self, connection: Connection, known: dict[tuple[str, str, str], str | None], now: datetime) -> str | None:
+        """The scope with an open incident above *connection*; *known* remembers it for those that have the same scopes."""
+        group = (connection.account, connection.user_id, connection.platform)
+        if group not in known:
+            context = scope_context(self.scopes_above(connection), self._scopes, self.watching_since, now, self.config.policy)
+            key = context.frozen_by or context.suppressed_by
+            known[group] = str(key) if key is not None else None
+        return known[group]
 
     def _account_up(self, name: str, *, known: bool) -> bool | None:
         state = self.scope(ScopeKey(ACCOUNT, name))
@@ -139,7 +160,44 @@ class Registry(Engine):
             return False
         return True if known and state.suspect_at is None else None
 
-    def _api_up(self, views: tuple[ConnectionView, ...]) -> bool | None:
+    def _api_up(self, *, known: bool) -> bool | None:
         if self.scope(self.api_key).open:
             return False
-        return True if any(view.state.last_evidence_at is not None for view in views) else None
+        return True if known else None
+
+
+class _Viewed:
+    """
+    The views of the last snapshot; the object of a connection stays the same until something about it changes.
+
+    Attributes:
+        order, config: of which connections and policy.
+        views: connection id -> view, in this order.
+        connections: the same as the snapshot has them.
+        incidents: connection id -> its open incidents; without those that have none.
+        open_scopes: the scopes with an open incident.
+        proven: the accounts of which a check was conclusive.
+    """
+
+    def __init__(self, order: Sequence[int] = (), config: EvaluationConfig | None = None) -> None:
+        self.order = order
+        self.config = config
+        self.views: dict[int, ConnectionView] = {}
+        self.connections: tuple[ConnectionView, ...] = ()
+        self.incidents: dict[int, list[IncidentView]] = {}
+        self.open_scopes: frozenset[ScopeKey] = frozenset()
+        self.proven: set[str] = set()
+
+    def put(self, view: ConnectionView, before: ConnectionView | None) -> None:
+        """Take over *view*, or the one *before* it when both show the same."""
+        connection, state = view.connection, view.state
+        if before is None or not before.shows(view):
+            before = view
+        self.views[connection.id] = before
+        incidents = incidents_of(view, self.config.policy) if state.topics and self.config is not None else []
+        if incidents:
+            self.incidents[connection.id] = incidents
+        else:
+            self.incidents.pop(connection.id, None)
+        if state.last_evidence_at is not None:
+            self.proven.add(connection.spec.account)

@@ -77,6 +77,7 @@ def record_outage(registry: Registry, outage: ScopeState, notified: Collection[s
 
 def unit_of_work(registry: Registry, store: Store) -> "UnitOfWork":
     """The unit of work of this transaction: one per transaction, kept in its scratch space."""
+    registry.notice_clock_jump()
     unit = store.scratch.get(UnitOfWork)
     if not isinstance(unit, UnitOfWork):
         unit = UnitOfWork(registry, store)
@@ -89,7 +90,6 @@ class UnitOfWork:
     """The registry as one write transaction sees it."""
 
     def __init__(self, registry: Registry, store: Store) -> None:
-        registry.notice_clock_jump()
         self._registry = registry
         self._store = store
         self._changes = registry.begin()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from monitor.domain import topics
 from monitor.domain.events import FINE, Notification, Topic
 from monitor.domain.reasons import Health, Outcome, Scope, outcome_of
+from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
 from monitor.text.report import ConnectionReport
 
@@ -17,10 +18,14 @@ _NETWORK = "Check this machine's network and the API's status page."
 _BY_REASON: dict[Reason, str] = {
     Reason.CREDENTIAL_REJECTED: RECONNECT,
     Reason.TOKEN_EXPIRED: RECONNECT,
-    Reason.RIGHTS_LOST: RECONNECT,
-    Reason.TARGET_GONE: RECONNECT,
+    Reason.RIGHTS_LOST: "Give the account its role and permissions back at the platform, then reconnect it on the PostPost dashboard.",
+    Reason.BOT_REMOVED: "Add the bot to the channel or group again, as an administrator that may post.",
+    Reason.ACCOUNT_RESTRICTED: "Log in at the platform and confirm the account or appeal; then reconnect it on the PostPost dashboard.",
+    Reason.TARGET_GONE: "Check whether the page, channel or profile still exists; connect another one, or remove this connection.",
+    Reason.APP_REFUSED: "Ask PostPost's support: reconnecting does not help.",
+    Reason.PLATFORM_LIMITED: _WAIT,
     Reason.PLATFORM_TROUBLE: _WAIT,
-    Reason.VALIDATION_FAILED: RECONNECT,
+    Reason.VALIDATION_FAILED: "Read the platform's message; if it does not clear by itself, reconnect the account on the PostPost dashboard.",
     Reason.CONNECTION_MISSING: "It was removed, or reconnected under another id: update the configuration, or reconnect it.",
     Reason.ID_REFUSED: "Correct the id in the configuration; copy it from the list of connections.",
     Reason.API_VALIDATOR_FAILED: _CRASHED,
@@ -60,13 +65,22 @@ _BY_LEVEL = {
     (Topic.CONNECTION, topics.FLAPPING): "Reconnect the account if the flapping continues.",
     (Topic.EXPIRY, topics.EXPIRED): RECONNECT,
 }
+_GONE_FROM_LIST = (
+    "It was removed at PostPost, or reconnected under another id, which is then found by itself. "
+    "If that was not intended, connect the account again."
+)
 _RECEIVER = "Check the receiver and its address; pending messages are kept."
 _PLATFORM = "Wait for the platform first: many of its connections failed together. If this one stays broken alone, continue as below."
-_FALSE_NEGATIVE = "First check whether posts still succeed: one has since the first failed test."
+_FALSE_NEGATIVE = (
+    "Check whether posts still succeed. If they do, set expect: unsupported for the connection, "
+    "or add its message to policy.known_false_negatives."
+)
 
 
-def reason_advice(reason: Reason) -> str:
-    """What to do about *reason*; empty when nothing is needed."""
+def reason_advice(reason: Reason, *, listed: bool = False) -> str:
+    """What to do about *reason*; empty when nothing is needed. *listed*: the connection was found by discovery."""
+    if listed and reason is Reason.CONNECTION_MISSING:
+        return _GONE_FROM_LIST
     return _BY_REASON.get(reason, "")
 
 
@@ -81,8 +95,21 @@ def notification_advice(notification: Notification) -> str:
         return ""
     if notification.scope is Scope.RECEIVER:
         return _RECEIVER
+    facts = notification.facts
+    if facts.suspected_false_negative:
+        return _FALSE_NEGATIVE
     by_topic = topic_advice(notification.incident.topic, notification.level_to)
-    return by_topic or (reason_advice(notification.reason) if notification.reason is not None else "")
+    return by_topic or (reason_advice(notification.reason, listed=facts.listed) if notification.reason is not None else "")
+
+
+def health_advice(state: ConnectionState, *, listed: bool = False) -> str:
+    """What to do about a broken connection; empty when it is not broken."""
+    if not state.health.broken:
+        return ""
+    if state.health is Health.ERROR and state.suspected_false_negative:
+        return _FALSE_NEGATIVE
+    failed = state.cause is not None and outcome_of(state.cause) is Outcome.FAILED
+    return reason_advice(state.cause, listed=listed) if state.cause is not None and failed else RECONNECT
 
 
 def report_advice(report: ConnectionReport) -> Iterator[str]:
@@ -95,11 +122,7 @@ def _report_advice(report: ConnectionReport) -> Iterator[str]:
         if scope.open and scope.reason is not None:
             yield _PLATFORM if scope.kind == "platform" else reason_advice(scope.reason)
     state = report.state
-    if state.health is Health.ERROR and state.suspected_false_negative:
-        yield _FALSE_NEGATIVE
-    if state.health.broken:
-        failed = state.reason is not None and outcome_of(state.reason) is Outcome.FAILED
-        yield reason_advice(state.reason) if state.reason is not None and failed else RECONNECT
+    yield health_advice(state, listed=report.connection.listed)
     if state.topic(Topic.CONNECTION).level == topics.STALE and state.last_reason is not None:
         yield reason_advice(state.last_reason)
     for topic, value in state.topics.items():

@@ -147,16 +147,17 @@ def _platform_facts(state: ConnectionState, now: datetime) -> Iterator[str]:
 
 def _flapping_and_staleness(report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
     """Flapping and staleness."""
-    state, flap = report.state, policy.flap
-    recent = sum(1 for change in state.changes if change > now - flap.window)
-    if topics.is_flapping(state, now, policy):
-        until = state.changes[-1] + flap.calm
+    state, flap, interval = report.state, policy.flap, report.connection.interval
+    window = flap.window_for(interval)
+    recent = sum(1 for change in state.changes if change > now - window)
+    if topics.is_flapping(report.connection, state, now, policy):
+        until = state.changes[-1] + flap.calm_for(interval)
         yield (
-            f"Flapping: health changed {recent} times within {span(flap.window)} (limit {flap.changes}). It ends {when(until, now)}, "
+            f"Flapping: health changed {recent} times within {span(window)} (limit {flap.changes}). It ends {when(until, now)}, "
             "if nothing changes until then."
         )
     elif recent > 1:
-        yield f"Health changed {recent} times within the last {span(flap.window)}; {flap.changes} changes count as flapping."
+        yield f"Health changed {recent} times within the last {span(window)}; {flap.changes} changes count as flapping."
     stale_at = topics.stale_at(report.connection, state, policy, ScopeContext(watching_since=_watched_since(report)))
     # A broken connection stays broken without further checks; it does not become stale.
     never = state.health.broken or report.retired or any(scope.open for scope in report.above if scope.kind != "platform")

@@ -15,6 +15,7 @@ SUPPRESSION_TEXTS = {
     SuppressionReason.NOTHING_NEW: "Receivers are up to date.",
     SuppressionReason.COVERED_BY_SCOPE: "Notifications wait while the incident of a wider scope is open, or may be about to open.",
     SuppressionReason.REMINDER_NOT_DUE: "Receivers are up to date; the next reminder is not due yet.",
+    SuppressionReason.AWAITING_CHECK: "A reminder is due; it is sent when the next check fails, too.",
     SuppressionReason.SILENCED: "A silence suppresses the notifications of this connection.",
     SuppressionReason.QUIET_HOURS: "Suppressed: not urgent, and quiet hours are active.",
     SuppressionReason.UNCERTAIN: (

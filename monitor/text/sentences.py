@@ -1,9 +1,10 @@
 """The one line in every notification: what happened to which connection, since when, why, and what to do."""
 
+from collections.abc import Iterator
 from datetime import UTC, timedelta
 
 from monitor.domain.connections import Connection
-from monitor.domain.events import FINE, EventType, Notification, Topic
+from monitor.domain.events import FINE, EventType, Notification, NotificationFacts, Topic
 from monitor.domain.scopes.key import SPLIT
 from monitor.domain.scopes.state import REMOVED
 from monitor.errors import Reason
@@ -17,7 +18,7 @@ _FAILING = frozenset({"error", "missing", "misconfigured"})
 
 _SENTENCES: dict[EventType, str] = {
     EventType.CONNECTION_FAILED: "{who} is broken since {since}: {why}.",
-    EventType.CONNECTION_RECOVERED: "{who} works again{after}.",
+    EventType.CONNECTION_RECOVERED: "{who} works again{after}{renewed}.{meanwhile}",
     EventType.CONNECTION_MISSING: "{who} is missing since {since}: {why}.",
     EventType.CONNECTION_MISCONFIGURED: "{who} cannot be checked since {since}: {why}.",
     EventType.CONNECTION_STALE: "{who} has not been checked successfully for too long; its state is unknown.",
@@ -62,6 +63,9 @@ _CLOSED_WITHOUT_RECOVERY: dict[tuple[str, EventType], str] = {
     ): "The previous address of the PostPost API is no longer watched: it was removed from the configuration.",
 }
 
+_OTHER_CAUSE = "{who}, broken since {since}, fails for another reason since {cause_since}: {why}."
+_POSTS_FAIL_UNTESTED = "Posting through {who} failed: {quoted}. The API cannot test this connection."
+
 _OPENINGS: dict[tuple[Topic, str], EventType] = {
     (Topic.CONNECTION, "missing"): EventType.CONNECTION_MISSING,
     (Topic.CONNECTION, "misconfigured"): EventType.CONNECTION_MISCONFIGURED,
@@ -88,7 +92,7 @@ _SCOPE_OPENINGS = {
 
 _CLOSED = {
     "unsupported": "the API can no longer test it",
-    "removed": "it was removed from the configuration or the API's list",
+    "removed": "it was removed from the configuration",
     "recovered": "it works again",
 }
 
@@ -100,11 +104,21 @@ def sentence(notification: Notification, connection: Connection | None) -> str:
     parts.append(_template(notification).format_map(_fields(notification, connection)))
     if facts.first_check and notification.level_to != FINE:
         parts.append("Already failing at the first check." if notification.level_to in _FAILING else "Already so at the first check.")
+    parts += _unseen(notification)
     if facts.suspected_false_negative:
         parts.append("A post has succeeded since, so the test itself may be wrong.")
     parts.append("Its token has expired." if facts.merged_expiry else _life_left(notification))
     parts.append(notification_advice(notification))
     return " ".join(filter(None, parts))
+
+
+def _unseen(notification: Notification) -> Iterator[str]:
+    """What no check has seen: the true beginning of a failure, or whether it still lasts."""
+    facts = notification.facts
+    if facts.last_worked_at is not None:
+        yield f"It may have begun earlier: the last passed check was at {moment(facts.last_worked_at)}."
+    if facts.last_evidence_at is not None:
+        yield f"No check has been conclusive since {moment(facts.last_evidence_at)}."
 
 
 def _template(notification: Notification) -> str:
@@ -117,6 +131,10 @@ def _template(notification: Notification) -> str:
             kind = _SCOPE_OPENINGS.get(scope_kind, EventType.API_FAILED)
         else:
             kind = _OPENINGS.get((topic, notification.level_to), _OPENING_OF[topic])
+    if notification.facts.cause_since is not None and kind is EventType.CONNECTION_FAILED:
+        return _OTHER_CAUSE
+    if notification.facts.untested and kind is EventType.PUBLISHING_FAILING:
+        return _POSTS_FAIL_UNTESTED
     return (
         _CLOSED_WITHOUT_RECOVERY.get((closed_why, kind))
         or _ACCOUNT_SENTENCES.get((scope_kind, kind))
@@ -141,17 +159,38 @@ def _fields(notification: Notification, connection: Connection | None) -> dict[s
         "who": name,
         "name": name,
         "platform": platform_name(connection.platform if connection else subject.rpartition(":")[2]),
-        "since": moment(notification.incident.opened_at),
+        "since": moment(facts.failed_at or notification.incident.opened_at),
         "why": _why(notification, quoted),
         "quoted": quoted,
         "after": f" after {span(facts.duration)}" if facts.duration is not None else "",
-        "closed": _CLOSED.get(facts.closed_why or "", one_line(facts.closed_why or "it is over", 80)),
+        "closed": _closed(facts),
+        "cause_since": moment(facts.cause_since) if facts.cause_since is not None else "",
+        "renewed": f"; its token now expires {_when(notification)}" if _renewed(notification) else "",
+        "meanwhile": _meanwhile(facts),
         "when": _when(notification),
         "on": f" on {moment(facts.expires_at)}" if facts.expires_at is not None and facts.expires_at <= notification.at else "",
         "until": f"; it now expires {_when(notification)}" if facts.expires_at is not None else "",
         "lost": one_line(", ".join(facts.permissions_lost) or notification.detail, _QUOTED),
         "affected": f" {count(facts.affected, 'connection')} affected." if facts.affected is not None else "",
     }
+
+
+def _closed(facts: NotificationFacts) -> str:
+    if facts.closed_why == REMOVED and facts.listed:
+        return "it is gone from the API's list of connections, or its account from the configuration"
+    return _CLOSED.get(facts.closed_why or "", one_line(facts.closed_why or "it is over", 80))
+
+
+def _renewed(notification: Notification) -> bool:
+    ends_at = notification.facts.expires_at
+    return ends_at is not None and ends_at > notification.at
+
+
+def _meanwhile(facts: NotificationFacts) -> str:
+    """The posts that failed during the failure; the API names only the last one, so there may have been more."""
+    if not facts.failed_posts or facts.last_failed_post_at is None:
+        return ""
+    return f" At least {count(facts.failed_posts, 'post')} failed meanwhile, the last at {moment(facts.last_failed_post_at)}."
 
 
 def _why(notification: Notification, quoted: str) -> str:

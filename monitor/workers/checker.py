@@ -195,12 +195,13 @@ class Checker:
 
     async def _test(self, connection: Connection) -> Observation:
         result = await self._api.test(connection.platform_id, connection.user_id)
+        config = self._registry.config
         self._rate_limiter.record_response(result.http_status, result.retry_after)
         return Observation(
             connection_id=connection.id,
             sent_at=result.sent_at,
             at=result.at,
-            verdict=judge(result.answer, connection, self._registry.config.false_negatives),
+            verdict=judge(result.answer, connection, config.false_negatives, config.platform_texts),
             reply=result.answer if isinstance(result.answer, Reply) else None,
             server_at=result.server_at,
             http_status=result.http_status,
@@ -245,6 +246,6 @@ class Checker:
 
     def _count(self, connection: Connection, observation: Observation) -> None:
         reason = observation.verdict.reason
-        self._metrics.check_concluded(connection.platform, reason, observation.duration_seconds)
+        self._metrics.check_concluded(connection.account, connection.platform, reason, observation.duration_seconds)
         if outcome_of(reason) is Outcome.INCONCLUSIVE:
             _log.debug("check.inconclusive", connection=connection.platform_id, reason=reason, detail=observation.verdict.detail)

@@ -198,6 +198,7 @@ class Discoverer:
             self._database,
             self._registry,
             self._config,
+            account=self._account.name,
             appeared=[(self._account.name, user_id, platform_id) for platform_id in appeared],
             vanished=[(self._account.name, user_id, platform_id) for platform_id in vanished],
         )

@@ -87,10 +87,11 @@ class WorkerGroup:
             loop.last_step = self._dependencies.clock.monotonic()
             self._tasks[loop.name] = group.create_task(self._run(loop), name=loop.name)
 
-    def refresh(self) -> None:
-        """Make the checkers add new connections and drop removed ones."""
+    def refresh(self, account: str | None = None) -> None:
+        """Make the checkers, or that of one *account*, add new connections and drop removed ones."""
         for checker in self._checkers.values():
-            checker.refresh()
+            if account in (None, checker.account):
+                checker.refresh()
         self.wake("check")
 
     def wake(self, kind: str) -> None:
@@ -150,7 +151,7 @@ class WorkerGroup:
             registry=shared.registry,
             database=shared.database,
             clock=shared.clock,
-            on_change=self.refresh,
+            on_change=lambda: self.refresh(account.name),
         )
         self._add("discover", f"discoverer-{account.name}", discoverer.step, limit=_DISCOVERER_LIMIT_SECONDS)
 

@@ -13,7 +13,7 @@ from monitor.clock import SystemClock
 from monitor.db import Database
 from tests.databases import migrated_sqlite
 
-_ABOUT_THE_DATABASE = {"test_db_store", "test_db_writer", "test_db_files", "test_migrations", "test_storage_faults"}
+_ABOUT_THE_DATABASE = {"test_db_store", "test_db_writer", "test_db_files", "test_migrations", "test_storage_faults", "test_indexes"}
 
 
 @pytest.hookimpl(tryfirst=True)

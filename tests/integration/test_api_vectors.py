@@ -88,7 +88,7 @@ VERDICTS = [
             "last_error": LastError("Session has expired", datetime(2026, 2, 22, 10, tzinfo=UTC)),
         },
     ),
-    Vector("9 without expired", t(**THREADS, status="error", message=SESSION), Reason.CREDENTIAL_REJECTED, "threads-17"),
+    Vector("9 without expired", t(**THREADS, status="error", message=SESSION), Reason.TOKEN_EXPIRED, "threads-17"),
     Vector("10", t(status="error", message="Token has been revoked", tokenExpiresIn="40d 2h"), Reason.CREDENTIAL_REJECTED),
     about("11", PLATFORM_ID, "Request failed with status code 503", Reason.PLATFORM_TROUBLE),
     about("13", PLATFORM_ID, "timeout of 10000ms exceeded", Reason.PLATFORM_TROUBLE),

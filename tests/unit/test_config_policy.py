@@ -67,10 +67,10 @@ def test_built_in_platforms() -> None:
         name: tuple(threshold.days for threshold in policy.expiry_for(name).thresholds) for name in (*policy.platforms, "pinterest")
     }
     assert thresholds == {
-        "linkedin": (14, 3),
-        "instagram": (7,),
-        "threads": (7,),
-        "tiktok": (14,),
+        "linkedin": (14, 3, 1),
+        "instagram": (7, 1),
+        "threads": (7, 1),
+        "tiktok": (14, 1),
         "facebook": (),
         "youtube": (),
         "twitter": (),
@@ -132,12 +132,13 @@ policy:
   expiry: {overdue_after: 2d}
   scopes: {window: 1s, open_after: 2s, close_after: 3s, canary: 4s, account_confirm: 5s, account_canary: 6s, attempts: 2, ratio: 0.5,
     close_ratio: 0.1, platform_window: 7s, platform_count: 2, platform_ratio: 0.25, platform_hold: 8s, throttled_after: 9s}
-  flap: {changes: 9, window: 2h, calm: 1m}
+  flap: {changes: 9, window: 2h, window_rounds: 7, calm: 1m, calm_rounds: 1}
   digest: {wait: 0s, after: 1, max_items: 3}
   retry: {schedule: [100ms], slow_after: 1s, slow_every: 2s, give_up_after: 3s, jitter: 0, poison_attempts: 1}
   stale_after: 1h
   stale_floor: 1s
   reminders: off
+  reminders_suspected: 1d
   pending_rounds: 5
   publishing_fresh: 1d
 """

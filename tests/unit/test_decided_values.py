@@ -74,7 +74,8 @@ def test_cover(cover: ScopeContext, *, covered: bool) -> None:
 def test_only_thresholds_settle(topic: Topic, level: str, after: timedelta, *, held: bool) -> None:
     """A threshold of the token's end waits until it has settled; renewal, the end itself and permissions do not."""
     policy = Policy(platforms={"instagram": ExpiryPolicy(settle=DAY)})
-    assert is_confirmed(topic, PendingLevel(level, START, 9), at(after), policy, "instagram") is held
+    connection = a_connection(platform_id="instagram-1")
+    assert is_confirmed(connection, a_state(), topic, PendingLevel(level, START, 9), at(after), policy) is held
 
 
 def broken_and_told() -> Story:
@@ -124,7 +125,7 @@ def test_how_an_incident_ends(end: tuple[Reason, ...], why: str) -> None:
     assert (began.closed_why, over.closed_why) == (None, why)
     assert (over.severity, over.level) == (began.severity, FINE)
     assert over.incident == began.incident
-    assert over.at > began.at == began.incident.opened_at
+    assert over.at > began.at > began.incident.opened_at == START + MINUTE, "the first failed check"
 
 
 def test_merged_expiry_stays_silent() -> None:
@@ -166,8 +167,8 @@ def test_wide_causes_have_no_account_of_their_own() -> None:
 
 
 def test_gone_counts_as_a_failure() -> None:
-    """The 410 that ends it all is one failure more."""
-    gone = after_attempt(CircuitBreaker(failures=2), AttemptResult(DeliveryReason.GONE), START, RetryPolicy(), 0.5, "f")
+    """The last 410 is one failure more."""
+    gone = after_attempt(CircuitBreaker(failures=2, gone=2), AttemptResult(DeliveryReason.GONE), START, RetryPolicy(), 0.5, "f")
     assert (gone.failures, gone.disabled_at, gone.fingerprint) == (3, START, "f")
 
 
@@ -193,7 +194,7 @@ def test_what_can_not_be_merged_keeps_its_turn() -> None:
     """A later delivery about the same subject neither overtakes nor is collected while one that is never merged waits."""
     first = PendingDelivery(1, "s", START, attempts=1, due=False, mergeable=False)
     planned = plan([first, PendingDelivery(2, "s", START)], 9, at(HOUR), DigestPolicy())
-    assert (planned.next, planned.groups) == (None, ())
+    assert (planned.now, planned.groups) == ((), ())
 
 
 def test_announcement_of_a_digest() -> None:
@@ -278,7 +279,7 @@ def test_collecting_takes_its_time() -> None:
     """What has just been decided is not ripe at once, nor is it when the clock stands still."""
     pending = [PendingDelivery(number, str(number), START) for number in range(30)]
     planned = plan(pending, 9, START, DigestPolicy())
-    assert (planned.next, planned.groups, planned.wait) == (None, (), DigestPolicy().wait)
+    assert (planned.now, planned.groups, planned.wait) == ((), (), DigestPolicy().wait)
 
 
 def test_counted_since_the_last_pass() -> None:

@@ -220,7 +220,7 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
             "works (ok) since 2030-01-01 00:03 UTC (2m ago).",
             ("connection: fine since 2030-01-01 00:04 UTC (1m ago). Last notified 2030-01-01 00:04 UTC (1m ago): closed."),
             SUPPRESSION_TEXTS[SuppressionReason.NOTHING_NEW],
-            "Health changed 2 times within the last 1h; 4 changes count as flapping.",
+            "Health changed 2 times within the last 1h 30m; 3 changes count as flapping.",
         ],
         ["Reconnect", "reminder"],
     ),
@@ -276,7 +276,7 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
     ),
     (
         flapping,
-        ["Flapping: health changed", "(limit 4)", "connection: “flapping”", "connection: no reminders."],
+        ["Flapping: health changed", "(limit 3)", "connection: “flapping”", "connection: no reminders."],
         [],
     ),
     (stale, ["A connection is stale after 45m", "connection: “stale”"], ["becomes stale"]),
@@ -530,7 +530,7 @@ def test_what_to_do_first() -> None:
     story.checks(Reason.OK, Reason.CREDENTIAL_REJECTED)
     reply = a_reply(passed=False, permissions=(), last_successful_post_at=story.now - 10 * SECOND)
     story.check(Reason.CREDENTIAL_REJECTED, reply=reply)
-    assert lines_of(story)[1][0].startswith("First check whether posts still succeed")
+    assert lines_of(story)[1][0].startswith("Check whether posts still succeed")
 
     story = Story()
     story.checks(Reason.OK, *[Reason.API_VALIDATOR_FAILED] * 5, every=15 * MINUTE)

@@ -157,8 +157,8 @@ SENTENCES = [
         a_notification(facts=NotificationFacts(expires_at=at(-HOUR), suspected_false_negative=True)),
         (
             "LinkedIn “Page 1” (linkedin-page1, account main) is broken since 2030-01-01 00:00 UTC: the platform rejects the stored "
-            "credential (“Session has expired”). A post has succeeded since, so the test itself may be wrong. Reconnect the account on "
-            "the PostPost dashboard."
+            "credential (“Session has expired”). A post has succeeded since, so the test itself may be wrong. Check whether posts still "
+            "succeed. If they do, set expect: unsupported for the connection, or add its message to policy.known_false_negatives."
         ),
     ),
     (

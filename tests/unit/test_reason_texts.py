@@ -7,7 +7,7 @@ import pytest
 from monitor.domain.checks import Verdict
 from monitor.domain.events import FINE, Topic
 from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness
-from monitor.domain.reasons import MEANINGS, Health, Outcome
+from monitor.domain.reasons import MEANINGS, UPSTREAM, Advice, Health, Outcome, advice_of
 from monitor.domain.states import ConnectionState, PendingLevel, TopicState
 from monitor.errors import Reason
 from monitor.text.advice import reason_advice, topic_advice
@@ -64,6 +64,16 @@ def test_every_reason_has_a_text(reason: Reason) -> None:
         assert reason_advice(reason).endswith(".")
     if MEANINGS[reason].outcome in (Outcome.PASSED, Outcome.UNSUPPORTED):
         assert reason_advice(reason) == ""
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_advice_needs_words(reason: Reason) -> None:
+    """A reason whose advice asks for work has words for it; what works or cannot be tested asks for nothing, upstream trouble for patience."""
+    advice = advice_of(reason)
+    if advice.needs_action:
+        assert reason_advice(reason)
+    assert (advice is Advice.NOTHING) is (MEANINGS[reason].outcome in (Outcome.PASSED, Outcome.UNSUPPORTED))
+    assert reason not in UPSTREAM or advice is Advice.WAIT
 
 
 def test_details() -> None:

@@ -8,11 +8,13 @@ from monitor.errors import ApiError, Reason
 from tests.builders import a_connection, a_reply
 
 CLASSES = {
+    Reason.TOKEN_EXPIRED: ["Error validating access token: Session has expired", "Token expired", "The access token has expired"],
+    Reason.ACCOUNT_RESTRICTED: ["Your account is suspended", "This account has been temporarily locked", "checkpoint required"],
+    Reason.BOT_REMOVED: ["Bot was kicked from the channel"],
+    Reason.PLATFORM_LIMITED: ["Request failed with status code 429", "Rate limit exceeded", "Too Many Requests"],
     Reason.CREDENTIAL_REJECTED: [
-        "Error validating access token: Session has expired",
         "Invalid OAuth access token - Cannot parse",
-        "Token expired",
-        "The access token has expired",
+        "access token is invalid or not found",
         "Token has been revoked",
         "Request failed with status code 401",
         "Unauthorized",
@@ -32,9 +34,6 @@ CLASSES = {
     Reason.PLATFORM_TROUBLE: [
         "Request failed with status code 500",
         "Request failed with status code 503: please reconnect later",
-        "Request failed with status code 429",
-        "Rate limit exceeded",
-        "Too Many Requests",
         "timeout of 10000ms exceeded",
         "connect ETIMEDOUT 1.2.3.4:443",
         "read ECONNRESET",

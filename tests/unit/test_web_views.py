@@ -237,7 +237,10 @@ def test_a_broken_one_says_why_and_what_to_do() -> None:
     state = a_state(Health.ERROR, reason=Reason.TARGET_GONE, detail="Channel is unavailable")
 
     assert _notes(_view(state=state)) == [
-        "The page, channel or profile is gone. [Channel is unavailable] Reconnect the account on the PostPost dashboard."
+        (
+            "The page, channel or profile is gone. [Channel is unavailable] Check whether the page, channel or profile still exists;"
+            " connect another one, or remove this connection."
+        )
     ]
 
 
@@ -395,7 +398,7 @@ def test_receivers() -> None:
 
     assert [(receiver.name, receiver.tone, receiver.text) for receiver in board.receivers(NOW)] == [
         ("deaf", Tone.BAD, "failing for 1h; 3 messages waiting, the oldest for 1h"),
-        ("gone", Tone.BAD, "disabled (HTTP 410) until its configuration changes; 2 messages waiting"),
+        ("gone", Tone.BAD, "disabled (HTTP 410); 2 messages waiting"),
         ("busy", Tone.GOOD, "1 message waiting, the oldest for 1m"),
         ("calm", Tone.GOOD, "nothing waiting"),
     ]

@@ -1,12 +1,13 @@
 """`policy`: the sections are made from the dataclasses of `domain/policy`; built-in differences of platforms."""
 
+import difflib
 import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
-from typing import Annotated, Any, Self, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, Self, TypeVar, get_type_hints
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, create_model, model_validator
 
@@ -30,6 +31,19 @@ def _check_pattern(value: str) -> str:
     return value
 
 
+def _check_not_empty(value: str) -> str:
+    if re.search(value, ""):
+        raise problem("would match every message", "name the words that tell this failure from others")
+    return value
+
+
+def _check_platform(value: str) -> str:
+    close = difflib.get_close_matches(value, _KNOWN_PLATFORMS, n=1, cutoff=0.8)
+    if value not in _KNOWN_PLATFORMS and close:
+        raise problem("is not a known platform", f"did you mean {close[0]}?")
+    return value
+
+
 _PLATFORM = "[a-z][a-z0-9_]{0,63}"
 _PLATFORM_PROBLEM = ("is not a platform name", "use the lower-case word before the first dash of an id, such as linkedin")
 
@@ -47,8 +61,8 @@ V = TypeVar("V")
 
 Thresholds = Annotated[Items[Period], Field(max_length=20), AfterValidator(_check_descending)]
 Pattern = Annotated[str, AfterValidator(_check_pattern), Field(max_length=500)]
-PlatformName = Annotated[str, matching(_PLATFORM, *_PLATFORM_PROBLEM)]
-PlatformOrAny = Annotated[str, matching(rf"\*|{_PLATFORM}", *_PLATFORM_PROBLEM)]
+PlatformName = Annotated[str, matching(_PLATFORM, *_PLATFORM_PROBLEM), AfterValidator(_check_platform)]
+PlatformOrAny = Annotated[str, matching(rf"\*|{_PLATFORM}", *_PLATFORM_PROBLEM), AfterValidator(_check_platform)]
 AutoOrPeriod = Annotated[
     timedelta | None,
     BeforeValidator(_auto_or_period),
@@ -132,6 +146,31 @@ class FalseNegativeSettings(Section):
         return self
 
 
+TextReason = Literal[
+    "credential_rejected",
+    "token_expired",
+    "rights_lost",
+    "bot_removed",
+    "account_restricted",
+    "target_gone",
+    "app_refused",
+    "platform_limited",
+    "platform_trouble",
+    "validation_failed",
+]
+
+
+class PlatformTextSettings(Section):
+    """What an error text of a platform means; tried before the built-in table of texts."""
+
+    platform: PlatformOrAny = "*"
+    """Platform of the connection; `*` matches every platform."""
+    message: Annotated[Pattern, AfterValidator(_check_not_empty)]
+    """Regular expression to search in the platform's message, ignoring case."""
+    reason: TextReason
+    """Reason that such a failure has; the advice follows from it."""
+
+
 _PolicyKeys = _section_of(
     Policy,
     leave_out=frozenset({"spacing", "recheck"}),
@@ -146,20 +185,22 @@ class PolicySettings(_PolicyKeys):  # type: ignore[misc, valid-type]
 
     known_false_negatives: Items[FalseNegativeSettings] = ()
     """Answers that report an error although the connection works, in addition to the built-in ones."""
+    platform_texts: Items[PlatformTextSettings] = ()
+    """Error texts of platforms and what they mean, in addition to the built-in ones."""
 
 
 _DAY = timedelta(days=1)
-_RENEWS_LATE: Mapping[str, Any] = {"thresholds": (7 * _DAY,), "settle": _DAY}
+_RENEWS_LATE: Mapping[str, Any] = {"thresholds": (7 * _DAY, _DAY), "settle": _DAY}
 _NO_COUNTDOWN: Mapping[str, Any] = {"thresholds": (), "trust_date": False}
 
 COUNTS_DOWN = frozenset({"linkedin", "instagram", "threads"})
 """Platforms whose tokens end unless a person acts; `policy.expiry.thresholds`, if given, applies to them."""
 
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
-    "linkedin": {"thresholds": (14 * _DAY, 3 * _DAY)},
+    "linkedin": {"thresholds": (14 * _DAY, 3 * _DAY, _DAY)},
     "instagram": _RENEWS_LATE,
     "threads": _RENEWS_LATE,
-    "tiktok": {"thresholds": (14 * _DAY,), "trust_date": False},
+    "tiktok": {"thresholds": (14 * _DAY, _DAY), "trust_date": False},
     "facebook": _NO_COUNTDOWN,
     "youtube": _NO_COUNTDOWN,
     "twitter": _NO_COUNTDOWN,
@@ -172,6 +213,8 @@ How the platforms differ from `policy.expiry`.
 
 Source: api-contract.md 3.1, last column.
 """
+
+_KNOWN_PLATFORMS = frozenset({*BUILT_IN, "pinterest", "x"})
 
 
 def policy_of(settings: PolicySettings, schedule: ScheduleSettings) -> Policy:

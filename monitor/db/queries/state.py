@@ -46,11 +46,15 @@ _SIZE = {
 }
 
 
-def read_connections(reader: Reader, platform_id: str | None = None, *, retired: bool = False) -> list[Connection]:
-    """The monitored connections, or else the *retired* ones, by account, user, platform and id; of all platform ids, or of one."""
+def read_connections(
+    reader: Reader, platform_id: str | None = None, *, account: str | None = None, retired: bool = False
+) -> list[Connection]:
+    """The monitored connections, or else the *retired* ones, by account, user, platform and id; those of one platform id, of one account."""
     query = _CONNECTIONS.where(_RETIRED if retired else _MONITORED)
     if platform_id is not None:
         query = query.where(connections.c.platform_id == platform_id)
+    if account is not None:
+        query = query.where(connections.c.account == account)
     return [to_connection(row) for row in reader.rows(query)]
 
 

@@ -12,7 +12,7 @@ from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.states import ConnectionState
 from monitor.domain.status import TONES, DisplayStatus, Tone, status_of, tone_of
 from monitor.domain.token_life import TokenSays
-from monitor.text.advice import reason_advice, topic_advice
+from monitor.text.advice import health_advice, reason_advice, topic_advice
 from monitor.text.durations import brief
 from monitor.text.format import STATUS_LABELS, ago, doubt, label_of, moment, platform_name, sentence, short_name
 from monitor.text.reasons import reason_text
@@ -152,7 +152,7 @@ def _health_notes(state: ConnectionState) -> Iterator[Note]:
         return
     # While a change back is being confirmed, the last conclusive check was a good one.
     elif outcome_of(state.reason) is not Outcome.PASSED:
-        yield Note(sentence(reason_text(state.reason)), quoted=state.detail, advice=reason_advice(state.reason))
+        yield Note(sentence(reason_text(state.reason)), quoted=state.detail, advice=health_advice(state) or reason_advice(state.reason))
 
 
 def _last_check_note(state: ConnectionState) -> Iterator[Note]:

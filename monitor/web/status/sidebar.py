@@ -60,9 +60,15 @@ def receivers_of(snapshot: Snapshot, now: datetime) -> tuple[ReceiverView, ...]:
         waiting = f"{count(outbox.pending, 'message')} waiting" if outbox.pending else "nothing waiting"
         since = f", the oldest for {brief(now - outbox.oldest_at)}" if outbox.oldest_at is not None else ""
         if outbox.disabled:
-            receivers.append(ReceiverView(name, Tone.BAD, f"disabled (HTTP 410) until its configuration changes; {waiting}"))
+            receivers.append(ReceiverView(name, Tone.BAD, f"disabled (HTTP 410); {waiting}"))
         elif outbox.failing_since is not None:
-            receivers.append(ReceiverView(name, Tone.BAD, f"failing for {brief(now - outbox.failing_since)}; {waiting}{since}"))
+            receivers.append(
+                ReceiverView(
+                    name,
+                    Tone.BAD,
+                    f"{'refuses every message' if outbox.refusing else 'failing'} for {brief(now - outbox.failing_since)}; {waiting}{since}",
+                )
+            )
         else:
             receivers.append(ReceiverView(name, Tone.GOOD, f"{waiting}{since}"))
     return tuple(sorted(receivers, key=lambda receiver: (receiver.tone is not Tone.BAD, receiver.name)))

@@ -1,0 +1,49 @@
+"""The table of platform texts: the configuration's entries first, then those of the packaged data file."""
+
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from monitor.config.sections.policy import PolicySettings
+from monitor.domain.platform_texts import PlatformText, PlatformTexts, code_pattern
+from monitor.errors import Reason
+
+_FILE = "platform_texts.toml"
+
+
+def platform_texts_of(settings: PolicySettings) -> PlatformTexts:
+    """The table that *settings* ask for."""
+    given = settings.platform_texts
+    if not given:
+        return _built_in_table()
+    own = (PlatformText((text.platform,), (text.message,), Reason(text.reason)) for text in given)
+    return PlatformTexts((*own, *built_in_texts()))
+
+
+@cache
+def _built_in_table() -> PlatformTexts:
+    return PlatformTexts(built_in_texts())
+
+
+@cache
+def built_in_texts() -> tuple[PlatformText, ...]:
+    """
+    The entries of the packaged data file, in its order.
+
+    Raises:
+        ValueError: an entry is not valid.
+    """
+    document = tomllib.loads(files(__package__).joinpath(_FILE).read_text(encoding="utf-8"))
+    return tuple(_entry(**entry) for entry in document["entry"])
+
+
+def _entry(platforms: list[str], reason: str, texts: Iterable[str] = (), codes: Iterable[int | str] = ()) -> PlatformText:
+    numbers = [number for code in codes for number in _numbers(code)]
+    return PlatformText(tuple(platforms), (*texts, *([code_pattern(numbers)] if numbers else [])), Reason(reason))
+
+
+def _numbers(code: Any) -> Iterable[int]:
+    first, _, last = str(code).partition("-")
+    return range(int(first), int(last or first) + 1)
