@@ -16,7 +16,16 @@ from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
 from monitor.domain.evaluation import scope_context
 from monitor.domain.scopes.key import ACCOUNT, ScopeKey
-from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot, incidents_of, scope_incidents
+from monitor.domain.snapshot import (
+    ConnectionView,
+    IncidentView,
+    OutboxView,
+    Snapshot,
+    StorageFailure,
+    incidents_of,
+    scope_incidents,
+    suspected_scope,
+)
 from monitor.state.evaluation_config import EvaluationConfig
 
 LONGEST_PAUSE_SECONDS = 90.0
@@ -32,6 +41,7 @@ class Registry(Engine):
         versions, scope_versions: version of the row of a connection's state, or of a scope; 0 without a row.
         outbox: what every receiver has pending.
         storage_up: whether the database takes writes.
+        storage_failure: why not, and since when; None while it does.
     """
 
     config: EvaluationConfig
@@ -43,6 +53,7 @@ class Registry(Engine):
         self.scope_versions: dict[ScopeKey, int] = {}
         self.outbox: Mapping[str, OutboxView] = {}
         self.storage_up = True
+        self.storage_failure: StorageFailure | None = None
         self._continuity = Continuity(clock)
         self._next_checks: dict[int, datetime] = {}
         self._viewed = _Viewed()
@@ -118,7 +129,9 @@ class Registry(Engine):
             api_up=self._api_up(known=bool(viewed.proven)),
             storage_up=self.storage_up,
             outbox={rule.name: self.outbox.get(rule.name, OutboxView()) for rule in self.config.receivers},
+            suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
+            storage_failure=self.storage_failure,
         )
 
     def _view(self, now: datetime) -> None:

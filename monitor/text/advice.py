@@ -69,7 +69,8 @@ _GONE_FROM_LIST = (
     "It was removed at PostPost, or reconnected under another id, which is then found by itself. "
     "If that was not intended, connect the account again."
 )
-_RECEIVER = "Check the receiver and its address; pending messages are kept."
+RECEIVER_ADVICE = "Check the receiver and its address; pending messages are kept."
+STORAGE_ADVICE = "Free space on its disk, and end other programs that lock the file; `postpost-monitor db check` examines it."
 _PLATFORM = "Wait for the platform first: many of its connections failed together. If this one stays broken alone, continue as below."
 _FALSE_NEGATIVE = (
     "Check whether posts still succeed. If they do, set expect: unsupported for the connection, "
@@ -94,7 +95,7 @@ def notification_advice(notification: Notification) -> str:
     if notification.level_to == FINE:
         return ""
     if notification.scope is Scope.RECEIVER:
-        return _RECEIVER
+        return RECEIVER_ADVICE
     facts = notification.facts
     if facts.suspected_false_negative:
         return _FALSE_NEGATIVE

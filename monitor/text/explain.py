@@ -8,11 +8,13 @@ from monitor.domain import topics
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.expiry import estimate
+from monitor.domain.handling import covers
 from monitor.domain.health import confirmations
 from monitor.domain.notifications.timing import closing_held_until
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.scopes.state import ScopeState
+from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.states import ConnectionState, PendingLevel
 from monitor.domain.topics import ScopeContext
 from monitor.errors import Reason
@@ -41,13 +43,14 @@ def explain(report: ConnectionReport, now: datetime, policy: Policy) -> tuple[Ex
     """The sections that have lines, the most important first."""
     sections = (
         ExplainSection("", (headline(report, now),)),
+        ExplainSection("What to do", tuple(report_advice(report))),
+        ExplainSection("Silences", tuple(silence_lines(report, now))),
         ExplainSection("Evidence", tuple(_evidence(report, now, policy))),
         ExplainSection("Not yet confirmed", tuple(_unconfirmed(report, now, policy))),
         ExplainSection("Wider scopes", tuple(_above(report, now, policy))),
         ExplainSection("Token", tuple(token_lines(report.connection, report.state, now, policy))),
         ExplainSection("Notifications", tuple(topic_lines(report, now, policy))),
         ExplainSection("Recent notifications", tuple(notification_lines(report.notifications, now))),
-        ExplainSection("What to do", tuple(report_advice(report))),
     )
     return tuple(section for section in sections if section.lines)
 
@@ -58,6 +61,22 @@ def headline(report: ConnectionReport, now: datetime) -> str:
     since = f" since {when(state.since, now)}" if state.since is not None and state.health is not Health.UNKNOWN else ""
     retired = " It is no longer watched." if report.retired else ""
     return f"{full_name(report.connection, state.display_name or state.username)} {HEALTH_TEXTS[state.health]} ({state.health}){since}.{retired}"
+
+
+def silence_lines(report: ConnectionReport, now: datetime) -> Iterator[str]:
+    """The silences that cover the connection, those of the configuration last."""
+    for silence in report.controls.silences:
+        state = silence.state(now)
+        if state is SilenceState.EXPIRED or not covers(silence.match, report.connection):
+            continue
+        match = one_line(" ".join(f"{name}={pattern}" for name, pattern in silence.match.items()), _QUOTED)
+        times = f"until {when(silence.over_at, now)}" if state is SilenceState.ACTIVE else f"from {when(silence.starts_at, now)}"
+        yield f"Silence {silence.id} ({match}) by {one_line(silence.author, 80)} {times}: “{one_line(silence.reason, _QUOTED)}”."
+    for recurring in report.controls.recurring:
+        if covers(recurring.match, report.connection):
+            until = recurring.when.ends_at(now)
+            active = f"active until {when(until, now)}" if until is not None else f"next from {when(recurring.when.starts_at(now), now)}"
+            yield f"{one_line(recurring.name, 80)}, in the configuration: {active}."
 
 
 # evidence

@@ -137,4 +137,4 @@ def _delivery(delivery: DeliveryRecord, now: datetime) -> Iterator[str]:
         detail = f": {one_line(attempt.detail, _QUOTED)}" if attempt.detail else ""
         status = f" {attempt.http_status}" if attempt.http_status is not None and not attempt.detail.startswith("answered") else ""
         seconds = f" ({attempt.took.total_seconds():.1f}s)"
-        yield f"    {attempt.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} {attempt.reason}{status}{seconds}{detail}"
+        yield f"    {attempt.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC {attempt.reason}{status}{seconds}{detail}"

@@ -152,7 +152,7 @@ async def _port() -> AsyncIterator[tuple[str, int]]:
     views = tuple(ConnectionView(a_connection(number), a_state()) for number in range(1500))
     snapshot = replace(Snapshot(START, views), accounts={"main": True})
     metrics = Metrics()
-    metrics.prepare(platforms=["linkedin"], receivers=[])
+    metrics.prepare()
     server = WebServer(WebSettings(listen="127.0.0.1:0"), metrics, lambda: snapshot, SystemClock(), lambda: (True, "ready"))
     url = urlsplit(await server.start())
     try:

@@ -71,10 +71,15 @@ async def calm(database: Database, registry: Registry, clock: FakeClock, number:
 
 def without_schedule(state: ConnectionState) -> ConnectionState:
     """*state* as a document and a row tell it: to the millisecond, without what the next check finds out again."""
-    moments = {name: whole_milliseconds(getattr(state, name)) for name in ("last_check_at", "last_evidence_at", "last_passed_at")}
-    observed_at = whole_milliseconds(state.token.observed_at) if state.token.observed_at is not None else None
-    token = replace(state.token, observed_at=observed_at, earliest_at=None, latest_at=None, server_ahead=0 * MINUTE)
-    return replace(state, **moments, token=token, token_sightings=0, next_evaluation_at=None)
+    return replace(
+        state,
+        last_check_at=whole_milliseconds(state.last_check_at or START),
+        last_evidence_at=whole_milliseconds(state.last_evidence_at or START),
+        last_passed_at=whole_milliseconds(state.last_passed_at or START),
+        token=replace(state.token, observed_at=whole_milliseconds(state.token.observed_at or START)),
+        token_sightings=0,
+        next_evaluation_at=None,
+    )
 
 
 async def test_read_back(database: Database) -> None:

@@ -104,7 +104,10 @@ def close_removed(connection: Connection, state: ConnectionState, now: datetime,
         notified = draft.state.topic(topic).notified
         if notified.level != FINE and not notified.merged:
             _emit(draft, topic, NotificationContext(now, "removed"))
-    final = replace(ConnectionState(), topics=draft.state.topics, seq=draft.state.seq)
+    # All but its names: should it come back, it is watched as if it were new.
+    final = replace(
+        ConnectionState(), topics=draft.state.topics, seq=draft.state.seq, username=state.username, display_name=state.display_name
+    )
     return Decision(final, tuple(draft.transitions), tuple(draft.notifications))
 
 
