@@ -16,12 +16,11 @@ from sqlalchemy import event
 
 from monitor.db import Database, Reader, Store, list_checks, read_state, read_states
 from monitor.db.codec import whole_milliseconds
-from monitor.domain.checks import Observation
+from monitor.domain.checks import Observation, Verdict
 from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.evaluation import Evaluation
 from monitor.domain.policy import Policy
 from monitor.domain.states import ConnectionState
-from monitor.domain.verdicts import Verdict
 from monitor.errors import Reason
 from monitor.notify.payload import MonitorIdentity
 from monitor.state.evaluation_config import EvaluationConfig
@@ -33,7 +32,7 @@ from tests.databases import migrated_sqlite
 from tests.story import API_HOST
 from tests.virtual import monitoring, simple_world
 
-CONFIG = EvaluationConfig(policy=Policy(), api_host=API_HOST, interval=15 * MINUTE, identity=MonitorIdentity("m", "1", None))
+CONFIG = EvaluationConfig(policy=Policy(), api_host=API_HOST, interval=15 * MINUTE, identity=MonitorIdentity("m", "1", ""))
 CHECKS = 12
 
 

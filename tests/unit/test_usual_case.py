@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -235,8 +236,8 @@ NARROW = a_token_belief(
 LATER = at(15 * MINUTE)
 
 
-def a_calm_state(**overrides: object) -> ConnectionState:
-    values: dict[str, object] = {
+def a_calm_state(**overrides: Any) -> ConnectionState:
+    values: dict[str, Any] = {
         "username": "page1",
         "permissions": ("r_liteprofile", "w_member_social"),
         "token": a_token_belief(None, nulls=2, observed_at=START),
@@ -338,10 +339,10 @@ def test_switched_off() -> None:
         config = EngineConfig(policy=POLICY, api_host=API_HOST, interval=15 * MINUTE, fast_path=fast_path)
         engine = Engine(config, START)
         engine.set_connections([a_connection()])
-        for number in range(4):
-            evaluation = engine.check(an_observation(moment=at(number * 15 * MINUTE)))
-        assert evaluation is not None
-        assert evaluation.usual is usual
+        evaluations = [engine.check(an_observation(moment=at(number * 15 * MINUTE))) for number in range(4)]
+        last = evaluations[-1]
+        assert last is not None
+        assert last.usual is usual
 
 
 def test_change_set_sees_its_own_trouble() -> None:
