@@ -185,12 +185,12 @@ def _next_evaluation_at(
 
 def is_quiet(scope: ScopeState) -> bool:
     """Whether a scope is clear, receivers know, and nothing that makes it suspected is counted."""
-    return scope.settled and scope.streak is None and not scope.recent_failures
+    return scope.settled and scope.streak is None
 
 
 def last_incident_at(scope: ScopeState) -> datetime | None:
     """Return the latest moment that a scope remembers, counted checks apart; None when there is none."""
-    moments = (scope.last_bad_at, scope.closed_at, scope.topic.since, scope.topic.notified.at, *scope.changes[-1:])
+    moments = (scope.last_bad_at, scope.swept_at, scope.closed_at, scope.topic.since, scope.topic.notified.at, *scope.changes[-1:])
     return max((moment for moment in moments if moment is not None), default=None)
 
 

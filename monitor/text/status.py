@@ -1,11 +1,12 @@
 """The overall state as one sentence, and the state of a connection in two or three words; the same on pages and command line."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.domain.handling import Handling
 from monitor.domain.reasons import Health, Scope
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot, SuspectedScope
 from monitor.domain.status import DisplayStatus, OverallState, Tone
 from monitor.errors import Reason
@@ -71,8 +72,9 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
     if not snapshot.connections:
         return own or (_suspected(suspected) if suspected else Overall(OverallState.UNKNOWN, Tone.IDLE, "No connections are watched yet."))
     broken = sum(counts[status] for status in DisplayStatus if status.broken)
-    failing = _failing_receivers(snapshot)
+    failing = _join(_failing_receivers(snapshot), _unrouted(snapshot))
     state = _state_of(snapshot, broken, counts, urgent)
+    state = replace(state, more=_join(state.more, _unmatched(snapshot)))
     if own is not None:
         some_known = snapshot.storage_up and snapshot.api_up is not False and not all(view.frozen for view in snapshot.connections)
         known = _join(state.text, state.more) if some_known else _last_known(snapshot)
@@ -128,6 +130,18 @@ def _own_failure(snapshot: Snapshot) -> Overall | None:
 
 def _is_rate(incident: IncidentView) -> bool:
     return incident.incident.subject.startswith("rate:")
+
+
+def _unrouted(snapshot: Snapshot) -> str:
+    return f"{count(snapshot.unrouted, 'notification')} reached no receiver: no route matches." if snapshot.unrouted else ""
+
+
+def _unmatched(snapshot: Snapshot) -> str:
+    if not snapshot.unmatched:
+        return ""
+    first = snapshot.unmatched[0]
+    others = f" and {len(snapshot.unmatched) - 1} more" if len(snapshot.unmatched) > 1 else ""
+    return f"The matcher {one_line(f'{first.name}: {first.pattern}', 60)} of {first.where}{others} matches nothing that is known."
 
 
 def _failing_receivers(snapshot: Snapshot) -> str:
@@ -212,22 +226,23 @@ def _join(*parts: str) -> str:
 
 def title_of(scope: Scope, subject: str) -> str:
     """The incident of a scope as one clause."""
-    kind, _, name = subject.partition(":")
-    if scope is Scope.PLATFORM:
-        name = platform_name(name)
-    title = _ACCOUNT_TITLES.get(kind) or _TITLES.get(scope, "{name}")
-    return title.format(name=one_line(name, 120))
+    key = ScopeKey.parse(subject)
+    title = _KIND_TITLES.get(key.kind) or _TITLES.get(scope, "{name}")
+    name = "/".join(part for part in (key.name, key.user) if part)
+    return title.format(name=one_line(name, 120), platform=platform_name(key.platform))
 
 
 _TITLES = {
     Scope.API: "The PostPost API does not respond",
     Scope.ACCOUNT: "The API rejects the account {name}",
     Scope.USER: "The API rejects the managed user {name}",
-    Scope.PLATFORM: "Multiple {name} connections are failing",
+    Scope.GROUP: "Multiple {platform} connections of {name} are failing",
+    Scope.PLATFORM: "Multiple {platform} connections are failing",
     Scope.STORAGE: "The monitor cannot use its database",
     Scope.RECEIVER: "The receiver {name} is failing",
 }
-_ACCOUNT_TITLES = {
+_KIND_TITLES = {
+    "limit": "The API limits the requests of all accounts",
     "rate": "The API limits the requests of the account {name}",
     "service": "The API fails for the account {name} alone",
 }

@@ -113,6 +113,10 @@ class Checker:
             finally:
                 self._tasks = None
 
+    def check_now(self, connection: Connection) -> None:
+        """Check *connection* next, through the rate limiter, and often for two minutes."""
+        self._queue.check_now(connection.id, self._clock.monotonic())
+
     async def step(self) -> bool:
         """Start the checks that are due, the longest overdue first; returns whether to look again at once."""
         wait_seconds = self._start_due()
