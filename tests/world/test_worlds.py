@@ -21,26 +21,33 @@ DELAY = 12 * MINUTE
 ENOUGH = 5
 """So many undisturbed breaks have a median worth the name."""
 
-PER_CHANGE = 5.0
+PER_CHANGE = 1.6
 """Messages per change of the truth that a person wants to know of."""
 
 ALLOWED: Mapping[Fault, int] = {
-    Fault.FALSE_PAGE: 8,
-    Fault.FALSE_RECOVERY: 4,
-    Fault.TWICE: 5,
-    Fault.WRONG_CAUSE: 2,
-    Fault.SUPERFLUOUS: 50,
+    Fault.FALSE_PAGE: 1,
+    Fault.FALSE_RECOVERY: 0,
+    Fault.TWICE: 1,
+    Fault.WRONG_CAUSE: 1,
+    Fault.SUPERFLUOUS: 2,
     Fault.MISSING: 0,
     Fault.LATE: 0,
     Fault.LOST: 0,
 }
-"""How many faults of a kind one world may have; a lying validator is allowed its first page."""
+"""
+How many faults of a kind one world may have; a lying validator is allowed its first page.
+
+Those that are not zero belong to four known cases: a failure that is told after a suspend without another look; a platform's limit
+that hides a told break; YouTube's rejected credential that reads as an expired one; and a second message about one long outage.
+"""
+
+LONGER, ONE_MORE = 3, 1
+"""The worlds beyond the first seeds last twice as long, and may have so many times the faults, and one more."""
 
 
 def short_world(seed: int) -> World:
     """A world of half a day with a wide fleet, or, for even seeds, of a day with a small one; longer beyond the first seeds."""
-    longer = 1 if seed <= IN_EVERY_RUN else 2
-    return generate(seed, longer * (1.2 if seed % 2 == 0 else 0.5), small=seed % 2 == 0)
+    return generate(seed, (1 if seed <= IN_EVERY_RUN else 2) * (1.2 if seed % 2 == 0 else 0.5), small=seed % 2 == 0)
 
 
 def judged(seed: int) -> Score:
@@ -53,7 +60,8 @@ def test_a_world(seed: int) -> None:
     """Every genuine break is told, with its cause, in time and once; nothing else is told, and nothing is lost."""
     total = judged(seed)
 
-    for fault, most in ALLOWED.items():
+    for fault, allowed in ALLOWED.items():
+        most = allowed if seed <= IN_EVERY_RUN else LONGER * allowed + ONE_MORE
         assert total.count(fault) <= most, "\n".join([f"{fault} in the world of seed {seed}:", *report(total)])
     if len(total.delays) >= ENOUGH:
         assert median(total.delays) <= DELAY
