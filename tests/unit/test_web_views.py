@@ -265,9 +265,10 @@ PENDING = PendingHealth(Health.ERROR, 1, NOW, NOW)
             ["The last check passed; one more confirms it."],
         ),
         (
-            a_state(Health.ERROR, last_successful_post_at=START + HOUR),
+            a_state(Health.ERROR, last_successful_post_at=START + HOUR, last_evidence_at=START + 2 * HOUR),
             [
-                "The platform rejects the stored credential. Reconnect the account on the PostPost dashboard.",
+                "The platform rejects the stored credential. Check whether posts still succeed. If they do, set expect: unsupported for the "
+                "connection, or add its message to policy.known_false_negatives.",
                 "A post succeeded after the first failed check, so the test itself may be wrong.",
             ],
         ),
