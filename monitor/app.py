@@ -21,9 +21,10 @@ from monitor import __version__
 from monitor.clock import Clock
 from monitor.config import Config
 from monitor.db import Database
+from monitor.domain.connections import Connection
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
-from monitor.errors import MonitorError, StoreCorrupt
+from monitor.errors import MonitorError, StoreCorrupt, StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.runtime.loop import Loop, Step, WatchdogLimits
 from monitor.runtime.scheduler import Scheduler, WakeJob
@@ -33,6 +34,7 @@ from monitor.runtime.watchdog import Watchdog, WatchedLoop
 from monitor.state import connection_sync
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
+from monitor.web.actions import Actions
 from monitor.web.auth import Authenticator
 from monitor.web.server import WebServer
 from monitor.workers.group import USER_AGENT, Dependencies, WorkerGroup
@@ -44,6 +46,9 @@ _SECOND = timedelta(seconds=1)
 _WATCHDOG_LIMIT_SECONDS = 60.0
 _PINGS_PER_WATCHDOG_SEC = 4
 _WEB_REST_SECONDS = 10.0
+_FIRST_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 30.0
+_START_ATTEMPT_SECONDS = 300.0
 
 
 class App:
@@ -84,6 +89,8 @@ class App:
         """
         Run until the stop is requested, then drain.
 
+        A database that is unavailable at the start is waited for.
+
         Raises:
             StoreError: the database can't be used.
             ConfigError: the web port can't be opened.
@@ -98,10 +105,9 @@ class App:
 
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
-            await self._database.start()
             stack.push_async_callback(self._database.close)
-            self._registry = Registry(self._evaluation_config(self.config), self._clock)
-            await self._database.read(self._registry.load)
+            if not await self._open_database():
+                return
             await connection_sync.sync(self._database, self._registry, self.config)
             self._web = self._web_server()
             self.url = await self._web.start()
@@ -125,6 +131,28 @@ class App:
             async with asyncio.TaskGroup() as group:
                 await self._run_workers(group)
 
+    async def _open_database(self) -> bool:
+        """Open the database and load the registry; retries while the database is unavailable. False when the stop is requested first."""
+        pause = _FIRST_RETRY_SECONDS
+        while True:
+            try:
+                await self._load_registry()
+            except StoreUnavailable as error:
+                await self._database.close()
+                _log.warning("database.start_postponed", error=str(error), retry_seconds=pause)
+                self._manager.starting(f"Waiting for the database: {error}", extend_seconds=pause + _START_ATTEMPT_SECONDS)
+            else:
+                return True
+            if await self._clock.wait(self._signals.stop, pause):
+                return False
+            pause = min(2 * pause, _LONGEST_RETRY_SECONDS)
+
+    async def _load_registry(self) -> None:
+        await self._database.start()
+        self._registry = Registry(self._evaluation_config(self.config), self._clock)
+        self._registry.on_unrouted = self._metrics.notification_unrouted
+        await self._database.read(self._registry.load)
+
     def _evaluation_config(self, config: Config) -> EvaluationConfig:
         return EvaluationConfig.from_config(config, self._database.instance_id)
 
@@ -142,7 +170,11 @@ class App:
             policy=self._policy,
             read=self._database.read,
             instance=lambda: self._registry.config.identity.instance,
+            actions=Actions(self._database.write, self._check_now, self._clock, lambda: self.config.monitor.dashboard_url),
         )
+
+    def _check_now(self, connection: Connection) -> bool:
+        return self.ready.is_set() and self._workers.check_now(connection)
 
     def _policy(self) -> Policy:
         return self._registry.config.policy
@@ -183,7 +215,7 @@ class App:
 
     def _prepare_metrics(self) -> None:
         self._metrics.prepare(
-            platforms=self._registry.platforms(),
+            accounts=[account.name for account in self._workers.config.accounts],
             receivers=[receiver.name for receiver in self._workers.config.receivers],
             loops=[*(watched.loop.name for watched in [*self._workers.watched, *self._own_loops()]), "writer"],
         )

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlencode
 
-from monitor.domain.events import Severity
+from monitor.domain.events import Severity, Topic
+from monitor.domain.expiry.levels import EXPIRED
+from monitor.domain.reasons import Health
 from monitor.domain.snapshot import ConnectionView, IncidentView
 
 
@@ -21,13 +23,35 @@ class Tone(StrEnum):
 TONES = {Severity.CRITICAL: Tone.BAD, Severity.WARNING: Tone.WARN, Severity.INFO: Tone.IDLE}
 
 
+class OverallState(StrEnum):
+    """The overall state as one word, the same on pages, badges, in JSON and on the command line."""
+
+    UNAVAILABLE = "unavailable"
+    """The API, an account or the database cannot be used: the state of its connections is not known now."""
+    BROKEN = "broken"
+    UNDELIVERED = "undelivered"
+    """A receiver accepts no messages."""
+    SUSPECTED = "suspected"
+    """The API or an account seems to fail, which is not confirmed yet."""
+    ATTENTION = "attention"
+    EXPIRING = "expiring"
+    UNKNOWN = "unknown"
+    OK = "ok"
+
+
 class DisplayStatus(StrEnum):
-    """What a connection is shown as, worst first: its health, or `attention` while it works but has an incident."""
+    """
+    What a connection is shown as, worst first: its health, unless it works and has an incident, or is not known now.
+
+    `attention`: it works but has an incident; `expiring`: that of a token that ends soon; `unknown`: also while a scope incident
+    above it keeps it from being checked.
+    """
 
     ERROR = "error"
     MISSING = "missing"
     MISCONFIGURED = "misconfigured"
     ATTENTION = "attention"
+    EXPIRING = "expiring"
     UNKNOWN = "unknown"
     OK = "ok"
     UNSUPPORTED = "unsupported"
@@ -54,27 +78,45 @@ class DisplayStatus(StrEnum):
 
 
 _STATUS_RANKS = {status: rank for rank, status in enumerate(DisplayStatus)}
-_OTHER_TONES = {DisplayStatus.ATTENTION: Tone.WARN, DisplayStatus.OK: Tone.GOOD}
+_OTHER_TONES = {DisplayStatus.ATTENTION: Tone.WARN, DisplayStatus.EXPIRING: Tone.WARN, DisplayStatus.OK: Tone.GOOD}
 
 
 def status_of(view: ConnectionView, incidents: Sequence[IncidentView]) -> DisplayStatus:
-    """The status of a connection with these open incidents of its own; one of severity `info` changes nothing."""
+    """
+    The status of a connection with these open incidents of its own; one of severity `info` changes nothing.
+
+    While the scope above it cannot be used, what was known of its health counts no longer; the end of its token comes all the same.
+    """
     health = view.state.health
-    if not health.broken and any(incident.severity is not Severity.INFO for incident in incidents):
+    frozen = view.frozen and health is not Health.UNSUPPORTED
+    if health.broken and not frozen:
+        return DisplayStatus(health.value)
+    serious = [incident for incident in incidents if incident.severity is not Severity.INFO]
+    if frozen:
+        serious = [incident for incident in serious if incident.incident.topic is not Topic.CONNECTION]
+    if any(not _ends_soon(incident) for incident in serious):
         return DisplayStatus.ATTENTION
-    return DisplayStatus(health.value)
+    if serious:
+        return DisplayStatus.EXPIRING
+    return DisplayStatus.UNKNOWN if frozen else DisplayStatus(health.value)
+
+
+def _ends_soon(incident: IncidentView) -> bool:
+    return incident.incident.topic is Topic.EXPIRY and incident.level != EXPIRED
 
 
 def tone_of(status: DisplayStatus, incidents: Sequence[IncidentView]) -> Tone:
     """The tone of a connection: with a critical incident it is as bad as one that does not work."""
-    if status is DisplayStatus.ATTENTION and any(incident.severity is Severity.CRITICAL for incident in incidents):
+    serious = status in (DisplayStatus.ATTENTION, DisplayStatus.EXPIRING)
+    if serious and any(incident.severity is Severity.CRITICAL for incident in incidents):
         return Tone.BAD
     return status.tone
 
 
 def urgency(status: DisplayStatus, incidents: Sequence[IncidentView]) -> int:
-    """Sorts connections worst first: by status, and within it the critical ones first."""
-    return 2 * status.rank + (tone_of(status, incidents) is not Tone.BAD)
+    """Sorts connections worst first: by status, and within it the critical ones first; of those not known now, those that were broken."""
+    was_broken = status is DisplayStatus.UNKNOWN and any(incident.severity is Severity.CRITICAL for incident in incidents)
+    return 2 * status.rank + (not was_broken and tone_of(status, incidents) is not Tone.BAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +158,10 @@ _MOST_LETTERS = 200
 _MOST_DIGITS = 6
 _MOST_LABELS = 10
 
-_TEXTS = ("health", "platform", "account", "q")
+_TEXTS = ("health", "platform", "account", "q", "sort", "group")
+_SELECTING = ("health", "platform", "account", "q")
+SORTS = ("", "name", "state", "token", "checked")
+"""How a list may be sorted: the worst first, by name, since when, by the token that ends first, by the oldest check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +171,8 @@ class Filters:
 
     Attributes:
         labels: pairs such as `team=social`, of which a connection must have all.
+        sort: one of `SORTS`.
+        group: `platform`, `account`, or the name of a label.
     """
 
     health: str = ""
@@ -133,12 +180,15 @@ class Filters:
     account: str = ""
     labels: tuple[str, ...] = ()
     q: str = ""
+    sort: str = ""
+    group: str = ""
     page: int = 1
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "Filters":
         """The filters of an address; what cannot be understood asks for nothing."""
         texts = {name: query.get(name, "").strip()[:_MOST_LETTERS] for name in _TEXTS}
+        texts["sort"] = texts["sort"] if texts["sort"] in SORTS else ""
         labels = [pair.strip()[:_MOST_LETTERS] for pair in _all(query, "label")[:_MOST_LABELS]]
         page = query.get("page", "")
         number = int(page) if page.isascii() and page.isdigit() and len(page) <= _MOST_DIGITS else 1
@@ -160,7 +210,7 @@ class Filters:
 
     def api_address(self) -> str:
         """The query by which the API lists the same connections, worst first."""
-        query = [("display_status" if name == "health" else name, getattr(self, name)) for name in _TEXTS if getattr(self, name)]
+        query = [("display_status" if name == "health" else name, getattr(self, name)) for name in _SELECTING if getattr(self, name)]
         query += [("label", pair) for pair in self.labels]
         return f"?{urlencode([*query, ('sort', 'worst')], errors='replace')}"
 

@@ -1,5 +1,7 @@
 """Prometheus metrics: counters are kept here, everything else is rendered from the snapshot at the scrape."""
 
+import zlib
+from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -10,17 +12,19 @@ from prometheus_client.exposition import generate_latest as generate_text
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from monitor import __version__
-from monitor.domain.reasons import outcome_of
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import DeliveryReason, Reason
 from monitor.metrics import definitions
 from monitor.metrics.definitions import Family
-from monitor.metrics.exposition import Exposition, ProcessState
+from monitor.metrics.exposition import ConnectionLines, Exposition, ProcessState, overall
 
 __all__ = ["OPENMETRICS", "TEXT", "Metrics", "wants_openmetrics"]
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+_GZIP = 31
+"""Window bits of zlib: the largest window, in the format of gzip."""
 
 OTHER = "other"
 MOST_PLATFORMS = 64
@@ -33,14 +37,16 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._registry = registry if registry is not None else CollectorRegistry()
         self._exposition = Exposition()
-        self._own = ProcessState()
+        self._compressed = {False: _CompressedLines(), True: _CompressedLines()}
         self._platforms: set[str] = set()
-        self._checks = self._counter(definitions.CHECKS)
+        self._checks: Tally[tuple[str, str, Reason]] = Tally()
+        self._own = ProcessState(checks=self._checks)
         self._check_seconds = self._histogram(definitions.CHECK_SECONDS)
         self._lag = self._histogram(definitions.LAG)
         self._missed = self._counter(definitions.MISSED)
         self._deliveries = self._counter(definitions.DELIVERIES)
         self._delivery_seconds = self._histogram(definitions.DELIVERY_SECONDS)
+        self._unrouted = self._counter(definitions.UNROUTED)
         self._rebuilds = self._counter(definitions.REBUILDS)
         self._jumps = self._counter(definitions.JUMPS)
         self._heartbeats = self._counter(definitions.HEARTBEATS)
@@ -52,20 +58,21 @@ class Metrics:
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
-    def prepare(self, *, platforms: Iterable[str] = (), receivers: Iterable[str] = (), loops: Iterable[str] = ()) -> None:
+    def prepare(self, *, accounts: Iterable[str] = (), receivers: Iterable[str] = (), loops: Iterable[str] = ()) -> None:
         """
-        Create every possible series, at zero; called at the start and after a reload.
+        Take over the names of the configuration; called at the start and after a reload.
 
-        Series of receivers and loops that are not among these are removed; those of platforms stay.
+        Series of accounts, receivers and loops that are not among these are removed.
         """
-        for platform in platforms:
-            self._prepare_platform(platform)
         removed = set(self._own.receivers) - set(kept := tuple(receivers))
         for result in DeliveryReason:
             for receiver in removed:
                 self._deliveries.remove(receiver, result.value)
             for receiver in kept:
                 self._deliveries.labels(receiver, result.value)
+        left = {account for account, _, _ in self._checks} - set(accounts)
+        for key in [key for key in self._checks if key[0] in left]:
+            del self._checks[key]
         steps = {name: at for name, at in self._own.loops.items() if name in set(loops)}
         self._own = replace(
             self._own,
@@ -74,11 +81,11 @@ class Metrics:
             disabled={name: disabled for name, disabled in self._own.disabled.items() if name in kept},
         )
 
-    def check_concluded(self, platform: str, reason: Reason, duration_seconds: float) -> None:
-        """Count a check of a connection of *platform* that ended with *reason*; the API took *duration_seconds*."""
-        self._prepare_platform(platform)
-        known = platform if platform in self._platforms else OTHER
-        self._checks.labels(known, outcome_of(reason).value, reason.value).inc()
+    def check_concluded(self, account: str, platform: str, reason: Reason, duration_seconds: float) -> None:
+        """Count a check of a connection of *account* and *platform* that ended with *reason*; the API took *duration_seconds*."""
+        if platform not in self._platforms:
+            platform = self._add_platform(platform)
+        self._checks[account, platform, reason] += 1
         self._check_seconds.observe(duration_seconds)
 
     def check_lagged(self, seconds: float) -> None:
@@ -112,6 +119,10 @@ class Metrics:
         if result == "sent":
             self._own = replace(self._own, heartbeat_at=at)
 
+    def notification_unrouted(self) -> None:
+        """Count a notification that no route matched."""
+        self._unrouted.inc()
+
     def client_rebuilt(self) -> None:
         """Count an HTTP transport that was replaced."""
         self._rebuilds.inc()
@@ -120,33 +131,65 @@ class Metrics:
         """Count a jump of the wall clock."""
         self._jumps.inc()
 
-    def render(self, snapshot: Snapshot, now: datetime, *, openmetrics: bool = False) -> bytes:
+    def render(self, snapshot: Snapshot, now: datetime, *, openmetrics: bool = False, gzip: bool = False) -> bytes:
         """Return everything as one text: format 0.0.4, or OpenMetrics 1.0."""
-        return b"".join(self.chunks(snapshot, now, openmetrics=openmetrics))
+        return b"".join(self.chunks(snapshot, now, openmetrics=openmetrics, gzip=gzip))
 
-    def chunks(self, snapshot: Snapshot, now: datetime, *, openmetrics: bool = False) -> Iterator[bytes]:
+    def chunks(self, snapshot: Snapshot, now: datetime, *, openmetrics: bool = False, gzip: bool = False) -> Iterator[bytes]:
         """Yield the same in pieces, some empty; between two of them other tasks can run."""
-        yield from self._exposition.chunks(snapshot, now, self._own, openmetrics=openmetrics)
+        lines = yield from self._exposition.update(snapshot)
+        rest = self._rest(snapshot, now, openmetrics=openmetrics)
+        if gzip:
+            yield from self._compressed[openmetrics].chunks(lines, rest, openmetrics=openmetrics)
+        else:
+            yield from lines.pieces(openmetrics=openmetrics)
+            yield from rest
+
+    def _rest(self, snapshot: Snapshot, now: datetime, *, openmetrics: bool) -> Iterator[bytes]:
+        """Yield everything but the lines of connections: what differs at every scrape."""
+        yield from overall(snapshot, self._own, now, openmetrics=openmetrics)
         # Only `collect` is called, whatever its type says.
         registry = cast("CollectorRegistry", _WithoutCreated(self._registry))
         # Last, for it also ends an OpenMetrics text with its `# EOF`.
         yield generate_openmetrics(registry) if openmetrics else generate_text(registry)  # type: ignore[no-untyped-call]
 
-    def _prepare_platform(self, platform: str) -> None:
-        if platform in self._platforms:
-            return
-        label = platform if len(self._platforms) < MOST_PLATFORMS else OTHER
-        if label not in self._platforms:
-            for reason in Reason:
-                self._checks.labels(label, outcome_of(reason).value, reason.value)
-        if label == platform:
-            self._platforms.add(platform)
+    def _add_platform(self, platform: str) -> str:
+        """Count checks of *platform* under its own name, or with the rest when there are too many."""
+        if len(self._platforms) >= MOST_PLATFORMS:
+            return OTHER
+        self._platforms.add(platform)
+        return platform
 
     def _counter(self, family: Family) -> Counter:
         return Counter(family.name, family.help, family.labels, registry=self._registry)
 
     def _histogram(self, family: Family) -> Histogram:
         return Histogram(family.name, family.help, family.labels, unit=family.unit, registry=self._registry, buckets=family.buckets)
+
+
+class _CompressedLines:
+    """The lines of the connections, compressed; made again only when one of them differs."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[int, bytes, zlib._Compress] | None = None
+
+    def chunks(self, lines: ConnectionLines, rest: Iterable[bytes], *, openmetrics: bool) -> Iterator[bytes]:
+        """Yield one gzip stream of *lines* and *rest*, in pieces."""
+        kept = self._kept
+        if kept is None or kept[0] != lines.version:
+            # The fastest level: it takes half the time of the usual one for a tenth more bytes.
+            compressor, pieces = zlib.compressobj(1, wbits=_GZIP), []
+            for piece in lines.pieces(openmetrics=openmetrics):
+                pieces.append(compressor.compress(piece))
+                yield b""
+            pieces.append(compressor.flush(zlib.Z_SYNC_FLUSH))
+            self._kept = kept = (lines.version, b"".join(pieces), compressor)
+        _, compressed, compressor = kept
+        yield compressed
+        continued = compressor.copy()
+        for piece in rest:
+            yield continued.compress(piece)
+        yield continued.flush()
 
 
 class _WithoutCreated:

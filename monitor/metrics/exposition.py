@@ -1,40 +1,42 @@
 """
 The snapshot as Prometheus text.
 
-Ten thousand connections make a hundred and fifty thousand lines. States are immutable values, so the lines of a connection are kept
-until it has another state; a scrape joins them. Only the seconds until a token expires are written at each scrape.
+Ten thousand connections make eighty thousand lines. States are immutable values, so the lines of a connection are kept until it has
+another state; a scrape joins them, and `ConnectionLines.version` says whether any line differs from the last scrape.
 """
 
-import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from monitor.clock import EPOCH
-from monitor.domain.connections import Connection
-from monitor.domain.events import Severity, Topic
 from monitor.domain.expiry import estimate
-from monitor.domain.reasons import Health, Scope
+from monitor.domain.expiry.model import TokenBelief
+from monitor.domain.reasons import Health, outcome_of
+from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.states import ConnectionState
+from monitor.errors import Reason
 from monitor.metrics import definitions
 from monitor.metrics.definitions import Family, MetricType
 
-YES = "1.0"
-NO = "0.0"
+Lines = tuple[str, ...]
+"""The lines of one connection: one for each family of `PER_CONNECTION`, empty where it has none."""
 
 # Known not to work: the API says so, does not know the connection, or refuses its id.
-_UP = {Health.OK: YES, Health.ERROR: NO, Health.MISSING: NO, Health.MISCONFIGURED: NO}
+_UP = {Health.OK: 1, Health.ERROR: 0, Health.MISSING: 0, Health.MISCONFIGURED: 0, Health.UNKNOWN: None, Health.UNSUPPORTED: None}
 
-INCIDENT_LABELS = (
-    *((topic.value, "") for topic in Topic if topic is not Topic.SCOPE),
-    *(("", scope.value) for scope in Scope if scope is not Scope.CONNECTION),
-)
-"""Topic and scope of every kind of incident; one of them is empty, which is the same as absent."""
+# Between two batches other tasks run; each takes a millisecond or two.
+_VISITED = 5_000
+_BUILT = 200
+_JOINED = 2_000
+_WRITTEN = 500
 
-_BATCH = 500
+_LOOPS = {"checker": "account", "discoverer": "account", "deliverer": "receiver"}
+"""The loops of which there is one for each account or receiver, and the label that tells them apart."""
+
 _NOT_A_LABEL = re.compile(r"[^a-zA-Z0-9_]")
 
 
@@ -47,6 +49,7 @@ class ProcessState:
         receivers: names of all that are configured, so that one without pending deliveries shows a zero.
         disabled: receiver name -> whether its deliveries are disabled; without those of which that is not known yet.
         loops: loop name -> when it last finished a step.
+        checks: account, platform and reason -> how many checks ended so.
         reloaded: whether the configuration was applied when it was last read; None before the first time.
         reloaded_at: when the one in use was applied.
         heartbeat_at: when the last heartbeat was accepted; None before the first.
@@ -55,157 +58,235 @@ class ProcessState:
     receivers: tuple[str, ...] = ()
     disabled: Mapping[str, bool] = field(default_factory=dict)
     loops: Mapping[str, datetime] = field(default_factory=dict)
+    checks: Mapping[tuple[str, str, Reason], int] = field(default_factory=dict)
     reloaded: bool | None = None
     reloaded_at: datetime | None = None
     heartbeat_at: datetime | None = None
 
 
-class _Lines:
-    """The lines of one connection, one item per family of `PER_CONNECTION`; and what they were made from."""
+@dataclass(frozen=True, slots=True)
+class ConnectionLines:
+    """
+    The lines of all connections at one moment.
 
-    __slots__ = ("connection", "ends", "expires_in", "lines", "state")
+    Attributes:
+        views, lines: of each connection, in the same order.
+        version: another one whenever a line differs.
+        tested: whether checks count: not while the database takes no writes, so that what works is not known.
+    """
 
-    def __init__(self, connection: Connection, state: ConnectionState) -> None:
-        self.connection = connection
-        self.state = state
-        labels = pairs((("account", connection.account_label), ("platform", connection.platform), ("platform_id", connection.platform_id)))
-        ends_at = estimate.best_estimate(state.token)
-        uncertainty = estimate.uncertainty(state.token)
-        # The value is written at the scrape: this family has no line here.
-        self.expires_in = f"{definitions.EXPIRES_IN.name}{{{labels}}} "
-        self.ends = None if ends_at is None else seconds_since_1970(ends_at)
-        self.lines = (
-            _line(definitions.UP, labels, _UP.get(state.health)),
-            _health_lines(connection, state.health),
-            _line(definitions.EXPIRY, labels, _moment(ends_at)),
-            b"",
-            _line(definitions.UNCERTAINTY, labels, None if uncertainty is None else number(uncertainty.total_seconds())),
-            _line(definitions.LAST_CHECK, labels, _moment(state.last_check_at)),
-            _line(definitions.LAST_CONCLUSIVE, labels, _moment(state.last_evidence_at)),
-            _line(definitions.LAST_POST, labels, _moment(state.last_successful_post_at)),
-            _line(definitions.FAILURES, labels, whole(state.failures)),
-            _line(definitions.INFO, pairs(_info(connection, state).items()), YES),
-        )
+    views: Sequence[ConnectionView] = ()
+    lines: Sequence[Lines] = ()
+    version: int = 0
+    tested: bool = True
+
+    def pieces(self, *, openmetrics: bool) -> Iterator[bytes]:
+        """Yield the families of `PER_CONNECTION`."""
+        columns: list[list[Lines]] = []
+        for start in range(0, len(self.lines), _JOINED):
+            columns.append(list(zip(*self.lines[start : start + _JOINED], strict=True)))
+            yield b""
+        for number, family in enumerate(definitions.PER_CONNECTION if columns else ()):
+            yield header(family, openmetrics=openmetrics)
+            for batch in columns if self.tested or family is not definitions.UP else ():
+                yield "".join(batch[number]).encode(errors="replace")
 
 
 class Exposition:
-    """Renders snapshots; keeps the lines of each connection for the next one."""
+    """Keeps the lines of each connection for the next scrape."""
 
     def __init__(self) -> None:
-        self._known: dict[int, _Lines] = {}
+        self._kept = ConnectionLines()
 
-    def chunks(self, snapshot: Snapshot, now: datetime, own: ProcessState, *, openmetrics: bool) -> Iterator[bytes]:
-        """
-        Yield all families that are read from *snapshot* and *own*, in pieces.
-
-        Pieces may be empty: between two of them other tasks can run.
-        """
-        rows: list[_Lines] = []
-        known: dict[int, _Lines] = {}
-        for start in range(0, len(snapshot.connections), _BATCH):
-            self._take(snapshot.connections[start : start + _BATCH], rows, known)
+    def update(self, snapshot: Snapshot) -> Generator[bytes, None, ConnectionLines]:
+        """Return the lines of the connections of *snapshot*. What it yields is empty: chances for other tasks to run."""
+        before, views = self._kept, snapshot.connections
+        if views is before.views and snapshot.storage_up is before.tested:
+            return before
+        lines = list(before.lines[: len(views)])
+        places = _places(before.views) if len(views) != len(before.views) else None
+        changed, built = places is not None or snapshot.storage_up is not before.tested, 0
+        for start in range(0, len(views), _VISITED):
+            for place, view in enumerate(views[start : start + _VISITED], start):
+                old: ConnectionView | None = before.views[place] if place < len(before.views) else None
+                if view is old:
+                    continue
+                if old is None or old.connection.id != view.connection.id:
+                    places, changed = places if places is not None else _places(before.views), True
+                    known = places.get(view.connection.id)
+                    old, kept = (before.views[known], before.lines[known]) if known is not None else (None, ())
+                else:
+                    kept = lines[place]
+                lines[place : place + 1] = [fresh := _lines_after(view, old, kept)]
+                if fresh is not kept:
+                    changed, built = True, built + 1
+                    if built % _BUILT == 0:
+                        yield b""
             yield b""
-        self._known = known
-        columns: Sequence[Sequence[bytes]] = list(zip(*[row.lines for row in rows], strict=True))
-        for family, column in zip(definitions.PER_CONNECTION, columns, strict=False):
-            yield header(family, openmetrics=openmetrics)
-            if family is definitions.EXPIRES_IN:
-                yield from _expires_in(rows, seconds_since_1970(now))
-            else:
-                yield b"".join(column)
-        yield from overall(snapshot, own, openmetrics=openmetrics)
-
-    def _take(self, views: Sequence[ConnectionView], rows: list[_Lines], known: dict[int, _Lines]) -> None:
-        for view in views:
-            connection = view.connection
-            lines = self._known.get(connection.id)
-            if lines is None or lines.state is not view.state or lines.connection is not connection:
-                lines = _Lines(connection, view.state)
-            known[connection.id] = lines
-            rows.append(lines)
+        self._kept = ConnectionLines(views, lines, before.version + changed, snapshot.storage_up)
+        return self._kept
 
 
-def overall(snapshot: Snapshot, own: ProcessState, *, openmetrics: bool) -> Iterator[bytes]:
-    """Yield the families that are not per connection."""
-    incidents = Counter((*topic_and_scope(view), view.severity) for view in snapshot.incidents)
-    pending = {**dict.fromkeys(own.receivers, 0), **{name: view.pending for name, view in snapshot.outbox.items()}}
-    oldest = min((view.oldest_at for view in snapshot.outbox.values() if view.oldest_at is not None), default=None)
-    samples: dict[Family, list[tuple[Sequence[str], str | None]]] = {
-        definitions.ACCOUNT_UP: [((name,), _truth(up)) for name, up in sorted(snapshot.accounts.items())],
-        definitions.API_UP: [((), _truth(snapshot.api_up))],
-        definitions.STORAGE_UP: [((), _truth(snapshot.storage_up))],
-        definitions.INCIDENTS: [
-            ((topic, scope, severity), whole(incidents[topic, scope, severity]))
-            for topic, scope in INCIDENT_LABELS
-            for severity in Severity
-        ],
-        definitions.PENDING: [((name,), whole(count)) for name, count in sorted(pending.items())],
-        definitions.OLDEST: [((), _moment(oldest))],
-        definitions.DISABLED: [((name,), _truth(disabled)) for name, disabled in sorted(own.disabled.items())],
-        definitions.LOOP_STEP: [((name,), timestamp(at)) for name, at in sorted(own.loops.items())],
-        definitions.RELOADED: [((), _truth(own.reloaded))],
-        definitions.RELOADED_AT: [((), _moment(own.reloaded_at))],
-        definitions.HEARTBEAT_AT: [((), _moment(own.heartbeat_at))],
-    }
-    for family in definitions.OVERALL:
-        yield header(family, openmetrics=openmetrics)
-        for values, value in samples[family]:
-            yield _line(family, pairs((name, label) for name, label in zip(family.labels, values, strict=True) if label), value)
+def _places(views: Sequence[ConnectionView]) -> dict[int, int]:
+    return {view.connection.id: place for place, view in enumerate(views)}
 
 
-def topic_and_scope(view: IncidentView) -> tuple[str, str]:
-    """Return the labels of an incident: the topic of a connection's, the scope of a wider one."""
-    return ("", view.scope.value) if view.scope is not Scope.CONNECTION else (view.incident.topic.value, "")
+def _lines_after(view: ConnectionView, old: ConnectionView | None, kept: Lines) -> Lines:
+    """The lines of *view*: those *kept* of the *old* view when they are the same."""
+    if old is None or view.state is not old.state or view.connection is not old.connection:
+        return _lines(view)
+    return kept if view.frozen == old.frozen else _lines(view)
 
 
-def _expires_in(rows: Sequence[_Lines], now: int) -> Iterator[bytes]:
-    for start in range(0, len(rows), _BATCH * 4):
-        batch = rows[start : start + _BATCH * 4]
-        text = "".join([f"{row.expires_in}{whole(row.ends - now)}\n" for row in batch if row.ends is not None])
-        yield text.encode(errors="replace")
+def _lines(view: ConnectionView) -> Lines:
+    spec, state = view.connection.spec, view.state
+    begin, end = _group_labels(spec.account, spec.platform, spec.user_id)
+    labels = f"{begin}{escape(spec.platform_id)}{end}"
+    ends_at, uncertain = _token_end(state.token)
+    checked, evidence, posted = state.last_check_at, state.last_evidence_at, state.last_successful_post_at
+    up = None if view.frozen else _UP[state.health]
+    # Written out: of the time of a first scrape, half went into calls of helpers.
+    return (
+        "" if up is None else f"postpost_connection_up{{{labels}}} {up}\n",
+        f'postpost_connection_health{{{labels},health="{state.health._value_}"}} 1\n',
+        f"postpost_connection_token_expiry_timestamp_seconds{{{labels}}} {ends_at}\n" if ends_at is not None else "",
+        f"postpost_connection_token_expiry_uncertainty_seconds{{{labels}}} {uncertain}\n" if uncertain else "",
+        f"postpost_connection_last_check_timestamp_seconds{{{labels}}} {int(checked.timestamp())}\n" if checked is not None else "",
+        f"postpost_connection_last_conclusive_check_timestamp_seconds{{{labels}}} {int(evidence.timestamp())}\n"
+        if evidence is not None
+        else "",
+        f"postpost_connection_last_successful_post_timestamp_seconds{{{labels}}} {int(posted.timestamp())}\n" if posted is not None else "",
+        f"postpost_connection_consecutive_failures{{{labels}}} {state.failures}\n" if state.failures else "",
+        f"postpost_connection_info{{{labels}{_info_labels(view)}}} 1\n",
+    )
 
 
-def _line(family: Family, labels: str, value: str | None) -> bytes:
-    if value is None:
-        return b""
-    text = f"{family.name}{{{labels}}} {value}\n" if labels else f"{family.name} {value}\n"
-    return text.encode(errors="replace")
+@lru_cache(maxsize=4096)
+def _group_labels(account: str, platform: str, user_id: str) -> tuple[str, str]:
+    """What stands before and behind the platform id in the labels of a connection; thousands share it."""
+    begin = f'account="{escape(account)}",platform="{escape(platform)}",platform_id="'
+    return begin, f'",user_id="{escape(user_id)}"' if user_id else '"'
 
 
-def _health_lines(connection: Connection, health: Health) -> bytes:
-    name, account = definitions.HEALTH.name, escape(connection.account_label)
-    tail = pairs((("platform", connection.platform), ("platform_id", connection.platform_id)))
-    lines = [f'{name}{{account="{account}",health="{known.value}",{tail}}} {YES if known is health else NO}\n' for known in Health]
-    return "".join(lines).encode(errors="replace")
+def _token_end(token: TokenBelief) -> tuple[int | None, int]:
+    """The best estimate in seconds since 1970, and by how many seconds it may be off, rounded up."""
+    ends = estimate.window(token)
+    if ends is None:
+        at = estimate.best_estimate(token)
+        return (None if at is None else int(at.timestamp())), 0
+    earliest = ends[0].timestamp()
+    half = (ends[1].timestamp() - earliest) / 2 if ends[1] is not ends[0] else 0
+    return int(earliest + half), -int(-half // 1)
 
 
-def _info(connection: Connection, state: ConnectionState) -> dict[str, str]:
+def _info_labels(view: ConnectionView) -> str:
     """Fixed names first: a label of the configuration has a prefix and can't take their place."""
-    own = {f"label_{_NOT_A_LABEL.sub('_', name)}": value for name, value in sorted(connection.labels.items(), reverse=True)}
-    return {
-        "account": connection.account_label,
-        "platform": connection.platform,
-        "platform_id": connection.platform_id,
-        "user_id": connection.user_id,
-        "name": connection.name or state.display_name or "",
-        "username": state.username or "",
-        **own,
-    }
+    connection, state = view.connection.spec, view.state
+    name, username = connection.name or state.display_name, state.username
+    text = f',name="{escape(name)}"' if name else ""
+    if username:
+        text += f',username="{escape(username)}"'
+    if connection.labels:
+        own = {f"label_{_NOT_A_LABEL.sub('_', name)}": value for name, value in sorted(connection.labels.items(), reverse=True)}
+        text += "".join(f',{name}="{escape(value)}"' for name, value in sorted(own.items()))
+    return text
+
+
+def overall(snapshot: Snapshot, own: ProcessState, now: datetime, *, openmetrics: bool) -> Iterator[bytes]:
+    """Yield the families that are not per connection."""
+    for family, samples in _samples(snapshot, own, now):
+        yield header(family, openmetrics=openmetrics)
+        batch: list[str] = []
+        for values, value in samples:
+            if value is not None:
+                labels = ",".join([f'{name}="{escape(label)}"' for name, label in zip(family.labels, values, strict=True) if label])
+                batch.append(f"{family.name}{{{labels}}} {value}\n" if labels else f"{family.name} {value}\n")
+            if len(batch) == _WRITTEN:
+                yield "".join(batch).encode(errors="replace")
+                batch.clear()
+        yield "".join(batch).encode(errors="replace")
+
+
+Samples = Iterable[tuple[Sequence[str], object]]
+
+
+def _samples(snapshot: Snapshot, own: ProcessState, now: datetime) -> Iterator[tuple[Family, Samples]]:
+    """Each family of `OVERALL` with its label values and values; a value of None is absent, and so is an empty label."""
+    outbox, silences = snapshot.outbox, [silence.state(now) for silence in snapshot.controls.silences]
+    yield definitions.ACCOUNT_UP, (((name,), _truth(up)) for name, up in sorted(snapshot.accounts.items()))
+    yield definitions.API_UP, [((), _truth(snapshot.api_up))]
+    yield definitions.INCIDENT_OPEN, ((incident_labels(view), 1) for view in snapshot.incidents)
+    yield definitions.INCIDENT_ACKNOWLEDGED, ((incident_labels(view), 1) for view in snapshot.incidents if _is_acknowledged(view, snapshot))
+    yield definitions.SILENCES, [((state.value,), silences.count(state)) for state in (SilenceState.ACTIVE, SilenceState.PENDING)]
+    yield (
+        definitions.CHECKS,
+        (
+            ((account, platform, outcome_of(reason).value, reason.value), count)
+            for (account, platform, reason), count in sorted(own.checks.items())
+        ),
+    )
+    pending = {**dict.fromkeys(own.receivers, 0), **{name: view.pending for name, view in outbox.items()}}
+    yield definitions.PENDING, [((name,), count) for name, count in sorted(pending.items())]
+    yield definitions.OLDEST, [((name,), _moment(view.oldest_at)) for name, view in sorted(outbox.items()) if not view.disabled]
+    yield definitions.DISABLED, [((name,), _truth(disabled)) for name, disabled in sorted(own.disabled.items())]
+    yield (
+        definitions.FAILING,
+        [((name,), _truth(view.failing_since is not None or view.disabled)) for name, view in sorted(outbox.items())],
+    )
+    yield definitions.UNMATCHED, [((), len(snapshot.unmatched))]
+    yield definitions.STORAGE_UP, [((), _truth(snapshot.storage_up))]
+    yield definitions.LOOP_STEP, [(labels, _moment(at)) for labels, at in sorted(_oldest_steps(own.loops).items())]
+    yield definitions.RELOADED, [((), _truth(own.reloaded))]
+    yield definitions.RELOADED_AT, [((), _moment(own.reloaded_at))]
+    yield definitions.HEARTBEAT_AT, [((), _moment(own.heartbeat_at))]
+
+
+def incident_labels(view: IncidentView) -> tuple[str, ...]:
+    """Return the labels of an incident, in the order of its family; empty where they do not apply."""
+    topic, connection = view.incident.topic.value, view.connection
+    common = (view.level, view.severity.value)
+    if connection is not None:
+        return (topic, view.scope.value, "", *common, connection.account, connection.user_id, connection.platform, connection.platform_id)
+    key = ScopeKey.parse(view.incident.subject)
+    kind = key.kind if key.kind != view.scope.value else ""
+    platform = key.platform
+    return (topic, view.scope.value, kind, *common, key.account, key.user, platform, "")
+
+
+def _is_acknowledged(view: IncidentView, snapshot: Snapshot) -> bool:
+    ack = snapshot.controls.acks.get((view.incident.topic, view.incident.subject))
+    return ack is not None and ack.number == view.incident.number
+
+
+def loop_labels(name: str) -> tuple[str, str, str]:
+    """Return the labels of the loop called *name*: what kind of loop it is, and its account or receiver."""
+    kind, _, rest = name.partition("-")
+    label = _LOOPS.get(kind) if rest else None
+    if label is None:
+        return name, "", ""
+    return (kind, rest, "") if label == "account" else (kind, "", rest)
+
+
+def _oldest_steps(loops: Mapping[str, datetime]) -> dict[tuple[str, str, str], datetime]:
+    """Labels -> when the loop finished a step; of several loops that share the labels, the one that did so longest ago."""
+    steps: dict[tuple[str, str, str], datetime] = {}
+    for name, at in loops.items():
+        labels = loop_labels(name)
+        steps[labels] = min(at, steps.get(labels, at))
+    return steps
 
 
 def _moment(at: datetime | None) -> str | None:
     return None if at is None else timestamp(at)
 
 
-def _truth(known: bool | None) -> str | None:
-    return None if known is None else YES if known else NO
+def _truth(known: bool | None) -> int | None:
+    return None if known is None else int(known)
 
 
 _MICROSECOND = timedelta(microseconds=1)
-_ODD = re.compile(r'[\\\n"]')
 _MILLION = 1_000_000
-# Microseconds since 1970 with sixteen digits, of which a float holds every one: the years 2001 to 2242.
-_SIXTEEN_DIGITS = range(10**15, 2**33 * _MILLION)
+_ODD = re.compile(r'[\\\n"]')
 
 
 def header(family: Family, *, openmetrics: bool) -> bytes:
@@ -213,7 +294,8 @@ def header(family: Family, *, openmetrics: bool) -> bytes:
     if not openmetrics:
         kind = MetricType.GAUGE if family.kind is MetricType.INFO else family.kind
         return f"# HELP {family.name} {family.help}\n# TYPE {family.name} {kind}\n".encode()
-    name = family.name.removesuffix("_info") if family.kind is MetricType.INFO else family.name
+    suffixes = {MetricType.INFO: "_info", MetricType.COUNTER: "_total"}
+    name = family.name.removesuffix(suffixes.get(family.kind, ""))
     unit = f"# UNIT {name} {family.unit}\n" if family.unit else ""
     return f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n{unit}".encode()
 
@@ -225,44 +307,7 @@ def escape(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
-def pairs(labels: Iterable[tuple[str, str]]) -> str:
-    """Labels, ordered by name, as they stand between the braces."""
-    return ",".join(f'{name}="{escape(value)}"' for name, value in sorted(labels))
-
-
-def number(value: float) -> str:
-    """A number as Go prints it."""
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    if math.isnan(value):
-        return "NaN"
-    text = repr(float(value))
-    dot = text.find(".")
-    if value > 0 and dot > 6:
-        mantissa = f"{text[0]}.{text[1:dot]}{text[dot + 1 :]}".rstrip("0.")
-        return f"{mantissa}e+{dot - 1:02d}"
-    return text
-
-
-def whole(value: int) -> str:
-    """`number` for whole numbers, several times faster."""
-    if value < _MILLION:
-        return f"{value}.0"
-    text = str(value)
-    mantissa = f"{text[0]}.{text[1:]}".rstrip("0.")
-    return f"{mantissa}e+{len(text) - 1:02d}"
-
-
 def timestamp(at: datetime) -> str:
-    """`number` for a moment, in seconds since 1970."""
-    microseconds = (at - EPOCH) // _MICROSECOND
-    if microseconds not in _SIXTEEN_DIGITS:
-        return number(microseconds / _MILLION)
-    text = str(microseconds)
-    mantissa = f"{text[0]}.{text[1:]}".rstrip("0").rstrip(".")
-    return f"{mantissa}e+09"
-
-
-def seconds_since_1970(at: datetime) -> int:
-    """A moment in whole seconds, rounded down."""
-    return (at - EPOCH) // timedelta(seconds=1)
+    """A moment in seconds since 1970, without digits that say nothing."""
+    seconds, microseconds = divmod((at - EPOCH) // _MICROSECOND, _MILLION)
+    return f"{seconds}.{microseconds:06}".rstrip("0").rstrip(".") if seconds >= 0 else repr((at - EPOCH).total_seconds())

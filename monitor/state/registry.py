@@ -5,9 +5,11 @@ Changes are made by `unit_of_work`, inside a write transaction; the registry, an
 after the commit.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
+
+import structlog
 
 from monitor.clock import Clock, Continuity
 from monitor.db import Reader, acks_of_open, read_meta, read_scopes, read_states, silences_since
@@ -15,10 +17,22 @@ from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
 from monitor.domain.evaluation import scope_context
+from monitor.domain.events import Notification
+from monitor.domain.matchers import UnmatchedMatcher, unmatched
 from monitor.domain.scopes.key import ACCOUNT, ScopeKey
-from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot, incidents_of, scope_incidents
+from monitor.domain.snapshot import (
+    ConnectionView,
+    IncidentView,
+    OutboxView,
+    Snapshot,
+    StorageFailure,
+    incidents_of,
+    scope_incidents,
+    suspected_scope,
+)
 from monitor.state.evaluation_config import EvaluationConfig
 
+_log = structlog.get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 90.0
 
 
@@ -32,6 +46,10 @@ class Registry(Engine):
         versions, scope_versions: version of the row of a connection's state, or of a scope; 0 without a row.
         outbox: what every receiver has pending.
         storage_up: whether the database takes writes.
+        unmatched: matchers of routes and silences that match nothing known.
+        unrouted: how many notifications no route matched, since the start.
+        on_unrouted: called for each of them, on the writer thread.
+        storage_failure: why not, and since when; None while it does.
     """
 
     config: EvaluationConfig
@@ -43,6 +61,10 @@ class Registry(Engine):
         self.scope_versions: dict[ScopeKey, int] = {}
         self.outbox: Mapping[str, OutboxView] = {}
         self.storage_up = True
+        self.unmatched: tuple[UnmatchedMatcher, ...] = ()
+        self.unrouted = 0
+        self.on_unrouted: Callable[[], None] = lambda: None
+        self.storage_failure: StorageFailure | None = None
         self._continuity = Continuity(clock)
         self._next_checks: dict[int, datetime] = {}
         self._viewed = _Viewed()
@@ -69,6 +91,27 @@ class Registry(Engine):
         # Behind the values: what is viewed between the two is viewed again.
         self._changed.update(changes.states)
 
+    def find_unmatched(self) -> None:
+        """Find the matchers that match nothing known, and log new ones; not before every account that discovers has a connection."""
+        connections = [connection for _, connection in sorted(self._connections.items())]
+        if self.config.discovering - {connection.account for connection in connections}:
+            return
+        before = set(self.unmatched)
+        self.unmatched = unmatched(self.config.matches(), connections)
+        for matcher in self.unmatched:
+            if matcher not in before:
+                advice = "It matches nothing that is known: correct it, or remove it."
+                _log.warning("matcher.unmatched", where=matcher.where, matcher=matcher.name, pattern=matcher.pattern, advice=advice)
+
+    def count_unrouted(self, notification: Notification) -> None:
+        """Count and log a notification that no route matches; called after its commit."""
+        self.unrouted += 1
+        self.on_unrouted()
+        subject, advice = notification.incident.subject, "No receiver gets it: end the routes with one without match."
+        _log.warning(
+            "notification.unrouted", type=notification.type.value, severity=notification.severity.value, subject=subject, advice=advice
+        )
+
     def set_outbox(self, outbox: Mapping[str, OutboxView]) -> None:
         """Remember what every receiver has pending."""
         self.outbox = outbox
@@ -94,10 +137,6 @@ class Registry(Engine):
         """Under which name the database keeps what is known of the API's rounding."""
         return f"rounding:{self.config.api_host}"
 
-    def platforms(self) -> frozenset[str]:
-        """The platforms of all monitored connections."""
-        return frozenset(connection.platform for connection in self._connections.values())
-
     def find(self, key: tuple[str, str, str]) -> Connection | None:
         """The monitored connection with this account, managed user and platform id."""
         return next((connection for connection in self.connections_of(key[0]) if connection.key == key), None)
@@ -122,7 +161,11 @@ class Registry(Engine):
             api_up=self._api_up(known=bool(viewed.proven)),
             storage_up=self.storage_up,
             outbox={rule.name: self.outbox.get(rule.name, OutboxView()) for rule in self.config.receivers},
+            unmatched=self.unmatched,
+            unrouted=self.unrouted,
+            suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
+            storage_failure=self.storage_failure,
         )
 
     def _view(self, now: datetime) -> None:
@@ -139,7 +182,7 @@ class Registry(Engine):
         elif open_scopes != viewed.open_scopes:
             ids = viewed.order
         viewed.open_scopes = open_scopes
-        suppressing: dict[tuple[str, str, str], str | None] = {}
+        suppressing: dict[ScopeKey, str | None] = {}
         for connection_id in ids:
             connection = self._connections.get(connection_id)
             if connection is not None:
@@ -149,14 +192,19 @@ class Registry(Engine):
         if ids:
             viewed.connections = tuple(viewed.views.values())
 
-    def _suppressed_by(self, connection: Connection, known: dict[tuple[str, str, str], str | None], now: datetime) -> str | None:
-        """The scope with an open incident above *connection*; *known* remembers it for those that have the same scopes."""
-        group = (connection.account, connection.user_id, connection.platform)
-        if group not in known:
-            context = scope_context(self.scopes_above(connection), self._scopes, self.watching_since, now, self.config.policy)
+    def _suppressed_by(self, connection: Connection, known: dict[ScopeKey, str | None], now: datetime) -> str | None:
+        """
+        The scope whose incident hides what the state of *connection* is; one that only shares its cause hides nothing.
+
+        *known* remembers it for those that have the same scopes; an incident of the platform is not about all of them.
+        """
+        above, policy = self.scopes_above(connection), self.config.policy
+        if above.group not in known or self.scope(above.platform).open or self.scope(above.group).open:
+            state, since = self.state(connection.id), self.watching_since
+            context = scope_context(connection, state, above, self._scopes, since, now, policy, self.api_window())
             key = context.frozen_by or context.suppressed_by
-            known[group] = str(key) if key is not None else None
-        return known[group]
+            known[above.group] = str(key) if key is not None and self.scope(key).hides_state else None
+        return known[above.group]
 
     def _account_up(self, name: str, *, known: bool) -> bool | None:
         state = self.scope(ScopeKey(ACCOUNT, name))

@@ -21,10 +21,12 @@ SUPPRESSION_TEXTS = {
     SuppressionReason.UNCERTAIN: (
         "The pending notification is older than the last result, or than the incident of a wider scope; it is sent once that is decided."
     ),
+    SuppressionReason.NOT_LASTING: "Trouble of the platform itself is notified when it has lasted, after one more check.",
     SuppressionReason.ACKNOWLEDGED: "Receivers are up to date; the incident is acknowledged, so there are no reminders.",
 }
 
 _QUOTED = 200
+_UP_TO_DATE = {SuppressionReason.NOTHING_NEW, SuppressionReason.REMINDER_NOT_DUE, SuppressionReason.ACKNOWLEDGED}
 
 
 def topic_lines(report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
@@ -46,7 +48,31 @@ def topic_lines(report: ConnectionReport, now: datetime, policy: Policy) -> Iter
     reminded = any(reminder_at(topic, value, policy) is not None for topic, value in report.state.topics.items())
     if reminded and suppression is SuppressionReason.NOTHING_NEW:
         suppression = SuppressionReason.REMINDER_NOT_DUE
+    if suppression in _UP_TO_DATE and any(_receivers_of(topic, report) == () for topic in report.state.topics):
+        yield "No receiver has the latest notification: no route matches it, or its receivers are not in the configuration."
+        return
     yield SUPPRESSION_TEXTS[suppression]
+
+
+def _receivers_of(topic: Topic, report: ConnectionReport) -> tuple[str, ...] | None:
+    """The receivers that have or get the latest notification about *topic*; None when it is not among those that are known here."""
+    number = report.state.topic(topic).notified.number
+    for record in report.notifications:
+        incident = record.notification.incident
+        if (incident.topic, incident.number) == (topic, number):
+            return tuple(delivery.receiver for delivery in record.deliveries if delivery.state in {"pending", "delivered"})
+    return None
+
+
+def _delivered(topic: Topic, report: ConnectionReport) -> bool:
+    """Whether some receiver has a notification of the incident last notified about *topic*, as far as is known here."""
+    number = report.state.topic(topic).notified.number
+    records = [
+        record
+        for record in report.notifications
+        if (record.notification.incident.topic, record.notification.incident.number) == (topic, number)
+    ]
+    return not records or any(delivery.state == "delivered" for record in records for delivery in record.deliveries)
 
 
 def _topic(topic: Topic, report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
@@ -82,7 +108,11 @@ def _notified(topic: Topic, value: TopicState, report: ConnectionReport, now: da
         return f"Notified {when(notified.at, now)}, as part of the notification of the broken connection."
     key = incident_key(IncidentRef(topic, str(report.connection.id), notified.number, notified.opened_at or notified.at), report.instance)
     reminded = f", reminder {notified.reminders}" if notified.reminders else ""
-    return f"Last notified {when(notified.at, now)}: “{notified.level}”{reminded}, incident key {key}."
+    if _delivered(topic, report):
+        return f"Last notified {when(notified.at, now)}: “{notified.level}”{reminded}, incident key {key}."
+    receivers = _receivers_of(topic, report)
+    waiting = f"not delivered yet to {', '.join(one_line(name, 80) for name in receivers)}" if receivers else "but no receiver has it"
+    return f"Last decided {when(notified.at, now)}: “{notified.level}”{reminded}, {waiting}, incident key {key}."
 
 
 def _pending_because(topic: Topic, report: ConnectionReport, now: datetime, policy: Policy) -> str:
@@ -90,7 +120,9 @@ def _pending_because(topic: Topic, report: ConnectionReport, now: datetime, poli
     if open_scopes:
         return f"it waits until the incident of {open_scopes[0]} is closed."
     if report.state.suppression is SuppressionReason.COVERED_BY_SCOPE:
-        return "it waits a little, to see whether the whole platform fails."
+        return "it waits a little, to see whether other connections fail with it."
+    if report.state.suppression is SuppressionReason.NOT_LASTING:
+        return "it is sent when the platform's trouble has lasted, after one more check."
     notification = build_notification(report.connection, report.state, topic, NotificationContext(now), policy)
     suppression = report.controls.suppression(notification, report.connection, now)
     if suppression is None:
@@ -137,4 +169,4 @@ def _delivery(delivery: DeliveryRecord, now: datetime) -> Iterator[str]:
         detail = f": {one_line(attempt.detail, _QUOTED)}" if attempt.detail else ""
         status = f" {attempt.http_status}" if attempt.http_status is not None and not attempt.detail.startswith("answered") else ""
         seconds = f" ({attempt.took.total_seconds():.1f}s)"
-        yield f"    {attempt.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} {attempt.reason}{status}{seconds}{detail}"
+        yield f"    {attempt.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC {attempt.reason}{status}{seconds}{detail}"

@@ -67,6 +67,10 @@ class Checker:
         """Take up connections that are new and drop those that are no longer monitored."""
         self._queue.refresh(self._clock.now(), self._clock.monotonic())
 
+    def check_now(self, connection: Connection) -> None:
+        """Check *connection* next, through the rate limiter, and often for two minutes."""
+        self._queue.check_now(connection.id, self._clock.monotonic())
+
     async def step(self) -> bool:
         """Check the connection that is due longest; returns whether to look again at once."""
         if self._rate_limiter.paused():
@@ -153,6 +157,6 @@ class Checker:
 
     def _count(self, connection: Connection, observation: Observation) -> None:
         reason = observation.verdict.reason
-        self._metrics.check_concluded(connection.platform, reason, observation.duration_seconds)
+        self._metrics.check_concluded(connection.account, connection.platform, reason, observation.duration_seconds)
         if outcome_of(reason) is Outcome.INCONCLUSIVE:
             _log.debug("check.inconclusive", connection=connection.platform_id, reason=reason, detail=observation.verdict.detail)

@@ -22,6 +22,7 @@ from tests.bench.result import Result
 from tests.builders import DAY, MINUTE, SECOND, START, a_connection, a_state, a_token_belief
 
 CONNECTIONS = 10_000
+MANY = 100_000
 CHANGED = 170
 """Of ten thousand connections checked every fifteen minutes, so many change between two scrapes fifteen seconds apart."""
 
@@ -29,27 +30,42 @@ PLATFORMS = ("linkedin", "x", "instagram", "facebook", "youtube", "tiktok", "thr
 
 
 def measure() -> Iterator[Result]:
-    """Milliseconds of CPU of the first scrape, of the following ones, of the library's; how long a piece holds the loop; the page."""
-    metrics = Metrics()
-    metrics.prepare(platforms=PLATFORMS, receivers=("on-call", "chat"))
-    views = [_view(number, 0) for number in range(CONNECTIONS)]
-    first = _took(lambda: metrics.render(Snapshot(START, tuple(views)), START))
-    following = []
+    """Milliseconds of CPU of the first scrape, of the following ones, of the library's; bytes; how long a piece holds the loop; the page."""
+    metrics, views = Metrics(), [_view(number, 0) for number in range(CONNECTIONS)]
+    snapshot = Snapshot(START, tuple(views))
+    first = _took(lambda: metrics.render(snapshot, START))
+    unchanged = min(_took(partial(metrics.render, snapshot, START)) for _ in range(5))
+    compressing = _took(partial(metrics.render, snapshot, START, gzip=True))
+    compressed = min(_took(partial(metrics.render, snapshot, START, gzip=True)) for _ in range(5))
+    following, following_compressed = [], []
     for turn in range(1, 8):
         for number in range(turn * CHANGED, (turn + 1) * CHANGED):
             views[number] = _view(number, turn)
-        following.append(_took(partial(metrics.render, Snapshot(START, tuple(views)), START + 15 * turn * SECOND)))
+        changed, now = Snapshot(START, tuple(views)), START + 15 * turn * SECOND
+        following.append(_took(partial(metrics.render, changed, now)))
+        following_compressed.append(_took(partial(metrics.render, changed, now, gzip=True)))
     ours = sorted(following)[len(following) // 2]
     library = _library(views)
+    size, nothing = len(metrics.render(snapshot, START)), len(metrics.render(Snapshot(START), START))
 
-    yield Result("first scrape after a start", first * 1e3, "ms")
-    yield Result("scrape", ours * 1e3, "ms", limit=60)
+    yield Result("first scrape after a start", first * 1e3, "ms", limit=50)
+    yield Result("scrape when nothing changed", unchanged * 1e3, "ms", limit=10)
+    yield Result("first scrape with gzip, beyond that", compressing * 1e3, "ms")
+    yield Result("scrape with gzip when nothing changed", compressed * 1e3, "ms", limit=10)
+    yield Result(f"scrape when {CHANGED} changed", ours * 1e3, "ms")
+    yield Result("the same with gzip, beyond that", sorted(following_compressed)[len(following) // 2] * 1e3, "ms")
     yield Result("scrape by the library's gauges", library * 1e3, "ms")
     yield Result("scrape, as a share of the library's", ours / library, "x", limit=0.05)
-    yield Result(
-        "longest hold of the event loop", asyncio.run(_longest_hold(metrics, Snapshot(START, tuple(views)))) * 1e3, "ms", limit=100
-    )
-    pages, snapshot = Pages(), Snapshot(START, tuple(views))
+    yield Result("bytes of a connection", (size - nothing) / CONNECTIONS, "B", limit=1000)
+    yield Result("bytes of a connection with gzip", len(metrics.render(snapshot, START, gzip=True)) / CONNECTIONS, "B")
+    yield from _pages(tuple(views))
+    yield Result("longest hold of the event loop", asyncio.run(_longest_hold(Metrics(), snapshot)) * 1e3, "ms", limit=20)
+    many = Snapshot(START, tuple(_view(number, 0) for number in range(MANY)))
+    yield Result(f"longest hold with {MANY:,} connections", asyncio.run(_longest_hold(Metrics(), many)) * 1e3, "ms", limit=20)
+
+
+def _pages(views: tuple[ConnectionView, ...]) -> Iterator[Result]:
+    pages, snapshot = Pages(), Snapshot(START, views)
     yield Result("sort the picture for people", _took(lambda: StatusBoard(snapshot)) * 1e3, "ms")
     board = StatusBoard(snapshot)
     pages.status(board, board.page(Filters(), START), {}, START)
@@ -87,7 +103,7 @@ def _library(views: list[ConnectionView]) -> float:
         gauge = Gauge(family.name, family.help, family.labels, registry=registry)
         for view in views:
             one = view.connection
-            labels = (one.account_label, one.platform, one.platform_id)
+            labels = (one.account, one.user_id, one.platform, one.platform_id)
             for more in _more_labels(family.labels, view):
                 gauge.labels(*labels, *more).set(START.timestamp())
     return _took(lambda: generate_latest(registry))
@@ -95,8 +111,8 @@ def _library(views: list[ConnectionView]) -> float:
 
 def _more_labels(labels: tuple[str, ...], view: ConnectionView) -> list[tuple[str, ...]]:
     if "health" in labels:
-        return [(health.value,) for health in Health]
-    return [("", view.connection.name or "", view.state.username or "")] if "username" in labels else [()]
+        return [(view.state.health.value,)]
+    return [(view.connection.name or "", view.state.username or "")] if "username" in labels else [()]
 
 
 async def _longest_hold(metrics: Metrics, snapshot: Snapshot) -> float:
@@ -116,7 +132,7 @@ async def _longest_hold(metrics: Metrics, snapshot: Snapshot) -> float:
     task = asyncio.create_task(turn())
     for _ in range(3):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n")
         while await reader.read(1 << 20):
             pass
         writer.close()

@@ -104,9 +104,9 @@ class Story:
         pid = self._pid()
         self.machine.run("echo 'nonsense: 1' >> /etc/postpost-monitor/config.yaml; systemctl reload postpost-monitor")
         self.machine.until("its refusal", lambda: "the last reload failed" in self._status())
-        _must(scrape(WEB).get("postpost_config_last_reload_successful") == 0.0, "the gauge tells it")
+        _must(scrape(WEB).get("postpost_monitor_config_last_reload_successful") == 0.0, "the gauge tells it")
         self.machine.run("sed -i /nonsense/d /etc/postpost-monitor/config.yaml; systemctl reload postpost-monitor")
-        self.machine.until("the good file", lambda: scrape(WEB).get("postpost_config_last_reload_successful") == 1.0)
+        self.machine.until("the good file", lambda: scrape(WEB).get("postpost_monitor_config_last_reload_successful") == 1.0)
         _must(self._pid() == pid, "it is the same process")
 
     def kill(self) -> None:
@@ -133,7 +133,7 @@ class Story:
         """A later release takes over the running service; the database was copied before."""
         self._release("9.0.0")
         self.machine.run("cd /root/main && deploy/install")
-        _must(scrape(WEB).get("postpost_build_info", version="9.0.0") == 1.0, "the new release runs")
+        _must(scrape(WEB).get("postpost_monitor_build_info", version="9.0.0") == 1.0, "the new release runs")
         _must("before-9.0.0" in self.machine.run("ls /var/lib/postpost-monitor/backups"), "there is a copy")
 
     def failed_upgrade(self) -> None:
@@ -144,7 +144,7 @@ class Story:
         said = self.machine.run("cd /root/main && deploy/install", check=False)
         _must("taken back" in said, "it says so", said)
         _must("9.1.0" not in self.machine.run("systemctl cat postpost-monitor"), "the unit is the one before")
-        self.machine.until("the old release", lambda: scrape(WEB).get("postpost_build_info", version="9.0.0") == 1.0)
+        self.machine.until("the old release", lambda: scrape(WEB).get("postpost_monitor_build_info", version="9.0.0") == 1.0)
 
     def remove(self) -> None:
         """What was installed can be removed without a trace."""

@@ -47,7 +47,7 @@ def test_life(manager: NotifySocket, simulated: Simulated, tmp_path: Path) -> No
         eventually_sync(lambda: manager.seen("READY"), what="READY=1")
         assert manager.order() == ["READY"]
         assert "connections" in manager.seen("READY")[0].fields["STATUS"]
-        assert daemon.metrics().get("postpost_build_info", version=daemon.version()) == 1.0, "ready, and nothing to scrape"
+        assert daemon.metrics().get("postpost_monitor_build_info", version=daemon.version()) == 1.0, "ready, and nothing to scrape"
         eventually_sync(lambda: len(manager.seen("WATCHDOG")) >= 2, what="WATCHDOG=1 twice")
         eventually_sync(lambda: "1 connections, 0 open incidents" in manager.last_status(), what="the counts")
 
@@ -64,7 +64,7 @@ def test_life(manager: NotifySocket, simulated: Simulated, tmp_path: Path) -> No
         failed_at = manager.seen("READY")[-1].at
         eventually_sync(lambda: manager.seen("WATCHDOG", since=failed_at), what="life after it")
         assert "reload failed" in manager.last_status(), "the sign of life that follows hides that the reload failed"
-        assert daemon.metrics().get("postpost_config_last_reload_successful") == 0.0
+        assert daemon.metrics().get("postpost_monitor_config_last_reload_successful") == 0.0
 
         daemon.config.write_text(good)
         daemon.process.send_signal(signal.SIGHUP)

@@ -15,14 +15,21 @@ import yaml
 
 from monitor.clock import SystemClock
 from monitor.config import load
-from monitor.config.sections.policy import COUNTS_DOWN
 from monitor.db import Database
+from monitor.domain import topics
+from monitor.domain.events import Topic
+from monitor.domain.policy import Policy
+from monitor.domain.reasons import Scope
+from monitor.domain.scopes.key import RATE, SERVICE
 from monitor.metrics import Metrics, definitions
 from monitor.metrics.definitions import MetricType
+from monitor.metrics.exposition import loop_labels
 from monitor.notify import templates
 from monitor.runtime.loop import WatchdogLimits
+from monitor.runtime.watchdog import WatchedLoop
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
+from monitor.text.durations import span
 from monitor.workers.group import Dependencies, WorkerGroup
 from tests import marked
 from tests.deploy.daemon import ROOT, Daemon, Simulated
@@ -42,7 +49,7 @@ def _rules(kind: str) -> list[dict[str, Any]]:
 
 def _queries() -> list[tuple[str, bool, str]]:
     """Title, whether it is asked for one moment, and query, of everything on the dashboard, with its variables filled in."""
-    values = {"$job": ".*", "$instance": ".*", "$platform": "|".join(sorted(COUNTS_DOWN)), "$__rate_interval": "1m"}
+    values = {f"${name}": ".*" for name in ("job", "instance", "account", "user_id", "platform")} | {"$__rate_interval": "1m"}
     found = []
     for panel in json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]:
         for target in panel.get("targets", ()):
@@ -51,6 +58,11 @@ def _queries() -> list[tuple[str, bool, str]]:
                 query = query.replace(name, value)
             found.append((panel["title"], target["instant"], query))
     return found
+
+
+def _annotations() -> list[str]:
+    """The query of every annotation of the dashboard."""
+    return [known["expr"] for known in json.loads(DASHBOARD.read_text(encoding="utf-8"))["annotations"]["list"]]
 
 
 def _names() -> set[str]:
@@ -96,7 +108,7 @@ def test_every_alert_has_a_runbook() -> None:
 
     assert sections == [rule["alert"] for rule in rules]
     assert [rule["annotations"]["runbook_url"] for rule in rules] == [f"docs/how-to/alerts.md#{name.lower()}" for name in sections]
-    assert {rule["labels"]["severity"] for rule in rules} == {"info", "warning", "critical"}
+    assert {rule["labels"]["severity"] for rule in rules if "labels" in rule} == {"info", "warning", "critical"}
     assert all(rule["annotations"]["summary"].endswith(".") for rule in rules)
 
 
@@ -123,72 +135,96 @@ async def test_loops_that_rest_long(tmp_path: Path) -> None:
     (rule,) = (rule["expr"] for rule in _rules("alert") if rule["alert"] == "PostpostLoopStuck")
     limit, left_out = int(rule.rpartition(">")[2]), re.findall(r'loop!~"(.*?)"', rule)[0]
 
-    rare = {watched.loop.name for watched in workers.watched if watched.limit_seconds > limit}
-    assert {watched.loop.name for watched in workers.watched if re.fullmatch(left_out, watched.loop.name)} == rare
+    def kind(watched: WatchedLoop) -> str:
+        return loop_labels(watched.loop.name)[0]
+
+    rare = {kind(watched) for watched in workers.watched if watched.limit_seconds > limit}
+    assert {kind(watched) for watched in workers.watched if re.fullmatch(left_out, kind(watched))} == rare
     assert {"heartbeat", "retention", "uptime-rollup"} <= rare
-    assert len(rare) < len(workers.watched)
+    assert "checker" not in rare
 
 
 def test_inhibitions_name_alerts() -> None:
     """Every alert that the Alertmanager example names exists."""
     text = (ROOT / "deploy/alertmanager/alertmanager.yml").read_text(encoding="utf-8")
-    named = set(re.findall(r"Postpost[A-Z]\w+", text)) - {"PostpostToken"}
+    named, alerts = set(re.findall(r"Postpost[A-Z]\w+(?:\.\+)?", text)), [rule["alert"] for rule in _rules("alert")]
 
-    assert named <= {rule["alert"] for rule in _rules("alert")}
+    assert {pattern for pattern in named if not any(re.fullmatch(pattern, alert) for alert in alerts)} == set()
     assert "PostpostApiDown" in named
 
 
-def _fired() -> list[dict[str, str]]:
-    """The labels of every alert that fires in promtool's tests, which hold them to what the rules give."""
-    tests = [test for group in yaml.safe_load((FOLDER / "tests.yml").read_text())["tests"] for test in group["alert_rule_test"]]
-    return [{"alertname": test["alertname"], **alert["exp_labels"]} for test in tests for alert in test["exp_alerts"]]
+def _selectors(metric: str) -> dict[str, dict[str, tuple[str, str]]]:
+    """Alert -> the matchers of its series of *metric*: label to operator and value."""
+    return {
+        rule["alert"]: {label: (kind, value) for label, kind, value in re.findall(r'(\w+)(=~|!=|=)"(.*?)"', selector)}
+        for rule in _rules("alert")
+        for selector in re.findall(rf"{metric}{{(.*?)}}", rule["expr"])
+    }
 
 
-def _matches(value: str, pattern: str) -> bool:
-    return re.fullmatch(pattern, value) is not None
+def _selects(matchers: dict[str, tuple[str, str]], labels: dict[str, str]) -> bool:
+    kinds: dict[str, Callable[[str, str], bool]] = {"=": operator.eq, "!=": operator.ne}
+    return all(kinds[kind](labels.get(label, ""), value) for label, (kind, value) in matchers.items())
 
 
-def _matching(matchers: list[str]) -> list[dict[str, str]]:
-    """Those that all the matchers of an inhibition hold for."""
-    kinds: dict[str, Callable[[str, str], bool]] = {"=": operator.eq, "!=": operator.ne, "=~": _matches}
-    parts = [re.fullmatch(r'(\w+) (=|=~|!=) "(.*)"', matcher) for matcher in matchers]
-    return [alert for alert in _fired() if all(part and kinds[part[2]](alert.get(part[1], ""), part[3]) for part in parts)]
+def _incidents() -> list[dict[str, str]]:
+    """The labels of every kind of incident that can be open."""
+    levels = {
+        Topic.CONNECTION: ("error", "missing", "misconfigured", topics.STALE, topics.FLAPPING),
+        Topic.EXPIRY: (topics.EXPIRED, *(span(threshold) for threshold in Policy().expiry.thresholds)),
+        Topic.RENEWAL: (topics.OVERDUE,),
+        Topic.PUBLISHING: (topics.FAILING,),
+        Topic.PERMISSIONS: (topics.LOST,),
+    }
+    assert levels.keys() == set(Topic) - {Topic.SCOPE}
+    own = [{"topic": topic.value, "scope": "connection", "level": level} for topic, names in levels.items() for level in names]
+    kinds = [(scope, "") for scope in Scope if scope not in ELSEWHERE] + [(Scope.ACCOUNT, SERVICE), (Scope.ACCOUNT, RATE)]
+    return own + [{"topic": "scope", "scope": scope.value, "kind": kind} for scope, kind in kinds if scope is not Scope.CONNECTION]
 
 
-def test_inhibitions_compare_labels_that_both_have() -> None:
-    """Each inhibition of the example compares labels that its alerts carry, and a refused key keeps its managed users' connections quiet too."""
-    rules = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text(encoding="utf-8"))["inhibit_rules"]
-    quiet = []
-    for rule in rules:
-        sources, targets = _matching(rule["source_matchers"]), _matching(rule["target_matchers"])
-        assert sources, rule
-        assert targets, rule
-        assert all(set(rule["equal"]) <= set(alert) for alert in sources + targets), rule
-        quiet += [
-            (source["alertname"], target.get("account"))
-            for source in sources
-            for target in targets
-            if all(source[label] == target[label] for label in rule["equal"])
-        ]
-    assert {("PostpostAccountFailed", "main"), ("PostpostAccountFailed", "main/6626a1f5e4b0c91a2d3f4567")} <= set(quiet)
+ELSEWHERE = {Scope.STORAGE: "postpost_monitor_storage_up", Scope.RECEIVER: "postpost_receiver_failing"}
+"""Scopes whose incidents are not among the open ones: they are told by a gauge of their own."""
 
 
-def test_countdown_platforms() -> None:
-    """The alerts about ending tokens and the dashboard cover the platforms whose tokens end, and no other."""
-    expressions = [rule["expr"] for rule in _rules("alert") if rule["alert"] in ("PostpostTokenExpiringToday", "PostpostTokenExpired")]
-    variables = {one["name"]: one for one in json.loads(DASHBOARD.read_text())["templating"]["list"]}
+def test_every_incident_has_one_alert() -> None:
+    """Every topic and level, and every scope, has exactly one alert; no alert is about an incident that can't be."""
+    alerts = _selectors("postpost_incident_open")
+    told = {json.dumps(labels): [name for name, matchers in alerts.items() if _selects(matchers, labels)] for labels in _incidents()}
 
-    for expression in expressions:
-        assert set(re.findall(r'platform=~"(.*?)"', expression)[0].split("|")) == COUNTS_DOWN
-    assert set(variables["platform"]["query"].split("|")) == COUNTS_DOWN
+    assert {labels: names for labels, names in told.items() if len(names) != 1} == {}
+    assert {name for names in told.values() for name in names} == alerts.keys()
+    for metric in ELSEWHERE.values():
+        assert any(metric in rule["expr"] for rule in _rules("alert"))
+
+
+def test_severities() -> None:
+    """An alert has the severity of its incident, or gives its own; a failed scrape resolves none of those that are about an incident."""
+    for rule in _rules("alert"):
+        about_incident = "postpost_incident_open" in rule["expr"]
+        assert about_incident is ("severity" not in rule.get("labels", {})), rule["alert"]
+        assert "keep_firing_for" in rule or rule["alert"] == "PostpostMonitorDown"
 
 
 def test_only_what_is_exported_is_asked_for() -> None:
     """Rules and dashboard name no metric that does not exist."""
-    asked = [rule["expr"] for rule in [*_rules("alert"), *_rules("record")]] + [query for _, _, query in _queries()]
+    asked = [rule["expr"] for rule in [*_rules("alert"), *_rules("record")]] + [query for _, _, query in _queries()] + _annotations()
     named = {name for query in asked for name in re.findall(r"\b(?:\w+:)?postpost_\w+(?::\w+)?", re.sub(r'"[^"]*"', "", query))}
 
     assert named - _names() == set()
+
+
+def test_dashboard_variables_and_links() -> None:
+    """The dashboard can be narrowed to accounts, users and platforms, leads to the page and the runbooks, and marks incidents and restarts."""
+    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+
+    assert {"job", "instance", "account", "user_id", "platform"} <= {known["name"] for known in dashboard["templating"]["list"]}
+    assert {known["name"] for known in dashboard["annotations"]["list"]} == {"Incidents", "Restarts"}
+    assert {link["url"] for link in dashboard["links"]} == {"${page}", "${runbooks}"}
+    for panel in panels:
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        if "_up{" in panel["targets"][0]["expr"] and panel["targets"][0]["expr"].startswith("min("):
+            assert panel["fieldConfig"]["defaults"]["mappings"], panel["title"]
 
 
 def test_dashboard_is_what_its_maker_makes(tmp_path: Path) -> None:
@@ -230,9 +266,4 @@ def test_with_a_real_prometheus(simulated: Simulated, tmp_path: Path) -> None:
         assert missing == [], "these queries of the dashboard give nothing"
         wait_until("alerts", lambda: "PostpostConnectionDown" in stirring())
         assert {rule["name"]: rule["lastError"] for rule in prometheus.rules() if rule["health"] != "ok"} == {}
-        assert stirring() == {
-            "PostpostConnectionDown",
-            "PostpostTokenExpiringSoon",
-            "PostpostTokenExpiringThisWeek",
-            "PostpostTokenExpiringToday",
-        }
+        assert stirring() == {"PostpostConnectionDown", "PostpostTokenExpiring"}

@@ -61,7 +61,7 @@ def test_scraped_behind_a_password(simulated: Simulated, tmp_path: Path, promtoo
         assert _curl(daemon, authority.file, "/metrics", "-u", "prometheus:wrong").startswith("HTTP/1.1 401 ")
         let_in = _curl(daemon, authority.file, "/metrics", "-u", f"prometheus:{PASSWORD}")
         assert let_in.startswith("HTTP/1.1 200 ")
-        assert "postpost_build_info" in let_in
+        assert "postpost_monitor_build_info" in let_in
         assert "certificate" in _curl(daemon, Path("/etc/ssl/certs/ca-certificates.crt"), "/metrics")
 
         with Prometheus(require_tool("prometheus"), tmp_path, daemon.url.removeprefix("http://"), job) as prometheus:

@@ -128,9 +128,9 @@ def _first_life(world: World, daemon: Command) -> None:
 
     world.simulator.do(f"connections/{LINKEDIN}/expires-in", {"in": "6d"})
     assert world.expect("token.expiring")["severity"] == "info"
-    left = world.metrics().get("postpost_connection_token_expires_in_seconds", platform_id=LINKEDIN)
-    assert left is not None
-    assert 5.9 * 86400 < left < 6 * 86400
+    expires_at = world.metrics().get("postpost_connection_token_expiry_timestamp_seconds", platform_id=LINKEDIN)
+    assert expires_at is not None
+    assert 5.9 * 86400 < expires_at - time.time() < 6 * 86400
     world.simulator.do(f"connections/{LINKEDIN}/expires-in", {"in": "20h"})
     assert world.expect("token.expiring")["severity"] == "critical"
     world.simulator.do(f"connections/{LINKEDIN}/renew", {"in": "60d"})
@@ -157,7 +157,7 @@ def _second_life(world: World, daemon: Command) -> None:
     first = world.metrics()
     assert _up(first, THREADS) == 0.0
     assert _up(first, LINKEDIN) == 1.0
-    assert first.get("postpost_incidents_open", topic="connection", severity="critical") == 1.0
+    assert first.get("postpost_incident_open", topic="connection", platform_id=THREADS, severity="critical") == 1.0
     world.quiet()
     world.simulator.do(f"connections/{THREADS}/heal")
     world.expect("connection.recovered")

@@ -35,7 +35,7 @@ def test_demo(taken: socket.socket, tmp_path: Path) -> None:
         assert metrics is not None, shown
         assert command is not None, shown
         with urllib.request.urlopen(metrics[1], timeout=patience()) as answer:
-            assert b"postpost_build_info" in answer.read()
+            assert b"postpost_monitor_build_info" in answer.read()
         urllib.request.urlopen(urllib.request.Request(command[1], method="POST"), timeout=patience()).close()
         terminal.read_until(lambda text: re.search(r"on-call +connection\.failed: Mastodon", text))
         terminal.press(b"\x03")

@@ -424,6 +424,6 @@ async def test_heart_that_nobody_hears(tmp_path: Path, sqlite_url: str) -> None:
     async with a_place(tmp_path, sqlite_url) as place:
         await beating(place)
         text = place.app._metrics.render(place.app.snapshot(), SystemClock().now() + timedelta(seconds=1)).decode()
-        assert 'postpost_heartbeats_total{result="sent"}' in text
-        assert "postpost_heartbeat_last_success_timestamp_seconds 1" in text
+        assert 'postpost_monitor_heartbeats_total{result="sent"}' in text
+        assert "postpost_monitor_heartbeat_last_success_timestamp_seconds 1" in text
         assert marked.PATH not in text

@@ -310,5 +310,5 @@ def _stepped(page: str, since: float) -> list[str]:
         str(sample.labels["loop"])
         for family in text_string_to_metric_families(fetch(f"{page}/metrics").decode())
         for sample in family.samples
-        if sample.name == "postpost_loop_last_step_timestamp_seconds" and sample.value > since
+        if sample.name == "postpost_monitor_loop_last_step_timestamp_seconds" and sample.value > since
     ]

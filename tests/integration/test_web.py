@@ -97,7 +97,7 @@ SNAPSHOT = Snapshot(
 @asynccontextmanager
 async def _running(snapshot: Snapshot = SNAPSHOT, limits: Limits | None = None, **settings: Any) -> AsyncIterator[Port]:
     metrics = Metrics()
-    metrics.prepare(platforms=["linkedin"], receivers=["on-call"])
+    metrics.prepare(receivers=["on-call"])
     port = Port("", 0, server=None, metrics=metrics, snapshot=snapshot)  # type: ignore[arg-type]
     web = WebSettings(**({"listen": "127.0.0.1:0"} | settings))
     port.server = WebServer(web, metrics, port.picture, SystemClock(), lambda: port.ready, limits=limits)

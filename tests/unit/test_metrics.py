@@ -1,9 +1,11 @@
 """What Prometheus is told."""
 
+import gzip
+import operator
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,18 +17,19 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import IncidentRef, Severity, Topic
 from monitor.domain.reasons import Health, Scope
+from monitor.domain.silencing.acks import Ack
+from monitor.domain.silencing.controls import Controls
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
 from monitor.domain.states import ConnectionState
 from monitor.errors import DeliveryReason, Reason
 from monitor.metrics import Metrics, definitions, wants_openmetrics
 from monitor.metrics.definitions import Family, MetricType
-from monitor.metrics.exposition import INCIDENT_LABELS, number, timestamp, whole
-from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_state, a_token_belief, at, changed
+from monitor.metrics.exposition import ConnectionLines, Exposition, loop_labels, timestamp
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_silence, a_state, a_token_belief, at, changed
 from tests.sampling import sampled
 
 ROOT = Path(__file__).parent.parent.parent
@@ -57,9 +60,8 @@ def _values(text: bytes, name: str) -> list[float]:
 class _ByTheLibrary(Collector):
     """The per-connection families as the official library has them: one object per sample."""
 
-    def __init__(self, views: Sequence[ConnectionView], now: datetime) -> None:
+    def __init__(self, views: Sequence[ConnectionView]) -> None:
         self._views = views
-        self._now = now
 
     def collect(self) -> Iterator[Metric]:
         for family in definitions.PER_CONNECTION:
@@ -81,38 +83,36 @@ class _ByTheLibrary(Collector):
     def _values(self, family: Family, view: ConnectionView) -> Iterable[tuple[list[str], float]]:
         state = view.state
         if family is definitions.HEALTH:
-            return [([health.value], float(state.health is health)) for health in Health]
-        ends_at = state.token.exact_at
+            return [([state.health.value], 1.0)]
         seconds = {
             definitions.UP: {Health.OK: 1.0, Health.ERROR: 0.0, Health.MISSING: 0.0, Health.MISCONFIGURED: 0.0}.get(state.health),
-            definitions.EXPIRY: _epoch(ends_at),
-            definitions.EXPIRES_IN: None if ends_at is None else float(int(ends_at.timestamp() // 1) - int(self._now.timestamp() // 1)),
-            definitions.UNCERTAINTY: None if ends_at is None else 0.0,
+            definitions.EXPIRY: _epoch(state.token.exact_at),
+            definitions.UNCERTAINTY: None,
             definitions.LAST_CHECK: _epoch(state.last_check_at),
             definitions.LAST_CONCLUSIVE: _epoch(state.last_evidence_at),
             definitions.LAST_POST: _epoch(state.last_successful_post_at),
-            definitions.FAILURES: float(state.failures),
+            definitions.FAILURES: float(state.failures) or None,
         }[family]
         return [] if seconds is None else [([], seconds)]
 
 
-def _go(value: float) -> str:
-    return str(floatToGoString(value))  # type: ignore[no-untyped-call]
-
-
 def _epoch(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.timestamp()
+    return None if moment is None else float(int(moment.timestamp()))
 
 
 def _labels(connection: Connection) -> dict[str, str]:
-    return {"account": connection.account_label, "platform": connection.platform, "platform_id": connection.platform_id}
+    return {
+        "account": connection.account,
+        "user_id": connection.user_id,
+        "platform": connection.platform,
+        "platform_id": connection.platform_id,
+    }
 
 
 def _info_labels(view: ConnectionView) -> dict[str, str]:
     connection, state = view.connection, view.state
     return {
         **_labels(connection),
-        "user_id": connection.user_id,
         "name": connection.name or state.display_name or "",
         "username": state.username or "",
         **{f"label_{name}": value for name, value in connection.labels.items()},
@@ -122,6 +122,15 @@ def _info_labels(view: ConnectionView) -> dict[str, str]:
 def _own_part(text: bytes) -> bytes:
     """What is rendered per connection, without the families that follow."""
     return text[: text.index(b"# HELP postpost_account_up")]
+
+
+def _read(text: bytes, parse: Callable[[str], Iterable[Metric]]) -> list[tuple[str, str, frozenset[tuple[str, str]], float]]:
+    """Type, name, labels and value of every sample, sorted; an empty label is the same as none."""
+    return sorted(
+        (family.type, sample.name, frozenset((name, value) for name, value in sample.labels.items() if value), sample.value)
+        for family in parse(text.decode())
+        for sample in family.samples
+    )
 
 
 texts = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
@@ -159,33 +168,24 @@ def hostile_views(draw: st.DrawFn) -> list[ConnectionView]:
 
 @given(hostile_views())
 def test_same_as_the_library(views: list[ConnectionView]) -> None:
-    """Byte for byte, both formats are what the official library prints for the same samples, however hostile the texts."""
+    """Read back, both formats are what the official library prints for the same samples, however hostile the texts."""
     registry = CollectorRegistry()
-    registry.register(_ByTheLibrary(views, NOW))
+    registry.register(_ByTheLibrary(views))
     snapshot = Snapshot(NOW, tuple(views))
     metrics = Metrics()
 
-    assert _own_part(metrics.render(snapshot, NOW)) == generate_latest(registry)
+    ours = _own_part(metrics.render(snapshot, NOW))
+    assert _read(ours, parse_text) == _read(generate_latest(registry), parse_text)
     theirs = generate_openmetrics(registry)  # type: ignore[no-untyped-call]
-    assert _own_part(metrics.render(snapshot, NOW, openmetrics=True)) + b"# EOF\n" == theirs
-
-
-@given(st.floats() | st.integers(-(10**9), 10**16).map(float))
-def test_numbers(value: float) -> None:
-    """Numbers are printed as the official library prints them."""
-    assert number(value) == _go(value)
-
-
-@given(st.integers(-(10**12), 10**15))
-def test_whole_numbers(value: int) -> None:
-    """Whole numbers, which have a faster way, come out the same."""
-    assert whole(value) == _go(value)
+    ours = _own_part(metrics.render(snapshot, NOW, openmetrics=True)) + b"# EOF\n"
+    assert _read(ours, parse_openmetrics) == _read(theirs, parse_openmetrics)
 
 
 @given(moments.filter(lambda moment: moment is not None))
 def test_timestamps(moment: datetime) -> None:
-    """Moments, which have a faster way, come out the same to the microsecond."""
-    assert timestamp(moment) == _go(moment.timestamp())
+    """Moments are exact to the microsecond, without digits that say nothing."""
+    assert float(timestamp(moment)) == pytest.approx(moment.timestamp(), abs=1e-6)
+    assert timestamp(START + SECOND / 2) == f"{int(START.timestamp())}.5"
 
 
 @pytest.mark.parametrize(
@@ -208,28 +208,92 @@ def test_up(health: Health, up: list[float]) -> None:
 
 
 def test_absent_instead_of_sentinels() -> None:
-    """A connection of which nothing is known has its health, its count of failures and its name, and nothing else."""
+    """A connection of which nothing is known has its health and its name, and nothing else."""
     text = Metrics().render(_snapshot(_view(state=ConnectionState())), NOW)
 
     assert {name for name, labels in _samples(text) if name.startswith("postpost_connection_")} == {
         "postpost_connection_health",
-        "postpost_connection_consecutive_failures",
         "postpost_connection_info",
     }
 
 
-def test_life_left() -> None:
-    """The life left is counted at the scrape, and is negative after the end; the uncertainty is half the window."""
+def test_token_expiry() -> None:
+    """The end of a token is the middle of what is known, off by half of it; of an exact one nothing is said about that."""
     belief = a_token_belief(None, earliest_at=NOW + HOUR, latest_at=NOW + HOUR + 2 * MINUTE)
-    snapshot = _snapshot(_view(state=a_state(token=belief)))
-    metrics = Metrics()
+    text = Metrics().render(_snapshot(_view(state=a_state(token=belief))), NOW)
+    exact = Metrics().render(_snapshot(_view(state=a_state(token=a_token_belief(NOW)))), NOW)
 
-    before, after = metrics.render(snapshot, NOW), metrics.render(snapshot, NOW + 2 * HOUR)
+    assert _values(text, "postpost_connection_token_expiry_uncertainty_seconds") == [60.0]
+    assert _values(text, "postpost_connection_token_expiry_timestamp_seconds") == [(NOW + HOUR + MINUTE).timestamp()]
+    assert _values(exact, "postpost_connection_token_expiry_uncertainty_seconds") == []
 
-    assert _values(before, "postpost_connection_token_expires_in_seconds") == [3660.0]
-    assert _values(after, "postpost_connection_token_expires_in_seconds") == [-3540.0]
-    assert _values(before, "postpost_connection_token_expiry_uncertainty_seconds") == [60.0]
-    assert _values(before, "postpost_connection_token_expiry_timestamp_seconds") == [(NOW + HOUR + MINUTE).timestamp()]
+
+def test_true_or_absent() -> None:
+    """Whether a connection works is not told while its scope can't be used or no check counts; its last health and incidents are."""
+    view, metrics = _view(), Metrics()
+    frozen, below_platform = replace(view, suppressed_by="account:main"), replace(view, suppressed_by="platform:linkedin")
+
+    def up(shown: ConnectionView, *, storage_up: bool = True) -> list[float]:
+        text = metrics.render(_snapshot(shown, storage_up=storage_up), NOW)
+        assert sum(_values(text, "postpost_connection_health")) == 1
+        return _values(text, "postpost_connection_up")
+
+    assert [up(view), up(frozen), up(below_platform), up(view, storage_up=False), up(view)] == [[1.0], [], [1.0], [], [1.0]]
+
+
+def test_compressed() -> None:
+    """With gzip the text is the same, when nothing changed, when something did, and in both formats."""
+    metrics, views = Metrics(), [_view(number) for number in range(1, 6)]
+    for round_ in range(4):
+        if round_ == 2:
+            views[3] = replace(views[3], state=a_state(Health.ERROR))
+        if round_ == 3:
+            del views[0]
+        snapshot = _snapshot(*views)
+        for openmetrics in (False, True):
+            plain = _own_part(metrics.render(snapshot, NOW, openmetrics=openmetrics))
+            packed = metrics.render(snapshot, NOW, openmetrics=openmetrics, gzip=True)
+            assert _own_part(gzip.decompress(packed)) == plain
+
+
+def test_lines_are_made_once() -> None:
+    """A scrape makes the lines of the connections that changed, and of no other; compressed is again what differs."""
+    views = [_view(number) for number in range(1, 200)]
+    exposition = Exposition()
+
+    def lines() -> ConnectionLines:
+        updating = exposition.update(_snapshot(*views))
+        while True:
+            try:
+                next(updating)
+            except StopIteration as stop:
+                made: ConnectionLines = stop.value
+                return made
+
+    first, again = lines(), lines()
+    views[70] = replace(views[70], next_check_at=NOW)
+    viewed = lines()
+    views[7] = replace(views[7], state=a_state(Health.ERROR))
+    changed_state = lines()
+    del views[20]
+    removed = lines()
+
+    assert first.version == again.version == viewed.version
+    assert all(map(operator.is_, first.lines, viewed.lines))
+    assert [one is other for one, other in zip(first.lines, changed_state.lines, strict=True)].count(False) == 1
+    assert len({first.version, changed_state.version, removed.version}) == 3
+    assert len(removed.lines) == len(views)
+    assert all(map(operator.is_, removed.lines, [*changed_state.lines[:20], *changed_state.lines[21:]]))
+
+
+def test_size_of_a_connection() -> None:
+    """A connection of which everything usual is known takes at most a kilobyte, and no series says zero for a state that it has not."""
+    token = a_token_belief(None, earliest_at=NOW, latest_at=NOW + MINUTE)
+    view = _view(platform_id="linkedin-Tz9W5i6Z", state=a_state(username="page1", last_successful_post_at=START, token=token))
+    text, twice = Metrics().render(_snapshot(view), NOW), Metrics().render(_snapshot(view, view), NOW)
+
+    assert len(_own_part(twice)) - len(_own_part(text)) <= 1000
+    assert 0 not in [value for (name, _), value in _samples(text).items() if name.startswith("postpost_connection")]
 
 
 def test_changes_are_seen() -> None:
@@ -255,8 +319,8 @@ def test_labels_of_the_configuration() -> None:
     info = [line for line in lines if line.startswith("postpost_connection_info")]
 
     expected = (
-        'postpost_connection_info{account="main",label_account="evil",label_cost_center="1",label_team="social",'
-        'name="Page 1",platform="linkedin",platform_id="linkedin-page1",user_id="",username=""} 1.0'
+        'postpost_connection_info{account="main",platform="linkedin",platform_id="linkedin-page1",name="Page 1",'
+        'label_account="evil",label_cost_center="1",label_team="social"} 1'
     )
     assert info == [expected]
     assert sum("social" in line for line in lines) == 1
@@ -284,10 +348,20 @@ def test_hostile_texts(texts: int) -> None:
 
 def test_overall() -> None:
     """Accounts, the API, incidents and the outbox are read from the snapshot; what is not known is absent."""
-    incident = IncidentView(
-        IncidentRef(Topic.SCOPE, "account:main", 1, START), Scope.ACCOUNT, None, "failed", Severity.CRITICAL, Reason.API_UNAUTHORIZED, ""
-    )
-    own = IncidentView(IncidentRef(Topic.EXPIRY, "1", 1, START), Scope.CONNECTION, 1, "7d", Severity.WARNING, None, "")
+    user = "6626a1f5e4b0c91a2d3f4567"
+    connection = a_connection(user_id=user)
+    token = IncidentView(IncidentRef(Topic.EXPIRY, "1", 1, START), Scope.CONNECTION, 1, "7d", Severity.WARNING, None, "", connection)
+    scopes = [
+        IncidentView(IncidentRef(Topic.SCOPE, subject, 1, START), scope, None, "failed", Severity.CRITICAL, Reason.API_UNAUTHORIZED, "")
+        for subject, scope in (
+            ("account:main", Scope.ACCOUNT),
+            ("rate:main", Scope.ACCOUNT),
+            (f"user:main/{user}", Scope.USER),
+            ("platform:threads", Scope.PLATFORM),
+            ("api:api.postpost.dev", Scope.API),
+        )
+    ]
+    ack = Ack(Topic.EXPIRY, "1", 1, "7d", START, "anna", "")
     metrics = Metrics()
     metrics.prepare(receivers=["on-call", "idle"])
     metrics.receiver_disabled("on-call", disabled=True)
@@ -295,50 +369,92 @@ def test_overall() -> None:
         accounts={"main": False, "other": None, "third": True},
         api_up=None,
         storage_up=False,
-        incidents=(incident, own, own),
-        outbox={"on-call": OutboxView(3, START), "left-over": OutboxView(1, START - SECOND)},
+        incidents=(*scopes, token),
+        outbox={"on-call": OutboxView(3, START, failing_since=START), "left-over": OutboxView(1, START - SECOND)},
+        controls=Controls(silences=(a_silence(1), a_silence(2)), acks={ack.key: ack}),
     )
 
     samples = _samples(metrics.render(snapshot, NOW))
-    open_incidents = {labels: value for (name, labels), value in samples.items() if name == "postpost_incidents_open"}
 
     def value(name: str, **labels: str) -> float | None:
         return samples.get((name, frozenset(labels.items())))
 
+    def labels_of(metric: str) -> set[frozenset[tuple[str, str]]]:
+        return {labels for name, labels in samples if name == metric}
+
+    def labels(**values: str) -> frozenset[tuple[str, str]]:
+        return frozenset(values.items())
+
+    failed = {"topic": "scope", "level": "failed", "severity": "critical"}
+    about_token = labels(
+        topic="expiry",
+        scope="connection",
+        level="7d",
+        severity="warning",
+        account="main",
+        user_id=user,
+        platform="linkedin",
+        platform_id=connection.platform_id,
+    )
+    assert labels_of("postpost_incident_open") == {
+        about_token,
+        labels(**failed, scope="account", account="main"),
+        labels(**failed, scope="account", kind="rate", account="main"),
+        labels(**failed, scope="user", account="main", user_id=user),
+        labels(**failed, scope="platform", platform="threads"),
+        labels(**failed, scope="api"),
+    }
+    assert labels_of("postpost_incident_acknowledged") == {about_token}
     assert value("postpost_account_up", account="main") == 0
     assert value("postpost_account_up", account="third") == 1
     assert value("postpost_account_up", account="other") is None
     assert value("postpost_api_up") is None
-    assert value("postpost_storage_up") == 0
-    assert value("postpost_incidents_open", scope="account", severity="critical") == 1
-    assert value("postpost_incidents_open", topic="expiry", severity="warning") == 2
-    assert len(open_incidents) == len(INCIDENT_LABELS) * len(Severity)
-    assert sum(open_incidents.values()) == 3
+    assert value("postpost_monitor_storage_up") == 0
+    assert value("postpost_silences", state="active") == sum(silence.state(NOW) == "active" for silence in snapshot.controls.silences)
     assert value("postpost_outbox_pending", receiver="on-call") == 3
     assert value("postpost_outbox_pending", receiver="idle") == 0
     assert value("postpost_receiver_disabled", receiver="on-call") == 1
     assert value("postpost_receiver_disabled", receiver="idle") is None
+    assert value("postpost_receiver_failing", receiver="on-call") == 1
+    assert value("postpost_receiver_failing", receiver="left-over") == 0
     assert value("postpost_outbox_pending", receiver="left-over") == 1
-    assert value("postpost_outbox_oldest_timestamp_seconds") == (START - SECOND).timestamp()
+    assert value("postpost_outbox_oldest_timestamp_seconds", receiver="left-over") == (START - SECOND).timestamp()
 
 
-def test_series_exist_from_the_start() -> None:
-    """Every reason of every platform and every result of every receiver is there at zero before anything happens."""
+def test_only_what_exists() -> None:
+    """No check is counted before there was one; the results of a receiver, which are few, are there at zero from the start."""
     metrics = Metrics()
-    metrics.prepare(platforms=["linkedin", "x"], receivers=["on-call"])
+    metrics.prepare(accounts=["main"], receivers=["on-call"])
+    before = _samples(metrics.render(_snapshot(), NOW))
+    metrics.check_concluded("main", "x", Reason.OK, 0.1)
+    metrics.check_concluded("gone", "x", Reason.OK, 0.1)
+    metrics.prepare(accounts=["main"], receivers=["on-call"])
+    after = metrics.render(_snapshot(), NOW)
 
-    samples = _samples(metrics.render(_snapshot(), NOW))
-    checks = [value for (name, _), value in samples.items() if name == "postpost_checks_total"]
-    deliveries = [value for (name, _), value in samples.items() if name == "postpost_deliveries_total"]
+    assert not [name for name, _ in before if name == "postpost_checks_total"]
+    assert [value for (name, _), value in before.items() if name == "postpost_deliveries_total"] == [0.0] * len(DeliveryReason)
+    assert _values(after, "postpost_checks_total") == [1.0]
 
-    assert checks == [0.0] * 2 * len(Reason)
-    assert deliveries == [0.0] * len(DeliveryReason)
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("checker-main-eu", ("checker", "main-eu", "")),
+        ("discoverer-main", ("discoverer", "main", "")),
+        ("deliverer-on-call", ("deliverer", "", "on-call")),
+        ("uptime-rollup", ("uptime-rollup", "", "")),
+        ("storage-alert", ("storage-alert", "", "")),
+    ],
+)
+def test_loop_labels(name: str, labels: tuple[str, str, str]) -> None:
+    """The name of a loop has no account and no receiver in it: these are labels."""
+    assert loop_labels(name) == labels
 
 
 def test_counts() -> None:
     """What is reported is counted, under the outcome that belongs to the reason."""
     metrics = Metrics()
-    metrics.check_concluded("x", Reason.API_TIMEOUT, 30.0)
+    metrics.check_concluded("main", "x", Reason.API_TIMEOUT, 30.0)
     metrics.check_lagged(-0.1)
     metrics.checks_missed(3)
     metrics.delivery_attempted("on-call", DeliveryReason.GONE, 0.2)
@@ -350,14 +466,14 @@ def test_counts() -> None:
     def value(name: str, **labels: str) -> float:
         return samples[name, frozenset(labels.items())]
 
-    assert value("postpost_checks_total", platform="x", outcome="inconclusive", reason="api_timeout") == 1
+    assert value("postpost_checks_total", account="main", platform="x", outcome="inconclusive", reason="api_timeout") == 1
     assert value("postpost_check_duration_seconds_sum") == 30
-    assert value("postpost_check_lag_seconds_sum") == 0
-    assert value("postpost_checks_missed_total") == 3
+    assert value("postpost_monitor_check_lag_seconds_sum") == 0
+    assert value("postpost_monitor_checks_missed_total") == 3
     assert value("postpost_deliveries_total", receiver="on-call", result="gone") == 1
     assert value("postpost_delivery_duration_seconds_count") == 1
-    assert value("postpost_api_client_rebuilds_total") == 1
-    assert value("postpost_clock_jumps_total") == 1
+    assert value("postpost_monitor_api_client_rebuilds_total") == 1
+    assert value("postpost_monitor_clock_jumps_total") == 1
 
 
 def test_reload_is_told() -> None:
@@ -368,9 +484,9 @@ def test_reload_is_told() -> None:
     metrics.config_reloaded(successful=False, at=START + HOUR)
     after = metrics.render(_snapshot(), NOW)
 
-    assert _values(before, "postpost_config_last_reload_successful") == []
-    assert _values(after, "postpost_config_last_reload_successful") == [0.0]
-    assert _values(after, "postpost_config_last_reload_success_timestamp_seconds") == [START.timestamp()]
+    assert _values(before, "postpost_monitor_config_last_reload_successful") == []
+    assert _values(after, "postpost_monitor_config_last_reload_successful") == [0.0]
+    assert _values(after, "postpost_monitor_config_last_reload_success_timestamp_seconds") == [START.timestamp()]
 
 
 def test_gone_with_the_configuration() -> None:
@@ -389,28 +505,31 @@ def test_gone_with_the_configuration() -> None:
 
     assert b'"goes"' not in text
     assert b'"old"' not in text
-    assert _values(text, "postpost_loop_last_step_timestamp_seconds") == [START.timestamp()]
+    assert _values(text, "postpost_monitor_loop_last_step_timestamp_seconds") == [START.timestamp()]
     assert sum(_values(text, "postpost_deliveries_total")) == 1
-    assert _values(text, "postpost_config_last_reload_successful") == [1.0]
+    assert _values(text, "postpost_monitor_config_last_reload_successful") == [1.0]
 
 
 def test_invented_platforms() -> None:
     """An API that makes up platforms makes no more series than a fixed number; the rest is counted together."""
     metrics = Metrics()
     for invented in range(200):
-        metrics.check_concluded(f"made-up-{invented}", Reason.OK, 0.1)
+        metrics.check_concluded("main", f"made-up-{invented}", Reason.OK, 0.1)
 
     samples = _samples(metrics.render(_snapshot(), NOW))
     platforms = {dict(labels)["platform"] for name, labels in samples if name == "postpost_checks_total"}
 
     assert len(platforms) == 65
-    assert samples["postpost_checks_total", frozenset({"platform": "other", "outcome": "passed", "reason": "ok"}.items())] == 136
+    assert (
+        samples["postpost_checks_total", frozenset({"account": "main", "platform": "other", "outcome": "passed", "reason": "ok"}.items())]
+        == 136
+    )
 
 
 def test_both_formats_tell_the_same() -> None:
     """OpenMetrics parses by its own strict parser, ends once, and holds the same samples; nothing tells when it was made."""
     metrics = Metrics()
-    metrics.prepare(platforms=["linkedin"], receivers=["on-call"])
+    metrics.prepare(receivers=["on-call"])
     snapshot = _snapshot(_view(1), _view(2, state=a_state(token=a_token_belief(NOW + 30 * DAY))), accounts={"main": True}, api_up=True)
 
     text, openmetrics = metrics.render(snapshot, NOW), metrics.render(snapshot, NOW, openmetrics=True)
@@ -434,7 +553,7 @@ def test_two_do_not_meet() -> None:
     one, other = Metrics(), Metrics()
     one.checks_missed(1)
 
-    assert _values(other.render(_snapshot(), NOW), "postpost_checks_missed_total") == [0.0]
+    assert _values(other.render(_snapshot(), NOW), "postpost_monitor_checks_missed_total") == [0.0]
 
 
 def test_process_metrics() -> None:
@@ -486,7 +605,7 @@ def test_documented() -> None:
         r"^\| `(postpost_\w+)` \| (\w+)[^|]*\| ([^|]*)\|", (ROOT / "docs/reference/metrics.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, _, labels in rows}
-    common = {"account", "platform", "platform_id"}
+    common = {"account", "user_id", "platform", "platform_id"}
 
     assert {name: kind for name, kind, _ in rows} == {
         family.name: "gauge" if family.kind is MetricType.INFO else family.kind.value for family in definitions.ALL
@@ -504,9 +623,19 @@ def test_everything_is_rendered() -> None:
     metrics.loop_stepped("checker", START)
     metrics.config_reloaded(successful=True, at=START)
     metrics.heart_beat("sent", START)
-    metrics.check_concluded("x", Reason.OK, 0.1)
-    state = a_state(token=a_token_belief(NOW + timedelta(days=3)), last_successful_post_at=START)
-    snapshot = _snapshot(_view(state=state), accounts={"main": True}, api_up=True, outbox={"on-call": OutboxView(1, START)})
+    metrics.check_concluded("main", "x", Reason.OK, 0.1)
+    token = a_token_belief(None, earliest_at=NOW + DAY, latest_at=NOW + 2 * DAY)
+    state = a_state(token=token, last_successful_post_at=START, failures=1)
+    incident = IncidentView(IncidentRef(Topic.SCOPE, "api:x", 1, START), Scope.API, None, "failed", Severity.CRITICAL, None, "")
+    ack = Ack(Topic.SCOPE, "api:x", 1, "failed", START, "anna", "")
+    snapshot = _snapshot(
+        _view(state=state),
+        accounts={"main": True},
+        api_up=True,
+        outbox={"on-call": OutboxView(1, START)},
+        incidents=(incident,),
+        controls=Controls(acks={ack.key: ack}),
+    )
 
     names = {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in _samples(metrics.render(snapshot, NOW))}
 

@@ -192,7 +192,7 @@ def test_effect(effect: Effect) -> None:
     """What comes again and again leads to its own belief and its own notification, once; nothing else is told."""
     story = Story(policy=POLICY, connections={1: a_connection(**{"platform_id": LINKEDIN, **effect.connection})})
     story.check()
-    for _ in range(20):
+    for _ in range(33):
         story.pass_time(MINUTE)
         hear(story, effect)
     assert tuple(story.types) == effect.told

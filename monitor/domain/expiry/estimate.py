@@ -101,8 +101,9 @@ def window(belief: TokenBelief) -> tuple[datetime, datetime] | None:
     """Return the end as [earliest, latest), both equal when it is known exactly; None when it is unknown."""
     if belief.exact_at is not None:
         return belief.exact_at, belief.exact_at
-    ends = window_from_text(belief)
-    return None if ends is None else (ends.earliest_at, ends.latest_at)
+    if belief.earliest_at is None or belief.latest_at is None:
+        return None
+    return belief.earliest_at, belief.latest_at
 
 
 def best_estimate(belief: TokenBelief) -> datetime | None:

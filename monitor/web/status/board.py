@@ -8,19 +8,24 @@ ten thousand connections cost little more than a hundred.
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
 
 from monitor.clock import Clock
 from monitor.domain.events import Severity
+from monitor.domain.expiry.estimate import best_estimate
+from monitor.domain.handling import Handling, handling_of, open_outage
 from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.domain.status import TROUBLE, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
+from monitor.domain.uptime import OpenOutage
 from monitor.metrics import Metrics
-from monitor.text.format import STATUS_LABELS, count, platform_name
+from monitor.text.format import STATUS_LABELS, count, platform_name, short_name
+from monitor.text.status import Overall, overall_of
 from monitor.web.status.connection import ConnectionRow, row_of
-from monitor.web.status.sidebar import AccountView, ReceiverView, ScopeIncidentView, accounts_of, receivers_of, scope_incidents_of
-from monitor.web.status.summary import Overall, overall_of
+from monitor.web.status.sidebar import AccountView, Card, ReceiverView, accounts_of, cards_above, cards_of, receivers_of
 
 PAGE_SIZE = 50
 Key = tuple[str, str, str]
@@ -40,14 +45,40 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """The connections with one value of what a list is grouped by: how many match, and how many of them are in trouble."""
+
+    name: str
+    total: int
+    trouble: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """One page of rows, and how many rows there are."""
+    """
+    One page of rows, and how many rows there are.
+
+    Attributes:
+        groups: connection number to the group that begins with it on this page.
+    """
 
     filters: Filters
     rows: tuple[ConnectionRow, ...]
     total: int
     number: int
     pages: int
+    groups: Mapping[int, Group] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> tuple[int | None, ...]:
+        """The pages to lead to: the first, the last, and those around this one; None where some are left out."""
+        shown = sorted({1, self.pages, *range(max(1, self.number - 2), min(self.pages, self.number + 2) + 1)})
+        numbers: list[int | None] = []
+        for number in shown:
+            if numbers and numbers[-1] is not None and number - numbers[-1] > 1:
+                numbers.append(None)
+            numbers.append(number)
+        return tuple(numbers)
 
     @property
     def caption(self) -> str:
@@ -74,8 +105,8 @@ class StatusBoard:
                 self._incidents[incident.connection_id].append(incident)
         statuses = tuple((status_of(view, self.incidents_of(view)), view) for view in snapshot.connections)
         self.ordered: Sequence[tuple[DisplayStatus, ConnectionView]] = statuses
-        # Stable: within a status, the urgent first, then by account, platform and id.
-        self._sorted = sorted(statuses, key=lambda entry: urgency(entry[0], self.incidents_of(entry[1])))
+        self._handling: dict[int, Handling] = {}
+        self._sorted = sorted(statuses, key=self._place)
         self.counts: Mapping[DisplayStatus, int] = Counter(status for status, _ in statuses)
         self._in_trouble = sum(self.counts[status] for status in DisplayStatus if status.in_trouble)
         self.platforms = Counter(view.connection.platform for view in snapshot.connections)
@@ -87,10 +118,44 @@ class StatusBoard:
         """Every connection and its display status, worst first; `ordered` has them by account, platform and id."""
         return self._sorted
 
-    @property
+    def _place(self, entry: tuple[DisplayStatus, ConnectionView]) -> tuple[int, bool, float]:
+        """Worst first; of those in trouble, the unhandled and then the newest; the others stay by account, platform and id."""
+        status, view = entry
+        incidents = self.incidents_of(view)
+        if not incidents or status in (DisplayStatus.OK, DisplayStatus.UNSUPPORTED):
+            return urgency(status, incidents), False, 0.0
+        newest = max(incident.incident.opened_at for incident in incidents)
+        return urgency(status, incidents), self.handling_of(view).handled, -newest.timestamp()
+
+    def rank(self, entry: tuple[DisplayStatus, ConnectionView]) -> int:
+        """The smaller, the worse; of those in trouble, the unhandled first."""
+        urgent, handled, _ = self._place(entry)
+        return 2 * urgent + handled
+
+    @cached_property
     def overall(self) -> Overall:
         """The overall state in one sentence."""
-        return overall_of(self.snapshot, self.counts, self._urgent())
+        overall = overall_of(self.snapshot, self.counts, self._urgent())
+        trouble = [view for status, view in self._sorted if status.in_trouble or status is DisplayStatus.EXPIRING]
+        handled = sum(self.handling_of(view).handled for view in trouble)
+        controls = self.snapshot.controls
+        silenced = 0
+        if controls.silences or controls.recurring:
+            silenced = sum(self.handling_of(view).silence is not None for _, view in self._sorted)
+        more = [
+            overall.more,
+            f"Acknowledged or silenced: {handled:,} of {len(trouble):,}." if handled else "",
+            f"Notifications of {count(silenced, 'connection')} are silenced." if silenced else "",
+        ]
+        return replace(overall, more=" ".join(filter(None, more)))
+
+    def handling_of(self, view: ConnectionView) -> Handling:
+        """What operators did about a connection."""
+        number = view.connection.id
+        if number not in self._handling:
+            snapshot = self.snapshot
+            self._handling[number] = handling_of(view, self.incidents_of(view), snapshot.controls, snapshot.taken_at)
+        return self._handling[number]
 
     def find(self, key: Key) -> ConnectionView | None:
         """The connection of this account, managed user and platform id."""
@@ -102,9 +167,13 @@ class StatusBoard:
         """Number to connection."""
         return {view.connection.id: view for view in self.snapshot.connections}
 
+    def outage_of(self, view: ConnectionView, until: datetime | None) -> OpenOutage | None:
+        """The open incident that counts as downtime of a connection; the uptime has been added up until *until*."""
+        return open_outage(view, self.handling_of(view), until)
+
     def row(self, view: ConnectionView, now: datetime) -> ConnectionRow:
         """One connection."""
-        return row_of(view, self.incidents_of(view), now)
+        return row_of(view, self.incidents_of(view), now, self.handling_of(view))
 
     def incidents_of(self, view: ConnectionView) -> Sequence[IncidentView]:
         """The open incidents of one connection."""
@@ -116,17 +185,53 @@ class StatusBoard:
         return [view for status, view in self._sorted if criteria.match(view, status)]
 
     def page(self, filters: Filters, now: datetime) -> Page:
-        """One page of the connections that *filters* keep, worst first; beyond the last page: the last."""
-        matching = self.matching(filters)
+        """One page of the connections that *filters* keep, grouped and sorted as they say; beyond the last page: the last."""
+        matching = self._arranged(self.matching(filters), filters)
         pages = max(1, -(-len(matching) // PAGE_SIZE))
         number = min(filters.page, pages)
         shown = matching[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
         rows = tuple(self.row(view, now) for view in shown)
-        return Page(replace(filters, page=number), rows, len(matching), number, pages)
+        groups = self._groups(matching, shown, filters.group) if filters.group else {}
+        return Page(replace(filters, page=number), rows, len(matching), number, pages, groups)
 
-    def scope_incidents(self, now: datetime) -> tuple[ScopeIncidentView, ...]:
+    def _arranged(self, views: list[ConnectionView], filters: Filters) -> list[ConnectionView]:
+        """*views*, which come worst first, sorted and then grouped; both keep the order of what is equal."""
+        if filters.sort:
+            views = sorted(views, key=_SORT_KEYS[filters.sort])
+        return sorted(views, key=lambda view: _group_key(view, filters.group)) if filters.group else views
+
+    def _groups(self, matching: Sequence[ConnectionView], shown: Sequence[ConnectionView], by: str) -> dict[int, Group]:
+        totals, trouble = Counter(_group_key(view, by) for view in matching), Counter[tuple[bool, str]]()
+        for view in matching:
+            trouble[_group_key(view, by)] += status_of(view, self.incidents_of(view)).in_trouble
+        groups: dict[int, Group] = {}
+        last: tuple[bool, str] | None = None
+        for view in shown:
+            key = _group_key(view, by)
+            if key != last:
+                name = platform_name(key[1]) if by == "platform" else key[1]
+                groups[view.connection.id] = Group(name or f"without {by}", totals[key], trouble[key])
+            last = key
+        return groups
+
+    def group_choices(self) -> tuple[tuple[str, str], ...]:
+        """What the list may be grouped by: value and name."""
+        names = [("platform", "platform")] if len(self.platforms) > 1 else []
+        names += [("account", "account")] if self.account_choices() else []
+        return (*names, *((name, name) for name in self.label_choices() if name not in ("platform", "account")))
+
+    def cards(self, now: datetime) -> tuple[Card, ...]:
+        """What is wrong above single connections: the database, scopes, receivers; the most urgent and then the widest first."""
+        return cards_of(self.snapshot, now)
+
+    def cards_above(self, view: ConnectionView, now: datetime) -> tuple[Card, ...]:
+        """Those of the database and of the scopes above one connection."""
+        return cards_above(self.snapshot, view.connection, now)
+
+    def scope_incidents(self) -> tuple[IncidentView, ...]:
         """The open scope incidents, the most urgent and then the widest first."""
-        return scope_incidents_of(self.snapshot, now)
+        incidents = [incident for incident in self.snapshot.incidents if incident.scope is not Scope.CONNECTION]
+        return tuple(sorted(incidents, key=lambda incident: (-incident.severity.rank, -incident.scope.width)))
 
     def receivers(self, now: datetime) -> tuple[ReceiverView, ...]:
         """Every receiver, failing ones first."""
@@ -141,10 +246,12 @@ class StatusBoard:
         offers = [("", "All", len(self._sorted), Tone.IDLE)]
         offers += [(TROUBLE, "Trouble", self._in_trouble, Tone.BAD)]
         offers += [(status.value, STATUS_LABELS[status], self.counts[status], status.tone) for status in DisplayStatus]
+        # One kind of trouble is all of it: two choices for the same connections would not add up.
+        several = sum(bool(self.counts[status]) for status in DisplayStatus if status.in_trouble) > 1
         return tuple(
             Choice(label, number, filters.address(health=value), filters.health == value, tone)
             for value, label, number, tone in offers
-            if number or not value or filters.health == value
+            if filters.health == value or not value or (number and (value != TROUBLE or several))
         )
 
     def platform_choices(self) -> tuple[tuple[str, str], ...]:
@@ -174,8 +281,24 @@ class StatusBoard:
         return Counter(incident.severity for incident in self.snapshot.incidents)
 
     def _urgent(self) -> bool:
-        trouble = self._sorted[: self._in_trouble]
+        trouble = self._sorted[: self._in_trouble + self.counts[DisplayStatus.EXPIRING]]
         return any(tone_of(status, self.incidents_of(view)) is Tone.BAD for status, view in trouble)
+
+
+_LATEST = datetime.max.replace(tzinfo=UTC)
+_SORT_KEYS: Mapping[str, Callable[[ConnectionView], Any]] = {
+    "name": lambda view: short_name(view.connection, view.state).casefold(),
+    "state": lambda view: view.state.since or _LATEST,
+    "token": lambda view: best_estimate(view.state.token) or _LATEST,
+    "checked": lambda view: view.state.last_check_at or datetime.min.replace(tzinfo=UTC),
+}
+
+
+def _group_key(view: ConnectionView, by: str) -> tuple[bool, str]:
+    """The group of a connection; those that have none come last."""
+    connection = view.connection
+    value = {"platform": connection.platform, "account": connection.account_label}.get(by) or connection.labels.get(by, "")
+    return not value, value
 
 
 class SnapshotCache:

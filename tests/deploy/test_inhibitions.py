@@ -1,0 +1,156 @@
+"""The inhibitions of the Alertmanager example: by the labels that tie cause and effect, in a real Alertmanager, with two instances."""
+
+import json
+import re
+import subprocess
+import urllib.request
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.daemon import ROOT
+from tests.e2e.processes import fetch, free_port
+from tests.tools import require_tool
+from tests.waiting import eventually_sync
+
+EXAMPLE = ROOT / "deploy/alertmanager/alertmanager.yml"
+Labels = dict[str, str]
+
+USER = "6626a1f5e4b0c91a2d3f4567"
+BASE = {"instance": "one:9840", "account": "main", "user_id": USER, "platform": "x", "platform_id": "x-1", "receiver": "on-call"}
+"""The labels of an alert, as far as the alerts of its name have them."""
+OTHER = {"instance": "two:9840", "account": "other", "user_id": "a" * 24, "platform": "threads", "platform_id": "x-2", "receiver": "chat"}
+
+_CONNECTION = ("instance", "account", "user_id", "platform", "platform_id")
+OWN: Mapping[str, tuple[str, ...]] = {
+    "PostpostConnection.+|PostpostToken.+|PostpostP(ublish|ermiss).+": _CONNECTION,
+    "PostpostPlatformFailed": ("instance", "platform"),
+    "PostpostUserFailed": ("instance", "account", "user_id"),
+    "PostpostAccount.+|PostpostLoopStuck": ("instance", "account"),
+    "PostpostReceiver.+|PostpostOutboxStuck": ("instance", "receiver"),
+    ".+": ("instance",),
+}
+"""Pattern of names -> the labels that alerts of these names have."""
+
+
+def alert_names() -> list[str]:
+    """The name of every alert rule."""
+    document = yaml.safe_load((ROOT / "deploy/prometheus/rules/alerts.yml").read_text(encoding="utf-8"))
+    return [rule["alert"] for group in document["groups"] for rule in group["rules"]]
+
+
+def an_alert(name: str, case: str, **changed: str) -> Labels:
+    """An alert of this *name*, with the labels that its rule gives it; *case* keeps the tests apart."""
+    own = next(labels for pattern, labels in OWN.items() if re.fullmatch(pattern, name))
+    loop = {"loop": "checker"} if name == "PostpostLoopStuck" else {}
+    return {"alertname": name, "job": case, **loop, **{label: changed.get(label, BASE[label]) for label in own}}
+
+
+def cases() -> Iterator[tuple[str, Labels, Labels, bool]]:
+    """Every cause and effect of the example: with the labels of the effect that are the same, and with one of them another."""
+    names = alert_names()
+    for number, rule in enumerate(yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))["inhibit_rules"]):
+        sources, targets = (
+            [name for name in names if all(_holds(matcher, name) for matcher in rule[key])]
+            for key in ("source_matchers", "target_matchers")
+        )
+        for source in sources:
+            for target in targets:
+                case = f"{number}-{source}-{target}"
+                yield case, an_alert(source, case), an_alert(target, case), True
+                for label in set(rule["equal"]) & OTHER.keys() & an_alert(source, case).keys():
+                    yield (
+                        f"{case}-{label}",
+                        an_alert(source, f"{case}-{label}"),
+                        an_alert(target, f"{case}-{label}", **{label: OTHER[label]}),
+                        False,
+                    )
+
+
+def _holds(matcher: str, name: str) -> bool:
+    """Whether *matcher* allows alerts called *name*."""
+    label, kind, value = re.findall(r'(\w+) (=~|!=|=) "(.*)"', matcher)[0]
+    if label != "alertname":
+        return True
+    same = re.fullmatch(value, name) is not None if kind == "=~" else value == name
+    return same is not (kind == "!=")
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[str]:
+    """The address of a real Alertmanager with the example as its configuration."""
+    program, port = require_tool("prometheus-alertmanager"), free_port()
+    command: list[str | Path] = [
+        program,
+        f"--config.file={EXAMPLE}",
+        f"--storage.path={tmp_path / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        eventually_sync(lambda: _is_ready(url), what="Alertmanager")
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        fetch(f"{url}/-/ready")
+    except OSError:
+        return False
+    return True
+
+
+def _send(url: str, alerts: list[Labels]) -> None:
+    now = datetime.now(UTC).isoformat()
+    body = json.dumps([{"labels": labels, "startsAt": now} for labels in alerts]).encode()
+    request = urllib.request.Request(f"{url}/api/v2/alerts", body, {"Content-Type": "application/json"})
+    urllib.request.urlopen(request).close()
+
+
+@pytest.mark.slow
+def test_in_a_real_alertmanager(alertmanager: str) -> None:
+    """A cause inhibits its effects where the labels that tie them are the same, and nothing of another instance, account or receiver."""
+    expected: dict[str, bool] = {}
+    alerts: list[Labels] = []
+    for case, source, target, inhibited in cases():
+        alerts += [source, target]
+        expected[case] = inhibited
+    _send(alertmanager, alerts)
+
+    def shown() -> dict[str, bool]:
+        output = subprocess.run(
+            [require_tool("amtool"), f"--alertmanager.url={alertmanager}", "alert", "query", "--active", "--inhibited", "-o", "json"],
+            capture_output=True,
+            check=True,
+        ).stdout
+        found: list[dict[str, Any]] = json.loads(output)
+        targets = {case: target for case, _, target, _ in cases()}
+        return {
+            alert["labels"]["job"]: bool(alert["status"]["inhibitedBy"])
+            for alert in found
+            if alert["labels"] == targets[alert["labels"]["job"]]
+        }
+
+    eventually_sync(lambda: shown().keys() >= expected.keys(), what="the alerts")
+    assert shown() == expected
+    assert True in expected.values()
+    assert len([case for case, inhibited in expected.items() if not inhibited and case.endswith("-instance")]) > 20
+
+
+def test_every_effect_is_named_once() -> None:
+    """Every inhibition names alerts that exist, compares the instance, and compares nothing that its causes never have."""
+    for rule in yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))["inhibit_rules"]:
+        assert {"job", "instance"} <= set(rule["equal"])
+        names = [name for name in alert_names() if all(_holds(matcher, name) for matcher in rule["source_matchers"])]
+        assert names, rule
+        assert all(set(rule["equal"]) <= an_alert(name, "any").keys() for name in names), rule
