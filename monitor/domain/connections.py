@@ -18,6 +18,9 @@ ID_LIMIT = 256
 IDS_KEPT = 4096
 """For so many ids it is remembered whether and how they stand in a request path."""
 
+SHORT_LIVED = frozenset({"tiktok", "youtube"})
+"""Platforms whose dates and texts about the token are those of a short-lived one, which the API renews by itself before every post."""
+
 # RFC 3986: what a path segment may hold, without percent escapes (no documented id has one).
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*-[A-Za-z0-9._~!$&'()*+,;=:@-]+")
 _ESCAPED = re.compile(r"[^A-Za-z0-9._~:-]")
