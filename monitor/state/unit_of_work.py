@@ -120,7 +120,7 @@ class UnitOfWork:
         """Record what the passing of time changes, for the scopes and one batch of the connections that are due."""
         for key in self._registry.due_scopes(now):
             self._save(self._changes.evaluate_scope(key, now))
-        self._changes.scopes_evaluated_at = now
+            self._changes.scopes_evaluated_at = now
         for connection in self._registry.due_connections(now, _BATCH):
             self._save(self._changes.evaluate(connection, now))
 
@@ -201,9 +201,10 @@ class UnitOfWork:
         key = events.incident_key(notification.incident, config.identity.instance)
         if not notified and notification.why is not NotificationReason.OPENED:
             notified = self._store.outbox.receivers_notified(key)
-        receivers = routing.receivers_for(notification, connection, config.routes, config.receivers, notified=notified)
+        members = [member for number in notification.facts.members if (member := self._registry.connection(number)) is not None]
+        receivers = routing.receivers_for(notification, connection, config.routes, config.receivers, notified=notified, members=members)
         webhook_id = self._store.outbox.new_webhook_id()
-        body = payload.render(webhook_id, notification, connection, config.identity)
+        body = payload.render(webhook_id, notification, connection, config.identity, members)
         self._store.outbox.add_notification(webhook_id, notification, key, body, receivers)
         if overtakes_reminders(notification.why):
             self._store.outbox.overtake_reminders(webhook_id, notification.at)

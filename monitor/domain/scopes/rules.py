@@ -5,6 +5,7 @@ Each kind has its own hysteresis: a scope is suspected before its incident opens
 incident is open the connections below it are frozen (below a platform: not notified), and only canaries are checked.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -13,14 +14,13 @@ from monitor.domain.copies import replace
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Outcome, meaning
 from monitor.domain.scopes.api import decay, next_streak
-from monitor.domain.scopes.key import ACCOUNT, API, PLATFORM, RATE, SERVICE, STORAGE, USER, ScopeKey
-from monitor.domain.scopes.platform import advance_platform
-from monitor.domain.scopes.state import ScopeState, clamp_future_scope, closed, opened, with_failure
+from monitor.domain.scopes.key import ACCOUNT, API, GROUP, PLATFORM, RATE, SERVICE, STORAGE, USER, ScopeKey
+from monitor.domain.scopes.state import ScopeState, closed, opened, with_failure
 from monitor.errors import Reason
 
 _USER = frozenset({Reason.WORKSPACE_FORBIDDEN, Reason.USER_NOT_MANAGED, Reason.USER_ID_INVALID})
 _ANSWERING = frozenset({API, SERVICE})
-_WITHOUT_OBSERVATIONS = frozenset({PLATFORM, STORAGE.kind})
+_WITHOUT_OBSERVATIONS = frozenset({PLATFORM, GROUP, STORAGE.kind})
 _REFUSING = frozenset({ACCOUNT, USER})
 _KEY = frozenset({Reason.API_UNAUTHORIZED, Reason.API_FORBIDDEN})
 
@@ -98,16 +98,34 @@ def _advance_rate(state: ScopeState, observation: Observation, policy: ScopePoli
         return closed(state, at) if over else state
     suspect_at = state.suspect_at or at
     state = replace(with_failure(state, observation), suspect_at=suspect_at)
-    return opened(state, at, members) if at - suspect_at >= policy.throttled_after else state
+    if state.open or at - suspect_at < policy.throttled_after:
+        return state
+    # Until the passing of time was applied: it finds whether all accounts are throttled, which is one incident.
+    return replace(opened(state, at, members), notify_at=at + policy.open_after / 2)
 
 
-def tick(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int, failing: int) -> ScopeState:
-    """Return the state of any scope after the passing of time; *failing* counts the connections of a platform in error."""
-    state = clamp_future_scope(state, now)
+def advance_limit(limit: ScopeState, rates: Sequence[ScopeState], now: datetime) -> dict[ScopeKey, ScopeState]:
+    """
+    Return the states of the API's throttling of all accounts and of each (*rates*), after the passing of time.
+
+    When every one of several accounts is throttled, that is one incident; it closes when none is any more.
+    """
+    throttled = [rate for rate in rates if rate.open or rate.suspect_at is not None]
+    if not limit.open and len(rates) > 1 and len(throttled) == len(rates) and any(rate.open for rate in rates):
+        first = min(throttled, key=lambda rate: rate.suspect_at or now)
+        affected = sum(rate.affected for rate in rates)
+        limit = replace(limit, suspect_at=first.suspect_at, reason=first.reason, detail=first.detail, last_bad_at=first.last_bad_at)
+        limit = replace(opened(limit, now, affected), suspect_at=None)
+    elif limit.open and not throttled:
+        limit = closed(limit, now)
+    covered = {rate.key: replace(rate, covered=True) for rate in rates if limit.open and rate.open and not rate.covered}
+    return {limit.key: limit} | covered
+
+
+def tick(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int) -> ScopeState:
+    """Return the state of a scope whose rule needs no more after the passing of time."""
     if state.kind in _ANSWERING:
         return decay(state, now, policy, window=window, members=members)
-    if state.kind == PLATFORM:
-        return advance_platform(state, None, now, policy, window=window, total=members, failing=failing)
     return state
 
 

@@ -40,7 +40,6 @@ _CLOSED = {
 _CLOSED_WHY = {
     "unsupported": "The API can no longer test it.",
     "removed": "It is no longer watched.",
-    "told_singly": "Connections that still failed were notified one by one from then on.",
 }
 
 
