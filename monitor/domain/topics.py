@@ -60,7 +60,7 @@ class ScopeContext:
 
 def connection_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> str:
     """Return the level of the topic `connection`: flapping before health, staleness while health is not broken."""
-    if is_flapping(connection, state, now, policy):
+    if is_flapping(connection, state, now, policy) or _was_flapping_when_last_seen(connection, state, now, policy, context):
         return FLAPPING
     broken = _BROKEN.get(state.health)
     if broken is not None:
@@ -69,6 +69,16 @@ def connection_level(connection: Connection, state: ConnectionState, now: dateti
         return STALE
     limit = stale_at(connection, state, policy, context)
     return STALE if limit is not None and now >= limit else FINE
+
+
+def _was_flapping_when_last_seen(
+    connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext
+) -> bool:
+    """Whether the connection was flapping, and no check has shown yet that it is calm since the monitor went on to look at it."""
+    since, evidence_at = context.watching_since, state.last_evidence_at
+    if since is None or state.topic(Topic.CONNECTION).level != FLAPPING or not state.changes:
+        return False
+    return (evidence_at is None or evidence_at < since) and now - since < policy.stale_for(connection.interval)
 
 
 def is_flapping(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
