@@ -55,7 +55,9 @@ def summary(notification: Notification, connection: Connection | None) -> str:
     return one_line(sentence(notification, connection), _MAX_TEXT)
 
 
-def render(webhook_id: str, notification: Notification, connection: Connection | None, identity: MonitorIdentity) -> bytes:
+def render(
+    webhook_id: str, notification: Notification, connection: Connection | None, identity: MonitorIdentity, key: str | None = None
+) -> bytes:
     """
     Return the stored body of *notification*: UTF-8 JSON, at most `MAX_BODY` bytes.
 
@@ -67,7 +69,7 @@ def render(webhook_id: str, notification: Notification, connection: Connection |
         **_subject(notification, connection),
         "incident": {
             "number": notification.incident.number,
-            "key": incident_key(notification.incident, identity.instance),
+            "key": key or incident_key(notification.incident, identity.instance),
             "topic": notification.incident.topic.value,
             "subject": one_line(notification.incident.subject, _MAX_NAME),
             "openedAt": _time(notification.incident.opened_at),
