@@ -245,6 +245,10 @@ def _places(draft: Draft, warn: Warn) -> None:
 def _open_port(draft: Draft, warn: Warn, web: WebSettings) -> None:
     """Source: reliability.md 4.1."""
     path = ("web", "listen")
+    if web.actions and draft.web_file is not None and web.token is None and not draft.web_file.authenticates:
+        draft.refuse(
+            ("web", "actions"), "web.actions lets anyone act who reaches the port", "set web.config_file with users, or web.token_file"
+        )
     if is_loopback(web.host) or draft.web_file is None:
         return
     if web.token is None and not draft.web_file.authenticates:

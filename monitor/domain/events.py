@@ -10,6 +10,7 @@ from monitor.domain.reasons import Scope
 from monitor.errors import Reason
 
 FINE = "fine"
+STALE = "stale"
 
 
 class Severity(StrEnum):
@@ -58,6 +59,8 @@ class EventType(StrEnum):
     ACCOUNT_RECOVERED = "account.recovered"
     API_FAILED = "api.failed"
     API_RECOVERED = "api.recovered"
+    GROUP_FAILED = "group.failed"
+    GROUP_RECOVERED = "group.recovered"
     PLATFORM_FAILED = "platform.failed"
     PLATFORM_RECOVERED = "platform.recovered"
     STORAGE_FAILED = "storage.failed"
@@ -120,7 +123,8 @@ class NotificationFacts:
         failed_posts, last_failed_post_at: posting errors seen during the failure that is over, and the last of them.
         untested: the API cannot test the connection.
         listed: the API's list has, or had, the connection.
-        affected: number of connections below the scope.
+        affected: number of connections that the incident of the scope affects.
+        members: ids of the first of them, where the incident is theirs together.
         reminder: which reminder it is; 0 for none.
     """
 
@@ -134,6 +138,7 @@ class NotificationFacts:
     permissions_lost: tuple[str, ...] = ()
     last_successful_post_at: datetime | None = None
     affected: int | None = None
+    members: tuple[int, ...] = ()
     reminder: int = 0
     username: str | None = None
     closed_why: str | None = None

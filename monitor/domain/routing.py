@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import Notification, NotificationReason, Severity
-from monitor.domain.scopes.key import ACCOUNT_KINDS
+from monitor.domain.scopes.key import ScopeKey
 
 RESERVED = frozenset({"severity", "type", "topic", "scope", "reason", "why", "account", "user", "platform", "connection"})
 
@@ -40,24 +40,30 @@ def receivers_for(
     receivers: Sequence[ReceiverRule],
     *,
     notified: Collection[str] = (),
+    members: Sequence[Connection] = (),
 ) -> tuple[str, ...]:
     """
     Return the names of the receivers of *notification*, in configured order.
 
     Without routes these are all; when no route matches, none. The receivers *notified* of this incident before also get what
     follows. The close of an incident goes to exactly them, because its level and reason are no longer those that the routes
-    matched when it opened; when *notified* is empty, the routes decide alone.
+    matched when it opened; when *notified* is empty, the routes decide alone. A notification about several connections, *members*, goes
+    to whoever gets it by one of them: their labels are not in it.
     """
     closing = notification.why is NotificationReason.CLOSED
     chosen = set(notified)
     if not (closing and notified):
-        chosen |= _routed(notification, connection, routes, receivers)
+        for subject in members or (connection,):
+            chosen |= _routed(notification, subject, routes, receivers)
     return tuple(receiver.name for receiver in receivers if receiver.name in chosen and (receiver.send_resolved or not closing))
 
 
-def is_unrouted(notification: Notification, connection: Connection | None, routes: Sequence[Route]) -> bool:
+def is_unrouted(
+    notification: Notification, connection: Connection | None, routes: Sequence[Route], members: Sequence[Connection] = ()
+) -> bool:
     """Whether there are routes and none matches; a route without receivers that matches drops a notification on purpose."""
-    return bool(routes) and not any(matches(route.match, facts(notification, connection)) for route in routes)
+    subjects = members or (connection,)
+    return bool(routes) and not any(matches(route.match, facts(notification, subject)) for subject in subjects for route in routes)
 
 
 def takes_everything(matches_of_routes: Sequence[Mapping[str, str]]) -> bool:
@@ -133,8 +139,5 @@ def facts(notification: Notification, connection: Connection | None) -> dict[str
 
 def scope_facts(subject: str) -> dict[str, str]:
     """Return the account, managed user or platform in the *subject* of a scope incident."""
-    kind, _, name = subject.partition(":")
-    if kind in ACCOUNT_KINDS:
-        account, _, user = name.partition("/")
-        return {"account": account, "user": user}
-    return {"platform": name} if kind == "platform" else {}
+    key = ScopeKey.parse(subject)
+    return {"account": key.account, "user": key.user, "platform": key.platform}

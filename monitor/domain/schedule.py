@@ -17,7 +17,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.expiry.interval import next_informative_check
 from monitor.domain.expiry.levels import auto_renewing, crossings
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import Health
+from monitor.domain.reasons import UPSTREAM, Health
 from monitor.domain.states import ConnectionState
 from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
@@ -107,8 +107,19 @@ def next_due(
     regular = _until_regular(connection, state, now, policy, at_least=gap)
     if state.pending is not None:
         return max(SHORTEST, _until_confirmed(connection, state, now, policy, regular))
+    lasts_at = lasting_at(connection, state, policy)
+    if lasts_at is not None and now < lasts_at:
+        # One more check when the platform's trouble has lasted long enough to be notified, if it still lasts.
+        regular = min(regular, max(lasts_at + CROSSED_BY - now, gap))
     extras = itertools.chain(_extras(connection, state, now, policy, verdict_reason), (due - now + _AFTER_DUE for due in reminders))
     return max(SHORTEST, min((wait for wait in extras if _least_gap(policy) <= wait < regular), default=regular))
+
+
+def lasting_at(connection: Connection, state: ConnectionState, policy: Policy) -> datetime | None:
+    """Return when trouble of the platform itself has lasted long enough to be notified; None when the connection has none."""
+    if state.health is not Health.ERROR or state.cause not in UPSTREAM or state.since is None:
+        return None
+    return state.since + policy.upstream_for(connection.platform, connection.interval)
 
 
 def pace(connection: Connection, state: ConnectionState, policy: Policy) -> timedelta:

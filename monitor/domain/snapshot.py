@@ -11,7 +11,7 @@ from monitor.domain.matchers import UnmatchedMatcher
 from monitor.domain.notifications import build
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
-from monitor.domain.scopes.key import API, PLATFORM, RATE
+from monitor.domain.scopes.key import API, GROUP, LIMIT, PLATFORM, RATE
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState
@@ -158,7 +158,7 @@ def scope_incidents(state: ScopeState) -> list[IncidentView]:
     if not state.open or topic.opened_at is None:
         return []
     incident = IncidentRef(Topic.SCOPE, str(state.key), topic.number, topic.opened_at)
-    return [IncidentView(incident, state.scope, None, topic.level, build.severity(state.scope), state.reason, state.detail)]
+    return [IncidentView(incident, state.scope, None, topic.level, build.severity(state), state.reason, state.detail)]
 
 
 _FAILURES_IN_A_ROW = 2
@@ -171,7 +171,7 @@ def suspected_scope(state: ScopeState) -> SuspectedScope | None:
     An API counts as suspected after the second failure in a row: what was known before is no longer fresh then, although the
     incident needs more. Platforms and rate limits do not hide the state of a connection, so they are not shown.
     """
-    if state.open or state.kind in (PLATFORM, RATE):
+    if state.open or state.kind in (PLATFORM, GROUP, RATE, LIMIT):
         return None
     if state.suspect_at is not None:
         return SuspectedScope(state.scope, state.name, state.suspect_at, state.reason)

@@ -33,6 +33,7 @@ class SuppressionReason(StrEnum):
     QUIET_HOURS = "quiet_hours"
     ACKNOWLEDGED = "acknowledged"
     UNCERTAIN = "uncertain"
+    NOT_LASTING = "not_lasting"
 
 
 @dataclass(frozen=True, slots=True)

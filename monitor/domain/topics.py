@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from monitor.domain import events
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE, Severity, Topic
@@ -16,11 +17,12 @@ from monitor.domain.expiry import estimate
 from monitor.domain.expiry import levels as expiry_levels
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import CREDENTIAL, Advice, Health, advice_of
+from monitor.domain.schedule import lasting_at
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.states import ConnectionState, PendingLevel
 from monitor.errors import Reason
 
-STALE = "stale"
+STALE = events.STALE
 FLAPPING = "flapping"
 EXPIRED = "expired"
 OVERDUE = "overdue"
@@ -37,7 +39,8 @@ class ScopeContext:
 
     Attributes:
         frozen_by: the scope with an open incident that freezes the connection (account, user, API, storage), or None.
-        suppressed_by: the scope with an open incident that is notified instead of the connection's: its platform or *frozen_by*; or None.
+        suppressed_by: the scope with an open incident that is notified instead of the connection's: its platform or group, or
+            *frozen_by*; or None.
         watching_since: since when the connection can be checked: the start of the daemon, or the close of the last scope incident.
         hold_until: until when notifications wait because a scope incident may be about to open, or None.
         recovered_at: when the last incident that froze the connection closed, or None.
@@ -51,11 +54,6 @@ class ScopeContext:
     recovered_at: datetime | None = None
     outages: tuple[tuple[datetime, datetime | None], ...] = ()
 
-    def suppresses(self, now: datetime) -> bool:
-        """Whether notifications of the connection are suppressed at *now*."""
-        holding = self.hold_until is not None and now < self.hold_until
-        return self.frozen_by is not None or self.suppressed_by is not None or holding
-
 
 def connection_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> str:
     """Return the level of the topic `connection`: flapping before health, staleness while health is not broken."""
@@ -64,8 +62,7 @@ def connection_level(connection: Connection, state: ConnectionState, now: dateti
     broken = _BROKEN.get(state.health)
     if broken is not None:
         return broken
-    # An error that is not confirmed yet does not end staleness: that would send a recovery before the failure.
-    if state.topic(Topic.CONNECTION).level == STALE and state.pending is not None:
+    if state.topic(Topic.CONNECTION).level == STALE and not _ends_staleness(state):
         return STALE
     limit = stale_at(connection, state, policy, context)
     return STALE if limit is not None and now >= limit else FINE
@@ -78,6 +75,16 @@ def is_flapping(connection: Connection, state: ConnectionState, now: datetime, p
     flapping = state.topic(Topic.CONNECTION).level == FLAPPING
     recent = sum(1 for change in state.changes if change > now - policy.flap.window_for(connection.interval))
     return flapping or recent >= policy.flap.changes
+
+
+def _ends_staleness(state: ConnectionState) -> bool:
+    """
+    Whether there is evidence since the connection became stale. Time in which nothing could be checked does not end it.
+
+    An error that is not confirmed yet does not end it either: that would send a recovery before the failure.
+    """
+    stale_since, evidence_at = state.topic(Topic.CONNECTION).since, state.last_evidence_at
+    return state.pending is None and evidence_at is not None and (stale_since is None or evidence_at >= stale_since)
 
 
 def stale_at(connection: Connection, state: ConnectionState, policy: Policy, context: ScopeContext) -> datetime | None:
@@ -102,6 +109,19 @@ def is_uncertain(connection: Connection, state: ConnectionState, now: datetime, 
     if recovered_at is None or now - recovered_at > limit:
         return False
     return evidence_at is None or evidence_at < recovered_at
+
+
+def is_too_young(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
+    """
+    Whether a notification waits because trouble of the platform itself has not lasted long enough.
+
+    Once it has, it takes one more check that shows it; that wait is limited to the time after which evidence is stale.
+    """
+    lasting = lasting_at(connection, state, policy)
+    if lasting is None:
+        return False
+    looked = state.last_evidence_at is not None and state.last_evidence_at >= lasting
+    return now < lasting or (not looked and now < lasting + policy.stale_for(connection.interval))
 
 
 def is_contradicted(connection: Connection, state: ConnectionState, topic: Topic, now: datetime, policy: Policy) -> bool:

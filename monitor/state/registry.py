@@ -182,7 +182,7 @@ class Registry(Engine):
         elif open_scopes != viewed.open_scopes:
             ids = viewed.order
         viewed.open_scopes = open_scopes
-        suppressing: dict[tuple[str, str, str], str | None] = {}
+        suppressing: dict[ScopeKey, str | None] = {}
         for connection_id in ids:
             connection = self._connections.get(connection_id)
             if connection is not None:
@@ -192,14 +192,19 @@ class Registry(Engine):
         if ids:
             viewed.connections = tuple(viewed.views.values())
 
-    def _suppressed_by(self, connection: Connection, known: dict[tuple[str, str, str], str | None], now: datetime) -> str | None:
-        """The scope with an open incident above *connection*; *known* remembers it for those that have the same scopes."""
-        group = (connection.account, connection.user_id, connection.platform)
-        if group not in known:
-            context = scope_context(self.scopes_above(connection), self._scopes, self.watching_since, now, self.config.policy)
+    def _suppressed_by(self, connection: Connection, known: dict[ScopeKey, str | None], now: datetime) -> str | None:
+        """
+        The scope whose incident hides what the state of *connection* is; one that only shares its cause hides nothing.
+
+        *known* remembers it for those that have the same scopes; an incident of the platform is not about all of them.
+        """
+        above, policy = self.scopes_above(connection), self.config.policy
+        if above.group not in known or self.scope(above.platform).open or self.scope(above.group).open:
+            state, since = self.state(connection.id), self.watching_since
+            context = scope_context(connection, state, above, self._scopes, since, now, policy, self.api_window())
             key = context.frozen_by or context.suppressed_by
-            known[group] = str(key) if key is not None else None
-        return known[group]
+            known[above.group] = str(key) if key is not None and self.scope(key).hides_state else None
+        return known[above.group]
 
     def _account_up(self, name: str, *, known: bool) -> bool | None:
         state = self.scope(ScopeKey(ACCOUNT, name))

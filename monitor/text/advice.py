@@ -54,6 +54,8 @@ _BY_REASON: dict[Reason, str] = {
     Reason.REPLY_MISMATCHED: _WAIT,
     Reason.MONITOR_INTERNAL: "See the log; please report it.",
 }
+# The advice to one connection, as it is given to several.
+_OF_SEVERAL = {RECONNECT: "Reconnect them on the PostPost dashboard.", _WAIT: "Nothing to do; checks go on and this clears by itself."}
 _BY_TOPIC = {
     Topic.EXPIRY: RECONNECT_IN_TIME,
     Topic.RENEWAL: "Reconnect the account if the token is not renewed.",
@@ -100,7 +102,8 @@ def notification_advice(notification: Notification) -> str:
     if facts.suspected_false_negative:
         return _FALSE_NEGATIVE
     by_topic = topic_advice(notification.incident.topic, notification.level_to)
-    return by_topic or (reason_advice(notification.reason, listed=facts.listed) if notification.reason is not None else "")
+    advice = by_topic or (reason_advice(notification.reason, listed=facts.listed) if notification.reason is not None else "")
+    return _OF_SEVERAL.get(advice, advice) if facts.members else advice
 
 
 def health_advice(state: ConnectionState, *, listed: bool = False) -> str:
@@ -121,7 +124,7 @@ def report_advice(report: ConnectionReport) -> Iterator[str]:
 def _report_advice(report: ConnectionReport) -> Iterator[str]:
     for scope in report.above:
         if scope.open and scope.reason is not None:
-            yield _PLATFORM if scope.kind == "platform" else reason_advice(scope.reason)
+            yield _PLATFORM if scope.kind == "platform" and scope.hides_state else reason_advice(scope.reason)
     state = report.state
     yield health_advice(state, listed=report.connection.listed)
     if state.topic(Topic.CONNECTION).level == topics.STALE and state.last_reason is not None:

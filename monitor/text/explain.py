@@ -12,7 +12,7 @@ from monitor.domain.handling import covers
 from monitor.domain.health import confirmations
 from monitor.domain.notifications.timing import closing_held_until
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import Health, Outcome, outcome_of
+from monitor.domain.reasons import UPSTREAM, Health, Outcome, outcome_of
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.states import ConnectionState, PendingLevel
@@ -125,7 +125,7 @@ def _health_rule(state: ConnectionState, policy: Policy) -> Iterator[str]:
     """The rule that led to the health."""
     confirm = policy.confirm
     if state.health is Health.ERROR:
-        needed = confirm.upstream if state.reason is Reason.PLATFORM_TROUBLE else confirm.failures
+        needed = confirm.upstream if state.reason in UPSTREAM else confirm.failures
         yield f"Broken because {_consecutive(needed)} failed, at least {span(policy.spacing)} apart."
     elif state.health is Health.MISSING:
         yield (
@@ -179,7 +179,7 @@ def _flapping_and_staleness(report: ConnectionReport, now: datetime, policy: Pol
         yield f"Health changed {recent} times within the last {span(window)}; {flap.changes} changes count as flapping."
     stale_at = topics.stale_at(report.connection, state, policy, ScopeContext(watching_since=_watched_since(report)))
     # A broken connection stays broken without further checks; it does not become stale.
-    never = state.health.broken or report.retired or any(scope.open for scope in report.above if scope.kind != "platform")
+    never = state.health.broken or report.retired or any(scope.open for scope in report.above if not scope.key.platform)
     if never or stale_at is None or state.last_evidence_at is None:
         return
     if now < stale_at:
@@ -193,7 +193,7 @@ def _flapping_and_staleness(report: ConnectionReport, now: datetime, policy: Pol
 
 def _watched_since(report: ConnectionReport) -> datetime | None:
     """When the last scope incident above it ended; the start of the running monitor is not known here."""
-    ends = [scope.closed_at for scope in report.above if scope.closed_at is not None and scope.kind != "platform"]
+    ends = [scope.closed_at for scope in report.above if scope.closed_at is not None and not scope.key.platform]
     return max(ends, default=None)
 
 
@@ -250,7 +250,8 @@ def _open_scope(scope: ScopeState, now: datetime) -> str:
     opened = f" since {when(since, now)}" if since is not None else ""
     reason = f": {quoted_reason(scope.reason, scope.detail)}" if scope.reason is not None else ""
     effect = {
-        "platform": "Many connections failed together, so the platform's incident is notified in place of each.",
+        "platform": "Connections failed together, so the platform's incident is notified in place of each.",
+        "group": "Connections failed together, so their incident is notified in place of each.",
         "rate": "Checks are slowed down; connections do not become stale meanwhile.",
     }.get(scope.kind, "While it is open the health is frozen, and its incident is notified in place of this connection's.")
     return f"{scope.name} has an open incident{opened}{reason}. {effect}"

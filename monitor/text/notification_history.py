@@ -21,6 +21,7 @@ SUPPRESSION_TEXTS = {
     SuppressionReason.UNCERTAIN: (
         "The pending notification is older than the last result, or than the incident of a wider scope; it is sent once that is decided."
     ),
+    SuppressionReason.NOT_LASTING: "Trouble of the platform itself is notified when it has lasted, after one more check.",
     SuppressionReason.ACKNOWLEDGED: "Receivers are up to date; the incident is acknowledged, so there are no reminders.",
 }
 
@@ -119,7 +120,9 @@ def _pending_because(topic: Topic, report: ConnectionReport, now: datetime, poli
     if open_scopes:
         return f"it waits until the incident of {open_scopes[0]} is closed."
     if report.state.suppression is SuppressionReason.COVERED_BY_SCOPE:
-        return "it waits a little, to see whether the whole platform fails."
+        return "it waits a little, to see whether other connections fail with it."
+    if report.state.suppression is SuppressionReason.NOT_LASTING:
+        return "it is sent when the platform's trouble has lasted, after one more check."
     notification = build_notification(report.connection, report.state, topic, NotificationContext(now), policy)
     suppression = report.controls.suppression(notification, report.connection, now)
     if suppression is None:

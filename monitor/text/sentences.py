@@ -1,11 +1,11 @@
 """The one line in every notification: what happened to which connection, since when, why, and what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, timedelta
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, EventType, Notification, NotificationFacts, Topic
-from monitor.domain.scopes.key import SPLIT
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import REMOVED
 from monitor.errors import Reason
 from monitor.text.advice import notification_advice
@@ -14,6 +14,7 @@ from monitor.text.format import count, full_name, moment, one_line, platform_nam
 from monitor.text.reasons import reason_text
 
 _QUOTED = 160
+_NAMED = 5
 _FAILING = frozenset({"error", "missing", "misconfigured"})
 
 _SENTENCES: dict[EventType, str] = {
@@ -36,8 +37,10 @@ _SENTENCES: dict[EventType, str] = {
     EventType.ACCOUNT_RECOVERED: "The account {name} is accepted by the API again{after}.",
     EventType.API_FAILED: "The PostPost API gives no answers since {since}: {why}.{affected}",
     EventType.API_RECOVERED: "The PostPost API answers again{after}.",
-    EventType.PLATFORM_FAILED: "Multiple {platform} connections are failing since {since}: {why}.{affected}",
-    EventType.PLATFORM_RECOVERED: "The connections of {platform} work again{after}.",
+    EventType.GROUP_FAILED: "{number} {platform} connections of {owner} fail together since {since}: {why}.{members}",
+    EventType.GROUP_RECOVERED: "{number} {platform} connections of {owner} work again{after}.",
+    EventType.PLATFORM_FAILED: "{number} {platform} connections fail together since {since}: {why}.{members}",
+    EventType.PLATFORM_RECOVERED: "The {platform} connections work again{after}.",
     EventType.STORAGE_FAILED: "The monitor cannot use its own storage since {since}: {why}.",
     EventType.STORAGE_RECOVERED: "The monitor's storage works again{after}.",
     EventType.RECEIVER_FAILING: "The receiver {name} has not accepted messages since {since}: {quoted}.",
@@ -45,17 +48,18 @@ _SENTENCES: dict[EventType, str] = {
     EventType.INVENTORY_CHANGED: "The list of connections changed: {quoted}.",
 }
 
-# The narrower scopes of an account, by the kind of their subject.
-_ACCOUNT_SENTENCES: dict[tuple[str, EventType], str] = {
+# Scopes that share their type with others, by the kind of their subject.
+_KIND_SENTENCES: dict[tuple[str, EventType], str] = {
     ("rate", EventType.ACCOUNT_FAILED): "The API limits the requests of the account {name} since {since}: {why}.{affected}",
     ("rate", EventType.ACCOUNT_RECOVERED): "The API no longer limits the requests of the account {name}{after}.",
+    ("limit", EventType.API_FAILED): "The API limits the requests of all accounts since {since}: {why}.{affected}",
+    ("limit", EventType.API_RECOVERED): "The API no longer limits the requests of all accounts{after}.",
     ("service", EventType.ACCOUNT_FAILED): "The API fails only for the account {name} since {since}: {why}.{affected}",
     ("service", EventType.ACCOUNT_RECOVERED): "The API answers for the account {name} again{after}.",
 }
 
 # Scope incidents that close without a recovery.
 _CLOSED_WITHOUT_RECOVERY: dict[tuple[str, EventType], str] = {
-    (SPLIT, EventType.PLATFORM_RECOVERED): "Some {platform} connections still fail{after}; each is now notified separately.",
     (REMOVED, EventType.ACCOUNT_RECOVERED): "The account {name} is no longer watched: it was removed from the configuration.",
     (
         REMOVED,
@@ -63,6 +67,7 @@ _CLOSED_WITHOUT_RECOVERY: dict[tuple[str, EventType], str] = {
     ): "The previous address of the PostPost API is no longer watched: it was removed from the configuration.",
 }
 
+_USER_REMOVED = "The managed user {name} is no longer watched: the API no longer lists it."
 _OTHER_CAUSE = "{who}, broken since {since}, fails for another reason since {cause_since}: {why}."
 _POSTS_FAIL_UNTESTED = "Posting through {who} failed: {quoted}. The API cannot test this connection."
 
@@ -85,6 +90,7 @@ _SCOPE_OPENINGS = {
     "user": EventType.ACCOUNT_FAILED,
     "rate": EventType.ACCOUNT_FAILED,
     "service": EventType.ACCOUNT_FAILED,
+    "group": EventType.GROUP_FAILED,
     "platform": EventType.PLATFORM_FAILED,
     "storage": EventType.STORAGE_FAILED,
     "receiver": EventType.RECEIVER_FAILING,
@@ -97,11 +103,11 @@ _CLOSED = {
 }
 
 
-def sentence(notification: Notification, connection: Connection | None) -> str:
-    """The whole line, advice included."""
+def sentence(notification: Notification, connection: Connection | None, members: Sequence[Connection] = ()) -> str:
+    """The whole line, advice included; *members* are connections that a notification about several is about."""
     facts = notification.facts
     parts = ["Reminder:"] if facts.reminder else []
-    parts.append(_template(notification).format_map(_fields(notification, connection)))
+    parts.append(_template(notification).format_map(_fields(notification, connection, members)))
     if facts.first_check and notification.level_to != FINE:
         parts.append("Already failing at the first check." if notification.level_to in _FAILING else "Already so at the first check.")
     parts += _unseen(notification)
@@ -135,10 +141,10 @@ def _template(notification: Notification) -> str:
         return _OTHER_CAUSE
     if notification.facts.untested and kind is EventType.PUBLISHING_FAILING:
         return _POSTS_FAIL_UNTESTED
+    if closed_why == REMOVED and scope_kind == "user":
+        return _USER_REMOVED
     return (
-        _CLOSED_WITHOUT_RECOVERY.get((closed_why, kind))
-        or _ACCOUNT_SENTENCES.get((scope_kind, kind))
-        or _SENTENCES.get(kind, "{who}: {why}.")
+        _CLOSED_WITHOUT_RECOVERY.get((closed_why, kind)) or _KIND_SENTENCES.get((scope_kind, kind)) or _SENTENCES.get(kind, "{who}: {why}.")
     )
 
 
@@ -151,14 +157,18 @@ def _life_left(notification: Notification) -> str:
     return f"The token was valid until {ends_at.astimezone(UTC):%Y-%m-%d} ({span(ends_at - notification.at)} left)."
 
 
-def _fields(notification: Notification, connection: Connection | None) -> dict[str, str]:
+def _fields(notification: Notification, connection: Connection | None, members: Sequence[Connection]) -> dict[str, str]:
     facts, subject = notification.facts, notification.incident.subject
     quoted = f"“{one_line(notification.detail, _QUOTED)}”" if notification.detail.strip() else "no details known"
+    key = ScopeKey.parse(subject) if connection is None else None
     name = one_line(subject.partition(":")[2] or subject, 120) if connection is None else full_name(connection, facts.username)
     return {
         "who": name,
         "name": name,
-        "platform": platform_name(connection.platform if connection else subject.rpartition(":")[2]),
+        "platform": platform_name(connection.platform if connection else key.platform if key else ""),
+        "owner": one_line(f"{key.name}/{key.user}" if key.user else key.name, 120) if key else "",
+        "number": str(facts.affected or len(members) or "Several"),
+        "members": _members(facts.affected or 0, members),
         "since": moment(facts.failed_at or notification.incident.opened_at),
         "why": _why(notification, quoted),
         "quoted": quoted,
@@ -173,6 +183,15 @@ def _fields(notification: Notification, connection: Connection | None) -> dict[s
         "lost": one_line(", ".join(facts.permissions_lost) or notification.detail, _QUOTED),
         "affected": f" {count(facts.affected, 'connection')} affected." if facts.affected is not None else "",
     }
+
+
+def _members(affected: int, members: Sequence[Connection]) -> str:
+    """The names of the first few of the connections that fail together."""
+    if not members:
+        return ""
+    names = [one_line(member.name or member.platform_id, 60) for member in members[:_NAMED]]
+    others = max(affected, len(members)) - len(names)
+    return f" They are {', '.join(names)}{f' and {others} more' if others else ''}."
 
 
 def _closed(facts: NotificationFacts) -> str:

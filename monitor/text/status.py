@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from monitor.domain.handling import Handling
 from monitor.domain.reasons import Health, Scope
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot, SuspectedScope
 from monitor.domain.status import DisplayStatus, OverallState, Tone
 from monitor.errors import Reason
@@ -225,22 +226,23 @@ def _join(*parts: str) -> str:
 
 def title_of(scope: Scope, subject: str) -> str:
     """The incident of a scope as one clause."""
-    kind, _, name = subject.partition(":")
-    if scope is Scope.PLATFORM:
-        name = platform_name(name)
-    title = _ACCOUNT_TITLES.get(kind) or _TITLES.get(scope, "{name}")
-    return title.format(name=one_line(name, 120))
+    key = ScopeKey.parse(subject)
+    title = _KIND_TITLES.get(key.kind) or _TITLES.get(scope, "{name}")
+    name = "/".join(part for part in (key.name, key.user) if part)
+    return title.format(name=one_line(name, 120), platform=platform_name(key.platform))
 
 
 _TITLES = {
     Scope.API: "The PostPost API does not respond",
     Scope.ACCOUNT: "The API rejects the account {name}",
     Scope.USER: "The API rejects the managed user {name}",
-    Scope.PLATFORM: "Multiple {name} connections are failing",
+    Scope.GROUP: "Multiple {platform} connections of {name} are failing",
+    Scope.PLATFORM: "Multiple {platform} connections are failing",
     Scope.STORAGE: "The monitor cannot use its database",
     Scope.RECEIVER: "The receiver {name} is failing",
 }
-_ACCOUNT_TITLES = {
+_KIND_TITLES = {
+    "limit": "The API limits the requests of all accounts",
     "rate": "The API limits the requests of the account {name}",
     "service": "The API fails for the account {name} alone",
 }

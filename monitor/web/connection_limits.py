@@ -2,7 +2,7 @@
 At most 64 connections, and a complete request head within 5 s.
 
 aiohttp limits neither. One request per connection: what is not a complete head within the limits never reaches its parser, and
-bodies and pipelined requests are discarded. A TLS handshake counts towards both limits.
+pipelined requests and all bodies but that of a form are discarded. A TLS handshake counts towards both limits.
 
 Source: reliability.md F49.
 """
@@ -21,7 +21,11 @@ _log = structlog.get_logger(__name__)
 
 _END_OF_HEAD = b"\r\n\r\n"
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,20} [\x21-\xff]+ HTTP/1\.[01]\r\n")
+_CONTENT_LENGTH = re.compile(rb"\r\nContent-Length: *([0-9]{1,9})\r\n", re.IGNORECASE)
 _TLS_SHUTDOWN_SECONDS = 1.0
+
+LARGEST_BODY = 16_384
+"""The most bytes of a form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class LimitedHandler(web.RequestHandler):
         error_response: makes the answer with a status where there is no request to handle.
     """
 
-    __slots__ = ("_complete", "_error_response", "_handshake", "_head", "_limiter", "_socket", "_timer", "_tls")
+    __slots__ = ("_body_left", "_complete", "_error_response", "_handshake", "_head", "_limiter", "_socket", "_timer", "_tls")
 
     def __init__(
         self,
@@ -114,6 +118,7 @@ class LimitedHandler(web.RequestHandler):
         self._error_response = error_response
         self._head = bytearray()
         self._complete = False
+        self._body_left = 0
         self._socket: asyncio.Transport | None = None
         self._handshake: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -156,12 +161,19 @@ class LimitedHandler(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Collect the head and discard what follows it."""
+        """Collect the head and discard what follows it, but for the body of a POST as long as its head says."""
         if not self._complete:
             self._head += data
             # What a client sends right behind its handshake may be here before `_encrypt` goes on.
             if self.transport is not None:
                 self._read_head()
+        elif self._body_left:
+            self._read_body(data)
+
+    def _read_body(self, data: bytes) -> None:
+        body = data[: self._body_left]
+        self._body_left -= len(body)
+        super().data_received(body)
 
     def _read_head(self) -> None:
         end = self._head.find(_END_OF_HEAD)
@@ -169,11 +181,14 @@ class LimitedHandler(web.RequestHandler):
         if size > self._limiter.limits.head_bytes:
             self._refuse(431)
         elif end >= 0:
-            head, self._head = bytes(self._head[:size]), bytearray()
+            head, rest, self._head = bytes(self._head[:size]), bytes(self._head[size:]), bytearray()
             # The parser would wait without an answer for what follows an empty line, or the preface of HTTP/2.
             if _REQUEST_LINE.match(head):
                 self._complete = True
+                self._body_left = _body_length(head)
                 super().data_received(head)
+                if rest and self._body_left:
+                    self._read_body(rest)
             else:
                 self._refuse(400)
 
@@ -211,6 +226,15 @@ class LimitedHandler(web.RequestHandler):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self.abort)
+
+
+def _body_length(head: bytes) -> int:
+    """How many bytes of body are read: those of a POST that says how many, and not too many; else none."""
+    if not head.startswith(b"POST "):
+        return 0
+    lengths = _CONTENT_LENGTH.findall(head)
+    length = int(lengths[0]) if len(lengths) == 1 else 0
+    return length if length <= LARGEST_BODY else 0
 
 
 def _serialized(response: web.Response) -> bytes:

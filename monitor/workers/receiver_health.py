@@ -182,7 +182,7 @@ def record_health(change: HealthChange, store: Store) -> None:
     if change.notice is not None and change.others:
         webhook_id = store.outbox.new_webhook_id()
         key = store.outbox.key_of(change.notice.incident) or events.incident_key(change.notice.incident, change.identity.instance)
-        body = payload.render(webhook_id, change.notice, None, change.identity, key)
+        body = payload.render(webhook_id, change.notice, None, change.identity, key=key)
         store.outbox.add_notification(webhook_id, change.notice, key, body, change.others)
 
 

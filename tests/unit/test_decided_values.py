@@ -47,21 +47,6 @@ def test_what_a_scope_keeps_over_a_restart(*, troubled: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cover", "covered"),
-    [
-        (ScopeContext(), False),
-        (ScopeContext(frozen_by=ScopeKey("api", "x")), True),
-        (ScopeContext(suppressed_by=ScopeKey("platform", "linkedin")), True),
-        (ScopeContext(hold_until=at(SECOND)), True),
-        (ScopeContext(hold_until=START), False),
-    ],
-)
-def test_cover(cover: ScopeContext, *, covered: bool) -> None:
-    """Any one of the three holds news back, and gathering until a moment no longer does at that moment."""
-    assert cover.suppresses(START) is covered
-
-
-@pytest.mark.parametrize(
     ("topic", "level", "after", "held"),
     [
         (Topic.EXPIRY, "7d", timedelta(0), False),
@@ -319,13 +304,19 @@ def test_sightings_are_spaced(early: timedelta, sightings: int) -> None:
 
 def test_what_lies_above() -> None:
     """An open scope freezes the connection, an open platform speaks for it, and a platform under suspicion makes it wait."""
-    names = scopes_above(a_connection(), "x")
-    suspected = ScopeState(names.platform, suspect_at=START, recent_failures=((1, START),))
-    assert scope_context(names, {names.platform: suspected}, START, START, Policy()).hold_until is not None
-    failed = opened(ScopeState(names.platform), START, 3)
-    assert scope_context(names, {names.platform: failed}, START, START, Policy()).suppressed_by == names.platform
-    down = opened(ScopeState(names.api), START, 3)
-    assert scope_context(names, {names.api: down}, START, START, Policy()).frozen_by == names.api
+    connection = a_connection()
+    names = scopes_above(connection, "x")
+    broken = a_state(health=Health.ERROR, since=START, failures=2, reason=BAD, last_evidence_at=START)
+
+    def context(scope: ScopeState) -> ScopeContext:
+        return scope_context(connection, broken, names, {scope.key: scope}, START, START, Policy(), HOUR)
+
+    assert context(ScopeState(names.platform, suspect_at=START)).hold_until is not None
+    failed = opened(ScopeState(names.platform, reason=BAD), START, 3)
+    assert context(failed).suppressed_by == names.platform
+    assert context(replace(failed, reason=Reason.TARGET_GONE)).suppressed_by is None
+    assert context(opened(ScopeState(names.group, reason=BAD), START, 3)).suppressed_by == names.group
+    assert context(opened(ScopeState(names.api), START, 3)).frozen_by == names.api
 
 
 def test_frozen_evidence_confirms_nothing() -> None:
@@ -368,10 +359,12 @@ def test_since_when_an_api_is_down(state: ScopeState, since: datetime | None) ->
 
 def test_silence_is_counted_from_the_end_of_wider_trouble() -> None:
     """What could not be checked meanwhile is not stale for it: patience begins anew when the scope closes."""
-    names = scopes_above(a_connection(), "x")
+    connection = a_connection()
+    names = scopes_above(connection, "x")
     over = closed(opened(ScopeState(names.api), START, 3), at(HOUR))
-    assert scope_context(names, {names.api: over}, START, at(2 * HOUR), Policy()).watching_since == at(HOUR)
-    assert scope_context(names, {names.api: over}, at(3 * HOUR), at(3 * HOUR), Policy()).watching_since == at(3 * HOUR)
+    for since, now, expected in ((START, at(2 * HOUR), at(HOUR)), (at(3 * HOUR), at(3 * HOUR), at(3 * HOUR))):
+        context = scope_context(connection, a_state(), names, {names.api: over}, since, now, Policy(), HOUR)
+        assert context.watching_since == expected
 
 
 def test_a_second_look_counts_from_the_spacing_on() -> None:

@@ -9,7 +9,7 @@ import pytest
 from monitor.domain.checks import LastError
 from monitor.domain.events import FINE, Topic
 from monitor.domain.expiry.model import TokenBelief
-from monitor.domain.policy import Policy
+from monitor.domain.policy import Policy, ScopePolicy
 from monitor.domain.scopes import key as core
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import Controls
@@ -334,8 +334,8 @@ def test_platform_told_in_place() -> None:
         for number in story.connections:
             story.check(Reason.CREDENTIAL_REJECTED, number)
         story.pass_time(MINUTE)
-    assert "platform:linkedin has an open incident" in text(story, 8)
-    assert "the platform's incident is notified in place of each" in text(story, 8)
+    assert "group:main/linkedin has an open incident" in text(story, 8)
+    assert "their incident is notified in place of each" in text(story, 8)
 
 
 def test_silenced() -> None:
@@ -524,7 +524,7 @@ def test_wider_trouble_that_is_silenced() -> None:
 def test_what_to_do_first() -> None:
     """A broken platform is waited for, a doubtful failure is looked at, and a crashing test has a way out too."""
     story = Story(connections={number: a_connection(number) for number in range(1, 13)})
-    for reason in (Reason.OK, *[Reason.CREDENTIAL_REJECTED] * 3):
+    for reason in (Reason.OK, *[Reason.PLATFORM_TROUBLE] * 3):
         for number in story.connections:
             story.check(reason, number)
         story.pass_time(MINUTE)
@@ -543,7 +543,7 @@ def test_what_to_do_first() -> None:
 
 def test_trouble_that_comes_and_goes() -> None:
     """Of an API that comes and goes it is said until when its end is kept back."""
-    story = Story()
+    story = Story(policy=Policy(scopes=ScopePolicy(api_notify_after=SECOND)))
     story.check()
     for _ in range(4):
         story.checks(*[Reason.API_TIMEOUT] * 14, *[Reason.OK] * 14, every=15 * SECOND)

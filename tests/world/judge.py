@@ -8,7 +8,8 @@ is missing, late or lost. Every judgement but "right" is a `Finding` that says w
 from dataclasses import dataclass, field
 
 from monitor.domain.events import FINE, EventType, NotificationReason, Severity, Topic
-from monitor.domain.scopes.key import SPLIT, ScopeKey
+from monitor.domain.reasons import advice_of
+from monitor.domain.scopes.key import ScopeKey
 from tests.world.generate import COUNTED_DOWN
 from tests.world.run import Message, Run
 from tests.world.score import Fault, Finding, Score, clock, span
@@ -81,6 +82,7 @@ class _Judge:
         self.single: dict[tuple[int, str], list[Message]] = {}
         self.recovered: dict[int, float] = {}
         self.reminded: dict[int, float] = {}
+        self.wrong: set[int] = set()
 
     # ---- one message after the other
 
@@ -186,6 +188,12 @@ class _Judge:
     def _lie(self, message: Message, lie: Occurrence) -> None:
         told = self.wide.setdefault(id(lie), [])
         told.append(message)
+        if (
+            len(told) == 2
+            and message.notification.why is NotificationReason.CHANGED
+            and message.notification.severity is not Severity.CRITICAL
+        ):
+            return  # the page is taken back as far as it can be: a post has succeeded since
         if len(told) > 1:
             self._fault(Fault.FALSE_PAGE, message, "a validator that lies was told already")
         else:
@@ -344,6 +352,8 @@ class _Judge:
         key = ScopeKey.parse(sent.incident.subject)
         if sent.type in (EventType.RECEIVER_FAILING, EventType.RECEIVER_RECOVERED):
             self._of_wide(message, Kind.RECEIVER, "")
+        elif key.kind == "limit":
+            self._of_wide(message, Kind.THROTTLE, "")
         elif sent.type in (EventType.API_FAILED, EventType.API_RECOVERED) or key.kind == "api":
             self._of_wide(message, Kind.API, "")
         elif key.kind == "account":
@@ -363,14 +373,10 @@ class _Judge:
 
     def covered(self, key: ScopeKey) -> tuple[int, ...]:
         """The connections below a scope that is narrower than an account."""
-        platforms = {member.platform for member in self.world.members.values()}
-        words = {key.kind, key.name, key.user, *key.name.split("/"), *key.user.split("/"), *key.name.split(":")}
-        named = words & platforms
-        accounts = words & set(self.world.accounts)
         return tuple(
             number
             for number, member in self.world.members.items()
-            if member.platform in named and (not accounts or member.account in accounts)
+            if member.platform == key.platform and (not key.account or (key.account, key.user) == (member.account, member.user_id))
         )
 
     def _of_wide(self, message: Message, kind: Kind, where: str) -> None:
@@ -420,7 +426,9 @@ class _Judge:
         outage = next((found[0] for number in below if (found := self._recently(number, at, Kind.PLATFORM)) is not None), None)
         broken = [(number, found) for number in below if (found := self._recently(number, at, *BROKEN)) is not None]
         named = [(number, found[0]) for number, found in broken if str(sent.reason) in found[1].cause.reasons]
-        if outage is not None and str(sent.reason) in outage.spells[0].cause.reasons:
+        if outage is not None and (not sent.reason or not advice_of(sent.reason).needs_action):
+            if str(sent.reason) not in outage.spells[0].cause.reasons:
+                self._fault(Fault.WRONG_CAUSE, message, f"the cause is {outage.spells[0].cause.name}")
             self._wide_told(message, outage)
         elif len(named) > 1:
             self._group_told(message, named)
@@ -451,10 +459,6 @@ class _Judge:
     def _platform_over(self, message: Message, below: tuple[int, ...]) -> None:
         at = message.at
         outage = next((event for number in below if (event := self._last(number, at, Kind.PLATFORM)) is not None), None)
-        split = message.notification.facts.closed_why == SPLIT
-        if split:
-            self._fault(Fault.SUPERFLUOUS, message, "it is not over, and nothing else is said")
-            return
         subject = message.notification.incident.subject
         told = [(key, telling) for key, telling in self.tellings.items() if telling.by == subject and telling.over_at is None]
         broken = [key for key, _ in told if self.world.broken(key[1], at - 5 * MINUTE) and self.world.broken(key[1], at)]
@@ -484,6 +488,8 @@ class _Judge:
                 told = id(event) in self.wide
                 self.score.occurrences += told
                 self.score.changes += (2 if id(event) in self.over else 1) * told
+        self.score.wrong_causes += len(self.wrong)
+        self._conclude_deliveries()
         for at, account in self.run.short_lists:
             self.score.messages += 1
             if not any(each.holds(at - HOUR) or each.holds(at) for each in self.world.of(Kind.SHORT_LIST) if each.where == account):
@@ -493,6 +499,27 @@ class _Judge:
                 self._conclude_countdown(member)
         self.score.occurrences += len(self.thresholds)
         self.score.changes += len(self.thresholds) + sum(1 for event in self.world.of(Kind.EXPIRY) if not event.spells and self.thresholds)
+
+    def _conclude_deliveries(self) -> None:
+        """Every message reaches the receiver once, in order for each subject, as soon as it accepts anything."""
+        self.score.requests += len(self.run.requests)
+        if not self.run.requests:
+            return
+        arrived = [place for _, places in self.run.requests for place in places]
+        for place, message in enumerate(self.run.messages):
+            times = arrived.count(place)
+            recent = self.world.ends - message.at < HOUR / 2
+            hidden = any(each.overlaps(message.at, self.world.ends) for each in self.world.of(Kind.RECEIVER, *DOWN))
+            if times > 1:
+                self._fault(Fault.TWICE, message, f"delivered {times} times")
+            elif not times and not recent and not hidden and place not in self.run.dropped:
+                self._fault(Fault.LOST, message, "never delivered")
+        subjects: dict[str, int] = {}
+        for place in arrived:
+            subject = self.run.messages[place].notification.incident.subject
+            if place < subjects.get(subject, -1):
+                self._fault(Fault.LOST, self.run.messages[place], "overtaken by a later message about the same")
+            subjects[subject] = place
 
     def _conclude_countdown(self, member: Member) -> None:
         """A token that is about to end is told so within its last day, unless that was hidden or the day is not over."""
@@ -550,21 +577,21 @@ class _Judge:
         )
 
     def _conclude_telling(self, number: int, event: Occurrence, telling: Telling) -> None:
-        wrong = corrected = False
+        wrong = False
         for spell in event.spells if event.kind is not Kind.FLAP else ():
             if self._visible(number, spell.begins, spell.ends) < (_PATIENCE if spell.cause.act else _PATIENCE_WITH_TROUBLE):
                 continue
             reasons = [reason for at, reason in telling.reasons if spell.begins <= at <= spell.ends + _GRACE]
             right = [reason in spell.cause.reasons for reason in reasons]
             wrong = wrong or not all(right)
-            corrected = corrected or (not all(right) and bool(right) and right[-1])
             if not any(right) and spell.cause.act:
                 named = ", ".join(dict.fromkeys(reasons)) or "nothing"
                 self.score.never_corrected += 1
                 self._missing(
                     Fault.WRONG_CAUSE, spell.begins, number, event, f"{spell.cause.name} (“{spell.text[:60]}”) was told as {named}"
                 )
-        self.score.wrong_causes += wrong
+        if wrong:
+            self.wrong.add(id(event))
         well = self._visible(number, event.ends, self._next_trouble(number, event.ends))
         if telling.over_at is None and well >= _PATIENCE:
             self._missing(Fault.LOST, event.ends, number, event, "never told to be over")

@@ -33,6 +33,7 @@ from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.text.sentences import sentence
 from tests.world.api import Answer, TrueClock, WorldApi, moment
+from tests.world.deliver import Receiver
 from tests.world.truth import DOWN, Kind, Occurrence, World
 
 # How often a worker looks whether the scopes let it read lists again.
@@ -79,12 +80,16 @@ class Run:
         messages: in order.
         short_lists: when which account's list was told to have lost most of its connections.
         checks: how many there were.
+        requests: what the receiver accepted, in order: when, and which of the messages.
+        dropped: messages that a newer one replaced before they could be sent.
     """
 
     world: World
     messages: list[Message] = field(default_factory=list)
     short_lists: list[tuple[float, str]] = field(default_factory=list)
     checks: int = 0
+    requests: list[tuple[float, tuple[int, ...]]] = field(default_factory=list)
+    dropped: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -125,8 +130,11 @@ class _Runner:
         self._order = itertools.count()
         self._wakes: list[tuple[float, int, int | None, Callable[[], None]]] = []
         self._starts = 0
+        self._running = True
         self._standing_until = 0.0
+        self._sent_at = 0.0
         self._evaluated_at = -1.0
+        self.receiver = Receiver(config.policy(), self.clock, self._random, self.result.requests, self.result.dropped)
         self.registry = self._registry()
         self.registry.set_connections(self._connection(number) for number in world.members)
         self._open()
@@ -152,6 +160,7 @@ class _Runner:
     def _open(self) -> None:
         """Start the workers."""
         now = self.true.elapsed
+        self._running = True
         self.accounts: dict[str, _Account] = {}
         for name in self.world.accounts:
             queue = CheckQueue(name, self.registry)
@@ -186,6 +195,8 @@ class _Runner:
                 at, action = moment_, partial(self._list, account)
         if (moment_ := self._evaluation_at()) <= at:
             at, action = moment_, self._evaluate
+        if self._running and (moment_ := max(self._sent_at + 1.0, self.true.elapsed + self.receiver.due_in(), self._standing_until)) < at:
+            at, action = moment_, self._deliver
         return at, action
 
     def _wake(self) -> None:
@@ -200,7 +211,7 @@ class _Runner:
 
     def _evaluation_at(self) -> float:
         due = self.registry.next_evaluation_at()
-        if due is None:
+        if due is None or not self._running:
             return float("inf")
         elapsed = (due - self.clock.ahead - moment(0)).total_seconds()
         return max(math.ceil(elapsed), self._evaluated_at + 1.0, self._standing_until)
@@ -221,6 +232,7 @@ class _Runner:
 
     def _stop(self, each: Occurrence) -> None:
         self._starts += 1
+        self._running = False
         for account in self.accounts.values():
             account.list_due, account.not_before, account.in_flight = float("inf"), float("inf"), 0
         self._standing_until = each.ends
@@ -307,10 +319,20 @@ class _Runner:
         for evaluation in self.registry.evaluate(self.clock.now()):
             self._take(evaluation)
 
+    def _deliver(self) -> None:
+        self._sent_at = self.true.elapsed
+        notice = self.receiver.step(self._sent_at, works=self.world.holding(self._sent_at, Kind.RECEIVER) is None)
+        if notice is not None:
+            # It goes to the other receivers.
+            place = len(self.result.messages)
+            self.result.messages.append(Message(self._sent_at, notice, None, sentence(notice, None)))
+            self.result.requests.append((self._sent_at, (place,)))
+
     def _take(self, evaluation: Evaluation) -> None:
         for notification in evaluation.notifications:
             number = notification.connection_id
             connection = self._connection(number) if number is not None else None
+            self.receiver.add(len(self.result.messages), notification)
             self.result.messages.append(Message(self.true.elapsed, notification, number, sentence(notification, connection)))
 
     # ---- lists

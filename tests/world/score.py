@@ -49,6 +49,7 @@ class Score:
     per_platform: list[tuple[int, int, int]] = field(default_factory=list)
     per_api: list[tuple[int, int]] = field(default_factory=list)
     messages: int = 0
+    requests: int = 0
     occurrences: int = 0
     changes: int = 0
     reminders: int = 0
@@ -65,7 +66,18 @@ class Score:
 
     def add(self, other: "Score") -> None:
         """Count another world's too."""
-        for name in ("breaks", "told", "wrong_causes", "never_corrected", "lies", "messages", "occurrences", "changes", "reminders"):
+        for name in (
+            "breaks",
+            "told",
+            "wrong_causes",
+            "never_corrected",
+            "lies",
+            "messages",
+            "requests",
+            "occurrences",
+            "changes",
+            "reminders",
+        ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.delays += other.delays
         self.per_platform += other.per_platform
@@ -105,7 +117,7 @@ def table(total: Score) -> Iterator[str]:
             f"{total.count(Fault.FALSE_RECOVERY)}, {total.count(Fault.LOST)}, {total.count(Fault.TWICE)}",
         ),
         ("missing, late, superfluous", f"{total.count(Fault.MISSING)}, {total.count(Fault.LATE)}, {total.count(Fault.SUPERFLUOUS)}"),
-        ("messages in all (reminders)", f"{total.messages} ({total.reminders})"),
+        ("messages in all (reminders; requests)", f"{total.messages} ({total.reminders}; {total.requests})"),
         ("per genuine event / per change", f"{total.messages / max(1, total.occurrences):.2f} / {total.per_change:.2f}"),
     ]
     for what, value in rows:

@@ -154,3 +154,17 @@ def test_what_disturbs_the_monitor(kind: Kind) -> None:
     messages = [message for message in run(replace(disturbed, _by_member={})).messages if message.number == BROKEN]
 
     assert [message.notification.type for message in messages] == [EventType.CONNECTION_FAILED, EventType.CONNECTION_RECOVERED]
+
+
+def test_an_outage_of_the_receiver() -> None:
+    """What is decided while the receiver fails arrives once, in order, when it works again; what never arrives is lost."""
+    world = told().world
+    outage = Occurrence(Kind.RECEIVER, 1.5 * HOUR, 4 * HOUR)
+    late = run(replace(world, occurrences=(*world.occurrences, outage), _by_member={}))
+    arrived = [(at, place) for at, places in late.requests for place in places if late.messages[place].number == BROKEN]
+
+    assert [late.messages[place].notification.type for _, place in arrived] == [EventType.CONNECTION_FAILED, EventType.CONNECTION_RECOVERED]
+    assert outage.ends <= arrived[0][0] <= outage.ends + 10 * MINUTE
+    assert [finding for finding in score(late).findings if finding.who == "twitter-101"] == []
+    assert Fault.LOST in [finding.fault for finding in score(replace(late, requests=late.requests[:-1])).findings]
+    assert Fault.TWICE in [finding.fault for finding in score(replace(late, requests=[*late.requests, late.requests[-1]])).findings]

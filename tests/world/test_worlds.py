@@ -21,18 +21,18 @@ DELAY = 12 * MINUTE
 ENOUGH = 5
 """So many undisturbed breaks have a median worth the name."""
 
-PER_CHANGE = 40.0
+PER_CHANGE = 5.0
 """Messages per change of the truth that a person wants to know of."""
 
 ALLOWED: Mapping[Fault, int] = {
-    Fault.FALSE_PAGE: 80,
-    Fault.FALSE_RECOVERY: 15,
-    Fault.TWICE: 15,
-    Fault.WRONG_CAUSE: 10,
-    Fault.SUPERFLUOUS: 150,
-    Fault.MISSING: 10,
-    Fault.LATE: 3,
-    Fault.LOST: 1,
+    Fault.FALSE_PAGE: 8,
+    Fault.FALSE_RECOVERY: 4,
+    Fault.TWICE: 5,
+    Fault.WRONG_CAUSE: 2,
+    Fault.SUPERFLUOUS: 50,
+    Fault.MISSING: 0,
+    Fault.LATE: 0,
+    Fault.LOST: 0,
 }
 """How many faults of a kind one world may have; a lying validator is allowed its first page."""
 

@@ -18,7 +18,8 @@ from monitor.domain.events import (
 )
 from monitor.domain.expiry import estimate, levels
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import CREDENTIAL, Health, Scope
+from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Health, Scope
+from monitor.domain.scopes.key import LIMIT, RATE, USER
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState, FailurePeriod, TopicState
 from monitor.errors import Reason
@@ -141,8 +142,9 @@ def _severity(connection: Connection, state: ConnectionState, topic: Topic, poli
     severity = topics.severity_of(topic, shown, policy, connection.platform, state.cause)
     if topic is Topic.EXPIRY and value.level == topics.EXPIRED and passes_despite_expiry(state):
         return Severity.INFO
-    suspected = topic is Topic.CONNECTION and severity is Severity.CRITICAL and state.suspected_false_negative
-    return Severity.WARNING if suspected and value.level != FINE else severity
+    doubtful = state.suspected_false_negative or state.cause in UPSTREAM
+    broken = topic is Topic.CONNECTION and severity is Severity.CRITICAL and value.level != FINE
+    return Severity.WARNING if broken and doubtful else severity
 
 
 def passes_despite_expiry(state: ConnectionState) -> bool:
@@ -216,14 +218,18 @@ _TYPES: dict[Scope, tuple[EventType, EventType]] = {
     Scope.API: (EventType.API_FAILED, EventType.API_RECOVERED),
     Scope.ACCOUNT: (EventType.ACCOUNT_FAILED, EventType.ACCOUNT_RECOVERED),
     Scope.USER: (EventType.ACCOUNT_FAILED, EventType.ACCOUNT_RECOVERED),
+    Scope.GROUP: (EventType.GROUP_FAILED, EventType.GROUP_RECOVERED),
     Scope.PLATFORM: (EventType.PLATFORM_FAILED, EventType.PLATFORM_RECOVERED),
     Scope.STORAGE: (EventType.STORAGE_FAILED, EventType.STORAGE_RECOVERED),
 }
 
 
-def severity(kind: Scope) -> Severity:
-    """Return the severity of an incident of this scope."""
-    return Severity.WARNING if kind is Scope.USER else Severity.CRITICAL
+_WARNING_KINDS = frozenset({USER, RATE, LIMIT})
+
+
+def severity(state: ScopeState) -> Severity:
+    """Return the severity of the incident of this scope: trouble of a platform, and throttling, end without anybody's work."""
+    return Severity.WARNING if state.kind in _WARNING_KINDS or state.reason in UPSTREAM else Severity.CRITICAL
 
 
 def transition(state: ScopeState, now: datetime) -> Transition:
@@ -235,7 +241,7 @@ def transition(state: ScopeState, now: datetime) -> Transition:
         connection_id=None,
         level=topic.level,
         at=now,
-        severity=severity(state.scope),
+        severity=severity(state),
         reason=state.reason,
         detail=state.detail,
         closed_why=(state.closed_why or "recovered") if topic.level == FINE else None,
@@ -252,7 +258,7 @@ def build_scope_notification(state: ScopeState, now: datetime, *, reminder: int 
     return Notification(
         type=EventType.REMINDER if reminder else closes if closing else opens,
         why=NotificationReason.REMINDER if reminder else NotificationReason.CLOSED if closing else NotificationReason.OPENED,
-        severity=severity(state.scope),
+        severity=severity(state),
         at=now,
         incident=IncidentRef(Topic.SCOPE, str(state.key), incident_state.number, opened_at),
         scope=state.scope,
@@ -264,6 +270,7 @@ def build_scope_notification(state: ScopeState, now: datetime, *, reminder: int 
         seq=state.seq + 1,
         facts=NotificationFacts(
             affected=state.affected,
+            members=state.members,
             duration=max(now - opened_at, timedelta(0)) if closing else None,
             reminder=reminder,
             closed_why=(state.closed_why or None) if closing else None,

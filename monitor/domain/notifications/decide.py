@@ -23,9 +23,11 @@ from monitor.domain.notifications.build import (
     reason_and_detail,
     transition,
 )
-from monitor.domain.notifications.timing import cause_due_at, closing_held_until, next_evaluation_at, reminder_at
+from monitor.domain.notifications.timing import cause_due_at, closing_held_until, is_fresh, next_evaluation_at, reminder_at
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import CREDENTIAL, Advice, Health, Scope
+from monitor.domain.schedule import lasting_at
+from monitor.domain.scopes.platform import is_notified
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState, LastNotified, SuppressionReason, TopicState
@@ -219,10 +221,9 @@ class _ConnectionDraft(_Draft):
         return _closed_why(self.state) if self.value(topic).level == FINE else None
 
     def held_back(self, topic: Topic, *, reminder: bool) -> SuppressionReason | None:
-        if self.context.suppresses(self.now):
-            if self.context.hold_until is not None:
-                self.suppressed_until[topic] = max(self.context.hold_until, self.now)
-            return SuppressionReason.COVERED_BY_SCOPE
+        by_scope = self._held_by_scope(topic)
+        if by_scope is not None:
+            return by_scope
         uncertain = topic is Topic.CONNECTION and self.value(topic).level != topics.STALE
         if uncertain and topics.is_uncertain(self.connection, self.state, self.now, self.policy, self.context):
             self.suppressed_until[topic] = self.now + self.policy.recheck
@@ -232,6 +233,27 @@ class _ConnectionDraft(_Draft):
         if reminder and topics.is_contradicted(self.connection, self.state, topic, self.now, self.policy):
             return SuppressionReason.UNCERTAIN
         return None
+
+    def _held_by_scope(self, topic: Topic) -> SuppressionReason | None:
+        """Why the notification waits because of a wider scope: its incident, a suspicion, or trouble of the platform that may pass."""
+        if self.context.suppressed_by is not None:
+            return SuppressionReason.COVERED_BY_SCOPE
+        held_until = self._held_until(topic)
+        if held_until is not None and self.now < held_until:
+            self.suppressed_until[topic] = held_until
+            return SuppressionReason.COVERED_BY_SCOPE
+        opening = topic is Topic.CONNECTION and self.value(topic).level == "error" and not is_notified(self.state)
+        if opening and topics.is_too_young(self.connection, self.state, self.now, self.policy):
+            until = lasting_at(self.connection, self.state, self.policy) or self.now
+            self.suppressed_until[topic] = until if until > self.now else self.now + self.policy.recheck
+            return SuppressionReason.NOT_LASTING
+        return None
+
+    def _held_until(self, topic: Topic) -> datetime | None:
+        """Until when the notification waits because the platform is suspected: no longer than the looks at one suspicion take."""
+        hold, since = self.context.hold_until, self.value(topic).since
+        longest = 2 * self.policy.scopes.sweep
+        return hold if hold is None or since is None else min(hold, since + longest)
 
     def _repair_unsettled(self) -> bool:
         """Whether the token is renewed, but the checks of the connection that failed for it have not confirmed its repair yet."""
@@ -346,9 +368,19 @@ class _ScopeDraft(_Draft):
         return self.state.closed_why or None
 
     def held_back(self, topic: Topic, *, reminder: bool) -> SuppressionReason | None:
-        del topic, reminder
-        until = closing_held_until(self.state, self.policy)
+        state = self.state
+        if reminder:
+            return None if is_fresh(state, self.now, self.policy) else SuppressionReason.UNCERTAIN
+        closing = self.value(topic).level == FINE
+        if not closing and state.recovery is not None:
+            return SuppressionReason.UNCERTAIN
+        until = closing_held_until(state, self.policy) if closing else state.notify_at
         return SuppressionReason.UNCERTAIN if until is not None and self.now < until else None
+
+    def merged(self, topic: Topic) -> bool:
+        """Whether the incident of a wider scope is, or was, notified instead."""
+        value = self.value(topic)
+        return self.state.covered if value.level != FINE else value.notified.merged
 
 
 def _notify(draft: _Draft, topic: Topic) -> None:

@@ -9,11 +9,13 @@ from monitor.domain.events import FINE, NotificationReason, Topic
 from monitor.domain.expiry import levels
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Advice
+from monitor.domain.scopes.key import ACCOUNT, API, GROUP, PLATFORM, SERVICE, USER
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState, LastNotified, TopicState
 from monitor.domain.topics import ScopeContext
 
 _REMINDED = frozenset({Topic.CONNECTION, Topic.SCOPE})
+_LOOKED_AT = frozenset({PLATFORM, GROUP, API, SERVICE, ACCOUNT, USER})
 
 
 def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | None:
@@ -64,7 +66,7 @@ def next_evaluation_at(
 
     Below an open scope that is when its incident closes; of topics in *suppressed_until*, when the suppression ends.
     """
-    if context.frozen_by is not None or context.suppressed_by is not None:
+    if context.suppressed_by is not None:
         return None
     moments = [moment for moment in _moments(connection, state, policy, context) if moment > now]
     moments += suppressed_until.values()
@@ -107,6 +109,22 @@ def reminder_due(notified: LastNotified, policy: Policy) -> datetime | None:
         return notified.at + max(policy.reminders, policy.reminders_suspected)
     old = notified.opened_at is not None and notified.at - notified.opened_at >= _WEEK
     return notified.at + (max(_WEEK, policy.reminders) if old else policy.reminders)
+
+
+def is_fresh(state: ScopeState, now: datetime, policy: Policy) -> bool:
+    """Whether the scope was looked at since its reminder is due: a failure since then, or looks at what is below a platform."""
+    due = reminder_due(state.topic.notified, policy)
+    if due is None or state.kind not in _LOOKED_AT:
+        return True
+    if state.key.platform:
+        return state.swept_at is not None and state.swept_at >= due and now >= state.swept_at + policy.scopes.sweep
+    return state.last_bad_at is not None and state.last_bad_at >= due
+
+
+def awaits_look(state: ScopeState, now: datetime, policy: Policy) -> bool:
+    """Whether the connections below an open platform or group are to be looked at anew, because its reminder is due."""
+    due = reminder_due(state.topic.notified, policy)
+    return state.open and due is not None and now >= due and (state.swept_at is None or state.swept_at < due)
 
 
 def overtakes_reminders(why: NotificationReason) -> bool:
