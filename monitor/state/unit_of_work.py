@@ -205,6 +205,8 @@ class UnitOfWork:
     def _add_notification(self, notification: Notification, connection: Connection | None, *, notified: Collection[str] = ()) -> None:
         config = self._registry.config
         key = events.incident_key(notification.incident, config.identity.instance)
+        if notification.why is not NotificationReason.OPENED:
+            key = self._store.outbox.key_of(notification.incident) or key
         if not notified and notification.why is not NotificationReason.OPENED:
             notified = self._store.outbox.receivers_notified(key)
         members = [member for number in notification.facts.members if (member := self._registry.connection(number)) is not None]
@@ -212,7 +214,7 @@ class UnitOfWork:
         if not receivers and routing.is_unrouted(notification, connection, config.routes, members):
             self._unrouted.append(notification)
         webhook_id = self._store.outbox.new_webhook_id()
-        body = payload.render(webhook_id, notification, connection, config.identity, members)
+        body = payload.render(webhook_id, notification, connection, config.identity, members, key)
         self._store.outbox.add_notification(webhook_id, notification, key, body, receivers)
         if overtakes_reminders(notification.why):
             self._store.outbox.overtake_reminders(webhook_id, notification.at)

@@ -59,14 +59,15 @@ class WorkerGroup:
     """
     The workers of one configuration.
 
-    Built without any I/O; `start` runs the loops in a task group, `drain` ends them and closes the HTTP clients.
+    Built without any I/O; *reloaded*: after a reload, which has disabled receivers tried again. `start` runs the loops in a task group, `drain` ends them and closes the HTTP clients.
     """
 
-    def __init__(self, config: Config, evaluation_config: EvaluationConfig, dependencies: Dependencies) -> None:
+    def __init__(self, config: Config, evaluation_config: EvaluationConfig, dependencies: Dependencies, *, reloaded: bool = False) -> None:
         self.config = config
         self.evaluation_config = evaluation_config
         self.watched: list[WatchedLoop] = []
         self._dependencies = dependencies
+        self._reloaded = reloaded
         self._stop = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loops: dict[str, list[Loop]] = {}
@@ -177,6 +178,7 @@ class WorkerGroup:
             random=shared.random,
             on_attempt=shared.metrics.delivery_attempted,
             on_disabled=shared.metrics.receiver_disabled,
+            trial=self._reloaded,
         )
         limit = receiver.timeout.total_seconds() + shared.limits.step
         self._add("deliver", f"deliverer-{receiver.name}", deliverer.step, limit=limit)
