@@ -150,6 +150,7 @@ class App:
     async def _load_registry(self) -> None:
         await self._database.start()
         self._registry = Registry(self._evaluation_config(self.config), self._clock)
+        self._registry.on_unrouted = self._metrics.notification_unrouted
         await self._database.read(self._registry.load)
 
     def _evaluation_config(self, config: Config) -> EvaluationConfig:
