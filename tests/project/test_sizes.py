@@ -9,7 +9,7 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 35_600
+BUDGET = 35_900
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
@@ -18,15 +18,15 @@ PACKAGE_BUDGETS = {
     "db": 3_900,
     "domain": 7_600,
     "http": 850,
-    "metrics": 650,
+    "metrics": 700,
     "notify": 1_550,
     "postpost": 1_000,
     "runtime": 600,
     "schemas": 1_000,
     "simulator": 2_500,
-    "state": 550,
+    "state": 600,
     "text": 1_300,
-    "web": 4_400,
+    "web": 4_650,
     "workers": 1_950,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""

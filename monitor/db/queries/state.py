@@ -9,6 +9,7 @@ from monitor.db.rows import to_connection
 from monitor.db.tables import connection_states, connections, meta, scopes
 from monitor.db.transaction import Reader
 from monitor.domain.connections import Connection
+from monitor.domain.copies import Shared
 from monitor.domain.states import ConnectionState
 
 _CONNECTIONS = select(connections).order_by(connections.c.account, connections.c.user_id, connections.c.platform, connections.c.platform_id)
@@ -16,6 +17,12 @@ _CONNECTIONS_BY_ID = _CONNECTIONS.where(connections.c.id.in_(bindparam("ids", ex
 _MONITORED = connections.c.retired_at.is_(None)
 _RETIRED = connections.c.retired_at.is_not(None)
 _STATES = select(connection_states.c.connection_id, connection_states.c.version, connection_states.c.document)
+_STATES_PAGE = (
+    _STATES.where(connection_states.c.connection_id > bindparam("after"))
+    .order_by(connection_states.c.connection_id)
+    .limit(bindparam("limit"))
+)
+_PAGE = 2_000
 _STATE = _STATES.where(connection_states.c.connection_id == bindparam("id"))
 _SCOPES = select(scopes)
 _META = select(meta.c.value).where(meta.c.key == bindparam("key"))
@@ -49,11 +56,17 @@ def connections_by_id(reader: Reader, ids: Collection[int]) -> list[Connection]:
 
 
 def read_states(reader: Reader) -> dict[int, tuple[int, ConnectionState]]:
-    """Connection id to (version, state), retired connections included."""
-    return {
-        row.connection_id: (row.version, load_state(row.document, f"connection_states row {row.connection_id}"))
-        for row in reader.rows(reader.locking(_STATES))
-    }
+    """Connection id to (version, state), retired connections included; in pages, so that not all documents are in memory at once."""
+    states: dict[int, tuple[int, ConnectionState]] = {}
+    shared, after = Shared(), 0
+    while True:
+        rows = reader.rows(reader.locking(_STATES_PAGE), {"after": after, "limit": _PAGE})
+        for row in rows:
+            state = shared.state(load_state(row.document, f"connection_states row {row.connection_id}"))
+            states[row.connection_id] = (row.version, state)
+        if len(rows) < _PAGE:
+            return states
+        after = rows[-1].connection_id
 
 
 def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState] | None:

@@ -5,18 +5,15 @@ A `StatusBoard` is a snapshot sorted worst first; it is made once per snapshot. 
 ten thousand connections cost little more than a hundred.
 """
 
-import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from monitor.clock import Clock
 from monitor.domain.events import Severity
 from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.domain.status import TROUBLE, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
-from monitor.metrics import Metrics
 from monitor.text.format import STATUS_LABELS, count, platform_name
 from monitor.web.status.connection import ConnectionRow, row_of
 from monitor.web.status.sidebar import AccountView, ReceiverView, ScopeIncidentView, accounts_of, receivers_of, scope_incidents_of
@@ -176,53 +173,3 @@ class StatusBoard:
     def _urgent(self) -> bool:
         trouble = self._sorted[: self._in_trouble]
         return any(tone_of(status, self.incidents_of(view)) is Tone.BAD for status, view in trouble)
-
-
-class SnapshotCache:
-    """The latest snapshot, at most *fresh_seconds* old, and its renderings."""
-
-    def __init__(self, source: Callable[[], Snapshot], metrics: Metrics, clock: Clock, fresh_seconds: float) -> None:
-        self._source = source
-        self._metrics = metrics
-        self._clock = clock
-        self._fresh_seconds = fresh_seconds
-        self._snapshot: tuple[float, Snapshot] | None = None
-        self._board: StatusBoard | None = None
-        self._texts: dict[bool, tuple[float, tuple[bytes, ...]]] = {}
-        self._rendering = {False: asyncio.Lock(), True: asyncio.Lock()}
-
-    def snapshot(self) -> Snapshot:
-        """The snapshot."""
-        if self._snapshot is None or not self._is_fresh(self._snapshot[0]):
-            self._snapshot = (self._clock.monotonic(), self._source())
-        return self._snapshot[1]
-
-    def board(self) -> StatusBoard:
-        """The snapshot, sorted for showing."""
-        snapshot = self.snapshot()
-        if self._board is None or self._board.snapshot is not snapshot:
-            self._board = StatusBoard(snapshot)
-        return self._board
-
-    async def text(self, *, openmetrics: bool) -> tuple[bytes, ...]:
-        """The metrics in pieces. Other tasks run between the pieces; concurrent requests share the result."""
-        async with self._rendering[openmetrics]:
-            latest = self._texts.get(openmetrics)
-            if latest is not None and self._is_fresh(latest[0]):
-                return latest[1]
-            at, pieces = self._clock.monotonic(), []
-            for piece in self._metrics.chunks(self.snapshot(), self._clock.now(), openmetrics=openmetrics):
-                pieces.append(piece)
-                await self._clock.sleep(0)
-            text = (at, tuple(pieces))
-            self._texts[openmetrics] = text
-            # Tens of megabytes: not kept until the next scrape.
-            asyncio.get_running_loop().call_later(self._fresh_seconds, self._forget, openmetrics, text)
-            return text[1]
-
-    def _forget(self, openmetrics: bool, text: tuple[float, tuple[bytes, ...]]) -> None:
-        if self._texts.get(openmetrics) is text:
-            del self._texts[openmetrics]
-
-    def _is_fresh(self, at: float) -> bool:
-        return self._clock.monotonic() - at < self._fresh_seconds
