@@ -23,7 +23,7 @@ from monitor.config import Config
 from monitor.db import Database
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
-from monitor.errors import MonitorError, StoreCorrupt
+from monitor.errors import MonitorError, StoreCorrupt, StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.runtime.loop import Loop, Step, WatchdogLimits
 from monitor.runtime.scheduler import Scheduler, WakeJob
@@ -44,6 +44,9 @@ _SECOND = timedelta(seconds=1)
 _WATCHDOG_LIMIT_SECONDS = 60.0
 _PINGS_PER_WATCHDOG_SEC = 4
 _WEB_REST_SECONDS = 10.0
+_FIRST_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 30.0
+_START_ATTEMPT_SECONDS = 300.0
 
 
 class App:
@@ -84,6 +87,8 @@ class App:
         """
         Run until the stop is requested, then drain.
 
+        A database that is unavailable at the start is waited for.
+
         Raises:
             StoreError: the database can't be used.
             ConfigError: the web port can't be opened.
@@ -98,10 +103,9 @@ class App:
 
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
-            await self._database.start()
             stack.push_async_callback(self._database.close)
-            self._registry = Registry(self._evaluation_config(self.config), self._clock)
-            await self._database.read(self._registry.load)
+            if not await self._open_database():
+                return
             await connection_sync.sync(self._database, self._registry, self.config)
             self._web = self._web_server()
             self.url = await self._web.start()
@@ -124,6 +128,27 @@ class App:
             self._web_loop = self._loop("web", self._web.renew, _WEB_REST_SECONDS)
             async with asyncio.TaskGroup() as group:
                 await self._run_workers(group)
+
+    async def _open_database(self) -> bool:
+        """Open the database and load the registry; retries while the database is unavailable. False when the stop is requested first."""
+        pause = _FIRST_RETRY_SECONDS
+        while True:
+            try:
+                await self._load_registry()
+            except StoreUnavailable as error:
+                await self._database.close()
+                _log.warning("database.start_postponed", error=str(error), retry_seconds=pause)
+                self._manager.starting(f"Waiting for the database: {error}", extend_seconds=pause + _START_ATTEMPT_SECONDS)
+            else:
+                return True
+            if await self._clock.wait(self._signals.stop, pause):
+                return False
+            pause = min(2 * pause, _LONGEST_RETRY_SECONDS)
+
+    async def _load_registry(self) -> None:
+        await self._database.start()
+        self._registry = Registry(self._evaluation_config(self.config), self._clock)
+        await self._database.read(self._registry.load)
 
     def _evaluation_config(self, config: Config) -> EvaluationConfig:
         return EvaluationConfig.from_config(config, self._database.instance_id)

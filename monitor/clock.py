@@ -85,7 +85,12 @@ class SystemClock:
 
 
 class Continuity:
-    """Notices jumps of the wall clock: it was set, or the machine was suspended, when it moves differently from `monotonic`."""
+    """
+    Notices when the process did not run on: its wall clock was set, the machine was suspended, or the process stood still.
+
+    Wall clock and `monotonic` move differently in the first two cases. A process that stood still (a paused container, SIGSTOP) is
+    late with its `beat`, which it otherwise makes every few seconds.
+    """
 
     JUMP_SECONDS = 5.0
 
@@ -93,12 +98,21 @@ class Continuity:
         self._clock = clock
         self._since = clock.now()
         self._offset = self._wall_minus_monotonic()
+        self._beat_at: float | None = None
 
-    def since(self) -> datetime:
-        """When the last jump was noticed, or the start."""
+    def beat(self, longest_pause: float) -> datetime:
+        """The process runs now; as `since`. Called regularly, far more often than every *longest_pause* seconds."""
+        since = self.since(longest_pause)
+        self._beat_at = self._clock.monotonic()
+        return since
+
+    def since(self, longest_pause: float) -> datetime:
+        """Since when the process runs on: the start, or when the last interruption was noticed; a longer pause between beats is one."""
         offset = self._wall_minus_monotonic()
-        if abs(offset - self._offset) > self.JUMP_SECONDS:
+        stood_still = self._beat_at is not None and self._clock.monotonic() - self._beat_at > longest_pause
+        if abs(offset - self._offset) > self.JUMP_SECONDS or stood_still:
             self._since = self._clock.now()
+            self._beat_at = None
         self._offset = offset
         return self._since
 

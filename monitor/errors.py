@@ -7,6 +7,7 @@ A broken connection is data, not an exception: exceptions mean "we could not fin
     MonitorError                 exit 1
       UsageError                 exit 2: words of a command that make no sense
       ConfigError                exit 78, never restart: all problems of a file at once
+        PortUnavailable          exit 1: another start may succeed
       StoreError
         StoreUnavailable         try again later
         StoreMisplaced           exit 78: the database lies where it is not safe
@@ -141,6 +142,12 @@ class ConfigError(MonitorError):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+
+
+class PortUnavailable(ConfigError):
+    """The web port is taken or its address is not on this machine: another start may succeed."""
+
+    exit_code = EXIT_UNEXPECTED
 
 
 class StoreError(MonitorError):

@@ -9,6 +9,7 @@ Source: reliability.md F46, F54, 4.4.
 
 import json
 import logging
+import os
 import queue
 import sys
 import threading
@@ -31,6 +32,10 @@ DROPPED = "log.dropped"
 
 _CLOSE_SECONDS = 2.0
 
+_PRIORITY_INFO = 6
+_PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: _PRIORITY_INFO, logging.DEBUG: 7}
+"""Level to syslog priority. Source: sd-daemon(3), "prefixed with a priority"."""
+
 _redactor = Redactor()
 
 
@@ -39,7 +44,7 @@ def register_secrets(secrets: Iterable[str]) -> None:
     _redactor.learn(secrets)
 
 
-def configure(*, level: str, log_format: str, stream: TextIO | None = None) -> "LogHandler":
+def configure(*, level: str, log_format: str, stream: TextIO | None = None, journal_stream: str = "") -> "LogHandler":
     """
     Send structlog, the standard library's log and uncaught exceptions to *stream* (stderr).
 
@@ -47,11 +52,13 @@ def configure(*, level: str, log_format: str, stream: TextIO | None = None) -> "
         level: `debug`, `info`, `warning` or `error`.
         log_format: `json`, `console`, or `auto` for console on a terminal.
         stream: where to write; stderr unless given.
+        journal_stream: `$JOURNAL_STREAM`; if that is *stream*, each line starts with its priority.
 
     Returns:
         The handler; closing it writes what is queued.
     """
     out = stream if stream is not None else sys.stderr
+    journal = is_journal(out, journal_stream)
     console = log_format == "console" or (log_format == "auto" and out.isatty())
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -59,14 +66,14 @@ def configure(*, level: str, log_format: str, stream: TextIO | None = None) -> "
         structlog.processors.StackInfoRenderer(),
     ]
     # Without local variables: they hold keys. And before the redactor, which must see the text of the traceback.
-    rendering: list[Processor] = [structlog.processors.format_exc_info, _redacted, _renderer(out, console=console)]
+    rendering: list[Processor] = [structlog.processors.format_exc_info, _redacted, _level_first, _renderer(out, console=console)]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = LogHandler(out)
+    handler = LogHandler(out, journal=journal)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -90,15 +97,19 @@ class LogHandler(QueueHandler):
     """
     Hands formatted lines to a thread that writes them to *stream*; logging never waits for a reader of the stream.
 
+    Args:
+        journal: whether *stream* is read by systemd's journal, which takes each line's priority from a prefix.
+        lines: how many lines may wait.
+
     Attributes:
         dropped: how many lines were not written since that was last reported.
     """
 
-    def __init__(self, stream: TextIO, *, lines: int = _QUEUED_LINES) -> None:
+    def __init__(self, stream: TextIO, *, journal: bool = False, lines: int = _QUEUED_LINES) -> None:
         waiting: queue.Queue[Any] = queue.Queue(lines)
         super().__init__(waiting)
         self.dropped = 0
-        self._writer = _Writer(waiting, stream, self)
+        self._writer = _Writer(waiting, stream, self, journal=journal)
         self._writer.start()
         self._closed = False
 
@@ -123,8 +134,9 @@ class LogHandler(QueueHandler):
 class _Writer(QueueListener):
     """Writes lines in a thread, and how many were dropped as soon as the queue is empty again; logging's own handlers have locks."""
 
-    def __init__(self, waiting: queue.Queue[Any], stream: TextIO, source: LogHandler) -> None:
+    def __init__(self, waiting: queue.Queue[Any], stream: TextIO, source: LogHandler, *, journal: bool) -> None:
         super().__init__(waiting)
+        self._journal = journal
         self._waiting = waiting
         self._stream = stream
         self._source = source
@@ -135,14 +147,15 @@ class _Writer(QueueListener):
 
     def handle(self, record: logging.LogRecord) -> None:
         """Write the line of *record*."""
-        self._write(record.getMessage())
+        self._write(record.getMessage(), record.levelno)
         if self._source.dropped and self._waiting.empty():
             dropped, self._source.dropped = self._source.dropped, 0
-            self._write(json.dumps({"event": DROPPED, "lines": dropped, "level": "warning"}))
+            self._write(json.dumps({"level": "warning", "event": DROPPED, "lines": dropped}), logging.WARNING)
 
-    def _write(self, line: str) -> None:
+    def _write(self, text: str, level: int) -> None:
+        prefix = f"<{_PRIORITIES.get(level, _PRIORITY_INFO)}>" if self._journal else ""
         try:
-            self._stream.write(line + "\n")
+            self._stream.write("".join(f"{prefix}{line}\n" for line in text.splitlines()))
             self._stream.flush()
         except (OSError, ValueError):  # the other end is closed
             self._source.dropped += 1
@@ -152,6 +165,24 @@ def log_config_warnings(problems: Iterable[Problem]) -> None:
     """Log what is valid but probably not meant."""
     for problem in problems:
         structlog.get_logger(__name__).warning("config.warning", location=problem.location, problem=problem.message, advice=problem.fix)
+
+
+def is_journal(stream: TextIO, journal_stream: str) -> bool:
+    """
+    Whether *stream* is the connection to the journal that *journal_stream* (`device:inode`) names.
+
+    Source: systemd.exec(5), "$JOURNAL_STREAM".
+    """
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or not a file
+        return False
+    return journal_stream == f"{status.st_dev}:{status.st_ino}"
+
+
+def _level_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Level and event in front, where a person looks for them."""
+    return {"level": event.pop("level", ""), "event": event.pop("event", ""), **event}
 
 
 def _redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

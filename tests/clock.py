@@ -18,7 +18,7 @@ _NOTHING = timedelta()
 
 class FakeClock:
     """
-    A clock that moves only by `advance`, `jump` and `suspend`; nothing in it waits for real time.
+    A clock that moves only by `advance`, `jump`, `suspend` and `freeze`; nothing in it waits for real time.
 
     Sleepers wake in the order they are due, those due together in the order they went to sleep. Whatever a woken
     sleeper does without real I/O is done before time moves on.
@@ -98,6 +98,10 @@ class FakeClock:
     def suspend(self, span: timedelta) -> None:
         """Let the machine sleep for *span*: wall clock and boottime move, monotonic stands still, nobody wakes."""
         self._suspended += span
+
+    def freeze(self, span: timedelta) -> None:
+        """Let the process stand still for *span*: every clock moves, and who is due in the meantime wakes only afterwards."""
+        self._elapsed += span
 
     async def settle(self, rounds: int = _ROUNDS) -> None:
         """Let the event loop run whatever is ready, at most for *rounds*."""

@@ -20,6 +20,7 @@ from monitor.domain.events import Notification, NotificationReason, Topic
 from monitor.domain.expiry.levels import threshold_of
 from monitor.domain.reasons import Health
 from monitor.domain.schedule import pace
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.platform import hold_until
 from monitor.domain.verdicts import judge
 from monitor.errors import ApiError, Reason
@@ -303,7 +304,8 @@ class Life:
 
     def _covered_by(self, one: One) -> str | None:
         """The scope whose incident is open above the connection, or may be about to open."""
-        for name in (*one.scopes, f"platform:{one.simulated.platform}"):
+        above = self.story.engine.scopes_above(one.connection)
+        for name in (*one.scopes, str(above.platform), str(above.group)):
             state = self.story.scopes.get(name)
             until = hold_until(state, self.story.policy.scopes) if state is not None and state.kind == "platform" else None
             if state is not None and (state.open or (until is not None and until > self.story.now)):
@@ -328,9 +330,11 @@ class Life:
         name = told.incident.subject
         if told.why is NotificationReason.OPENED and name in self.troubles:
             assert self.troubles[name].there or told.at - self.troubles[name].since <= STEP, f"{name} is not in trouble"
-        if told.why is NotificationReason.OPENED and name.startswith("platform:"):
-            broken = [one for one in self.ones.values() if f"platform:{one.simulated.platform}" == name and one.level == "error"]
-            assert len(broken) >= 3, f"{len(broken)} connections of {name} are broken"
+        if told.why is NotificationReason.OPENED and name.startswith(("platform:", "group:")):
+            key = ScopeKey.parse(name)
+            below = [one for one in self.ones.values() if key in self.story.engine.scopes_above(one.connection).all]
+            broken = [one for one in below if one.level == "error"]
+            assert len(broken) >= 2, f"{len(broken)} connections of {name} are broken"
 
     def _judge_single(self, told: Notification, one: One) -> None:
         before = [level for moment, level in one.answers if moment <= told.at]

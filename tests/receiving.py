@@ -4,9 +4,13 @@ import asyncio
 import difflib
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
+
+from aiohttp import web
 
 from monitor.clock import Clock
 from monitor.simulator import receiver
+from monitor.simulator.faults import Fault
 from monitor.simulator.receiver import Received, firsts
 
 MISSING = "-"
@@ -26,6 +30,13 @@ class ReceiverServer(receiver.ReceiverServer):
         super().__init__(secret, clock=clock, on_event=self._notify, limit=limit)
         self._listener = on_event
         self._came = asyncio.Event()
+        self.judge: Callable[[Any], Fault] | None = None
+        """From the document of a delivery to how it is treated, instead of the script."""
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse | None:
+        if self.judge is not None and request.method == "POST":
+            self.behave(self.judge(receiver.parsed(await request.read())))
+        return await super()._handle(request)
 
     def _notify(self, delivery: Received) -> None:
         self._listener(delivery)

@@ -21,8 +21,8 @@ from monitor.domain.reasons import Outcome, outcome_of
 from monitor.errors import ApiError
 from monitor.schemas import facts
 from monitor.text.advice import reason_advice
-from monitor.text.format import one_line
-from monitor.text.reasons import reason_with_detail
+from monitor.text.format import one_line, subject_name
+from monitor.text.reasons import reason_text, reason_with_detail
 
 EXIT_FAILED = 1
 EXIT_INCONCLUSIVE = 3
@@ -121,23 +121,32 @@ def as_text(results: Sequence[CheckResult], problems: Sequence[str], width: int)
     """The results as a table."""
     rows = [
         (
+            one_line(_name(result), 60),
             coloured(result.outcome.value, result.outcome.value),
-            result.connection.platform_id,
-            one_line((result.reply.username if result.reply is not None else None) or "", 120),
             (result.reply.token.raw if result.reply is not None else "") or "",
-            one_line(_explanation(result), 300),
+            subject_name(result.connection.platform_id, result.connection),
+            one_line(_explanation(result), 600),
         )
         for result in results
     ]
     notable = [result.outcome is not Outcome.PASSED for result in results]
-    header = ("OUTCOME", "CONNECTION", "USERNAME", "TOKEN LEFT", "WHY")
-    lines = table(header, rows, width, least={1: 14, 2: 8, 4: 20}, notable=notable) if rows else []
+    header = ("NAME", "OUTCOME", "TOKEN LEFT", "CONNECTION", "WHY")
+    lines = table(header, rows, width, least={0: 12}, texts=2, notable=notable) if rows else []
     return "\n".join([*lines, *(wrapped(problem, width) for problem in problems)] or ["No connections to test."])
 
 
 def _explanation(result: CheckResult) -> str:
     verdict = result.verdict
-    return reason_with_detail(verdict.reason, "" if result.outcome is Outcome.PASSED else verdict.detail)
+    if result.outcome is Outcome.PASSED:
+        return reason_text(verdict.reason)
+    advice = reason_advice(verdict.reason)
+    why = reason_with_detail(verdict.reason, one_line(verdict.detail, 300))
+    return f"{why.rstrip('.')}. {advice}" if advice else why
+
+
+def _name(result: CheckResult) -> str:
+    username = result.reply.username if result.reply is not None else None
+    return result.connection.name or username or result.connection.platform_id
 
 
 def as_document(results: Sequence[CheckResult], problems: Sequence[str], now: datetime) -> dict[str, object]:

@@ -3,11 +3,12 @@
 import argparse
 import getpass
 import sys
+from pathlib import Path
 
 from monitor.cli import output
 from monitor.cli.options import CONFIG, JSON, load_config
 from monitor.cli.output import terminal_width, wrapped
-from monitor.cli.verb import Verb
+from monitor.cli.verb import Verb, argument
 from monitor.config import Config, ReceiverSettings
 from monitor.config.dump import as_schema, as_yaml
 from monitor.config.reference import reference
@@ -16,7 +17,7 @@ from monitor.web.auth import hash_password
 
 _EXAMPLES = """\
 examples:
-  postpost-monitor config check --config ./postpost-monitor.yaml
+  postpost-monitor config check ./postpost-monitor.yaml
   postpost-monitor config show | less
   postpost-monitor config schema > schema.json
   postpost-monitor config hash-password              asks for it twice; put the hash into web.config_file
@@ -26,6 +27,8 @@ _WATCHES = {"off": "configured connections only", "connections": "discovers its 
 
 def check(args: argparse.Namespace) -> int:
     """Print every problem, or a summary; returns 0 or 78."""
+    if args.file is not None:
+        args.config = args.file
     try:
         config = load_config(args)
     except ConfigError as error:
@@ -122,7 +125,7 @@ VERB = Verb(
         "check": Verb(
             "Report every problem as 'file:line: message (what to do)'. Exit code 0 when the configuration is valid, 78 when not.",
             check,
-            (CONFIG, JSON),
+            (argument("file", nargs="?", type=Path, metavar="FILE", help="configuration file, in place of --config"), CONFIG, JSON),
             help="report every problem",
         ),
         "show": Verb(

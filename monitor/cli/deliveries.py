@@ -58,14 +58,20 @@ def as_text(rows: Sequence[DeliveryRow], connections: Mapping[int | None, Connec
             coloured(row.state.value, _COLOURS[row.state.value]),
             str(row.attempts),
             row.type.value,
-            subject_name(row.subject, connections.get(row.notification.connection_id)),
+            _about(row, connections.get(row.notification.connection_id)),
             _result(row, now),
         )
         for row in rows
     ]
-    header = ("NUMBER", "QUEUED", "RECEIVER", "STATE", "TRIES", "TYPE", "ABOUT", "RESULT")
-    least = {2: 8 if width >= WIDE else 7, 6: 16, 7: 14}
+    header = ("NUMBER", "QUEUED (UTC)", "RECEIVER", "STATE", "TRIES", "TYPE", "ABOUT", "RESULT")
+    least = {2: 8 if width >= WIDE else 7}
     return "\n".join(table(header, cells, width, least=least, right={0, 4}, texts=2))
+
+
+def _about(row: DeliveryRow, connection: Connection | None) -> str:
+    """The name, id and account of its connection, or the scope."""
+    about = subject_name(row.subject, connection)
+    return f"{one_line(connection.name, 60)} · {about}" if connection is not None and connection.name else about
 
 
 def _result(row: DeliveryRow, now: datetime) -> str:
@@ -130,7 +136,9 @@ def ensure_deliverable(config: Config, reader: Reader, rows: Sequence[DeliveryRo
     outbox = read_outbox(reader)
     disabled = sorted(name for name in receivers if name in outbox and outbox[name].disabled)
     if disabled:
-        raise UsageError(f"the receiver {', '.join(disabled)} is disabled (HTTP 410): correct its URL and reload first")
+        raise UsageError(
+            f"the receiver {', '.join(disabled)} is disabled (HTTP 410): correct its URL and reload, or run receivers enable first"
+        )
 
 
 def send_again(url: str, numbers: Sequence[int], clock: Clock) -> int:
@@ -150,7 +158,12 @@ VERB = Verb(
             show,
             (
                 CONFIG,
-                argument("--state", choices=[state.value for state in DeliveryState], help="filter by state"),
+                argument(
+                    "--state",
+                    choices=[state.value for state in DeliveryState],
+                    metavar="STATE",
+                    help=f"filter by state: {', '.join(DeliveryState)}",
+                ),
                 argument("--receiver", metavar="NAME", help="filter by receiver"),
                 argument("--limit", type=count, default=50, metavar="N", help="maximum number of deliveries (default: %(default)s)"),
                 JSON,

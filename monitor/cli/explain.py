@@ -45,10 +45,11 @@ def report_of(database: OpenDatabase, platform_id: str, account: str | None, lim
     connection, retired = find(database.reader, platform_id, account)
     registry = database.registry
     stored = read_state(database.reader, connection.id)
+    state = stored[1] if stored is not None else ConnectionState()
     return ConnectionReport(
         connection=connection,
-        state=stored[1] if stored is not None else ConnectionState(),
-        above=[registry.scope(key) for key in registry.scopes_above(connection).all if key in registry.scope_versions],
+        state=state,
+        above=registry.scopes_explaining(connection, state),
         notifications=notification_records(database.reader, connection.id, limit),
         controls=registry.controls,
         instance=database.instance,
@@ -106,7 +107,7 @@ def as_text(sections: Sequence[ExplainSection], width: int) -> str:
 def as_document(report: ConnectionReport, sections: Sequence[ExplainSection], now: datetime) -> dict[str, object]:
     """The explanation as JSON: the facts, and the same sentences."""
     state = report.state
-    suppressed_by = next((scope.name for scope in report.above if scope.open and scope.kind != "rate"), None)
+    suppressed_by = next((scope.name for scope in report.above if scope.open and scope.kind != "rate" and scope.hides_state), None)
     return {
         "at": facts.iso(now),
         "connection": facts.connection(report.connection, state, suppressed_by=suppressed_by),

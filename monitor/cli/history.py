@@ -73,8 +73,8 @@ def as_text(rows: list[CheckRow], width: int) -> str:
         )
         for row in rows
     ]
-    header, notable = ("AT", "OUTCOME", "TOOK", "HTTP", "TOKEN LEFT", "WHY"), [row.reason is not Reason.OK for row in rows]
-    return "\n".join(table(header, cells, width, least={4: 10, 5: 20}, right={2}, notable=notable))
+    header, notable = ("AT (UTC)", "OUTCOME", "TOOK", "HTTP", "TOKEN LEFT", "WHY"), [row.reason is not Reason.OK for row in rows]
+    return "\n".join(table(header, cells, width, least={4: 10}, right={2}, notable=notable))
 
 
 def explanation(row: CheckRow) -> str:

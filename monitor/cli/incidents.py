@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from monitor.cli import output
@@ -9,21 +10,57 @@ from monitor.cli.options import CONFIG, JSON, count, load_config, past, resolved
 from monitor.cli.output import coloured, table, terminal_width
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
-from monitor.db import IncidentRow, Reader, list_incidents, read_connections, reading
+from monitor.config import Config
+from monitor.db import (
+    IncidentRow,
+    Reader,
+    acks_of_open,
+    connections_by_id,
+    list_incidents,
+    read_connections,
+    read_meta,
+    read_state,
+    reading,
+    silences_since,
+)
 from monitor.domain.connections import Connection
-from monitor.domain.events import Topic
+from monitor.domain.events import Topic, incident_key
+from monitor.domain.expiry.estimate import best_estimate
+from monitor.domain.handling import NOT_HANDLED, Handling, handling_of_incident
+from monitor.domain.silencing.controls import Controls
+from monitor.domain.snapshot import IncidentView
+from monitor.domain.states import ConnectionState, TopicState
 from monitor.schemas import facts
 from monitor.text.durations import brief
-from monitor.text.format import one_line, subject_name
+from monitor.text.format import label_of, one_line, short_name, subject_name
 from monitor.text.reasons import reason_text
+from monitor.text.status import handling_texts
+
+_NOTHING_KNOWN = ConnectionState()
 
 _EPILOG = """\
 examples:
   postpost-monitor incidents                  the last incidents, newest first
-  postpost-monitor incidents --open           open incidents
+  postpost-monitor incidents --open           open incidents, worst first, with the keys for `ack`
   postpost-monitor incidents --since 7d       those that were open at any time of the last week
   postpost-monitor incidents --json | jq '.incidents[] | select(.closedAt == null)'
 """
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentLine:
+    """One incident with its connection, None for a scope, and what operators did about it; *key* is what `ack` takes."""
+
+    row: IncidentRow
+    key: str
+    connection: Connection | None = None
+    state: ConnectionState = _NOTHING_KNOWN
+    handling: Handling = NOT_HANDLED
+
+    @property
+    def open(self) -> bool:
+        """Whether it is not closed."""
+        return self.row.closed_at is None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,14 +68,47 @@ def run(args: argparse.Namespace) -> int:
     config, now = load_config(args), SystemClock().now()
     since = resolved(args.since, now)
     with reading(config.database.url.reveal()) as reader:
-        connections = connections_by_number(reader)
         rows = list_incidents(reader, open_only=args.open, since=since, limit=args.limit)
+        lines = lines_of(reader, rows, config, now)
+    if args.open:
+        lines.sort(key=_worst_first)
     if args.json:
-        incidents = [facts.incident(row, connections.get(row.connection_id)) for row in rows]
-        output.put({"at": facts.iso(now), "incidents": incidents})
+        output.put({"at": facts.iso(now), "incidents": [_document(line) for line in lines]})
     else:
-        print(as_text(rows, connections, now, terminal_width()))
+        print(as_text(lines, now, terminal_width()))
     return 0
+
+
+def lines_of(reader: Reader, rows: Sequence[IncidentRow], config: Config, now: datetime) -> list[IncidentLine]:
+    """The incidents of *rows*."""
+    ids = {row.connection_id for row in rows if row.connection_id is not None}
+    connections = {connection.id: connection for connection in connections_by_id(reader, ids)}
+    states = {number: stored[1] for number in ids if (stored := read_state(reader, number)) is not None}
+    instance = config.monitor.instance or read_meta(reader, "instance_id") or ""
+    controls = Controls(recurring=config.windows()).with_requests(silences_since(reader, now), acks_of_open(reader))
+    return [
+        IncidentLine(
+            row,
+            incident_key(row.incident, instance),
+            connections.get(row.connection_id or 0),
+            states.get(row.connection_id or 0, _NOTHING_KNOWN),
+            _handling(row, connections.get(row.connection_id or 0), controls, now),
+        )
+        for row in rows
+    ]
+
+
+def _handling(row: IncidentRow, connection: Connection | None, controls: Controls, now: datetime) -> Handling:
+    if row.closed_at is not None:
+        return NOT_HANDLED
+    view = IncidentView(row.incident, row.scope, row.connection_id, row.level, row.severity, row.reason, row.detail)
+    value = TopicState(row.level, row.changed_at, row.incident.number, row.incident.opened_at)
+    return handling_of_incident(view, connection, value, controls, now)
+
+
+def _worst_first(line: IncidentLine) -> tuple[int, bool, int, float]:
+    row = line.row
+    return -row.severity.rank, line.handling.handled, -row.scope.width, -row.incident.opened_at.timestamp()
 
 
 def connections_by_number(reader: Reader) -> Mapping[int | None, Connection]:
@@ -46,36 +116,67 @@ def connections_by_number(reader: Reader) -> Mapping[int | None, Connection]:
     return {connection.id: connection for retired in (True, False) for connection in read_connections(reader, retired=retired)}
 
 
-def as_text(rows: Sequence[IncidentRow], connections: Mapping[int | None, Connection], now: datetime, width: int) -> str:
+def as_text(lines: Sequence[IncidentLine], now: datetime, width: int) -> str:
     """The incidents as a table."""
-    if not rows:
+    if not lines:
         return "No incidents."
     cells = [
         (
-            f"{row.incident.opened_at:%Y-%m-%d %H:%M}",
-            brief((row.closed_at or now) - row.incident.opened_at) + ("" if row.closed_at is not None else ", open"),
-            coloured(row.severity.value, row.severity.value),
-            f"{row.incident.topic} {row.level}",
-            subject_name(row.incident.subject, connections.get(row.connection_id)),
-            _explanation(row),
+            _name(line),
+            f"{line.row.incident.opened_at:%Y-%m-%d %H:%M}",
+            brief((line.row.closed_at or now) - line.row.incident.opened_at) + (", open" if line.open else ""),
+            coloured(line.row.severity.value, line.row.severity.value),
+            _state(line, now),
+            subject_name(line.row.incident.subject, line.connection) if line.connection is not None else "",
+            f"key {line.key}" if line.open else "",
+            _explanation(line, now),
         )
-        for row in rows
+        for line in lines
     ]
-    header = ("OPENED", "LASTED", "SEVERITY", "LEVEL", "ABOUT", "WHY")
-    return "\n".join(table(header, cells, width, least={3: 16, 4: 14, 5: 12}))
+    header = ("NAME", "OPENED (UTC)", "LASTED", "SEVERITY", "STATE", "CONNECTION", "KEY", "WHY")
+    return "\n".join(table(header, cells, width, least={0: 12, 4: 18}, texts=3))
 
 
-def _explanation(row: IncidentRow) -> str:
+def _name(line: IncidentLine) -> str:
+    if line.connection is not None:
+        return one_line(short_name(line.connection, line.state), 60)
+    kind, _, name = line.row.incident.subject.partition(":")
+    return one_line(f"{kind} {name}".strip(), 60)
+
+
+def _state(line: IncidentLine, now: datetime) -> str:
+    """The state in the words of the page; of a token that ends, when."""
+    topic, ends_at = line.row.incident.topic, best_estimate(line.state.token)
+    if topic is Topic.EXPIRY and line.open and ends_at is not None and ends_at > now:
+        return f"token ends in {brief(ends_at - now)}"
+    return "failing" if topic is Topic.SCOPE else (label_of(topic, line.row.level) or line.row.level).lower()
+
+
+def _explanation(line: IncidentLine, now: datetime) -> str:
     # The reason is that of the last check, which says something of health and scopes only.
+    row = line.row
     topic, from_check = row.incident.topic, row.incident.topic in (Topic.CONNECTION, Topic.SCOPE)
     text = reason_text(row.reason) if row.reason is not None and from_check else ""
     closed = f" (closed: {row.closed_why})" if row.closed_why not in (None, "", "recovered") else ""
     detail = one_line(row.detail, 300) if from_check or topic in (Topic.PUBLISHING, Topic.PERMISSIONS) else ""
-    return ": ".join(filter(None, (text, detail))) + closed
+    why = ": ".join(filter(None, (text, detail))) + closed
+    handled = " ".join(handling_texts(line.handling, now))
+    return f"{why}. {handled}" if why and handled else why or handled
+
+
+def _document(line: IncidentLine) -> dict[str, object]:
+    silence = line.handling.silence
+    return {
+        **facts.incident(line.row, line.connection),
+        "name": short_name(line.connection, line.state) if line.connection is not None else None,
+        "incidentKey": line.key,
+        "ackedBy": facts.acked_by(line.handling.ack),
+        "silencedUntil": facts.iso(silence.until) if silence is not None else None,
+    }
 
 
 VERB = Verb(
-    "List incidents, open and closed, newest first. Times are UTC.",
+    "List incidents, open and closed, newest first; with --open the worst first. Times are UTC.",
     run,
     (
         CONFIG,

@@ -9,10 +9,11 @@ import importlib
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from monitor import __version__
-from monitor.cli.verb import Help, Verb
-from monitor.errors import ConfigError, MonitorError
+from monitor.cli.verb import Help, Verb, VerbParser
+from monitor.errors import EXIT_UNEXPECTED, EXIT_USAGE, ConfigError, MonitorError
 
 VERBS = {
     "run": "run the daemon",
@@ -27,7 +28,7 @@ VERBS = {
     "silence": "add, list or end silences",
     "ack": "acknowledge incidents: their reminders stop",
     "deliveries": "list deliveries, or send them again",
-    "receivers": "send a test to a receiver",
+    "receivers": "send a test to a receiver, or enable a disabled one",
     "replay": "replay the history against another policy",
     "export": "write the history as CSV or JSON Lines",
     "config": "check or show the configuration",
@@ -38,11 +39,11 @@ VERBS = {
 
 _EPILOG = """\
 examples:
-  postpost-monitor demo                         see everything at work, without any set-up
-  postpost-monitor config check                 list every problem of the configuration
+  postpost-monitor demo                         see it at work, without set-up
+  postpost-monitor config check                 list every problem
   postpost-monitor run                          run the daemon
   postpost-monitor check linkedin-Tz9W5i6ZYG    test one connection now
-  postpost-monitor explain linkedin-Tz9W5i6ZYG  its status, and which notifications were sent or suppressed
+  postpost-monitor explain linkedin-Tz9W5i6ZYG  its status and notifications
 
 exit codes of run: 0 clean stop, 1 unexpected error, 2 usage, 74 corrupt database,
 75 another instance holds the database, 78 configuration or schema
@@ -51,20 +52,32 @@ exit codes of run: 0 clean stop, 1 unexpected error, 2 usage, 74 corrupt databas
 
 def build_parser(command: Sequence[str] | None = None) -> argparse.ArgumentParser:
     """The parser of the whole command line; with *command*, only the verb that it names has its options."""
-    parser = argparse.ArgumentParser(
+    parser = VerbParser(
         prog="postpost-monitor",
         description="Monitors PostPost connections and notifies on-call when one breaks or its token is about to expire.",
         epilog=_EPILOG,
         formatter_class=Help,
     )
     parser.add_argument("--version", action="version", version=f"postpost-monitor {__version__}")
+    parser.add_argument("--config", metavar="PATH", type=Path, default=None, help="configuration file; may also be given after the verb")
     subparsers = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    named = None if command is None else next(iter(command), "")
+    named = None if command is None else _verb_in(command)
     for name, help_text in VERBS.items():
         verb_parser = subparsers.add_parser(name, help=help_text)
         if named in (None, name):
             _load(name).fill(verb_parser)
     return parser
+
+
+def _verb_in(command: Sequence[str]) -> str:
+    """The verb that *command* names; empty without one."""
+    words = iter(command)
+    for word in words:
+        if word == "--config":
+            next(words, "")
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 def _load(name: str) -> Verb:
@@ -85,17 +98,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        # Of an exception group, such as the daemon's, the traceback is logged; this one is a file that a person named.
+        print(f"postpost-monitor: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_UNEXPECTED
 
 
 def _run(command: Sequence[str], *, owns_process: bool) -> int:
-    args = build_parser(command).parse_args(command)
+    parser = build_parser(command)
+    if not command:
+        parser.print_help()
+        return EXIT_USAGE
+    args = parser.parse_args(command)
     if owns_process:
         # On a terminal with a small character set, other characters are shown as question marks instead of raising an error.
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
         # Imported here because it is slow: help and usage errors do not need it.
         importlib.import_module("monitor.logs").configure(level="warning", log_format="auto")
-    return int(args.run(args))
+    exit_code = int(args.run(args))
+    # Here and not while the interpreter shuts down, where a full disk would be reported as an ignored exception.
+    sys.stdout.flush()
+    return exit_code
 
 
 def verbs_of(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:

@@ -16,7 +16,7 @@ CONFIG = argument(
     "--config",
     metavar="PATH",
     type=Path,
-    default=None,
+    default=argparse.SUPPRESS,
     help="configuration file (default: $POSTPOST_MONITOR_CONFIG, else /etc/postpost-monitor/config.yaml)",
 )
 JSON = argument("--json", action="store_true", help="print JSON, as docs/reference/command-line.md describes it")

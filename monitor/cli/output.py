@@ -26,6 +26,8 @@ _COLOURS = {
     "misconfigured": "33",
     "stale": "33",
     "warning": "33",
+    "attention": "33",
+    "expiring": "33",
     "unsupported": "90",
     "unknown": "90",
     "info": "36",
@@ -33,6 +35,7 @@ _COLOURS = {
 _ESCAPES = re.compile(r"\033\[[0-9;]*m")
 _MIN_TEXT_WIDTH = 20
 _MAX_READABLE_WIDTH = 120
+_MIN_LAST_WIDTH = 40
 
 WIDE = 110
 """From this width on the texts of a row stand beside its other cells, else below them."""
@@ -67,12 +70,18 @@ def table(
     notable: Sequence[bool] | None = None,
 ) -> list[str]:
     """
-    The lines of a table whose last *texts* columns are texts: beside the other cells if *width* allows, else below each row.
+    The lines of a table whose last *texts* columns are texts: beside the other cells if they fit into *width*, else below each row.
 
-    Below, the text of a row that is not *notable* is left out. *least* and *right* as for `fitted`.
+    The last column is wrapped, never cut. Below, the text of a row that is not *notable* is left out. *least* and *right* as for
+    `fitted`.
     """
+    last = len(header) - 1
+    least = {column: room for column, room in least.items() if column < last}
     if width >= WIDE:
-        return fitted(header, rows, width, least=least, right=right)
+        beside = _widths([header[:last], *(row[:last] for row in rows)], width - _MIN_LAST_WIDTH - 2, least)
+        room = width - sum(beside) - 2 * last
+        if room >= _MIN_LAST_WIDTH:
+            return [line for row in (header, *rows) for line in _with_last(row, beside, room, right)]
     kept = len(header) - texts
     narrow = {column: room for column, room in least.items() if column < kept}
     first, *lines = fitted(header[:kept], [row[:kept] for row in rows], width, least=narrow, right=right)
@@ -81,8 +90,19 @@ def table(
         shown.append(line)
         text = ": ".join(filter(None, row[kept:]))
         if text and (notable is None or notable[number]):
-            shown.append(indented(text, 2, width))
+            shown += wrapped(text, width, "  ", "  ").splitlines()
     return shown
+
+
+def _with_last(row: Sequence[str], widths: Sequence[int], room: int, right: Collection[int]) -> list[str]:
+    """The lines of one row whose last cell is wrapped into *room* columns."""
+    first = "".join(
+        f"{_padded(cut(cell, width), width, right=column in right)}  "
+        for column, (cell, width) in enumerate(zip(row, widths, strict=False))
+    )
+    text = row[-1] if room > _MAX_READABLE_WIDTH else wrapped(row[-1], room)
+    head, *rest = text.splitlines() or [""]
+    return [f"{first}{head}".rstrip(), *(" " * columns(first) + line for line in rest)]
 
 
 def fitted(
@@ -94,18 +114,24 @@ def fitted(
     *least* maps the columns that may be cut to their minimum width; the columns in *right* are aligned right.
     """
     lines = [list(header), *(list(row) for row in rows)]
-    widths = [max(columns(line[column]) for line in lines) for column in range(len(header))]
-    while sum(widths) + 2 * (len(widths) - 1) > width:
-        widest = max(least, key=lambda column: widths[column] - least[column])
-        if widths[widest] <= least[widest]:
-            break
-        widths[widest] -= 1
+    widths = _widths(lines, width, least)
     return [
         "  ".join(
             _padded(cut(cell, room), room, right=column in right) for column, (cell, room) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     ]
+
+
+def _widths(lines: Sequence[Sequence[str]], width: int, least: Mapping[int, int]) -> list[int]:
+    """The widths of the columns, so that they fit into *width* if possible."""
+    widths = [max(columns(line[column]) for line in lines) for column in range(len(lines[0]))]
+    while least and sum(widths) + 2 * (len(widths) - 1) > width:
+        widest = max(least, key=lambda column: widths[column] - least[column])
+        if widths[widest] <= least[widest]:
+            break
+        widths[widest] -= 1
+    return widths
 
 
 def _padded(cell: str, room: int, *, right: bool) -> str:

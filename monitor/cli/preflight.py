@@ -22,7 +22,7 @@ from monitor.domain.states import ConnectionState
 from monitor.errors import StoreError, StoreUnavailable
 from monitor.schemas import facts
 from monitor.text.durations import brief
-from monitor.text.format import one_line
+from monitor.text.format import one_line, subject_name
 from monitor.text.reasons import preflight_text
 
 _EPILOG = """\
@@ -122,16 +122,16 @@ def as_text(checks: Sequence[PreflightCheck], now: datetime, width: int) -> str:
     """The results as a table."""
     rows = [
         (
+            one_line(check.connection.name or check.connection.platform_id, 60),
             coloured(check.result.answer.replace("_", " "), _COLOURS[check.result.answer]),
-            check.connection.platform_id,
-            check.connection.account_label,
             "now" if check.live else f"{brief(now - check.at)} ago",
+            subject_name(check.connection.platform_id, check.connection),
             one_line(preflight_text(check.result), 300),
         )
         for check in checks
     ]
     notable = [check.result.answer is not Readiness.READY for check in checks]
-    return "\n".join(table(("ANSWER", "CONNECTION", "ACCOUNT", "CHECKED", "WHY"), rows, width, least={1: 16, 2: 6, 4: 20}, notable=notable))
+    return "\n".join(table(("NAME", "ANSWER", "CHECKED", "CONNECTION", "WHY"), rows, width, least={0: 12}, texts=2, notable=notable))
 
 
 def as_document(check: PreflightCheck, now: datetime) -> Mapping[str, object]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from monitor.cli import output
 from monitor.cli.options import CONFIG, JSON, count, load_config, past, resolved
-from monitor.cli.output import Progress, coloured, fitted, terminal_width, wrapped
+from monitor.cli.output import Progress, coloured, fitted, table, terminal_width, wrapped
 from monitor.cli.replay_history import ReplayResult, replay_history
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
@@ -100,7 +100,7 @@ def _totals(result: ReplayResult, width: int) -> str:
 def _differences(differences: Sequence[Difference], connections: Mapping[int, Connection], width: int, limit: int) -> str:
     if not differences:
         return "Both policies send the same notifications at the same times."
-    header = ("OTHER", "AT", "TYPE", "SEVERITY", "ABOUT")
+    header = ("OTHER", "AT (UTC)", "TYPE", "SEVERITY", "ABOUT")
     rows = [
         (
             _change(difference),
@@ -111,7 +111,7 @@ def _differences(differences: Sequence[Difference], connections: Mapping[int, Co
         )
         for difference in differences[:limit]
     ]
-    lines = fitted(header, rows, width, least={0: 9, 2: 17, 4: 12})
+    lines = table(header, rows, width, least={0: 9, 2: 17})
     if len(differences) > limit:
         lines.append(f"… {len(differences) - limit:,} more differences; --limit shows more, --json all of them.")
     return "\n".join(lines)
@@ -142,7 +142,12 @@ def _connection(subject: str, connections: Mapping[int, Connection]) -> Connecti
 
 
 def _about(subject: str, connections: Mapping[int, Connection]) -> str:
-    return fmt.subject_name(subject, _connection(subject, connections))
+    return _named(subject, _connection(subject, connections))
+
+
+def _named(subject: str, connection: Connection | None) -> str:
+    about = fmt.subject_name(subject, connection)
+    return f"{fmt.one_line(connection.name, 40)} · {about}" if connection is not None and connection.name else about
 
 
 def _accuracy(result: ReplayResult, width: int, *, limit: int) -> str:
@@ -165,7 +170,7 @@ def _accuracy(result: ReplayResult, width: int, *, limit: int) -> str:
             (label, f"{event.at:%Y-%m-%d %H:%M}", _type(event), event.severity.value, _about(event.subject, result.connections))
             for label, event in shown[:limit]
         ]
-        lines += ["", *fitted(("NOTIFICATION", "AT", "TYPE", "SEVERITY", "ABOUT"), rows, width, least={0: 12, 2: 17, 4: 12})]
+        lines += ["", *table(("NOTIFICATION", "AT (UTC)", "TYPE", "SEVERITY", "ABOUT"), rows, width, least={0: 12, 2: 17})]
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import os
 import resource
 import signal
 
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     signals.remember_reload()
     gc.set_threshold(*_GC)
     config = load_config(args)
-    logs.configure(level=config.logging.level, log_format=config.logging.format)
+    logs.configure(level=config.logging.level, log_format=config.logging.format, journal_stream=os.environ.get("JOURNAL_STREAM", ""))
     logs.log_config_warnings(config.warnings)
     app = App(config, clock=SystemClock(), signals=signals, reread=lambda: load_config(args), manager=ServiceManager.from_environment())
     try:

@@ -17,7 +17,8 @@ from monitor.config import Config
 from monitor.config.problems import suggest
 from monitor.db import Reader, operator_session, read_connections, reading, silences_since
 from monitor.domain.connections import Connection
-from monitor.domain.routing import RESERVED, matches
+from monitor.domain.handling import covers
+from monitor.domain.routing import RESERVED
 from monitor.domain.silencing.recurrence import DAYS, EVERY_DAY
 from monitor.domain.silencing.silences import RecurringSilence, Silence, SilenceState
 from monitor.errors import UsageError
@@ -40,7 +41,6 @@ notified. A running daemon applies it within seconds. Recurring silences are con
 
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _COLOURS = {SilenceState.ACTIVE: "warning", SilenceState.PENDING: "info", SilenceState.EXPIRED: "unknown"}
-_MATCHERS_OF_NOTIFICATIONS = RESERVED - {"account", "user", "platform", "connection"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +113,6 @@ def matchers(pairs: Sequence[str], connections: Sequence[Connection]) -> dict[st
     return match
 
 
-def covers(match: Mapping[str, str], connection: Connection) -> bool:
-    """Whether *match* can match a notification about *connection*."""
-    values = {
-        **connection.labels,
-        "account": connection.account,
-        "user": connection.user_id,
-        "platform": connection.platform,
-        "connection": connection.platform_id,
-    }
-    return matches({name: pattern for name, pattern in match.items() if name not in _MATCHERS_OF_NOTIFICATIONS}, values)
-
-
 def show(args: argparse.Namespace) -> int:
     """Print the silences; returns 0."""
     config, now = load_config(args), SystemClock().now()
@@ -149,8 +137,8 @@ def as_text(silences: Sequence[Silence], config: Config, now: datetime, width: i
     rows = [_row(silence, now) for silence in silences] + [_recurring_row(silence, now) for silence in config.windows()]
     if not rows:
         return "No silences."
-    header = ("NUMBER", "STATE", "STARTS", "ENDS", "AUTHOR", "MATCHERS", "REASON")
-    return "\n".join(table(header, rows, width, least={4: 8, 5: 16, 6: 12}, texts=2))
+    header = ("NUMBER", "STATE", "STARTS (UTC)", "ENDS (UTC)", "AUTHOR", "MATCHERS", "REASON")
+    return "\n".join(table(header, rows, width, least={4: 8}, texts=2))
 
 
 def _row(silence: Silence, now: datetime) -> tuple[str, ...]:

@@ -12,19 +12,23 @@ from datetime import datetime, timedelta
 from monitor.cli import output
 from monitor.cli.lookup import opened
 from monitor.cli.options import CONFIG, JSON, load_config
-from monitor.cli.output import Screen, coloured, indented, table, terminal_width, wrapped
+from monitor.cli.output import Screen, coloured, table, terminal_width, wrapped
 from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.domain.events import FINE, Topic
+from monitor.domain.events import FINE, Severity, Topic
+from monitor.domain.expiry.estimate import best_estimate
+from monitor.domain.expiry.levels import auto_renewing
+from monitor.domain.handling import Handling, handling_of
 from monitor.domain.reasons import Health
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.status import ConnectionFilter, DisplayStatus, status_of, urgency
+from monitor.domain.status import ConnectionFilter, DisplayStatus, Tone, status_of, tone_of, urgency
 from monitor.errors import StoreUnavailable, UsageError
 from monitor.schemas import facts
 from monitor.text.durations import brief
-from monitor.text.format import count, one_line
+from monitor.text.format import STATUS_LABELS, count, one_line, short_name, subject_name
 from monitor.text.reasons import reason_text, state_text
+from monitor.text.status import Overall, handling_texts, overall_of, status_label, title_of, worst_of
 from monitor.text.token_expiry import token_left
 
 _EPILOG = """\
@@ -39,17 +43,24 @@ Reads the database beside a running daemon; nothing is tested (use `check`). Exi
 """
 
 _WATCH_SECONDS = 5.0
+_SOON = timedelta(days=1)
 _OVERDUE_INTERVALS = 3
 _OVERDUE_MINIMUM = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class StatusRow:
-    """One connection with its own open incidents, and what explains its status."""
+    """One connection with its own open incidents, what operators did about them, and what explains its status."""
 
     view: ConnectionView
     incidents: Sequence[IncidentView]
+    handling: Handling
     explanation: str
+
+    @property
+    def status(self) -> DisplayStatus:
+        """What it is shown as."""
+        return status_of(self.view, self.incidents)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,7 +88,7 @@ async def _watch(config: Config, filters: ConnectionFilter, pause: float, clock:
             try:
                 text = as_text(load(config, clock), filters, terminal_width(), height=_height())
             except StoreUnavailable as error:
-                text = wrapped(f"{clock.now():%H:%M:%S}  {error}", terminal_width())
+                text = wrapped(f"{clock.now():%H:%M:%S} UTC  {error}", terminal_width())
             screen.draw(text)
             if not await screen.wait(pause):
                 return 0
@@ -119,31 +130,39 @@ def rows_of(snapshot: Snapshot, filters: ConnectionFilter) -> list[StatusRow]:
         if incident.connection_id is not None:
             own[incident.connection_id].append(incident)
     entries = [(view, own.get(view.connection.id, [])) for view in snapshot.connections]
-    return sorted((_row(view, incidents) for view, incidents in entries if filters.match(view, status_of(view, incidents))), key=_rank)
+    return sorted(
+        (_row(view, incidents, snapshot) for view, incidents in entries if filters.match(view, status_of(view, incidents))), key=_rank
+    )
 
 
-def _row(view: ConnectionView, incidents: Sequence[IncidentView]) -> StatusRow:
+def _row(view: ConnectionView, incidents: Sequence[IncidentView], snapshot: Snapshot) -> StatusRow:
     level = next((incident.level for incident in incidents if incident.incident.topic is Topic.CONNECTION), FINE)
     topics = [incident.incident.topic for incident in incidents]
-    return StatusRow(view, incidents, state_text(view.state, topics, view.suppressed_by, level=level))
+    handling = handling_of(view, incidents, snapshot.controls, snapshot.taken_at)
+    return StatusRow(view, incidents, handling, state_text(view.state, topics, view.suppressed_by, level=level))
 
 
-def _rank(row: StatusRow) -> tuple[int, bool, str, str, str]:
-    """Worst first, as on the status page; of those that are ok the ones with a remark first; then by account, platform and id."""
-    connection, status = row.view.connection, status_of(row.view, row.incidents)
+def _rank(row: StatusRow) -> tuple[int, bool, bool, str, str, str]:
+    """
+    Worst first, as on the status page, the unhandled before the handled; of those that are ok the ones with a remark first.
+
+    Then by account, platform and id.
+    """
+    connection, status = row.view.connection, row.status
     no_remark = status is DisplayStatus.OK and not row.explanation
-    return urgency(status, row.incidents), no_remark, connection.account_label, connection.platform, connection.platform_id
+    handled = bool(row.incidents) and row.handling.handled
+    return urgency(status, row.incidents), handled, no_remark, connection.account_label, connection.platform, connection.platform_id
 
 
 def as_text(snapshot: Snapshot, filters: ConnectionFilter, width: int, *, height: int | None = None) -> str:
     """The table, at most *width* columns wide and, with *height*, at most so many lines high."""
     rows, now = rows_of(snapshot, filters), snapshot.taken_at
-    foot = [indented(line, 0, width) for line in _warnings(snapshot, now)]
+    foot = [line for text in _warnings(snapshot, now) for line in wrapped(text, width, "", "  ").splitlines()]
     foot += [line for text in summary(snapshot, rows) for line in wrapped(text, width).splitlines()]
     if not rows:
         return "\n".join(foot)
-    header = ("HEALTH", "SINCE", "CONNECTION", "ACCOUNT", "TOKEN LEFT", "CHECKED", "WHY")
-    lines = table(header, [(*_cells(row, now), row.explanation) for row in rows], width, least={2: 10, 3: 4, 6: 20})
+    header = ("NAME", "STATE", "SINCE", "TOKEN LEFT", "CHECKED", "CONNECTION", "WHY")
+    lines = table(header, [_cells(row, now) for row in rows], width, least={0: 12}, texts=2)
     room = None if height is None else max(2, height - len(foot) - 1)
     if room is not None and len(lines) > room:
         lines = [*lines[: room - 1], f"… {len(lines) - room + 1} more lines"]
@@ -151,15 +170,41 @@ def as_text(snapshot: Snapshot, filters: ConnectionFilter, width: int, *, height
 
 
 def _cells(row: StatusRow, now: datetime) -> tuple[str, ...]:
-    connection, state = row.view.connection, row.view.state
+    connection, state, status = row.view.connection, row.view.state, row.status
+    since = _since(row)
+    # The page names the scope once; so do the warnings below the table.
+    why = "" if status is DisplayStatus.UNKNOWN and row.view.frozen else row.explanation
+    explanation = [f"{why}." if why and row.handling.handled else why, *handling_texts(row.handling, now)]
     return (
-        coloured(state.health.value, state.health.value),
-        "" if state.since is None else brief(now - state.since),
-        one_line(connection.platform_id, 120),
-        one_line(connection.account_label, 120),
-        token_left(state.token, now),
+        one_line(short_name(connection, state), 60),
+        coloured(status_label(row.view, status, row.incidents), status.value),
+        "" if since is None else brief(now - since),
+        _token(row, now),
         "never" if state.last_check_at is None else brief(now - state.last_check_at),
+        subject_name(connection.platform_id, connection),
+        " ".join(filter(None, explanation)),
     )
+
+
+def _since(row: StatusRow) -> datetime | None:
+    """Since when it has the state that is shown; of one that is not known now, when it was last known."""
+    if row.status is DisplayStatus.UNKNOWN and row.view.frozen:
+        return row.view.state.last_evidence_at
+    worst = worst_of(row.incidents)
+    if row.status in (DisplayStatus.ATTENTION, DisplayStatus.EXPIRING) and worst is not None:
+        return worst.incident.opened_at
+    return row.view.state.since
+
+
+def _token(row: StatusRow, now: datetime) -> str:
+    """The remaining life of the token, in the colour of its incident; with hours left it is a warning even without one."""
+    text = token_left(row.view.state, now)
+    if text == "expired":
+        return coloured(text, text)
+    ends_at = best_estimate(row.view.state.token)
+    ending = any(incident.incident.topic is Topic.EXPIRY and incident.severity is not Severity.INFO for incident in row.incidents)
+    soon = ends_at is not None and ends_at - now < _SOON and not auto_renewing(row.view.state.token)
+    return coloured(text, "warning") if ending or soon else text
 
 
 def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
@@ -167,13 +212,16 @@ def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
     lines = []
     for incident in snapshot.incidents:
         if incident.connection_id is None:
-            why = reason_text(incident.reason) if incident.reason is not None else incident.level
-            lines.append(f"! {incident.incident.subject} failing for {brief(now - incident.incident.opened_at)}: {why}")
+            why = f": {reason_text(incident.reason)}" if incident.reason is not None else ""
+            title = title_of(incident.scope, incident.incident.subject)
+            lines.append(f"! {title} for {brief(now - incident.incident.opened_at)}{why}")
     for name, receiver in snapshot.outbox.items():
         if receiver.disabled:
             lines.append(f"! receiver {name} is disabled (HTTP 410); {receiver.pending} pending")
         elif receiver.failing_since is not None:
-            lines.append(f"! receiver {name} failing for {brief(now - receiver.failing_since)}; {receiver.pending} pending")
+            lines.append(
+                f"! receiver {name} {'refuses every message' if receiver.refusing else 'failing'} for {brief(now - receiver.failing_since)}; {receiver.pending} pending"
+            )
     checked = max((view.state.last_check_at for view in snapshot.connections if view.state.last_check_at is not None), default=None)
     interval = min((view.connection.interval for view in snapshot.connections), default=timedelta(0))
     if checked is not None and now - checked > max(_OVERDUE_INTERVALS * interval, _OVERDUE_MINIMUM):
@@ -182,33 +230,54 @@ def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
 
 
 def summary(snapshot: Snapshot, rows: Sequence[StatusRow]) -> list[str]:
-    """The counts, in one or two sentences."""
+    """The sentence at the top of the status page, and the counts."""
     total = len(snapshot.connections)
     if not total:
         return ["No connections yet."]
     if not rows:
         return [f"None of {count(total, 'connection')} matches."]
-    counts = Counter(row.view.state.health for row in rows)
-    order = sorted(Health, key=lambda health: DisplayStatus(health.value).rank)
-    healths = ", ".join(f"{counts[health]} {coloured(health.value, health.value)}" for health in order if counts[health])
-    shown = f"{len(rows)} of {count(total, 'connection')}" if len(rows) < total else count(total, "connection")
-    others = sum(1 for row in rows if row.incidents and not row.view.state.health.broken)
-    more = [f"{count(others, 'other')} {'has' if others == 1 else 'have'} an open incident."] if others else []
-    return [f"{shown}: {healths}.", *more]
+    counts = Counter(row.status for row in rows)
+    states = ", ".join(
+        f"{counts[status]} {coloured(STATUS_LABELS[status].lower(), status.value)}" for status in DisplayStatus if counts[status]
+    )
+    if len(rows) < total:
+        return [f"{len(rows)} of {count(total, 'connection')}: {states}."]
+    overall = _overall(snapshot, rows)
+    return [f"{count(total, 'connection')}: {states}.", " ".join(filter(None, (overall.text, overall.more)))]
+
+
+def _overall(snapshot: Snapshot, rows: Sequence[StatusRow]) -> Overall:
+    """The overall state; *rows* are all connections."""
+    urgent = any(not row.status.broken and tone_of(row.status, row.incidents) is Tone.BAD for row in rows)
+    return overall_of(snapshot, Counter(row.status for row in rows), urgent)
 
 
 def as_document(snapshot: Snapshot, filters: ConnectionFilter) -> dict[str, object]:
     """The table as JSON."""
     rows = rows_of(snapshot, filters)
     counts = Counter(row.view.state.health.value for row in rows)
+    overall = _overall(snapshot, rows_of(snapshot, ConnectionFilter()))
     return {
         "at": facts.iso(snapshot.taken_at),
+        "state": overall.state,
+        "summary": " ".join(filter(None, (overall.text, overall.more))),
         "counts": {health.value: counts[health.value] for health in Health},
-        "apiUp": snapshot.api_up,
+        "apiUp": facts.api_up(snapshot),
         "accounts": dict(snapshot.accounts),
         "scopeIncidents": [facts.scope_incident(incident) for incident in snapshot.incidents if incident.connection_id is None],
+        "suspectedScopes": [facts.suspected_scope(scope) for scope in snapshot.suspected],
         "receivers": {name: facts.receiver(receiver) for name, receiver in snapshot.outbox.items()},
-        "connections": [facts.connection(row.view.connection, row.view.state, suppressed_by=row.view.suppressed_by) for row in rows],
+        "connections": [_document(row) for row in rows],
+    }
+
+
+def _document(row: StatusRow) -> dict[str, object]:
+    silence = row.handling.silence
+    return {
+        **facts.connection(row.view.connection, row.view.state, suppressed_by=row.view.suppressed_by),
+        "displayStatus": row.status,
+        "ackedBy": facts.acked_by(row.handling.ack),
+        "silencedUntil": facts.iso(silence.until) if silence is not None else None,
     }
 
 
@@ -217,7 +286,13 @@ VERB = Verb(
     run,
     (
         CONFIG,
-        argument("--health", action="append", choices=[health.value for health in Health], help="filter by health; may be repeated"),
+        argument(
+            "--health",
+            action="append",
+            choices=[health.value for health in Health],
+            metavar="HEALTH",
+            help=f"filter by health: {', '.join(Health)}; may be repeated",
+        ),
         argument("--platform", action="append", metavar="NAME", help="filter by platform; may be repeated"),
         argument("--account", action="append", metavar="NAME", help="filter by account, or account/user; may be repeated"),
         argument("--label", action="append", metavar="NAME=VALUE", help="filter by label; if repeated, all must match"),

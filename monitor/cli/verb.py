@@ -1,6 +1,8 @@
 """`Verb`: what the parser knows of a verb, as a value; each module of a verb has one as `VERB`."""
 
 import argparse
+import difflib
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -70,6 +72,17 @@ def _add(parser: argparse.ArgumentParser, item: Argument | ExclusiveGroup) -> No
         group.add_argument(*choice.names, **choice.options)
 
 
+class VerbParser(argparse.ArgumentParser):
+    """A parser that answers an unknown verb with the nearest one."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:  # noqa: SLF001 - argparse has no public access to its verbs
+            near = difflib.get_close_matches(str(value), list(action.choices), 1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(action.choices)}"
+            raise argparse.ArgumentError(None, f"unknown verb {value!r}; {hint}")
+        super()._check_value(action, value)
+
+
 class Help(argparse.HelpFormatter):
     """Keeps examples as written, wraps everything else, and lists verbs in two columns."""
 
@@ -81,9 +94,32 @@ class Help(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n".join(
-            textwrap.fill(" ".join(lines), width, initial_indent=indent, subsequent_indent=indent) if flows else "\n".join(lines)
+            textwrap.fill(" ".join(lines), width, initial_indent=indent, subsequent_indent=indent)
+            if flows
+            else "\n".join(fitting for line in lines for fitting in _example(line, width))
             for flows, lines in blocks(text)
         )
+
+
+# The indent of a continued command, and the backslash.
+_CONTINUED = 9
+
+
+def _example(line: str, width: int) -> Iterator[str]:
+    """An example that fits into *width*: its remark on a line of its own, its command continued on further lines."""
+    if len(line) <= width:
+        yield line
+        return
+    command, gap, remark = re.fullmatch(r" *(\S.*?)(?:( {2,})(\S.*))?", line).groups()  # type: ignore[union-attr]
+    parts = [""]
+    for word in re.findall(r"""(?:'[^']*'|"[^"]*"|\S)+""", command):
+        if parts[-1] and len(parts[-1]) + len(word) > width - _CONTINUED:
+            parts.append("")
+        parts[-1] = f"{parts[-1]} {word}".lstrip()
+    for number, part in enumerate(parts):
+        yield f"{'    ' if number else ''}  {part}{' ' + chr(92) if number < len(parts) - 1 else ''}"
+    if gap:
+        yield from textwrap.wrap(remark, width, initial_indent="      # ", subsequent_indent="      # ")
 
 
 def blocks(text: str) -> Iterator[tuple[bool, list[str]]]:

@@ -35,6 +35,13 @@ def _check_receiver(secret: Secret, origin: str) -> Secret:
 _POSTGRES_HOST = re.compile(r"postgresql(?:\+psycopg)?://(?:[^:/]*(?::[^@]*)?@)?(?:\[([^/?]+)\]|([^/:?]+))")
 
 
+# What a library takes for the host may be the rest of a password, and would be quoted in its errors.
+_POSTGRES_URL = re.compile(
+    r"postgresql(?:\+psycopg)?://(?:[^:/@]*(?::[^@]*)?@)?(?:\[[0-9A-Fa-f:.]+\]|[\w.-]*)(?::[0-9]{1,5})?(?:/[^@?]*)?(?:\?.*)?"
+)
+_ENCODED = "write @ in a user name or password as %40, : as %3A, / as %2F, % as %25"
+
+
 def _with_verified_tls(url: str) -> str:
     """*url*, asking for a verified certificate where the server is on another machine, unless it says otherwise."""
     match = _POSTGRES_HOST.match(url)
@@ -48,6 +55,8 @@ def _check_database(secret: Secret, origin: str) -> Secret:
     if not re.match(r"(sqlite:///.|postgresql(\+psycopg)?://.)", secret.reveal()):
         fix = "such as sqlite:////var/lib/postpost-monitor/monitor.db or postgresql://host/name"
         raise SecretProblem(f"{origin} is not a database URL", fix)
+    if secret.reveal().startswith("postgresql") and not _POSTGRES_URL.fullmatch(secret.reveal()):
+        raise SecretProblem(f"{origin} is not a valid PostgreSQL URL", _ENCODED)
     return Secret(_with_verified_tls(secret.reveal()))
 
 

@@ -127,6 +127,7 @@ _DECIMAL = _from_text(r"[0-9]{1,9}(\.[0-9]{1,9})?", float)
 Switch = Annotated[bool, _from_text("true|false", lambda text: text == "true")]
 Count = Annotated[int, _from_text("[0-9]{1,9}", int), Field(ge=1, le=1_000_000)]
 Share = Annotated[float, BeforeValidator(_to_float), _DECIMAL, AfterValidator(_check_finite), Field(ge=0, le=1)]
+RateLimit = Annotated[float, BeforeValidator(_to_float), _DECIMAL, AfterValidator(_check_finite), Field(ge=0, le=1000)]
 Rate = Annotated[float, BeforeValidator(_to_float), _DECIMAL, AfterValidator(_check_finite), Field(gt=0, le=1000)]
 Name = Annotated[
     str,

@@ -36,6 +36,7 @@ from monitor.db.queries.state import (
     read_scopes,
     read_state,
     read_states,
+    with_last_checks,
 )
 from monitor.db.retention import with_old_checks
 from monitor.db.rows import AttemptRow, CheckRow, DeliveryRow, IncidentRow, NotificationRow, WaitingRow
@@ -90,5 +91,6 @@ __all__ = [
     "read_states",
     "reading",
     "silences_since",
+    "with_last_checks",
     "with_old_checks",
 ]

@@ -1,6 +1,6 @@
 """Silences and acknowledgements: commands write them, the daemon reads them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -9,8 +9,10 @@ from sqlalchemy import Row, bindparam, insert, select, update
 from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db.codec import dump_labels, load_labels, maybe_moment
 from monitor.db.outbox import Outbox
+from monitor.db.queries.deliveries import read_receiver_states
 from monitor.db.tables import acknowledgements, incidents, silences
 from monitor.db.transaction import Reader, Transaction, upsert
+from monitor.domain.delivery.retries import CircuitBreaker, read_breaker
 from monitor.domain.events import Topic
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
@@ -96,6 +98,16 @@ class ControlsWriter:
             "reason": ack.reason,
         }
         self._transaction.change(_PUT_ACK, values)
+
+    def change_receiver(self, name: str, change: Callable[[CircuitBreaker], CircuitBreaker]) -> bool:
+        """Apply *change* to the stored health of a receiver; False when that changes nothing."""
+        document = read_receiver_states(self.reader).get(name)
+        before = read_breaker(document) if document is not None else CircuitBreaker()
+        after = change(before)
+        if after != before:
+            disabled = after.disabled_at is not None
+            self._outbox.put_receiver_state(name, after.dump(), disabled=disabled, failing_since=after.failing_since)
+        return after != before
 
     def redeliver(self, ids: list[int], now: datetime) -> int:
         """Put finished deliveries back, due at once and under their old webhook id; returns how many were put back."""

@@ -141,6 +141,11 @@ class Database:
         """Since when writes have failed, None while they succeed."""
         return None if self._writer is None else self._writer.failing_since
 
+    @property
+    def failure(self) -> str:
+        """The message of the last failed write."""
+        return "" if self._writer is None else self._writer.failure
+
 
 def _instance_id(store: Store) -> str:
     instance = read_meta(store, "instance_id")

@@ -23,6 +23,7 @@ from monitor.domain.delivery.retries import DeliveryState
 from monitor.domain.events import EventType, Notification
 from monitor.errors import DeliveryReason, StaleStateError
 
+_FOREVER = 2**62
 _NOTIFIED = (
     select(deliveries.c.receiver)
     .distinct()
@@ -61,7 +62,7 @@ _FIND_DELIVERY = (
 )
 _CANCEL_ALL = (
     update(deliveries)
-    .where(deliveries.c.receiver == bindparam("b_receiver"), PENDING)
+    .where(deliveries.c.receiver == bindparam("b_receiver"), PENDING, deliveries.c.queued_at <= bindparam("b_before"))
     .values(state=DeliveryState.CANCELLED, finished_at=bindparam("b_at"), last_reason=DeliveryReason.GONE)
 )
 _newer = deliveries.alias("newer")
@@ -203,9 +204,10 @@ class Outbox:
         """
         return self._transaction.change(_OVERTAKE, {"b_webhook_id": webhook_id, "b_at": to_milliseconds(at)})
 
-    def cancel_deliveries(self, receiver: str, at: datetime) -> int:
-        """Cancel every pending delivery of *receiver*; returns how many."""
-        return self._transaction.change(_CANCEL_ALL, {"b_receiver": receiver, "b_at": to_milliseconds(at)})
+    def cancel_deliveries(self, receiver: str, at: datetime, *, queued_before: datetime | None = None) -> int:
+        """Cancel the pending deliveries of *receiver*, all or those queued no later than *queued_before*; returns how many."""
+        before = _FOREVER if queued_before is None else to_milliseconds(queued_before)
+        return self._transaction.change(_CANCEL_ALL, {"b_receiver": receiver, "b_at": to_milliseconds(at), "b_before": before})
 
     def redeliver(self, ids: Iterable[int], at: datetime) -> int:
         """Put finished deliveries back, due at once and under their old webhook id; returns how many were put back."""

@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from monitor.clock import from_milliseconds
 from monitor.db.codec import load_labels, load_names, load_notification, maybe_moment
 from monitor.domain.connections import Connection, ConnectionSpec
-from monitor.domain.delivery.retries import DeliveryState
+from monitor.domain.delivery.retries import DeliveryState, is_of_message
 from monitor.domain.events import EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import IncidentView
@@ -135,7 +135,7 @@ class DeliveryRow:
 
 @dataclass(frozen=True, slots=True)
 class WaitingRow:
-    """The part of a pending delivery that planning the next one needs."""
+    """The part of a pending delivery that planning the next one needs; *refused*: the last attempt failed because of this message."""
 
     id: int
     subject: str
@@ -144,6 +144,7 @@ class WaitingRow:
     attempts: int
     queued_at: datetime
     next_attempt_at: datetime
+    refused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,14 +248,16 @@ def to_delivery(row: Row[Any]) -> DeliveryRow:
 
 def to_waiting(row: Row[Any]) -> WaitingRow:
     """A pending delivery from its row."""
+    where = f"notifications row of delivery {row.id}"
     return WaitingRow(
         id=row.id,
         subject=row.subject,
-        type=_word(EventType, row.type, f"notifications row of delivery {row.id}"),
+        type=_word(EventType, row.type, where),
         connection_id=row.connection_id,
         attempts=row.attempts,
         queued_at=from_milliseconds(row.queued_at),
         next_attempt_at=from_milliseconds(row.next_attempt_at),
+        refused=row.last_reason is not None and is_of_message(_word(DeliveryReason, row.last_reason, where), row.last_status),
     )
 
 

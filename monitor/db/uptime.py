@@ -136,7 +136,7 @@ def incidents_between(
         incident = IncidentSpan(from_milliseconds(row.opened_at), maybe_moment(row.closed_at))
         if row.connection_id is not None:
             own[row.connection_id].append(incident)
-        elif row.scope in EXCLUDING_SCOPES and not row.subject.startswith("rate:"):
+        elif row.scope in EXCLUDING_SCOPES and not row.subject.startswith(("rate:", "limit:")):
             wider[row.subject].append(incident)
     return own, wider
 

@@ -50,11 +50,13 @@ class Writer:
 
     Attributes:
         failing_since: since when writes have failed; None while they succeed.
+        failure: the message of the last failed write.
         ended_by: why nothing is written any more (damage, another instance), or None.
     """
 
     def __init__(self, backend: Backend, *, clock: Clock, on_end: Callable[[StoreError], None]) -> None:
         self.failing_since: datetime | None = None
+        self.failure = ""
         self.ended_by: StoreError | None = None
         self._backend = backend
         self._clock = clock
@@ -176,6 +178,7 @@ class Writer:
             except StoreUnavailable as error:
                 self._backend.rollback()
                 self._backend.recover(error)
+                self.failure = str(error)
                 if self.failing_since is None:
                     self.failing_since = self._clock.now()
                     log.warning("database.unavailable", error=str(error))

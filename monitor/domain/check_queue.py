@@ -4,7 +4,7 @@ Which connection of an account is checked next: its own schedule, canaries while
 Due times are seconds of a monotonic clock: neither a wall clock that is set nor a late wake-up loses a check.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 
 from monitor.domain import schedule
@@ -36,6 +36,7 @@ class CheckQueue:
         self._in_flight: set[int] = set()
         self._canaries: dict[ScopeKey, float] = {}
         self._closures = engine.scope_closures
+        self._sweeps = 0
         self._probed_suspicion: datetime | None = None
 
     def refresh(self, wall: datetime, now: float) -> None:
@@ -63,6 +64,7 @@ class CheckQueue:
         """
         self._recheck_after_scope_recovery(now)
         self._probe_suspected_api(now)
+        self._sweep(now)
         taken = self._queue.take(now)
         if taken is None:
             return None
@@ -146,16 +148,34 @@ class CheckQueue:
         if self._closures == self._engine.scope_closures:
             return
         closures, self._closures = self._closures, self._engine.scope_closures
-        keys = {key for key in self._engine.closed_scopes_since(closures) if key.kind in _FREEZING}
-        if not keys:
-            return
-        for key in keys:
+        closed = self._engine.closed_scopes_since(closures)
+        frozen = {key for key in closed if key.kind in _FREEZING}
+        platforms = {key for key in closed if key.platform}
+        for key in frozen:
             self._canaries.pop(key, None)
-        below = [other for other in self._connections() if not keys.isdisjoint(self._engine.scopes_above(other).all)]
+        below = [other for other in self._connections() if self._is_rechecked(other, frozen, platforms)]
         below.sort(key=self._last_evidence)
         self._queue.hasten((connection.id for connection in below), now)
         for connection in below:
             self._on_scheduled(connection.id, now)
+
+    def _is_rechecked(self, connection: Connection, frozen: Collection[ScopeKey], platforms: Collection[ScopeKey]) -> bool:
+        """Whether the connection is below a scope that froze it, or is broken below a platform or group."""
+        above = self._engine.scopes_above(connection)
+        if any(key in frozen for key in above.all):
+            return True
+        return (above.platform in platforms or above.group in platforms) and self._engine.state(connection.id).health.broken
+
+    def _sweep(self, now: float) -> None:
+        """Look at the connections of a platform when failures there make it suspected, and before its end or a reminder is notified."""
+        sweeps, self._sweeps = self._sweeps, self._engine.scope_sweeps
+        if sweeps == self._sweeps:
+            return
+        for key in self._engine.swept_scopes_since(sweeps):
+            ids = self._engine.to_look_at(key, self._account)
+            self._queue.hasten(ids, now)
+            for connection_id in ids:
+                self._on_scheduled(connection_id, now)
 
     def _probe_suspected_api(self, now: float) -> None:
         """When another account's checks made the API suspected, probe it with one of this account's connections at once."""

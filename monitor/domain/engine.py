@@ -28,15 +28,16 @@ from monitor.domain.evaluation import (
 from monitor.domain.expiry import interval
 from monitor.domain.expiry.interval import RoundingEvidence
 from monitor.domain.listings import ListedConnection
-from monitor.domain.notifications.timing import needs_evaluation
+from monitor.domain.notifications.timing import awaits_look, needs_evaluation, reminders_due
 from monitor.domain.platform_texts import NO_PLATFORM_TEXTS, PlatformTexts
 from monitor.domain.policy import Policy, ScopePolicy
-from monitor.domain.reasons import Health
 from monitor.domain.schedule import EvaluationQueue
+from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import served_elsewhere_at
-from monitor.domain.scopes.key import API, PLATFORM, ScopeKey, ScopesAbove, account_scopes, scopes_above
-from monitor.domain.scopes.state import REMOVED, ScopeState, clear, closed, persistent
+from monitor.domain.scopes.key import API, API_KINDS, GROUP, LIMIT, PLATFORM, RATE, ScopeKey, ScopesAbove, account_scopes, scopes_above
+from monitor.domain.scopes.platform import Sight
+from monitor.domain.scopes.state import REMOVED, ScopeState, clamp_future_scope, clear, closed, persistent
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.silencing.silences import RecurringSilence, Silence
@@ -78,11 +79,20 @@ class EngineConfig:
 
 
 @dataclass(slots=True)
-class _ScopeCounts:
-    """Connection counts per scope, failing counts per platform."""
+class _Indexes:
+    """Connection counts per scope; ids per platform: all, and those whose last evidence or health is a failure."""
 
     members: Counter[ScopeKey] = field(default_factory=Counter)
-    failing: Counter[str] = field(default_factory=Counter)
+    by_platform: dict[str, set[int]] = field(default_factory=dict)
+    failing: dict[str, set[int]] = field(default_factory=dict)
+
+    @staticmethod
+    def put(index: dict[str, set[int]], platform: str, ids: set[int], sign: int) -> None:
+        """Add *ids* to an index by platform; with the *sign* -1 remove them."""
+        known = index.setdefault(platform, set())
+        (known.update if sign > 0 else known.difference_update)(ids)
+        if not known:
+            del index[platform]
 
 
 class Engine:
@@ -97,6 +107,7 @@ class Engine:
         watching_since: since when connections are checked without a gap.
         rounding_evidence: how the API prints the time that tokens have left, as far as its lists have shown.
         scope_closures: counts the scope incidents that closed.
+        scope_sweeps: counts the times that the connections below a scope began to be looked at anew.
         controls_version: counts the changes of silences and acknowledgements.
     """
 
@@ -105,6 +116,7 @@ class Engine:
         self.watching_since = watching_since
         self.rounding_evidence = RoundingEvidence()
         self.scope_closures = 0
+        self.scope_sweeps = 0
         self.controls_version = 0
         self._requested = NO_CONTROLS
         self._connections: dict[int, Connection] = {}
@@ -112,8 +124,9 @@ class Engine:
         self._order: tuple[int, ...] = ()
         self._states: dict[int, ConnectionState] = {}
         self._scopes: dict[ScopeKey, ScopeState] = {}
-        self._counts = _ScopeCounts()
+        self._indexes = _Indexes()
         self._closed_scopes: dict[ScopeKey, int] = {}
+        self._swept_scopes: dict[ScopeKey, int] = {}
         self._agenda = EvaluationQueue()
         self._scopes_evaluated_at = watching_since
         self._unsettled: set[ScopeKey] = set()
@@ -176,11 +189,15 @@ class Engine:
 
     def member_count(self, key: ScopeKey) -> int:
         """How many monitored connections are below a scope."""
-        return self._counts.members[key]
+        return self._indexes.members[key]
 
-    def failing(self, platform: str) -> int:
-        """How many monitored connections of *platform* are in error."""
-        return self._counts.failing[platform]
+    def failing_ids(self, platform: str) -> Collection[int]:
+        """The monitored connections of *platform* whose last evidence or health is a failure."""
+        return self._indexes.failing.get(platform, ())
+
+    def ids_of(self, platform: str) -> Collection[int]:
+        """The monitored connections of *platform*."""
+        return self._indexes.by_platform.get(platform, ())
 
     def api_window(self) -> timedelta:
         """How far back checks count for the API scope: two rounds at least."""
@@ -193,6 +210,17 @@ class Engine:
     def probe_interval(self, connection: Connection) -> tuple[ScopeKey, timedelta] | None:
         """The suspected scope above *connection*, and how soon it is probed again; None when nothing is suspected."""
         return self._pause_above(self.scopes_above(connection).all, rules.probe_interval)
+
+    def scopes_explaining(self, connection: Connection, state: ConnectionState) -> list[ScopeState]:
+        """The known scopes above *connection* in *state*, without open incidents of its platform that are not about it."""
+        within = platform_scope.reach(self.config.policy.scopes, self.api_window())
+        member = platform_scope.member(connection, state)
+        known = (scope for key in self.scopes_above(connection).all if (scope := self.known_scope(key)) is not None)
+        return [
+            scope
+            for scope in known
+            if not scope.key.platform or not scope.open or (member is not None and platform_scope.covers(scope, member, within))
+        ]
 
     def list_pause(self, account: str) -> timedelta | None:
         """How long the lists of *account* wait while it or the API is suspected or fails; None when they are read as usual."""
@@ -210,13 +238,25 @@ class Engine:
 
     def is_orphaned(self, key: ScopeKey) -> bool:
         """Whether nothing is checked below a scope any more, because its account or its API left the configuration."""
-        if key.kind == API:
+        if key.kind in API_KINDS:
             return key.name != self.config.api_host
         return bool(key.account and self.config.accounts) and key.account not in self.config.accounts
 
     def closed_scopes_since(self, closures: int) -> frozenset[ScopeKey]:
         """The scopes whose incidents closed since there were so many *closures*."""
         return frozenset(key for key, number in self._closed_scopes.copy().items() if number > closures)
+
+    def swept_scopes_since(self, sweeps: int) -> list[ScopeKey]:
+        """The scopes whose connections began to be looked at anew since there were so many *sweeps*."""
+        return [key for key, number in self._swept_scopes.copy().items() if number > sweeps]
+
+    def to_look_at(self, key: ScopeKey, account: str) -> list[int]:
+        """The connections of *account* below a platform or group that are to be looked at anew now."""
+        connections = (self._connections.get(connection_id) for connection_id in tuple(self.ids_of(key.platform)))
+        own = (one for one in connections if one is not None and one.account == account and key in self.scopes_above(one).all)
+        members = (platform_scope.member(connection, self.state(connection.id)) for connection in own)
+        known = (member for member in members if member is not None)
+        return platform_scope.to_look_at(self.scope(key), known, self.config.policy.scopes.sweep_size)
 
     # ---- what is set
 
@@ -241,7 +281,7 @@ class Engine:
         self._connections = kept | changed | {connection.id: connection for connection in added}
         if account is None:
             # The name of the API's scope may be another one, after a reload.
-            self._counts = _ScopeCounts()
+            self._indexes = _Indexes()
             self._count(self._connections.values(), 1)
         else:
             self._count(gone, -1)
@@ -277,16 +317,18 @@ class Engine:
 
     def _count(self, connections: Iterable[Connection], sign: int) -> None:
         """Count *connections* below their scopes; with the *sign* -1 no longer."""
-        counts, groups = self._counts, defaultdict[tuple[str, str, str], list[Connection]](list)
+        indexes, groups = self._indexes, defaultdict[tuple[str, str, str], list[Connection]](list)
         for connection in connections:
             spec = connection.spec
             groups[spec.account, spec.user_id, spec.platform].append(connection)
         for (_, _, platform), members in groups.items():
             for key in self.scopes_above(members[0]).all:
-                counts.members[key] += sign * len(members)
-                if not counts.members[key]:
-                    del counts.members[key]
-            counts.failing[platform] += sign * sum(self.state(connection.id).health is Health.ERROR for connection in members)
+                indexes.members[key] += sign * len(members)
+                if not indexes.members[key]:
+                    del indexes.members[key]
+            indexes.put(indexes.by_platform, platform, {connection.id for connection in members}, sign)
+            failing = {connection.id for connection in members if _fails(self.state(connection.id))}
+            indexes.put(indexes.failing, platform, failing, sign)
 
     def set_requests(self, silences: Iterable[Silence], acks: Iterable[Ack]) -> None:
         """Replace the silences and acknowledgements of operators."""
@@ -300,9 +342,12 @@ class Engine:
         self._states = dict(states)
         self._scopes = {scope.key: scope for scope in scopes}
         self._unsettled = {key for key, scope in self._scopes.items() if not scope.settled}
+        for key, scope in self._scopes.items():
+            if scope.suspect_at is not None and key.kind == PLATFORM:
+                self._note_sweep(key)
         self._agenda = EvaluationQueue()
         self._evaluated_version = -1
-        self._counts = _ScopeCounts()
+        self._indexes = _Indexes()
         connections, self._connections = self._connections, {}
         self.set_connections(connections.values())
 
@@ -354,12 +399,22 @@ class Engine:
             return
         everywhere = version != self._evaluated_version
         self._evaluated_version, self._recovered = version, set()
-        for connection in self._connections.values():
+        for connection in self._waiting_below(None if everywhere else recovered):
             state = self._states.get(connection.id)
-            if state is None or not (needs_evaluation(state) or state.next_evaluation_at is None):
-                continue
-            if everywhere or not recovered.isdisjoint(self.scopes_above(connection).all):
+            if state is not None and (needs_evaluation(state) or state.next_evaluation_at is None):
                 self._agenda.put(connection.id, now)
+
+    def _waiting_below(self, recovered: Collection[ScopeKey] | None) -> Iterable[Connection]:
+        """The connections below the scopes *recovered*; of platforms, those that fail. None: all connections."""
+        if recovered is None:
+            yield from self._connections.values()
+            return
+        platforms = {key.platform for key in recovered if key.platform}
+        failing = [connection_id for platform in platforms for connection_id in self.failing_ids(platform)]
+        yield from (self._connections[connection_id] for connection_id in failing if connection_id in self._connections)
+        wider = {key for key in recovered if not key.platform}
+        if wider:
+            yield from (one for one in self._connections.values() if not wider.isdisjoint(self.scopes_above(one).all))
 
     # ---- changes
 
@@ -372,8 +427,7 @@ class Engine:
         for connection_id, state in changes.states.items():
             connection = self._connections.get(connection_id)
             if connection is not None:
-                was_failing = self.state(connection_id).health is Health.ERROR
-                self._counts.failing[connection.platform] += int(state.health is Health.ERROR) - int(was_failing)
+                self._indexes.put(self._indexes.failing, connection.platform, {connection_id}, 1 if _fails(state) else -1)
                 self._agenda.put(connection_id, state.next_evaluation_at)
             self._states[connection_id] = state
         self._commit_scopes(changes.scopes)
@@ -385,6 +439,11 @@ class Engine:
 
     def _commit_scopes(self, scopes: Mapping[ScopeKey, ScopeState]) -> None:
         recovered = [key for key, state in scopes.items() if self.scope(key).open and not state.open]
+        decided = [key for key, state in scopes.items() if key.platform and self.scope(key).suspect_at is not None and not state.suspect_at]
+        for key, state in scopes.items():
+            if state.swept_at is not None and state.swept_at != self.scope(key).swept_at:
+                self._note_sweep(key)
+        self._recovered.update(decided)
         self._scopes.update(scopes)
         for key, state in scopes.items():
             (self._unsettled.discard if state.settled else self._unsettled.add)(key)
@@ -392,6 +451,10 @@ class Engine:
             self._closed_scopes |= dict.fromkeys(recovered, self.scope_closures + 1)
             self.scope_closures += 1
             self._recovered.update(recovered)
+
+    def _note_sweep(self, key: ScopeKey) -> None:
+        self.scope_sweeps += 1
+        self._swept_scopes[key] = self.scope_sweeps
 
     def drop(self, connection_ids: Collection[int]) -> None:
         """Stop monitoring these at once; checks of them that are still under way change nothing."""
@@ -427,7 +490,7 @@ class Engine:
         for key in self.due_scopes(now):
             evaluations.append(changes.evaluate_scope(key, now))
             changes.apply(evaluations[-1])
-        changes.scopes_evaluated_at = now
+            changes.scopes_evaluated_at = now
         self.commit(changes)
         for connection in self.due_connections(now):
             changes = self.begin()
@@ -458,7 +521,6 @@ class ChangeSet:
         self.rounding = engine.rounding_evidence
         self.scopes_evaluated_at: datetime | None = None
         self._engine = engine
-        self._failing: Counter[str] = Counter()
 
     def state(self, connection_id: int) -> ConnectionState:
         """What is known of one connection, as changed so far."""
@@ -478,7 +540,9 @@ class ChangeSet:
         state = evaluation.state or self.state(connection.id)
         return replace(
             evaluation,
-            next_check=schedule.next_due(connection, state, observation.at, policy, verdict_reason=reason),
+            next_check=schedule.next_due(
+                connection, state, observation.at, policy, verdict_reason=reason, reminders=reminders_due(state, policy)
+            ),
             canary=self._pause_above(connection, evaluation, rules.canary_interval),
             probe=self._pause_above(connection, evaluation, rules.probe_interval),
         )
@@ -504,8 +568,11 @@ class ChangeSet:
         return evaluate_at(self.evaluation_input(connection), now, self._engine.config.policy)
 
     def evaluate_scope(self, key: ScopeKey, now: datetime) -> Evaluation:
-        """Everything that follows from the passing of time for one scope."""
-        return self.change_scope(key, lambda state: self._after(state, now), now)
+        """Everything that follows from the passing of time for one scope, and for those that its change opens."""
+        before = {key: self.scope(key)}
+        after = self._after(before[key], now)
+        before |= {other: self.scope(other) for other in after if other != key}
+        return self._of_scopes(before, {key: before[key], **after}, now)
 
     def account_result(self, account: str, user_id: str, observation: Observation) -> Evaluation:
         """Everything that follows from a request of an account that was about no single connection, such as a list."""
@@ -539,8 +606,6 @@ class ChangeSet:
         """Take over what was evaluated."""
         connection, state = evaluation.connection, evaluation.state
         if connection is not None and state is not None:
-            was_failing = self.state(connection.id).health is Health.ERROR
-            self._failing[connection.platform] += int(state.health is Health.ERROR) - int(was_failing)
             self.states[connection.id] = state
         self.scopes.update(evaluation.scopes)
 
@@ -560,7 +625,6 @@ class ChangeSet:
             above=above,
             scopes={key: state for key in above.all if (state := self._scope_if_known(key)) is not None},
             member_counts={key: engine.member_count(key) for key in above.all},
-            failing=engine.failing(connection.platform) + self._failing[connection.platform],
             watching_since=engine.watching_since,
             window=engine.api_window(),
             rounding=self.rounding.mode,
@@ -572,18 +636,45 @@ class ChangeSet:
         """When an account other than this one was last answered."""
         return served_elsewhere_at(self.scope, self._engine.accounts(), account)
 
-    def _after(self, state: ScopeState, now: datetime) -> ScopeState:
+    def _after(self, state: ScopeState, now: datetime) -> Mapping[ScopeKey, ScopeState]:
         engine = self._engine
-        if engine.is_orphaned(state.key):
-            return closed(state, now, REMOVED)
-        return rules.tick(
-            state,
+        key, policy = state.key, engine.config.policy.scopes
+        if engine.is_orphaned(key):
+            return {key: closed(state, now, REMOVED)}
+        state = clamp_future_scope(state, now)
+        if key.platform and awaits_look(state, now, engine.config.policy):
+            state = replace(state, swept_at=now)
+        if key.kind == PLATFORM:
+            return platform_scope.advance_platform(state, self.scope, self._sight(state, now))
+        if key.kind == GROUP:
+            return {key: platform_scope.advance_open(state, self._sight(state, now))}
+        if key.kind in (RATE, LIMIT):
+            return rules.advance_limit(self.scope(ScopeKey(LIMIT, engine.config.api_host)), self._rates(), now)
+        return {key: rules.tick(state, now, policy, window=engine.api_window(), members=engine.member_count(key))}
+
+    def _sight(self, scope: ScopeState, now: datetime) -> Sight:
+        """What the rule of platforms and groups looks at."""
+        engine, platform = self._engine, scope.key.platform
+        ids = engine.ids_of(platform) if scope.suspect_at is not None else {*engine.failing_ids(platform), *self.states}
+        connections = (self._monitored(connection_id) for connection_id in ids)
+        members = (
+            platform_scope.member(connection, self.state(connection.id))
+            for connection in connections
+            if connection is not None and connection.platform == platform
+        )
+        return Sight(
+            tuple(member for member in members if member is not None),
             now,
             engine.config.policy.scopes,
-            window=engine.api_window(),
-            members=engine.member_count(state.key),
-            failing=engine.failing(state.key.name) + self._failing[state.key.name] if state.kind == PLATFORM else 0,
+            engine.api_window(),
+            engine.watching_since,
+            lambda connection: engine.controls.silences_failure(connection, now),
         )
+
+    def _rates(self) -> list[ScopeState]:
+        """The rate scopes of all accounts that have connections."""
+        keys = (ScopeKey(RATE, account) for account in self._engine.accounts())
+        return [self.scope(key) for key in keys if self._engine.member_count(key)]
 
     def _pause_above(
         self, connection: Connection, evaluation: Evaluation, pause_of: Callable[[ScopeState, ScopePolicy], timedelta | None]
@@ -617,8 +708,12 @@ def _first_pause(
     return None
 
 
+def _fails(state: ConnectionState) -> bool:
+    return state.failures > 0 or state.health.broken
+
+
 def _pause(state: ScopeState) -> timedelta:
     """How often the passing of time is applied to a scope."""
     if state.suspect_at is not None or state.topic.level != state.topic.notified.level:
         return _PAUSE_UNSETTLED
-    return _PAUSE_PLATFORM if state.kind == PLATFORM else _PAUSE_OPEN
+    return _PAUSE_PLATFORM if state.key.platform else _PAUSE_OPEN

@@ -39,7 +39,6 @@ class EvaluationInput:
         above: the scopes above the connection.
         scopes: state of every scope above the connection that has one.
         member_counts: how many connections are below a scope.
-        failing: how many connections of the platform are in error, this one included.
         watching_since: since when this process checks without a gap.
         window: how far back API checks count.
         rounding: how the API prints the time that tokens have left, as far as learned.
@@ -52,7 +51,6 @@ class EvaluationInput:
     above: ScopesAbove
     scopes: Mapping[ScopeKey, ScopeState]
     member_counts: Mapping[ScopeKey, int]
-    failing: int
     watching_since: datetime
     window: timedelta
     rounding: model.Rounding = model.Rounding.UNKNOWN
@@ -94,19 +92,23 @@ def evaluate_check(known: EvaluationInput, observation: Observation, policy: Pol
         window=known.window,
         member_counts=known.member_counts,
         elsewhere_at=known.elsewhere_at,
+        last_check=rules.LastCheck(known.state.last_reason, known.state.last_check_at),
     )
-    frozen = scope_context(known.above, after, known.watching_since, now, policy).frozen_by is not None
+    frozen = _context(known, after, known.state, now, policy).frozen_by is not None
     known = replace(known, state=_after_scope_recovery(known, after))
     state = health.advance(known.connection, known.state, observation, policy, frozen=frozen)
     state = _apply_token(known, state, observation, policy)
-    after[known.above.platform] = _platform(known, state, after, now, policy)
+    platform = known.above.platform
+    several = known.member_counts.get(platform, 1) >= policy.scopes.platform_count
+    if several and not frozen and platform_scope.is_sign(known.state, state):
+        after[platform] = platform_scope.suspected(after[platform], now, policy.scopes, known.window)
     decision = decide.decide(
         known.connection,
         known.state,
         state,
         now,
         policy,
-        scope_context(known.above, after, known.watching_since, now, policy),
+        _context(known, after, state, now, policy),
         evidence=meaning(observation.verdict.reason).health is not None,
         controls=known.controls,
     )
@@ -121,11 +123,12 @@ def update_scopes(
     window: timedelta,
     member_counts: Mapping[ScopeKey, int],
     elsewhere_at: datetime | None = None,
+    last_check: rules.LastCheck = rules.NO_CHECK,
 ) -> dict[ScopeKey, ScopeState]:
     """
     The *states* of scopes, the wider before the narrower, after *observation*; those that it says nothing about are unchanged.
 
-    *elsewhere_at* is when another account was last answered.
+    *elsewhere_at* is when another account was last answered, *last_check* the previous check of the same connection.
     """
     after = dict(states)
     for key, scope in states.items():
@@ -145,7 +148,7 @@ def update_scopes(
                 elsewhere_at=elsewhere_at,
             )
         elif key.kind != API:
-            after[key] = rules.advance(state, observation, policy.scopes, members=members)
+            after[key] = rules.advance(state, observation, policy.scopes, members=members, before=last_check)
         elif not explains(_of_kind(states, SERVICE), observation):
             after[key] = advance_api(state, observation, policy.scopes, window=window, members=members, elsewhere_at=elsewhere_at)
     return after
@@ -178,7 +181,7 @@ def evaluate_listing(
 def evaluate_at(known: EvaluationInput, now: datetime, policy: Policy) -> Evaluation:
     """Everything that follows for the connection from the passing of time alone."""
     known = _without_future(known, now)
-    context = scope_context(known.above, known.scopes, known.watching_since, now, policy)
+    context = _context(known, known.scopes, known.state, now, policy)
     decision = decide.decide(known.connection, known.state, known.state, now, policy, context, evidence=False, controls=known.controls)
     return Evaluation(known.connection, decision.state, {}, decision.transitions, decision.notifications)
 
@@ -206,28 +209,81 @@ def evaluate_removal(connection: Connection, state: ConnectionState, now: dateti
 
 
 def scope_context(
-    above: ScopesAbove, states: Mapping[ScopeKey, ScopeState], watching_since: datetime, now: datetime, policy: Policy
+    connection: Connection,
+    state: ConnectionState,
+    above: ScopesAbove,
+    scopes: Mapping[ScopeKey, ScopeState],
+    watching_since: datetime,
+    now: datetime,
+    policy: Policy,
+    window: timedelta,
 ) -> ScopeContext:
-    """The open scopes above a connection: the first in the order of `ScopesAbove.all`, and since when the connection is checked."""
-    frozen_by = suppressed_by = None
-    hold_until = recovered_at = None
+    """
+    The open scopes above *connection* in *state*: the first in the order of `ScopesAbove.all`, and since when it is checked.
+
+    *window*: how far back API checks count.
+    """
+    frozen_by = recovered_at = None
+    outages: list[tuple[datetime | None, datetime | None]] = []
     for key in above.all:
-        state = states.get(key)
-        if state is None:
+        scope = scopes.get(key)
+        if scope is None or key is above.platform or key is above.group:
             continue
-        if key is above.platform:
-            suppressed_by = key if state.open else None
-            hold_until = platform_scope.hold_until(state, policy.scopes)
-            continue
-        if state.closed_at is not None:
-            watching_since = max(watching_since, state.closed_at)
-            recovered_at = max(recovered_at or state.closed_at, state.closed_at) if key is not above.rate else recovered_at
+        if key is not above.rate:
+            outages.append(_span(scope))
+        if scope.closed_at is not None:
+            watching_since = max(watching_since, scope.closed_at)
+            recovered_at = max(recovered_at or scope.closed_at, scope.closed_at) if key is not above.rate else recovered_at
         # Missing evidence that a wider cause may explain makes nothing stale, not even before that is certain.
-        if state.open or state.suspect_at is not None:
+        if scope.open or scope.suspect_at is not None:
             watching_since = now
-        if state.open and key is not above.rate:
+        if scope.open and key is not above.rate:
             frozen_by = frozen_by or key
-    return ScopeContext(frozen_by, suppressed_by or frozen_by, watching_since, hold_until, recovered_at)
+    covered_by, hold_until, recovered = _platform_context(connection, state, above, scopes, policy, window)
+    outages += [_span(scope) for key in (above.platform, above.group) if (scope := scopes.get(key)) is not None and scope.hides_state]
+    recovered_at = max((at for at in (recovered_at, recovered) if at is not None), default=None)
+    spans = tuple((opened_at, closed_at) for opened_at, closed_at in outages if opened_at is not None)
+    return ScopeContext(frozen_by, covered_by or frozen_by, watching_since, hold_until, recovered_at, spans)
+
+
+def _span(scope: ScopeState) -> tuple[datetime | None, datetime | None]:
+    """When the last incident of *scope* opened and closed; None for one that never did."""
+    return scope.topic.opened_at, None if scope.open else scope.closed_at
+
+
+def _platform_context(
+    connection: Connection,
+    state: ConnectionState,
+    above: ScopesAbove,
+    scopes: Mapping[ScopeKey, ScopeState],
+    policy: Policy,
+    window: timedelta,
+) -> tuple[ScopeKey | None, datetime | None, datetime | None]:
+    """Which of platform and group covers the connection, until when they may hold it, and since when they work again."""
+    covered_by = hold_until = recovered_at = None
+    for key in (above.platform, above.group):
+        scope = scopes.get(key)
+        if scope is None:
+            continue
+        hold_until = platform_scope.hold_until(scope, policy.scopes) or hold_until
+        covered_by = covered_by or (key if _is_covered(connection, state, scope, policy, window) else None)
+        closed_at = scope.closed_at
+        if closed_at is not None and state.health is Health.ERROR and state.since is not None and state.since < closed_at:
+            recovered_at = max(recovered_at or closed_at, closed_at)
+    return covered_by, hold_until, recovered_at
+
+
+def _is_covered(connection: Connection, state: ConnectionState, scope: ScopeState, policy: Policy, window: timedelta) -> bool:
+    if not scope.open:
+        return False
+    member = platform_scope.member(connection, state)
+    return member is not None and platform_scope.covers(scope, member, platform_scope.reach(policy.scopes, window))
+
+
+def _context(
+    known: EvaluationInput, scopes: Mapping[ScopeKey, ScopeState], state: ConnectionState, now: datetime, policy: Policy
+) -> ScopeContext:
+    return scope_context(known.connection, state, known.above, scopes, known.watching_since, now, policy, known.window)
 
 
 def _without_future(known: EvaluationInput, now: datetime) -> EvaluationInput:
@@ -243,11 +299,17 @@ def _without_future(known: EvaluationInput, now: datetime) -> EvaluationInput:
 def _after_scope_recovery(known: EvaluationInput, states: Mapping[ScopeKey, ScopeState]) -> ConnectionState:
     """The connection's state without evidence from before a scope incident that is over: two fresh checks are needed."""
     state, pending = known.state, known.state.pending
-    if pending is None:
+    if pending is None and state.pending_cause is None:
         return state
-    closed = (states[key].closed_at for key in known.above.all if key is not known.above.platform and key in states)
-    recovered = any(at is not None and pending.first_at < at for at in closed)
-    return replace(state, pending=None) if recovered else state
+    above, cause = known.above, state.pending_cause
+    closed = [states[key].closed_at for key in above.all if key is not above.platform and key is not above.group and key in states]
+    if pending is not None and any(at is not None and pending.first_at < at for at in closed):
+        pending = None
+    if cause is not None and any(at is not None and cause.first_at < at for at in closed):
+        cause = None
+    if pending is state.pending and cause is state.pending_cause:
+        return state
+    return replace(state, pending=pending, pending_cause=cause)
 
 
 def _apply_token(known: EvaluationInput, state: ConnectionState, observation: Observation, policy: Policy) -> ConnectionState:
@@ -266,23 +328,10 @@ def _apply_token(known: EvaluationInput, state: ConnectionState, observation: Ob
         rounding=known.rounding,
     )
     agrees = change is None and belief.says is state.token.says
+    if known.state.health is Health.ERROR and state.health is Health.OK and belief.status == "expired":
+        # The list is older than the repair that the checks have just shown.
+        belief = replace(belief, status=None)
     return replace(state, token=belief, token_sightings=state.token_sightings + 1 if agrees else 1)
-
-
-def _platform(
-    known: EvaluationInput, state: ConnectionState, states: Mapping[ScopeKey, ScopeState], now: datetime, policy: Policy
-) -> ScopeState:
-    was_failing, is_failing = known.state.health is Health.ERROR, state.health is Health.ERROR
-    key = known.above.platform
-    return platform_scope.advance_platform(
-        states[key],
-        known.connection.id if is_failing and not was_failing else None,
-        now,
-        policy.scopes,
-        window=known.window,
-        total=known.member_counts.get(key, 1),
-        failing=known.failing + int(is_failing) - int(was_failing),
-    )
 
 
 def _gather(

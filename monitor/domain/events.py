@@ -10,6 +10,7 @@ from monitor.domain.reasons import Scope
 from monitor.errors import Reason
 
 FINE = "fine"
+STALE = "stale"
 
 
 class Severity(StrEnum):
@@ -58,6 +59,8 @@ class EventType(StrEnum):
     ACCOUNT_RECOVERED = "account.recovered"
     API_FAILED = "api.failed"
     API_RECOVERED = "api.recovered"
+    GROUP_FAILED = "group.failed"
+    GROUP_RECOVERED = "group.recovered"
     PLATFORM_FAILED = "platform.failed"
     PLATFORM_RECOVERED = "platform.recovered"
     STORAGE_FAILED = "storage.failed"
@@ -113,7 +116,15 @@ class NotificationFacts:
 
     Attributes:
         expires_uncertainty: by how much *expires_at* may be off to either side.
-        affected: number of connections below the scope.
+        cause_since: since when the present cause is seen, where the cause of an open incident has changed.
+        failed_at: the first failed check of a failure; its incident may have opened before, as another one.
+        last_worked_at: the last passed check, where the failure began between it and the first failed one, unseen for long.
+        last_evidence_at: the last conclusive check, where a reminder is not preceded by one.
+        failed_posts, last_failed_post_at: posting errors seen during the failure that is over, and the last of them.
+        untested: the API cannot test the connection.
+        listed: the API's list has, or had, the connection.
+        affected: number of connections that the incident of the scope affects.
+        members: ids of the first of them, where the incident is theirs together.
         reminder: which reminder it is; 0 for none.
     """
 
@@ -127,9 +138,18 @@ class NotificationFacts:
     permissions_lost: tuple[str, ...] = ()
     last_successful_post_at: datetime | None = None
     affected: int | None = None
+    members: tuple[int, ...] = ()
     reminder: int = 0
     username: str | None = None
     closed_why: str | None = None
+    cause_since: datetime | None = None
+    failed_at: datetime | None = None
+    last_worked_at: datetime | None = None
+    last_evidence_at: datetime | None = None
+    failed_posts: int = 0
+    last_failed_post_at: datetime | None = None
+    untested: bool = False
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from datetime import datetime, timedelta
 from monitor.domain.checks import LastError, Observation, Reply
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
+from monitor.domain.events import Topic
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import UPSTREAM, Health, Outcome, meaning
-from monitor.domain.states import ConnectionState, PendingHealth
+from monitor.domain.reasons import UPSTREAM, Health, Outcome, advice_of, meaning
+from monitor.domain.states import ConnectionState, FailurePeriod, PendingCause, PendingHealth
 from monitor.errors import Reason
 
 # The API's clock may be ahead of ours by this much; a later time in its answer is wrong.
@@ -40,7 +41,20 @@ def record_posts(state: ConnectionState, posted_at: datetime | None, error: Last
     previous = state.last_successful_post_at
     if posted_at is not None and previous is not None:
         posted_at = max(posted_at, previous)
-    return replace(state, last_successful_post_at=posted_at or previous, last_error=error or state.last_error)
+    state = replace(state, last_successful_post_at=posted_at or previous, last_error=error or state.last_error)
+    failure = _with_failed_post(state.failure, error)
+    return state if failure is state.failure else replace(state, failure=failure)
+
+
+def _with_failed_post(failure: FailurePeriod | None, error: LastError | None) -> FailurePeriod | None:
+    """Count a posting error that is dated within the failure and newer than those counted before."""
+    occurred_at = error.occurred_at if error is not None else None
+    if failure is None or occurred_at is None or not failure.covers(occurred_at):
+        return failure
+    last = failure.last_failed_post_at
+    if last is not None and occurred_at <= last:
+        return failure
+    return replace(failure, failed_posts=failure.failed_posts + 1, last_failed_post_at=occurred_at)
 
 
 def advance(connection: Connection, state: ConnectionState, observation: Observation, policy: Policy, *, frozen: bool) -> ConnectionState:
@@ -64,8 +78,9 @@ def advance(connection: Connection, state: ConnectionState, observation: Observa
         connection, checked, observation, passed=effect.outcome is Outcome.PASSED, failed=effect.outcome is Outcome.FAILED
     )
     if frozen:
-        return replace(with_evidence, pending=None)
-    return _confirm(connection, with_evidence, effect.health, observation, policy)
+        return replace(with_evidence, pending=None, pending_cause=None)
+    confirmed = _confirm(connection, with_evidence, effect.health, observation, policy)
+    return _with_failure(connection, state, confirmed, effect.health, observation, policy)
 
 
 def _record_evidence(
@@ -76,6 +91,7 @@ def _record_evidence(
         state,
         reason=observation.verdict.reason,
         detail=observation.verdict.detail,
+        first_evidence_at=state.first_evidence_at or (None if state.last_evidence_at is not None else at),
         last_evidence_at=at,
         last_passed_at=at if passed else state.last_passed_at,
         failures=state.failures + 1 if failed else 0,
@@ -111,9 +127,10 @@ def _confirm(connection: Connection, state: ConnectionState, target: Health, obs
     min_duration = policy.confirm.missing_over if target is Health.MISSING else timedelta(0)
     if pending.count < confirmations(state.health, target, observation.verdict.reason, policy) or at - pending.first_at < min_duration:
         return replace(state, pending=pending)
-    # Only changes that are notified count for flapping; between `ok` and `unsupported` no incident opens or closes.
-    changed = state.health is not Health.UNKNOWN and (state.health.broken or target.broken)
-    horizon = at - policy.flap.window
+    # Changes between working and broken count for flapping; from one kind of broken to another, only the second and later ones.
+    alternates = state.health.broken and target.broken and state.topic(Topic.CONNECTION).notified.causes > 0
+    changed = state.health is not Health.UNKNOWN and (state.health.broken is not target.broken or alternates)
+    horizon = at - policy.flap.window_for(connection.interval)
     changes = tuple(change for change in state.changes if change > horizon)
     return replace(
         state,
@@ -124,10 +141,58 @@ def _confirm(connection: Connection, state: ConnectionState, target: Health, obs
     )
 
 
+def _with_failure(
+    connection: Connection, before: ConnectionState, state: ConnectionState, target: Health, observation: Observation, policy: Policy
+) -> ConnectionState:
+    """The confirmed *state* with its failure: what began, ended or has another cause. *before* is the state before the check."""
+    at, failure = observation.at, state.failure
+    if state.health.broken and (not before.health.broken or failure is None):
+        failed_at = state.first_failed_at or state.since or at
+        failure = FailurePeriod(failed_at, before.last_passed_at)
+        failure = _with_failed_post(failure, state.last_error) or failure
+    if failure is None:
+        return state
+    if not state.health.broken:
+        ended = replace(failure, ended_at=state.since) if failure.ended_at is None else failure
+        return state if ended is failure else replace(state, failure=ended, pending_cause=None)
+    if target is not state.health:
+        return state
+    if state.health is not before.health:
+        failure = replace(failure, cause=None)
+    return _with_cause(connection, state, failure, observation, policy)
+
+
+def _with_cause(
+    connection: Connection, state: ConnectionState, failure: FailurePeriod, observation: Observation, policy: Policy
+) -> ConnectionState:
+    """
+    The failing *state* with the cause of its failure as far as it is confirmed.
+
+    Reasons that ask for the same work replace each other at once; other work is confirmed by as many checks as the failure was.
+    """
+    at, reason, detail = observation.at, observation.verdict.reason, observation.verdict.detail
+    advice = advice_of(reason)
+    known = advice_of(failure.cause) if failure.cause is not None else None
+    if known is advice or known is None:
+        since = failure.cause_since if known is advice else state.since
+        return replace(state, pending_cause=None, failure=replace(failure, cause=reason, detail=detail, cause_since=since))
+    pending = state.pending_cause
+    if pending is None or pending.advice is not advice or at - pending.last_at > _max_gap(policy, connection.interval):
+        pending = PendingCause(advice, 1, at, at)
+    elif at - pending.last_at >= policy.spacing:
+        pending = replace(pending, count=pending.count + 1, last_at=at)
+    if pending.count < confirmations(Health.OK, state.health, reason, policy):
+        return replace(state, failure=failure, pending_cause=pending)
+    return replace(state, pending_cause=None, failure=replace(failure, cause=reason, detail=detail, cause_since=pending.first_at))
+
+
+def _max_gap(policy: Policy, interval: timedelta) -> timedelta:
+    """How far apart evidence for a change may be: it comes one round apart, which is a re-check pause where intervals are shorter."""
+    return policy.pending_rounds * max(interval, policy.recheck, policy.spacing)
+
+
 def _count_pending(pending: PendingHealth | None, target: Health, at: datetime, policy: Policy, interval: timedelta) -> PendingHealth:
-    # Evidence comes one round apart; with intervals shorter than the re-check pause, a round is such a pause.
-    max_gap = policy.pending_rounds * max(interval, policy.recheck, policy.spacing)
-    if pending is None or pending.health is not target or at - pending.last_at > max_gap:
+    if pending is None or pending.health is not target or at - pending.last_at > _max_gap(policy, interval):
         return PendingHealth(target, 1, at, at)
     if at - pending.last_at < policy.spacing:
         return pending

@@ -48,7 +48,8 @@ class ExpiryPolicy:
             countdown, only `expired` and the API's own flags count.
         trust_date: Whether the API's date is trusted while its `tokenStatus` says `valid`. False where the platform renews by itself.
         hysteresis: How far above a threshold the end must move back before the level is lowered; at least a tenth of the threshold.
-        settle: How long a level must last before it is notified; for platforms that renew tokens at the last moment.
+        settle: How long after a threshold is crossed it is notified, at most a quarter of the threshold; for platforms that renew
+            tokens at the last moment.
         overdue_after: Notify that a usual renewal is overdue when it is this much later than the latest one seen.
     """
 
@@ -69,15 +70,20 @@ class ScopePolicy:
         open_after: How long the API must fail before its incident opens.
         close_after: How long it must work before it counts as recovered.
         canary: Pause between checks while the API is down.
-        account_confirm: Pause before the second refusal of the key that opens an account incident.
+        account_confirm: How long the key must be refused, for several connections, before an account incident opens.
         account_canary: Pause between checks while the key is refused; each refusal is expensive for the API.
         attempts: Minimum number of checks without an answer that opens an API incident.
         ratio: Minimum share of checks without an answer that opens one (0 to 1).
         close_ratio: Share below which it may close; less than `ratio`.
-        platform_window: Time within which connections of one platform must fail to count as failing together.
+        api_notify_after: How long the API must fail before that is notified; a shorter outage is only recorded. `auto`: two thirds of
+            `schedule.interval`, at most 10 minutes.
+        platform_window: Time within which connections of one platform must fail to count as failing together; at least two rounds of checks.
         platform_count: Minimum number of connections that fail together.
-        platform_ratio: Minimum share of the platform's connections that fail together (0 to 1).
-        platform_hold: After this long, connections that still fail are notified one by one.
+        platform_ratio: Minimum share of the connections that fail together, of a platform or of one user's (0 to 1).
+        group_count: From this number on, connections of one user and platform that fail together are one incident, whatever their share.
+        sweep: How long the other connections of a platform are looked at, after a first failure there, before failures are notified.
+        sweep_size: Maximum number of connections of each account that are looked at.
+        sweep_pause: Minimum time between two such looks; less where `schedule.interval` is short.
         throttled_after: How long the API must throttle us before its incident opens.
 
     Source: reliability.md 3.5.
@@ -92,11 +98,19 @@ class ScopePolicy:
     attempts: int = 5
     ratio: float = 0.6
     close_ratio: float = 0.2
+    api_notify_after: timedelta | None = None
     platform_window: timedelta = 10 * _MINUTE
-    platform_count: int = 5
+    platform_count: int = 2
     platform_ratio: float = 0.5
-    platform_hold: timedelta = 30 * _MINUTE
+    group_count: int = 5
+    sweep: timedelta = _MINUTE
+    sweep_size: int = 50
+    sweep_pause: timedelta = 5 * _MINUTE
     throttled_after: timedelta = 30 * _MINUTE
+
+    def api_notify_for(self, window: timedelta) -> timedelta:
+        """How long the API must fail before that is notified; checks count for *window*, which is two rounds or more."""
+        return self.api_notify_after if self.api_notify_after is not None else min(window / 3, 10 * _MINUTE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +119,41 @@ class FlapPolicy:
     When a connection or a scope is flapping.
 
     Attributes:
-        changes: Confirmed changes within `window` that make a connection flapping; a scope is allowed one more.
-        window: Time within which changes are counted.
-        calm: Time without a change after which the final state is notified.
+        changes: Confirmed changes within `window` that make a connection flapping; a scope is allowed two more.
+        window: Time within which changes are counted; for a connection at least `window_rounds`.
+        window_rounds: Minimum of `window` for a connection, in intervals of its checks.
+        calm: Time without a change after which the final state is notified; for a connection at least `calm_rounds`. Also how long
+            the third cause of one failure must last before it is notified, the fourth twice as long, and so on.
+        calm_rounds: Minimum of `calm` for a connection, in intervals of its checks.
     """
 
-    changes: int = 4
+    changes: int = 3
     window: timedelta = _HOUR
+    window_rounds: int = 6
     calm: timedelta = 30 * _MINUTE
+    calm_rounds: int = 3
+
+    def window_for(self, interval: timedelta) -> timedelta:
+        """The time within which changes of a connection with this check *interval* are counted."""
+        return max(self.window, self.window_rounds * interval)
+
+    def calm_for(self, interval: timedelta) -> timedelta:
+        """The time without a change after which a connection with this check *interval* is stable."""
+        return max(self.calm, self.calm_rounds * interval)
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryPolicy:
+    """
+    When the API's lists are believed, and which changes of them are notified.
+
+    Attributes:
+        short_over: How long the lists must lack more than half of the connections or users before these are no longer watched.
+        unusual: Share of the connections of an account or managed user whose removal at once is notified.
+    """
+
+    short_over: timedelta = _HOUR
+    unusual: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,33 +209,43 @@ class Policy:
         confirm: How many observations confirm a change.
         expiry: When the end of a token's life is notified. Platforms have built-in differences, see the table of platforms.
         platforms: Differences of single platforms, by name.
-        reminders: Pause between reminders of an open incident; weekly after seven days. `off` turns them off.
+        reminders: Pause between reminders of a failed, missing, misconfigured or stale connection, of an expired token and of an open
+            scope incident; weekly after seven days. Other incidents are not repeated. `off` turns them off.
+        reminders_suspected: The same for a failure that may be a false negative of the test; at least `reminders`.
         stale_after: How long a connection may go without evidence before that is notified. `auto`: three intervals, at least `stale_floor`.
         stale_floor: The minimum of `auto`.
+        upstream_after: How long trouble of the platform itself (timeouts, 5xx, rate limits) must last at a connection before that is notified;
+            trouble of many of its connections is notified at once. `auto`: two intervals, at least 30 minutes.
         pending_rounds: Unconfirmed evidence older than this many intervals is void.
         publishing_fresh: A posting error older than this is not notified.
         scopes: When many failures are one incident.
         flap: When a connection or a scope is flapping.
+        discovery: When the API's lists are believed, and which changes of them are notified.
         digest: When many notifications become one.
         retry: How long and how often a delivery is retried.
         spacing: Counted observations are at least this far apart; two thirds of `schedule.recheck`.
         recheck: Pause before the fast re-check after contrary evidence: `schedule.recheck`.
+        upstream_after_of: `upstream_after` of single platforms.
     """
 
     confirm: Confirm = Confirm()
     expiry: ExpiryPolicy = ExpiryPolicy()
     platforms: Mapping[str, ExpiryPolicy] = field(default_factory=dict)
     reminders: timedelta = _DAY
+    reminders_suspected: timedelta = 7 * _DAY
     stale_after: timedelta | None = None
     stale_floor: timedelta = 30 * _MINUTE
+    upstream_after: timedelta | None = None
     pending_rounds: int = 3
     publishing_fresh: timedelta = 7 * _DAY
     scopes: ScopePolicy = ScopePolicy()
     flap: FlapPolicy = FlapPolicy()
+    discovery: DiscoveryPolicy = DiscoveryPolicy()
     digest: DigestPolicy = DigestPolicy()
     retry: RetryPolicy = RetryPolicy()
     spacing: timedelta = timedelta(seconds=30)
     recheck: timedelta = timedelta(seconds=45)
+    upstream_after_of: Mapping[str, timedelta] = field(default_factory=dict)
 
     def expiry_for(self, platform: str) -> ExpiryPolicy:
         """The expiry policy of *platform*."""
@@ -203,3 +254,8 @@ class Policy:
     def stale_for(self, interval: timedelta) -> timedelta:
         """How long a connection with this check *interval* may go without evidence."""
         return self.stale_after if self.stale_after is not None else max(3 * interval, self.stale_floor)
+
+    def upstream_for(self, platform: str, interval: timedelta) -> timedelta:
+        """How long trouble of *platform* itself must last at a connection with this check *interval* before that is notified."""
+        after = self.upstream_after_of.get(platform, self.upstream_after)
+        return after if after is not None else max(2 * interval, 30 * _MINUTE)

@@ -35,6 +35,7 @@ class Scope(StrEnum):
     """What one cause affects, from narrow to wide."""
 
     CONNECTION = "connection"
+    GROUP = "group"
     PLATFORM = "platform"
     USER = "user"
     ACCOUNT = "account"

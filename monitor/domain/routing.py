@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from monitor.domain.connections import Connection
-from monitor.domain.events import Notification, NotificationReason
-from monitor.domain.scopes.key import ACCOUNT_KINDS
+from monitor.domain.events import Notification, NotificationReason, Severity
+from monitor.domain.scopes.key import ScopeKey
 
 RESERVED = frozenset({"severity", "type", "topic", "scope", "reason", "why", "account", "user", "platform", "connection"})
 
@@ -40,19 +40,35 @@ def receivers_for(
     receivers: Sequence[ReceiverRule],
     *,
     notified: Collection[str] = (),
+    members: Sequence[Connection] = (),
 ) -> tuple[str, ...]:
     """
     Return the names of the receivers of *notification*, in configured order.
 
     Without routes these are all; when no route matches, none. The receivers *notified* of this incident before also get what
     follows. The close of an incident goes to exactly them, because its level and reason are no longer those that the routes
-    matched when it opened; when *notified* is empty, the routes decide alone.
+    matched when it opened; when *notified* is empty, the routes decide alone. A notification about several connections, *members*, goes
+    to whoever gets it by one of them: their labels are not in it.
     """
     closing = notification.why is NotificationReason.CLOSED
     chosen = set(notified)
     if not (closing and notified):
-        chosen |= _routed(notification, connection, routes, receivers)
+        for subject in members or (connection,):
+            chosen |= _routed(notification, subject, routes, receivers)
     return tuple(receiver.name for receiver in receivers if receiver.name in chosen and (receiver.send_resolved or not closing))
+
+
+def may_get(severity: Severity, routes: Sequence[Route], receivers: Sequence[ReceiverRule]) -> frozenset[str]:
+    """Return the names of the receivers that some notification of this *severity* can be routed to."""
+    if not routes:
+        return frozenset(receiver.name for receiver in receivers)
+    names: set[str] = set()
+    for route in routes:
+        if _matches_pattern(route.match.get("severity", "*"), severity.value):
+            names.update(route.receivers)
+            if not route.match.keys() - {"severity"}:
+                break
+    return frozenset(names)
 
 
 def _routed(
@@ -102,8 +118,5 @@ def facts(notification: Notification, connection: Connection | None) -> dict[str
 
 def scope_facts(subject: str) -> dict[str, str]:
     """Return the account, managed user or platform in the *subject* of a scope incident."""
-    kind, _, name = subject.partition(":")
-    if kind in ACCOUNT_KINDS:
-        account, _, user = name.partition("/")
-        return {"account": account, "user": user}
-    return {"platform": name} if kind == "platform" else {}
+    key = ScopeKey.parse(subject)
+    return {"account": key.account, "user": key.user, "platform": key.platform}

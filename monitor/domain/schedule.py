@@ -9,6 +9,7 @@ Connections that the API does not know or cannot test are checked at longer inte
 
 import hashlib
 import heapq
+import itertools
 from collections.abc import Container, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +17,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.expiry.interval import next_informative_check
 from monitor.domain.expiry.levels import auto_renewing, crossings
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import Health
+from monitor.domain.reasons import UPSTREAM, Health
 from monitor.domain.states import ConnectionState
 from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
@@ -49,6 +50,9 @@ CROSSED_BY = timedelta(seconds=5)
 # After a recovery, one extra check comes this many re-check pauses later.
 RECOVERY_PAUSES = 4
 
+# A check that precedes a reminder comes this long after that is due.
+_AFTER_DUE = timedelta(seconds=1)
+
 # Inconclusive results that are worth a second try.
 _RETRIED = frozenset({Reason.API_VALIDATOR_FAILED, Reason.API_TIMEOUT, Reason.API_DISCONNECTED})
 
@@ -69,14 +73,22 @@ def first_due(connection: Connection, state: ConnectionState, now: datetime, pol
     wait = _until_regular(connection, state, now, policy, at_least=timedelta(0))
     if state.last_check_at is None:
         return max(SHORTEST, min(wait, share * FIRST_WITHIN))
-    if state.pending is not None:
+    if state.pending is not None or state.pending_cause is not None:
         wait = min(wait, _recheck_pause(connection, policy))
     if now - state.last_check_at >= pace(connection, state, policy):
         wait = min(wait, share * CATCH_UP) if connection.interval > CATCH_UP else wait
     return max(SHORTEST, wait)
 
 
-def next_due(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, *, verdict_reason: Reason | None) -> timedelta:
+def next_due(
+    connection: Connection,
+    state: ConnectionState,
+    now: datetime,
+    policy: Policy,
+    *,
+    verdict_reason: Reason | None,
+    reminders: Iterable[datetime] = (),
+) -> timedelta:
     """
     Return the time from the end of one check to the next.
 
@@ -86,6 +98,7 @@ def next_due(connection: Connection, state: ConnectionState, now: datetime, poli
         now: when the check ended, wall clock.
         policy: has the pauses.
         verdict_reason: the reason of the check's verdict; None when there is no verdict.
+        reminders: when reminders are due; each is preceded by a check.
 
     Returns:
         At least one second; at least the re-check pause for an extra check.
@@ -94,8 +107,19 @@ def next_due(connection: Connection, state: ConnectionState, now: datetime, poli
     regular = _until_regular(connection, state, now, policy, at_least=gap)
     if state.pending is not None:
         return max(SHORTEST, _until_confirmed(connection, state, now, policy, regular))
-    extras = _extras(connection, state, now, policy, verdict_reason)
+    lasts_at = lasting_at(connection, state, policy)
+    if lasts_at is not None and now < lasts_at:
+        # One more check when the platform's trouble has lasted long enough to be notified, if it still lasts.
+        regular = min(regular, max(lasts_at + CROSSED_BY - now, gap))
+    extras = itertools.chain(_extras(connection, state, now, policy, verdict_reason), (due - now + _AFTER_DUE for due in reminders))
     return max(SHORTEST, min((wait for wait in extras if _least_gap(policy) <= wait < regular), default=regular))
+
+
+def lasting_at(connection: Connection, state: ConnectionState, policy: Policy) -> datetime | None:
+    """Return when trouble of the platform itself has lasted long enough to be notified; None when the connection has none."""
+    if state.health is not Health.ERROR or state.cause not in UPSTREAM or state.since is None:
+        return None
+    return state.since + policy.upstream_for(connection.platform, connection.interval)
 
 
 def pace(connection: Connection, state: ConnectionState, policy: Policy) -> timedelta:
@@ -113,7 +137,7 @@ def _extras(connection: Connection, state: ConnectionState, now: datetime, polic
     if not _was_regular(connection, state, now, policy):
         return
     pause = max(_recheck_pause(connection, policy), _least_gap(policy))
-    if reason in _RETRIED:
+    if reason in _RETRIED or state.pending_cause is not None:
         yield pause
     if state.health is Health.OK and len(state.changes) > 1 and now - state.changes[-1] < connection.interval / 2:
         yield RECOVERY_PAUSES * pause

@@ -10,7 +10,7 @@ from monitor.domain.events import FINE, IncidentRef, Severity, Topic
 from monitor.domain.notifications import build
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
-from monitor.domain.scopes.key import PLATFORM
+from monitor.domain.scopes.key import API, GROUP, LIMIT, PLATFORM, RATE
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState
@@ -42,6 +42,31 @@ class ConnectionView:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspectedScope:
+    """
+    A scope that seems to fail and has no incident yet.
+
+    Attributes:
+        subject: such as `api:api.postpost.dev`.
+        since: the first failure.
+        reason: of the last failure; None while only their number is known.
+    """
+
+    scope: Scope
+    subject: str
+    since: datetime
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StorageFailure:
+    """The database takes no writes: since when, and its own message."""
+
+    since: datetime
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class IncidentView:
     """One open incident; *connection* is the connection's that it is about, as far as it is in memory."""
 
@@ -57,12 +82,22 @@ class IncidentView:
 
 @dataclass(frozen=True, slots=True)
 class OutboxView:
-    """The pending deliveries of one receiver: their number, and when the oldest one was decided."""
+    """
+    The pending deliveries of one receiver: their number, and when the oldest one was decided.
+
+    Attributes:
+        disabled: it answered HTTP 410 several times in a row.
+        failing_since: when the first of the failures in a row ended.
+        refusing: it refuses every message.
+        in_trouble: it can't be relied on: disabled, or its outage was reported.
+    """
 
     pending: int = 0
     oldest_at: datetime | None = None
     disabled: bool = False
     failing_since: datetime | None = None
+    refusing: bool = False
+    in_trouble: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +112,9 @@ class Snapshot:
         api_up: whether the API answers; None while unknown.
         storage_up: whether the database accepts writes.
         outbox: receiver name to its pending deliveries.
+        suspected: the scopes that seem to fail, without an incident yet.
         controls: silences and acknowledgements.
+        storage_failure: why the database takes no writes, and since when; None while it does.
     """
 
     taken_at: datetime
@@ -87,7 +124,9 @@ class Snapshot:
     api_up: bool | None = None
     storage_up: bool = True
     outbox: Mapping[str, OutboxView] = field(default_factory=dict)
+    suspected: tuple[SuspectedScope, ...] = ()
     controls: Controls = NO_CONTROLS
+    storage_failure: StorageFailure | None = None
 
     def shows(self, other: "Snapshot") -> bool:
         """Whether *other* shows the same, but for the time; connections are compared as objects."""
@@ -105,9 +144,8 @@ def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:
             Scope.CONNECTION,
             connection.id,
             value.level,
-            topics.severity_of(topic, value.level, policy, connection.platform),
-            state.reason,
-            state.detail,
+            topics.severity_of(topic, value.level, policy, connection.platform, state.cause),
+            *build.reason_and_detail(state, topic),
             connection,
         )
         for topic, value in state.topics.items()
@@ -121,4 +159,24 @@ def scope_incidents(state: ScopeState) -> list[IncidentView]:
     if not state.open or topic.opened_at is None:
         return []
     incident = IncidentRef(Topic.SCOPE, str(state.key), topic.number, topic.opened_at)
-    return [IncidentView(incident, state.scope, None, topic.level, build.severity(state.scope), state.reason, state.detail)]
+    return [IncidentView(incident, state.scope, None, topic.level, build.severity(state), state.reason, state.detail)]
+
+
+_FAILURES_IN_A_ROW = 2
+
+
+def suspected_scope(state: ScopeState) -> SuspectedScope | None:
+    """
+    The scope as suspected; None when it is not, or its incident is open already.
+
+    An API counts as suspected after the second failure in a row: what was known before is no longer fresh then, although the
+    incident needs more. Platforms and rate limits do not hide the state of a connection, so they are not shown.
+    """
+    if state.open or state.kind in (PLATFORM, GROUP, RATE, LIMIT):
+        return None
+    if state.suspect_at is not None:
+        return SuspectedScope(state.scope, state.name, state.suspect_at, state.reason)
+    streak = state.streak
+    if state.kind == API and streak is not None and streak.count >= _FAILURES_IN_A_ROW:
+        return SuspectedScope(state.scope, state.name, streak.since)
+    return None

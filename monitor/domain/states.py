@@ -16,9 +16,9 @@ from enum import StrEnum
 
 from monitor.domain.checks import LastError
 from monitor.domain.copies import replace
-from monitor.domain.events import FINE, Topic
+from monitor.domain.events import FINE, Severity, Topic
 from monitor.domain.expiry.model import TokenBelief
-from monitor.domain.reasons import Health
+from monitor.domain.reasons import Advice, Health
 from monitor.errors import Reason
 
 
@@ -28,10 +28,12 @@ class SuppressionReason(StrEnum):
     NOTHING_NEW = "nothing_new"
     COVERED_BY_SCOPE = "covered_by_scope"
     REMINDER_NOT_DUE = "reminder_not_due"
+    AWAITING_CHECK = "awaiting_check"
     SILENCED = "silenced"
     QUIET_HOURS = "quiet_hours"
     ACKNOWLEDGED = "acknowledged"
     UNCERTAIN = "uncertain"
+    NOT_LASTING = "not_lasting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,44 @@ class PendingHealth:
     count: int
     first_at: datetime
     last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCause:
+    """Evidence that a failure has another cause, which asks for other work, not confirmed yet: how often it was counted, first and last when."""
+
+    advice: Advice
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FailurePeriod:
+    """
+    The current or the last confirmed failure of a connection.
+
+    Attributes:
+        failed_at: its first failed check.
+        worked_at: the last passed check before it; None when none had passed.
+        ended_at: the first check after it that did not fail; None while it lasts.
+        cause, detail: the confirmed reason, in the words of the last check that showed it.
+        cause_since: when a check first showed a cause that asks for the same work.
+        failed_posts, last_failed_post_at: posting errors seen that are dated within it, and the last of them.
+    """
+
+    failed_at: datetime
+    worked_at: datetime | None = None
+    ended_at: datetime | None = None
+    cause: Reason | None = None
+    detail: str = ""
+    cause_since: datetime | None = None
+    failed_posts: int = 0
+    last_failed_post_at: datetime | None = None
+
+    def covers(self, moment: datetime) -> bool:
+        """Whether *moment* is after the last success before the failure, and not after its end."""
+        return (self.worked_at is None or moment > self.worked_at) and (self.ended_at is None or moment <= self.ended_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +103,12 @@ class LastNotified:
         number, opened_at: the incident's.
         at: when the notification was decided.
         reminders: how many reminders of it followed.
-        merged: the notification of another topic included it: an expired token within the failure that it caused.
-        false_negative_suspected: the notification said that the failure may be a false negative of the test.
+        merged: the notification of another topic included it: an expired token within the failure that it caused, or the failure within
+            the incident of the token.
+        includes_failure: it included that the connection is broken, because its token has expired.
+        severity: the highest that was notified.
+        advice: what to do about a failure, as last notified.
+        causes: how many notifications said that the level or the cause has changed.
     """
 
     level: str = FINE
@@ -73,7 +117,10 @@ class LastNotified:
     at: datetime | None = None
     reminders: int = 0
     merged: bool = False
-    false_negative_suspected: bool = False
+    includes_failure: bool = False
+    severity: Severity | None = None
+    advice: Advice | None = None
+    causes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +152,10 @@ class ConnectionState:
         health, since: the confirmed health, and when it began.
         reason, detail: of the last conclusive check.
         pending: evidence for another health, not confirmed yet.
+        failure: the current or the last confirmed failure.
+        pending_cause: evidence for another cause of the failure, not confirmed yet.
         last_check_at, last_reason, last_detail: of the last check, conclusive or not.
-        last_evidence_at: the last conclusive check.
+        first_evidence_at, last_evidence_at: the first and the last conclusive check.
         last_passed_at: the last passed check.
         failures, first_failed_at: failed checks in a row, and the first of them.
         passed_before: whether any check ever passed.
@@ -129,7 +178,10 @@ class ConnectionState:
     reason: Reason | None = None
     detail: str = ""
     pending: PendingHealth | None = None
+    failure: FailurePeriod | None = None
+    pending_cause: PendingCause | None = None
     last_check_at: datetime | None = None
+    first_evidence_at: datetime | None = None
     last_evidence_at: datetime | None = None
     last_passed_at: datetime | None = None
     last_reason: Reason | None = None
@@ -154,10 +206,21 @@ class ConnectionState:
     seq: int = 0
 
     @property
+    def cause(self) -> Reason | None:
+        """The confirmed reason of a failure, else that of the last conclusive check."""
+        failing = self.health is Health.ERROR and self.failure is not None
+        return self.failure.cause or self.reason if failing and self.failure is not None else self.reason
+
+    @property
     def suspected_false_negative(self) -> bool:
-        """Whether a post succeeded after the first failed check: the test may be wrong."""
-        posted = self.last_successful_post_at
-        return posted is not None and self.first_failed_at is not None and posted > self.first_failed_at
+        """Whether a post succeeded after the first failed check with the present cause, and none failed since: the test may be wrong."""
+        posted, failed_at = self.last_successful_post_at, self.first_failed_at
+        if posted is None or failed_at is None:
+            return False
+        if self.failure is not None and self.failure.cause_since is not None:
+            failed_at = max(failed_at, self.failure.cause_since)
+        failed_post_at = self.last_error.occurred_at if self.last_error is not None else None
+        return posted > failed_at and (failed_post_at is None or failed_post_at <= posted)
 
     def topic(self, topic: Topic) -> TopicState:
         """Return the state of one topic; `fine` for one that never had an incident."""
@@ -173,13 +236,16 @@ def clamp_future(state: ConnectionState, now: datetime) -> ConnectionState:
     latest = now + TOLERANCE
     if not any(moment > latest for moment in _moments(state)):
         return state
-    pending = state.pending
+    pending, cause, failure = state.pending, state.pending_cause, state.failure
     token = state.token
     return replace(
         state,
         since=clamp_moment(state.since, now),
         pending=replace(pending, first_at=min(pending.first_at, now), last_at=min(pending.last_at, now)) if pending else None,
+        pending_cause=replace(cause, first_at=min(cause.first_at, now), last_at=min(cause.last_at, now)) if cause else None,
+        failure=_clamp_failure(failure, now) if failure else None,
         last_check_at=clamp_moment(state.last_check_at, now),
+        first_evidence_at=clamp_moment(state.first_evidence_at, now),
         last_evidence_at=clamp_moment(state.last_evidence_at, now),
         last_passed_at=clamp_moment(state.last_passed_at, now),
         first_failed_at=clamp_moment(state.first_failed_at, now),
@@ -188,6 +254,16 @@ def clamp_future(state: ConnectionState, now: datetime) -> ConnectionState:
         topics={topic: clamp_topic(value, now) for topic, value in state.topics.items()},
         token=replace(token, observed_at=clamp_moment(token.observed_at, now), expired_at=clamp_moment(token.expired_at, now)),
         next_evaluation_at=now,
+    )
+
+
+def _clamp_failure(failure: FailurePeriod, now: datetime) -> FailurePeriod:
+    return replace(
+        failure,
+        failed_at=min(failure.failed_at, now),
+        worked_at=clamp_moment(failure.worked_at, now),
+        ended_at=clamp_moment(failure.ended_at, now),
+        cause_since=clamp_moment(failure.cause_since, now),
     )
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlencode
 
-from monitor.domain.events import Severity
+from monitor.domain.events import Severity, Topic
+from monitor.domain.expiry.levels import EXPIRED
+from monitor.domain.reasons import Health
 from monitor.domain.snapshot import ConnectionView, IncidentView
 
 
@@ -21,13 +23,35 @@ class Tone(StrEnum):
 TONES = {Severity.CRITICAL: Tone.BAD, Severity.WARNING: Tone.WARN, Severity.INFO: Tone.IDLE}
 
 
+class OverallState(StrEnum):
+    """The overall state as one word, the same on pages, badges, in JSON and on the command line."""
+
+    UNAVAILABLE = "unavailable"
+    """The API, an account or the database cannot be used: the state of its connections is not known now."""
+    BROKEN = "broken"
+    UNDELIVERED = "undelivered"
+    """A receiver accepts no messages."""
+    SUSPECTED = "suspected"
+    """The API or an account seems to fail, which is not confirmed yet."""
+    ATTENTION = "attention"
+    EXPIRING = "expiring"
+    UNKNOWN = "unknown"
+    OK = "ok"
+
+
 class DisplayStatus(StrEnum):
-    """What a connection is shown as, worst first: its health, or `attention` while it works but has an incident."""
+    """
+    What a connection is shown as, worst first: its health, unless it works and has an incident, or is not known now.
+
+    `attention`: it works but has an incident; `expiring`: that of a token that ends soon; `unknown`: also while a scope incident
+    above it keeps it from being checked.
+    """
 
     ERROR = "error"
     MISSING = "missing"
     MISCONFIGURED = "misconfigured"
     ATTENTION = "attention"
+    EXPIRING = "expiring"
     UNKNOWN = "unknown"
     OK = "ok"
     UNSUPPORTED = "unsupported"
@@ -54,27 +78,45 @@ class DisplayStatus(StrEnum):
 
 
 _STATUS_RANKS = {status: rank for rank, status in enumerate(DisplayStatus)}
-_OTHER_TONES = {DisplayStatus.ATTENTION: Tone.WARN, DisplayStatus.OK: Tone.GOOD}
+_OTHER_TONES = {DisplayStatus.ATTENTION: Tone.WARN, DisplayStatus.EXPIRING: Tone.WARN, DisplayStatus.OK: Tone.GOOD}
 
 
 def status_of(view: ConnectionView, incidents: Sequence[IncidentView]) -> DisplayStatus:
-    """The status of a connection with these open incidents of its own; one of severity `info` changes nothing."""
+    """
+    The status of a connection with these open incidents of its own; one of severity `info` changes nothing.
+
+    While the scope above it cannot be used, what was known of its health counts no longer; the end of its token comes all the same.
+    """
     health = view.state.health
-    if not health.broken and any(incident.severity is not Severity.INFO for incident in incidents):
+    frozen = view.frozen and health is not Health.UNSUPPORTED
+    if health.broken and not frozen:
+        return DisplayStatus(health.value)
+    serious = [incident for incident in incidents if incident.severity is not Severity.INFO]
+    if frozen:
+        serious = [incident for incident in serious if incident.incident.topic is not Topic.CONNECTION]
+    if any(not _ends_soon(incident) for incident in serious):
         return DisplayStatus.ATTENTION
-    return DisplayStatus(health.value)
+    if serious:
+        return DisplayStatus.EXPIRING
+    return DisplayStatus.UNKNOWN if frozen else DisplayStatus(health.value)
+
+
+def _ends_soon(incident: IncidentView) -> bool:
+    return incident.incident.topic is Topic.EXPIRY and incident.level != EXPIRED
 
 
 def tone_of(status: DisplayStatus, incidents: Sequence[IncidentView]) -> Tone:
     """The tone of a connection: with a critical incident it is as bad as one that does not work."""
-    if status is DisplayStatus.ATTENTION and any(incident.severity is Severity.CRITICAL for incident in incidents):
+    serious = status in (DisplayStatus.ATTENTION, DisplayStatus.EXPIRING)
+    if serious and any(incident.severity is Severity.CRITICAL for incident in incidents):
         return Tone.BAD
     return status.tone
 
 
 def urgency(status: DisplayStatus, incidents: Sequence[IncidentView]) -> int:
-    """Sorts connections worst first: by status, and within it the critical ones first."""
-    return 2 * status.rank + (tone_of(status, incidents) is not Tone.BAD)
+    """Sorts connections worst first: by status, and within it the critical ones first; of those not known now, those that were broken."""
+    was_broken = status is DisplayStatus.UNKNOWN and any(incident.severity is Severity.CRITICAL for incident in incidents)
+    return 2 * status.rank + (not was_broken and tone_of(status, incidents) is not Tone.BAD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from monitor.domain import events
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE, Severity, Topic
+from monitor.domain.expiry import estimate
 from monitor.domain.expiry import levels as expiry_levels
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import Health
+from monitor.domain.reasons import CREDENTIAL, Advice, Health, advice_of
+from monitor.domain.schedule import lasting_at
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.states import ConnectionState, PendingLevel
+from monitor.errors import Reason
 
-STALE = "stale"
+STALE = events.STALE
 FLAPPING = "flapping"
 EXPIRED = "expired"
 OVERDUE = "overdue"
@@ -35,10 +39,12 @@ class ScopeContext:
 
     Attributes:
         frozen_by: the scope with an open incident that freezes the connection (account, user, API, storage), or None.
-        suppressed_by: the scope with an open incident that is notified instead of the connection's: its platform or *frozen_by*; or None.
+        suppressed_by: the scope with an open incident that is notified instead of the connection's: its platform or group, or
+            *frozen_by*; or None.
         watching_since: since when the connection can be checked: the start of the daemon, or the close of the last scope incident.
         hold_until: until when notifications wait because a scope incident may be about to open, or None.
         recovered_at: when the last incident that froze the connection closed, or None.
+        outages: the open or last incident of each scope: since when it was seen, and when it closed.
     """
 
     frozen_by: ScopeKey | None = None
@@ -46,34 +52,39 @@ class ScopeContext:
     watching_since: datetime | None = None
     hold_until: datetime | None = None
     recovered_at: datetime | None = None
-
-    def suppresses(self, now: datetime) -> bool:
-        """Whether notifications of the connection are suppressed at *now*."""
-        holding = self.hold_until is not None and now < self.hold_until
-        return self.frozen_by is not None or self.suppressed_by is not None or holding
+    outages: tuple[tuple[datetime, datetime | None], ...] = ()
 
 
 def connection_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> str:
     """Return the level of the topic `connection`: flapping before health, staleness while health is not broken."""
-    if is_flapping(state, now, policy):
+    if is_flapping(connection, state, now, policy):
         return FLAPPING
     broken = _BROKEN.get(state.health)
     if broken is not None:
         return broken
-    # An error that is not confirmed yet does not end staleness: that would send a recovery before the failure.
-    if state.topic(Topic.CONNECTION).level == STALE and state.pending is not None:
+    if state.topic(Topic.CONNECTION).level == STALE and not _ends_staleness(state):
         return STALE
     limit = stale_at(connection, state, policy, context)
     return STALE if limit is not None and now >= limit else FINE
 
 
-def is_flapping(state: ConnectionState, now: datetime, policy: Policy) -> bool:
+def is_flapping(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
     """Whether health changed too often within the window, or did before and has not been calm for long enough since."""
-    if not state.changes or now - state.changes[-1] >= policy.flap.calm:
+    if not state.changes or now - state.changes[-1] >= policy.flap.calm_for(connection.interval):
         return False
     flapping = state.topic(Topic.CONNECTION).level == FLAPPING
-    recent = sum(1 for change in state.changes if change > now - policy.flap.window)
+    recent = sum(1 for change in state.changes if change > now - policy.flap.window_for(connection.interval))
     return flapping or recent >= policy.flap.changes
+
+
+def _ends_staleness(state: ConnectionState) -> bool:
+    """
+    Whether there is evidence since the connection became stale. Time in which nothing could be checked does not end it.
+
+    An error that is not confirmed yet does not end it either: that would send a recovery before the failure.
+    """
+    stale_since, evidence_at = state.topic(Topic.CONNECTION).since, state.last_evidence_at
+    return state.pending is None and evidence_at is not None and (stale_since is None or evidence_at >= stale_since)
 
 
 def stale_at(connection: Connection, state: ConnectionState, policy: Policy, context: ScopeContext) -> datetime | None:
@@ -100,50 +111,101 @@ def is_uncertain(connection: Connection, state: ConnectionState, now: datetime, 
     return evidence_at is None or evidence_at < recovered_at
 
 
+def is_too_young(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
+    """
+    Whether a notification waits because trouble of the platform itself has not lasted long enough.
+
+    Once it has, it takes one more check that shows it; that wait is limited to the time after which evidence is stale.
+    """
+    lasting = lasting_at(connection, state, policy)
+    if lasting is None:
+        return False
+    looked = state.last_evidence_at is not None and state.last_evidence_at >= lasting
+    return now < lasting or (not looked and now < lasting + policy.stale_for(connection.interval))
+
+
 def is_contradicted(connection: Connection, state: ConnectionState, topic: Topic, now: datetime, policy: Policy) -> bool:
     """Whether recent evidence shows another level, which is not confirmed yet."""
     pending = state.pending_levels.get(topic)
     return pending is not None and now - pending.since <= policy.stale_for(connection.interval)
 
 
-def expiry_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> str:
-    """Return the level of the topic `expiry`; the current one while the evidence is too old to change it."""
+def advice_for(state: ConnectionState) -> Advice:
+    """What to do about a failed connection: a test that may be wrong asks for another look, a cause for its own work."""
+    if state.suspected_false_negative:
+        return Advice.CHECK_POSTS
+    return advice_of(state.cause) if state.cause is not None else Advice.NOTHING
+
+
+def failed_by_expiry(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
+    """Whether the connection has failed because its token has ended: the answer says so, or the end that was expected has come."""
+    if state.health is not Health.ERROR or state.cause not in CREDENTIAL:
+        return False
+    if state.cause is Reason.TOKEN_EXPIRED or state.topic(Topic.EXPIRY).level == EXPIRED:
+        return True
+    expiry, token = policy.expiry_for(connection.platform), state.token
+    if not expiry.thresholds or not estimate.has_estimate(token.status, connection.platform, expiry):
+        return False
+    ends = estimate.window(token)
+    return ends is not None and ends[0] <= now
+
+
+def expiry_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> str | None:
+    """Return the level of the topic `expiry`; None while the evidence is too old to say it."""
     current = state.topic(Topic.EXPIRY).level
     observed = state.token.observed_at
+    if state.pending is None and failed_by_expiry(connection, state, now, policy):
+        return EXPIRED
     if state.health is Health.UNSUPPORTED and state.token.status is None:
         return FINE
     if observed is None or now - observed > policy.stale_for(connection.interval):
-        return current
+        return None
     expiry = policy.expiry_for(connection.platform)
     return expiry_levels.level(state.token, now=now, policy=expiry, notified_level=current, platform=connection.platform)
 
 
-def publishing_level(state: ConnectionState, now: datetime, policy: Policy) -> str:
+def publishing_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> str:
     """
     Return the level of the topic `publishing`: failing after a fresh posting error that is newer than the last successful post.
 
-    Only while the test passes or there is none: otherwise the incident of the connection explains the failed posts.
+    Only while the test passes, as a check after the error has shown, or while there is none: an error that is dated within a failure
+    of the connection or an incident of a scope above it belongs to that.
     """
-    if state.health not in {Health.OK, Health.UNSUPPORTED}:
-        return state.topic(Topic.PUBLISHING).level
+    current = state.topic(Topic.PUBLISHING).level
+    failing = state.pending is not None and state.pending.health.broken
+    if failing or state.health not in {Health.OK, Health.UNSUPPORTED}:
+        return current
     error, posted = state.last_error, state.last_successful_post_at
-    if error is None or error.occurred_at is None or (posted is not None and error.occurred_at <= posted):
+    occurred_at = error.occurred_at if error is not None else None
+    if occurred_at is None or (posted is not None and occurred_at <= posted):
         return FINE
-    # An old error opens no incident, and an incident does not close because its error grows old.
-    fresh = now - error.occurred_at <= policy.publishing_fresh
-    return FAILING if fresh or state.topic(Topic.PUBLISHING).level == FAILING else FINE
+    if current == FAILING:
+        # An incident does not close because its error grows old.
+        return FAILING
+    checked_at = state.last_passed_at if state.health is Health.OK else state.last_evidence_at
+    known = checked_at is not None and occurred_at <= checked_at
+    explained = state.failure is not None and state.failure.covers(occurred_at)
+    explained = explained or any(_within(outage, occurred_at, connection.interval) for outage in context.outages)
+    return FAILING if known and not explained and now - occurred_at <= policy.publishing_fresh else FINE
+
+
+def _within(outage: tuple[datetime, datetime | None], moment: datetime, margin: timedelta) -> bool:
+    """Whether *moment* lies within *outage*, which began up to *margin* before it was seen."""
+    began_at, ended_at = outage
+    return began_at - margin <= moment and (ended_at is None or moment <= ended_at)
 
 
 def proposed(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> dict[Topic, str]:
-    """Return the level of every topic as the state and the clock have it, before confirmation."""
+    """Return the level of every topic as the state and the clock have it, before confirmation; without those that they cannot say."""
     overdue = expiry_levels.renewal_overdue(state.token, now, policy.expiry_for(connection.platform))
-    return {
+    levels = {
         Topic.CONNECTION: connection_level(connection, state, now, policy, context),
         Topic.EXPIRY: expiry_level(connection, state, now, policy),
         Topic.RENEWAL: OVERDUE if overdue and state.health is Health.OK else FINE,
-        Topic.PUBLISHING: publishing_level(state, now, policy),
+        Topic.PUBLISHING: publishing_level(connection, state, now, policy, context),
         Topic.PERMISSIONS: LOST if state.permissions_missing else FINE,
     }
+    return {topic: level for topic, level in levels.items() if level is not None}
 
 
 def note_pending(state: ConnectionState, levels: Mapping[Topic, str], at: datetime, policy: Policy, *, evidence: bool) -> ConnectionState:
@@ -178,20 +240,52 @@ def _sightings(state: ConnectionState, topic: Topic, pending: PendingLevel | Non
     return 1
 
 
-def is_confirmed(topic: Topic, pending: PendingLevel, now: datetime, policy: Policy, platform: str) -> bool:
-    """Whether a pending level is confirmed. Health was confirmed in `health` already."""
+def is_confirmed(
+    connection: Connection, state: ConnectionState, topic: Topic, pending: PendingLevel, now: datetime, policy: Policy
+) -> bool:
+    """Whether a pending level is confirmed. Health was confirmed in `health` already, and so is the end of a failure by the token."""
     if topic in {Topic.CONNECTION, Topic.RENEWAL, Topic.PUBLISHING}:
         return True
-    if pending.sightings < policy.confirm.expiry:
+    settled = pending.sightings >= policy.confirm.expiry
+    if topic is Topic.EXPIRY and not settled:
+        fails = pending.level == EXPIRED and failed_by_expiry(connection, state, now, policy)
+        settled = fails or _failed_while_expired(state)
+    if not settled:
         return False
-    settle = policy.expiry_for(platform).settle if topic is Topic.EXPIRY and pending.level not in {FINE, EXPIRED} else timedelta(0)
-    return now - pending.since >= settle
+    return topic is not Topic.EXPIRY or now >= settled_at(connection, state, pending, policy)
 
 
-def severity_of(topic: Topic, level: str, policy: Policy, platform: str) -> Severity:
-    """Return the severity of a level. A closing notification has the severity of the level that it closes."""
+def _failed_while_expired(state: ConnectionState) -> bool:
+    """Whether the connection failed for its token, works again, and the topic `expiry` still says `expired`."""
+    expiry, failure = state.topic(Topic.EXPIRY), state.failure
+    if expiry.level != EXPIRED or failure is None or failure.cause not in CREDENTIAL or state.health is not Health.OK:
+        return False
+    return failure.ended_at is not None and expiry.since is not None and failure.ended_at >= expiry.since
+
+
+def settled_at(connection: Connection, state: ConnectionState, pending: PendingLevel, policy: Policy) -> datetime:
+    """
+    Return when a pending level of the token's life has lasted for long enough.
+
+    It counts from when the threshold was crossed, seen or not: neither a first look deep inside nor a pause in looking delays it.
+    """
+    expiry, threshold = policy.expiry_for(connection.platform), expiry_levels.threshold_of(pending.level)
+    if pending.level in {FINE, EXPIRED}:
+        return pending.since
+    ends = estimate.window(state.token)
+    if threshold is None or ends is None:
+        return pending.since + expiry.settle
+    return min(pending.since, ends[1] - threshold) + min(expiry.settle, threshold / 4)
+
+
+def severity_of(topic: Topic, level: str, policy: Policy, platform: str, cause: Reason | None = None) -> Severity:
+    """
+    Return the severity of a level. A closing notification has the severity of the level that it closes.
+
+    A failure whose *cause* clears by itself is a warning.
+    """
     if topic is Topic.EXPIRY:
         return Severity.CRITICAL if level == EXPIRED else expiry_levels.severity_of(level, policy.expiry_for(platform))
     if topic is Topic.CONNECTION and level == "error":
-        return Severity.CRITICAL
+        return Severity.WARNING if cause is not None and advice_of(cause) is Advice.WAIT else Severity.CRITICAL
     return Severity.INFO if level == FINE else Severity.WARNING

@@ -49,6 +49,11 @@ class Uptime:
     unknown: timedelta = _NONE
 
     @property
+    def known(self) -> timedelta:
+        """How much of the span is covered by checks."""
+        return self.ok + self.down + self.excluded
+
+    @property
     def ratio(self) -> float | None:
         """The share of `ok` in `ok` and `down`; None when both are zero."""
         counted = self.ok + self.down
@@ -106,6 +111,36 @@ class UptimeInput:
     incidents: Sequence[IncidentSpan]
     excluded: Sequence[Span]
     reach: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOutage:
+    """
+    The open incident of a connection, whose time is not added up yet.
+
+    Attributes:
+        since: the first of the failed checks that opened it.
+        opened_at: when it opened.
+        until: up to when the sums have been added up; None when nothing is yet.
+    """
+
+    since: datetime
+    opened_at: datetime
+    until: datetime | None = None
+
+    def counted_in(self, uptime: Uptime, start: datetime, end: datetime) -> Uptime:
+        """
+        Return *uptime*, that of the time from *start* until *end* as it was added up, with this outage counted.
+
+        Sums that were added up after it opened hold it already; those from before count its failed checks as good.
+        """
+        begun = self.since if self.until is None or self.opened_at > self.until else self.until
+        begun = max(start, begun)
+        if begun >= end:
+            return uptime
+        added = end - begun
+        moved = min(uptime.ok, max(self.until - begun, _NONE)) if self.until is not None else _NONE
+        return Uptime(uptime.ok - moved, uptime.down + added, uptime.excluded, max(uptime.unknown - (added - moved), _NONE))
 
 
 def hour_of(at: datetime) -> datetime:

@@ -95,7 +95,9 @@ OLDEST = Family(
 DISABLED = Family(
     MetricType.GAUGE, "postpost_receiver_disabled", "Whether deliveries to the receiver are disabled after HTTP 410.", ("receiver",)
 )
-FAILING = Family(MetricType.GAUGE, "postpost_receiver_failing", "Whether the last attempts for the receiver failed.", ("receiver",))
+FAILING = Family(
+    MetricType.GAUGE, "postpost_receiver_failing", "Whether deliveries to the receiver fail, are refused, or are disabled.", ("receiver",)
+)
 
 _M = "postpost_monitor_"
 STORAGE_UP = Family(MetricType.GAUGE, f"{_M}storage_up", "Whether the database accepts writes.")

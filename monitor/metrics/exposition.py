@@ -14,7 +14,7 @@ from functools import lru_cache
 from monitor.clock import EPOCH
 from monitor.domain.expiry import estimate
 from monitor.domain.expiry.model import TokenBelief
-from monitor.domain.reasons import Health, Scope, outcome_of
+from monitor.domain.reasons import Health, outcome_of
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
@@ -255,7 +255,7 @@ def incident_labels(view: IncidentView) -> tuple[str, ...]:
         return (topic, view.scope.value, "", *common, connection.account, connection.user_id, connection.platform, connection.platform_id)
     key = ScopeKey.parse(view.incident.subject)
     kind = key.kind if key.kind != view.scope.value else ""
-    platform = key.name if view.scope is Scope.PLATFORM else ""
+    platform = key.platform
     return (topic, view.scope.value, kind, *common, key.account, key.user, platform, "")
 
 

@@ -82,12 +82,14 @@ class ReceiverType:
         judge: what a response means, from its status and the beginning of its body (at most 4 KiB).
         digests: whether digests are sent; not where every incident has an object of its own.
         repeat: for receivers that forget an incident unless it is sent again and again.
+        per_second: how many messages a second the service takes, after ten at once; None without a limit of its own.
     """
 
     render: Callable[[Message, ReceiverSettings], Request | None]
     judge: Callable[[int, bytes], AttemptResult]
     digests: bool = True
     repeat: ResendPolicy | None = None
+    per_second: float | None = None
 
 
 def json_request(url: str, document: object, user_agent: str, settings: ReceiverSettings, **headers: str) -> Request:

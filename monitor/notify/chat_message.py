@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from monitor.domain.scopes.key import ACCOUNT_KINDS, SPLIT
+from monitor.domain.scopes.key import ACCOUNT_KINDS, ScopeKey
 from monitor.domain.scopes.state import REMOVED
 from monitor.text.durations import span
 from monitor.text.format import moment, one_line, platform_name
@@ -18,7 +18,7 @@ _BRACKETS = str.maketrans("<>", "\u2039\u203a")
 _CALLS = re.compile(r"@(?=everyone|here|channel|all|group|team)", re.IGNORECASE)
 _CLOSED = "closed"
 _ENDINGS = {"connection.closed": "Closed", "token.renewed": "Renewed"}
-_OTHER_ENDS = {SPLIT: "Reported one by one", REMOVED: "Closed"}
+_OTHER_ENDS = {REMOVED: "Closed"}
 _MARKS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 _OVER = "🟢"
 _SCOPE_NAMES = {"api": "PostPost API", "storage": "The monitor's storage"}
@@ -65,7 +65,7 @@ class ChatMessage:
     @property
     def mark(self) -> str:
         """A coloured dot for the severity, or for the end."""
-        return _OVER if self.over and self.data.get("closedWhy") != SPLIT else _MARKS.get(self.severity, "🔵")
+        return _OVER if self.over else _MARKS.get(self.severity, "🔵")
 
     @property
     def source(self) -> str:
@@ -142,6 +142,9 @@ def _who(kind: str, data: Mapping[str, Any]) -> str:
     word, _, name = data["incident"]["subject"].partition(":")
     if word == "platform":
         return platform_name(name.rpartition(":")[2])
+    key = ScopeKey.parse(data["incident"]["subject"])
+    if key.platform:
+        return f"{_connections(data.get('affected') or 0)} of {platform_name(key.platform)}"
     shown = f"{'Account' if word in ACCOUNT_KINDS else word.capitalize()} {name}"
     return _SCOPE_NAMES.get(word, one_line(shown, 100))
 

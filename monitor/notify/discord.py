@@ -66,4 +66,4 @@ def _judge(status: int, body: bytes) -> AttemptResult:
     return result
 
 
-DISCORD = ReceiverType(_render, _judge)
+DISCORD = ReceiverType(_render, _judge, per_second=1.0)

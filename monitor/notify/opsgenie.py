@@ -72,4 +72,4 @@ def _judge(status: int, _body: bytes) -> AttemptResult:
     return result_where(status, 202)
 
 
-OPSGENIE = ReceiverType(_render, _judge, digests=False)
+OPSGENIE = ReceiverType(_render, _judge, digests=False, per_second=1.0)

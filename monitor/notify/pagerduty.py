@@ -62,4 +62,4 @@ def _judge(status: int, body: bytes) -> AttemptResult:
     return result_where(status, 202)
 
 
-PAGERDUTY = ReceiverType(_render, _judge, digests=False)
+PAGERDUTY = ReceiverType(_render, _judge, digests=False, per_second=1.0)

@@ -16,7 +16,8 @@ from typing import Any
 from monitor.clock import iso_utc
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, EventType, Notification, NotificationReason, Severity, Topic, incident_key
-from monitor.domain.scopes.key import ACCOUNT_KINDS
+from monitor.domain.reasons import Advice, advice_of
+from monitor.domain.scopes.key import ScopeKey
 from monitor.errors import Reason
 from monitor.text.advice import notification_advice
 from monitor.text.format import one_line, platform_name
@@ -32,8 +33,14 @@ _MAX_NAME = 120
 
 _MAX_LABELS = 20
 
+_MAX_MEMBERS = 20
+
 _TOKEN_TYPES = frozenset({EventType.TOKEN_EXPIRING, EventType.TOKEN_EXPIRED, EventType.TOKEN_RENEWED, EventType.TOKEN_RENEWAL_OVERDUE})
 _RECONNECTS = frozenset({Topic.CONNECTION, Topic.EXPIRY, Topic.RENEWAL, Topic.PERMISSIONS})
+
+_HELPED_BY_RECONNECTING = frozenset(
+    {Advice.RECONNECT, Advice.RESTORE_RIGHTS, Advice.CONFIRM_ACCOUNT, Advice.CHOOSE_TARGET, Advice.READ_MESSAGE}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +52,23 @@ class MonitorIdentity:
     dashboard_url: str = ""
 
 
-def summary(notification: Notification, connection: Connection | None) -> str:
+def summary(notification: Notification, connection: Connection | None, members: Sequence[Connection] = ()) -> str:
     """Return one line of at most 500 characters: what happened, since when, why, and what to do."""
-    return one_line(sentence(notification, connection), _MAX_TEXT)
+    return one_line(sentence(notification, connection, members), _MAX_TEXT)
 
 
-def render(webhook_id: str, notification: Notification, connection: Connection | None, identity: MonitorIdentity) -> bytes:
+def render(
+    webhook_id: str,
+    notification: Notification,
+    connection: Connection | None,
+    identity: MonitorIdentity,
+    members: Sequence[Connection] = (),
+) -> bytes:
     """
     Return the stored body of *notification*: UTF-8 JSON, at most `MAX_BODY` bytes.
 
     *webhook_id* is the delivery id, the same over all attempts; *connection* is None when the notification is about
-    more than one.
+    more than one; *members* are those that it is about together.
     """
     facts = notification.facts
     data: dict[str, Any] = {
@@ -79,10 +92,11 @@ def render(webhook_id: str, notification: Notification, connection: Connection |
         "durationSeconds": _seconds(facts.duration),
         "lastSuccessfulPostAt": _time(facts.last_successful_post_at),
         **_details(notification),
+        **_members(members),
         "monitor": _monitor(identity),
     }
     return _encode(
-        _envelope(webhook_id, notification.type, notification.at, summary(notification, connection), notification.severity, data)
+        _envelope(webhook_id, notification.type, notification.at, summary(notification, connection, members), notification.severity, data)
     )
 
 
@@ -136,9 +150,10 @@ def _envelope(webhook_id: str, kind: EventType, at: datetime, text: str, severit
 
 def _subject(notification: Notification, connection: Connection | None) -> dict[str, Any]:
     if connection is None:
-        kind, _, name = notification.incident.subject.partition(":")
-        platform = one_line(name, _MAX_NAME) if kind == "platform" else None
-        return {"connection": None, "platform": platform, "platformId": None, "username": None, "account": _account(notification)}
+        key = ScopeKey.parse(notification.incident.subject)
+        platform = one_line(key.platform, _MAX_NAME) or None
+        account = one_line(key.account, _MAX_NAME) or None
+        return {"connection": None, "platform": platform, "platformId": None, "username": None, "account": account}
     labels = dict(list(connection.labels.items())[:_MAX_LABELS])
     platform_id, platform = connection.platform_id[:300], connection.platform[:64]
     return {
@@ -157,11 +172,6 @@ def _subject(notification: Notification, connection: Connection | None) -> dict[
     }
 
 
-def _account(notification: Notification) -> str | None:
-    kind, _, name = notification.incident.subject.partition(":")
-    return one_line(name.partition("/")[0], _MAX_NAME) if kind in ACCOUNT_KINDS else None
-
-
 def _reason(notification: Notification) -> dict[str, str] | None:
     if notification.reason is None or (notification.reason is Reason.OK and notification.level_to != FINE):
         return None
@@ -173,7 +183,10 @@ def _reason(notification: Notification) -> dict[str, str] | None:
 
 
 def _reconnect_url(notification: Notification, identity: MonitorIdentity) -> str | None:
-    helps = notification.incident.topic in _RECONNECTS and notification.level_to != FINE and notification.connection_id is not None
+    topic, level, reason = notification.incident.topic, notification.level_to, notification.reason
+    helps = topic in _RECONNECTS and level != FINE and notification.connection_id is not None
+    if topic is Topic.CONNECTION and level == "error" and reason is not None:
+        helps = helps and advice_of(reason) in _HELPED_BY_RECONNECTING and not notification.facts.suspected_false_negative
     return identity.dashboard_url[:500] or None if helps else None
 
 
@@ -195,9 +208,36 @@ def _details(notification: Notification) -> dict[str, Any]:
         details["affected"] = facts.affected
     if facts.reminder:
         details["reminder"] = facts.reminder
+    moments = {
+        "causeSince": facts.cause_since,
+        "lastPassedAt": facts.last_worked_at,
+        "lastConclusiveCheckAt": facts.last_evidence_at,
+        "lastFailedPostAt": facts.last_failed_post_at,
+    }
+    details |= {name: _time(moment) for name, moment in moments.items() if moment is not None}
+    if facts.failed_posts:
+        details["failedPosts"] = facts.failed_posts
     if facts.closed_why is not None:
         details["closedWhy"] = one_line(facts.closed_why, _MAX_NAME)
     return details
+
+
+def _members(members: Sequence[Connection]) -> dict[str, Any]:
+    """Return the connections that a notification is about together; the first of them, for the body is short."""
+    if not members:
+        return {}
+    return {
+        "connections": [
+            {
+                "id": member.platform_id[:300],
+                "platform": member.platform[:64],
+                "name": one_line(member.name, _MAX_NAME) if member.name else None,
+                "account": one_line(member.account, _MAX_NAME),
+                "userId": one_line(member.user_id, _MAX_NAME) or None,
+            }
+            for member in members[:_MAX_MEMBERS]
+        ]
+    }
 
 
 def _item(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

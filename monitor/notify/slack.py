@@ -67,4 +67,4 @@ def _judge(status: int, body: bytes) -> AttemptResult:
     return result_where(status, 200)
 
 
-SLACK = ReceiverType(_render, _judge)
+SLACK = ReceiverType(_render, _judge, per_second=1.0)

@@ -171,6 +171,8 @@ _SCOPES: Mapping[EventType, tuple[Scope, str, str]] = {
     EventType.ACCOUNT_RECOVERED: (Scope.ACCOUNT, "account:main", FINE),
     EventType.API_FAILED: (Scope.API, "api:postpost", "failed"),
     EventType.API_RECOVERED: (Scope.API, "api:postpost", FINE),
+    EventType.GROUP_FAILED: (Scope.GROUP, "group:main/linkedin", "failed"),
+    EventType.GROUP_RECOVERED: (Scope.GROUP, "group:main/linkedin", FINE),
     EventType.PLATFORM_FAILED: (Scope.PLATFORM, "platform:linkedin", "failed"),
     EventType.PLATFORM_RECOVERED: (Scope.PLATFORM, "platform:linkedin", FINE),
     EventType.STORAGE_FAILED: (Scope.STORAGE, "storage", "failed"),

@@ -32,6 +32,10 @@ class ServiceManager:
         watchdog = int(microseconds) / 1e6 if own and microseconds.isdigit() else None
         return cls(os.environ.get("NOTIFY_SOCKET"), watchdog)
 
+    def starting(self, status: str, *, extend_seconds: float) -> None:
+        """The start takes longer: set the status, and let `TimeoutStartSec=` end in *extend_seconds* from now at the earliest."""
+        self._send(f"STATUS={status}", f"EXTEND_TIMEOUT_USEC={int(extend_seconds * 1e6)}")
+
     def ready(self, status: str) -> None:
         """The service is up."""
         self._change("READY=1", self._status(status))

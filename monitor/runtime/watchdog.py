@@ -14,7 +14,7 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.db import Database, Reader, Store, read_outbox
-from monitor.domain.snapshot import OutboxView
+from monitor.domain.snapshot import OutboxView, StorageFailure
 from monitor.errors import StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.runtime.loop import LoopProgress, WatchdogLimits
@@ -158,6 +158,8 @@ class Watchdog:
         if failing:
             self._storage_failed_at = self._clock.monotonic()
         self._registry.storage_up = not failing
+        since = self._database.failing_since or self._clock.now()
+        self._registry.storage_failure = StorageFailure(since, self._database.failure) if failing else None
         if failing == self._storage_failing:
             return
         self._storage_failing = failing

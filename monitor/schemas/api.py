@@ -6,7 +6,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from monitor.domain.preflight import Readiness
-from monitor.domain.status import DisplayStatus
+from monitor.domain.status import DisplayStatus, OverallState
 from monitor.schemas import shapes
 from monitor.schemas.shapes import Moment
 
@@ -26,17 +26,30 @@ class Summary(ApiDocument):
     """The overall state."""
 
     takenAt: Annotated[Moment, Field(description="when the snapshot was taken, a second ago at most")]
+    state: Annotated[
+        OverallState,
+        Field(
+            description="the overall state, the first of these that holds; `suspected`: the API or an account seems to fail, which is not"
+            " confirmed yet"
+        ),
+    ]
     summary: Annotated[str, Field(description="the sentence at the top of the status page; the wording may change")]
     total: Annotated[int, Field(description="the number of watched connections")]
     counts: Annotated[dict[str, int], Field(description="health to how many connections")]
     displayStatuses: Annotated[
-        dict[str, int], Field(description="the same, but those that work and have an incident counted as `attention`")
+        dict[str, int],
+        Field(
+            description="what connections are shown as to how many: those that work and have an incident count as `attention` or `expiring`,"
+            " those that cannot be checked now as `unknown`"
+        ),
     ]
     apiUp: Annotated[bool | None, Field(description="whether the API answers; null: unknown")]
     storageUp: Annotated[bool, Field(description="whether the database takes writes")]
     accounts: Annotated[dict[str, bool | None], Field(description="account to whether the API accepts its key; null: unknown")]
     openIncidents: Annotated[dict[str, int], Field(description="severity to how many")]
     scopeIncidents: list[shapes.ScopeIncident]
+    suspectedScopes: Annotated[list[shapes.SuspectedScopeFacts], Field(description="scopes that seem to fail, without an incident yet")]
+    silences: Annotated[list[shapes.SilenceSummary], Field(description="silences of operators that are not over")]
     receivers: dict[str, shapes.Receiver]
 
 
@@ -44,7 +57,18 @@ class ApiConnection(shapes.ConnectionFacts):
     """One connection and what is known of it."""
 
     displayStatus: Annotated[  # noqa: N815 - JSON has it so
-        DisplayStatus, Field(description="its health, or `attention` while it works and has an incident")
+        DisplayStatus,
+        Field(
+            description="its health; `attention` while it works and has an incident, `expiring` when that is a token that ends soon, `unknown`"
+            " also while a scope incident keeps it from being checked"
+        ),
+    ]
+    statusText: Annotated[str, Field(description="the same for people: `Working`, `Was working 3m ago`; the wording may change")]  # noqa: N815
+    ackedBy: Annotated[  # noqa: N815
+        shapes.AckedBy | None, Field(description="who acknowledged all of its open incidents; null: nobody")
+    ]
+    silencedUntil: Annotated[  # noqa: N815
+        Moment | None, Field(description="until when its notifications are silenced; null: they are not")
     ]
     notes: Annotated[list[str], Field(description="what is wrong and what to do, as on the status page; the wording may change")]
 

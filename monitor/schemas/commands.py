@@ -16,8 +16,10 @@ from monitor.domain.preflight import Readiness
 from monitor.domain.reasons import Outcome
 from monitor.domain.replay import Change
 from monitor.domain.silencing.silences import SilenceState
+from monitor.domain.status import DisplayStatus, OverallState
 from monitor.errors import DeliveryReason, Reason
 from monitor.schemas.shapes import (
+    AckedBy,
     Attempt,
     Check,
     ConnectionFacts,
@@ -29,6 +31,7 @@ from monitor.schemas.shapes import (
     Preflight,
     Receiver,
     ScopeIncident,
+    SuspectedScopeFacts,
     json_schemas,
 )
 
@@ -45,15 +48,38 @@ class Dated(Document):
     at: Annotated[Moment, Field(description="when it was made")]
 
 
+class Handled(TypedDict):
+    """What operators did about it."""
+
+    ackedBy: Annotated[AckedBy | None, Field(description="who acknowledged it; null: nobody")]
+    silencedUntil: Annotated[Moment | None, Field(description="until when its notifications are silenced; null: they are not")]
+
+
+class StatusConnection(ConnectionFacts, Handled):
+    """One connection, what it is shown as, and what operators did about it."""
+
+    displayStatus: DisplayStatus
+
+
+class ListedIncident(Incident, Handled):
+    """One incident with the key that `ack` takes."""
+
+    name: Annotated[str | None, Field(description="the name of its connection; null: it is about a scope")]
+    incidentKey: str
+
+
 class StatusDocument(Dated):
     """`status --json`."""
 
+    state: Annotated[OverallState, Field(description="the overall state of all connections")]
+    summary: Annotated[str, Field(description="the sentence at the top of the status page; the wording may change")]
     counts: Annotated[dict[str, int], Field(description="health to how many of those listed have it")]
     apiUp: bool | None
     accounts: Annotated[dict[str, bool | None], Field(description="account to whether the API accepts its key; null: not known")]
     scopeIncidents: list[ScopeIncident]
+    suspectedScopes: Annotated[list[SuspectedScopeFacts], Field(description="scopes that seem to fail, without an incident yet")]
     receivers: dict[str, Receiver]
-    connections: Annotated[list[ConnectionFacts], Field(description="the worst first")]
+    connections: Annotated[list[StatusConnection], Field(description="the worst first")]
 
 
 class HistoryDocument(Dated):
@@ -66,7 +92,7 @@ class HistoryDocument(Dated):
 class IncidentsDocument(Dated):
     """`incidents --json`."""
 
-    incidents: Annotated[list[Incident], Field(description="the newest first")]
+    incidents: Annotated[list[ListedIncident], Field(description="the newest first; with --open the worst first")]
 
 
 class ExplainedDelivery(TypedDict):
@@ -204,6 +230,14 @@ class ReceiversTestDocument(Document):
     httpStatus: int | None
     durationSeconds: float
     detail: str
+    enabled: Annotated[bool, Field(description="it counted as failing or disabled before, and no longer does")]
+
+
+class ReceiversEnableDocument(Document):
+    """`receivers enable --json`."""
+
+    receiver: str
+    enabled: Annotated[bool, Field(description="false: it was neither disabled nor paused")]
 
 
 class Counted(TypedDict):
@@ -297,6 +331,7 @@ DOCUMENTS: dict[str, Any] = {
     "deliveries list": DeliveriesDocument,
     "deliveries retry": RetryDocument,
     "receivers test": ReceiversTestDocument,
+    "receivers enable": ReceiversEnableDocument,
     "replay": ReplayDocument,
     "config check": ConfigCheckDocument,
     "db upgrade": DatabaseDocument,

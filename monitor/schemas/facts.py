@@ -10,8 +10,10 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Topic
 from monitor.domain.expiry import estimate
 from monitor.domain.preflight import PreflightResult
-from monitor.domain.reasons import outcome_of
-from monitor.domain.snapshot import IncidentView, OutboxView
+from monitor.domain.reasons import Scope, outcome_of
+from monitor.domain.silencing.acks import Ack
+from monitor.domain.silencing.silences import Silence
+from monitor.domain.snapshot import IncidentView, OutboxView, Snapshot, SuspectedScope
 from monitor.domain.states import ConnectionState
 from monitor.domain.uptime import Uptime
 from monitor.errors import DeliveryReason
@@ -114,6 +116,33 @@ def scope_incident(view: IncidentView) -> shapes.ScopeIncident:
     }
 
 
+def suspected_scope(view: SuspectedScope) -> shapes.SuspectedScopeFacts:
+    """A scope that seems to fail and has no incident yet."""
+    return {"scope": view.scope, "subject": view.subject, "since": iso_utc(view.since), "reason": view.reason}
+
+
+def silence(value: Silence) -> shapes.SilenceSummary:
+    """A silence that is not over."""
+    return {
+        "number": value.id,
+        "match": dict(value.match),
+        "startsAt": iso_utc(value.starts_at),
+        "endsAt": iso_utc(value.over_at),
+        "author": value.author,
+        "reason": value.reason,
+    }
+
+
+def acked_by(ack: Ack | None) -> shapes.AckedBy | None:
+    """The acknowledgement of an open incident."""
+    return None if ack is None else {"author": ack.author, "at": iso_utc(ack.at), "reason": ack.reason}
+
+
+def api_up(snapshot: Snapshot) -> bool | None:
+    """Whether the API answers; None while that is not known, or suspected not to be so."""
+    return None if any(scope.scope is Scope.API for scope in snapshot.suspected) else snapshot.api_up
+
+
 def receiver(outbox: OutboxView) -> shapes.Receiver:
     """The pending deliveries of one receiver."""
     return {
@@ -121,6 +150,7 @@ def receiver(outbox: OutboxView) -> shapes.Receiver:
         "oldestAt": iso(outbox.oldest_at),
         "failingSince": iso(outbox.failing_since),
         "disabled": outbox.disabled,
+        "refusing": outbox.refusing,
     }
 
 

@@ -151,6 +151,34 @@ class ScopeIncident(TypedDict):
     openedAt: Moment
 
 
+class SuspectedScopeFacts(TypedDict):
+    """A scope that seems to fail, which is not confirmed yet."""
+
+    scope: Scope
+    subject: Annotated[str, Field(description="such as `api:api.postpost.dev`")]
+    since: Annotated[Moment, Field(description="the first failure")]
+    reason: Annotated[Reason | None, Field(description="of the last failure; null: not known yet")]
+
+
+class SilenceSummary(TypedDict):
+    """A silence that is not over."""
+
+    number: Annotated[int, Field(description="as for `silence expire`")]
+    match: Annotated[dict[str, str], Field(description="what a notification must match")]
+    startsAt: Moment
+    endsAt: Moment
+    author: str
+    reason: str
+
+
+class AckedBy(TypedDict):
+    """The acknowledgement of an open incident."""
+
+    author: str
+    at: Moment
+    reason: str
+
+
 class Delivery(About):
     """One notification for one receiver."""
 
@@ -187,7 +215,8 @@ class Receiver(TypedDict):
     pending: int
     oldestAt: Annotated[Moment | None, Field(description="when the oldest of them was queued")]
     failingSince: Moment | None
-    disabled: Annotated[bool, Field(description="it answered HTTP 410")]
+    disabled: Annotated[bool, Field(description="it answered HTTP 410 several times in a row")]
+    refusing: Annotated[bool, Field(description="it refuses every message")]
 
 
 class MaybeIdentity(TypedDict):

@@ -16,8 +16,19 @@ from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
 from monitor.domain.evaluation import scope_context
 from monitor.domain.scopes.key import ACCOUNT, ScopeKey
-from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot, incidents_of, scope_incidents
+from monitor.domain.snapshot import (
+    ConnectionView,
+    IncidentView,
+    OutboxView,
+    Snapshot,
+    StorageFailure,
+    incidents_of,
+    scope_incidents,
+    suspected_scope,
+)
 from monitor.state.evaluation_config import EvaluationConfig
+
+LONGEST_PAUSE_SECONDS = 90.0
 
 
 class Registry(Engine):
@@ -30,6 +41,7 @@ class Registry(Engine):
         versions, scope_versions: version of the row of a connection's state, or of a scope; 0 without a row.
         outbox: what every receiver has pending.
         storage_up: whether the database takes writes.
+        storage_failure: why not, and since when; None while it does.
     """
 
     config: EvaluationConfig
@@ -41,6 +53,7 @@ class Registry(Engine):
         self.scope_versions: dict[ScopeKey, int] = {}
         self.outbox: Mapping[str, OutboxView] = {}
         self.storage_up = True
+        self.storage_failure: StorageFailure | None = None
         self._continuity = Continuity(clock)
         self._next_checks: dict[int, datetime] = {}
         self._viewed = _Viewed()
@@ -77,8 +90,16 @@ class Registry(Engine):
         self._changed.add(connection_id)
 
     def notice_clock_jump(self) -> None:
-        """Watch afresh from now if the wall clock was set or the machine was suspended."""
-        self.watching_since = self._continuity.since()
+        """Watch afresh from now if the wall clock was set, the machine was suspended, or the process stood still."""
+        self.watching_since = self._continuity.since(self._longest_pause())
+
+    def beat(self) -> None:
+        """The process runs; called every second or so."""
+        self.watching_since = self._continuity.beat(self._longest_pause())
+
+    def _longest_pause(self) -> float:
+        """After how many seconds without a beat the process stood still: a small part of the time that makes evidence stale."""
+        return min(LONGEST_PAUSE_SECONDS, self.config.policy.stale_for(self.config.interval).total_seconds() / 3)
 
     def rounding_key(self) -> str:
         """Under which name the database keeps what is known of the API's rounding."""
@@ -108,7 +129,9 @@ class Registry(Engine):
             api_up=self._api_up(known=bool(viewed.proven)),
             storage_up=self.storage_up,
             outbox={rule.name: self.outbox.get(rule.name, OutboxView()) for rule in self.config.receivers},
+            suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
+            storage_failure=self.storage_failure,
         )
 
     def _view(self, now: datetime) -> None:
@@ -125,7 +148,7 @@ class Registry(Engine):
         elif open_scopes != viewed.open_scopes:
             ids = viewed.order
         viewed.open_scopes = open_scopes
-        suppressing: dict[tuple[str, str, str], str | None] = {}
+        suppressing: dict[ScopeKey, str | None] = {}
         for connection_id in ids:
             connection = self._connections.get(connection_id)
             if connection is not None:
@@ -135,14 +158,19 @@ class Registry(Engine):
         if ids:
             viewed.connections = tuple(viewed.views.values())
 
-    def _suppressed_by(self, connection: Connection, known: dict[tuple[str, str, str], str | None], now: datetime) -> str | None:
-        """The scope with an open incident above *connection*; *known* remembers it for those that have the same scopes."""
-        group = (connection.account, connection.user_id, connection.platform)
-        if group not in known:
-            context = scope_context(self.scopes_above(connection), self._scopes, self.watching_since, now, self.config.policy)
+    def _suppressed_by(self, connection: Connection, known: dict[ScopeKey, str | None], now: datetime) -> str | None:
+        """
+        The scope whose incident hides what the state of *connection* is; one that only shares its cause hides nothing.
+
+        *known* remembers it for those that have the same scopes; an incident of the platform is not about all of them.
+        """
+        above, policy = self.scopes_above(connection), self.config.policy
+        if above.group not in known or self.scope(above.platform).open or self.scope(above.group).open:
+            state, since = self.state(connection.id), self.watching_since
+            context = scope_context(connection, state, above, self._scopes, since, now, policy, self.api_window())
             key = context.frozen_by or context.suppressed_by
-            known[group] = str(key) if key is not None else None
-        return known[group]
+            known[above.group] = str(key) if key is not None and self.scope(key).hides_state else None
+        return known[above.group]
 
     def _account_up(self, name: str, *, known: bool) -> bool | None:
         state = self.scope(ScopeKey(ACCOUNT, name))

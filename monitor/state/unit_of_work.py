@@ -21,7 +21,7 @@ from monitor.domain.notifications import build
 from monitor.domain.notifications.timing import overtakes_reminders
 from monitor.domain.reasons import Scope
 from monitor.domain.scopes.key import ScopeKey
-from monitor.domain.scopes.state import ScopeState, closed, persistent
+from monitor.domain.scopes.state import REMOVED, ScopeState, closed, persistent
 from monitor.domain.states import SuppressionReason
 from monitor.notify import payload
 from monitor.state.registry import Registry
@@ -58,16 +58,18 @@ def apply_listing(
         unit.apply_listing(connection, row, now, server_at)
 
 
-def notify_short_listing(registry: Registry, account: str, user_id: str, listed: int, known: int, store: Store) -> None:
-    """Notify that the API's list lost more than half of its connections."""
-    unit_of_work(registry, store).notify_short_listing(account, user_id, listed, known)
+def notify_inventory(
+    registry: Registry, account: str, user_id: str, text: str, store: Store, *, affected: int, severity: Severity = Severity.INFO
+) -> None:
+    """Notify that the API's lists of connections or users changed in a way that a person should know; *text* says how."""
+    unit_of_work(registry, store).notify_inventory(account, user_id, text, affected=affected, severity=severity)
 
 
 def close_scope(registry: Registry, key: ScopeKey, store: Store) -> None:
-    """Close the incident of a scope that has no connections any more."""
+    """Close the incident of a scope that is no longer watched, as removed."""
     unit = unit_of_work(registry, store)
     now = unit.now()
-    unit.change_scope(key, partial(closed, now=now), now)
+    unit.change_scope(key, partial(closed, now=now, why=REMOVED), now)
 
 
 def record_outage(registry: Registry, outage: ScopeState, notified: Collection[str], store: Store) -> None:
@@ -77,6 +79,7 @@ def record_outage(registry: Registry, outage: ScopeState, notified: Collection[s
 
 def unit_of_work(registry: Registry, store: Store) -> "UnitOfWork":
     """The unit of work of this transaction: one per transaction, kept in its scratch space."""
+    registry.notice_clock_jump()
     unit = store.scratch.get(UnitOfWork)
     if not isinstance(unit, UnitOfWork):
         unit = UnitOfWork(registry, store)
@@ -89,7 +92,6 @@ class UnitOfWork:
     """The registry as one write transaction sees it."""
 
     def __init__(self, registry: Registry, store: Store) -> None:
-        registry.notice_clock_jump()
         self._registry = registry
         self._store = store
         self._changes = registry.begin()
@@ -118,7 +120,7 @@ class UnitOfWork:
         """Record what the passing of time changes, for the scopes and one batch of the connections that are due."""
         for key in self._registry.due_scopes(now):
             self._save(self._changes.evaluate_scope(key, now))
-        self._changes.scopes_evaluated_at = now
+            self._changes.scopes_evaluated_at = now
         for connection in self._registry.due_connections(now, _BATCH):
             self._save(self._changes.evaluate(connection, now))
 
@@ -132,13 +134,13 @@ class UnitOfWork:
         """Record the result of an account-level request (list, users)."""
         self._save(self._changes.account_result(account, user_id, observation))
 
-    def notify_short_listing(self, account: str, user_id: str, listed: int, known: int) -> None:
-        """Notify that the API's list lost more than half of its connections, and is not believed yet."""
+    def notify_inventory(self, account: str, user_id: str, text: str, *, affected: int, severity: Severity) -> None:
+        """Notify that the API's lists changed; *text* says how, *affected* counts the connections or users."""
         now = self.now()
         notice = Notification(
             type=EventType.INVENTORY_CHANGED,
             why=NotificationReason.NOTICE,
-            severity=Severity.INFO,
+            severity=severity,
             at=now,
             incident=IncidentRef(Topic.SCOPE, str(ScopeKey("list", account, user_id)), int(now.timestamp()), now),
             scope=Scope.ACCOUNT,
@@ -146,9 +148,9 @@ class UnitOfWork:
             level_from=FINE,
             level_to=FINE,
             reason=None,
-            detail=f"the API listed {listed} of {known} known connections; they are kept until the lists agree",
+            detail=text,
             seq=1,
-            facts=NotificationFacts(affected=known - listed),
+            facts=NotificationFacts(affected=affected),
         )
         suppression = self._registry.controls.suppression(notice, None, now)
         # It is sent once or never, so it can't wait for the end of quiet hours.
@@ -199,9 +201,10 @@ class UnitOfWork:
         key = events.incident_key(notification.incident, config.identity.instance)
         if not notified and notification.why is not NotificationReason.OPENED:
             notified = self._store.outbox.receivers_notified(key)
-        receivers = routing.receivers_for(notification, connection, config.routes, config.receivers, notified=notified)
+        members = [member for number in notification.facts.members if (member := self._registry.connection(number)) is not None]
+        receivers = routing.receivers_for(notification, connection, config.routes, config.receivers, notified=notified, members=members)
         webhook_id = self._store.outbox.new_webhook_id()
-        body = payload.render(webhook_id, notification, connection, config.identity)
+        body = payload.render(webhook_id, notification, connection, config.identity, members)
         self._store.outbox.add_notification(webhook_id, notification, key, body, receivers)
         if overtakes_reminders(notification.why):
             self._store.outbox.overtake_reminders(webhook_id, notification.at)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from monitor.domain import topics
 from monitor.domain.events import FINE, Notification, Topic
 from monitor.domain.reasons import Health, Outcome, Scope, outcome_of
+from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
 from monitor.text.report import ConnectionReport
 
@@ -53,6 +54,8 @@ _BY_REASON: dict[Reason, str] = {
     Reason.REPLY_MISMATCHED: _WAIT,
     Reason.MONITOR_INTERNAL: "See the log; please report it.",
 }
+# The advice to one connection, as it is given to several.
+_OF_SEVERAL = {RECONNECT: "Reconnect them on the PostPost dashboard.", _WAIT: "Nothing to do; checks go on and this clears by itself."}
 _BY_TOPIC = {
     Topic.EXPIRY: RECONNECT_IN_TIME,
     Topic.RENEWAL: "Reconnect the account if the token is not renewed.",
@@ -64,13 +67,23 @@ _BY_LEVEL = {
     (Topic.CONNECTION, topics.FLAPPING): "Reconnect the account if the flapping continues.",
     (Topic.EXPIRY, topics.EXPIRED): RECONNECT,
 }
-_RECEIVER = "Check the receiver and its address; pending messages are kept."
+_GONE_FROM_LIST = (
+    "It was removed at PostPost, or reconnected under another id, which is then found by itself. "
+    "If that was not intended, connect the account again."
+)
+RECEIVER_ADVICE = "Check the receiver and its address; pending messages are kept."
+STORAGE_ADVICE = "Free space on its disk, and end other programs that lock the file; `postpost-monitor db check` examines it."
 _PLATFORM = "Wait for the platform first: many of its connections failed together. If this one stays broken alone, continue as below."
-_FALSE_NEGATIVE = "First check whether posts still succeed: one has since the first failed test."
+_FALSE_NEGATIVE = (
+    "Check whether posts still succeed. If they do, set expect: unsupported for the connection, "
+    "or add its message to policy.known_false_negatives."
+)
 
 
-def reason_advice(reason: Reason) -> str:
-    """What to do about *reason*; empty when nothing is needed."""
+def reason_advice(reason: Reason, *, listed: bool = False) -> str:
+    """What to do about *reason*; empty when nothing is needed. *listed*: the connection was found by discovery."""
+    if listed and reason is Reason.CONNECTION_MISSING:
+        return _GONE_FROM_LIST
     return _BY_REASON.get(reason, "")
 
 
@@ -84,9 +97,23 @@ def notification_advice(notification: Notification) -> str:
     if notification.level_to == FINE:
         return ""
     if notification.scope is Scope.RECEIVER:
-        return _RECEIVER
+        return RECEIVER_ADVICE
+    facts = notification.facts
+    if facts.suspected_false_negative:
+        return _FALSE_NEGATIVE
     by_topic = topic_advice(notification.incident.topic, notification.level_to)
-    return by_topic or (reason_advice(notification.reason) if notification.reason is not None else "")
+    advice = by_topic or (reason_advice(notification.reason, listed=facts.listed) if notification.reason is not None else "")
+    return _OF_SEVERAL.get(advice, advice) if facts.members else advice
+
+
+def health_advice(state: ConnectionState, *, listed: bool = False) -> str:
+    """What to do about a broken connection; empty when it is not broken."""
+    if not state.health.broken:
+        return ""
+    if state.health is Health.ERROR and state.suspected_false_negative:
+        return _FALSE_NEGATIVE
+    failed = state.cause is not None and outcome_of(state.cause) is Outcome.FAILED
+    return reason_advice(state.cause, listed=listed) if state.cause is not None and failed else RECONNECT
 
 
 def report_advice(report: ConnectionReport) -> Iterator[str]:
@@ -97,13 +124,9 @@ def report_advice(report: ConnectionReport) -> Iterator[str]:
 def _report_advice(report: ConnectionReport) -> Iterator[str]:
     for scope in report.above:
         if scope.open and scope.reason is not None:
-            yield _PLATFORM if scope.kind == "platform" else reason_advice(scope.reason)
+            yield _PLATFORM if scope.kind == "platform" and scope.hides_state else reason_advice(scope.reason)
     state = report.state
-    if state.health is Health.ERROR and state.suspected_false_negative:
-        yield _FALSE_NEGATIVE
-    if state.health.broken:
-        failed = state.reason is not None and outcome_of(state.reason) is Outcome.FAILED
-        yield reason_advice(state.reason) if state.reason is not None and failed else RECONNECT
+    yield health_advice(state, listed=report.connection.listed)
     if state.topic(Topic.CONNECTION).level == topics.STALE and state.last_reason is not None:
         yield reason_advice(state.last_reason)
     for topic, value in state.topics.items():

@@ -8,11 +8,13 @@ from monitor.domain import topics
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.expiry import estimate
+from monitor.domain.handling import covers
 from monitor.domain.health import confirmations
 from monitor.domain.notifications.timing import closing_held_until
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import Health, Outcome, outcome_of
+from monitor.domain.reasons import UPSTREAM, Health, Outcome, outcome_of
 from monitor.domain.scopes.state import ScopeState
+from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.states import ConnectionState, PendingLevel
 from monitor.domain.topics import ScopeContext
 from monitor.errors import Reason
@@ -41,13 +43,14 @@ def explain(report: ConnectionReport, now: datetime, policy: Policy) -> tuple[Ex
     """The sections that have lines, the most important first."""
     sections = (
         ExplainSection("", (headline(report, now),)),
+        ExplainSection("What to do", tuple(report_advice(report))),
+        ExplainSection("Silences", tuple(silence_lines(report, now))),
         ExplainSection("Evidence", tuple(_evidence(report, now, policy))),
         ExplainSection("Not yet confirmed", tuple(_unconfirmed(report, now, policy))),
         ExplainSection("Wider scopes", tuple(_above(report, now, policy))),
         ExplainSection("Token", tuple(token_lines(report.connection, report.state, now, policy))),
         ExplainSection("Notifications", tuple(topic_lines(report, now, policy))),
         ExplainSection("Recent notifications", tuple(notification_lines(report.notifications, now))),
-        ExplainSection("What to do", tuple(report_advice(report))),
     )
     return tuple(section for section in sections if section.lines)
 
@@ -58,6 +61,22 @@ def headline(report: ConnectionReport, now: datetime) -> str:
     since = f" since {when(state.since, now)}" if state.since is not None and state.health is not Health.UNKNOWN else ""
     retired = " It is no longer watched." if report.retired else ""
     return f"{full_name(report.connection, state.display_name or state.username)} {HEALTH_TEXTS[state.health]} ({state.health}){since}.{retired}"
+
+
+def silence_lines(report: ConnectionReport, now: datetime) -> Iterator[str]:
+    """The silences that cover the connection, those of the configuration last."""
+    for silence in report.controls.silences:
+        state = silence.state(now)
+        if state is SilenceState.EXPIRED or not covers(silence.match, report.connection):
+            continue
+        match = one_line(" ".join(f"{name}={pattern}" for name, pattern in silence.match.items()), _QUOTED)
+        times = f"until {when(silence.over_at, now)}" if state is SilenceState.ACTIVE else f"from {when(silence.starts_at, now)}"
+        yield f"Silence {silence.id} ({match}) by {one_line(silence.author, 80)} {times}: “{one_line(silence.reason, _QUOTED)}”."
+    for recurring in report.controls.recurring:
+        if covers(recurring.match, report.connection):
+            until = recurring.when.ends_at(now)
+            active = f"active until {when(until, now)}" if until is not None else f"next from {when(recurring.when.starts_at(now), now)}"
+            yield f"{one_line(recurring.name, 80)}, in the configuration: {active}."
 
 
 # evidence
@@ -106,7 +125,7 @@ def _health_rule(state: ConnectionState, policy: Policy) -> Iterator[str]:
     """The rule that led to the health."""
     confirm = policy.confirm
     if state.health is Health.ERROR:
-        needed = confirm.upstream if state.reason is Reason.PLATFORM_TROUBLE else confirm.failures
+        needed = confirm.upstream if state.reason in UPSTREAM else confirm.failures
         yield f"Broken because {_consecutive(needed)} failed, at least {span(policy.spacing)} apart."
     elif state.health is Health.MISSING:
         yield (
@@ -147,19 +166,20 @@ def _platform_facts(state: ConnectionState, now: datetime) -> Iterator[str]:
 
 def _flapping_and_staleness(report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
     """Flapping and staleness."""
-    state, flap = report.state, policy.flap
-    recent = sum(1 for change in state.changes if change > now - flap.window)
-    if topics.is_flapping(state, now, policy):
-        until = state.changes[-1] + flap.calm
+    state, flap, interval = report.state, policy.flap, report.connection.interval
+    window = flap.window_for(interval)
+    recent = sum(1 for change in state.changes if change > now - window)
+    if topics.is_flapping(report.connection, state, now, policy):
+        until = state.changes[-1] + flap.calm_for(interval)
         yield (
-            f"Flapping: health changed {recent} times within {span(flap.window)} (limit {flap.changes}). It ends {when(until, now)}, "
+            f"Flapping: health changed {recent} times within {span(window)} (limit {flap.changes}). It ends {when(until, now)}, "
             "if nothing changes until then."
         )
     elif recent > 1:
-        yield f"Health changed {recent} times within the last {span(flap.window)}; {flap.changes} changes count as flapping."
+        yield f"Health changed {recent} times within the last {span(window)}; {flap.changes} changes count as flapping."
     stale_at = topics.stale_at(report.connection, state, policy, ScopeContext(watching_since=_watched_since(report)))
     # A broken connection stays broken without further checks; it does not become stale.
-    never = state.health.broken or report.retired or any(scope.open for scope in report.above if scope.kind != "platform")
+    never = state.health.broken or report.retired or any(scope.open for scope in report.above if not scope.key.platform)
     if never or stale_at is None or state.last_evidence_at is None:
         return
     if now < stale_at:
@@ -173,7 +193,7 @@ def _flapping_and_staleness(report: ConnectionReport, now: datetime, policy: Pol
 
 def _watched_since(report: ConnectionReport) -> datetime | None:
     """When the last scope incident above it ended; the start of the running monitor is not known here."""
-    ends = [scope.closed_at for scope in report.above if scope.closed_at is not None and scope.kind != "platform"]
+    ends = [scope.closed_at for scope in report.above if scope.closed_at is not None and not scope.key.platform]
     return max(ends, default=None)
 
 
@@ -230,7 +250,8 @@ def _open_scope(scope: ScopeState, now: datetime) -> str:
     opened = f" since {when(since, now)}" if since is not None else ""
     reason = f": {quoted_reason(scope.reason, scope.detail)}" if scope.reason is not None else ""
     effect = {
-        "platform": "Many connections failed together, so the platform's incident is notified in place of each.",
+        "platform": "Connections failed together, so the platform's incident is notified in place of each.",
+        "group": "Connections failed together, so their incident is notified in place of each.",
         "rate": "Checks are slowed down; connections do not become stale meanwhile.",
     }.get(scope.kind, "While it is open the health is frozen, and its incident is notified in place of this connection's.")
     return f"{scope.name} has an open incident{opened}{reason}. {effect}"

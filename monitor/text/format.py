@@ -61,10 +61,23 @@ _PLATFORMS = {
 
 
 def one_line(text: str, limit: int) -> str:
-    """*text* without line breaks, control and direction characters, at most *limit* characters."""
-    printable = "".join(character if unicodedata.category(character)[0] != "C" else " " for character in text[: 4 * limit])
+    """*text* without line breaks, control and direction characters, at most *limit* characters; joiners within words stay."""
+    kept = text[: 4 * limit]
+    printable = "".join(
+        character if unicodedata.category(character)[0] != "C" or _joins(kept, place) else " " for place, character in enumerate(kept)
+    )
     line = " ".join(printable.split())
-    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+    return line if len(line) <= limit else line[: limit - 1].rstrip(f" {JOINERS}") + "…"
+
+
+JOINERS = "\u200c\u200d"
+
+
+def _joins(text: str, place: int) -> bool:
+    """Whether the character at *place* joins, or keeps apart, two visible ones: within emoji, and in Persian and Indian words."""
+    return text[place] in JOINERS and all(
+        0 <= beside < len(text) and unicodedata.category(text[beside])[0] not in "CZ" for beside in (place - 1, place + 1)
+    )
 
 
 def platform_name(platform: str) -> str:
@@ -87,6 +100,7 @@ STATUS_LABELS = {
     DisplayStatus.MISSING: "Missing",
     DisplayStatus.MISCONFIGURED: "Misconfigured",
     DisplayStatus.ATTENTION: "Needs attention",
+    DisplayStatus.EXPIRING: "Token expires soon",
     DisplayStatus.UNKNOWN: "Unknown",
     DisplayStatus.OK: "Working",
     DisplayStatus.UNSUPPORTED: "Not testable",
@@ -100,7 +114,7 @@ _LEVEL_LABELS = {
     levels.EXPIRED: "Token expired",
 }
 _TOPIC_LABELS = {
-    Topic.EXPIRY: "Token expires soon",
+    Topic.EXPIRY: STATUS_LABELS[DisplayStatus.EXPIRING],
     Topic.RENEWAL: "Renewal overdue",
     Topic.PUBLISHING: "Posts fail",
     Topic.PERMISSIONS: "Permissions lost",

@@ -15,11 +15,13 @@ SUPPRESSION_TEXTS = {
     SuppressionReason.NOTHING_NEW: "Receivers are up to date.",
     SuppressionReason.COVERED_BY_SCOPE: "Notifications wait while the incident of a wider scope is open, or may be about to open.",
     SuppressionReason.REMINDER_NOT_DUE: "Receivers are up to date; the next reminder is not due yet.",
+    SuppressionReason.AWAITING_CHECK: "A reminder is due; it is sent when the next check fails, too.",
     SuppressionReason.SILENCED: "A silence suppresses the notifications of this connection.",
     SuppressionReason.QUIET_HOURS: "Suppressed: not urgent, and quiet hours are active.",
     SuppressionReason.UNCERTAIN: (
         "The pending notification is older than the last result, or than the incident of a wider scope; it is sent once that is decided."
     ),
+    SuppressionReason.NOT_LASTING: "Trouble of the platform itself is notified when it has lasted, after one more check.",
     SuppressionReason.ACKNOWLEDGED: "Receivers are up to date; the incident is acknowledged, so there are no reminders.",
 }
 
@@ -89,7 +91,9 @@ def _pending_because(topic: Topic, report: ConnectionReport, now: datetime, poli
     if open_scopes:
         return f"it waits until the incident of {open_scopes[0]} is closed."
     if report.state.suppression is SuppressionReason.COVERED_BY_SCOPE:
-        return "it waits a little, to see whether the whole platform fails."
+        return "it waits a little, to see whether other connections fail with it."
+    if report.state.suppression is SuppressionReason.NOT_LASTING:
+        return "it is sent when the platform's trouble has lasted, after one more check."
     notification = build_notification(report.connection, report.state, topic, NotificationContext(now), policy)
     suppression = report.controls.suppression(notification, report.connection, now)
     if suppression is None:
@@ -136,4 +140,4 @@ def _delivery(delivery: DeliveryRecord, now: datetime) -> Iterator[str]:
         detail = f": {one_line(attempt.detail, _QUOTED)}" if attempt.detail else ""
         status = f" {attempt.http_status}" if attempt.http_status is not None and not attempt.detail.startswith("answered") else ""
         seconds = f" ({attempt.took.total_seconds():.1f}s)"
-        yield f"    {attempt.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} {attempt.reason}{status}{seconds}{detail}"
+        yield f"    {attempt.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC {attempt.reason}{status}{seconds}{detail}"

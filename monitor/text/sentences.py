@@ -1,10 +1,11 @@
 """The one line in every notification: what happened to which connection, since when, why, and what to do."""
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, timedelta
 
 from monitor.domain.connections import Connection
-from monitor.domain.events import FINE, EventType, Notification, Topic
-from monitor.domain.scopes.key import SPLIT
+from monitor.domain.events import FINE, EventType, Notification, NotificationFacts, Topic
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import REMOVED
 from monitor.errors import Reason
 from monitor.text.advice import notification_advice
@@ -13,11 +14,12 @@ from monitor.text.format import count, full_name, moment, one_line, platform_nam
 from monitor.text.reasons import reason_text
 
 _QUOTED = 160
+_NAMED = 5
 _FAILING = frozenset({"error", "missing", "misconfigured"})
 
 _SENTENCES: dict[EventType, str] = {
     EventType.CONNECTION_FAILED: "{who} is broken since {since}: {why}.",
-    EventType.CONNECTION_RECOVERED: "{who} works again{after}.",
+    EventType.CONNECTION_RECOVERED: "{who} works again{after}{renewed}.{meanwhile}",
     EventType.CONNECTION_MISSING: "{who} is missing since {since}: {why}.",
     EventType.CONNECTION_MISCONFIGURED: "{who} cannot be checked since {since}: {why}.",
     EventType.CONNECTION_STALE: "{who} has not been checked successfully for too long; its state is unknown.",
@@ -35,8 +37,10 @@ _SENTENCES: dict[EventType, str] = {
     EventType.ACCOUNT_RECOVERED: "The account {name} is accepted by the API again{after}.",
     EventType.API_FAILED: "The PostPost API gives no answers since {since}: {why}.{affected}",
     EventType.API_RECOVERED: "The PostPost API answers again{after}.",
-    EventType.PLATFORM_FAILED: "Multiple {platform} connections are failing since {since}: {why}.{affected}",
-    EventType.PLATFORM_RECOVERED: "The connections of {platform} work again{after}.",
+    EventType.GROUP_FAILED: "{number} {platform} connections of {owner} fail together since {since}: {why}.{members}",
+    EventType.GROUP_RECOVERED: "{number} {platform} connections of {owner} work again{after}.",
+    EventType.PLATFORM_FAILED: "{number} {platform} connections fail together since {since}: {why}.{members}",
+    EventType.PLATFORM_RECOVERED: "The {platform} connections work again{after}.",
     EventType.STORAGE_FAILED: "The monitor cannot use its own storage since {since}: {why}.",
     EventType.STORAGE_RECOVERED: "The monitor's storage works again{after}.",
     EventType.RECEIVER_FAILING: "The receiver {name} has not accepted messages since {since}: {quoted}.",
@@ -44,23 +48,28 @@ _SENTENCES: dict[EventType, str] = {
     EventType.INVENTORY_CHANGED: "The list of connections changed: {quoted}.",
 }
 
-# The narrower scopes of an account, by the kind of their subject.
-_ACCOUNT_SENTENCES: dict[tuple[str, EventType], str] = {
+# Scopes that share their type with others, by the kind of their subject.
+_KIND_SENTENCES: dict[tuple[str, EventType], str] = {
     ("rate", EventType.ACCOUNT_FAILED): "The API limits the requests of the account {name} since {since}: {why}.{affected}",
     ("rate", EventType.ACCOUNT_RECOVERED): "The API no longer limits the requests of the account {name}{after}.",
+    ("limit", EventType.API_FAILED): "The API limits the requests of all accounts since {since}: {why}.{affected}",
+    ("limit", EventType.API_RECOVERED): "The API no longer limits the requests of all accounts{after}.",
     ("service", EventType.ACCOUNT_FAILED): "The API fails only for the account {name} since {since}: {why}.{affected}",
     ("service", EventType.ACCOUNT_RECOVERED): "The API answers for the account {name} again{after}.",
 }
 
 # Scope incidents that close without a recovery.
 _CLOSED_WITHOUT_RECOVERY: dict[tuple[str, EventType], str] = {
-    (SPLIT, EventType.PLATFORM_RECOVERED): "Some {platform} connections still fail{after}; each is now notified separately.",
     (REMOVED, EventType.ACCOUNT_RECOVERED): "The account {name} is no longer watched: it was removed from the configuration.",
     (
         REMOVED,
         EventType.API_RECOVERED,
     ): "The previous address of the PostPost API is no longer watched: it was removed from the configuration.",
 }
+
+_USER_REMOVED = "The managed user {name} is no longer watched: the API no longer lists it."
+_OTHER_CAUSE = "{who}, broken since {since}, fails for another reason since {cause_since}: {why}."
+_POSTS_FAIL_UNTESTED = "Posting through {who} failed: {quoted}. The API cannot test this connection."
 
 _OPENINGS: dict[tuple[Topic, str], EventType] = {
     (Topic.CONNECTION, "missing"): EventType.CONNECTION_MISSING,
@@ -81,6 +90,7 @@ _SCOPE_OPENINGS = {
     "user": EventType.ACCOUNT_FAILED,
     "rate": EventType.ACCOUNT_FAILED,
     "service": EventType.ACCOUNT_FAILED,
+    "group": EventType.GROUP_FAILED,
     "platform": EventType.PLATFORM_FAILED,
     "storage": EventType.STORAGE_FAILED,
     "receiver": EventType.RECEIVER_FAILING,
@@ -88,23 +98,33 @@ _SCOPE_OPENINGS = {
 
 _CLOSED = {
     "unsupported": "the API can no longer test it",
-    "removed": "it was removed from the configuration or the API's list",
+    "removed": "it was removed from the configuration",
     "recovered": "it works again",
 }
 
 
-def sentence(notification: Notification, connection: Connection | None) -> str:
-    """The whole line, advice included."""
+def sentence(notification: Notification, connection: Connection | None, members: Sequence[Connection] = ()) -> str:
+    """The whole line, advice included; *members* are connections that a notification about several is about."""
     facts = notification.facts
     parts = ["Reminder:"] if facts.reminder else []
-    parts.append(_template(notification).format_map(_fields(notification, connection)))
+    parts.append(_template(notification).format_map(_fields(notification, connection, members)))
     if facts.first_check and notification.level_to != FINE:
         parts.append("Already failing at the first check." if notification.level_to in _FAILING else "Already so at the first check.")
+    parts += _unseen(notification)
     if facts.suspected_false_negative:
         parts.append("A post has succeeded since, so the test itself may be wrong.")
     parts.append("Its token has expired." if facts.merged_expiry else _life_left(notification))
     parts.append(notification_advice(notification))
     return " ".join(filter(None, parts))
+
+
+def _unseen(notification: Notification) -> Iterator[str]:
+    """What no check has seen: the true beginning of a failure, or whether it still lasts."""
+    facts = notification.facts
+    if facts.last_worked_at is not None:
+        yield f"It may have begun earlier: the last passed check was at {moment(facts.last_worked_at)}."
+    if facts.last_evidence_at is not None:
+        yield f"No check has been conclusive since {moment(facts.last_evidence_at)}."
 
 
 def _template(notification: Notification) -> str:
@@ -117,10 +137,14 @@ def _template(notification: Notification) -> str:
             kind = _SCOPE_OPENINGS.get(scope_kind, EventType.API_FAILED)
         else:
             kind = _OPENINGS.get((topic, notification.level_to), _OPENING_OF[topic])
+    if notification.facts.cause_since is not None and kind is EventType.CONNECTION_FAILED:
+        return _OTHER_CAUSE
+    if notification.facts.untested and kind is EventType.PUBLISHING_FAILING:
+        return _POSTS_FAIL_UNTESTED
+    if closed_why == REMOVED and scope_kind == "user":
+        return _USER_REMOVED
     return (
-        _CLOSED_WITHOUT_RECOVERY.get((closed_why, kind))
-        or _ACCOUNT_SENTENCES.get((scope_kind, kind))
-        or _SENTENCES.get(kind, "{who}: {why}.")
+        _CLOSED_WITHOUT_RECOVERY.get((closed_why, kind)) or _KIND_SENTENCES.get((scope_kind, kind)) or _SENTENCES.get(kind, "{who}: {why}.")
     )
 
 
@@ -133,25 +157,59 @@ def _life_left(notification: Notification) -> str:
     return f"The token was valid until {ends_at.astimezone(UTC):%Y-%m-%d} ({span(ends_at - notification.at)} left)."
 
 
-def _fields(notification: Notification, connection: Connection | None) -> dict[str, str]:
+def _fields(notification: Notification, connection: Connection | None, members: Sequence[Connection]) -> dict[str, str]:
     facts, subject = notification.facts, notification.incident.subject
     quoted = f"“{one_line(notification.detail, _QUOTED)}”" if notification.detail.strip() else "no details known"
+    key = ScopeKey.parse(subject) if connection is None else None
     name = one_line(subject.partition(":")[2] or subject, 120) if connection is None else full_name(connection, facts.username)
     return {
         "who": name,
         "name": name,
-        "platform": platform_name(connection.platform if connection else subject.rpartition(":")[2]),
-        "since": moment(notification.incident.opened_at),
+        "platform": platform_name(connection.platform if connection else key.platform if key else ""),
+        "owner": one_line(f"{key.name}/{key.user}" if key.user else key.name, 120) if key else "",
+        "number": str(facts.affected or len(members) or "Several"),
+        "members": _members(facts.affected or 0, members),
+        "since": moment(facts.failed_at or notification.incident.opened_at),
         "why": _why(notification, quoted),
         "quoted": quoted,
         "after": f" after {span(facts.duration)}" if facts.duration is not None else "",
-        "closed": _CLOSED.get(facts.closed_why or "", one_line(facts.closed_why or "it is over", 80)),
+        "closed": _closed(facts),
+        "cause_since": moment(facts.cause_since) if facts.cause_since is not None else "",
+        "renewed": f"; its token now expires {_when(notification)}" if _renewed(notification) else "",
+        "meanwhile": _meanwhile(facts),
         "when": _when(notification),
         "on": f" on {moment(facts.expires_at)}" if facts.expires_at is not None and facts.expires_at <= notification.at else "",
         "until": f"; it now expires {_when(notification)}" if facts.expires_at is not None else "",
         "lost": one_line(", ".join(facts.permissions_lost) or notification.detail, _QUOTED),
         "affected": f" {count(facts.affected, 'connection')} affected." if facts.affected is not None else "",
     }
+
+
+def _members(affected: int, members: Sequence[Connection]) -> str:
+    """The names of the first few of the connections that fail together."""
+    if not members:
+        return ""
+    names = [one_line(member.name or member.platform_id, 60) for member in members[:_NAMED]]
+    others = max(affected, len(members)) - len(names)
+    return f" They are {', '.join(names)}{f' and {others} more' if others else ''}."
+
+
+def _closed(facts: NotificationFacts) -> str:
+    if facts.closed_why == REMOVED and facts.listed:
+        return "it is gone from the API's list of connections, or its account from the configuration"
+    return _CLOSED.get(facts.closed_why or "", one_line(facts.closed_why or "it is over", 80))
+
+
+def _renewed(notification: Notification) -> bool:
+    ends_at = notification.facts.expires_at
+    return ends_at is not None and ends_at > notification.at
+
+
+def _meanwhile(facts: NotificationFacts) -> str:
+    """The posts that failed during the failure; the API names only the last one, so there may have been more."""
+    if not facts.failed_posts or facts.last_failed_post_at is None:
+        return ""
+    return f" At least {count(facts.failed_posts, 'post')} failed meanwhile, the last at {moment(facts.last_failed_post_at)}."
 
 
 def _why(notification: Notification, quoted: str) -> str:

@@ -41,11 +41,12 @@ def token_lines(connection: Connection, state: ConnectionState, now: datetime, p
         yield f"The last evidence about it is {span(now - observed)} old, too old to change a level."
 
 
-def token_left(token: TokenBelief, now: datetime) -> str:
+def token_left(state: ConnectionState, now: datetime) -> str:
     """The remaining life with its uncertainty: `12d 4h ±30m`, `expired`, `no end`, or empty when nothing is known."""
+    token = state.token
     best = estimate.best_estimate(token)
     if best is None:
-        known = token.says is TokenSays.NOTHING and token.observed_at is not None
+        known = token.says is TokenSays.NOTHING and state.last_passed_at is not None
         return "no end" if known else ""
     if best <= now or token.says is TokenSays.EXPIRED:
         return "expired"

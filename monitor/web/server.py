@@ -27,7 +27,7 @@ from monitor.clock import Clock
 from monitor.config import SecretProblem, WebConfig, WebSettings
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
-from monitor.errors import ConfigError, Problem
+from monitor.errors import ConfigError, PortUnavailable, Problem
 from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics
 from monitor.web.api.context import ApiContext
 from monitor.web.api.problems import is_api_path, problem
@@ -161,7 +161,8 @@ class WebServer:
         Listen; returns the address, such as `http://127.0.0.1:9840`.
 
         Raises:
-            ConfigError: the port is taken, the address is not one of this machine, or a certificate can't be used.
+            PortUnavailable: the port is taken, or the address is not one of this machine.
+            ConfigError: a certificate can't be used.
         """
         authenticator = await self.prepare(self._settings, self._file)
         self._authenticator = authenticator
@@ -182,7 +183,7 @@ class WebServer:
             # Of a port that is taken the event loop's message names the address a second and a third time.
             cause = os.strerror(errno.EADDRINUSE) if error.errno == errno.EADDRINUSE else error.strerror
             problem = Problem("web.listen", f"can't listen on {self._settings.listen}: {cause}", "choose another address or port")
-            raise ConfigError((problem,)) from None
+            raise PortUnavailable((problem,)) from None
         scheme = "http" if authenticator.tls is None else "https"
         bound = self._runner.addresses[0][1]
         return f"{scheme}://[{host}]:{bound}" if ":" in host else f"{scheme}://{host}:{bound}"

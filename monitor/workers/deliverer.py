@@ -1,14 +1,15 @@
 """
 Delivers what is pending for one receiver: takes it from the outbox, sends it, records the result.
 
-One `Deliverer` per receiver, so that a failing one delays no other. Nothing marks a delivery as being sent: a crash between the
+One `Deliverer` per receiver, so that a failing one delays no other. To a receiver that works several messages are in flight at the
+same time, each about another subject; one that fails gets one at a time. Nothing marks a delivery as being sent: a crash between the
 request and its record means that the same body is sent again under the same id, and that is the only way in which a receiver
 gets a message twice.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -32,10 +33,10 @@ from monitor.db import (
 from monitor.domain import events
 from monitor.domain.delivery import digests, retries
 from monitor.domain.delivery.digests import NextDelivery, PendingDelivery
-from monitor.domain.delivery.retries import CircuitBreaker, DeliveryOutcome
+from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker, DeliveryOutcome
 from monitor.domain.events import EventType
 from monitor.domain.policy import Policy
-from monitor.errors import StoreError, StoreUnavailable
+from monitor.errors import DeliveryReason, StaleStateError, StoreError, StoreUnavailable
 from monitor.notify import RECEIVER_TYPES, payload
 from monitor.notify.payload import MonitorIdentity
 from monitor.notify.sender import Sender
@@ -43,12 +44,16 @@ from monitor.workers.receiver_health import HealthChange, OnAttempt, ReceiverHea
 
 _log = structlog.get_logger(__name__)
 
-# A receiver gets ten messages at once and then one a second; a storm becomes digests anyway.
+# Messages in flight: one at first and after a failure, then twice as many after each flight without one.
+_MOST_IN_FLIGHT = 8
+# Messages that left together also end together: waiting a moment for the others saves commits.
+_COMPANY_SECONDS = 0.02
+# A receiver with a limit gets ten messages at once and then only so many a second.
 _BURST = 10.0
-_PER_SECOND = 1.0
 _MERGES_AT_ONCE = 10
 _RECORD_WITHIN_SECONDS = 5.0
 _RESENT_AT_ONCE = 200
+_RESENT = "resent"
 
 
 class Deliverer:
@@ -67,6 +72,7 @@ class Deliverer:
         random: Callable[[], float],
         on_attempt: OnAttempt = lambda *_: None,
         on_disabled: Callable[[str, bool], None] = lambda *_: None,
+        trial: bool = False,
     ) -> None:
         self._database = database
         self._sender = sender
@@ -85,27 +91,33 @@ class Deliverer:
             random=random,
             on_attempt=on_attempt,
             on_disabled=on_disabled,
+            trial=trial,
         )
-        self._record: Callable[[Store], None] | None = None
-        self._recording: asyncio.Future[None] | None = None
+        self._records: list[Callable[[Store], None]] = []
+        self._recording: asyncio.Future[list[str]] | None = None
+        self._recording_count = 0
+        self._most_in_flight = 1
         self._sent_singly: deque[float] = deque(maxlen=max(1, policy.digest.after))
         self._collecting = False
         self._due: dict[int, float] = {}
+        self._refused: set[int] = set()
+        self._at_fault: set[int] = set()
         self._tokens = _BURST
         self._filled_at = clock.monotonic()
         self._type = RECEIVER_TYPES.get(receiver.type)
+        self._per_second = messages_per_second(receiver)
         self._resent_up_to = 0
         self._resend_at = clock.monotonic()
         self._resent_last = False
 
     async def step(self) -> bool:
         """
-        Send at most one message; returns whether there may be more to do at once.
+        Send the messages of one flight; returns whether there may be more to do at once.
 
-        1. Finish recording the last attempt; nothing is sent before that.
+        1. Finish recording the last attempts; nothing is sent before that.
         2. One transaction: replace pending deliveries by digests; or else
         3. send, with no transaction open, and
-        4. one transaction: the attempt, the delivery, the receiver's health, and the notification of the other receivers.
+        4. one transaction: the attempts that have ended, their deliveries, the receiver's health, and the notification of the others.
 
         A receiver that forgets gets its open alerts again, alternating with new messages: sent one after the other, neither can
         contradict the last one.
@@ -121,49 +133,71 @@ class Deliverer:
     async def _next(self) -> bool:
         breaker = await self._health.load()
         if breaker.disabled_at is not None:
-            await self._cancel_pending()
+            await self._give_up_old()
             return False
-        if self._health.paused() or not self._may_send():
+        room = self._room(breaker)
+        if self._health.paused() or not room:
             return False
         if breaker.healthy and self._resend_due() and not self._resent_last:
             return await self._resend(breaker)
-        following, row = await self._database.read(self._next_delivery)
+        following, rows, previous = await self._database.read(partial(self._next_deliveries, breaker, room))
         self._collecting = following.wait is not None
         if following.groups:
             groups = following.groups[:_MERGES_AT_ONCE]
             await self._database.write(partial(merge, self._receiver.name, self._identity, groups, self._clock.now()))
             return True
-        if row is not None:
-            return await self._deliver(row, breaker, counts=following.counts)
+        if rows:
+            return await self._fly(rows, previous, following.counted)
         # A failing receiver is probed with what is pending; with its open alerts only when nothing is.
         return self._resend_due() and await self._resend(breaker)
 
-    async def _cancel_pending(self) -> None:
-        if await self._database.read(lambda reader: pending_deliveries(reader, self._receiver.name, 1)):
-            name, now = self._receiver.name, self._clock.now()
-            await self._database.write(lambda store: store.outbox.cancel_deliveries(name, now))
+    async def _give_up_old(self) -> None:
+        """What is pending for a disabled receiver is kept, but no longer than for one that only fails."""
+        name, now = self._receiver.name, self._clock.now()
+        before = now - self._policy.retry.give_up_after
+        oldest = await self._database.read(lambda reader: pending_deliveries(reader, name, 1))
+        if oldest and oldest[0].queued_at <= before:
+            count = await self._database.write(lambda store: store.outbox.cancel_deliveries(name, now, queued_before=before))
+            _log.error("delivery.abandoned", receiver=name, deliveries=count, reason=DeliveryReason.GONE.value)
 
-    def _may_send(self) -> bool:
+    def _room(self, breaker: CircuitBreaker) -> int:
+        """How many messages may be sent at the same time now."""
+        room = self._most_in_flight if breaker.healthy else 1
+        if self._per_second is None:
+            return room
         now = self._clock.monotonic()
-        self._tokens = min(_BURST, self._tokens + (now - self._filled_at) * _PER_SECOND)
+        self._tokens = min(_BURST, self._tokens + (now - self._filled_at) * self._per_second)
         self._filled_at = now
-        return self._tokens >= 1
+        return min(room, int(self._tokens))
 
     # ---- what is sent next
 
-    def _next_delivery(self, reader: Reader) -> tuple[NextDelivery, DeliveryRow | None]:
+    def _next_deliveries(
+        self, breaker: CircuitBreaker, room: int, reader: Reader
+    ) -> tuple[NextDelivery, list[DeliveryRow], dict[int, bytes | None]]:
+        """What to do next, the deliveries to send, and what was last delivered about the incident of each, where the type needs it."""
         now = self._clock.now()
-        pending = [self._pending(row, now) for row in pending_deliveries(reader, self._receiver.name)]
-        following = digests.plan(pending, self._recently_sent(), now, self._policy.digest, collecting=self._collecting)
-        rows = deliveries_by_id(reader, [following.next.id]) if following.next is not None else []
-        return following, rows[0] if rows else None
+        pending = [self._pending(row, breaker, now) for row in pending_deliveries(reader, self._receiver.name)]
+        room = len(pending) if breaker.refusing else room
+        following = digests.plan(pending, self._recently_sent(), now, self._policy.digest, collecting=self._collecting, room=room)
+        chosen = following.now
+        if breaker.refusing and chosen:
+            # Each time another message: if two in a row were at fault themselves, the third is accepted.
+            chosen = (min(chosen, key=lambda delivery: (delivery.attempts, delivery.id)),)
+        rows = deliveries_by_id(reader, [delivery.id for delivery in chosen]) if chosen else []
+        previous: dict[int, bytes | None] = {}
+        if self._type is not None and self._type.repeat is not None:
+            previous = {row.id: last_delivered(reader, self._receiver.name, row.incident_key) for row in rows}
+        return following, rows, previous
 
-    def _pending(self, row: WaitingRow, now: datetime) -> PendingDelivery:
+    def _pending(self, row: WaitingRow, breaker: CircuitBreaker, now: datetime) -> PendingDelivery:
         left = row.next_attempt_at - now
-        # A time beyond every possible pause means that the clock was set back; a first attempt is always due.
-        due = row.attempts == 0 or not timedelta(0) < left <= retries.longest_pause(self._policy.retry)
+        # A time beyond every possible pause means that the clock was set back.
+        due = not timedelta(0) < left <= retries.longest_pause(self._policy.retry)
         if row.id in self._due:
             due = self._due[row.id] <= self._clock.monotonic()
+        # Only a message that was refused itself has a pause of its own; all others wait for the receiver.
+        due = due or breaker.refusing or not row.refused
         return PendingDelivery(
             id=row.id,
             subject=row.subject,
@@ -180,36 +214,74 @@ class Deliverer:
 
     # ---- sending and recording
 
-    async def _deliver(self, row: DeliveryRow, breaker: CircuitBreaker, *, counts: bool) -> bool:
+    async def _fly(self, rows: Sequence[DeliveryRow], previous: Mapping[int, bytes | None], counted: Collection[int]) -> bool:
+        """Send *rows* at the same time and record each result soon after it is known; returns whether the receiver works."""
         self._resent_last = False
-        result = await self._sender.send(self._receiver, row.webhook_id, row.body, await self._previous(row))
+        begun = self._health.breaker
+        flight = {
+            asyncio.ensure_future(self._sender.send(self._receiver, row.webhook_id, row.body, previous.get(row.id))): row for row in rows
+        }
+        flying, refused = set(flight), []
+        try:
+            while flying:
+                await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
+                ended, flying = await asyncio.wait(flying, timeout=_COMPANY_SECONDS if len(flying) > 1 else None)
+                for attempt in sorted(ended, key=lambda one: flight[one].id):
+                    if attempt.result().of_message:
+                        refused.append(attempt)
+                    else:
+                        self._take_in(flight[attempt], attempt.result(), begun, counted=flight[attempt].id in counted)
+                if flying:
+                    await self._record_meanwhile()
+            # Last: what another message of the same flight met says whether the receiver or the message is at fault.
+            for attempt in refused:
+                self._take_in(flight[attempt], attempt.result(), begun, counted=flight[attempt].id in counted)
+        finally:
+            for attempt in flying:
+                attempt.cancel()
+            await asyncio.gather(*flying, return_exceptions=True)
+        healthy = self._health.breaker.healthy
+        self._most_in_flight = min(2 * self._most_in_flight, _MOST_IN_FLIGHT) if healthy else 1
+        return await self._recorded() and healthy
+
+    def _take_in(self, row: DeliveryRow, result: AttemptResult, begun: CircuitBreaker, *, counted: bool) -> None:
+        """What follows from one attempt; it is recorded later."""
         if result.sent:
             self._tokens -= 1
             # After a digest nothing is sent singly for a while: as long as a burst lasts there are digests and nothing else.
             digest = row.type is EventType.DIGEST
-            self._sent_singly.extend([self._clock.monotonic()] * (self._policy.digest.after if digest else int(counts)))
-        now, attempts = self._clock.now(), row.attempts + 1
-        change = self._health.after(breaker, result, now)
-        outcome = retries.delivery_outcome(result, attempts, row.queued_at, now, self._policy.retry)
-        own_retry_at = retries.next_attempt(result, attempts, row.queued_at, now, self._policy.retry, self._random())
-        retry_at = own_retry_at if result.of_message else change.after.retry_at
+            self._sent_singly.extend([self._clock.monotonic()] * (self._policy.digest.after if digest else int(counted)))
+        now, attempts, policy = self._clock.now(), row.attempts + 1, self._policy.retry
+        at_fault = self._is_at_fault(row.id, result)
+        change = self._health.after(self._health.breaker, result, now, message=row.webhook_id, begun=begun, at_fault=at_fault)
+        refusing = change.after.refusing and not at_fault
+        outcome = retries.delivery_outcome(result, attempts, row.queued_at, now, policy, refusing=refusing)
+        retry_at = change.after.retry_at
+        if result.of_message and not refusing:
+            retry_at = retries.next_attempt(result, attempts, row.queued_at, now, policy, self._random())
         attempt = AttemptRow(now, result.reason, round(result.took.total_seconds() * 1000), result.http_status, result.detail)
-        self._record = partial(record_delivery, row, attempt, outcome, retry_at, change)
-        self._health.apply(change)
+        self._records.append(partial(record_delivery, row, attempt, outcome, retry_at, change))
         self._due.pop(row.id, None)
-        if retry_at is not None and outcome is DeliveryOutcome.PENDING:
+        if outcome is not DeliveryOutcome.PENDING:
+            self._refused.discard(row.id)
+            self._at_fault.discard(row.id)
+        if result.of_message and retry_at is not None and outcome is DeliveryOutcome.PENDING:
             self._due[row.id] = self._clock.monotonic() + (retry_at - now).total_seconds()
         if outcome is DeliveryOutcome.DEAD:
             log_of(self._receiver.name, result).error(
                 "delivery.abandoned", webhook_id=row.webhook_id, type=row.type.value, attempts=attempts
             )
-        return await self._recorded() and change.after.healthy
+        self._health.apply(change)
 
-    async def _previous(self, row: DeliveryRow) -> bytes | None:
-        """The body last delivered about the same incident, for the receiver types that need it."""
-        if self._type is None or self._type.repeat is None:
-            return None
-        return await self._database.read(lambda reader: last_delivered(reader, self._receiver.name, row.incident_key))
+    def _is_at_fault(self, number: int, result: AttemptResult) -> bool:
+        """Whether a refused message is known to be at fault itself: another one was accepted after it was refused before."""
+        if result.delivered:
+            self._at_fault |= self._refused
+            self._refused.clear()
+        if not result.of_message:
+            return False
+        self._refused.add(number)
+        return number in self._at_fault
 
     def _resend_due(self) -> bool:
         return self._type is not None and self._type.repeat is not None and self._clock.monotonic() >= self._resend_at
@@ -225,37 +297,47 @@ class Deliverer:
         if not rows:
             return True
         result = await self._sender.repeat(self._receiver, [body for _, body in rows])
-        change = self._health.after(breaker, result, self._clock.now())
+        change = self._health.after(breaker, result, self._clock.now(), message=_RESENT)
         if change.after != breaker:
-            self._record = partial(record_health, change)
+            self._records.append(partial(record_health, change))
         self._health.apply(change)
         if result.of_message:
             log_of(self._receiver.name, result).warning("resend.rejected")
         return await self._recorded() and change.after.healthy
 
+    async def _record_meanwhile(self) -> None:
+        """Record what has ended while other messages are in flight; what can't be recorded yet is left for `_recorded`."""
+        try:
+            await self._recorded()
+        except StoreUnavailable as error:
+            _log.debug("outbox.unavailable", receiver=self._receiver.name, error=str(error))
+
     async def _recorded(self) -> bool:
         """
-        Whether the last attempt is recorded. Recording outlives this call: cancelled or late, it is still written.
+        Whether all attempts are recorded. Recording outlives this call: cancelled or late, it is still written.
 
         Raises:
             StoreUnavailable: it could not be queued; the next step tries again.
         """
-        if self._record is None:
-            return True
-        if self._recording is None:
-            self._recording = self._database.submit(self._record)
-        try:
-            async with asyncio.timeout(_RECORD_WITHIN_SECONDS):
-                await asyncio.shield(self._recording)
-        except TimeoutError:
-            return False
-        except StoreUnavailable:
+        while self._records:
+            if self._recording is None:
+                self._recording_count = len(self._records)
+                self._recording = self._database.submit(partial(record_all, tuple(self._records)))
+            try:
+                async with asyncio.timeout(_RECORD_WITHIN_SECONDS):
+                    errors = await asyncio.shield(self._recording)
+            except TimeoutError:
+                return False
+            except StoreUnavailable:
+                self._recording = None
+                raise
+            except StoreError as error:
+                errors = [str(error)]
+            for text in errors:
+                # An operator has settled the delivery by a command meanwhile.
+                _log.warning("attempt.not_recorded", receiver=self._receiver.name, error=text)
+            del self._records[: self._recording_count]
             self._recording = None
-            raise
-        except StoreError as error:
-            # An operator has settled the delivery by a command meanwhile.
-            _log.warning("attempt.not_recorded", receiver=self._receiver.name, error=str(error))
-        self._record = self._recording = None
         return True
 
 
@@ -286,9 +368,28 @@ def _replace_by_digest(
     return []
 
 
+def record_all(records: Sequence[Callable[[Store], None]], store: Store) -> list[str]:
+    """Make all *records* in one transaction; returns why some could not be made."""
+    errors = []
+    for record in records:
+        try:
+            record(store)
+        except StaleStateError as error:
+            errors.append(str(error))
+    return errors
+
+
 def record_delivery(
     row: DeliveryRow, attempt: AttemptRow, outcome: DeliveryOutcome, retry_at: datetime | None, change: HealthChange, store: Store
 ) -> None:
-    """Record one attempt and the receiver's health after it."""
-    store.outbox.record_attempt(row, attempt, outcome, retry_at)
+    """Record the receiver's health after one attempt, and the attempt."""
     record_health(change, store)
+    store.outbox.record_attempt(row, attempt, outcome, retry_at)
+
+
+def messages_per_second(receiver: ReceiverSettings) -> float | None:
+    """How many messages a second *receiver* gets at most, after ten at once; None without a limit."""
+    receiver_type = RECEIVER_TYPES.get(receiver.type)
+    own = receiver.messages_per_second
+    limit = receiver_type.per_second if own is None and receiver_type is not None else own
+    return limit or None

@@ -4,7 +4,7 @@ The discoverer of one account: which connections exist, and what the API's list 
 The list is the cheap health check of an account: one request shows whether the key works and when every token expires.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,7 +16,8 @@ from monitor.config import AccountSettings, Config
 from monitor.db import Database
 from monitor.domain.checks import Observation, Verdict
 from monitor.domain.connections import Connection
-from monitor.domain.listings import Comparison, Inventory, Listing, UserListing, diff_listing
+from monitor.domain.events import Severity
+from monitor.domain.listings import Comparison, Inventory, Listing, UserListing, diff_listing, is_same_listing
 from monitor.domain.reasons import Scope, meaning
 from monitor.domain.scopes.key import ACCOUNT, USER, ScopeKey
 from monitor.errors import ApiError, Reason
@@ -24,7 +25,8 @@ from monitor.postpost.client import ApiClient, ApiResult
 from monitor.postpost.rate_limit import RateLimiter
 from monitor.state import connection_sync
 from monitor.state.registry import Registry
-from monitor.state.unit_of_work import apply_listing, close_scope, notify_short_listing, record_account_result
+from monitor.state.unit_of_work import apply_listing, close_scope, notify_inventory, record_account_result
+from monitor.text import inventory as inventory_text
 
 _log = structlog.get_logger(__name__)
 _BATCH = 200
@@ -63,6 +65,8 @@ class Discoverer:
         self._inventories: dict[str, Inventory] = {}
         self._user_inventory: Inventory | None = None
         self._inactive: tuple[str, ...] = ()
+        self._own_listing: Listing | None = None
+        self._owners: frozenset[str] = frozenset()
         self._failures = 0
         self._due = clock.monotonic()
 
@@ -125,8 +129,10 @@ class Discoverer:
         unread = self._user_inventory.platform_ids - set(result.answer.inactive) if result.answer.skipped else frozenset()
         comparison = self._compare(self._user_inventory, unread | set(listed))
         self._user_inventory = comparison.inventory
-        for user_id in sorted(comparison.vanished):
-            await self._remove_user(user_id)
+        if comparison.short:
+            still_listed = comparison.known - len(comparison.inventory.missing)
+            await self._notify("", inventory_text.short_users(still_listed, comparison.known), len(comparison.inventory.missing))
+        await self._remove_users(sorted(comparison.vanished))
         return listed
 
     def _log_skipped_users(self, listing: UserListing) -> None:
@@ -137,6 +143,18 @@ class Discoverer:
             self._inactive = listing.inactive
             hint = "the API calls these managed users inactive: their connections are not watched"
             _log.info("users.skipped", account=self._account.name, count=len(listing.inactive), ids=listing.inactive[:10], hint=hint)
+
+    async def _remove_users(self, user_ids: Sequence[str]) -> None:
+        """Remove users that are no longer listed, and notify of those that had connections or an open incident."""
+        lost = {user_id: len(self._listed_ids(user_id)) for user_id in user_ids if self._is_watched(user_id)}
+        for user_id in user_ids:
+            await self._remove_user(user_id)
+        if lost:
+            text = inventory_text.users_lost(list(lost), sum(lost.values()))
+            await self._notify("", text, sum(lost.values()), Severity.WARNING)
+
+    def _is_watched(self, user_id: str) -> bool:
+        return bool(self._listed_ids(user_id)) or self._registry.scope(ScopeKey(USER, self._account.name, user_id)).open
 
     async def _remove_user(self, user_id: str) -> None:
         """Remove the connections that only the list of this user had; without any left, close the user's scope too."""
@@ -152,8 +170,34 @@ class Discoverer:
         await self._record(user_id, result)
         if isinstance(result.answer, ApiError):
             return result.answer
-        await self._apply(user_id, result.answer, result.server_at)
+        if user_id == self._account.user_id:
+            self._own_listing = result.answer
+        if self._is_owner(user_id, result.answer):
+            await self._leave_out_owner(user_id)
+        else:
+            await self._apply(user_id, result.answer, result.server_at)
         return None
+
+    def _is_owner(self, user_id: str, listing: Listing) -> bool:
+        """Whether a managed user is the account's owner, whose connections are watched already; once known, while it has the same ids."""
+        own = self._own_listing
+        if user_id == self._account.user_id or own is None:
+            return False
+        if user_id in self._owners:
+            return {row.platform_id for row in listing.rows} == {row.platform_id for row in own.rows}
+        return is_same_listing(own, listing)
+
+    async def _leave_out_owner(self, user_id: str) -> None:
+        """Watch the connections of the owner, who is also listed as managed user *user_id*, only once."""
+        doubled = self._listed_ids(user_id)
+        if user_id not in self._owners:
+            self._owners |= {user_id}
+            hint = "this managed user is the owner of the account: its connections are watched once"
+            _log.warning("users.owner_listed", account=self._account.name, user=user_id, hint=hint)
+        self._inventories.pop(user_id, None)
+        if doubled:
+            await self._change(user_id, frozenset(), doubled)
+            await self._notify(user_id, inventory_text.owner_listed(user_id, len(doubled)), len(doubled), Severity.WARNING)
 
     async def _record(self, user_id: str, result: ApiResult[Any]) -> None:
         """Record the result for the scopes above the list: without connections, only lists show a rejected key."""
@@ -176,8 +220,10 @@ class Discoverer:
         if listing.skipped:
             _log.warning("listing.rows_skipped", account=self._account.name, user=user_id, rows=listing.skipped)
         if comparison.short:
-            known = len(comparison.inventory.platform_ids)
-            await self._database.write(partial(notify_short_listing, self._registry, self._account.name, user_id, len(rows), known))
+            await self._notify(user_id, inventory_text.short_list(len(rows), comparison.known), comparison.known - len(rows))
+        if comparison.is_unusual(self._registry.config.policy.discovery):
+            lost = len(comparison.vanished)
+            await self._notify(user_id, inventory_text.connections_lost(lost, comparison.known), lost, Severity.WARNING)
         if comparison.appeared or comparison.vanished:
             await self._change(user_id, comparison.appeared, comparison.vanished)
         pairs = [(item, rows[item.platform_id]) for item in self._connections_of(user_id) if item.platform_id in rows]
@@ -187,7 +233,12 @@ class Discoverer:
     def _compare(self, inventory: Inventory, listed: Collection[str]) -> Comparison:
         # A little less than the interval between two lists, which varies.
         min_gap = self._config.schedule.discovery.total_seconds() * 0.9
-        return diff_listing(inventory, listed, at=self._clock.monotonic(), min_gap=min_gap)
+        short_over = self._registry.config.policy.discovery.short_over.total_seconds()
+        return diff_listing(inventory, listed, at=self._clock.monotonic(), min_gap=min_gap, short_over=short_over)
+
+    async def _notify(self, user_id: str, text: str, affected: int, severity: Severity = Severity.INFO) -> None:
+        work = partial(notify_inventory, self._registry, self._account.name, user_id, text, affected=affected, severity=severity)
+        await self._database.write(work)
 
     async def _change(self, user_id: str, appeared: frozenset[str], vanished: frozenset[str]) -> None:
         if appeared:

@@ -15,7 +15,7 @@ from monitor.state.unit_of_work import evaluate_due
 
 class Evaluator:
     """
-    Evaluates every scope and every connection whose state says that now is the time.
+    Evaluates every scope and every connection whose state says that now is the time; its steps are the beat of the process.
 
     Effects of one step: one transaction per batch of connections.
     """
@@ -27,6 +27,7 @@ class Evaluator:
 
     async def step(self) -> bool:
         """Evaluate one batch; returns whether there is more to do now."""
+        self._registry.beat()
         now = self._clock.now()
         if not self._is_due():
             return False

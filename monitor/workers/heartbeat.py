@@ -1,12 +1,12 @@
 """
 The heartbeat: a ping to an outside service that alerts when the pings end.
 
-It is sent only while the monitor does its whole work: checks are conclusive, the database takes a write, and no receiver has had a
-pending delivery for too long. A process that merely runs is not enough.
+It is sent only while the monitor does its whole work: checks are conclusive, the database takes a write, no receiver has had a
+pending delivery for too long, and a critical notification could reach some receiver. A process that merely runs is not enough.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -15,11 +15,15 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.config import HeartbeatSettings, Secret
-from monitor.db import Database, Reader, Store, read_outbox
+from monitor.db import Database, Store, read_outbox
+from monitor.domain import routing
 from monitor.domain.connections import Connection
+from monitor.domain.events import Severity
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
+from monitor.domain.routing import ReceiverRule, Route
 from monitor.domain.schedule import MISSING_AT_MOST, MISSING_FACTOR
+from monitor.domain.snapshot import OutboxView
 from monitor.domain.states import ConnectionState
 from monitor.errors import StoreError
 from monitor.notify.sender import Sender
@@ -92,13 +96,11 @@ class Heartbeat:
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
                 await self._database.write(partial(_write_heartbeat, now))
-                outbox = await self._database.read(_oldest_pending)
+                outbox = await self._database.read(read_outbox)
         except (StoreError, TimeoutError):
             return "the database takes no writes"
-        # Deliveries of receivers that left the configuration stay pending: they would stop the heartbeat for ever.
-        known = {rule.name for rule in self._registry.config.receivers}
-        late = sorted(name for name, oldest_at in outbox.items() if name in known and now - oldest_at > self._settings.max_owed)
-        return f"pending for longer than {span(self._settings.max_owed)}: {', '.join(late)}" if late else ""
+        config = self._registry.config
+        return is_unreachable(outbox, config.routes, config.receivers) or is_late(outbox, config.receivers, now, self._settings.max_owed)
 
     def _watched(self) -> Iterable[tuple[Connection, ConnectionState]]:
         for connection_id in self._registry.ids():
@@ -124,6 +126,25 @@ def has_no_recent_evidence(watched: Iterable[tuple[Connection, ConnectionState]]
     return "no check was ever conclusive" if newest is None else f"no check was conclusive for {span(now - newest)}"
 
 
+def is_unreachable(outbox: Mapping[str, OutboxView], routes: Sequence[Route], receivers: Sequence[ReceiverRule]) -> str:
+    """Why no critical notification could reach any receiver; empty while one could, or when no receiver is configured."""
+    if not receivers:
+        return ""
+    names = routing.may_get(Severity.CRITICAL, routes, receivers)
+    if not names:
+        return "no route sends critical notifications to any receiver"
+    if all(name in outbox and outbox[name].in_trouble for name in names):
+        return f"no receiver of critical notifications works: {', '.join(sorted(names))}"
+    return ""
+
+
+def is_late(outbox: Mapping[str, OutboxView], receivers: Sequence[ReceiverRule], now: datetime, longest: timedelta) -> str:
+    """Which receivers have had a pending delivery for longer than *longest*; not disabled ones: the others were notified of them."""
+    views = {rule.name: outbox[rule.name] for rule in receivers if rule.name in outbox}
+    late = [name for name, view in views.items() if view.oldest_at is not None and not view.disabled and now - view.oldest_at > longest]
+    return f"pending for longer than {span(longest)}: {', '.join(sorted(late))}" if late else ""
+
+
 def _recent_for(connection: Connection, state: ConnectionState, policy: Policy) -> timedelta:
     """For how long a conclusive check counts as recent: missing connections are checked rarely."""
     usual = policy.stale_for(connection.interval)
@@ -135,7 +156,3 @@ def _recent_for(connection: Connection, state: ConnectionState, policy: Policy) 
 def _write_heartbeat(now: datetime, store: Store) -> None:
     """A real write: an empty transaction would also succeed on a full disk."""
     store.put_meta("heartbeat_at", now.isoformat())
-
-
-def _oldest_pending(reader: Reader) -> dict[str, datetime]:
-    return {name: view.oldest_at for name, view in read_outbox(reader).items() if view.oldest_at is not None}

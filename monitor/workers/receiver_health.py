@@ -23,6 +23,12 @@ from monitor.notify.payload import MonitorIdentity
 OnAttempt = Callable[[str, DeliveryReason, float], None]
 """Called after each attempt with the receiver's name, the result, and its duration in seconds."""
 
+DISABLED_ADVICE = (
+    "Correct its address and reload. A successful `receivers test`, `receivers enable` and every reload try it again;"
+    " pending messages are kept until then, at most as long as policy.retry.give_up_after."
+)
+
+_TESTED = AttemptResult(DeliveryReason.DELIVERED)
 _log = structlog.get_logger(__name__)
 
 
@@ -60,6 +66,7 @@ class ReceiverHealth:
         random: Callable[[], float],
         on_attempt: OnAttempt,
         on_disabled: Callable[[str, bool], None],
+        trial: bool = False,
     ) -> None:
         self._database = database
         self._receiver = receiver
@@ -70,42 +77,93 @@ class ReceiverHealth:
         self._random = random
         self._on_attempt = on_attempt
         self._on_disabled = on_disabled
+        self._trial = trial
+        self._stored: CircuitBreaker | None = None
         self._breaker: CircuitBreaker | None = None
         self._paused_until = clock.monotonic()
 
     async def load(self) -> CircuitBreaker:
-        """The circuit breaker, the first time from the database; a changed configuration enables a disabled receiver again."""
-        if self._breaker is not None:
+        """
+        The circuit breaker.
+
+        While the receiver fails it is read again each time: a command beside the daemon may have ended a pause, or found in a test
+        that the receiver works. A disabled receiver is also tried again after a reload, or when its configuration has changed.
+        """
+        if self._breaker is not None and self._breaker.healthy:
             return self._breaker
         documents = await self._database.read(read_receiver_states)
-        breaker = retries.read_breaker(documents.get(self._receiver.name, b"{}"))
-        if breaker.disabled_at is not None and breaker.fingerprint != fingerprint(self._receiver):
-            breaker = replace(breaker, failures=1, disabled_at=None, retry_at=None)
-            await self._database.write(partial(save_breaker, self._receiver.name, breaker))
-        self._set(breaker)
-        return breaker
+        stored = retries.read_breaker(documents.get(self._receiver.name, b"{}"))
+        if self._breaker is None:
+            await self._begin(stored)
+        elif stored != self._stored:
+            self._stored = stored
+            await self._adopt(stored)
+        return self.breaker
+
+    @property
+    def breaker(self) -> CircuitBreaker:
+        """The circuit breaker, healthy before it is loaded."""
+        return self._breaker if self._breaker is not None else CircuitBreaker()
+
+    async def _begin(self, stored: CircuitBreaker) -> None:
+        self._stored = stored
+        if stored.disabled_at is None:
+            await self._adopt(stored)
+        elif self._trial or stored.fingerprint != fingerprint(self._receiver):
+            released = self._stored = retries.release(stored)
+            await self._database.write(partial(save_breaker, self._receiver.name, released))
+            await self._adopt(released)
+        else:
+            _log.error("receiver.disabled", receiver=self._receiver.name, since=str(stored.disabled_at), advice=DISABLED_ADVICE)
+            self._set(stored)
+
+    async def _adopt(self, stored: CircuitBreaker) -> None:
+        """Take over what is stored, and notify the recovery of a receiver that accepted a test."""
+        if stored.healthy and stored.notified:
+            change = self.after(replace(self.breaker, notified=True, number=stored.number), _TESTED, self._clock.now())
+            await self._database.write(partial(record_health, change))
+            self._stored = stored = change.after
+            _log.info("receiver.recovered", receiver=self._receiver.name)
+        self._set(stored)
 
     def paused(self) -> bool:
         """Whether nothing may be sent yet."""
         return self._clock.monotonic() < self._paused_until
 
-    def after(self, breaker: CircuitBreaker, result: AttemptResult, now: datetime) -> HealthChange:
-        """The health after an attempt, and the notification of the other receivers."""
+    def after(
+        self,
+        breaker: CircuitBreaker,
+        result: AttemptResult,
+        now: datetime,
+        *,
+        message: str = "",
+        begun: CircuitBreaker | None = None,
+        at_fault: bool = False,
+    ) -> HealthChange:
+        """
+        The health after an attempt to deliver *message* that left at *begun*, and the notification of the other receivers.
+
+        Whether a message is accepted that is *at_fault* itself says nothing about the receiver.
+        """
         after, notice = breaker, None
-        if result.sent:
-            after = retries.after_attempt(breaker, result, now, self._policy, self._random(), fingerprint(self._receiver))
+        if result.sent and not at_fault:
+            own = fingerprint(self._receiver)
+            after = retries.after_attempt(breaker, result, now, self._policy, self._random(), own, message=message, begun=begun)
             after, notice = receiver_outages.update_outage(self._receiver.name, breaker, after, result, now)
         return HealthChange(self._receiver.name, breaker, after, result, now, notice, self._others, self._identity)
 
     def apply(self, change: HealthChange) -> None:
         """Take over the health after an attempt; count the attempt, and log a change of the receiver."""
         self._set(change.after)
+        self._stored = change.after
         if not change.result.sent:
             return
         self._on_attempt(self._receiver.name, change.result.reason, change.result.took.total_seconds())
         log = log_of(self._receiver.name, change.result)
         if change.after.disabled_at is not None:
-            log.error("receiver.disabled", advice="Nothing is sent to it until its configuration changes.")
+            log.error("receiver.disabled", advice=DISABLED_ADVICE)
+        elif change.after.refusing and not change.before.refusing:
+            log.error("receiver.refuses", advice="It refused two different messages and none was accepted in between: see its answer.")
         elif change.before.healthy and not change.after.healthy:
             log.warning("receiver.failed", retry_at=str(change.after.retry_at))
         elif change.after.healthy and not change.before.healthy:
@@ -118,11 +176,9 @@ class ReceiverHealth:
 
 
 def record_health(change: HealthChange, store: Store) -> None:
-    """Record the health after an attempt: the breaker, cancelled deliveries, and the notification of the other receivers."""
+    """Record the health after an attempt: the breaker, and the notification of the other receivers."""
     if change.after != change.before:
         save_breaker(change.receiver, change.after, store)
-    if change.after.disabled_at is not None:
-        store.outbox.cancel_deliveries(change.receiver, change.at)
     if change.notice is not None and change.others:
         webhook_id = store.outbox.new_webhook_id()
         body = payload.render(webhook_id, change.notice, None, change.identity)

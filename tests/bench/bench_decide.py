@@ -42,7 +42,6 @@ def measure() -> Iterator[Result]:
         scopes_above(connection, "api"),
         scopes={},
         member_counts={},
-        failing=0,
         watching_since=START - DAY,
         window=30 * MINUTE,
     )

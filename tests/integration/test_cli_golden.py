@@ -59,7 +59,7 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
         shown = {
             "status": status.as_text(database.registry.snapshot(now), ConnectionFilter(), width),
             "history": history.as_text(rows, width),
-            "incidents": incidents.as_text(list_incidents(reader), connections_by_number(reader), now, width),
+            "incidents": incidents.as_text(incidents.lines_of(reader, list_incidents(reader), config, now), now, width),
             "explain": explain.as_text(explained(page, now, config.policy()), width),
             "deliveries": deliveries.as_text(list_deliveries(reader), connections_by_number(reader), now, width),
         }

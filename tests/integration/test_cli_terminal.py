@@ -34,7 +34,7 @@ async def test_watch(world: Watched, tmp_path: Path) -> None:
         assert "\033[2J" not in drawn
         assert max(len(line) for line in terminal.picture()) <= 80
         await world.checks(world.connection("threads-1784"), [Reason.CREDENTIAL_REJECTED] * 2, timedelta(minutes=2), timedelta(minutes=1))
-        terminal.read_until(lambda text: "2 \033[31merror" in text)
+        terminal.read_until(lambda text: "2 \033[31mbroken" in text)
         terminal.resize(24, 140)
         terminal.read_until(lambda text: "WHY" in text and "connections:" in text.rpartition("\033[H")[2])
         assert 80 < max(len(line) for line in terminal.picture()) <= 140
@@ -63,9 +63,9 @@ def test_no_colour(world: Watched, tmp_path: Path) -> None:
     """A terminal gets colours, unless NO_COLOR is set."""
     command = ["status", "--config", str(tmp_path / "config.yaml")]
     with on_terminal(command) as terminal:
-        assert "\033[31merror\033[0m" in terminal.read_until(lambda text: "unsupported" in text.rpartition("connections:")[2])
+        assert "\033[31mBroken\033[0m" in terminal.read_until(lambda text: "not testable" in text.rpartition("connections:")[2])
     with on_terminal(command, environment={"NO_COLOR": "1"}) as terminal:
-        assert "\033" not in terminal.read_until(lambda text: "unsupported" in text.rpartition("connections:")[2])
+        assert "\033" not in terminal.read_until(lambda text: "not testable" in text.rpartition("connections:")[2])
 
 
 def closed_pipe() -> int:

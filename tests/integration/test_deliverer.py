@@ -4,144 +4,29 @@ import asyncio
 import random
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from monitor.config import ReceiverSettings, Secret
-from monitor.db import Database, DeliveryRow, DeliveryState, Store, attempts_of, list_deliveries, read_outbox
-from monitor.domain.connections import ConnectionSpec
-from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Topic, incident_key
+from monitor.db import DeliveryState, attempts_of, read_outbox
+from monitor.domain.events import EventType, IncidentRef, Topic
 from monitor.domain.policy import DigestPolicy, Policy
 from monitor.domain.reasons import Scope
 from monitor.errors import DeliveryReason
-from monitor.notify.payload import MonitorIdentity, render
-from monitor.notify.sender import Sender
+from monitor.notify.payload import render
 from monitor.simulator import faults
-from monitor.workers.deliverer import Deliverer
-from tests import marked
-from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_notification
-from tests.clock import FakeClock
-from tests.databases import migrated_sqlite
-from tests.receiving import ReceiverServer
+from tests.builders import DAY, HOUR, MINUTE, SECOND, a_notification
+from tests.delivering import IDENTITY, World, a_world, told_in_order
 from tests.sampling import sampled
 from tests.waiting import patience
-
-SECRET = marked.signing()
-IDENTITY = MonitorIdentity("test", "1")
-# The tests of single messages do not want any of them merged.
-SINGLES = Policy(digest=DigestPolicy(after=1000))
-
-
-@dataclass
-class World:
-    """A database, a clock that tests move, two receivers, and what the deliverers reported."""
-
-    database: Database
-    clock: FakeClock
-    sender: Sender
-    on_call: ReceiverServer
-    chat: ReceiverServer
-    policy: Policy = SINGLES
-    seen: list[tuple[str, DeliveryReason]] = field(default_factory=list)
-    gone: dict[str, bool] = field(default_factory=dict)
-    numbers: Counter[str] = field(default_factory=Counter)
-
-    def settings(self, name: str = "on-call", **overrides: Any) -> ReceiverSettings:
-        """The configuration of a receiver."""
-        server = self.on_call if name == "on-call" else self.chat
-        values: dict[str, Any] = {
-            "name": name,
-            "url": Secret(f"{server.url}/{marked.PATH}"),
-            "secrets": (Secret(SECRET),),
-            "timeout": timedelta(seconds=10),
-        }
-        return ReceiverSettings(**(values | overrides))
-
-    def deliverer(self, name: str = "on-call", *, on_attempt: Callable[[], object] = lambda: None, **overrides: Any) -> Deliverer:
-        """A deliverer as after a start of the daemon."""
-
-        def observe(receiver: str, reason: DeliveryReason, seconds: float) -> None:
-            assert seconds >= 0
-            self.seen.append((receiver, reason))
-            on_attempt()
-
-        return Deliverer(
-            self.database,
-            self.sender,
-            self.settings(name, **overrides),
-            others=("on-call", "chat"),
-            policy=self.policy,
-            identity=IDENTITY,
-            clock=self.clock,
-            random=lambda: 0.5,
-            on_attempt=observe,
-            on_disabled=self.gone.__setitem__,
-        )
-
-    async def connect(self, count: int) -> None:
-        """Make connections 1 to *count* exist."""
-        wanted = [ConnectionSpec("main", "", f"linkedin-page{number}", "linkedin") for number in range(1, count + 1)]
-        await self.database.write(lambda store: store.ensure_connections(wanted))
-
-    async def owe(self, *numbers: int, receivers: Sequence[str] = ("on-call",)) -> None:
-        """Decide to tell that each of these connections broke or, the next time, recovered."""
-        told = [self._next(number) for number in numbers]
-
-        def work(store: Store) -> None:
-            for notification in told:
-                webhook_id = store.outbox.new_webhook_id()
-                connection = a_connection(notification.connection_id or 0)
-                body = render(webhook_id, notification, connection, IDENTITY)
-                store.outbox.add_notification(webhook_id, notification, incident_key(notification.incident, "test"), body, receivers)
-
-        await self.database.write(work)
-
-    def _next(self, number: int) -> Notification:
-        self.numbers[str(number)] += 1
-        seq = self.numbers[str(number)]
-        incident = IncidentRef(Topic.CONNECTION, str(number), (seq + 1) // 2, self.clock.now())
-        opened = a_notification(number, at=self.clock.now(), incident=incident, seq=seq)
-        if seq % 2:
-            return opened
-        return replace(opened, type=EventType.CONNECTION_RECOVERED, why=NotificationReason.CLOSED, level_from="error", level_to=FINE)
-
-    async def rows(self, state: DeliveryState | None = None, receiver: str = "on-call") -> list[DeliveryRow]:
-        """The deliveries of a receiver, oldest first."""
-        return (await self.database.read(lambda reader: list_deliveries(reader, receiver=receiver, state=state, limit=20_000)))[::-1]
-
-    async def run(self, *deliverers: Deliverer, span: timedelta = timedelta(0), tick: timedelta = SECOND) -> None:
-        """Let *deliverers* work for *span* of the clock, as the daemon does: to the end now, and again every *tick*."""
-        end = self.clock.now() + span
-        while True:
-            for deliverer in deliverers:
-                while await deliverer.step():
-                    pass
-            if self.clock.now() >= end:
-                return
-            await self.clock.advance(tick)
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    clock = FakeClock()
-    database = Database(migrated_sqlite(tmp_path / "state" / "monitor.db"), clock=clock, owner="test")
-    await database.start()
-    on_call, chat = ReceiverServer(SECRET), ReceiverServer(SECRET)
-    await on_call.start()
-    await chat.start()
-    sender = Sender(clock=clock, user_agent="postpost-monitor/test")
-    world = World(database, clock, sender, on_call, chat)
-    await world.connect(10)
-    yield world
-    await sender.close()
-    await on_call.close()
-    await chat.close()
-    await database.close()
+    async with a_world(tmp_path) as world:
+        yield world
 
 
 async def test_delivery(world: World) -> None:
@@ -238,19 +123,6 @@ async def test_order_per_connection(world: World, seed: int) -> None:
     assert not await world.rows(DeliveryState.PENDING)
 
 
-def told_in_order(server: ReceiverServer) -> dict[str, list[int]]:
-    """Subject to the numbers of what the receiver took about it, in order; a digest tells all that it merged."""
-    told: dict[str, list[int]] = {}
-    for got in server.accepted():
-        if got.type == "digest":
-            for item in got.data["items"]:
-                subject = item["connection"]["id"].removeprefix("linkedin-page")
-                told.setdefault(subject, []).extend(range(item["seq"] - item["merged"] + 1, item["seq"] + 1))
-        else:
-            told.setdefault(got.data["incident"]["subject"], []).append(got.data["seq"])
-    return told
-
-
 async def test_crash_between_post_and_record(world: World) -> None:
     """A process that dies after the request and before its record sends the same bytes under the same id again."""
 
@@ -321,32 +193,6 @@ async def test_settled_by_hand(world: World) -> None:
     await world.owe(2)
     await world.run(deliverer)
     assert len(world.on_call.accepted()) == 2
-
-
-async def test_gone(world: World) -> None:
-    """410 disables a receiver over restarts, cancels what it is owed, and is told to the others; a new address enables it."""
-    await world.owe(1, 2)
-    world.on_call.behave(faults.answer(410))
-    await world.run(world.deliverer())
-    assert [row.state for row in await world.rows()] == [DeliveryState.CANCELLED] * 2
-    assert (await world.database.read(read_outbox))["on-call"].disabled
-    assert world.gone == {"on-call": True}
-    world.gone.clear()
-    await world.owe(3)
-    await world.run(world.deliverer(), world.deliverer("chat"), span=HOUR, tick=MINUTE)
-    assert world.gone == {"on-call": True, "chat": False}
-    assert world.on_call.total == 1
-    assert not await world.rows(DeliveryState.PENDING)
-    (told,) = world.chat.assert_exactly("receiver.failing")
-    assert told.document["severity"] == "critical"
-    assert told.data["level"] == {"from": "fine", "to": "gone"}
-    world.on_call.behave()
-    await world.owe(4)
-    await world.run(world.deliverer(url=Secret(world.on_call.url + "/new")), world.deliverer("chat"))
-    assert [got.data["platformId"] for got in world.on_call.accepted()] == ["linkedin-page4"]
-    assert not (await world.database.read(read_outbox))["on-call"].disabled
-    assert world.gone == {"on-call": False, "chat": False}
-    world.chat.assert_exactly("receiver.failing", "receiver.recovered")
 
 
 async def test_others_are_told(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,24 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor.config import Secret
+from monitor.db import list_deliveries
 from monitor.domain.events import Topic
 from monitor.domain.expiry.model import Rounding
+from monitor.domain.listings import ListedConnection, Listing, is_same_listing
 from monitor.domain.reasons import Health
 from monitor.simulator import faults
 from monitor.simulator import state as simulated
 from monitor.simulator.presets import connection_like
 from monitor.simulator.state import SimulatedApi
+from monitor.state import connection_sync
 from tests import marked
-from tests.builders import DAY, HOUR, MINUTE
+from tests.builders import DAY, HOUR, MINUTE, START
 from tests.clock import FakeClock
 from tests.integration.test_timelines import ids
 from tests.virtual import Virtual, add_user, monitoring, simple_world, with_account
 
 USER, OTHER = "a" * 24, "b" * 24
+LOST = ("list:main", "inventory.changed")
 SLOW = {"interval": 30 * MINUTE, "discovery": HOUR}
 
 
@@ -100,7 +105,7 @@ async def test_empty_list(tmp_path: Path) -> None:
         assert len(watched(one)) == 3
         await one.run(HOUR + 5 * MINUTE)
         assert watched(one) == set()
-        assert [kind for _, kind in await one.told()] == ["inventory.changed"]
+        assert [kind for _, kind in await one.told()] == ["inventory.changed", "inventory.changed"], "doubted, then removed"
 
 
 @pytest.mark.parametrize("body", [{"success": True}, {"connections": None}, {"connections": {}}, "<html>", {"connections": [None, {}]}])
@@ -212,9 +217,68 @@ async def test_lost_user(tmp_path: Path) -> None:
         world.accounts["main"].users[USER].attached = False
         await one.run(5 * HOUR)
         assert watched(one) == {"linkedin-own", "linkedin-b"}
-        assert await one.told() == [(f"user:main/{USER}", "account.failed"), (f"user:main/{USER}", "account.recovered")]
+        told = await one.told()
+        assert told == [(f"user:main/{USER}", "account.failed"), (f"user:main/{USER}", "account.recovered"), LOST]
+        rows = await one.database.read(lambda reader: list_deliveries(reader, limit=10))
+        closed = next(row.notification for row in rows if row.notification.type == "account.recovered")
+        assert closed.facts.closed_why == "removed", "it was detached, nothing works again"
         await one.run(3 * HOUR)
-        assert len(await one.told()) == 2
+        assert len(await one.told()) == 3
+
+
+async def test_users_vanish_at_once(tmp_path: Path) -> None:
+    """A list of users that shrinks to nothing is doubted, told, and believed only when it lasts, however often lists are read."""
+    clock = FakeClock()
+    world = simple_world(clock, "linkedin-own")
+    users = [f"{number:024x}" for number in range(0xA01, 0xA0D)]
+    for number, user_id in enumerate(users):
+        add_user(world, user_id, f"linkedin-u{number}")
+    often = {"interval": HOUR, "discovery": MINUTE}
+    async with watching(tmp_path, world, clock, "workspace", schedule=often) as one:
+        await one.run(10 * MINUTE)
+        assert watched(one) == {"linkedin-own", *(f"linkedin-u{number}" for number in range(12))}
+        world.accounts["main"].users[users[0]].connections["linkedin-u0"].fail()
+        await one.until(lambda: one.state("linkedin-u0", users[0]).health is Health.ERROR, within=2 * HOUR)
+        for user_id in users:
+            world.accounts["main"].users[user_id].attached = False
+        await one.run(30 * MINUTE)
+        assert len(watched(one)) == 13
+        assert ("list:main", "inventory.changed") in await one.told()
+        assert "connection.recovered" not in [kind for _, kind in await one.told()]
+
+
+async def test_owner_as_managed_user(tmp_path: Path) -> None:
+    """An owner who is one of his managed users has each connection once: those watched twice are removed, what breaks is told once."""
+    clock = FakeClock()
+    world = simple_world(clock, "linkedin-own", "threads-own")
+    account = world.accounts["main"]
+    add_user(world, OTHER, "linkedin-b")
+    async with watching(tmp_path, world, clock, "workspace") as one:
+        await one.run(5 * MINUTE)
+        add_user(world, USER).connections = account.owner.connections
+        doubled = [("main", USER, platform_id) for platform_id in account.owner.connections]
+        await connection_sync.sync(one.database, one.fleet, one.config, appeared=doubled)
+        assert len(one.fleet.ids()) == 5
+        with capture_logs() as logs:
+            await one.run(3 * HOUR)
+        assert len(one.fleet.ids()) == 3
+        assert await one.told() == [(f"list:main/{USER}", "inventory.changed")]
+        assert [entry["user"] for entry in logs if entry["event"] == "users.owner_listed"] == [USER]
+        account.owner.connections["linkedin-own"].fail()
+        await one.run(2 * HOUR)
+        assert (await one.told())[1:] == [("linkedin-own", "connection.failed")]
+
+
+def test_the_same_listing() -> None:
+    """Two listings are of one user when their rows are the same and a date shows that it is no chance."""
+    dated = ListedConnection("linkedin-a", token_expires_at=START)
+    undated = ListedConnection("twitter-1")
+    one = Listing((dated, undated))
+    assert is_same_listing(one, Listing((undated, dated)))
+    assert not is_same_listing(one, Listing((dated,)))
+    assert not is_same_listing(one, Listing((undated, replace(dated, token_expires_at=START + DAY))))
+    assert not is_same_listing(Listing((undated,)), Listing((undated,)))
+    assert not is_same_listing(Listing(()), Listing(()))
 
 
 async def test_publishing_and_expiry_from_the_list(tmp_path: Path) -> None:

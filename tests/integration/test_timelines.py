@@ -248,6 +248,25 @@ async def test_clock_jump(tmp_path: Path, hours: int) -> None:
         assert await one.told() == [(names[0], "connection.failed")]
 
 
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_clock_jump_within_an_interval(tmp_path: Path, hours: int) -> None:
+    """With intervals longer than the jump: the check that is due comes when it was due, and each later one an interval after the last."""
+    clock = FakeClock()
+    names = ids(6, "mastodon")
+    world = simple_world(clock, *names)
+    async with monitoring(tmp_path, world, clock, *names, schedule={"interval": 2 * HOUR}, beat_seconds=60.0, review_seconds=60.0) as one:
+        await one.run(5 * HOUR)
+        clock.jump(timedelta(hours=hours))
+        world.clock.move(timedelta(hours=-hours))
+        await one.run(7 * HOUR)
+        for name in names:
+            moments = [came for came, each in one.tests(HOUR.total_seconds()) if each == name]
+            gaps = [later - earlier for earlier, later in pairwise(moments)]
+            assert len(moments) >= 4
+            assert max(gaps) <= (2 * HOUR + 2 * MINUTE).total_seconds(), (name, moments)
+        assert await one.told() == NOTHING
+
+
 async def test_suspend(tmp_path: Path) -> None:
     """F19: after two hours of sleep everybody is checked once in the first interval, and nothing is told."""
     clock = FakeClock()
@@ -261,6 +280,40 @@ async def test_suspend(tmp_path: Path) -> None:
         assert len({name for _, name in one.tests(woken)}) == 50
         await one.run(30 * MINUTE)
         assert await one.told() == NOTHING
+
+
+@pytest.mark.parametrize("hours", sampled([2, 1, 8, 72], first=1))
+async def test_freeze(tmp_path: Path, hours: int) -> None:
+    """
+    F19: a process that stood still for longer than evidence lasts says nothing: it did not look. A failure of meanwhile is found.
+
+    All its clocks go on while it stands: a paused container, SIGSTOP.
+    """
+    clock = FakeClock()
+    names = ids(10)
+    async with monitoring(tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": 5 * MINUTE}) as one:
+        await one.run(12 * MINUTE)
+        clock.freeze(hours * HOUR)
+        one.world.connection(names[0]).fail()
+        woken = clock.monotonic()
+        await one.run(8 * MINUTE)
+        assert set(Counter(name for _, name in one.tests(woken) if name != names[0]).values()) <= {1, 2, 3}
+        await one.run(HOUR)
+        assert await one.told() == [(names[0], "connection.failed")]
+
+
+async def test_silence_after_a_freeze(tmp_path: Path) -> None:
+    """A connection whose tests say nothing more after the freeze becomes stale, counted from the freeze's end."""
+    clock = FakeClock()
+    names = ids(3)
+    async with monitoring(tmp_path, simple_world(clock, *names), clock, *names, schedule={"interval": 5 * MINUTE}) as one:
+        await one.run(12 * MINUTE)
+        clock.freeze(2 * HOUR)
+        one.world.connection(names[0]).script.play(*[faults.answer(500, {"error": "Failed to test connection"})] * 1000)
+        await one.run(25 * MINUTE)
+        assert await one.told() == NOTHING
+        await one.run(15 * MINUTE)
+        assert await one.told() == [(names[0], "connection.stale")]
 
 
 @pytest.mark.slow

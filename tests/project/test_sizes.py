@@ -9,25 +9,25 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 35_900
+BUDGET = 44_000
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 3_800,
-    "config": 3_250,
-    "db": 3_900,
-    "domain": 7_600,
-    "http": 850,
-    "metrics": 700,
-    "notify": 1_550,
-    "postpost": 1_000,
-    "runtime": 600,
-    "schemas": 1_000,
-    "simulator": 2_500,
-    "state": 600,
-    "text": 1_300,
-    "web": 4_650,
-    "workers": 1_950,
+    "cli": 4_600,
+    "config": 3_900,
+    "db": 4_600,
+    "domain": 9_900,
+    "http": 900,
+    "metrics": 1_000,
+    "notify": 2_600,
+    "postpost": 1_200,
+    "runtime": 700,
+    "schemas": 1_200,
+    "simulator": 2_600,
+    "state": 1_000,
+    "text": 1_700,
+    "web": 5_900,
+    "workers": 2_800,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 

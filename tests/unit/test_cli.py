@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from monitor.cli.main import build_parser, verbs_of
+from monitor.cli.main import build_parser, main, verbs_of
 
 
 def test_help_of_unloaded_verbs() -> None:
@@ -50,7 +50,9 @@ def test_every_verb_has_examples(verb: str) -> None:
         (("history", "x", "--since", "yesterday"), "is neither a duration before now"),
         (("export", "everything"), "invalid choice"),
         (("deliveries", "list", "--state", "lost"), "invalid choice"),
-        (("nonsense",), "invalid choice"),
+        (("xyzzy",), "unknown verb 'xyzzy'; choose from run, demo"),
+        (("statsu",), "unknown verb 'statsu'; did you mean status?"),
+        (("silence", "lst"), "unknown verb 'lst'; did you mean list?"),
     ],
 )
 def test_usage(command: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,3 +61,27 @@ def test_usage(command: tuple[str, ...], message: str, capsys: pytest.CaptureFix
         build_parser(command).parse_args(command)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_no_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without arguments the help is printed; a script that forgot the verb still fails."""
+    assert main([]) == 2
+    assert "verbs:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("--config", "a.yaml", "status"), ("--config=a.yaml", "status"), ("status", "--config", "a.yaml"), ("config", "check", "a.yaml")],
+)
+def test_config_anywhere(command: tuple[str, ...]) -> None:
+    """The configuration may be named before the verb, after it, and to `config check` without an option."""
+    args = build_parser(command).parse_args(command)
+    assert str(getattr(args, "file", None) or args.config) == "a.yaml"
+    assert build_parser(("status",)).parse_args(("status",)).config is None
+
+
+@pytest.mark.parametrize(("name", "parser"), [("", build_parser()), *_all()], ids=["", *(name for name, _ in _all())])
+def test_help_fits(name: str, parser: argparse.ArgumentParser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every help fits a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert [line for line in parser.format_help().splitlines() if len(line) > 80] == [], name

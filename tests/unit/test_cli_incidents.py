@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.cli.incidents import as_text
+from monitor.cli.incidents import IncidentLine, as_text
 from monitor.db import IncidentRow
 from monitor.domain.events import IncidentRef, Severity, Topic
 from monitor.domain.reasons import Scope
@@ -24,6 +24,6 @@ def test_what_an_incident_is_about(topic: Topic, detail: str, explanation: str) 
     row = IncidentRow(
         1, IncidentRef(topic, "1", 1, START), Scope.CONNECTION, 1, "x", Severity.WARNING, Reason.CREDENTIAL_REJECTED, detail, START
     )
-    shown = as_text([row], {}, START + HOUR, 200).splitlines()[1]
+    shown = as_text([IncidentLine(row, "key-1")], START + HOUR, 200).splitlines()[1]
 
-    assert shown.endswith(f"  {explanation}" if explanation else "  1")
+    assert shown.endswith(f"  {explanation}" if explanation else "  key key-1")

@@ -50,17 +50,25 @@ def test_columns_line_up() -> None:
 
 
 def test_table() -> None:
-    """Texts stand beside the other cells of a wide terminal, else below them, cut at its edge, unless the row is not notable."""
+    """
+    Texts stand beside the other cells of a wide terminal, else below them, unless the row is not notable; they are wrapped, not cut.
+
+    A column that may not be cut keeps its width: then all texts go below.
+    """
     header, rows = ("A", "B", "WHY"), [("one", "x", "a long text that does not fit"), ("two", "日本語日本語", ""), ("three", "", "hidden")]
     assert table(header, rows, 120, least={})[1] == "one    x             a long text that does not fit"
     assert table(header, rows, 24, least={1: 2}, notable=[True, True, False]) == [
         "A      B",
         "one    x",
-        "  a long text that does…",
+        "  a long text that does",
+        "  not fit",
         "two    日本語日本語",
         "three",
     ]
-    assert table(header, rows, 16, least={1: 2})[3] == "two    日本語日…"
+    assert table(header, rows, 16, least={1: 2})[5] == "two    日本語日…"
+    wide = table(header, [("one", "x" * 60, "word " * 12)], 120, least={})
+    assert wide[1:] == [f"one  {'x' * 60}  {' '.join(['word'] * 10)}", f"{' ' * 67}word word"]
+    assert table(header, [("one", "x" * 110, "word")], 120, least={})[1:] == [f"one  {'x' * 110}", "  word"]
 
 
 @pytest.mark.parametrize("width", [10, 24, 60])

@@ -23,7 +23,8 @@ def view(
 
 def incident(number: int | None, topic: Topic, level: str, severity: Severity, subject: str = "") -> IncidentView:
     reason = Reason.API_UNAUTHORIZED if number is None else Reason.CREDENTIAL_REJECTED
-    return IncidentView(IncidentRef(topic, subject or str(number), 1, at(2 * HOUR)), Scope.CONNECTION, number, level, severity, reason, "")
+    scope = Scope.ACCOUNT if number is None else Scope.CONNECTION
+    return IncidentView(IncidentRef(topic, subject or str(number), 1, at(2 * HOUR)), scope, number, level, severity, reason, "")
 
 
 SNAPSHOT = Snapshot(
@@ -48,44 +49,62 @@ SNAPSHOT = Snapshot(
 )
 
 AT_80 = """\
-HEALTH       SINCE  CONNECTION              ACCOUNT        TOKEN LEFT  CHECKED
-error        3h     linkedin-page2          main                       2m
-  the platform rejects the stored credential (“Error validating access token: S…
-missing      3h     linkedin-page6          agency                     2m
-  the API does not know this connection
-ok           3h     linkedin-page3          main           17h ±1h     2m
-  the token expires soon
-unknown             threads-17841412345678  main                       never
-  never checked
-ok           3h     linkedin-page8          agency                     2m
-  scope incident: account:agency
-ok           3h     linkedin-page7          main                       2m
-  being confirmed: the platform rejects the stored credential
-ok           3h     linkedin-page1          main           45d 21h     2m
-unsupported  3h     telegram-1002345678     main/66f0aa01              2m
-  the API cannot test Telegram MTProto connections
+NAME    STATE               SINCE  TOKEN LEFT  CHECKED
+Page 2  Broken              3h                 2m
+  linkedin-page2 (main): the platform rejects the stored credential (“Error
+  validating access token: Session has expired on Tuesday”)
+Page 6  Missing             3h                 2m
+  linkedin-page6 (agency): the API does not know this connection
+Page 3  Token expires soon  1h     17h ±1h     2m
+  linkedin-page3 (main): the token expires soon
+Page 8  Was working         3h     no end      2m
+  linkedin-page8 (agency)
+Page 5  Unknown                                never
+  threads-17841412345678 (main): never checked
+Page 7  Working             3h     no end      2m
+  linkedin-page7 (main): being confirmed: the platform rejects the stored
+  credential
+Page 1  Working             3h     45d 21h     2m
+  linkedin-page1 (main)
+Page 4  Not testable        3h                 2m
+  telegram-1002345678 (main/66f0aa01): the API cannot test Telegram MTProto
+  connections
 
-! account:agency failing for 1h: the API key is revoked or wrong
+! The API rejects the account agency for 1h: the API key is revoked or wrong
 ! receiver on-call failing for 2h; 12 pending
-8 connections: 1 error, 1 missing, 1 unknown, 4 ok, 1 unsupported.
-1 other has an open incident.
+8 connections: 1 broken, 1 missing, 1 token expires soon, 2 unknown, 2 working,
+1 not testable.
+The API refuses or fails 1 account or user; 1 connection cannot be checked. 2 of
+8 connections are broken. 1 token expires soon. 1 is not checked yet. 1 cannot
+be checked now. 1 cannot be tested. The receiver on-call accepts no messages.
 """
 
 AT_120 = """\
-HEALTH       SINCE  CONNECTION              ACCOUNT        TOKEN LEFT  CHECKED  WHY
-error        3h     linkedin-page2          main                       2m       the platform rejects the stored credent…
-missing      3h     linkedin-page6          agency                     2m       the API does not know this connection
-ok           3h     linkedin-page3          main           17h ±1h     2m       the token expires soon
-unknown             threads-17841412345678  main                       never    never checked
-ok           3h     linkedin-page8          agency                     2m       scope incident: account:agency
-ok           3h     linkedin-page7          main                       2m       being confirmed: the platform rejects t…
-ok           3h     linkedin-page1          main           45d 21h     2m
-unsupported  3h     telegram-1002345678     main/66f0aa01              2m       the API cannot test Telegram MTProto co…
+NAME    STATE               SINCE  TOKEN LEFT  CHECKED
+Page 2  Broken              3h                 2m
+  linkedin-page2 (main): the platform rejects the stored credential (“Error validating access token: Session has expired
+  on Tuesday”)
+Page 6  Missing             3h                 2m
+  linkedin-page6 (agency): the API does not know this connection
+Page 3  Token expires soon  1h     17h ±1h     2m
+  linkedin-page3 (main): the token expires soon
+Page 8  Was working         3h     no end      2m
+  linkedin-page8 (agency)
+Page 5  Unknown                                never
+  threads-17841412345678 (main): never checked
+Page 7  Working             3h     no end      2m
+  linkedin-page7 (main): being confirmed: the platform rejects the stored credential
+Page 1  Working             3h     45d 21h     2m
+  linkedin-page1 (main)
+Page 4  Not testable        3h                 2m
+  telegram-1002345678 (main/66f0aa01): the API cannot test Telegram MTProto connections
 
-! account:agency failing for 1h: the API key is revoked or wrong
+! The API rejects the account agency for 1h: the API key is revoked or wrong
 ! receiver on-call failing for 2h; 12 pending
-8 connections: 1 error, 1 missing, 1 unknown, 4 ok, 1 unsupported.
-1 other has an open incident.
+8 connections: 1 broken, 1 missing, 1 token expires soon, 2 unknown, 2 working, 1 not testable.
+The API refuses or fails 1 account or user; 1 connection cannot be checked. 2 of 8 connections are broken. 1 token
+expires soon. 1 is not checked yet. 1 cannot be checked now. 1 cannot be tested. The receiver on-call accepts no
+messages.
 """
 
 
@@ -101,18 +120,20 @@ def test_golden(width: int, golden: str) -> None:
 def test_every_width(width: int) -> None:
     """At any width of 70 and more no line is longer, and every connection is there."""
     lines = as_text(SNAPSHOT, ConnectionFilter(), width).splitlines()
-    assert sum(line.split()[0] in list(Health) for line in lines if line) == len(SNAPSHOT.connections)
+    assert sum(line.startswith("Page ") for line in lines) == len(SNAPSHOT.connections)
+    shown = "\n".join(lines)
+    assert [view.connection.platform_id for view in SNAPSHOT.connections if view.connection.platform_id not in shown] == []
     if width >= 70:
         assert [line for line in lines if len(line) > width] == []
 
 
 def test_height() -> None:
     """In a low terminal the worst stay, and the last lines."""
-    lines = as_text(SNAPSHOT, ConnectionFilter(), 120, height=9).splitlines()
-    assert len(lines) == 9
-    assert lines[1].startswith("error")
-    assert lines[3] == "… 6 more lines"
-    assert lines[-2].startswith("8 connections:")
+    lines = as_text(SNAPSHOT, ConnectionFilter(), 120, height=12).splitlines()
+    assert len(lines) == 12
+    assert lines[1].startswith("Page 2")
+    assert any(line.startswith("…") for line in lines)
+    assert [line for line in lines if line.startswith("8 connections:")]
 
 
 def test_silent_monitor() -> None:

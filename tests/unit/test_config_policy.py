@@ -67,10 +67,10 @@ def test_built_in_platforms() -> None:
         name: tuple(threshold.days for threshold in policy.expiry_for(name).thresholds) for name in (*policy.platforms, "pinterest")
     }
     assert thresholds == {
-        "linkedin": (14, 3),
-        "instagram": (7,),
-        "threads": (7,),
-        "tiktok": (14,),
+        "linkedin": (14, 3, 1),
+        "instagram": (7, 1),
+        "threads": (7, 1),
+        "tiktok": (14, 1),
         "facebook": (),
         "youtube": (),
         "twitter": (),
@@ -131,13 +131,17 @@ policy:
   confirm: {failures: 3, successes: 1, upstream: 4, missing: 2, missing_over: 1s, misconfigured: 1, expiry: 1}
   expiry: {overdue_after: 2d}
   scopes: {window: 1s, open_after: 2s, close_after: 3s, canary: 4s, account_confirm: 5s, account_canary: 6s, attempts: 2, ratio: 0.5,
-    close_ratio: 0.1, platform_window: 7s, platform_count: 2, platform_ratio: 0.25, platform_hold: 8s, throttled_after: 9s}
-  flap: {changes: 9, window: 2h, calm: 1m}
+    close_ratio: 0.1, platform_window: 7s, platform_count: 3, platform_ratio: 0.25, group_count: 8,
+    api_notify_after: 10s, sweep: 11s, sweep_size: 12, sweep_pause: 13s, throttled_after: 9s}
+  flap: {changes: 9, window: 2h, window_rounds: 7, calm: 1m, calm_rounds: 1}
   digest: {wait: 0s, after: 1, max_items: 3}
   retry: {schedule: [100ms], slow_after: 1s, slow_every: 2s, give_up_after: 3s, jitter: 0, poison_attempts: 1}
   stale_after: 1h
   stale_floor: 1s
+  upstream_after: 2h
+  platforms: {facebook: {upstream_after: 3h}}
   reminders: off
+  reminders_suspected: 1d
   pending_rounds: 5
   publishing_fresh: 1d
 """
@@ -152,6 +156,8 @@ policy:
     assert same == []
     assert (policy.stale_after, policy.reminders, policy.pending_rounds) == (timedelta(hours=1), timedelta(0), 5)
     assert (policy.stale_floor, policy.publishing_fresh) == (timedelta(seconds=1), DAY)
+    waits = [policy.upstream_for(platform, timedelta(minutes=15)) for platform in ("linkedin", "facebook")]
+    assert waits == [timedelta(hours=2), timedelta(hours=3)]
 
 
 def test_known_false_negatives() -> None:

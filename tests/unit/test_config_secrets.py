@@ -12,6 +12,7 @@ import pytest
 
 from monitor.config import AccountSettings, Config, ReceiverSettings, Secret
 from monitor.config.secrets import KEPT_IN, MASK, SecretProblem, check_file, check_key, check_signing, read_secret_file
+from monitor.errors import ConfigError
 from tests.configured import ACCOUNT, configured, refused
 
 ROOT = Path(__file__).parents[2]
@@ -245,3 +246,16 @@ def test_database_on_another_machine(url: str, suffix: str) -> None:
     """PostgreSQL on another machine must show a verified certificate, unless the address says how TLS is used."""
     config = configured(f"{ACCOUNT}database: {{url: '{url}'}}\n")
     assert config.database.url.reveal() == url + suffix
+
+
+@pytest.mark.parametrize(
+    "url", ["monitor:p@w@db.example/monitor", "monitor:p@a/b@db:5432/monitor", "mon@itor:pw@db/monitor", "monitor:pw@db:54x2/monitor"]
+)
+def test_database_password_that_is_not_encoded(url: str) -> None:
+    """What would be taken for the name of the host is refused by us, with how to write it and without a part of it."""
+    with pytest.raises(ConfigError) as raised:
+        configured(f"{ACCOUNT}database: {{url: 'postgresql://{url}'}}\n")
+    (problem,) = raised.value.problems
+    assert problem.message == "database.url is not a valid PostgreSQL URL"
+    assert "%40" in problem.fix
+    assert not any(part in str(problem) for part in ("p@", "w@", "a/b", "itor:", "54x2"))

@@ -47,21 +47,6 @@ def test_what_a_scope_keeps_over_a_restart(*, troubled: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cover", "covered"),
-    [
-        (ScopeContext(), False),
-        (ScopeContext(frozen_by=ScopeKey("api", "x")), True),
-        (ScopeContext(suppressed_by=ScopeKey("platform", "linkedin")), True),
-        (ScopeContext(hold_until=at(SECOND)), True),
-        (ScopeContext(hold_until=START), False),
-    ],
-)
-def test_cover(cover: ScopeContext, *, covered: bool) -> None:
-    """Any one of the three holds news back, and gathering until a moment no longer does at that moment."""
-    assert cover.suppresses(START) is covered
-
-
-@pytest.mark.parametrize(
     ("topic", "level", "after", "held"),
     [
         (Topic.EXPIRY, "7d", timedelta(0), False),
@@ -74,7 +59,8 @@ def test_cover(cover: ScopeContext, *, covered: bool) -> None:
 def test_only_thresholds_settle(topic: Topic, level: str, after: timedelta, *, held: bool) -> None:
     """A threshold of the token's end waits until it has settled; renewal, the end itself and permissions do not."""
     policy = Policy(platforms={"instagram": ExpiryPolicy(settle=DAY)})
-    assert is_confirmed(topic, PendingLevel(level, START, 9), at(after), policy, "instagram") is held
+    connection = a_connection(platform_id="instagram-1")
+    assert is_confirmed(connection, a_state(), topic, PendingLevel(level, START, 9), at(after), policy) is held
 
 
 def broken_and_told() -> Story:
@@ -124,7 +110,7 @@ def test_how_an_incident_ends(end: tuple[Reason, ...], why: str) -> None:
     assert (began.closed_why, over.closed_why) == (None, why)
     assert (over.severity, over.level) == (began.severity, FINE)
     assert over.incident == began.incident
-    assert over.at > began.at == began.incident.opened_at
+    assert over.at > began.at > began.incident.opened_at == START + MINUTE, "the first failed check"
 
 
 def test_merged_expiry_stays_silent() -> None:
@@ -166,8 +152,8 @@ def test_wide_causes_have_no_account_of_their_own() -> None:
 
 
 def test_gone_counts_as_a_failure() -> None:
-    """The 410 that ends it all is one failure more."""
-    gone = after_attempt(CircuitBreaker(failures=2), AttemptResult(DeliveryReason.GONE), START, RetryPolicy(), 0.5, "f")
+    """The last 410 is one failure more."""
+    gone = after_attempt(CircuitBreaker(failures=2, gone=2), AttemptResult(DeliveryReason.GONE), START, RetryPolicy(), 0.5, "f")
     assert (gone.failures, gone.disabled_at, gone.fingerprint) == (3, START, "f")
 
 
@@ -193,7 +179,7 @@ def test_what_can_not_be_merged_keeps_its_turn() -> None:
     """A later delivery about the same subject neither overtakes nor is collected while one that is never merged waits."""
     first = PendingDelivery(1, "s", START, attempts=1, due=False, mergeable=False)
     planned = plan([first, PendingDelivery(2, "s", START)], 9, at(HOUR), DigestPolicy())
-    assert (planned.next, planned.groups) == (None, ())
+    assert (planned.now, planned.groups) == ((), ())
 
 
 def test_announcement_of_a_digest() -> None:
@@ -278,7 +264,7 @@ def test_collecting_takes_its_time() -> None:
     """What has just been decided is not ripe at once, nor is it when the clock stands still."""
     pending = [PendingDelivery(number, str(number), START) for number in range(30)]
     planned = plan(pending, 9, START, DigestPolicy())
-    assert (planned.next, planned.groups, planned.wait) == (None, (), DigestPolicy().wait)
+    assert (planned.now, planned.groups, planned.wait) == ((), (), DigestPolicy().wait)
 
 
 def test_counted_since_the_last_pass() -> None:
@@ -318,13 +304,19 @@ def test_sightings_are_spaced(early: timedelta, sightings: int) -> None:
 
 def test_what_lies_above() -> None:
     """An open scope freezes the connection, an open platform speaks for it, and a platform under suspicion makes it wait."""
-    names = scopes_above(a_connection(), "x")
-    suspected = ScopeState(names.platform, suspect_at=START, recent_failures=((1, START),))
-    assert scope_context(names, {names.platform: suspected}, START, START, Policy()).hold_until is not None
-    failed = opened(ScopeState(names.platform), START, 3)
-    assert scope_context(names, {names.platform: failed}, START, START, Policy()).suppressed_by == names.platform
-    down = opened(ScopeState(names.api), START, 3)
-    assert scope_context(names, {names.api: down}, START, START, Policy()).frozen_by == names.api
+    connection = a_connection()
+    names = scopes_above(connection, "x")
+    broken = a_state(health=Health.ERROR, since=START, failures=2, reason=BAD, last_evidence_at=START)
+
+    def context(scope: ScopeState) -> ScopeContext:
+        return scope_context(connection, broken, names, {scope.key: scope}, START, START, Policy(), HOUR)
+
+    assert context(ScopeState(names.platform, suspect_at=START)).hold_until is not None
+    failed = opened(ScopeState(names.platform, reason=BAD), START, 3)
+    assert context(failed).suppressed_by == names.platform
+    assert context(replace(failed, reason=Reason.TARGET_GONE)).suppressed_by is None
+    assert context(opened(ScopeState(names.group, reason=BAD), START, 3)).suppressed_by == names.group
+    assert context(opened(ScopeState(names.api), START, 3)).frozen_by == names.api
 
 
 def test_frozen_evidence_confirms_nothing() -> None:
@@ -367,10 +359,12 @@ def test_since_when_an_api_is_down(state: ScopeState, since: datetime | None) ->
 
 def test_silence_is_counted_from_the_end_of_wider_trouble() -> None:
     """What could not be checked meanwhile is not stale for it: patience begins anew when the scope closes."""
-    names = scopes_above(a_connection(), "x")
+    connection = a_connection()
+    names = scopes_above(connection, "x")
     over = closed(opened(ScopeState(names.api), START, 3), at(HOUR))
-    assert scope_context(names, {names.api: over}, START, at(2 * HOUR), Policy()).watching_since == at(HOUR)
-    assert scope_context(names, {names.api: over}, at(3 * HOUR), at(3 * HOUR), Policy()).watching_since == at(3 * HOUR)
+    for since, now, expected in ((START, at(2 * HOUR), at(HOUR)), (at(3 * HOUR), at(3 * HOUR), at(3 * HOUR))):
+        context = scope_context(connection, a_state(), names, {names.api: over}, since, now, Policy(), HOUR)
+        assert context.watching_since == expected
 
 
 def test_a_second_look_counts_from_the_spacing_on() -> None:

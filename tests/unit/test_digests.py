@@ -28,29 +28,29 @@ def sizes(groups: Sequence[Sequence[PendingDelivery]]) -> list[int]:
 def test_quiet_times() -> None:
     """A single notification goes out at once and counts towards the burst."""
     planned = plan(burst(1), 0, START, POLICY)
-    assert (planned.next, planned.counts, planned.groups) == (burst(1)[0], True, ())
+    assert (planned.now, planned.counted, planned.groups) == ((burst(1)[0],), frozenset({1}), ())
 
 
 def test_nothing_pending() -> None:
     """Without anything to tell there is nothing to do and nothing to wait for."""
     planned = plan([], 0, START, POLICY)
-    assert (planned.next, planned.groups, planned.wait) == (None, (), None)
+    assert (planned.now, planned.groups, planned.wait) == ((), (), None)
 
 
 def test_burst() -> None:
     """After the first few of a burst the rest is collected for a while, then becomes digests of fifty."""
     pending = burst(120)
-    assert plan(pending, 3, START, POLICY).next == pending[0]
+    assert plan(pending, 3, START, POLICY).now == (pending[0],)
     waiting = plan(pending[:30], 4, at(5 * SECOND), POLICY)
-    assert (waiting.next, waiting.groups, waiting.wait) == (None, (), WAIT - 5 * SECOND)
+    assert (waiting.now, waiting.groups, waiting.wait) == ((), (), WAIT - 5 * SECOND)
     ripe = plan(pending, 4, at(WAIT), POLICY)
-    assert (ripe.next, sizes(ripe.groups), ripe.wait) == (None, [50, 50, 20], None)
+    assert (ripe.now, sizes(ripe.groups), ripe.wait) == ((), [50, 50, 20], None)
 
 
 def test_collected_stays_together() -> None:
     """What is being collected does not go out singly when the burst's allowance comes back."""
     planned = plan(burst(10), 0, at(5 * SECOND), POLICY, collecting=True)
-    assert (planned.next, planned.groups, planned.wait) == (None, (), WAIT - 5 * SECOND)
+    assert (planned.now, planned.groups, planned.wait) == ((), (), WAIT - 5 * SECOND)
 
 
 def test_full_digest() -> None:
@@ -70,7 +70,7 @@ def test_lonely_subject() -> None:
     """What would be a digest about one subject goes out as it is, in order."""
     pending = [PendingDelivery(1, "a", START), PendingDelivery(2, "a", START)]
     planned = plan(pending, 4, at(WAIT), POLICY)
-    assert (planned.next, planned.counts, planned.groups) == (pending[0], False, ())
+    assert (planned.now, planned.counted, planned.groups) == ((pending[0],), frozenset(), ())
 
 
 def test_attempted_is_never_merged() -> None:
@@ -78,22 +78,22 @@ def test_attempted_is_never_merged() -> None:
     pending = [PendingDelivery(1, "a", START, attempts=1), PendingDelivery(2, "a", START), *burst(3, 3)]
     planned = plan(pending, 4, at(HOUR), POLICY)
     assert [one.id for group in planned.groups for one in group] == [3, 4, 5]
-    assert plan(pending[:2], 0, at(HOUR), POLICY).next == pending[0]
+    assert plan(pending[:2], 0, at(HOUR), POLICY).now == (pending[0],)
     later = replace(pending[0], due=False)
-    assert plan([later, pending[1]], 0, at(HOUR), POLICY).next is None
+    assert plan([later, pending[1]], 0, at(HOUR), POLICY).now == ()
 
 
 def test_poison_blocks_nobody() -> None:
     """A delivery that waits for its next attempt lets the others pass."""
     pending = [PendingDelivery(1, "a", START, attempts=1, due=False), PendingDelivery(2, "b", START)]
-    assert plan(pending, 0, at(SECOND), POLICY).next == pending[1]
+    assert plan(pending, 0, at(SECOND), POLICY).now == (pending[1],)
 
 
 def test_scopes_go_first() -> None:
     """What is about more than one connection is never merged and does not wait for a burst to end."""
     pending = [*burst(10), PendingDelivery(11, "api:x", START, mergeable=False)]
     planned = plan(pending, 4, at(SECOND), POLICY)
-    assert (planned.next, planned.counts) == (pending[-1], False)
+    assert (planned.now, planned.counted) == ((pending[-1],), frozenset())
 
 
 def test_digest_is_a_barrier() -> None:
@@ -101,10 +101,19 @@ def test_digest_is_a_barrier() -> None:
     digests = [PendingDelivery(60, "digest", START, mergeable=False, digest=True, attempts=1, due=False)]
     digests.append(PendingDelivery(61, "digest", START, mergeable=False, digest=True))
     planned = plan([*burst(10), *digests], 0, at(HOUR), POLICY)
-    assert (planned.next, planned.groups) == (None, ())
+    assert (planned.now, planned.groups) == ((), ())
     assert sizes(plan([*burst(55), *digests], 0, at(HOUR), POLICY).groups) == [50]
     ready = replace(digests[0], due=True)
-    assert plan([*burst(10), ready, digests[1]], 0, at(HOUR), POLICY).next == ready
+    assert plan([*burst(10), ready, digests[1]], 0, at(HOUR), POLICY).now == (ready,)
+
+
+def test_flight() -> None:
+    """As many as there is room for go out together: of each subject the oldest, and no more singly than a burst may have."""
+    pending = [*burst(3), PendingDelivery(4, "s1", START), PendingDelivery(5, "api:x", START, mergeable=False)]
+    assert [one.id for one in plan(pending, 0, START, POLICY, room=8).now] == [1, 2, 3, 5]
+    assert [one.id for one in plan(pending, 0, START, POLICY, room=2).now] == [1, 2]
+    planned = plan(pending, POLICY.after - 1, START, POLICY, room=8)
+    assert ([one.id for one in planned.now], planned.counted) == ([1, 5], frozenset({1}))
 
 
 def test_clock_set_back() -> None:
@@ -140,10 +149,10 @@ class World:
         self.pending.append(delivery)
         return delivery
 
-    def step(self, outcome: str) -> bool:
-        """One step of a deliverer; the receiver hears it unless it is `down`, and it is recorded unless we `crash`."""
+    def step(self, outcome: str, room: int = 1) -> bool:
+        """One step of a deliverer with up to *room* in flight; the receiver hears each unless it is `down`, and it is recorded unless we `crash`."""
         recent = sum(self.now - moment < self.policy.wait for moment in self.recent)
-        planned = plan(self.pending, recent, self.now, self.policy, collecting=self.collecting)
+        planned = plan(self.pending, recent, self.now, self.policy, collecting=self.collecting, room=room)
         self.collecting = planned.wait is not None and outcome != "crash"
         for group in planned.groups:
             gone = {one.id for one in group}
@@ -151,21 +160,23 @@ class World:
             self.members[self.owe("digest", digest=True).id] = list(group)
         if planned.groups:
             return True
-        delivery = planned.next
-        if delivery is None:
-            return False
-        if planned.counts:
-            self.recent.append(self.now)
-        if outcome != "down":
-            self.hear(delivery)
+        assert len({one.subject for one in planned.now}) == len(planned.now) <= room
+        self.recent += [self.now] * len(planned.counted)
+        for delivery in planned.now:
+            if outcome != "down":
+                self.hear(delivery)
+            if outcome != "crash":
+                self.record(delivery, failed=outcome == "down")
         if outcome == "crash":
             self.recent.clear()
-            return True
+        return bool(planned.now) and outcome != "down"
+
+    def record(self, delivery: PendingDelivery, *, failed: bool) -> None:
+        """The attempt of *delivery* is on record."""
         self.pending = [one for one in self.pending if one.id != delivery.id]
-        if outcome == "down":
+        if failed:
             self.pending.append(replace(delivery, attempts=delivery.attempts + 1))
             self.pending.sort(key=lambda one: one.id)
-        return outcome != "down"
 
     def hear(self, delivery: PendingDelivery) -> None:
         """The receiver takes *delivery*, perhaps again."""
@@ -186,8 +197,8 @@ ACTIONS = st.one_of(
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(ACTIONS, max_size=60), st.integers(0, 3), st.integers(1, 4))
-def test_whatever_happens(actions: list[tuple[str, str]], after: int, max_items: int) -> None:
+@given(st.lists(ACTIONS, max_size=60), st.integers(0, 3), st.integers(1, 4), st.integers(1, 4))
+def test_whatever_happens(actions: list[tuple[str, str]], after: int, max_items: int, room: int) -> None:
     """Through failures and crashes: everything is heard, under one id, in order per subject, each subject once per digest."""
     world = World(DigestPolicy(after=after, max_items=max_items))
     for action, argument in actions:
@@ -197,7 +208,7 @@ def test_whatever_happens(actions: list[tuple[str, str]], after: int, max_items:
             case "scope":
                 world.owe(argument, mergeable=False)
             case "step":
-                world.step(argument)
+                world.step(argument, room)
             case _:
                 world.now += timedelta(seconds=int(argument))
     owed = world.number

@@ -13,8 +13,8 @@ def view(health: Health = Health.OK, **connection: object) -> ConnectionView:
     return ConnectionView(a_connection(1, **connection), a_state(health))
 
 
-def incident(severity: Severity) -> IncidentView:
-    return IncidentView(IncidentRef(Topic.EXPIRY, "1", 1, START), Scope.CONNECTION, 1, "7d", severity, None, "")
+def incident(severity: Severity, topic: Topic = Topic.PUBLISHING, level: str = "failing") -> IncidentView:
+    return IncidentView(IncidentRef(topic, "1", 1, START), Scope.CONNECTION, 1, level, severity, None, "")
 
 
 def test_ranks() -> None:
@@ -50,6 +50,24 @@ def test_status(health: Health, severities: list[Severity], status: DisplayStatu
     assert tone_of(status, incidents) is tone
 
 
+@pytest.mark.parametrize(
+    ("health", "incidents", "status"),
+    [
+        (Health.OK, [], DisplayStatus.UNKNOWN),
+        (Health.ERROR, [incident(Severity.CRITICAL, Topic.CONNECTION, "error")], DisplayStatus.UNKNOWN),
+        (Health.OK, [incident(Severity.WARNING, Topic.EXPIRY, "7d")], DisplayStatus.EXPIRING),
+        (Health.OK, [incident(Severity.CRITICAL, Topic.EXPIRY, "expired")], DisplayStatus.ATTENTION),
+        (Health.UNSUPPORTED, [], DisplayStatus.UNSUPPORTED),
+    ],
+)
+def test_not_known_now(health: Health, incidents: list[IncidentView], status: DisplayStatus) -> None:
+    """What cannot be checked is neither good nor bad, but the end of a token comes all the same."""
+    frozen = ConnectionView(a_connection(1), a_state(health), "api:api.example")
+    assert (frozen.frozen, status_of(frozen, incidents)) == (True, status)
+    below_platform = ConnectionView(a_connection(1), a_state(Health.ERROR), "platform:linkedin")
+    assert (below_platform.frozen, status_of(below_platform, [])) == (False, DisplayStatus.ERROR)
+
+
 def test_worst_first() -> None:
     """Broken before critical before warning before unknown before working."""
     cases = [
@@ -57,6 +75,9 @@ def test_worst_first() -> None:
         (DisplayStatus.MISSING, []),
         (DisplayStatus.ATTENTION, [incident(Severity.CRITICAL)]),
         (DisplayStatus.ATTENTION, [incident(Severity.WARNING)]),
+        (DisplayStatus.EXPIRING, [incident(Severity.CRITICAL)]),
+        (DisplayStatus.EXPIRING, [incident(Severity.WARNING)]),
+        (DisplayStatus.UNKNOWN, [incident(Severity.CRITICAL)]),
         (DisplayStatus.UNKNOWN, []),
         (DisplayStatus.OK, []),
         (DisplayStatus.UNSUPPORTED, []),

@@ -153,7 +153,21 @@ def test_due_over_a_change_of_connections() -> None:
     assert [connection.id for connection in story.engine.due_connections(story.now)] == [1]
 
 
-@pytest.mark.parametrize("text", ["storage", "api:api.example:8443", "account:main", "user:main/0123", "service:a", "rate:a", "platform:x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "storage",
+        "api:api.example:8443",
+        "account:main",
+        "user:main/0123",
+        "service:a",
+        "rate:a",
+        "platform:x",
+        "group:a/x",
+        "group:a/0123/x",
+        "limit:x",
+    ],
+)
 def test_scope_keys(text: str) -> None:
     """A key is spelled as rows have it, and read back from there."""
     assert str(ScopeKey.parse(text)) == text
@@ -170,6 +184,7 @@ def test_account_of_a_scope() -> None:
         "service": "main",
         "rate": "main",
         "platform": "",
+        "group": "main",
     }
 
 

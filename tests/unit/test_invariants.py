@@ -38,7 +38,7 @@ from tests.story import API_HOST
 CONNECTION = a_connection(interval=5 * MINUTE)
 NAMES = scopes_above(CONNECTION, API_HOST)
 # The ten minutes of `missing` are shortened, so that histories of five checks can reach it.
-POLICY = Policy(confirm=Confirm(missing=2, missing_over=45 * SECOND), scopes=ScopePolicy(platform_hold=timedelta(days=10_000)))
+POLICY = Policy(confirm=Confirm(missing=2, missing_over=45 * SECOND), scopes=ScopePolicy())
 STEP = 50 * SECOND
 
 REASONS = (
@@ -124,7 +124,7 @@ class Life:
 
 
 def _situation(state: ConnectionState, *, above: ScopeKey | None) -> EvaluationInput:
-    return EvaluationInput(CONNECTION, state, NAMES, _SCOPES[above], {NAMES.platform: 9}, 9, START, timedelta(minutes=10))
+    return EvaluationInput(CONNECTION, state, NAMES, _SCOPES[above], {NAMES.platform: 9}, START, timedelta(minutes=10))
 
 
 def _conclude(situation: EvaluationInput, observation: Observation) -> core.Evaluation:

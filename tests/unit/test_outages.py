@@ -1,5 +1,6 @@
 """Outages of receivers: when the others hear of them."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -37,13 +38,13 @@ def test_long_outage() -> None:
     down, up = result_of_status(503), result_of_status(200)
     breaker, told = attempts((down, 0 * SECOND), (down, PATIENCE), (down, HOUR), (up, 2 * HOUR), (up, 3 * HOUR))
     assert [one.type for one in told] == [EventType.RECEIVER_FAILING, EventType.RECEIVER_RECOVERED]
-    assert [(one.why, one.seq) for one in told] == [(NotificationReason.OPENED, 1), (NotificationReason.CLOSED, 2)]
+    assert [(one.why, one.seq) for one in told] == [(NotificationReason.OPENED, 1), (NotificationReason.CLOSED, 3)]
     assert told[0].incident == told[1].incident
     assert told[0].incident.opened_at == START
     assert told[1].facts.duration == 2 * HOUR
     assert breaker == CircuitBreaker(number=1)
     _, again = attempts((down, 4 * HOUR), (down, 5 * HOUR), breaker=breaker)
-    assert [(one.incident.number, one.seq) for one in again] == [(2, 3)]
+    assert [(one.incident.number, one.seq) for one in again] == [(2, 4)]
 
 
 @pytest.mark.parametrize(
@@ -59,11 +60,40 @@ def test_mistakes(reason: DeliveryReason) -> None:
 
 
 def test_gone() -> None:
-    """A receiver that says it is gone is told at once, and critical."""
-    (told,) = attempts((result_of_status(410), 0 * SECOND))[1]
+    """A receiver that says three times in a row that it is gone is notified once, and critical; one 410 is no outage."""
+    gone = result_of_status(410)
+    assert attempts((gone, 0 * SECOND), (gone, 5 * SECOND))[1] == []
+    (told,) = attempts((gone, 0 * SECOND), (gone, 5 * SECOND), (gone, 20 * SECOND))[1]
     assert (told.level_to, told.severity) == ("gone", Severity.CRITICAL)
 
 
+def test_gone_after_an_outage() -> None:
+    """A receiver whose outage was notified and that is then gone is notified again, in order, and its recovery from there."""
+    down, gone, up = result_of_status(503), result_of_status(410), result_of_status(200)
+    results = [down, down, gone, gone, gone, up]
+    _, told = attempts(*((result, number * PATIENCE) for number, result in enumerate(results)))
+    assert [(one.level_from, one.level_to, one.seq) for one in told] == [
+        ("fine", "failing", 1),
+        ("failing", "gone", 2),
+        ("gone", "fine", 3),
+    ]
+    assert len({one.incident for one in told}) == 1
+
+
 def test_poison_is_no_outage() -> None:
-    """A receiver that refuses one message is not failing."""
-    assert attempts(*[(result_of_status(400), minute * MINUTE) for minute in range(20)]) == (CircuitBreaker(), [])
+    """A receiver that refuses one message, however often, is not failing."""
+    _, told = attempts(*[(result_of_status(400), minute * MINUTE) for minute in range(20)])
+    assert told == []
+
+
+def test_refuses_everything() -> None:
+    """A receiver that refuses two different messages in a row is notified at once, with its answer."""
+    refused, up = replace(result_of_status(400), detail="answered 400: no such channel"), result_of_status(200)
+    breaker = after_attempt(HEALTHY, refused, START, POLICY, 0.5, message="a")
+    after = after_attempt(breaker, refused, START, POLICY, 0.5, message="b")
+    reported, told = update_outage("chat", breaker, after, refused, START)
+    assert told is not None
+    assert (told.level_to, told.detail) == ("refusing", "client_error: answered 400: no such channel")
+    _, recovered = update_outage("chat", reported, after_attempt(reported, up, at(HOUR), POLICY, 0.5), up, at(HOUR))
+    assert recovered is not None
+    assert recovered.type is EventType.RECEIVER_RECOVERED

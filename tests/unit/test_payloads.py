@@ -157,8 +157,8 @@ SENTENCES = [
         a_notification(facts=NotificationFacts(expires_at=at(-HOUR), suspected_false_negative=True)),
         (
             "LinkedIn “Page 1” (linkedin-page1, account main) is broken since 2030-01-01 00:00 UTC: the platform rejects the stored "
-            "credential (“Session has expired”). A post has succeeded since, so the test itself may be wrong. Reconnect the account on "
-            "the PostPost dashboard."
+            "credential (“Session has expired”). A post has succeeded since, so the test itself may be wrong. Check whether posts still "
+            "succeed. If they do, set expect: unsupported for the connection, or add its message to policy.known_false_negatives."
         ),
     ),
     (
@@ -221,11 +221,42 @@ SENTENCES = [
             "platform:linkedin",
             Scope.PLATFORM,
             reason=Reason.PLATFORM_TROUBLE,
-            facts=NotificationFacts(affected=1),
+            facts=NotificationFacts(affected=3, members=(1, 2, 3)),
         ),
         (
-            "Multiple LinkedIn connections are failing since 2030-01-01 00:00 UTC: the platform itself has trouble. 1 connection affected. "
-            "Nothing to do at the connection; checks go on and this clears by itself."
+            "3 LinkedIn connections fail together since 2030-01-01 00:00 UTC: the platform itself has trouble. "
+            "Nothing to do; checks go on and this clears by itself."
+        ),
+    ),
+    (
+        a_scope(
+            EventType.GROUP_FAILED,
+            "group:main/0123/linkedin",
+            Scope.GROUP,
+            reason=Reason.CREDENTIAL_REJECTED,
+            facts=NotificationFacts(affected=5, members=(1, 2, 3, 4, 5)),
+        ),
+        (
+            "5 LinkedIn connections of main/0123 fail together since 2030-01-01 00:00 UTC: the platform rejects the stored credential. "
+            "Reconnect them on the PostPost dashboard."
+        ),
+    ),
+    (
+        a_scope(
+            EventType.GROUP_RECOVERED,
+            "group:main/linkedin",
+            Scope.GROUP,
+            level_from="failed",
+            level_to=FINE,
+            facts=NotificationFacts(affected=5, duration=HOUR),
+        ),
+        "5 LinkedIn connections of main work again after 1h.",
+    ),
+    (
+        a_scope(EventType.API_FAILED, "limit:x", Scope.API, reason=Reason.API_THROTTLED, facts=NotificationFacts(affected=9)),
+        (
+            "The API limits the requests of all accounts since 2030-01-01 00:00 UTC: the API limits our requests. 9 connections affected. "
+            "Lower requests_per_second or raise the interval."
         ),
     ),
     (
@@ -244,7 +275,14 @@ def test_sentences(notification: Notification, expected: str) -> None:
 
 
 def every_notification() -> list[Notification]:
-    scopes = {"account": Scope.ACCOUNT, "api": Scope.API, "platform": Scope.PLATFORM, "storage": Scope.STORAGE, "receiver": Scope.RECEIVER}
+    scopes = {
+        "account": Scope.ACCOUNT,
+        "api": Scope.API,
+        "group": Scope.GROUP,
+        "platform": Scope.PLATFORM,
+        "storage": Scope.STORAGE,
+        "receiver": Scope.RECEIVER,
+    }
     made = []
     for kind in EventType:
         word = kind.value.partition(".")[0]

@@ -17,7 +17,6 @@ from monitor.config import ReceiverSettings, Secret
 from monitor.domain.connections import Connection
 from monitor.domain.delivery.retries import AttemptResult
 from monitor.domain.events import EventType, IncidentRef, NotificationFacts, NotificationReason, Severity, Topic
-from monitor.domain.scopes.key import SPLIT
 from monitor.domain.scopes.state import REMOVED
 from monitor.errors import DeliveryReason
 from monitor.notify import RECEIVER_TYPES
@@ -379,15 +378,9 @@ def test_alertmanager_repeat() -> None:
 @pytest.mark.parametrize(
     ("why", "kind", "subject", "headline", "line"),
     [
-        (None, EventType.PLATFORM_RECOVERED, "platform:linkedin", "🟢 Recovered: LinkedIn", "The connections of LinkedIn work again"),
-        (
-            SPLIT,
-            EventType.PLATFORM_RECOVERED,
-            "platform:linkedin",
-            "🔴 Reported one by one: LinkedIn",
-            "Some LinkedIn connections still fail",
-        ),
+        (None, EventType.PLATFORM_RECOVERED, "platform:linkedin", "🟢 Recovered: LinkedIn", "The LinkedIn connections work again"),
         (REMOVED, EventType.ACCOUNT_RECOVERED, "account:main", "🟢 Closed: Account main", "The account main is no longer watched"),
+        (REMOVED, EventType.ACCOUNT_RECOVERED, "user:main/a", "🟢 Closed: Account main/a", "The managed user main/a is no longer watched"),
         (REMOVED, EventType.API_RECOVERED, "api:old.example", "🟢 Closed: PostPost API", "The previous address of the PostPost API is no"),
     ],
 )

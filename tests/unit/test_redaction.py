@@ -17,7 +17,7 @@ import pytest
 import structlog
 
 from monitor import logs
-from monitor.logs import LogHandler
+from monitor.logs import LogHandler, is_journal
 from monitor.redaction import Redactor
 from tests import marked
 from tests.waiting import eventually_sync
@@ -153,6 +153,29 @@ def test_nobody_reads() -> None:
         handler.handle(logging.LogRecord("x", logging.INFO, "", 0, "after", (), None))
         assert reader.readline() == "after\n"
         handler.close()
+
+
+def test_journal() -> None:
+    """Systemd's journal gets each line with its priority, another reader without; level and event come first."""
+    reading, writing = os.pipe()
+    with open(writing, "w", encoding="utf-8") as pipe, open(reading, encoding="utf-8") as reader:  # noqa: PTH123 - a pipe has no path
+        status = os.fstat(writing)
+        assert is_journal(pipe, f"{status.st_dev}:{status.st_ino}")
+        assert not is_journal(pipe, f"{status.st_dev}:{status.st_ino + 1}")
+        assert not is_journal(pipe, "")
+        handler = LogHandler(pipe, journal=True)
+        for level in (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG):
+            handler.handle(logging.LogRecord("x", level, "", 0, "first\nsecond", (), None))
+        handler.close()
+        lines = [reader.readline() for _ in range(10)]
+    assert lines == [f"<{priority}>{text}\n" for priority in (2, 3, 4, 6, 7) for text in ("first", "second")]
+
+
+def test_order_of_fields() -> None:
+    """A JSON line starts with the level and the event."""
+    with logging_to() as stream:
+        structlog.get_logger("x").warning("it.happened", account="main")
+        assert list(_lines(stream, 1)[0])[:2] == ["level", "event"]
 
 
 def _drain(reading: int) -> None:

@@ -18,6 +18,7 @@ from monitor.domain.delivery.retries import (
     pause,
     read_breaker,
     reason_of_status,
+    release,
     result_of_status,
 )
 from monitor.domain.policy import RetryPolicy
@@ -130,10 +131,51 @@ def test_giving_up(result: AttemptResult) -> None:
 
 
 def test_gone() -> None:
-    """410 ends the delivery and disables the receiver for the configuration that was in force."""
-    breaker = after_attempt(CircuitBreaker(), result_of_status(410), START, POLICY, 0.5, "abc")
-    assert delivery_outcome(result_of_status(410), 1, START, START, POLICY) is DeliveryOutcome.CANCELLED
-    assert (breaker.disabled_at, breaker.fingerprint, breaker.healthy) == (START, "abc", False)
+    """410 disables the receiver when it was answered three times in a row, and its messages are kept."""
+    gone, breaker = result_of_status(410), CircuitBreaker()
+    for minute in range(2):
+        breaker = after_attempt(breaker, gone, at(minute * MINUTE), POLICY, 0.5, "abc")
+        assert (breaker.disabled_at, breaker.healthy) == (None, False)
+        assert breaker.wait(at(minute * MINUTE), POLICY) > timedelta(0)
+    assert after_attempt(after_attempt(breaker, DOWN, START, POLICY, 0.5), gone, START, POLICY, 0.5).disabled_at is None
+    assert after_attempt(breaker, GOOD, START, POLICY, 0.5) == CircuitBreaker()
+    breaker = after_attempt(breaker, gone, at(HOUR), POLICY, 0.5, "abc")
+    assert (breaker.disabled_at, breaker.fingerprint, breaker.healthy) == (at(HOUR), "abc", False)
+    assert delivery_outcome(gone, 3, START, at(HOUR), POLICY) is DeliveryOutcome.PENDING
+    released = release(breaker)
+    assert (released.disabled_at, released.healthy) == (None, False)
+    assert after_attempt(released, gone, at(HOUR), POLICY, 0.5).disabled_at is None
+
+
+def test_refuses_everything() -> None:
+    """A receiver that refuses two different messages, with none accepted in between, fails; no message is abandoned for that."""
+    breaker = after_attempt(CircuitBreaker(), POISON, START, POLICY, 0.5, message="a")
+    again = after_attempt(breaker, POISON, at(SECOND), POLICY, 0.5, message="a")
+    assert (again.healthy, again.refusing) == (True, False)
+    assert not after_attempt(after_attempt(again, GOOD, START, POLICY, 0.5), POISON, START, POLICY, 0.5, message="b").refusing
+    refusing = after_attempt(again, POISON, at(MINUTE), POLICY, 0.5, message="b")
+    assert (refusing.healthy, refusing.refusing, refusing.failing_since) == (False, True, at(MINUTE))
+    assert refusing.wait(at(MINUTE), POLICY) == 5 * SECOND
+    assert delivery_outcome(POISON, 9, START, at(MINUTE), POLICY, refusing=True) is DeliveryOutcome.PENDING
+    assert after_attempt(refusing, GOOD, at(HOUR), POLICY, 0.5) == CircuitBreaker()
+    internal = AttemptResult(DeliveryReason.INTERNAL)
+    assert after_attempt(breaker, internal, START, POLICY, 0.5, message="b").refusing
+
+
+def test_refusal_after_an_outage() -> None:
+    """A receiver that fails and then refuses a message is asked with another one at once, and does not count as recovered."""
+    failing = after_attempt(CircuitBreaker(), DOWN, START, POLICY, 0.5, message="a")
+    refused = after_attempt(failing, POISON, at(MINUTE), POLICY, 0.5, message="a")
+    assert (refused.healthy, refused.retry_at, refused.refusing) == (False, None, False)
+
+
+def test_failures_in_flight_together() -> None:
+    """Several messages that were in flight together and failed are one failure; a success among them is one too."""
+    begun = CircuitBreaker()
+    breaker = after_attempt(begun, DOWN, START, POLICY, 0.5, begun=begun)
+    assert after_attempt(breaker, DOWN, START, POLICY, 0.5, begun=begun) == breaker
+    assert after_attempt(breaker, DOWN, START, POLICY, 0.5, begun=breaker).failures == 2
+    assert after_attempt(breaker, GOOD, START, POLICY, 0.5, begun=begun).healthy
 
 
 def test_recovery() -> None:
@@ -152,7 +194,7 @@ def test_clock_set_back(jump: timedelta) -> None:
 
 def test_breaker_is_stored() -> None:
     """A receiver's health survives being stored; damage counts as healthy."""
-    breaker = CircuitBreaker(3, START, at(MINUTE), at(HOUR), notified=True, number=2, fingerprint="f")
+    breaker = CircuitBreaker(3, START, at(MINUTE), at(HOUR), notified=True, number=2, fingerprint="f", gone=3, refused="m", refusing=True)
     assert read_breaker(breaker.dump()) == breaker
     assert read_breaker(b"{}") == CircuitBreaker()
     assert read_breaker(b'{"failures": "x", "failingSince": 3, "retryAt": "soon", "disabledAt": "2030-01-01"}') == CircuitBreaker()

@@ -109,7 +109,10 @@ def test_defaults() -> None:
         ("word=a%0a\n", "word holds characters that cannot be printed"),
         ("word=\ud800", "word holds characters that cannot be printed"),
         ("health=OK", "health must be one of unknown, ok, error, unsupported, missing, misconfigured"),
-        ("display_status=OK", "display_status must be one of error, missing, misconfigured, attention, unknown, ok, unsupported, trouble"),
+        (
+            "display_status=OK",
+            "display_status must be one of error, missing, misconfigured, attention, expiring, unknown, ok, unsupported, trouble",
+        ),
         ("sort=best", "sort must be one of id, worst"),
         ("open=1", "open must be true or false"),
         ("limit=+5", "limit must be a whole number"),

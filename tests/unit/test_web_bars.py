@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from monitor.db import LatencyRow
 from monitor.domain.status import Tone
-from monitor.domain.uptime import DayUptime, Uptime
+from monitor.domain.uptime import DayUptime, OpenOutage, Uptime
 from monitor.errors import Reason
 from monitor.text.format import percent
-from monitor.web.pages.charts import DAYS, PITCH, Bar, Spark, bar_of, spark_of, windows_of
-from tests.builders import DAY, HOUR, MINUTE, START
+from monitor.web.pages.charts import DAYS, PITCH, Bar, Spark, WindowUptime, bar_of, spark_of, windows_of
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START
 
 NOW = START + 100 * DAY + HOUR
 TODAY = date(2030, 4, 11)
@@ -56,13 +56,44 @@ def test_bar() -> None:
 
     assert (len(bar.slots), bar.slots[0].day, bar.slots[-1].day) == (DAYS, TODAY - 89 * DAY, TODAY)
     assert [slot.day for slot in bar.troubled] == [TODAY - DAY, TODAY - 3 * DAY]
-    assert bar.text == "Uptime 70 % in the last 90 days, 2 days with downtime."
+    assert (bar.percent, bar.watched) == ("70 %", "of the 5d watched")
+    assert bar.text == "Uptime 70 % of the 5d watched, 2 days with downtime."
 
 
 def test_windows() -> None:
     """Every window has its share, also that of the last 24 hours; one of which nothing is known has none."""
     uptimes = {"24h": Uptime(ok=DAY), "7d": Uptime(ok=6 * DAY, down=DAY), "30d": Uptime(ok=9 * DAY, down=DAY)}
-    assert windows_of(uptimes) == (("24 hours", "100 %"), ("7 days", "85.71 %"), ("30 days", "90 %"), ("90 days", ""))
+    assert windows_of(uptimes, NOW) == (
+        WindowUptime("24 hours", "100 %", ""),
+        WindowUptime("7 days", "85.71 %", ""),
+        WindowUptime("30 days", "90 %", "of the 10d watched"),
+        WindowUptime("90 days", "", ""),
+    )
+
+
+def test_short_history() -> None:
+    """A share is never of more time than was watched: 51 seconds are no 90 days, and are said once."""
+    seen = Uptime(down=51 * SECOND)
+    assert windows_of(dict.fromkeys(("24h", "7d", "30d", "90d"), seen), NOW) == (WindowUptime("24 hours", "0 %", "of the 51s watched"),)
+    assert _bar(seen).watched == "of the 51s watched"
+
+
+def test_open_outage() -> None:
+    """An open incident counts from its first failed check on, in every window and in today's slot, before it is added up."""
+    opened_at = NOW - 4 * MINUTE
+    before = OpenOutage(opened_at - MINUTE, opened_at, until=opened_at - 30 * SECOND)
+    known = OpenOutage(opened_at - MINUTE, opened_at, until=NOW - MINUTE)
+
+    assert before.counted_in(Uptime(ok=HOUR), NOW - HOUR, NOW) == Uptime(ok=HOUR - 30 * SECOND, down=5 * MINUTE)
+    assert known.counted_in(Uptime(ok=HOUR, down=4 * MINUTE), NOW - HOUR, NOW) == Uptime(ok=HOUR, down=5 * MINUTE)
+    assert before.counted_in(Uptime(ok=HOUR), NOW - 2 * HOUR, NOW - HOUR) == Uptime(ok=HOUR)
+    assert OpenOutage(opened_at, opened_at).counted_in(Uptime(unknown=HOUR), NOW - HOUR, NOW) == Uptime(
+        down=4 * MINUTE, unknown=56 * MINUTE
+    )
+    bar = bar_of(_days(GOOD, Uptime(ok=HOUR)), NOW, before)
+    assert bar is not None
+    assert bar.slots[-1].tone is Tone.BAD
+    assert next(window.share for window in windows_of({"24h": Uptime(ok=DAY)}, NOW, before)) == "99.65 %"
 
 
 def test_calm_bar_is_one_run() -> None:

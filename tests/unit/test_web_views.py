@@ -15,7 +15,7 @@ from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
 from monitor.domain.states import ConnectionState, PendingHealth, PendingLevel
-from monitor.domain.status import DisplayStatus, Filters, Tone
+from monitor.domain.status import DisplayStatus, Filters, OverallState, Tone
 from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
 from monitor.text.format import ago
@@ -27,7 +27,7 @@ NOW = at(30 * DAY)
 
 
 def _view(number: int = 1, state: ConnectionState | None = None, **overrides: object) -> ConnectionView:
-    return ConnectionView(a_connection(number, **overrides), state if state is not None else a_state())
+    return ConnectionView(a_connection(number, **overrides), state if state is not None else a_state(last_evidence_at=NOW))
 
 
 def _incident(topic: Topic, severity: Severity, *, number: int = 1, level: str = "", opened_at: datetime = NOW - HOUR) -> IncidentView:
@@ -63,7 +63,12 @@ def _said(board: StatusBoard) -> str:
         ([Health.ERROR, Health.OK], Tone.BAD, "1 of 2 connections is broken."),
         ([Health.ERROR, Health.MISSING, Health.MISCONFIGURED, Health.OK], Tone.BAD, "3 of 4 connections are broken."),
         ([Health.UNKNOWN] * 2, Tone.IDLE, "No connection has been checked yet."),
-        ([Health.OK, Health.UNKNOWN], Tone.GOOD, "The one tested connection works. 1 is not checked yet."),
+        ([Health.OK, Health.UNKNOWN], Tone.IDLE, "1 of 2 connections checked so far: no problem so far."),
+        (
+            [Health.OK] * 3 + [Health.UNKNOWN] * 8 + [Health.UNSUPPORTED],
+            Tone.IDLE,
+            "4 of 12 connections checked so far: no problem so far. 1 cannot be tested.",
+        ),
         (
             [Health.OK, Health.OK, Health.UNSUPPORTED],
             Tone.GOOD,
@@ -74,7 +79,7 @@ def _said(board: StatusBoard) -> str:
 )
 def test_overall(states: list[Health], tone: Tone, said: str) -> None:
     """One sentence says how it all stands, and never calls good what was not tested."""
-    board = _board(*(_view(number, a_state(health)) for number, health in enumerate(states)))
+    board = _board(*(_view(number, a_state(health, last_evidence_at=NOW)) for number, health in enumerate(states)))
 
     assert (board.overall.tone, _said(board)) == (tone, said)
 
@@ -84,10 +89,19 @@ def test_overall(states: list[Health], tone: Tone, said: str) -> None:
     [
         (
             {"storage_up": False},
-            "The monitor cannot write to its database; checks continue, and their results are kept in memory. All 2 connections work.",
+            (
+                "The monitor cannot write to its database: nothing can be notified, and the state below is the last known."
+                " Of 2 connections, 2 worked when last checked."
+            ),
         ),
-        ({"api_up": False}, "The PostPost API does not respond; the last known state is shown below. All 2 connections work."),
-        ({"accounts": {"main": False}}, "The API rejects the account main; its connections cannot be checked. All 2 connections work."),
+        (
+            {"api_up": False},
+            "The PostPost API does not respond; the last known state is shown below. Of 2 connections, 2 worked when last checked.",
+        ),
+        (
+            {"accounts": {"main": False}},
+            "The API rejects the account main; its connections cannot be checked. Of 2 connections, 2 worked when last checked.",
+        ),
         (
             {"outbox": {"on-call": OutboxView(2, START, failing_since=START)}},
             "The receiver on-call accepts no messages. All 2 connections work.",
@@ -98,16 +112,33 @@ def test_overall(states: list[Health], tone: Tone, said: str) -> None:
         ),
         (
             {"incidents": (_incident(Topic.EXPIRY, Severity.WARNING),)},
+            "1 token expires soon, no connection is broken.",
+        ),
+        (
+            {"incidents": (_incident(Topic.PUBLISHING, Severity.WARNING),)},
             "1 connection needs attention, none is broken.",
         ),
     ],
 )
 def test_other_trouble_comes_first(overrides: dict[str, object], said: str) -> None:
     """What hides or outweighs the state of the connections is said before it."""
-    board = _board(_view(1), _view(2), **overrides)
+    frozen = "account:main" if "accounts" in overrides else None
+    board = _board(replace(_view(1), suppressed_by=frozen), replace(_view(2), suppressed_by=frozen), **overrides)
 
     assert _said(board) == said
     assert board.overall.tone in (Tone.BAD, Tone.WARN)
+
+
+def test_one_account_rejected() -> None:
+    """While one account is rejected, what is broken in the others is still said."""
+    views = (_view(1, a_state(Health.ERROR)), replace(_view(2, account="agency"), suppressed_by="account:agency"))
+    board = _board(*views, accounts={"main": True, "agency": False})
+
+    assert (
+        _said(board)
+        == "The API rejects the account agency; its connections cannot be checked. 1 of 2 connections is broken. 1 cannot be checked now."
+    )
+    assert (board.overall.state, board.overall.tone) == (OverallState.UNAVAILABLE, Tone.BAD)
 
 
 def test_broken_before_a_deaf_receiver() -> None:
@@ -198,7 +229,7 @@ def test_nonsense_page(page: str) -> None:
 @pytest.mark.parametrize(
     ("token", "now", "said", "doubt"),
     [
-        (TokenBelief(), NOW, "", ""),
+        (TokenBelief(), NOW, "no end", ""),
         (TokenBelief(says=TokenSays.NOTHING, observed_at=START, nulls=2), NOW, "no end", ""),
         (a_token_belief(NOW + 6 * DAY + 4 * HOUR + MINUTE), NOW, "6d 4h", ""),
         (a_token_belief(NOW - 3 * HOUR), NOW, "ended 3h ago", ""),
@@ -223,7 +254,7 @@ def test_countdown_is_coloured_by_its_incident() -> None:
     told = _page(_board(view, incidents=(_incident(Topic.EXPIRY, Severity.CRITICAL, level="1d"),))).rows[0]
 
     assert (calm.countdown.tone, calm.status, calm.label) == (Tone.GOOD, DisplayStatus.OK, "Working")
-    assert (told.countdown.tone, told.status, told.label) == (Tone.BAD, DisplayStatus.ATTENTION, "Token expires soon")
+    assert (told.countdown.tone, told.status, told.label) == (Tone.BAD, DisplayStatus.EXPIRING, "Token expires soon")
     assert told.lasting == "1h"
 
 
@@ -352,14 +383,13 @@ def test_information_is_no_trouble() -> None:
     assert row.notes[0].text == "The token ends in 13d, on 2030-02-13 00:00 UTC."
 
 
-def test_covered() -> None:
-    """What wider trouble keeps from being checked says that it may be out of date."""
-    view = replace(_view(), suppressed_by="api:api.postpost.dev")
+def test_never_checked() -> None:
+    """Before the first check of a connection its token is not known, whatever a list left out about it."""
+    state = ConnectionState(token=TokenBelief(says=TokenSays.NOTHING, observed_at=START))
+    assert _page(_board(_view(state=state))).rows[0].countdown.text == ""
 
-    assert _notes(view) == ["This may be out of date: it is not checked while a scope incident is open."]
 
-
-def test_wide_trouble() -> None:
+def test_cards() -> None:
     """Incidents wider than a connection are named, the most urgent and then the widest first, each with its reason and advice."""
     board = _board(
         incidents=(
@@ -367,22 +397,28 @@ def test_wide_trouble() -> None:
             _wide(Scope.ACCOUNT, "rate:main", Severity.WARNING, Reason.API_THROTTLED),
             _wide(Scope.ACCOUNT, "account:main", reason=Reason.API_UNAUTHORIZED, detail="Invalid API key"),
             _wide(Scope.API, "api:api.postpost.dev", reason=Reason.API_TIMEOUT),
-            _wide(Scope.RECEIVER, "receiver:on-call"),
-        )
+        ),
+        outbox={"on-call": OutboxView(3, START, failing_since=NOW - HOUR), "desk": OutboxView()},
     )
 
-    troubles = board.scope_incidents(NOW)
+    cards = board.cards(NOW)
 
-    assert [trouble.title for trouble in troubles] == [
-        "The receiver on-call is failing",
+    assert [card.title for card in cards] == [
         "The PostPost API does not respond",
         "The API rejects the account main",
         "Multiple LinkedIn connections are failing",
         "The API limits the requests of the account main",
+        "The receiver on-call is failing",
     ]
-    assert troubles[2].why == "The API key is revoked or wrong."
-    assert troubles[2].advice.startswith("Put a valid API key")
-    assert (troubles[2].quoted, troubles[2].lasting, troubles[4].tone) == ("Invalid API key", "1h", Tone.WARN)
+    assert cards[1].why == "The API key is revoked or wrong."
+    assert cards[1].advice.startswith("Put a valid API key")
+    assert (cards[1].quoted, cards[1].lasting, cards[3].tone) == ("Invalid API key", "1h", Tone.WARN)
+    assert (cards[4].why, cards[4].advice[:18]) == ("3 messages waiting.", "Check the receiver")
+
+
+def test_no_receiver_is_a_card() -> None:
+    """That nobody is notified stands at the top, not in a footnote."""
+    assert [card.title for card in _board(_view()).cards(NOW)] == ["No receiver is configured: nobody is notified of anything."]
 
 
 def test_receivers() -> None:
@@ -398,7 +434,7 @@ def test_receivers() -> None:
 
     assert [(receiver.name, receiver.tone, receiver.text) for receiver in board.receivers(NOW)] == [
         ("deaf", Tone.BAD, "failing for 1h; 3 messages waiting, the oldest for 1h"),
-        ("gone", Tone.BAD, "disabled (HTTP 410) until its configuration changes; 2 messages waiting"),
+        ("gone", Tone.BAD, "disabled (HTTP 410); 2 messages waiting"),
         ("busy", Tone.GOOD, "1 message waiting, the oldest for 1m"),
         ("calm", Tone.GOOD, "nothing waiting"),
     ]
@@ -434,6 +470,24 @@ def test_choices() -> None:
 def test_ago(passed: timedelta, said: str) -> None:
     """Durations are said in the two largest units, without seconds above a minute."""
     assert ago(NOW - passed, NOW) == said
+
+
+def test_token_chip() -> None:
+    """Tokens that end soon have a choice of their own, after trouble and before everything else."""
+    board = _board(
+        _view(1),
+        _view(2),
+        _view(3),
+        incidents=(_incident(Topic.EXPIRY, Severity.WARNING, number=2), _incident(Topic.PUBLISHING, Severity.WARNING, number=3)),
+    )
+    assert [(choice.label, choice.number) for choice in board.choices(Filters())] == [
+        ("All", 3),
+        ("Trouble", 1),
+        ("Needs attention", 1),
+        ("Token expires soon", 1),
+        ("Working", 1),
+    ]
+    assert [row.view.connection.id for row in _page(board).rows] == [3, 2, 1]
 
 
 def test_labels() -> None:

@@ -6,8 +6,9 @@ import time
 
 import tests.world as package
 from tests.world.generate import generate
+from tests.world.judge import score
 from tests.world.run import run
-from tests.world.score import Score, clock, report, score, table
+from tests.world.score import Score, clock, report, table
 from tests.world.truth import Occurrence
 
 

@@ -1,6 +1,7 @@
 """What PostPost answers in a world, as the documents of the simulator, read by the real parsers."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -9,6 +10,7 @@ from monitor.clock import SystemClock
 from monitor.domain.checks import Reply
 from monitor.domain.listings import Listing
 from monitor.errors import ApiError, Reason
+from monitor.postpost.errors import refusal
 from monitor.postpost.responses import parse_listing, parse_reply
 from monitor.simulator.clock import ShiftedClock
 from monitor.simulator.platforms import Generation
@@ -20,23 +22,16 @@ BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
 """The true date at a world's beginning."""
 
 _TIMEOUT_SECONDS = 30.0
-_DETAILS = {
-    Reason.API_FAILED: "HTTP 503: upstream unavailable",
-    Reason.API_TIMEOUT: "no answer within 30s",
-    Reason.API_UNREACHABLE: "connection refused",
-    Reason.API_DNS_FAILED: "name lookup failed",
-    Reason.PROXY_ANSWERED: "HTTP 502 from a proxy",
-    Reason.REPLY_NOT_JSON: "the answer is not JSON",
-    Reason.API_UNAUTHORIZED: "HTTP 401: Invalid API key",
-    Reason.API_THROTTLED: "HTTP 429: Too many requests",
+
+# What is answered with HTTP: status and message.
+_ANSWERED: Mapping[Reason, tuple[int, str]] = {
+    Reason.API_FAILED: (500, "Internal server error"),
+    Reason.PROXY_ANSWERED: (502, ""),
+    Reason.API_UNAUTHORIZED: (401, "Invalid API key"),
+    Reason.API_THROTTLED: (429, "Too many requests"),
+    Reason.USER_NOT_MANAGED: (403, "User is not managed by key owner"),
 }
-_STATUS = {
-    Reason.API_FAILED: 503,
-    Reason.PROXY_ANSWERED: 502,
-    Reason.API_UNAUTHORIZED: 401,
-    Reason.API_THROTTLED: 429,
-    Reason.REPLY_NOT_JSON: 200,
-}
+_REFUSED: Mapping[int, str] = {402: "Payment required", 403: "Forbidden", 404: "Connection not found", 500: "Failed to test connection"}
 
 
 class TrueClock(SystemClock):
@@ -67,7 +62,7 @@ def moment(elapsed: float) -> datetime:
 class Answer:
     """An answer: what it says, how long it takes, its HTTP status and the wait that it asks for."""
 
-    says: Reply | ApiError
+    says: Reply | Listing | ApiError
     seconds: float
     status: int | None = 200
     wait_seconds: float | None = None
@@ -93,38 +88,52 @@ class WorldApi:
     def test(self, number: int) -> Answer:
         """The answer to a test of one connection, now."""
         member = self.world.members[number]
-        refused = self._refused(member.account)
+        refused = self._refused(member.account, member.user_id)
         if refused is not None:
             return refused
         connection = self._current(number)
         seconds = 0.15 + self._random.expovariate(4.0)
-        if not connection.known:
-            return Answer(ApiError(Reason.CONNECTION_MISSING, "HTTP 404: Connection not found"), seconds, 404)
+        silent = self.world.doing(number, self.clock.elapsed, Kind.SILENT)
+        if silent is not None or not connection.known:
+            status = silent.status if silent is not None else 404
+            return self._http(status, _REFUSED[status], seconds, with_user=bool(member.user_id))
         body = json.dumps(verdict_document(self._simulated, connection)).encode()
         return Answer(parse_reply(body, member.platform_id), seconds)
 
-    def listing(self, account: str) -> tuple[Listing | ApiError, Answer]:
-        """The account's list of connections, now, and its transport."""
-        refused = self._refused(account)
-        if refused is not None and isinstance(refused.says, ApiError):
-            return refused.says, refused
-        own = [self._current(number) for number, member in self.world.members.items() if member.account == account]
-        document = list_document(self._simulated, {each.platform_id: each for each in own})
-        listing = parse_listing(json.dumps(document).encode())
-        return listing, Answer(ApiError(Reason.OK), 0.4)
+    def listing(self, account: str, user_id: str) -> Answer:
+        """The list of an account's own connections, or of one of its managed users, now."""
+        refused = self._refused(account, user_id, about_connection=False)
+        if refused is not None:
+            return refused
+        own = [self._current(each.number) for each in self.world.members.values() if (each.account, each.user_id) == (account, user_id)]
+        short = next((each for each in self.world.of(Kind.SHORT_LIST) if each.holds(self.clock.elapsed) and each.where == account), None)
+        shown = own[: len(own) // 4] if short is not None else own
+        document = list_document(self._simulated, {each.platform_id: each for each in shown})
+        return Answer(parse_listing(json.dumps(document).encode()), 0.4)
 
-    def _refused(self, account: str) -> Answer | None:
-        now = self.clock.elapsed
+    def _refused(self, account: str, user_id: str, *, about_connection: bool = True) -> Answer | None:
         for each in self.world.of(*SERVICE):
-            if each.holds(now) and each.where in ("", account):
-                return self._refusal(each)
+            if each.holds(self.clock.elapsed) and each.where in ("", account) and each.user in ("", user_id):
+                return self._refusal(each, with_user=bool(user_id), about_connection=about_connection)
         return None
 
-    def _refusal(self, outage: Occurrence) -> Answer:
+    def _refusal(self, outage: Occurrence, *, with_user: bool, about_connection: bool) -> Answer:
         reason = outage.reason or Reason.API_FAILED
-        seconds = _TIMEOUT_SECONDS if reason is Reason.API_TIMEOUT else 0.2
+        if reason not in _ANSWERED:
+            seconds = _TIMEOUT_SECONDS if reason is Reason.API_TIMEOUT else 0.2
+            return Answer(ApiError(reason, str(reason).replace("_", " ")), seconds, None)
+        status, message = _ANSWERED[reason]
         wait = outage.amount if outage.kind is Kind.THROTTLE else None
-        return Answer(ApiError(reason, _DETAILS[reason]), seconds, _STATUS.get(reason), wait)
+        return self._http(status, message, 0.2, with_user=with_user, about_connection=about_connection, wait=wait)
+
+    def _http(
+        self, status: int, message: str, seconds: float, *, with_user: bool, about_connection: bool = True, wait: float | None = None
+    ) -> Answer:
+        body = json.dumps({"error": message}).encode() if message else b"<html><h1>Bad gateway</h1></html>"
+        headers = {} if wait is None else {"retry-after": str(int(wait))}
+        now = self.clock.now()
+        error = refusal(status, headers, body, now=now, with_user=with_user, about_connection=about_connection)
+        return Answer(error, seconds, status, None if error.retry_after is None else error.retry_after.total_seconds())
 
     def _current(self, number: int) -> SimulatedConnection:
         """The simulated connection as it is now."""

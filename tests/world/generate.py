@@ -1,7 +1,7 @@
 """Worlds from a seed: the fleet, and what happens to it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from monitor.errors import Reason
@@ -15,6 +15,8 @@ _WIDE: Mapping[str, int] = {
 """The wide fleet: nine platforms, sixty connections."""
 
 ACCOUNTS = ("main", "agency", "client")
+USERS = ("6626a1f5e4b0c91a2d3f4567", "6626a1f5e4b0c91a2d3f4568")
+"""The managed users of the second account."""
 
 _LIFE: Mapping[str, float] = {"linkedin": 60 * DAY, "instagram": 60 * DAY, "threads": 60 * DAY, "facebook": 59 * DAY, "tiktok": 180 * DAY}
 COUNTED_DOWN = ("linkedin", "instagram", "threads")
@@ -101,7 +103,8 @@ def _fleet(random: Random, *, small: bool) -> dict[int, Member]:
             number = len(members) + 1
             # The first two thirds belong to one account: so do the pages of one person.
             account = ACCOUNTS[0] if small or platform == "facebook" or index < size / 2 else ACCOUNTS[1 + number % 2]
-            members[number] = Member(number, _platform_id(random, platform, number), platform, account)
+            user = USERS[number // 2 % len(USERS)] if account == ACCOUNTS[1] and number % 4 else ""
+            members[number] = Member(number, _platform_id(random, platform, number), platform, account, user)
     return members
 
 
@@ -129,6 +132,7 @@ def _deck(draft: _Draft) -> list[_Deal]:
         _platform_outage, _platform_outage, _api_outage, _api_outage, _short_api_outage,
         _group, _changing, _expiry, _expiry, _renewal, _blip, _blip, _lie, _posting_error, _posting_error,
         _key, _throttle, _restart, _kill, _freeze, _suspend, _clock, _receiver, _flapping, _permissions, _break_in_outage, _vanished,
+        _trouble_of_one, _user, _unanswerable, _short_list, _broken_from_the_start, _longer_ago,
     ]  # fmt: skip
     count = max(8, round(days * (4 if small else 10)))
     cards: list[_Deal] = []
@@ -331,6 +335,60 @@ def _vanished(draft: _Draft) -> None:
         draft.occurrences.append(Occurrence(Kind.VANISHED, begins, draft.ends, (member.number,)))
 
 
+def _trouble_of_one(draft: _Draft) -> None:
+    """One connection meets its platform's trouble, or its quota, for hours."""
+    lasts = draft.random.uniform(1.7, 4) * HOUR
+    begins = draft.moment(lasts)
+    ends = min(begins + lasts, draft.ends - _COOL_DOWN)
+    member = draft.one(begins, ends)
+    if member is not None:
+        spell = _spell(draft, member, begins, ends, draft.random.choice((texts.TROUBLE, texts.LIMIT)))
+        draft.occurrences.append(Occurrence(Kind.BREAK, begins, ends, (member.number,), (spell,)))
+
+
+def _user(draft: _Draft) -> None:
+    """A managed user is detached from the account, and attached again."""
+    lasts = draft.random.uniform(1, 4) * HOUR
+    begins = draft.moment(lasts)
+    account = ACCOUNTS[1]
+    if account in draft.accounts and draft.alone(begins, begins + lasts, Kind.API, Kind.KEY, Kind.THROTTLE, Kind.USER):
+        user = draft.random.choice([each.user_id for each in draft.members.values() if each.user_id])
+        draft.occurrences.append(Occurrence(Kind.USER, begins, begins + lasts, where=account, user=user, reason=Reason.USER_NOT_MANAGED))
+
+
+def _unanswerable(draft: _Draft) -> None:
+    """The API never answers about one connection, in a way that says nothing about it, and then does."""
+    lasts = draft.random.uniform(2, 10) * HOUR
+    begins = draft.moment(lasts)
+    ends = min(begins + lasts, draft.ends - _COOL_DOWN)
+    member = draft.one(begins, ends)
+    if member is not None:
+        status = draft.random.choice((402, 403, 500))
+        draft.occurrences.append(Occurrence(Kind.SILENT, begins, ends, (member.number,), status=status))
+
+
+def _short_list(draft: _Draft) -> None:
+    """A list lacks most of its connections, once or twice."""
+    lasts = draft.random.choice((0.9, 1.8)) * HOUR
+    begins = draft.moment(lasts)
+    draft.occurrences.append(Occurrence(Kind.SHORT_LIST, begins, begins + lasts, where=draft.random.choice(draft.accounts)))
+
+
+def _broken_from_the_start(draft: _Draft) -> None:
+    """A connection is broken when the monitor is started for the first time."""
+    _add_break(draft, -DAY, draft.random.uniform(3, 9) * HOUR)
+
+
+def _longer_ago(draft: _Draft) -> None:
+    """A token is about to end when the monitor is started for the first time."""
+    member = draft.one(0.0, draft.ends, *COUNTED_DOWN)
+    ends = draft.random.uniform(3, 20) * HOUR
+    if member is not None and ends + 2 * HOUR < draft.ends - _COOL_DOWN:
+        repaired = min(ends + draft.random.uniform(1.5, 6) * HOUR, draft.ends - _COOL_DOWN)
+        spells = (_spell(draft, member, ends, repaired, texts.EXPIRED),)
+        draft.occurrences.append(Occurrence(Kind.EXPIRY, ends, repaired, (member.number,), spells))
+
+
 def _pause(draft: _Draft, kind: Kind, lasts: float) -> None:
     begins = draft.moment(lasts)
     if draft.alone(begins, begins + lasts, *Kind, margin=0.0) or draft.alone(
@@ -388,7 +446,7 @@ def _tokens(draft: _Draft) -> None:
                 lives.append((held_since, draft.ends + draft.random.uniform(0.3, 0.9) * life))
                 held_since = each.ends
         lives.append((held_since, (held_since + life) if held_since else draft.ends + draft.random.uniform(0.3, 0.9) * life))
-        draft.members[number] = Member(number, member.platform_id, member.platform, member.account, tuple(lives))
+        draft.members[number] = replace(member, lives=tuple(lives))
 
 
 def _with_posts(draft: _Draft, member: Member) -> Member:
@@ -397,4 +455,4 @@ def _with_posts(draft: _Draft, member: Member) -> Member:
     while at < draft.ends:
         posts.append(at)
         at += draft.random.uniform(0.4, 1.6) * DAY * 0.7
-    return Member(member.number, member.platform_id, member.platform, member.account, member.lives, tuple(posts))
+    return replace(member, posts=tuple(posts))

@@ -24,6 +24,7 @@ from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.evaluation import Evaluation
 from monitor.domain.events import Notification
 from monitor.domain.listings import Inventory, Listing, diff_listing
+from monitor.domain.reasons import Scope, meaning
 from monitor.domain.scopes.state import persistent
 from monitor.domain.verdicts import judge
 from monitor.errors import ApiError, Reason
@@ -32,6 +33,7 @@ from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.text.sentences import sentence
 from tests.world.api import Answer, TrueClock, WorldApi, moment
+from tests.world.deliver import Receiver
 from tests.world.truth import DOWN, Kind, Occurrence, World
 
 # How often a worker looks whether the scopes let it read lists again.
@@ -71,11 +73,23 @@ class Message:
 
 @dataclass(slots=True)
 class Run:
-    """What came of a world: the messages in order, and when the connections were answered about."""
+    """
+    What came of a world.
+
+    Attributes:
+        messages: in order.
+        short_lists: when which account's list was told to have lost most of its connections.
+        checks: how many there were.
+        requests: what the receiver accepted, in order: when, and which of the messages.
+        dropped: messages that a newer one replaced before they could be sent.
+    """
 
     world: World
     messages: list[Message] = field(default_factory=list)
+    short_lists: list[tuple[float, str]] = field(default_factory=list)
     checks: int = 0
+    requests: list[tuple[float, tuple[int, ...]]] = field(default_factory=list)
+    dropped: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -89,7 +103,7 @@ class _Account:
     not_before: float = 0.0
     list_due: float = 0.0
     list_failures: int = 0
-    inventory: Inventory | None = None
+    inventories: dict[str, Inventory] = field(default_factory=dict)
 
 
 def run(world: World, config: Config | None = None) -> Run:
@@ -116,8 +130,11 @@ class _Runner:
         self._order = itertools.count()
         self._wakes: list[tuple[float, int, int | None, Callable[[], None]]] = []
         self._starts = 0
+        self._running = True
         self._standing_until = 0.0
+        self._sent_at = 0.0
         self._evaluated_at = -1.0
+        self.receiver = Receiver(config.policy(), self.clock, self._random, self.result.requests, self.result.dropped)
         self.registry = self._registry()
         self.registry.set_connections(self._connection(number) for number in world.members)
         self._open()
@@ -132,7 +149,7 @@ class _Runner:
         member = self.world.members[number]
         spec = ConnectionSpec(
             account=member.account,
-            user_id="",
+            user_id=member.user_id,
             platform_id=member.platform_id,
             platform=member.platform,
             interval=self.config.schedule.interval,
@@ -143,6 +160,7 @@ class _Runner:
     def _open(self) -> None:
         """Start the workers."""
         now = self.true.elapsed
+        self._running = True
         self.accounts: dict[str, _Account] = {}
         for name in self.world.accounts:
             queue = CheckQueue(name, self.registry)
@@ -177,6 +195,8 @@ class _Runner:
                 at, action = moment_, partial(self._list, account)
         if (moment_ := self._evaluation_at()) <= at:
             at, action = moment_, self._evaluate
+        if self._running and (moment_ := max(self._sent_at + 1.0, self.true.elapsed + self.receiver.due_in(), self._standing_until)) < at:
+            at, action = moment_, self._deliver
         return at, action
 
     def _wake(self) -> None:
@@ -191,7 +211,7 @@ class _Runner:
 
     def _evaluation_at(self) -> float:
         due = self.registry.next_evaluation_at()
-        if due is None:
+        if due is None or not self._running:
             return float("inf")
         elapsed = (due - self.clock.ahead - moment(0)).total_seconds()
         return max(math.ceil(elapsed), self._evaluated_at + 1.0, self._standing_until)
@@ -204,6 +224,7 @@ class _Runner:
         elif each.kind in (Kind.RESTART, Kind.KILL):
             self._stop(each)
         else:
+            self.registry.beat()
             self._standing_until = max(self._standing_until, each.ends)
             if each.kind is Kind.SUSPEND:
                 # Its monotonic clock goes on where it stood.
@@ -211,6 +232,7 @@ class _Runner:
 
     def _stop(self, each: Occurrence) -> None:
         self._starts += 1
+        self._running = False
         for account in self.accounts.values():
             account.list_due, account.not_before, account.in_flight = float("inf"), float("inf"), 0
         self._standing_until = each.ends
@@ -252,18 +274,23 @@ class _Runner:
             account.in_flight -= 1
             return
         answer, sent_at = self.api.test(connection.id), self.clock.now()
-        self._at(self.true.elapsed + answer.seconds, lambda: self._record(account, connection, answer, sent_at))
+        self._at(self.true.elapsed + answer.seconds, partial(self._record, account, connection, answer, sent_at))
 
     def _record(self, account: _Account, connection: Connection, answer: Answer, sent_at: datetime) -> None:
         now, monotonic = self.clock.now(), self.clock.monotonic()
+        if now - sent_at > self.config.api.timeout + timedelta(seconds=5):
+            # The process stood still meanwhile: its deadline is over before it can read the answer.
+            answer = Answer(ApiError(Reason.API_TIMEOUT, "no answer in time"), answer.seconds, None)
         self._hear(account, answer)
         account.queue.checked(connection, monotonic)
+        says, config = answer.says, self.registry.config
+        assert not isinstance(says, Listing)
         observation = Observation(
             connection_id=connection.id,
             sent_at=sent_at,
             at=now,
-            verdict=judge(answer.says, connection, self.registry.config.false_negatives, self.registry.config.platform_texts),
-            reply=answer.says if isinstance(answer.says, Reply) else None,
+            verdict=judge(says, connection, config.false_negatives, config.platform_texts),
+            reply=says if isinstance(says, Reply) else None,
             server_at=self.true.now().replace(microsecond=0) if answer.status is not None else None,
             http_status=answer.status,
         )
@@ -280,8 +307,11 @@ class _Runner:
         monotonic = self.clock.monotonic()
         if answer.status == TOO_MANY_REQUESTS:
             account.pacing = account.pacing.throttle(monotonic, answer.wait_seconds)
-        elif answer.status is not None:
+            return
+        if answer.status is not None:
             account.pacing = account.pacing.answered(monotonic)
+        if answer.wait_seconds is not None:
+            account.pacing = account.pacing.pause(monotonic + answer.wait_seconds, throttled=False)
 
     def _evaluate(self) -> None:
         self._evaluated_at = self.true.elapsed
@@ -289,10 +319,20 @@ class _Runner:
         for evaluation in self.registry.evaluate(self.clock.now()):
             self._take(evaluation)
 
+    def _deliver(self) -> None:
+        self._sent_at = self.true.elapsed
+        notice = self.receiver.step(self._sent_at, works=self.world.holding(self._sent_at, Kind.RECEIVER) is None)
+        if notice is not None:
+            # It goes to the other receivers.
+            place = len(self.result.messages)
+            self.result.messages.append(Message(self._sent_at, notice, None, sentence(notice, None)))
+            self.result.requests.append((self._sent_at, (place,)))
+
     def _take(self, evaluation: Evaluation) -> None:
         for notification in evaluation.notifications:
             number = notification.connection_id
             connection = self._connection(number) if number is not None else None
+            self.receiver.add(len(self.result.messages), notification)
             self.result.messages.append(Message(self.true.elapsed, notification, number, sentence(notification, connection)))
 
     # ---- lists
@@ -303,32 +343,39 @@ class _Runner:
             account.list_due = monotonic + _LIST_PAUSE_SECONDS
             return
         account.list_due = float("inf")
-        account.pacing, wait = account.pacing.reserve(monotonic)
-        self._at(self.true.elapsed + max(0.0, wait), lambda: self._send_list(account))
+        users = dict.fromkeys(["", *(each.user_id for each in self.world.members.values() if each.account == account.name)])
+        self._next_list(account, list(users), complete=True)
 
-    def _send_list(self, account: _Account) -> None:
-        listing, answer = self.api.listing(account.name)
-        sent_at = self.clock.now()
-        self._at(self.true.elapsed + answer.seconds, lambda: self._record_list(account, listing, answer, sent_at))
+    def _next_list(self, account: _Account, users: list[str], *, complete: bool) -> None:
+        """Read the list of the first of *users*; without any, rest until the lists are due again."""
+        if not users:
+            account.list_failures = 0 if complete else account.list_failures + 1
+            account.list_due = self.clock.monotonic() + self._list_pause(account)
+            if not complete and self.registry.list_pause(account.name) is not None:
+                account.queue.refresh(self.clock.now(), self.clock.monotonic())
+            return
+        account.pacing, wait = account.pacing.reserve(self.clock.monotonic())
+        self._at(self.true.elapsed + max(0.0, wait), partial(self._send_list, account, users, complete))
 
-    def _record_list(self, account: _Account, listing: Listing | ApiError, answer: Answer, sent_at: datetime) -> None:
-        now = self.clock.now()
+    def _send_list(self, account: _Account, users: list[str], complete: bool) -> None:
+        answer = self.api.listing(account.name, users[0])
+        self._at(self.true.elapsed + answer.seconds, partial(self._record_list, account, users, complete, answer, self.clock.now()))
+
+    def _record_list(self, account: _Account, users: list[str], complete: bool, answer: Answer, sent_at: datetime) -> None:
         self._hear(account, answer)
         self.registry.notice_clock_jump()
-        verdict = Verdict(listing.reason, listing.detail) if isinstance(listing, ApiError) else Verdict(Reason.OK)
-        observation = Observation(0, sent_at, now, verdict, http_status=answer.status)
+        error = answer.says if isinstance(answer.says, ApiError) else None
+        verdict = Verdict(error.reason, error.detail) if error is not None else Verdict(Reason.OK)
+        observation = Observation(0, sent_at, self.clock.now(), verdict, http_status=answer.status)
         changes = self.registry.begin()
-        evaluation = changes.account_result(account.name, "", observation)
+        evaluation = changes.account_result(account.name, users[0], observation)
         changes.apply(evaluation)
         self.registry.commit(changes)
         self._take(evaluation)
-        account.list_failures = account.list_failures + 1 if isinstance(listing, ApiError) else 0
-        account.list_due = self.clock.monotonic() + self._list_pause(account)
-        if isinstance(listing, ApiError):
-            if self.registry.list_pause(account.name) is not None:
-                account.queue.refresh(now, self.clock.monotonic())
-        else:
-            self._apply(account, listing)
+        if isinstance(answer.says, Listing):
+            self._apply(account, users[0], answer.says)
+        wide = error is not None and meaning(error.reason).scope in (Scope.ACCOUNT, Scope.API)
+        self._next_list(account, [] if wide else users[1:], complete=complete and error is None)
 
     def _list_pause(self, account: _Account) -> float:
         schedule = self.config.schedule
@@ -337,21 +384,25 @@ class _Runner:
             usual = min(usual, schedule.recheck * (1 << min(account.list_failures - 1, 10)))
         return usual.total_seconds()
 
-    def _apply(self, account: _Account, listing: Listing) -> None:
+    def _apply(self, account: _Account, user_id: str, listing: Listing) -> None:
         rows = {row.platform_id: row for row in listing.rows}
-        own = {connection.platform_id: connection for connection in self.registry.connections_of(account.name)}
-        if account.inventory is None:
-            account.inventory = Inventory(frozenset(own))
+        own = {each.platform_id: each for each in self.registry.connections_of(account.name) if each.user_id == user_id}
+        inventory = account.inventories.setdefault(user_id, Inventory(frozenset(own)))
         gap = self.config.schedule.discovery.total_seconds() * 0.9
-        comparison = diff_listing(account.inventory, rows, at=self.clock.monotonic(), min_gap=gap)
-        account.inventory = comparison.inventory
+        comparison = diff_listing(inventory, rows, at=self.clock.monotonic(), min_gap=gap)
+        account.inventories[user_id] = comparison.inventory
         now, server_at = self.clock.now(), self.true.now().replace(microsecond=0)
+        if comparison.short:
+            self.result.short_lists.append((self.true.elapsed, account.name))
         for platform_id in sorted(comparison.vanished):
             self._take(self.registry.retire(own.pop(platform_id), now))
-        if comparison.vanished:
+        known = {each.platform_id: each.number for each in self.world.members.values() if each.account == account.name}
+        appeared = [self._connection(known[platform_id]) for platform_id in sorted(comparison.appeared - own.keys())]
+        if appeared:
+            self.registry.set_connections([*self.registry.connections(), *appeared])
+        if appeared or comparison.vanished:
             account.queue.refresh(now, self.clock.monotonic())
         for platform_id, connection in own.items():
-            if platform_id in rows:
-                evaluation = self.registry.apply_listing(connection, rows[platform_id], now, server_at)
-                if evaluation is not None:
-                    self._take(evaluation)
+            evaluation = self.registry.apply_listing(connection, rows[platform_id], now, server_at) if platform_id in rows else None
+            if evaluation is not None:
+                self._take(evaluation)

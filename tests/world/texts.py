@@ -113,7 +113,7 @@ RIGHTS = Cause(
 )
 SUSPENDED = Cause(
     "suspended",
-    frozenset({"account_suspended", "account_locked", "account_restricted", "account_blocked"}),
+    frozenset({"account_restricted"}),
     {
         "twitter": (
             "Your account is suspended and is not permitted to access this feature.",
@@ -140,12 +140,12 @@ GONE = Cause(
 )
 KICKED = Cause(
     "bot removed",
-    frozenset({"bot_removed", "bot_kicked", "membership_lost", "target_gone", "rights_lost"}),
+    frozenset({"bot_removed"}),
     {"telegram": ("Forbidden: bot was kicked from the channel chat", "Forbidden: bot is not a member of the channel chat")},
 )
 TROUBLE = Cause(
     "platform trouble",
-    frozenset({"platform_trouble", "platform_unavailable"}),
+    frozenset({"platform_trouble"}),
     {
         "*": (
             "Request failed with status code 503",
@@ -164,7 +164,7 @@ TROUBLE = Cause(
 )
 LIMIT = Cause(
     "platform limit",
-    frozenset({"platform_trouble", "platform_limit", "platform_limited", "platform_rate_limited", "quota_exceeded", "rate_limited"}),
+    frozenset({"platform_limited"}),
     {
         "*": ("Request failed with status code 429",),
         "linkedin": ("Resource level throttle APPLICATION_AND_MEMBER DAY limit for calls to this resource is reached.",),

@@ -32,6 +32,9 @@ class Kind(StrEnum):
     API = "API outage"
     KEY = "key refused"
     THROTTLE = "throttling"
+    USER = "user detached"  # a managed user is no longer the account's
+    SILENT = "unanswerable"  # one connection never gets an answer about itself
+    SHORT_LIST = "short list"  # the list of an account lacks most connections for a while
     RESTART = "restart"  # a clean one
     KILL = "kill"  # and a while until the next start
     FREEZE = "freeze"  # the process stands still, its clocks go on
@@ -46,7 +49,7 @@ BROKEN = frozenset({Kind.BREAK, Kind.GROUP, Kind.EXPIRY, Kind.FLAP})
 DOWN = frozenset({Kind.RESTART, Kind.KILL, Kind.FREEZE, Kind.SUSPEND})
 """Kinds while which nothing is checked."""
 
-SERVICE = frozenset({Kind.API, Kind.KEY, Kind.THROTTLE})
+SERVICE = frozenset({Kind.API, Kind.KEY, Kind.THROTTLE, Kind.USER})
 """Kinds while which there are no answers about connections."""
 
 
@@ -73,7 +76,9 @@ class Occurrence:
         members: numbers of the connections that it is about.
         spells: of a break, the spells of refusal, one after the other.
         where: the platform, or the account ("" for all).
+        user: the managed user.
         reason: of an outage of the API, how it shows.
+        status: of answers, the HTTP status.
         amount: seconds by which a clock is set, or the wait that throttling asks for.
         text: of a posting error.
     """
@@ -84,13 +89,21 @@ class Occurrence:
     members: tuple[int, ...] = ()
     spells: tuple[Spell, ...] = ()
     where: str = ""
+    user: str = ""
     reason: Reason | None = None
+    status: int = 0
     amount: float = 0.0
     text: str = ""
 
     def holds(self, at: float) -> bool:
         """Whether it is going on at that moment."""
         return self.begins <= at < self.ends
+
+    def hides(self, member: "Member") -> bool:
+        """Whether it hides the state of *member* while it goes on: nothing is asked, or nothing is answered about it."""
+        if self.kind in SERVICE:
+            return self.where in ("", member.account) and self.user in ("", member.user_id)
+        return self.kind in DOWN or (self.kind in (Kind.PLATFORM, Kind.SILENT) and member.number in self.members)
 
     def spell(self, at: float) -> Spell | None:
         """The spell of refusal at that moment."""
@@ -115,6 +128,7 @@ class Member:
     platform_id: str
     platform: str
     account: str
+    user_id: str = ""
     lives: tuple[tuple[float, float], ...] = ()
     posts: tuple[float, ...] = ()
 
@@ -159,6 +173,10 @@ class World:
             if spell is not None and (hidden is None or each.kind in BROKEN):
                 hidden = spell
         return hidden
+
+    def doing(self, number: int, at: float, *kinds: Kind) -> Occurrence | None:
+        """What of these kinds goes on with a connection at that moment."""
+        return next((each for each in self.about(number) if each.kind in kinds and each.holds(at)), None)
 
     def holding(self, at: float, *kinds: Kind) -> Occurrence | None:
         """The first occurrence of these kinds that goes on at that moment."""

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from monitor.config.sections.core import ScheduleSettings
 from monitor.config.types import Count, Duration, Items, Period, Section, Share, Switch, matching, off_or_duration, problem, to_duration
-from monitor.domain.policy import Confirm, DigestPolicy, ExpiryPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
+from monitor.domain.policy import Confirm, DigestPolicy, DiscoveryPolicy, ExpiryPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
 from monitor.text.durations import format_duration
 
 
@@ -110,8 +110,11 @@ def _section_of(kind: type, *, leave_out: frozenset[str] = frozenset(), **kinds:
 
 ConfirmSettings = _section_of(Confirm)
 ExpirySettings = _section_of(ExpiryPolicy, thresholds=Thresholds)
-ScopeSettings = _section_of(ScopePolicy, window=Period, canary=Period, account_canary=Period, platform_window=Period)
+ScopeSettings = _section_of(
+    ScopePolicy, window=Period, canary=Period, account_canary=Period, api_notify_after=AutoOrPeriod, platform_window=Period, sweep=Period
+)
 FlapSettings = _section_of(FlapPolicy, changes=Annotated[Count, Field(ge=2)], window=Period, calm=Period)
+DiscoverySettings = _section_of(DiscoveryPolicy)
 DigestSettings = _section_of(DigestPolicy, max_items=Annotated[Count, Field(le=50)])
 RetrySettings = _section_of(
     RetryPolicy,
@@ -127,6 +130,8 @@ class PlatformSettings(Section):
 
     expiry: ExpirySettings = ExpirySettings()  # type: ignore[valid-type]
     """Keys of `policy.expiry` for this platform; keys that are not given here keep the platform's built-in value."""
+    upstream_after: Duration | None = None
+    """`policy.upstream_after` for this platform."""
 
 
 class FalseNegativeSettings(Section):
@@ -173,10 +178,11 @@ class PlatformTextSettings(Section):
 
 _PolicyKeys = _section_of(
     Policy,
-    leave_out=frozenset({"spacing", "recheck"}),
+    leave_out=frozenset({"spacing", "recheck", "upstream_after_of"}),
     platforms=Mapping[PlatformName, PlatformSettings],
     reminders=OffOrDuration,
     stale_after=AutoOrPeriod,
+    upstream_after=AutoOrPeriod,
 )
 
 
@@ -190,17 +196,17 @@ class PolicySettings(_PolicyKeys):  # type: ignore[misc, valid-type]
 
 
 _DAY = timedelta(days=1)
-_RENEWS_LATE: Mapping[str, Any] = {"thresholds": (7 * _DAY,), "settle": _DAY}
+_RENEWS_LATE: Mapping[str, Any] = {"thresholds": (7 * _DAY, _DAY), "settle": _DAY}
 _NO_COUNTDOWN: Mapping[str, Any] = {"thresholds": (), "trust_date": False}
 
 COUNTS_DOWN = frozenset({"linkedin", "instagram", "threads"})
 """Platforms whose tokens end unless a person acts; `policy.expiry.thresholds`, if given, applies to them."""
 
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
-    "linkedin": {"thresholds": (14 * _DAY, 3 * _DAY)},
+    "linkedin": {"thresholds": (14 * _DAY, 3 * _DAY, _DAY)},
     "instagram": _RENEWS_LATE,
     "threads": _RENEWS_LATE,
-    "tiktok": {"thresholds": (14 * _DAY,), "trust_date": False},
+    "tiktok": {"thresholds": (14 * _DAY, _DAY), "trust_date": False},
     "facebook": _NO_COUNTDOWN,
     "youtube": _NO_COUNTDOWN,
     "twitter": _NO_COUNTDOWN,
@@ -219,8 +225,16 @@ _KNOWN_PLATFORMS = frozenset({*BUILT_IN, "pinterest", "x"})
 
 def policy_of(settings: PolicySettings, schedule: ScheduleSettings) -> Policy:
     """The domain's policy; counted observations are two thirds of `schedule.recheck` apart."""
-    platforms = expiry_by_platform(settings)
-    return _value(Policy, settings, platforms=platforms, spacing=schedule.recheck * 2 / 3, recheck=schedule.recheck)
+    return _value(
+        Policy,
+        settings,
+        platforms=expiry_by_platform(settings),
+        upstream_after_of={
+            name: platform.upstream_after for name, platform in settings.platforms.items() if platform.upstream_after is not None
+        },
+        spacing=schedule.recheck * 2 / 3,
+        recheck=schedule.recheck,
+    )
 
 
 def expiry_by_platform(settings: PolicySettings) -> dict[str, ExpiryPolicy]:

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from monitor.config.secrets import Secret
-from monitor.config.types import Duration, Items, Name, Section, Switch, between
+from monitor.config.types import Duration, Items, Name, RateLimit, Section, Switch, between
 
 ReceiverType = Literal["webhook", "slack", "discord", "teams", "pagerduty", "opsgenie", "alertmanager"]
 
@@ -60,6 +60,9 @@ class ReceiverSettings(Section):
     """Additional headers, such as `Authorization`; their values are treated as secrets."""
     timeout: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(minutes=1))] = timedelta(seconds=15)
     """Total timeout of one attempt."""
+    messages_per_second: RateLimit | None = None
+    """Maximum number of messages a second, after ten at once; 0 is no limit. Default: 1 for `slack`, `discord`, `teams`, `pagerduty`
+    and `opsgenie`, no limit for the others. To a receiver that works up to eight messages are in flight at the same time."""
     send_resolved: Switch = True
     """Whether recoveries are sent too. Without them an incident at the receiver never closes by itself."""
     deny_private: Switch = False

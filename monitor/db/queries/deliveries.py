@@ -4,15 +4,16 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import BindParameter, bindparam, func, select, text
+from sqlalchemy import BindParameter, Row, bindparam, func, select, text
 
 from monitor.clock import from_milliseconds
 from monitor.db.codec import load_notification, maybe_moment
 from monitor.db.rows import AttemptRow, DeliveryRow, NotificationRow, WaitingRow, to_attempt, to_delivery, to_waiting
 from monitor.db.tables import attempts, deliveries, incidents, notifications, receiver_states
 from monitor.db.transaction import Reader
-from monitor.domain.delivery.retries import DeliveryState
+from monitor.domain.delivery.retries import CircuitBreaker, DeliveryState, read_breaker
 from monitor.domain.snapshot import OutboxView
 
 # The state is spelled out in the SQL: with a parameter the partial indexes could not be used.
@@ -41,6 +42,8 @@ _WAITING = (
         deliveries.c.attempts,
         deliveries.c.queued_at,
         deliveries.c.next_attempt_at,
+        deliveries.c.last_reason,
+        deliveries.c.last_status,
         notifications.c.type,
         notifications.c.connection_id,
     )
@@ -179,15 +182,19 @@ def read_outbox(reader: Reader) -> dict[str, OutboxView]:
     """Receiver name to what is pending for it; a receiver without pending deliveries appears once it has a state."""
     pending = {row.receiver: row for row in reader.rows(_OUTBOX)}
     states = {row.name: row for row in reader.rows(_RECEIVER_STATES)}
-    return {
-        name: OutboxView(
-            pending=pending[name].pending if name in pending else 0,
-            oldest_at=from_milliseconds(pending[name].oldest) if name in pending else None,
-            disabled=name in states and states[name].disabled,
-            failing_since=maybe_moment(states[name].failing_since) if name in states else None,
-        )
-        for name in sorted(pending.keys() | states.keys())
-    }
+    return {name: _outbox_view(pending.get(name), states.get(name)) for name in sorted(pending.keys() | states.keys())}
+
+
+def _outbox_view(pending: Row[Any] | None, state: Row[Any] | None) -> OutboxView:
+    breaker = read_breaker(state.document.encode()) if state is not None else CircuitBreaker()
+    return OutboxView(
+        pending=pending.pending if pending is not None else 0,
+        oldest_at=from_milliseconds(pending.oldest) if pending is not None else None,
+        disabled=state is not None and state.disabled,
+        failing_since=maybe_moment(state.failing_since) if state is not None else None,
+        refusing=breaker.refusing,
+        in_trouble=breaker.in_trouble,
+    )
 
 
 def read_receiver_states(reader: Reader) -> dict[str, bytes]:

@@ -1,16 +1,18 @@
 """Connections, states, scopes, and facts about the database itself."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import bindparam, select, text
 
 from monitor.db.codec import load_state
-from monitor.db.rows import to_connection
+from monitor.db.rows import CheckRow, to_connection
 from monitor.db.tables import connection_states, connections, meta, scopes
 from monitor.db.transaction import Reader
 from monitor.domain.connections import Connection
-from monitor.domain.copies import Shared
+from monitor.domain.copies import Shared, replace
+from monitor.domain.reasons import Health, meaning
 from monitor.domain.states import ConnectionState
+from monitor.errors import Reason
 
 _CONNECTIONS = select(connections).order_by(connections.c.account, connections.c.user_id, connections.c.platform, connections.c.platform_id)
 _CONNECTIONS_BY_ID = _CONNECTIONS.where(connections.c.id.in_(bindparam("ids", expanding=True)))
@@ -78,6 +80,30 @@ def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState
 def read_scopes(reader: Reader) -> dict[str, tuple[int, bytes]]:
     """Scope key to (version, JSON document)."""
     return {row.name: (row.version, row.document.encode()) for row in reader.rows(reader.locking(_SCOPES))}
+
+
+def with_last_checks(state: ConnectionState, rows: Sequence[CheckRow]) -> ConnectionState:
+    """
+    *state*, of a retired connection, with what its last checks, newest first, say.
+
+    A retired connection starts from nothing should it come back, so its stored state has none of it.
+    """
+    if not rows or state.last_check_at is not None:
+        return state
+    evidence = next((row for row in rows if meaning(row.reason).health is not None), None)
+    passed = next((row for row in rows if row.reason is Reason.OK), None)
+    return replace(
+        state,
+        health=meaning(evidence.reason).health or Health.UNKNOWN if evidence is not None else Health.UNKNOWN,
+        reason=evidence.reason if evidence is not None else None,
+        detail=evidence.detail if evidence is not None else "",
+        last_evidence_at=evidence.at if evidence is not None else None,
+        last_check_at=rows[0].at,
+        last_reason=rows[0].reason,
+        last_detail=rows[0].detail,
+        last_passed_at=passed.at if passed is not None else None,
+        passed_before=passed is not None,
+    )
 
 
 def read_meta(reader: Reader, key: str) -> str | None:

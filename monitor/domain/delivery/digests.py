@@ -1,13 +1,14 @@
 """
-Which delivery of a receiver is sent next, and which ones are merged into digests first.
+Which deliveries of a receiver are sent next, and which ones are merged into digests first.
 
 The first few of a burst are sent at once; the rest is collected for a moment and becomes digests, in each of which every subject
 appears once. Two invariants hold, also over a crash:
 
 - A delivery that may have been sent is never merged, or the receiver would get it again under another id. That is every attempted
-  one, and the oldest one, the only one that can be in flight.
-- No delivery overtakes an older one about the same subject: while a digest is pending, no collected delivery is sent singly, and
-  digests are sent one after the other.
+  one, and those that were in flight when the process died: at most `policy.after` of the oldest, which are the first ones that
+  a new process sends singly.
+- No delivery overtakes an older one about the same subject: of each subject only the oldest is sent, while a digest is pending
+  no collected delivery is sent singly, and digests are sent one after the other.
 """
 
 from collections.abc import Sequence
@@ -50,48 +51,54 @@ class NextDelivery:
 
     Attributes:
         groups: each is replaced by one digest; nothing is sent before that.
-        next: the delivery to send now, or None.
-        counts: *next* counts towards `policy.after`.
+        now: the deliveries to send now, at the same time: each about another subject, oldest first.
+        counted: the ids of those that count towards `policy.after`.
         wait: how long the collected ones still wait; None when none are.
     """
 
     groups: tuple[tuple[PendingDelivery, ...], ...] = ()
-    next: PendingDelivery | None = None
-    counts: bool = False
+    now: tuple[PendingDelivery, ...] = ()
+    counted: frozenset[int] = frozenset()
     wait: timedelta | None = None
 
 
 @dataclass(slots=True)
 class _DigestDraft:
-    single: bool
-    next: PendingDelivery | None = None
-    counts: bool = False
+    """*singles* is how many mergeable deliveries may still be sent singly, *room* how many more may be sent at all."""
+
+    singles: int
+    room: int
+    now: list[PendingDelivery] = field(default_factory=list)
+    counted: set[int] = field(default_factory=set)
     blocked: set[str] = field(default_factory=set)
     collected: dict[str, list[PendingDelivery]] = field(default_factory=dict)
     digest_seen: bool = False
 
 
-def plan(pending: Sequence[PendingDelivery], recent: int, now: datetime, policy: DigestPolicy, *, collecting: bool = False) -> NextDelivery:
+def plan(
+    pending: Sequence[PendingDelivery], recent: int, now: datetime, policy: DigestPolicy, *, collecting: bool = False, room: int = 1
+) -> NextDelivery:
     """
     Return what to do with *pending*, the pending deliveries of one receiver, oldest first.
 
     *pending* holds at least the oldest ones and every digest. *recent* is the number of mergeable ones that were sent singly within
     the last `policy.wait`; *collecting*, whether the last plan was collecting: then they stay together even if *recent* has fallen.
+    *room* is how many may be sent at the same time.
     """
     no_digest = not any(delivery.digest for delivery in pending)
     allowed = no_digest and not collecting and recent < policy.after
-    draft = _DigestDraft(single=allowed)
+    draft = _DigestDraft(singles=policy.after - recent if allowed else 0, room=room)
     for delivery in pending:
         if delivery.subject not in draft.blocked:
             _place(draft, delivery)
     if allowed:
-        return NextDelivery(next=draft.next, counts=draft.counts)
+        return NextDelivery(now=tuple(draft.now), counted=frozenset(draft.counted))
     groups, wait = _groups(list(draft.collected.values()), now, policy, no_digest=no_digest)
     if groups and len(draft.collected) == 1 and policy.after > 0:
         # A digest about one subject saves nothing: its deliveries are sent one after the other.
-        head = groups[0][0]
-        return NextDelivery(next=draft.next if draft.next and draft.next.id < head.id else head)
-    return NextDelivery(groups, None if groups else draft.next, wait=wait)
+        chosen = sorted([*draft.now, groups[0][0]], key=_by_id)
+        return NextDelivery(now=tuple(chosen[:room]))
+    return NextDelivery(groups, () if groups else tuple(draft.now), wait=wait)
 
 
 def build_digest(receiver: str, notifications: Sequence[Notification], at: datetime) -> Notification:
@@ -120,19 +127,21 @@ def _place(draft: _DigestDraft, delivery: PendingDelivery) -> None:
     elif delivery.attempts or not delivery.mergeable:
         draft.blocked.add(delivery.subject)
         _offer(draft, delivery)
-    elif draft.single and delivery.subject not in draft.collected:
-        draft.single = False
+    elif draft.singles and delivery.subject not in draft.collected:
+        draft.singles -= 1
         draft.blocked.add(delivery.subject)
-        draft.counts = _offer(draft, delivery)
+        if _offer(draft, delivery):
+            draft.counted.add(delivery.id)
     else:
         draft.collected.setdefault(delivery.subject, []).append(delivery)
 
 
 def _offer(draft: _DigestDraft, delivery: PendingDelivery) -> bool:
-    """Make *delivery* the next one if none is yet and it is due; returns whether it is."""
-    if draft.next is not None or not delivery.due:
+    """Send *delivery* now if it is due and there is room; returns whether it is sent."""
+    if not draft.room or not delivery.due:
         return False
-    draft.next = delivery
+    draft.room -= 1
+    draft.now.append(delivery)
     return True
 
 

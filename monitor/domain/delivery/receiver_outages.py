@@ -9,6 +9,7 @@ from monitor.domain.reasons import Scope
 from monitor.errors import DeliveryReason
 
 FAILING = "failing"
+REFUSING = "refusing"
 GONE = "gone"
 PATIENCE = timedelta(minutes=5)
 
@@ -19,7 +20,6 @@ _PERMANENT = frozenset(
         DeliveryReason.CLIENT_ERROR,
         DeliveryReason.REDIRECTED,
         DeliveryReason.ADDRESS_REFUSED,
-        DeliveryReason.GONE,
     }
 )
 
@@ -31,24 +31,39 @@ def update_outage(
     Return *after* with the outage noted, and the notification about *receiver*, if any.
 
     *before* and *after* are the breaker before and after the attempt. A wrong address or wrong credentials are notified at the second
-    failure, other failures after five minutes, and the recovery at once if the outage was.
+    failure, a receiver that refuses every message or is disabled at once, other failures after five minutes, and the recovery at once
+    if the outage was.
     """
     if after.healthy:
         if not before.notified:
             return after, None
-        return after, _notification(receiver, EventType.RECEIVER_RECOVERED, before, now, FAILING, FINE, "")
-    if after.notified or not _is_reportable(after, result, now):
+        return after, _notification(receiver, EventType.RECEIVER_RECOVERED, before, now, _level(before), FINE, "")
+    level = _level(after)
+    if after.notified:
+        changed = level == GONE and before.disabled_at is None
+        return after, _notification(
+            receiver, EventType.RECEIVER_FAILING, after, now, _level(before), GONE, _detail(result)
+        ) if changed else None
+    if not _is_reportable(after, result, now):
         return after, None
     reported = replace(after, notified=True, number=after.number + 1)
-    level = GONE if after.disabled_at is not None else FAILING
-    detail = f"{result.reason.value}: {result.detail}" if result.detail else result.reason.value
-    return reported, _notification(receiver, EventType.RECEIVER_FAILING, reported, now, FINE, level, detail)
+    return reported, _notification(receiver, EventType.RECEIVER_FAILING, reported, now, FINE, level, _detail(result))
+
+
+def _level(breaker: CircuitBreaker) -> str:
+    if breaker.disabled_at is not None:
+        return GONE
+    return REFUSING if breaker.refusing else FAILING
+
+
+def _detail(result: AttemptResult) -> str:
+    return f"{result.reason.value}: {result.detail}" if result.detail else result.reason.value
 
 
 def _is_reportable(breaker: CircuitBreaker, result: AttemptResult, now: datetime) -> bool:
-    if breaker.disabled_at is not None:
+    if breaker.disabled_at is not None or breaker.refusing:
         return True
-    if result.reason in _PERMANENT:
+    if result.reason in _PERMANENT and not result.of_message:
         return breaker.failures >= 2
     return breaker.failing_since is not None and now - breaker.failing_since >= PATIENCE
 
@@ -57,10 +72,10 @@ def _notification(
     receiver: str, kind: EventType, breaker: CircuitBreaker, now: datetime, before: str, after: str, detail: str
 ) -> Notification:
     opened_at = breaker.failing_since or now
-    closing = after == FINE
+    closing, opening = after == FINE, before == FINE
     return Notification(
         type=kind,
-        why=NotificationReason.CLOSED if closing else NotificationReason.OPENED,
+        why=NotificationReason.CLOSED if closing else NotificationReason.OPENED if opening else NotificationReason.CHANGED,
         severity=Severity.CRITICAL if after == GONE else Severity.WARNING,
         at=now,
         incident=IncidentRef(Topic.SCOPE, f"receiver:{receiver}", breaker.number, opened_at),
@@ -70,6 +85,7 @@ def _notification(
         level_to=after,
         reason=None,
         detail=detail,
-        seq=2 * breaker.number - (0 if closing else 1),
+        # Three for each outage: opened, changed, closed.
+        seq=3 * breaker.number - (0 if closing else 2 if opening else 1),
         facts=NotificationFacts(duration=now - opened_at if closing else None),
     )

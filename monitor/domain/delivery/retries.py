@@ -3,7 +3,8 @@ Delivery states, results, backoff, circuit breaker.
 
 A *message* that its receiver refuses (400, 413, 422) is retried by itself and soon abandoned, so that it does not block others.
 Every other failure is the *receiver's*: its circuit breaker holds back all of its deliveries and lets the oldest one through once
-per pause of the schedule, so that a failing receiver costs one request per pause, not one per message.
+per pause of the schedule, so that a failing receiver costs one request per pause, not one per message. A receiver that refuses two
+different messages, and none was accepted in between, is failing as well: then no message is at fault, and none is abandoned for it.
 """
 
 import json
@@ -26,6 +27,8 @@ class DeliveryState(StrEnum):
 
 MAX_RETRY_AFTER = timedelta(hours=1)
 POISON_STATUSES = frozenset({400, 413, 422})
+GONE_ATTEMPTS = 3
+"""Answers 410 in a row that disable a receiver: one alone may come from a proxy or a deployment."""
 _AUTH_STATUSES = frozenset({401, 403, 407})
 
 
@@ -35,7 +38,6 @@ class DeliveryOutcome(StrEnum):
     DELIVERED = "delivered"
     PENDING = "pending"
     DEAD = "dead"
-    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,11 @@ class AttemptResult:
         return self.poison or self.reason is DeliveryReason.INTERNAL
 
 
+def is_of_message(reason: DeliveryReason, status: int | None) -> bool:
+    """Whether an attempt that is on record with *reason* and *status* failed because of its message alone."""
+    return reason is DeliveryReason.INTERNAL or (reason is DeliveryReason.CLIENT_ERROR and status in POISON_STATUSES)
+
+
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
     """
@@ -81,10 +88,13 @@ class CircuitBreaker:
         failures: failed attempts in a row.
         failing_since: when the first of them ended.
         retry_at: nothing is sent before that.
-        disabled_at: when the receiver answered 410; only a changed configuration enables it again.
+        disabled_at: when it answered 410 for the last of `GONE_ATTEMPTS` times; see `release`.
         notified: the other receivers were notified of the outage; `told` in JSON.
         number: counts the outages that were notified.
         fingerprint: of the configuration that was in force when the receiver was disabled.
+        gone: answers 410 in a row.
+        refused: the id of the message that was refused last, with none accepted since; empty without one.
+        refusing: two different messages were refused, with none accepted since.
     """
 
     failures: int = 0
@@ -94,6 +104,9 @@ class CircuitBreaker:
     notified: bool = False
     number: int = 0
     fingerprint: str = ""
+    gone: int = 0
+    refused: str = ""
+    refusing: bool = False
 
     def wait(self, now: datetime, policy: RetryPolicy) -> timedelta:
         """Return how long nothing is sent from *now* on; zero if *retry_at* is beyond every pause, because the clock was set back."""
@@ -107,6 +120,11 @@ class CircuitBreaker:
         """Whether the last attempt was not a failure of the receiver."""
         return self.failures == 0 and self.disabled_at is None
 
+    @property
+    def in_trouble(self) -> bool:
+        """Whether the receiver can't be relied on: it is disabled, or its outage was reported."""
+        return self.disabled_at is not None or (self.notified and not self.healthy)
+
     def dump(self) -> bytes:
         """Return the breaker as the JSON document that is stored."""
         document = {
@@ -117,6 +135,9 @@ class CircuitBreaker:
             "told": self.notified,
             "number": self.number,
             "fingerprint": self.fingerprint,
+            "gone": self.gone,
+            "refused": self.refused,
+            "refusing": self.refusing,
         }
         return json.dumps(document).encode()
 
@@ -132,6 +153,9 @@ def read_breaker(body: bytes) -> CircuitBreaker:
         notified=document.get("told") is True,
         number=_count(document.get("number")),
         fingerprint=str(document.get("fingerprint") or ""),
+        gone=_count(document.get("gone")),
+        refused=str(document.get("refused") or ""),
+        refusing=document.get("refusing") is True,
     )
 
 
@@ -178,34 +202,67 @@ def longest_pause(policy: RetryPolicy) -> timedelta:
 
 
 def after_attempt(
-    breaker: CircuitBreaker, result: AttemptResult, now: datetime, policy: RetryPolicy, jitter: float, fingerprint: str = ""
+    breaker: CircuitBreaker,
+    result: AttemptResult,
+    now: datetime,
+    policy: RetryPolicy,
+    jitter: float,
+    fingerprint: str = "",
+    *,
+    message: str = "",
+    begun: CircuitBreaker | None = None,
 ) -> CircuitBreaker:
-    """Return the breaker after one attempt; any answer that is not a failure of the receiver resets it."""
-    if result.reason is DeliveryReason.GONE:
-        since = breaker.failing_since or now
-        return replace(breaker, failures=breaker.failures + 1, failing_since=since, retry_at=None, disabled_at=now, fingerprint=fingerprint)
-    if result.reason is DeliveryReason.INTERNAL:
-        return breaker
-    if result.delivered or result.poison:
+    """
+    Return the breaker after one attempt to deliver the *message* with this id.
+
+    *begun* is the breaker when the request left. Of several that were in flight together only the first failure counts.
+    """
+    if result.delivered:
         return CircuitBreaker(number=breaker.number)
-    since = breaker.failing_since or now
-    failures = breaker.failures + 1
-    slow = now - since >= policy.slow_after
-    wait = pause(failures, policy, jitter, retry_after=result.retry_after, slow=slow)
-    return replace(breaker, failures=failures, failing_since=since, retry_at=now + wait)
+    if begun is not None and breaker.failures > begun.failures:
+        return breaker
+    refusing = breaker.refusing
+    if result.of_message:
+        refusing = refusing or breaker.refused not in {"", message}
+        if not refusing:
+            # The receiver answers, so another message need not wait; whether it takes one is not known yet.
+            retry_at = None if result.poison else breaker.retry_at
+            return replace(breaker, refused=message, retry_at=retry_at)
+    failing = replace(
+        breaker,
+        failures=breaker.failures + 1,
+        failing_since=breaker.failing_since or now,
+        gone=breaker.gone + 1 if result.reason is DeliveryReason.GONE else 0,
+        refused=message if result.of_message else breaker.refused,
+        refusing=refusing,
+    )
+    if failing.gone >= GONE_ATTEMPTS:
+        return replace(failing, retry_at=None, disabled_at=now, fingerprint=fingerprint)
+    slow = now - (breaker.failing_since or now) >= policy.slow_after
+    return replace(failing, retry_at=now + pause(failing.failures, policy, jitter, retry_after=result.retry_after, slow=slow))
 
 
-def delivery_outcome(result: AttemptResult, attempts: int, decided_at: datetime, now: datetime, policy: RetryPolicy) -> DeliveryOutcome:
+def release(breaker: CircuitBreaker) -> CircuitBreaker:
+    """Return *breaker* with its pause over and not disabled; the next delivery shows whether the receiver works."""
+    return replace(breaker, failures=min(breaker.failures, 1), retry_at=None, disabled_at=None, gone=0)
+
+
+def after_test(breaker: CircuitBreaker) -> CircuitBreaker:
+    """Return *breaker* after the receiver accepted a test: healthy, and still `notified` until its recovery is."""
+    return CircuitBreaker(number=breaker.number, notified=breaker.notified)
+
+
+def delivery_outcome(
+    result: AttemptResult, attempts: int, decided_at: datetime, now: datetime, policy: RetryPolicy, *, refusing: bool = False
+) -> DeliveryOutcome:
     """
     Return the state of a delivery after *attempts* attempts, this one included.
 
-    Its age counts from *decided_at*, when the notification was decided.
+    Its age counts from *decided_at*, when the notification was decided. *refusing*: its receiver refuses other messages too.
     """
     if result.delivered:
         return DeliveryOutcome.DELIVERED
-    if result.reason is DeliveryReason.GONE:
-        return DeliveryOutcome.CANCELLED
-    if result.poison and attempts >= policy.poison_attempts:
+    if result.poison and attempts >= policy.poison_attempts and not refusing:
         return DeliveryOutcome.DEAD
     return DeliveryOutcome.DEAD if now - decided_at >= policy.give_up_after else DeliveryOutcome.PENDING
 
@@ -213,7 +270,7 @@ def delivery_outcome(result: AttemptResult, attempts: int, decided_at: datetime,
 def next_attempt(
     result: AttemptResult, attempts: int, decided_at: datetime, now: datetime, policy: RetryPolicy, jitter: float
 ) -> datetime | None:
-    """Return when the delivery is tried again; None when it is delivered, abandoned or cancelled."""
+    """Return when the delivery is tried again; None when it is delivered or abandoned."""
     if delivery_outcome(result, attempts, decided_at, now, policy) is not DeliveryOutcome.PENDING:
         return None
     slow = now - decided_at >= policy.slow_after

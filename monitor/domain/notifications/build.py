@@ -18,10 +18,14 @@ from monitor.domain.events import (
 )
 from monitor.domain.expiry import estimate, levels
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import CREDENTIAL, Health, Scope
+from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Health, Scope
+from monitor.domain.scopes.key import LIMIT, RATE, USER
 from monitor.domain.scopes.state import ScopeState
-from monitor.domain.states import ConnectionState, TopicState
+from monitor.domain.states import ConnectionState, FailurePeriod, TopicState
 from monitor.errors import Reason
+
+# A failure that is first seen this many intervals after the last success may have begun long before.
+_USUAL_ROUNDS = 2
 
 _OPENING: dict[tuple[Topic, str], EventType] = {
     (Topic.CONNECTION, "error"): EventType.CONNECTION_FAILED,
@@ -68,6 +72,7 @@ def build_notification(
     value = state.topic(topic)
     incident_state = value.notified if value.notified.level != FINE else value
     opened_at = incident_state.opened_at or context.at
+    reason, text = reason_and_detail(state, topic)
     return Notification(
         type=_type(topic, value, state, context),
         why=context.why or _why(value, context.reminder),
@@ -78,17 +83,22 @@ def build_notification(
         connection_id=connection.id,
         level_from=value.notified.level,
         level_to=value.level,
-        reason=None if _is_outdated(state, topic) else state.reason,
-        detail="" if _is_outdated(state, topic) else detail(state, topic),
+        reason=reason,
+        detail=text,
         seq=state.seq + 1,
-        facts=_facts(state, topic, context, opened_at),
+        facts=_facts(connection, state, topic, context, policy, opened_at),
     )
 
 
-def _is_outdated(state: ConnectionState, topic: Topic) -> bool:
-    """Whether *state* has no reason for the failure any more, because a check has passed since."""
-    broken = state.topic(topic).level not in {FINE, topics.STALE, topics.FLAPPING}
-    return topic is Topic.CONNECTION and broken and state.reason is Reason.OK
+def reason_and_detail(state: ConnectionState, topic: Topic) -> tuple[Reason | None, str]:
+    """Return what explains the level of a topic: of a failure its confirmed cause; nothing when only a passed check is known."""
+    broken = topic is Topic.CONNECTION and state.topic(topic).level not in {FINE, topics.STALE, topics.FLAPPING}
+    failure = state.failure
+    if broken and failure is not None and failure.ended_at is None and failure.cause is not None:
+        return failure.cause, failure.detail
+    if broken and state.reason is Reason.OK:
+        return None, ""
+    return state.reason, detail(state, topic)
 
 
 def incident(connection: Connection, topic: Topic, number: int, opened_at: datetime) -> IncidentRef:
@@ -118,18 +128,23 @@ def _type(topic: Topic, value: TopicState, state: ConnectionState, context: Noti
         return EventType.REMINDER
     if value.level == FINE:
         closed = context.closed_why == "removed" or (topic is Topic.CONNECTION and state.health is Health.UNSUPPORTED)
+        if not closed and value.notified.includes_failure and state.health is Health.OK:
+            return EventType.CONNECTION_RECOVERED
         return EventType.CONNECTION_CLOSED if closed else _CLOSING[topic]
     return _OPENING.get((topic, value.level), EventType.TOKEN_EXPIRING)
 
 
 def _severity(connection: Connection, state: ConnectionState, topic: Topic, policy: Policy) -> Severity:
     value = state.topic(topic)
+    if value.level == FINE and value.notified.severity is not None:
+        return value.notified.severity
     shown = value.level if value.level != FINE else value.notified.level
-    severity = topics.severity_of(topic, shown, policy, connection.platform)
+    severity = topics.severity_of(topic, shown, policy, connection.platform, state.cause)
     if topic is Topic.EXPIRY and value.level == topics.EXPIRED and passes_despite_expiry(state):
         return Severity.INFO
-    suspected = topic is Topic.CONNECTION and severity is Severity.CRITICAL and state.suspected_false_negative
-    return Severity.WARNING if suspected and value.level != FINE else severity
+    doubtful = state.suspected_false_negative or state.cause in UPSTREAM
+    broken = topic is Topic.CONNECTION and severity is Severity.CRITICAL and value.level != FINE
+    return Severity.WARNING if broken and doubtful else severity
 
 
 def passes_despite_expiry(state: ConnectionState) -> bool:
@@ -141,14 +156,24 @@ def passes_despite_expiry(state: ConnectionState) -> bool:
     return state.health is Health.OK and state.failures == 0 and state.token.status != "expired"
 
 
-def _facts(state: ConnectionState, topic: Topic, context: NotificationContext, opened_at: datetime) -> NotificationFacts:
-    value = state.topic(topic)
-    closing = value.level == FINE
-    token = topic in {Topic.EXPIRY, Topic.RENEWAL} or state.reason in CREDENTIAL
+def _facts(
+    connection: Connection, state: ConnectionState, topic: Topic, context: NotificationContext, policy: Policy, opened_at: datetime
+) -> NotificationFacts:
+    value, failure = state.topic(topic), state.failure
+    closing, failed = value.level == FINE, topic is Topic.CONNECTION and value.level == "error"
+    ended = closing and failure is not None and (topic is Topic.CONNECTION or value.notified.includes_failure)
+    token = topic in {Topic.EXPIRY, Topic.RENEWAL} or (state.cause in CREDENTIAL and failed)
+    renewed = ended and failure is not None and failure.cause in CREDENTIAL and state.topic(Topic.EXPIRY).level != topics.EXPIRED
+    token = token or renewed
+    opening = value.notified.level == FINE and not closing and not context.reminder
+    broken = topic is Topic.CONNECTION and state.health.broken and not closing
+    news = value.notified.level in {FINE, topics.STALE} and not context.reminder
+    began = failure if failed and news else None
+    changed = context.why is NotificationReason.CHANGED and failed and not state.suspected_false_negative
     return NotificationFacts(
-        first_check=not state.passed_before and value.notified.level == FINE,
+        first_check=opening and opened_at == state.first_evidence_at,
         suspected_false_negative=topic is Topic.CONNECTION and not closing and state.suspected_false_negative,
-        merged_expiry=topic is Topic.CONNECTION and value.level == "error" and state.reason is Reason.TOKEN_EXPIRED,
+        merged_expiry=failed and topics.failed_by_expiry(connection, state, context.at, policy),
         duration=max(context.at - opened_at, timedelta(0)) if closing else None,
         expires_at=estimate.best_estimate(state.token) if token else None,
         expires_uncertainty=estimate.uncertainty(state.token) if token else None,
@@ -158,21 +183,53 @@ def _facts(state: ConnectionState, topic: Topic, context: NotificationContext, o
         reminder=context.reminder,
         username=state.display_name or state.username,
         closed_why=context.closed_why,
+        cause_since=failure.cause_since if changed and failure is not None else None,
+        failed_at=failure.failed_at if broken and failure is not None else None,
+        last_worked_at=began.worked_at if began is not None and _began_unseen(began, connection, policy) else None,
+        last_evidence_at=_outdated_evidence(state, topic, context) if context.reminder else None,
+        failed_posts=failure.failed_posts if ended and failure is not None else 0,
+        last_failed_post_at=failure.last_failed_post_at if ended and failure is not None else None,
+        untested=state.health is Health.UNSUPPORTED,
+        listed=connection.listed,
     )
+
+
+def _began_unseen(failure: FailurePeriod, connection: Connection, policy: Policy) -> bool:
+    """Whether the checks paused for longer than usual before the first failed one: the failure may be older than it."""
+    return failure.worked_at is not None and failure.failed_at - failure.worked_at > _USUAL_ROUNDS * max(
+        connection.interval, policy.recheck
+    )
+
+
+def _outdated_evidence(state: ConnectionState, topic: Topic, context: NotificationContext) -> datetime | None:
+    """When the last look was that a reminder rests on, if that is not the present one."""
+    seen_at = looked_at(state, topic)
+    return seen_at if seen_at is not None and seen_at < context.at else None
+
+
+def looked_at(state: ConnectionState, topic: Topic) -> datetime | None:
+    """When evidence of the level of a topic last came: for staleness the last check, for the token its last print or list."""
+    if topic is Topic.EXPIRY:
+        return state.token.observed_at
+    return state.last_check_at if state.topic(topic).level == topics.STALE else state.last_evidence_at
 
 
 _TYPES: dict[Scope, tuple[EventType, EventType]] = {
     Scope.API: (EventType.API_FAILED, EventType.API_RECOVERED),
     Scope.ACCOUNT: (EventType.ACCOUNT_FAILED, EventType.ACCOUNT_RECOVERED),
     Scope.USER: (EventType.ACCOUNT_FAILED, EventType.ACCOUNT_RECOVERED),
+    Scope.GROUP: (EventType.GROUP_FAILED, EventType.GROUP_RECOVERED),
     Scope.PLATFORM: (EventType.PLATFORM_FAILED, EventType.PLATFORM_RECOVERED),
     Scope.STORAGE: (EventType.STORAGE_FAILED, EventType.STORAGE_RECOVERED),
 }
 
 
-def severity(kind: Scope) -> Severity:
-    """Return the severity of an incident of this scope."""
-    return Severity.WARNING if kind is Scope.USER else Severity.CRITICAL
+_WARNING_KINDS = frozenset({USER, RATE, LIMIT})
+
+
+def severity(state: ScopeState) -> Severity:
+    """Return the severity of the incident of this scope: trouble of a platform, and throttling, end without anybody's work."""
+    return Severity.WARNING if state.kind in _WARNING_KINDS or state.reason in UPSTREAM else Severity.CRITICAL
 
 
 def transition(state: ScopeState, now: datetime) -> Transition:
@@ -184,7 +241,7 @@ def transition(state: ScopeState, now: datetime) -> Transition:
         connection_id=None,
         level=topic.level,
         at=now,
-        severity=severity(state.scope),
+        severity=severity(state),
         reason=state.reason,
         detail=state.detail,
         closed_why=(state.closed_why or "recovered") if topic.level == FINE else None,
@@ -201,7 +258,7 @@ def build_scope_notification(state: ScopeState, now: datetime, *, reminder: int 
     return Notification(
         type=EventType.REMINDER if reminder else closes if closing else opens,
         why=NotificationReason.REMINDER if reminder else NotificationReason.CLOSED if closing else NotificationReason.OPENED,
-        severity=severity(state.scope),
+        severity=severity(state),
         at=now,
         incident=IncidentRef(Topic.SCOPE, str(state.key), incident_state.number, opened_at),
         scope=state.scope,
@@ -213,6 +270,7 @@ def build_scope_notification(state: ScopeState, now: datetime, *, reminder: int 
         seq=state.seq + 1,
         facts=NotificationFacts(
             affected=state.affected,
+            members=state.members,
             duration=max(now - opened_at, timedelta(0)) if closing else None,
             reminder=reminder,
             closed_why=(state.closed_why or None) if closing else None,

@@ -13,18 +13,21 @@ from typing import Generic, TypeVar
 from monitor.domain import topics
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
-from monitor.domain.events import FINE, Notification, NotificationReason, Topic, Transition
+from monitor.domain.events import FINE, Notification, NotificationReason, Severity, Topic, Transition
 from monitor.domain.notifications.build import (
     NotificationContext,
     build_notification,
     build_scope_notification,
-    detail,
     incident,
+    looked_at,
+    reason_and_detail,
     transition,
 )
-from monitor.domain.notifications.timing import closing_held_until, next_evaluation_at, reminder_at
+from monitor.domain.notifications.timing import cause_due_at, closing_held_until, is_fresh, next_evaluation_at, reminder_at
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import CREDENTIAL, Health, Scope
+from monitor.domain.reasons import CREDENTIAL, Advice, Health, Scope
+from monitor.domain.schedule import lasting_at
+from monitor.domain.scopes.platform import is_notified
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState, LastNotified, SuppressionReason, TopicState
@@ -69,6 +72,7 @@ def decide(
         draft.state = topics.note_pending(state, proposed, now, policy, evidence=evidence)
         for topic, level in proposed.items():
             _transition(draft, topic, level)
+    draft.separate()
     for topic in Topic:
         if topic in draft.state.topics:
             _notify(draft, topic)
@@ -99,9 +103,13 @@ def close_removed(connection: Connection, state: ConnectionState, now: datetime,
     for topic, value in state.topics.items():
         if value.level != FINE:
             _record_transition(draft, topic, FINE, closed_why="removed")
-        if draft.state.topic(topic).notified.level != FINE:
+        notified = draft.state.topic(topic).notified
+        if notified.level != FINE and not notified.merged:
             _emit(draft, topic, NotificationContext(now, "removed"))
-    final = replace(ConnectionState(), topics=draft.state.topics, seq=draft.state.seq)
+    # All but its names: should it come back, it is watched as if it were new.
+    final = replace(
+        ConnectionState(), topics=draft.state.topics, seq=draft.state.seq, username=state.username, display_name=state.display_name
+    )
     return Decision(final, tuple(draft.transitions), tuple(draft.notifications))
 
 
@@ -111,7 +119,7 @@ def last_notified(value: TopicState, now: datetime) -> LastNotified:
         return LastNotified(at=now)
     if value.notified.level == FINE:
         return LastNotified(value.level, value.number, value.opened_at, now)
-    return LastNotified(value.level, value.notified.number, value.notified.opened_at, now)
+    return replace(value.notified, level=value.level, at=now, reminders=0, merged=False)
 
 
 @dataclass(slots=True)
@@ -161,6 +169,16 @@ class _Draft(ABC):
         del topic
         return False
 
+    def looked(self, topic: Topic) -> bool:
+        """Whether a reminder may go out: the level of *topic* has just been seen again, or there is nothing to look at any more."""
+        del topic
+        return True
+
+    def advice(self, topic: Topic) -> Advice | None:
+        """What to do about *topic*, where that may change while its level does not."""
+        del topic
+        return None
+
     @property
     def notified_connection(self) -> Connection | None:
         """The connection that notifications are about."""
@@ -203,32 +221,126 @@ class _ConnectionDraft(_Draft):
         return _closed_why(self.state) if self.value(topic).level == FINE else None
 
     def held_back(self, topic: Topic, *, reminder: bool) -> SuppressionReason | None:
-        if self.context.suppresses(self.now):
-            if self.context.hold_until is not None:
-                self.suppressed_until[topic] = max(self.context.hold_until, self.now)
-            return SuppressionReason.COVERED_BY_SCOPE
+        by_scope = self._held_by_scope(topic)
+        if by_scope is not None:
+            return by_scope
         uncertain = topic is Topic.CONNECTION and self.value(topic).level != topics.STALE
         if uncertain and topics.is_uncertain(self.connection, self.state, self.now, self.policy, self.context):
             self.suppressed_until[topic] = self.now + self.policy.recheck
+            return SuppressionReason.UNCERTAIN
+        if topic is Topic.EXPIRY and self._repair_unsettled():
             return SuppressionReason.UNCERTAIN
         if reminder and topics.is_contradicted(self.connection, self.state, topic, self.now, self.policy):
             return SuppressionReason.UNCERTAIN
         return None
 
-    def merged(self, topic: Topic) -> bool:
-        """Whether the connection's own incident already says what the expiry topic would say."""
-        if topic is not Topic.EXPIRY:
+    def _held_by_scope(self, topic: Topic) -> SuppressionReason | None:
+        """Why the notification waits because of a wider scope: its incident, a suspicion, or trouble of the platform that may pass."""
+        if self.context.suppressed_by is not None:
+            return SuppressionReason.COVERED_BY_SCOPE
+        held_until = self._held_until(topic)
+        if held_until is not None and self.now < held_until:
+            self.suppressed_until[topic] = held_until
+            return SuppressionReason.COVERED_BY_SCOPE
+        opening = topic is Topic.CONNECTION and self.value(topic).level == "error" and not is_notified(self.state)
+        if opening and topics.is_too_young(self.connection, self.state, self.now, self.policy):
+            until = lasting_at(self.connection, self.state, self.policy) or self.now
+            self.suppressed_until[topic] = until if until > self.now else self.now + self.policy.recheck
+            return SuppressionReason.NOT_LASTING
+        return None
+
+    def _held_until(self, topic: Topic) -> datetime | None:
+        """Until when the notification waits because the platform is suspected: no longer than the looks at one suspicion take."""
+        hold, since = self.context.hold_until, self.value(topic).since
+        longest = 2 * self.policy.scopes.sweep
+        return hold if hold is None or since is None else min(hold, since + longest)
+
+    def _repair_unsettled(self) -> bool:
+        """Whether the token is renewed, but the checks of the connection that failed for it have not confirmed its repair yet."""
+        failure, expiry = self.value(Topic.CONNECTION), self.value(Topic.EXPIRY)
+        if not failure.notified.merged or failure.level != "error" or expiry.level != FINE or expiry.since is None:
             return False
+        if self.state.cause not in CREDENTIAL:
+            return False
+        until = expiry.since + self.policy.stale_for(self.connection.interval)
+        if self.now >= until:
+            return False
+        self.suppressed_until[Topic.EXPIRY] = until
+        return True
+
+    def merged(self, topic: Topic) -> bool:
+        """
+        Whether the incident of another topic already says what this one would say.
+
+        An expired token and the failure that it causes are one incident: that of the topic of which the receivers were notified first.
+        """
         value = self.value(topic)
-        if value.level == topics.EXPIRED:
-            return self.value(Topic.CONNECTION).notified.level == "error" and self.state.reason in CREDENTIAL
-        return value.notified.merged and value.level == FINE
+        if value.level == FINE:
+            return value.notified.merged
+        if topic is Topic.CONNECTION:
+            return value.notified.level == FINE and self._said_by_token()
+        if topic is Topic.RENEWAL:
+            return self._alone(Topic.EXPIRY)
+        connection = self.value(Topic.CONNECTION).notified
+        credential = connection.level == "error" and not connection.merged and self.state.cause in CREDENTIAL
+        return topic is Topic.EXPIRY and value.level == topics.EXPIRED and credential
+
+    def separate(self) -> None:
+        """Make a failure an incident of its own when that of the token, which included it, no longer says it."""
+        value = self.value(Topic.CONNECTION)
+        included = value.level == "error" and self._alone(Topic.EXPIRY)
+        if value.notified.merged and value.level != FINE and not included:
+            self.put(Topic.CONNECTION, replace(value, notified=LastNotified(at=value.notified.at)))
+
+    def _said_by_token(self) -> bool:
+        """Whether the token's incident, of which the receivers know, says or is about to say why the connection has failed."""
+        if not self._alone(Topic.EXPIRY) or self.value(Topic.EXPIRY).level != topics.EXPIRED:
+            return False
+        if not topics.failed_by_expiry(self.connection, self.state, self.now, self.policy):
+            return False
+        notification = self.build(Topic.EXPIRY, NotificationContext(self.now))
+        return self.controls.suppression(notification, self.connection, self.now) is None
+
+    def _alone(self, topic: Topic) -> bool:
+        """Whether the receivers were notified of *topic* by itself."""
+        notified = self.value(topic).notified
+        return notified.level != FINE and not notified.merged
 
     def changed(self, topic: Topic) -> bool:
-        """Whether the receivers know of a failure, but not that a post has succeeded since it began."""
-        notified = self.value(topic).notified
-        failing = topic is Topic.CONNECTION and notified.level == "error"
-        return failing and self.state.suspected_false_negative and not notified.false_negative_suspected
+        """
+        Whether the receivers know of a failure, but not of its cause, as far as that asks for other work.
+
+        Also whether they know of an expired token as harmless, although the connection has failed for it since.
+        """
+        value = self.value(topic)
+        notified = value.notified
+        if notified.merged or notified.level != value.level:
+            return False
+        if topic is Topic.EXPIRY:
+            return notified.includes_failure and value.level == topics.EXPIRED and notified.severity is not Severity.CRITICAL
+        if topic is not Topic.CONNECTION or value.level != "error" or notified.advice in {None, self.advice(topic)}:
+            return False
+        due = cause_due_at(self.state, notified, self.policy, self.connection.interval)
+        if due is not None and self.now < due:
+            self.suppress(SuppressionReason.UNCERTAIN, topic, due)
+            return False
+        return True
+
+    def looked(self, topic: Topic) -> bool:
+        """
+        Whether a reminder may go out: evidence of the level of *topic* has just come.
+
+        Without any for as long as makes a connection stale, it goes out all the same, and says so.
+        """
+        due = reminder_at(topic, self.value(topic), self.policy)
+        seen_at = looked_at(self.state, topic)
+        if due is None or seen_at is None or seen_at == self.now:
+            return True
+        return self.now - max(due, seen_at) >= self.policy.stale_for(self.connection.interval)
+
+    def advice(self, topic: Topic) -> Advice | None:
+        """What to do about the failure."""
+        return topics.advice_for(self.state) if topic is Topic.CONNECTION and self.value(topic).level == "error" else None
 
 
 @dataclass(slots=True)
@@ -256,9 +368,19 @@ class _ScopeDraft(_Draft):
         return self.state.closed_why or None
 
     def held_back(self, topic: Topic, *, reminder: bool) -> SuppressionReason | None:
-        del topic, reminder
-        until = closing_held_until(self.state, self.policy)
+        state = self.state
+        if reminder:
+            return None if is_fresh(state, self.now, self.policy) else SuppressionReason.UNCERTAIN
+        closing = self.value(topic).level == FINE
+        if not closing and state.recovery is not None:
+            return SuppressionReason.UNCERTAIN
+        until = closing_held_until(state, self.policy) if closing else state.notify_at
         return SuppressionReason.UNCERTAIN if until is not None and self.now < until else None
+
+    def merged(self, topic: Topic) -> bool:
+        """Whether the incident of a wider scope is, or was, notified instead."""
+        value = self.value(topic)
+        return self.state.covered if value.level != FINE else value.notified.merged
 
 
 def _notify(draft: _Draft, topic: Topic) -> None:
@@ -275,6 +397,9 @@ def _notify(draft: _Draft, topic: Topic) -> None:
         separate = value.notified.level != FINE and not value.notified.merged
         notified = last_notified(value, draft.now)
         draft.put(topic, replace(value, notified=replace(notified, merged=not separate and notified.level != FINE)))
+        if topic is Topic.CONNECTION and value.level != FINE:
+            expiry = draft.value(Topic.EXPIRY)
+            draft.put(Topic.EXPIRY, replace(expiry, notified=replace(expiry.notified, includes_failure=True)))
     elif not _is_suppressed(draft, topic, context):
         _emit(draft, topic, context)
 
@@ -292,6 +417,9 @@ def _repeated(draft: _Draft, topic: Topic) -> NotificationContext | None:
         return None
     if draft.now < due:
         draft.suppress(SuppressionReason.REMINDER_NOT_DUE, topic)
+        return None
+    if not draft.looked(topic):
+        draft.suppress(SuppressionReason.AWAITING_CHECK, topic)
         return None
     return NotificationContext(draft.now, reminder=value.notified.reminders + 1)
 
@@ -319,7 +447,10 @@ def _emit(draft: _Draft, topic: Topic, context: NotificationContext) -> None:
         notified = replace(value.notified, at=draft.now, reminders=max(value.notified.reminders, context.reminder))
     else:
         notified = last_notified(value, draft.now)
-    notified = replace(notified, false_negative_suspected=notification.facts.suspected_false_negative)
+    if notified.level != FINE:
+        highest = max(filter(None, (notified.severity, notification.severity)), key=lambda severity: severity.rank)
+        causes = notified.causes + int(notification.why is NotificationReason.CHANGED)
+        notified = replace(notified, severity=highest, advice=draft.advice(topic), causes=causes)
     draft.put(topic, replace(value, notified=notified), notification.seq)
     draft.notifications.append(notification)
 
@@ -328,17 +459,26 @@ def _transition(draft: _ConnectionDraft, topic: Topic, level: str) -> None:
     if level == draft.state.topic(topic).level:
         return
     pending = draft.state.pending_levels.get(topic)
-    if pending is None or not topics.is_confirmed(topic, pending, draft.now, draft.policy, draft.connection.platform):
+    if pending is None or not topics.is_confirmed(draft.connection, draft.state, topic, pending, draft.now, draft.policy):
         return
     draft.state = replace(draft.state, pending_levels={key: value for key, value in draft.state.pending_levels.items() if key is not topic})
-    _record_transition(draft, topic, level, closed_why=_closed_why(draft.state) if level == FINE else None)
+    seen_at = _first_seen_at(draft.state, topic, level, pending.since)
+    _record_transition(draft, topic, level, closed_why=_closed_why(draft.state) if level == FINE else None, seen_at=seen_at)
+
+
+def _first_seen_at(state: ConnectionState, topic: Topic, level: str, pending_since: datetime) -> datetime:
+    """When what opens an incident was first seen: of a failure by its first failed check, else by the first sight of the level."""
+    failing = topic is Topic.CONNECTION and state.failure is not None and level not in {topics.STALE, topics.FLAPPING}
+    return state.failure.failed_at if failing and state.failure is not None else pending_since
 
 
 def _closed_why(state: ConnectionState) -> str:
     return "unsupported" if state.health is Health.UNSUPPORTED else "recovered"
 
 
-def _record_transition(draft: _ConnectionDraft, topic: Topic, level: str, *, closed_why: str | None) -> None:
+def _record_transition(
+    draft: _ConnectionDraft, topic: Topic, level: str, *, closed_why: str | None, seen_at: datetime | None = None
+) -> None:
     old = draft.state.topic(topic)
     opened = old.level == FINE
     new = replace(
@@ -346,10 +486,11 @@ def _record_transition(draft: _ConnectionDraft, topic: Topic, level: str, *, clo
         level=level,
         since=draft.now,
         number=old.number + 1 if opened else old.number,
-        opened_at=draft.now if opened else old.opened_at,
+        opened_at=(seen_at or draft.now) if opened else old.opened_at,
     )
     draft.put(topic, new)
     shown = level if level != FINE else old.level
+    reason, text = reason_and_detail(draft.state, topic)
     draft.transitions.append(
         Transition(
             incident=incident(draft.connection, topic, new.number, new.opened_at or draft.now),
@@ -357,9 +498,9 @@ def _record_transition(draft: _ConnectionDraft, topic: Topic, level: str, *, clo
             connection_id=draft.connection.id,
             level=level,
             at=draft.now,
-            severity=topics.severity_of(topic, shown, draft.policy, draft.connection.platform),
-            reason=draft.state.reason,
-            detail=detail(draft.state, topic),
+            severity=topics.severity_of(topic, shown, draft.policy, draft.connection.platform, draft.state.cause),
+            reason=reason,
+            detail=text,
             closed_why=closed_why,
         )
     )

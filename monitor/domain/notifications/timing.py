@@ -8,11 +8,14 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, NotificationReason, Topic
 from monitor.domain.expiry import levels
 from monitor.domain.policy import Policy
+from monitor.domain.reasons import Advice
+from monitor.domain.scopes.key import ACCOUNT, API, GROUP, PLATFORM, SERVICE, USER
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState, LastNotified, TopicState
 from monitor.domain.topics import ScopeContext
 
 _REMINDED = frozenset({Topic.CONNECTION, Topic.SCOPE})
+_LOOKED_AT = frozenset({PLATFORM, GROUP, API, SERVICE, ACCOUNT, USER})
 
 
 def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | None:
@@ -22,6 +25,26 @@ def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | N
         return None
     reminded = topic in _REMINDED or (topic is Topic.EXPIRY and value.notified.level == topics.EXPIRED)
     return reminder_due(value.notified, policy) if reminded else None
+
+
+def reminders_due(state: ConnectionState, policy: Policy) -> Iterator[datetime]:
+    """Return when the next reminders of the connection's open incidents are due."""
+    for topic, value in state.topics.items():
+        due = reminder_at(topic, value, policy)
+        if due is not None:
+            yield due
+
+
+def cause_due_at(state: ConnectionState, notified: LastNotified, policy: Policy, interval: timedelta) -> datetime | None:
+    """
+    Return when another cause of an open failure is notified: at once, the third and any further one when it has lasted.
+
+    Two texts of a platform that alternate are so notified a few times a day at most.
+    """
+    since = state.failure.cause_since if state.failure is not None else None
+    if since is None or notified.causes < _CAUSES_AT_ONCE:
+        return since
+    return since + policy.flap.calm_for(interval) * (1 << min(notified.causes - _CAUSES_AT_ONCE, _LONGEST_HOLD))
 
 
 def needs_evaluation(state: ConnectionState) -> bool:
@@ -43,7 +66,7 @@ def next_evaluation_at(
 
     Below an open scope that is when its incident closes; of topics in *suppressed_until*, when the suppression ends.
     """
-    if context.frozen_by is not None or context.suppressed_by is not None:
+    if context.suppressed_by is not None:
         return None
     moments = [moment for moment in _moments(connection, state, policy, context) if moment > now]
     moments += suppressed_until.values()
@@ -61,19 +84,20 @@ def _moments(connection: Connection, state: ConnectionState, policy: Policy, con
     if stale is not None:
         yield stale
     if state.changes:
-        yield state.changes[-1] + policy.flap.calm
+        yield state.changes[-1] + policy.flap.calm_for(connection.interval)
     expiry = policy.expiry_for(connection.platform)
     yield from levels.crossings(state.token, expiry)
-    for topic, value in state.topics.items():
-        due = reminder_at(topic, value, policy)
-        if due is not None:
-            yield due
+    for due in reminders_due(state, policy):
+        yield due
+        yield due + policy.stale_for(connection.interval)
     for topic, pending in state.pending_levels.items():
         if topic is Topic.EXPIRY:
-            yield pending.since + expiry.settle
+            yield topics.settled_at(connection, state, pending, policy)
 
 
 _WEEK = timedelta(days=7)
+_CAUSES_AT_ONCE = 2
+_LONGEST_HOLD = 5
 _OVERTAKING = frozenset({NotificationReason.REMINDER, NotificationReason.CHANGED, NotificationReason.CLOSED})
 
 
@@ -81,8 +105,26 @@ def reminder_due(notified: LastNotified, policy: Policy) -> datetime | None:
     """Return when the reminder after *notified* is due; None when the incident closed or reminders are turned off."""
     if notified.level == FINE or notified.at is None or policy.reminders <= timedelta(0):
         return None
+    if notified.advice is Advice.CHECK_POSTS:
+        return notified.at + max(policy.reminders, policy.reminders_suspected)
     old = notified.opened_at is not None and notified.at - notified.opened_at >= _WEEK
     return notified.at + (max(_WEEK, policy.reminders) if old else policy.reminders)
+
+
+def is_fresh(state: ScopeState, now: datetime, policy: Policy) -> bool:
+    """Whether the scope was looked at since its reminder is due: a failure since then, or looks at what is below a platform."""
+    due = reminder_due(state.topic.notified, policy)
+    if due is None or state.kind not in _LOOKED_AT:
+        return True
+    if state.key.platform:
+        return state.swept_at is not None and state.swept_at >= due and now >= state.swept_at + policy.scopes.sweep
+    return state.last_bad_at is not None and state.last_bad_at >= due
+
+
+def awaits_look(state: ScopeState, now: datetime, policy: Policy) -> bool:
+    """Whether the connections below an open platform or group are to be looked at anew, because its reminder is due."""
+    due = reminder_due(state.topic.notified, policy)
+    return state.open and due is not None and now >= due and (state.swept_at is None or state.swept_at < due)
 
 
 def overtakes_reminders(why: NotificationReason) -> bool:
@@ -98,7 +140,7 @@ def closing_held_until(state: ScopeState, policy: Policy) -> datetime | None:
     """
     Return until when the close notification of a flapping scope is held; None when the scope is not flapping.
 
-    A scope flaps after one change more than a connection: by default with its third incident within an hour. The close is notified
+    A scope flaps after two changes more than a connection: by default with its third incident within an hour. The close is notified
     when the scope has been stable for `flap.calm`; checks of the connections below it go on meanwhile.
     """
     value, flap = state.topic, policy.flap
@@ -106,4 +148,4 @@ def closing_held_until(state: ScopeState, policy: Policy) -> datetime | None:
         return None
     last = state.changes[-1]
     recent = sum(1 for change in state.changes if change > last - flap.window)
-    return last + flap.calm if recent > flap.changes else None
+    return last + flap.calm if recent > flap.changes + 1 else None

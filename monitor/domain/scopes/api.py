@@ -45,13 +45,13 @@ def advance_api(
     state = replace(
         state,
         buckets=_count_check(state.buckets, observation, policy, bad=bad, crashed=crashed, window=window),
-        streak=_streak(state.streak, observation) if bad else None,
+        streak=next_streak(state.streak, observation) if bad else None,
         recovery=_recovery(state.recovery, observation, policy, bad=bad, crashed=crashed),
     )
     if bad and state.open:
         return with_failure(state, observation)
     if bad or crashed:
-        return _suspect(state, observation, policy, members, elsewhere_at)
+        return _suspect(state, observation, policy, members, elsewhere_at, policy.api_notify_for(window))
     return _clear_or_close(state, observation.at, policy, members)
 
 
@@ -67,7 +67,7 @@ def _is_crash(reason: Reason, policy: ScopePolicy, members: int) -> bool:
 
     A few connections may all be missing; when many are, the API looks for them in the wrong place.
     """
-    return reason is Reason.API_VALIDATOR_FAILED or (reason is Reason.CONNECTION_MISSING and members >= policy.platform_count)
+    return reason is Reason.API_VALIDATOR_FAILED or (reason is Reason.CONNECTION_MISSING and members >= policy.attempts)
 
 
 def decay(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int) -> ScopeState:
@@ -80,7 +80,14 @@ def decay(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: time
     return _clear_or_close(state, now, policy, members)
 
 
-def _suspect(state: ScopeState, observation: Observation, policy: ScopePolicy, members: int, elsewhere_at: datetime | None) -> ScopeState:
+def _suspect(
+    state: ScopeState,
+    observation: Observation,
+    policy: ScopePolicy,
+    members: int,
+    elsewhere_at: datetime | None,
+    notify_after: timedelta,
+) -> ScopeState:
     since = _down_since(state, observation.at, policy, members)
     if since is None or state.open:
         return _clear_or_close(state, observation.at, policy, members)
@@ -88,7 +95,9 @@ def _suspect(state: ScopeState, observation: Observation, policy: ScopePolicy, m
     state = replace(with_failure(state, observation), suspect_at=suspect_at)
     serves_others = elsewhere_at is not None and elsewhere_at >= suspect_at
     long_enough = observation.at - suspect_at >= policy.open_after
-    return opened(state, observation.at, members) if long_enough and not serves_others else state
+    if not long_enough or serves_others:
+        return state
+    return replace(opened(state, observation.at, members), notify_at=suspect_at + notify_after)
 
 
 def _clear_or_close(state: ScopeState, now: datetime, policy: ScopePolicy, members: int) -> ScopeState:
@@ -146,7 +155,8 @@ def _count_check(
     return (*kept[:-1], grown)
 
 
-def _streak(streak: FailureStreak | None, observation: Observation) -> FailureStreak:
+def next_streak(streak: FailureStreak | None, observation: Observation) -> FailureStreak:
+    """The run of bad checks with *observation*."""
     at, connection_id = observation.at, observation.connection_id
     if streak is None:
         return FailureStreak(at, 1, connection_id)

@@ -13,12 +13,14 @@ USER = "user"
 SERVICE = "service"
 RATE = "rate"
 PLATFORM = "platform"
+GROUP = "group"
+LIMIT = "limit"
 
-ACCOUNT_KINDS = frozenset({ACCOUNT, USER, RATE, SERVICE, "list"})
+ACCOUNT_KINDS = frozenset({ACCOUNT, USER, RATE, SERVICE, GROUP, "list"})
 """The kinds whose name is an account."""
 
-SPLIT = "told_singly"
-"""`closed_why`: the platform still fails, but its connections are notified one by one from now on."""
+API_KINDS = frozenset({API, LIMIT})
+"""The kinds whose name is the API's host."""
 
 
 class ScopeKey(NamedTuple):
@@ -26,32 +28,45 @@ class ScopeKey(NamedTuple):
     Identifies a scope.
 
     Attributes:
-        kind: the kind of scope; `rate` and `service` are the API's throttling of, and its service to, one account.
+        kind: the kind of scope; `rate` and `service` are the API's throttling of, and its service to, one account, `limit` its throttling
+            of all of them; `group` are the connections of one user and platform.
         name: the API's host, the account or the platform; empty for the database.
         user: the managed user, or empty.
+        group_platform: of a group: its platform; else empty.
     """
 
     kind: str
     name: str = ""
     user: str = ""
+    group_platform: str = ""
 
     def __str__(self) -> str:
-        """As rows and JSON spell it, such as `api:api.postpost.dev`, `user:main/0123` or `storage`."""
+        """As rows and JSON spell it, such as `api:api.postpost.dev`, `user:main/0123`, `group:main/facebook` or `storage`."""
         if not self.name:
             return self.kind
-        return f"{self.kind}:{self.name}/{self.user}" if self.user else f"{self.kind}:{self.name}"
+        return f"{self.kind}:{'/'.join(part for part in self[1:] if part)}"
 
     @classmethod
     def parse(cls, text: str) -> "ScopeKey":
         """The key that *text*, a scope's or an incident's subject in rows and JSON, stands for."""
         kind, _, name = text.partition(":")
-        account, _, user = name.partition("/") if kind in ACCOUNT_KINDS else (name, "", "")
-        return cls(kind, account, user)
+        if kind not in ACCOUNT_KINDS:
+            return cls(kind, name)
+        account, _, user = name.partition("/")
+        if kind != GROUP:
+            return cls(kind, account, user)
+        user, _, platform = user.rpartition("/")
+        return cls(kind, account, user, platform)
 
     @property
     def account(self) -> str:
         """The account it belongs to; empty for scopes wider than an account."""
         return self.name if self.kind in ACCOUNT_KINDS else ""
+
+    @property
+    def platform(self) -> str:
+        """The platform of its connections; empty where they are of several."""
+        return self.name if self.kind == PLATFORM else self.group_platform
 
 
 STORAGE = ScopeKey("storage")
@@ -67,6 +82,7 @@ class ScopesAbove:
     service: ScopeKey
     rate: ScopeKey
     platform: ScopeKey
+    group: ScopeKey
     all: Sequence[ScopeKey]
 
 
@@ -78,7 +94,7 @@ def scopes_above(connection: Connection, api_host: str) -> ScopesAbove:
 def account_scopes(account: str, user_id: str, api_host: str) -> Sequence[ScopeKey]:
     """The scopes that a request of *account* for *user_id* ("" for its owner) says something about, if it is about no connection."""
     above = _above(api_host, account, user_id, "")
-    return [key for key in above.all if key not in (STORAGE, above.platform)]
+    return [key for key in above.all if key not in (STORAGE, above.platform, above.group)]
 
 
 # A check needs them many times, and connections by the thousand share them.
@@ -87,5 +103,6 @@ def _above(api_host: str, account_name: str, user_id: str, platform_name: str) -
     api, account = ScopeKey(API, api_host), ScopeKey(ACCOUNT, account_name)
     user = ScopeKey(USER, account_name, user_id) if user_id else None
     service, rate, platform = ScopeKey(SERVICE, account_name), ScopeKey(RATE, account_name), ScopeKey(PLATFORM, platform_name)
-    every = tuple(key for key in (STORAGE, account, user, api, service, rate, platform) if key is not None)
-    return ScopesAbove(api, account, user, service, rate, platform, every)
+    group = ScopeKey(GROUP, account_name, user_id, platform_name)
+    every = tuple(key for key in (STORAGE, account, user, api, service, rate, platform, group) if key is not None)
+    return ScopesAbove(api, account, user, service, rate, platform, group, every)

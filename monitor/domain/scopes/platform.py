@@ -1,54 +1,301 @@
-"""Rule: a platform fails when the health of many of its connections becomes error within a short time."""
+"""
+Rule: connections of one platform that fail together, for the same cause, are one incident.
 
+A failure where there was none makes the platform suspected, and its other connections are looked at (`swept_at`). Then the narrowest
+scope that explains the failures opens: the `group` of one user's connections, or the platform. Only connections that fail now count.
+While a scope is open it covers the failures with its cause: their notifications are suppressed, and it closes when none is left.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
+from monitor.domain.events import FINE, STALE, Topic
 from monitor.domain.policy import ScopePolicy
-from monitor.domain.scopes.key import SPLIT
-from monitor.domain.scopes.state import ScopeState, closed, opened
+from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Health, meaning
+from monitor.domain.scopes.key import GROUP, PLATFORM, ScopeKey
+from monitor.domain.scopes.state import MEMBERS_KEPT, RecoveryWindow, ScopeState, closed, opened
+from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
 
+Cause = frozenset[Reason]
 
-def advance_platform(
-    state: ScopeState, failed_id: int | None, now: datetime, policy: ScopePolicy, *, window: timedelta, total: int, failing: int
-) -> ScopeState:
-    """
-    Return the state of a platform scope with *failing* of its *total* connections in error.
+# Failures that the first looks found are looked at once more before they are counted: the wait is this many sweeps at most.
+_MOST_SWEEPS = 2
 
-    Args:
-        state: the state before.
-        failed_id: the connection whose health just became error, if any.
-        now: the time.
-        policy: the thresholds.
-        window: how far back failures count: at least two rounds of checks, or long intervals would keep them apart.
-        total, failing: connections of the platform, and those of them in error.
+_COUNTED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
     """
-    horizon = now - max(policy.platform_window, window)
-    failures = tuple(item for item in state.recent_failures if item[1] > horizon and item[0] != failed_id)
-    if failed_id is not None:
-        failures = (*failures, (failed_id, now))
-    state = state if failures == state.recent_failures else replace(state, recent_failures=failures)
-    if state.open:
-        if failing < policy.close_ratio * total:
-            return closed(state, now)
-        expired = state.topic.opened_at is not None and now - state.topic.opened_at >= policy.platform_hold
-        return closed(state, now, SPLIT) if expired else state
-    if len(failures) < policy.platform_count:
-        return state if state.suspect_at is None else replace(state, suspect_at=None)
-    if state.suspect_at is None:
-        state = replace(state, suspect_at=now)
-    if len(failures) < policy.platform_ratio * total:
+    One connection of a platform, as the rule sees it.
+
+    Attributes:
+        looked_at: its last evidence.
+        reason, detail: of the failure that the last evidence shows; None and empty when it passed.
+        since: since when it fails.
+        counted: the failure was seen twice.
+        broken: its confirmed health is error.
+        notified: receivers know of it already.
+    """
+
+    connection: Connection
+    looked_at: datetime | None
+    reason: Reason | None
+    detail: str
+    since: datetime | None
+    counted: bool
+    broken: bool
+    notified: bool
+
+    @property
+    def group(self) -> ScopeKey:
+        """The group it belongs to."""
+        return ScopeKey(GROUP, self.connection.account, self.connection.user_id, self.connection.platform)
+
+
+def member(connection: Connection, state: ConnectionState) -> Member | None:
+    """*connection* as the rule sees it; None when its test says nothing about its platform."""
+    if state.health in {Health.UNSUPPORTED, Health.MISSING, Health.MISCONFIGURED}:
+        return None
+    reason, pending = _failure(state), state.pending
+    twice = pending is not None and pending.health is Health.ERROR and pending.count >= _COUNTED
+    return Member(
+        connection,
+        state.last_evidence_at,
+        reason,
+        state.detail if reason is not None else "",
+        _failing_since(state),
+        counted=reason is not None and (twice or state.health is Health.ERROR),
+        broken=state.health is Health.ERROR,
+        notified=is_notified(state),
+    )
+
+
+def is_notified(state: ConnectionState) -> bool:
+    """Whether receivers know of a failure of the connection; that it is stale says nothing of one."""
+    return state.topic(Topic.CONNECTION).notified.level not in {FINE, STALE}
+
+
+def cause_of(reason: Reason) -> Cause:
+    """The reasons that can have the same cause as *reason*."""
+    return next((cause for cause in (UPSTREAM, CREDENTIAL) if reason in cause), frozenset({reason}))
+
+
+def reach(policy: ScopePolicy, window: timedelta) -> timedelta:
+    """How far apart failures are that can have one cause; *window* is two rounds of checks or more."""
+    return max(policy.platform_window, window)
+
+
+def covers(scope: ScopeState, one: Member, within: timedelta) -> bool:
+    """
+    Whether the open incident of *scope* is notified instead of the failure of a connection below it.
+
+    Trouble of the platform covers whatever fails because of it; another cause what failed *within* so long of its incident.
+    """
+    if not scope.open or scope.reason is None or one.since is None or one.notified:
+        return False
+    if one.reason is not None and one.reason not in cause_of(scope.reason):
+        return False
+    opened_at = scope.topic.since
+    return scope.reason in UPSTREAM or opened_at is None or one.since <= opened_at + within
+
+
+def is_sign(before: ConnectionState, after: ConnectionState) -> bool:
+    """Whether a check that led from *before* to *after* shows a failure, or another cause of one, for the first time."""
+    reason, previous = _failure(after), _failure(before)
+    if reason is None or is_notified(after):
+        return False
+    return previous is None or previous not in cause_of(reason)
+
+
+def suspected(state: ScopeState, now: datetime, policy: ScopePolicy, window: timedelta) -> ScopeState:
+    """Return the state of a platform after the first sign of a failure: its other connections are looked at."""
+    if state.suspect_at is not None:
         return state
-    failed = replace(state, reason=Reason.PLATFORM_TROUBLE, detail=f"{failing} of {total} connections fail", last_bad_at=now)
-    return replace(opened(failed, now, failing), suspect_at=None)
+    return replace(_swept(state, now, policy, window), suspect_at=now)
+
+
+def _swept(state: ScopeState, now: datetime, policy: ScopePolicy, window: timedelta) -> ScopeState:
+    """Return *state* with the looks at its connections beginning *now*, unless the last ones are too recent."""
+    rested = state.swept_at is None or now - state.swept_at >= min(policy.sweep_pause, window / 6)
+    return replace(state, swept_at=now) if rested else state
 
 
 def hold_until(state: ScopeState, policy: ScopePolicy) -> datetime | None:
-    """
-    Return until when notifications of single connections wait because the platform is suspected; None when it is not.
+    """Return until when notifications of single connections wait at most while the platform is suspected; None when it is not."""
+    return state.suspect_at + _MOST_SWEEPS * policy.sweep if state.suspect_at is not None else None
 
-    Every further failure extends the wait, up to the window.
+
+@dataclass(frozen=True, slots=True)
+class Sight:
     """
-    if state.open or state.suspect_at is None or not state.recent_failures:
-        return None
-    return min(state.recent_failures[-1][1] + policy.open_after, state.suspect_at + policy.platform_window)
+    What the rule looks at.
+
+    Attributes:
+        members: the connections of the platform; while it is only open, those that fail.
+        window: how far back checks count: two rounds or more.
+        watching_since: since when connections are checked without a gap.
+        silenced: whether a silence suppresses the failure of a connection.
+    """
+
+    members: Sequence[Member]
+    now: datetime
+    policy: ScopePolicy
+    window: timedelta
+    watching_since: datetime
+    silenced: Callable[[Connection], bool] = lambda _: False
+
+    @property
+    def within(self) -> timedelta:
+        """How far apart failures are that can have one cause."""
+        return reach(self.policy, self.window)
+
+
+def advance_platform(platform: ScopeState, scope: Callable[[ScopeKey], ScopeState], sight: Sight) -> dict[ScopeKey, ScopeState]:
+    """Return the state of a platform, and of the groups on it that change, after the passing of time; *scope* gives those of groups."""
+    platform = advance_open(platform, sight)
+    if platform.suspect_at is None:
+        return {platform.key: platform}
+    failing = [one for one in sight.members if _is_new(one, platform, scope, sight)]
+    if _still_looking(platform, failing, sight):
+        return {platform.key: platform}
+    opening: dict[ScopeKey, list[Member]] = {}
+    for cause, alike in _by_cause(failing).items():
+        for key, members in _narrowest(platform, cause, alike, sight):
+            if not scope(key).open:
+                opening.setdefault(key, members)
+    decided = {key: _with_incident(platform if key == platform.key else scope(key), members, sight.now) for key, members in opening.items()}
+    return {platform.key: replace(platform, suspect_at=None)} | decided
+
+
+def advance_open(state: ScopeState, sight: Sight) -> ScopeState:
+    """Return the state of a platform or group after the passing of time: its incident closes when nothing that it covers fails."""
+    if not state.open:
+        return state
+    now = sight.now
+    if not state.members:
+        # An incident of an earlier version does not say what it covers.
+        failing = [one for one in sight.members if one.reason is not None and not one.notified]
+        return _with_facts(state, failing, now) if failing else closed(state, now)
+    left = [one for one in sight.members if state.key in {one.group, _platform_of(one)} and covers(state, one, sight.within)]
+    if not left:
+        return closed(state, now)
+    if state.affected < len(left):
+        state = replace(state, affected=len(left))
+    passing = len(left) < state.affected or any(one.reason is None for one in left)
+    if state.recovery is None:
+        return replace(_swept(state, now, sight.policy, sight.window), recovery=RecoveryWindow(now, 0, 0)) if passing else state
+    if not passing:
+        return replace(state, recovery=None)
+    since = state.recovery.since
+    looked = all(one.looked_at is not None and one.looked_at >= since for one in left)
+    few = state.reason in UPSTREAM and len(left) < sight.policy.close_ratio * state.affected
+    return closed(state, now) if looked and few else state
+
+
+def to_look_at(state: ScopeState, members: Iterable[Member], limit: int) -> list[int]:
+    """The connections to check now that the scope is looked at: at most *limit*, failing ones first, then the oldest evidence."""
+    since = state.swept_at
+    waiting = [one for one in members if since is not None and (one.looked_at is None or one.looked_at < since)]
+    if state.suspect_at is None:
+        waiting = [one for one in waiting if one.reason is not None or one.broken]
+    waiting.sort(key=lambda one: (one.reason is None, one.looked_at.timestamp() if one.looked_at is not None else 0.0))
+    return [one.connection.id for one in waiting[:limit]]
+
+
+def _failure(state: ConnectionState) -> Reason | None:
+    """The reason of the failure that the last evidence shows; None when it shows none, or one that is not the platform's to report."""
+    reason = state.cause if state.health is Health.ERROR else state.reason
+    return reason if state.failures and reason is not None and meaning(reason).health is Health.ERROR else None
+
+
+def _failing_since(state: ConnectionState) -> datetime | None:
+    return state.since if state.health is Health.ERROR else state.first_failed_at
+
+
+def _platform_of(one: Member) -> ScopeKey:
+    return ScopeKey(PLATFORM, one.connection.platform)
+
+
+def _is_new(one: Member, platform: ScopeState, scope: Callable[[ScopeKey], ScopeState], sight: Sight) -> bool:
+    """Whether the connection fails now, since lately, and receivers do not know it yet in any way."""
+    if one.reason is None or one.notified or one.since is None or one.since <= sight.now - sight.within:
+        return False
+    return _is_fresh(one, platform) and not any(covers(wider, one, sight.within) for wider in (platform, scope(one.group)))
+
+
+def _is_fresh(one: Member, platform: ScopeState) -> bool:
+    return one.looked_at is not None and platform.swept_at is not None and one.looked_at >= platform.swept_at
+
+
+def _still_looking(platform: ScopeState, failing: Sequence[Member], sight: Sight) -> bool:
+    if platform.suspect_at is None:
+        return False
+    looked_for = sight.now - max(platform.suspect_at, sight.watching_since)
+    together = max((len(alike) for alike in _by_cause(failing).values()), default=0) >= sight.policy.platform_count
+    if together and any(not one.counted for one in failing):
+        return looked_for < _MOST_SWEEPS * sight.policy.sweep
+    waiting = any(not _is_fresh(one, platform) for one in sight.members)
+    return waiting and looked_for < sight.policy.sweep
+
+
+def _by_cause(failing: Iterable[Member]) -> Mapping[Cause, list[Member]]:
+    by_cause: dict[Cause, list[Member]] = defaultdict(list)
+    for one in failing:
+        if one.reason is not None:
+            by_cause[cause_of(one.reason)].append(one)
+    return by_cause
+
+
+def _narrowest(platform: ScopeState, cause: Cause, failing: Sequence[Member], sight: Sight) -> Iterable[tuple[ScopeKey, list[Member]]]:
+    """The scopes that open because of *failing* connections with one *cause*, and with which of them."""
+    groups: dict[ScopeKey, list[Member]] = defaultdict(list)
+    for one in failing:
+        groups[one.group].append(one)
+    fresh = [one for one in sight.members if _is_fresh(one, platform) and not one.notified]
+    others_pass = any(one.reason is None and one.group not in groups for one in fresh)
+    wide = len(groups) > 1 or (cause is UPSTREAM and not others_pass)
+    if wide and not platform.open and _together(failing, fresh, sight.policy):
+        return [(platform.key, _members(cause, failing, sight))]
+    opening = []
+    for key, members in groups.items():
+        own = [one for one in fresh if one.group == key]
+        many = cause is not UPSTREAM and sum(one.counted for one in members) >= max(
+            sight.policy.group_count, sight.policy.platform_count, 1
+        )
+        if many or _together(members, own, sight.policy):
+            opening.append((key, _members(cause, members, sight)))
+    return [(key, members) for key, members in opening if members]
+
+
+def _together(failing: Sequence[Member], fresh: Sequence[Member], policy: ScopePolicy) -> bool:
+    """Whether enough of the connections that were looked at fail, not counting those that fail for another cause."""
+    counted = sum(one.counted for one in failing)
+    base = len(failing) + sum(one.reason is None for one in fresh)
+    return counted >= max(policy.platform_count, 1) and len(failing) >= policy.platform_ratio * base
+
+
+def _members(cause: Cause, failing: Sequence[Member], sight: Sight) -> list[Member]:
+    """Those of the *failing* connections that the incident begins with; none when all are silenced."""
+    if all(sight.silenced(one.connection) for one in failing):
+        return []
+    return [one for one in failing if one.counted or cause is UPSTREAM]
+
+
+def _with_incident(state: ScopeState, failing: Sequence[Member], now: datetime) -> ScopeState:
+    """Return *state* with an incident of the *failing* connections, open since the first of them failed."""
+    since = min((one.since for one in failing if one.since is not None), default=now)
+    opening = opened(replace(_with_facts(state, failing, now), suspect_at=since), now, len(failing))
+    return replace(opening, suspect_at=None)
+
+
+def _with_facts(state: ScopeState, failing: Sequence[Member], now: datetime) -> ScopeState:
+    """Return *state* with the prevailing reason and text of the *failing* connections."""
+    (reason, detail), _ = Counter((one.reason, one.detail) for one in failing).most_common(1)[0]
+    members = tuple(one.connection.id for one in failing[:MEMBERS_KEPT])
+    return replace(state, reason=reason, detail=detail, last_bad_at=now, members=members, affected=len(failing))

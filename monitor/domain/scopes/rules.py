@@ -5,23 +5,37 @@ Each kind has its own hysteresis: a scope is suspected before its incident opens
 incident is open the connections below it are frozen (below a platform: not notified), and only canaries are checked.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from monitor.domain.checks import Observation
 from monitor.domain.copies import replace
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Outcome, meaning
-from monitor.domain.scopes.api import decay
-from monitor.domain.scopes.key import ACCOUNT, API, PLATFORM, RATE, SERVICE, STORAGE, USER, ScopeKey
-from monitor.domain.scopes.platform import advance_platform
-from monitor.domain.scopes.state import ScopeState, clamp_future_scope, closed, opened, with_failure
+from monitor.domain.scopes.api import decay, next_streak
+from monitor.domain.scopes.key import ACCOUNT, API, GROUP, PLATFORM, RATE, SERVICE, STORAGE, USER, ScopeKey
+from monitor.domain.scopes.state import ScopeState, closed, opened, with_failure
 from monitor.errors import Reason
 
 _USER = frozenset({Reason.WORKSPACE_FORBIDDEN, Reason.USER_NOT_MANAGED, Reason.USER_ID_INVALID})
 _ANSWERING = frozenset({API, SERVICE})
-_WITHOUT_OBSERVATIONS = frozenset({PLATFORM, STORAGE.kind})
+_WITHOUT_OBSERVATIONS = frozenset({PLATFORM, GROUP, STORAGE.kind})
 _REFUSING = frozenset({ACCOUNT, USER})
 _KEY = frozenset({Reason.API_UNAUTHORIZED, Reason.API_FORBIDDEN})
+
+# So many refusals in a row mean the account or user, as probes ask about another connection each; fewer, if it has fewer connections.
+_REFUSALS = 3
+
+
+class LastCheck(NamedTuple):
+    """The reason of a connection's last check, and when it was."""
+
+    reason: Reason | None = None
+    at: datetime | None = None
+
+
+NO_CHECK = LastCheck()
 
 
 def applies_to(key: ScopeKey, observation: Observation) -> bool:
@@ -41,22 +55,35 @@ def applies_to(key: ScopeKey, observation: Observation) -> bool:
     return answered or reason in _KEY or reason in _USER
 
 
-def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *, members: int) -> ScopeState:
-    """Return the state of an account, user or rate scope with *members* connections after *observation* (which `applies_to` it)."""
+def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *, members: int, before: LastCheck = NO_CHECK) -> ScopeState:
+    """
+    Return the state of an account, user or rate scope with *members* connections after *observation* (which `applies_to` it).
+
+    *before* is the previous check of the same connection.
+    """
     if state.kind == RATE:
         return _advance_rate(state, observation, policy, members=members)
-    bad = observation.verdict.reason in (_USER if state.kind == USER else _KEY)
-    return _advance_refusal(state, observation, policy, bad=bad, members=members)
-
-
-def _advance_refusal(state: ScopeState, observation: Observation, policy: ScopePolicy, *, bad: bool, members: int) -> ScopeState:
-    """A second refusal after `account_confirm` opens the incident; a single success closes it."""
+    refusals = _USER if state.kind == USER else _KEY
     at = observation.at
-    if not bad:
-        return closed(state, at)
+    if observation.verdict.reason not in refusals:
+        return closed(replace(state, streak=None) if state.streak is not None else state, at)
+    if members > 1 and _is_refused_alone(state, before, refusals):
+        return state
     suspect_at = state.suspect_at or at
-    state = replace(with_failure(state, observation), suspect_at=suspect_at)
-    return opened(state, at, members) if at - suspect_at >= policy.account_confirm else state
+    state = replace(with_failure(state, observation), suspect_at=suspect_at, streak=next_streak(state.streak, observation))
+    confirmed = state.streak is not None and state.streak.count >= min(members, _REFUSALS)
+    return opened(state, at, members) if confirmed and at - suspect_at >= policy.account_confirm else state
+
+
+def _is_refused_alone(state: ScopeState, before: LastCheck, refusals: frozenset[Reason]) -> bool:
+    """
+    Whether the connection was refused before, and others were answered since: then the refusal is about it alone.
+
+    A refusal makes the scope suspected, and only a good answer makes it clear again.
+    """
+    if state.open or before.at is None or before.reason not in refusals:
+        return False
+    return state.suspect_at is None or before.at < state.suspect_at
 
 
 def _advance_rate(state: ScopeState, observation: Observation, policy: ScopePolicy, *, members: int) -> ScopeState:
@@ -71,16 +98,34 @@ def _advance_rate(state: ScopeState, observation: Observation, policy: ScopePoli
         return closed(state, at) if over else state
     suspect_at = state.suspect_at or at
     state = replace(with_failure(state, observation), suspect_at=suspect_at)
-    return opened(state, at, members) if at - suspect_at >= policy.throttled_after else state
+    if state.open or at - suspect_at < policy.throttled_after:
+        return state
+    # Until the passing of time was applied: it finds whether all accounts are throttled, which is one incident.
+    return replace(opened(state, at, members), notify_at=at + policy.open_after / 2)
 
 
-def tick(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int, failing: int) -> ScopeState:
-    """Return the state of any scope after the passing of time; *failing* counts the connections of a platform in error."""
-    state = clamp_future_scope(state, now)
+def advance_limit(limit: ScopeState, rates: Sequence[ScopeState], now: datetime) -> dict[ScopeKey, ScopeState]:
+    """
+    Return the states of the API's throttling of all accounts and of each (*rates*), after the passing of time.
+
+    When every one of several accounts is throttled, that is one incident; it closes when none is any more.
+    """
+    throttled = [rate for rate in rates if rate.open or rate.suspect_at is not None]
+    if not limit.open and len(rates) > 1 and len(throttled) == len(rates) and any(rate.open for rate in rates):
+        first = min(throttled, key=lambda rate: rate.suspect_at or now)
+        affected = sum(rate.affected for rate in rates)
+        limit = replace(limit, suspect_at=first.suspect_at, reason=first.reason, detail=first.detail, last_bad_at=first.last_bad_at)
+        limit = replace(opened(limit, now, affected), suspect_at=None)
+    elif limit.open and not throttled:
+        limit = closed(limit, now)
+    covered = {rate.key: replace(rate, covered=True) for rate in rates if limit.open and rate.open and not rate.covered}
+    return {limit.key: limit} | covered
+
+
+def tick(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int) -> ScopeState:
+    """Return the state of a scope whose rule needs no more after the passing of time."""
     if state.kind in _ANSWERING:
         return decay(state, now, policy, window=window, members=members)
-    if state.kind == PLATFORM:
-        return advance_platform(state, None, now, policy, window=window, total=members, failing=failing)
     return state
 
 
@@ -106,5 +151,6 @@ def probe_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
     if state.kind in _REFUSING:
         if state.open:
             return policy.account_canary
-        return policy.account_confirm if state.suspect_at is not None else None
+        # So that the refusals that confirm it have come when `account_confirm` is over.
+        return policy.account_confirm / (_REFUSALS - 1) if state.suspect_at is not None else None
     return None

@@ -13,8 +13,8 @@ from functools import lru_cache
 from monitor.domain.checks import Observation
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE
-from monitor.domain.reasons import Scope
-from monitor.domain.scopes.key import RATE, SERVICE, ScopeKey
+from monitor.domain.reasons import UPSTREAM, Scope
+from monitor.domain.scopes.key import LIMIT, RATE, SERVICE, ScopeKey
 from monitor.domain.states import TOLERANCE, TopicState, clamp_moment, clamp_topic
 from monitor.errors import Reason
 
@@ -22,8 +22,12 @@ FAILED = "failed"
 
 CHANGES_KEPT = 20
 
+MEMBERS_KEPT = 50
+
 REMOVED = "removed"
 """`closed_why`: the scope left the configuration."""
+
+_SCOPES = {RATE: Scope.ACCOUNT, SERVICE: Scope.ACCOUNT, LIMIT: Scope.API}
 
 
 class Phase(StrEnum):
@@ -114,12 +118,15 @@ class ScopeState:
         buckets: recent checks, oldest first (API only).
         streak: the current run of bad checks (API only).
         recovery: the checks that may close its incident (API only).
-        recent_failures: connections whose health recently became error, and when (platform only).
+        swept_at: since when the connections below it are looked at anew (platform and group only).
+        members: connections that its incident began with, at most `MEMBERS_KEPT` (platform and group only).
+        notify_at: before this time the incident is not notified.
+        covered: the incident of a wider scope is notified instead.
         last_good_at: the last check that did not fail because of the API (service only).
         closed_at: when the last incident closed; connections below it count as watched since then.
-        closed_why: why the last incident closed (`SPLIT`, `REMOVED`); empty when the scope recovered.
+        closed_why: why the last incident closed (`REMOVED`); empty when the scope recovered.
         changes: when its incident recently opened or closed, oldest first.
-        affected: number of connections below it when its incident opened.
+        affected: number of connections that its incident affects.
         seq: the number of the last notification about this scope.
     """
 
@@ -132,7 +139,10 @@ class ScopeState:
     buckets: tuple[Bucket, ...] = ()
     streak: FailureStreak | None = None
     recovery: RecoveryWindow | None = None
-    recent_failures: tuple[tuple[int, datetime], ...] = ()
+    swept_at: datetime | None = None
+    members: tuple[int, ...] = ()
+    notify_at: datetime | None = None
+    covered: bool = False
     last_good_at: datetime | None = None
     closed_at: datetime | None = None
     closed_why: str = ""
@@ -152,13 +162,18 @@ class ScopeState:
 
     @property
     def scope(self) -> Scope:
-        """The scope in rows and JSON; that of a rate and a service scope is the account."""
-        return Scope.ACCOUNT if self.key.kind in {RATE, SERVICE} else Scope(self.key.kind)
+        """The scope in rows and JSON; that of a rate and a service scope is the account, that of a limit the API."""
+        return _SCOPES.get(self.key.kind) or Scope(self.key.kind)
 
     @property
     def open(self) -> bool:
         """Whether an incident of this scope is open."""
         return self.topic.level != FINE
+
+    @property
+    def hides_state(self) -> bool:
+        """Whether the state of the connections below it is unknown while its incident is open; not where they share a cause."""
+        return not self.key.platform or self.reason in UPSTREAM
 
     @property
     def phase(self) -> Phase:
@@ -190,18 +205,19 @@ def opened(state: ScopeState, now: datetime, affected: int) -> ScopeState:
     if state.open:
         return state
     topic = replace(state.topic, level=FAILED, since=now, number=state.topic.number + 1, opened_at=state.suspect_at or now)
-    return replace(state, topic=topic, recovery=None, affected=affected, closed_why="", changes=_changed(state, now))
+    opening = replace(state, topic=topic, recovery=None, affected=affected, closed_why="", changes=_changed(state, now))
+    return replace(opening, notify_at=None, covered=False)
 
 
 def closed(state: ScopeState, now: datetime, why: str = "") -> ScopeState:
-    """Return *state* with its incident closed and without suspicion; *why*: `SPLIT`, `REMOVED`, or empty for a recovery."""
+    """Return *state* with its incident closed and without suspicion; *why*: `REMOVED`, or empty for a recovery."""
     if state.suspect_at is not None:
         state = replace(state, suspect_at=None)
     if not state.open:
         return state
     topic = replace(state.topic, level=FINE, since=now)
     state = replace(state, changes=_changed(state, now))
-    return replace(state, topic=topic, recovery=None, streak=None, buckets=(), recent_failures=(), closed_at=now, closed_why=why)
+    return replace(state, topic=topic, recovery=None, streak=None, buckets=(), closed_at=now, closed_why=why)
 
 
 def _changed(state: ScopeState, now: datetime) -> tuple[datetime, ...]:
@@ -230,12 +246,8 @@ def persistent(state: ScopeState) -> ScopeState:
 def clamp_future_scope(state: ScopeState, now: datetime) -> ScopeState:
     """Return *state* with future timestamps set to *now*; the same object when there are none."""
     topic = state.topic
-    moments = (state.suspect_at, state.last_bad_at, state.last_good_at, state.closed_at, topic.since, topic.notified.at)
-    timestamps = (
-        [moment for moment in moments if moment is not None]
-        + [at for _, at in state.recent_failures]
-        + [bucket.at for bucket in state.buckets]
-    )
+    moments = (state.suspect_at, state.last_bad_at, state.last_good_at, state.closed_at, state.swept_at, topic.since, topic.notified.at)
+    timestamps = [moment for moment in moments if moment is not None] + [bucket.at for bucket in state.buckets]
     timestamps += state.changes[-1:]
     timestamps += [state.recovery.since] if state.recovery is not None else []
     latest = now + TOLERANCE
@@ -250,7 +262,8 @@ def clamp_future_scope(state: ScopeState, now: datetime) -> ScopeState:
         buckets=(),
         streak=None,
         recovery=None,
-        recent_failures=tuple((connection_id, min(at, now)) for connection_id, at in state.recent_failures),
+        swept_at=clamp_moment(state.swept_at, now),
+        notify_at=clamp_moment(state.notify_at, now),
         closed_at=clamp_moment(state.closed_at, now),
         changes=tuple(min(change, now) for change in state.changes),
     )

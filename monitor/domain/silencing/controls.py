@@ -7,8 +7,8 @@ from datetime import datetime
 from monitor.domain.connections import Connection
 from monitor.domain.events import Notification, Topic
 from monitor.domain.silencing.acks import Ack, Acks, acknowledged
-from monitor.domain.silencing.silences import RecurringSilence, Silence, Suppression, suppressed_by
-from monitor.domain.states import TopicState
+from monitor.domain.silencing.silences import RecurringSilence, Silence, Suppression, failure_of, suppressed_by
+from monitor.domain.states import SuppressionReason, TopicState
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,11 @@ class Controls:
     def suppression(self, notification: Notification, connection: Connection | None, now: datetime) -> Suppression | None:
         """Return what suppresses *notification* at *now*; None when it may be sent."""
         return suppressed_by(notification, connection, self.silences, self.recurring, now)
+
+    def silences_failure(self, connection: Connection, now: datetime) -> bool:
+        """Whether a silence suppresses the failure of *connection* at *now*; quiet hours only delay it."""
+        suppression = self.suppression(failure_of(connection), connection, now)
+        return suppression is not None and suppression.reason is SuppressionReason.SILENCED
 
     def acknowledged(self, topic: Topic, subject: str, value: TopicState) -> Ack | None:
         """Return the acknowledgement that stops the reminders of this incident; None when there is none."""

@@ -118,7 +118,7 @@ def silenced_spans(
     """
     if not silences and not recurring:
         return
-    values = facts(_failure(connection), connection)
+    values = facts(failure_of(connection), connection)
     for silence in silences:
         if matches(silence.match, values):
             yield Span(silence.starts_at, silence.over_at)
@@ -127,7 +127,7 @@ def silenced_spans(
             yield from spans
 
 
-def _failure(connection: Connection) -> Notification:
+def failure_of(connection: Connection) -> Notification:
     """Return a notification that *connection* failed, with the facts that silences match on."""
     return Notification(
         type=EventType.CONNECTION_FAILED,

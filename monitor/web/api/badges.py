@@ -7,10 +7,11 @@ from html import escape
 from aiohttp import web
 
 from monitor.domain.expiry import levels
-from monitor.domain.snapshot import ConnectionView
-from monitor.domain.status import DisplayStatus, Tone
+from monitor.domain.reasons import Health
+from monitor.domain.snapshot import ConnectionView, Snapshot
+from monitor.domain.status import DisplayStatus, OverallState, Tone
 from monitor.text.durations import brief
-from monitor.text.format import count, one_line, platform_name
+from monitor.text.format import JOINERS, count, one_line, platform_name
 from monitor.web.api.context import ApiContext, not_found
 from monitor.web.api.parameters import MOST_LABEL_LETTERS, BadgeQuery, OneBadgeQuery
 from monitor.web.status.board import StatusBoard
@@ -23,7 +24,6 @@ _HEADERS = {
     # A badge is made to be shown on other sites' pages; they can't read what it says.
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
-_UNKNOWN = "unknown"
 
 
 async def overall(context: ApiContext, query: BadgeQuery) -> web.Response:
@@ -34,33 +34,39 @@ async def overall(context: ApiContext, query: BadgeQuery) -> web.Response:
 
 
 def _gist(board: StatusBoard) -> str:
-    """The summary of the status page in two or three words: the first of these that holds."""
-    snapshot = board.snapshot
-    broken, attention, working = (
-        sum(board.counts[status] for status in DisplayStatus if status.broken),
-        board.counts[DisplayStatus.ATTENTION],
-        board.counts[DisplayStatus.OK],
-    )
+    """The overall state in two or three words."""
+    counts, state = board.counts, board.overall.state
+    attention, expiring = counts[DisplayStatus.ATTENTION], counts[DisplayStatus.EXPIRING]
+    texts = {
+        OverallState.BROKEN: f"{sum(counts[status] for status in DisplayStatus if status.broken):,} broken",
+        OverallState.UNDELIVERED: "alerts not delivered",
+        OverallState.SUSPECTED: "outage suspected",
+        OverallState.ATTENTION: f"{count(attention, 'needs', 'need')} attention",
+        OverallState.EXPIRING: count(expiring, "token expires", "tokens expire"),
+        OverallState.OK: f"{counts[DisplayStatus.OK]:,} working",
+    }
+    return texts.get(state) or (_unavailable(board.snapshot) if state is OverallState.UNAVAILABLE else _checked(board.snapshot))
+
+
+def _unavailable(snapshot: Snapshot) -> str:
+    if not snapshot.storage_up:
+        return "database down"
     rejected = sum(1 for up in snapshot.accounts.values() if up is False)
-    choices = (
-        (not snapshot.storage_up, "database down"),
-        (snapshot.api_up is False, "API down"),
-        (rejected, f"{count(rejected, 'account')} rejected"),
-        (broken, f"{broken:,} broken"),
-        (any(outbox.disabled or outbox.failing_since is not None for outbox in snapshot.outbox.values()), "alerts not delivered"),
-        (attention, f"{count(attention, 'needs', 'need')} attention"),
-        (working, f"{working:,} working"),
-    )
-    return next((text for holds, text in choices if holds), "nothing known")
+    return "API down" if snapshot.api_up is False else f"{count(rejected, 'account')} rejected" if rejected else "not known now"
+
+
+def _checked(snapshot: Snapshot) -> str:
+    total = len(snapshot.connections)
+    checked = total - sum(view.state.health is Health.UNKNOWN for view in snapshot.connections)
+    return f"{checked:,} of {total:,} checked" if 0 < checked < total else "nothing known"
 
 
 async def health(context: ApiContext, query: OneBadgeQuery) -> web.Response:
     """The state of one connection."""
     row = _row(context, query)
     label = _label(row, query)
-    if row.view.suppressed_by is not None:
-        return _response(Badge(label, _UNKNOWN, Tone.IDLE, f"{label}: {_UNKNOWN}; {row.label.lower()} when last seen"))
-    return _response(Badge(label, row.label.lower(), row.tone, f"{label}: {row.label.lower()}"))
+    seen = f" {row.seen}" if row.seen else ""
+    return _response(Badge(label, row.label.lower(), row.tone, f"{label}: {row.label.lower()}{seen}"))
 
 
 async def token(context: ApiContext, query: OneBadgeQuery) -> web.Response:
@@ -149,4 +155,4 @@ def _width_of(letter: str) -> float:
 
 def _safe(text: str) -> str:
     """*text* for XML: escaped, and without what XML cannot hold at all."""
-    return escape("".join(letter for letter in one_line(text, 500) if letter.isprintable()))
+    return escape("".join(letter for letter in one_line(text, 500) if letter.isprintable() or letter in JOINERS))

@@ -7,14 +7,15 @@ from datetime import datetime
 from aiohttp import web
 
 from monitor.clock import iso_utc
-from monitor.db import read_state
+from monitor.db import Reader, list_checks, read_state, with_last_checks
 from monitor.domain.connections import matching
 from monitor.domain.events import Severity
 from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness, overall, reason_for_doubt, storage_failed, stored
 from monitor.domain.reasons import Health
+from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.states import ConnectionState
-from monitor.domain.status import ConnectionFilter, DisplayStatus, urgency
+from monitor.domain.status import ConnectionFilter, DisplayStatus
 from monitor.schemas import api, facts
 from monitor.schemas.shapes import Preflight, UptimeFacts
 from monitor.web.api import parameters
@@ -29,6 +30,7 @@ Entry = tuple[DisplayStatus, ConnectionView]
 
 _BY_ID = 0
 _UPTIME_DAYS = 90
+_LAST_CHECKS = 50
 _NOT_WATCHED = PreflightResult(Readiness.UNKNOWN, PreflightCause.NOT_WATCHED)
 
 
@@ -40,15 +42,20 @@ async def summary(context: ApiContext, _: Query) -> web.Response:
     document: api.Summary = {
         **context.head(),
         "takenAt": iso_utc(snapshot.taken_at),
+        "state": state.state,
         "summary": " ".join(filter(None, (state.text, state.more))),
         "total": len(snapshot.connections),
         "counts": {value.value: health[value] for value in Health},
         "displayStatuses": {status.value: board.counts[status] for status in DisplayStatus},
-        "apiUp": snapshot.api_up,
+        "apiUp": facts.api_up(snapshot),
         "storageUp": snapshot.storage_up,
         "accounts": dict(snapshot.accounts),
         "openIncidents": {severity.value: severities.get(severity, 0) for severity in Severity},
-        "scopeIncidents": [facts.scope_incident(incident.view) for incident in board.scope_incidents(context.now())],
+        "scopeIncidents": [facts.scope_incident(incident) for incident in board.scope_incidents()],
+        "suspectedScopes": [facts.suspected_scope(scope) for scope in snapshot.suspected],
+        "silences": [
+            facts.silence(silence) for silence in snapshot.controls.silences if silence.state(context.now()) is not SilenceState.EXPIRED
+        ],
         "receivers": {name: facts.receiver(outbox) for name, outbox in snapshot.outbox.items()},
     }
     return json_response(document)
@@ -69,13 +76,16 @@ def _filter_of(query: ConnectionsQuery) -> ConnectionFilter:
 async def connections(context: ApiContext, query: ConnectionsQuery) -> web.Response:
     """A page of connections, by account, platform and id, or the worst first."""
     board, now, worst_first, criteria = context.board(), context.now(), query.sort == "worst", _filter_of(query)
-    matching = [entry for entry in (board.ranked if worst_first else board.ordered) if criteria.match(entry[1], entry[0])]
 
     def place(entry: Entry) -> Place:
         connection = entry[1].connection
-        rank = _BY_ID + 1 + urgency(entry[0], board.incidents_of(entry[1])) if worst_first else _BY_ID
+        rank = _BY_ID + 1 + board.rank(entry) if worst_first else _BY_ID
         return rank, connection.account_label, connection.platform, connection.platform_id
 
+    matching = [entry for entry in board.ordered if criteria.match(entry[1], entry[0])]
+    if worst_first:
+        # Not by the moment of the incident: a cursor stays where it is while incidents open and close.
+        matching.sort(key=place)
     if query.cursor is not None and (query.cursor[0] != _BY_ID) is not worst_first:
         raise ApiProblem(400, "cursor is of a list that was sorted otherwise; begin again without it")
     rest = matching if query.cursor is None else [entry for entry in matching if place(entry) > query.cursor]
@@ -91,11 +101,15 @@ async def connections(context: ApiContext, query: ConnectionsQuery) -> web.Respo
 
 
 def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.ApiConnection:
-    row = row_of(view, board.incidents_of(view), now)
+    handling = board.handling_of(view)
+    row = row_of(view, board.incidents_of(view), now, handling)
     return {
         **facts.connection(view.connection, view.state, suppressed_by=view.suppressed_by, next_check_at=view.next_check_at),
         "displayStatus": row.status,
-        "notes": [" ".join(filter(None, (note.text, note.advice))) for note in row.notes],
+        "statusText": f"{row.label} {row.seen}".rstrip(),
+        "ackedBy": facts.acked_by(handling.ack),
+        "silencedUntil": iso_utc(handling.silence.until) if handling.silence is not None else None,
+        "notes": [" ".join(filter(None, (note.text, note.advice))) for note in row.notes] + list(row.handled),
     }
 
 
@@ -125,8 +139,12 @@ async def _uptime(context: ApiContext, view: ConnectionView) -> UptimeFacts | No
 
 async def _retired(context: ApiContext, platform_id: str, account: str | None) -> ConnectionView:
     known = await context.known(platform_id, account)
-    stored = await context.query(lambda reader: read_state(reader, known.id))
-    return ConnectionView(known, stored[1] if stored is not None else ConnectionState())
+
+    def read(reader: Reader) -> ConnectionState:
+        stored = read_state(reader, known.id)
+        return with_last_checks(stored[1] if stored is not None else ConnectionState(), list_checks(reader, known.id, _LAST_CHECKS))
+
+    return ConnectionView(known, await context.query(read))
 
 
 async def preflight(context: ApiContext, query: PreflightQuery) -> web.Response:

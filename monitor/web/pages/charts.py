@@ -7,7 +7,7 @@ from statistics import median
 
 from monitor.db.queries.history import LatencyRow
 from monitor.domain.status import Tone
-from monitor.domain.uptime import NOTHING, DayUptime, Uptime
+from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, OpenOutage, Uptime, begin
 from monitor.text.durations import brief
 from monitor.text.format import count, day, milliseconds, percent
 
@@ -17,6 +17,9 @@ PITCH = 3
 
 _DAY = timedelta(days=1)
 _SLIGHT = 0.95
+# The first and the last hour of a period may be missing.
+_COVERED = 0.95
+_SAME = 1.02
 _MOST_LISTED = 10
 _WINDOWS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": f"{DAYS} days"}
 
@@ -48,6 +51,7 @@ class Bar:
 
     Attributes:
         percent: the uptime; empty when no time counts.
+        watched: how much of the time is known, where that is not nearly all of it: `of the 51s watched`.
         text: the whole bar as one sentence.
         troubled: the first days with downtime, newest first.
     """
@@ -55,40 +59,84 @@ class Bar:
     slots: tuple[Slot, ...]
     runs: tuple[Run, ...]
     percent: str
+    watched: str
     text: str
     troubled: tuple[Slot, ...]
     more: int
 
 
-def bar_of(days: Sequence[DayUptime], now: datetime) -> Bar | None:
-    """The bar of these days; None when nothing is known of any of them."""
+def bar_of(days: Sequence[DayUptime], now: datetime, outage: OpenOutage | None = None) -> Bar | None:
+    """The bar of these days; None when nothing is known of any of them. An open *outage* counts from its first failed check on."""
     known = {each.day: each.uptime for each in days}
     today = now.astimezone(UTC).date()
-    uptimes = [(at, known.get(at, NOTHING)) for at in (today - n * _DAY for n in range(DAYS - 1, -1, -1))]
+    uptimes = [(at, _of_day(known.get(at, NOTHING), at, outage, now)) for at in (today - n * _DAY for n in range(DAYS - 1, -1, -1))]
     if not any(uptime.ok or uptime.down or uptime.excluded for _, uptime in uptimes):
         return None
     slots = tuple(_slot(at, uptime) for at, uptime in uptimes)
     troubled = [slot for slot in reversed(slots) if slot.tone in (Tone.BAD, Tone.WARN)]
-    share = _share([uptime for _, uptime in uptimes])
+    total = sum((uptime for _, uptime in uptimes), NOTHING)
+    share, watched = _share(total), watched_text(total, DAYS * _DAY)
     downtime = f"{count(len(troubled), 'day')} with downtime" if troubled else "no downtime"
     return Bar(
         slots=slots,
         runs=tuple(_runs(slots)),
         percent=share,
-        text=f"Uptime {share} in the last {DAYS} days, {downtime}." if share else f"All of the last {DAYS} days is excluded.",
+        watched=watched,
+        text=_bar_text(share, watched, downtime),
         troubled=tuple(troubled[:_MOST_LISTED]),
         more=max(0, len(troubled) - _MOST_LISTED),
     )
 
 
-def windows_of(uptimes: Mapping[str, Uptime]) -> tuple[tuple[str, str], ...]:
-    """The periods that end now, the shortest first, and the uptime in each; empty when no time counts."""
-    return tuple((_WINDOWS[name], _share([uptimes.get(name, NOTHING)])) for name in _WINDOWS)
+def _bar_text(share: str, watched: str, downtime: str) -> str:
+    if not share:
+        return f"All of the last {DAYS} days is excluded."
+    return f"Uptime {share} {watched}, {downtime}." if watched else f"Uptime {share} in the last {DAYS} days, {downtime}."
 
 
-def _share(uptimes: Sequence[Uptime]) -> str:
-    ratio = sum(uptimes, NOTHING).ratio
-    return "" if ratio is None else percent(ratio)
+def _of_day(uptime: Uptime, at: date, outage: OpenOutage | None, now: datetime) -> Uptime:
+    start = datetime(at.year, at.month, at.day, tzinfo=UTC)
+    return uptime if outage is None else outage.counted_in(uptime, start, min(now, start + _DAY))
+
+
+@dataclass(frozen=True, slots=True)
+class WindowUptime:
+    """A period that ends now: its name, the uptime, and how much of it is known where that is not nearly all of it."""
+
+    name: str
+    share: str
+    watched: str
+
+
+def windows_of(uptimes: Mapping[str, Uptime], now: datetime, outage: OpenOutage | None = None) -> tuple[WindowUptime, ...]:
+    """
+    The periods that end now, the shortest first, and the uptime in each; empty when no time counts.
+
+    Of those that are longer than the connection is watched only the first is shown.
+    """
+    windows: list[WindowUptime] = []
+    known: timedelta | None = None
+    for name, title in _WINDOWS.items():
+        uptime = uptimes.get(name, NOTHING)
+        if outage is not None:
+            uptime = outage.counted_in(uptime, begin(name, now), now)
+        watched = watched_text(uptime, WINDOWS[name])
+        if watched and known is not None and uptime.known <= known * _SAME:
+            continue
+        windows.append(WindowUptime(title, _share(uptime), watched))
+        known = uptime.known
+    return tuple(windows)
+
+
+def watched_text(uptime: Uptime, length: timedelta) -> str:
+    """How much of a period of this *length* is known, where that is not nearly all of it; empty when nothing is."""
+    if not uptime.known or uptime.known >= _COVERED * length:
+        return ""
+    return f"of the {brief(uptime.known)} watched"
+
+
+def _share(uptime: Uptime) -> str:
+    return "" if uptime.ratio is None else percent(uptime.ratio)
 
 
 def _slot(at: date, uptime: Uptime) -> Slot:

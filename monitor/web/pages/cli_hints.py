@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from monitor.domain.connections import Connection
 from monitor.domain.events import IncidentRef, incident_key
 from monitor.domain.reasons import Scope
+from monitor.domain.routing import scope_facts
 
 _PROGRAM = "postpost-monitor"
 _SILENCE_FOR = "2h"
@@ -35,13 +36,7 @@ def silence_connection(connection: Connection) -> Command:
 
 def silence_scope(scope: Scope, subject: str) -> Command:
     """Suppresses the notifications of a scope."""
-    kind, _, name = subject.partition(":")
-    match = [f"scope={scope.value}"]
-    if scope in (Scope.ACCOUNT, Scope.USER):
-        account, _, user = name.partition("/")
-        match += [f"account={account}", *([f"user={user}"] if user else ())]
-    if kind == "platform":
-        match.append(f"platform={name}")
+    match = [f"scope={scope.value}", *(f"{name}={value}" for name, value in scope_facts(subject).items() if value)]
     return _silence(*match)
 
 

@@ -1,7 +1,7 @@
 """One connection with its past, as its own page shows it."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from urllib.parse import urlencode
@@ -11,15 +11,17 @@ from monitor.db import CheckRow, NotificationRow
 from monitor.domain.reasons import Outcome, outcome_of
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import Tone
+from monitor.domain.uptime import OpenOutage
 from monitor.text.format import milliseconds, sentence
 from monitor.text.reasons import reason_text
 from monitor.web.pages import cli_hints
-from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of, windows_of
+from monitor.web.pages.charts import Bar, Spark, WindowUptime, bar_of, spark_of, windows_of
 from monitor.web.pages.cli_hints import Command
 from monitor.web.pages.history import ConnectionHistory, HistoryQuery
 from monitor.web.pages.incidents import IncidentPanel, closed_panel
 from monitor.web.pages.notifications import NotificationView, notification_views
 from monitor.web.status.connection import ConnectionRow
+from monitor.web.status.sidebar import Card
 
 _OUTCOMES = {
     Outcome.PASSED: ("passed", Tone.GOOD),
@@ -76,7 +78,8 @@ class Profile:
 
     Attributes:
         past: whether the database could be read; without it everything below is empty.
-        windows: names of periods that end now, and the uptime in each.
+        windows: periods that end now, and the uptime in each.
+        cards: what is wrong above the connection.
         older_checks, older_incidents: where there are more; empty where there are none.
     """
 
@@ -84,7 +87,7 @@ class Profile:
     query: ConnectionQuery
     past: bool
     bar: Bar | None
-    windows: tuple[tuple[str, str], ...]
+    windows: tuple[WindowUptime, ...]
     spark: Spark | None
     checks: tuple[CheckView, ...]
     older_checks: str
@@ -92,22 +95,35 @@ class Profile:
     older_incidents: str
     notifications: tuple[NotificationView, ...]
     commands: tuple[Command, ...]
+    cards: tuple[Card, ...] = ()
 
 
 def profile_of(
-    row: ConnectionRow, past: ConnectionHistory | None, query: ConnectionQuery, now: datetime, *, watched: bool = True
+    row: ConnectionRow,
+    past: ConnectionHistory | None,
+    query: ConnectionQuery,
+    now: datetime,
+    *,
+    watched: bool = True,
+    outage_of: Callable[[datetime | None], OpenOutage | None] = lambda _: None,
+    cards: tuple[Card, ...] = (),
 ) -> Profile:
-    """The page of one connection, *watched* or retired."""
+    """
+    The page of one connection, *watched* or retired.
+
+    *outage_of* gives its open outage for the moment up to which the uptime has been added up, *cards* is what is wrong above it.
+    """
     view = row.view
-    empty = Profile(row, query, past is not None, None, (), None, (), "", (), "", (), _commands(view, watched=watched))
+    empty = Profile(row, query, past is not None, None, (), None, (), "", (), "", (), _commands(view, watched=watched), cards)
     if past is None:
         return empty
+    outage = outage_of(past.trend.until)
     return Profile(
         row=row,
         query=query,
         past=True,
-        bar=bar_of(past.trend.days, now),
-        windows=windows_of(past.uptimes),
+        bar=bar_of(past.trend.days, now, outage),
+        windows=windows_of(past.uptimes, now, outage),
         spark=spark_of(past.trend.latencies, width=600, height=64),
         checks=tuple(map(_check, past.checks)),
         older_checks=_older(query, past.checks[-1].at) if past.more_checks else "",
@@ -115,6 +131,7 @@ def profile_of(
         older_incidents=_address(incidents=past.incidents[-1].id) if past.more_incidents else "",
         notifications=notification_views(past.notifications, past.deliveries, past.attempts, view.connection, now),
         commands=empty.commands,
+        cards=cards,
     )
 
 

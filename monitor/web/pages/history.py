@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -29,6 +29,7 @@ from monitor.db import (
     read_connections,
     read_state,
     silences_since,
+    with_last_checks,
 )
 from monitor.db import uptime as uptime_queries
 from monitor.domain.connections import Connection
@@ -36,7 +37,7 @@ from monitor.domain.events import Topic
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.domain.snapshot import ConnectionView
-from monitor.domain.uptime import DayUptime, Uptime
+from monitor.domain.uptime import DayUptime, OpenOutage, Uptime
 from monitor.errors import StoreError
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of
@@ -52,6 +53,7 @@ NOTIFICATIONS_SHOWN = 30
 _UNUSABLE = re.compile(r"[\x00\ud800-\udfff]")
 _DAYS = timedelta(days=90)
 _ROW_CHECKS = 40
+_LAST_CHECKS = 50
 _PAGE_CHECKS = 200
 _FRESH_SECONDS = 30.0
 _REMEMBERED = 2000
@@ -61,10 +63,11 @@ _PAUSE_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class CheckTrend:
-    """The last checks and the last days of a connection, oldest first."""
+    """The last checks and the last days of a connection, oldest first, and up to when the days have been added up."""
 
     latencies: tuple[LatencyRow, ...] = ()
     days: tuple[DayUptime, ...] = ()
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +143,19 @@ class Archive:
     def __init__(self, reads: ReadLimiter, clock: Clock) -> None:
         self._reads = reads
         self._clock = clock
-        self._rows: dict[int, tuple[float, SparklineRow]] = {}
+        self._rows: dict[int, tuple[float, bool, SparklineRow]] = {}
         self._retry_at = 0.0
 
-    async def sparklines(self, connection_ids: Collection[int]) -> Mapping[int, SparklineRow]:
+    async def sparklines(self, outages: Mapping[int, Callable[[datetime | None], OpenOutage | None]]) -> Mapping[int, SparklineRow]:
         """
         Connection number to the charts of its row: half a minute old at most, or older while the database can't be read.
 
-        The list does not wait long for its charts, and a failed read is not retried at once.
+        The list does not wait long for its charts, and a failed read is not retried at once. *outages*: connection number to what
+        gives its open outage; one that begins or ends is shown at once.
         """
         now, today = self._clock.monotonic(), self._clock.now()
-        stale = [number for number in connection_ids if number not in self._rows or now - self._rows[number][0] > _FRESH_SECONDS]
+        down = {number: outage_of(None) is not None for number, outage_of in outages.items()}
+        stale = [number for number in outages if not self._is_fresh(number, now, down=down[number])]
         if stale and now >= self._retry_at:
             try:
                 async with asyncio.timeout(_ROWS_PATIENCE_SECONDS):
@@ -161,8 +166,17 @@ class Archive:
             else:
                 if len(self._rows) + len(trends) > _REMEMBERED:
                     self._rows.clear()
-                self._rows.update({number: (now, sparkline_row(trend, today)) for number, trend in trends.items()})
-        return {number: self._rows[number][1] for number in connection_ids if number in self._rows}
+                self._rows.update(
+                    {
+                        number: (now, down[number], sparkline_row(trend, today, outages[number](trend.until)))
+                        for number, trend in trends.items()
+                    }
+                )
+        return {number: self._rows[number][2] for number in outages if number in self._rows}
+
+    def _is_fresh(self, number: int, now: float, *, down: bool) -> bool:
+        row = self._rows.get(number)
+        return row is not None and now - row[0] <= _FRESH_SECONDS and row[1] is down
 
     async def retired(self, key: Key) -> ConnectionView | None:
         """The retired connection of this account, managed user and platform id, as it was last known."""
@@ -193,15 +207,16 @@ class Archive:
             return None
 
 
-def sparkline_row(trend: CheckTrend, now: datetime) -> SparklineRow:
-    """The charts of *trend*."""
-    return SparklineRow(bar_of(trend.days, now), spark_of(trend.latencies))
+def sparkline_row(trend: CheckTrend, now: datetime, outage: OpenOutage | None = None) -> SparklineRow:
+    """The charts of *trend*, an open *outage* counted."""
+    return SparklineRow(bar_of(trend.days, now, outage), spark_of(trend.latencies))
 
 
 def _trends(reader: Reader, connection_ids: Collection[int], checks: int, days_since: datetime) -> dict[int, CheckTrend]:
     took = latencies(reader, connection_ids, checks)
     days = uptime_queries.daily_uptime(reader, connection_ids, days_since)
-    return {number: CheckTrend(took[number], tuple(days[number])) for number in connection_ids}
+    until = uptime_queries.uptime_until(reader)
+    return {number: CheckTrend(took[number], tuple(days[number]), until) for number in connection_ids}
 
 
 def _past(reader: Reader, connection_id: int, query: HistoryQuery, now: datetime) -> ConnectionHistory:
@@ -228,7 +243,7 @@ def _retired(reader: Reader, key: Key) -> ConnectionView | None:
     for connection in read_connections(reader, key[2], retired=True):
         stored = read_state(reader, connection.id) if connection.key == key else None
         if stored is not None:
-            return ConnectionView(connection, stored[1])
+            return ConnectionView(connection, with_last_checks(stored[1], list_checks(reader, connection.id, _LAST_CHECKS)))
     return None
 
 

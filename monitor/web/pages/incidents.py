@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 from monitor.db import IncidentRow, NotificationRow
 from monitor.domain.connections import Connection
 from monitor.domain.events import IncidentRef, NotificationReason, Severity, Topic
+from monitor.domain.handling import incident_facts
 from monitor.domain.reasons import Scope
-from monitor.domain.routing import matches, scope_facts
+from monitor.domain.routing import matches
 from monitor.domain.silencing.silences import Silence, SilenceState
 from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.states import ConnectionState
@@ -20,12 +21,12 @@ from monitor.text.advice import reason_advice, topic_advice
 from monitor.text.durations import brief
 from monitor.text.format import count, label_of, platform_name, sentence, short_name, stamp
 from monitor.text.reasons import reason_text
+from monitor.text.status import title_of
 from monitor.web.pages import cli_hints
 from monitor.web.pages.cli_hints import Command
 from monitor.web.pages.history import StoredIncidents, SuppressedBy
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import incident_text, quoted_error
-from monitor.web.status.sidebar import title_of
 from monitor.web.urls import connection_path
 
 _CLOSED = {
@@ -39,7 +40,6 @@ _CLOSED = {
 _CLOSED_WHY = {
     "unsupported": "The API can no longer test it.",
     "removed": "It is no longer watched.",
-    "told_singly": "Connections that still failed were notified one by one from then on.",
 }
 
 
@@ -190,28 +190,13 @@ def _suppressions(view: IncidentView, connection: Connection | None, suppressed_
     ack = suppressed_by.acks.get((incident.topic, incident.subject, incident.number))
     if ack is not None:
         texts.append(f"Acknowledged by {ack.author} {brief(now - ack.at)} ago: {ack.reason}")
-    facts = _facts(view, connection)
+    facts = incident_facts(view, connection)
     texts += [
         f"Silenced until {stamp(silence.over_at)} by {silence.author}: {silence.reason}"
         for silence in suppressed_by.silences
         if silence.state(now) is SilenceState.ACTIVE and matches(silence.match, facts)
     ]
     return texts
-
-
-def _facts(view: IncidentView, connection: Connection | None) -> dict[str, str]:
-    """The facts of an incident that a silence can match; those of notifications alone are unknown."""
-    facts = dict(connection.labels) if connection is not None else {}
-    facts |= {"severity": view.severity.value, "topic": view.incident.topic.value, "scope": view.scope.value}
-    facts["reason"] = view.reason.value if view.reason is not None else ""
-    if connection is not None:
-        return facts | {
-            "account": connection.account,
-            "user": connection.user_id,
-            "platform": connection.platform,
-            "connection": connection.platform_id,
-        }
-    return facts | scope_facts(view.incident.subject)
 
 
 OPEN_SHOWN = 50

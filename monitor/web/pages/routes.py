@@ -10,6 +10,7 @@ Page handlers.
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -70,7 +71,7 @@ class Site:
     async def _status(self, request: web.Request) -> web.Response:
         board, now = self._snapshots.board(), self._clock.now()
         page = board.page(Filters.of(request.query), now)
-        sparklines = await self._archive.sparklines([row.view.connection.id for row in page.rows])
+        sparklines = await self._archive.sparklines({row.view.connection.id: partial(board.outage_of, row.view) for row in page.rows})
         return _page(self._pages.status(board, page, sparklines, now))
 
     async def _calendar(self, request: web.Request) -> web.Response:
@@ -107,7 +108,11 @@ class Site:
             return _page(self._pages.missing(board, key[2], now), 404)
         query = ConnectionQuery.of(request.query)
         past = await self._archive.connection(row.view.connection.id, query.history)
-        return _page(self._pages.connection(board, profile_of(row, past, query, now, watched=view is not None), now))
+        if view is None:
+            return _page(self._pages.connection(board, profile_of(row, past, query, now, watched=False), now))
+        cards = board.cards_above(view, now)
+        profile = profile_of(row, past, query, now, outage_of=partial(board.outage_of, view), cards=cards)
+        return _page(self._pages.connection(board, profile, now))
 
 
 def _page(body: bytes, status: int = 200) -> web.Response:

@@ -59,7 +59,7 @@ class Pages:
             "status.html",
             board,
             now,
-            scope_incidents=board.scope_incidents(now),
+            cards=board.cards(now),
             choices=board.choices(page.filters),
             accounts=board.accounts_seen(),
             several_accounts=len(board.accounts) > 1,

@@ -9,15 +9,18 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 from monitor.domain.events import Severity
+from monitor.domain.handling import Handling, handling_of, open_outage
 from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.domain.status import TROUBLE, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
+from monitor.domain.uptime import OpenOutage
 from monitor.text.format import STATUS_LABELS, count, platform_name
+from monitor.text.status import Overall, overall_of
 from monitor.web.status.connection import ConnectionRow, row_of
-from monitor.web.status.sidebar import AccountView, ReceiverView, ScopeIncidentView, accounts_of, receivers_of, scope_incidents_of
-from monitor.web.status.summary import Overall, overall_of
+from monitor.web.status.sidebar import AccountView, Card, ReceiverView, accounts_of, cards_above, cards_of, receivers_of
 
 PAGE_SIZE = 50
 Key = tuple[str, str, str]
@@ -71,8 +74,8 @@ class StatusBoard:
                 self._incidents[incident.connection_id].append(incident)
         statuses = tuple((status_of(view, self.incidents_of(view)), view) for view in snapshot.connections)
         self.ordered: Sequence[tuple[DisplayStatus, ConnectionView]] = statuses
-        # Stable: within a status, the urgent first, then by account, platform and id.
-        self._sorted = sorted(statuses, key=lambda entry: urgency(entry[0], self.incidents_of(entry[1])))
+        self._handling: dict[int, Handling] = {}
+        self._sorted = sorted(statuses, key=self._place)
         self.counts: Mapping[DisplayStatus, int] = Counter(status for status, _ in statuses)
         self._in_trouble = sum(self.counts[status] for status in DisplayStatus if status.in_trouble)
         self.platforms = Counter(view.connection.platform for view in snapshot.connections)
@@ -84,10 +87,44 @@ class StatusBoard:
         """Every connection and its display status, worst first; `ordered` has them by account, platform and id."""
         return self._sorted
 
-    @property
+    def _place(self, entry: tuple[DisplayStatus, ConnectionView]) -> tuple[int, bool, float]:
+        """Worst first; of those in trouble, the unhandled and then the newest; the others stay by account, platform and id."""
+        status, view = entry
+        incidents = self.incidents_of(view)
+        if not incidents or status in (DisplayStatus.OK, DisplayStatus.UNSUPPORTED):
+            return urgency(status, incidents), False, 0.0
+        newest = max(incident.incident.opened_at for incident in incidents)
+        return urgency(status, incidents), self.handling_of(view).handled, -newest.timestamp()
+
+    def rank(self, entry: tuple[DisplayStatus, ConnectionView]) -> int:
+        """The smaller, the worse; of those in trouble, the unhandled first."""
+        urgent, handled, _ = self._place(entry)
+        return 2 * urgent + handled
+
+    @cached_property
     def overall(self) -> Overall:
         """The overall state in one sentence."""
-        return overall_of(self.snapshot, self.counts, self._urgent())
+        overall = overall_of(self.snapshot, self.counts, self._urgent())
+        trouble = [view for status, view in self._sorted if status.in_trouble or status is DisplayStatus.EXPIRING]
+        handled = sum(self.handling_of(view).handled for view in trouble)
+        controls = self.snapshot.controls
+        silenced = 0
+        if controls.silences or controls.recurring:
+            silenced = sum(self.handling_of(view).silence is not None for _, view in self._sorted)
+        more = [
+            overall.more,
+            f"Acknowledged or silenced: {handled:,} of {len(trouble):,}." if handled else "",
+            f"Notifications of {count(silenced, 'connection')} are silenced." if silenced else "",
+        ]
+        return replace(overall, more=" ".join(filter(None, more)))
+
+    def handling_of(self, view: ConnectionView) -> Handling:
+        """What operators did about a connection."""
+        number = view.connection.id
+        if number not in self._handling:
+            snapshot = self.snapshot
+            self._handling[number] = handling_of(view, self.incidents_of(view), snapshot.controls, snapshot.taken_at)
+        return self._handling[number]
 
     def find(self, key: Key) -> ConnectionView | None:
         """The connection of this account, managed user and platform id."""
@@ -99,9 +136,13 @@ class StatusBoard:
         """Number to connection."""
         return {view.connection.id: view for view in self.snapshot.connections}
 
+    def outage_of(self, view: ConnectionView, until: datetime | None) -> OpenOutage | None:
+        """The open incident that counts as downtime of a connection; the uptime has been added up until *until*."""
+        return open_outage(view, self.handling_of(view), until)
+
     def row(self, view: ConnectionView, now: datetime) -> ConnectionRow:
         """One connection."""
-        return row_of(view, self.incidents_of(view), now)
+        return row_of(view, self.incidents_of(view), now, self.handling_of(view))
 
     def incidents_of(self, view: ConnectionView) -> Sequence[IncidentView]:
         """The open incidents of one connection."""
@@ -121,9 +162,18 @@ class StatusBoard:
         rows = tuple(self.row(view, now) for view in shown)
         return Page(replace(filters, page=number), rows, len(matching), number, pages)
 
-    def scope_incidents(self, now: datetime) -> tuple[ScopeIncidentView, ...]:
+    def cards(self, now: datetime) -> tuple[Card, ...]:
+        """What is wrong above single connections: the database, scopes, receivers; the most urgent and then the widest first."""
+        return cards_of(self.snapshot, now)
+
+    def cards_above(self, view: ConnectionView, now: datetime) -> tuple[Card, ...]:
+        """Those of the database and of the scopes above one connection."""
+        return cards_above(self.snapshot, view.connection, now)
+
+    def scope_incidents(self) -> tuple[IncidentView, ...]:
         """The open scope incidents, the most urgent and then the widest first."""
-        return scope_incidents_of(self.snapshot, now)
+        incidents = [incident for incident in self.snapshot.incidents if incident.scope is not Scope.CONNECTION]
+        return tuple(sorted(incidents, key=lambda incident: (-incident.severity.rank, -incident.scope.width)))
 
     def receivers(self, now: datetime) -> tuple[ReceiverView, ...]:
         """Every receiver, failing ones first."""
@@ -171,5 +221,5 @@ class StatusBoard:
         return Counter(incident.severity for incident in self.snapshot.incidents)
 
     def _urgent(self) -> bool:
-        trouble = self._sorted[: self._in_trouble]
+        trouble = self._sorted[: self._in_trouble + self.counts[DisplayStatus.EXPIRING]]
         return any(tone_of(status, self.incidents_of(view)) is Tone.BAD for status, view in trouble)

@@ -7,15 +7,17 @@ from datetime import datetime, timedelta
 from monitor.domain import topics
 from monitor.domain.events import Topic
 from monitor.domain.expiry import estimate, levels
+from monitor.domain.handling import NOT_HANDLED, Handling
 from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.states import ConnectionState
 from monitor.domain.status import TONES, DisplayStatus, Tone, status_of, tone_of
 from monitor.domain.token_life import TokenSays
-from monitor.text.advice import reason_advice, topic_advice
+from monitor.text.advice import health_advice, reason_advice, topic_advice
 from monitor.text.durations import brief
-from monitor.text.format import STATUS_LABELS, ago, doubt, label_of, moment, platform_name, sentence, short_name
+from monitor.text.format import ago, doubt, moment, platform_name, sentence, short_name
 from monitor.text.reasons import reason_text
+from monitor.text.status import handling_texts, status_label, worst_of
 from monitor.web.urls import connection_path
 
 _NOW = timedelta(0)
@@ -44,7 +46,14 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRow:
-    """One connection; everything is text besides the times and the view itself."""
+    """
+    One connection; everything is text besides the times and the view itself.
+
+    Attributes:
+        since, lasting: since when it has its status; None and empty while that is not known now.
+        seen: how long ago it was last known, while that is not known now.
+        handled: what operators did about it.
+    """
 
     view: ConnectionView
     status: DisplayStatus
@@ -60,10 +69,12 @@ class ConnectionRow:
     next_check: str
     posted: str
     notes: tuple[Note, ...]
+    seen: str = ""
+    handled: tuple[str, ...] = ()
 
 
-def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime) -> ConnectionRow:
-    """The row of a connection, given its own open incidents."""
+def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime, handling: Handling = NOT_HANDLED) -> ConnectionRow:
+    """The row of a connection, given its own open incidents and what operators did about them."""
     connection, state = view.connection, view.state
     status = status_of(view, incidents)
     since = _since(view, status, incidents)
@@ -71,7 +82,7 @@ def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
         view=view,
         status=status,
         tone=tone_of(status, incidents),
-        label=_label(status, incidents),
+        label=status_label(view, status, incidents),
         title=short_name(connection, state),
         path=connection_path(connection),
         platform=platform_name(connection.platform),
@@ -82,32 +93,34 @@ def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
         next_check="" if view.next_check_at is None else ago(max(view.next_check_at, now), now),
         posted="" if state.last_successful_post_at is None else ago(state.last_successful_post_at, now),
         notes=tuple(_notes(view, incidents, now)),
+        seen=ago(state.last_evidence_at, now) if _unknown_now(view, status) and state.last_evidence_at is not None else "",
+        handled=tuple(handling_texts(handling, now)),
     )
 
 
 def past_row_of(view: ConnectionView, now: datetime) -> ConnectionRow:
     """The row of a connection that is no longer watched, as it was last known."""
-    note = Note("It is no longer in the configuration, or in the API's list of connections. The last known state is shown below.")
+    notes = [Note("It is no longer in the configuration, or in the API's list of connections. The last known state is shown below.")]
+    state = view.state
+    if state.last_check_at is not None and state.last_reason is not None:
+        outcome = {Outcome.PASSED: "passed", Outcome.FAILED: "failed"}.get(outcome_of(state.last_reason), "was inconclusive")
+        cause = "" if outcome == "passed" else f": {reason_text(state.last_reason)}"
+        notes.append(Note(f"Its last check, {ago(state.last_check_at, now)}, {outcome}{cause}.", quoted=state.last_detail))
     return replace(
-        row_of(view, (), now), status=DisplayStatus.UNKNOWN, tone=Tone.IDLE, label=RETIRED, since=None, lasting="", notes=(note,)
+        row_of(view, (), now), status=DisplayStatus.UNKNOWN, tone=Tone.IDLE, label=RETIRED, since=None, lasting="", notes=tuple(notes)
     )
 
 
-def _worst(incidents: Sequence[IncidentView]) -> IncidentView | None:
-    return max(incidents, key=lambda incident: incident.severity.rank, default=None)
-
-
-def _label(status: DisplayStatus, incidents: Sequence[IncidentView]) -> str:
-    """The status in two or three words."""
-    worst = _worst(incidents)
-    if status is not DisplayStatus.ATTENTION or worst is None:
-        return STATUS_LABELS[status]
-    return label_of(worst.incident.topic, worst.level) or STATUS_LABELS[status]
+def _unknown_now(view: ConnectionView, status: DisplayStatus) -> bool:
+    return status is DisplayStatus.UNKNOWN and view.frozen
 
 
 def _since(view: ConnectionView, status: DisplayStatus, incidents: Sequence[IncidentView]) -> datetime | None:
-    worst = _worst(incidents)
-    return worst.incident.opened_at if status is DisplayStatus.ATTENTION and worst is not None else view.state.since
+    if _unknown_now(view, status):
+        return None
+    worst = worst_of(incidents)
+    incident = status in (DisplayStatus.ATTENTION, DisplayStatus.EXPIRING) and worst is not None
+    return worst.incident.opened_at if incident and worst is not None else view.state.since
 
 
 def expiry_tone(incidents: Sequence[IncidentView]) -> Tone:
@@ -120,7 +133,7 @@ def countdown_of(state: ConnectionState, incidents: Sequence[IncidentView], now:
     ends_at, uncertainty = estimate.best_estimate(state.token), estimate.uncertainty(state.token)
     tone = expiry_tone(incidents)
     if ends_at is None:
-        known = state.token.says is TokenSays.NOTHING and state.token.observed_at is not None
+        known = state.token.says is TokenSays.NOTHING and state.last_passed_at is not None
         return Countdown("no end" if known else "")
     left = ends_at - now
     if left <= _NOW:
@@ -131,8 +144,6 @@ def countdown_of(state: ConnectionState, incidents: Sequence[IncidentView], now:
 
 def _notes(view: ConnectionView, incidents: Sequence[IncidentView], now: datetime) -> Iterator[Note]:
     state = view.state
-    if view.suppressed_by is not None:
-        yield Note("This may be out of date: it is not checked while a scope incident is open.")
     yield from _health_notes(state)
     for incident in incidents:
         text = incident_text(incident, state, now)
@@ -152,7 +163,7 @@ def _health_notes(state: ConnectionState) -> Iterator[Note]:
         return
     # While a change back is being confirmed, the last conclusive check was a good one.
     elif outcome_of(state.reason) is not Outcome.PASSED:
-        yield Note(sentence(reason_text(state.reason)), quoted=state.detail, advice=reason_advice(state.reason))
+        yield Note(sentence(reason_text(state.reason)), quoted=state.detail, advice=health_advice(state) or reason_advice(state.reason))
 
 
 def _last_check_note(state: ConnectionState) -> Iterator[Note]:

@@ -1,29 +1,42 @@
-"""Scope incidents, receivers, accounts."""
+"""Cards of what is wrong above connections, receivers, accounts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from monitor.domain.connections import Connection
+from monitor.domain.handling import handling_of_incident
 from monitor.domain.reasons import Scope
-from monitor.domain.snapshot import IncidentView, Snapshot
+from monitor.domain.snapshot import IncidentView, Snapshot, SuspectedScope
+from monitor.domain.states import TopicState
 from monitor.domain.status import TONES, Tone
-from monitor.text.advice import reason_advice
+from monitor.text.advice import RECEIVER_ADVICE, STORAGE_ADVICE, reason_advice
 from monitor.text.durations import brief
-from monitor.text.format import count, one_line, platform_name, sentence
+from monitor.text.format import count, sentence
 from monitor.text.reasons import reason_text
+from monitor.text.status import handling_texts, suspicion_text, title_of
 
 
 @dataclass(frozen=True, slots=True)
-class ScopeIncidentView:
-    """An open scope incident, worded."""
+class Card:
+    """
+    Something that is wrong above single connections, worded.
 
-    view: IncidentView
+    Attributes:
+        scope, subject: the scope, such as `api:api.postpost.dev`; of a receiver its name.
+        since, lasting: when it began, and how long ago; None and empty where that is unknown.
+    """
+
+    scope: Scope
+    subject: str
     tone: Tone
     title: str
-    why: str
-    quoted: str
-    advice: str
-    lasting: str
+    since: datetime | None = None
+    lasting: str = ""
+    why: str = ""
+    quoted: str = ""
+    advice: str = ""
+    handled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +57,92 @@ class AccountView:
     text: str
 
 
-def scope_incidents_of(snapshot: Snapshot, now: datetime) -> tuple[ScopeIncidentView, ...]:
-    """The open scope incidents, the most urgent and then the widest first."""
-    incidents = [incident for incident in snapshot.incidents if incident.scope is not Scope.CONNECTION]
+def cards_of(snapshot: Snapshot, now: datetime) -> tuple[Card, ...]:
+    """
+    Every card, the most urgent and then the widest first.
+
+    A scope that is only suspected has none: the overall state says all that is known.
+    """
+    return (*_sorted(_scope_cards(snapshot, now)), *_receiver_cards(snapshot, now))
+
+
+def cards_above(snapshot: Snapshot, connection: Connection, now: datetime) -> tuple[Card, ...]:
+    """The cards of the database and of the scopes above *connection*."""
+    owner = connection.account_label
+    names = {connection.account, owner}
     return tuple(
-        _scope_incident(incident, now)
-        for incident in sorted(incidents, key=lambda incident: (-incident.severity.rank, -incident.scope.width))
+        card
+        for card in _sorted([*_scope_cards(snapshot, now), *(_suspicion_card(scope, now) for scope in snapshot.suspected)])
+        if card.scope in (Scope.API, Scope.STORAGE)
+        or card.subject == f"platform:{connection.platform}"
+        or (card.scope in (Scope.ACCOUNT, Scope.USER) and card.subject.partition(":")[2] in names)
     )
+
+
+def _scope_cards(snapshot: Snapshot, now: datetime) -> list[Card]:
+    incidents = [incident for incident in snapshot.incidents if incident.scope is not Scope.CONNECTION]
+    cards = [_incident_card(incident, snapshot, now) for incident in incidents]
+    if not snapshot.storage_up and not any(incident.scope is Scope.STORAGE for incident in incidents):
+        cards.append(_storage_card(snapshot, now))
+    return cards
+
+
+def _sorted(cards: list[Card]) -> list[Card]:
+    order = list(Tone)
+    return sorted(cards, key=lambda card: (order.index(card.tone), -card.scope.width))
+
+
+def _storage_card(snapshot: Snapshot, now: datetime) -> Card:
+    failure = snapshot.storage_failure
+    return Card(
+        Scope.STORAGE,
+        "storage",
+        Tone.BAD,
+        title_of(Scope.STORAGE, "storage"),
+        failure.since if failure is not None else None,
+        brief(now - failure.since) if failure is not None else "",
+        "Checks go on and are kept in memory. Until it is repaired no change is confirmed and nothing can be notified.",
+        failure.problem if failure is not None else "",
+        STORAGE_ADVICE,
+    )
+
+
+def _suspicion_card(scope: SuspectedScope, now: datetime) -> Card:
+    return Card(
+        scope.scope,
+        scope.subject,
+        Tone.WARN,
+        suspicion_text(scope, now),
+        scope.since,
+        brief(now - scope.since),
+        f"{sentence(reason_text(scope.reason))}" if scope.reason is not None else "",
+        "",
+        "Nothing to do yet: it is being confirmed.",
+    )
+
+
+def _receiver_cards(snapshot: Snapshot, now: datetime) -> Iterator[Card]:
+    if not snapshot.outbox:
+        yield Card(Scope.RECEIVER, "", Tone.WARN, NO_RECEIVER, advice="Add a receiver to the configuration, or watch this page.")
+    for name, outbox in sorted(snapshot.outbox.items()):
+        if not outbox.disabled and outbox.failing_since is None:
+            continue
+        since = outbox.failing_since
+        disabled = "It answered HTTP 410 and is disabled until its configuration changes." if outbox.disabled else ""
+        yield Card(
+            Scope.RECEIVER,
+            name,
+            Tone.BAD,
+            title_of(Scope.RECEIVER, f"receiver:{name}"),
+            since,
+            brief(now - since) if since is not None else "",
+            " ".join(filter(None, (disabled, f"{count(outbox.pending, 'message')} waiting."))),
+            "",
+            RECEIVER_ADVICE,
+        )
+
+
+NO_RECEIVER = "No receiver is configured: nobody is notified of anything."
 
 
 def receivers_of(snapshot: Snapshot, now: datetime) -> tuple[ReceiverView, ...]:
@@ -60,9 +152,15 @@ def receivers_of(snapshot: Snapshot, now: datetime) -> tuple[ReceiverView, ...]:
         waiting = f"{count(outbox.pending, 'message')} waiting" if outbox.pending else "nothing waiting"
         since = f", the oldest for {brief(now - outbox.oldest_at)}" if outbox.oldest_at is not None else ""
         if outbox.disabled:
-            receivers.append(ReceiverView(name, Tone.BAD, f"disabled (HTTP 410) until its configuration changes; {waiting}"))
+            receivers.append(ReceiverView(name, Tone.BAD, f"disabled (HTTP 410); {waiting}"))
         elif outbox.failing_since is not None:
-            receivers.append(ReceiverView(name, Tone.BAD, f"failing for {brief(now - outbox.failing_since)}; {waiting}{since}"))
+            receivers.append(
+                ReceiverView(
+                    name,
+                    Tone.BAD,
+                    f"{'refuses every message' if outbox.refusing else 'failing'} for {brief(now - outbox.failing_since)}; {waiting}{since}",
+                )
+            )
         else:
             receivers.append(ReceiverView(name, Tone.GOOD, f"{waiting}{since}"))
     return tuple(sorted(receivers, key=lambda receiver: (receiver.tone is not Tone.BAD, receiver.name)))
@@ -77,37 +175,20 @@ def accounts_of(snapshot: Snapshot, connections: Mapping[str, int]) -> tuple[Acc
     )
 
 
-def title_of(scope: Scope, subject: str) -> str:
-    """The incident of a scope as one clause."""
-    kind, _, name = subject.partition(":")
-    if scope is Scope.PLATFORM:
-        name = platform_name(name)
-    title = _ACCOUNT_TITLES.get(kind) or _TITLES.get(scope, "{name}")
-    return title.format(name=one_line(name, 120))
-
-
-_TITLES = {
-    Scope.API: "The PostPost API does not respond",
-    Scope.ACCOUNT: "The API rejects the account {name}",
-    Scope.USER: "The API rejects the managed user {name}",
-    Scope.PLATFORM: "Multiple {name} connections are failing",
-    Scope.STORAGE: "The monitor cannot use its database",
-    Scope.RECEIVER: "The receiver {name} is failing",
-}
-_ACCOUNT_TITLES = {
-    "rate": "The API limits the requests of the account {name}",
-    "service": "The API fails for the account {name} alone",
-}
-
-
-def _scope_incident(incident: IncidentView, now: datetime) -> ScopeIncidentView:
-    reason = incident.reason
-    return ScopeIncidentView(
-        view=incident,
-        tone=TONES[incident.severity],
-        title=title_of(incident.scope, incident.incident.subject),
-        why=sentence(reason_text(reason)) if reason is not None else "",
-        quoted=incident.detail,
-        advice=reason_advice(reason) if reason is not None else "",
-        lasting=brief(now - incident.incident.opened_at),
+def _incident_card(incident: IncidentView, snapshot: Snapshot, now: datetime) -> Card:
+    ref, reason = incident.incident, incident.reason
+    value = TopicState(incident.level, ref.opened_at, ref.number, ref.opened_at)
+    handling = handling_of_incident(incident, None, value, snapshot.controls, now)
+    storage = snapshot.storage_failure if incident.scope is Scope.STORAGE else None
+    return Card(
+        incident.scope,
+        ref.subject,
+        TONES[incident.severity],
+        title_of(incident.scope, ref.subject),
+        ref.opened_at,
+        brief(now - ref.opened_at),
+        sentence(reason_text(reason)) if reason is not None else "",
+        storage.problem if storage is not None else incident.detail,
+        STORAGE_ADVICE if storage is not None else reason_advice(reason) if reason is not None else "",
+        tuple(handling_texts(handling, now)),
     )

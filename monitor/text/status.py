@@ -1,0 +1,235 @@
+"""The overall state as one sentence, and the state of a connection in two or three words; the same on pages and command line."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.domain.handling import Handling
+from monitor.domain.reasons import Health, Scope
+from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot, SuspectedScope
+from monitor.domain.status import DisplayStatus, OverallState, Tone
+from monitor.errors import Reason
+from monitor.text.durations import brief
+from monitor.text.format import STATUS_LABELS, ago, count, label_of, moment, one_line, platform_name
+
+_WAS = {
+    Health.OK: "Was working",
+    Health.ERROR: "Was broken",
+    Health.MISSING: "Was missing",
+    Health.MISCONFIGURED: "Was misconfigured",
+}
+_SILENT = frozenset({Reason.API_TIMEOUT, Reason.API_UNREACHABLE, Reason.API_DNS_FAILED, Reason.API_DISCONNECTED})
+_FRESH_INTERVALS = 3
+_FRESH_MINIMUM = timedelta(minutes=30)
+
+
+def status_label(view: ConnectionView, status: DisplayStatus, incidents: Sequence[IncidentView]) -> str:
+    """The status in two or three words."""
+    if status is DisplayStatus.UNKNOWN and view.frozen:
+        return _WAS.get(view.state.health, STATUS_LABELS[status])
+    worst = worst_of(incidents)
+    if status not in (DisplayStatus.ATTENTION, DisplayStatus.EXPIRING) or worst is None:
+        return STATUS_LABELS[status]
+    return label_of(worst.incident.topic, worst.level) or STATUS_LABELS[status]
+
+
+def worst_of(incidents: Sequence[IncidentView]) -> IncidentView | None:
+    """The most urgent one."""
+    return max(incidents, key=lambda incident: incident.severity.rank, default=None)
+
+
+def handling_texts(handling: Handling, now: datetime) -> Iterator[str]:
+    """What operators did, one sentence each."""
+    ack, silence = handling.ack, handling.silence
+    if ack is not None:
+        yield f"Acknowledged by {one_line(ack.author, 80)} {ago(ack.at, now)}: {one_line(ack.reason, 300)}"
+    if silence is not None:
+        by = f" by {one_line(silence.author, 80)}" if silence.number is not None else f" ({one_line(silence.author, 80)}, configured)"
+        yield f"Silenced until {moment(silence.until)}{by}{f': {one_line(silence.reason, 300)}' if silence.reason else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Overall:
+    """The overall state: as one word, as one sentence, and a second line with more."""
+
+    state: OverallState
+    tone: Tone
+    text: str
+    more: str = ""
+
+
+def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: bool) -> Overall:
+    """
+    The overall state, the worst first.
+
+    Args:
+        snapshot: the snapshot.
+        counts: display status -> how many connections.
+        urgent: whether a connection that still works has a critical incident.
+    """
+    own, suspected = _own_failure(snapshot), " ".join(suspicion_text(each, snapshot.taken_at) for each in snapshot.suspected)
+    if not snapshot.connections:
+        return own or (_suspected(suspected) if suspected else Overall(OverallState.UNKNOWN, Tone.IDLE, "No connections are watched yet."))
+    broken = sum(counts[status] for status in DisplayStatus if status.broken)
+    failing = _failing_receivers(snapshot)
+    state = _state_of(snapshot, broken, counts, urgent)
+    if own is not None:
+        some_known = snapshot.storage_up and snapshot.api_up is not False and not all(view.frozen for view in snapshot.connections)
+        known = _join(state.text, state.more) if some_known else _last_known(snapshot)
+        return Overall(own.state, own.tone, own.text, _join(known, failing))
+    if broken:
+        return Overall(state.state, state.tone, state.text, _join(state.more, suspected, failing))
+    if failing:
+        return Overall(OverallState.UNDELIVERED, Tone.BAD, failing, _join(suspected, _last_known(snapshot) if suspected else state.text))
+    if suspected and state.tone is not Tone.BAD:
+        more = state.text if state.state in (OverallState.ATTENTION, OverallState.EXPIRING) else _last_known(snapshot)
+        return Overall(OverallState.SUSPECTED, Tone.WARN, suspected, more)
+    return Overall(state.state, state.tone, state.text, _join(state.more, suspected))
+
+
+def suspicion_text(scope: SuspectedScope, now: datetime) -> str:
+    """That a scope is suspected, as one sentence."""
+    lasting, kind, name = brief(now - scope.since), scope.subject.partition(":")[0], one_line(scope.subject.partition(":")[2], 120)
+    if scope.scope is Scope.API:
+        silent = scope.reason is None or scope.reason in _SILENT
+        what = f"the PostPost API has not answered for {lasting}" if silent else f"the PostPost API has been failing for {lasting}"
+    elif kind == "service":
+        what = f"the API has been failing for the account {name} alone for {lasting}"
+    elif scope.scope is Scope.USER:
+        what = f"the API refused the managed user {name} {lasting} ago"
+    else:
+        what = f"the API refused the key of the account {name} {lasting} ago"
+    return f"Suspected: {what}; below is what was known then."
+
+
+def _suspected(text: str) -> Overall:
+    return Overall(OverallState.SUSPECTED, Tone.WARN, text)
+
+
+def _own_failure(snapshot: Snapshot) -> Overall | None:
+    """A failure that hides the state of the connections; the last known state is shown below it."""
+    text = ""
+    rejected = sorted(name for name, up in snapshot.accounts.items() if up is False)
+    if not snapshot.storage_up:
+        text = "The monitor cannot write to its database: nothing can be notified, and the state below is the last known."
+    elif snapshot.api_up is False:
+        text = "The PostPost API does not respond; the last known state is shown below."
+    elif rejected:
+        which = f"the account {rejected[0]}" if len(rejected) == 1 else count(len(rejected), "account")
+        whose = "its" if len(rejected) == 1 else "their"
+        text = f"The API rejects {which}; {whose} connections cannot be checked."
+    else:
+        users = [incident for incident in snapshot.incidents if incident.scope in (Scope.USER, Scope.ACCOUNT) and not _is_rate(incident)]
+        frozen = sum(view.frozen for view in snapshot.connections)
+        if users and frozen:
+            text = f"The API refuses or fails {count(len(users), 'account or user', 'accounts or users')}; {count(frozen, 'connection')} cannot be checked."
+    return Overall(OverallState.UNAVAILABLE, Tone.BAD, text) if text else None
+
+
+def _is_rate(incident: IncidentView) -> bool:
+    return incident.incident.subject.startswith("rate:")
+
+
+def _failing_receivers(snapshot: Snapshot) -> str:
+    failing = sorted(name for name, outbox in snapshot.outbox.items() if outbox.disabled or outbox.failing_since is not None)
+    if not failing:
+        return ""
+    which = f"receiver {failing[0]} accepts" if len(failing) == 1 else f"{len(failing)} receivers accept"
+    return f"The {which} no messages."
+
+
+def _last_known(snapshot: Snapshot) -> str:
+    """How many worked and how many did not when they were last checked."""
+    healths = [view.state.health for view in snapshot.connections]
+    working, broken = healths.count(Health.OK), sum(health.broken for health in healths)
+    parts = [f"{working:,} worked"] if working else []
+    parts += [f"{broken:,} {'was' if broken == 1 else 'were'} broken"] if broken else []
+    return f"Of {count(len(healths), 'connection')}, {' and '.join(parts)} when last checked." if parts else ""
+
+
+def _state_of(snapshot: Snapshot, broken: int, counts: Mapping[DisplayStatus, int], urgent: bool) -> Overall:
+    total, attention, expiring = len(snapshot.connections), counts[DisplayStatus.ATTENTION], counts[DisplayStatus.EXPIRING]
+    frozen = sum(view.frozen for view in snapshot.connections)
+    unchecked = sum(view.state.health is Health.UNKNOWN and not view.frozen for view in snapshot.connections)
+    rest = _rest(unchecked, frozen, counts[DisplayStatus.UNSUPPORTED])
+    if broken:
+        text = (
+            f"{broken:,} of {total:,} connections {'is' if broken == 1 else 'are'} broken."
+            if total > 1
+            else "The only connection is broken."
+        )
+        more = f"{count(attention, 'more needs', 'more need')} attention." if attention else ""
+        return Overall(OverallState.BROKEN, Tone.BAD, text, _join(more, _ending(expiring), rest))
+    tone = Tone.BAD if urgent else Tone.WARN
+    if attention:
+        text = f"{count(attention, 'connection needs', 'connections need')} attention, none is broken."
+        return Overall(OverallState.ATTENTION, tone, text, _join(_ending(expiring), rest))
+    if expiring:
+        return Overall(OverallState.EXPIRING, tone, f"{_ending(expiring)[:-1]}, no connection is broken.", rest)
+    return _without_trouble(snapshot, unchecked, counts[DisplayStatus.OK], frozen, rest)
+
+
+def _without_trouble(snapshot: Snapshot, unchecked: int, working: int, frozen: int, rest: str) -> Overall:
+    total, now = len(snapshot.connections), snapshot.taken_at
+    if unchecked == total:
+        return Overall(OverallState.UNKNOWN, Tone.IDLE, "No connection has been checked yet.")
+    if unchecked:
+        untested = _rest(0, frozen, sum(view.state.health is Health.UNSUPPORTED for view in snapshot.connections))
+        found = ": no problem so far." if working else "."
+        return Overall(OverallState.UNKNOWN, Tone.IDLE, f"{total - unchecked:,} of {total:,} connections checked so far{found}", untested)
+    if not working:
+        return Overall(OverallState.UNKNOWN, Tone.IDLE, "No problems are known.", rest)
+    evidence_at = max(
+        (view.state.last_evidence_at for view in snapshot.connections if view.state.last_evidence_at is not None), default=None
+    )
+    fresh = max(_FRESH_MINIMUM, _FRESH_INTERVALS * min(view.connection.interval for view in snapshot.connections))
+    if evidence_at is None or now - evidence_at > fresh:
+        seen = f"for {brief(now - evidence_at)}" if evidence_at is not None else "yet"
+        return Overall(
+            OverallState.UNKNOWN, Tone.IDLE, f"No check has given an answer {seen}; below is what was known then.", _last_known(snapshot)
+        )
+    if working == 1:
+        return Overall(OverallState.OK, Tone.GOOD, "The connection works." if total == 1 else "The one tested connection works.", rest)
+    text = f"All {count(working, 'connection')} {'work' if working == total else 'that were tested work'}."
+    return Overall(OverallState.OK, Tone.GOOD, text, rest)
+
+
+def _ending(expiring: int) -> str:
+    return f"{count(expiring, 'token expires', 'tokens expire')} soon." if expiring else ""
+
+
+def _rest(unchecked: int, frozen: int, untestable: int) -> str:
+    return _join(
+        f"{count(unchecked, 'is', 'are')} not checked yet." if unchecked else "",
+        f"{frozen:,} cannot be checked now." if frozen else "",
+        f"{untestable:,} cannot be tested." if untestable else "",
+    )
+
+
+def _join(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
+
+
+def title_of(scope: Scope, subject: str) -> str:
+    """The incident of a scope as one clause."""
+    key = ScopeKey.parse(subject)
+    title = _KIND_TITLES.get(key.kind) or _TITLES.get(scope, "{name}")
+    name = "/".join(part for part in (key.name, key.user) if part)
+    return title.format(name=one_line(name, 120), platform=platform_name(key.platform))
+
+
+_TITLES = {
+    Scope.API: "The PostPost API does not respond",
+    Scope.ACCOUNT: "The API rejects the account {name}",
+    Scope.USER: "The API rejects the managed user {name}",
+    Scope.GROUP: "Multiple {platform} connections of {name} are failing",
+    Scope.PLATFORM: "Multiple {platform} connections are failing",
+    Scope.STORAGE: "The monitor cannot use its database",
+    Scope.RECEIVER: "The receiver {name} is failing",
+}
+_KIND_TITLES = {
+    "limit": "The API limits the requests of all accounts",
+    "rate": "The API limits the requests of the account {name}",
+    "service": "The API fails for the account {name} alone",
+}

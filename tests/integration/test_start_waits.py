@@ -1,0 +1,104 @@
+"""A start while the database or the web port is unavailable: nothing gives up that a person would have to start again."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from monitor.app import App
+from monitor.clock import SystemClock
+from monitor.config import Config, load
+from monitor.errors import EXIT_UNEXPECTED, PortUnavailable
+from monitor.notify import templates
+from monitor.runtime.signals import Signals
+from monitor.runtime.systemd import ServiceManager
+from tests import marked
+from tests.deploy.notify import NotifySocket
+from tests.e2e.processes import free_port
+from tests.waiting import eventually, patience
+
+CONFIG = """\
+api: {{base_url: "http://127.0.0.1:9/api/v1"}}
+accounts: [{{name: main, api_key: {key}, discover: "off"}}]
+connections: [linkedin-page1]
+database: {{url: "{url}"}}
+web: {{listen: "127.0.0.1:{port}"}}
+shutdown: {{drain: 2s}}
+"""
+
+
+def _config(folder: Path, url: str, port: int = 0) -> Config:
+    path = folder / "config.yaml"
+    path.touch(mode=0o600)
+    path.write_text(CONFIG.format(key=marked.API_KEY, url=url, port=port))
+    return load(path, check_template=templates.problems)
+
+
+@asynccontextmanager
+async def _forwarding(port: int, target: int) -> AsyncIterator[None]:
+    """A way from *port* to the *target* port."""
+    served: list[asyncio.Task[None] | None] = []
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+        await writer.wait_closed()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.current_task())
+        back, forth = await asyncio.open_connection("127.0.0.1", target)
+        await asyncio.gather(pump(reader, forth), pump(back, writer), return_exceptions=True)
+
+    async with await asyncio.start_server(serve, "127.0.0.1", port):
+        yield
+        await asyncio.gather(*filter(None, served))
+
+
+async def test_database_comes_later(postgres_url: str, tmp_path: Path) -> None:
+    """READY is withheld, the status tells why, the time-out of the start is extended; the service is up once the server is."""
+    port, server = free_port(), make_url(postgres_url)
+    url = server.set(port=port).render_as_string(hide_password=False)
+    notify, signals = NotifySocket(tmp_path / "notify"), Signals()
+    config = _config(tmp_path, url)
+    app = App(config, clock=SystemClock(), signals=signals, reread=lambda: config, manager=ServiceManager(str(tmp_path / "notify")))
+    running = asyncio.create_task(app.run())
+    try:
+        await eventually(lambda: running.done() or len(notify.seen("EXTEND_TIMEOUT_USEC")) >= 2, what="two postponed starts")
+        assert "Waiting for the database: " in notify.last_status()
+        assert notify.seen("READY") == []
+        async with _forwarding(port, server.port or 0):
+            await eventually(lambda: running.done() or notify.seen("READY"), what="READY")
+            assert app.ready.is_set()
+            signals.request_stop()
+            async with asyncio.timeout(patience()):
+                await running
+    finally:
+        running.cancel()
+        notify.close()
+
+
+async def test_stop_while_waiting(tmp_path: Path) -> None:
+    """A stop ends the wait, and the program without an error."""
+    config, signals = _config(tmp_path, f"postgresql://monitor:{marked.PASSWORD}@127.0.0.1:{free_port()}/monitor"), Signals()
+    app = App(config, clock=SystemClock(), signals=signals, reread=lambda: config)
+    running = asyncio.create_task(app.run())
+    await asyncio.sleep(0)
+    signals.request_stop()
+    async with asyncio.timeout(patience()):
+        await running
+    assert not app.ready.is_set()
+
+
+async def test_port_in_use(tmp_path: Path) -> None:
+    """The exit code is one after which the service manager starts the program again."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        config, signals = _config(tmp_path, f"sqlite:///{tmp_path}/monitor.db", other.getsockname()[1]), Signals()
+        app = App(config, clock=SystemClock(), signals=signals, reread=lambda: config)
+        with pytest.raises(PortUnavailable, match="Address already in use") as raised:
+            await app.run()
+    assert raised.value.exit_code == EXIT_UNEXPECTED

@@ -1,0 +1,272 @@
+"""What must never be shown: green without fresh evidence, percentages of time that was not watched, trouble without who handles it."""
+
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from monitor.cli.status import as_document, as_text
+from monitor.db import CheckRow, with_last_checks
+from monitor.domain.events import IncidentRef, Severity, Topic
+from monitor.domain.expiry.model import TokenBelief
+from monitor.domain.reasons import Health, Scope
+from monitor.domain.silencing.acks import Ack
+from monitor.domain.silencing.controls import NO_CONTROLS, Controls
+from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot, StorageFailure, SuspectedScope, suspected_scope
+from monitor.domain.states import ConnectionState, TopicState
+from monitor.domain.status import ConnectionFilter, DisplayStatus, Filters, OverallState, Tone
+from monitor.errors import Reason
+from monitor.text.format import STATUS_LABELS
+from monitor.web.api.badges import _gist
+from monitor.web.pages.connection import ConnectionQuery, profile_of
+from monitor.web.pages.templates import Pages
+from monitor.web.status.board import StatusBoard
+from monitor.web.status.connection import past_row_of
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_silence, a_state
+from tests.story import API_HOST, Story
+
+NOW = START + DAY
+PAGES = Pages()
+
+
+def _view(number: int, health: Health = Health.OK, *, covered: str | None = None, **state: object) -> ConnectionView:
+    values = {"last_evidence_at": NOW - 3 * MINUTE, "last_check_at": NOW - 3 * MINUTE} | state
+    return ConnectionView(a_connection(number), a_state(health, **values), covered)
+
+
+def _snapshot(*views: ConnectionView, **overrides: object) -> Snapshot:
+    return replace(Snapshot(NOW, views), **overrides)  # type: ignore[arg-type]
+
+
+def _html(snapshot: Snapshot, **filters: str) -> str:
+    board = StatusBoard(snapshot)
+    return PAGES.status(board, board.page(Filters.of(filters), NOW), {}, NOW).decode()
+
+
+def _everywhere(snapshot: Snapshot) -> tuple[OverallState, str, str, str]:
+    """The overall state in JSON of the command line, the sentence there, the icon of the page, the badge."""
+    page, board = _html(snapshot), StatusBoard(snapshot)
+    document = as_document(snapshot, ConnectionFilter())
+    icon = page.partition('rel="icon" href="static/')[2].partition(".svg")[0]
+    assert f"<title>{board.overall.text} - PostPost Monitor</title>" in page
+    assert str(document["summary"]).startswith(board.overall.text)
+    assert board.overall.text in " ".join(as_text(snapshot, ConnectionFilter(), 10_000).split())
+    return OverallState(str(document["state"])), board.overall.text, icon, _gist(board)
+
+
+def _silent_api(seconds: int) -> Story:
+    """Three connections that work, and then an API that does not answer; checks go on every ten seconds."""
+    story = Story(connections={number: a_connection(number) for number in (1, 2, 3)}, beat=SECOND)
+    for number in story.connections:
+        story.check(number=number)
+    story.pass_time(MINUTE)
+    for turn in range(seconds // 10):
+        story.check(Reason.API_TIMEOUT, number=1 + turn % 3)
+        story.pass_time(10 * SECOND)
+    return story
+
+
+def test_silent_api_is_suspected() -> None:
+    """An API that is silent for 70 seconds is suspected, in the same words everywhere, and nothing is green."""
+    story = _silent_api(70)
+    suspected = suspected_scope(story.scope(f"api:{API_HOST}"))
+    assert suspected is not None
+    assert suspected.since == story.now - 70 * SECOND
+    snapshot = replace(_snapshot(_view(1), _view(2), suspected=(suspected,)), taken_at=story.now)
+
+    assert _everywhere(snapshot) == (
+        OverallState.SUSPECTED,
+        "Suspected: the PostPost API has not answered for 1m; below is what was known then.",
+        "warn",
+        "outage suspected",
+    )
+    assert as_document(snapshot, ConnectionFilter())["apiUp"] is None
+    assert "Of 2 connections, 2 worked when last checked." in _html(snapshot)
+
+
+def test_one_silent_answer_is_no_suspicion() -> None:
+    """A single request that was not answered says nothing of the API, and an open incident is no suspicion any more."""
+    assert suspected_scope(_silent_api(10).scope(f"api:{API_HOST}")) is None
+    story = _silent_api(200)
+    assert story.scope(f"api:{API_HOST}").open
+    assert suspected_scope(story.scope(f"api:{API_HOST}")) is None
+
+
+def test_refused_key_is_suspected() -> None:
+    """The first refusal of a key is said before it is confirmed."""
+    story = Story(beat=SECOND)
+    story.check()
+    story.check(Reason.API_UNAUTHORIZED)
+    story.now += 20 * SECOND
+    suspected = suspected_scope(story.scope("account:main"))
+    assert suspected is not None
+    snapshot = replace(_snapshot(_view(1), suspected=(suspected,)), taken_at=story.now)
+    assert StatusBoard(snapshot).overall.text == (
+        "Suspected: the API refused the key of the account main 20s ago; below is what was known then."
+    )
+
+
+def test_broken_outweighs_suspected() -> None:
+    """A broken connection stays the first thing that is said; that the API is suspected follows."""
+    suspected = SuspectedScope(Scope.API, "api:x", NOW - 40 * SECOND)
+    overall = StatusBoard(_snapshot(_view(1, Health.ERROR), _view(2), suspected=(suspected,))).overall
+    assert (overall.state, overall.text) == (OverallState.BROKEN, "1 of 2 connections is broken.")
+    assert "Suspected: the PostPost API has not answered for 40s" in overall.more
+
+
+@pytest.mark.parametrize(
+    ("scope", "subject", "overrides", "badge"),
+    [
+        (Scope.API, "api:x", {"api_up": False}, "API down"),
+        (Scope.ACCOUNT, "account:main", {"accounts": {"main": False}}, "1 account rejected"),
+        (Scope.USER, "user:main/66f0", {}, "not known now"),
+    ],
+)
+def test_not_known_now(scope: Scope, subject: str, overrides: dict[str, object], badge: str) -> None:
+    """While the API is down, a key refused or a user detached, no connection is green: it *was* working, some time ago."""
+    incident = IncidentView(IncidentRef(Topic.SCOPE, subject, 1, NOW - HOUR), scope, None, "failed", Severity.CRITICAL, None, "")
+    snapshot = _snapshot(_view(1, covered=subject), _view(2, Health.ERROR, covered=subject), incidents=(incident,), **overrides)
+
+    state, _, icon, shown = _everywhere(snapshot)
+    rows = StatusBoard(snapshot).page(Filters(), NOW).rows
+    table = as_text(snapshot, ConnectionFilter(), 10_000)
+
+    assert (state, icon, shown) == (OverallState.UNAVAILABLE, "bad", badge)
+    assert {(row.label, row.seen, row.tone, row.status) for row in rows} == {
+        ("Was working", "3m ago", Tone.IDLE, DisplayStatus.UNKNOWN),
+        ("Was broken", "3m ago", Tone.IDLE, DisplayStatus.UNKNOWN),
+    }
+    assert '<span class="pill idle">Was working</span> <span class="dim">3m ago</span>' in _html(snapshot)
+    assert ("Was working" in table, "ok" in table.split(), StatusBoard(snapshot).counts[DisplayStatus.OK]) == (True, False, 0)
+
+
+def test_no_fresh_evidence() -> None:
+    """A monitor that was off for two days does not start green."""
+    old = replace(_snapshot(_view(1), _view(2)), taken_at=NOW + 2 * DAY)
+    state, text, icon, badge = _everywhere(old)
+    assert (state, icon, badge) == (OverallState.UNKNOWN, "idle", "nothing known")
+    assert text == "No check has given an answer for 2d; below is what was known then."
+
+
+def test_before_the_first_check() -> None:
+    """Before the first check nothing is said of a token or of those that were not checked."""
+    unchecked = ConnectionView(a_connection(9), ConnectionState(token=TokenBelief(observed_at=NOW)))
+    snapshot = _snapshot(_view(1), _view(2), _view(3), unchecked)
+    assert _everywhere(snapshot)[::3] == (OverallState.UNKNOWN, "3 of 4 checked")
+    assert "3 of 4 connections checked so far" in _html(snapshot)
+    assert "not known yet" in _html(snapshot, q="page9")
+    assert "no end" not in _html(snapshot, q="page9")
+
+
+def test_retired_connection() -> None:
+    """A connection that is no longer watched shows its last known state and name, from the checks that are kept."""
+    left = ConnectionState(display_name="Acme", username="acme")
+    rows = [
+        CheckRow(1, NOW - HOUR, Reason.API_TIMEOUT, 5, None),
+        CheckRow(1, NOW - 2 * HOUR, Reason.CREDENTIAL_REJECTED, 5, 200, detail="Session has expired"),
+        CheckRow(1, NOW - 3 * HOUR, Reason.OK, 5, 200),
+    ]
+    state = with_last_checks(left, rows)
+    row = past_row_of(ConnectionView(a_connection(1, name=None), state), NOW)
+
+    assert (state.health, state.last_passed_at, state.last_evidence_at) == (Health.ERROR, NOW - 3 * HOUR, NOW - 2 * HOUR)
+    assert (row.title, row.label, row.checked) == ("Acme", "No longer watched", "1h ago")
+    assert [note.text for note in row.notes][1] == "Its last check, 1h ago, was inconclusive: the API did not answer in time."
+    assert with_last_checks(a_state(), rows) == a_state()
+
+
+def test_names_survive_the_end_of_a_connection() -> None:
+    """What the API called a connection is kept when it leaves the configuration; its evidence is not, should it come back."""
+    story = Story()
+    story.put_state(a_state(display_name="Acme", username="acme"))
+    story.retire(1)
+    state = story.engine.state(1)
+    assert (state.display_name, state.username, state.health, state.last_check_at) == ("Acme", "acme", Health.UNKNOWN, None)
+
+
+@pytest.mark.parametrize("problem", ["database is locked (SQLITE_BUSY)", "database or disk is full (SQLITE_FULL)"])
+def test_database_card(problem: str) -> None:
+    """A database that takes no writes has a card with the cause, the advice, and that nothing is notified; on every page."""
+    snapshot = _snapshot(_view(1), storage_up=False, storage_failure=StorageFailure(NOW - MINUTE, problem))
+    board = StatusBoard(snapshot)
+    view = snapshot.connections[0]
+    profile = profile_of(board.row(view, NOW), None, ConnectionQuery(), NOW, cards=board.cards_above(view, NOW))
+    for page in (_html(snapshot), PAGES.connection(board, profile, NOW).decode()):
+        assert problem in page
+        assert "nothing can be notified" in page
+        assert "Free space on its disk" in page
+    assert _everywhere(snapshot)[::3] == (OverallState.UNAVAILABLE, "database down")
+
+
+def _incident(number: int, opened_at: datetime = NOW - HOUR) -> IncidentView:
+    ref = IncidentRef(Topic.CONNECTION, str(number), 1, opened_at)
+    return IncidentView(ref, Scope.CONNECTION, number, "error", Severity.CRITICAL, Reason.CREDENTIAL_REJECTED, "")
+
+
+def _failing(number: int, opened_at: datetime = NOW - HOUR) -> ConnectionView:
+    return _view(number, Health.ERROR, topics={Topic.CONNECTION: TopicState("error", opened_at, 1, opened_at)})
+
+
+ACK = Ack(Topic.CONNECTION, "2", 1, "error", NOW - MINUTE, "anna", "waiting for the customer")
+CONTROLS = NO_CONTROLS.with_requests([a_silence(7, match={"connection": "linkedin-page3"}, ends_at=NOW + HOUR, author="bob")], [ACK])
+
+
+def _handled(controls: Controls = CONTROLS) -> Snapshot:
+    """Four broken connections: the first unhandled for an hour, the second acknowledged, the third silenced, the fourth new."""
+    times = {1: NOW - 2 * HOUR, 2: NOW - HOUR, 3: NOW - HOUR, 4: NOW - MINUTE}
+    return _snapshot(
+        *(_failing(number, opened_at) for number, opened_at in times.items()),
+        incidents=tuple(_incident(number, opened_at) for number, opened_at in times.items()),
+        controls=controls,
+    )
+
+
+def test_handled_after_unhandled() -> None:
+    """What nobody handles comes first, the newest before the older; then what is acknowledged or silenced, with by whom and until when."""
+    snapshot = _handled()
+    board = StatusBoard(snapshot)
+    rows = board.page(Filters(), NOW).rows
+
+    assert [row.view.connection.id for row in rows][:2] == [4, 1]
+    assert {row.view.connection.id: row.handled for row in rows} == {
+        4: (),
+        1: (),
+        2: ("Acknowledged by anna 1m ago: waiting for the customer",),
+        3: ("Silenced until 2030-01-02 01:00 UTC by bob: maintenance",),
+    }
+    assert "Acknowledged or silenced: 2 of 4." in board.overall.more
+    assert "Notifications of 1 connection are silenced." in board.overall.more
+    assert "Acknowledged by anna" in _html(snapshot)
+    assert board.rank((DisplayStatus.ERROR, snapshot.connections[0])) < board.rank((DisplayStatus.ERROR, snapshot.connections[1]))
+
+
+def test_handled_on_the_command_line() -> None:
+    """`status` says the same, in its table and in its JSON."""
+    text, document = as_text(_handled(), ConnectionFilter(), 10_000), as_document(_handled(), ConnectionFilter())
+    assert "Acknowledged by anna" in text
+    assert "Silenced until 2030-01-02 01:00 UTC by bob" in text
+    shown = {one["platformId"]: (one["ackedBy"], one["silencedUntil"]) for one in document["connections"]}  # type: ignore[attr-defined]
+    assert shown["linkedin-page2"] == ({"author": "anna", "at": "2030-01-01T23:59:00.000Z", "reason": "waiting for the customer"}, None)
+    assert shown["linkedin-page3"] == (None, "2030-01-02T01:00:00.000Z")
+    assert shown["linkedin-page4"] == (None, None)
+
+
+def test_an_acknowledgement_ends_with_its_incident() -> None:
+    """An acknowledgement of an earlier incident handles nothing."""
+    old = NO_CONTROLS.with_requests([], [replace(ACK, number=0)])
+    assert [row.handled for row in StatusBoard(_handled(old)).page(Filters(), NOW).rows] == [()] * 4
+
+
+def test_open_outage_counts() -> None:
+    """An open incident is downtime at once, unless it is silenced, frozen or only stale."""
+    snapshot = _handled()
+    board = StatusBoard(snapshot)
+    outages = [board.outage_of(view, None) for view in snapshot.connections]
+    assert [outage is not None for outage in outages] == [True, True, False, True]
+    assert board.outage_of(replace(snapshot.connections[0], suppressed_by="api:x"), None) is None
+
+
+def test_every_status_has_a_word() -> None:
+    """Every display status has its word, and no two share one."""
+    assert sorted(STATUS_LABELS) == sorted(DisplayStatus)
+    assert len(set(STATUS_LABELS.values())) == len(DisplayStatus)
