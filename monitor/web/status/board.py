@@ -13,9 +13,9 @@ from functools import cached_property
 
 from monitor.domain.events import Severity
 from monitor.domain.handling import Handling, handling_of, open_outage
-from monitor.domain.reasons import Scope
+from monitor.domain.reasons import Health, Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.status import TROUBLE, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
+from monitor.domain.status import TROUBLE, ConnectionFilter, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
 from monitor.domain.uptime import OpenOutage
 from monitor.text.format import STATUS_LABELS, count, platform_name
 from monitor.text.status import Overall, overall_of
@@ -63,6 +63,10 @@ class Page:
         return f"{first:,} to {first + len(self.rows) - 1:,} of {count(self.total, 'connection')}"
 
 
+_CALM_PLACES = {status: (urgency(status, ()), False, 0.0) for status in DisplayStatus}
+"""Where connections without incidents are shown."""
+
+
 class StatusBoard:
     """A snapshot sorted for showing."""
 
@@ -72,14 +76,15 @@ class StatusBoard:
         for incident in snapshot.incidents:
             if incident.connection_id is not None and incident.scope is Scope.CONNECTION:
                 self._incidents[incident.connection_id].append(incident)
-        statuses = tuple((status_of(view, self.incidents_of(view)), view) for view in snapshot.connections)
+        calm: dict[tuple[Health, str | None], DisplayStatus] = {}
+        statuses = tuple([(self._status_of(view, calm), view) for view in snapshot.connections])
         self.ordered: Sequence[tuple[DisplayStatus, ConnectionView]] = statuses
         self._handling: dict[int, Handling] = {}
         self._sorted = sorted(statuses, key=self._place)
-        self.counts: Mapping[DisplayStatus, int] = Counter(status for status, _ in statuses)
+        self.counts: Mapping[DisplayStatus, int] = Counter([status for status, _ in statuses])
         self._in_trouble = sum(self.counts[status] for status in DisplayStatus if status.in_trouble)
-        self.platforms = Counter(view.connection.platform for view in snapshot.connections)
-        self.accounts = Counter(view.connection.account for view in snapshot.connections)
+        self.platforms = Counter([view.connection.spec.platform for view in snapshot.connections])
+        self.accounts = Counter([view.connection.spec.account for view in snapshot.connections])
         self._keys: dict[Key, ConnectionView] = {}
 
     @property
@@ -87,11 +92,24 @@ class StatusBoard:
         """Every connection and its display status, worst first; `ordered` has them by account, platform and id."""
         return self._sorted
 
+    def _status_of(self, view: ConnectionView, calm: dict[tuple[Health, str | None], DisplayStatus]) -> DisplayStatus:
+        """The status of a connection; *calm* remembers those without incidents, which are nearly all."""
+        incidents = self._incidents.get(view.connection.id)
+        if incidents is not None:
+            return status_of(view, incidents)
+        known = (view.state.health, view.suppressed_by)
+        status = calm.get(known)
+        if status is None:
+            status = calm[known] = status_of(view, ())
+        return status
+
     def _place(self, entry: tuple[DisplayStatus, ConnectionView]) -> tuple[int, bool, float]:
         """Worst first; of those in trouble, the unhandled and then the newest; the others stay by account, platform and id."""
         status, view = entry
-        incidents = self.incidents_of(view)
-        if not incidents or status in (DisplayStatus.OK, DisplayStatus.UNSUPPORTED):
+        incidents = self._incidents.get(view.connection.id)
+        if incidents is None:
+            return _CALM_PLACES[status]
+        if status in (DisplayStatus.OK, DisplayStatus.UNSUPPORTED):
             return urgency(status, incidents), False, 0.0
         newest = max(incident.incident.opened_at for incident in incidents)
         return urgency(status, incidents), self.handling_of(view).handled, -newest.timestamp()
@@ -151,6 +169,8 @@ class StatusBoard:
     def matching(self, filters: Filters) -> list[ConnectionView]:
         """Every connection that *filters* keep, worst first."""
         criteria = filters.criteria
+        if criteria == ConnectionFilter():
+            return [view for _, view in self._sorted]
         return [view for status, view in self._sorted if criteria.match(view, status)]
 
     def page(self, filters: Filters, now: datetime) -> Page:
