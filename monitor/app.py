@@ -21,6 +21,7 @@ from monitor import __version__
 from monitor.clock import Clock
 from monitor.config import Config
 from monitor.db import Database
+from monitor.domain.connections import Connection
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import MonitorError, StoreCorrupt, StoreUnavailable
@@ -33,6 +34,7 @@ from monitor.runtime.watchdog import Watchdog, WatchedLoop
 from monitor.state import connection_sync
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
+from monitor.web.actions import Actions
 from monitor.web.auth import Authenticator
 from monitor.web.server import WebServer
 from monitor.workers.group import USER_AGENT, Dependencies, WorkerGroup
@@ -148,6 +150,7 @@ class App:
     async def _load_registry(self) -> None:
         await self._database.start()
         self._registry = Registry(self._evaluation_config(self.config), self._clock)
+        self._registry.on_unrouted = self._metrics.notification_unrouted
         await self._database.read(self._registry.load)
 
     def _evaluation_config(self, config: Config) -> EvaluationConfig:
@@ -167,7 +170,11 @@ class App:
             policy=self._policy,
             read=self._database.read,
             instance=lambda: self._registry.config.identity.instance,
+            actions=Actions(self._database.write, self._check_now, self._clock, lambda: self.config.monitor.dashboard_url),
         )
+
+    def _check_now(self, connection: Connection) -> bool:
+        return self.ready.is_set() and self._workers.check_now(connection)
 
     def _policy(self) -> Policy:
         return self._registry.config.policy

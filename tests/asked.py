@@ -9,11 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from monitor.clock import Clock, SystemClock
-from monitor.config import WebSettings
+from monitor.config import WebConfig, WebSettings
 from monitor.db import read_outbox
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.metrics import Metrics
+from monitor.web.actions import Actions
 from monitor.web.db_access import Read
 from monitor.web.server import WebServer
 from tests.clock import StoppedClock
@@ -79,13 +80,29 @@ class Port:
 
 @asynccontextmanager
 async def listening(
-    snapshot: Callable[[], Snapshot], *, policy: Policy | None = None, read: Read | None = None, clock: Clock | None = None, **web: Any
+    snapshot: Callable[[], Snapshot],
+    *,
+    policy: Policy | None = None,
+    read: Read | None = None,
+    clock: Clock | None = None,
+    acting: Actions | None = None,
+    file: WebConfig | None = None,
+    **web: Any,
 ) -> AsyncIterator[Port]:
     """A port that shows *snapshot*, anew for every request."""
     settings = WebSettings(**({"listen": "127.0.0.1:0"} | web))
     held = policy if policy is not None else Policy()
     server = WebServer(
-        settings, Metrics(), snapshot, clock or SystemClock(), lambda: (True, "ready"), policy=lambda: held, read=read, fresh_seconds=0.0
+        settings,
+        Metrics(),
+        snapshot,
+        clock or SystemClock(),
+        lambda: (True, "ready"),
+        policy=lambda: held,
+        read=read,
+        fresh_seconds=0.0,
+        actions=acting,
+        file=file,
     )
     url = urlsplit(await server.start())
     try:

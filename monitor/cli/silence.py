@@ -14,6 +14,7 @@ from monitor.cli.output import coloured, table, terminal_width
 from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import SystemClock
 from monitor.config import Config
+from monitor.config.matchers import problem as matcher_problem
 from monitor.config.problems import suggest
 from monitor.db import Reader, operator_session, read_connections, reading, silences_since
 from monitor.domain.connections import Connection
@@ -109,6 +110,8 @@ def matchers(pairs: Sequence[str], connections: Sequence[Connection]) -> dict[st
             raise UsageError(f"silence add: {name} is given twice; separate alternatives by |")
         if name not in known:
             raise UsageError(f"silence add: unknown name {one_line(name, 80)} ({suggest(name, known, 'known')})")
+        if (wrong := matcher_problem(name, pattern)) is not None:
+            raise UsageError(f"silence add: {wrong[0]} ({wrong[1]})")
         match[name] = pattern
     return match
 

@@ -1,11 +1,13 @@
 """Cross-section validation: references, duplicates, inconsistent intervals."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 from urllib.parse import urlsplit
 
+from monitor.config import matchers
+from monitor.config.matchers import Warn
 from monitor.config.problems import nearest, suggest
 from monitor.config.sections.controls import QuietHoursSettings, SilenceSettings, time_problem
 from monitor.config.sections.core import (
@@ -23,6 +25,7 @@ from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
 from monitor.config.types import split
 from monitor.config.validation import Draft
 from monitor.config.yaml import Path, dotted
+from monitor.domain import routing
 from monitor.domain.policy import Policy
 from monitor.domain.routing import RESERVED
 from monitor.errors import Problem
@@ -37,8 +40,6 @@ _PUBLIC_TYPES = frozenset({"slack", "discord", "teams", "pagerduty", "opsgenie"}
 
 CheckTemplate = Callable[[str, Callable[[str, Sequence[str]], str | None]], Iterable[tuple[str, str]]]
 """The problems of a receiver's template, each with what to do."""
-
-Warn = Callable[[Path, str, str], None]
 
 
 def check(draft: Draft, check_template: CheckTemplate) -> list[Problem]:
@@ -145,7 +146,7 @@ def _routes(draft: Draft, warn: Warn) -> None:
     routes = draft.listed(RouteSettings, "routes")
     for index, route in routes.items():
         path: Path = ("routes", index)
-        _matchers(draft, route.match, path, "routes")
+        matchers.check(draft, warn, route.match, path, "routes")
         for position, name in enumerate(route.receivers):
             if name not in receivers:
                 draft.refuse((*path, "receivers", position), f"unknown receiver {name}", suggest(name, receivers, "receivers"))
@@ -153,6 +154,9 @@ def _routes(draft: Draft, warn: Warn) -> None:
             warn(path, "this route is never reached: an earlier one matches everything", "move the route without match to the end")
         matches_all = matches_all or not route.match
         routed.update(route.receivers)
+    if routes and not routing.takes_everything([route.match for route in routes.values()]):
+        message = "a notification that no route matches reaches no receiver"
+        warn(("routes",), message, "end with a route without match; with receivers: [] it drops the rest on purpose")
     for index, receiver in draft.listed(ReceiverSettings, "receivers").items():
         if routes and receiver.name not in routed:
             warn(
@@ -162,23 +166,11 @@ def _routes(draft: Draft, warn: Warn) -> None:
             )
 
 
-def _matchers(draft: Draft, match: Mapping[str, str], path: Path, what: str) -> None:
-    """Refuse the matchers in *match*, at *path*, that can never match; *what* is a plural noun."""
-    labels = {
-        str(label) for _, item in draft.document.items("connections") if isinstance(item.get("labels"), dict) for label in item["labels"]
-    }
-    known = sorted({*RESERVED, *labels})
-    for key in match:
-        if key not in known:
-            message = f"{what} can't match on {key}: no connection has such a label"
-            draft.refuse((*path, "match", key), message, suggest(key, known, "known"))
-
-
-def _silences(draft: Draft, _warn: Warn) -> None:
+def _silences(draft: Draft, warn: Warn) -> None:
     _duplicates(draft, "silences", "silence")
     silences = draft.listed(SilenceSettings, "silences")
     for index, silence in silences.items():
-        _matchers(draft, silence.match, ("silences", index), "silences")
+        matchers.check(draft, warn, silence.match, ("silences", index), "silences")
     sections: dict[Path, SilenceSettings | QuietHoursSettings] = {("silences", index): silence for index, silence in silences.items()}
     for path, section in {**sections, ("quiet_hours",): draft.section(QuietHoursSettings, "quiet_hours")}.items():
         wrong = time_problem(section)
@@ -253,6 +245,10 @@ def _places(draft: Draft, warn: Warn) -> None:
 def _open_port(draft: Draft, warn: Warn, web: WebSettings) -> None:
     """Source: reliability.md 4.1."""
     path = ("web", "listen")
+    if web.actions and draft.web_file is not None and web.token is None and not draft.web_file.authenticates:
+        draft.refuse(
+            ("web", "actions"), "web.actions lets anyone act who reaches the port", "set web.config_file with users, or web.token_file"
+        )
     if is_loopback(web.host) or draft.web_file is None:
         return
     if web.token is None and not draft.web_file.authenticates:

@@ -4,6 +4,7 @@ Which connection of an account is checked next: its own schedule, canaries while
 Due times are seconds of a monotonic clock: neither a wall clock that is set nor a late wake-up loses a check.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 
@@ -16,6 +17,10 @@ from monitor.domain.scopes.key import ACCOUNT, API, SERVICE, USER, ScopeKey
 
 # Scopes that let only canaries through while their incident is open.
 _FREEZING = frozenset({API, ACCOUNT, USER, SERVICE})
+
+FOLLOWED_SECONDS = 120.0
+FOLLOWED_PAUSE_SECONDS = 5.0
+"""How long, and how far apart, a connection is checked after an operator asked for it."""
 
 
 class CheckQueue:
@@ -38,6 +43,13 @@ class CheckQueue:
         self._closures = engine.scope_closures
         self._sweeps = 0
         self._probed_suspicion: datetime | None = None
+        self._followed: dict[int, float] = {}
+
+    def check_now(self, connection_id: int, now: float) -> None:
+        """Check a connection next, and often for a while: an operator watches it."""
+        self._followed[connection_id] = now + FOLLOWED_SECONDS
+        self._queue.hasten((connection_id,), now)
+        self._on_scheduled(connection_id, now)
 
     def refresh(self, wall: datetime, now: float) -> None:
         """Schedule connections that are new and drop those that are no longer monitored."""
@@ -92,11 +104,19 @@ class CheckQueue:
         """Schedule what follows from the evaluation of a check."""
         if connection.id not in self._queue or evaluation.next_check is None:
             return
-        self._put(connection.id, now + evaluation.next_check.total_seconds())
+        self._put(connection.id, now + min(evaluation.next_check.total_seconds(), self._pause_of_followed(connection.id, now)))
         if evaluation.canary is not None:
             self._canaries[evaluation.canary[0]] = now
         if evaluation.probe is not None:
             self._probe(evaluation.probe[0], connection, now + evaluation.probe[1].total_seconds())
+
+    def _pause_of_followed(self, connection_id: int, now: float) -> float:
+        """How soon an operator who watches the connection wants it checked again; infinite when none does."""
+        until = self._followed.get(connection_id)
+        if until is not None and now < until:
+            return FOLLOWED_PAUSE_SECONDS
+        self._followed.pop(connection_id, None)
+        return math.inf
 
     def next_due(self) -> float | None:
         """When the first connection is due; None when none waits."""

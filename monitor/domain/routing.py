@@ -58,13 +58,33 @@ def receivers_for(
     return tuple(receiver.name for receiver in receivers if receiver.name in chosen and (receiver.send_resolved or not closing))
 
 
+def is_unrouted(
+    notification: Notification, connection: Connection | None, routes: Sequence[Route], members: Sequence[Connection] = ()
+) -> bool:
+    """Whether there are routes and none matches; a route without receivers that matches drops a notification on purpose."""
+    subjects = members or (connection,)
+    return bool(routes) and not any(matches(route.match, facts(notification, subject)) for subject in subjects for route in routes)
+
+
+def takes_everything(matches_of_routes: Sequence[Mapping[str, str]]) -> bool:
+    """Whether routes with these matchers take every notification: one has none, or those that have only a severity name all of them."""
+    severities = {
+        severity
+        for match in matches_of_routes
+        if not match.keys() - {"severity"}
+        for severity in Severity
+        if matches_pattern(match.get("severity", "*"), severity.value)
+    }
+    return severities == set(Severity)
+
+
 def may_get(severity: Severity, routes: Sequence[Route], receivers: Sequence[ReceiverRule]) -> frozenset[str]:
     """Return the names of the receivers that some notification of this *severity* can be routed to."""
     if not routes:
         return frozenset(receiver.name for receiver in receivers)
     names: set[str] = set()
     for route in routes:
-        if _matches_pattern(route.match.get("severity", "*"), severity.value):
+        if matches_pattern(route.match.get("severity", "*"), severity.value):
             names.update(route.receivers)
             if not route.match.keys() - {"severity"}:
                 break
@@ -85,10 +105,11 @@ def _routed(
 
 def matches(match: Mapping[str, str], values: Mapping[str, str]) -> bool:
     """Whether all matchers of *match* (see `Route`) match *values*; a missing value is an empty text."""
-    return all(_matches_pattern(pattern, values.get(name, "")) for name, pattern in match.items())
+    return all(matches_pattern(pattern, values.get(name, "")) for name, pattern in match.items())
 
 
-def _matches_pattern(pattern: str, value: str) -> bool:
+def matches_pattern(pattern: str, value: str) -> bool:
+    """Whether *value* is one of the alternatives of *pattern*, see `Route`."""
     for choice in pattern.split("|"):
         text = choice.strip()
         if text == value or (text.endswith("*") and value.startswith(text[:-1])):

@@ -7,6 +7,7 @@ from datetime import datetime
 from monitor.domain import topics
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic
+from monitor.domain.matchers import UnmatchedMatcher
 from monitor.domain.notifications import build
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
@@ -114,6 +115,8 @@ class Snapshot:
         outbox: receiver name to its pending deliveries.
         suspected: the scopes that seem to fail, without an incident yet.
         controls: silences and acknowledgements.
+        unmatched: matchers of routes and silences that match nothing known.
+        unrouted: how many notifications no route matched, since the start.
         storage_failure: why the database takes no writes, and since when; None while it does.
     """
 
@@ -126,6 +129,8 @@ class Snapshot:
     outbox: Mapping[str, OutboxView] = field(default_factory=dict)
     suspected: tuple[SuspectedScope, ...] = ()
     controls: Controls = NO_CONTROLS
+    unmatched: tuple[UnmatchedMatcher, ...] = ()
+    unrouted: int = 0
     storage_failure: StorageFailure | None = None
 
     def shows(self, other: "Snapshot") -> bool:

@@ -158,7 +158,10 @@ _MOST_LETTERS = 200
 _MOST_DIGITS = 6
 _MOST_LABELS = 10
 
-_TEXTS = ("health", "platform", "account", "q")
+_TEXTS = ("health", "platform", "account", "q", "sort", "group")
+_SELECTING = ("health", "platform", "account", "q")
+SORTS = ("", "name", "state", "token", "checked")
+"""How a list may be sorted: the worst first, by name, since when, by the token that ends first, by the oldest check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,8 @@ class Filters:
 
     Attributes:
         labels: pairs such as `team=social`, of which a connection must have all.
+        sort: one of `SORTS`.
+        group: `platform`, `account`, or the name of a label.
     """
 
     health: str = ""
@@ -175,12 +180,15 @@ class Filters:
     account: str = ""
     labels: tuple[str, ...] = ()
     q: str = ""
+    sort: str = ""
+    group: str = ""
     page: int = 1
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "Filters":
         """The filters of an address; what cannot be understood asks for nothing."""
         texts = {name: query.get(name, "").strip()[:_MOST_LETTERS] for name in _TEXTS}
+        texts["sort"] = texts["sort"] if texts["sort"] in SORTS else ""
         labels = [pair.strip()[:_MOST_LETTERS] for pair in _all(query, "label")[:_MOST_LABELS]]
         page = query.get("page", "")
         number = int(page) if page.isascii() and page.isdigit() and len(page) <= _MOST_DIGITS else 1
@@ -202,7 +210,7 @@ class Filters:
 
     def api_address(self) -> str:
         """The query by which the API lists the same connections, worst first."""
-        query = [("display_status" if name == "health" else name, getattr(self, name)) for name in _TEXTS if getattr(self, name)]
+        query = [("display_status" if name == "health" else name, getattr(self, name)) for name in _SELECTING if getattr(self, name)]
         query += [("label", pair) for pair in self.labels]
         return f"?{urlencode([*query, ('sort', 'worst')], errors='replace')}"
 

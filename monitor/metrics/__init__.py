@@ -46,6 +46,7 @@ class Metrics:
         self._missed = self._counter(definitions.MISSED)
         self._deliveries = self._counter(definitions.DELIVERIES)
         self._delivery_seconds = self._histogram(definitions.DELIVERY_SECONDS)
+        self._unrouted = self._counter(definitions.UNROUTED)
         self._rebuilds = self._counter(definitions.REBUILDS)
         self._jumps = self._counter(definitions.JUMPS)
         self._heartbeats = self._counter(definitions.HEARTBEATS)
@@ -117,6 +118,10 @@ class Metrics:
         self._heartbeats.labels(result).inc()
         if result == "sent":
             self._own = replace(self._own, heartbeat_at=at)
+
+    def notification_unrouted(self) -> None:
+        """Count a notification that no route matched."""
+        self._unrouted.inc()
 
     def client_rebuilt(self) -> None:
         """Count an HTTP transport that was replaced."""

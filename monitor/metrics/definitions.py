@@ -99,6 +99,9 @@ FAILING = Family(
     MetricType.GAUGE, "postpost_receiver_failing", "Whether deliveries to the receiver fail, are refused, or are disabled.", ("receiver",)
 )
 
+UNMATCHED = Family(MetricType.GAUGE, "postpost_unmatched_matchers", "Matchers of routes and silences that match nothing known.")
+UNROUTED = Family(MetricType.COUNTER, "postpost_notifications_unrouted_total", "Notifications that no route matched: no receiver got them.")
+
 _M = "postpost_monitor_"
 STORAGE_UP = Family(MetricType.GAUGE, f"{_M}storage_up", "Whether the database accepts writes.")
 LOOP_STEP = Family(
@@ -139,11 +142,12 @@ OVERALL = (
     OLDEST,
     DISABLED,
     FAILING,
+    UNMATCHED,
     STORAGE_UP,
     LOOP_STEP,
     RELOADED,
     RELOADED_AT,
     HEARTBEAT_AT,
 )
-COUNTED = (CHECK_SECONDS, DELIVERIES, DELIVERY_SECONDS, LAG, MISSED, REBUILDS, JUMPS, HEARTBEATS, BUILD)
+COUNTED = (CHECK_SECONDS, DELIVERIES, DELIVERY_SECONDS, UNROUTED, LAG, MISSED, REBUILDS, JUMPS, HEARTBEATS, BUILD)
 ALL = PER_CONNECTION + OVERALL + COUNTED

@@ -240,6 +240,7 @@ def _samples(snapshot: Snapshot, own: ProcessState, now: datetime) -> Iterator[t
         definitions.FAILING,
         [((name,), _truth(view.failing_since is not None or view.disabled)) for name, view in sorted(outbox.items())],
     )
+    yield definitions.UNMATCHED, [((), len(snapshot.unmatched))]
     yield definitions.STORAGE_UP, [((), _truth(snapshot.storage_up))]
     yield definitions.LOOP_STEP, [(labels, _moment(at)) for labels, at in sorted(_oldest_steps(own.loops).items())]
     yield definitions.RELOADED, [((), _truth(own.reloaded))]

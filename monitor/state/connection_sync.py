@@ -97,3 +97,4 @@ async def sync(
         return reconcile(store, registry, known, desired(config, known, account=account, appeared=appeared, vanished=vanished))
 
     registry.set_connections(await database.write(work), account=account)
+    registry.find_unmatched()

@@ -1,5 +1,6 @@
 """What a configuration means for evaluating and notifying."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -20,11 +21,20 @@ class EvaluationConfig(EngineConfig):
     Attributes:
         identity: this monitor, for bodies and incident keys.
         routes, receivers: which receivers a notification goes to; without routes, all of them.
+        discovering: the accounts whose connections are discovered.
     """
 
     identity: MonitorIdentity
     routes: tuple[Route, ...] = ()
     receivers: tuple[ReceiverRule, ...] = ()
+    discovering: frozenset[str] = frozenset()
+
+    def matches(self) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """The matchers of every route and recurring silence, with its place in the file."""
+        for number, route in enumerate(self.routes):
+            yield f"routes[{number}]", route.match
+        for silence in self.recurring_silences:
+            yield f"silences {silence.name}", silence.match
 
     @classmethod
     def from_config(cls, config: Config, instance_id: str) -> "EvaluationConfig":
@@ -36,6 +46,7 @@ class EvaluationConfig(EngineConfig):
             identity=MonitorIdentity(config.monitor.instance or instance_id, __version__, config.monitor.dashboard_url),
             routes=tuple(Route(route.match, route.receivers) for route in config.routes),
             receivers=tuple(ReceiverRule(receiver.name, receiver.send_resolved) for receiver in config.receivers),
+            discovering=frozenset(account.name for account in config.accounts if account.discover != "off"),
             accounts=tuple(account.name for account in config.accounts),
             false_negatives=_false_negatives(config),
             platform_texts=config.platform_texts(),

@@ -5,9 +5,11 @@ Changes are made by `unit_of_work`, inside a write transaction; the registry, an
 after the commit.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
+
+import structlog
 
 from monitor.clock import Clock, Continuity
 from monitor.db import Reader, acks_of_open, read_meta, read_scopes, read_states, silences_since
@@ -15,6 +17,8 @@ from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
 from monitor.domain.evaluation import scope_context
+from monitor.domain.events import Notification
+from monitor.domain.matchers import UnmatchedMatcher, unmatched
 from monitor.domain.scopes.key import ACCOUNT, ScopeKey
 from monitor.domain.snapshot import (
     ConnectionView,
@@ -28,6 +32,7 @@ from monitor.domain.snapshot import (
 )
 from monitor.state.evaluation_config import EvaluationConfig
 
+_log = structlog.get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 90.0
 
 
@@ -41,6 +46,9 @@ class Registry(Engine):
         versions, scope_versions: version of the row of a connection's state, or of a scope; 0 without a row.
         outbox: what every receiver has pending.
         storage_up: whether the database takes writes.
+        unmatched: matchers of routes and silences that match nothing known.
+        unrouted: how many notifications no route matched, since the start.
+        on_unrouted: called for each of them, on the writer thread.
         storage_failure: why not, and since when; None while it does.
     """
 
@@ -53,6 +61,9 @@ class Registry(Engine):
         self.scope_versions: dict[ScopeKey, int] = {}
         self.outbox: Mapping[str, OutboxView] = {}
         self.storage_up = True
+        self.unmatched: tuple[UnmatchedMatcher, ...] = ()
+        self.unrouted = 0
+        self.on_unrouted: Callable[[], None] = lambda: None
         self.storage_failure: StorageFailure | None = None
         self._continuity = Continuity(clock)
         self._next_checks: dict[int, datetime] = {}
@@ -79,6 +90,27 @@ class Registry(Engine):
         super().commit(changes)
         # Behind the values: what is viewed between the two is viewed again.
         self._changed.update(changes.states)
+
+    def find_unmatched(self) -> None:
+        """Find the matchers that match nothing known, and log new ones; not before every account that discovers has a connection."""
+        connections = [connection for _, connection in sorted(self._connections.items())]
+        if self.config.discovering - {connection.account for connection in connections}:
+            return
+        before = set(self.unmatched)
+        self.unmatched = unmatched(self.config.matches(), connections)
+        for matcher in self.unmatched:
+            if matcher not in before:
+                advice = "It matches nothing that is known: correct it, or remove it."
+                _log.warning("matcher.unmatched", where=matcher.where, matcher=matcher.name, pattern=matcher.pattern, advice=advice)
+
+    def count_unrouted(self, notification: Notification) -> None:
+        """Count and log a notification that no route matches; called after its commit."""
+        self.unrouted += 1
+        self.on_unrouted()
+        subject, advice = notification.incident.subject, "No receiver gets it: end the routes with one without match."
+        _log.warning(
+            "notification.unrouted", type=notification.type.value, severity=notification.severity.value, subject=subject, advice=advice
+        )
 
     def set_outbox(self, outbox: Mapping[str, OutboxView]) -> None:
         """Remember what every receiver has pending."""
@@ -129,6 +161,8 @@ class Registry(Engine):
             api_up=self._api_up(known=bool(viewed.proven)),
             storage_up=self.storage_up,
             outbox={rule.name: self.outbox.get(rule.name, OutboxView()) for rule in self.config.receivers},
+            unmatched=self.unmatched,
+            unrouted=self.unrouted,
             suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
             storage_failure=self.storage_failure,

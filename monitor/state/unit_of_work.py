@@ -97,12 +97,15 @@ class UnitOfWork:
         self._changes = registry.begin()
         self._versions: dict[int, int] = {}
         self._scope_versions: dict[ScopeKey, int] = {}
+        self._unrouted: list[Notification] = []
 
     def publish(self) -> None:
         """Hand the committed changes to the registry."""
         self._registry.versions |= self._versions
         self._registry.scope_versions |= self._scope_versions
         self._registry.commit(self._changes)
+        for notification in self._unrouted:
+            self._registry.count_unrouted(notification)
 
     def now(self) -> datetime:
         """The wall clock."""
@@ -203,6 +206,8 @@ class UnitOfWork:
             notified = self._store.outbox.receivers_notified(key)
         members = [member for number in notification.facts.members if (member := self._registry.connection(number)) is not None]
         receivers = routing.receivers_for(notification, connection, config.routes, config.receivers, notified=notified, members=members)
+        if not receivers and routing.is_unrouted(notification, connection, config.routes, members):
+            self._unrouted.append(notification)
         webhook_id = self._store.outbox.new_webhook_id()
         body = payload.render(webhook_id, notification, connection, config.identity, members)
         self._store.outbox.add_notification(webhook_id, notification, key, body, receivers)

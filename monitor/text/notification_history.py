@@ -26,6 +26,7 @@ SUPPRESSION_TEXTS = {
 }
 
 _QUOTED = 200
+_UP_TO_DATE = {SuppressionReason.NOTHING_NEW, SuppressionReason.REMINDER_NOT_DUE, SuppressionReason.ACKNOWLEDGED}
 
 
 def topic_lines(report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
@@ -47,7 +48,31 @@ def topic_lines(report: ConnectionReport, now: datetime, policy: Policy) -> Iter
     reminded = any(reminder_at(topic, value, policy) is not None for topic, value in report.state.topics.items())
     if reminded and suppression is SuppressionReason.NOTHING_NEW:
         suppression = SuppressionReason.REMINDER_NOT_DUE
+    if suppression in _UP_TO_DATE and any(_receivers_of(topic, report) == () for topic in report.state.topics):
+        yield "No receiver has the latest notification: no route matches it, or its receivers are not in the configuration."
+        return
     yield SUPPRESSION_TEXTS[suppression]
+
+
+def _receivers_of(topic: Topic, report: ConnectionReport) -> tuple[str, ...] | None:
+    """The receivers that have or get the latest notification about *topic*; None when it is not among those that are known here."""
+    number = report.state.topic(topic).notified.number
+    for record in report.notifications:
+        incident = record.notification.incident
+        if (incident.topic, incident.number) == (topic, number):
+            return tuple(delivery.receiver for delivery in record.deliveries if delivery.state in {"pending", "delivered"})
+    return None
+
+
+def _delivered(topic: Topic, report: ConnectionReport) -> bool:
+    """Whether some receiver has a notification of the incident last notified about *topic*, as far as is known here."""
+    number = report.state.topic(topic).notified.number
+    records = [
+        record
+        for record in report.notifications
+        if (record.notification.incident.topic, record.notification.incident.number) == (topic, number)
+    ]
+    return not records or any(delivery.state == "delivered" for record in records for delivery in record.deliveries)
 
 
 def _topic(topic: Topic, report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
@@ -83,7 +108,11 @@ def _notified(topic: Topic, value: TopicState, report: ConnectionReport, now: da
         return f"Notified {when(notified.at, now)}, as part of the notification of the broken connection."
     key = incident_key(IncidentRef(topic, str(report.connection.id), notified.number, notified.opened_at or notified.at), report.instance)
     reminded = f", reminder {notified.reminders}" if notified.reminders else ""
-    return f"Last notified {when(notified.at, now)}: “{notified.level}”{reminded}, incident key {key}."
+    if _delivered(topic, report):
+        return f"Last notified {when(notified.at, now)}: “{notified.level}”{reminded}, incident key {key}."
+    receivers = _receivers_of(topic, report)
+    waiting = f"not delivered yet to {', '.join(one_line(name, 80) for name in receivers)}" if receivers else "but no receiver has it"
+    return f"Last decided {when(notified.at, now)}: “{notified.level}”{reminded}, {waiting}, incident key {key}."
 
 
 def _pending_because(topic: Topic, report: ConnectionReport, now: datetime, policy: Policy) -> str:

@@ -1,7 +1,7 @@
 """The overall state as one sentence, and the state of a connection in two or three words; the same on pages and command line."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.domain.handling import Handling
@@ -72,8 +72,9 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
     if not snapshot.connections:
         return own or (_suspected(suspected) if suspected else Overall(OverallState.UNKNOWN, Tone.IDLE, "No connections are watched yet."))
     broken = sum(counts[status] for status in DisplayStatus if status.broken)
-    failing = _failing_receivers(snapshot)
+    failing = _join(_failing_receivers(snapshot), _unrouted(snapshot))
     state = _state_of(snapshot, broken, counts, urgent)
+    state = replace(state, more=_join(state.more, _unmatched(snapshot)))
     if own is not None:
         some_known = snapshot.storage_up and snapshot.api_up is not False and not all(view.frozen for view in snapshot.connections)
         known = _join(state.text, state.more) if some_known else _last_known(snapshot)
@@ -129,6 +130,18 @@ def _own_failure(snapshot: Snapshot) -> Overall | None:
 
 def _is_rate(incident: IncidentView) -> bool:
     return incident.incident.subject.startswith("rate:")
+
+
+def _unrouted(snapshot: Snapshot) -> str:
+    return f"{count(snapshot.unrouted, 'notification')} reached no receiver: no route matches." if snapshot.unrouted else ""
+
+
+def _unmatched(snapshot: Snapshot) -> str:
+    if not snapshot.unmatched:
+        return ""
+    first = snapshot.unmatched[0]
+    others = f" and {len(snapshot.unmatched) - 1} more" if len(snapshot.unmatched) > 1 else ""
+    return f"The matcher {one_line(f'{first.name}: {first.pattern}', 60)} of {first.where}{others} matches nothing that is known."
 
 
 def _failing_receivers(snapshot: Snapshot) -> str:

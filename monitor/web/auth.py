@@ -25,6 +25,9 @@ from monitor.http.addresses import is_loopback
 COST = 10
 """bcrypt cost of the hashes that `hash_password` makes: about 50 ms each."""
 
+TOKEN_USER = "token"
+"""The author of what is done with the token."""
+
 _MOST_PENDING = 8
 _REMEMBERED = 256
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -228,19 +231,33 @@ class Authenticator:
         """Whether a client with this certificate, as `ssl` shows it, may have access at all."""
         return not self.names or not self.names.isdisjoint(_names_in((certificate or {}).get("subjectAltName", ())))
 
-    async def authorises(self, header: str) -> bool:
+    @property
+    def required(self) -> bool:
+        """Whether requests need credentials."""
+        return self.token is not None or self.passwords is not None
+
+    async def identify(self, header: str) -> str | None:
         """
-        Whether an `Authorization` header grants access. A wrong one takes the same time, whatever is wrong with it.
+        The user that an `Authorization` header is of, `token` for the token; None: it grants no access.
+
+        Without credentials to ask for it is nobody's, the empty name. A wrong header takes the same time, whatever is wrong with it.
 
         Raises:
             TooManyAttempts: its password was not verified.
         """
-        if self.token is None and self.passwords is None:
-            return True
+        if not self.required:
+            return ""
         given = Credentials.of(header)
+        # The name beside the token may be any: it is not the one of a user.
         if self.token is not None and same(given.secret, self.token.reveal()):
-            return True
-        return self.passwords is not None and given.user is not None and await self.passwords.verify(given.user, given.secret)
+            return TOKEN_USER
+        if self.passwords is None or given.user is None or not await self.passwords.verify(given.user, given.secret):
+            return None
+        return given.user
+
+    async def authorises(self, header: str) -> bool:
+        """Whether an `Authorization` header grants access; see `identify`."""
+        return await self.identify(header) is not None
 
     def close(self) -> None:
         """Stop the thread of the passwords; idempotent."""

@@ -2,8 +2,8 @@
 At most 64 connections, and a complete request head within 5 s.
 
 aiohttp limits neither. One request at a time: what is not a complete head within the limits never reaches its parser. A connection is
-kept for the next request only if nothing but that head came in before the answer was out; bodies and pipelined requests are discarded,
-and end it. A TLS handshake counts towards both limits.
+kept for the next request only if nothing but that head came in before the answer was out; pipelined requests and all bodies but that of
+a form are discarded, and every body ends it. A TLS handshake counts towards both limits.
 
 Source: reliability.md F49.
 """
@@ -22,7 +22,11 @@ _log = structlog.get_logger(__name__)
 
 _END_OF_HEAD = b"\r\n\r\n"
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,20} [\x21-\xff]+ HTTP/1\.[01]\r\n")
+_CONTENT_LENGTH = re.compile(rb"\r\nContent-Length: *([0-9]{1,9})\r\n", re.IGNORECASE)
 _TLS_SHUTDOWN_SECONDS = 1.0
+
+LARGEST_BODY = 16_384
+"""The most bytes of a form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ class LimitedHandler(web.RequestHandler):
     """
 
     __slots__ = (
+        "_body_left",
         "_complete",
         "_error_response",
         "_generation",
@@ -150,6 +155,7 @@ class LimitedHandler(web.RequestHandler):
         self._surplus = False
         self._generation = limiter.generation
         self.kept = False
+        self._body_left = 0
         self._socket: asyncio.Transport | None = None
         self._handshake: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -192,16 +198,23 @@ class LimitedHandler(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Collect the head and discard what follows it."""
-        if self._complete:
-            self._surplus = True
-        else:
+        """Collect the head and discard what follows it, but for the body of a POST as long as its head says."""
+        if not self._complete:
             if self.kept and not self._head:
                 self._set_timer(self._limiter.limits.head_seconds)
             self._head += data
             # What a client sends right behind its handshake may be here before `_encrypt` goes on.
             if self.transport is not None:
                 self._read_head()
+        else:
+            self._surplus = True
+            if self._body_left:
+                self._read_body(data)
+
+    def _read_body(self, data: bytes) -> None:
+        body = data[: self._body_left]
+        self._body_left -= len(body)
+        super().data_received(body)
 
     def _read_head(self) -> None:
         end = self._head.find(_END_OF_HEAD)
@@ -210,11 +223,14 @@ class LimitedHandler(web.RequestHandler):
             self._refuse(431)
         elif end >= 0:
             self._surplus = len(self._head) > size
-            head, self._head = bytes(self._head[:size]), bytearray()
+            head, rest, self._head = bytes(self._head[:size]), bytes(self._head[size:]), bytearray()
             # The parser would wait without an answer for what follows an empty line, or the preface of HTTP/2.
             if _REQUEST_LINE.match(head):
                 self._complete = True
+                self._body_left = _body_length(head)
                 super().data_received(head)
+                if rest and self._body_left:
+                    self._read_body(rest)
             else:
                 self._refuse(400)
 
@@ -265,6 +281,15 @@ class LimitedHandler(web.RequestHandler):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self.abort)
+
+
+def _body_length(head: bytes) -> int:
+    """How many bytes of body are read: those of a POST that says how many, and not too many; else none."""
+    if not head.startswith(b"POST "):
+        return 0
+    lengths = _CONTENT_LENGTH.findall(head)
+    length = int(lengths[0]) if len(lengths) == 1 else 0
+    return length if length <= LARGEST_BODY else 0
 
 
 def _serialized(response: web.Response) -> bytes:

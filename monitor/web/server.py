@@ -9,7 +9,7 @@ Aiohttp application, listening, middlewares, metrics and health.
     /badges/...          the state of a connection as a small picture
     /static/...          files of the pages
 
-GET and HEAD only: nothing can be changed through the port, so there is nothing to forge. Access is decided by the
+GET and HEAD only, unless `web.actions` is on: then POST to the forms (`pages.actions`) and routes (`api.actions`) of actions. Access is decided by the
 `Authenticator` of a configuration, which a reload replaces in one step.
 """
 
@@ -29,16 +29,18 @@ from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import ConfigError, PortUnavailable, Problem
 from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics
+from monitor.web.actions import Actions
+from monitor.web.api.actions import post_routes
 from monitor.web.api.context import ApiContext
 from monitor.web.api.problems import is_api_path, problem
 from monitor.web.api.setup import api_routes
 from monitor.web.auth import Authenticator, TooManyAttempts
-from monitor.web.connection_limits import ConnectionLimiter, LimitedHandler, Limits
+from monitor.web.connection_limits import LARGEST_BODY, ConnectionLimiter, LimitedHandler, Limits
 from monitor.web.db_access import Read, ReadLimiter
 from monitor.web.pages.routes import Site
 from monitor.web.response_cache import ResponseCache, accepts_gzip, compress
 from monitor.web.status.snapshot_cache import SnapshotCache
-from monitor.web.urls import Handler, route
+from monitor.web.urls import ACTOR, Handler, route
 
 _log = structlog.get_logger(__name__)
 
@@ -69,6 +71,7 @@ _ERRORS = {
     403: "Client certificate not allowed.",
     404: "Not found.",
     405: "Method not allowed: GET and HEAD only.",
+    413: "The form is too large.",
     421: "Unknown host; add it to web.allowed_hosts.",
     431: "Request header fields too large.",
     500: "Internal error; see the monitor's log.",
@@ -111,6 +114,7 @@ class WebServer:
         read: reads the database; without it, whatever needs rows is unavailable.
         instance: names this monitor in incident keys.
         limits: limits of the connections.
+        actions: does what operators ask for while `web.actions` is on; without it nothing can be changed.
         fresh_seconds: how old an answer may be.
 
     Attributes:
@@ -130,6 +134,7 @@ class WebServer:
         read: Read | None = None,
         instance: Callable[[], str] = lambda: "",
         limits: Limits | None = None,
+        actions: Actions | None = None,
         fresh_seconds: float = 1.0,
     ) -> None:
         self._settings = settings
@@ -140,20 +145,34 @@ class WebServer:
         self._accepts = True
         self.limiter = ConnectionLimiter(limits if limits is not None else Limits())
         reads = ReadLimiter(read)
-        pages = Site(self._snapshots, reads, clock, instance)
+        self._actions = actions
+
+        def acting() -> Actions | None:
+            return self._actions if self._acts() else None
+
+        pages = Site(self._snapshots, reads, clock, instance, acting)
+        forms = pages.actions.routes()
+        posts = post_routes(ApiContext(self._snapshots, reads, policy, clock), acting, instance)
+        self._posts = {each.handler for each in (*forms, *posts)}
         self._responses = ResponseCache(self._snapshots, clock, fresh_seconds)
         self._runner = web.AppRunner(
-            self._application([*pages.routes(), *api_routes(ApiContext(self._snapshots, reads, policy, clock))]),
+            self._application(
+                [*pages.routes(), *forms, *posts, *api_routes(ApiContext(self._snapshots, reads, policy, clock))], pages.nothing
+            ),
             handler_cancellation=True,
             shutdown_timeout=_CLOSING_SECONDS,
         )
 
-    def _application(self, optional: Iterable[web.RouteDef]) -> web.Application:
-        """The application; the *optional* routes exist while `web.status_page` is on."""
-        application = web.Application(middlewares=[self._respond])
+    def _acts(self) -> bool:
+        """Whether operators may change something through the port."""
+        return self._actions is not None and self._settings.actions and self._authenticator.required
+
+    def _application(self, optional: Iterable[web.RouteDef], nothing: Handler) -> web.Application:
+        """The application; the *optional* routes, and *nothing* for any other address, exist while `web.status_page` is on."""
+        application = web.Application(middlewares=[self._respond], client_max_size=LARGEST_BODY)
         application.on_response_prepare.append(self._add_headers)
         application.add_routes([route("/-/healthy", self._healthy), route("/-/ready", self._ready), route("/metrics", self._metrics)])
-        application.add_routes([*optional, route(_ANYTHING, _not_found)])
+        application.add_routes([*optional, route(_ANYTHING, nothing)])
         return application
 
     async def start(self) -> str:
@@ -260,7 +279,9 @@ class WebServer:
 
     async def _make(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Have *handler* answer; pages are kept, and what is large is compressed."""
-        if request.match_info.handler in (self._healthy, self._ready, self._metrics):
+        handled = request.match_info.handler
+        # With actions a page has the tokens of one operator's forms: it is for that operator alone, and compressed it would leak them.
+        if handled in (self._healthy, self._ready, self._metrics) or (self._acts() and not is_api_path(request.path)):
             return await handler(request)
         if not is_api_path(request.path) and not request.path.startswith(_NOT_KEPT):
             return await self._responses.respond(request, handler)
@@ -270,7 +291,10 @@ class WebServer:
 
     def _objection(self, request: web.Request) -> web.Response | None:
         """The refusal of a request that is not answered for anyone."""
-        if request.method not in ("GET", "HEAD"):
+        acts = request.method == "POST" and self._acts() and request.match_info.handler in self._posts
+        if acts and ("Transfer-Encoding" in request.headers or (request.content_length or 0) > LARGEST_BODY):
+            return _error(request, 413)
+        if request.method not in ("GET", "HEAD") and not acts:
             return _error(request, 405, {"Allow": "GET, HEAD"})
         if not self._authenticator.hosts.serve(request.headers.getall("Host", [])):
             return _error(request, 421)
@@ -283,7 +307,9 @@ class WebServer:
             return None
         given = request.headers.getall("Authorization", [])
         try:
-            if await self._authenticator.authorises(given[0] if len(given) == 1 else ""):
+            actor = await self._authenticator.identify(given[0] if len(given) == 1 else "")
+            if actor is not None:
+                request[ACTOR] = actor
                 return None
         except TooManyAttempts:
             return _error(request, 503, {"Retry-After": "1"})
@@ -332,10 +358,6 @@ async def _sliced(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
     for piece in pieces:
         for start in range(0, len(piece), _SLICE):
             yield piece[start : start + _SLICE]
-
-
-async def _not_found(request: web.Request) -> web.StreamResponse:
-    return _error(request, 404)
 
 
 def _plain(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:

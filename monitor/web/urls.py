@@ -9,6 +9,9 @@ from monitor.domain.connections import Connection
 
 Key = tuple[str, str, str]
 
+ACTOR = web.RequestKey("actor", str)
+"""Under which name a request has its authenticated user."""
+
 NO_USER = "-"
 """Stands in a path for the owner of the account, where a managed user's id would be."""
 

@@ -67,6 +67,10 @@ class Checker:
         """Take up connections that are new and drop those that are no longer monitored."""
         self._queue.refresh(self._clock.now(), self._clock.monotonic())
 
+    def check_now(self, connection: Connection) -> None:
+        """Check *connection* next, through the rate limiter, and often for two minutes."""
+        self._queue.check_now(connection.id, self._clock.monotonic())
+
     async def step(self) -> bool:
         """Check the connection that is due longest; returns whether to look again at once."""
         if self._rate_limiter.paused():

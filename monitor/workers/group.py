@@ -13,6 +13,7 @@ from monitor import __version__
 from monitor.clock import Clock
 from monitor.config import AccountSettings, Config, ReceiverSettings
 from monitor.db import Database
+from monitor.domain.connections import Connection
 from monitor.metrics import Metrics
 from monitor.notify.sender import Sender
 from monitor.postpost.client import ApiClient
@@ -92,6 +93,14 @@ class WorkerGroup:
             if account in (None, checker.account):
                 checker.refresh()
         self.wake("check")
+
+    def check_now(self, connection: Connection) -> bool:
+        """Have *connection* checked next, and often for two minutes; False when its account is not checked."""
+        checkers = [checker for checker in self._checkers if checker.account == connection.account]
+        for checker in checkers:
+            checker.check_now(connection)
+        self.wake("check")
+        return bool(checkers)
 
     def wake(self, kind: str) -> None:
         """Wake the loops of one kind: `check`, `deliver`, `discover`, `evaluate`, `uptime-rollup` or `retention`."""

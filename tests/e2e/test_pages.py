@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
@@ -137,6 +137,9 @@ async def test_keeps_the_place(browser: Browser, house: RunningDaemon) -> None:
         await _refreshed(page)
         await expect(field).to_be_focused()
         await expect(field).to_have_value("half ty")
+        await field.fill("")
+        await page.clock.fast_forward(300)
+        await expect(page.locator("a.name").nth(1)).to_be_visible()
         link = page.locator("a.name").last
         await link.focus()
         top = await link.evaluate("one => one.getBoundingClientRect().top")
@@ -198,14 +201,19 @@ _UPDATE_ANYTHING = """() => {
 
 
 async def test_says_when_it_is_lost(browser: Browser, house: RunningDaemon) -> None:
-    """A page whose monitor does not answer says so, and recovers by itself."""
+    """A page whose monitor does not answer says so within five seconds in title, icon and a line, and recovers by itself."""
     async with _visit(browser, house.url) as page:
+        title = await page.title()
         await page.route("**/*", lambda route: route.fulfill(status=502, body=""))
-        await page.clock.fast_forward(REFRESH)
+        await page.clock.fast_forward(5_000)
         await expect(page.locator("body.lost")).to_have_count(1)
+        await expect(page).to_have_title(f"The monitor does not answer - {title}")
+        await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+        assert "idle.svg" in (await page.locator("link[rel=icon]").get_attribute("href") or "")
         await page.unroute("**/*")
         await _refreshed(page)
         await expect(page.locator("body.lost")).to_have_count(0)
+        await expect(page).to_have_title(title)
 
 
 # Nothing but the colours differs in the dark.
@@ -256,7 +264,7 @@ async def test_keyboard(browser: Browser, house: RunningDaemon) -> None:
             stops.append(await page.evaluate("document.activeElement.className.split(' ')[0] || document.activeElement.textContent.trim()"))
             assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", stops
         assert [stop.split()[0] for stop in stops[:5]] == ["skip", "brand", "Connections", "Incidents", "Calendar"]
-        assert stops.index("choice") < stops.index("Show") < stops.index("name")
+        assert stops.index("choice") < stops.index("Filters") < stops.index("Show") < stops.index("name")
 
         await page.goto(house.url)
         await page.keyboard.press("Tab")
@@ -313,7 +321,12 @@ async def test_days_by_mouse_and_keyboard(browser: Browser, house: RunningDaemon
         await page.keyboard.press("Enter")
         await expect(page).to_have_url(f"{house.url}/connections/main/-/{BROKEN}?day={before}#checks")
         await page.locator("label[for]").last.hover()
-        await expect(page.locator("label[for] span").last).to_have_css("opacity", "1")
+        words = page.locator("label[for] span").last
+        await expect(words).to_have_css("opacity", "1")
+        assert (await words.bounding_box() or {"width": 0})["width"] > 200
+        await page.locator("label[for]").nth(40).click()
+        chosen = page.locator("input:checked + label span")
+        assert (await chosen.bounding_box() or {"width": 0})["width"] > 200
 
 
 async def test_without_javascript(browser: Browser, house: RunningDaemon) -> None:
@@ -322,6 +335,7 @@ async def test_without_javascript(browser: Browser, house: RunningDaemon) -> Non
     page = await context.new_page()
     await page.goto(house.url)
     await page.get_by_role("searchbox").fill("yourthreads")
+    await page.locator("#filters summary").click()
     await page.get_by_label("team").select_option("social")
     await page.get_by_role("button", name="Show").click()
     assert "q=yourthreads" in page.url
@@ -358,10 +372,76 @@ async def test_hostile_name(browser: Browser, house: RunningDaemon) -> None:
         assert "taken" not in await page.title()
 
 
+async def test_phone(browser: Browser, house: RunningDaemon) -> None:
+    """On a small phone the first broken connection is on the first screen, and a healthy one takes 90 pixels at most."""
+    async with _visit(browser, house.url, viewport={"width": 320, "height": 720}, is_mobile=True) as page:
+        name = await page.locator("tbody.row.bad a.name").first.bounding_box()
+        assert name is not None
+        assert name["y"] + name["height"] < 720
+        heights = await page.evaluate("[...document.querySelectorAll('tbody.row.good')].map((row) => row.getBoundingClientRect().height)")
+        assert heights
+        assert max(heights) <= 90
+        await page.set_viewport_size({"width": 768, "height": 900})
+        await expect(page.locator("table.connections thead")).to_be_visible()
+
+
+async def test_bar_without_colours(browser: Browser, house: RunningDaemon) -> None:
+    """The bar of days is there in forced colours, and bad days differ from good ones by more than their colour."""
+    async with _visit(browser, house.url, forced_colors="active") as page:
+        bar = page.locator("tbody.row.bad svg.days").first
+        fills = await bar.evaluate(
+            "bar => [...bar.querySelectorAll('rect')].map(rect => [rect.getAttribute('class'), getComputedStyle(rect).fill, rect.getAttribute('height')])"
+        )
+        shown = {kind: (fill, height) for kind, fill, height in fills}
+        assert shown["good"][0] != shown["bad"][0]
+        assert int(shown["good"][1]) < int(shown["bad"][1])
+        await page.goto(f"{house.url}/connections/main/-/{BROKEN}")
+        good, bad = (page.locator(f".slots label.{kind}").first for kind in ("good", "bad"))
+        assert await good.evaluate("one => getComputedStyle(one).backgroundColor") != await bad.evaluate(
+            "one => getComputedStyle(one).backgroundColor"
+        )
+        assert await good.evaluate(_HEIGHT) < await bad.evaluate(_HEIGHT)
+
+
+_HEIGHT = "one => one.getBoundingClientRect().height"
+
+
+async def test_local_time(browser: Browser, house: RunningDaemon) -> None:
+    """Times are in the reader's zone, with UTC on hover, also after a refresh."""
+    async with _visit(browser, f"{house.url}/connections/main/-/{BROKEN}", timezone_id="Asia/Kolkata") as page:
+        for _ in range(2):
+            first = page.locator("table.checks time").first
+            shown, hint, at = await first.text_content(), await first.get_attribute("title"), await first.get_attribute("datetime")
+            local = datetime.fromisoformat(at or "").astimezone(timezone(timedelta(hours=5, minutes=30)))
+            assert shown == f"{local:%Y-%m-%d %H:%M:%S}"
+            assert hint == f"{local.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            await _refreshed(page)
+
+
+async def test_instant_search(browser: Browser, house: RunningDaemon) -> None:
+    """The list follows what is typed without a click, and the address with it."""
+    async with _visit(browser, house.url) as page:
+        await page.get_by_role("searchbox").press_sequentially("yourthreads")
+        await page.clock.fast_forward(300)
+        await expect(page.locator("tbody.row")).to_have_count(1)
+        assert page.url.endswith("?q=yourthreads")
+        await expect(page.get_by_role("searchbox")).to_be_focused()
+
+
+async def test_address_that_leads_nowhere(browser: Browser, house: RunningDaemon) -> None:
+    """An unknown address has the frame of the site, and leads back."""
+    async with _visit(browser, f"{house.url}/no/such/page") as page:
+        await expect(page.get_by_role("heading", level=1)).to_have_text("There is no page at this address.")
+        await page.get_by_role("link", name="All connections").click()
+        await expect(page).to_have_url(f"{house.url}/")
+
+
 async def test_print(browser: Browser, house: RunningDaemon) -> None:
     """On paper the list is there in dark ink, and what can only be clicked is not."""
     async with _visit(browser, house.url, color_scheme="dark") as page:
         await page.emulate_media(media="print")
         await expect(page.locator("tbody.row").first).to_be_visible()
         await expect(page.locator("form.search")).to_be_hidden()
+        await page.set_viewport_size({"width": 700, "height": 900})
+        assert await page.evaluate("getComputedStyle(document.querySelector('.row > tr')).display") == "table-row"
         assert await page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"

@@ -1,5 +1,6 @@
 """Who is told what, from the check to the row of the outbox, by the routes of a configuration file."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -9,8 +10,12 @@ import pytest
 
 from monitor.clock import SystemClock
 from monitor.db import list_deliveries, list_incidents, list_notifications
+from monitor.domain.routing import Route
 from monitor.errors import Reason
+from monitor.text.notification_history import topic_lines
+from monitor.text.report import ConnectionReport, NotificationRecord
 from monitor.text.sentences import sentence
+from monitor.text.status import overall_of
 from monitor.workers.evaluator import Evaluator
 from tests import marked
 from tests.watched import Watched, watched
@@ -108,3 +113,30 @@ async def test_an_account_that_leaves(world: Watched) -> None:
     assert sentence(told.notification, None) == "The account second is no longer watched: it was removed from the configuration."
     (incident,) = await world.database.read(list_incidents)
     assert incident.closed_why == "removed"
+
+
+async def test_unrouted(world: Watched, capsys: pytest.CaptureFixture[str]) -> None:
+    """What no route matches is counted, logged and shown, and is nowhere said to be notified."""
+    counted: list[None] = []
+    world.fleet.on_unrouted = lambda: counted.append(None)
+    route = Route({"severity": "warning", "team": "social|sales"}, ("desk",))
+    world.fleet.config = replace(world.fleet.config, routes=(route, Route({"team": "sales"}, ("desk",))))
+    connection = world.connection("linkedin-page2")
+    await world.checks(connection, [OK, BAD, BAD], 20 * MINUTE, MINUTE)
+    world.fleet.find_unmatched()
+    snapshot = world.fleet.snapshot(world.now)
+    assert (len(counted), snapshot.unrouted) == (1, 1)
+    assert [(one.where, one.name) for one in snapshot.unmatched] == [("routes[1]", "team")]
+    overall = overall_of(snapshot, Counter(), urgent=False)
+    assert "1 notification reached no receiver: no route matches." in f"{overall.text} {overall.more}"
+    said = capsys.readouterr().out
+    assert "notification.unrouted" in said
+    assert "matcher.unmatched" in said
+    (row,) = await world.database.read(list_notifications)
+    record = NotificationRecord(row.webhook_id, row.incident_key, row.notification)
+    report = ConnectionReport(connection, world.fleet.state(connection.id), notifications=(record,), instance="here")
+    lines = "\n".join(topic_lines(report, world.now, world.fleet.config.policy))
+    assert "but no receiver has it" in lines
+    assert "No receiver has the latest notification" in lines
+    assert "Last notified" not in lines
+    assert "up to date" not in lines

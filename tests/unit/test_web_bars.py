@@ -150,17 +150,28 @@ def _spark(*took: int) -> Spark:
 
 def test_spark() -> None:
     """The line goes from the first to the last check, slow ones up, inside of its box; the words say it all again."""
-    spark = _spark(100, 200, 100)
+    spark = _spark(100, 100, 200, 100, 100)
     points = [tuple(float(one) for one in pair.split(",")) for pair in spark.points.split()]
 
-    assert [x for x, _ in points] == [1.0, spark.width / 2, spark.width - 1.0]
-    assert points[1][1] < points[0][1] == points[2][1]
-    assert (spark.last, spark.text) == ("100 ms", "Response time of the last 3 checks: 100 ms median, 100 ms to 200 ms.")
+    assert [points[0][0], points[2][0], points[4][0]] == [1.0, spark.width / 2, spark.width - 1.0]
+    assert points[2][1] < points[0][1] == points[4][1]
+    assert (spark.last, spark.text) == ("100 ms", "Response time of the last 5 checks: 100 ms median, 100 ms to 200 ms.")
+    assert (spark.top, spark.since, spark.until, spark.legend) == ("200 ms", START, START + 4 * MINUTE, "")
+
+
+def test_marks() -> None:
+    """Failed checks and clipped peaks are marked, and the legend says what the marks mean."""
+    took = [100, 100, 30_000, 100, 100, 100]
+    reasons = [Reason.OK, Reason.API_TIMEOUT, Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.OK, Reason.OK]
+    spark = spark_of([LatencyRow(START + n * MINUTE, took[n], reasons[n]) for n in range(6)])
+    assert spark is not None
+    assert (len(spark.failed), len(spark.clipped)) == (2, 1)
+    assert spark.legend == "Marked: 2 failed checks, 1 slower than 400 ms."
 
 
 def test_spark_with_a_time_out() -> None:
     """One check that took half a minute does not press all the others flat."""
-    spark = _spark(100, 30_000, 150, 50)
+    spark = _spark(100, 30_000, 150, 50, 100)
     heights = [float(pair.split(",")[1]) for pair in spark.points.split()]
 
     assert heights[1] == 1.0
@@ -168,12 +179,12 @@ def test_spark_with_a_time_out() -> None:
 
 
 def test_too_few_checks() -> None:
-    """One check is no line."""
-    assert spark_of([LatencyRow(START, 5, Reason.OK)]) is None
+    """Two checks are no trend."""
+    assert spark_of([LatencyRow(START, 5, Reason.OK)] * 2) is None
     assert spark_of([]) is None
 
 
-@given(st.lists(st.integers(0, 2**31 - 1), min_size=2, max_size=60))
+@given(st.lists(st.integers(0, 2**31 - 1), min_size=5, max_size=60))
 def test_spark_stays_inside(took: list[int]) -> None:
     """Whatever checks took, also no time at all, the line stays inside of its box."""
     spark = _spark(*took)

@@ -132,7 +132,7 @@ def test_doubt() -> None:
 
 
 def test_urgency() -> None:
-    """An end stands out from the moment it is an incident, and is urgent when its incident is critical."""
+    """An end has the tone that it has in the list: that of its incident."""
     views = [_view(number, number * DAY) for number in range(1, 5)]
     severities = {1: Severity.CRITICAL, 2: Severity.WARNING, 3: Severity.INFO}
     incidents = tuple(
@@ -141,4 +141,4 @@ def test_urgency() -> None:
     )
     agenda = agenda_of(StatusBoard(Snapshot(NOW, tuple(views), incidents)), Filters(), NOW)
 
-    assert [day.endings[0].tone for day in agenda.days] == [Tone.BAD, Tone.WARN, Tone.WARN, Tone.IDLE]
+    assert [day.endings[0].tone for day in agenda.days] == [Tone.BAD, Tone.WARN, Tone.IDLE, Tone.IDLE]

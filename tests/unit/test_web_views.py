@@ -298,7 +298,10 @@ PENDING = PendingHealth(Health.ERROR, 1, NOW, NOW)
         (
             a_state(Health.ERROR, last_successful_post_at=START + HOUR),
             [
-                "The platform rejects the stored credential. Reconnect the account on the PostPost dashboard.",
+                (
+                    "The platform rejects the stored credential. Check whether posts still succeed. If they do, set expect: unsupported"
+                    " for the connection, or add its message to policy.known_false_negatives."
+                ),
                 "A post succeeded after the first failed check, so the test itself may be wrong.",
             ],
         ),
@@ -448,7 +451,6 @@ def test_choices() -> None:
 
     assert offered == [
         ("All", 2, "?q=a+b", False),
-        ("Trouble", 1, "?health=trouble&q=a+b", False),
         ("Broken", 1, "?health=error&q=a+b", False),
         ("Missing", 0, "?health=missing&q=a+b", True),
         ("Working", 1, "?health=ok&q=a+b", False),
@@ -482,12 +484,53 @@ def test_token_chip() -> None:
     )
     assert [(choice.label, choice.number) for choice in board.choices(Filters())] == [
         ("All", 3),
-        ("Trouble", 1),
         ("Needs attention", 1),
         ("Token expires soon", 1),
         ("Working", 1),
     ]
     assert [row.view.connection.id for row in _page(board).rows] == [3, 2, 1]
+
+
+def test_chips_add_up() -> None:
+    """The statuses add up to all connections, and trouble is a choice of its own only where it is more than one of them."""
+    board = _board(_view(1), _view(2, a_state(Health.ERROR)), _view(3, a_state(Health.MISSING)))
+    choices = {choice.label: choice.number for choice in board.choices(Filters())}
+    assert choices == {"All": 3, "Trouble": 2, "Broken": 1, "Missing": 1, "Working": 1}
+
+
+@pytest.mark.parametrize(
+    ("filters", "order", "groups"),
+    [
+        ({"sort": "name"}, [3, 2, 1], {}),
+        ({"sort": "token"}, [2, 1, 3], {}),
+        ({"sort": "nonsense"}, [1, 2, 3], {}),
+        ({"group": "platform"}, [1, 2, 3], {1: ("LinkedIn", 2, 1), 3: ("X", 1, 0)}),
+        ({"group": "team"}, [3, 1, 2], {3: ("press", 1, 0), 1: ("without team", 2, 1)}),
+        ({"group": "platform", "sort": "name"}, [2, 1, 3], {2: ("LinkedIn", 2, 1), 3: ("X", 1, 0)}),
+    ],
+)
+def test_sorted_and_grouped(filters: dict[str, str], order: list[int], groups: dict[int, tuple[str, int, int]]) -> None:
+    """The list may be sorted, and grouped with counts, both in its address."""
+    page = _page(
+        _board(
+            _view(1, a_state(Health.ERROR), name="c"),
+            _view(2, a_state(token=a_token_belief(NOW + DAY)), name="b"),
+            _view(3, name="a", platform_id="x-1", labels={"team": "press"}),
+        ),
+        **filters,
+    )
+    assert [row.view.connection.id for row in page.rows] == order
+    assert {number: (group.name, group.total, group.trouble) for number, group in page.groups.items()} == groups
+    assert Filters.of(dict(parse_qsl(page.filters.address()[1:]))) == page.filters
+
+
+@pytest.mark.parametrize(
+    ("number", "pages", "shown"),
+    [(1, 1, (1,)), (1, 3, (1, 2, 3)), (1, 9, (1, 2, 3, None, 9)), (5, 9, (1, None, 3, 4, 5, 6, 7, None, 9)), (9, 9, (1, None, 7, 8, 9))],
+)
+def test_page_numbers(number: int, pages: int, shown: tuple[int | None, ...]) -> None:
+    """The pages to lead to: the first, the last, and those around."""
+    assert Page(Filters(), (), 1, number, pages).numbers == shown
 
 
 def test_labels() -> None:

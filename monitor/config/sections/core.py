@@ -219,7 +219,7 @@ class DatabaseSettings(Section):
 
 
 class WebSettings(Section):
-    """The port for metrics, the status page and JSON. It is read-only."""
+    """The port for metrics, the status page and JSON. It is read-only unless `actions` is on."""
 
     listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:9840"
     """Address and port. Other addresses than loopback need a password or a token, and should have TLS: the page shows your accounts."""
@@ -233,6 +233,9 @@ class WebSettings(Section):
     non-loopback address: any."""
     status_page: Switch = True
     """Whether the status page, the JSON API and badges are served; metrics and health always are."""
+    actions: Switch = False
+    """Whether operators may test, acknowledge and silence on the status page and through the API. Needs a `token` or users in `config_file`: their
+    names are the authors."""
     token: Secret | None = None
     """Bearer token for everything except the health of the port, in addition to the users of `config_file`. In browsers: the password of any
     username."""

@@ -38,8 +38,8 @@ def _check_not_empty(value: str) -> str:
 
 
 def _check_platform(value: str) -> str:
-    close = difflib.get_close_matches(value, _KNOWN_PLATFORMS, n=1, cutoff=0.8)
-    if value not in _KNOWN_PLATFORMS and close:
+    close = difflib.get_close_matches(value, KNOWN_PLATFORMS, n=1, cutoff=0.8)
+    if value not in KNOWN_PLATFORMS and close:
         raise problem("is not a known platform", f"did you mean {close[0]}?")
     return value
 
@@ -220,7 +220,7 @@ How the platforms differ from `policy.expiry`.
 Source: api-contract.md 3.1, last column.
 """
 
-_KNOWN_PLATFORMS = frozenset({*BUILT_IN, "pinterest", "x"})
+KNOWN_PLATFORMS = frozenset({*BUILT_IN, "pinterest", "x"})
 
 
 def policy_of(settings: PolicySettings, schedule: ScheduleSettings) -> Policy:

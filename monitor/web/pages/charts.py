@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from statistics import median
 
 from monitor.db.queries.history import LatencyRow
+from monitor.domain.reasons import Outcome, outcome_of
 from monitor.domain.status import Tone
 from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, OpenOutage, Uptime, begin
 from monitor.text.durations import brief
@@ -163,7 +164,8 @@ def _runs(slots: Sequence[Slot]) -> Iterator[Run]:
             start = end
 
 
-_LEAST = 2
+# Two points are no trend.
+_LEAST = 5
 _HEADROOM = 4.0
 
 
@@ -176,6 +178,9 @@ class Spark:
         points: as SVG writes them.
         last: the duration of the last check.
         text: the whole line as one sentence.
+        top: the duration at the upper edge.
+        since, until: the first and the last check.
+        failed, clipped: where checks failed, and where one took longer than `top`.
     """
 
     points: str
@@ -183,6 +188,18 @@ class Spark:
     height: int
     last: str
     text: str
+    top: str
+    since: datetime
+    until: datetime
+    failed: tuple[str, ...] = ()
+    clipped: tuple[str, ...] = ()
+
+    @property
+    def legend(self) -> str:
+        """What the marks mean, as far as there are any."""
+        marks = [count(len(self.failed), "failed check")] if self.failed else []
+        marks += [f"{len(self.clipped):,} slower than {self.top}"] if self.clipped else []
+        return f"Marked: {', '.join(marks)}." if marks else ""
 
 
 def spark_of(checks: Sequence[LatencyRow], *, width: int = 112, height: int = 24) -> Spark | None:
@@ -200,4 +217,16 @@ def spark_of(checks: Sequence[LatencyRow], *, width: int = 112, height: int = 24
         f"Response time of the last {len(took)} checks: {milliseconds(middle)} median, "
         f"{milliseconds(min(took))} to {milliseconds(max(took))}."
     )
-    return Spark(points, width, height, milliseconds(took[-1]), text)
+    places = [f"{1 + number * step:.1f}" for number in range(len(took))]
+    return Spark(
+        points,
+        width,
+        height,
+        milliseconds(took[-1]),
+        text,
+        milliseconds(top),
+        checks[0].at,
+        checks[-1].at,
+        tuple(place for place, check in zip(places, checks, strict=True) if outcome_of(check.reason) is not Outcome.PASSED),
+        tuple(place for place, duration in zip(places, took, strict=True) if duration > top),
+    )

@@ -154,9 +154,9 @@ def _day(board: StatusBoard, at: date, ends: Sequence[End], now: datetime) -> Da
 
 
 def _tone(board: StatusBoard, view: ConnectionView) -> Tone:
-    """An end with an incident has a colour, an informational one included; others have none."""
+    """The tone of the end, as in the list; one without an incident is neither good nor bad."""
     tone = expiry_tone(board.incidents_of(view))
-    return {Tone.IDLE: Tone.WARN, Tone.GOOD: Tone.IDLE}.get(tone, tone)
+    return Tone.IDLE if tone is Tone.GOOD else tone
 
 
 def _months(board: StatusBoard, by_day: Mapping[date, Sequence[End]], today: date, last: date) -> Iterator[Month]:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from monitor.db import IncidentRow, NotificationRow
 from monitor.domain.connections import Connection
-from monitor.domain.events import IncidentRef, NotificationReason, Severity, Topic
+from monitor.domain.events import IncidentRef, NotificationReason, Severity, Topic, incident_key
 from monitor.domain.handling import incident_facts
 from monitor.domain.reasons import Scope
 from monitor.domain.routing import matches
@@ -70,6 +70,7 @@ class IncidentPanel:
         subject: None for a scope.
         suppressed_by: its acknowledgement, and the silences of its notifications.
         commands: to acknowledge or silence it.
+        action: the part of an address that names it, while it is open.
     """
 
     key: str
@@ -86,6 +87,7 @@ class IncidentPanel:
     steps: tuple[Step, ...] = ()
     suppressed_by: tuple[str, ...] = ()
     commands: tuple[Command, ...] = ()
+    action: str = ""
 
 
 NOT_SUPPRESSED = SuppressedBy({}, ())
@@ -131,6 +133,7 @@ def open_panel(
         subject=_subject(below),
         suppressed_by=tuple(_suppressions(view, connection, suppressed_by, now)),
         commands=(cli_hints.acknowledge(incident, instance), silence),
+        action=quote(incident_key(incident, instance), safe=""),
     )
 
 

@@ -16,8 +16,10 @@ from aiohttp import web
 
 from monitor.clock import Clock
 from monitor.domain.status import Filters
+from monitor.web.actions import Actions
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages import expiry
+from monitor.web.pages.actions import ActionPages
 from monitor.web.pages.connection import ConnectionQuery, profile_of
 from monitor.web.pages.expiry import agenda_of, endings_of
 from monitor.web.pages.history import Archive
@@ -30,6 +32,7 @@ from monitor.web.urls import CONNECTION_PATH, connection_key, route
 _CALENDAR = "text/calendar; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
 _MOST_DIGITS = 15
+_DEEPEST = 10
 
 
 class Site:
@@ -41,10 +44,22 @@ class Site:
         reads: the past.
         clock: the time.
         instance: names this monitor in incident keys.
+        actions: does what operators ask for; gives None while they may not.
+
+    Attributes:
+        actions: the forms of operators.
     """
 
-    def __init__(self, snapshots: SnapshotCache, reads: ReadLimiter, clock: Clock, instance: Callable[[], str]) -> None:
-        self._pages = Pages()
+    def __init__(
+        self,
+        snapshots: SnapshotCache,
+        reads: ReadLimiter,
+        clock: Clock,
+        instance: Callable[[], str],
+        actions: Callable[[], Actions | None] = lambda: None,
+    ) -> None:
+        self._pages = Pages(lambda: actions() is not None, lambda: _dashboard(actions()))
+        self.actions = ActionPages(self._pages, snapshots, actions, clock, instance)
         self._snapshots = snapshots
         self._archive = Archive(reads, clock)
         self._clock = clock
@@ -61,6 +76,13 @@ class Site:
             route(CONNECTION_PATH, self._connection),
             route("/static/{name:[^/]+}", self._static),
         ]
+
+    async def nothing(self, request: web.Request) -> web.StreamResponse:
+        """The page of an address that leads to nothing."""
+        depth = request.path.count("/") - 1
+        if depth > _DEEPEST or "text/html" not in request.headers.get("Accept", ""):
+            raise web.HTTPNotFound
+        return _page(self._pages.nothing(self._snapshots.board(), "../" * depth, self._clock.now()), 404)
 
     async def _static(self, request: web.Request) -> web.Response:
         file = self._pages.static.get(request.match_info["name"])
@@ -113,6 +135,10 @@ class Site:
         cards = board.cards_above(view, now)
         profile = profile_of(row, past, query, now, outage_of=partial(board.outage_of, view), cards=cards)
         return _page(self._pages.connection(board, profile, now))
+
+
+def _dashboard(actions: Actions | None) -> str:
+    return actions.dashboard() if actions is not None else ""
 
 
 def _page(body: bytes, status: int = 200) -> web.Response:

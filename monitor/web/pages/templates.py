@@ -1,7 +1,7 @@
 """Jinja environment and static files."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -34,7 +34,7 @@ class StaticFile:
 class Pages:
     """Renders the pages. Third-party text is escaped by the engine; no template marks anything as safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, acting: Callable[[], bool] = lambda: False, dashboard: Callable[[], str] = lambda: "") -> None:
         folder = files("monitor.web") / "static"
         self.static: Mapping[str, StaticFile] = {
             entry.name: StaticFile(entry.read_bytes(), _TYPES[entry.name[entry.name.rindex(".") :]])
@@ -50,7 +50,7 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.globals.update(edition=digest[:12])
+        self._environment.globals.update(edition=digest[:12], acting=acting, dashboard=dashboard)
         self._environment.filters.update(stamp=stamp, second=second, minute=moment, iso=iso, day=day, clock=clock, number="{:,}".format)
 
     def status(self, board: StatusBoard, page: Page, sparklines: Mapping[int, SparklineRow], now: datetime) -> bytes:
@@ -77,6 +77,14 @@ class Pages:
     def missing(self, board: StatusBoard, platform_id: str, now: datetime) -> bytes:
         """The page of a connection that is not watched."""
         return self._render("missing.html", board, now, root=_DEEP, platform_id=platform_id)
+
+    def action(self, board: StatusBoard, now: datetime, root: str, **values: Any) -> bytes:
+        """A form, or what came of it."""
+        return self._render("action.html", board, now, root=root, **values)
+
+    def nothing(self, board: StatusBoard, root: str, now: datetime) -> bytes:
+        """The page of an address that leads to nothing."""
+        return self._render("nothing.html", board, now, root=root)
 
     def incidents(self, board: StatusBoard, shown: IncidentsPage, now: datetime) -> bytes:
         """The page of incidents."""

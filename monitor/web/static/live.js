@@ -3,6 +3,7 @@
 "use strict";
 
 const PAUSE = 10000;
+const PULSE = 2000;
 const PARTS = ["header.top", "main", "footer"];
 const OURS = new Set(["open", "value", "checked"]);
 
@@ -79,19 +80,79 @@ function hold(place) {
   if (found) scrollBy(0, found.getBoundingClientRect().top - place.top);
 }
 
+// Times are shown in the reader's zone, with UTC on hover; pages that are not JavaScript's are in UTC.
+const TIME = /^(\d{4}-\d\d-\d\d )?\d\d:\d\d(:\d\d)?( UTC)?$/;
+const ZONE = new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts().find((part) => part.type === "timeZoneName").value;
+
+function localise(root) {
+  if (new Date().getTimezoneOffset() === 0) return;
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const parts = time.textContent.match(TIME);
+    const at = new Date(time.dateTime);
+    if (!parts || isNaN(at)) continue;
+    const two = (number) => String(number).padStart(2, "0");
+    const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} `;
+    const seconds = parts[2] ? `:${two(at.getSeconds())}` : "";
+    time.title = parts[1] ? `${parts[0].replace(/ UTC$/, "")} UTC` : time.title || `${parts[0]} UTC`;
+    time.textContent = `${parts[1] ? day : ""}${two(at.getHours())}:${two(at.getMinutes())}${seconds}`;
+  }
+  for (const zone of root.querySelectorAll(".zone")) zone.textContent = ZONE;
+}
+
 function show(fresh) {
+  localise(fresh);
   const place = anchor();
   for (const part of PARTS) update(document.querySelector(part), fresh.querySelector(part));
   hold(place);
-  const icon = fresh.querySelector("link[rel=icon]").getAttribute("href");
-  if (document.querySelector("link[rel=icon]").getAttribute("href") !== icon) document.querySelector("link[rel=icon]").href = icon;
-  if (document.title !== fresh.title) {
-    document.title = fresh.title;
-    document.getElementById("news").textContent = fresh.querySelector("h1").textContent;
+  if (lost) return;
+  head(fresh.title, fresh.querySelector("link[rel=icon]").getAttribute("href"));
+}
+
+function head(title, icon) {
+  const link = document.querySelector("link[rel=icon]");
+  if (link.getAttribute("href") !== icon) link.href = icon;
+  if (document.title !== title) {
+    document.title = title;
+    document.getElementById("news").textContent = document.querySelector("h1").textContent;
   }
 }
 
 let next = 0;
+let pulse = 0;
+let lost = null;
+
+// The monitor is restarting, or gone: what is shown grows old, and must not look fresh.
+function setLost(is) {
+  const link = document.querySelector("link[rel=icon]");
+  document.body.classList.toggle("lost", is);
+  document.querySelector(".alarm").hidden = !is;
+  if (is && !lost) {
+    lost = { title: document.title, icon: link.getAttribute("href") };
+    document.title = `The monitor does not answer - ${lost.title}`;
+    link.href = lost.icon.replace(/(bad|warn|idle|good)\.svg/, "idle.svg");
+  } else if (!is && lost) {
+    const before = lost;
+    lost = null;
+    head(before.title, before.icon);
+  }
+}
+
+// Asks for next to nothing, often: a monitor that is gone is noticed within seconds.
+async function beat() {
+  clearTimeout(pulse);
+  if (!document.hidden) {
+    try {
+      const root = new URL("../-/healthy", document.querySelector("link[rel=icon]").href);
+      const response = await fetch(root, { cache: "no-store", signal: AbortSignal.timeout?.(PULSE) });
+      if (!response.ok) throw new Error(response.statusText);
+      if (lost) await refresh();
+    } catch {
+      setLost(true);
+    }
+  }
+  clearTimeout(pulse);
+  pulse = setTimeout(beat, PULSE);
+}
 
 async function refresh() {
   clearTimeout(next);
@@ -99,11 +160,11 @@ async function refresh() {
     try {
       const response = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout?.(PAUSE) });
       if (!response.ok && response.status !== 404) throw new Error(response.statusText);
-      show(new DOMParser().parseFromString(await response.text(), "text/html"));
-      document.body.classList.remove("lost");
+      const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+      setLost(false);
+      show(fresh);
     } catch {
-      // The monitor is restarting, or gone: what is shown grows old, and must not look fresh.
-      document.body.classList.add("lost");
+      setLost(true);
     }
   }
   clearTimeout(next);
@@ -122,10 +183,29 @@ async function copy(button) {
   }
 }
 
+let typed = 0;
+
+// The list follows what is typed, and its address with it, so that it can be bookmarked at any moment.
+function search(form) {
+  const query = [...new FormData(form)].filter(([, value]) => value !== "");
+  history.replaceState(null, "", `?${new URLSearchParams(query)}`);
+  refresh();
+}
+
 document.documentElement.classList.add("live");
+localise(document);
+// So that the icon is there when the monitor is not.
+new Image().src = document.querySelector("link[rel=icon]").href.replace(/(bad|warn|idle|good)\.svg/, "idle.svg");
+document.addEventListener("input", (event) => {
+  const form = event.target.closest("form.search");
+  if (!form) return;
+  clearTimeout(typed);
+  typed = setTimeout(search, event.target.type === "search" ? 250 : 0, form);
+});
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button.copy");
   if (button) copy(button);
 });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+pulse = setTimeout(beat, PULSE);
 next = setTimeout(refresh, PAUSE);

@@ -6,18 +6,20 @@ ten thousand connections cost little more than a hundred.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 from monitor.domain.events import Severity
+from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.handling import Handling, handling_of, open_outage
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.domain.status import TROUBLE, ConnectionFilter, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
 from monitor.domain.uptime import OpenOutage
-from monitor.text.format import STATUS_LABELS, count, platform_name
+from monitor.text.format import STATUS_LABELS, count, platform_name, short_name
 from monitor.text.status import Overall, overall_of
 from monitor.web.status.connection import ConnectionRow, row_of
 from monitor.web.status.sidebar import AccountView, Card, ReceiverView, accounts_of, cards_above, cards_of, receivers_of
@@ -40,14 +42,40 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """The connections with one value of what a list is grouped by: how many match, and how many of them are in trouble."""
+
+    name: str
+    total: int
+    trouble: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """One page of rows, and how many rows there are."""
+    """
+    One page of rows, and how many rows there are.
+
+    Attributes:
+        groups: connection number to the group that begins with it on this page.
+    """
 
     filters: Filters
     rows: tuple[ConnectionRow, ...]
     total: int
     number: int
     pages: int
+    groups: Mapping[int, Group] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> tuple[int | None, ...]:
+        """The pages to lead to: the first, the last, and those around this one; None where some are left out."""
+        shown = sorted({1, self.pages, *range(max(1, self.number - 2), min(self.pages, self.number + 2) + 1)})
+        numbers: list[int | None] = []
+        for number in shown:
+            if numbers and numbers[-1] is not None and number - numbers[-1] > 1:
+                numbers.append(None)
+            numbers.append(number)
+        return tuple(numbers)
 
     @property
     def caption(self) -> str:
@@ -174,13 +202,40 @@ class StatusBoard:
         return [view for status, view in self._sorted if criteria.match(view, status)]
 
     def page(self, filters: Filters, now: datetime) -> Page:
-        """One page of the connections that *filters* keep, worst first; beyond the last page: the last."""
-        matching = self.matching(filters)
+        """One page of the connections that *filters* keep, grouped and sorted as they say; beyond the last page: the last."""
+        matching = self._arranged(self.matching(filters), filters)
         pages = max(1, -(-len(matching) // PAGE_SIZE))
         number = min(filters.page, pages)
         shown = matching[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
         rows = tuple(self.row(view, now) for view in shown)
-        return Page(replace(filters, page=number), rows, len(matching), number, pages)
+        groups = self._groups(matching, shown, filters.group) if filters.group else {}
+        return Page(replace(filters, page=number), rows, len(matching), number, pages, groups)
+
+    def _arranged(self, views: list[ConnectionView], filters: Filters) -> list[ConnectionView]:
+        """*views*, which come worst first, sorted and then grouped; both keep the order of what is equal."""
+        if filters.sort:
+            views = sorted(views, key=_SORT_KEYS[filters.sort])
+        return sorted(views, key=lambda view: _group_key(view, filters.group)) if filters.group else views
+
+    def _groups(self, matching: Sequence[ConnectionView], shown: Sequence[ConnectionView], by: str) -> dict[int, Group]:
+        totals, trouble = Counter(_group_key(view, by) for view in matching), Counter[tuple[bool, str]]()
+        for view in matching:
+            trouble[_group_key(view, by)] += status_of(view, self.incidents_of(view)).in_trouble
+        groups: dict[int, Group] = {}
+        last: tuple[bool, str] | None = None
+        for view in shown:
+            key = _group_key(view, by)
+            if key != last:
+                name = platform_name(key[1]) if by == "platform" else key[1]
+                groups[view.connection.id] = Group(name or f"without {by}", totals[key], trouble[key])
+            last = key
+        return groups
+
+    def group_choices(self) -> tuple[tuple[str, str], ...]:
+        """What the list may be grouped by: value and name."""
+        names = [("platform", "platform")] if len(self.platforms) > 1 else []
+        names += [("account", "account")] if self.account_choices() else []
+        return (*names, *((name, name) for name in self.label_choices() if name not in ("platform", "account")))
 
     def cards(self, now: datetime) -> tuple[Card, ...]:
         """What is wrong above single connections: the database, scopes, receivers; the most urgent and then the widest first."""
@@ -208,10 +263,12 @@ class StatusBoard:
         offers = [("", "All", len(self._sorted), Tone.IDLE)]
         offers += [(TROUBLE, "Trouble", self._in_trouble, Tone.BAD)]
         offers += [(status.value, STATUS_LABELS[status], self.counts[status], status.tone) for status in DisplayStatus]
+        # One kind of trouble is all of it: two choices for the same connections would not add up.
+        several = sum(bool(self.counts[status]) for status in DisplayStatus if status.in_trouble) > 1
         return tuple(
             Choice(label, number, filters.address(health=value), filters.health == value, tone)
             for value, label, number, tone in offers
-            if number or not value or filters.health == value
+            if filters.health == value or not value or (number and (value != TROUBLE or several))
         )
 
     def platform_choices(self) -> tuple[tuple[str, str], ...]:
@@ -243,3 +300,19 @@ class StatusBoard:
     def _urgent(self) -> bool:
         trouble = self._sorted[: self._in_trouble + self.counts[DisplayStatus.EXPIRING]]
         return any(tone_of(status, self.incidents_of(view)) is Tone.BAD for status, view in trouble)
+
+
+_LATEST = datetime.max.replace(tzinfo=UTC)
+_SORT_KEYS: Mapping[str, Callable[[ConnectionView], Any]] = {
+    "name": lambda view: short_name(view.connection, view.state).casefold(),
+    "state": lambda view: view.state.since or _LATEST,
+    "token": lambda view: best_estimate(view.state.token) or _LATEST,
+    "checked": lambda view: view.state.last_check_at or datetime.min.replace(tzinfo=UTC),
+}
+
+
+def _group_key(view: ConnectionView, by: str) -> tuple[bool, str]:
+    """The group of a connection; those that have none come last."""
+    connection = view.connection
+    value = {"platform": connection.platform, "account": connection.account_label}.get(by) or connection.labels.get(by, "")
+    return not value, value

@@ -1,0 +1,61 @@
+"""Matchers that can match nothing: values of closed sets that do not exist, and values of open sets that nothing known has."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from monitor.domain.connections import Connection
+from monitor.domain.events import EventType, NotificationReason, Severity, Topic
+from monitor.domain.reasons import Scope
+from monitor.domain.routing import matches_pattern
+from monitor.errors import Reason
+
+CLOSED: Mapping[str, frozenset[str]] = {
+    "severity": frozenset(Severity),
+    # Digests are made of what was routed already, and tests are sent to the receiver they are for.
+    "type": frozenset(EventType) - {EventType.DIGEST, EventType.TEST},
+    "topic": frozenset(Topic),
+    "scope": frozenset(Scope),
+    "why": frozenset(NotificationReason) - {NotificationReason.DIGEST},
+    "reason": frozenset({*Reason, ""}),
+}
+"""Name of a matcher to all values that a notification can have there; empty: it can have none."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class UnmatchedMatcher:
+    """A matcher that nothing known matches: *where* it is configured, its *name* and its *pattern*."""
+
+    where: str
+    name: str
+    pattern: str
+
+
+def unknown_choices(pattern: str, known: Collection[str]) -> Iterator[str]:
+    """Yield the alternatives of *pattern* that match none of the *known* values."""
+    for choice in map(str.strip, pattern.split("|")):
+        if not any(matches_pattern(choice, value) for value in known):
+            yield choice
+
+
+def unmatched(matches: Iterable[tuple[str, Mapping[str, str]]], connections: Sequence[Connection]) -> tuple[UnmatchedMatcher, ...]:
+    """
+    Return the matchers of open sets that match none of *connections*.
+
+    *matches* are the places of the configuration that match, each with its matchers. An empty pattern is for notifications that
+    are about no such thing, so it is never unmatched.
+    """
+    values: dict[str, set[str]] = {
+        "account": {connection.account for connection in connections},
+        "user": {connection.user_id for connection in connections},
+        "platform": {connection.platform for connection in connections},
+        "connection": {connection.platform_id for connection in connections},
+    }
+    for connection in connections:
+        for label, value in connection.labels.items():
+            values.setdefault(label, set()).add(value)
+    return tuple(
+        UnmatchedMatcher(where, name, pattern)
+        for where, match in matches
+        for name, pattern in match.items()
+        if name not in CLOSED and not any(matches_pattern(pattern, value) for value in {*values.get(name, ()), ""})
+    )

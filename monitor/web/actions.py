@@ -1,0 +1,160 @@
+"""
+What operators may do through the port, while `web.actions` is on: test now, acknowledge, silence, end a silence.
+
+Forms are answered only from the site's own pages: the origin must be this port's, and each form has a token that is good for one user,
+one address and one time. Every action has an author, the authenticated user, and is logged.
+"""
+
+import secrets
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+
+from monitor.clock import Clock
+from monitor.db import ControlsWriter, Store
+from monitor.domain.connections import Connection
+from monitor.domain.silencing.acks import Ack
+from monitor.domain.silencing.silences import Silence
+from monitor.domain.snapshot import IncidentView
+from monitor.redaction import clean
+
+_log = structlog.get_logger(__name__)
+
+SILENCE_FOR = timedelta(hours=2)
+LONGEST_SILENCE = timedelta(days=7)
+_LONGEST_REASON = 300
+_FORM_SECONDS = 3600.0
+_MOST_FORMS = 1000
+_MOST_USERS = 1000
+_ACTIONS = 30
+_WITHIN_SECONDS = 60.0
+
+Write = Callable[[Callable[[Store], Any]], Awaitable[Any]]
+
+
+class TooManyActions(Exception):
+    """The user did too much within a minute; nothing was done."""
+
+
+class ActionRefused(Exception):
+    """The action was refused, and nothing was done; says why."""
+
+
+def own_origin(headers: Mapping[str, str]) -> bool:
+    """Whether a form was sent by a page of this port: browsers say so, and no other site can."""
+    if headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+        return False
+    origin, host = headers.get("Origin", ""), headers.get("Host", "")
+    return bool(host) and urlsplit(origin).netloc.lower() == host.lower() and urlsplit(origin).scheme in ("http", "https")
+
+
+@dataclass(slots=True)
+class FormTokens:
+    """Tokens of forms that were shown and not sent yet."""
+
+    clock: Clock
+    _shown: OrderedDict[str, tuple[str, str, float]] = field(default_factory=OrderedDict)
+
+    def issue(self, user: str, path: str) -> str:
+        """The token of a form that *user* sees at *path*."""
+        token = secrets.token_urlsafe(24)
+        self._shown[token] = (user, path, self.clock.monotonic() + _FORM_SECONDS)
+        if len(self._shown) > _MOST_FORMS:
+            self._shown.popitem(last=False)
+        return token
+
+    def redeem(self, token: str, user: str, path: str) -> bool:
+        """Whether *token* is of a form that was shown to *user* at *path* and not sent yet; it is sent now."""
+        shown = self._shown.pop(token, None)
+        return shown is not None and shown[:2] == (user, path) and self.clock.monotonic() < shown[2]
+
+
+class Actions:
+    """
+    Does what operators ask for.
+
+    Args:
+        write: runs a function in one write transaction.
+        check_now: has a connection tested soon, through the rate limiter of its account, and often for two minutes; False when nothing
+            checks it.
+        clock: the time.
+        dashboard: gives the address where connections are reconnected; empty without one.
+    """
+
+    def __init__(
+        self, write: Write, check_now: Callable[[Connection], bool], clock: Clock, dashboard: Callable[[], str] = lambda: ""
+    ) -> None:
+        self._write = write
+        self._check_now = check_now
+        self._clock = clock
+        self.dashboard = dashboard
+        self.forms = FormTokens(clock)
+        self._times: defaultdict[str, deque[float]] = defaultdict(deque)
+
+    async def check(self, connection: Connection, author: str) -> None:
+        """Have *connection* tested now."""
+        self._admit(author)
+        if not self._check_now(connection):
+            raise ActionRefused("nothing checks this connection now")
+        _log.info("action.performed", action="check", author=author, connection=connection.platform_id, account=connection.account_label)
+
+    async def acknowledge(self, incident: IncidentView, author: str, reason: str) -> Ack:
+        """Acknowledge an open incident."""
+        self._admit(author)
+        ref = incident.incident
+        ack = Ack(ref.topic, ref.subject, ref.number, incident.level, self._clock.now(), author, _reason(reason))
+        await self._write(lambda store: ControlsWriter(store).acknowledge(ack))
+        _log.info("action.performed", action="acknowledge", author=author, incident=f"{ref.topic}-{ref.subject}-{ref.number}")
+        return ack
+
+    async def silence(self, connection: Connection, author: str, reason: str, duration: timedelta = SILENCE_FOR) -> Silence:
+        """Silence the notifications of one connection from now on."""
+        if not timedelta(0) < duration <= LONGEST_SILENCE:
+            raise ActionRefused("a silence lasts a minute to seven days")
+        self._admit(author)
+        match, now = {"connection": connection.platform_id, "account": connection.account}, self._clock.now()
+        if connection.user_id:
+            match["user"] = connection.user_id
+        text = _reason(reason)
+
+        def write(store: Store) -> Silence:
+            return ControlsWriter(store).add_silence(match, starts_at=now, ends_at=now + duration, author=author, reason=text, now=now)
+
+        silence: Silence = await self._write(write)
+        _log.info("action.performed", action="silence", author=author, connection=connection.platform_id, silence=silence.id)
+        return silence
+
+    async def end_silence(self, number: int, author: str) -> None:
+        """End a silence; raises `ActionRefused` when there is none with this number, or it has ended."""
+        self._admit(author)
+        now = self._clock.now()
+        if not await self._write(lambda store: ControlsWriter(store).expire_silence(number, now)):
+            raise ActionRefused(f"silence {number} is unknown or has ended")
+        _log.info("action.performed", action="end_silence", author=author, silence=number)
+
+    def _admit(self, author: str) -> None:
+        """Raises `TooManyActions` when *author* did too much within a minute."""
+        now = self._clock.monotonic()
+        if len(self._times) > _MOST_USERS:
+            self._times.clear()
+        times = self._times[author]
+        while times and now - times[0] >= _WITHIN_SECONDS:
+            times.popleft()
+        if len(times) >= _ACTIONS:
+            raise TooManyActions
+        times.append(now)
+
+
+def _reason(text: str) -> str:
+    """The reason as it is kept: one line without secrets; raises `ActionRefused` for an empty or a very long one."""
+    reason = " ".join(clean(text).split())
+    if not reason:
+        raise ActionRefused("reason is required: say what is being done about it")
+    if len(reason) > _LONGEST_REASON:
+        raise ActionRefused(f"reason is longer than {_LONGEST_REASON} characters")
+    return reason

@@ -1,0 +1,176 @@
+"""The pages on which operators act: a GET shows a form, its POST does what the form says."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from monitor.clock import Clock
+from monitor.domain.events import incident_key
+from monitor.domain.snapshot import IncidentView
+from monitor.errors import StoreError
+from monitor.text.format import moment, one_line, short_name, subject_name
+from monitor.text.status import title_of
+from monitor.web.actions import ActionRefused, Actions, TooManyActions, own_origin
+from monitor.web.pages.templates import Pages
+from monitor.web.status.board import StatusBoard
+from monitor.web.status.snapshot_cache import SnapshotCache
+from monitor.web.urls import ACTOR, connection_key, connection_path, route
+
+# A form says where it comes from only where the policy lets it.
+_HEADERS = {"Content-Type": "text/html; charset=utf-8", "Referrer-Policy": "same-origin"}
+_FORGED = "This form did not come from a page of this monitor, was sent already, or is too old. Nothing was done."
+_WRITE_SECONDS = 5.0
+_KEY = "{account:[^/]+}/{user:[^/]+}/{platform_id:[^/]+}"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionForm:
+    """
+    What an action page asks.
+
+    Attributes:
+        back: the page it belongs to, relative to the root.
+        asks_reason: whether the form has a field for the reason.
+        run: does it, with author and reason; returns what was done, and the path of the action that undoes it, or "".
+    """
+
+    title: str
+    text: str
+    button: str
+    back: str
+    asks_reason: bool
+    run: Callable[[str, str], Awaitable[tuple[str, str]]]
+
+
+class ActionPages:
+    """
+    The forms.
+
+    Args:
+        actions: does what they say; None while `web.actions` is off: then there are none.
+    """
+
+    def __init__(
+        self, pages: Pages, snapshots: SnapshotCache, actions: Callable[[], Actions | None], clock: Clock, instance: Callable[[], str]
+    ) -> None:
+        self._pages = pages
+        self._snapshots = snapshots
+        self._actions = actions
+        self._clock = clock
+        self._instance = instance
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every form; the server lets POST through to these only."""
+        return [
+            route(f"/actions/check/{_KEY}", self._handler(self._check)),
+            route(f"/actions/silence/{_KEY}", self._handler(self._silence)),
+            route("/actions/acknowledge/{key:[^/]+}", self._handler(self._acknowledge)),
+            route("/actions/end-silence/{number:[0-9]{1,15}}", self._handler(self._end_silence)),
+        ]
+
+    def _handler(self, form_of: Callable[[web.Request, StatusBoard, Actions], ActionForm | None]) -> Callable[[web.Request], Any]:
+        async def respond(request: web.Request) -> web.StreamResponse:
+            actions, board = self._actions(), self._snapshots.board()
+            form = form_of(request, board, actions) if actions is not None else None
+            if actions is None or form is None:
+                raise web.HTTPNotFound
+            if request.method == "POST":
+                return await self._do(request, board, actions, form)
+            return self._page(request, board, actions, form)
+
+        return respond
+
+    async def _do(self, request: web.Request, board: StatusBoard, actions: Actions, form: ActionForm) -> web.Response:
+        actor: str = request[ACTOR]
+        fields = await request.post()
+        token, reason = fields.get("token", ""), fields.get("reason", "")
+        if not own_origin(request.headers) or not isinstance(token, str) or not actions.forms.redeem(token, actor, request.path):
+            return self._page(request, board, actions, form, problem=_FORGED, status=403)
+        if not isinstance(reason, str) or set(fields) - {"token", "reason"}:
+            return self._page(request, board, actions, form, problem="The form has unknown fields. Nothing was done.", status=400)
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                done, undo = await form.run(actor, reason)
+        except TooManyActions:
+            return self._page(request, board, actions, form, problem="Too many actions within a minute. Nothing was done.", status=429)
+        except ActionRefused as refused:
+            return self._page(request, board, actions, form, problem=f"Nothing was done: {refused}.", status=400)
+        except (StoreError, TimeoutError):
+            return self._page(request, board, actions, form, problem="The database takes no writes now. Nothing was done.", status=503)
+        return self._page(request, board, actions, form, done=done, undo=undo)
+
+    def _page(
+        self,
+        request: web.Request,
+        board: StatusBoard,
+        actions: Actions,
+        form: ActionForm,
+        *,
+        problem: str = "",
+        done: str = "",
+        undo: str = "",
+        status: int = 200,
+    ) -> web.Response:
+        root = "../" * (request.path.count("/") - 1)
+        token = "" if done else actions.forms.issue(request[ACTOR], request.path)
+        body = self._pages.action(board, self._clock.now(), root, form=form, token=token, problem=problem, done=done, undo=undo)
+        return web.Response(status=status, body=body, headers=_HEADERS)
+
+    def _check(self, request: web.Request, board: StatusBoard, actions: Actions) -> ActionForm | None:
+        view = board.find(connection_key(request))
+        if view is None:
+            return None
+        connection = view.connection
+
+        async def run(author: str, _: str) -> tuple[str, str]:
+            await actions.check(connection, author)
+            return "It is tested now, and every few seconds for two minutes.", ""
+
+        text = "It is tested within the limits of its account, and again every few seconds for two minutes: so one sees it heal."
+        return ActionForm(f"Test {short_name(connection, view.state)} now?", text, "Test now", connection_path(connection), False, run)
+
+    def _silence(self, request: web.Request, board: StatusBoard, actions: Actions) -> ActionForm | None:
+        view = board.find(connection_key(request))
+        if view is None:
+            return None
+        connection = view.connection
+
+        async def run(author: str, reason: str) -> tuple[str, str]:
+            silence = await actions.silence(connection, author, reason)
+            return f"Silenced until {moment(silence.ends_at)} by {author}.", f"actions/end-silence/{silence.id}"
+
+        text = "Its notifications are suppressed for two hours; it is checked all the same."
+        title = f"Silence {short_name(connection, view.state)} for two hours?"
+        return ActionForm(title, text, "Silence 2 h", connection_path(connection), True, run)
+
+    def _acknowledge(self, request: web.Request, board: StatusBoard, actions: Actions) -> ActionForm | None:
+        incident = self._incident(board, request.match_info["key"])
+        if incident is None:
+            return None
+        view = board.numbered().get(incident.connection_id or 0)
+
+        async def run(author: str, reason: str) -> tuple[str, str]:
+            await actions.acknowledge(incident, author, reason)
+            return f"Acknowledged by {author}: no more reminders.", ""
+
+        subject = incident.incident.subject
+        about = subject_name(subject, view.connection) if view is not None else title_of(incident.scope, subject)
+        text = "Its reminders stop until it closes or becomes worse. That it closed is notified as usual."
+        return ActionForm(f"Acknowledge the incident of {one_line(about, 200)}?", text, "Acknowledge", "incidents", True, run)
+
+    def _incident(self, board: StatusBoard, key: str) -> IncidentView | None:
+        instance = self._instance()
+        return next((each for each in board.snapshot.incidents if incident_key(each.incident, instance) == key), None)
+
+    def _end_silence(self, request: web.Request, _: StatusBoard, actions: Actions) -> ActionForm | None:
+        number = int(request.match_info["number"])
+
+        async def run(author: str, _reason: str) -> tuple[str, str]:
+            await actions.end_silence(number, author)
+            return f"Silence {number} was ended by {author}.", ""
+
+        text = "What it suppressed and is still due is sent."
+        return ActionForm(f"End silence {number}?", text, "End it", "incidents", False, run)

@@ -1,0 +1,251 @@
+"""Acting through the web port: what works with `web.actions`, and what is refused."""
+
+import base64
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from monitor.clock import SystemClock
+from monitor.config import WebConfig
+from monitor.db import acks_of_open, silences_since
+from monitor.domain.connections import Connection
+from monitor.domain.events import incident_key
+from monitor.web.actions import Actions
+from monitor.web.auth import hash_password
+from tests.asked import Port, Reply, listening
+from tests.watched import Watched, tell_a_story, watched, write_config
+
+TOKEN = "a-long-token-of-this-test"
+USERS = {"anna": "correct horse", "bob": "battery staple"}
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+PAGE = "/actions/silence/main/-/linkedin-page1"
+SELF = "http://127.0.0.1"
+
+FILE = WebConfig.model_validate({"basic_auth_users": {name: hash_password(password, cost=4) for name, password in USERS.items()}})
+
+
+@pytest.fixture
+async def world(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Watched]:
+    """A story: a page is broken."""
+    async with watched(write_config(tmp_path, sqlite_url)) as story:
+        await tell_a_story(story)
+        yield story
+
+
+def basic(name: str, password: str | None = None) -> dict[str, str]:
+    """The header of one user."""
+    text = f"{name}:{password if password is not None else USERS[name]}"
+    return {"Authorization": "Basic " + base64.b64encode(text.encode()).decode()}
+
+
+@dataclass
+class Site:
+    """A port with actions, and the connections that were to be tested."""
+
+    port: Port
+    world: Watched
+    checked: list[Connection] = field(default_factory=list)
+
+    async def token(self, path: str = PAGE, user: str = "anna") -> str:
+        """The token of the form at *path* that *user* is shown."""
+        page = (await self.port.ask(path, **basic(user))).body.decode()
+        found = re.search(r'name="token" value="([^"]+)"', page)
+        assert found is not None, page
+        return found[1]
+
+    async def post(
+        self, path: str, fields: dict[str, str] | bytes, *, user: dict[str, str] | None = None, extra: Mapping[str, str] | None = None
+    ) -> Reply:
+        """A form as a browser sends it."""
+        body = fields if isinstance(fields, bytes) else urlencode(fields).encode()
+        head = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(body)), "Origin": SELF}
+        head |= {**(user if user is not None else basic("anna")), **(extra or {})}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "127.0.0.1", "Connection": "close", **head}.items() if value)
+        return await self.port.send(f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + body)
+
+    async def silences(self) -> int:
+        """How many silences there are."""
+        now = SystemClock().now()
+        return len(await self.world.database.read(lambda reader: silences_since(reader, now)))
+
+
+@asynccontextmanager
+async def acting(world: Watched, *, on: bool = True) -> AsyncIterator[Site]:
+    """The port of a monitor with users and a token."""
+    checked: list[Connection] = []
+
+    def check(connection: Connection) -> bool:
+        checked.append(connection)
+        return True
+
+    actions = Actions(world.database.write, check, SystemClock(), lambda: "https://dashboard.example/connections")
+    snapshot = partial(world.fleet.snapshot, world.now)
+    async with listening(snapshot, read=world.database.read, acting=actions, file=FILE, token=TOKEN, actions=on) as port:
+        yield Site(port, world, checked)
+
+
+async def test_off_by_default(world: Watched) -> None:
+    """Without `web.actions` nothing but GET and HEAD is answered, there is no form, and no page offers one."""
+    async with acting(world, on=False) as site:
+        assert (await site.port.ask(PAGE, **basic("anna"))).status == 404
+        assert (await site.post(PAGE, {"token": "x"})).status == 405
+        assert (await site.post("/api/v1/connections/threads-1784/check", b"", user=BEARER)).status == 405
+        assert b"/actions/" not in (await site.port.ask("/connections/main/-/linkedin-page1", **basic("anna"))).body
+
+
+async def test_silence_and_undo(world: Watched) -> None:
+    """A form silences a connection for two hours in the name of its user, and the page offers to undo that."""
+    async with acting(world) as site:
+        assert (
+            b'href="../../../actions/silence/main/-/linkedin-page1"'
+            in (await site.port.ask("/connections/main/-/linkedin-page1", **basic("anna"))).body
+        )
+        done = await site.post(PAGE, {"token": await site.token(), "reason": "calling the customer"})
+        (silence,) = await world.database.read(lambda reader: silences_since(reader, SystemClock().now()))
+        undo = f"/actions/end-silence/{silence.id}"
+        assert (done.status, silence.author, silence.reason) == (200, "anna", "calling the customer")
+        assert silence.match == {"connection": "linkedin-page1", "account": "main"}
+        assert undo.removeprefix("/") in done.body.decode()
+        assert (await site.post(undo, {"token": await site.token(undo)})).status == 200
+        assert (await world.database.read(lambda reader: silences_since(reader, SystemClock().now())))[0].expired_at is not None
+
+
+async def test_test_now(world: Watched) -> None:
+    """Test now hands the connection to its checker."""
+    path = "/actions/check/main/-/linkedin-page1"
+    async with acting(world) as site:
+        assert (await site.post(path, {"token": await site.token(path)})).status == 200
+        assert [connection.platform_id for connection in site.checked] == ["linkedin-page1"]
+
+
+async def test_acknowledge(world: Watched) -> None:
+    """An incident is acknowledged by its key, by form and through the API."""
+    incident = next(each for each in world.fleet.snapshot(world.now).incidents if each.connection_id is not None)
+    key = incident_key(incident.incident, "")
+    async with acting(world) as site:
+        path = f"/actions/acknowledge/{key}"
+        assert (await site.post(path, {"token": await site.token(path, "bob"), "reason": "seen"}, user=basic("bob"))).status == 200
+        (ack,) = await world.database.read(acks_of_open)
+        assert (ack.author, ack.reason, ack.level) == ("bob", "seen", "error")
+        reply = await site.post(f"/api/v1/incidents/{key}/ack", b'{"reason": "the agency knows"}', user=BEARER)
+        (ack,) = await world.database.read(acks_of_open)
+        assert (reply.status, ack.author, ack.reason) == (200, "token", "the agency knows")
+
+
+async def test_api(world: Watched) -> None:
+    """The same through the API, with the token as bearer."""
+    async with acting(world) as site:
+        checked = await site.post("/api/v1/connections/threads-1784/check", b"", user=BEARER)
+        silenced = await site.post("/api/v1/connections/threads-1784/silence", b'{"reason": "moving", "for": "90m"}', user=BEARER)
+        number = silenced.json()["silence"]["number"]
+        ended = await site.post(f"/api/v1/silences/{number}/expire", b"", user=BEARER)
+        again = await site.post(f"/api/v1/silences/{number}/expire", b"", user=BEARER)
+    assert (checked.status, silenced.status, ended.status, again.status) == (200, 200, 200, 400)
+    assert checked.json()["author"] == "token"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "http://127.0.0.1.evil.example"},
+        {"Origin": "http://127.0.0.1:81"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+async def test_cross_site_post(world: Watched, headers: dict[str, str]) -> None:
+    """A form that another site sends with a stolen token does nothing."""
+    async with acting(world) as site:
+        reply = await site.post(PAGE, {"token": await site.token(), "reason": "x"}, extra=headers)
+        assert (reply.status, await site.silences()) == (403, 0)
+        assert reply.headers["Referrer-Policy"] == "same-origin"
+
+
+async def test_replayed_and_foreign_forms(world: Watched) -> None:
+    """A form is good once, for its user and its address."""
+    async with acting(world) as site:
+        token = await site.token()
+        assert (await site.post(PAGE, {"token": token, "reason": "x"})).status == 200
+        assert (await site.post(PAGE, {"token": token, "reason": "x"})).status == 403
+        assert (await site.post(PAGE, {"token": await site.token(user="bob"), "reason": "x"})).status == 403
+        other = "/actions/silence/main/-/threads-1784"
+        assert (await site.post(PAGE, {"token": await site.token(other), "reason": "x"})).status == 403
+        assert (await site.post(PAGE, {"reason": "x"})).status == 403
+        assert await site.silences() == 1
+
+
+@pytest.mark.parametrize("user", [{}, basic("anna", "wrong"), {"Authorization": "Bearer wrong"}])
+async def test_no_or_wrong_credentials(world: Watched, user: dict[str, str]) -> None:
+    """Nobody acts without credentials."""
+    async with acting(world) as site:
+        assert (await site.post(PAGE, {"token": await site.token(), "reason": "x"}, user=user or {"X": "y"})).status == 401
+        assert (await site.post("/api/v1/connections/threads-1784/check", b"", user=user or {"X": "y"})).status == 401
+        assert (await site.silences(), site.checked) == (0, [])
+
+
+async def test_api_refuses_what_browsers_send(world: Watched) -> None:
+    """A browser may send a user's password for another site; the API takes it for no action."""
+    async with acting(world) as site:
+        assert (await site.post("/api/v1/connections/threads-1784/check", b"")).status == 403
+        assert site.checked == []
+
+
+async def test_the_name_beside_the_token_is_nobodys(world: Watched) -> None:
+    """With the token as password any name is let in, but it does not become the author."""
+    user = basic("bob", TOKEN)
+    async with acting(world) as site:
+        page = (await site.port.ask(PAGE, **user)).body.decode()
+        token = re.search(r'name="token" value="([^"]+)"', page)[1]  # type: ignore[index]
+        assert (await site.post(PAGE, {"token": token, "reason": "x"}, user=user)).status == 200
+        (silence,) = await world.database.read(lambda reader: silences_since(reader, SystemClock().now()))
+        assert silence.author == "token"
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"[]", "must be a JSON object"),
+        (b"{", "is not JSON"),
+        (b'{"reason": 1}', "reason must be a text"),
+        (b'{"because": "x"}', "unknown field"),
+        (b"{}", "reason is required"),
+        (b'{"reason": "x", "for": "soon"}', "for is not a duration"),
+        (b'{"reason": "x", "for": "30d"}', "a silence lasts"),
+        (b'{"reason": "' + b"x" * 400 + b'"}', "longer than 300"),
+    ],
+)
+async def test_bad_input(world: Watched, body: bytes, detail: str) -> None:
+    """A malformed body is refused with a problem document that names the field, and nothing is done."""
+    async with acting(world) as site:
+        reply = await site.post("/api/v1/connections/threads-1784/silence", body, user=BEARER)
+        assert (reply.status, reply.headers["Content-Type"]) == (400, "application/problem+json")
+        assert detail in reply.json()["detail"]
+        assert await site.silences() == 0
+
+
+async def test_bad_forms(world: Watched) -> None:
+    """A form with a missing, unknown or empty field, or one that is too large, does nothing."""
+    async with acting(world) as site:
+        assert (await site.post(PAGE, {"token": await site.token()})).status == 400
+        assert (await site.post(PAGE, {"token": await site.token(), "reason": "x", "until": "2099"})).status == 400
+        assert (await site.post(PAGE, {"token": await site.token(), "reason": "x" * 40_000})).status in (400, 413)
+        assert (await site.port.ask("/actions/silence/main/-/nobody", **basic("anna"))).status == 404
+        assert await site.silences() == 0
+
+
+async def test_rate_limit(world: Watched) -> None:
+    """A user may do thirty things a minute; another user is not held back by that."""
+    async with acting(world) as site:
+        statuses = [(await site.post("/api/v1/connections/threads-1784/check", b"", user=BEARER)).status for _ in range(31)]
+        assert statuses == [200] * 30 + [429]
+        path = "/actions/check/main/-/linkedin-page1"
+        assert (await site.post(path, {"token": await site.token(path)})).status == 200

@@ -1,0 +1,39 @@
+"""Test now: an operator's connection is checked next, and often for two minutes."""
+
+import pytest
+
+from monitor.domain.check_queue import FOLLOWED_PAUSE_SECONDS, FOLLOWED_SECONDS, CheckQueue
+from monitor.errors import Reason
+from tests.builders import START, a_connection
+from tests.story import Story
+
+
+@pytest.fixture
+def story() -> Story:
+    """Two connections that work."""
+    return Story(connections={1: a_connection(1), 2: a_connection(2)})
+
+
+def test_checked_next_and_often(story: Story) -> None:
+    """It is due at once, then every few seconds, and after two minutes as usual again; the other one is not touched."""
+    queue = CheckQueue("main", story.engine)
+    queue.refresh(START, 0.0)
+    now, checked = 1000.0, []
+    while queue.take(now) is not None:
+        pass
+    for number in (1, 2):
+        queue.put_back(story.connections[number], now + 900)
+    queue.check_now(1, now)
+    while (taken := queue.take(now)) is not None:
+        connection, _ = taken
+        assert connection is not None
+        checked.append((connection.id, now))
+        queue.checked(connection, now)
+        queue.finished(connection)
+        queue.recorded(connection, story.check(Reason.OK, connection.id), now)
+        now = queue.next_due() or now
+        if now > 1000 + 2 * FOLLOWED_SECONDS:
+            break
+    assert {number for number, _ in checked} == {1}
+    assert len(checked) == FOLLOWED_SECONDS / FOLLOWED_PAUSE_SECONDS + 1
+    assert (queue.next_due() or 0.0) > 1000 + FOLLOWED_SECONDS + FOLLOWED_PAUSE_SECONDS
