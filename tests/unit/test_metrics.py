@@ -145,7 +145,7 @@ def hostile_views(draw: st.DrawFn) -> list[ConnectionView]:
         connection = a_connection(
             row,
             account=draw(texts),
-            platform_id=draw(texts),
+            platform_id=f"{draw(texts)}{row}",
             platform=draw(texts),
             name=draw(st.none() | texts),
             user_id=draw(texts),
