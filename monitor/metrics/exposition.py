@@ -37,6 +37,8 @@ _WRITTEN = 500
 _LOOPS = {"checker": "account", "discoverer": "account", "deliverer": "receiver"}
 """The loops of which there is one for each account or receiver, and the label that tells them apart."""
 
+_EXPIRY_LINE = definitions.PER_CONNECTION.index(definitions.EXPIRY)
+
 _NOT_A_LABEL = re.compile(r"[^a-zA-Z0-9_]")
 
 
@@ -100,6 +102,7 @@ class Exposition:
 
     def __init__(self) -> None:
         self._kept = ConnectionLines()
+        self._ends: tuple[int, Sequence[tuple[str, int]]] = (0, ())
 
     def update(self, snapshot: Snapshot) -> Generator[bytes, None, ConnectionLines]:
         """Return the lines of the connections of *snapshot*. What it yields is empty: chances for other tasks to run."""
@@ -128,6 +131,28 @@ class Exposition:
             yield b""
         self._kept = ConnectionLines(views, lines, before.version + changed, snapshot.storage_up)
         return self._kept
+
+    def expires_in(self, lines: ConnectionLines, now: datetime, *, openmetrics: bool) -> Iterator[bytes]:
+        """Yield the family that differs at every scrape; which of *lines* say when a token ends is remembered until one differs."""
+        version, ends = self._ends
+        if version != lines.version:
+            ends = []
+            for start in range(0, len(lines.lines), _JOINED):
+                ends += [_remaining(text) for text in lines.lines[start : start + _JOINED] if definitions.EXPIRY.name in text]
+                yield b""
+            self._ends = (lines.version, ends)
+        if not ends:
+            return
+        yield header(definitions.EXPIRES_IN, openmetrics=openmetrics)
+        seconds = int((now - EPOCH).total_seconds())
+        for start in range(0, len(ends), _JOINED):
+            yield "".join([f"{begin}{at - seconds}\n" for begin, at in ends[start : start + _JOINED]]).encode(errors="replace")
+
+
+def _remaining(text: Lines) -> tuple[str, int]:
+    """The begin of the line of `EXPIRES_IN`, and when the token ends, from the line of `EXPIRY`."""
+    labels, _, at = text.split("\n", 3)[_EXPIRY_LINE].removeprefix(definitions.EXPIRY.name).rpartition(" ")
+    return f"{definitions.EXPIRES_IN.name}{labels} ", int(at)
 
 
 def _places(views: Sequence[ConnectionView]) -> dict[int, int]:
