@@ -31,7 +31,7 @@ from monitor.runtime.scheduler import Scheduler, WakeJob
 from monitor.runtime.signals import Signals
 from monitor.runtime.systemd import ServiceManager
 from monitor.runtime.watchdog import Watchdog, WatchedLoop
-from monitor.state import connection_sync
+from monitor.state import connection_sync, receiver_sync
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.web.actions import Actions
@@ -108,6 +108,7 @@ class App:
             stack.push_async_callback(self._database.close)
             if not await self._open_database():
                 return
+            await receiver_sync.sync(self._database, self.config, self._registry.config, self._clock.now())
             await connection_sync.sync(self._database, self._registry, self.config)
             self._web = self._web_server()
             self.url = await self._web.start()
@@ -288,7 +289,7 @@ class App:
         """Read the configuration again and build the workers and the authenticator of the web port; changes nothing yet."""
         config = await asyncio.to_thread(self._reread)
         authenticator = await self._web.prepare(config.web, config.web_file)
-        return config, WorkerGroup(config, self._evaluation_config(config), self._dependencies), authenticator
+        return config, WorkerGroup(config, self._evaluation_config(config), self._dependencies, reloaded=True), authenticator
 
     def _adopt(self, config: Config, authenticator: Authenticator) -> None:
         """Replace the authenticator of the web port; log the changed sections that need a restart."""
@@ -308,6 +309,7 @@ class App:
             await self._workers.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
             self.config = config
             self._registry.set_config(workers.evaluation_config)
+            await receiver_sync.sync(self._database, config, workers.evaluation_config, self._clock.now())
             await connection_sync.sync(self._database, self._registry, config)
             if self._signals.stop.is_set():
                 await workers.close()

@@ -4,6 +4,7 @@ import base64
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 _MASK = "<secret>"
@@ -93,6 +94,9 @@ REDACTED = "<redacted>"
 # Longer texts are cut before they are searched: a hostile megabyte must not cost more than a normal message.
 _WINDOW = 20_000
 
+# The API says the same few texts of most connections.
+_SHORT = 256
+
 _ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}[@-~]|\x1b\][^\x07\x1b]{0,512}(?:\x07|\x1b\\)|\x1b[ -~]?")
 _SPACES = re.compile(r"\s+")
 _BLANK_CATEGORIES = frozenset({"Cc", "Zl", "Zp", "Zs"})
@@ -124,13 +128,17 @@ _SECRET = re.compile(
 
 def clean(text: str, limit: int = TEXT_LIMIT, secrets: tuple[str, ...] = ()) -> str:
     """
-    Return one printable line of at most *limit* characters, without secrets.
+    Return one printable line of at most *limit* characters, without secrets. Equal short texts are searched once.
 
     Args:
         text: anything, lone surrogates and megabytes included.
         limit: most characters that are kept.
         secrets: exact texts to take out besides what looks like a secret.
     """
+    return _cleaned_short(text, limit, secrets) if len(text) <= _SHORT else _cleaned(text, limit, secrets)
+
+
+def _cleaned(text: str, limit: int, secrets: tuple[str, ...]) -> str:
     line = text[:_WINDOW]
     if not (line.isascii() and line.isprintable()):
         line = _printable(line)
@@ -140,6 +148,9 @@ def clean(text: str, limit: int = TEXT_LIMIT, secrets: tuple[str, ...] = ()) -> 
         if secret in line:
             line = line.replace(secret, REDACTED)
     return redact(line)[:limit].rstrip()
+
+
+_cleaned_short = lru_cache(maxsize=2048)(_cleaned)
 
 
 def redact(line: str) -> str:

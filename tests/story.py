@@ -40,6 +40,7 @@ class Story:
     transitions: list[Transition] = field(default_factory=list)
     replies: dict[int, Reply] = field(default_factory=dict)
     recurring_silences: tuple[RecurringSilence, ...] = ()
+    fast_path: bool = True
     engine: Engine = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,7 +50,13 @@ class Story:
 
     def _config(self) -> EngineConfig:
         interval = max((connection.interval for connection in self.connections.values()), default=timedelta(minutes=15))
-        return EngineConfig(policy=self.policy, api_host=API_HOST, interval=interval, recurring_silences=self.recurring_silences)
+        return EngineConfig(
+            policy=self.policy,
+            api_host=API_HOST,
+            interval=interval,
+            recurring_silences=self.recurring_silences,
+            fast_path=self.fast_path,
+        )
 
     def take_up_changes(self) -> None:
         """Take up what the test changed of the connections or the policy."""

@@ -44,8 +44,8 @@ class CountedDatabase(Database):
 
     works = 0
 
-    def submit(self, work: Callable[[Store], T]) -> "asyncio.Future[T]":
-        """As ever, and counted."""
+    def submit(self, work: Callable[[Store], T], *, within_seconds: float = 0.0) -> "asyncio.Future[T]":
+        """Counted, and never waiting for company: the virtual clock stands still meanwhile."""
         future = super().submit(work)
         self.works += 1
         future.add_done_callback(self._done)
@@ -125,15 +125,16 @@ class Virtual:
             account.name,
             api,
             gate,
+            concurrency=self.config.api.concurrency,
             registry=self.fleet,
             database=self.database,
             metrics=self.metrics,
             clock=self.clock,
             on_notification=lambda: None,
+            wake=(wake := asyncio.Event()).set,
         )
         self.checkers.append(checker)
-        for _ in range(self.config.api.concurrency):
-            self._work(checker.step, lambda: self.beat_seconds)
+        self._tasks.append(asyncio.create_task(self._check(checker, wake)))
         discoverer = Discoverer(
             account, self.config, api, gate, registry=self.fleet, database=self.database, clock=self.clock, on_change=self._sync
         )
@@ -142,6 +143,13 @@ class Virtual:
     def _sync(self) -> None:
         for checker in self.checkers:
             checker.refresh()
+
+    async def _check(self, checker: Checker, wake: asyncio.Event) -> None:
+        async with checker.running():
+            while True:
+                wake.clear()
+                if not await checker.step():
+                    await self.clock.wait(wake, self.beat_seconds)
 
     def _work(self, step: Callable[[], Awaitable[bool]], idle: Callable[[], float]) -> None:
         async def work() -> None:
@@ -173,7 +181,7 @@ class Virtual:
     async def _quiet(self) -> None:
         """Until nothing goes on before time does: no work waits for the database, and everybody is asleep, or kept waiting by a sleeper."""
         await self.clock.settle()
-        while self.database.works or self.clock.sleepers < len(self._tasks):
+        while self.database.works or self.clock.sleepers < len(self._tasks) + sum(checker.asking for checker in self.checkers):
             for task in self._tasks:
                 if task.done():
                     task.result()

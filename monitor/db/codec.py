@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -102,6 +102,7 @@ def load_names(document: str, where: str) -> tuple[str, ...]:
     return _load(tuple[str, ...], document, where)
 
 
+@lru_cache(maxsize=1024)
 def message_id(text: str) -> int:
     """The number under which *text* is stored: 64 bits of its SHA-256, signed as both databases want it."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)

@@ -76,16 +76,16 @@ class Database:
             await asyncio.to_thread(self._readers.shutdown)
         await asyncio.to_thread(self._backend.close)
 
-    def submit(self, work: Callable[[Store], T]) -> "asyncio.Future[T]":
+    def submit(self, work: Callable[[Store], T], *, within_seconds: float = 0.0) -> "asyncio.Future[T]":
         """
-        Queue *work* for the writer.
+        Queue *work* for the writer; *within_seconds*: so long it may wait for others that share its commit.
 
         Returns:
             A future with the work's result, done after the commit, or with what the work raised. While the database is
             unavailable it stays pending. With 10,000 works in the queue, new ones fail with StoreUnavailable.
         """
         if self._writer is not None:
-            return self._writer.submit(work)
+            return self._writer.submit(work, within_seconds=within_seconds)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         future.set_exception(StoreUnavailable("the database is not open"))
         return future

@@ -20,7 +20,7 @@ from monitor.db.rows import AttemptRow, DeliveryRow
 from monitor.db.tables import attempts, deliveries, notifications, receiver_states
 from monitor.db.transaction import Transaction, upsert
 from monitor.domain.delivery.retries import DeliveryState
-from monitor.domain.events import EventType, Notification
+from monitor.domain.events import EventType, IncidentRef, Notification
 from monitor.errors import DeliveryReason, StaleStateError
 
 _FOREVER = 2**62
@@ -29,6 +29,16 @@ _NOTIFIED = (
     .distinct()
     .join(notifications, notifications.c.id == deliveries.c.notification_id)
     .where(notifications.c.incident_key == bindparam("incident_key"))
+)
+_KEY = (
+    select(notifications.c.incident_key)
+    .where(
+        notifications.c.subject == bindparam("subject"),
+        notifications.c.topic == bindparam("topic"),
+        notifications.c.number == bindparam("number"),
+    )
+    .order_by(notifications.c.id)
+    .limit(1)
 )
 _ADD_NOTIFICATION = insert(notifications).returning(notifications.c.id)
 _ADD_DELIVERIES = insert(deliveries)
@@ -63,7 +73,7 @@ _FIND_DELIVERY = (
 _CANCEL_ALL = (
     update(deliveries)
     .where(deliveries.c.receiver == bindparam("b_receiver"), PENDING, deliveries.c.queued_at <= bindparam("b_before"))
-    .values(state=DeliveryState.CANCELLED, finished_at=bindparam("b_at"), last_reason=DeliveryReason.GONE)
+    .values(state=DeliveryState.CANCELLED, finished_at=bindparam("b_at"), last_reason=bindparam("b_reason"))
 )
 _newer = deliveries.alias("newer")
 _newest = notifications.alias("newest")
@@ -129,6 +139,12 @@ class Outbox:
     def new_webhook_id(self) -> str:
         """A new id for one notification: sorts by time, contains no dot, and is unique, also after a restore."""
         return f"msg_{uuid.uuid4().hex}"
+
+    def key_of(self, incident: IncidentRef) -> str | None:
+        """The key under which *incident* was notified before, None without a notification: it stays when the instance gets another name."""
+        values = {"subject": incident.subject, "topic": incident.topic, "number": incident.number}
+        rows = self._transaction.rows(_KEY, values)
+        return rows[0].incident_key if rows else None
 
     def receivers_notified(self, incident_key: str) -> tuple[str, ...]:
         """The names of the receivers that ever had a delivery about this incident."""
@@ -204,10 +220,18 @@ class Outbox:
         """
         return self._transaction.change(_OVERTAKE, {"b_webhook_id": webhook_id, "b_at": to_milliseconds(at)})
 
-    def cancel_deliveries(self, receiver: str, at: datetime, *, queued_before: datetime | None = None) -> int:
-        """Cancel the pending deliveries of *receiver*, all or those queued no later than *queued_before*; returns how many."""
+    def cancel_deliveries(
+        self, receiver: str, at: datetime, *, queued_before: datetime | None = None, reason: DeliveryReason | None = DeliveryReason.GONE
+    ) -> int:
+        """
+        Cancel the pending deliveries of *receiver*, all or those queued no later than *queued_before*; returns how many.
+
+        *reason* is None when the receiver left the configuration.
+        """
         before = _FOREVER if queued_before is None else to_milliseconds(queued_before)
-        return self._transaction.change(_CANCEL_ALL, {"b_receiver": receiver, "b_at": to_milliseconds(at), "b_before": before})
+        return self._transaction.change(
+            _CANCEL_ALL, {"b_receiver": receiver, "b_at": to_milliseconds(at), "b_before": before, "b_reason": reason}
+        )
 
     def redeliver(self, ids: Iterable[int], at: datetime) -> int:
         """Put finished deliveries back, due at once and under their old webhook id; returns how many were put back."""

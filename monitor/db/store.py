@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection as SqlConnection
@@ -13,7 +14,7 @@ from monitor.db.outbox import Outbox
 from monitor.db.retention import Retention
 from monitor.db.rows import CheckRow
 from monitor.db.tables import checks, connection_states, connections, incidents, messages, scopes
-from monitor.db.transaction import PUT_META, Transaction, for_each_dialect, insert_missing, upsert
+from monitor.db.transaction import PUT_META, Transaction, for_each_dialect, insert_missing, row_insert, upsert
 from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, Transition
 from monitor.domain.reasons import Health
@@ -22,6 +23,8 @@ from monitor.errors import StaleStateError
 
 _CONFIGURED = ("platform", "name", "labels", "interval_ms", "expect", "require_permissions", "listed", "retired_at")
 _DAY_MS = timedelta(days=1) // timedelta(milliseconds=1)
+_MINUTE_MS = 60_000
+_MESSAGES_REMEMBERED = 1000
 
 _KEYS = select(connections.c.id, connections.c.account, connections.c.user_id, connections.c.platform_id).where(
     connections.c.account.in_(bindparam("accounts", expanding=True))
@@ -44,7 +47,7 @@ _SAVE_SCOPE = (
 )
 
 # The wall clock may jump back: a second check of a connection in the same millisecond is dropped, not an error.
-_ADD_CHECKS = insert_missing(checks, ["connection_id", "at"])
+_ADD_CHECKS = row_insert(checks, ["connection_id", "at"])
 # Updated once a day at most: a text that every check has costs no writes.
 _PUT_MESSAGES = for_each_dialect(
     lambda insert: (put := insert(messages)).on_conflict_do_update(
@@ -74,11 +77,15 @@ class Store(Transaction):
 
     Checks and connection states are collected and written in batches: before the next read, or just before the
     commit. What they raise may therefore come after the work has returned; it still reaches that work's future alone.
+
+    *put_messages* remembers over transactions in which minute a message was last written: not more often, and no more rarely, because
+    retention deletes messages that were not used for long.
     """
 
-    def __init__(self, connection: SqlConnection) -> None:
+    def __init__(self, connection: SqlConnection, put_messages: dict[int, int] | None = None) -> None:
         super().__init__(connection)
-        self._new_checks: list[dict[str, Any]] = []
+        self._put_messages = put_messages if put_messages is not None else {}
+        self._new_checks: list[tuple[Any, ...]] = []
         self._new_messages: dict[int, dict[str, Any]] = {}
         self._new_states: list[dict[str, Any]] = []
 
@@ -100,8 +107,8 @@ class Store(Transaction):
             rows, self._new_messages = list(self._new_messages.values()), {}
             self.change(_PUT_MESSAGES, rows)
         if self._new_checks:
-            rows, self._new_checks = self._new_checks, []
-            self.change(_ADD_CHECKS, rows)
+            checks_, self._new_checks = self._new_checks, []
+            self.insert(_ADD_CHECKS, checks_)
         if self._new_states:
             rows, self._new_states = self._new_states, []
             saved = self.change(_SAVE_STATE, rows)
@@ -167,19 +174,11 @@ class Store(Transaction):
         for row in rows:
             at = to_milliseconds(row.at)
             text_id = message_id(row.detail) if row.detail else None
-            if text_id is not None:
+            if text_id is not None and self._put_messages.get(text_id, -1) != at // _MINUTE_MS:
                 self._new_messages[text_id] = {"id": text_id, "text": row.detail, "used_at": at - at % _DAY_MS}
-            self._new_checks.append(
-                {
-                    "connection_id": row.connection_id,
-                    "at": at,
-                    "reason": row.reason,
-                    "duration_ms": row.duration_ms,
-                    "http_status": row.http_status,
-                    "token": row.token,
-                    "message_id": text_id,
-                }
-            )
+                self.after_commit(partial(_remember, self._put_messages, text_id, at // _MINUTE_MS))
+            values = (row.connection_id, at, row.reason.value, row.duration_ms, row.http_status, row.token, text_id)
+            self._new_checks.append(values)
 
     def apply_transitions(self, transitions: Sequence[Transition]) -> None:
         """Open incidents, change their level, or close them (level `fine`), in the given order."""
@@ -201,6 +200,12 @@ class Store(Transaction):
             "b_why": transition.closed_why or "",
         }
         return self.change(_CLOSE_INCIDENT, values) == 1
+
+
+def _remember(put_messages: dict[int, int], text_id: int, minute: int) -> None:
+    if len(put_messages) >= _MESSAGES_REMEMBERED:
+        put_messages.clear()
+    put_messages[text_id] = minute
 
 
 def _connection_values(connection: ConnectionSpec) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """`Reader`, one consistent view of the database, and `Transaction`, one that may change rows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Executable, Row, Select, Table
+from sqlalchemy import Executable, Insert, Row, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.db.errors import translated
@@ -31,6 +32,24 @@ def upsert(table: Table, key: Sequence[str], changed: Sequence[str]) -> dict[str
 def insert_missing(table: Table, key: Sequence[str]) -> dict[str, Executable]:
     """For each dialect: insert a row, unless there is one of the same *key*."""
     return for_each_dialect(lambda insert: insert(table).on_conflict_do_nothing(index_elements=key))
+
+
+@dataclass(frozen=True, slots=True)
+class RowInsert:
+    """An insert of many rows, written out once: SQL text per dialect, with values by the position of *names*."""
+
+    names: tuple[str, ...]
+    texts: Mapping[str, str]
+
+
+def row_insert(table: Table, key: Sequence[str]) -> RowInsert:
+    """The insert of whole rows of *table*, unless there is one of the same *key*. Values stand in the order of the columns."""
+    names = tuple(column.name for column in table.columns)
+    styles = {"sqlite": sqlite.dialect(paramstyle="qmark"), "postgresql": postgresql.dialect(paramstyle="format")}  # type: ignore[no-untyped-call]
+    texts = {}
+    for dialect, statement in insert_missing(table, key).items():
+        texts[dialect] = str(cast("Insert", statement).compile(dialect=styles[dialect], column_keys=names))
+    return RowInsert(names, texts)
 
 
 PUT_META = upsert(meta, ["key"], ["value"])
@@ -84,6 +103,11 @@ class Transaction(Reader):
             statement = statement[self.dialect]
         with translated():
             return self._connection.execute(statement, values, execution_options=_COUNT_ROWS).rowcount
+
+    def insert(self, insert: RowInsert, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert *rows*, their values in the order of `RowInsert.names`."""
+        with translated():
+            self._connection.exec_driver_sql(insert.texts[self.dialect], list(rows))
 
     def rows(self, statement: Executable, parameters: Values | None = None) -> Sequence[Row[Any]]:
         """As of a reader, with all that was changed before."""

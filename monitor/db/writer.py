@@ -23,6 +23,10 @@ from monitor.errors import AnotherInstance, StoreCorrupt, StoreError, StoreUnava
 
 GROUP = 100
 QUEUE = 10_000
+
+COMPANY = 32
+"""So many waiting works are written at once, whatever they may wait for."""
+
 _DRAIN_SECONDS = 5.0
 
 _T = TypeVar("_T")
@@ -62,8 +66,11 @@ class Writer:
         self._clock = clock
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
+        self._put_messages: dict[int, int] = {}
         self._queue: deque[_Job] = deque()
         self._waiting = threading.Condition()
+        self._ready = False
+        self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self._abandon = threading.Event()
         self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
@@ -72,14 +79,22 @@ class Writer:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, work: Callable[[Store], Any]) -> asyncio.Future[Any]:
-        """Queue *work*; the future is done after its commit. A full queue refuses with StoreUnavailable."""
+    def submit(self, work: Callable[[Store], Any], *, within_seconds: float = 0.0) -> asyncio.Future[Any]:
+        """
+        Queue *work*; the future is done after its commit. A full queue refuses with StoreUnavailable.
+
+        *within_seconds*: so long it may wait for others that share its commit.
+        """
         future: asyncio.Future[Any] = self._loop.create_future()
         with self._waiting:
             refusal = self._refusal()
             if refusal is None:
                 self._queue.append(_Job(work, future))
-                self._waiting.notify()
+                if within_seconds <= 0 or len(self._queue) >= COMPANY:
+                    self._ready = True
+                    self._waiting.notify()
+                else:
+                    self._write_within(within_seconds)
         if refusal is not None:
             future.set_exception(refusal)
         return future
@@ -92,6 +107,22 @@ class Writer:
         self._thread.join(_DRAIN_SECONDS)
         self._abandon.set()
         self._thread.join()
+
+    def _write_within(self, seconds: float) -> None:
+        """Write what is queued within *seconds*, or earlier if that was asked for before."""
+        due = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._write_queued)
+
+    def _write_queued(self) -> None:
+        self._timer = None
+        with self._waiting:
+            if self._queue:
+                self._ready = True
+                self._waiting.notify()
 
     def _refusal(self) -> StoreError | None:
         if self.ended_by is not None:
@@ -118,11 +149,13 @@ class Writer:
     def _take(self) -> list[_Job] | None:
         """The next group; an empty one after a heartbeat without works, None at the end."""
         with self._waiting:
-            if not self._queue and not self._stopping:
+            if not self._ready and not self._stopping:
                 self._waiting.wait(self._backend.heartbeat)
             if not self._queue:
                 return None if self._stopping else []
-            return [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+            jobs = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+            self._ready = bool(self._queue)
+            return jobs
 
     def _run_group(self, jobs: list[_Job]) -> None:
         try:
@@ -156,7 +189,7 @@ class Writer:
             if outcome is not None and self._backend.was_committed():
                 return outcome
             outcome = None
-            store = Store(self._backend.begin())
+            store = Store(self._backend.begin(), self._put_messages)
             try:
                 results = [job.work(store) for job in jobs]
                 store.flush()

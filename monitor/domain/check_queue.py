@@ -61,9 +61,11 @@ class CheckQueue:
                 self._put(connection.id, now + first.total_seconds())
         self._queue.keep(own)
         # An incident that was open before, perhaps until this very reload: find out at once whether it still is.
-        for connection in own.values():
+        probed: set[ScopeKey] = set()
+        for connection in {(known.user_id, known.platform): known for known in own.values()}.values():
             probe = self._engine.probe_interval(connection)
-            if probe is not None:
+            if probe is not None and probe[0] not in probed:
+                probed.add(probe[0])
                 self._probe(probe[0], connection, now)
 
     def take(self, now: float) -> tuple[Connection | None, float] | None:
@@ -72,9 +74,7 @@ class CheckQueue:
 
         The connection is None when the one that was due is not to be checked now, because a scope lets only canaries through.
         """
-        self._recheck_after_scope_recovery(now)
-        self._probe_suspected_api(now)
-        self._sweep(now)
+        self._bring_forward(now)
         taken = self._queue.take(now)
         if taken is None:
             return None
@@ -85,10 +85,11 @@ class CheckQueue:
             self._in_flight.add(admitted.id)
         return admitted, due
 
-    def put_back(self, connection: Connection, due: float) -> None:
-        """Schedule a taken connection again that was not checked."""
-        self._in_flight.discard(connection.id)
-        self._put(connection.id, due)
+    def is_due(self, now: float) -> bool:
+        """Whether `take` has a connection at *now*."""
+        self._bring_forward(now)
+        due = self._queue.next_due()
+        return due is not None and due <= now
 
     def checked(self, connection: Connection, now: float) -> None:
         """Schedule the regular next check of a taken connection: it stands until `recorded` knows better."""
@@ -150,8 +151,16 @@ class CheckQueue:
         """Of the connections that wait below the scope *key* above *connection*, and that no other scope holds back."""
         user_id = connection.user_id if key.kind == USER else None
         below = (other for other in self._connections() if other.id in self._queue and user_id in (None, other.user_id))
-        waiting = (other for other in below if (self._engine.canary_interval(other) or (key,))[0] == key)
-        return min(waiting, key=self._last_check, default=None)
+        # Connections of one user and platform have the same scopes above them.
+        held: dict[tuple[str, str], bool] = {}
+
+        def is_held(other: Connection) -> bool:
+            group = (other.spec.user_id, other.spec.platform)
+            if group not in held:
+                held[group] = (self._engine.canary_interval(other) or (key,))[0] != key
+            return held[group]
+
+        return min((other for other in below if not is_held(other)), key=self._last_check, default=None)
 
     def _recheck_after_scope_recovery(self, now: float) -> None:
         """After a scope incident closed: check everything below it again, the oldest evidence first, at the account's rate."""
@@ -175,6 +184,11 @@ class CheckQueue:
         if any(key in frozen for key in above.all):
             return True
         return (above.platform in platforms or above.group in platforms) and self._engine.state(connection.id).health.broken
+
+    def _bring_forward(self, now: float) -> None:
+        self._recheck_after_scope_recovery(now)
+        self._probe_suspected_api(now)
+        self._sweep(now)
 
     def _sweep(self, now: float) -> None:
         """Look at the connections of a platform when failures there make it suspected, and before its end or a reminder is notified."""

@@ -11,8 +11,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 
 ID_LIMIT = 256
+
+IDS_KEPT = 4096
+"""For so many ids it is remembered whether and how they stand in a request path."""
+
+SHORT_LIVED = frozenset({"tiktok", "youtube"})
+"""Platforms whose dates and texts about the token are those of a short-lived one, which the API renews by itself before every post."""
 
 # RFC 3986: what a path segment may hold, without percent escapes (no documented id has one).
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*-[A-Za-z0-9._~!$&'()*+,;=:@-]+")
@@ -26,6 +33,7 @@ def platform_of(platform_id: str) -> str:
     return platform_id.partition("-")[0].lower()
 
 
+@lru_cache(maxsize=IDS_KEPT)
 def id_problem(platform_id: str) -> str | None:
     """Why *platform_id* cannot stand in a request path, as the end of a sentence; None when it can."""
     if len(platform_id) > ID_LIMIT:
@@ -39,6 +47,7 @@ def id_problem(platform_id: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=IDS_KEPT)
 def path_segment(platform_id: str) -> str:
     """
     The id as one percent-encoded path segment.

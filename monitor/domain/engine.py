@@ -42,6 +42,7 @@ from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.silencing.silences import RecurringSilence, Silence
 from monitor.domain.states import ConnectionState
+from monitor.domain.usual_case import count_passed, is_quiet, last_incident_at, steady, with_next_evaluation
 from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
 
 _NOTHING_KNOWN = ConnectionState()
@@ -67,6 +68,7 @@ class EngineConfig:
         false_negatives: answers known to be wrong.
         platform_texts: what the error texts of the platforms mean.
         recurring_silences: those of the configuration, quiet hours among them.
+        fast_path: whether the usual case of a check is evaluated the short way (`usual_case`).
     """
 
     policy: Policy
@@ -76,6 +78,7 @@ class EngineConfig:
     false_negatives: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES
     platform_texts: PlatformTexts = NO_PLATFORM_TEXTS
     recurring_silences: tuple[RecurringSilence, ...] = ()
+    fast_path: bool = True
 
 
 @dataclass(slots=True)
@@ -130,6 +133,8 @@ class Engine:
         self._agenda = EvaluationQueue()
         self._scopes_evaluated_at = watching_since
         self._unsettled: set[ScopeKey] = set()
+        self._unquiet: set[ScopeKey] = set()
+        self._last_incident_at: datetime | None = None
         self._recovered: set[ScopeKey] = set()
         self._evaluated_version = -1
 
@@ -230,7 +235,22 @@ class Engine:
     def _pause_above(
         self, keys: Iterable[ScopeKey], pause_of: Callable[[ScopeState, ScopePolicy], timedelta | None]
     ) -> tuple[ScopeKey, timedelta] | None:
+        if not self._unquiet:
+            return None
         return _first_pause(keys, self.known_scope, pause_of, self.config.policy.scopes)
+
+    @property
+    def all_quiet(self) -> bool:
+        """Whether every scope is quiet: clear, receivers know, and no failures are counted."""
+        return not self._unquiet
+
+    def unquiet(self) -> set[ScopeKey]:
+        """The scopes that are not quiet: suspected, open, or with counted failures."""
+        return self._unquiet.copy()
+
+    def quiet_at(self, now: datetime) -> bool:
+        """Whether no scope remembers a failure or an incident from after *now*: the wall clock was not set back."""
+        return self._last_incident_at is None or self._last_incident_at <= now
 
     def api_suspect_since(self) -> datetime | None:
         """Since when the API is suspected; None when it is not, or when there is only one account to suspect it."""
@@ -290,9 +310,15 @@ class Engine:
         self._index({connection.account for connection in [*gone, *added]})
         # Those that stay keep their place: they may be due for something else than their own moment.
         for connection in added:
-            self._agenda.put(connection.id, self.state(connection.id).next_evaluation_at)
+            self._schedule_evaluation(connection)
         for connection_id in removed:
             self._agenda.put(connection_id, None)
+
+    def _schedule_evaluation(self, connection: Connection) -> None:
+        state = self._states.get(connection.id)
+        if state is not None:
+            state = self._states[connection.id] = with_next_evaluation(connection, state, self.config.policy, self.watching_since)
+            self._agenda.put(connection.id, state.next_evaluation_at)
 
     def _with_changes(self, removed: Collection[int], placed: Sequence[Connection]) -> tuple[int, ...]:
         """The ids in order, without *removed* and with *placed*, each where it belongs."""
@@ -342,6 +368,8 @@ class Engine:
         self._states = dict(states)
         self._scopes = {scope.key: scope for scope in scopes}
         self._unsettled = {key for key, scope in self._scopes.items() if not scope.settled}
+        self._unquiet = {key for key, scope in self._scopes.items() if not is_quiet(scope)}
+        self._last_incident_at = _latest(map(last_incident_at, self._scopes.values()))
         for key, scope in self._scopes.items():
             if scope.suspect_at is not None and key.kind == PLATFORM:
                 self._note_sweep(key)
@@ -447,6 +475,8 @@ class Engine:
         self._scopes.update(scopes)
         for key, state in scopes.items():
             (self._unsettled.discard if state.settled else self._unsettled.add)(key)
+            (self._unquiet.discard if is_quiet(state) else self._unquiet.add)(key)
+            self._last_incident_at = _latest((self._last_incident_at, last_incident_at(state)))
         if recovered:
             self._closed_scopes |= dict.fromkeys(recovered, self.scope_closures + 1)
             self.scope_closures += 1
@@ -521,6 +551,7 @@ class ChangeSet:
         self.rounding = engine.rounding_evidence
         self.scopes_evaluated_at: datetime | None = None
         self._engine = engine
+        self._unquiet = engine.unquiet()
 
     def state(self, connection_id: int) -> ConnectionState:
         """What is known of one connection, as changed so far."""
@@ -536,6 +567,9 @@ class ChangeSet:
         if connection is None:
             return None
         policy, reason = self._engine.config.policy, observation.verdict.reason
+        usual = self._usual_case(connection, observation)
+        if usual is not None:
+            return usual
         evaluation = evaluate_check(self.evaluation_input(connection), observation, policy)
         state = evaluation.state or self.state(connection.id)
         return replace(
@@ -546,6 +580,30 @@ class ChangeSet:
             canary=self._pause_above(connection, evaluation, rules.canary_interval),
             probe=self._pause_above(connection, evaluation, rules.probe_interval),
         )
+
+    def _usual_case(self, connection: Connection, observation: Observation) -> Evaluation | None:
+        """The same as the full evaluation for a check that tells nothing new while every scope is quiet; None for any other."""
+        engine, config = self._engine, self._engine.config
+        if not config.fast_path or self._unquiet or not engine.quiet_at(observation.at):
+            return None
+        state = steady(connection, self.state(connection.id), observation, config.policy, rounding=self.rounding.mode)
+        scopes = self._count_passed(connection, observation) if state is not None else None
+        if state is None or scopes is None:
+            return None
+        next_check = schedule.next_due(connection, state, observation.at, config.policy, verdict_reason=observation.verdict.reason)
+        return Evaluation(connection, state, scopes, next_check=next_check, usual=True)
+
+    def _count_passed(self, connection: Connection, observation: Observation) -> dict[ScopeKey, ScopeState] | None:
+        """The scopes that count a passed check while every scope is quiet; None when that changes more than their counts."""
+        engine, policy, window = self._engine, self._engine.config.policy.scopes, self._engine.api_window()
+        above = engine.scopes_above(connection)
+        api, service = count_passed(self.scope(above.api), observation, policy, window=window), self.scope(above.service)
+        if api is None:
+            return None
+        if engine.member_count(above.api) <= engine.member_count(above.service):
+            return None if service.buckets else {above.api: api}
+        counted = count_passed(service, observation, policy, window=window)
+        return {above.api: api, above.service: replace(counted, last_good_at=observation.at)} if counted is not None else None
 
     def apply_listing(
         self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None = None
@@ -608,6 +666,9 @@ class ChangeSet:
         if connection is not None and state is not None:
             self.states[connection.id] = state
         self.scopes.update(evaluation.scopes)
+        if not evaluation.usual:
+            for key, scope in evaluation.scopes.items():
+                (self._unquiet.discard if is_quiet(scope) else self._unquiet.add)(key)
 
     def _monitored(self, connection_id: int) -> Connection | None:
         return None if connection_id in self.retired else self._engine.connection(connection_id)
@@ -683,6 +744,8 @@ class ChangeSet:
             return evaluation.scopes.get(key) or self._scope_if_known(key)
 
         engine = self._engine
+        if not self._unquiet and all(map(is_quiet, evaluation.scopes.values())):
+            return None
         return _first_pause(engine.scopes_above(connection).all, scope, pause_of, engine.config.policy.scopes)
 
     def _scope_if_known(self, key: ScopeKey) -> ScopeState | None:
@@ -691,6 +754,10 @@ class ChangeSet:
 
 def _order(connection: Connection) -> tuple[str, str, str]:
     return connection.account_label, connection.platform, connection.platform_id
+
+
+def _latest(moments: Iterable[datetime | None]) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def _first_pause(

@@ -68,6 +68,7 @@ class Evaluation:
         scopes: the scopes that changed.
         next_check: from the check to the connection's next one; None when no check was evaluated.
         canary, probe: the scope above that lets only canaries through, or that is suspected, and how far apart its checks are.
+        usual: the check was the usual case (`usual_case`): its row of history says all that changed.
     """
 
     connection: Connection | None
@@ -78,6 +79,7 @@ class Evaluation:
     next_check: timedelta | None = None
     canary: tuple[ScopeKey, timedelta] | None = None
     probe: tuple[ScopeKey, timedelta] | None = None
+    usual: bool = False
 
 
 def evaluate_check(known: EvaluationInput, observation: Observation, policy: Policy) -> Evaluation:

@@ -23,7 +23,7 @@ from monitor.domain.states import ConnectionState, FailurePeriod, PendingCause, 
 from monitor.errors import Reason
 
 # The API's clock may be ahead of ours by this much; a later time in its answer is wrong.
-_MAX_CLOCK_LEAD = timedelta(minutes=5)
+MAX_CLOCK_LEAD = timedelta(minutes=5)
 
 
 def record_posts(state: ConnectionState, posted_at: datetime | None, error: LastError | None, now: datetime) -> ConnectionState:
@@ -33,7 +33,7 @@ def record_posts(state: ConnectionState, posted_at: datetime | None, error: Last
     A time in the future is dropped: it would mark every later failure as a suspected false negative. An answer without posts
     clears nothing, because tests and listings do not report the same ones.
     """
-    latest = now + _MAX_CLOCK_LEAD
+    latest = now + MAX_CLOCK_LEAD
     if posted_at is not None and posted_at > latest:
         posted_at = None
     if error is not None and error.occurred_at is not None and error.occurred_at > latest:

@@ -129,9 +129,9 @@ class FlapPolicy:
 
     changes: int = 3
     window: timedelta = _HOUR
-    window_rounds: int = 6
+    window_rounds: int = 8
     calm: timedelta = 30 * _MINUTE
-    calm_rounds: int = 3
+    calm_rounds: int = 5
 
     def window_for(self, interval: timedelta) -> timedelta:
         """The time within which changes of a connection with this check *interval* are counted."""

@@ -12,6 +12,7 @@ import heapq
 import itertools
 from collections.abc import Container, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from monitor.domain.connections import Connection
 from monitor.domain.expiry.interval import next_informative_check
@@ -21,6 +22,8 @@ from monitor.domain.reasons import UPSTREAM, Health
 from monitor.domain.states import ConnectionState
 from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
+
+_PHASES_KEPT = 16_384
 
 # The grid's origin; any fixed instant would do.
 ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
@@ -187,7 +190,12 @@ def _least_gap(policy: Policy) -> timedelta:
 
 
 def _phase_of(connection: Connection) -> float:
-    return phase("\x1f".join(connection.key))
+    return _phase_of_key(connection.key)
+
+
+@lru_cache(maxsize=_PHASES_KEPT)
+def _phase_of_key(key: tuple[str, str, str]) -> float:
+    return phase("\x1f".join(key))
 
 
 class DueQueue:

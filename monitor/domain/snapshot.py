@@ -1,7 +1,7 @@
 """The immutable snapshot for metrics, pages and command line."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from monitor.domain import topics
@@ -132,6 +132,12 @@ class Snapshot:
     unmatched: tuple[UnmatchedMatcher, ...] = ()
     unrouted: int = 0
     storage_failure: StorageFailure | None = None
+
+    def shows(self, other: "Snapshot") -> bool:
+        """Whether *other* shows the same, but for the time; connections are compared as objects."""
+        return self.connections is other.connections and replace(self, taken_at=other.taken_at, connections=()) == replace(
+            other, connections=()
+        )
 
 
 def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:

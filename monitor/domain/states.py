@@ -213,9 +213,13 @@ class ConnectionState:
 
     @property
     def suspected_false_negative(self) -> bool:
-        """Whether a post succeeded after the first failed check with the present cause, and none failed since: the test may be wrong."""
-        posted, failed_at = self.last_successful_post_at, self.first_failed_at
-        if posted is None or failed_at is None:
+        """
+        Whether the test may be wrong: a post succeeded between two failed checks with the present cause, and none failed since.
+
+        A post after the last check says nothing of the test: the connection may have been repaired.
+        """
+        posted, failed_at, evidence_at = self.last_successful_post_at, self.first_failed_at, self.last_evidence_at
+        if posted is None or failed_at is None or evidence_at is None or posted > evidence_at:
             return False
         if self.failure is not None and self.failure.cause_since is not None:
             failed_at = max(failed_at, self.failure.cause_since)

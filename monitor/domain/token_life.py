@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 RAW_LIMIT = 64
 
@@ -74,6 +75,12 @@ def parse_token_life(value: object) -> TokenLife:
         return TokenLife()
     if not isinstance(value, str):
         return TokenLife(TokenSays.UNPARSED, raw=_described(value))
+    return _parse(value) if len(value) <= RAW_LIMIT else _parse.__wrapped__(value)
+
+
+# The tokens of many connections have the same time left.
+@lru_cache(maxsize=2048)
+def _parse(value: str) -> TokenLife:
     text = " ".join(value.split())
     raw = "".join(letter for letter in text[:RAW_LIMIT] if letter.isprintable())
     if not text:

@@ -29,6 +29,9 @@ OVERDUE = "overdue"
 FAILING = "failing"
 LOST = "lost"
 
+DUE_TO_TOKEN = CREDENTIAL | {Reason.VALIDATION_FAILED}
+"""Reasons that may be the end of the token: a refused credential, and a text that names no cause."""
+
 _BROKEN = {Health.ERROR: "error", Health.MISSING: "missing", Health.MISCONFIGURED: "misconfigured"}
 
 
@@ -57,7 +60,7 @@ class ScopeContext:
 
 def connection_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> str:
     """Return the level of the topic `connection`: flapping before health, staleness while health is not broken."""
-    if is_flapping(connection, state, now, policy):
+    if is_flapping(connection, state, now, policy) or _was_flapping_when_last_seen(connection, state, now, policy, context):
         return FLAPPING
     broken = _BROKEN.get(state.health)
     if broken is not None:
@@ -68,11 +71,28 @@ def connection_level(connection: Connection, state: ConnectionState, now: dateti
     return STALE if limit is not None and now >= limit else FINE
 
 
+def _was_flapping_when_last_seen(
+    connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext
+) -> bool:
+    """Whether the connection was flapping, and no check has shown yet that it is calm since the monitor went on to look at it."""
+    since, evidence_at = context.watching_since, state.last_evidence_at
+    if since is None or state.topic(Topic.CONNECTION).level != FLAPPING or not state.changes:
+        return False
+    return (evidence_at is None or evidence_at < since) and now - since < policy.stale_for(connection.interval)
+
+
 def is_flapping(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
-    """Whether health changed too often within the window, or did before and has not been calm for long enough since."""
-    if not state.changes or now - state.changes[-1] >= policy.flap.calm_for(connection.interval):
+    """
+    Whether health changed too often within the window, or did before and has not been seen calm for long enough since.
+
+    Time without evidence is not calm.
+    """
+    if not state.changes:
         return False
     flapping = state.topic(Topic.CONNECTION).level == FLAPPING
+    seen_at = state.last_evidence_at if flapping and state.last_evidence_at is not None else now
+    if state.pending is None and seen_at - state.changes[-1] >= policy.flap.calm_for(connection.interval):
+        return False
     recent = sum(1 for change in state.changes if change > now - policy.flap.window_for(connection.interval))
     return flapping or recent >= policy.flap.changes
 
@@ -139,7 +159,7 @@ def advice_for(state: ConnectionState) -> Advice:
 
 def failed_by_expiry(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
     """Whether the connection has failed because its token has ended: the answer says so, or the end that was expected has come."""
-    if state.health is not Health.ERROR or state.cause not in CREDENTIAL:
+    if state.health is not Health.ERROR or state.cause not in DUE_TO_TOKEN:
         return False
     if state.cause is Reason.TOKEN_EXPIRED or state.topic(Topic.EXPIRY).level == EXPIRED:
         return True
@@ -258,7 +278,7 @@ def is_confirmed(
 def _failed_while_expired(state: ConnectionState) -> bool:
     """Whether the connection failed for its token, works again, and the topic `expiry` still says `expired`."""
     expiry, failure = state.topic(Topic.EXPIRY), state.failure
-    if expiry.level != EXPIRED or failure is None or failure.cause not in CREDENTIAL or state.health is not Health.OK:
+    if expiry.level != EXPIRED or failure is None or failure.cause not in DUE_TO_TOKEN or state.health is not Health.OK:
         return False
     return failure.ended_at is not None and expiry.since is not None and failure.ended_at >= expiry.since
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from monitor.domain.checks import Reply, Verdict
-from monitor.domain.connections import Connection
+from monitor.domain.connections import SHORT_LIVED, Connection
 from monitor.domain.platform_texts import ANY_PLATFORM, NO_PLATFORM_TEXTS, PlatformTexts
 from monitor.domain.reasons import CREDENTIAL, Outcome, outcome_of
 from monitor.domain.token_life import TokenLife, TokenSays
@@ -131,7 +131,8 @@ def judge(
             if rule.matches(answer.platform, answer.platform_id, answer.message):
                 return Verdict(rule.reason, answer.message)
     reason = classify(answer.message, connection.platform, texts)
-    if reason in CREDENTIAL:
+    # Texts about a token that the API renews by itself do not say why the credential is refused.
+    if reason in CREDENTIAL and connection.platform not in SHORT_LIVED:
         reason = _expired_or_rejected(reason, answer.token)
     return Verdict(reason, answer.message)
 

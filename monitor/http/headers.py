@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 LONGEST_RETRY_AFTER_SECONDS = 10.0**6
 """Longer waits are cut: no receiver or API is left alone for more than eleven days."""
@@ -14,6 +15,8 @@ _MONTHS = {
 _SECONDS = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,9})?", re.ASCII)
 
 
+# Answers within one second have the same date.
+@lru_cache(maxsize=16)
 def http_date(text: str) -> datetime | None:
     """
     Return the time in a `Date` header; None for anything but the one form in use today.

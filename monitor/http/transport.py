@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import httpx
 from aiohappyeyeballs import start_connection
@@ -136,21 +137,24 @@ class Transport:
         self._resolver = _Resolver(lookup, DNS_SECONDS if keep_alive_seconds else 0.0)
         self._idle: dict[Origin, list[_Connection]] = {}
         self._open: set[_Connection] = set()
+        self._shared: WeakKeyDictionary[httpx.Request, tuple[Origin, bytes]] = WeakKeyDictionary()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def send(self, request: httpx.Request, *, seconds: float, limit: int, refuse: Refuse | None = None) -> Response:
+    async def send(
+        self, request: httpx.Request, *, seconds: float, limit: int, refuse: Refuse | None = None, target: bytes | None = None
+    ) -> Response:
         """
         Send *request* and return its response, whatever its status.
 
-        A request that finds its kept connection closed is sent once more. The extension `target` of *request* stands for path and
-        query, as in httpcore: a URL that is parsed once serves many requests.
+        A request that finds its kept connection closed is sent once more.
 
         Args:
             request: with all its headers, its body in memory.
             seconds: the total deadline.
             limit: how many bytes of the body are read.
             refuse: says of an IP address whether it must not be connected to.
+            target: stands for path and query, so that one *request*, whose headers are written once, serves for many.
 
         Raises:
             HttpError: the headers of a response were not complete in time.
@@ -158,7 +162,7 @@ class Transport:
         connection: _Connection | None = None
         try:
             async with asyncio.timeout(seconds):
-                origin, message = _origin(request), _message(request, keep_alive=self._keep_alive_seconds > 0)
+                origin, message = self._rendered(request, target)
                 connection = self._take(origin)
                 if connection is not None:
                     with contextlib.suppress(_StaleConnectionError):
@@ -171,6 +175,16 @@ class Transport:
             if response is None:
                 raise error from None
             return response
+
+    def _rendered(self, request: httpx.Request, target: bytes | None) -> tuple[Origin, bytes]:
+        """Return where *request* goes, and its bytes."""
+        keep_alive = self._keep_alive_seconds > 0
+        if target is None:
+            return _origin(request), _message(request, request.url.raw_path, _rest(request, keep_alive=keep_alive))
+        known = self._shared.get(request)
+        if known is None:
+            known = self._shared[request] = (_origin(request), _rest(request, keep_alive=keep_alive))
+        return known[0], _message(request, target, known[1])
 
     async def close(self) -> None:
         """Close every connection; requests under way fail. Safe to call twice."""
@@ -266,17 +280,24 @@ def _origin(request: httpx.Request) -> Origin:
     return scheme, host, url.port or _PORTS[scheme]
 
 
-def _message(request: httpx.Request, *, keep_alive: bool) -> bytes:
-    """Return the bytes of *request*."""
-    first = b"%b %b HTTP/1.1" % (request.method.encode(), request.extensions.get("target") or request.url.raw_path)
-    lines = [first, *(b"%b: %b" % header for header in request.headers.raw)]
+def _rest(request: httpx.Request, *, keep_alive: bool) -> bytes:
+    """Return the bytes of *request* after its first line."""
+    lines = [b"%b: %b" % header for header in request.headers.raw]
     if not keep_alive:
         lines.append(b"connection: close")
     head = b"\r\n".join(lines)
     breaks = len(lines) - 1
-    if head.count(b"\r") != breaks or head.count(b"\n") != breaks or b"\0" in head or first.count(b" ") != _SPACES:
-        raise ValueError("the target or a header holds a character that ends it")
+    if head.count(b"\r") != breaks or head.count(b"\n") != breaks or b"\0" in head:
+        raise ValueError("a header holds a character that ends it")
     return b"%b\r\n\r\n%b" % (head, request.read())
+
+
+def _message(request: httpx.Request, target: bytes, rest: bytes) -> bytes:
+    """Return the bytes of *request* for *target*, with the *rest* after the first line."""
+    first = b"%b %b HTTP/1.1" % (request.method.encode(), target)
+    if first.count(b" ") != _SPACES or b"\r" in first or b"\n" in first or b"\0" in first:
+        raise ValueError("the target holds a character that ends it")
+    return b"%b\r\n%b" % (first, rest)
 
 
 def _head_too_large() -> HttpError:

@@ -138,15 +138,16 @@ class Metrics:
     def chunks(self, snapshot: Snapshot, now: datetime, *, openmetrics: bool = False, gzip: bool = False) -> Iterator[bytes]:
         """Yield the same in pieces, some empty; between two of them other tasks can run."""
         lines = yield from self._exposition.update(snapshot)
-        rest = self._rest(snapshot, now, openmetrics=openmetrics)
+        rest = self._rest(lines, snapshot, now, openmetrics=openmetrics)
         if gzip:
             yield from self._compressed[openmetrics].chunks(lines, rest, openmetrics=openmetrics)
         else:
             yield from lines.pieces(openmetrics=openmetrics)
             yield from rest
 
-    def _rest(self, snapshot: Snapshot, now: datetime, *, openmetrics: bool) -> Iterator[bytes]:
+    def _rest(self, lines: ConnectionLines, snapshot: Snapshot, now: datetime, *, openmetrics: bool) -> Iterator[bytes]:
         """Yield everything but the lines of connections: what differs at every scrape."""
+        yield from self._exposition.expires_in(lines, now, openmetrics=openmetrics)
         yield from overall(snapshot, self._own, now, openmetrics=openmetrics)
         # Only `collect` is called, whatever its type says.
         registry = cast("CollectorRegistry", _WithoutCreated(self._registry))

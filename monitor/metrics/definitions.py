@@ -53,6 +53,9 @@ HEALTH = Family(
 EXPIRY = Family(
     MetricType.GAUGE, f"{_C}token_expiry_timestamp_seconds", "When the token expires, best estimate; absent when unknown.", _ONE
 )
+EXPIRES_IN = Family(
+    MetricType.GAUGE, f"{_C}token_expires_in_seconds", "Seconds until the token expires, negative afterwards; absent when unknown.", _ONE
+)
 UNCERTAINTY = Family(
     MetricType.GAUGE,
     f"{_C}token_expiry_uncertainty_seconds",
@@ -150,4 +153,4 @@ OVERALL = (
     HEARTBEAT_AT,
 )
 COUNTED = (CHECK_SECONDS, DELIVERIES, DELIVERY_SECONDS, UNROUTED, LAG, MISSED, REBUILDS, JUMPS, HEARTBEATS, BUILD)
-ALL = PER_CONNECTION + OVERALL + COUNTED
+ALL = (*PER_CONNECTION, EXPIRES_IN, *OVERALL, *COUNTED)

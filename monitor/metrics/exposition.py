@@ -22,8 +22,8 @@ from monitor.errors import Reason
 from monitor.metrics import definitions
 from monitor.metrics.definitions import Family, MetricType
 
-Lines = tuple[str, ...]
-"""The lines of one connection: one for each family of `PER_CONNECTION`, empty where it has none."""
+Lines = str
+"""The lines of one connection: one for each family of `PER_CONNECTION`, empty where it has none. One text takes half the memory of nine."""
 
 # Known not to work: the API says so, does not know the connection, or refuses its id.
 _UP = {Health.OK: 1, Health.ERROR: 0, Health.MISSING: 0, Health.MISCONFIGURED: 0, Health.UNKNOWN: None, Health.UNSUPPORTED: None}
@@ -36,6 +36,8 @@ _WRITTEN = 500
 
 _LOOPS = {"checker": "account", "discoverer": "account", "deliverer": "receiver"}
 """The loops of which there is one for each account or receiver, and the label that tells them apart."""
+
+_EXPIRY_LINE = definitions.PER_CONNECTION.index(definitions.EXPIRY)
 
 _NOT_A_LABEL = re.compile(r"[^a-zA-Z0-9_]")
 
@@ -82,14 +84,17 @@ class ConnectionLines:
 
     def pieces(self, *, openmetrics: bool) -> Iterator[bytes]:
         """Yield the families of `PER_CONNECTION`."""
-        columns: list[list[Lines]] = []
+        columns: list[list[tuple[str, ...]]] = []
         for start in range(0, len(self.lines), _JOINED):
-            columns.append(list(zip(*self.lines[start : start + _JOINED], strict=True)))
+            columns.append(list(zip(*[lines.split("\n") for lines in self.lines[start : start + _JOINED]], strict=True)))
             yield b""
         for number, family in enumerate(definitions.PER_CONNECTION if columns else ()):
             yield header(family, openmetrics=openmetrics)
             for batch in columns if self.tested or family is not definitions.UP else ():
-                yield "".join(batch[number]).encode(errors="replace")
+                known = list(filter(None, batch[number]))
+                if known:
+                    known.append("")
+                    yield "\n".join(known).encode(errors="replace")
 
 
 class Exposition:
@@ -97,6 +102,7 @@ class Exposition:
 
     def __init__(self) -> None:
         self._kept = ConnectionLines()
+        self._ends: tuple[int, Sequence[tuple[str, int]]] = (0, ())
 
     def update(self, snapshot: Snapshot) -> Generator[bytes, None, ConnectionLines]:
         """Return the lines of the connections of *snapshot*. What it yields is empty: chances for other tasks to run."""
@@ -114,7 +120,7 @@ class Exposition:
                 if old is None or old.connection.id != view.connection.id:
                     places, changed = places if places is not None else _places(before.views), True
                     known = places.get(view.connection.id)
-                    old, kept = (before.views[known], before.lines[known]) if known is not None else (None, ())
+                    old, kept = (before.views[known], before.lines[known]) if known is not None else (None, "")
                 else:
                     kept = lines[place]
                 lines[place : place + 1] = [fresh := _lines_after(view, old, kept)]
@@ -125,6 +131,28 @@ class Exposition:
             yield b""
         self._kept = ConnectionLines(views, lines, before.version + changed, snapshot.storage_up)
         return self._kept
+
+    def expires_in(self, lines: ConnectionLines, now: datetime, *, openmetrics: bool) -> Iterator[bytes]:
+        """Yield the family that differs at every scrape; which of *lines* say when a token ends is remembered until one differs."""
+        version, ends = self._ends
+        if version != lines.version:
+            ends = []
+            for start in range(0, len(lines.lines), _JOINED):
+                ends += [_remaining(text) for text in lines.lines[start : start + _JOINED] if definitions.EXPIRY.name in text]
+                yield b""
+            self._ends = (lines.version, ends)
+        if not ends:
+            return
+        yield header(definitions.EXPIRES_IN, openmetrics=openmetrics)
+        seconds = int((now - EPOCH).total_seconds())
+        for start in range(0, len(ends), _JOINED):
+            yield "".join([f"{begin}{at - seconds}\n" for begin, at in ends[start : start + _JOINED]]).encode(errors="replace")
+
+
+def _remaining(text: Lines) -> tuple[str, int]:
+    """The begin of the line of `EXPIRES_IN`, and when the token ends, from the line of `EXPIRY`."""
+    labels, _, at = text.split("\n", 3)[_EXPIRY_LINE].removeprefix(definitions.EXPIRY.name).rpartition(" ")
+    return f"{definitions.EXPIRES_IN.name}{labels} ", int(at)
 
 
 def _places(views: Sequence[ConnectionView]) -> dict[int, int]:
@@ -145,19 +173,23 @@ def _lines(view: ConnectionView) -> Lines:
     ends_at, uncertain = _token_end(state.token)
     checked, evidence, posted = state.last_check_at, state.last_evidence_at, state.last_successful_post_at
     up = None if view.frozen else _UP[state.health]
-    # Written out: of the time of a first scrape, half went into calls of helpers.
-    return (
-        "" if up is None else f"postpost_connection_up{{{labels}}} {up}\n",
-        f'postpost_connection_health{{{labels},health="{state.health._value_}"}} 1\n',
-        f"postpost_connection_token_expiry_timestamp_seconds{{{labels}}} {ends_at}\n" if ends_at is not None else "",
-        f"postpost_connection_token_expiry_uncertainty_seconds{{{labels}}} {uncertain}\n" if uncertain else "",
-        f"postpost_connection_last_check_timestamp_seconds{{{labels}}} {int(checked.timestamp())}\n" if checked is not None else "",
-        f"postpost_connection_last_conclusive_check_timestamp_seconds{{{labels}}} {int(evidence.timestamp())}\n"
-        if evidence is not None
-        else "",
-        f"postpost_connection_last_successful_post_timestamp_seconds{{{labels}}} {int(posted.timestamp())}\n" if posted is not None else "",
-        f"postpost_connection_consecutive_failures{{{labels}}} {state.failures}\n" if state.failures else "",
-        f"postpost_connection_info{{{labels}{_info_labels(view)}}} 1\n",
+    # No label holds a line break: they are escaped.
+    return "\n".join(
+        (
+            "" if up is None else f"postpost_connection_up{{{labels}}} {up}",
+            f'postpost_connection_health{{{labels},health="{state.health._value_}"}} 1',
+            f"postpost_connection_token_expiry_timestamp_seconds{{{labels}}} {ends_at}" if ends_at is not None else "",
+            f"postpost_connection_token_expiry_uncertainty_seconds{{{labels}}} {uncertain}" if uncertain else "",
+            f"postpost_connection_last_check_timestamp_seconds{{{labels}}} {int(checked.timestamp())}" if checked is not None else "",
+            f"postpost_connection_last_conclusive_check_timestamp_seconds{{{labels}}} {int(evidence.timestamp())}"
+            if evidence is not None
+            else "",
+            f"postpost_connection_last_successful_post_timestamp_seconds{{{labels}}} {int(posted.timestamp())}"
+            if posted is not None
+            else "",
+            f"postpost_connection_consecutive_failures{{{labels}}} {state.failures}" if state.failures else "",
+            f"postpost_connection_info{{{labels}{_info_labels(view)}}} 1",
+        )
     )
 
 

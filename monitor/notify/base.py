@@ -116,6 +116,12 @@ def answer_of(body: bytes) -> Mapping[str, object]:
     return answer if isinstance(answer, dict) else {}
 
 
+def destination(receiver: ReceiverSettings) -> str:
+    """Return a hash of where messages for *receiver* end up, so that it is known again under another name; it gives no secret away."""
+    keys = [secret.reveal() if secret is not None else "" for secret in (receiver.routing_key, receiver.api_key)]
+    return hashlib.sha256("\0".join([receiver.type, receiver.url.reveal(), *keys]).encode()).hexdigest()[:16]
+
+
 def fingerprint(receiver: ReceiverSettings) -> str:
     """Return a hash that differs between configurations of a receiver; it does not give its secrets away."""
     parts = [receiver.type, receiver.url.reveal(), *(secret.reveal() for secret in receiver.secrets)]

@@ -63,6 +63,7 @@ def render(
     connection: Connection | None,
     identity: MonitorIdentity,
     members: Sequence[Connection] = (),
+    key: str | None = None,
 ) -> bytes:
     """
     Return the stored body of *notification*: UTF-8 JSON, at most `MAX_BODY` bytes.
@@ -75,7 +76,7 @@ def render(
         **_subject(notification, connection),
         "incident": {
             "number": notification.incident.number,
-            "key": incident_key(notification.incident, identity.instance),
+            "key": key or incident_key(notification.incident, identity.instance),
             "topic": notification.incident.topic.value,
             "subject": one_line(notification.incident.subject, _MAX_NAME),
             "openedAt": _time(notification.incident.opened_at),

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from hashlib import blake2b
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -35,6 +36,9 @@ from monitor.postpost.responses import parse_listing, parse_reply, parse_users
 TEST_LIMIT = 256 * 1024
 LIST_LIMIT = 8 * 1024 * 1024
 """Most bytes of a body that are read."""
+
+REPLIES_KEPT = 10_000
+"""So many connections have their last reply remembered, some 400 bytes each."""
 
 INTERNAL_ERRORS_BEFORE_REBUILD = 3
 
@@ -105,6 +109,7 @@ class ApiClient:
         self._clock = clock
         self._base = settings.base_url.rstrip("/")
         self._url = httpx.URL(self._base)
+        self._path = self._url.raw_path.rstrip(b"/")
         self._deadline = settings.timeout.total_seconds()
         self._connect_seconds = settings.connect_timeout.total_seconds()
         self._slots = asyncio.Semaphore(settings.concurrency)
@@ -112,7 +117,8 @@ class ApiClient:
         self._key = api_key
         self._secrets = _spellings(api_key.reveal())
         self._user_agent = user_agent
-        self._headers: dict[tuple[str, str], httpx.Headers] = {}
+        self._requests: dict[tuple[str, str], httpx.Request] = {}
+        self._replies: dict[str, tuple[bytes, Reply]] = {}
         self._tls = tls_context(self._base, settings.ca_file)
         self._lookup = lookup
         self._rebuilt = rebuilt
@@ -129,9 +135,21 @@ class ApiClient:
         problem = id_problem(platform_id)
         if problem is not None:
             return self._unsent(Reason.ID_REFUSED, f"not sent: the id {problem}")
-        parse = partial(parse_reply, platform_id=platform_id, secrets=self._secrets)
+        parse = partial(self._reply, platform_id)
         path = f"/test-connection/{path_segment(platform_id)}"
         return await self._send(_Request("POST", path, user_id, TEST_LIMIT, parse, about_connection=True))
+
+    def _reply(self, platform_id: str, body: bytes) -> Reply:
+        """Parse an answer about *platform_id*; one with the same bytes as the last is the same reply."""
+        digest = blake2b(body, digest_size=16).digest()
+        known = self._replies.get(platform_id)
+        if known is not None and known[0] == digest:
+            return known[1]
+        reply = parse_reply(body, platform_id, self._secrets)
+        self._replies[platform_id] = (digest, reply)
+        if len(self._replies) > REPLIES_KEPT:
+            del self._replies[next(iter(self._replies))]
+        return reply
 
     async def connections(self, user_id: str = "") -> ApiResult[Listing]:
         """List the connections of the owner of the key, or of a managed user."""
@@ -198,19 +216,18 @@ class ApiClient:
 
     async def _fetch(self, request: _Request[T]) -> Response:
         transport = self._transport or self._build()
-        # The URL is parsed once: only the target differs from request to request.
-        target = self._url.raw_path.rstrip(b"/") + request.path.encode("ascii")
-        headers = self._headers_for(request.method, request.user_id)
-        message = httpx.Request(request.method, self._url, headers=headers, stream=_NO_BODY, extensions={"target": target})
-        response = await transport.send(message, seconds=self._deadline, limit=request.limit)
+        # Only the target differs from request to request.
+        target = self._path + request.path.encode("ascii")
+        message = self._request_for(request.method, request.user_id)
+        response = await transport.send(message, seconds=self._deadline, limit=request.limit, target=target)
         if response.failure is not None and not _is_encoded(response):
             raise response.failure
         return response
 
-    def _headers_for(self, method: str, user_id: str) -> httpx.Headers:
-        """Return the request's headers, made once per method and managed user."""
-        headers = self._headers.get((method, user_id))
-        if headers is None:
+    def _request_for(self, method: str, user_id: str) -> httpx.Request:
+        """Return the request without its target, made once per method and managed user."""
+        request = self._requests.get((method, user_id))
+        if request is None:
             profile = self._profile
             values = {
                 "host": self._url.netloc.decode("ascii"),
@@ -223,8 +240,8 @@ class ApiClient:
                 values[profile.user_header] = user_id
             if method == "POST":
                 values["content-length"] = "0"
-            headers = self._headers[method, user_id] = httpx.Headers(values)
-        return headers
+            request = self._requests[method, user_id] = httpx.Request(method, self._url, headers=values, stream=_NO_BODY)
+        return request
 
     def _build(self) -> Transport:
         """Make a new transport."""

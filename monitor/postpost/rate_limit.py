@@ -50,7 +50,8 @@ class RequestPacing:
         """Return the budget with the next free start taken, and the seconds until that start."""
         start = max(now, self.paused_until, self.free_at - self._room(max(now, self.paused_until)))
         spacing = 1 / self.rate if start >= self.slow_until else 2 / self.rate
-        return replace(self, free_at=max(self.free_at, start) + spacing), start - now
+        free_at = max(self.free_at, start) + spacing
+        return RequestPacing(self.rate, self.burst, free_at, self.paused_until, self.slow_until, self.unspecified), start - now
 
     def pause(self, until: float, *, throttled: bool = True) -> "RequestPacing":
         """Return the budget with no start before *until*; after being *throttled*, half the rate for a minute after that."""
@@ -105,14 +106,13 @@ class RateLimiter:
             if not self.paused():
                 return
 
-    async def try_acquire(self) -> bool:
-        """Wait for the next free start; return False as soon as a pause holds, instead of waiting for its end."""
-        if self.paused():
-            return False
-        self._pacer, wait_seconds = self._pacer.reserve(self._clock.monotonic())
-        if wait_seconds > 0:
-            await self._clock.sleep(wait_seconds)
-        return not self.paused()
+    def seconds_to_wait(self) -> float:
+        """Return the time until the next free start, or the end of a pause; reserves nothing."""
+        return max(0.0, self._pacer.reserve(self._clock.monotonic())[1])
+
+    def start(self) -> None:
+        """Take the next free start, after `seconds_to_wait` said that it is now."""
+        self._pacer, _ = self._pacer.reserve(self._clock.monotonic())
 
     def record_response(self, http_status: int | None, retry_after: timedelta | None) -> None:
         """

@@ -25,8 +25,11 @@ _AT_ONCE_SECONDS = 5.0
 class LoopProgress(Protocol):
     """What the watchdog reads: the name, and when the last step ended, in seconds of the monotonic clock."""
 
-    name: str
-    last_step: float
+    @property
+    def name(self) -> str: ...  # noqa: D102 - see the class
+
+    @property
+    def last_step(self) -> float: ...  # noqa: D102 - see the class
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class EvaluationConfig(EngineConfig):
             false_negatives=_false_negatives(config),
             platform_texts=config.platform_texts(),
             recurring_silences=config.windows(),
+            fast_path=config.schedule.fast_path,
         )
 
 

@@ -177,6 +177,9 @@ class UnitOfWork:
     def _save(self, evaluation: Evaluation | None, *, notified: Collection[str] = ()) -> None:
         if evaluation is None:
             return
+        if evaluation.usual:
+            self._changes.apply(evaluation)
+            return
         connection, state = evaluation.connection, evaluation.state
         if connection is not None and state is not None:
             version = self._versions.get(connection.id) or self._registry.versions.get(connection.id, 0)
@@ -202,6 +205,8 @@ class UnitOfWork:
     def _add_notification(self, notification: Notification, connection: Connection | None, *, notified: Collection[str] = ()) -> None:
         config = self._registry.config
         key = events.incident_key(notification.incident, config.identity.instance)
+        if notification.why is not NotificationReason.OPENED:
+            key = self._store.outbox.key_of(notification.incident) or key
         if not notified and notification.why is not NotificationReason.OPENED:
             notified = self._store.outbox.receivers_notified(key)
         members = [member for number in notification.facts.members if (member := self._registry.connection(number)) is not None]
@@ -209,7 +214,7 @@ class UnitOfWork:
         if not receivers and routing.is_unrouted(notification, connection, config.routes, members):
             self._unrouted.append(notification)
         webhook_id = self._store.outbox.new_webhook_id()
-        body = payload.render(webhook_id, notification, connection, config.identity, members)
+        body = payload.render(webhook_id, notification, connection, config.identity, members, key)
         self._store.outbox.add_notification(webhook_id, notification, key, body, receivers)
         if overtakes_reminders(notification.why):
             self._store.outbox.overtake_reminders(webhook_id, notification.at)

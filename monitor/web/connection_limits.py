@@ -1,8 +1,9 @@
 """
 At most 64 connections, and a complete request head within 5 s.
 
-aiohttp limits neither. One request per connection: what is not a complete head within the limits never reaches its parser, and
-pipelined requests and all bodies but that of a form are discarded. A TLS handshake counts towards both limits.
+aiohttp limits neither. One request at a time: what is not a complete head within the limits never reaches its parser. A connection is
+kept for the next request only if nothing but that head came in before the answer was out; pipelined requests and all bodies but that of
+a form are discarded, and every body ends it. A TLS handshake counts towards both limits.
 
 Source: reliability.md F49.
 """
@@ -38,21 +39,29 @@ class Limits:
         head_bytes: most bytes of request line and headers together.
         head_seconds: the longest wait for them, the TLS handshake included.
         answer_seconds: the longest time from the head to the end of the answer.
+        idle_seconds: how long a connection is kept for the next request; longer than the usual interval of scrapes.
     """
 
     connections: int = 64
     head_bytes: int = 8192
     head_seconds: float = 5.0
     answer_seconds: float = 30.0
+    idle_seconds: float = 75.0
 
 
 class ConnectionLimiter:
-    """Limits open connections; closes the one idle longest when full."""
+    """
+    Limits open connections; closes the one idle longest when full.
+
+    Attributes:
+        generation: how often access was decided anew; connections of an earlier one are not kept.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._idle: dict[LimitedHandler, None] = {}
         self._serving: set[LimitedHandler] = set()
+        self.generation = 0
 
     def __len__(self) -> int:
         return len(self._idle) + len(self._serving)
@@ -79,6 +88,17 @@ class ConnectionLimiter:
             del self._idle[connection]
             self._serving.add(connection)
 
+    def rest(self, connection: "LimitedHandler") -> None:
+        """Count *connection* as idle again: its answer is out."""
+        self._serving.discard(connection)
+        self._idle[connection] = None
+
+    def end_generation(self) -> None:
+        """Close the connections that wait for another request, and those being served after their answer."""
+        self.generation += 1
+        for connection in [idle for idle in self._idle if idle.kept]:
+            connection.abort()
+
     def remove(self, connection: "LimitedHandler") -> None:
         """Count *connection* no longer; idempotent."""
         self._idle.pop(connection, None)
@@ -92,7 +112,7 @@ class ConnectionLimiter:
 
 class LimitedHandler(web.RequestHandler):
     """
-    One connection: admitted, encrypted if need be, then one request with a deadline for its head and one for its answer.
+    One connection: admitted, encrypted if need be, then requests one by one, each with a deadline for its head and one for its answer.
 
     Args:
         server: handles the request.
@@ -101,7 +121,20 @@ class LimitedHandler(web.RequestHandler):
         error_response: makes the answer with a status where there is no request to handle.
     """
 
-    __slots__ = ("_body_left", "_complete", "_error_response", "_handshake", "_head", "_limiter", "_socket", "_timer", "_tls")
+    __slots__ = (
+        "_body_left",
+        "_complete",
+        "_error_response",
+        "_generation",
+        "_handshake",
+        "_head",
+        "_limiter",
+        "_socket",
+        "_surplus",
+        "_timer",
+        "_tls",
+        "kept",
+    )
 
     def __init__(
         self,
@@ -112,12 +145,16 @@ class LimitedHandler(web.RequestHandler):
         *,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        super().__init__(server, loop=loop, keepalive_timeout=0, lingering_time=0, max_line_size=limiter.limits.head_bytes)
+        limits = limiter.limits
+        super().__init__(server, loop=loop, keepalive_timeout=limits.idle_seconds, lingering_time=0, max_line_size=limits.head_bytes)
         self._limiter = limiter
         self._tls = tls
         self._error_response = error_response
         self._head = bytearray()
         self._complete = False
+        self._surplus = False
+        self._generation = limiter.generation
+        self.kept = False
         self._body_left = 0
         self._socket: asyncio.Transport | None = None
         self._handshake: asyncio.Task[None] | None = None
@@ -163,12 +200,16 @@ class LimitedHandler(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Collect the head and discard what follows it, but for the body of a POST as long as its head says."""
         if not self._complete:
+            if self.kept and not self._head:
+                self._set_timer(self._limiter.limits.head_seconds)
             self._head += data
             # What a client sends right behind its handshake may be here before `_encrypt` goes on.
             if self.transport is not None:
                 self._read_head()
-        elif self._body_left:
-            self._read_body(data)
+        else:
+            self._surplus = True
+            if self._body_left:
+                self._read_body(data)
 
     def _read_body(self, data: bytes) -> None:
         body = data[: self._body_left]
@@ -181,6 +222,7 @@ class LimitedHandler(web.RequestHandler):
         if size > self._limiter.limits.head_bytes:
             self._refuse(431)
         elif end >= 0:
+            self._surplus = len(self._head) > size
             head, rest, self._head = bytes(self._head[:size]), bytes(self._head[size:]), bytearray()
             # The parser would wait without an answer for what follows an empty line, or the preface of HTTP/2.
             if _REQUEST_LINE.match(head):
@@ -196,6 +238,19 @@ class LimitedHandler(web.RequestHandler):
         """Give the request its place and its time to be answered."""
         self._limiter.serve(self)
         self._set_timer(self._limiter.limits.answer_seconds)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer; then wait for the next request, unless something came in that is none."""
+        sent, gone = await super().finish_response(request, resp, start_time)
+        if sent.keep_alive and not gone and not self._surplus and self._generation == self._limiter.generation:
+            self._complete, self.kept = False, True
+            self._limiter.rest(self)
+            self._set_timer(self._limiter.limits.idle_seconds)
+        elif sent.keep_alive:
+            self.close()
+        return sent, gone
 
     def _refuse(self, status: int) -> None:
         self._complete = True

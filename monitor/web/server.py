@@ -38,7 +38,8 @@ from monitor.web.auth import Authenticator, TooManyAttempts
 from monitor.web.connection_limits import LARGEST_BODY, ConnectionLimiter, LimitedHandler, Limits
 from monitor.web.db_access import Read, ReadLimiter
 from monitor.web.pages.routes import Site
-from monitor.web.status.board import SnapshotCache
+from monitor.web.response_cache import ResponseCache, accepts_gzip, compress
+from monitor.web.status.snapshot_cache import SnapshotCache
 from monitor.web.urls import ACTOR, Handler, route
 
 _log = structlog.get_logger(__name__)
@@ -46,6 +47,8 @@ _log = structlog.get_logger(__name__)
 _CLOSING_SECONDS = 1.0
 _SLICE = 262_144
 _PLAIN = "text/plain; charset=utf-8"
+# Files that never change, and badges, which are small.
+_NOT_KEPT = ("/static/", "/badges/")
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -151,6 +154,7 @@ class WebServer:
         forms = pages.actions.routes()
         posts = post_routes(ApiContext(self._snapshots, reads, policy, clock), acting, instance)
         self._posts = {each.handler for each in (*forms, *posts)}
+        self._responses = ResponseCache(self._snapshots, clock, fresh_seconds)
         self._runner = web.AppRunner(
             self._application(
                 [*pages.routes(), *forms, *posts, *api_routes(ApiContext(self._snapshots, reads, policy, clock))], pages.nothing
@@ -221,6 +225,7 @@ class WebServer:
         """Use *settings*, except where to listen, and *authenticator* from the next request on."""
         replaced, self._authenticator = self._authenticator, authenticator
         replaced.close()
+        self.limiter.end_generation()
         self._settings = settings.model_copy(update={"listen": self._settings.listen})
 
     async def renew(self) -> bool:
@@ -233,6 +238,7 @@ class WebServer:
         except SecretProblem as error:
             _log.error("web.certificate_refused", problem=str(error), advice=error.fix)
         else:
+            self.limiter.end_generation()
             _log.info("web.certificate_renewed")
         return False
 
@@ -264,10 +270,23 @@ class WebServer:
         response: web.StreamResponse | None = self._objection(request) or await self._challenge(request)
         if response is None and (self._settings.status_page or request.match_info.handler in (self._healthy, self._ready, self._metrics)):
             with suppress(web.HTTPNotFound):
-                response = await handler(request)
+                response = await self._make(request, handler)
         if response is None:
             response = _error(request, 404)
-        response.force_close()
+        if not _keeps_connection(request, response):
+            response.force_close()
+        return response
+
+    async def _make(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Have *handler* answer; pages are kept, and what is large is compressed."""
+        handled = request.match_info.handler
+        # With actions a page has the tokens of one operator's forms: it is for that operator alone, and compressed it would leak them.
+        if handled in (self._healthy, self._ready, self._metrics) or (self._acts() and not is_api_path(request.path)):
+            return await handler(request)
+        if not is_api_path(request.path) and not request.path.startswith(_NOT_KEPT):
+            return await self._responses.respond(request, handler)
+        response = await handler(request)
+        compress(request, response)
         return response
 
     def _objection(self, request: web.Request) -> web.Response | None:
@@ -317,9 +336,21 @@ class WebServer:
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
-        pieces = await self._snapshots.text(openmetrics=openmetrics)
+        gzip = accepts_gzip(request)
+        pieces = await self._snapshots.text(openmetrics=openmetrics, gzip=gzip)
         headers = {"Content-Type": OPENMETRICS if openmetrics else TEXT, "Content-Length": str(sum(map(len, pieces)))}
+        headers |= {"Vary": "Accept, Accept-Encoding"} | ({"Content-Encoding": "gzip"} if gzip else {})
         return web.Response(body=_sliced(pieces), headers=headers)
+
+
+# A request with one of these may be followed by bytes that are not another request.
+_WITH_MORE = ("Content-Length", "Transfer-Encoding", "Upgrade", "Expect")
+
+
+def _keeps_connection(request: web.Request, response: web.StreamResponse) -> bool:
+    """Whether another request may follow on the connection: after a plain request that was answered as it asked."""
+    plain = not any(name in request.headers for name in _WITH_MORE)
+    return plain and response.status in (200, 304) and isinstance(request.protocol, LimitedHandler)
 
 
 async def _sliced(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -1,12 +1,13 @@
 """
 Checks the connections of one account: takes the one that is due, tests it at the API, records the result.
 
-`step` takes what is due, `_test` gets the answer (no transaction open) and its verdict, `state.unit_of_work` evaluates
+`step` starts what is due, `_test` gets the answer (no transaction open) and its verdict, `state.unit_of_work` evaluates
 and writes everything in one transaction, and the next due time follows from the evaluation.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
@@ -18,9 +19,9 @@ from monitor.domain.check_queue import CheckQueue
 from monitor.domain.checks import Observation, Reply
 from monitor.domain.connections import Connection
 from monitor.domain.evaluation import Evaluation
-from monitor.domain.reasons import Outcome, outcome_of
+from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.verdicts import judge
-from monitor.errors import StoreError
+from monitor.errors import Reason, StoreError
 from monitor.metrics import Metrics
 from monitor.postpost.client import ApiClient
 from monitor.postpost.rate_limit import RateLimiter
@@ -33,12 +34,27 @@ _log = structlog.get_logger(__name__)
 # the observation and records it as soon as it can, and the checks go on.
 _PATIENCE_SECONDS = 2.0
 
+# So long a check may wait for others that share its commit: one that may lead to a notification, about as long as a few flushes
+# to disk take; one of a connection that works as before, until the next ones come at a walking pace.
+_NEWS_SECONDS = 0.02
+_USUAL_SECONDS = 0.2
+
+# Checks under way and waiting for the database, as a multiple of those that may be under way.
+_RECORDING_SHARE = 4
+
+# A pause that the API asked for may be made longer meanwhile.
+_LONGEST_WAIT_SECONDS = 1.0
+
 
 class Checker:
     """
-    Checks the connections of one account, as many at a time as there are loops calling `step`.
+    Checks the connections of one account, *concurrency* of them at a time.
 
-    Effects of one step: at most one request, and one transaction that holds the check and all that follows from it.
+    One loop calls `step`, which starts what is due; every check is a task of its own, and one that ends starts the next. Effects of
+    one check: at most one request, and one transaction that holds the check and all that follows from it.
+
+    Attributes:
+        name: the name of its loop.
     """
 
     def __init__(
@@ -47,67 +63,139 @@ class Checker:
         api: ApiClient,
         rate_limiter: RateLimiter,
         *,
+        concurrency: int,
         registry: Registry,
         database: Database,
         metrics: Metrics,
         clock: Clock,
         on_notification: Callable[[], None],
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.account = account
+        self.name = f"checker-{account}"
         self._api = api
         self._rate_limiter = rate_limiter
+        self._concurrency = concurrency
         self._registry = registry
         self._database = database
         self._metrics = metrics
         self._clock = clock
         self._on_notification = on_notification
         self._queue = CheckQueue(account, registry, self._publish_next_check)
+        self._wake = wake
+        self._waiting = False
+        self._tasks: asyncio.TaskGroup | None = None
+        self._asking: dict[int, float] = {}
+        self._recording: dict[int, float] = {}
+        self._stepped_at = clock.monotonic()
+
+    @property
+    def last_step(self) -> float:
+        """When the last step ended, in seconds of the monotonic clock; not later than the start of the longest running request."""
+        return min(self._stepped_at, next(iter(self._asking.values()), self._stepped_at))
+
+    @property
+    def asking(self) -> int:
+        """How many requests are under way."""
+        return len(self._asking)
 
     def refresh(self) -> None:
         """Take up connections that are new and drop those that are no longer monitored."""
         self._queue.refresh(self._clock.now(), self._clock.monotonic())
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While this is entered checks are started; at the end those under way are finished, or cancelled with the caller."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                yield
+            finally:
+                self._tasks = None
 
     def check_now(self, connection: Connection) -> None:
         """Check *connection* next, through the rate limiter, and often for two minutes."""
         self._queue.check_now(connection.id, self._clock.monotonic())
 
     async def step(self) -> bool:
-        """Check the connection that is due longest; returns whether to look again at once."""
-        if self._rate_limiter.paused():
-            return False
-        taken = self._queue.take(self._clock.monotonic())
-        if taken is None:
-            return False
-        connection, due = taken
-        if connection is None:
-            return True
-        try:
-            if not await self._rate_limiter.try_acquire():
-                self._queue.put_back(connection, due)
-                return False
-            self._note_lag(connection, self._clock.monotonic() - due)
-            await self._check(connection)
-        finally:
-            self._queue.finished(connection)
-        return True
+        """Start the checks that are due, the longest overdue first; returns whether to look again at once."""
+        wait_seconds = self._start_due()
+        self._waiting = wait_seconds > 0
+        if self._waiting:
+            await self._clock.sleep(min(wait_seconds, _LONGEST_WAIT_SECONDS))
+        self._stepped_at = self._clock.monotonic()
+        return self._waiting
 
     def idle_seconds(self) -> float:
-        """How long there will be nothing to do: until the next connection is due."""
+        """How long there will be nothing to start: until the next connection is due; without a free slot until a check ends."""
+        now = self._clock.monotonic()
+        if not self._has_slot(now):
+            oldest = next(iter(self._recording.values()), None)
+            if oldest is None or len(self._asking) >= self._concurrency:
+                return float("inf")
+            return max(0.0, oldest + _PATIENCE_SECONDS - now)
         due = self._queue.next_due()
-        return float("inf") if due is None else max(0.0, due - self._clock.monotonic())
+        return float("inf") if due is None else max(0.0, due - now)
+
+    def _start_due(self) -> float:
+        """Start what is due while there are free slots; returns how long the account's budget allows no further start."""
+        now = self._clock.monotonic()
+        while self._tasks is not None and self._has_slot(now) and self._queue.is_due(now):
+            wait_seconds = self._rate_limiter.seconds_to_wait()
+            if wait_seconds > 0:
+                return wait_seconds
+            taken = self._queue.take(now)
+            if taken is not None and taken[0] is not None:
+                self._rate_limiter.start()
+                self._start(self._tasks, taken[0], taken[1], now)
+        return 0.0
+
+    def _start(self, tasks: asyncio.TaskGroup, connection: Connection, due: float, now: float) -> None:
+        self._note_lag(connection, now - due)
+        self._asking[connection.id] = now
+        tasks.create_task(self._check(connection), name=self.name)
+
+    def _has_slot(self, now: float) -> bool:
+        """Whether a check may start: not while too many wait for the database, unless they have waited for too long."""
+        if len(self._asking) >= self._concurrency:
+            return False
+        while len(self._asking) + len(self._recording) >= _RECORDING_SHARE * self._concurrency:
+            oldest = next(iter(self._recording), None)
+            if oldest is None or now - self._recording[oldest] < _PATIENCE_SECONDS:
+                return False
+            del self._recording[oldest]
+        return True
 
     async def _check(self, connection: Connection) -> None:
-        observation = await self._test(connection)
-        # The regular next check stands until the evaluation names a better one: a stuck database must not end the checks.
-        self._queue.checked(connection, self._clock.monotonic())
-        self._count(connection, observation)
         try:
-            future = self._database.submit(partial(record_check, self._registry, observation))
+            observation = await self._test(connection)
+            # The regular next check stands until the evaluation names a better one: a stuck database must not end the checks.
+            self._queue.checked(connection, self._clock.monotonic())
+        finally:
+            self._asking.pop(connection.id, None)
+            self._queue.finished(connection)
+        self._count(connection, observation)
+        self._record(connection, observation)
+        self._start_next()
+
+    def _record(self, connection: Connection, observation: Observation) -> None:
+        try:
+            work = partial(record_check, self._registry, observation)
+            future = self._database.submit(work, within_seconds=self._may_wait_seconds(connection, observation))
         except StoreError as error:
             _log.error("check.lost", connection=connection.platform_id, problem=str(error))
             return
+        self._recording[connection.id] = self._clock.monotonic()
         future.add_done_callback(partial(self._on_recorded, connection))
-        await asyncio.wait({future}, timeout=_PATIENCE_SECONDS)
+
+    def _may_wait_seconds(self, connection: Connection, observation: Observation) -> float:
+        passed_again = observation.verdict.reason is Reason.OK and self._registry.state(connection.id).health is Health.OK
+        return _USUAL_SECONDS if passed_again and self._registry.all_quiet else _NEWS_SECONDS
+
+    def _start_next(self) -> None:
+        """Start what is due in the slot that is free now, unless the loop waits for the account's budget, and will."""
+        if not self._waiting and self._start_due() > 0:
+            self._wake()
 
     async def _test(self, connection: Connection) -> Observation:
         result = await self._api.test(connection.platform_id, connection.user_id)
@@ -124,8 +212,13 @@ class Checker:
         )
 
     def _on_recorded(self, connection: Connection, future: asyncio.Future[Evaluation | None]) -> None:
-        if future.cancelled():
-            return
+        ended_at = self._recording.pop(connection.id, self._clock.monotonic())
+        if not future.cancelled():
+            self._schedule_next(connection, future, ended_at)
+        if len(self._recording) + len(self._asking) >= self._concurrency:
+            self._start_next()
+
+    def _schedule_next(self, connection: Connection, future: asyncio.Future[Evaluation | None], ended_at: float) -> None:
         error = future.exception()
         if error is not None:
             _log.error("check.lost", connection=connection.platform_id, problem=str(error), exc_info=error)
@@ -144,7 +237,7 @@ class Checker:
             )
         if evaluation.notifications:
             self._on_notification()
-        self._queue.recorded(connection, evaluation, self._clock.monotonic())
+        self._queue.recorded(connection, evaluation, ended_at)
 
     def _publish_next_check(self, connection_id: int, due: float) -> None:
         self._registry.set_next_check(connection_id, self._clock.now() + timedelta(seconds=due - self._clock.monotonic()))

@@ -6,6 +6,7 @@ A reload builds all new workers before the old ones are touched, so a configurat
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -18,7 +19,7 @@ from monitor.metrics import Metrics
 from monitor.notify.sender import Sender
 from monitor.postpost.client import ApiClient
 from monitor.postpost.rate_limit import RateLimiter, RequestPacing
-from monitor.runtime.loop import Loop, Step, WatchdogLimits, drain
+from monitor.runtime.loop import Loop, LoopProgress, Step, WatchdogLimits, drain
 from monitor.runtime.watchdog import WatchedLoop
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
@@ -58,19 +59,20 @@ class WorkerGroup:
     """
     The workers of one configuration.
 
-    Built without any I/O; `start` runs the loops in a task group, `drain` ends them and closes the HTTP clients.
+    Built without any I/O; *reloaded*: after a reload, which has disabled receivers tried again. `start` runs the loops in a task group, `drain` ends them and closes the HTTP clients.
     """
 
-    def __init__(self, config: Config, evaluation_config: EvaluationConfig, dependencies: Dependencies) -> None:
+    def __init__(self, config: Config, evaluation_config: EvaluationConfig, dependencies: Dependencies, *, reloaded: bool = False) -> None:
         self.config = config
         self.evaluation_config = evaluation_config
         self.watched: list[WatchedLoop] = []
         self._dependencies = dependencies
+        self._reloaded = reloaded
         self._stop = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loops: dict[str, list[Loop]] = {}
         self._api_clients: list[ApiClient] = []
-        self._checkers: list[Checker] = []
+        self._checkers: dict[str, Checker] = {}
         self._sender = Sender(clock=dependencies.clock, user_agent=USER_AGENT)
         for account in config.accounts:
             self._add_account(account)
@@ -85,18 +87,18 @@ class WorkerGroup:
         self.refresh()
         for loop in self._all_loops():
             loop.last_step = self._dependencies.clock.monotonic()
-            self._tasks[loop.name] = group.create_task(loop.run(), name=loop.name)
+            self._tasks[loop.name] = group.create_task(self._run(loop), name=loop.name)
 
     def refresh(self, account: str | None = None) -> None:
         """Make the checkers, or that of one *account*, add new connections and drop removed ones."""
-        for checker in self._checkers:
+        for checker in self._checkers.values():
             if account in (None, checker.account):
                 checker.refresh()
         self.wake("check")
 
     def check_now(self, connection: Connection) -> bool:
         """Have *connection* checked next, and often for two minutes; False when its account is not checked."""
-        checkers = [checker for checker in self._checkers if checker.account == connection.account]
+        checkers = [checker for checker in self._checkers.values() if checker.account == connection.account]
         for checker in checkers:
             checker.check_now(connection)
         self.wake("check")
@@ -123,6 +125,11 @@ class WorkerGroup:
             await api.close()
         await self._sender.close()
 
+    async def _run(self, loop: Loop) -> None:
+        checker = self._checkers.get(loop.name)
+        async with checker.running() if checker is not None else nullcontext():
+            await loop.run()
+
     def _all_loops(self) -> Iterator[Loop]:
         return chain.from_iterable(self._loops.values())
 
@@ -135,17 +142,17 @@ class WorkerGroup:
             account.name,
             api,
             rate_limiter,
+            concurrency=settings.concurrency,
             registry=shared.registry,
             database=shared.database,
             metrics=shared.metrics,
             clock=shared.clock,
             on_notification=lambda: self.wake("deliver"),
+            wake=lambda: self.wake("check"),
         )
-        self._checkers.append(checker)
-        queueing_seconds = 2 * settings.concurrency / settings.requests_per_second
-        limit = settings.timeout.total_seconds() + queueing_seconds + shared.limits.step
-        for number in range(settings.concurrency):
-            self._add("check", f"checker-{account.name}-{number + 1}", checker.step, limit=limit, idle=checker.idle_seconds)
+        self._checkers[checker.name] = checker
+        limit = settings.timeout.total_seconds() + shared.limits.step
+        self._add("check", checker.name, checker.step, limit=limit, idle=checker.idle_seconds, progress=checker)
         discoverer = Discoverer(
             account,
             self.config,
@@ -171,6 +178,7 @@ class WorkerGroup:
             random=shared.random,
             on_attempt=shared.metrics.delivery_attempted,
             on_disabled=shared.metrics.receiver_disabled,
+            trial=self._reloaded,
         )
         limit = receiver.timeout.total_seconds() + shared.limits.step
         self._add("deliver", f"deliverer-{receiver.name}", deliverer.step, limit=limit)
@@ -218,10 +226,18 @@ class WorkerGroup:
         self._add("retention", "retention", retention.step, limit=2 * rest, rest=rest)
 
     def _add(
-        self, kind: str, name: str, step: Step, *, limit: float, rest: float | None = None, idle: Callable[[], float] | None = None
+        self,
+        kind: str,
+        name: str,
+        step: Step,
+        *,
+        limit: float,
+        rest: float | None = None,
+        idle: Callable[[], float] | None = None,
+        progress: LoopProgress | None = None,
     ) -> None:
         # The scheduler's jobs wake the loops; their own rests only matter when a job is missed.
         rest = self._dependencies.limits.rest if rest is None else rest
         loop = Loop(name, step, rest_seconds=rest, clock=self._dependencies.clock, stop=self._stop, idle=idle)
         self._loops.setdefault(kind, []).append(loop)
-        self.watched.append(WatchedLoop(loop, limit + rest))
+        self.watched.append(WatchedLoop(progress or loop, limit + rest))

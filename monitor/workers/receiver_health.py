@@ -181,8 +181,8 @@ def record_health(change: HealthChange, store: Store) -> None:
         save_breaker(change.receiver, change.after, store)
     if change.notice is not None and change.others:
         webhook_id = store.outbox.new_webhook_id()
-        body = payload.render(webhook_id, change.notice, None, change.identity)
-        key = events.incident_key(change.notice.incident, change.identity.instance)
+        key = store.outbox.key_of(change.notice.incident) or events.incident_key(change.notice.incident, change.identity.instance)
+        body = payload.render(webhook_id, change.notice, None, change.identity, key=key)
         store.outbox.add_notification(webhook_id, change.notice, key, body, change.others)
 
 

@@ -65,16 +65,16 @@ def ids(api: Simulator) -> list[str]:
 
 @contextmanager
 def daemon(
-    folder: Path, api: Simulator, *, in_flight: int = 32, interval: str = "1s", receivers: str = "", rate: int = 1000
+    folder: Path, api: Simulator, *, in_flight: int = 32, interval: str = "1s", receivers: str = "", rate: int = 1000, settings: str = ""
 ) -> Iterator[Measured]:
-    """The real daemon, discovering the fleet of *api*."""
+    """The real daemon, discovering the fleet of *api*; *settings* is a section that replaces that of the benchmark's configuration."""
     port = free_port()
     path = folder / "config.yaml"
     path.touch(mode=0o600)
-    path.write_text(
-        CONFIG.format(
-            api=api.url, key=DEMO_KEY, folder=folder, port=port, rate=rate, in_flight=in_flight, interval=interval, receivers=receivers
-        )
+    text = CONFIG.format(
+        api=api.url, key=DEMO_KEY, folder=folder, port=port, rate=rate, in_flight=in_flight, interval=interval, receivers=receivers
     )
+    replaced = settings.partition(":")[0]
+    path.write_text("".join(line for line in text.splitlines(keepends=True) if not replaced or not line.startswith(replaced)) + settings)
     with running(_PYTHON, "-m", "monitor", "run", "--config", str(path), log=folder / "daemon.log") as command:
         yield Measured(command, f"http://127.0.0.1:{port}")

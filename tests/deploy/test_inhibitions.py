@@ -29,6 +29,7 @@ _CONNECTION = ("instance", "account", "user_id", "platform", "platform_id")
 OWN: Mapping[str, tuple[str, ...]] = {
     "PostpostConnection.+|PostpostToken.+|PostpostP(ublish|ermiss).+": _CONNECTION,
     "PostpostPlatformFailed": ("instance", "platform"),
+    "PostpostGroupFailed": ("instance", "account", "user_id", "platform"),
     "PostpostUserFailed": ("instance", "account", "user_id"),
     "PostpostAccount.+|PostpostLoopStuck": ("instance", "account"),
     "PostpostReceiver.+|PostpostOutboxStuck": ("instance", "receiver"),

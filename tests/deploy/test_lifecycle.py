@@ -256,6 +256,25 @@ def test_clock_jumps(simulated: Simulated, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_standing_still(simulated: Simulated, tmp_path: Path) -> None:
+    """A daemon that was stopped and continued after longer than its evidence lasts says nothing, and checks everything again."""
+    for platform_id in IDS:
+        simulated.steer.do("connections", {"id": platform_id, "account": "main"})
+        simulated.steer.do(f"connections/{platform_id}/expires-in", {"in": "59d"})
+    with HostileReceiver() as receiver:
+        rows = f'{{name: on-call, url: "{receiver.url("taken", marked.PATH)}"}}'
+        with Daemon(tmp_path, simulated, receivers=rows, more="policy: {stale_after: 6s}\n") as daemon:
+            daemon.ready()
+            eventually_sync(lambda: checked(daemon) == len(IDS), what="the first checks")
+            daemon.process.send_signal(signal.SIGSTOP)
+            time.sleep(9)
+            daemon.process.send_signal(signal.SIGCONT)
+            goes_on(simulated, 3 * len(IDS))
+            assert receiver.bodies == {}
+            assert daemon.stop() == 0
+
+
+@pytest.mark.slow
 def test_signals_from_the_first_moment(simulated: Simulated, tmp_path: Path) -> None:
     """SIGHUP ends no daemon that is still starting, and the reload that it asks for is not forgotten."""
     with Daemon(tmp_path, simulated) as daemon:

@@ -64,7 +64,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runni
 async def _added_up(house: RunningDaemon) -> bool:
     async with asyncio.timeout(5):
         reader, writer = await asyncio.open_connection(*house.address)
-        writer.write(b"GET /connections/main/-/" + BROKEN.encode() + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        writer.write(b"GET /connections/main/-/" + BROKEN.encode() + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         page = await reader.read(-1)
         writer.close()
         return b'name="day"' in page

@@ -1,9 +1,11 @@
 """The HTTP transport on its own: framing, connections that are kept, addresses, cancellation."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,7 @@ async def test_request(transport: Transport) -> None:
     async with raw_server(says(OK)) as server:
         url = httpx.URL(f"http://127.0.0.1:{server.port}/api")
         await get(transport, server)
-        await transport.send(
-            httpx.Request("POST", url, headers={"X-Team": "a b"}, extensions={"target": b"/api/%2F"}), seconds=5, limit=LIMIT
-        )
+        await transport.send(httpx.Request("POST", url, headers={"X-Team": "a b"}), seconds=5, limit=LIMIT, target=b"/api/%2F")
         first, second = server.requests
         assert (first.method, first.target, first.headers["host"]) == ("GET", "/path?query", f"127.0.0.1:{server.port}")
         assert (second.method, second.target, second.headers["x-team"]) == ("POST", "/api/%2F", "a b")
@@ -53,7 +53,7 @@ async def test_request_splitting(transport: Transport, target: bytes) -> None:
     async with raw_server(says(OK)) as server:
         url = httpx.URL(f"http://127.0.0.1:{server.port}/")
         with pytest.raises(ValueError, match="character"):
-            await transport.send(httpx.Request("GET", url, extensions={"target": target}), seconds=5, limit=LIMIT)
+            await transport.send(httpx.Request("GET", url), seconds=5, limit=LIMIT, target=target)
         with pytest.raises(ValueError, match="character"):
             await transport.send(httpx.Request("GET", url, headers=[(b"x", target + b"\r")]), seconds=5, limit=LIMIT)
         assert server.connections == 0
@@ -258,3 +258,172 @@ async def test_close(transport: Transport) -> None:
             await task
         with pytest.raises(RuntimeError, match="closed"):
             await get(transport, server)
+
+
+async def _drip(writer: asyncio.StreamWriter, payload: bytes) -> None:
+    with contextlib.suppress(ConnectionError):
+        for position in range(len(payload)):
+            writer.write(payload[position : position + 1])
+            await writer.drain()
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("payload", "status"),
+    [
+        (b"HTTP/1.1 200 OK\r\n" + b"X-Drip: y\r\n" * 1000, None),
+        (answer(200, b"x" * 900), 200),
+        (CHUNKED + b"\r\n" + b"1\r\nx\r\n" * 900, 200),
+    ],
+    ids=["headers", "body", "chunks"],
+)
+async def test_drip(transport: Transport, payload: bytes, status: int | None) -> None:
+    """A server that sends one byte at a time is cut off at the total deadline, in the headers and in the body."""
+
+    async def script(request: Request, writer: asyncio.StreamWriter) -> None:
+        head, end, body = payload.partition(b"\r\n\r\n")
+        writer.write(head + end if end else b"")
+        await _drip(writer, body if end else payload)
+
+    async with raw_server(script) as server:
+        began = asyncio.get_running_loop().time()
+        if status is None:
+            with pytest.raises(HttpError) as raised:
+                await get(transport, server, seconds=0.5)
+            failure: HttpError | None = raised.value
+        else:
+            response = await get(transport, server, seconds=0.5)
+            assert response.status == status
+            failure = response.failure
+        assert failure is not None
+        assert failure.failure is Failure.TIMEOUT
+        assert asyncio.get_running_loop().time() - began >= 0.45
+        await eventually(lambda: not transport._open, what="no open connection")
+
+
+@pytest.mark.parametrize("size", [b"FFFFFFFFFFFFFFFFF", b"-1", b"0x4", b"7fffffffffffffff"])
+async def test_chunk_bombs(transport: Transport, size: bytes) -> None:
+    """A chunk that claims to be larger than anything is refused, or ends with the connection; it allocates nothing."""
+    async with raw_server(says(CHUNKED + b"\r\n" + size + b"\r\nfine", close=True)) as server:
+        response = await get(transport, server)
+        assert response.failure is not None
+        assert response.failure.failure in (Failure.MALFORMED, Failure.DISCONNECTED)
+        assert len(response.body) <= LIMIT
+
+
+@pytest.mark.parametrize(("payload", "complete"), [(OK, True), (answer(200, b"fi", length=4), False)], ids=["complete", "incomplete"])
+async def test_half_close(transport: Transport, payload: bytes, *, complete: bool) -> None:
+    """A server that ends its side only: a complete answer counts, an incomplete one is broken off; the connection is not used again."""
+
+    async def script(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(payload)
+        writer.write_eof()
+        await writer.drain()
+
+    async with raw_server(script) as server:
+        for _ in range(2):
+            response = await get(transport, server)
+            assert (response.failure is None) is complete
+            await eventually(lambda: not transport._open, what="no open connection")
+        assert server.connections == 2
+
+
+async def test_stale_kept_connection(transport: Transport) -> None:
+    """A request that finds its kept connection closed without a byte is sent once more; one that got a byte, or is alone, is not."""
+    seen: list[str] = []
+
+    async def script(request: Request, writer: asyncio.StreamWriter) -> None:
+        seen.append(request.target)
+        if len(seen) in (1, 3):
+            writer.write(OK)
+            await writer.drain()
+            return
+        if len(seen) == 4:
+            writer.write(b"H")
+            await writer.drain()
+        writer.close()
+
+    async with raw_server(script) as server:
+        await get(transport, server)
+        assert (await get(transport, server)).body == b"fine"  # closed, and sent again
+        assert (len(seen), server.connections) == (3, 2)
+        with pytest.raises(HttpError, match="broke"):
+            await get(transport, server)
+        assert len(seen) == 4, "an answer had begun"
+        with pytest.raises(HttpError, match="broke"):
+            await get(transport, server)
+        assert len(seen) == 5, "a new connection is no stale one"
+
+
+def _server_tls(authority: trustme.CA, *names: str, **options: Any) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names, **options).configure_cert(context)
+    return context
+
+
+async def test_tls_failures() -> None:
+    """An expired certificate, one for another name, of an unknown authority, no TLS at all, a handshake that is cut or never ends."""
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # the server's side of a refused handshake
+    authority, stranger = trustme.CA(), trustme.CA()
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    transport = Transport(client, connect_seconds=1, keep_alive_seconds=5)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    servers = {
+        "expired": (
+            _server_tls(authority, "127.0.0.1", not_before=yesterday - timedelta(days=1), not_after=yesterday),
+            Failure.TLS_EXPIRED,
+        ),
+        "another": (_server_tls(authority, "example.org"), Failure.TLS),
+        "unknown": (_server_tls(stranger, "127.0.0.1"), Failure.TLS),
+    }
+    before = open_files()
+    for name, (context, failure) in servers.items():
+        async with raw_server(says(OK), context) as server:
+            with pytest.raises(HttpError) as raised:
+                await get(transport, server)
+            assert raised.value.failure is failure, name
+            assert not server.requests, "no key leaves before the certificate is checked"
+
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(OK)
+        writer.close()
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    for handler, failure in ((plain, Failure.TLS), (cut, Failure.TLS), (silent, Failure.TIMEOUT)):
+        listener = await asyncio.start_server(handler, "127.0.0.1")
+        request = httpx.Request("GET", f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}/")
+        with pytest.raises(HttpError) as raised:
+            await transport.send(request, seconds=5, limit=LIMIT)
+        assert raised.value.failure is failure, handler.__name__
+        listener.close()
+    await transport.close()
+    await eventually(lambda: open_files() <= before, what="no socket left")
+
+
+async def _cancel(transport: Transport, server: RawServer, times: int) -> None:
+    for number in range(times):
+        task = asyncio.ensure_future(get(transport, server))
+        for _ in range(number % 12):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("times", [200, pytest.param(25_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+async def test_many_cancellations(transport: Transport, times: int) -> None:
+    """A hundred thousand cancelled requests, four at a time: no socket and no connection is lost."""
+    before = open_files()
+    async with raw_server(says(OK)) as server:
+        await asyncio.gather(*(_cancel(transport, server, times) for _ in range(4)))
+        assert (await get(transport, server)).body == b"fine"
+        assert len(transport._open) <= 5
+        await transport.close()
+    await eventually(lambda: open_files() <= before, what="no socket left")

@@ -153,7 +153,7 @@ async def test_same_policy_expiry(tmp_path: Path) -> None:
         other = stored(one, tmp_path, policy_settings=thresholds)
         found = compare(lives.before, again(one, tmp_path, other).after)
         changed = [(difference.change, difference.shown.level) for difference in found if difference.shown.type == "token.expiring"]
-        assert changed == [(Change.DROPPED, "14d"), (Change.ADDED, "10d"), (Change.DROPPED, "3d")]
+        assert changed == [(Change.DROPPED, "14d"), (Change.ADDED, "10d"), (Change.DROPPED, "3d"), (Change.DROPPED, "1d")]
 
 
 async def test_other_policy(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def _fuzzed(dice: random.Random) -> bytes:
         for _ in range(dice.randrange(4))
     )
     target = f"/{path.lstrip('/')}" + (f"?{query}" if query else "")
-    return f"{dice.choice(['GET', 'GET', 'HEAD'])} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    return f"{dice.choice(['GET', 'GET', 'HEAD'])} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
 
 
 @pytest.mark.parametrize("url", ["sqlite_url", "postgres_url"])

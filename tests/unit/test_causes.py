@@ -46,15 +46,14 @@ class TestChangedCause:
     def test_revoked_during_the_platforms_trouble(self) -> None:
         """What was nothing to do and is revoked then is told at once, as urgent as it is, under the same incident."""
         story = Story()
-        story.checks(OK, *(DOWN,) * 3)
-        story.pass_time(HOUR)
+        story.checks(OK, *(DOWN,) * 4, every=15 * MINUTE)
         assert last_three(story) == [("connection.failed", "opened", "warning")]
         since = story.now
         story.checks(REVOKED, REVOKED)
         assert last_three(story) == [("connection.failed", "opened", "warning"), ("connection.failed", "changed", "critical")]
         told = story.notifications[-1]
         assert (told.reason, told.facts.cause_since, told.incident) == (REVOKED, since, story.notifications[0].incident)
-        assert "fails for another reason since 2030-01-01 01:04 UTC: the platform rejects the stored credential" in summary(story)
+        assert "fails for another reason since 2030-01-01 01:15 UTC: the platform rejects the stored credential" in summary(story)
         assert summary(story).endswith("Reconnect the account on the PostPost dashboard.")
         story.checks(*(REVOKED,) * 5, OK, OK)
         assert last_three(story)[1:] == [("connection.failed", "changed", "critical"), ("connection.recovered", "closed", "critical")]
@@ -82,7 +81,7 @@ class TestChangedCause:
     def test_reminder_says_the_present_cause(self) -> None:
         """A reminder after the change repeats the present cause, and a text within one check does not change it."""
         story = Story(beat=10 * MINUTE)
-        story.checks(OK, *(DOWN,) * 3, REVOKED, REVOKED)
+        story.checks(OK, *(DOWN,) * 4, REVOKED, REVOKED, every=15 * MINUTE)
         story.checks(*(REVOKED,) * 25, every=HOUR)
         assert story.types == ["connection.failed", "connection.failed", "reminder"]
         assert story.notifications[-1].reason is REVOKED
@@ -141,7 +140,7 @@ class TestRepair:
     def test_posting_error_in_an_outage(self) -> None:
         """Posts that failed while the API was down are not told one by one."""
         story = Story(connections={1: a_connection(1), 2: a_connection(2)})
-        for reason in (OK, *(Reason.API_UNREACHABLE,) * 9):
+        for reason in (OK, *(Reason.API_UNREACHABLE,) * 20):
             story.check(reason, 1)
             story.check(reason, 2)
             story.pass_time(MINUTE)

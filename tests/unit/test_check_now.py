@@ -22,7 +22,8 @@ def test_checked_next_and_often(story: Story) -> None:
     while queue.take(now) is not None:
         pass
     for number in (1, 2):
-        queue.put_back(story.connections[number], now + 900)
+        queue.checked(story.connections[number], now)
+        queue.finished(story.connections[number])
     queue.check_now(1, now)
     while (taken := queue.take(now)) is not None:
         connection, _ = taken

@@ -3,11 +3,13 @@
 import dataclasses
 import importlib
 import sys
+from datetime import UTC
 from typing import Any
 
 import pytest
 
-from monitor.domain.copies import replace
+from monitor.db.codec import dump_state, load_state
+from monitor.domain.copies import Shared, replace
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import ScopeState
 from monitor.postpost.rate_limit import RequestPacing
@@ -86,3 +88,21 @@ def test_kinds() -> None:
         for kind in vars(importlib.import_module(name)).values():
             if isinstance(kind, type) and dataclasses.is_dataclass(kind) and "__slots__" in vars(kind):
                 assert all(hasattr(getattr(kind, field.name), "__set__") for field in dataclasses.fields(kind))
+
+
+def test_shared_values() -> None:
+    """Values that were read share their moments, names and empty mappings, are equal to what was read, and count in UTC."""
+    states = [
+        a_state(last_successful_post_at=START, permissions=("r_liteprofile",), token=a_token_belief(START), username=f"user{number}")
+        for number in range(2)
+    ]
+    read = [load_state(dump_state(state), "a test") for state in states]
+    shared = Shared()
+    first, second = (shared.state(state) for state in read)
+
+    assert [first, second] == states
+    assert first.last_check_at is first.last_evidence_at is first.token.exact_at
+    assert first.last_check_at is not None
+    assert first.last_check_at.tzinfo is UTC
+    assert first.permissions is second.permissions
+    assert first.topics is second.topics

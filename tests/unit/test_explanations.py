@@ -220,7 +220,7 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
             "works (ok) since 2030-01-01 00:03 UTC (2m ago).",
             ("connection: fine since 2030-01-01 00:04 UTC (1m ago). Last notified 2030-01-01 00:04 UTC (1m ago): closed."),
             SUPPRESSION_TEXTS[SuppressionReason.NOTHING_NEW],
-            "Health changed 2 times within the last 1h 30m; 3 changes count as flapping.",
+            "Health changed 2 times within the last 2h; 3 changes count as flapping.",
         ],
         ["Reconnect", "reminder"],
     ),

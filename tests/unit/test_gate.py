@@ -20,7 +20,7 @@ async def test_a_used_up_budget() -> None:
     clock = FakeClock()
     gate = RateLimiter(RequestPacing(), clock)
     gate.record_response(200, 20 * SECOND)
-    assert await gate.try_acquire() is False
+    assert gate.seconds_to_wait() == 20
     assert await paused_for(gate, clock) == 20 * SECOND
 
 

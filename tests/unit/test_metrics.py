@@ -64,7 +64,7 @@ class _ByTheLibrary(Collector):
         self._views = views
 
     def collect(self) -> Iterator[Metric]:
-        for family in definitions.PER_CONNECTION:
+        for family in (*definitions.PER_CONNECTION, definitions.EXPIRES_IN):
             yield self._family(family)
 
     def _family(self, family: Family) -> Metric:
@@ -87,6 +87,7 @@ class _ByTheLibrary(Collector):
         seconds = {
             definitions.UP: {Health.OK: 1.0, Health.ERROR: 0.0, Health.MISSING: 0.0, Health.MISCONFIGURED: 0.0}.get(state.health),
             definitions.EXPIRY: _epoch(state.token.exact_at),
+            definitions.EXPIRES_IN: None if state.token.exact_at is None else (_epoch(state.token.exact_at) or 0) - NOW.timestamp(),
             definitions.UNCERTAINTY: None,
             definitions.LAST_CHECK: _epoch(state.last_check_at),
             definitions.LAST_CONCLUSIVE: _epoch(state.last_evidence_at),
@@ -145,7 +146,7 @@ def hostile_views(draw: st.DrawFn) -> list[ConnectionView]:
         connection = a_connection(
             row,
             account=draw(texts),
-            platform_id=draw(texts),
+            platform_id=f"{draw(texts)}{row}",
             platform=draw(texts),
             name=draw(st.none() | texts),
             user_id=draw(texts),
@@ -228,6 +229,18 @@ def test_token_expiry() -> None:
     assert _values(exact, "postpost_connection_token_expiry_uncertainty_seconds") == []
 
 
+def test_time_left() -> None:
+    """Every scrape says anew how long a token lasts, negative once it has ended; of one without an end nothing is said."""
+    snapshot = _snapshot(_view(1, state=a_state(token=a_token_belief(NOW + HOUR))), _view(2, state=ConnectionState()))
+    metrics, name = Metrics(), "postpost_connection_token_expires_in_seconds"
+
+    assert _values(metrics.render(snapshot, NOW), name) == [3600.0]
+    assert _values(metrics.render(snapshot, NOW + MINUTE), name) == [3540.0]
+    assert _values(metrics.render(snapshot, NOW + 2 * HOUR), name) == [-3600.0]
+    renewed = replace(snapshot, connections=(_view(1, state=a_state(token=a_token_belief(NOW + 5 * HOUR))), snapshot.connections[1]))
+    assert _values(metrics.render(renewed, NOW), name) == [18000.0]
+
+
 def test_true_or_absent() -> None:
     """Whether a connection works is not told while its scope can't be used or no check counts; its last health and incidents are."""
     view, metrics = _view(), Metrics()
@@ -287,12 +300,12 @@ def test_lines_are_made_once() -> None:
 
 
 def test_size_of_a_connection() -> None:
-    """A connection of which everything usual is known takes at most a kilobyte, and no series says zero for a state that it has not."""
+    """A connection of which everything usual is known takes at most 1.1 kB, and no series says zero for a state that it has not."""
     token = a_token_belief(None, earliest_at=NOW, latest_at=NOW + MINUTE)
     view = _view(platform_id="linkedin-Tz9W5i6Z", state=a_state(username="page1", last_successful_post_at=START, token=token))
     text, twice = Metrics().render(_snapshot(view), NOW), Metrics().render(_snapshot(view, view), NOW)
 
-    assert len(_own_part(twice)) - len(_own_part(text)) <= 1000
+    assert len(_own_part(twice)) - len(_own_part(text)) <= 1_150
     assert 0 not in [value for (name, _), value in _samples(text).items() if name.startswith("postpost_connection")]
 
 
@@ -611,7 +624,7 @@ def test_documented() -> None:
         family.name: "gauge" if family.kind is MetricType.INFO else family.kind.value for family in definitions.ALL
     }
     for family in definitions.ALL:
-        expected = set(family.labels) - common if family in definitions.PER_CONNECTION else set(family.labels)
+        expected = set(family.labels) - common if family in (*definitions.PER_CONNECTION, definitions.EXPIRES_IN) else set(family.labels)
         assert documented[family.name] == expected, family.name
 
 

@@ -122,7 +122,7 @@ def test_reminders() -> None:
 
 @pytest.mark.parametrize("interval", [MINUTE, 15 * MINUTE, 6 * HOUR])
 def test_flapping(interval: timedelta) -> None:
-    """The third change within six rounds is told as flapping, whatever the interval, and once it is calm the final state is told."""
+    """The third change within eight rounds is told as flapping, whatever the interval, and once it is calm the final state is told."""
     story = Story(connections={1: a_connection(interval=interval)}, policy=a_policy(stale_after=3 * DAY), beat=MINUTE)
     for reason in (OK, *(BAD, OK) * 4):
         story.checks(reason, reason, every=interval / 2)
@@ -135,7 +135,9 @@ def test_flapping_that_ends_broken() -> None:
     """Flapping that ends in error says so, although an error was told before."""
     story = Story()
     story.checks(OK, *(BAD, BAD, OK, OK) * 2, BAD, BAD)
-    story.pass_time(50 * MINUTE)
+    story.pass_time(80 * MINUTE)
+    assert story.types[-1:] == ["connection.flapping"], "nothing was seen of it meanwhile"
+    story.check(BAD)
     assert story.types[-2:] == ["connection.flapping", "connection.failed"]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.domain.check_queue import CheckQueue
 from monitor.domain.policy import Policy
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import closed, fail
@@ -156,3 +157,21 @@ def test_the_same_as_anew(steps: list[tuple[str, int | str, Reason | None]]) -> 
     assert {account: registry.connections_of(account) for account in ACCOUNTS} == {
         account: [known for known in registry.connections() if known.account == account] for account in ACCOUNTS
     }
+
+
+def test_a_suspected_scope_is_probed_once() -> None:
+    """To take up an account below a suspected scope looks at each of its connections a few times, not at all of them for each."""
+    registry = fleet(900)
+    changes, key = registry.begin(), ScopeKey("api", "api")
+    changes.scopes[key] = replace(registry.scope(key), suspect_at=START)
+    registry.commit(changes)
+    scheduled: list[int] = []
+    queue = CheckQueue("main", registry, lambda connection_id, _due: scheduled.append(connection_id))
+
+    with registry.counting(most=3 * 300):
+        queue.refresh(START, 0.0)
+    with registry.counting(most=2 * 300):
+        taken = queue.take(1.0)
+
+    assert taken is not None
+    assert set(scheduled) == {connection.id for connection in registry.connections_of("main")}

@@ -674,6 +674,20 @@ class TestClock:
         story.checks(REVOKED, REVOKED, REVOKED, every=31 * SECOND)
         assert story.told == [ACCOUNT_FAILED]
 
+    def test_suspend_while_flapping(self) -> None:
+        """Hours that the machine slept are no calm: that a flapping connection works again is said after a check."""
+        story = Story()
+        for _ in range(4):
+            story.checks(OK, OK, BAD, BAD, every=MINUTE)
+        assert story.types[-1] == "connection.flapping"
+        told = len(story.told)
+        story.jump(5 * HOUR)
+        story.pass_time(10 * MINUTE)
+        assert len(story.told) == told
+        story.checks(OK, OK, OK, every=MINUTE)
+        story.pass_time(2 * HOUR)
+        assert story.types[told:][0] == "connection.recovered"
+
     def test_set_back_while_stale(self) -> None:
         """What grew old before the clock was set back grows old after it too."""
         story = Story(policy=a_policy(stale_after=30 * MINUTE))

@@ -296,7 +296,7 @@ PENDING = PendingHealth(Health.ERROR, 1, NOW, NOW)
             ["The last check passed; one more confirms it."],
         ),
         (
-            a_state(Health.ERROR, last_successful_post_at=START + HOUR),
+            a_state(Health.ERROR, last_successful_post_at=START + HOUR, last_evidence_at=START + 2 * HOUR),
             [
                 (
                     "The platform rejects the stored credential. Check whether posts still succeed. If they do, set expect: unsupported"

@@ -257,22 +257,19 @@ class _Runner:
         if account.pacing.paused(monotonic):
             account.not_before = account.pacing.paused_until + self.clock.slept
             return
+        pacing, wait = account.pacing.reserve(monotonic)
+        if wait > 0:
+            account.not_before = now + wait
+            return
         taken = account.queue.take(monotonic)
         if taken is None:
             account.not_before = now + 0.001
-            return
-        connection, due = taken
-        if connection is None:
-            return
-        account.in_flight += 1
-        account.pacing, wait = account.pacing.reserve(monotonic)
-        self._at(now + max(0.0, wait), lambda: self._send(account, connection, due))
+        elif taken[0] is not None:
+            account.in_flight += 1
+            account.pacing = pacing
+            self._send(account, taken[0])
 
-    def _send(self, account: _Account, connection: Connection, due: float) -> None:
-        if account.pacing.paused(self.clock.monotonic()):
-            account.queue.put_back(connection, due)
-            account.in_flight -= 1
-            return
+    def _send(self, account: _Account, connection: Connection) -> None:
         answer, sent_at = self.api.test(connection.id), self.clock.now()
         self._at(self.true.elapsed + answer.seconds, partial(self._record, account, connection, answer, sent_at))
 

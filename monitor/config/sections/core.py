@@ -206,6 +206,8 @@ class ScheduleSettings(Section):
     """Pause before a contrary result is checked again. Observations confirm each other only if they are two thirds of it apart."""
     discovery: Annotated[Duration, between(timedelta(seconds=1), timedelta(days=7))] = timedelta(hours=1)
     """Pause between two requests of the list of connections, which also has exact expiry dates."""
+    fast_path: Switch = True
+    """Whether a check that tells nothing new is evaluated the short way, which comes to the same result. Off only to look for a fault."""
 
 
 class DatabaseSettings(Section):

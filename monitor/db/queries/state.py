@@ -1,17 +1,20 @@
 """Connections, states, scopes, and facts about the database itself."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import Row, and_, bindparam, func, select, text
 
+from monitor.clock import from_milliseconds
 from monitor.db.codec import load_state
 from monitor.db.rows import CheckRow, to_connection
-from monitor.db.tables import connection_states, connections, meta, scopes
+from monitor.db.tables import checks, connection_states, connections, messages, meta, scopes
 from monitor.db.transaction import Reader
 from monitor.domain.connections import Connection
-from monitor.domain.copies import replace
+from monitor.domain.copies import Shared, replace
 from monitor.domain.reasons import Health, meaning
 from monitor.domain.states import ConnectionState
+from monitor.domain.usual_case import resumed
 from monitor.errors import Reason
 
 _CONNECTIONS = select(connections).order_by(connections.c.account, connections.c.user_id, connections.c.platform, connections.c.platform_id)
@@ -19,7 +22,24 @@ _CONNECTIONS_BY_ID = _CONNECTIONS.where(connections.c.id.in_(bindparam("ids", ex
 _MONITORED = connections.c.retired_at.is_(None)
 _RETIRED = connections.c.retired_at.is_not(None)
 _STATES = select(connection_states.c.connection_id, connection_states.c.version, connection_states.c.document)
+_STATES_PAGE = (
+    _STATES.where(connection_states.c.connection_id > bindparam("after"))
+    .order_by(connection_states.c.connection_id)
+    .limit(bindparam("limit"))
+)
+_PAGE = 2_000
 _STATE = _STATES.where(connection_states.c.connection_id == bindparam("id"))
+# Two seeks in the primary key for each connection, however long its history is.
+_newer = checks.alias("newer")
+_NEWEST_AT = select(func.max(_newer.c.at)).where(_newer.c.connection_id == connections.c.id).scalar_subquery()
+_NEWEST_PASSED = (
+    select(checks.c.connection_id, checks.c.at, messages.c.text)
+    .select_from(connections)
+    .join(checks, and_(checks.c.connection_id == connections.c.id, checks.c.at == _NEWEST_AT))
+    .outerjoin(messages, messages.c.id == checks.c.message_id)
+    .where(checks.c.reason == Reason.OK.value)
+)
+_NEWEST_PASSED_OF = _NEWEST_PASSED.where(connections.c.id == bindparam("id"))
 _SCOPES = select(scopes)
 _META = select(meta.c.value).where(meta.c.key == bindparam("key"))
 _SIZE = {
@@ -52,17 +72,44 @@ def connections_by_id(reader: Reader, ids: Collection[int]) -> list[Connection]:
 
 
 def read_states(reader: Reader) -> dict[int, tuple[int, ConnectionState]]:
-    """Connection id to (version, state), retired connections included."""
-    return {
-        row.connection_id: (row.version, load_state(row.document, f"connection_states row {row.connection_id}"))
-        for row in reader.rows(reader.locking(_STATES))
-    }
+    """
+    Connection id to (version, state), retired connections included; in pages, so that not all documents are in memory at once.
+
+    A usual check changes no document: its row brings it up to date.
+    """
+    states = _stored_states(reader)
+    for row in reader.rows(_NEWEST_PASSED):
+        version, state = states[row.connection_id]
+        states[row.connection_id] = (version, resumed(state, from_milliseconds(row.at), row.text or ""))
+    return states
+
+
+def _stored_states(reader: Reader) -> dict[int, tuple[int, ConnectionState]]:
+    states: dict[int, tuple[int, ConnectionState]] = {}
+    shared, after = Shared(), 0
+    while True:
+        rows = reader.rows(reader.locking(_STATES_PAGE), {"after": after, "limit": _PAGE})
+        for row in rows:
+            state = shared.state(load_state(row.document, f"connection_states row {row.connection_id}"))
+            states[row.connection_id] = (row.version, state)
+        if len(rows) < _PAGE:
+            return states
+        after = rows[-1].connection_id
 
 
 def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState] | None:
     """(version, state) of one connection, None when there is no such connection."""
     rows = reader.rows(reader.locking(_STATE), {"id": connection_id})
-    return (rows[0].version, load_state(rows[0].document, f"connection_states row {connection_id}")) if rows else None
+    if not rows:
+        return None
+    version, state = _to_state(rows[0])
+    for row in reader.rows(_NEWEST_PASSED_OF, {"id": connection_id}):
+        state = resumed(state, from_milliseconds(row.at), row.text or "")
+    return version, state
+
+
+def _to_state(row: Row[Any]) -> tuple[int, ConnectionState]:
+    return row.version, load_state(row.document, f"connection_states row {row.connection_id}")
 
 
 def read_scopes(reader: Reader) -> dict[str, tuple[int, bytes]]:

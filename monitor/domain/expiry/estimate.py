@@ -9,15 +9,13 @@ Source: api-contract.md 1.5, 2.1 (7-9), C17, C18; reliability.md 3.4.
 
 from datetime import datetime, timedelta
 
+from monitor.domain.connections import SHORT_LIVED
 from monitor.domain.copies import replace
 from monitor.domain.expiry.interval import DATE_STEP, Interval, end_of, printed_by, with_skew
 from monitor.domain.expiry.model import Rounding, TokenBelief, TokenChange
 from monitor.domain.listings import ListedConnection
 from monitor.domain.policy import ExpiryPolicy
 from monitor.domain.token_life import TokenLife, TokenSays
-
-# Platforms whose date is that of a short-lived token, which the API renews by itself before every post.
-ARTEFACTS = frozenset({"tiktok", "youtube"})
 
 # An end counts as passed when evidence arrives this long after it.
 GRACE = timedelta(hours=2)
@@ -124,12 +122,12 @@ def uncertainty(belief: TokenBelief) -> timedelta | None:
 
 def is_artefact(status: str | None, platform: str) -> bool:
     """Whether the texts are those of a token that the API renews by itself before every post."""
-    return platform in ARTEFACTS and status not in ("expiring_soon", "expired")
+    return platform in SHORT_LIVED and status not in ("expiring_soon", "expired")
 
 
 def has_estimate(status: str | None, platform: str, policy: ExpiryPolicy) -> bool:
     """Whether the dates and texts of a platform are used for a countdown."""
-    return status in ("expiring_soon", "expired") or (policy.trust_date and platform not in ARTEFACTS)
+    return status in ("expiring_soon", "expired") or (policy.trust_date and platform not in SHORT_LIVED)
 
 
 def _observe_row(
@@ -192,7 +190,7 @@ def _observe_left(
         observed_at=at,
         expired_at=None,
         nulls=0,
-        disagrees=_disagree(exact_at, ends),
+        disagrees=disagree(exact_at, ends),
     )
     return belief, change
 
@@ -252,7 +250,7 @@ def _observe_exact(
     if change is TokenChange.RENEWED:
         belief = replace(belief, says=TokenSays.LEFT, earliest_at=None, latest_at=None, expired_at=None, unit=None)
     says = TokenSays.LEFT if belief.says is TokenSays.NOTHING else belief.says
-    disagrees = _disagree(exact_at, window_from_text(belief))
+    disagrees = disagree(exact_at, window_from_text(belief))
     return replace(belief, says=says, exact_at=exact_at, observed_at=at, disagrees=disagrees), change
 
 
@@ -275,7 +273,7 @@ def _renewed(belief: TokenBelief, at: datetime) -> TokenBelief:
     return replace(belief, renewed_at=at, renewal_points=points)
 
 
-def _disagree(exact_at: datetime | None, ends: Interval | None) -> bool:
+def disagree(exact_at: datetime | None, ends: Interval | None) -> bool:
     """Whether the date lies outside of the interval of the texts by more than `DISAGREEMENT`."""
     if exact_at is None or ends is None:
         return False

@@ -25,7 +25,7 @@ from monitor.domain.notifications.build import (
 )
 from monitor.domain.notifications.timing import cause_due_at, closing_held_until, is_fresh, next_evaluation_at, reminder_at
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import CREDENTIAL, Advice, Health, Scope
+from monitor.domain.reasons import Advice, Health, Scope
 from monitor.domain.schedule import lasting_at
 from monitor.domain.scopes.platform import is_notified
 from monitor.domain.scopes.state import ScopeState
@@ -260,7 +260,7 @@ class _ConnectionDraft(_Draft):
         failure, expiry = self.value(Topic.CONNECTION), self.value(Topic.EXPIRY)
         if not failure.notified.merged or failure.level != "error" or expiry.level != FINE or expiry.since is None:
             return False
-        if self.state.cause not in CREDENTIAL:
+        if self.state.cause not in topics.DUE_TO_TOKEN:
             return False
         until = expiry.since + self.policy.stale_for(self.connection.interval)
         if self.now >= until:
@@ -282,7 +282,7 @@ class _ConnectionDraft(_Draft):
         if topic is Topic.RENEWAL:
             return self._alone(Topic.EXPIRY)
         connection = self.value(Topic.CONNECTION).notified
-        credential = connection.level == "error" and not connection.merged and self.state.cause in CREDENTIAL
+        credential = connection.level == "error" and not connection.merged and self.state.cause in topics.DUE_TO_TOKEN
         return topic is Topic.EXPIRY and value.level == topics.EXPIRED and credential
 
     def separate(self) -> None:

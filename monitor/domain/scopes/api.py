@@ -134,14 +134,18 @@ def _mostly_bad(buckets: tuple[Bucket, ...], policy: ScopePolicy, members: int) 
     return bad >= policy.ratio * attempts and (several or members <= 1)
 
 
+def bucket_width(policy: ScopePolicy, window: timedelta) -> timedelta:
+    """Return how long one bucket counts checks."""
+    return max(policy.window / _BUCKETS, window / _MAX_BUCKETS)
+
+
 def _count_check(
     buckets: tuple[Bucket, ...], observation: Observation, policy: ScopePolicy, *, bad: bool, crashed: bool, window: timedelta
 ) -> tuple[Bucket, ...]:
     at = observation.at
     connection_id = observation.connection_id if bad or crashed else None
     kept = tuple(bucket for bucket in buckets if bucket.at > at - window)
-    width = max(policy.window / _BUCKETS, window / _MAX_BUCKETS)
-    last = kept[-1] if kept and at - kept[-1].at < width else None
+    last = kept[-1] if kept and at - kept[-1].at < bucket_width(policy, window) else None
     if last is None:
         return (*kept, Bucket(at, 1, int(bad), int(crashed), connection_id, connection_id))
     grown = replace(

@@ -18,7 +18,8 @@ from monitor.schemas.api import ApiDocument
 from monitor.schemas.facts import VERSION, encode
 from monitor.web.api.problems import ApiProblem
 from monitor.web.db_access import ReadLimiter
-from monitor.web.status.board import SnapshotCache, StatusBoard
+from monitor.web.status.board import StatusBoard
+from monitor.web.status.snapshot_cache import SnapshotCache
 
 _log = structlog.get_logger(__name__)
 

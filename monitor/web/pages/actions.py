@@ -15,7 +15,8 @@ from monitor.text.format import moment, one_line, short_name, subject_name
 from monitor.text.status import title_of
 from monitor.web.actions import ActionRefused, Actions, TooManyActions, own_origin
 from monitor.web.pages.templates import Pages
-from monitor.web.status.board import SnapshotCache, StatusBoard
+from monitor.web.status.board import StatusBoard
+from monitor.web.status.snapshot_cache import SnapshotCache
 from monitor.web.urls import ACTOR, connection_key, connection_path, route
 
 # A form says where it comes from only where the policy lets it.

@@ -133,7 +133,7 @@ def open_panel(
         subject=_subject(below),
         suppressed_by=tuple(_suppressions(view, connection, suppressed_by, now)),
         commands=(cli_hints.acknowledge(incident, instance), silence),
-        action=quote(incident_key(incident, instance), safe=""),
+        action=quote(incident_key(incident, instance), safe="", errors="replace"),
     )
 
 

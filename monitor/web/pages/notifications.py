@@ -121,7 +121,11 @@ def _outcome(row: DeliveryRow, now: datetime) -> str:
         case DeliveryState.DEAD:
             return f"abandoned after {tries}: {last}" if last else f"abandoned after {tries}"
         case DeliveryState.CANCELLED:
-            return "not sent: replaced by a newer notification" if row.overtaken else "not sent: the receiver was disabled"
+            return "not sent: replaced by a newer notification" if row.overtaken else f"not sent: {_why_cancelled(row)}"
+
+
+def _why_cancelled(row: DeliveryRow) -> str:
+    return "the receiver was disabled" if row.last_reason is DeliveryReason.GONE else "the receiver left the configuration"
 
 
 def _attempt(row: AttemptRow) -> str:

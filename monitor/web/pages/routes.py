@@ -25,8 +25,8 @@ from monitor.web.pages.expiry import agenda_of, endings_of
 from monitor.web.pages.history import Archive
 from monitor.web.pages.incidents import incidents_page
 from monitor.web.pages.templates import Pages
-from monitor.web.status.board import SnapshotCache
 from monitor.web.status.connection import past_row_of
+from monitor.web.status.snapshot_cache import SnapshotCache
 from monitor.web.urls import CONNECTION_PATH, connection_key, route
 
 _CALENDAR = "text/calendar; charset=utf-8"

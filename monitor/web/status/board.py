@@ -5,7 +5,6 @@ A `StatusBoard` is a snapshot sorted worst first; it is made once per snapshot. 
 ten thousand connections cost little more than a hundred.
 """
 
-import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,15 +12,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from monitor.clock import Clock
 from monitor.domain.events import Severity
 from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.handling import Handling, handling_of, open_outage
-from monitor.domain.reasons import Scope
+from monitor.domain.reasons import Health, Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.status import TROUBLE, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
+from monitor.domain.status import TROUBLE, ConnectionFilter, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
 from monitor.domain.uptime import OpenOutage
-from monitor.metrics import Metrics
 from monitor.text.format import STATUS_LABELS, count, platform_name, short_name
 from monitor.text.status import Overall, overall_of
 from monitor.web.status.connection import ConnectionRow, row_of
@@ -94,6 +91,10 @@ class Page:
         return f"{first:,} to {first + len(self.rows) - 1:,} of {count(self.total, 'connection')}"
 
 
+_CALM_PLACES = {status: (urgency(status, ()), False, 0.0) for status in DisplayStatus}
+"""Where connections without incidents are shown."""
+
+
 class StatusBoard:
     """A snapshot sorted for showing."""
 
@@ -103,14 +104,15 @@ class StatusBoard:
         for incident in snapshot.incidents:
             if incident.connection_id is not None and incident.scope is Scope.CONNECTION:
                 self._incidents[incident.connection_id].append(incident)
-        statuses = tuple((status_of(view, self.incidents_of(view)), view) for view in snapshot.connections)
+        calm: dict[tuple[Health, str | None], DisplayStatus] = {}
+        statuses = tuple([(self._status_of(view, calm), view) for view in snapshot.connections])
         self.ordered: Sequence[tuple[DisplayStatus, ConnectionView]] = statuses
         self._handling: dict[int, Handling] = {}
         self._sorted = sorted(statuses, key=self._place)
-        self.counts: Mapping[DisplayStatus, int] = Counter(status for status, _ in statuses)
+        self.counts: Mapping[DisplayStatus, int] = Counter([status for status, _ in statuses])
         self._in_trouble = sum(self.counts[status] for status in DisplayStatus if status.in_trouble)
-        self.platforms = Counter(view.connection.platform for view in snapshot.connections)
-        self.accounts = Counter(view.connection.account for view in snapshot.connections)
+        self.platforms = Counter([view.connection.spec.platform for view in snapshot.connections])
+        self.accounts = Counter([view.connection.spec.account for view in snapshot.connections])
         self._keys: dict[Key, ConnectionView] = {}
 
     @property
@@ -118,11 +120,24 @@ class StatusBoard:
         """Every connection and its display status, worst first; `ordered` has them by account, platform and id."""
         return self._sorted
 
+    def _status_of(self, view: ConnectionView, calm: dict[tuple[Health, str | None], DisplayStatus]) -> DisplayStatus:
+        """The status of a connection; *calm* remembers those without incidents, which are nearly all."""
+        incidents = self._incidents.get(view.connection.id)
+        if incidents is not None:
+            return status_of(view, incidents)
+        known = (view.state.health, view.suppressed_by)
+        status = calm.get(known)
+        if status is None:
+            status = calm[known] = status_of(view, ())
+        return status
+
     def _place(self, entry: tuple[DisplayStatus, ConnectionView]) -> tuple[int, bool, float]:
         """Worst first; of those in trouble, the unhandled and then the newest; the others stay by account, platform and id."""
         status, view = entry
-        incidents = self.incidents_of(view)
-        if not incidents or status in (DisplayStatus.OK, DisplayStatus.UNSUPPORTED):
+        incidents = self._incidents.get(view.connection.id)
+        if incidents is None:
+            return _CALM_PLACES[status]
+        if status in (DisplayStatus.OK, DisplayStatus.UNSUPPORTED):
             return urgency(status, incidents), False, 0.0
         newest = max(incident.incident.opened_at for incident in incidents)
         return urgency(status, incidents), self.handling_of(view).handled, -newest.timestamp()
@@ -182,6 +197,8 @@ class StatusBoard:
     def matching(self, filters: Filters) -> list[ConnectionView]:
         """Every connection that *filters* keep, worst first."""
         criteria = filters.criteria
+        if criteria == ConnectionFilter():
+            return [view for _, view in self._sorted]
         return [view for status, view in self._sorted if criteria.match(view, status)]
 
     def page(self, filters: Filters, now: datetime) -> Page:
@@ -299,53 +316,3 @@ def _group_key(view: ConnectionView, by: str) -> tuple[bool, str]:
     connection = view.connection
     value = {"platform": connection.platform, "account": connection.account_label}.get(by) or connection.labels.get(by, "")
     return not value, value
-
-
-class SnapshotCache:
-    """The latest snapshot, at most *fresh_seconds* old, and its renderings."""
-
-    def __init__(self, source: Callable[[], Snapshot], metrics: Metrics, clock: Clock, fresh_seconds: float) -> None:
-        self._source = source
-        self._metrics = metrics
-        self._clock = clock
-        self._fresh_seconds = fresh_seconds
-        self._snapshot: tuple[float, Snapshot] | None = None
-        self._board: StatusBoard | None = None
-        self._texts: dict[bool, tuple[float, tuple[bytes, ...]]] = {}
-        self._rendering = {False: asyncio.Lock(), True: asyncio.Lock()}
-
-    def snapshot(self) -> Snapshot:
-        """The snapshot."""
-        if self._snapshot is None or not self._is_fresh(self._snapshot[0]):
-            self._snapshot = (self._clock.monotonic(), self._source())
-        return self._snapshot[1]
-
-    def board(self) -> StatusBoard:
-        """The snapshot, sorted for showing."""
-        snapshot = self.snapshot()
-        if self._board is None or self._board.snapshot is not snapshot:
-            self._board = StatusBoard(snapshot)
-        return self._board
-
-    async def text(self, *, openmetrics: bool) -> tuple[bytes, ...]:
-        """The metrics in pieces. Other tasks run between the pieces; concurrent requests share the result."""
-        async with self._rendering[openmetrics]:
-            latest = self._texts.get(openmetrics)
-            if latest is not None and self._is_fresh(latest[0]):
-                return latest[1]
-            at, pieces = self._clock.monotonic(), []
-            for piece in self._metrics.chunks(self.snapshot(), self._clock.now(), openmetrics=openmetrics):
-                pieces.append(piece)
-                await self._clock.sleep(0)
-            text = (at, tuple(pieces))
-            self._texts[openmetrics] = text
-            # Tens of megabytes: not kept until the next scrape.
-            asyncio.get_running_loop().call_later(self._fresh_seconds, self._forget, openmetrics, text)
-            return text[1]
-
-    def _forget(self, openmetrics: bool, text: tuple[float, tuple[bytes, ...]]) -> None:
-        if self._texts.get(openmetrics) is text:
-            del self._texts[openmetrics]
-
-    def _is_fresh(self, at: float) -> bool:
-        return self._clock.monotonic() - at < self._fresh_seconds

@@ -1,0 +1,260 @@
+"""Reloads while incidents are open: nothing is lost, nothing stays open, and what has to be given up is reported."""
+
+import json
+import random
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.config import Config
+from monitor.db import AttemptRow, Database, DeliveryRow, DeliveryState, Store, deliveries_by_id, list_deliveries, pending_deliveries
+from monitor.domain.checks import Observation, Verdict
+from monitor.errors import DeliveryReason, Reason
+from monitor.state import connection_sync, receiver_sync
+from monitor.state.evaluation_config import EvaluationConfig
+from monitor.state.receiver_sync import ReceiverChange
+from monitor.state.registry import Registry
+from monitor.state.unit_of_work import unit_of_work
+from tests.builders import SECOND, a_reply
+from tests.clock import FakeClock
+from tests.configured import ACCOUNT, configured
+from tests.crash.orderings import POLICY
+from tests.databases import migrated_sqlite
+from tests.sampling import sampled
+
+CONNECTIONS = [f"linkedin-page{number}" for number in range(1, 5)]
+ROUTES = ("", "routes: [{{match: {{team: social}}, receivers: [{first}]}}, {{receivers: [{all}]}}]", "routes: [{{receivers: [{last}]}}]")
+
+
+@dataclass
+class Setup:
+    """What the file says: receivers by name with the number of their destination, and the rest that may change."""
+
+    receivers: dict[str, int]
+    routes: str = ""
+    instance: str = "one"
+    team: str = "social"
+
+    def text(self) -> str:
+        """The configuration file."""
+        names = list(self.receivers)
+        places = [f'{{name: {name}, url: "http://127.0.0.1:9/{where}"}}' for name, where in self.receivers.items()]
+        return "\n".join(
+            [
+                ACCOUNT,
+                f"monitor: {{instance: {self.instance}}}",
+                f"connections: [{', '.join(f'{{id: {name}, labels: {{team: {self.team}}}}}' for name in CONNECTIONS)}]",
+                f"receivers: [{', '.join(places)}]",
+                self.routes.format(first=names[0], last=names[-1], all=", ".join(names)),
+            ]
+        )
+
+
+@dataclass
+class Running:
+    """A monitor without network: checks and reloads in, and what each destination shows as open."""
+
+    database: Database
+    clock: FakeClock
+    setup: Setup
+    registry: Registry = field(init=False)
+    shown: dict[int, set[str]] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    changes: list[ReceiverChange] = field(default_factory=list)
+
+    async def reload(self, **changes: Any) -> list[ReceiverChange]:
+        """Read the file as it is with these *changes*, as the start and each reload do."""
+        self.setup = replace(self.setup, **changes)
+        config: Config = configured(self.setup.text())
+        evaluation_config = replace(EvaluationConfig.from_config(config, self.database.instance_id), policy=POLICY)
+        if not hasattr(self, "registry"):
+            self.registry = Registry(evaluation_config, self.clock)
+        self.registry.set_config(evaluation_config)
+        found = await receiver_sync.sync(self.database, config, evaluation_config, self.clock.now())
+        await connection_sync.sync(self.database, self.registry, config)
+        self.changes += found
+        return found
+
+    async def check(self, platform_id: str, *, works: bool) -> None:
+        """One check, which is believed at once."""
+        await self.clock.advance(SECOND)
+        connection = self.registry.find(("main", "", platform_id))
+        assert connection is not None
+        now = self.clock.now()
+        reply = a_reply(passed=works, platform_id=platform_id, permissions=())
+        verdict = Verdict(Reason.OK if works else Reason.CREDENTIAL_REJECTED)
+        observation = Observation(connection.id, now - timedelta(milliseconds=1), now, verdict, reply)
+        await self.database.write(lambda store: unit_of_work(self.registry, store).record_check(observation))
+        (self.broken.discard if works else self.broken.add)(platform_id)
+
+    async def deliver(self, name: str, limit: int = 1000) -> None:
+        """Let the receiver called *name* take up to *limit* of what is pending for it."""
+        waiting = await self.database.read(lambda reader: pending_deliveries(reader, name, limit))
+        rows = await self.database.read(lambda reader: deliveries_by_id(reader, [row.id for row in waiting]))
+        shown = self.shown.setdefault(self.setup.receivers[name], set())
+        for row in rows:
+            data = json.loads(row.body)["data"]
+            (shown.discard if data["why"] == "closed" else shown.add)(data["incident"]["key"])
+            attempt = AttemptRow(self.clock.now(), DeliveryReason.DELIVERED, 1)
+            await self.database.write(partial(_taken, row, attempt))
+
+    async def settle(self) -> None:
+        """Let every receiver take everything."""
+        for name in self.setup.receivers:
+            await self.deliver(name)
+
+    def open_at(self, name: str) -> int:
+        """How many incidents the receiver called *name* shows as open."""
+        return len(self.shown.get(self.setup.receivers[name], ()))
+
+
+def _taken(row: DeliveryRow, attempt: AttemptRow, store: Store) -> None:
+    store.outbox.record_attempt(row, attempt, DeliveryState.DELIVERED)
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[object]:
+    database = Database(migrated_sqlite(tmp_path / "state" / "monitor.db"), clock=(clock := FakeClock()), owner="test")
+    await database.start()
+    yield Running(database, clock, Setup({"pager": 1, "chat": 2}))
+    await database.close()
+
+
+async def begun(database: object) -> Running:
+    """A running monitor with one broken connection, of which both receivers know."""
+    assert isinstance(database, Running)
+    await database.reload()
+    await database.check(CONNECTIONS[0], works=True)
+    await database.check(CONNECTIONS[0], works=False)
+    await database.settle()
+    assert (database.open_at("pager"), database.open_at("chat")) == (1, 1)
+    return database
+
+
+async def test_renamed(database: object) -> None:
+    """A receiver under a new name keeps what is pending and what it knows: it gets the end, and nothing twice."""
+    running = await begun(database)
+    await running.check(CONNECTIONS[1], works=False)
+    (change,) = await running.reload(receivers={"on-call": 1, "chat": 2})
+    assert (change.event, change.before, change.receiver, change.cancelled) == ("renamed", "pager", "on-call", 0)
+    await running.settle()
+    assert running.open_at("on-call") == 2
+    for name in CONNECTIONS[:2]:
+        await running.check(name, works=True)
+    await running.settle()
+    assert (running.open_at("on-call"), running.open_at("chat")) == (0, 0)
+    rows = await running.database.read(lambda reader: list_deliveries(reader, receiver="on-call"))
+    assert len(rows) == len({row.webhook_id for row in rows}) == 4
+
+
+async def test_replaced(database: object) -> None:
+    """A receiver in place of another one is told what stands, also what was pending; what the old one still shows is reported."""
+    running = await begun(database)
+    await running.check(CONNECTIONS[1], works=False)
+    removed, added = await running.reload(receivers={"new": 3, "chat": 2})
+    assert (removed.event, removed.receiver, removed.cancelled, removed.left_open) == ("removed", "pager", 1, 2)
+    assert (added.event, added.receiver, added.sent) == ("added", "new", 2)
+    await running.settle()
+    assert running.open_at("new") == 2
+
+
+async def test_new_address(database: object) -> None:
+    """A receiver with a new address or key is told there what stands."""
+    running = await begun(database)
+    (change,) = await running.reload(receivers={"pager": 3, "chat": 2})
+    assert (change.event, change.left_open, change.sent) == ("readdressed", 1, 1)
+    await running.settle()
+    assert running.open_at("pager") == 1
+
+
+async def test_only_holder_leaves(database: object) -> None:
+    """When the only receiver of an incident leaves, those that its notification is routed to now are told, also known ones."""
+    assert isinstance(database, Running)
+    running = database
+    await running.reload(routes="routes: [{{receivers: [{first}]}}]")
+    await running.check(CONNECTIONS[0], works=True)
+    await running.check(CONNECTIONS[0], works=False)
+    await running.settle()
+    assert (running.open_at("pager"), running.open_at("chat")) == (1, 0)
+    await running.reload(receivers={"chat": 2}, routes="")
+    await running.settle()
+    assert running.open_at("chat") == 1
+
+
+async def test_comes_back(database: object) -> None:
+    """A receiver that was away is told what began and what ended meanwhile."""
+    running = await begun(database)
+    await running.reload(receivers={"chat": 2})
+    await running.check(CONNECTIONS[0], works=True)
+    await running.check(CONNECTIONS[1], works=False)
+    await running.reload(receivers={"pager": 1, "chat": 2})
+    await running.settle()
+    assert running.open_at("pager") == 1
+
+
+async def test_another_instance(database: object) -> None:
+    """An incident keeps its key when the monitor gets another name, so its end closes what its beginning opened."""
+    running = await begun(database)
+    await running.reload(instance="two")
+    await running.check(CONNECTIONS[0], works=True)
+    await running.settle()
+    assert (running.open_at("pager"), running.open_at("chat")) == (0, 0)
+
+
+def mutated(setup: Setup, dice: random.Random, away: dict[str, int], fresh: int) -> Mapping[str, Any]:
+    """One random change of the file; *away* are the receivers that were removed, *fresh* is a number that is not used yet."""
+    receivers = dict(setup.receivers)
+    name = dice.choice(list(receivers))
+    match dice.randrange(9):
+        case 0:
+            receivers = {f"r{fresh}" if one == name else one: where for one, where in receivers.items()}
+        case 1:
+            receivers[name] = fresh
+        case 2:
+            receivers = {f"r{fresh}" if one == name else one: fresh if one == name else where for one, where in receivers.items()}
+        case 3:
+            receivers[f"r{fresh}"] = fresh
+        case 4 if len(receivers) > 1:
+            away[name] = receivers.pop(name)
+        case 5 if away:
+            back = dice.choice(list(away))
+            receivers[back] = away.pop(back)
+        case 6:
+            return {"routes": dice.choice(ROUTES)}
+        case 7:
+            return {"instance": f"i{fresh}"}
+        case _:
+            return {"team": dice.choice(["social", "sales"])}
+    return {"receivers": receivers}
+
+
+@pytest.mark.parametrize("seed", sampled(range(24)))
+async def test_random_reloads(database: object, seed: int) -> None:
+    """Through random reloads between random events every open incident is known somewhere, and at the end nothing is open."""
+    assert isinstance(database, Running)
+    running, dice, away = database, random.Random(seed), dict[str, int]()
+    await running.reload()
+    for name in CONNECTIONS:
+        await running.check(name, works=True)
+    for step in range(40):
+        if dice.random() < 0.35:
+            await running.reload(**mutated(running.setup, dice, away, 10 + step))
+        elif dice.random() < 0.5:
+            await running.deliver(dice.choice(list(running.setup.receivers)), dice.randrange(1, 4))
+        else:
+            name = dice.choice(CONNECTIONS)
+            await running.check(name, works=name in running.broken)
+    await running.settle()
+    current = [running.shown.get(where, set()) for where in running.setup.receivers.values()]
+    assert len(set().union(*current)) == len(running.broken)
+    for name in sorted(running.broken):
+        await running.check(name, works=True)
+    await running.settle()
+    assert {name: running.open_at(name) for name in running.setup.receivers if running.open_at(name)} == {}
+    left = {where for where, shown in running.shown.items() if shown} - set(running.setup.receivers.values())
+    assert len(left) <= sum(change.left_open > 0 for change in running.changes)
