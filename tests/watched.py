@@ -44,6 +44,8 @@ receivers:
 routes:
   - {{match: {{severity: critical}}, receivers: [on-call]}}
   - {{receivers: [desk]}}
+# Between two checks of one connection nothing looks at the others.
+policy: {{scopes: {{sweep: 1s}}}}
 database: {{url: "{url}"}}
 """
 

@@ -22,6 +22,8 @@ class _Fleet:
     def __init__(self) -> None:
         self.outbox: dict[str, Any] = {}
         self.storage_up = True
+        self.failing_since: datetime | None = None
+        self.failure = ""
 
     def ids(self) -> tuple[int, ...]:
         return ()

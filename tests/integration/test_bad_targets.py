@@ -48,7 +48,6 @@ READING = (
 WRITING = ("silence add --for 1h --reason x --match platform=linkedin", "ack linkedin-page1 --reason x", "db upgrade")
 WITH_OUTPUT = (
     "status",
-    "history linkedin-page1",
     "incidents",
     "silence list",
     "deliveries list",

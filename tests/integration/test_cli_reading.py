@@ -117,7 +117,7 @@ def test_explain(call: Call) -> None:
         "LinkedIn “Company page” (linkedin-page1, account main) is broken (error) since",
         "2 consecutive checks failed, the first",
         "failed: the platform rejects the stored credential (“Session has expired”)",
-        "“error”, incident key pp-here-1-connection-1.",
+        "“error”, not delivered yet to on-call, incident key pp-here-1-connection-1.",
         "connection.failed (opened, critical), connection fine → error",
         "on-call: pending after 0 attempts, next not before",
         "Reconnect the account on the PostPost dashboard.",

@@ -47,7 +47,7 @@ def test_demo(taken: socket.socket, tmp_path: Path) -> None:
 def test_port_asked_for(taken: socket.socket, capsys: pytest.CaptureFixture[str]) -> None:
     """A given port is not replaced by another: when it is in use, that is the error."""
     with taken:
-        assert main(["demo", "--port", "9840"]) == 78
+        assert main(["demo", "--port", "9840"]) == 1
 
     said = capsys.readouterr()
     assert said.err == (

@@ -340,7 +340,7 @@ async def test_unreachable_from_the_start(tmp_path: Path) -> None:
     world = simple_world(clock)
     world.script.play(faults.gateway_page())
     async with watching(tmp_path, world, clock, beat_seconds=1.0) as one:
-        await one.run(5 * MINUTE)
+        await one.run(13 * MINUTE)
         assert [kind for _, kind in await one.told()] == ["api.failed"]
         world.script.play()
         await one.run(5 * MINUTE)

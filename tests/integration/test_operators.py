@@ -326,13 +326,12 @@ async def test_nothing_waits_for_the_next_check(tmp_path: Path, database_url: st
             return [row.type.value for row in await world.database.read(list_deliveries)]
 
         with operator_session(database_url) as operations:
-            now = world.now
+            now, minute = world.now, timedelta(minutes=1)
             for until in (timedelta(hours=5), timedelta(hours=6)):
-                operations.add_silence({"team": "social"}, starts_at=now, ends_at=now + until, author="a", reason="r", now=now)
+                operations.add_silence({"team": "social"}, starts_at=now - 10 * minute, ends_at=now + until, author="a", reason="r", now=now)
         assert await told() == []
-        minute = timedelta(minutes=1)
-        await world.checks(world.connection("linkedin-page1"), [Reason.OK, Reason.CREDENTIAL_REJECTED], -minute, minute)
-        await world.check(world.connection("linkedin-page1"), Reason.CREDENTIAL_REJECTED, -3 * minute)
+        await world.checks(world.connection("linkedin-page1"), [Reason.OK, Reason.CREDENTIAL_REJECTED], 6 * minute, minute)
+        await world.check(world.connection("linkedin-page1"), Reason.CREDENTIAL_REJECTED, 3 * minute)
         assert await told() == []
         with operator_session(database_url) as operations:
             assert operations.expire_silence(1, now)

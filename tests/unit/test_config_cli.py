@@ -69,7 +69,7 @@ def test_show(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = yaml.safe_load(out)
     assert shown["accounts"][0]["api_key"] == "<secret>"
     assert shown["connections"][0]["interval"] == "15m"
-    assert shown["policy"]["platforms"]["linkedin"]["expiry"]["thresholds"] == ["14d", "3d"]
+    assert shown["policy"]["platforms"]["linkedin"]["expiry"]["thresholds"] == ["14d", "3d", "1d"]
     assert shown["policy"]["stale_after"] == "auto"
 
 
