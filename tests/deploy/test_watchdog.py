@@ -1,7 +1,7 @@
 """When the watchdog reports a loop as stuck, on a fake clock."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -22,8 +22,6 @@ class _Fleet:
     def __init__(self) -> None:
         self.outbox: dict[str, Any] = {}
         self.storage_up = True
-        self.failing_since: datetime | None = None
-        self.failure = ""
 
     def ids(self) -> tuple[int, ...]:
         return ()
@@ -40,6 +38,8 @@ class _Database:
 
     def __init__(self) -> None:
         self.storage_up = True
+        self.failing_since: datetime | None = None
+        self.failure = ""
         self.answers = True
         self.readable = True
 

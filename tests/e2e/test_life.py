@@ -74,6 +74,7 @@ class World:
         assert self.receiver.types() == self.expected
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_life(program: Path, tmp_path: Path) -> None:
     """It watches, tells of trouble and its end exactly once, survives restarts, and stops cleanly."""

@@ -61,6 +61,7 @@ async def test_dead_receiver_costs_one_request_per_pause(world: World) -> None:
     assert not await world.rows(DeliveryState.PENDING)
 
 
+@pytest.mark.slow
 async def test_two_hours_dead(world: World) -> None:
     """Two hours of failure cost at most 40 attempts; the other receiver gets everything within the second."""
     on_call, chat = world.deliverer(), world.deliverer("chat")

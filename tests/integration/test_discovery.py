@@ -152,6 +152,7 @@ async def test_failed_list(tmp_path: Path) -> None:
         assert await one.told() == []
 
 
+@pytest.mark.slow
 async def test_workspace_refused(tmp_path: Path) -> None:
     """Vector 118: an account without workspaces is told so once; its own connections are watched as ever, what breaks is told."""
     clock = FakeClock()
@@ -226,6 +227,7 @@ async def test_lost_user(tmp_path: Path) -> None:
         assert len(await one.told()) == 3
 
 
+@pytest.mark.slow
 async def test_users_vanish_at_once(tmp_path: Path) -> None:
     """A list of users that shrinks to nothing is doubted, told, and believed only when it lasts, however often lists are read."""
     clock = FakeClock()
@@ -347,6 +349,7 @@ async def test_unreachable_from_the_start(tmp_path: Path) -> None:
         assert [kind for _, kind in await one.told()] == ["api.failed", "api.recovered"]
 
 
+@pytest.mark.slow
 async def test_account_that_left(tmp_path: Path) -> None:
     """An account that leaves the configuration while it is refused takes its incident along."""
     clock = FakeClock()

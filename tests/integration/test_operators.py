@@ -328,7 +328,9 @@ async def test_nothing_waits_for_the_next_check(tmp_path: Path, database_url: st
         with operator_session(database_url) as operations:
             now, minute = world.now, timedelta(minutes=1)
             for until in (timedelta(hours=5), timedelta(hours=6)):
-                operations.add_silence({"team": "social"}, starts_at=now - 10 * minute, ends_at=now + until, author="a", reason="r", now=now)
+                operations.add_silence(
+                    {"team": "social"}, starts_at=now - 10 * minute, ends_at=now + until, author="a", reason="r", now=now
+                )
         assert await told() == []
         await world.checks(world.connection("linkedin-page1"), [Reason.OK, Reason.CREDENTIAL_REJECTED], 6 * minute, minute)
         await world.check(world.connection("linkedin-page1"), Reason.CREDENTIAL_REJECTED, 3 * minute)

@@ -88,6 +88,7 @@ def _wall(clock: FakeClock, monotonic: float) -> datetime:
     return clock.now() - timedelta(seconds=clock.monotonic() - monotonic)
 
 
+@pytest.mark.slow
 async def test_one_of_two_accounts(tmp_path: Path) -> None:
     """An API that crashes for one account is asked little about it, told once, and no trouble of the other account or of itself."""
     clock = FakeClock()
@@ -187,6 +188,7 @@ async def test_revoked_key(tmp_path: Path) -> None:
         assert all(one.state(name).health is Health.OK and len(one.state(name).changes) == 0 for name in names)
 
 
+@pytest.mark.slow
 async def test_missing(tmp_path: Path) -> None:
     """F12: a proxy's 404 for everybody makes nobody missing; the API's own 404 of one id makes that one missing, once."""
     clock = FakeClock()
@@ -213,6 +215,7 @@ async def test_crashing_test(tmp_path: Path) -> None:
         assert await one.told() == [(names[0], "connection.stale")]
 
 
+@pytest.mark.slow
 async def test_refused_id(tmp_path: Path) -> None:
     """F14: a day of 400 is told once, and costs a tenth of the requests at most."""
     clock = FakeClock()

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from sqlalchemy import delete, select
 
 from monitor.config import RetentionSettings
@@ -401,6 +402,7 @@ async def test_a_long_stop(database: Database) -> None:
     assert sum(found.values(), NOTHING).ok == 3 * DAY + 2 * 45 * MINUTE
 
 
+@pytest.mark.slow
 async def test_in_the_daemon(tmp_path: Path) -> None:
     """
     What the daemon's own checks, incidents and outages add up to: half an hour in which a connection was broken is its

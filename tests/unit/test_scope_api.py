@@ -126,7 +126,7 @@ def test_mostly_bad() -> None:
     assert types(story) == ["api.failed"]
 
 
-@pytest.mark.parametrize(("down", "up"), [(3, 3), (10, 10)])
+@pytest.mark.parametrize(("down", "up"), [(4, 4), (10, 10)])
 def test_comes_and_goes(down: int, up: int) -> None:
     """An API that is down every few minutes for hours is told three times, not each time, and its end when it has stayed up."""
     patrol = Patrol(Story(connections=fleet(20, interval=5 * MINUTE)))
