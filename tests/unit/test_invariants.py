@@ -115,8 +115,8 @@ class Life:
         known, told = self.known, self.told
         assert conclusion.state is not None
         for one in conclusion.notifications:
-            # That a connection can't be tested any more is no news of the platform's trouble.
-            assert not above or (one.why is NotificationReason.NOTICE and above == NAMES.platform), "I5"
+            # A platform's incident covers the failures of its own cause; another one is told.
+            assert not above or above == NAMES.platform, "I5"
             known = _heard(known, one)
             told = (*(moment for moment in told if moment > now - timedelta(hours=1)), now)
         assert len(told) <= MOST_PER_HOUR, "I6"

@@ -236,14 +236,14 @@ def test_coverage_lost_and_the_silence_ended() -> None:
 
 
 def an_outage(*silences: Silence, restart: bool = False) -> Story:
-    """Three connections; the API is away from minute 2 to minute 18."""
+    """Three connections; the API is away from minute 2 to minute 17."""
     story = Story(connections={number: a_connection(number) for number in (1, 2, 3)})
     story.ask(*silences)
     for minute in range(26):
         if restart and minute % 5 == 0:
             story.restart()
         for number in story.connections:
-            story.check(Reason.API_UNREACHABLE if 2 <= minute < 18 else OK, number)
+            story.check(Reason.API_UNREACHABLE if 2 <= minute < 17 else OK, number)
         story.pass_time(MINUTE)
     story.pass_time(CALM)
     return story
