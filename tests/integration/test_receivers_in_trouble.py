@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from monitor.config import Secret
 from monitor.db import DeliveryState, operator_session, read_outbox
@@ -81,12 +82,12 @@ async def test_gone_for_days(world: World) -> None:
     assert [row.state for row in await world.rows()] == [DeliveryState.CANCELLED] * 2 + [DeliveryState.PENDING]
 
 
-async def test_reload_tries_again(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_reload_tries_again(world: World) -> None:
     """A restart says that the receiver is disabled and leaves it so; a reload tries it, and what was pending arrives."""
     await make_gone(world)
-    capsys.readouterr()
-    await world.run(world.deliverer())
-    assert "receiver.disabled" in capsys.readouterr().out
+    with capture_logs() as logged:
+        await world.run(world.deliverer())
+    assert "receiver.disabled" in [event["event"] for event in logged]
     assert world.on_call.total == 3
     await world.run(world.deliverer(trial=True), world.deliverer("chat"), span=SECOND)
     assert not (await shown(world)).disabled

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from monitor.clock import SystemClock
 from monitor.db import list_deliveries, list_incidents, list_notifications
@@ -115,23 +116,22 @@ async def test_an_account_that_leaves(world: Watched) -> None:
     assert incident.closed_why == "removed"
 
 
-async def test_unrouted(world: Watched, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_unrouted(world: Watched) -> None:
     """What no route matches is counted, logged and shown, and is nowhere said to be notified."""
     counted: list[None] = []
     world.fleet.on_unrouted = lambda: counted.append(None)
     route = Route({"severity": "warning", "team": "social|sales"}, ("desk",))
     world.fleet.config = replace(world.fleet.config, routes=(route, Route({"team": "sales"}, ("desk",))))
     connection = world.connection("linkedin-page2")
-    await world.checks(connection, [OK, BAD, BAD], 20 * MINUTE, MINUTE)
-    world.fleet.find_unmatched()
+    with capture_logs() as logged:
+        await world.checks(connection, [OK, BAD, BAD], 20 * MINUTE, MINUTE)
+        world.fleet.find_unmatched()
     snapshot = world.fleet.snapshot(world.now)
     assert (len(counted), snapshot.unrouted) == (1, 1)
     assert [(one.where, one.name) for one in snapshot.unmatched] == [("routes[1]", "team")]
     overall = overall_of(snapshot, Counter(), urgent=False)
     assert "1 notification reached no receiver: no route matches." in f"{overall.text} {overall.more}"
-    said = capsys.readouterr().out
-    assert "notification.unrouted" in said
-    assert "matcher.unmatched" in said
+    assert {"notification.unrouted", "matcher.unmatched"} <= {event["event"] for event in logged}
     (row,) = await world.database.read(list_notifications)
     record = NotificationRecord(row.webhook_id, row.incident_key, row.notification)
     report = ConnectionReport(connection, world.fleet.state(connection.id), notifications=(record,), instance="here")

@@ -9,25 +9,25 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 44_000
+BUDGET = 40_300
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 4_600,
-    "config": 3_900,
-    "db": 4_600,
-    "domain": 9_900,
-    "http": 900,
-    "metrics": 1_000,
-    "notify": 2_600,
-    "postpost": 1_200,
-    "runtime": 700,
-    "schemas": 1_200,
-    "simulator": 2_600,
-    "state": 1_000,
-    "text": 1_700,
-    "web": 5_900,
-    "workers": 2_800,
+    "cli": 4_100,
+    "config": 3_300,
+    "db": 4_200,
+    "domain": 9_450,
+    "http": 850,
+    "metrics": 800,
+    "notify": 1_600,
+    "postpost": 1_000,
+    "runtime": 600,
+    "schemas": 1_100,
+    "simulator": 2_500,
+    "state": 850,
+    "text": 1_750,
+    "web": 5_500,
+    "workers": 2_150,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 
