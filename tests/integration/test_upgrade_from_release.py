@@ -307,7 +307,9 @@ def test_start(upgraded: Upgraded, release: dict[str, Any], tmp_path: Path) -> N
     status, incidents, after = upgraded.run(
         [("status",), ("incidents", "--limit", "1000"), ("deliveries", "list", "--limit", "1000")], at=start + timedelta(minutes=1)
     )
-    moved = TOLD_OTHERWISE | {"at", "lastCheckAt", "lastCheckReason", "receivers"}
+    moved = TOLD_OTHERWISE | {"at", "openIncidents", "lastCheckAt", "lastCheckReason", "receivers"}
+    # A token that had run out is an incident of its own now, which the failure that it causes explains: it is not notified.
+    incidents["incidents"] = [row for row in incidents["incidents"] if row["openedAt"] < start.isoformat() or row["topic"] != "expiry"]
     for now, words in ((status, "status"), (incidents, "incidents --limit 1000")):
         old = without(now_called(documents[words], JSON_NAMES), moved)
         assert as_in(without(now_called(now, {}), moved), old) == sorted_lists(old)
