@@ -122,19 +122,21 @@ def _as_text(receiver: ReceiverSettings, webhook_id: str, result: AttemptResult)
     return "\n".join([*lines, f"id {webhook_id}"])
 
 
+_NAME = argument("name", metavar="NAME", help="name of the receiver in the configuration")
+
 VERB = Verb(
     "Send a test to a receiver, or enable a disabled one.",
     verbs={
         "test": Verb(
             "Send a real test notification to one receiver and print the response. Exit code 0 when it was delivered, 1 when not.",
             test,
-            (CONFIG, argument("name", metavar="NAME", help="name of the receiver in the configuration"), JSON),
+            (CONFIG, _NAME, JSON),
             help="send a test and print the response",
         ),
         "enable": Verb(
             "End the pause of a failing receiver, or the disablement of one that answered HTTP 410: the next message is sent to it.",
             enable,
-            (CONFIG, argument("name", metavar="NAME", help="name of the receiver in the configuration"), JSON),
+            (CONFIG, _NAME, JSON),
             help="try a disabled or failing receiver again",
         ),
     },

@@ -45,7 +45,9 @@ def steady(
     reply, at = observation.reply, observation.at
     if reply is None or observation.verdict.reason is not Reason.OK:
         return None
-    if not (_is_calm(state, at, policy) and _same_day(state.last_check_at, at) and _says_nothing_new(connection, state, reply, at)):
+    if not (
+        _is_calm(connection, state, at, policy) and _same_day(state.last_check_at, at) and _says_nothing_new(connection, state, reply, at)
+    ):
         return None
     expiry = policy.expiry_for(connection.platform)
     token = _token(connection, state.token, reply, observation, rounding)
@@ -65,7 +67,7 @@ def steady(
     )
 
 
-def _is_calm(state: ConnectionState, at: datetime, policy: Policy) -> bool:
+def _is_calm(connection: Connection, state: ConnectionState, at: datetime, policy: Policy) -> bool:
     """Whether the connection works, and neither its state nor the passing of time has anything pending."""
     if state.health is not Health.OK or state.last_reason is not Reason.OK or state.reason is not Reason.OK:
         return False
@@ -73,7 +75,7 @@ def _is_calm(state: ConnectionState, at: datetime, policy: Policy) -> bool:
         return False
     if state.suppression is not SuppressionReason.NOTHING_NEW or state.first_failed_at is not None or not state.passed_before:
         return False
-    if state.changes and at - state.changes[-1] < policy.flap.calm:
+    if state.changes and at - state.changes[-1] < policy.flap.calm_for(connection.interval):
         return False
     return _all_fine(state, at) and _none_ahead(state, at)
 
@@ -247,7 +249,7 @@ def resumed(state: ConnectionState, at: datetime, detail: str) -> ConnectionStat
 def with_next_evaluation(connection: Connection, state: ConnectionState, policy: Policy, watching_since: datetime) -> ConnectionState:
     """Return a `resumed` *state* with the moment of its next evaluation, which its document does not know."""
     at = state.last_check_at
-    if at is None or state.next_evaluation_at is None or not _is_calm(state, at, policy):
+    if at is None or state.next_evaluation_at is None or not _is_calm(connection, state, at, policy):
         return state
     expiry = policy.expiry_for(connection.platform)
     next_at = _next_evaluation_at(connection, state.token, at, policy, expiry, watching_since=watching_since)
