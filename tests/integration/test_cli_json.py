@@ -99,6 +99,7 @@ def test_bad_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert not document["ok"]
 
 
+@pytest.mark.slow
 def test_upgrade(tmp_path: Path) -> None:
     """So is what came of an upgrade; nothing else is on standard output."""
     path = write_config(tmp_path, f"sqlite:///{tmp_path}/new.db")
