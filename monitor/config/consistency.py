@@ -237,6 +237,8 @@ def _places(draft: Draft, warn: Warn) -> None:
     if re.match(r"sqlite:///(?!/|:memory:|file:)", url):
         message = "the path of the database is relative to the working directory"
         warn(("database", "url"), message, "write four slashes: sqlite:////var/lib/...")
+    if draft.document.at(("cluster",)) is not None and url.startswith("sqlite:"):
+        draft.refuse(("cluster",), "instances on several machines can't share an SQLite file", "set database.url to postgresql://...")
     if urlsplit(draft.section(MonitorSettings, "monitor").dashboard_url).query:
         message = "monitor.dashboard_url has a query, which every receiver gets"
         warn(("monitor", "dashboard_url"), message, "make sure that it contains no token")

@@ -11,6 +11,7 @@ from monitor.config.sections.controls import HeartbeatSettings, QuietHoursSettin
 from monitor.config.sections.core import (
     AccountSettings,
     ApiSettings,
+    ClusterSettings,
     ConnectionSettings,
     DatabaseSettings,
     LoggingSettings,
@@ -64,6 +65,8 @@ class Config(Section):
     """Requests to an outside monitor while everything works."""
     database: DatabaseSettings = DatabaseSettings()
     """Where the data is stored."""
+    cluster: ClusterSettings | None = None
+    """A second machine that takes over; without it every instance needs a database of its own."""
     web: WebSettings = WebSettings()
     """The port for metrics and the status page."""
     retention: RetentionSettings = RetentionSettings()

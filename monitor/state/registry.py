@@ -12,7 +12,7 @@ from itertools import chain
 import structlog
 
 from monitor.clock import Clock, Continuity
-from monitor.db import Reader, acks_of_open, read_meta, read_scopes, read_states, silences_since
+from monitor.db import Reader, acks_of_open, read_connections, read_meta, read_outbox, read_scopes, read_states, silences_since
 from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
@@ -79,6 +79,12 @@ class Registry(Engine):
         self.restore({number: state for number, (_, state) in states.items()}, [scope for _, scope in scopes.values()])
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
         self.set_requests(silences_since(reader, self.clock.now()), acks_of_open(reader))
+
+    def load_to_show(self, reader: Reader) -> None:
+        """Fill memory with all that another instance has stored; nothing of it is evaluated."""
+        self.load(reader)
+        self.set_connections(read_connections(reader))
+        self.set_outbox(read_outbox(reader))
 
     def set_connections(self, connections: Iterable[Connection], *, account: str | None = None) -> None:
         """Replace the monitored connections; states of others stay in the database only."""

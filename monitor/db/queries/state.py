@@ -1,6 +1,7 @@
 """Connections, states, scopes, and facts about the database itself."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, and_, bindparam, func, select, text
@@ -42,6 +43,7 @@ _NEWEST_PASSED = (
 _NEWEST_PASSED_OF = _NEWEST_PASSED.where(connections.c.id == bindparam("id"))
 _SCOPES = select(scopes)
 _META = select(meta.c.value).where(meta.c.key == bindparam("key"))
+_SERVER = text("SELECT clock_timestamp() AS now, current_setting('synchronous_standby_names') AS names")
 _SIZE = {
     "sqlite": text(
         "SELECT (p.page_count - f.freelist_count) * s.page_size FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size s"
@@ -145,6 +147,12 @@ def read_meta(reader: Reader, key: str) -> str | None:
     """A fact about the database itself, such as `instance_id`."""
     rows = reader.rows(_META, {"key": key})
     return str(rows[0].value) if rows else None
+
+
+def read_server(reader: Reader) -> tuple[datetime, bool]:
+    """The clock of a PostgreSQL server, and whether a commit waits for one of its standby servers."""
+    row = reader.rows(_SERVER)[0]
+    return row.now, bool(row.names)
 
 
 def database_size(reader: Reader) -> int:
