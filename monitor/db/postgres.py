@@ -21,13 +21,14 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from monitor.db import migrations
-from monitor.db.errors import translated
+from monitor.db.errors import POOLER, translated
 from monitor.db.files import describe
-from monitor.errors import AnotherInstance, StoreUnavailable
+from monitor.errors import AnotherInstance, StoreUnavailable, UnsuitableServer
 
 # "postpost" in ASCII: no other program takes this lock.
 _LOCK = 0x706F7374706F7374
 _READERS = 4
+_STATEMENT_TIMEOUT = "10s"
 _LEASE = timedelta(seconds=15)
 _WAIT_MILLISECONDS = 1_000
 
@@ -55,6 +56,7 @@ _HOLD_LEASE = text(
     " WHERE id = 1 AND holder = :holder AND epoch = :epoch RETURNING commits"
 )
 _RESTARTED = text("SELECT clock_timestamp() - pg_postmaster_start_time() < make_interval(secs => :lease / 1000.0)")
+_SETTING = text("SELECT current_setting('statement_timeout')")
 _UNLOCK = text(f"SELECT pg_advisory_unlock({_LOCK})")
 _DROP_LEASE = text("UPDATE lease SET expires_at = 0 WHERE id = 1 AND holder = :holder AND epoch = :epoch")
 
@@ -179,6 +181,7 @@ class PostgresBackend:
         with translated():
             connection = self._engine.connect()
             try:
+                _require_settings(connection)
                 self._take_lock(connection)
             except BaseException:
                 connection.close()
@@ -247,6 +250,12 @@ class PostgresBackend:
         log.warning("database.backup_skipped", schema=revision, hint="use pg_dump before upgrades")
 
 
+def _require_settings(connection: Connection) -> None:
+    with connection.begin():
+        if connection.execute(_SETTING).scalar() != _STATEMENT_TIMEOUT:
+            raise UnsuitableServer(f"the settings of this session were ignored; {POOLER}")
+
+
 def reading_from(address: URL) -> Engine:
     """The engine of the readers: read-only, one consistent view for each transaction."""
     return create_engine(
@@ -273,5 +282,5 @@ def _connect_arguments() -> dict[str, object]:
         "connect_timeout": 10,
         "tcp_user_timeout": 10_000,
         "keepalives_idle": 10,
-        "options": "-c statement_timeout=10s -c idle_in_transaction_session_timeout=60s -c synchronous_commit=on",
+        "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c idle_in_transaction_session_timeout=60s -c synchronous_commit=on",
     }
