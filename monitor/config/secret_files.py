@@ -13,7 +13,7 @@ from monitor.config.sections.receivers import PUBLIC_URLS
 from monitor.config.types import check_receiver_url
 from monitor.config.web_config import WebConfig, WebConfigReader
 from monitor.config.yaml import Path, YamlDocument, dotted
-from monitor.errors import Problem
+from monitor.errors import ConfigError, Problem
 from monitor.http.addresses import is_loopback
 
 Check = Callable[[Secret, str], Secret]
@@ -48,6 +48,16 @@ def _with_verified_tls(url: str) -> str:
     if match is None or is_loopback(match[1] or match[2]) or "sslmode=" in url[match.end() :]:
         return url
     return f"{url}{'&' if '?' in url[match.end() :] else '?'}sslmode=verify-full"
+
+
+def read_database_url(path: FilePath, environ: Mapping[str, str]) -> Secret:
+    """The address of a database in the file at *path*, as `database.url_file` names one; raises ConfigError."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    try:
+        secret = read_secret_file(path, credentials_directory=FilePath(directory) if directory else None)
+        return _check_database(secret, f"the secret in {path}")
+    except SecretProblem as error:
+        raise ConfigError((Problem(str(path), str(error), error.fix),)) from None
 
 
 def _check_database(secret: Secret, origin: str) -> Secret:

@@ -41,7 +41,7 @@ class Database:
     def __init__(self, url: str, *, clock: Clock, owner: str) -> None:
         self.instance_id = ""
         self._clock = clock
-        self._backend = _backend(parse(url), clock, owner)
+        self._backend = backend_of(parse(url), clock, owner)
         self._writer: Writer | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._ended: asyncio.Queue[StoreError] = asyncio.Queue()
@@ -155,7 +155,8 @@ def _instance_id(store: Store) -> str:
     return instance
 
 
-def _backend(address: URL, clock: Clock, owner: str) -> Backend:
+def backend_of(address: URL, clock: Clock, owner: str) -> Backend:
+    """The backend of the database at *address*; *owner* names this process to others."""
     if address.get_backend_name() == "sqlite":
         return SqliteBackend(Path(address.database or ""), clock=clock, owner=owner)
     return PostgresBackend(address, owner=owner)

@@ -9,13 +9,13 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 40_300
+BUDGET = 40_500
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
     "cli": 4_100,
     "config": 3_300,
-    "db": 4_200,
+    "db": 4_350,
     "domain": 9_450,
     "http": 850,
     "metrics": 800,
