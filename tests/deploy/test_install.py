@@ -103,6 +103,7 @@ def _mode(path: Path) -> int:
     return path.stat().st_mode & 0o7777
 
 
+@pytest.mark.slow
 def test_first_installation(machine: Machine, wheel: Path) -> None:
     """Everything is in its place, secrets are closed to others, the text says what to do next, and doing so is enough."""
     said = machine.install("--wheel", wheel)

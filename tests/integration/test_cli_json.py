@@ -101,6 +101,7 @@ def test_bad_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert not document["ok"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", sorted(WITHOUT_A_DAEMON))
 def test_without_a_daemon(verb: str, tmp_path: Path) -> None:
     """So is what came of an upgrade and of a copy; nothing else is on standard output."""

@@ -62,6 +62,7 @@ def test_imports_are_declared() -> None:
     assert {name: where for name, where in _foreign("monitor").items() if name not in RUNTIME} == {}
 
 
+@pytest.mark.slow
 def test_imports_of_tests_are_declared() -> None:
     """What tests and migrations import is declared too."""
     found = _foreign("tests") | _foreign("alembic")
