@@ -84,8 +84,8 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv --quiet pip compi
 
 .PHONY: lock
 lock: $(VENV)/.dev ## Pin every requirement with its hashes; ARGS=--upgrade takes newer versions.
-	@$(COMPILE) pyproject.toml --output-file requirements.txt >/dev/null
-	@$(COMPILE) pyproject.toml --extra dev --constraint requirements.txt --output-file requirements-dev.txt >/dev/null
+	@$(COMPILE) pyproject.toml --extra all --output-file requirements.txt >/dev/null
+	@$(COMPILE) pyproject.toml --all-extras --constraint requirements.txt --output-file requirements-dev.txt >/dev/null
 
 .PHONY: clean
 clean: ## Remove everything that the recipes made.
