@@ -73,9 +73,9 @@ mutate: $(VENV)/.dev ## Break the decisions one by one and see whether a test no
 	@$(MUTATE)/bin/mutmut run $(ARGS)
 	@$(MUTATE)/bin/mutmut results
 
-.PHONY: wheel
-wheel: $(VENV)/.dev ## Build the wheel and the source archive into dist/.
-	@$(RUN) build --no-isolation --outdir dist . >/dev/null
+.PHONY: dist
+dist: $(VENV)/.dev ## Build into dist/: wheel, source archive, image definition, SBOM, checksums; the same bytes each time.
+	@.ci/dist $(abspath $(VENV))/bin/python dist
 	@ls dist
 
 # Universal: one lock for every Python version and platform we support. ARGS=--upgrade takes newer versions.
