@@ -204,6 +204,14 @@ def check_page_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def check_runbook_url(url: str) -> str:
+    """*url*, if the names of alerts can follow it as anchors, and rules can contain it as it is; empty stays empty."""
+    page = check_page_url(url)
+    if not re.fullmatch(r"[^\s#'\"{}\\]*", page):
+        raise problem("must not contain '#', braces, quotes or spaces", "the address of the page; the anchor of each alert is added")
+    return page
+
+
 def check_receiver_url(url: str) -> str:
     """*url*, if it can be the address of a receiver."""
     parts = split(url)

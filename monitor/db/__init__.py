@@ -1,6 +1,7 @@
 """The database: one writer, many short readers, every statement. SQLAlchemy and Alembic are used nowhere else."""
 
 from monitor.db.controls import ControlsWriter, acks_of_open, acks_since, silences_since
+from monitor.db.copying import copy_database
 from monitor.db.database import Database
 from monitor.db.maintenance import back_up, damage_is_news, examine, reading
 from monitor.db.operator_session import operator_session
@@ -66,6 +67,7 @@ __all__ = [
     "checks_in_order",
     "closed_incidents",
     "connections_by_id",
+    "copy_database",
     "damage_is_news",
     "database_size",
     "deliveries_by_id",

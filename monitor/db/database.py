@@ -41,7 +41,7 @@ class Database:
     def __init__(self, url: str, *, clock: Clock, owner: str, standby_lease: timedelta | None = None) -> None:
         self.instance_id = ""
         self._clock = clock
-        self._backend = _backend(parse(url), clock, owner, standby_lease)
+        self._backend = backend_of(parse(url), clock, owner, standby_lease)
         self._writer: Writer | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._ended: asyncio.Queue[StoreError] = asyncio.Queue()
@@ -161,7 +161,8 @@ def _instance_id(store: Store) -> str:
     return instance
 
 
-def _backend(address: URL, clock: Clock, owner: str, standby_lease: timedelta | None) -> Backend:
+def backend_of(address: URL, clock: Clock, owner: str, standby_lease: timedelta | None = None) -> Backend:
+    """The backend of the database at *address*; *owner* names this process to others."""
     if address.get_backend_name() == "sqlite":
         return SqliteBackend(Path(address.database or ""), clock=clock, owner=owner)
     if standby_lease is not None:

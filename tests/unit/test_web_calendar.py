@@ -12,8 +12,8 @@ from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.domain.status import Filters, Tone
 from monitor.domain.token_life import TokenSays
-from monitor.web.pages import expiry
 from monitor.web.pages.expiry import Agenda, agenda_of, endings_of
+from monitor.web.pages.feed import pieces_of
 from monitor.web.status.board import StatusBoard
 from tests.builders import DAY, HOUR, START, a_connection, a_state, a_token_belief
 
@@ -35,7 +35,7 @@ def _parsed(feed: bytes) -> list[Any]:
 
 
 def _events(*views: ConnectionView, now: datetime = NOW, instance: str = "one") -> dict[str, Any]:
-    feed = b"".join(expiry.pieces(endings_of(StatusBoard(Snapshot(now, views)), Filters(), now), instance, now))
+    feed = b"".join(pieces_of(endings_of(StatusBoard(Snapshot(now, views)), Filters(), now), instance, now))
     return {str(event["uid"]): event for event in _parsed(feed)}
 
 
@@ -116,7 +116,7 @@ def test_any_text_arrives(name: str, account: str) -> None:
     """Whatever a connection is called, the feed can be read back and has no line that is longer than the format allows."""
     connection = a_connection(1, name=name, account=account)
     view = ConnectionView(connection, a_state(token=a_token_belief(NOW + DAY)))
-    feed = b"".join(expiry.pieces(endings_of(StatusBoard(Snapshot(NOW, (view,))), Filters(), NOW), "one", NOW))
+    feed = b"".join(pieces_of(endings_of(StatusBoard(Snapshot(NOW, (view,))), Filters(), NOW), "one", NOW))
 
     (event,) = _parsed(feed)
     assert event["dtstart"].dt == NOW + DAY

@@ -30,6 +30,7 @@ from monitor.config.types import (
     between,
     check_base_url,
     check_page_url,
+    check_runbook_url,
     parse_listen,
     problem,
 )
@@ -83,6 +84,8 @@ class MonitorSettings(Section):
     monitors notify the same receiver."""
     dashboard_url: Annotated[str, AfterValidator(check_page_url)] = ""
     """Page for reconnecting accounts. Notifications link to it; without it they have no link."""
+    runbook_url: Annotated[str, AfterValidator(check_runbook_url)] = ""
+    """Address at which operators read `docs/how-to/alerts.md`: of your copy, or of this project's repository. `config rules` links to it."""
 
 
 @dataclass(frozen=True, slots=True)
