@@ -53,7 +53,7 @@ def _models(section: type[Section]) -> Iterator[type[Section]]:
 
 def _tidy(shape: dict[str, Any], key: Key, *, optional: bool) -> dict[str, Any]:
     """The schema of one key as in the file: null is allowed if the key is optional, and `${VAR}` in place of a plain value."""
-    kept: dict[str, Any] = {name: shape[name] for name in ("description", "examples", "writeOnly") if name in shape}
+    kept = {"description": key.description} | {name: shape[name] for name in ("examples", "writeOnly") if name in shape}
     kept |= _default(key) if "default" in shape else {}
     plain = {name: value for name, value in shape.items() if name not in {*kept, "default", "title"}}
     choices: list[dict[str, Any]] = plain["anyOf"] if set(plain) == {"anyOf"} else [plain]

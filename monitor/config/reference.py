@@ -67,7 +67,7 @@ def _section(key: Key, path: str, section: type[Section], parts: list[str]) -> N
 
 def _row(path: str, key: Key) -> str:
     default = _DEFAULTS.get(f"{path}.{key.name}", _default(key))
-    return f"| `{key.name}` | {_kind_of(key.field.annotation)} | {default} | {_line(key.field.description or '')} |"
+    return f"| `{key.name}` | {_kind_of(key.field.annotation)} | {default} | {_line(key.description)} |"
 
 
 def _line(text: str) -> str:
@@ -121,7 +121,7 @@ def _web_file() -> list[str]:
         if key.section is not None:
             _section(key, key.name, key.section, parts)
         else:
-            parts += [f"### `{key.name}`", "", _line(key.field.description or ""), ""]
+            parts += [f"### `{key.name}`", "", _line(key.description), ""]
     return [*parts, "```yaml", *_WEB_FILE_EXAMPLE, "```", ""]
 
 

@@ -1,10 +1,15 @@
 """The base of all sections, the kinds of values (names, counts, sizes, URLs), and reflection over the keys."""
 
+import ast
+import inspect
 import math
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 from urllib.parse import SplitResult, urlsplit
 
@@ -148,7 +153,7 @@ Items = Annotated[tuple[T, ...], Strict(strict=False)]
 class Section(BaseModel):
     """The base of every part of the configuration: immutable, strict, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     unsupported: ClassVar[Mapping[str, str]] = {}
     """Keys of the same form elsewhere that are refused here, with what to do instead."""
@@ -241,6 +246,7 @@ class Key:
     Attributes:
         name: as the file spells it.
         attribute: as Python spells it.
+        owner: the section that has it.
         section: the section below it, if any.
         shape: whether its value is a plain value or a section, a list, or a mapping by name.
     """
@@ -248,8 +254,25 @@ class Key:
     name: str
     attribute: str
     field: FieldInfo
+    owner: type[Section]
     section: type[Section] | None
     shape: Literal["plain", "list", "mapping"]
+
+    @property
+    def description(self) -> str:
+        """Its documentation: the text below the field."""
+        return self.field.description or _texts(self.owner).get(self.attribute, "")
+
+
+@cache
+def _texts(section: type[Section]) -> dict[str, str]:
+    """Attribute to the text below it. Read from the source when a reference is made: pydantic would do it at every start."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+    found: dict[str, str] = {}
+    for field, text in pairwise(getattr(definition, "body", ())):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            found[ast.unparse(field.target)] = inspect.cleandoc(str(text.value.value))
+    return found
 
 
 def keys(section: type[Section]) -> Iterator[Key]:
@@ -258,7 +281,7 @@ def keys(section: type[Section]) -> Iterator[Key]:
         if not field.exclude:
             origin = get_origin(field.annotation)
             shape: Literal["plain", "list", "mapping"] = "list" if origin is tuple else "mapping" if origin is Mapping else "plain"
-            yield Key(field.alias or attribute, attribute, field, _section_in(field.annotation), shape)
+            yield Key(field.alias or attribute, attribute, field, section, _section_in(field.annotation), shape)
 
 
 def _section_in(annotation: Any) -> type[Section] | None:

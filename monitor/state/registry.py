@@ -99,11 +99,10 @@ class Registry(Engine):
 
     def find_unmatched(self) -> None:
         """Find the matchers that match nothing known, and log new ones; not before every account that discovers has a connection."""
-        connections = [connection for _, connection in sorted(self._connections.items())]
-        if self.config.discovering - {connection.account for connection in connections}:
+        if self.config.discovering - self._by_account.keys():
             return
         before = set(self.unmatched)
-        self.unmatched = unmatched(self.config.matches(), connections)
+        self.unmatched = unmatched(self.config.matches(), self.connections())
         for matcher in self.unmatched:
             if matcher not in before:
                 advice = "It matches nothing that is known: correct it, or remove it."

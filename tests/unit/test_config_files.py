@@ -102,7 +102,7 @@ def test_reference_page() -> None:
 
 def test_every_key_is_documented() -> None:
     """Every key is documented."""
-    undocumented = [key.name for key in every_key(Config) if not key.field.description]
+    undocumented = [key.name for key in every_key(Config) if not key.description]
     assert undocumented == []
 
 

@@ -12,7 +12,7 @@ from monitor.db.rows import CheckRow, to_connection
 from monitor.db.tables import checks, connection_states, connections, messages, meta, scopes
 from monitor.db.transaction import Reader
 from monitor.domain.connections import Connection
-from monitor.domain.copies import Shared, replace
+from monitor.domain.copies import replace
 from monitor.domain.reasons import Health, meaning
 from monitor.domain.states import ConnectionState
 from monitor.domain.usual_case import resumed
@@ -23,12 +23,6 @@ _CONNECTIONS_BY_ID = _CONNECTIONS.where(connections.c.id.in_(bindparam("ids", ex
 _MONITORED = connections.c.retired_at.is_(None)
 _RETIRED = connections.c.retired_at.is_not(None)
 _STATES = select(connection_states.c.connection_id, connection_states.c.version, connection_states.c.document)
-_STATES_PAGE = (
-    _STATES.where(connection_states.c.connection_id > bindparam("after"))
-    .order_by(connection_states.c.connection_id)
-    .limit(bindparam("limit"))
-)
-_PAGE = 2_000
 _STATE = _STATES.where(connection_states.c.connection_id == bindparam("id"))
 # Two seeks in the primary key for each connection, however long its history is.
 _newer = checks.alias("newer")
@@ -65,7 +59,7 @@ def read_connections(
         query = query.where(connections.c.platform_id == platform_id)
     if account is not None:
         query = query.where(connections.c.account == account)
-    return [to_connection(row) for row in reader.rows(query)]
+    return [to_connection(row) for row in reader.stream(query)]
 
 
 def connections_by_id(reader: Reader, ids: Collection[int]) -> list[Connection]:
@@ -75,28 +69,17 @@ def connections_by_id(reader: Reader, ids: Collection[int]) -> list[Connection]:
 
 def read_states(reader: Reader) -> dict[int, tuple[int, ConnectionState]]:
     """
-    Connection id to (version, state), retired connections included; in pages, so that not all documents are in memory at once.
+    Connection id to (version, state), retired connections included.
 
     A usual check changes no document: its row brings it up to date.
     """
-    states = _stored_states(reader)
-    for row in reader.rows(_NEWEST_PASSED):
-        version, state = states[row.connection_id]
-        states[row.connection_id] = (version, resumed(state, from_milliseconds(row.at), row.text or ""))
+    states = {row.connection_id: _to_state(row) for row in reader.stream(reader.locking(_STATES))}
+    texts: dict[str, str] = {}
+    for connection_id, at, text in reader.stream(_NEWEST_PASSED):
+        version, state = states[connection_id]
+        text = texts.setdefault(text or "", text or "")
+        states[connection_id] = (version, resumed(state, from_milliseconds(at), text))
     return states
-
-
-def _stored_states(reader: Reader) -> dict[int, tuple[int, ConnectionState]]:
-    states: dict[int, tuple[int, ConnectionState]] = {}
-    shared, after = Shared(), 0
-    while True:
-        rows = reader.rows(reader.locking(_STATES_PAGE), {"after": after, "limit": _PAGE})
-        for row in rows:
-            state = shared.state(load_state(row.document, f"connection_states row {row.connection_id}"))
-            states[row.connection_id] = (row.version, state)
-        if len(rows) < _PAGE:
-            return states
-        after = rows[-1].connection_id
 
 
 def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState] | None:
@@ -111,7 +94,8 @@ def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState
 
 
 def _to_state(row: Row[Any]) -> tuple[int, ConnectionState]:
-    return row.version, load_state(row.document, f"connection_states row {row.connection_id}")
+    connection_id, version, document = row
+    return version, load_state(document, f"connection_states row {connection_id}")
 
 
 def read_scopes(reader: Reader) -> dict[str, tuple[int, bytes]]:
