@@ -14,7 +14,6 @@ import contextlib
 import secrets
 from collections.abc import Iterator
 
-import structlog
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -23,6 +22,7 @@ from monitor.db import migrations
 from monitor.db.errors import translated
 from monitor.db.files import describe
 from monitor.errors import AnotherInstance, StoreUnavailable
+from monitor.logs import get_logger
 
 # "postpost" in ASCII: no other program takes this lock.
 _LOCK = 0x706F7374706F7374
@@ -54,7 +54,7 @@ _HOLD_LEASE = text(
 )
 _DROP_LEASE = text("UPDATE lease SET expires_at = 0 WHERE id = 1 AND holder = :holder AND epoch = :epoch")
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class PostgresBackend:
