@@ -16,8 +16,6 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 
-import structlog
-
 from monitor import __version__
 from monitor.clock import Clock
 from monitor.config import Config
@@ -26,6 +24,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreError, StoreUnavailable
+from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.runtime.loop import Loop, Step, WatchdogLimits
 from monitor.runtime.scheduler import Scheduler, WakeJob
@@ -41,7 +40,7 @@ from monitor.web.server import WebServer
 from monitor.workers.group import USER_AGENT, Dependencies, WorkerGroup
 from monitor.workers.storage_alert import alert_corruption
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 _SECOND = timedelta(seconds=1)
 _WATCHDOG_LIMIT_SECONDS = 60.0

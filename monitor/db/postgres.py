@@ -15,7 +15,6 @@ import secrets
 from collections.abc import Iterator
 from datetime import timedelta
 
-import structlog
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -24,6 +23,7 @@ from monitor.db import migrations
 from monitor.db.errors import POOLER, translated
 from monitor.db.files import describe
 from monitor.errors import AnotherInstance, StoreUnavailable, UnsuitableServer
+from monitor.logs import get_logger
 
 # "postpost" in ASCII: no other program takes this lock.
 _LOCK = 0x706F7374706F7374
@@ -60,7 +60,7 @@ _SETTING = text("SELECT current_setting('statement_timeout')")
 _UNLOCK = text(f"SELECT pg_advisory_unlock({_LOCK})")
 _DROP_LEASE = text("UPDATE lease SET expires_at = 0 WHERE id = 1 AND holder = :holder AND epoch = :epoch")
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class PostgresBackend:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 
-import structlog
-
 from monitor.clock import Clock, Continuity
 from monitor.db import Reader, acks_of_open, read_connections, read_meta, read_outbox, read_scopes, read_states, silences_since
 from monitor.db.codec import decode_rounding, decode_scope
@@ -30,9 +28,10 @@ from monitor.domain.snapshot import (
     scope_incidents,
     suspected_scope,
 )
+from monitor.logs import get_logger
 from monitor.state.evaluation_config import EvaluationConfig
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 90.0
 
 

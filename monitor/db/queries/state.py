@@ -75,10 +75,10 @@ def read_states(reader: Reader) -> dict[int, tuple[int, ConnectionState]]:
     """
     states = {row.connection_id: _to_state(row) for row in reader.stream(reader.locking(_STATES))}
     texts: dict[str, str] = {}
-    for connection_id, at, text in reader.stream(_NEWEST_PASSED):
+    for connection_id, at, passed in reader.stream(_NEWEST_PASSED):
         version, state = states[connection_id]
-        text = texts.setdefault(text or "", text or "")
-        states[connection_id] = (version, resumed(state, from_milliseconds(at), text))
+        shared = texts.setdefault(passed or "", passed or "")
+        states[connection_id] = (version, resumed(state, from_milliseconds(at), shared))
     return states
 
 
@@ -93,7 +93,7 @@ def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState
     return version, state
 
 
-def _to_state(row: Row[Any]) -> tuple[int, ConnectionState]:
+def _to_state(row: Row[*tuple[Any, ...]]) -> tuple[int, ConnectionState]:
     connection_id, version, document = row
     return version, load_state(document, f"connection_states row {connection_id}")
 
