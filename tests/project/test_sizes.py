@@ -16,7 +16,7 @@ PACKAGE_BUDGETS = {
     "cli": 4_100,
     "config": 3_300,
     "db": 4_200,
-    "domain": 9_450,
+    "domain": 9_600,
     "http": 850,
     "metrics": 800,
     "notify": 1_600,
