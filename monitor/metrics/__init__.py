@@ -147,7 +147,7 @@ class Metrics:
 
     def _rest(self, lines: ConnectionLines, snapshot: Snapshot, now: datetime, *, openmetrics: bool) -> Iterator[bytes]:
         """Yield everything but the lines of connections: what differs at every scrape."""
-        yield from self._exposition.expires_in(lines, now, openmetrics=openmetrics)
+        yield from lines.expires_in(now, openmetrics=openmetrics)
         yield from overall(snapshot, self._own, now, openmetrics=openmetrics)
         # Only `collect` is called, whatever its type says.
         registry = cast("CollectorRegistry", _WithoutCreated(self._registry))
