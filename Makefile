@@ -79,7 +79,7 @@ dist: $(VENV)/.dev ## Build into dist/: wheel, source archive, image definition,
 	@ls dist
 
 .PHONY: deb
-deb: $(VENV)/.system dist ## Build the Debian package for this release of Debian into dist/, and check it with lintian.
+deb: dist ## Build the Debian package for this release of Debian into dist/, and check it with lintian.
 	@.ci/deb dist
 	@ls dist/*.deb
 
