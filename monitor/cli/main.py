@@ -114,8 +114,8 @@ def _run(command: Sequence[str], *, owns_process: bool) -> int:
         # On a terminal with a small character set, other characters are shown as question marks instead of raising an error.
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-        # Imported here because it is slow: help and usage errors do not need it.
-        importlib.import_module("monitor.logs").configure(level="warning", log_format="auto")
+        # Imported here: help and usage errors do not need it.
+        importlib.import_module("monitor.logs").configure_on_use(level="warning", log_format="auto")
     exit_code = int(args.run(args))
     # Here and not while the interpreter shuts down, where a full disk would be reported as an ignored exception.
     sys.stdout.flush()

@@ -13,17 +13,16 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-import structlog
-
 from monitor.clock import Clock
 from monitor.db import ControlsWriter, Store
 from monitor.domain.connections import Connection
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.domain.snapshot import IncidentView
+from monitor.logs import get_logger
 from monitor.redaction import clean
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 SILENCE_FOR = timedelta(hours=2)
 LONGEST_SILENCE = timedelta(days=7)

@@ -20,7 +20,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
-import structlog
 from aiohttp import web
 
 from monitor.clock import Clock
@@ -28,6 +27,7 @@ from monitor.config import SecretProblem, WebConfig, WebSettings
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import ConfigError, PortUnavailable, Problem
+from monitor.logs import get_logger
 from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics
 from monitor.web.actions import Actions
 from monitor.web.api.actions import post_routes
@@ -42,7 +42,7 @@ from monitor.web.response_cache import ResponseCache, accepts_gzip, compress
 from monitor.web.status.snapshot_cache import SnapshotCache
 from monitor.web.urls import ACTOR, Handler, route
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 _CLOSING_SECONDS = 1.0
 _SLICE = 262_144

@@ -19,10 +19,10 @@ from monitor.domain.delivery.retries import AttemptResult
 from monitor.domain.events import EventType, IncidentRef, NotificationFacts, NotificationReason, Severity, Topic
 from monitor.domain.scopes.state import REMOVED
 from monitor.errors import DeliveryReason
-from monitor.notify import RECEIVER_TYPES
 from monitor.notify.base import Message, OpenAlerts, Request, fingerprint
 from monitor.notify.chat_message import MAX_LINES, truncated
 from monitor.notify.payload import render, render_digest
+from monitor.notify.receiver_types import RECEIVER_TYPES
 from monitor.notify.templates import examples
 from tests import receiver_schemas as schemas
 from tests.builders import DAY, HOUR, START, a_connection, a_notification, at

@@ -223,6 +223,16 @@ class DatabaseSettings(Section):
     """File that contains the URL, instead of `url`."""
 
 
+class ClusterSettings(Section):
+    """Further instances on the same PostgreSQL database: one is active, the others wait to take over."""
+
+    mode: Literal["standby"]
+    """`standby`: an instance that finds another one active waits, serves its pages meanwhile, and takes over when that one is gone."""
+    lease: Annotated[Duration, between(timedelta(seconds=5), timedelta(minutes=5))] = timedelta(seconds=15)
+    """After so long without a sign of life the active instance counts as gone, such as when its machine or network failed. When only its
+    process ends, another one takes over at once."""
+
+
 class WebSettings(Section):
     """The port for metrics, the status page and JSON. It is read-only unless `actions` is on."""
 

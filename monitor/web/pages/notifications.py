@@ -29,6 +29,7 @@ _RESPONSES = {
 _REASONS = {
     NotificationReason.OPENED: "opened",
     NotificationReason.CHANGED: "changed",
+    NotificationReason.ESCALATED: "escalated",
     NotificationReason.CLOSED: "closed",
     NotificationReason.REMINDER: "reminder",
     NotificationReason.NOTICE: "for information",
