@@ -159,7 +159,7 @@ def test_alertmanager_reaches_its_receiver(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        added = [require_tool("amtool"), f"--alertmanager.url={url}", "alert", "add", "Test", "severity=critical"]
+        added: list[str | Path] = [require_tool("amtool"), f"--alertmanager.url={url}", "alert", "add", "Test", "severity=critical"]
         eventually_sync(lambda: subprocess.run(added, capture_output=True, check=False).returncode == 0, what="Alertmanager")
         eventually_sync(lambda: arrived, what="the alert")
     finally:

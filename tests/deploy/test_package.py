@@ -20,11 +20,10 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for tool in ("dh", "dpkg-buildpackage", "lintian"):
         require_tool(tool)
     folder = tmp_path_factory.mktemp("deb")
-    for command in ([ROOT / ".ci/dist", sys.executable, folder], [ROOT / ".ci/deb", folder]):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    # lintian prints what it finds, errors or not.
-    assert [line for line in done.stdout.splitlines() if line[:2] in ("E:", "W:", "I:")] == []
+    subprocess.run([str(ROOT / ".ci/dist"), sys.executable, str(folder)], capture_output=True, check=True)
+    done = subprocess.run([str(ROOT / ".ci/deb"), str(folder)], capture_output=True, text=True, check=False)
+    # lintian prints what it finds.
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
     (built,) = folder.glob("*.deb")
     assert f"{built.name}\n" in (folder / "SHA256SUMS").read_text()
     subprocess.run(["dpkg-deb", "--raw-extract", built, folder / "unpacked"], check=True)
