@@ -9,11 +9,11 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 40_300
+BUDGET = 40_900
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 4_100,
+    "cli": 4_200,
     "config": 3_300,
     "db": 4_250,
     "domain": 9_450,
@@ -22,11 +22,11 @@ PACKAGE_BUDGETS = {
     "notify": 1_600,
     "postpost": 1_000,
     "runtime": 600,
-    "schemas": 1_100,
+    "schemas": 1_200,
     "simulator": 2_500,
     "state": 850,
     "text": 1_750,
-    "web": 5_500,
+    "web": 5_850,
     "workers": 2_150,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
-from icalendar import Calendar, Event, vDuration
+from icalendar import Alarm, Calendar, Event, vDuration
 
 from monitor import __version__
 from monitor.domain.expiry import estimate, levels
@@ -179,22 +179,23 @@ def _cell(board: StatusBoard, at: date, ends: Sequence[End], today: date, last: 
 
 _REFRESH = timedelta(hours=1)
 _LASTS = timedelta(minutes=30)
+_AHEAD_OF_END = timedelta(days=1)
 _LONGEST = 200
 _AT_ONCE = 25
 _END = b"END:VCALENDAR"
 
 
-def pieces(endings: Iterable[Ending], instance: str, now: datetime) -> Iterator[bytes]:
+def pieces(endings: Iterable[Ending], instance: str, now: datetime, root: str) -> Iterator[bytes]:
     """
     The calendar of these ends, a few events at a time: thousands take seconds.
 
-    *instance* tells the events of two monitors apart.
+    *instance* tells the events of two monitors apart, *root* is the address of the status page.
     """
     head, end, _ = _calendar().to_ical().partition(_END)
     yield head
     waiting = iter(endings)
     while batch := list(islice(waiting, _AT_ONCE)):
-        yield b"".join(_event(ending, instance, now).to_ical() for ending in batch)
+        yield b"".join(_event(ending, instance, now, root).to_ical() for ending in batch)
     yield end + b"\r\n"
 
 
@@ -210,7 +211,7 @@ def _calendar() -> Calendar:
     return calendar
 
 
-def _event(ending: Ending, instance: str, now: datetime) -> Event:
+def _event(ending: Ending, instance: str, now: datetime, root: str) -> Event:
     connection, token = ending.view.connection, ending.view.state.token
     ends_at = ending.ends_at.astimezone(UTC).replace(microsecond=0)
     name = one_line(ending.title, _LONGEST)
@@ -221,9 +222,15 @@ def _event(ending: Ending, instance: str, now: datetime) -> Event:
     event.add("dtend", ends_at + _LASTS)
     event.add("summary", f"Token of {ending.platform} “{name}” {'is renewed' if ending.renews else 'expires'}")
     event.add("description", _description(ending))
+    event.add("url", f"{root}{ending.path}")
     event.add("categories", ["postpost-monitor", ending.platform])
     # Free time.
     event.add("transp", "TRANSPARENT")
+    alarm = Alarm()
+    alarm.add("action", "DISPLAY")
+    alarm.add("description", event["summary"])
+    alarm.add("trigger", -_AHEAD_OF_END)
+    event.add_component(alarm)
     return event
 
 
