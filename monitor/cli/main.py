@@ -32,7 +32,7 @@ VERBS = {
     "replay": "replay the history against another policy",
     "export": "write the history as CSV or JSON Lines",
     "config": "check or show the configuration",
-    "db": "upgrade, check or back up the database",
+    "db": "upgrade, check, back up or copy the database",
     "completion": "print a shell completion script",
 }
 """Verb to its help. The rest is in `VERB` of the module of that name, which is imported for that verb only: all of them take a second."""

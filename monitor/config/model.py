@@ -11,6 +11,7 @@ from monitor.config.sections.controls import HeartbeatSettings, QuietHoursSettin
 from monitor.config.sections.core import (
     AccountSettings,
     ApiSettings,
+    ClusterSettings,
     ConnectionSettings,
     DatabaseSettings,
     LoggingSettings,
@@ -64,6 +65,8 @@ class Config(Section):
     """Requests to an outside monitor while everything works."""
     database: DatabaseSettings = Field(default_factory=DatabaseSettings.defaults)
     """Where the data is stored."""
+    cluster: ClusterSettings | None = None
+    """A second machine that takes over; without it every instance needs a database of its own."""
     web: WebSettings = Field(default_factory=WebSettings.defaults)
     """The port for metrics and the status page."""
     retention: RetentionSettings = Field(default_factory=RetentionSettings.defaults)
@@ -86,7 +89,7 @@ class Config(Section):
 
     def policy(self) -> Policy:
         """The policy of the domain."""
-        return policy_of(self.policy_settings, self.schedule)
+        return policy_of(self.policy_settings, self.schedule, tuple(route.route() for route in self.routes))
 
     def platform_texts(self) -> PlatformTexts:
         """What the error texts of the platforms mean: the entries of the file first, then the built-in ones."""

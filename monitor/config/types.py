@@ -112,6 +112,11 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": f"^{DURATION_PATTERN}$", "examples": ["30s", "15m", "36h", "7d"]}),
 ]
+OffOrDuration = Annotated[
+    Duration,
+    BeforeValidator(off_or_duration),
+    WithJsonSchema({"type": "string", "examples": ["24h", "off"]}),
+]
 """A length of time; a timedelta in Python."""
 
 Size = Annotated[
@@ -212,6 +217,14 @@ def check_page_url(url: str) -> str:
     if split(url).password:
         raise problem("must not contain a password", "every notification contains this URL")
     return url.rstrip("/")
+
+
+def check_runbook_url(url: str) -> str:
+    """*url*, if the names of alerts can follow it as anchors, and rules can contain it as it is; empty stays empty."""
+    page = check_page_url(url)
+    if not re.fullmatch(r"[^\s#'\"{}\\]*", page):
+        raise problem("must not contain '#', braces, quotes or spaces", "the address of the page; the anchor of each alert is added")
+    return page
 
 
 def check_receiver_url(url: str) -> str:

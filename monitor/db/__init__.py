@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from monitor.db.controls import ControlsWriter, acks_of_open, acks_since, silences_since
+    from monitor.db.copying import copy_database
     from monitor.db.database import Database
     from monitor.db.maintenance import back_up, damage_is_news, examine, reading
     from monitor.db.operator_sessions import operator_session
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         read_connections,
         read_meta,
         read_scopes,
+        read_server,
         read_state,
         read_states,
         with_last_checks,
@@ -73,6 +75,7 @@ __all__ = [
     "checks_in_order",
     "closed_incidents",
     "connections_by_id",
+    "copy_database",
     "damage_is_news",
     "database_size",
     "deliveries_by_id",
@@ -95,6 +98,7 @@ __all__ = [
     "read_outbox",
     "read_receiver_states",
     "read_scopes",
+    "read_server",
     "read_state",
     "read_states",
     "reading",
@@ -105,12 +109,13 @@ __all__ = [
 
 _NAMES = {
     "monitor.db.controls": "ControlsWriter acks_of_open acks_since silences_since",
+    "monitor.db.copying": "copy_database",
     "monitor.db.database": "Database",
     "monitor.db.maintenance": "back_up damage_is_news examine reading",
     "monitor.db.operator_sessions": "operator_session",
     "monitor.db.queries.deliveries": "attempts_of deliveries_by_id deliveries_of_notifications last_delivered list_deliveries list_notifications notifications_since open_alerts pending_deliveries read_outbox read_receiver_states",
     "monitor.db.queries.history": "LatencyRow Lifetime checks_in_order closed_incidents latencies lifetimes list_checks list_incidents read_open_incidents",
-    "monitor.db.queries.state": "connections_by_id database_size read_connections read_meta read_scopes read_state read_states with_last_checks",
+    "monitor.db.queries.state": "connections_by_id database_size read_connections read_meta read_scopes read_server read_state read_states with_last_checks",
     "monitor.db.retention": "with_old_checks",
     "monitor.db.rows": "AttemptRow CheckRow DeliveryRow IncidentRow NotificationRow WaitingRow",
     "monitor.db.store": "Store",

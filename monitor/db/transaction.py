@@ -1,6 +1,6 @@
 """`Reader`, one consistent view of the database, and `Transaction`, one that may change rows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar, cast
@@ -16,6 +16,8 @@ Values = Mapping[str, Any]
 
 # SQLAlchemy keeps the row count of an insert only when asked to.
 _COUNT_ROWS = {"preserve_rowcount": True}
+
+_PAGED = {"yield_per": 1000}
 
 
 class PerDialect(dict[str, T]):
@@ -92,6 +94,11 @@ class Reader:
         with translated():
             return self._connection.execute(statement, parameters).all()
 
+    def stream(self, statement: Executable) -> Iterator[Row[*tuple[Any, ...]]]:
+        """The same, for many rows: not all of them are in memory at once. No other statement before the last of them."""
+        with translated(), self._connection.execute(statement, execution_options=_PAGED) as result:
+            yield from result
+
     def locking(self, query: Select[Any]) -> Select[Any]:
         """*query*; in a write transaction its rows are locked until the commit."""
         return query
@@ -134,6 +141,11 @@ class Transaction(Reader):
         """As of a reader, with all that was changed before."""
         self.flush()
         return super().rows(statement, parameters)
+
+    def stream(self, statement: Executable) -> Iterator[Row[*tuple[Any, ...]]]:
+        """As of a reader, with all that was changed before."""
+        self.flush()
+        return super().stream(statement)
 
     def locking(self, query: Select[Any]) -> Select[Any]:
         """*query* with its rows locked: row by row on PostgreSQL; SQLite has one writer at most (BEGIN IMMEDIATE)."""

@@ -118,6 +118,7 @@ class Snapshot:
         unmatched: matchers of routes and silences that match nothing known.
         unrouted: how many notifications no route matched, since the start.
         storage_failure: why the database takes no writes, and since when; None while it does.
+        active: names the instance that is active while this one is a standby; "" otherwise.
     """
 
     taken_at: datetime
@@ -132,6 +133,7 @@ class Snapshot:
     unmatched: tuple[UnmatchedMatcher, ...] = ()
     unrouted: int = 0
     storage_failure: StorageFailure | None = None
+    active: str = ""
 
     def shows(self, other: "Snapshot") -> bool:
         """Whether *other* shows the same, but for the time; connections are compared as objects."""

@@ -137,7 +137,8 @@ class Metrics:
 
     def chunks(self, snapshot: Snapshot, now: datetime, *, openmetrics: bool = False, gzip: bool = False) -> Iterator[bytes]:
         """Yield the same in pieces, some empty; between two of them other tasks can run."""
-        lines = yield from self._exposition.update(snapshot)
+        # What the active instance exports would otherwise be there twice.
+        lines = yield from self._exposition.update(replace(snapshot, connections=()) if snapshot.active else snapshot)
         rest = self._rest(lines, snapshot, now, openmetrics=openmetrics)
         if gzip:
             yield from self._compressed[openmetrics].chunks(lines, rest, openmetrics=openmetrics)

@@ -106,6 +106,9 @@ UNMATCHED = Family(MetricType.GAUGE, "postpost_unmatched_matchers", "Matchers of
 UNROUTED = Family(MetricType.COUNTER, "postpost_notifications_unrouted_total", "Notifications that no route matched: no receiver got them.")
 
 _M = "postpost_monitor_"
+ACTIVE = Family(
+    MetricType.GAUGE, f"{_M}active", "Whether this instance checks and notifies: 0 on a standby, whose other values are absent."
+)
 STORAGE_UP = Family(MetricType.GAUGE, f"{_M}storage_up", "Whether the database accepts writes.")
 LOOP_STEP = Family(
     MetricType.GAUGE, f"{_M}loop_last_step_timestamp_seconds", "When the loop last finished a step.", ("loop", "account", "receiver")
@@ -146,6 +149,7 @@ OVERALL = (
     DISABLED,
     FAILING,
     UNMATCHED,
+    ACTIVE,
     STORAGE_UP,
     LOOP_STEP,
     RELOADED,

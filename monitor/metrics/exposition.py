@@ -244,6 +244,9 @@ Samples = Iterable[tuple[Sequence[str], object]]
 
 def _samples(snapshot: Snapshot, own: ProcessState, now: datetime) -> Iterator[tuple[Family, Samples]]:
     """Each family of `OVERALL` with its label values and values; a value of None is absent, and so is an empty label."""
+    yield definitions.ACTIVE, [((), _truth(not snapshot.active))]
+    if snapshot.active:
+        return
     outbox, silences = snapshot.outbox, [silence.state(now) for silence in snapshot.controls.silences]
     yield definitions.ACCOUNT_UP, (((name,), _truth(up)) for name, up in sorted(snapshot.accounts.items()))
     yield definitions.API_UP, [((), _truth(snapshot.api_up))]

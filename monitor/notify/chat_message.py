@@ -129,7 +129,11 @@ def _state(document: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     kind, why, severity = document["type"], data["why"], document["severity"]
     if why == _CLOSED:
         return _OTHER_ENDS.get(data.get("closedWhy", "")) or _ENDINGS.get(kind, "Recovered")
-    return {"reminder": "Reminder", "notice": "Notice", "digest": "Digest"}.get(why, severity.capitalize()) if kind != "test" else "Test"
+    return (
+        {"reminder": "Reminder", "escalated": "Escalated", "notice": "Notice", "digest": "Digest"}.get(why, severity.capitalize())
+        if kind != "test"
+        else "Test"
+    )
 
 
 def _who(kind: str, data: Mapping[str, Any]) -> str:

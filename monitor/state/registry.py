@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import chain
 
 from monitor.clock import Clock, Continuity
-from monitor.db import Reader, acks_of_open, read_meta, read_scopes, read_states, silences_since
+from monitor.db import Reader, acks_of_open, read_connections, read_meta, read_outbox, read_scopes, read_states, silences_since
 from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
@@ -79,6 +79,12 @@ class Registry(Engine):
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
         self.set_requests(silences_since(reader, self.clock.now()), acks_of_open(reader))
 
+    def load_to_show(self, reader: Reader) -> None:
+        """Fill memory with all that another instance has stored; nothing of it is evaluated."""
+        self.load(reader)
+        self.set_connections(read_connections(reader))
+        self.set_outbox(read_outbox(reader))
+
     def set_connections(self, connections: Iterable[Connection], *, account: str | None = None) -> None:
         """Replace the monitored connections; states of others stay in the database only."""
         super().set_connections(connections, account=account)
@@ -92,11 +98,10 @@ class Registry(Engine):
 
     def find_unmatched(self) -> None:
         """Find the matchers that match nothing known, and log new ones; not before every account that discovers has a connection."""
-        connections = [connection for _, connection in sorted(self._connections.items())]
-        if self.config.discovering - {connection.account for connection in connections}:
+        if self.config.discovering - self._by_account.keys():
             return
         before = set(self.unmatched)
-        self.unmatched = unmatched(self.config.matches(), connections)
+        self.unmatched = unmatched(self.config.matches(), self.connections())
         for matcher in self.unmatched:
             if matcher not in before:
                 advice = "It matches nothing that is known: correct it, or remove it."

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 
 from monitor.clock import Clock
 from monitor.db import Database, Reader, Store, silences_since, uptime
@@ -114,7 +115,10 @@ class UptimeRollup:
         since = known - LONGEST_REACH - _REPEATED
         incidents, wider = uptime.incidents_between(reader, since, until)
         left: dict[datetime, list[tuple[Connection, datetime | None]]] = defaultdict(list)
-        for connection, retired_at in uptime.watched_since(reader, since) if begun is not None else ():
+        retired = uptime.retired_since(reader, since)
+        gone = {connection.id for connection, _ in retired}
+        watched = ((connection, None) for connection in self._registry.connections() if connection.id not in gone)
+        for connection, retired_at in chain(watched, retired) if begun is not None else ():
             # The next check counts for time before it.
             begin = known - self._reach(connection)
             if set_back or wider or connection.id in incidents:

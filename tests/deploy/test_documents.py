@@ -19,7 +19,7 @@ def _commands(program: str) -> set[tuple[str, ...]]:
     blocks = [line for text in TEXTS.values() for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
     found = set()
     for command in spans + blocks:
-        match = re.match(rf"(?:sudo )?{re.escape(program)} (.+?)(?: #.*| &&.*)?$", command)
+        match = re.match(rf"(?:sudo )?{re.escape(program)} (.+?)(?: #.*| &&.*| >.*)?$", command)
         if match is not None:
             found.add(tuple(shlex.split(match[1].split("   ")[0])))
     return found

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from monitor.cli.main import main
 from monitor.clock import SystemClock
 from monitor.config import load
 from monitor.db import Database
@@ -110,6 +111,25 @@ def test_every_alert_has_a_runbook() -> None:
     assert [rule["annotations"]["runbook_url"] for rule in rules] == [f"docs/how-to/alerts.md#{name.lower()}" for name in sections]
     assert {rule["labels"]["severity"] for rule in rules if "labels" in rule} == {"info", "warning", "critical"}
     assert all(rule["annotations"]["summary"].endswith(".") for rule in rules)
+
+
+def test_rules_with_absolute_links(promtool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`config rules` prints all rules as one file that Prometheus accepts, each with the address of its own section at the configured page."""
+    settings = tmp_path / "config.yaml"
+    page = "https://wiki.example.org/ops/alerts.md?a=b&c=d"
+    settings.write_text(f"accounts: [{{name: main, api_key: {marked.API_KEY}}}]\nmonitor: {{runbook_url: '{page}'}}\n")
+
+    assert main(["config", "rules", "--config", str(settings)]) == 0
+    said, noted = capsys.readouterr()
+    (tmp_path / "rules.yml").write_text(said)
+    printed = [rule for group in yaml.safe_load(said)["groups"] for rule in group["rules"]]
+
+    assert [rule["annotations"]["runbook_url"] for rule in printed if "alert" in rule] == [
+        f"{page}#{rule['alert'].lower()}" for rule in _rules("alert")
+    ]
+    assert [rule["record"] for rule in printed if "record" in rule] == [rule["record"] for rule in _rules("record")]
+    assert noted == ""
+    _run(promtool, "check", "rules", tmp_path / "rules.yml")
 
 
 async def test_loops_that_rest_long(tmp_path: Path) -> None:

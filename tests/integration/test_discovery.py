@@ -207,6 +207,7 @@ async def test_inactive_user(tmp_path: Path) -> None:
         assert watched(one) == {"linkedin-x3", "linkedin-x1", "linkedin-x2"}
 
 
+@pytest.mark.slow
 async def test_lost_user(tmp_path: Path) -> None:
     """A user who is detached: refused first, told once; when the list of users lacks them for good, all of it is closed."""
     clock = FakeClock()
@@ -249,6 +250,7 @@ async def test_users_vanish_at_once(tmp_path: Path) -> None:
         assert "connection.recovered" not in [kind for _, kind in await one.told()]
 
 
+@pytest.mark.slow
 async def test_owner_as_managed_user(tmp_path: Path) -> None:
     """An owner who is one of his managed users has each connection once: those watched twice are removed, what breaks is told once."""
     clock = FakeClock()

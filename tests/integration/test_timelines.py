@@ -126,6 +126,7 @@ async def test_slow_api(tmp_path: Path) -> None:
         assert await one.told() == NOTHING
 
 
+@pytest.mark.slow
 async def test_throttled(tmp_path: Path) -> None:
     """F09: after 429 with Retry-After nothing is asked for that long, and then at half the rate."""
     clock = FakeClock()
@@ -163,6 +164,7 @@ async def test_throttled_without_a_wait(tmp_path: Path) -> None:
         assert await one.told() == [("rate:main", "account.failed"), ("rate:main", "account.recovered")]
 
 
+@pytest.mark.slow
 async def test_revoked_key(tmp_path: Path) -> None:
     """F11: one event, at most 14 requests in the next hour, lists included; with a new key the first check comes within 5 s; no flips."""
     clock = FakeClock()
@@ -205,6 +207,7 @@ async def test_missing(tmp_path: Path) -> None:
         assert (await one.told())[2:] == [(names[3], "connection.missing")]
 
 
+@pytest.mark.slow
 async def test_crashing_test(tmp_path: Path) -> None:
     """F13: one id answers 500 for two hours while 20 others are fine: stale, once, and nothing else."""
     clock = FakeClock()
@@ -334,6 +337,7 @@ async def test_adaptive(tmp_path: Path) -> None:
         assert await one.until(lambda: one.state(names[0]).health is Health.OK, within=2 * MINUTE) <= 61 * SECOND
 
 
+@pytest.mark.slow
 async def test_removed(tmp_path: Path) -> None:
     """F40: removed while broken: closed once, asked no more; added again it starts afresh, with the next incident's number."""
     clock = FakeClock()

@@ -145,6 +145,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 async def test_kill_9(tmp_path: Path) -> None:
     """After kill -9 the last usual check is known."""
     url = migrated_sqlite(tmp_path / "monitor.db")

@@ -158,7 +158,7 @@ def _document(one: Life) -> str:
     return f"{one.known} {[moment.timestamp() for moment in one.told]} {dump_state(one.state)}"
 
 
-@pytest.mark.parametrize("checks", sampled([4, 5]))
+@pytest.mark.parametrize("checks", sampled([3, 4, 5]))
 def test_every_history(checks: int) -> None:
     """
     Every history of so many checks, each with a scope above open or not, with a restart after each check, ends settled

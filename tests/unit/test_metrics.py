@@ -122,7 +122,7 @@ def _info_labels(view: ConnectionView) -> dict[str, str]:
 
 def _own_part(text: bytes) -> bytes:
     """What is rendered per connection, without the families that follow."""
-    return text[: text.index(b"# HELP postpost_account_up")]
+    return text[: text.index(b"# HELP postpost_monitor_active")]
 
 
 def _read(text: bytes, parse: Callable[[str], Iterable[Metric]]) -> list[tuple[str, str, frozenset[tuple[str, str]], float]]:

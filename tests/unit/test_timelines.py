@@ -138,6 +138,7 @@ class TestApi:
         one.run(10 * MINUTE, always(OK))
         assert one.story.told == []
 
+    @pytest.mark.slow
     def test_most_of_it(self) -> None:
         """Nine of ten answers lost is an outage too, and one of ten is none."""
         numbers = itertools.count()
@@ -183,6 +184,7 @@ class TestApi:
             assert one.story.told == [API_FAILED, API_RECOVERED], minute
             assert_untouched(one.story)
 
+    @pytest.mark.slow
     def test_reminders(self) -> None:
         """An outage of two days is told again after each."""
         one = patrol(5)
@@ -216,6 +218,7 @@ class TestApi:
         one.run(HOUR, always(GONE))
         assert sorted(one.story.told) == [(str(number), "connection.missing", "opened") for number in (1, 2, 3)]
 
+    @pytest.mark.slow
     def test_old_evidence_after_it(self) -> None:
         """After a day's outage nobody is stale before there was time to look."""
         one = patrol(20, interval=15 * MINUTE)
@@ -305,6 +308,7 @@ class TestAccount:
         assert one.story.told == [ACCOUNT_FAILED]
         assert one.story.notifications[0].at - one.story.notifications[0].incident.opened_at == 30 * SECOND
 
+    @pytest.mark.slow
     def test_restart_meanwhile(self) -> None:
         """A restart between the first refusal and the end changes nothing of what is told."""
         for moment in (0, 10, 29, 31, 100, 300):
@@ -334,6 +338,7 @@ SERVICE_RECOVERED = ("service:other", "account.recovered", "closed")
 class TestService:
     """The API answers one account and fails for another: told once, about that account."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("reason", sampled([CRASHED, Reason.API_FAILED, Reason.API_TIMEOUT, Reason.PROXY_ANSWERED]))
     def test_fails_for_one(self, reason: Reason) -> None:
         """Two hours of it: one event and its end, nobody becomes stale or moves, and the others are asked as ever."""
@@ -361,6 +366,7 @@ class TestService:
         first = min(moment for moment, number in one.asked if moment >= since and number > 30)
         assert one.story.notifications[0].at - first <= 11 * MINUTE
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("interval", [MINUTE, HOUR])
     def test_most_connections(self, interval: timedelta) -> None:
         """An account with nine of ten connections is one account all the same: the API serves others, so it is not down."""
@@ -442,6 +448,7 @@ class TestService:
             one.run(2 * HOUR, lambda number: Reason.API_TIMEOUT if number == 21 else OK)
             assert one.story.told == [("21", "connection.stale", "opened")]
 
+    @pytest.mark.slow
     def test_restart_meanwhile(self) -> None:
         """A restart at any minute changes nothing of what is told."""
         for minute in (0, 1, 2, 5, 11):

@@ -12,13 +12,14 @@ from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.domain.status import Filters, Tone
 from monitor.domain.token_life import TokenSays
-from monitor.web.pages import expiry
 from monitor.web.pages.expiry import Agenda, agenda_of, endings_of
+from monitor.web.pages.feed import pieces_of
 from monitor.web.status.board import StatusBoard
 from monitor.web.urls import connection_path
 from tests.builders import DAY, HOUR, START, a_connection, a_state, a_token_belief
 
 NOW = START + 10 * HOUR
+ROOT = "https://monitor.example/"
 
 
 def _view(number: int, left: timedelta | None, **overrides: object) -> ConnectionView:
@@ -36,7 +37,7 @@ def _parsed(feed: bytes) -> list[Any]:
 
 
 def _events(*views: ConnectionView, now: datetime = NOW, instance: str = "one") -> dict[str, Any]:
-    feed = b"".join(expiry.pieces(endings_of(StatusBoard(Snapshot(now, views)), Filters(), now), instance, now, "https://monitor.example/"))
+    feed = b"".join(pieces_of(endings_of(StatusBoard(Snapshot(now, views)), Filters(), now), instance, now, ROOT))
     return {str(event["uid"]): event for event in _parsed(feed)}
 
 
@@ -55,7 +56,7 @@ def test_feed_leads_to_the_page_and_warns() -> None:
     (event,) = _events(view).values()
     (alarm,) = event.walk("VALARM")
 
-    assert event["url"] == f"https://monitor.example/{connection_path(view.connection)}"
+    assert event["url"] == f"{ROOT}{connection_path(view.connection)}"
     assert (alarm["action"], alarm["trigger"].dt, alarm["description"]) == ("DISPLAY", -DAY, event["summary"])
 
 
@@ -127,7 +128,7 @@ def test_any_text_arrives(name: str, account: str) -> None:
     """Whatever a connection is called, the feed can be read back and has no line that is longer than the format allows."""
     connection = a_connection(1, name=name, account=account)
     view = ConnectionView(connection, a_state(token=a_token_belief(NOW + DAY)))
-    feed = b"".join(expiry.pieces(endings_of(StatusBoard(Snapshot(NOW, (view,))), Filters(), NOW), "one", NOW, "https://monitor.example/"))
+    feed = b"".join(pieces_of(endings_of(StatusBoard(Snapshot(NOW, (view,))), Filters(), NOW), "one", NOW, ROOT))
 
     (event,) = _parsed(feed)
     assert event["dtstart"].dt == NOW + DAY

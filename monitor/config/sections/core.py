@@ -30,6 +30,7 @@ from monitor.config.types import (
     between,
     check_base_url,
     check_page_url,
+    check_runbook_url,
     parse_listen,
     problem,
 )
@@ -83,6 +84,8 @@ class MonitorSettings(Section):
     monitors notify the same receiver."""
     dashboard_url: Annotated[str, AfterValidator(check_page_url)] = ""
     """Page for reconnecting accounts. Notifications link to it; without it they have no link."""
+    runbook_url: Annotated[str, AfterValidator(check_runbook_url)] = ""
+    """Address at which operators read `docs/how-to/alerts.md`: of your copy, or of this project's repository. `config rules` links to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +221,16 @@ class DatabaseSettings(Section):
     since it may contain a password. SQLite needs a local disk."""
     url_file: str | None = None
     """File that contains the URL, instead of `url`."""
+
+
+class ClusterSettings(Section):
+    """Further instances on the same PostgreSQL database: one is active, the others wait to take over."""
+
+    mode: Literal["standby"]
+    """`standby`: an instance that finds another one active waits, serves its pages meanwhile, and takes over when that one is gone."""
+    lease: Annotated[Duration, between(timedelta(seconds=5), timedelta(minutes=5))] = timedelta(seconds=15)
+    """After so long without a sign of life the active instance counts as gone, such as when its machine or network failed. When only its
+    process ends, another one takes over at once."""
 
 
 class WebSettings(Section):

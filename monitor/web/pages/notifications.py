@@ -16,6 +16,7 @@ from monitor.text.reasons import RESPONSE_TEXTS
 _REASONS = {
     NotificationReason.OPENED: "opened",
     NotificationReason.CHANGED: "changed",
+    NotificationReason.ESCALATED: "escalated",
     NotificationReason.CLOSED: "closed",
     NotificationReason.REMINDER: "reminder",
     NotificationReason.NOTICE: "for information",

@@ -16,11 +16,11 @@ from typing import Any
 
 from aiohttp import web
 
+from monitor import extras
 from monitor.clock import Clock
 from monitor.domain.status import Filters
 from monitor.web.actions import Actions
 from monitor.web.db_access import ReadLimiter
-from monitor.web.pages import expiry
 from monitor.web.pages.actions import ActionPages
 from monitor.web.pages.connection import ConnectionQuery, profile_of
 from monitor.web.pages.expiry import agenda_of, endings_of
@@ -113,10 +113,14 @@ class Site:
 
     async def _feed(self, request: web.Request) -> web.Response:
         """The calendar, made in pieces: other tasks run between them, and one feed is made at a time."""
+        if advice := extras.missing("icalendar"):
+            return web.Response(status=501, text=f"There is no feed, because the library icalendar is not installed: {advice}\n")
+        from monitor.web.pages.feed import pieces_of  # noqa: PLC0415 - its library may be missing, and takes time to load
+
         now, root = self._clock.now(), f"{request.scheme}://{request.host}/"
         async with self._feeding:
             pieces = []
-            for piece in expiry.pieces(endings_of(self._snapshots.board(), Filters.of(request.query), now), self._instance(), now, root):
+            for piece in pieces_of(endings_of(self._snapshots.board(), Filters.of(request.query), now), self._instance(), now, root):
                 pieces.append(piece)
                 await self._clock.sleep(0)
         return web.Response(body=b"".join(pieces), headers={"Content-Type": _CALENDAR})

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from monitor import extras
 from monitor.domain.status import Filters
 from monitor.schemas.facts import iso
 from monitor.text.advice import reconnects
@@ -103,7 +104,7 @@ class Pages:
 
     def calendar(self, board: StatusBoard, agenda: Agenda, now: datetime) -> bytes:
         """The page of token expiry."""
-        return self._render("calendar.html", board, now, agenda=agenda, filters=agenda.filters)
+        return self._render("calendar.html", board, now, agenda=agenda, filters=agenda.filters, has_feed=not extras.missing("icalendar"))
 
     def _render(self, template: str, board: StatusBoard, now: datetime, root: str = "", **values: Any) -> bytes:
         known = {
