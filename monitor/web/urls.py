@@ -1,7 +1,7 @@
 """Paths of pages, and routes. Links are relative, so that the port can be served below any prefix of a proxy."""
 
 from collections.abc import Awaitable, Callable
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 
@@ -15,6 +15,7 @@ ACTOR = web.RequestKey("actor", str)
 NO_USER = "-"
 """Stands in a path for the owner of the account, where a managed user's id would be."""
 
+FEED_PATH = "/calendar.ics"
 CONNECTION_PATH = "/connections/{account:[^/]+}/{user:[^/]+}/{platform_id:[^/]+}"
 
 
@@ -31,6 +32,16 @@ def connection_key(request: web.Request) -> Key:
 
 def _part(text: str) -> str:
     return quote(text, safe="", errors="replace")
+
+
+def content_policy(forms_lead_to: str = "") -> str:
+    """The Content-Security-Policy of a page; browsers apply it to where the answer to a form redirects, too."""
+    parts = urlsplit(forms_lead_to)
+    forms = f"'self' {parts.scheme}://{parts.netloc.rpartition('@')[2]}" if forms_lead_to else "'self'"
+    return (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        f"form-action {forms}; frame-ancestors 'none'; base-uri 'none'"
+    )
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
