@@ -6,6 +6,7 @@ after the commit.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 
@@ -169,8 +170,12 @@ class Registry(Engine):
             unrouted=self.unrouted,
             suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
-            storage_failure=self.storage_failure,
+            storage_failure=self._storage_failure(now),
         )
+
+    def _storage_failure(self, now: datetime) -> StorageFailure | None:
+        failure = self.storage_failure
+        return failure and replace(failure, lasting=now - failure.since >= self.config.policy.scopes.open_after)
 
     def _view(self, now: datetime) -> None:
         """Bring the views in line with what is known: those that changed, or all when something above them changed."""
