@@ -20,13 +20,10 @@ class EvaluationConfig(EngineConfig):
 
     Attributes:
         identity: this monitor, for bodies and incident keys.
-        routes, receivers: which receivers a notification goes to; without routes, all of them.
         discovering: the accounts whose connections are discovered.
     """
 
     identity: MonitorIdentity
-    routes: tuple[Route, ...] = ()
-    receivers: tuple[ReceiverRule, ...] = ()
     discovering: frozenset[str] = frozenset()
 
     def matches(self) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -20,7 +20,9 @@ CONNECTION_PATH = "/connections/{account:[^/]+}/{user:[^/]+}/{platform_id:[^/]+}
 
 def connection_path(connection: Connection) -> str:
     """The page of a connection, relative to the root: `connections/<account>/<user or ->/<platform id>`."""
-    return "/".join(("connections", _part(connection.account), _part(connection.user_id or NO_USER), _part(connection.platform_id)))
+    return "/".join(
+        ("connections", url_part(connection.account), url_part(connection.user_id or NO_USER), url_part(connection.platform_id))
+    )
 
 
 def connection_key(request: web.Request) -> Key:
@@ -29,7 +31,8 @@ def connection_key(request: web.Request) -> Key:
     return (account, "" if user == NO_USER else user, platform_id)
 
 
-def _part(text: str) -> str:
+def url_part(text: str) -> str:
+    """*text* as one part of an address."""
     return quote(text, safe="", errors="replace")
 
 
