@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 
 from monitor.cli import output
 from monitor.cli.lookup import OpenDatabase, find, opened
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the explanation; returns 0."""
     config, clock = load_config(args), SystemClock()
     with opened(config, clock) as database:
-        report = report_of(database, args.id, args.account, args.limit)
+        report = replace(report_of(database, args.id, args.account, args.limit), dashboard_url=config.monitor.dashboard_url)
     sections = explain(report, clock.now(), config.policy())
     if args.json:
         output.put(as_document(report, sections, clock.now()))

@@ -89,7 +89,7 @@ class Config(Section):
 
     def policy(self) -> Policy:
         """The policy of the domain."""
-        return policy_of(self.policy_settings, self.schedule)
+        return policy_of(self.policy_settings, self.schedule, tuple(route.route() for route in self.routes))
 
     def platform_texts(self) -> PlatformTexts:
         """What the error texts of the platforms mean: the entries of the file first, then the built-in ones."""

@@ -112,6 +112,11 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": f"^{DURATION_PATTERN}$", "examples": ["30s", "15m", "36h", "7d"]}),
 ]
+OffOrDuration = Annotated[
+    Duration,
+    BeforeValidator(off_or_duration),
+    WithJsonSchema({"type": "string", "examples": ["24h", "off"]}),
+]
 """A length of time; a timedelta in Python."""
 
 Size = Annotated[

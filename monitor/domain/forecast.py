@@ -63,7 +63,7 @@ def forecast_of(
     for notification in _notifications(connection, state, config, controls, now, until):
         incident = notification.incident
         before = notified.get(incident, ())
-        names = receivers_for(notification, connection, config.routes, config.receivers, notified=before)
+        names = receivers_for(notification, connection, config.policy.routes, config.receivers, notified=before)
         notified[incident] = (*before, *names)
         events.append(ForecastEvent(connection, notification, names))
     return tuple(events)

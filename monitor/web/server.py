@@ -5,7 +5,7 @@ Aiohttp application, listening, middlewares, metrics and health.
     /metrics             for Prometheus
     /-/healthy           200 while the process answers
     /-/ready             200 while the daemon works, 503 and the reason otherwise
-    /api/v1/...          the same and more as JSON; /api/v1/openapi.json describes it
+    /api/v1/...          the same and more as JSON; /api/v1/reference describes it
     /badges/...          the state of a connection as a small picture
     /changes             server-sent events: the pages have changed
     /static/...          files of the pages
@@ -34,6 +34,7 @@ from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics
 from monitor.web.actions import Actions
 from monitor.web.api.actions import post_routes
 from monitor.web.api.context import ApiContext
+from monitor.web.api.openapi import description
 from monitor.web.api.problems import is_api_path, problem
 from monitor.web.api.setup import api_routes
 from monitor.web.auth import Authenticator, TooManyAttempts
@@ -44,7 +45,7 @@ from monitor.web.pages.routes import Site
 from monitor.web.response_cache import ResponseCache, accepts_gzip, compress
 from monitor.web.status.present import Present
 from monitor.web.status.snapshot_cache import SnapshotCache
-from monitor.web.urls import ACTOR, Handler, route
+from monitor.web.urls import ACTOR, Handler, content_policy, route
 
 _log = get_logger(__name__)
 
@@ -55,10 +56,7 @@ _PLAIN = "text/plain; charset=utf-8"
 _NOT_KEPT = ("/static/", "/badges/")
 
 SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
-        "frame-ancestors 'none'; base-uri 'none'"
-    ),
+    "Content-Security-Policy": content_policy(),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -156,11 +154,12 @@ class WebServer:
         def acting() -> Actions | None:
             return self._actions if self._acts() else None
 
-        present = Present(self._snapshots, engine, instance, clock)
-        context = ApiContext(self._snapshots, reads, policy, clock, present)
-        pages = Site(self._snapshots, reads, clock, policy, present, instance, acting)
+        dashboard = actions.dashboard if actions is not None else lambda: ""
+        present = Present(self._snapshots, engine, instance, clock, dashboard)
+        context = ApiContext(self._snapshots, reads, policy, clock, present, instance)
+        pages = Site(self._snapshots, reads, clock, policy, present, instance, acting, dashboard=dashboard, description=description)
         forms = pages.actions.routes()
-        posts = post_routes(context, acting, instance)
+        posts = post_routes(context, acting)
         self._forms = {form.handler for form in forms}
         self._posts = {each.handler for each in (*forms, *posts)}
         self._changes = ChangeStreams(self._snapshots, clock)

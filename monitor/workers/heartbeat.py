@@ -19,7 +19,8 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import Severity
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
-from monitor.domain.routing import ReceiverRule, Route
+from monitor.domain.routes import Route
+from monitor.domain.routing import ReceiverRule
 from monitor.domain.schedule import MISSING_AT_MOST, MISSING_FACTOR
 from monitor.domain.snapshot import OutboxView
 from monitor.domain.states import ConnectionState

@@ -1,9 +1,11 @@
 """What is notified if nobody does anything."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from monitor.domain.forecast import ForecastEvent, begins_at, forecast_of
-from monitor.domain.routing import ReceiverRule, Route
+from monitor.domain.routes import Route
+from monitor.domain.routing import ReceiverRule
 from monitor.domain.token_life import parse_token_life
 from monitor.errors import Reason
 from tests.builders import DAY, MINUTE, a_reply, a_silence
@@ -23,7 +25,7 @@ def _story(left: str | None) -> Story:
 
 
 def _forecast(story: Story, days: int = 14) -> tuple[ForecastEvent, ...]:
-    config = type(story.engine.config)(policy=story.policy, api_host="x", interval=15 * MINUTE, routes=ROUTES, receivers=RECEIVERS)
+    config = type(story.engine.config)(policy=replace(story.policy, routes=ROUTES), api_host="x", interval=15 * MINUTE, receivers=RECEIVERS)
     return forecast_of(story.connections[1], story.state(), config, story.engine.controls, story.now, story.now + days * DAY)
 
 

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_type_hints
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, create_model, model_validator
 
 from monitor.config.sections.core import ScheduleSettings
-from monitor.config.types import Count, Duration, Items, Period, Section, Share, Switch, matching, off_or_duration, problem, to_duration
+from monitor.config.types import Count, Duration, Items, OffOrDuration, Period, Section, Share, Switch, matching, problem, to_duration
 from monitor.domain.policy import Confirm, DigestPolicy, DiscoveryPolicy, ExpiryPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
+from monitor.domain.routes import Route
 from monitor.text.durations import format_duration
 
 
@@ -68,11 +69,6 @@ AutoOrPeriod = Annotated[
     BeforeValidator(_auto_or_period),
     PlainSerializer(lambda value: "auto" if value is None else format_duration(value), return_type=str),
     WithJsonSchema({"type": "string", "examples": ["auto", "1h"]}),
-]
-OffOrDuration = Annotated[
-    Duration,
-    BeforeValidator(off_or_duration),
-    WithJsonSchema({"type": "string", "examples": ["24h", "off"]}),
 ]
 
 
@@ -178,7 +174,7 @@ class PlatformTextSettings(Section):
 
 _PolicyKeys = _section_of(
     Policy,
-    leave_out=frozenset({"spacing", "recheck", "upstream_after_of"}),
+    leave_out=frozenset({"spacing", "recheck", "upstream_after_of", "routes"}),
     platforms=Mapping[PlatformName, PlatformSettings],
     reminders=OffOrDuration,
     stale_after=AutoOrPeriod,
@@ -223,7 +219,7 @@ Source: api-contract.md 3.1, last column.
 KNOWN_PLATFORMS = frozenset({*BUILT_IN, "pinterest", "x"})
 
 
-def policy_of(settings: PolicySettings, schedule: ScheduleSettings) -> Policy:
+def policy_of(settings: PolicySettings, schedule: ScheduleSettings, routes: tuple[Route, ...] = ()) -> Policy:
     """The domain's policy; counted observations are two thirds of `schedule.recheck` apart."""
     return _value(
         Policy,
@@ -234,6 +230,7 @@ def policy_of(settings: PolicySettings, schedule: ScheduleSettings) -> Policy:
         },
         spacing=schedule.recheck * 2 / 3,
         recheck=schedule.recheck,
+        routes=routes,
     )
 
 

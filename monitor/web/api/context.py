@@ -38,6 +38,7 @@ class ApiContext:
     Attributes:
         policy: the policy in force; a reload changes it.
         present: what is in memory besides the snapshot.
+        instance: names this monitor in incident keys.
     """
 
     snapshots: SnapshotCache
@@ -45,6 +46,7 @@ class ApiContext:
     policy: Callable[[], Policy]
     clock: Clock
     present: Present
+    instance: Callable[[], str] = lambda: ""
 
     def now(self) -> datetime:
         """The time."""

@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime
 from monitor.domain.forecast import Forecast, ForecastEvent
 from monitor.domain.status import TONES, Filters, Tone
 from monitor.text.format import clock, count, day, moment, one_line, platform_name, short_name
+from monitor.text.links import connection_path
 from monitor.text.sentences import sentence
 from monitor.web.status.board import StatusBoard
-from monitor.web.urls import connection_path
 
 _MOST_A_DAY = 25
 _LETTERS = 140

@@ -8,9 +8,9 @@ from monitor.domain.policy import Policy
 from monitor.domain.preflight import Readiness, overall, remembered
 from monitor.domain.status import Filters, Tone
 from monitor.text.format import ago, platform_name, sentence, short_name
+from monitor.text.links import connection_path
 from monitor.text.reasons import preflight_text
 from monitor.web.status.board import StatusBoard
-from monitor.web.urls import connection_path
 
 MAX_AGE = timedelta(minutes=30)
 """Results that are older say nothing, as with the verb."""

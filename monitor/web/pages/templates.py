@@ -12,13 +12,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from monitor import extras
 from monitor.domain.status import Filters
 from monitor.schemas.facts import iso
+from monitor.text.advice import reconnects
 from monitor.text.format import clock, day, moment, second, stamp
+from monitor.text.links import url_part
 from monitor.web.pages.connection import Profile
 from monitor.web.pages.expiry import Agenda
 from monitor.web.pages.history import SparklineRow
 from monitor.web.pages.incidents import IncidentsPage
 from monitor.web.status.board import Page, StatusBoard
-from monitor.web.urls import url_part
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _DEEP = "../../../"
@@ -52,7 +53,7 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.globals.update(edition=digest[:12], acting=acting, dashboard=dashboard)
+        self._environment.globals.update(edition=digest[:12], acting=acting, dashboard=dashboard, reconnects=reconnects)
         self._environment.filters.update(
             stamp=stamp,
             second=second,
@@ -100,6 +101,16 @@ class Pages:
     def nothing(self, board: StatusBoard, root: str, now: datetime, text: str = "There is no page at this address.") -> bytes:
         """The page of an address that leads to nothing, and why."""
         return self.render("nothing.html", board, now, root=root, text=text)
+
+    def reference(self, board: StatusBoard, description: Mapping[str, Any], now: datetime) -> bytes:
+        """The OpenAPI document, for people."""
+        components: Mapping[str, Any] = description["components"]
+
+        def at(reference: str) -> Any:
+            """What a `$ref` names."""
+            return components[reference.split("/")[2]][reference.split("/")[3]]
+
+        return self.render("reference.html", board, now, root="../../", document=description, at=at)
 
     def incidents(self, board: StatusBoard, shown: IncidentsPage, now: datetime) -> bytes:
         """The page of incidents."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from monitor.domain.status import Filters, Tone
 from monitor.text.format import platform_name, short_name
+from monitor.text.links import connection_path
 from monitor.text.status import status_label
 from monitor.web.status.board import StatusBoard, group_key
-from monitor.web.urls import connection_path
 
 WIDTH = 1200
 _HEADING = 22

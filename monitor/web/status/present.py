@@ -24,13 +24,22 @@ class Present:
     Args:
         engine: gives the engine; None without one, as in a stand-by: then no scope explains anything and nothing is forecast.
         instance: names this monitor in incident keys.
+        dashboard: gives the address where connections are reconnected; empty without one.
     """
 
-    def __init__(self, snapshots: SnapshotCache, engine: Callable[[], Engine | None], instance: Callable[[], str], clock: Clock) -> None:
+    def __init__(
+        self,
+        snapshots: SnapshotCache,
+        engine: Callable[[], Engine | None],
+        instance: Callable[[], str],
+        clock: Clock,
+        dashboard: Callable[[], str],
+    ) -> None:
         self._snapshots = snapshots
         self._engine = engine
         self._instance = instance
         self._clock = clock
+        self._dashboard = dashboard
         self._forecasting = asyncio.Lock()
         self._forecast: tuple[float, Forecast] | None = None
 
@@ -38,7 +47,15 @@ class Present:
         """What an explanation of a connection is made of, without its notifications, which are rows."""
         engine = self._engine()
         above = engine.scopes_explaining(view.connection, view.state) if engine is not None else ()
-        return ConnectionReport(view.connection, view.state, above, controls=snapshot.controls, instance=self._instance(), retired=retired)
+        return ConnectionReport(
+            view.connection,
+            view.state,
+            above,
+            controls=snapshot.controls,
+            instance=self._instance(),
+            retired=retired,
+            dashboard_url=self._dashboard(),
+        )
 
     async def forecast(self) -> Forecast:
         """What is notified within the next 14 days if nobody does anything; other tasks run while it is made."""
