@@ -264,6 +264,7 @@ class App:
             policy=self._policy,
             read=self._database.read,
             instance=lambda: self._registry.config.identity.instance,
+            engine=lambda: self._registry,
             actions=Actions(self._database.write, self._check_now, self._clock, lambda: self.config.monitor.dashboard_url),
         )
 

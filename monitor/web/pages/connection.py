@@ -12,6 +12,7 @@ from monitor.domain.reasons import Outcome, outcome_of
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import Tone
 from monitor.domain.uptime import OpenOutage
+from monitor.text.explain import ExplainSection
 from monitor.text.format import milliseconds, sentence
 from monitor.text.reasons import OUTCOME_TEXTS, reason_text
 from monitor.web.pages import cli_hints
@@ -75,6 +76,7 @@ class Profile:
         past: whether the database could be read; without it everything below is empty.
         windows: periods that end now, and the uptime in each.
         cards: what is wrong above the connection.
+        explanation: why it is believed to be as it is shown.
         older_checks, older_incidents: where there are more; empty where there are none.
     """
 
@@ -91,6 +93,7 @@ class Profile:
     notifications: tuple[NotificationView, ...]
     commands: tuple[Command, ...]
     cards: tuple[Card, ...] = ()
+    explanation: tuple[ExplainSection, ...] = ()
 
 
 def profile_of(
