@@ -127,10 +127,12 @@ def _load(kind: type[_Value], document: str | bytes, where: str) -> _Value:
     return value
 
 
-@cache
-def _validator(kind: Any) -> SchemaValidator:
+def _sharing_validator(kind: Any) -> SchemaValidator:
     """Reads values of *kind* as pydantic does, but for what values share: half of the memory of a hundred thousand states."""
     return SchemaValidator(_sharing(_adapter(kind).core_schema))
+
+
+_validator: Callable[[Any], SchemaValidator] = cache(_sharing_validator)
 
 
 def _sharing(schema: Any) -> Any:
@@ -145,7 +147,7 @@ def _sharing(schema: Any) -> Any:
     if changed.get("default_factory") is dict:
         return changed | {"default_factory": lambda: _EMPTY}
     if changed.get("type") == "tuple" and changed["items_schema"][0]["type"] == "str":
-        return core_schema.no_info_after_validator_function(_same, changed)  # type: ignore[arg-type]
+        return core_schema.no_info_after_validator_function(_same, changed)
     return changed
 
 
@@ -154,7 +156,7 @@ _MOMENT = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.
 
 
 @lru_cache(maxsize=4096)
-def _moment(text: str) -> datetime:
+def _moment(text: Any) -> datetime:
     """The moment in *text*; as written here, with the zone of the standard library, whose arithmetic is several times faster."""
     if isinstance(text, str) and _MOMENT.fullmatch(text):
         return datetime.fromisoformat(text)

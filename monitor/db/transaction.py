@@ -73,7 +73,7 @@ class Reader:
         with translated():
             return self._connection.execute(statement, parameters).all()
 
-    def stream(self, statement: Executable) -> Iterator[Row[Any]]:
+    def stream(self, statement: Executable) -> Iterator[Sequence[Any]]:
         """The same, for many rows: not all of them are in memory at once. No other statement before the last of them."""
         with translated(), self._connection.execute(statement, execution_options=_PAGED) as result:
             yield from result
@@ -121,7 +121,7 @@ class Transaction(Reader):
         self.flush()
         return super().rows(statement, parameters)
 
-    def stream(self, statement: Executable) -> Iterator[Row[Any]]:
+    def stream(self, statement: Executable) -> Iterator[Sequence[Any]]:
         """As of a reader, with all that was changed before."""
         self.flush()
         return super().stream(statement)

@@ -51,7 +51,9 @@ def _measure(folder: Path, size: int, costs: list[float]) -> Iterator[Result]:
         # As installed: with compiled files.
         compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "bench-compiled")}
         log = folder / "daemon.log"
-        daemon = stack.enter_context(running(Path(sys.executable), "-m", "monitor", "run", "--config", str(config), log=log, environment=compiled))
+        daemon = stack.enter_context(
+            running(Path(sys.executable), "-m", "monitor", "run", "--config", str(config), log=log, environment=compiled)
+        )
         monitor = Measured(daemon, f"http://127.0.0.1:{web}")
         wait_until("the first scrape", lambda: _known(monitor) == size, alive=daemon, within=240)
         took, cpu = time.perf_counter() - began, monitor.cpu_seconds()

@@ -182,7 +182,9 @@ class _Api:
             document = {"checks": self.checks}
         body = json.dumps(document).encode()
         date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
-        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: {date}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        writer.write(
+            f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: {date}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        )
 
 
 async def _main(port: int, fleet: Fleet) -> None:

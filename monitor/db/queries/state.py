@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, func, select, text
+from sqlalchemy import and_, bindparam, func, select, text
 
 from monitor.clock import from_milliseconds
 from monitor.db.codec import load_state
@@ -71,12 +71,11 @@ def read_states(reader: Reader) -> dict[int, tuple[int, ConnectionState]]:
 
     A usual check changes no document: its row brings it up to date.
     """
-    states = {row.connection_id: _to_state(row) for row in reader.stream(reader.locking(_STATES))}
+    states = {row[0]: _to_state(row) for row in reader.stream(reader.locking(_STATES))}
     texts: dict[str, str] = {}
-    for connection_id, at, text in reader.stream(_NEWEST_PASSED):
+    for connection_id, at, said in reader.stream(_NEWEST_PASSED):
         version, state = states[connection_id]
-        text = texts.setdefault(text or "", text or "")
-        states[connection_id] = (version, resumed(state, from_milliseconds(at), text))
+        states[connection_id] = (version, resumed(state, from_milliseconds(at), texts.setdefault(said or "", said or "")))
     return states
 
 
@@ -91,7 +90,7 @@ def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState
     return version, state
 
 
-def _to_state(row: Row[Any]) -> tuple[int, ConnectionState]:
+def _to_state(row: Sequence[Any]) -> tuple[int, ConnectionState]:
     connection_id, version, document = row
     return version, load_state(document, f"connection_states row {connection_id}")
 
