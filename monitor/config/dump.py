@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic_core import to_jsonable_python
 
+from monitor.config.documentation import meaning_of
 from monitor.config.model import Config
 from monitor.config.secrets import Secret
 from monitor.config.sections.policy import ExpirySettings, PlatformSettings, expiry_by_platform
@@ -35,7 +36,8 @@ def as_schema() -> str:
         section.pop("title", None)
         required = section.get("required", [])
         for key in keys(model):
-            section["properties"][key.name] = _tidy(section["properties"][key.name], key, optional=key.name not in required)
+            shape = {"description": meaning_of(model, key), **section["properties"][key.name]}
+            section["properties"][key.name] = _tidy(shape, key, optional=key.name not in required)
     connections = schema["properties"]["connections"]["anyOf"][0]
     connections["items"] = {"anyOf": [{"type": "string", "description": "An id in the first account."}, connections["items"]]}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "postpost-monitor configuration"}
@@ -53,7 +55,7 @@ def _models(section: type[Section]) -> Iterator[type[Section]]:
 
 def _tidy(shape: dict[str, Any], key: Key, *, optional: bool) -> dict[str, Any]:
     """The schema of one key as in the file: null is allowed if the key is optional, and `${VAR}` in place of a plain value."""
-    kept = {"description": key.description} | {name: shape[name] for name in ("examples", "writeOnly") if name in shape}
+    kept: dict[str, Any] = {name: shape[name] for name in ("description", "examples", "writeOnly") if name in shape}
     kept |= _default(key) if "default" in shape else {}
     plain = {name: value for name, value in shape.items() if name not in {*kept, "default", "title"}}
     choices: list[dict[str, Any]] = plain["anyOf"] if set(plain) == {"anyOf"} else [plain]

@@ -1,16 +1,11 @@
 """The base of all sections, the kinds of values (names, counts, sizes, URLs), and reflection over the keys."""
 
-import ast
-import inspect
 import math
 import re
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
-from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast, get_args, get_origin
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, WithJsonSchema, model_validator
@@ -117,6 +112,11 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": f"^{DURATION_PATTERN}$", "examples": ["30s", "15m", "36h", "7d"]}),
 ]
+OffOrDuration = Annotated[
+    Duration,
+    BeforeValidator(off_or_duration),
+    WithJsonSchema({"type": "string", "examples": ["24h", "off"]}),
+]
 """A length of time; a timedelta in Python."""
 
 Size = Annotated[
@@ -151,9 +151,14 @@ Items = Annotated[tuple[T, ...], Strict(strict=False)]
 
 
 class Section(BaseModel):
-    """The base of every part of the configuration: immutable, strict, and closed to unknown keys."""
+    """
+    The base of every part of the configuration: immutable, strict, and closed to unknown keys.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+    A section's validator is made on first use, and the documentation of its keys is read by `documentation`: a verb pays for neither
+    that of sections which its file does not have.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True, hide_input_in_errors=True)
 
     unsupported: ClassVar[Mapping[str, str]] = {}
     """Keys of the same form elsewhere that are refused here, with what to do instead."""
@@ -166,6 +171,11 @@ class Section(BaseModel):
             return data
         known = {field.alias or name for name, field in cls.model_fields.items()}
         return {key: value for key, value in data.items() if value is not None or key not in known}
+
+    @classmethod
+    def defaults(cls) -> Self:
+        """The section without any key; of one whose keys all have defaults."""
+        return cast("Self", cls.model_construct())
 
     def masked(self) -> dict[str, Any]:
         """The section as plain values, as the file spells them, with secrets masked."""
@@ -209,6 +219,14 @@ def check_page_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def check_runbook_url(url: str) -> str:
+    """*url*, if the names of alerts can follow it as anchors, and rules can contain it as it is; empty stays empty."""
+    page = check_page_url(url)
+    if not re.fullmatch(r"[^\s#'\"{}\\]*", page):
+        raise problem("must not contain '#', braces, quotes or spaces", "the address of the page; the anchor of each alert is added")
+    return page
+
+
 def check_receiver_url(url: str) -> str:
     """*url*, if it can be the address of a receiver."""
     parts = split(url)
@@ -238,7 +256,6 @@ class Key:
     Attributes:
         name: as the file spells it.
         attribute: as Python spells it.
-        owner: the section that has it.
         section: the section below it, if any.
         shape: whether its value is a plain value or a section, a list, or a mapping by name.
     """
@@ -246,25 +263,8 @@ class Key:
     name: str
     attribute: str
     field: FieldInfo
-    owner: type[Section]
     section: type[Section] | None
     shape: Literal["plain", "list", "mapping"]
-
-    @property
-    def description(self) -> str:
-        """Its documentation: the text below the field."""
-        return self.field.description or _texts(self.owner).get(self.attribute, "")
-
-
-@cache
-def _texts(section: type[Section]) -> dict[str, str]:
-    """Attribute to the text below it. Read from the source when a reference is made: pydantic would do it at every start."""
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
-    found: dict[str, str] = {}
-    for field, text in pairwise(getattr(definition, "body", ())):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            found[ast.unparse(field.target)] = inspect.cleandoc(str(text.value.value))
-    return found
 
 
 def keys(section: type[Section]) -> Iterator[Key]:
@@ -273,7 +273,7 @@ def keys(section: type[Section]) -> Iterator[Key]:
         if not field.exclude:
             origin = get_origin(field.annotation)
             shape: Literal["plain", "list", "mapping"] = "list" if origin is tuple else "mapping" if origin is Mapping else "plain"
-            yield Key(field.alias or attribute, attribute, field, section, _section_in(field.annotation), shape)
+            yield Key(field.alias or attribute, attribute, field, _section_in(field.annotation), shape)
 
 
 def _section_in(annotation: Any) -> type[Section] | None:

@@ -1,6 +1,6 @@
 """Row types and their builders."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -163,7 +163,7 @@ class AttemptRow:
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
-def to_connection(row: Sequence[Any]) -> Connection:
+def to_connection(row: Row[*tuple[Any, ...]]) -> Connection:
     """A connection from a row of `connections`; many rows share the texts that are equal in them."""
     number, account, user_id, platform_id, platform, name, labels, interval_ms, expect, permissions, listed, _ = row
     where = f"connections row {number}"

@@ -143,7 +143,7 @@ class Engine:
     @property
     def controls(self) -> Controls:
         """Everything that suppresses notifications: the operators' controls and those of the configuration."""
-        return Controls(self._requested.silences, self.config.recurring_silences, self._requested.acks)
+        return Controls(self._requested.silences, self.config.recurring_silences, self._requested.acks, self.connection)
 
     def ids(self) -> tuple[int, ...]:
         """The ids of all monitored connections, ordered by account, platform and platform id."""

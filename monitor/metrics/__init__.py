@@ -52,18 +52,19 @@ class Metrics:
         self._heartbeats = self._counter(definitions.HEARTBEATS)
         for result in ("sent", "failed", "withheld"):
             self._heartbeats.labels(result)
-        build = Info(definitions.BUILD.name.removesuffix("_info"), definitions.BUILD.help, registry=self._registry)
-        build.info({"version": __version__})
+        self._build = Info(definitions.BUILD.name.removesuffix("_info"), definitions.BUILD.help, registry=self._registry)
+        self._build.info({"version": __version__})
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
-    def prepare(self, *, accounts: Iterable[str] = (), receivers: Iterable[str] = (), loops: Iterable[str] = ()) -> None:
+    def prepare(self, *, monitor: str = "", accounts: Iterable[str] = (), receivers: Iterable[str] = (), loops: Iterable[str] = ()) -> None:
         """
         Take over the names of the configuration; called at the start and after a reload.
 
         Series of accounts, receivers and loops that are not among these are removed.
         """
+        self._build.info({"monitor": monitor, "version": __version__})
         removed = set(self._own.receivers) - set(kept := tuple(receivers))
         for result in DeliveryReason:
             for receiver in removed:
@@ -76,6 +77,7 @@ class Metrics:
         steps = {name: at for name, at in self._own.loops.items() if name in set(loops)}
         self._own = replace(
             self._own,
+            monitor=monitor,
             receivers=kept,
             loops=steps,
             disabled={name: disabled for name, disabled in self._own.disabled.items() if name in kept},
@@ -137,7 +139,8 @@ class Metrics:
 
     def chunks(self, snapshot: Snapshot, now: datetime, *, openmetrics: bool = False, gzip: bool = False) -> Iterator[bytes]:
         """Yield the same in pieces, some empty; between two of them other tasks can run."""
-        lines = yield from self._exposition.update(snapshot)
+        # What the active instance exports would otherwise be there twice.
+        lines = yield from self._exposition.update(replace(snapshot, connections=()) if snapshot.active else snapshot)
         rest = self._rest(lines, snapshot, now, openmetrics=openmetrics)
         if gzip:
             yield from self._compressed[openmetrics].chunks(lines, rest, openmetrics=openmetrics)

@@ -14,10 +14,14 @@ from itertools import chain
 from operator import is_
 
 from monitor.clock import EPOCH
+from monitor.domain.alert_labels import IncidentLabels
+from monitor.domain.delivery import receiver_outages
+from monitor.domain.events import FINE, Severity
 from monitor.domain.expiry import estimate
 from monitor.domain.expiry.model import TokenBelief
-from monitor.domain.reasons import Health, outcome_of
-from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.reasons import Health, Scope, outcome_of
+from monitor.domain.scopes.key import STORAGE
+from monitor.domain.scopes.state import FAILED
 from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.errors import Reason
@@ -47,6 +51,7 @@ class ProcessState:
     The process's own values.
 
     Attributes:
+        monitor: its name in notifications.
         receivers: names of all that are configured, so that one without pending deliveries shows a zero.
         disabled: receiver name -> whether its deliveries are disabled; without those of which that is not known yet.
         loops: loop name -> when it last finished a step.
@@ -56,6 +61,7 @@ class ProcessState:
         heartbeat_at: when the last heartbeat was accepted; None before the first.
     """
 
+    monitor: str = ""
     receivers: tuple[str, ...] = ()
     disabled: Mapping[str, bool] = field(default_factory=dict)
     loops: Mapping[str, datetime] = field(default_factory=dict)
@@ -234,11 +240,18 @@ Samples = Iterable[tuple[Sequence[str], object]]
 
 def _samples(snapshot: Snapshot, own: ProcessState, now: datetime) -> Iterator[tuple[Family, Samples]]:
     """Each family of `OVERALL` with its label values and values; a value of None is absent, and so is an empty label."""
+    yield definitions.ACTIVE, [((), _truth(not snapshot.active))]
+    if snapshot.active:
+        return
     outbox, silences = snapshot.outbox, [silence.state(now) for silence in snapshot.controls.silences]
     yield definitions.ACCOUNT_UP, (((name,), _truth(up)) for name, up in sorted(snapshot.accounts.items()))
     yield definitions.API_UP, [((), _truth(snapshot.api_up))]
-    yield definitions.INCIDENT_OPEN, ((incident_labels(view), 1) for view in snapshot.incidents)
-    yield definitions.INCIDENT_ACKNOWLEDGED, ((incident_labels(view), 1) for view in snapshot.incidents if _is_acknowledged(view, snapshot))
+    yield definitions.INCIDENT_OPEN, ((incident_labels(view)[:-1], 1) for view in snapshot.incidents)
+    yield definitions.INCIDENT_NOTIFIED, (((own.monitor, *labels), 1) for labels in _notified(snapshot))
+    yield (
+        definitions.INCIDENT_ACKNOWLEDGED,
+        ((incident_labels(view)[:-1], 1) for view in snapshot.incidents if _is_acknowledged(view, snapshot)),
+    )
     yield definitions.SILENCES, [((state.value,), silences.count(state)) for state in (SilenceState.ACTIVE, SilenceState.PENDING)]
     yield (
         definitions.CHECKS,
@@ -263,16 +276,26 @@ def _samples(snapshot: Snapshot, own: ProcessState, now: datetime) -> Iterator[t
     yield definitions.HEARTBEAT_AT, [((), _moment(own.heartbeat_at))]
 
 
-def incident_labels(view: IncidentView) -> tuple[str, ...]:
-    """Return the labels of an incident, in the order of its family; empty where they do not apply."""
-    topic, connection = view.incident.topic.value, view.connection
-    common = (view.level, view.severity.value)
-    if connection is not None:
-        return (topic, view.scope.value, "", *common, connection.account, connection.user_id, connection.platform, connection.platform_id)
-    key = ScopeKey.parse(view.incident.subject)
-    kind = key.kind if key.kind != view.scope.value else ""
-    platform = key.platform
-    return (topic, view.scope.value, kind, *common, key.account, key.user, platform, "")
+def incident_labels(view: IncidentView) -> IncidentLabels:
+    """Return the labels of an incident."""
+    level, severity, connection = view.level, view.severity.value, view.connection
+    if connection is None:
+        return IncidentLabels.of_scope(view.incident.subject, view.scope, level, severity)
+    owner = (connection.account, connection.user_id, connection.platform, connection.platform_id)
+    return IncidentLabels(view.incident.topic.value, view.scope.value, "", level, severity, *owner)
+
+
+def _notified(snapshot: Snapshot) -> Iterator[IncidentLabels]:
+    """The labels of the open incidents of which receivers were notified, those of the storage and of receivers included."""
+    for incident in snapshot.incidents:
+        if incident.notified != FINE:
+            yield incident_labels(incident)._replace(level=incident.notified)
+    if snapshot.storage_failure is not None and snapshot.storage_failure.lasting:
+        yield IncidentLabels.of_scope(str(STORAGE), Scope.STORAGE, FAILED, Severity.CRITICAL.value)
+    for name, view in sorted(snapshot.outbox.items()):
+        if view.in_trouble:
+            level = receiver_outages.level_of(disabled=view.disabled, refusing=view.refusing)
+            yield IncidentLabels.of_scope(f"receiver:{name}", Scope.RECEIVER, level, receiver_outages.severity_of(level).value)
 
 
 def _is_acknowledged(view: IncidentView, snapshot: Snapshot) -> bool:

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 from monitor import __version__
 from monitor.config import Config
 from monitor.domain.engine import EngineConfig
-from monitor.domain.routing import ReceiverRule, Route
+from monitor.domain.routes import Route
+from monitor.domain.routing import ReceiverRule
 from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
 from monitor.errors import Reason
 from monitor.notify.payload import MonitorIdentity
@@ -20,14 +21,18 @@ class EvaluationConfig(EngineConfig):
 
     Attributes:
         identity: this monitor, for bodies and incident keys.
-        routes, receivers: which receivers a notification goes to; without routes, all of them.
+        receivers: those that a notification may go to; without routes, all of them.
         discovering: the accounts whose connections are discovered.
     """
 
     identity: MonitorIdentity
-    routes: tuple[Route, ...] = ()
     receivers: tuple[ReceiverRule, ...] = ()
     discovering: frozenset[str] = frozenset()
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Which receivers a notification goes to, and when."""
+        return self.policy.routes
 
     def matches(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         """The matchers of every route and recurring silence, with its place in the file."""
@@ -43,8 +48,7 @@ class EvaluationConfig(EngineConfig):
             policy=config.policy(),
             api_host=urlsplit(config.api.base_url).netloc,
             interval=config.schedule.interval,
-            identity=MonitorIdentity(config.monitor.instance or instance_id, __version__, config.monitor.dashboard_url),
-            routes=tuple(Route(route.match, route.receivers) for route in config.routes),
+            identity=_identity(config, instance_id),
             receivers=tuple(ReceiverRule(receiver.name, receiver.send_resolved) for receiver in config.receivers),
             discovering=frozenset(account.name for account in config.accounts if account.discover != "off"),
             accounts=tuple(account.name for account in config.accounts),
@@ -53,6 +57,11 @@ class EvaluationConfig(EngineConfig):
             recurring_silences=config.windows(),
             fast_path=config.schedule.fast_path,
         )
+
+
+def _identity(config: Config, instance_id: str) -> MonitorIdentity:
+    own = config.monitor
+    return MonitorIdentity(own.instance or instance_id, __version__, own.dashboard_url, own.runbook_url, config.web.external_url)
 
 
 def _false_negatives(config: Config) -> tuple[FalseNegativeRule, ...]:

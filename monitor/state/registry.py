@@ -6,13 +6,12 @@ after the commit.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 
-import structlog
-
 from monitor.clock import Clock, Continuity
-from monitor.db import Reader, acks_of_open, read_meta, read_scopes, read_states, silences_since
+from monitor.db import Reader, acks_of_open, read_connections, read_meta, read_outbox, read_scopes, read_states, silences_since
 from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
@@ -30,9 +29,10 @@ from monitor.domain.snapshot import (
     scope_incidents,
     suspected_scope,
 )
+from monitor.logs import get_logger
 from monitor.state.evaluation_config import EvaluationConfig
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 90.0
 
 
@@ -79,6 +79,12 @@ class Registry(Engine):
         self.restore({number: state for number, (_, state) in states.items()}, [scope for _, scope in scopes.values()])
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
         self.set_requests(silences_since(reader, self.clock.now()), acks_of_open(reader))
+
+    def load_to_show(self, reader: Reader) -> None:
+        """Fill memory with all that another instance has stored; nothing of it is evaluated."""
+        self.load(reader)
+        self.set_connections(read_connections(reader))
+        self.set_outbox(read_outbox(reader))
 
     def set_connections(self, connections: Iterable[Connection], *, account: str | None = None) -> None:
         """Replace the monitored connections; states of others stay in the database only."""
@@ -164,8 +170,12 @@ class Registry(Engine):
             unrouted=self.unrouted,
             suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
-            storage_failure=self.storage_failure,
+            storage_failure=self._storage_failure(now),
         )
+
+    def _storage_failure(self, now: datetime) -> StorageFailure | None:
+        failure = self.storage_failure
+        return failure and replace(failure, lasting=now - failure.since >= self.config.policy.scopes.open_after)
 
     def _view(self, now: datetime) -> None:
         """Bring the views in line with what is known: those that changed, or all when something above them changed."""

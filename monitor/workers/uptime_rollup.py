@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
 
-import structlog
-
 from monitor.clock import Clock
 from monitor.db import Database, Reader, Store, silences_since, uptime
 from monitor.db.codec import whole_milliseconds
@@ -18,6 +16,7 @@ from monitor.domain.silencing.silences import RecurringSilence, Silence, silence
 from monitor.domain.time_spans import Span
 from monitor.domain.uptime import DAY, HOUR, LONGEST_REACH, NOTHING, IncidentSpan, Uptime, UptimeInput, by_hour, day_of, hour_of
 from monitor.errors import StoreUnavailable
+from monitor.logs import get_logger
 from monitor.state.registry import Registry
 
 _BATCH = 100
@@ -27,7 +26,7 @@ _REPEATED = 2 * HOUR
 _SHORT_HISTORY = timedelta(minutes=10)
 _FIRST_PASS = timedelta(seconds=15)
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def _info_labels(view: ConnectionView) -> dict[str, str]:
 
 def _own_part(text: bytes) -> bytes:
     """What is rendered per connection, without the families that follow."""
-    return text[: text.index(b"# HELP postpost_account_up")]
+    return text[: text.index(b"# HELP postpost_monitor_active")]
 
 
 def _read(text: bytes, parse: Callable[[str], Iterable[Metric]]) -> list[tuple[str, str, frozenset[tuple[str, str]], float]]:
@@ -644,7 +644,9 @@ def test_everything_is_rendered() -> None:
     metrics.check_concluded("main", "x", Reason.OK, 0.1)
     token = a_token_belief(None, earliest_at=NOW + DAY, latest_at=NOW + 2 * DAY)
     state = a_state(token=token, last_successful_post_at=START, failures=1)
-    incident = IncidentView(IncidentRef(Topic.SCOPE, "api:x", 1, START), Scope.API, None, "failed", Severity.CRITICAL, None, "")
+    incident = IncidentView(
+        IncidentRef(Topic.SCOPE, "api:x", 1, START), Scope.API, None, "failed", Severity.CRITICAL, None, "", notified="failed"
+    )
     ack = Ack(Topic.SCOPE, "api:x", 1, "failed", START, "anna", "")
     snapshot = _snapshot(
         _view(state=state),

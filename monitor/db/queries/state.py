@@ -1,9 +1,10 @@
 """Connections, states, scopes, and facts about the database itself."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, select, text
+from sqlalchemy import Row, and_, bindparam, func, select, text
 
 from monitor.clock import from_milliseconds
 from monitor.db.codec import load_state
@@ -36,6 +37,7 @@ _NEWEST_PASSED = (
 _NEWEST_PASSED_OF = _NEWEST_PASSED.where(connections.c.id == bindparam("id"))
 _SCOPES = select(scopes)
 _META = select(meta.c.value).where(meta.c.key == bindparam("key"))
+_SERVER = text("SELECT clock_timestamp() AS now, current_setting('synchronous_standby_names') AS names")
 _SIZE = {
     "sqlite": text(
         "SELECT (p.page_count - f.freelist_count) * s.page_size FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size s"
@@ -71,11 +73,12 @@ def read_states(reader: Reader) -> dict[int, tuple[int, ConnectionState]]:
 
     A usual check changes no document: its row brings it up to date.
     """
-    states = {row[0]: _to_state(row) for row in reader.stream(reader.locking(_STATES))}
+    states = {row.connection_id: _to_state(row) for row in reader.stream(reader.locking(_STATES))}
     texts: dict[str, str] = {}
-    for connection_id, at, said in reader.stream(_NEWEST_PASSED):
+    for connection_id, at, passed in reader.stream(_NEWEST_PASSED):
         version, state = states[connection_id]
-        states[connection_id] = (version, resumed(state, from_milliseconds(at), texts.setdefault(said or "", said or "")))
+        shared = texts.setdefault(passed or "", passed or "")
+        states[connection_id] = (version, resumed(state, from_milliseconds(at), shared))
     return states
 
 
@@ -90,7 +93,7 @@ def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState
     return version, state
 
 
-def _to_state(row: Sequence[Any]) -> tuple[int, ConnectionState]:
+def _to_state(row: Row[*tuple[Any, ...]]) -> tuple[int, ConnectionState]:
     connection_id, version, document = row
     return version, load_state(document, f"connection_states row {connection_id}")
 
@@ -128,6 +131,12 @@ def read_meta(reader: Reader, key: str) -> str | None:
     """A fact about the database itself, such as `instance_id`."""
     rows = reader.rows(_META, {"key": key})
     return str(rows[0].value) if rows else None
+
+
+def read_server(reader: Reader) -> tuple[datetime, bool]:
+    """The clock of a PostgreSQL server, and whether a commit waits for one of its standby servers."""
+    row = reader.rows(_SERVER)[0]
+    return row.now, bool(row.names)
 
 
 def database_size(reader: Reader) -> int:
