@@ -241,7 +241,7 @@ class Packaged(Story):
         """Move from SQLite: what postgresql.md says moves everything, and the service goes on in PostgreSQL."""
         said = self.person.follow("docs/how-to/postgresql.md", "Move from SQLite")
         _must("found them equal" in said, "the copy is compared", said)
-        count = "sudo -u postgres psql --tuples-only --dbname=postpost-monitor --command='SELECT count(*) FROM checks'"
+        count = "runuser -u postgres -- psql --tuples-only --dbname=postpost-monitor --command='SELECT count(*) FROM checks'"
         copied = int(self.machine.run(f"cd /; {count}"))
         _must(copied > 12, "the history is there", str(copied))
         self.machine.until("checks in PostgreSQL", lambda: int(self.machine.run(f"cd /; {count}")) > copied)
