@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = Path("/var/tmp/postpost-monitor-boot")
 WEB = "http://127.0.0.1:9840"
 THREADS = "threads-17841412345678"
+MASTODON = "mastodon-109876543210"
 FROZEN_SECONDS = 150.0
 """WatchdogSec, the time until it is noticed, and the restart."""
 
@@ -107,10 +108,13 @@ class Story:
 
     def alert(self) -> None:
         """A connection that breaks is told through the unit's walls, and its end too."""
+        self._break_and_heal(THREADS)
+
+    def _break_and_heal(self, connection: str) -> None:
         before = self.receiver.types().count("connection.failed")
-        self.simulator.do(f"connections/{THREADS}/break", {"message": "Token has been revoked"})
+        self.simulator.do(f"connections/{connection}/break", {"message": "Token has been revoked"})
         self.machine.until("the alert", lambda: self.receiver.types().count("connection.failed") > before)
-        self.simulator.do(f"connections/{THREADS}/heal")
+        self.simulator.do(f"connections/{connection}/heal")
         self.machine.until("its end", lambda: self.receiver.types()[-1:] == ["connection.recovered"])
 
     def reload(self) -> None:
@@ -196,7 +200,7 @@ class Packaged(Story):
             self.follow_backup,
             self.follow_postgresql,
             self.follow_dump,
-            self.alert,
+            self.alert_from_postgresql,
             self.upgrade_package,
             self.purge,
         ]
@@ -250,6 +254,10 @@ class Packaged(Story):
         """Back up PostgreSQL: what postgresql.md says makes a dump."""
         self.person.follow("docs/how-to/postgresql.md", "Back up, restore, look after")
         self.machine.run("test -s /var/lib/postgresql/monitor.dump")
+
+    def alert_from_postgresql(self) -> None:
+        """Another connection that breaks is told as well, and its end too."""
+        self._break_and_heal(MASTODON)
 
     def upgrade_package(self) -> None:
         """A later package restarts the running service and leaves the configuration as it is."""
