@@ -2,8 +2,9 @@
 `make boot`: a stranger's fresh Debian, from its first command to a service that was upgraded and removed.
 
 Nothing stands in for anything: debootstrap makes the machine, systemd boots it, `make demo` and `deploy/install` are run as the README
-says, and the hardened unit is started, reloaded, killed, frozen, upgraded, taken back and removed. Takes a few minutes, root, and Debian's
-`debootstrap` and `systemd-container`; so it is no part of `make test`.
+says, and the hardened unit is started, reloaded, killed, frozen, upgraded, taken back and removed. On a second machine the Debian package is
+installed, a receiver added, and the database moved to PostgreSQL, with the commands of the documents. Takes a quarter of an hour, root, and
+Debian's `debootstrap` and `systemd-container`; so it is no part of `make test`.
 """
 
 import os
