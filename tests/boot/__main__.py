@@ -265,7 +265,7 @@ class Packaged(Story):
         self.machine.run(
             "cd /root && dpkg-deb --raw-extract postpost-monitor_*.deb later && sed -i 's/^Version: .*/Version: 9.0.0/' later/DEBIAN/control"
             """ && sed -i 's/^__version__ = .*/__version__ = "9.0.0"/' later/usr/lib/postpost-monitor/lib/python3*/site-packages/monitor/__init__.py"""
-            " && dpkg-deb --build later later.deb && apt-get install --yes ./later.deb"
+            " && dpkg-deb -Zgzip --build later later.deb && apt-get install --yes ./later.deb"
         )
         self.machine.until("the later release", lambda: scrape(WEB).get("postpost_monitor_build_info", version="9.0.0") == 1.0)
         _must("on-call" in self.machine.run("cat /etc/postpost-monitor/config.yaml"), "the configuration is kept")
