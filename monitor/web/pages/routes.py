@@ -66,6 +66,7 @@ class Site:
     ) -> None:
         self._pages = Pages(lambda: actions() is not None, dashboard)
         self._description = description
+        self._acting = actions
         self.actions = ActionPages(self._pages, snapshots, actions, clock, instance)
         self._snapshots = snapshots
         self._archive = Archive(reads, clock)
@@ -148,7 +149,10 @@ class Site:
         if view is None:
             return _page(self._pages.connection(board, profile_of(row, past, query, now, watched=False), now))
         cards = board.cards_above(view, now)
-        profile = profile_of(row, past, query, now, outage_of=partial(board.outage_of, view), cards=cards)
+        acting = self._acting()
+        performed = acting.performed(view.connection) if acting is not None else ()
+        outage_of = partial(board.outage_of, view)
+        profile = profile_of(row, past, query, now, outage_of=outage_of, cards=cards, performed=performed)
         return _page(self._pages.connection(board, profile, now))
 
 
