@@ -310,6 +310,7 @@ class App:
 
     def _prepare_metrics(self) -> None:
         self._metrics.prepare(
+            monitor=self._registry.config.identity.instance,
             accounts=[account.name for account in self._workers.config.accounts],
             receivers=[receiver.name for receiver in self._workers.config.receivers],
             loops=[*(watched.loop.name for watched in [*self._workers.watched, *self._own_loops()]), "writer"],
@@ -317,7 +318,7 @@ class App:
 
     def _wake_jobs(self) -> tuple[WakeJob, ...]:
         def wake(kind: str) -> Callable[[], None]:
-            return lambda: self._workers.wake(kind)
+            return lambda: self._workers.remind(kind)
 
         return (
             WakeJob("check", _SECOND, wake("check")),

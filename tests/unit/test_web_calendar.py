@@ -12,10 +12,10 @@ from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.domain.status import Filters, Tone
 from monitor.domain.token_life import TokenSays
+from monitor.text.links import connection_path
 from monitor.web.pages.expiry import Agenda, agenda_of, endings_of
 from monitor.web.pages.feed import pieces_of
 from monitor.web.status.board import StatusBoard
-from monitor.web.urls import connection_path
 from tests.builders import DAY, HOUR, START, a_connection, a_state, a_token_belief
 
 NOW = START + 10 * HOUR

@@ -12,12 +12,13 @@ from monitor.domain.events import incident_key
 from monitor.domain.snapshot import IncidentView
 from monitor.errors import StoreError
 from monitor.text.format import moment, one_line, short_name, subject_name
+from monitor.text.links import connection_path
 from monitor.text.status import title_of
 from monitor.web.actions import ActionRefused, Actions, TooManyActions, own_origin
 from monitor.web.pages.templates import Pages
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.snapshot_cache import SnapshotCache
-from monitor.web.urls import ACTOR, connection_key, connection_path, content_policy, route
+from monitor.web.urls import ACTOR, connection_key, content_policy, route
 
 _FORGED = "This form did not come from a page of this monitor, was sent already, or is too old. Nothing was done."
 _WRITE_SECONDS = 5.0
