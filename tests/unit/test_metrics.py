@@ -639,7 +639,9 @@ def test_everything_is_rendered() -> None:
     metrics.check_concluded("main", "x", Reason.OK, 0.1)
     token = a_token_belief(None, earliest_at=NOW + DAY, latest_at=NOW + 2 * DAY)
     state = a_state(token=token, last_successful_post_at=START, failures=1)
-    incident = IncidentView(IncidentRef(Topic.SCOPE, "api:x", 1, START), Scope.API, None, "failed", Severity.CRITICAL, None, "", notified="failed")
+    incident = IncidentView(
+        IncidentRef(Topic.SCOPE, "api:x", 1, START), Scope.API, None, "failed", Severity.CRITICAL, None, "", notified="failed"
+    )
     ack = Ack(Topic.SCOPE, "api:x", 1, "failed", START, "anna", "")
     snapshot = _snapshot(
         _view(state=state),
