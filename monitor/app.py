@@ -318,7 +318,7 @@ class App:
 
     def _wake_jobs(self) -> tuple[WakeJob, ...]:
         def wake(kind: str) -> Callable[[], None]:
-            return lambda: self._workers.wake(kind)
+            return lambda: self._workers.remind(kind)
 
         return (
             WakeJob("check", _SECOND, wake("check")),

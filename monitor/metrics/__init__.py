@@ -2,7 +2,7 @@
 
 import zlib
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import cast
@@ -107,9 +107,9 @@ class Metrics:
         """Record whether deliveries to *receiver* are disabled."""
         self._own = replace(self._own, disabled={**self._own.disabled, receiver: disabled})
 
-    def loop_stepped(self, loop: str, at: datetime) -> None:
-        """Record that the loop called *loop* finished a step at *at*."""
-        self._own = replace(self._own, loops={**self._own.loops, loop: at})
+    def loops_stepped(self, steps: Mapping[str, datetime]) -> None:
+        """Record when each loop, by its name, finished a step."""
+        self._own = replace(self._own, loops={**self._own.loops, **steps})
 
     def config_reloaded(self, successful: bool, at: datetime) -> None:
         """Record that the configuration was read at *at*, and applied if *successful*."""
@@ -150,7 +150,7 @@ class Metrics:
 
     def _rest(self, lines: ConnectionLines, snapshot: Snapshot, now: datetime, *, openmetrics: bool) -> Iterator[bytes]:
         """Yield everything but the lines of connections: what differs at every scrape."""
-        yield from self._exposition.expires_in(lines, now, openmetrics=openmetrics)
+        yield from lines.expires_in(now, openmetrics=openmetrics)
         yield from overall(snapshot, self._own, now, openmetrics=openmetrics)
         # Only `collect` is called, whatever its type says.
         registry = cast("CollectorRegistry", _WithoutCreated(self._registry))

@@ -160,7 +160,7 @@ class Registry(Engine):
         incidents.sort(key=lambda item: item.incident.opened_at)
         return Snapshot(
             taken_at=now,
-            connections=viewed.connections,
+            connections=viewed.in_order(),
             incidents=tuple(incidents),
             accounts={name: self._account_up(name, known=name in viewed.proven) for name in self.config.accounts},
             api_up=self._api_up(known=bool(viewed.proven)),
@@ -199,7 +199,7 @@ class Registry(Engine):
                 view = ConnectionView(connection, self.state(connection_id), suppressed_by, self._next_checks.get(connection_id))
                 viewed.put(view, known.get(connection_id))
         if ids:
-            viewed.connections = tuple(viewed.views.values())
+            viewed.connections = None
 
     def _suppressed_by(self, connection: Connection, known: dict[ScopeKey, str | None], now: datetime) -> str | None:
         """
@@ -234,7 +234,7 @@ class _Viewed:
     Attributes:
         order, config: of which connections and policy.
         views: connection id -> view, in this order.
-        connections: the same as the snapshot has them.
+        connections: the same as the snapshot has them; None until it is asked for.
         incidents: connection id -> its open incidents; without those that have none.
         open_scopes: the scopes with an open incident.
         proven: the accounts of which a check was conclusive.
@@ -244,10 +244,16 @@ class _Viewed:
         self.order = order
         self.config = config
         self.views: dict[int, ConnectionView] = {}
-        self.connections: tuple[ConnectionView, ...] = ()
+        self.connections: tuple[ConnectionView, ...] | None = None
         self.incidents: dict[int, list[IncidentView]] = {}
         self.open_scopes: frozenset[ScopeKey] = frozenset()
         self.proven: set[str] = set()
+
+    def in_order(self) -> tuple[ConnectionView, ...]:
+        """The views; the same object until one of them changes."""
+        if self.connections is None:
+            self.connections = tuple(self.views.values())
+        return self.connections
 
     def put(self, view: ConnectionView, before: ConnectionView | None) -> None:
         """Take over *view*, or the one *before* it when both show the same."""

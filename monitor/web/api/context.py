@@ -36,12 +36,14 @@ class ApiContext:
 
     Attributes:
         policy: the policy in force; a reload changes it.
+        instance: names this monitor in incident keys.
     """
 
     snapshots: SnapshotCache
     reads: ReadLimiter
     policy: Callable[[], Policy]
     clock: Clock
+    instance: Callable[[], str] = lambda: ""
 
     def now(self) -> datetime:
         """The time."""
