@@ -110,10 +110,7 @@ OWN_TROUBLE: dict[str, Callable[[int], Iterable[str]]] = {
     "PostpostLoopStuck": lambda _: ['postpost_monitor_loop_last_step_timestamp_seconds{loop="checker",account="elsewhere"} 1'],
     "PostpostNotificationUnrouted": lambda number: [f"postpost_notifications_unrouted_total {number}"],
     "PostpostOutboxStuck": lambda _: ['postpost_outbox_oldest_timestamp_seconds{receiver="slow"} 1'],
-    "PostpostHeartbeatFailing": lambda number: [
-        f'postpost_monitor_heartbeats_total{{result="failed"}} {number}',
-        'postpost_monitor_heartbeats_total{result="sent"} 0',
-    ],
+    "PostpostHeartbeatFailing": lambda _: ["postpost_monitor_heartbeat_failing 1"],
     "PostpostReloadFailed": lambda _: ["postpost_monitor_config_last_reload_successful 0"],
     "PostpostCheckLag": lambda number: [
         'postpost_monitor_check_lag_seconds_bucket{le="60.0"} 0',
