@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from monitor.clock import Clock
 from monitor.config import Config
 from monitor.db import Reader, read_connections, read_meta, read_outbox, reading
-from monitor.domain.connections import Connection, ConnectionSpec, matching, platform_of
+from monitor.domain.connections import Connection, matching
 from monitor.errors import UsageError
-from monitor.state import connection_sync
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.text.format import one_line
@@ -69,15 +68,21 @@ def configured(config: Config, platform_id: str, account: str | None) -> Connect
     Raises:
         UsageError: it is ambiguous, or there is no such account.
     """
-    settings = [Connection(0, connection_sync.configured(each, listed=False)) for each in config.connections]
-    connection = only(matching(settings, platform_id, account))
+    entries = config.entries()
+    named = [Connection(0, entries.spec(key, listed=False)) for key in entries.named]
+    connection = only(matching(named, platform_id, account))
     if connection is not None:
         return connection
     name, _, user = (account or config.accounts[0].name).partition("/")
     owner = next((each for each in config.accounts if each.name == name), None)
     if owner is None:
         raise no_account(config, name)
-    return Connection(0, ConnectionSpec(name, user or owner.user_id, platform_id, platform_of(platform_id)))
+    return Connection(0, entries.spec((name, user_id(config, user) or owner.user_id, platform_id), listed=False))
+
+
+def user_id(config: Config, word: str) -> str:
+    """The id of the managed user that *word* names; *word* itself, when the configuration has no such name."""
+    return config.aliases()["user"].get(word, (word,))[0]
 
 
 def only(connections: Sequence[Connection]) -> Connection | None:

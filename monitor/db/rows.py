@@ -175,6 +175,7 @@ def to_connection(row: Row[Any]) -> Connection:
         expect=row.expect,
         require_permissions=load_names(row.require_permissions, where) if row.require_permissions != "[]" else (),
         listed=row.listed,
+        user_name=row.user_name,
     )
     return Connection(row.id, spec)
 

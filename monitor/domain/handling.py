@@ -6,7 +6,7 @@ from datetime import datetime
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, Severity, Topic
-from monitor.domain.routing import RESERVED, matches, scope_facts
+from monitor.domain.routing import NO_LABELS, RESERVED, UserLabels, matches, scope_facts, scope_labels
 from monitor.domain.silencing.acks import Ack, acknowledged
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.silences import SilenceState
@@ -50,9 +50,9 @@ class Handling:
 NOT_HANDLED = Handling()
 
 
-def incident_facts(incident: IncidentView, connection: Connection | None) -> dict[str, str]:
+def incident_facts(incident: IncidentView, connection: Connection | None, user_labels: UserLabels = NO_LABELS) -> dict[str, str]:
     """The facts of an incident that a silence can match; those of notifications alone are unknown."""
-    facts = dict(connection.labels) if connection is not None else {}
+    facts = dict(connection.labels) if connection is not None else scope_labels(incident.incident.subject, user_labels)
     facts |= {"severity": incident.severity.value, "topic": incident.incident.topic.value, "scope": incident.scope.value}
     facts["reason"] = incident.reason.value if incident.reason is not None else ""
     return facts | (_connection_facts(connection) if connection is not None else scope_facts(incident.incident.subject))
@@ -80,7 +80,7 @@ def handling_of_incident(
     ref = incident.incident
     return Handling(
         acknowledged(controls.acks, ref.topic, ref.subject, value),
-        _silence_of(incident_facts(incident, connection), controls, now),
+        _silence_of(incident_facts(incident, connection, controls.user_labels), controls, now),
     )
 
 

@@ -7,6 +7,11 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import Notification, NotificationReason, Severity
 from monitor.domain.scopes.key import ScopeKey
 
+UserLabels = Mapping[str, Mapping[str, str]]
+"""The labels of managed users, by id: an incident of a user has them, as its connections do."""
+
+NO_LABELS: UserLabels = {}
+
 RESERVED = frozenset({"severity", "type", "topic", "scope", "reason", "why", "account", "user", "platform", "connection"})
 
 
@@ -41,6 +46,7 @@ def receivers_for(
     *,
     notified: Collection[str] = (),
     members: Sequence[Connection] = (),
+    user_labels: UserLabels = NO_LABELS,
 ) -> tuple[str, ...]:
     """
     Return the names of the receivers of *notification*, in configured order.
@@ -54,16 +60,22 @@ def receivers_for(
     chosen = set(notified)
     if not (closing and notified):
         for subject in members or (connection,):
-            chosen |= _routed(notification, subject, routes, receivers)
+            chosen |= _routed(notification, subject, routes, receivers, user_labels)
     return tuple(receiver.name for receiver in receivers if receiver.name in chosen and (receiver.send_resolved or not closing))
 
 
 def is_unrouted(
-    notification: Notification, connection: Connection | None, routes: Sequence[Route], members: Sequence[Connection] = ()
+    notification: Notification,
+    connection: Connection | None,
+    routes: Sequence[Route],
+    members: Sequence[Connection] = (),
+    user_labels: UserLabels = NO_LABELS,
 ) -> bool:
     """Whether there are routes and none matches; a route without receivers that matches drops a notification on purpose."""
     subjects = members or (connection,)
-    return bool(routes) and not any(matches(route.match, facts(notification, subject)) for subject in subjects for route in routes)
+    return bool(routes) and not any(
+        matches(route.match, facts(notification, subject, user_labels)) for subject in subjects for route in routes
+    )
 
 
 def takes_everything(matches_of_routes: Sequence[Mapping[str, str]]) -> bool:
@@ -92,11 +104,15 @@ def may_get(severity: Severity, routes: Sequence[Route], receivers: Sequence[Rec
 
 
 def _routed(
-    notification: Notification, connection: Connection | None, routes: Sequence[Route], receivers: Sequence[ReceiverRule]
+    notification: Notification,
+    connection: Connection | None,
+    routes: Sequence[Route],
+    receivers: Sequence[ReceiverRule],
+    user_labels: UserLabels,
 ) -> set[str]:
     if not routes:
         return {receiver.name for receiver in receivers}
-    values = facts(notification, connection)
+    values = facts(notification, connection, user_labels)
     for route in routes:
         if matches(route.match, values):
             return set(route.receivers)
@@ -117,7 +133,7 @@ def matches_pattern(pattern: str, value: str) -> bool:
     return False
 
 
-def facts(notification: Notification, connection: Connection | None) -> dict[str, str]:
+def facts(notification: Notification, connection: Connection | None, user_labels: UserLabels = NO_LABELS) -> dict[str, str]:
     """Return the values that matchers apply to. Labels come first, so that none can replace a reserved name."""
     values = dict(connection.labels) if connection else {}
     values |= {
@@ -133,8 +149,13 @@ def facts(notification: Notification, connection: Connection | None) -> dict[str
         "connection": connection.platform_id if connection else "",
     }
     if connection is None:
-        values |= scope_facts(notification.incident.subject)
+        values = scope_labels(notification.incident.subject, user_labels) | values | scope_facts(notification.incident.subject)
     return values
+
+
+def scope_labels(subject: str, user_labels: UserLabels) -> dict[str, str]:
+    """Return the labels of the managed user in the *subject* of a scope incident."""
+    return dict(user_labels.get(ScopeKey.parse(subject).user, {}))
 
 
 def scope_facts(subject: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from monitor.domain import topics
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic
+from monitor.domain.load import AccountLoad
 from monitor.domain.matchers import UnmatchedMatcher
 from monitor.domain.notifications import build
 from monitor.domain.policy import Policy
@@ -117,6 +118,8 @@ class Snapshot:
         controls: silences and acknowledgements.
         unmatched: matchers of routes and silences that match nothing known.
         unrouted: how many notifications no route matched, since the start.
+        loads: what the checks of each account need, and may use.
+        users: names of managed users by id.
         storage_failure: why the database takes no writes, and since when; None while it does.
     """
 
@@ -131,6 +134,8 @@ class Snapshot:
     controls: Controls = NO_CONTROLS
     unmatched: tuple[UnmatchedMatcher, ...] = ()
     unrouted: int = 0
+    loads: tuple[AccountLoad, ...] = ()
+    users: Mapping[str, str] = field(default_factory=dict)
     storage_failure: StorageFailure | None = None
 
     def shows(self, other: "Snapshot") -> bool:

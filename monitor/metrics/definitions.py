@@ -103,6 +103,12 @@ FAILING = Family(
 )
 
 UNMATCHED = Family(MetricType.GAUGE, "postpost_unmatched_matchers", "Matchers of routes and silences that match nothing known.")
+LOAD = Family(
+    MetricType.GAUGE,
+    "postpost_account_required_request_ratio",
+    "Requests per second that the checks of the account need, as a share of those that it may send; above 1 checks are late.",
+    ("account",),
+)
 UNROUTED = Family(MetricType.COUNTER, "postpost_notifications_unrouted_total", "Notifications that no route matched: no receiver got them.")
 
 _M = "postpost_monitor_"
@@ -146,6 +152,7 @@ OVERALL = (
     DISABLED,
     FAILING,
     UNMATCHED,
+    LOAD,
     STORAGE_UP,
     LOOP_STEP,
     RELOADED,

@@ -1,12 +1,13 @@
 """What a configuration means for evaluating and notifying."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from monitor import __version__
 from monitor.config import Config
 from monitor.domain.engine import EngineConfig
+from monitor.domain.names import resolved
 from monitor.domain.routing import ReceiverRule, Route
 from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
 from monitor.errors import Reason
@@ -22,29 +23,42 @@ class EvaluationConfig(EngineConfig):
         identity: this monitor, for bodies and incident keys.
         routes, receivers: which receivers a notification goes to; without routes, all of them.
         discovering: the accounts whose connections are discovered.
+        users: the names of managed users, by id.
+        selectors: the matchers of the selectors of `connections`, each with its place.
+        requests_per_second: how many requests each account may send.
     """
 
     identity: MonitorIdentity
     routes: tuple[Route, ...] = ()
     receivers: tuple[ReceiverRule, ...] = ()
     discovering: frozenset[str] = frozenset()
+    users: Mapping[str, str] = field(default_factory=dict)
+    selectors: tuple[tuple[str, Mapping[str, str]], ...] = ()
+    requests_per_second: float = 5.0
 
     def matches(self) -> Iterator[tuple[str, Mapping[str, str]]]:
-        """The matchers of every route and recurring silence, with its place in the file."""
+        """The matchers of every route, recurring silence and selector, with its place in the file."""
         for number, route in enumerate(self.routes):
             yield f"routes[{number}]", route.match
         for silence in self.recurring_silences:
             yield f"silences {silence.name}", silence.match
+        for place, match in self.selectors:
+            yield f"connections ({place})", match
 
     @classmethod
     def from_config(cls, config: Config, instance_id: str) -> "EvaluationConfig":
         """What *config* means; *instance_id* is the database's own name, used unless the configuration gives one."""
+        aliases, names = config.aliases(), {user.id: user.name for user in config.users}
         return cls(
             policy=config.policy(),
             api_host=urlsplit(config.api.base_url).netloc,
             interval=config.schedule.interval,
-            identity=MonitorIdentity(config.monitor.instance or instance_id, __version__, config.monitor.dashboard_url),
-            routes=tuple(Route(route.match, route.receivers) for route in config.routes),
+            identity=MonitorIdentity(config.monitor.instance or instance_id, __version__, config.monitor.dashboard_url, names),
+            users=names,
+            user_labels={user.id: user.labels for user in config.users if user.labels},
+            selectors=tuple((entry.place, entry.match) for entry in config.entries().selectors),
+            requests_per_second=config.api.requests_per_second,
+            routes=tuple(Route(resolved(route.match, aliases), route.receivers) for route in config.routes),
             receivers=tuple(ReceiverRule(receiver.name, receiver.send_resolved) for receiver in config.receivers),
             discovering=frozenset(account.name for account in config.accounts if account.discover != "off"),
             accounts=tuple(account.name for account in config.accounts),

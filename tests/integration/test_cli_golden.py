@@ -86,6 +86,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], str
     folder = tmp_path_factory.mktemp("golden")
     path = write_config(folder, f"sqlite:///{folder}/monitor.db")
     path.write_text(path.read_text().replace("name: Company page", 'name: "広報ページ 🔧 עברית"'))
+    path.chmod(0o600)
     (folder / "other.yaml").write_text("policy: {confirm: {failures: 3}}\n")
     clock = FakeClock()
 

@@ -9,23 +9,23 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 40_300
+BUDGET = 41_300
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 4_100,
-    "config": 3_300,
+    "cli": 4_400,
+    "config": 3_700,
     "db": 4_200,
-    "domain": 9_450,
+    "domain": 9_750,
     "http": 850,
-    "metrics": 800,
+    "metrics": 830,
     "notify": 1_600,
     "postpost": 1_000,
     "runtime": 600,
     "schemas": 1_100,
     "simulator": 2_500,
     "state": 850,
-    "text": 1_750,
+    "text": 1_800,
     "web": 5_500,
     "workers": 2_150,
 }

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import Notification, Topic
+from monitor.domain.routing import UserLabels
 from monitor.domain.silencing.acks import Ack, Acks, acknowledged
 from monitor.domain.silencing.silences import RecurringSilence, Silence, Suppression, failure_of, suppressed_by
 from monitor.domain.states import SuppressionReason, TopicState
@@ -20,15 +21,17 @@ class Controls:
         silences: the operators' silences that are not over.
         recurring: the silences of the configuration, quiet hours among them.
         acks: the acknowledgements of open incidents.
+        user_labels: the labels of managed users, which their incidents have.
     """
 
     silences: tuple[Silence, ...] = ()
     recurring: tuple[RecurringSilence, ...] = ()
     acks: Acks = field(default_factory=dict)
+    user_labels: UserLabels = field(default_factory=dict)
 
     def suppression(self, notification: Notification, connection: Connection | None, now: datetime) -> Suppression | None:
         """Return what suppresses *notification* at *now*; None when it may be sent."""
-        return suppressed_by(notification, connection, self.silences, self.recurring, now)
+        return suppressed_by(notification, connection, self.silences, self.recurring, now, self.user_labels)
 
     def silences_failure(self, connection: Connection, now: datetime) -> bool:
         """Whether a silence suppresses the failure of *connection* at *now*; quiet hours only delay it."""
