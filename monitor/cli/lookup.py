@@ -5,16 +5,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from monitor.cli.directory import Directory
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.db import Reader, read_connections, read_meta, read_outbox, reading
+from monitor.db import Reader, read_connections, read_meta, read_outbox, read_states, reading
 from monitor.domain.connections import Connection, matching
+from monitor.domain.states import ConnectionState
 from monitor.errors import UsageError
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
-from monitor.text.format import one_line
+from monitor.text.format import one_line, subject_name
 
 _SUGGESTIONS = 3
+_NOTHING_KNOWN = ConnectionState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,30 @@ def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
         yield OpenDatabase(reader, registry, evaluation.identity.instance)
 
 
+def directory(reader: Reader, config: Config) -> Directory:
+    """Everything that is known by a name."""
+    connections = read_connections(reader)
+    return Directory(
+        connections,
+        names_of(reader, connections),
+        {user.id: user.name for user in config.users},
+        [account.name for account in config.accounts],
+    )
+
+
+def names_of(reader: Reader, connections: Sequence[Connection]) -> dict[int, set[str]]:
+    """Connection id to all names that it is shown with."""
+    states = read_states(reader)
+    names: dict[int, set[str]] = {}
+    for connection in connections:
+        _, state = states.get(connection.id, (0, _NOTHING_KNOWN))
+        names[connection.id] = {name for name in (connection.name, state.display_name, state.username) if name}
+    return names
+
+
 def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connection, bool]:
     """
-    The connection with this id and whether it is retired; one that is not goes first.
+    The connection with this id, or else this name, and whether it is retired; one that is not goes first.
 
     Raises:
         UsageError: it is unknown or ambiguous.
@@ -58,7 +82,15 @@ def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connect
         if connection is not None:
             return connection, retired
         known += [connection.platform_id for connection in connections]
-    raise UsageError(_unknown(platform_id, account, known))
+    connections = read_connections(reader)
+    names = names_of(reader, connections)
+    named = [each for each in connections if platform_id in names[each.id] and matching([each], each.platform_id, account)]
+    if len(named) > 1:
+        ids = " or ".join(subject_name(each.platform_id, each) for each in named[:5])
+        raise UsageError(f"{one_line(platform_id, 120)} is the name of {len(named)} connections; write the id: {ids}")
+    if named:
+        return named[0], False
+    raise UsageError(_unknown(platform_id, account, [*known, *(name for each in names.values() for name in each)]))
 
 
 def configured(config: Config, platform_id: str, account: str | None) -> Connection:
