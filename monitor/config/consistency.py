@@ -168,13 +168,15 @@ def _routes(draft: Draft, warn: Warn) -> None:
     for index, route in routes.items():
         path: Path = ("routes", index)
         matchers.check(draft, warn, route.match, path, "routes")
-        for position, name in enumerate(route.receivers):
-            if name not in receivers:
-                draft.refuse((*path, "receivers", position), f"unknown receiver {name}", suggest(name, receivers, "receivers"))
+        escalated = route.escalate.receivers if route.escalate is not None else ()
+        for place, names in {("receivers",): route.receivers, ("escalate", "receivers"): escalated}.items():
+            for position, name in enumerate(names):
+                if name not in receivers:
+                    draft.refuse((*path, *place, position), f"unknown receiver {name}", suggest(name, receivers, "receivers"))
         if matches_all:
             warn(path, "this route is never reached: an earlier one matches everything", "move the route without match to the end")
         matches_all = matches_all or not route.match
-        routed.update(route.receivers)
+        routed.update((*route.receivers, *escalated))
     if routes and not routing.takes_everything([route.match for route in routes.values()]):
         message = "a notification that no route matches reaches no receiver"
         warn(("routes",), message, "end with a route without match; with receivers: [] it drops the rest on purpose")
@@ -193,6 +195,8 @@ def _silences(draft: Draft, warn: Warn) -> None:
     for index, silence in silences.items():
         matchers.check(draft, warn, silence.match, ("silences", index), "silences")
     sections: dict[Path, SilenceSettings | QuietHoursSettings] = {("silences", index): silence for index, silence in silences.items()}
+    for index, route in draft.listed(RouteSettings, "routes").items():
+        sections["routes", index, "quiet_hours"] = route.quiet_hours
     for path, section in {**sections, ("quiet_hours",): draft.section(QuietHoursSettings, "quiet_hours")}.items():
         wrong = time_problem(section)
         if wrong is not None:
@@ -257,6 +261,8 @@ def _places(draft: Draft, warn: Warn) -> None:
     if re.match(r"sqlite:///(?!/|:memory:|file:)", url):
         message = "the path of the database is relative to the working directory"
         warn(("database", "url"), message, "write four slashes: sqlite:////var/lib/...")
+    if draft.document.at(("cluster",)) is not None and url.startswith("sqlite:"):
+        draft.refuse(("cluster",), "instances on several machines can't share an SQLite file", "set database.url to postgresql://...")
     if urlsplit(draft.section(MonitorSettings, "monitor").dashboard_url).query:
         message = "monitor.dashboard_url has a query, which every receiver gets"
         warn(("monitor", "dashboard_url"), message, "make sure that it contains no token")

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +24,19 @@ SIZE_LIMIT = 8 * 1024 * 1024
 DROP_INS = "config.d"
 """Folder beside the configuration file whose files are merged over it."""
 
-_NO_FILE_FIX = "create it (config/postpost-monitor.yaml shows every key), or name another with --config"
+_FILE_FIXES: Mapping[type[OSError], str] = {
+    FileNotFoundError: "create it (config/postpost-monitor.yaml shows every key), or name another with --config",
+    PermissionError: "run the command with sudo; the service's user must be able to read it",
+}
 
 
-def load(path: Path | None = None, environ: Mapping[str, str] | None = None, *, check_template: CheckTemplate) -> Config:
+def load(
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    check_template: CheckTemplate,
+    after_reading: Callable[[], None] = lambda: None,
+) -> Config:
     """
     The configuration in the file at *path* and in the files of `config.d` beside it.
 
@@ -38,6 +47,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None, *, 
         path: the file; None for the default location.
         environ: the environment; None for the process's own.
         check_template: returns the problems of a receiver's template.
+        after_reading: called once the file is read, before the files that it names are.
 
     Raises:
         ConfigError: with every problem, each with file and line, in the order of the file.
@@ -47,6 +57,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None, *, 
     if file is None:
         return default_config(environ)
     document, ignored = _read_all(file)
+    after_reading()
     return _from_document(document, environ, file.parent, check_template, ignored)
 
 
@@ -185,7 +196,7 @@ def _read(file: Path) -> str:
         with file.open("rb") as stream:
             content = stream.read(SIZE_LIMIT + 1)
     except OSError as error:
-        fix = _NO_FILE_FIX if isinstance(error, FileNotFoundError) else "make it readable for the monitor's user"
+        fix = _FILE_FIXES.get(type(error), "name a readable file with --config")
         raise ConfigError((Problem(str(file), f"can't be read: {error.strerror}", fix),)) from None
     if len(content) > SIZE_LIMIT:
         raise ConfigError((Problem(str(file), "is larger than 8 MiB", "use discovery instead of listing connections"),))

@@ -146,7 +146,8 @@ class Engine:
     @property
     def controls(self) -> Controls:
         """Everything that suppresses notifications: the operators' controls and those of the configuration."""
-        return Controls(self._requested.silences, self.config.recurring_silences, self._requested.acks, self.config.user_labels)
+        requested, config = self._requested, self.config
+        return Controls(requested.silences, config.recurring_silences, requested.acks, self.connection, config.user_labels)
 
     def ids(self) -> tuple[int, ...]:
         """The ids of all monitored connections, ordered by account, platform and platform id."""

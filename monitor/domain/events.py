@@ -78,6 +78,7 @@ class NotificationReason(StrEnum):
 
     OPENED = "opened"
     CHANGED = "changed"
+    ESCALATED = "escalated"
     CLOSED = "closed"
     REMINDER = "reminder"
     NOTICE = "notice"
@@ -126,6 +127,7 @@ class NotificationFacts:
         affected: number of connections that the incident of the scope affects.
         members: ids of the first of them, where the incident is theirs together.
         reminder: which reminder it is; 0 for none.
+        escalated_to: the receivers of an escalation.
     """
 
     first_check: bool = False
@@ -150,6 +152,7 @@ class NotificationFacts:
     last_failed_post_at: datetime | None = None
     untested: bool = False
     listed: bool = False
+    escalated_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ The fields are the keys of the section `policy`: names, defaults and the texts u
 so the texts are Markdown for operators. A field is documented once, in the order of the fields.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+
+from monitor.domain.routes import Route
 
 _MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
@@ -226,6 +228,7 @@ class Policy:
         spacing: Counted observations are at least this far apart; two thirds of `schedule.recheck`.
         recheck: Pause before the fast re-check after contrary evidence: `schedule.recheck`.
         upstream_after_of: `upstream_after` of single platforms.
+        routes: The routes, which may say when receivers are notified.
     """
 
     confirm: Confirm = Confirm()
@@ -246,6 +249,21 @@ class Policy:
     spacing: timedelta = timedelta(seconds=30)
     recheck: timedelta = timedelta(seconds=45)
     upstream_after_of: Mapping[str, timedelta] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+
+    @property
+    def routes_are_timed(self) -> bool:
+        """Whether a route says when receivers are notified."""
+        return any(route.timed for route in self.routes)
+
+    def routes_named(self, keys: Collection[str]) -> tuple[Route, ...]:
+        """The routes with these *keys* that are still configured."""
+        return tuple(route for route in self.routes if route.key in keys) if keys else ()
+
+    def reminders_by(self, keys: Collection[str]) -> timedelta | None:
+        """The pause between reminders that the routes with these *keys* ask for, the shortest; None when they ask for none."""
+        asked = [route.reminder_interval for route in self.routes_named(keys) if route.reminder_interval is not None]
+        return min(filter(None, asked), default=timedelta(0)) if asked else None
 
     def expiry_for(self, platform: str) -> ExpiryPolicy:
         """The expiry policy of *platform*."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import Notification, NotificationReason, Severity
+from monitor.domain.routes import Route
 from monitor.domain.scopes.key import ScopeKey
 
 UserLabels = Mapping[str, Mapping[str, str]]
@@ -13,21 +15,6 @@ UserLabels = Mapping[str, Mapping[str, str]]
 NO_LABELS: UserLabels = {}
 
 RESERVED = frozenset({"severity", "type", "topic", "scope", "reason", "why", "account", "user", "platform", "connection"})
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """
-    One line of the routing table.
-
-    Attributes:
-        match: the matchers, all of which must match: a name of `RESERVED` or of a connection's label to a pattern.
-            A pattern is a text, or several separated by `|`, each of which may end in `*`. Empty matches everything.
-        receivers: names of receivers.
-    """
-
-    match: Mapping[str, str]
-    receivers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +41,18 @@ def receivers_for(
     Without routes these are all; when no route matches, none. The receivers *notified* of this incident before also get what
     follows. The close of an incident goes to exactly them, because its level and reason are no longer those that the routes
     matched when it opened; when *notified* is empty, the routes decide alone. A notification about several connections, *members*, goes
-    to whoever gets it by one of them: their labels are not in it.
+    to whoever gets it by one of them: their labels are not in it. An escalation goes to the receivers that it names.
     """
     closing = notification.why is NotificationReason.CLOSED
-    chosen = set(notified)
-    if not (closing and notified):
-        for subject in members or (connection,):
-            chosen |= _routed(notification, subject, routes, receivers, user_labels)
+    if notification.why is NotificationReason.ESCALATED:
+        chosen = set(notification.facts.escalated_to)
+    elif closing and notified:
+        chosen = set(notified)
+    elif not routes:
+        chosen = {receiver.name for receiver in receivers}
+    else:
+        taking = routes_of(notification, members or (connection,), routes, user_labels)
+        chosen = {name for route in taking for name in route.receivers}.union(notified)
     return tuple(receiver.name for receiver in receivers if receiver.name in chosen and (receiver.send_resolved or not closing))
 
 
@@ -103,20 +95,31 @@ def may_get(severity: Severity, routes: Sequence[Route], receivers: Sequence[Rec
     return frozenset(names)
 
 
-def _routed(
-    notification: Notification,
-    connection: Connection | None,
-    routes: Sequence[Route],
-    receivers: Sequence[ReceiverRule],
-    user_labels: UserLabels,
-) -> set[str]:
-    if not routes:
-        return {receiver.name for receiver in receivers}
-    values = facts(notification, connection, user_labels)
+def routes_of(
+    notification: Notification, subjects: Sequence[Connection | None], routes: Sequence[Route], user_labels: UserLabels = NO_LABELS
+) -> tuple[Route, ...]:
+    """Return the routes that take *notification*: for each of the *subjects* that it is about the first one that matches."""
+    values = [facts(notification, subject, user_labels) for subject in subjects]
+    first = (next((route for route in routes if matches(route.match, one)), None) for one in values)
+    found = {route.key: route for route in first if route is not None}
+    return tuple(found.values())
+
+
+def quiet_until(routes: Sequence[Route], severity: Severity, now: datetime) -> tuple[Route, datetime] | None:
+    """
+    Return the first of *routes* whose quiet hours end, and when; None when one of them may notify now.
+
+    *routes* are those that take one notification of this *severity*; it waits only while all of them are quiet.
+    """
+    first: tuple[Route, datetime] | None = None
     for route in routes:
-        if matches(route.match, values):
-            return set(route.receivers)
-    return set()
+        quiet = route.quiet_hours
+        end = quiet.when.ends_at(now) if quiet is not None and severity.value in quiet.severities else None
+        if end is None:
+            return None
+        if first is None or end < first[1]:
+            first = (route, end)
+    return first
 
 
 def matches(match: Mapping[str, str], values: Mapping[str, str]) -> bool:

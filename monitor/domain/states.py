@@ -109,6 +109,9 @@ class LastNotified:
         severity: the highest that was notified.
         advice: what to do about a failure, as last notified.
         causes: how many notifications said that the level or the cause has changed.
+        routes: the keys of the routes that took it, where the routes say when receivers are notified.
+        routed_at: when they took it first.
+        escalated: those of them whose escalation was sent.
     """
 
     level: str = FINE
@@ -121,6 +124,9 @@ class LastNotified:
     severity: Severity | None = None
     advice: Advice | None = None
     causes: int = 0
+    routes: tuple[str, ...] = ()
+    routed_at: datetime | None = None
+    escalated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from monitor.http.addresses import is_refused
 from monitor.http.errors import to_attempt_result
 from monitor.http.headers import retry_after
 from monitor.http.transport import Lookup, Response, Transport
-from monitor.notify import RECEIVER_TYPES
 from monitor.notify.base import Message, OpenAlerts, ReceiverType, Request
+from monitor.notify.receiver_types import RECEIVER_TYPES
 from monitor.notify.templates import texts
 from monitor.redaction import clean, forms_of
 

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from monitor import __version__
 from monitor.config import Config
 from monitor.domain.engine import EngineConfig
-from monitor.domain.names import resolved
-from monitor.domain.routing import ReceiverRule, Route
+from monitor.domain.routes import Route
+from monitor.domain.routing import ReceiverRule
 from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
 from monitor.errors import Reason
 from monitor.notify.payload import MonitorIdentity
@@ -21,7 +21,7 @@ class EvaluationConfig(EngineConfig):
 
     Attributes:
         identity: this monitor, for bodies and incident keys.
-        routes, receivers: which receivers a notification goes to; without routes, all of them.
+        receivers: those that a notification may go to; without routes, all of them.
         discovering: the accounts whose connections are discovered.
         users: the names of managed users, by id.
         selectors: the matchers of the selectors of `connections`, each with its place.
@@ -29,12 +29,16 @@ class EvaluationConfig(EngineConfig):
     """
 
     identity: MonitorIdentity
-    routes: tuple[Route, ...] = ()
     receivers: tuple[ReceiverRule, ...] = ()
     discovering: frozenset[str] = frozenset()
     users: Mapping[str, str] = field(default_factory=dict)
     selectors: tuple[tuple[str, Mapping[str, str]], ...] = ()
     requests_per_second: float = 5.0
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Which receivers a notification goes to, and when."""
+        return self.policy.routes
 
     def matches(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         """The matchers of every route, recurring silence and selector, with its place in the file."""
@@ -48,17 +52,16 @@ class EvaluationConfig(EngineConfig):
     @classmethod
     def from_config(cls, config: Config, instance_id: str) -> "EvaluationConfig":
         """What *config* means; *instance_id* is the database's own name, used unless the configuration gives one."""
-        aliases, names = config.aliases(), {user.id: user.name for user in config.users}
+        names = {user.id: user.name for user in config.users}
         return cls(
             policy=config.policy(),
             api_host=urlsplit(config.api.base_url).netloc,
             interval=config.schedule.interval,
-            identity=MonitorIdentity(config.monitor.instance or instance_id, __version__, config.monitor.dashboard_url, names),
+            identity=_identity(config, instance_id, names),
             users=names,
             user_labels={user.id: user.labels for user in config.users if user.labels},
             selectors=tuple((entry.place, entry.match) for entry in config.entries().selectors),
             requests_per_second=config.api.requests_per_second,
-            routes=tuple(Route(resolved(route.match, aliases), route.receivers) for route in config.routes),
             receivers=tuple(ReceiverRule(receiver.name, receiver.send_resolved) for receiver in config.receivers),
             discovering=frozenset(account.name for account in config.accounts if account.discover != "off"),
             accounts=tuple(account.name for account in config.accounts),
@@ -67,6 +70,11 @@ class EvaluationConfig(EngineConfig):
             recurring_silences=config.windows(),
             fast_path=config.schedule.fast_path,
         )
+
+
+def _identity(config: Config, instance_id: str, users: Mapping[str, str]) -> MonitorIdentity:
+    own = config.monitor
+    return MonitorIdentity(own.instance or instance_id, __version__, own.dashboard_url, own.runbook_url, config.web.external_url, users)
 
 
 def _false_negatives(config: Config) -> tuple[FalseNegativeRule, ...]:

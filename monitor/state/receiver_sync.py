@@ -7,21 +7,21 @@ over everything. A new receiver, or one with a new destination, gets what stands
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-
-import structlog
 
 from monitor.config import Config
 from monitor.db import Database, Store, connections_by_id, read_meta, receivers
 from monitor.domain import routing
-from monitor.domain.events import NotificationReason
+from monitor.domain.connections import Connection
+from monitor.domain.events import Notification, NotificationReason
+from monitor.logs import get_logger
 from monitor.notify.base import destination
 from monitor.state.evaluation_config import EvaluationConfig
 
 _META = "receivers"
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,20 @@ def _tell_what_stands(store: Store, config: EvaluationConfig, fresh: Sequence[st
     chosen: dict[str, list[receivers.LatestNotification]] = {}
     for latest in standing:
         connection = connections.get(latest.notification.connection_id or 0)
-        routed = routing.receivers_for(latest.notification, connection, config.routes, config.receivers)
+        routed = _receivers_of(latest.notification, connection, config)
         unheard = not latest.holders & names
         for name in routed:
             if unheard or name in fresh:
                 chosen.setdefault(name, []).append(latest)
     return {name: receivers.deliver_again(store, latest, name, now) for name, latest in chosen.items()}
+
+
+def _receivers_of(notification: Notification, connection: Connection | None, config: EvaluationConfig) -> list[str]:
+    """The receivers of an open incident: those of its routes, and those that it was escalated to."""
+    opened = replace(notification, why=NotificationReason.OPENED)
+    routed = routing.receivers_for(opened, connection, config.routes, config.receivers)
+    escalated = routing.receivers_for(notification, connection, config.routes, config.receivers)
+    return list(dict.fromkeys((*routed, *escalated)))
 
 
 def _tell_what_ended(store: Store, config: EvaluationConfig, added: Sequence[str], now: datetime) -> dict[str, int]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.domain import topics
+from monitor.domain.connection_entries import ConnectionEntry
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.expiry import estimate
@@ -18,8 +19,8 @@ from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.states import ConnectionState, PendingLevel
 from monitor.domain.topics import ScopeContext
 from monitor.errors import Reason
-from monitor.text.advice import report_advice
-from monitor.text.durations import span
+from monitor.text.advice import reconnects, report_advice
+from monitor.text.durations import format_duration, span
 from monitor.text.format import HEALTH_TEXTS, count, full_name, one_line, when
 from monitor.text.notification_history import notification_lines, topic_lines
 from monitor.text.reasons import quoted_reason
@@ -43,8 +44,9 @@ def explain(report: ConnectionReport, now: datetime, policy: Policy) -> tuple[Ex
     """The sections that have lines, the most important first."""
     sections = (
         ExplainSection("", (headline(report, now),)),
-        ExplainSection("What to do", tuple(report_advice(report))),
+        ExplainSection("What to do", tuple(_advice(report))),
         ExplainSection("Silences", tuple(silence_lines(report, now))),
+        ExplainSection("Settings", tuple(map(_entry_line, report.entries))),
         ExplainSection("Evidence", tuple(_evidence(report, now, policy))),
         ExplainSection("Not yet confirmed", tuple(_unconfirmed(report, now, policy))),
         ExplainSection("Wider scopes", tuple(_above(report, now, policy))),
@@ -53,6 +55,26 @@ def explain(report: ConnectionReport, now: datetime, policy: Policy) -> tuple[Ex
         ExplainSection("Recent notifications", tuple(notification_lines(report.notifications, now))),
     )
     return tuple(section for section in sections if section.lines)
+
+
+def _advice(report: ConnectionReport) -> Iterator[str]:
+    """What to do, and where to reconnect."""
+    lines = tuple(report_advice(report))
+    yield from lines
+    if report.dashboard_url and any(map(reconnects, lines)):
+        yield f"Dashboard: {report.dashboard_url}"
+
+
+def _entry_line(entry: ConnectionEntry) -> str:
+    """What one entry of the configuration gives; the entries below it take precedence."""
+    given = [
+        f"name {entry.name}" if entry.name is not None else "",
+        f"interval {format_duration(entry.interval)}" if entry.interval is not None else "",
+        f"expect {entry.expect}" if entry.expect is not None else "",
+        f"labels {' '.join(f'{name}={value}' for name, value in entry.labels.items())}" if entry.labels else "",
+        f"permissions {' '.join(entry.require_permissions)}" if entry.require_permissions else "",
+    ]
+    return one_line(f"{entry.place}: {', '.join(filter(None, given)) or 'nothing'}", _QUOTED)
 
 
 def headline(report: ConnectionReport, now: datetime) -> str:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from monitor.domain.events import FINE, IncidentRef, Topic, incident_key
 from monitor.domain.notifications.build import NotificationContext, build_notification
-from monitor.domain.notifications.timing import reminder_at
+from monitor.domain.notifications.timing import escalations, reminder_at
 from monitor.domain.policy import Policy
 from monitor.domain.states import SuppressionReason, TopicState
 from monitor.text.format import count, moment, one_line, when
@@ -81,6 +81,7 @@ def _topic(topic: Topic, report: ConnectionReport, now: datetime, policy: Policy
     if value.level != value.notified.level:
         yield f"{topic}: the notification “{value.level}” is pending; {_pending_because(topic, report, now, policy)}"
         return
+    yield from _escalation(topic, value, report, now, policy)
     ack = report.controls.acknowledged(topic, str(report.connection.id), value)
     due = reminder_at(topic, value, policy)
     if ack is not None:
@@ -89,6 +90,17 @@ def _topic(topic: Topic, report: ConnectionReport, now: datetime, policy: Policy
         yield f"{topic}: reminder {value.notified.reminders + 1} is due {when(due, now)}, if the incident is still open then."
     elif value.notified.level != FINE:
         yield f"{topic}: no reminders."
+
+
+def _escalation(topic: Topic, value: TopicState, report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:
+    """Whom the incident was or will be escalated to."""
+    for route in policy.routes_named(value.notified.escalated):
+        yield f"{topic}: escalated by the route {one_line(route.key, _QUOTED)}."
+    if report.controls.acknowledged(topic, str(report.connection.id), value) is not None:
+        return
+    for at, route in escalations(value, policy):
+        names = ", ".join(one_line(name, 80) for name in route.escalation.receivers) if route.escalation is not None else ""
+        yield f"{topic}: escalated to {names} {when(at, now)}, if the incident is open and not acknowledged then."
 
 
 def _level(value: TopicState, now: datetime) -> str:
@@ -124,12 +136,14 @@ def _pending_because(topic: Topic, report: ConnectionReport, now: datetime, poli
     if report.state.suppression is SuppressionReason.NOT_LASTING:
         return "it is sent when the platform's trouble has lasted, after one more check."
     notification = build_notification(report.connection, report.state, topic, NotificationContext(now), policy)
-    suppression = report.controls.suppression(notification, report.connection, now)
+    routes = report.controls.routes(notification, report.connection, report.state.topic(topic).notified.routes, policy)
+    suppression = report.controls.suppression(notification, report.connection, now, routes)
     if suppression is None:
         return "it is sent at the next evaluation."
     silence = next((silence for silence in report.controls.silences if suppression.by == f"silence {silence.id}"), None)
     why = f" ({one_line(silence.author, 80)}: “{one_line(silence.reason, _QUOTED)}”)" if silence is not None else ""
-    return f"it is suppressed by {one_line(suppression.by, 80)}{why} until {when(suppression.until, now)}."
+    quiet = "the quiet hours of " if suppression.by.startswith("route ") else ""
+    return f"it is suppressed by {quiet}{one_line(suppression.by, 80)}{why} until {when(suppression.until, now)}."
 
 
 def notification_lines(records: Sequence[NotificationRecord], now: datetime) -> Iterator[str]:

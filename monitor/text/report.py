@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from monitor.domain.connection_entries import ConnectionEntry
 from monitor.domain.connections import Connection
 from monitor.domain.events import Notification
 from monitor.domain.scopes.state import ScopeState
@@ -67,6 +68,8 @@ class ConnectionReport:
         controls: silences, quiet hours and acknowledgements.
         instance: the name of this monitor in incident keys.
         retired: it is no longer watched.
+        dashboard_url: where to reconnect it; empty without one.
+        entries: those of the configuration that apply to it, the one that takes precedence last.
     """
 
     connection: Connection
@@ -76,3 +79,5 @@ class ConnectionReport:
     controls: Controls = NO_CONTROLS
     instance: str = ""
     retired: bool = False
+    dashboard_url: str = ""
+    entries: Sequence[ConnectionEntry] = ()

@@ -113,7 +113,7 @@ def sentence(
 ) -> str:
     """The whole line, advice included; *members* are connections that a notification about several is about, *users* names by id."""
     facts = notification.facts
-    parts = ["Reminder:"] if facts.reminder else []
+    parts = ["Reminder:"] if facts.reminder else ["Escalated, because it is not acknowledged:"] if facts.escalated_to else []
     parts.append(_template(notification).format_map(_fields(notification, connection, members, users)))
     if facts.first_check and notification.level_to != FINE:
         parts.append("Already failing at the first check." if notification.level_to in _FAILING else "Already so at the first check.")

@@ -12,25 +12,23 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
-import structlog
-
 from monitor.clock import Clock
 from monitor.config import Config, ReceiverSettings
 from monitor.db import Database, damage_is_news
 from monitor.domain import routing
-from monitor.domain.notifications.build import build_scope_notification
-from monitor.domain.notifications.decide import last_notified
+from monitor.domain.notifications.build import NotificationContext, build_scope_notification, last_notified
 from monitor.domain.scopes import state
 from monitor.domain.scopes.key import STORAGE
 from monitor.domain.scopes.state import ScopeState
 from monitor.errors import Reason
+from monitor.logs import get_logger
 from monitor.notify import payload
 from monitor.notify.sender import Sender
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import record_outage
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 _RESEND_AFTER = timedelta(hours=6)
 _RETRY_AFTER = timedelta(minutes=1)
 _DETAIL = "The database takes no writes. Checks go on and are kept in memory; look at its disk and at other programs that use it."
@@ -50,7 +48,9 @@ async def alert_corruption(config: Config, evaluation_config: EvaluationConfig, 
     now = clock.now()
     if not damage_is_news(config.database.url.reveal(), now, _RESEND_AFTER):
         return
-    notification = build_scope_notification(state.fail(ScopeState(STORAGE), Reason.MONITOR_INTERNAL, _DAMAGED, now), now)
+    notification = build_scope_notification(
+        state.fail(ScopeState(STORAGE), Reason.MONITOR_INTERNAL, _DAMAGED, now), NotificationContext(now)
+    )
     chosen = routing.receivers_for(notification, None, evaluation_config.routes, evaluation_config.receivers)
     webhook_id = _webhook_id()
     body = payload.render(webhook_id, notification, None, evaluation_config.identity)
@@ -156,13 +156,14 @@ class StorageAlerter:
         incident = state.fail(before, Reason.MONITOR_INTERNAL, _DETAIL, since, affected=len(self._registry.ids()))
         outage.incident = incident
         outage.webhook_id = _webhook_id()
-        notification = build_scope_notification(incident, now)
+        notification = build_scope_notification(incident, NotificationContext(now))
         outage.body = payload.render(outage.webhook_id, notification, None, self._registry.config.identity)
         return incident
 
     def _receivers_of(self, incident: ScopeState) -> tuple[str, ...]:
         config = self._registry.config
-        return routing.receivers_for(build_scope_notification(incident, self._clock.now()), None, config.routes, config.receivers)
+        notification = build_scope_notification(incident, NotificationContext(self._clock.now()))
+        return routing.receivers_for(notification, None, config.routes, config.receivers)
 
     def _was_notified_lately(self, receiver: str, now: float) -> bool:
         accepted_at = self._outage.accepted_at.get(receiver)

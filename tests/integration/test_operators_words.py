@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,9 @@ async def test_ack(call: Call) -> None:
 
 async def test_reading_verbs(call: Call) -> None:
     """Verbs for one connection take its name too; a name that two have is refused with their ids."""
-    assert "linkedin-page1" in await call("explain", "Company page")
+    shown = await call("explain", "Company page")
+    assert "linkedin-page1" in shown
+    assert re.search(r"Settings\n +.*config.yaml:[0-9]+: name Company page", shown), shown
     assert "x-1" in await call("explain", "Twin", "--account", "Acme GmbH")
     with pytest.raises(UsageError, match=r"Twin is the name of 2 connections; write the id: x-2 \(main\) or x-1 \(main/Acme GmbH\)"):
         await call("explain", "Twin")

@@ -71,7 +71,9 @@ class Running:
         """Read the file as it is with these *changes*, as the start and each reload do."""
         self.setup = replace(self.setup, **changes)
         config: Config = configured(self.setup.text())
-        evaluation_config = replace(EvaluationConfig.from_config(config, self.database.instance_id), policy=POLICY)
+        evaluation_config = replace(
+            EvaluationConfig.from_config(config, self.database.instance_id), policy=replace(POLICY, routes=config.policy().routes)
+        )
         if not hasattr(self, "registry"):
             self.registry = Registry(evaluation_config, self.clock)
         self.registry.set_config(evaluation_config)

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from monitor.clock import SystemClock
 from monitor.db import list_deliveries, list_incidents, list_notifications
-from monitor.domain.routing import Route
+from monitor.domain.routes import Route
 from monitor.errors import Reason
 from monitor.text.notification_history import topic_lines
 from monitor.text.report import ConnectionReport, NotificationRecord
@@ -121,7 +121,8 @@ async def test_unrouted(world: Watched) -> None:
     counted: list[None] = []
     world.fleet.on_unrouted = lambda: counted.append(None)
     route = Route({"severity": "warning", "team": "social|sales"}, ("desk",))
-    world.fleet.config = replace(world.fleet.config, routes=(route, Route({"team": "sales"}, ("desk",))))
+    routes, config = (route, Route({"team": "sales"}, ("desk",))), world.fleet.config
+    world.fleet.config = replace(config, policy=replace(config.policy, routes=routes))
     connection = world.connection("linkedin-page2")
     with capture_logs() as logged:
         await world.checks(connection, [OK, BAD, BAD], 20 * MINUTE, MINUTE)

@@ -19,7 +19,7 @@ from monitor.db.uptime import daily_uptime, put_hours, put_until, to_uptime, upt
 from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Scope, meaning
-from monitor.domain.silencing.recurrence import EVERY_DAY, Schedule
+from monitor.domain.recurrence import EVERY_DAY, Schedule
 from monitor.domain.silencing.silences import RecurringSilence
 from monitor.domain.states import SuppressionReason
 from monitor.domain.time_spans import Span

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.domain.silencing.recurrence import EVERY_DAY, Schedule, instant
+from monitor.domain.recurrence import EVERY_DAY, Schedule, instant
 from tests.builders import HOUR, MINUTE
 
 BERLIN, SAO_PAULO, LORD_HOWE = "Europe/Berlin", "America/Sao_Paulo", "Australia/Lord_Howe"

@@ -9,7 +9,7 @@ import pytest
 from monitor.config import Config
 from monitor.config.dump import as_yaml
 from monitor.config.sections.controls import DAILY
-from monitor.domain.silencing.recurrence import DAYS, EVERY_DAY, Schedule
+from monitor.domain.recurrence import DAYS, EVERY_DAY, Schedule
 from monitor.domain.silencing.silences import RecurringSilence
 from monitor.domain.states import SuppressionReason
 from tests.builders import HOUR, MINUTE

@@ -3,7 +3,8 @@
 import pytest
 
 from monitor.domain.matchers import UnmatchedMatcher, unmatched
-from monitor.domain.routing import Route, is_unrouted, takes_everything
+from monitor.domain.routes import Route
+from monitor.domain.routing import is_unrouted, takes_everything
 from tests.builders import a_connection, a_notification
 from tests.configured import configured
 

@@ -11,9 +11,9 @@ from standardwebhooks import Webhook
 
 from monitor.config import ReceiverSettings, Secret
 from monitor.domain.events import EventType
-from monitor.notify import RECEIVER_TYPES
 from monitor.notify.base import Message
 from monitor.notify.payload import render
+from monitor.notify.receiver_types import RECEIVER_TYPES
 from monitor.notify.templates import MAX_TEMPLATE, examples, fill, problems, texts
 from tests.builders import START, a_connection, a_notification
 from tests.outbox import IDENTITY, parsed

@@ -10,8 +10,8 @@ import pytest
 from monitor.domain.events import FINE, Topic
 from monitor.domain.notifications import decide
 from monitor.domain.policy import FlapPolicy
+from monitor.domain.recurrence import EVERY_DAY, Schedule
 from monitor.domain.silencing.acks import Ack
-from monitor.domain.silencing.recurrence import EVERY_DAY, Schedule
 from monitor.domain.silencing.silences import RecurringSilence, Silence
 from monitor.domain.states import SuppressionReason
 from monitor.domain.token_life import TokenSays

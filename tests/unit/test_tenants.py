@@ -10,7 +10,8 @@ from monitor.domain.events import IncidentRef, Topic
 from monitor.domain.load import account_loads
 from monitor.domain.names import resolved
 from monitor.domain.reasons import Scope
-from monitor.domain.routing import ReceiverRule, Route, receivers_for
+from monitor.domain.routes import Route
+from monitor.domain.routing import ReceiverRule, receivers_for
 from monitor.domain.silencing.controls import Controls
 from monitor.notify import payload
 from monitor.notify.chat_message import read

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from monitor.config.secrets import Secret
 from monitor.config.types import Duration, Items, Name, Section, between, matching, problem
-from monitor.domain.silencing.recurrence import DAYS, Schedule
+from monitor.domain.recurrence import DAYS, Schedule
+from monitor.domain.routes import RouteQuietHours
 from monitor.domain.silencing.silences import RecurringSilence
 from monitor.domain.states import SuppressionReason
 
@@ -109,6 +110,18 @@ class QuietHoursSettings(Section):
         return RecurringSilence(
             "quiet hours", match, _weekly(self.days, self.start, self.end, self.timezone), SuppressionReason.QUIET_HOURS
         )
+
+
+class RouteQuietHoursSettings(QuietHoursSettings):
+    """
+    Hours in which a route holds its less urgent notifications back, in its own time zone. They are sent at the end, once, if they
+    still apply.
+    """
+
+    def quiet(self) -> RouteQuietHours | None:
+        """The quiet hours as a value of the domain; None if there are none."""
+        window = self.window()
+        return None if window is None else RouteQuietHours(window.when, frozenset(self.severities))
 
 
 class HeartbeatSettings(Section):

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_type_hints
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, create_model, model_validator
 
 from monitor.config.sections.core import ScheduleSettings
-from monitor.config.types import Count, Duration, Items, Period, Section, Share, Switch, matching, off_or_duration, problem, to_duration
+from monitor.config.types import Count, Duration, Items, OffOrDuration, Period, Section, Share, Switch, matching, problem, to_duration
 from monitor.domain.policy import Confirm, DigestPolicy, DiscoveryPolicy, ExpiryPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
+from monitor.domain.routes import Route
 from monitor.text.durations import format_duration
 
 
@@ -69,11 +70,6 @@ AutoOrPeriod = Annotated[
     PlainSerializer(lambda value: "auto" if value is None else format_duration(value), return_type=str),
     WithJsonSchema({"type": "string", "examples": ["auto", "1h"]}),
 ]
-OffOrDuration = Annotated[
-    Duration,
-    BeforeValidator(off_or_duration),
-    WithJsonSchema({"type": "string", "examples": ["24h", "off"]}),
-]
 
 
 _ENTRY = re.compile(r"^    (\w+): (.+(?:\n        .+)*)", re.MULTILINE)
@@ -98,8 +94,8 @@ def _section_of(kind: type, *, leave_out: frozenset[str] = frozenset(), **kinds:
         if item.name in leave_out:
             continue
         annotation = kinds.get(item.name) or _KINDS[types[item.name]]
-        default = annotation() if is_dataclass(item.default) else item.default
-        given: dict[str, Any] = {"default_factory": item.default_factory} if default is MISSING else {"default": default}
+        factory = annotation.defaults if is_dataclass(item.default) else item.default_factory
+        given: dict[str, Any] = {"default": item.default} if factory is MISSING else {"default_factory": factory}
         keys[item.name] = (annotation, Field(description=texts[item.name], **given))
     name = kind.__name__.removesuffix("Policy") + "Settings"
     section = create_model(name, __base__=Section, __module__=__name__, __doc__=documentation.partition("\n\n")[0], **keys)
@@ -128,7 +124,7 @@ RetrySettings = _section_of(
 class PlatformSettings(Section):
     """Differences of one platform."""
 
-    expiry: ExpirySettings = ExpirySettings()  # type: ignore[valid-type]
+    expiry: ExpirySettings = Field(default_factory=ExpirySettings.defaults)  # type: ignore[valid-type]
     """Keys of `policy.expiry` for this platform; keys that are not given here keep the platform's built-in value."""
     upstream_after: Duration | None = None
     """`policy.upstream_after` for this platform."""
@@ -178,7 +174,7 @@ class PlatformTextSettings(Section):
 
 _PolicyKeys = _section_of(
     Policy,
-    leave_out=frozenset({"spacing", "recheck", "upstream_after_of"}),
+    leave_out=frozenset({"spacing", "recheck", "upstream_after_of", "routes"}),
     platforms=Mapping[PlatformName, PlatformSettings],
     reminders=OffOrDuration,
     stale_after=AutoOrPeriod,
@@ -223,7 +219,7 @@ Source: api-contract.md 3.1, last column.
 KNOWN_PLATFORMS = frozenset({*BUILT_IN, "pinterest", "x"})
 
 
-def policy_of(settings: PolicySettings, schedule: ScheduleSettings) -> Policy:
+def policy_of(settings: PolicySettings, schedule: ScheduleSettings, routes: tuple[Route, ...] = ()) -> Policy:
     """The domain's policy; counted observations are two thirds of `schedule.recheck` apart."""
     return _value(
         Policy,
@@ -234,6 +230,7 @@ def policy_of(settings: PolicySettings, schedule: ScheduleSettings) -> Policy:
         },
         spacing=schedule.recheck * 2 / 3,
         recheck=schedule.recheck,
+        routes=routes,
     )
 
 
@@ -252,7 +249,7 @@ def _expiry_of(name: str, settings: PolicySettings) -> ExpiryPolicy:
     built_in = dict(BUILT_IN.get(name, {}))
     if name in COUNTS_DOWN and "thresholds" in settings.expiry.model_fields_set:
         built_in.pop("thresholds", None)
-    own = settings.platforms[name].expiry if name in settings.platforms else ExpirySettings()
+    own = settings.platforms[name].expiry if name in settings.platforms else ExpirySettings.defaults()
     given = {key: getattr(own, key) for key in own.model_fields_set}
     return replace(_value(ExpiryPolicy, settings.expiry), **{**built_in, **given})
 

@@ -8,7 +8,9 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from monitor.config.secrets import Secret
-from monitor.config.types import Duration, Items, Name, RateLimit, Section, Switch, between
+from monitor.config.sections.controls import RouteQuietHoursSettings
+from monitor.config.types import Duration, Items, Name, OffOrDuration, RateLimit, Section, Switch, between
+from monitor.domain.routes import Escalation, Route
 
 ReceiverType = Literal["webhook", "slack", "discord", "teams", "pagerduty", "opsgenie", "alertmanager"]
 
@@ -70,6 +72,15 @@ class ReceiverSettings(Section):
     and cloud-metadata addresses are always refused."""
 
 
+class EscalationSettings(Section):
+    """Further receivers of an incident. They get its reminders and its end, too."""
+
+    after: Annotated[Duration, between(timedelta(seconds=1), timedelta(days=30))]
+    """How long after its notification the incident is escalated."""
+    receivers: Annotated[Items[str], Field(min_length=1)]
+    """Names of the receivers."""
+
+
 class RouteSettings(Section):
     """One rule; the first one that matches decides which receivers get a notification."""
 
@@ -77,3 +88,16 @@ class RouteSettings(Section):
     """Matchers, all of which must match. Empty: matches everything."""
     receivers: Items[str]
     """Names of the receivers; empty: the notification is dropped."""
+    quiet_hours: RouteQuietHoursSettings = RouteQuietHoursSettings()
+    """When this route holds its notifications back; critical ones pass, unless `severities` says otherwise. A notification about
+    several connections waits only while all of its routes are quiet."""
+    reminder_interval: OffOrDuration | None = None
+    """Pause between the reminders of an open incident that this route took, kept exactly, instead of `policy.reminders`; `off` for
+    none. The shortest counts where several routes took it."""
+    escalate: EscalationSettings | None = None
+    """Who is notified, too, when an incident that this route took stays open and is not acknowledged."""
+
+    def route(self) -> Route:
+        """The route as a value of the domain."""
+        escalation = Escalation(self.escalate.after, self.escalate.receivers) if self.escalate is not None else None
+        return Route(self.match, self.receivers, self.quiet_hours.quiet(), self.reminder_interval, escalation)

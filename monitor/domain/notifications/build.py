@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from monitor.domain import topics
 from monitor.domain.connections import Connection
+from monitor.domain.copies import replace
 from monitor.domain.events import (
     FINE,
     EventType,
@@ -21,7 +22,7 @@ from monitor.domain.policy import Policy
 from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Health, Scope
 from monitor.domain.scopes.key import LIMIT, RATE, USER
 from monitor.domain.scopes.state import ScopeState
-from monitor.domain.states import ConnectionState, FailurePeriod, TopicState
+from monitor.domain.states import ConnectionState, FailurePeriod, LastNotified, TopicState
 from monitor.errors import Reason
 
 # A failure that is first seen this many intervals after the last success may have begun long before.
@@ -57,12 +58,14 @@ class NotificationContext:
         closed_why: why the incident closed (`recovered`, `unsupported`, `removed`); None while it is open.
         reminder: which reminder it is; 0 for none.
         why: the reason, where it does not follow from the levels.
+        escalated_to: the receivers of an escalation.
     """
 
     at: datetime
     closed_why: str | None = None
     reminder: int = 0
     why: NotificationReason | None = None
+    escalated_to: tuple[str, ...] = ()
 
 
 def build_notification(
@@ -76,7 +79,7 @@ def build_notification(
     return Notification(
         type=_type(topic, value, state, context),
         why=context.why or _why(value, context.reminder),
-        severity=_severity(connection, state, topic, policy),
+        severity=severity_of(connection, state, topic, policy),
         at=context.at,
         incident=incident(connection, topic, incident_state.number, opened_at),
         scope=Scope.CONNECTION,
@@ -99,6 +102,21 @@ def reason_and_detail(state: ConnectionState, topic: Topic) -> tuple[Reason | No
     if broken and state.reason is Reason.OK:
         return None, ""
     return state.reason, detail(state, topic)
+
+
+def last_notified(value: TopicState, now: datetime) -> LastNotified:
+    """What the receivers know once they are notified of *value* as it is."""
+    if value.level == FINE:
+        return LastNotified(at=now)
+    if value.notified.level == FINE:
+        return LastNotified(value.level, value.number, value.opened_at, now)
+    return replace(value.notified, level=value.level, at=now, reminders=0, merged=False)
+
+
+def first_seen_at(state: ConnectionState, topic: Topic, level: str, pending_since: datetime) -> datetime:
+    """Return when what opens an incident was first seen: of a failure by its first failed check, else by the first sight of the level."""
+    failing = topic is Topic.CONNECTION and state.failure is not None and level not in {topics.STALE, topics.FLAPPING}
+    return state.failure.failed_at if failing and state.failure is not None else pending_since
 
 
 def incident(connection: Connection, topic: Topic, number: int, opened_at: datetime) -> IncidentRef:
@@ -134,7 +152,8 @@ def _type(topic: Topic, value: TopicState, state: ConnectionState, context: Noti
     return _OPENING.get((topic, value.level), EventType.TOKEN_EXPIRING)
 
 
-def _severity(connection: Connection, state: ConnectionState, topic: Topic, policy: Policy) -> Severity:
+def severity_of(connection: Connection, state: ConnectionState, topic: Topic, policy: Policy) -> Severity:
+    """Return the severity of a notification about *topic*."""
     value = state.topic(topic)
     if value.level == FINE and value.notified.severity is not None:
         return value.notified.severity
@@ -191,6 +210,7 @@ def _facts(
         last_failed_post_at=failure.last_failed_post_at if ended and failure is not None else None,
         untested=state.health is Health.UNSUPPORTED,
         listed=connection.listed,
+        escalated_to=context.escalated_to,
     )
 
 
@@ -248,16 +268,17 @@ def transition(state: ScopeState, now: datetime) -> Transition:
     )
 
 
-def build_scope_notification(state: ScopeState, now: datetime, *, reminder: int = 0) -> Notification:
-    """Return the notification about the incident of *state*: it opened, closed, or (the *reminder*-th time) is still open."""
-    value = state.topic
+def build_scope_notification(state: ScopeState, context: NotificationContext) -> Notification:
+    """Return the notification about the incident of *state*: it opened, closed, or is still open."""
+    value, now = state.topic, context.at
     closing = value.level == FINE
     incident_state = value.notified if value.notified.level != FINE else value
     opened_at = incident_state.opened_at or now
     opens, closes = _TYPES[state.scope]
+    ordinary = NotificationReason.CLOSED if closing else NotificationReason.OPENED
     return Notification(
-        type=EventType.REMINDER if reminder else closes if closing else opens,
-        why=NotificationReason.REMINDER if reminder else NotificationReason.CLOSED if closing else NotificationReason.OPENED,
+        type=EventType.REMINDER if context.reminder else closes if closing else opens,
+        why=context.why or (NotificationReason.REMINDER if context.reminder else ordinary),
         severity=severity(state),
         at=now,
         incident=IncidentRef(Topic.SCOPE, str(state.key), incident_state.number, opened_at),
@@ -272,7 +293,8 @@ def build_scope_notification(state: ScopeState, now: datetime, *, reminder: int 
             affected=state.affected,
             members=state.members,
             duration=max(now - opened_at, timedelta(0)) if closing else None,
-            reminder=reminder,
+            reminder=context.reminder,
             closed_why=(state.closed_why or None) if closing else None,
+            escalated_to=context.escalated_to,
         ),
     )

@@ -18,18 +18,28 @@ from monitor.domain.notifications.build import (
     NotificationContext,
     build_notification,
     build_scope_notification,
+    first_seen_at,
     incident,
+    last_notified,
     looked_at,
     reason_and_detail,
     transition,
 )
-from monitor.domain.notifications.timing import cause_due_at, closing_held_until, is_fresh, next_evaluation_at, reminder_at
+from monitor.domain.notifications.timing import (
+    cause_due_at,
+    closing_held_until,
+    escalations,
+    is_fresh,
+    next_evaluation_at,
+    reminder_at,
+)
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Advice, Health, Scope
+from monitor.domain.routes import Route
 from monitor.domain.schedule import lasting_at
 from monitor.domain.scopes.platform import is_notified
 from monitor.domain.scopes.state import ScopeState
-from monitor.domain.silencing.controls import NO_CONTROLS, Controls
+from monitor.domain.silencing.controls import FOLLOWING, NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState, LastNotified, SuppressionReason, TopicState
 from monitor.domain.topics import ScopeContext
 
@@ -113,15 +123,6 @@ def close_removed(connection: Connection, state: ConnectionState, now: datetime,
     return Decision(final, tuple(draft.transitions), tuple(draft.notifications))
 
 
-def last_notified(value: TopicState, now: datetime) -> LastNotified:
-    """What the receivers know once they are notified of *value* as it is."""
-    if value.level == FINE:
-        return LastNotified(at=now)
-    if value.notified.level == FINE:
-        return LastNotified(value.level, value.number, value.opened_at, now)
-    return replace(value.notified, level=value.level, at=now, reminders=0, merged=False)
-
-
 @dataclass(slots=True)
 class _Draft(ABC):
     """A state while its topics are decided one after the other."""
@@ -173,6 +174,15 @@ class _Draft(ABC):
         """Whether a reminder may go out: the level of *topic* has just been seen again, or there is nothing to look at any more."""
         del topic
         return True
+
+    def contradicted(self, topic: Topic) -> bool:
+        """Whether evidence that is not confirmed yet says otherwise than the level of *topic*."""
+        del topic
+        return False
+
+    def routes(self, topic: Topic, notification: Notification) -> tuple[Route, ...]:
+        """The routes that take *notification*, where routes say when receivers are notified."""
+        return self.controls.routes(notification, self.notified_connection, self.value(topic).notified.routes, self.policy)
 
     def advice(self, topic: Topic) -> Advice | None:
         """What to do about *topic*, where that may change while its level does not."""
@@ -230,9 +240,10 @@ class _ConnectionDraft(_Draft):
             return SuppressionReason.UNCERTAIN
         if topic is Topic.EXPIRY and self._repair_unsettled():
             return SuppressionReason.UNCERTAIN
-        if reminder and topics.is_contradicted(self.connection, self.state, topic, self.now, self.policy):
-            return SuppressionReason.UNCERTAIN
-        return None
+        return SuppressionReason.UNCERTAIN if reminder and self.contradicted(topic) else None
+
+    def contradicted(self, topic: Topic) -> bool:
+        return topics.is_contradicted(self.connection, self.state, topic, self.now, self.policy)
 
     def _held_by_scope(self, topic: Topic) -> SuppressionReason | None:
         """Why the notification waits because of a wider scope: its incident, a suspicion, or trouble of the platform that may pass."""
@@ -299,7 +310,8 @@ class _ConnectionDraft(_Draft):
         if not topics.failed_by_expiry(self.connection, self.state, self.now, self.policy):
             return False
         notification = self.build(Topic.EXPIRY, NotificationContext(self.now))
-        return self.controls.suppression(notification, self.connection, self.now) is None
+        routes = self.routes(Topic.EXPIRY, notification)
+        return self.controls.suppression(notification, self.connection, self.now, routes) is None
 
     def _alone(self, topic: Topic) -> bool:
         """Whether the receivers were notified of *topic* by itself."""
@@ -361,7 +373,7 @@ class _ScopeDraft(_Draft):
 
     def build(self, topic: Topic, context: NotificationContext) -> Notification:
         del topic
-        return build_scope_notification(self.state, context.at, reminder=context.reminder)
+        return build_scope_notification(self.state, context)
 
     def closed_why(self, topic: Topic) -> str | None:
         del topic
@@ -385,11 +397,14 @@ class _ScopeDraft(_Draft):
 
 def _notify(draft: _Draft, topic: Topic) -> None:
     """Notify the receivers of *topic*, or note why not."""
+    _find_routes(draft, topic)
     value = draft.value(topic)
     context = NotificationContext(draft.now, draft.closed_why(topic)) if value.level != value.notified.level else _repeated(draft, topic)
     if context is None:
         return
     reason = draft.held_back(topic, reminder=context.reminder > 0)
+    if reason is None and context.why is NotificationReason.ESCALATED and draft.contradicted(topic):
+        reason = SuppressionReason.UNCERTAIN
     if reason is not None:
         draft.suppress(reason, topic)
     elif value.level != value.notified.level and draft.merged(topic):
@@ -404,24 +419,50 @@ def _notify(draft: _Draft, topic: Topic) -> None:
         _emit(draft, topic, context)
 
 
+def _find_routes(draft: _Draft, topic: Topic) -> None:
+    """Find the routes of an open incident anew whose routes are not known: they were configured after its notification."""
+    notified, policy = draft.value(topic).notified, draft.policy
+    if not policy.routes_are_timed or FINE in {draft.value(topic).level, notified.level} or notified.merged:
+        return
+    if not notified.routes or len(policy.routes_named(notified.routes)) < len(notified.routes):
+        _put_routes(draft, topic, draft.build(topic, NotificationContext(draft.now, why=NotificationReason.OPENED)), notified.at)
+
+
+def _put_routes(draft: _Draft, topic: Topic, notification: Notification, at: datetime | None) -> None:
+    """Note which routes took *notification*, and that since *at*, unless they have it already."""
+    value = draft.value(topic)
+    keys = tuple(route.key for route in draft.routes(topic, notification))
+    if keys != value.notified.routes:
+        draft.put(topic, replace(value, notified=replace(value.notified, routes=keys, routed_at=at, escalated=())))
+
+
 def _repeated(draft: _Draft, topic: Topic) -> NotificationContext | None:
     """The context of a notification that repeats, or adds to, the last one; None when there is nothing to say now."""
     if draft.changed(topic):
         return NotificationContext(draft.now, why=NotificationReason.CHANGED)
     value = draft.value(topic)
     due = reminder_at(topic, value, draft.policy)
-    if due is None:
+    escalating = list(escalations(value, draft.policy))
+    if due is None and not escalating:
         return None
     if draft.controls.acknowledged(topic, draft.subject, value) is not None:
         draft.suppress(SuppressionReason.ACKNOWLEDGED, topic)
         return None
+    names = dict.fromkeys(name for at, route in escalating if at <= draft.now and route.escalation for name in route.escalation.receivers)
+    if names:
+        return NotificationContext(draft.now, why=NotificationReason.ESCALATED, escalated_to=tuple(names))
+    return _reminder(draft, topic, due) if due is not None else None
+
+
+def _reminder(draft: _Draft, topic: Topic, due: datetime) -> NotificationContext | None:
+    """The context of the reminder that is *due* then; None when it does not go out now."""
     if draft.now < due:
         draft.suppress(SuppressionReason.REMINDER_NOT_DUE, topic)
         return None
     if not draft.looked(topic):
         draft.suppress(SuppressionReason.AWAITING_CHECK, topic)
         return None
-    return NotificationContext(draft.now, reminder=value.notified.reminders + 1)
+    return NotificationContext(draft.now, reminder=draft.value(topic).notified.reminders + 1)
 
 
 def _is_suppressed(draft: _Draft, topic: Topic, context: NotificationContext) -> bool:
@@ -430,10 +471,12 @@ def _is_suppressed(draft: _Draft, topic: Topic, context: NotificationContext) ->
 
     A reminder is suppressed by what matches it, and by what matches the notification that it repeats.
     """
-    if not draft.controls.silences and not draft.controls.recurring:
+    if not draft.controls.silences and not draft.controls.recurring and not draft.policy.routes_are_timed:
         return False
     for candidate in (context, replace(context, reminder=0)):
-        suppression = draft.controls.suppression(draft.build(topic, candidate), draft.notified_connection, draft.now)
+        notification = draft.build(topic, candidate)
+        routes = draft.routes(topic, notification)
+        suppression = draft.controls.suppression(notification, draft.notified_connection, draft.now, routes)
         if suppression is not None:
             draft.suppress(suppression.reason, topic, suppression.until)
             return True
@@ -443,7 +486,10 @@ def _is_suppressed(draft: _Draft, topic: Topic, context: NotificationContext) ->
 def _emit(draft: _Draft, topic: Topic, context: NotificationContext) -> None:
     notification = draft.build(topic, context)
     value = draft.value(topic)
-    if context.reminder or context.why is NotificationReason.CHANGED:
+    if context.why is NotificationReason.ESCALATED:
+        due = (route.key for at, route in escalations(value, draft.policy) if at <= draft.now)
+        notified = replace(value.notified, escalated=(*value.notified.escalated, *due))
+    elif context.reminder or context.why is NotificationReason.CHANGED:
         notified = replace(value.notified, at=draft.now, reminders=max(value.notified.reminders, context.reminder))
     else:
         notified = last_notified(value, draft.now)
@@ -452,6 +498,8 @@ def _emit(draft: _Draft, topic: Topic, context: NotificationContext) -> None:
         causes = notified.causes + int(notification.why is NotificationReason.CHANGED)
         notified = replace(notified, severity=highest, advice=draft.advice(topic), causes=causes)
     draft.put(topic, replace(value, notified=notified), notification.seq)
+    if notified.level != FINE and notification.why not in FOLLOWING:
+        _put_routes(draft, topic, notification, draft.now)
     draft.notifications.append(notification)
 
 
@@ -462,14 +510,8 @@ def _transition(draft: _ConnectionDraft, topic: Topic, level: str) -> None:
     if pending is None or not topics.is_confirmed(draft.connection, draft.state, topic, pending, draft.now, draft.policy):
         return
     draft.state = replace(draft.state, pending_levels={key: value for key, value in draft.state.pending_levels.items() if key is not topic})
-    seen_at = _first_seen_at(draft.state, topic, level, pending.since)
+    seen_at = first_seen_at(draft.state, topic, level, pending.since)
     _record_transition(draft, topic, level, closed_why=_closed_why(draft.state) if level == FINE else None, seen_at=seen_at)
-
-
-def _first_seen_at(state: ConnectionState, topic: Topic, level: str, pending_since: datetime) -> datetime:
-    """When what opens an incident was first seen: of a failure by its first failed check, else by the first sight of the level."""
-    failing = topic is Topic.CONNECTION and state.failure is not None and level not in {topics.STALE, topics.FLAPPING}
-    return state.failure.failed_at if failing and state.failure is not None else pending_since
 
 
 def _closed_why(state: ConnectionState) -> str:

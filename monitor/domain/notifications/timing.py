@@ -9,6 +9,7 @@ from monitor.domain.events import FINE, NotificationReason, Topic
 from monitor.domain.expiry import levels
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Advice
+from monitor.domain.routes import Route
 from monitor.domain.scopes.key import ACCOUNT, API, GROUP, PLATFORM, SERVICE, USER
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState, LastNotified, TopicState
@@ -27,12 +28,27 @@ def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | N
     return reminder_due(value.notified, policy) if reminded else None
 
 
+def escalation_at(value: TopicState, policy: Policy) -> datetime | None:
+    """Return when the next escalation of an open incident is due; None when there is none."""
+    return min((at for at, _ in escalations(value, policy)), default=None)
+
+
+def escalations(value: TopicState, policy: Policy) -> Iterator[tuple[datetime, Route]]:
+    """Return the routes that still escalate the incident if it is not acknowledged, each with the time when it does."""
+    notified = value.notified
+    if FINE in {value.level, notified.level} or notified.merged or notified.routed_at is None:
+        return
+    for route in policy.routes_named(notified.routes):
+        if route.escalation is not None and route.key not in notified.escalated:
+            yield notified.routed_at + route.escalation.after, route
+
+
 def reminders_due(state: ConnectionState, policy: Policy) -> Iterator[datetime]:
-    """Return when the next reminders of the connection's open incidents are due."""
+    """Return when the next reminders and escalations of the connection's open incidents are due."""
     for topic, value in state.topics.items():
-        due = reminder_at(topic, value, policy)
-        if due is not None:
-            yield due
+        for due in (reminder_at(topic, value, policy), escalation_at(value, policy)):
+            if due is not None:
+                yield due
 
 
 def cause_due_at(state: ConnectionState, notified: LastNotified, policy: Policy, interval: timedelta) -> datetime | None:
@@ -102,8 +118,17 @@ _OVERTAKING = frozenset({NotificationReason.REMINDER, NotificationReason.CHANGED
 
 
 def reminder_due(notified: LastNotified, policy: Policy) -> datetime | None:
-    """Return when the reminder after *notified* is due; None when the incident closed or reminders are turned off."""
-    if notified.level == FINE or notified.at is None or policy.reminders <= timedelta(0):
+    """
+    Return when the reminder after *notified* is due; None when the incident closed or reminders are turned off.
+
+    The interval of a route is kept exactly, whatever the incident is and however old.
+    """
+    if notified.level == FINE or notified.at is None:
+        return None
+    asked = policy.reminders_by(notified.routes)
+    if asked is not None:
+        return notified.at + asked if asked > timedelta(0) else None
+    if policy.reminders <= timedelta(0):
         return None
     if notified.advice is Advice.CHECK_POSTS:
         return notified.at + max(policy.reminders, policy.reminders_suspected)

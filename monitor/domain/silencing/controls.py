@@ -1,15 +1,20 @@
 """`Controls`: silences, recurring silences, quiet hours and acknowledgements as one value."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from monitor.domain.connections import Connection
-from monitor.domain.events import Notification, Topic
-from monitor.domain.routing import UserLabels
+from monitor.domain.events import Notification, NotificationReason, Topic
+from monitor.domain.policy import Policy
+from monitor.domain.routes import Route
+from monitor.domain.routing import UserLabels, quiet_until, routes_of
 from monitor.domain.silencing.acks import Ack, Acks, acknowledged
 from monitor.domain.silencing.silences import RecurringSilence, Silence, Suppression, failure_of, suppressed_by
 from monitor.domain.states import SuppressionReason, TopicState
+
+FOLLOWING = frozenset({NotificationReason.CLOSED, NotificationReason.REMINDER, NotificationReason.ESCALATED})
+"""Reasons of notifications that follow another one about the same incident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +26,39 @@ class Controls:
         silences: the operators' silences that are not over.
         recurring: the silences of the configuration, quiet hours among them.
         acks: the acknowledgements of open incidents.
+        member: finds a monitored connection by its id.
         user_labels: the labels of managed users, which their incidents have.
     """
 
     silences: tuple[Silence, ...] = ()
     recurring: tuple[RecurringSilence, ...] = ()
     acks: Acks = field(default_factory=dict)
+    member: Callable[[int], Connection | None] = field(default=lambda _: None, compare=False)
     user_labels: UserLabels = field(default_factory=dict)
 
-    def suppression(self, notification: Notification, connection: Connection | None, now: datetime) -> Suppression | None:
-        """Return what suppresses *notification* at *now*; None when it may be sent."""
-        return suppressed_by(notification, connection, self.silences, self.recurring, now, self.user_labels)
+    def suppression(
+        self, notification: Notification, connection: Connection | None, now: datetime, routes: Sequence[Route] = ()
+    ) -> Suppression | None:
+        """Return what suppresses *notification*, which *routes* take, at *now*; None when it may be sent."""
+        suppression = suppressed_by(notification, connection, self.silences, self.recurring, now, self.user_labels)
+        quiet = quiet_until(routes, notification.severity, now) if suppression is None else None
+        if quiet is None:
+            return suppression
+        return Suppression(SuppressionReason.QUIET_HOURS, quiet[1], f"route {quiet[0].key}")
+
+    def routes(
+        self, notification: Notification, connection: Connection | None, notified: Sequence[str], policy: Policy
+    ) -> tuple[Route, ...]:
+        """
+        Return the routes that take *notification*, where routes say when receivers are notified.
+
+        The end of an incident, a reminder and an escalation belong to the routes that took what they follow: those with the keys *notified*.
+        """
+        if not policy.routes_are_timed:
+            return ()
+        known = policy.routes_named(notified) if notification.why in FOLLOWING else ()
+        members = [member for number in notification.facts.members if (member := self.member(number)) is not None]
+        return known or routes_of(notification, members or (connection,), policy.routes, self.user_labels)
 
     def silences_failure(self, connection: Connection, now: datetime) -> bool:
         """Whether a silence suppresses the failure of *connection* at *now*; quiet hours only delay it."""
