@@ -1,18 +1,24 @@
 """The verb `ack`: acknowledge incidents."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from monitor.cli import output
+from monitor.cli.directory import Directory
 from monitor.cli.incidents import connections_by_number
+from monitor.cli.lookup import directory
 from monitor.cli.options import CONFIG, JSON, load_config
 from monitor.cli.silence import author_and_reason, login
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.config import Config
+from monitor.config.problems import nearest
 from monitor.db import IncidentRow, Reader, list_incidents, operator_session, read_meta
+from monitor.domain.connections import Connection
 from monitor.domain.events import incident_key
+from monitor.domain.handling import connection_facts
+from monitor.domain.routing import matches, scope_facts
 from monitor.domain.silencing.acks import Ack
 from monitor.errors import UsageError
 from monitor.text.format import one_line
@@ -21,6 +27,7 @@ _EPILOG = """\
 examples:
   postpost-monitor ack pp-6c1f2a90-17-connection-3 --reason "waiting for the customer"   the key is in every notification
   postpost-monitor ack linkedin-Tz9W5i6ZYG --author anna --reason "reconnects on Monday"
+  postpost-monitor ack "Company page" --reason "reconnects on Monday"
   postpost-monitor ack api:api.postpost.dev --reason "known at PostPost"
 
 An acknowledgement stops the reminders until the incident closes or its level rises. That it closed is notified as usual.
@@ -44,31 +51,53 @@ def run(args: argparse.Namespace) -> int:
 def acknowledge(config: Config, names: Sequence[str], *, author: str, reason: str, now: datetime) -> list[str]:
     """Acknowledge the open incidents that *names* mean; returns their keys. Raises UsageError, and changes nothing, when one means none."""
     with operator_session(config.database.url.reveal()) as operations:
-        incidents = open_incidents(operations.reader, names, config.monitor.instance)
+        incidents = open_incidents(operations.reader, names, config)
         for row in incidents.values():
             incident = row.incident
             operations.acknowledge(Ack(incident.topic, incident.subject, incident.number, row.level, now, author, reason))
     return list(incidents)
 
 
-def open_incidents(reader: Reader, names: Sequence[str], instance: str | None) -> dict[str, IncidentRow]:
-    """Incident key to incident, for every open one that *names* mean: a key, a connection's id, or a scope."""
-    connections = connections_by_number(reader)
-    instance = instance or read_meta(reader, "instance_id") or ""
+def open_incidents(reader: Reader, names: Sequence[str], config: Config) -> dict[str, IncidentRow]:
+    """
+    Incident key to incident, for every open one that *names* mean: a key, a scope, or a word for a connection, user or account.
+
+    A word of a connection means all its open incidents; one of a managed user, account or platform those of that scope.
+    """
+    known, connections = directory(reader, config), connections_by_number(reader)
+    instance = config.monitor.instance or read_meta(reader, "instance_id") or ""
     rows = {incident_key(row.incident, instance): row for row in list_incidents(reader, open_only=True, limit=_ALL)}
     incidents: dict[str, IncidentRow] = {}
     for name in names:
-        matching = {
-            key: row
-            for key, row in rows.items()
-            if name == key
-            or (row.connection_id is None and name == row.incident.subject)
-            or (row.connection_id in connections and name == connections[row.connection_id].platform_id)
-        }
-        if not matching:
-            raise UsageError(f"no open incident matches {one_line(name, 260)}; `postpost-monitor incidents --open` lists them")
-        incidents |= matching
+        exact = {key: row for key, row in rows.items() if name == key or (row.connection_id is None and name == row.incident.subject)}
+        incidents |= exact or _meant(name, rows, known, connections)
     return incidents
+
+
+def _meant(
+    word: str, rows: Mapping[str, IncidentRow], known: Directory, connections: Mapping[int | None, Connection]
+) -> dict[str, IncidentRow]:
+    """The open incidents of what *word* stands for; raises UsageError when there are none, or of several things."""
+    meanings = known.meanings(word)
+    found = [{key: row for key, row in rows.items() if _is_about(row, meaning, connections.get(row.connection_id))} for meaning in meanings]
+    found = [each for each in found if each]
+    shown = one_line(word, 260)
+    if len(found) > 1:
+        keys = ", ".join(key for each in found for key in each)
+        raise UsageError(f"{shown} is ambiguous; write keys of open incidents: {one_line(keys, 500)}")
+    if not found:
+        close = nearest(word, known.words()) if not meanings else None
+        hint = f"did you mean {close}?" if close is not None else "`postpost-monitor incidents --open` lists them"
+        raise UsageError(f"no open incident matches {shown}; {hint}")
+    return found[0]
+
+
+def _is_about(row: IncidentRow, meaning: Mapping[str, str], connection: Connection | None) -> bool:
+    if connection is not None:
+        return "connection" in meaning and matches(meaning, connection_facts(connection))
+    facts = scope_facts(row.incident.subject)
+    # A word for an account means the account itself, not what is below it.
+    return all(facts.get(name) == value for name, value in {"user": "", "platform": "", **meaning}.items())
 
 
 VERB = Verb(
@@ -80,7 +109,8 @@ VERB = Verb(
             "incidents",
             nargs="+",
             metavar="INCIDENT",
-            help="an incident key, or the id of a connection or of a scope: then all its open incidents",
+            help="an incident key or a scope, or a word that `status` prints: the name or id of a connection (all its open incidents) or managed "
+            "user, an account, account/user, a platform",
         ),
         argument("--author", default=login(), metavar="NAME", help="who acknowledges (default: the current user)"),
         argument("--reason", required=True, metavar="TEXT", help="what is being done about it"),

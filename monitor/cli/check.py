@@ -9,7 +9,7 @@ from datetime import datetime
 
 from monitor.cli import output
 from monitor.cli.live_check import LiveChecker
-from monitor.cli.lookup import configured, no_account
+from monitor.cli.lookup import configured, no_account, user_id
 from monitor.cli.options import CONFIG, JSON, load_config, platform_ids
 from monitor.cli.output import Progress, coloured, table, terminal_width, wrapped
 from monitor.cli.verb import Verb, argument
@@ -98,7 +98,7 @@ async def _check_all(
 def _accounts(config: Config, label: str | None) -> list[tuple[str, str]]:
     """The accounts, each with its user, that *label* names; None names all."""
     name, _, user = (label or "").partition("/")
-    accounts = [(account.name, user or account.user_id) for account in config.accounts if name in ("", account.name)]
+    accounts = [(account.name, user_id(config, user) or account.user_id) for account in config.accounts if name in ("", account.name)]
     if not accounts:
         raise no_account(config, name)
     return accounts
@@ -106,7 +106,7 @@ def _accounts(config: Config, label: str | None) -> list[tuple[str, str]]:
 
 async def _connections_of(config: Config, checker: LiveChecker, account: str, user_id: str) -> tuple[list[Connection], str]:
     """The configured and the listed connections of one account, and why its listing could not be read."""
-    ids = {settings.id for settings in config.connections if settings.account == account and settings.user_id == user_id}
+    ids = {settings.id for settings in config.named_connections() if settings.account == account and settings.user_id == user_id}
     listing, listed, problem = await checker.listing(account, user_id), set[str](), ""
     if isinstance(listing, ApiError):
         problem = f"{account}: the list of connections could not be read: {reason_with_detail(listing.reason, listing.detail)}"

@@ -14,7 +14,9 @@ from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.config import Config, ReceiverSettings
 from monitor.config.dump import as_schema, as_yaml
+from monitor.config.loader import DROP_INS, read_document
 from monitor.config.reference import reference
+from monitor.config.sections.core import ConnectionMatch
 from monitor.errors import EXIT_CONFIG, ConfigError, Problem, UsageError
 from monitor.runtime import reload_outcome
 from monitor.text.links import RUNBOOK
@@ -53,7 +55,7 @@ def check(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """Print the configuration in effect; returns 0."""
-    sys.stdout.write(as_yaml(load_config(args)))
+    sys.stdout.write(as_yaml(load_config(args), read_document(args.config)))
     return 0
 
 
@@ -125,10 +127,14 @@ def summary(config: Config, width: int) -> str:
     """What a valid configuration contains, wrapped at *width*."""
     counted = (
         ("account", [f"{account.name} ({_WATCHES[account.discover]})" for account in config.accounts]),
-        ("connection", [connection.name or connection.id for connection in config.connections]),
+        ("connection", [connection.name or connection.id for connection in config.named_connections()]),
+        ("selector", [_selector(connection.match) for connection in config.connections if connection.match is not None]),
+        ("user", [user.name for user in config.users]),
         ("receiver", [_receiver(receiver) for receiver in config.receivers]),
     )
-    lines = [f"{config.source}: valid", *(_counted(noun, names) for noun, names in counted)]
+    more = f", with {', '.join(f'{DROP_INS}/{Path(name).name}' for name in config.drop_ins)}" if config.drop_ins else ""
+    rare = {"selector", "user"}
+    lines = [f"{config.source}: valid{more}", *(_counted(noun, names) for noun, names in counted if names or noun not in rare)]
     lines.append(_number("warning", len(config.warnings)) + (":" if config.warnings else ""))
     return "\n".join(
         [
@@ -136,6 +142,10 @@ def summary(config: Config, width: int) -> str:
             *(wrapped(str(warning), width, "  ", "    ") for warning in config.warnings),
         ]
     )
+
+
+def _selector(match: ConnectionMatch) -> str:
+    return " ".join(f"{name}={pattern}" for name, pattern in match.model_dump(exclude_none=True).items()) or "every connection"
 
 
 def _receiver(receiver: ReceiverSettings) -> str:
@@ -169,7 +179,8 @@ VERB = Verb(
             help="report every problem",
         ),
         "show": Verb(
-            "Print the configuration in effect as YAML: defaults filled in, secrets masked.",
+            "Print the configuration in effect as YAML: files merged, defaults filled in, secrets masked. Comments name the file and line of "
+            "what is given.",
             show,
             (CONFIG,),
             help="print the configuration in effect",

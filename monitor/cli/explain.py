@@ -30,7 +30,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the explanation; returns 0."""
     config, clock = load_config(args), SystemClock()
     with opened(config, clock) as database:
-        report = replace(report_of(database, args.id, args.account, args.limit), dashboard_url=config.monitor.dashboard_url)
+        report = report_of(database, args.id, args.account, args.limit)
+        entries = config.entries().applying(report.connection.key)
+        report = replace(report, dashboard_url=config.monitor.dashboard_url, entries=entries)
     sections = explain(report, clock.now(), config.policy())
     if args.json:
         output.put(as_document(report, sections, clock.now()))

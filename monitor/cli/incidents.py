@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from monitor.cli import output
@@ -27,11 +27,12 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import Topic, incident_key
 from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.handling import NOT_HANDLED, Handling
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.states import ConnectionState
 from monitor.schemas import facts
 from monitor.text.durations import brief
-from monitor.text.format import label_of, one_line, short_name, subject_name
+from monitor.text.format import label_of, one_line, scope_name, short_name, subject_name
 from monitor.text.reasons import reason_text
 from monitor.text.status import handling_texts
 
@@ -48,13 +49,14 @@ examples:
 
 @dataclass(frozen=True, slots=True)
 class IncidentLine:
-    """One incident with its connection, None for a scope, and what operators did about it; *key* is what `ack` takes."""
+    """One incident with its connection, None for a scope, and what operators did about it; *key* is what `ack` takes, *users* names by id."""
 
     row: IncidentRow
     key: str
     connection: Connection | None = None
     state: ConnectionState = _NOTHING_KNOWN
     handling: Handling = NOT_HANDLED
+    users: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def open(self) -> bool:
@@ -84,7 +86,10 @@ def lines_of(reader: Reader, rows: Sequence[IncidentRow], config: Config, now: d
     connections = {connection.id: connection for connection in connections_by_id(reader, ids)}
     states = {number: stored[1] for number in ids if (stored := read_state(reader, number)) is not None}
     instance = config.monitor.instance or read_meta(reader, "instance_id") or ""
-    controls = Controls(recurring=config.windows()).with_requests(silences_since(reader, now), acks_of_open(reader))
+    users = {user.id: user.name for user in config.users}
+    controls = Controls(recurring=config.windows(), user_labels={user.id: user.labels for user in config.users}).with_requests(
+        silences_since(reader, now), acks_of_open(reader)
+    )
     return [
         IncidentLine(
             row,
@@ -92,6 +97,7 @@ def lines_of(reader: Reader, rows: Sequence[IncidentRow], config: Config, now: d
             connections.get(row.connection_id or 0),
             states.get(row.connection_id or 0, _NOTHING_KNOWN),
             facts.handling(row, connections.get(row.connection_id or 0), controls, now),
+            users,
         )
         for row in rows
     ]
@@ -131,8 +137,10 @@ def as_text(lines: Sequence[IncidentLine], now: datetime, width: int) -> str:
 def _name(line: IncidentLine) -> str:
     if line.connection is not None:
         return one_line(short_name(line.connection, line.state), 60)
-    kind, _, name = line.row.incident.subject.partition(":")
-    return one_line(f"{kind} {name}".strip(), 60)
+    subject = line.row.incident.subject
+    key = ScopeKey.parse(subject)
+    name = scope_name(key, line.users) if key.user in line.users else subject.partition(":")[2]
+    return one_line(f"{key.kind} {name}".strip(), 60)
 
 
 def _state(line: IncidentLine, now: datetime) -> str:

@@ -5,17 +5,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from monitor.cli.directory import Directory
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.db import Reader, read_connections, read_meta, reading
-from monitor.domain.connections import Connection, ConnectionSpec, matching, platform_of
+from monitor.db import Reader, read_connections, read_meta, read_states, reading
+from monitor.domain.connections import Connection, matching
+from monitor.domain.states import ConnectionState
 from monitor.errors import UsageError
-from monitor.state import connection_sync
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
-from monitor.text.format import one_line
+from monitor.text.format import one_line, subject_name
 
 _SUGGESTIONS = 3
+_NOTHING_KNOWN = ConnectionState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,30 @@ def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
         yield OpenDatabase(reader, registry, evaluation.identity.instance)
 
 
+def directory(reader: Reader, config: Config) -> Directory:
+    """Everything that is known by a name."""
+    connections = read_connections(reader)
+    return Directory(
+        connections,
+        names_of(reader, connections),
+        {user.id: user.name for user in config.users},
+        [account.name for account in config.accounts],
+    )
+
+
+def names_of(reader: Reader, connections: Sequence[Connection]) -> dict[int, set[str]]:
+    """Connection id to all names that it is shown with."""
+    states = read_states(reader)
+    names: dict[int, set[str]] = {}
+    for connection in connections:
+        _, state = states.get(connection.id, (0, _NOTHING_KNOWN))
+        names[connection.id] = {name for name in (connection.name, state.display_name, state.username) if name}
+    return names
+
+
 def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connection, bool]:
     """
-    The connection with this id and whether it is retired; one that is not goes first.
+    The connection with this id, or else this name, and whether it is retired; one that is not goes first.
 
     Raises:
         UsageError: it is unknown or ambiguous.
@@ -57,7 +80,15 @@ def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connect
         if connection is not None:
             return connection, retired
         known += [connection.platform_id for connection in connections]
-    raise UsageError(_unknown(platform_id, account, known))
+    connections = read_connections(reader)
+    names = names_of(reader, connections)
+    named = [each for each in connections if platform_id in names[each.id] and matching([each], each.platform_id, account)]
+    if len(named) > 1:
+        ids = " or ".join(subject_name(each.platform_id, each) for each in named[:5])
+        raise UsageError(f"{one_line(platform_id, 120)} is the name of {len(named)} connections; write the id: {ids}")
+    if named:
+        return named[0], False
+    raise UsageError(_unknown(platform_id, account, [*known, *(name for each in names.values() for name in each)]))
 
 
 def configured(config: Config, platform_id: str, account: str | None) -> Connection:
@@ -67,15 +98,21 @@ def configured(config: Config, platform_id: str, account: str | None) -> Connect
     Raises:
         UsageError: it is ambiguous, or there is no such account.
     """
-    settings = [Connection(0, connection_sync.configured(each, listed=False)) for each in config.connections]
-    connection = only(matching(settings, platform_id, account))
+    entries = config.entries()
+    named = [Connection(0, entries.spec(key, listed=False)) for key in entries.named]
+    connection = only(matching(named, platform_id, account))
     if connection is not None:
         return connection
     name, _, user = (account or config.accounts[0].name).partition("/")
     owner = next((each for each in config.accounts if each.name == name), None)
     if owner is None:
         raise no_account(config, name)
-    return Connection(0, ConnectionSpec(name, user or owner.user_id, platform_id, platform_of(platform_id)))
+    return Connection(0, entries.spec((name, user_id(config, user) or owner.user_id, platform_id), listed=False))
+
+
+def user_id(config: Config, word: str) -> str:
+    """The id of the managed user that *word* names; *word* itself, when the configuration has no such name."""
+    return config.aliases()["user"].get(word, (word,))[0]
 
 
 def only(connections: Sequence[Connection]) -> Connection | None:

@@ -1,14 +1,16 @@
-"""The verb `silence`: add, list or end silences."""
+"""The verb `silence`: add, list, extend or end silences."""
 
 import argparse
 import os
 import pwd
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from monitor.cli import output
+from monitor.cli.directory import Directory, NameProblem
+from monitor.cli.lookup import directory
 from monitor.cli.options import CONFIG, JSON, count, duration, instant, load_config
 from monitor.cli.output import coloured, table, terminal_width
 from monitor.cli.verb import ExclusiveGroup, Verb, argument
@@ -16,9 +18,9 @@ from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.config.matchers import problem as matcher_problem
 from monitor.config.problems import suggest
-from monitor.db import Reader, operator_session, read_connections, reading, silences_since
+from monitor.db import Reader, operator_session, read_connections, read_state, reading, silences_since
 from monitor.domain.connections import Connection
-from monitor.domain.handling import covers
+from monitor.domain.handling import OF_NOTIFICATIONS, covers
 from monitor.domain.recurrence import DAYS, EVERY_DAY
 from monitor.domain.routing import RESERVED
 from monitor.domain.silencing.silences import RecurringSilence, Silence, SilenceState
@@ -26,20 +28,24 @@ from monitor.errors import UsageError
 from monitor.redaction import clean
 from monitor.schemas import facts
 from monitor.text.durations import span
-from monitor.text.format import moment, one_line
+from monitor.text.format import moment, one_line, short_name
 
 _EPILOG = """\
 examples:
   postpost-monitor silence add --match platform=mastodon --for 2h --reason "their maintenance"
   postpost-monitor silence add --match connection=linkedin-Tz9W5i6ZYG topic=expiry --until 2030-01-31T08:00 --reason "renewed on Friday"
   postpost-monitor silence add --match "team=social|sales" "severity=info|warning" --for 1d --author anna --reason "moving house"
+  postpost-monitor silence add --match "Company page" --for 2h --reason "they reconnect it"
   postpost-monitor silence list
+  postpost-monitor silence extend 3 --by 2h
   postpost-monitor silence expire 3
 
-A silence suppresses notifications, never checks. When it ends, everything that then differs from what was last notified is
+A matcher may be a word that `status` prints: the name or id of a connection or managed user, an account, account/user, a platform. A silence suppresses notifications, never checks. When it ends, everything that then differs from what was last notified is
 notified. A running daemon applies it within seconds. Recurring silences are configured: `silences` and `quiet_hours`.
 """
 
+_NAMED = 3
+_NO_SILENCE = "silence {} is unknown or has ended; `postpost-monitor silence list` shows the numbers"
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _COLOURS = {SilenceState.ACTIVE: "warning", SilenceState.PENDING: "info", SilenceState.EXPIRED: "unknown"}
 
@@ -58,10 +64,14 @@ class SilenceRequest:
 def add(args: argparse.Namespace) -> int:
     """Add a silence; returns 0."""
     clock = SystemClock()
-    url = load_config(args).database.url.reveal()
+    config = load_config(args)
+    url = config.database.url.reveal()
     with reading(url) as reader:
-        connections = read_connections(reader)
-    request = request_of(args, connections, clock.now())
+        known = directory(reader, config)
+    request = request_of(args, known, clock.now())
+    covered = sum(covers(request.match, connection) for connection in known.connections)
+    if not covered and not args.even_if_none:
+        raise UsageError(f"silence add: {nothing_covered(request.match, known)}; --even-if-none adds it all the same")
     with operator_session(url) as operations:
         silence = operations.add_silence(
             request.match,
@@ -71,23 +81,31 @@ def add(args: argparse.Namespace) -> int:
             reason=request.reason,
             now=clock.now(),
         )
-    covered = sum(covers(request.match, connection) for connection in connections)
     if args.json:
-        output.put({"silence": document(silence, clock.now()), "connections": covered})
+        output.put({"silence": document(silence, clock.now(), known.connections), "connections": covered})
         return 0
     print(f"Silence {silence.id} until {moment(silence.ends_at)} ({span(silence.ends_at - clock.now())}).")
-    print(f"It matches {covered} of {len(connections)} connections{'' if covered else ': check its matchers'}.")
+    print(f"It matches {covered} of {len(known.connections)} connections.")
     return 0
 
 
-def request_of(args: argparse.Namespace, connections: Sequence[Connection], now: datetime) -> SilenceRequest:
+def nothing_covered(match: Mapping[str, str], known: Directory) -> str:
+    """Why a silence with this *match* covers no connection."""
+    if not known.connections:
+        return "no connection is known yet"
+    about = {name: pattern for name, pattern in match.items() if name not in OF_NOTIFICATIONS}
+    why = "; ".join(known.unknown(about)) or "no connection matches all of its matchers"
+    return f"it covers none of the {len(known.connections)} connections: {one_line(why, 500)}"
+
+
+def request_of(args: argparse.Namespace, known: Directory, now: datetime) -> SilenceRequest:
     """The silence that the arguments of `silence add` ask for; raises UsageError."""
     starts_at = args.start or now
     ends_at = args.until if args.until is not None else starts_at + args.duration
     if ends_at <= max(now, starts_at):
         raise UsageError("silence add: it would end before it starts")
     author, reason = author_and_reason(args, "silence add")
-    return SilenceRequest(matchers(args.match, connections), starts_at, ends_at, author, reason)
+    return SilenceRequest(matchers(args.match, known), starts_at, ends_at, author, reason)
 
 
 def author_and_reason(args: argparse.Namespace, verb: str) -> tuple[str, str]:
@@ -98,22 +116,32 @@ def author_and_reason(args: argparse.Namespace, verb: str) -> tuple[str, str]:
     return author, reason
 
 
-def matchers(pairs: Sequence[str], connections: Sequence[Connection]) -> dict[str, str]:
-    """Parse matchers such as `platform=mastodon`; raises UsageError for an unknown name."""
-    known = sorted(RESERVED | {label for connection in connections for label in connection.labels})
+def matchers(pairs: Sequence[str], known: Directory) -> dict[str, str]:
+    """Parse matchers such as `platform=mastodon`, or words for what is *known*; raises UsageError for an unknown name or word."""
     match: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, pattern = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"silence add: {one_line(pair, 80)} is not NAME=PATTERN, such as platform=mastodon")
-        if name in match:
-            raise UsageError(f"silence add: {name} is given twice; separate alternatives by |")
-        if name not in known:
-            raise UsageError(f"silence add: unknown name {one_line(name, 80)} ({suggest(name, known, 'known')})")
-        if (wrong := matcher_problem(name, pattern)) is not None:
-            raise UsageError(f"silence add: {wrong[0]} ({wrong[1]})")
-        match[name] = pattern
-    return match
+    try:
+        for pair in pairs:
+            for name, pattern in _matcher(pair, known).items():
+                if match.get(name, pattern) != pattern or ("=" in pair and name in match):
+                    raise UsageError(f"silence add: {name} is given twice; separate alternatives by |")
+                match[name] = pattern
+        return known.resolved(match)
+    except NameProblem as error:
+        raise UsageError(f"silence add: {one_line(str(error), 500)}") from None
+
+
+def _matcher(pair: str, known: Directory) -> Mapping[str, str]:
+    name, equals, pattern = pair.partition("=")
+    if known.meanings(pair) or not equals:
+        return known.meaning(pair)
+    names = sorted(RESERVED | {label for connection in known.connections for label in connection.labels})
+    if name not in names:
+        raise UsageError(f"silence add: unknown name {one_line(name, 80)} ({suggest(name, names, 'known')})")
+    if (wrong := matcher_problem(name, pattern)) is not None:
+        raise UsageError(f"silence add: {wrong[0]} ({wrong[1]})")
+    if name == "account" and "/" in pattern and known.meanings(pattern):
+        return known.meaning(pattern)
+    return {name: pattern}
 
 
 def show(args: argparse.Namespace) -> int:
@@ -121,12 +149,35 @@ def show(args: argparse.Namespace) -> int:
     config, now = load_config(args), SystemClock().now()
     with reading(config.database.url.reveal()) as reader:
         silences = listed(reader, now, everything=args.all)
+        connections = read_connections(reader)
+        named = {number: _shown_name(reader, connection) for number, connection in _covered_first(silences, config, connections).items()}
     if args.json:
-        recurring = [_recurring_document(silence, now) for silence in config.windows()]
-        output.put({"at": facts.iso(now), "silences": [document(silence, now) for silence in silences], "recurring": recurring})
+        recurring = [_recurring_document(silence, now, connections) for silence in config.windows()]
+        output.put(
+            {
+                "at": facts.iso(now),
+                "silences": [document(silence, now, connections) for silence in silences],
+                "recurring": recurring,
+            }
+        )
     else:
-        print(as_text(silences, config, now, terminal_width()))
+        print(as_text(silences, config, now, terminal_width(), connections, named))
     return 0
+
+
+def _covered_first(silences: Sequence[Silence], config: Config, connections: Sequence[Connection]) -> dict[int, Connection]:
+    """The connections that `as_text` names."""
+    matches = [silence.match for silence in silences] + [silence.match for silence in config.windows()]
+    return {each.id: each for match in matches for each in _covered(match, connections)[:_NAMED]}
+
+
+def _shown_name(reader: Reader, connection: Connection) -> str:
+    stored = read_state(reader, connection.id)
+    return short_name(connection, stored[1]) if stored is not None else connection.name or connection.platform_id
+
+
+def _covered(match: Mapping[str, str], connections: Sequence[Connection]) -> list[Connection]:
+    return [connection for connection in connections if covers(match, connection)]
 
 
 def listed(reader: Reader, now: datetime, *, everything: bool) -> list[Silence]:
@@ -135,19 +186,43 @@ def listed(reader: Reader, now: datetime, *, everything: bool) -> list[Silence]:
     return [silence for silence in silences if everything or silence.state(now) is not SilenceState.EXPIRED]
 
 
-def as_text(silences: Sequence[Silence], config: Config, now: datetime, width: int) -> str:
-    """The silences as a table, those of the configuration last."""
+def as_text(
+    silences: Sequence[Silence],
+    config: Config,
+    now: datetime,
+    width: int,
+    connections: Sequence[Connection],
+    named: Mapping[int, str],
+) -> str:
+    """The silences as a table, those of the configuration last; *named* are names of *connections* by id."""
+    users = {user.id: user.name for user in config.users}
     rows = [_row(silence, now) for silence in silences] + [_recurring_row(silence, now) for silence in config.windows()]
+    matches = [silence.match for silence in silences] + [silence.match for silence in config.windows()]
     if not rows:
         return "No silences."
-    header = ("NUMBER", "STATE", "STARTS (UTC)", "ENDS (UTC)", "AUTHOR", "MATCHERS", "REASON")
-    return "\n".join(table(header, rows, width, least={4: 8}, texts=2))
+    cells = [
+        (*row[:-1], _pairs(match, users), _covers_text(_covered(match, connections), len(connections), named), row[-1])
+        for row, match in zip(rows, matches, strict=True)
+    ]
+    header = ("NUMBER", "STATE", "STARTS (UTC)", "ENDS (UTC)", "AUTHOR", "MATCHERS", "COVERS", "REASON")
+    return "\n".join(table(header, cells, width, least={4: 8}, texts=3))
+
+
+def _covers_text(covered: Sequence[Connection], known: int, named: Mapping[int, str]) -> str:
+    """How many of the known connections a silence covers now, and the names of the first ones."""
+    if not covered:
+        return "covers no connection"
+    if len(covered) == known:
+        return f"covers all {known} connections"
+    names = [one_line(named.get(each.id) or each.platform_id, 40) for each in covered[:_NAMED]]
+    more = f" and {len(covered) - _NAMED} more" if len(covered) > _NAMED else ""
+    return f"covers {len(covered)} of {known} connections: {', '.join(names)}{more}"
 
 
 def _row(silence: Silence, now: datetime) -> tuple[str, ...]:
     state = silence.state(now)
     times = (f"{silence.starts_at:%Y-%m-%d %H:%M}", f"{silence.over_at:%Y-%m-%d %H:%M}")
-    texts = (one_line(silence.author, 80), _pairs(silence.match), one_line(silence.reason, 300))
+    texts = (one_line(silence.author, 80), one_line(silence.reason, 300))
     return (str(silence.id), coloured(state.value, _COLOURS[state]), *times, *texts)
 
 
@@ -156,7 +231,27 @@ def _recurring_row(silence: RecurringSilence, now: datetime) -> tuple[str, ...]:
     state = SilenceState.PENDING if ends_at is None else SilenceState.ACTIVE
     starts = f"{silence.when.starts_at(now):%Y-%m-%d %H:%M}" if ends_at is None else ""
     ends = f"{ends_at:%Y-%m-%d %H:%M}" if ends_at is not None else ""
-    return "-", coloured(state.value, _COLOURS[state]), starts, ends, "configuration", _pairs(silence.match), _recurrence(silence)
+    return "-", coloured(state.value, _COLOURS[state]), starts, ends, "configuration", _recurrence(silence)
+
+
+def extend(args: argparse.Namespace) -> int:
+    """Give a silence a later end; returns 0."""
+    url, clock = load_config(args).database.url.reveal(), SystemClock()
+    with operator_session(url) as operations:
+        now = clock.now()
+        silence = next((each for each in silences_since(operations.reader, now) if each.id == args.number), None)
+        if silence is None or silence.state(now) is SilenceState.EXPIRED:
+            raise UsageError(_NO_SILENCE.format(args.number))
+        ends_at = args.until if args.until is not None else silence.ends_at + args.by
+        if ends_at <= silence.ends_at:
+            raise UsageError(f"silence {silence.id} lasts until {moment(silence.ends_at)} already; `silence expire` ends it early")
+        operations.extend_silence(silence.id, ends_at, now)
+        connections = read_connections(operations.reader)
+    if args.json:
+        output.put({"silence": document(replace(silence, ends_at=ends_at), now, connections)})
+    else:
+        print(f"Silence {silence.id} until {moment(ends_at)} ({span(ends_at - now)}).")
+    return 0
 
 
 def expire(args: argparse.Namespace) -> int:
@@ -165,7 +260,7 @@ def expire(args: argparse.Namespace) -> int:
     with operator_session(url) as operations:
         for number in dict.fromkeys(args.numbers):
             if not operations.expire_silence(number, clock.now()):
-                raise UsageError(f"silence {number} is unknown or has ended; `postpost-monitor silence list` shows the numbers")
+                raise UsageError(_NO_SILENCE.format(number))
     if args.json:
         output.put({"expired": args.numbers})
     else:
@@ -173,8 +268,8 @@ def expire(args: argparse.Namespace) -> int:
     return 0
 
 
-def document(silence: Silence, now: datetime) -> dict[str, Any]:
-    """One silence as JSON."""
+def document(silence: Silence, now: datetime, connections: Sequence[Connection]) -> dict[str, Any]:
+    """One silence as JSON, with how many of *connections* it covers."""
     return {
         "number": silence.id,
         "state": silence.state(now),
@@ -185,20 +280,24 @@ def document(silence: Silence, now: datetime) -> dict[str, Any]:
         "author": silence.author,
         "reason": silence.reason,
         "createdAt": facts.iso(silence.created_at),
+        "covers": len(_covered(silence.match, connections)),
     }
 
 
-def _recurring_document(silence: RecurringSilence, now: datetime) -> dict[str, Any]:
+def _recurring_document(silence: RecurringSilence, now: datetime, connections: Sequence[Connection]) -> dict[str, Any]:
     return {
         "name": silence.name,
         "match": dict(silence.match),
         "activeUntil": facts.iso(silence.when.ends_at(now)),
         "nextStartsAt": facts.iso(silence.when.starts_at(now)),
+        "covers": len(_covered(silence.match, connections)),
     }
 
 
-def _pairs(match: Mapping[str, str]) -> str:
-    return one_line(" ".join(f"{name}={pattern}" for name, pattern in match.items()), 300)
+def _pairs(match: Mapping[str, str], users: Mapping[str, str]) -> str:
+    """Matchers as people write them, with the names of *users* in place of their ids."""
+    shown = {name: "|".join(users.get(choice, choice) for choice in pattern.split("|")) for name, pattern in match.items()}
+    return one_line(" ".join(f"{name}={pattern}" for name, pattern in shown.items()), 300)
 
 
 def _recurrence(silence: RecurringSilence) -> str:
@@ -221,7 +320,7 @@ def login() -> str:
 
 
 VERB = Verb(
-    "Add, list or end silences. A silence suppresses matching notifications for a time.",
+    "Add, list, extend or end silences. A silence suppresses matching notifications for a time.",
     verbs={
         "add": Verb(
             "Add a silence, from now on or from a later time. Times without a zone are UTC.",
@@ -233,10 +332,11 @@ VERB = Verb(
                     nargs="+",
                     action="extend",
                     required=True,
-                    metavar="NAME=PATTERN",
-                    help="matchers, all of which a notification must fulfil. NAME is a label or one of "
-                    f"{', '.join(sorted(RESERVED))}; PATTERN is one value or several separated by |, each may end in *",
+                    metavar="MATCHER",
+                    help="matchers, all of which a notification must fulfil: words as `status` prints them, or NAME=PATTERN. NAME is a label "
+                    f"or one of {', '.join(sorted(RESERVED))}; PATTERN is one value or several separated by |, each may end in *",
                 ),
+                argument("--even-if-none", action="store_true", help="add it although it covers no known connection"),
                 ExclusiveGroup(
                     (
                         argument("--for", dest="duration", type=duration, metavar="TIME", help="duration, such as 2h"),
@@ -252,10 +352,27 @@ VERB = Verb(
             help="add a silence",
         ),
         "list": Verb(
-            "List the silences that have not ended. Times are UTC.",
+            "List the silences that have not ended, with the connections that each covers now. Times are UTC.",
             show,
             (CONFIG, argument("--all", action="store_true", help="include those that have ended"), JSON),
             help="list silences",
+        ),
+        "extend": Verb(
+            "Give a silence a later end.",
+            extend,
+            (
+                CONFIG,
+                argument("number", type=count, metavar="NUMBER", help="its number, as `silence list` shows it"),
+                ExclusiveGroup(
+                    (
+                        argument("--by", type=duration, metavar="TIME", help="how much later, such as 2h"),
+                        argument("--until", type=instant, metavar="WHEN", help="end, such as 2030-01-31T08:00+01:00"),
+                    ),
+                    required=True,
+                ),
+                JSON,
+            ),
+            help="give a silence a later end",
         ),
         "expire": Verb(
             "End silences early.",

@@ -213,7 +213,7 @@ def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
     for incident in snapshot.incidents:
         if incident.connection_id is None:
             why = f": {reason_text(incident.reason)}" if incident.reason is not None else ""
-            title = title_of(incident.scope, incident.incident.subject)
+            title = title_of(incident.scope, incident.incident.subject, snapshot.users)
             lines.append(f"! {title} for {brief(now - incident.incident.opened_at)}{why}")
     for name, receiver in snapshot.outbox.items():
         if receiver.disabled:

@@ -16,6 +16,7 @@ from monitor.config.sections.core import (
     RetentionSettings,
     ScheduleSettings,
     ShutdownSettings,
+    UserSettings,
     WebSettings,
 )
 from monitor.config.sections.policy import PolicySettings
@@ -42,6 +43,7 @@ __all__ = [
     "ServerTls",
     "ShutdownSettings",
     "TlsServerSettings",
+    "UserSettings",
     "WebConfig",
     "WebSettings",
     "default_config",

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from monitor.config import matchers
 from monitor.config.matchers import Warn
+from monitor.config.model import Config
 from monitor.config.problems import nearest, suggest
 from monitor.config.sections.controls import QuietHoursSettings, SilenceSettings, time_problem
 from monitor.config.sections.core import (
@@ -18,6 +19,7 @@ from monitor.config.sections.core import (
     MonitorSettings,
     ScheduleSettings,
     ShutdownSettings,
+    UserSettings,
     WebSettings,
 )
 from monitor.config.sections.policy import PolicySettings, policy_of
@@ -26,11 +28,13 @@ from monitor.config.types import split
 from monitor.config.validation import Draft
 from monitor.config.yaml import Path, dotted
 from monitor.domain import routing
+from monitor.domain.load import account_loads
 from monitor.domain.policy import Policy
 from monitor.domain.routing import RESERVED
 from monitor.errors import Problem
 from monitor.http.addresses import is_loopback
 from monitor.text.durations import format_duration
+from monitor.text.load import interval_advice, load_text
 
 _STOP_TIMEOUT = timedelta(seconds=45)
 _OWN_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "connection", "user-agent"})
@@ -60,7 +64,7 @@ def check(draft: Draft, check_template: CheckTemplate) -> list[Problem]:
         warnings.append(Problem(draft.document.location(path), message, fix))
 
     receivers = partial(_receivers, check_template=check_template)
-    for step in (_accounts, _connections, receivers, _routes, _silences, _times, _schedule, _places):
+    for step in (_accounts, _connections, _users, receivers, _routes, _silences, _times, _schedule, _places):
         step(draft, warn)
     return warnings
 
@@ -72,8 +76,8 @@ def _duplicates(draft: Draft, name: str, what: str) -> None:
         if not isinstance(own, str):
             continue
         if own in first:
-            line = draft.document.location((name, first[own])).rpartition(":")[2]
-            draft.refuse((name, index, "name"), f"duplicate {what} name {own} (first on line {line})", "give it another name")
+            place = draft.document.relative((name, first[own]), (name, index))
+            draft.refuse((name, index, "name"), f"duplicate {what} name {own} (first on {place})", "give it another name")
         first.setdefault(own, index)
 
 
@@ -96,15 +100,32 @@ def _connections(draft: Draft, warn: Warn) -> None:
     first: dict[tuple[str, str, str], int] = {}
     for index, connection in draft.listed(ConnectionSettings, "connections").items():
         path: Path = ("connections", index)
+        for label in connection.labels:
+            if label in RESERVED:
+                draft.refuse((*path, "labels", label), f"the label {label} has the name of a built-in matcher", "choose another name")
+        if connection.match is not None:
+            matchers.check_selector(draft, warn, connection.match, path)
+            continue
         key = (connection.account, connection.user_id, connection.platform + connection.id[len(connection.platform) :])
         if key in first:
-            line = draft.document.location(("connections", first[key])).rpartition(":")[2]
-            draft.refuse(path, f"{connection.id} is listed twice in account {connection.account} (first on line {line})", "remove one")
+            place = draft.document.relative(("connections", first[key]), path)
+            draft.refuse(path, f"{connection.id} is listed twice in account {connection.account} (first on {place})", "remove one")
         first.setdefault(key, index)
         if not connection.id.startswith(connection.platform):
             message = f"{connection.id} starts with upper case; the API lists ids in lower case"
             warn((*path, "id"), message, "copy the id from the list of connections")
-        for label in connection.labels:
+
+
+def _users(draft: Draft, warn: Warn) -> None:  # noqa: ARG001 - the signature of every step
+    _duplicates(draft, "users", "user")
+    first: dict[str, int] = {}
+    for index, user in draft.listed(UserSettings, "users").items():
+        path: Path = ("users", index)
+        if user.id in first:
+            place = draft.document.relative(("users", first[user.id]), path)
+            draft.refuse((*path, "id"), f"user {user.id} is listed twice (first on {place})", "remove one")
+        first.setdefault(user.id, index)
+        for label in user.labels:
             if label in RESERVED:
                 draft.refuse((*path, "labels", label), f"the label {label} has the name of a built-in matcher", "choose another name")
 
@@ -231,7 +252,7 @@ def _schedule(draft: Draft, warn: Warn) -> None:
     connections = draft.listed(ConnectionSettings, "connections")
     intervals: dict[Path, timedelta] = {("schedule", "interval"): schedule.interval}
     for index, connection in connections.items():
-        if "interval" in connection.model_fields_set:
+        if connection.interval is not None:
             intervals["connections", index, "interval"] = connection.interval
     local = is_loopback(split(api.base_url).hostname or "")
     for path, interval in intervals.items():
@@ -251,11 +272,10 @@ def _schedule(draft: Draft, warn: Warn) -> None:
     if schedule.recheck > schedule.interval:
         message = "schedule.recheck is longer than schedule.interval"
         warn(("schedule", "recheck"), message, "shorten it: it is the pause before the confirming check")
-    for name in {connection.account for connection in connections.values()}:
-        own = [connection.interval for connection in connections.values() if connection.account == name]
-        if sum(timedelta(seconds=1) / interval for interval in own) > api.requests_per_second:
-            message = f"the {len(own)} connections of account {name} need more than {api.requests_per_second:g} requests per second"
-            warn(("connections",), message, "use longer intervals; checks would always be late")
+    entries = Config(connections=tuple(connections.values()), schedule=schedule).entries()
+    for load in account_loads(map(partial(entries.spec, listed=False), entries.named), api.requests_per_second):
+        if load.too_many:
+            warn(("connections",), load_text(load), f"use longer intervals: {interval_advice(load)}")
 
 
 def _places(draft: Draft, warn: Warn) -> None:

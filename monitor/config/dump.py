@@ -13,18 +13,69 @@ from monitor.config.model import Config
 from monitor.config.secrets import Secret
 from monitor.config.sections.policy import ExpirySettings, PlatformSettings, expiry_by_platform
 from monitor.config.types import Key, Section, keys
+from monitor.config.yaml import Path, YamlDocument, parse
+from monitor.domain.connections import ConnectionSpec
 from monitor.text.durations import format_duration
 
+_UNFOLDED = 1_000_000
+"""A width at which no value is folded."""
 
-def as_yaml(config: Config) -> str:
-    """The configuration in effect as YAML, with defaults and the built-in differences of platforms; secrets are masked."""
+
+def as_yaml(config: Config, document: YamlDocument | None = None) -> str:
+    """
+    The configuration in effect as YAML, with defaults and the built-in differences of platforms; secrets are masked.
+
+    With *document*, what the files say, a comment behind each value that they give names its file and line.
+    """
     shown = config.masked()
+    entries = config.entries()
+    for connection, item in zip(config.connections, shown["connections"], strict=True):
+        if connection.match is None:
+            item.update(_effective(entries.spec(connection.key, listed=False)))
     platforms = expiry_by_platform(config.policy_settings)
     sections = {
         name: ExpirySettings(**{key: getattr(policy, key) for key in ExpirySettings.model_fields}) for name, policy in platforms.items()
     }
     shown["policy"]["platforms"] = {name: {"expiry": section.masked()} for name, section in sections.items()}
-    return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=120)
+    if document is None:
+        return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=120)
+    text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=_UNFOLDED)
+    return "\n".join(_with_origins(text, document)) + "\n"
+
+
+def _effective(spec: ConnectionSpec) -> dict[str, Any]:
+    """What all entries that apply make of a connection."""
+    return {
+        "name": spec.name,
+        "labels": dict(spec.labels),
+        "interval": format_duration(spec.interval),
+        "expect": spec.expect,
+        "require_permissions": list(spec.require_permissions),
+    }
+
+
+def _with_origins(text: str, document: YamlDocument) -> Iterator[str]:
+    """The lines of *text*, a configuration as YAML, each with the place of the value that begins on it and ends there."""
+    shown = parse(text, "")
+    starts: dict[int, list[Path]] = {}
+    for path, number in shown.lines.items():
+        starts.setdefault(number, []).append(path)
+    for number, line in enumerate(text.splitlines(), start=1):
+        paths = starts.get(number, [])
+        # The innermost value of a line: the first key of an entry stands on the line of the entry.
+        path = max(paths, key=len, default=())
+        plain = path and not isinstance(shown.at(path), dict | list) and "\n" not in str(shown.at(path))
+        origin = next((candidate for candidate in _spellings(path) if candidate in document.lines), None) if plain else None
+        yield line if origin is None else f"{line}  # {document.location(origin)}"
+
+
+def _spellings(path: Path) -> Iterator[Path]:
+    """How the file may have given the value at *path*: as it is, by a file that contains it, or as a bare connection id."""
+    yield path
+    if isinstance(path[-1], str):
+        yield (*path[:-1], f"{path[-1]}_file")
+        if len(path) == 3 and path[0] == "connections" and path[-1] == "id":
+            yield path[:-1]
 
 
 def as_schema() -> str:

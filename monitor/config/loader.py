@@ -12,7 +12,7 @@ from monitor.config.model import Config
 from monitor.config.secret_files import SecretFiles
 from monitor.config.secrets import MASK
 from monitor.config.validation import validate
-from monitor.config.yaml import YamlDocument, parse
+from monitor.config.yaml import YamlDocument, merged, parse
 from monitor.errors import ConfigError, Problem
 from monitor.redaction import clean
 
@@ -21,6 +21,8 @@ PATH_VARIABLE = "POSTPOST_MONITOR_CONFIG"
 KEY_VARIABLES = ("POSTPOST_API_KEY", "PUBLORA_API_KEY")
 _POLICY_SECTIONS = frozenset({"policy", "schedule"})
 SIZE_LIMIT = 8 * 1024 * 1024
+DROP_INS = "config.d"
+"""Folder beside the configuration file whose files are merged over it."""
 
 _FILE_FIXES: Mapping[type[OSError], str] = {
     FileNotFoundError: "create it (config/postpost-monitor.yaml shows every key), or name another with --config",
@@ -36,7 +38,7 @@ def load(
     after_reading: Callable[[], None] = lambda: None,
 ) -> Config:
     """
-    The configuration in the file at *path*.
+    The configuration in the file at *path* and in the files of `config.d` beside it.
 
     Without *path* the file is `$POSTPOST_MONITOR_CONFIG`, else `/etc/postpost-monitor/config.yaml`; if that one does
     not exist and `$POSTPOST_API_KEY` (or `$PUBLORA_API_KEY`) is set, the result is `default_config`.
@@ -51,13 +53,60 @@ def load(
         ConfigError: with every problem, each with file and line, in the order of the file.
     """
     environ = os.environ if environ is None else environ
-    named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
-    if named is None and not _exists(DEFAULT_PATH):
+    file = _file(path, environ)
+    if file is None:
         return default_config(environ)
-    file = named or DEFAULT_PATH
-    text = _read(file)
+    document, ignored = _read_all(file)
     after_reading()
-    return load_text(text, str(file), environ, folder=file.parent, check_template=check_template)
+    return _from_document(document, environ, file.parent, check_template, ignored)
+
+
+def read_document(path: Path | None = None, environ: Mapping[str, str] | None = None) -> YamlDocument | None:
+    """What the files that `load` reads say, merged, with the place of each value; None when there are none. Raises `ConfigError`."""
+    file = _file(path, os.environ if environ is None else environ)
+    return None if file is None else _read_all(file)[0]
+
+
+def _file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The configuration file; None when no file is named, and the default one does not exist."""
+    named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
+    if named is None and not _exists(DEFAULT_PATH) and not _drop_ins(DEFAULT_PATH)[0]:
+        return None
+    return named or DEFAULT_PATH
+
+
+def _read_all(file: Path) -> tuple[YamlDocument, list[Problem]]:
+    """The files of the configuration as one document, and warnings of files that are not read. Raises `ConfigError`."""
+    drop_ins, ignored = _drop_ins(file)
+    documents: list[YamlDocument] = []
+    problems: list[Problem] = []
+    for each in (file, *drop_ins):
+        try:
+            documents.append(parse(_read(each), str(each)))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError((*problems, *(problem for document in documents for problem in document.problems)))
+    main, *more = documents
+    return (main if main.data is not None and not isinstance(main.data, dict) else merged(main, more)), ignored
+
+
+def _drop_ins(file: Path) -> tuple[list[Path], list[Problem]]:
+    """The drop-in files of the configuration *file* in order, and warnings of files beside them that look like ones. Raises `ConfigError`."""
+    folder = file.parent / DROP_INS
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    except OSError as error:
+        message, fix = f"can't be read: {error.strerror}", "make the folder readable for the monitor's user"
+        raise ConfigError((Problem(str(folder), message, fix),)) from None
+    ignored = [
+        Problem(str(folder / name), "is not read: its name does not end in .yaml", f"rename it to {Path(name).stem}.yaml, or remove it")
+        for name in names
+        if name.endswith((".yml", ".YAML", ".conf"))
+    ]
+    return [folder / name for name in names if name.endswith(".yaml")], ignored
 
 
 def load_policy(path: Path, base: Config, environ: Mapping[str, str] | None = None) -> Config:
@@ -87,14 +136,19 @@ def load_policy(path: Path, base: Config, environ: Mapping[str, str] | None = No
 
 def load_text(text: str, name: str, environ: Mapping[str, str], *, folder: Path, check_template: CheckTemplate) -> Config:
     """The configuration in *text*; problems call it *name*, relative paths start in *folder*. Raises `ConfigError`."""
-    document = parse(text, name)
+    return _from_document(parse(text, name), environ, folder, check_template)
+
+
+def _from_document(
+    document: YamlDocument, environ: Mapping[str, str], folder: Path, check_template: CheckTemplate, warnings: Iterable[Problem] = ()
+) -> Config:
     if document.data is None and document.problems:
         raise ConfigError(document.problems)
     if document.data is None:
         document = replace(document, data={})
     if not isinstance(document.data, dict):
         raise ConfigError((Problem(document.location(()), "must be keys with values", "start with accounts:"),))
-    return _build(document, environ, folder, check_template)
+    return _build(document, environ, folder, check_template, warnings)
 
 
 def default_config(environ: Mapping[str, str]) -> Config:
@@ -157,13 +211,19 @@ def _no_templates(_: str, __: object) -> Iterable[tuple[str, str]]:
     return ()
 
 
-def _build(original: YamlDocument, environ: Mapping[str, str], folder: Path, check_template: CheckTemplate = _no_templates) -> Config:
+def _build(
+    original: YamlDocument,
+    environ: Mapping[str, str],
+    folder: Path,
+    check_template: CheckTemplate = _no_templates,
+    warnings: Iterable[Problem] = (),
+) -> Config:
     expansion = Expansion(original, environ)
     document = expansion.result()
     files = SecretFiles(document, original, folder.absolute(), environ)
     files.resolve()
     draft = validate(document, files.web_file)
-    warnings = check(draft, check_template)
+    warnings = [*warnings, *check(draft, check_template)]
     secrets = expansion.values | files.values
     found = [problem for problem in (*files.problems, *draft.problems) if re.split("[ :]", problem.message)[0] not in expansion.broken]
     problems = [expansion.explained(problem) for problem in found]

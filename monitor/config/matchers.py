@@ -1,14 +1,16 @@
 """The matchers of routes and silences: names and values that can match nothing."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from monitor.config.problems import nearest, suggest
-from monitor.config.sections.core import AccountSettings, ConnectionSettings
+from monitor.config.sections.core import AccountSettings, ConnectionMatch, ConnectionSettings, UserSettings
 from monitor.config.sections.policy import KNOWN_PLATFORMS
 from monitor.config.validation import Draft
 from monitor.config.yaml import Path
 from monitor.domain.matchers import CLOSED, unknown_choices
 from monitor.domain.routing import RESERVED
+
+_SIMILAR = 0.75
 
 Warn = Callable[[Path, str, str], None]
 
@@ -20,7 +22,11 @@ def check(draft: Draft, warn: Warn, match: Mapping[str, str], path: Path, what: 
     *what* is a plural noun. What discovery may find is not warned of here, but by the running monitor.
     """
     labels = {
-        str(label) for _, item in draft.document.items("connections") if isinstance(item.get("labels"), dict) for label in item["labels"]
+        str(label)
+        for section in ("connections", "users")
+        for _, item in draft.document.items(section)
+        if isinstance(item.get("labels"), dict)
+        for label in item["labels"]
     }
     known = sorted({*RESERVED, *labels})
     for key, pattern in match.items():
@@ -31,7 +37,21 @@ def check(draft: Draft, warn: Warn, match: Mapping[str, str], path: Path, what: 
         elif key in CLOSED:
             _refuse(draft, place, key, pattern, CLOSED[key])
         elif key == "account":
-            _refuse(draft, place, key, pattern, {*draft.names("accounts"), ""})
+            _account(draft, place, pattern)
+        elif key == "platform":
+            _platform(draft, warn, place, pattern)
+        else:
+            _open(draft, warn, place, key, pattern)
+
+
+def check_selector(draft: Draft, warn: Warn, match: ConnectionMatch, path: Path) -> None:
+    """Refuse and warn of the matchers of an entry of `connections`, at *path*, as `check` does."""
+    for name, key in (("account", "account"), ("user_id", "user"), ("platform", "platform"), ("id", "connection")):
+        pattern, place = getattr(match, name), (*path, "match", name)
+        if pattern is None:
+            continue
+        if key == "account":
+            _account(draft, place, pattern)
         elif key == "platform":
             _platform(draft, warn, place, pattern)
         else:
@@ -46,13 +66,25 @@ def problem(key: str, pattern: str) -> tuple[str, str] | None:
     return None
 
 
+def _account(draft: Draft, path: Path, pattern: str) -> None:
+    names = {*draft.names("accounts"), ""}
+    for choice in unknown_choices(pattern, names):
+        account, slash, user = choice.partition("/")
+        if slash and account in names:
+            draft.refuse(path, f"account is never {choice}", f"match on two: account: {account} and user: {user}")
+        else:
+            draft.refuse(path, f"account is never {choice}", suggest(choice, sorted(filter(None, names)), "known"))
+
+
 def _refuse(draft: Draft, path: Path, key: str, pattern: str, values: Collection[str]) -> None:
     for choice in unknown_choices(pattern, values):
         draft.refuse(path, f"{key} is never {choice or 'empty'}", suggest(choice, sorted(filter(None, values)), "known"))
 
 
 def _platform(draft: Draft, warn: Warn, path: Path, pattern: str) -> None:
-    configured = {connection.platform for connection in draft.listed(ConnectionSettings, "connections").values()}
+    configured = {
+        connection.platform for connection in draft.listed(ConnectionSettings, "connections").values() if connection.match is None
+    }
     for choice in unknown_choices(pattern, KNOWN_PLATFORMS | configured | {""}):
         close = nearest(choice, sorted(KNOWN_PLATFORMS | configured))
         if close is not None:
@@ -64,16 +96,36 @@ def _platform(draft: Draft, warn: Warn, path: Path, pattern: str) -> None:
 def _open(draft: Draft, warn: Warn, path: Path, key: str, pattern: str) -> None:
     """Warn of a user, an id or the value of a label that nothing configured has, where nothing else can come by discovery."""
     accounts = draft.listed(AccountSettings, "accounts").values()
-    connections = draft.listed(ConnectionSettings, "connections").values()
-    found = {"user": {"workspace"}, "connection": {"connections", "workspace"}}.get(key, set())
-    if any(account.discover in found for account in accounts):
-        return
+    entries = draft.listed(ConnectionSettings, "connections").values()
+    connections = [entry for entry in entries if entry.match is None]
+    users = draft.listed(UserSettings, "users").values()
     if key == "user":
         values = {account.user_id for account in accounts} | {connection.user_id for connection in connections}
+        values |= {user.id for user in users}
+        names = {user.name for user in users}
     elif key == "connection":
         values = {connection.platform + connection.id[len(connection.platform) :] for connection in connections}
+        names = {connection.name for connection in connections if connection.name is not None}
+        _refuse_ambiguous(draft, path, pattern, connections)
     else:
-        values = {connection.labels[key] for connection in connections if key in connection.labels}
-    for choice in unknown_choices(pattern, {*filter(None, values), ""}):
+        labels = [each.labels for each in entries] + [each.labels for each in users]
+        values = {each[key] for each in labels if key in each}
+        names = set()
+    found = {"user": {"workspace"}, "connection": {"connections", "workspace"}}.get(key, set())
+    discovers = any(account.discover in found for account in accounts)
+    known = {*filter(None, values | names)}
+    for choice in unknown_choices(pattern, {*known, ""}):
         what = {"user": "user", "connection": "connection"}.get(key, f"connection with label {key}")
-        warn(path, f"no {what} {choice} is configured", suggest(choice, sorted(filter(None, values)), "configured"))
+        if not discovers:
+            warn(path, f"no {what} {choice} is configured", suggest(choice, sorted(known), "configured"))
+        elif (close := nearest(choice, sorted(names), cutoff=_SIMILAR)) is not None:
+            # It may be the id of something that discovery will find, but a misspelled name is more likely.
+            warn(path, f"no {what} {choice} is configured", f"did you mean {close}?")
+
+
+def _refuse_ambiguous(draft: Draft, path: Path, pattern: str, connections: Sequence[ConnectionSettings]) -> None:
+    """Refuse the name of several connections, which may be meant for one of them."""
+    for choice in map(str.strip, pattern.split("|")):
+        ids = [connection.id for connection in connections if connection.name == choice]
+        if len(ids) > 1:
+            draft.refuse(path, f"{len(ids)} connections are called {choice}", f"write their ids: {'|'.join(ids[:5])}")

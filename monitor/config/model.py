@@ -1,6 +1,7 @@
 """The whole configuration as one immutable value."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -19,12 +20,15 @@ from monitor.config.sections.core import (
     RetentionSettings,
     ScheduleSettings,
     ShutdownSettings,
+    UserSettings,
     WebSettings,
 )
 from monitor.config.sections.policy import PolicySettings, policy_of
 from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
 from monitor.config.types import Items, Section
 from monitor.config.web_config import WebConfig
+from monitor.domain.connection_entries import ConnectionEntries, User
+from monitor.domain.names import Aliases, resolved
 from monitor.domain.platform_texts import PlatformTexts
 from monitor.domain.policy import Policy
 from monitor.domain.silencing.silences import RecurringSilence
@@ -39,6 +43,7 @@ class Config(Section):
         warnings: what works but is probably not meant, in the order of the file.
         web_file: the content of the file of `web.config_file`.
         source: the file it came from, or what took its place.
+        drop_ins: the files of `config.d` that gave something to it.
     """
 
     monitor: MonitorSettings = Field(default_factory=MonitorSettings.defaults)
@@ -48,7 +53,9 @@ class Config(Section):
     accounts: Items[AccountSettings] = ()
     """API keys; at least one."""
     connections: Items[ConnectionSettings] = ()
-    """Connections named in the file; discovered ones need not be."""
+    """Connections named in the file, which discovered ones need not be, and selectors for what discovered ones are given."""
+    users: Items[UserSettings] = ()
+    """Names and labels of managed users."""
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings.defaults)
     """How often checks and discovery run."""
     policy_settings: PolicySettings = Field(default_factory=PolicySettings.defaults, alias="policy")
@@ -78,6 +85,7 @@ class Config(Section):
     warnings: SkipJsonSchema[Items[Problem]] = Field(default=(), exclude=True)
     web_file: SkipJsonSchema[WebConfig] = Field(default_factory=WebConfig.defaults, exclude=True)
     source: SkipJsonSchema[str] = Field(default="", exclude=True)
+    drop_ins: SkipJsonSchema[Items[str]] = Field(default=(), exclude=True)
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret of the configuration, for redaction."""
@@ -85,11 +93,37 @@ class Config(Section):
 
     def windows(self) -> tuple[RecurringSilence, ...]:
         """The recurring silences and quiet hours of the domain."""
-        return windows_of(self.silences, self.quiet_hours)
+        aliases = self.aliases()
+        return tuple(replace(window, match=resolved(window.match, aliases)) for window in windows_of(self.silences, self.quiet_hours))
+
+    def named_connections(self) -> tuple[ConnectionSettings, ...]:
+        """The connections that the configuration names by their id; the other entries are selectors."""
+        return tuple(connection for connection in self.connections if connection.match is None)
+
+    def entries(self) -> ConnectionEntries:
+        """The entries of `connections` and `users`, for looking up what they make of a connection."""
+        aliases = self.aliases()
+        return ConnectionEntries(
+            {connection.key: connection.entry({}) for connection in self.named_connections()},
+            [item.entry(resolved(item.match.matchers(), aliases)) for item in self.connections if item.match is not None],
+            {user.id: User(user.id, user.name, user.labels) for user in self.users},
+            self.schedule.interval,
+        )
+
+    def aliases(self) -> Aliases:
+        """The names of users and connections that matchers take in place of ids."""
+        connections: dict[str, tuple[str, ...]] = {}
+        for connection in self.named_connections():
+            if connection.name is not None:
+                connections[connection.name] = (*connections.get(connection.name, ()), connection.id)
+        return {"user": {user.name: (user.id,) for user in self.users}, "connection": connections}
 
     def policy(self) -> Policy:
         """The policy of the domain."""
-        return policy_of(self.policy_settings, self.schedule, tuple(route.route() for route in self.routes))
+        aliases = self.aliases()
+        routes = (route.route() for route in self.routes)
+        named = tuple(replace(route, match=resolved(route.match, aliases)) for route in routes)
+        return policy_of(self.policy_settings, self.schedule, named)
 
     def platform_texts(self) -> PlatformTexts:
         """What the error texts of the platforms mean: the entries of the file first, then the built-in ones."""

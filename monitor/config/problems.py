@@ -80,9 +80,10 @@ def _unknown_choice(given: Any, expected: str) -> tuple[str, str]:
     return f"must be one of: {', '.join(choices)}", f"did you mean {close}?" if close else ""
 
 
-def nearest(text: str, known: Sequence[str]) -> str | None:
+def nearest(text: str, known: Sequence[str], cutoff: float = 0.6) -> str | None:
     """The one of *known* that *text* is probably a misspelling of; None if nothing is similar."""
-    return next(iter(difflib.get_close_matches(text.lower(), known, n=1)), None)
+    lowered = {each.lower(): each for each in reversed(known)}
+    return next((lowered[each] for each in difflib.get_close_matches(text.lower(), lowered, n=1, cutoff=cutoff)), None)
 
 
 def suggest(text: str, known: list[str], what: str) -> str:

@@ -1,6 +1,7 @@
 """Reads secrets from the files that the configuration names, and checks every secret before a library sees it."""
 
 import re
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -192,12 +193,22 @@ class SecretFiles:
         literal = self.original.at(path)
         if check in (check_key, check_signing) and isinstance(literal, str) and "${" not in literal:
             key = f"{path[-1]}_file" if isinstance(path[-1], str) else "secret_files"
-            self._warn(path, "is a secret in plain text", f"put it into a file that only the monitor can read, and name that with {key}")
+            message = f"is a secret in plain text{self._exposure(path)}"
+            self._warn(path, message, f"put it into a file that only the monitor can read, and name that with {key}")
         try:
             return check(Secret(value), dotted(path))
         except SecretProblem as error:
             self.problems.append(Problem(self.document.location(path), str(error), error.fix))
             return _UNUSABLE
+
+    def _exposure(self, path: Path) -> str:
+        """How the file of the value at *path* is open to everybody on this machine; empty if it is not."""
+        file = FilePath(self.document.file(path))
+        try:
+            mode = stat.S_IMODE(file.stat().st_mode)
+        except OSError:
+            return ""
+        return f", and every user of this machine can read the file (mode {mode:04o})" if mode & 0o004 else ""
 
     def _warn_about_form(self, account: dict[str, Any], path: Path) -> None:
         key = account.get("api_key")

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from monitor.config.model import Config
 from monitor.config.problems import suggest, translate
-from monitor.config.sections.core import AccountSettings, ConnectionSettings, ScheduleSettings
+from monitor.config.sections.core import AccountSettings, ConnectionSettings
 from monitor.config.types import Section, keys
 from monitor.config.web_config import WebConfig
 from monitor.config.yaml import Path, YamlDocument
@@ -55,7 +55,12 @@ class Draft:
     def config(self, warnings: tuple[Problem, ...]) -> Config:
         """The configuration, once there is no problem."""
         lists = {name: tuple(items.values()) for name, items in self.items.items()}
-        rest = {"warnings": warnings, "web_file": self.web_file or WebConfig.defaults(), "source": self.document.name}
+        rest = {
+            "warnings": warnings,
+            "web_file": self.web_file or WebConfig.defaults(),
+            "source": self.document.name,
+            "drop_ins": tuple(sorted(set(self.document.files.values()))),
+        }
         # Every part is valid already.
         return Config.model_construct(**{**self.sections, **lists, **rest})  # type: ignore[arg-type]
 
@@ -93,16 +98,17 @@ def _validated(kind: type[Section], value: Any, path: Path, draft: Draft) -> Sec
 
 
 def _complete_connections(draft: Draft) -> None:
-    """Fill in what connections inherit: the first account, the account's user, the schedule's interval."""
+    """Fill in what connections inherit: the first account, the account's user. Every entry gets its place."""
     accounts = {account.name: account for account in draft.listed(AccountSettings, "accounts").values()}
-    interval = draft.section(ScheduleSettings, "schedule").interval
     first = next(iter(draft.names("accounts")), "")
     for index, connection in draft.listed(ConnectionSettings, "connections").items():
         name, given = connection.account or first, connection.model_fields_set
+        place = draft.document.location(("connections", index))
+        if connection.match is not None:
+            draft.items["connections"][index] = connection.placed(place)
+            continue
         account = accounts.get(name)
         inherited: dict[str, Any] = {"account": name}
         if "user_id" not in given and account is not None:
             inherited["user_id"] = account.user_id
-        if "interval" not in given:
-            inherited["interval"] = interval
-        draft.items["connections"][index] = connection.model_copy(update=inherited)
+        draft.items["connections"][index] = connection.placed(place, **inherited)

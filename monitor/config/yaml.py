@@ -6,8 +6,8 @@ Refused: duplicate keys, tags, merge keys, a second document, deep nesting, and 
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -42,20 +42,31 @@ class YamlDocument:
         data: dicts with text keys, lists, texts, numbers, booleans, None.
         lines: path → line, counted from 1, of everything in *data*.
         problems: what is wrong with the file as YAML.
+        files: path → file, of everything that came from another file than *name*, see `merged`.
     """
 
     name: str
     data: Any
     lines: Mapping[Path, int]
     problems: tuple[Problem, ...] = ()
+    files: Mapping[Path, str] = field(default_factory=dict)
 
     def location(self, path: Path) -> str:
         """`file:line` of the value at *path*, or of the nearest value around it."""
         for length in range(len(path), -1, -1):
             line = self.lines.get(path[:length])
             if line is not None:
-                return f"{self.name}:{line}"
+                return f"{self.files.get(path[:length], self.name)}:{line}"
         return self.name
+
+    def relative(self, path: Path, other: Path) -> str:
+        """`line N` of the value at *path*, with its file when the value at *other* is in another one."""
+        file, _, line = self.location(path).rpartition(":")
+        return f"line {line}" if file == self.file(other) else f"line {line} of {file}"
+
+    def file(self, path: Path) -> str:
+        """The file that the value at *path*, or the nearest value around it, came from."""
+        return next((self.files[path[:length]] for length in range(len(path), 0, -1) if path[:length] in self.files), self.name)
 
     def at(self, path: Path) -> Any:
         """The value at *path*, None if there is none."""
@@ -71,6 +82,56 @@ class YamlDocument:
         """The mappings in the list called *name*, with their positions; empty if there is no such list."""
         value = self.at((name,))
         return [(index, item) for index, item in enumerate(value) if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def merged(main: YamlDocument, more: Iterable[YamlDocument]) -> YamlDocument:
+    """
+    *main* with the files *more* put over it, in this order.
+
+    Mappings are merged key by key, lists of entries are appended, an empty list empties what came before it, and any other value
+    replaces the earlier one. Each value keeps the file and line it came from.
+    """
+    lines, files, data = dict(main.lines), dict(main.files), main.data
+    problems = [*main.problems]
+    for document in more:
+        problems += document.problems
+        if isinstance(document.data, dict):
+            moved: dict[Path, Path] = {}
+            data = _put_over(data if isinstance(data, dict) else {}, document.data, (), moved)
+            for path, line in document.lines.items():
+                target = _moved_path(path, moved)
+                if path:
+                    lines[target], files[target] = line, document.name
+        elif document.data is not None:
+            problems.append(Problem(document.location(()), "must be keys with values", "such as connections: with a list below it"))
+    return YamlDocument(main.name, data, lines, tuple(problems), files)
+
+
+def _put_over(below: dict[str, Any], above: dict[str, Any], path: Path, moved: dict[Path, Path]) -> dict[str, Any]:
+    """*above* over *below*; where an entry of a list moves is noted in *moved*."""
+    result = dict(below)
+    for key, value in above.items():
+        old, place = below.get(key), (*path, key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            result[key] = _put_over(old, value, place, moved)
+        elif isinstance(old, list) and isinstance(value, list) and value and _has_entries(value, place):
+            moved |= {(*place, index): (*place, len(old) + index) for index in range(len(value))}
+            result[key] = [*old, *value]
+        elif value is not None or key not in below:
+            result[key] = value
+    return result
+
+
+def _has_entries(value: list[Any], path: Path) -> bool:
+    """Whether a list is one of entries, which are appended; a list of plain values within a section is one value."""
+    return len(path) == 1 or all(isinstance(item, dict) for item in value)
+
+
+def _moved_path(path: Path, moved: Mapping[Path, Path]) -> Path:
+    for length in range(1, len(path) + 1):
+        if path[:length] in moved:
+            return (*moved[path[:length]], *path[length:])
+    return path
 
 
 def parse(text: str, name: str) -> YamlDocument:

@@ -37,6 +37,11 @@ _EXPIRE = (
     .where(silences.c.id == bindparam("b_id"), silences.c.ends_at > bindparam("b_at"), silences.c.expired_at.is_(None))
     .values(expired_at=bindparam("b_at"))
 )
+_EXTEND = (
+    update(silences)
+    .where(silences.c.id == bindparam("b_id"), silences.c.ends_at > bindparam("b_at"), silences.c.expired_at.is_(None))
+    .values(ends_at=bindparam("b_ends_at"))
+)
 _PUT_ACK = upsert(acknowledgements, ["topic", "subject", "number"], ["level", "at", "author", "reason"])
 
 
@@ -85,6 +90,11 @@ class ControlsWriter:
     def expire_silence(self, number: int, now: datetime) -> bool:
         """End the silence with this number; False when there is none, or it is over already."""
         return self._transaction.change(_EXPIRE, {"b_id": number, "b_at": to_milliseconds(now)}) == 1
+
+    def extend_silence(self, number: int, ends_at: datetime, now: datetime) -> bool:
+        """Give the silence with this number another end; False when there is none, or it is over already."""
+        values = {"b_id": number, "b_at": to_milliseconds(now), "b_ends_at": to_milliseconds(ends_at)}
+        return self._transaction.change(_EXTEND, values) == 1
 
     def acknowledge(self, ack: Ack) -> None:
         """Keep *ack*, in place of an earlier one of the same incident."""

@@ -165,7 +165,7 @@ _Word = TypeVar("_Word", bound=StrEnum)
 
 def to_connection(row: Row[*tuple[Any, ...]]) -> Connection:
     """A connection from a row of `connections`; many rows share the texts that are equal in them."""
-    number, account, user_id, platform_id, platform, name, labels, interval_ms, expect, permissions, listed, _ = row
+    number, account, user_id, platform_id, platform, name, labels, interval_ms, expect, permissions, listed, _, user_name = row
     where = f"connections row {number}"
     spec = ConnectionSpec(
         intern(account),
@@ -178,6 +178,7 @@ def to_connection(row: Row[*tuple[Any, ...]]) -> Connection:
         intern(expect),
         load_names(permissions, where) if permissions != "[]" else (),
         listed,
+        user_name if user_name is None else intern(user_name),
     )
     return Connection(number, spec)
 

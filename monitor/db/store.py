@@ -221,6 +221,7 @@ def _connection_values(connection: ConnectionSpec) -> dict[str, Any]:
         "require_permissions": dump_names(connection.require_permissions),
         "listed": connection.listed,
         "retired_at": None,
+        "user_name": connection.user_name,
     }
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0004"
+REVISION = "0012"
 
 metadata = MetaData(
     naming_convention={
@@ -77,6 +77,7 @@ connections = Table(
     Column("require_permissions", Text, nullable=False),
     Column("listed", Boolean, nullable=False),
     Column("retired_at", BigInteger),
+    Column("user_name", Text),
     UniqueConstraint("account", "user_id", "platform_id"),
 )
 

@@ -89,6 +89,7 @@ class ConnectionSpec:
         user_id: the managed user, or "" for the account's owner.
         expect: `auto`, `ok` or `unsupported`.
         listed: whether the API's list has it.
+        user_name: what the configuration calls the managed user.
     """
 
     account: str
@@ -101,11 +102,12 @@ class ConnectionSpec:
     expect: str = "auto"
     require_permissions: tuple[str, ...] = ()
     listed: bool = False
+    user_name: str | None = None
 
     @property
     def account_label(self) -> str:
-        """The account as labels show it: a managed user's connections carry the user's id too, so that equal ids stay apart."""
-        return f"{self.account}/{self.user_id}" if self.user_id else self.account
+        """The account as people see it: with the name or id of the managed user, so that equal ids stay apart."""
+        return f"{self.account}/{self.user_name or self.user_id}" if self.user_id else self.account
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -171,6 +173,11 @@ class Connection:
         return self.spec.listed
 
     @property
+    def user_name(self) -> str | None:
+        """See `ConnectionSpec`."""
+        return self.spec.user_name
+
+    @property
     def account_label(self) -> str:
         """See `ConnectionSpec`."""
         return self.spec.account_label
@@ -182,9 +189,14 @@ class Connection:
 
 
 def matching(connections: Iterable[Connection], platform_id: str, account: str | None) -> list[Connection]:
-    """Those of *connections* with this id; *account* is a name, or a name and a user as `name/user`."""
+    """Those of *connections* with this id; *account* is a name, a user's name or id, or both as `name/user`."""
     with_id = [connection for connection in connections if connection.platform_id == platform_id]
     if account is None:
         return with_id
-    exact = [connection for connection in with_id if connection.account_label == account]
+    exact = [
+        connection
+        for connection in with_id
+        if account
+        in (connection.account_label, f"{connection.account}/{connection.user_id}", connection.user_name, connection.user_id or None)
+    ]
     return exact or [connection for connection in with_id if connection.account == account]

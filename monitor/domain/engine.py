@@ -31,7 +31,7 @@ from monitor.domain.listings import ListedConnection
 from monitor.domain.notifications.timing import awaits_look, needs_evaluation, reminders_due
 from monitor.domain.platform_texts import NO_PLATFORM_TEXTS, PlatformTexts
 from monitor.domain.policy import Policy, ScopePolicy
-from monitor.domain.routing import ReceiverRule
+from monitor.domain.routing import ReceiverRule, UserLabels
 from monitor.domain.schedule import EvaluationQueue
 from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes import rules
@@ -70,6 +70,7 @@ class EngineConfig:
         platform_texts: what the error texts of the platforms mean.
         recurring_silences: those of the configuration, quiet hours among them.
         receivers: those that a notification may go to; without routes, all of them.
+        user_labels: the labels of managed users, by id.
         fast_path: whether the usual case of a check is evaluated the short way (`usual_case`).
     """
 
@@ -81,6 +82,7 @@ class EngineConfig:
     platform_texts: PlatformTexts = NO_PLATFORM_TEXTS
     recurring_silences: tuple[RecurringSilence, ...] = ()
     receivers: tuple[ReceiverRule, ...] = ()
+    user_labels: UserLabels = field(default_factory=dict)
     fast_path: bool = True
 
 
@@ -146,7 +148,8 @@ class Engine:
     @property
     def controls(self) -> Controls:
         """Everything that suppresses notifications: the operators' controls and those of the configuration."""
-        return Controls(self._requested.silences, self.config.recurring_silences, self._requested.acks, self.connection)
+        requested, config = self._requested, self.config
+        return Controls(requested.silences, config.recurring_silences, requested.acks, self.connection, config.user_labels)
 
     def ids(self) -> tuple[int, ...]:
         """The ids of all monitored connections, ordered by account, platform and platform id."""

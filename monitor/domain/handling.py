@@ -6,7 +6,7 @@ from datetime import datetime
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, Severity, Topic
-from monitor.domain.routing import RESERVED, matches, scope_facts
+from monitor.domain.routing import NO_LABELS, RESERVED, UserLabels, matches, scope_facts, scope_labels
 from monitor.domain.silencing.acks import Ack, acknowledged
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.silences import SilenceState
@@ -15,7 +15,8 @@ from monitor.domain.states import TopicState
 from monitor.domain.topics import STALE
 from monitor.domain.uptime import OpenOutage
 
-_OF_NOTIFICATIONS = RESERVED - {"account", "user", "platform", "connection"}
+OF_NOTIFICATIONS = RESERVED - {"account", "user", "platform", "connection"}
+"""Names of matchers that say nothing of a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +51,16 @@ class Handling:
 NOT_HANDLED = Handling()
 
 
-def incident_facts(incident: IncidentView, connection: Connection | None) -> dict[str, str]:
+def incident_facts(incident: IncidentView, connection: Connection | None, user_labels: UserLabels = NO_LABELS) -> dict[str, str]:
     """The facts of an incident that a silence can match; those of notifications alone are unknown."""
-    facts = dict(connection.labels) if connection is not None else {}
+    facts = dict(connection.labels) if connection is not None else scope_labels(incident.incident.subject, user_labels)
     facts |= {"severity": incident.severity.value, "topic": incident.incident.topic.value, "scope": incident.scope.value}
     facts["reason"] = incident.reason.value if incident.reason is not None else ""
-    return facts | (_connection_facts(connection) if connection is not None else scope_facts(incident.incident.subject))
+    return facts | (connection_facts(connection) if connection is not None else scope_facts(incident.incident.subject))
 
 
-def _connection_facts(connection: Connection) -> dict[str, str]:
+def connection_facts(connection: Connection) -> dict[str, str]:
+    """What says which connection it is, for matchers."""
     return {
         "account": connection.account,
         "user": connection.user_id,
@@ -69,8 +71,8 @@ def _connection_facts(connection: Connection) -> dict[str, str]:
 
 def covers(match: Mapping[str, str], connection: Connection) -> bool:
     """Whether a silence with this *match* can match a notification about *connection*."""
-    values = {**connection.labels, **_connection_facts(connection)}
-    return matches({name: pattern for name, pattern in match.items() if name not in _OF_NOTIFICATIONS}, values)
+    values = {**connection.labels, **connection_facts(connection)}
+    return matches({name: pattern for name, pattern in match.items() if name not in OF_NOTIFICATIONS}, values)
 
 
 def handling_of_incident(
@@ -80,7 +82,7 @@ def handling_of_incident(
     ref = incident.incident
     return Handling(
         acknowledged(controls.acks, ref.topic, ref.subject, value),
-        _silence_of(incident_facts(incident, connection), controls, now),
+        _silence_of(incident_facts(incident, connection, controls.user_labels), controls, now),
     )
 
 
@@ -96,7 +98,7 @@ def handling_of(view: ConnectionView, incidents: Sequence[IncidentView], control
     if not serious:
         connection = view.connection
         failure = {"severity": "critical", "topic": "connection", "scope": "connection", "type": "connection.failed", "why": "opened"}
-        return Handling(None, _silence_of({**connection.labels, **failure, **_connection_facts(connection)}, controls, now))
+        return Handling(None, _silence_of({**connection.labels, **failure, **connection_facts(connection)}, controls, now))
     each = [
         handling_of_incident(incident, view.connection, view.state.topic(incident.incident.topic), controls, now)
         for incident in sorted(serious, key=lambda incident: -incident.severity.rank)

@@ -9,6 +9,11 @@ from monitor.domain.events import Notification, NotificationReason, Severity
 from monitor.domain.routes import Route
 from monitor.domain.scopes.key import ScopeKey
 
+UserLabels = Mapping[str, Mapping[str, str]]
+"""The labels of managed users, by id: an incident of a user has them, as its connections do."""
+
+NO_LABELS: UserLabels = {}
+
 RESERVED = frozenset({"severity", "type", "topic", "scope", "reason", "why", "account", "user", "platform", "connection"})
 
 
@@ -28,6 +33,7 @@ def receivers_for(
     *,
     notified: Collection[str] = (),
     members: Sequence[Connection] = (),
+    user_labels: UserLabels = NO_LABELS,
 ) -> tuple[str, ...]:
     """
     Return the names of the receivers of *notification*, in configured order.
@@ -45,17 +51,23 @@ def receivers_for(
     elif not routes:
         chosen = {receiver.name for receiver in receivers}
     else:
-        taking = routes_of(notification, members or (connection,), routes)
+        taking = routes_of(notification, members or (connection,), routes, user_labels)
         chosen = {name for route in taking for name in route.receivers}.union(notified)
     return tuple(receiver.name for receiver in receivers if receiver.name in chosen and (receiver.send_resolved or not closing))
 
 
 def is_unrouted(
-    notification: Notification, connection: Connection | None, routes: Sequence[Route], members: Sequence[Connection] = ()
+    notification: Notification,
+    connection: Connection | None,
+    routes: Sequence[Route],
+    members: Sequence[Connection] = (),
+    user_labels: UserLabels = NO_LABELS,
 ) -> bool:
     """Whether there are routes and none matches; a route without receivers that matches drops a notification on purpose."""
     subjects = members or (connection,)
-    return bool(routes) and not any(matches(route.match, facts(notification, subject)) for subject in subjects for route in routes)
+    return bool(routes) and not any(
+        matches(route.match, facts(notification, subject, user_labels)) for subject in subjects for route in routes
+    )
 
 
 def takes_everything(matches_of_routes: Sequence[Mapping[str, str]]) -> bool:
@@ -83,9 +95,11 @@ def may_get(severity: Severity, routes: Sequence[Route], receivers: Sequence[Rec
     return frozenset(names)
 
 
-def routes_of(notification: Notification, subjects: Sequence[Connection | None], routes: Sequence[Route]) -> tuple[Route, ...]:
+def routes_of(
+    notification: Notification, subjects: Sequence[Connection | None], routes: Sequence[Route], user_labels: UserLabels = NO_LABELS
+) -> tuple[Route, ...]:
     """Return the routes that take *notification*: for each of the *subjects* that it is about the first one that matches."""
-    values = [facts(notification, subject) for subject in subjects]
+    values = [facts(notification, subject, user_labels) for subject in subjects]
     first = (next((route for route in routes if matches(route.match, one)), None) for one in values)
     found = {route.key: route for route in first if route is not None}
     return tuple(found.values())
@@ -122,7 +136,7 @@ def matches_pattern(pattern: str, value: str) -> bool:
     return False
 
 
-def facts(notification: Notification, connection: Connection | None) -> dict[str, str]:
+def facts(notification: Notification, connection: Connection | None, user_labels: UserLabels = NO_LABELS) -> dict[str, str]:
     """Return the values that matchers apply to. Labels come first, so that none can replace a reserved name."""
     values = dict(connection.labels) if connection else {}
     values |= {
@@ -138,8 +152,13 @@ def facts(notification: Notification, connection: Connection | None) -> dict[str
         "connection": connection.platform_id if connection else "",
     }
     if connection is None:
-        values |= scope_facts(notification.incident.subject)
+        values = scope_labels(notification.incident.subject, user_labels) | values | scope_facts(notification.incident.subject)
     return values
+
+
+def scope_labels(subject: str, user_labels: UserLabels) -> dict[str, str]:
+    """Return the labels of the managed user in the *subject* of a scope incident."""
+    return dict(user_labels.get(ScopeKey.parse(subject).user, {}))
 
 
 def scope_facts(subject: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic
+from monitor.domain.load import AccountLoad
 from monitor.domain.matchers import UnmatchedMatcher
 from monitor.domain.notifications import build
 from monitor.domain.policy import Policy
@@ -124,6 +125,8 @@ class Snapshot:
         controls: silences and acknowledgements.
         unmatched: matchers of routes and silences that match nothing known.
         unrouted: how many notifications no route matched, since the start.
+        loads: what the checks of each account need, and may use.
+        users: names of managed users by id.
         storage_failure: why the database takes no writes, and since when; None while it does.
         active: names the instance that is active while this one is a standby; "" otherwise.
     """
@@ -139,6 +142,8 @@ class Snapshot:
     controls: Controls = NO_CONTROLS
     unmatched: tuple[UnmatchedMatcher, ...] = ()
     unrouted: int = 0
+    loads: tuple[AccountLoad, ...] = ()
+    users: Mapping[str, str] = field(default_factory=dict)
     storage_failure: StorageFailure | None = None
     active: str = ""
 

@@ -74,7 +74,7 @@ INFO = Family(
     MetricType.INFO,
     f"{_C}info",
     "Names of the connection; labels of the configuration as label_<name>.",
-    (*_ONE, "name", "username"),
+    (*_ONE, "name", "username", "user_name"),
 )
 
 ACCOUNT_UP = Family(
@@ -109,6 +109,12 @@ FAILING = Family(
 )
 
 UNMATCHED = Family(MetricType.GAUGE, "postpost_unmatched_matchers", "Matchers of routes and silences that match nothing known.")
+LOAD = Family(
+    MetricType.GAUGE,
+    "postpost_account_required_request_ratio",
+    "Requests per second that the checks of the account need, as a share of those that it may send; above 1 checks are late.",
+    ("account",),
+)
 UNROUTED = Family(MetricType.COUNTER, "postpost_notifications_unrouted_total", "Notifications that no route matched: no receiver got them.")
 
 _M = "postpost_monitor_"
@@ -163,6 +169,7 @@ OVERALL = (
     DISABLED,
     FAILING,
     UNMATCHED,
+    LOAD,
     ACTIVE,
     STORAGE_UP,
     LOOP_STEP,

@@ -216,6 +216,8 @@ def _info_labels(view: ConnectionView) -> str:
     text = f',name="{escape(name)}"' if name else ""
     if username:
         text += f',username="{escape(username)}"'
+    if connection.user_name:
+        text += f',user_name="{escape(connection.user_name)}"'
     if connection.labels:
         own = {f"label_{_NOT_A_LABEL.sub('_', name)}": value for name, value in sorted(connection.labels.items(), reverse=True)}
         text += "".join(f',{name}="{escape(value)}"' for name, value in sorted(own.items()))
@@ -271,6 +273,7 @@ def _samples(snapshot: Snapshot, own: ProcessState, now: datetime) -> Iterator[t
         [((name,), _truth(view.failing_since is not None or view.disabled)) for name, view in sorted(outbox.items())],
     )
     yield definitions.UNMATCHED, [((), len(snapshot.unmatched))]
+    yield definitions.LOAD, [((load.account,), round(load.share, 4)) for load in snapshot.loads]
     yield definitions.STORAGE_UP, [((), _truth(snapshot.storage_up))]
     yield definitions.LOOP_STEP, [(labels, _moment(at)) for labels, at in sorted(_oldest_steps(own.loops).items())]
     yield definitions.RELOADED, [((), _truth(own.reloaded))]

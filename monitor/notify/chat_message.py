@@ -176,6 +176,8 @@ def _who(kind: str, data: Mapping[str, Any]) -> str:
     key = ScopeKey.parse(data["incident"]["subject"])
     if key.platform:
         return f"{_connections(data.get('affected') or 0)} of {platform_name(key.platform)}"
+    if data.get("userName") and key.user:
+        name = f"{key.name}/{data['userName']}"
     shown = f"{'Account' if word in ACCOUNT_KINDS else word.capitalize()} {name}"
     return _SCOPE_NAMES.get(word, one_line(shown, 100))
 
@@ -205,6 +207,8 @@ def _facts(data: Mapping[str, Any], who: str) -> Iterator[tuple[str, str]]:
         yield "Affects", affects
     if data.get("account"):
         yield "Account", one_line(data["account"], 100)
+    if data.get("userName"):
+        yield "User", one_line(data["userName"], 100)
     if data.get("username"):
         yield "User name", one_line(data["username"], 100)
     if data.get("expiresAt"):
@@ -221,10 +225,15 @@ def _affects(data: Mapping[str, Any], who: str, word: str) -> str:
 
 def _lines(items: Any) -> Iterator[str]:
     for item in items[:MAX_LINES]:
-        who = _named(item["connection"]) if item["connection"] else item["incidentKey"]
+        who = _named_in_digest(item["connection"]) if item["connection"] else item["incidentKey"]
         yield f"{who}: {_what(item)}"
     if len(items) > MAX_LINES:
         yield f"and {len(items) - MAX_LINES} more"
+
+
+def _named_in_digest(connection: Mapping[str, Any]) -> str:
+    user = connection.get("userName")
+    return f"{_named(connection)} of {one_line(user, 80)}" if user else _named(connection)
 
 
 def _what(item: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ Source: design 8 (public), reliability 3.7. `docs/reference/webhook.md` and `doc
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,7 +24,7 @@ from monitor.text.advice import notification_advice
 from monitor.text.format import one_line, platform_name
 from monitor.text.links import connection_path, runbook_link
 from monitor.text.reasons import reason_text
-from monitor.text.sentences import sentence
+from monitor.text.sentences import NO_NAMES, sentence
 
 VERSION = "1"
 MAX_BODY = 20_000
@@ -55,6 +55,7 @@ class MonitorIdentity:
         version: of the program.
         dashboard_url, runbook_url, external_url: where accounts are reconnected, operators read what an alert means, and people reach
             the web port; empty for nowhere.
+        users: what managed users are called, by id.
     """
 
     instance: str
@@ -62,11 +63,17 @@ class MonitorIdentity:
     dashboard_url: str = ""
     runbook_url: str = ""
     external_url: str = ""
+    users: Mapping[str, str] = field(default_factory=dict)
 
 
-def summary(notification: Notification, connection: Connection | None, members: Sequence[Connection] = ()) -> str:
+def summary(
+    notification: Notification,
+    connection: Connection | None,
+    members: Sequence[Connection] = (),
+    users: Mapping[str, str] = NO_NAMES,
+) -> str:
     """Return one line of at most 500 characters: what happened, since when, why, and what to do."""
-    return one_line(sentence(notification, connection, members), _MAX_TEXT)
+    return one_line(sentence(notification, connection, members, users), _MAX_TEXT)
 
 
 def render(
@@ -85,7 +92,7 @@ def render(
     """
     facts = notification.facts
     data: dict[str, Any] = {
-        **_subject(notification, connection),
+        **_subject(notification, connection, identity.users),
         "incident": {
             "number": notification.incident.number,
             "key": key or incident_key(notification.incident, identity.instance),
@@ -110,7 +117,14 @@ def render(
         "monitor": _monitor(identity),
     }
     return _encode(
-        _envelope(webhook_id, notification.type, notification.at, summary(notification, connection, members), notification.severity, data)
+        _envelope(
+            webhook_id,
+            notification.type,
+            notification.at,
+            summary(notification, connection, members, identity.users),
+            notification.severity,
+            data,
+        )
     )
 
 
@@ -162,12 +176,13 @@ def _envelope(webhook_id: str, kind: EventType, at: datetime, text: str, severit
     }
 
 
-def _subject(notification: Notification, connection: Connection | None) -> dict[str, Any]:
+def _subject(notification: Notification, connection: Connection | None, users: Mapping[str, str]) -> dict[str, Any]:
     if connection is None:
         key = ScopeKey.parse(notification.incident.subject)
         platform = one_line(key.platform, _MAX_NAME) or None
         account = one_line(key.account, _MAX_NAME) or None
-        return {"connection": None, "platform": platform, "platformId": None, "username": None, "account": account}
+        user = _user_name(users.get(key.user))
+        return {"connection": None, "platform": platform, "platformId": None, "username": None, "account": account, "userName": user}
     labels = dict(list(connection.labels.items())[:_MAX_LABELS])
     platform_id, platform = connection.platform_id[:300], connection.platform[:64]
     return {
@@ -177,13 +192,19 @@ def _subject(notification: Notification, connection: Connection | None) -> dict[
             "name": one_line(connection.name, _MAX_NAME) if connection.name else None,
             "account": one_line(connection.account, _MAX_NAME),
             "userId": one_line(connection.user_id, _MAX_NAME) or None,
+            "userName": _user_name(connection.user_name),
             "labels": {one_line(name, 64): one_line(value, _MAX_NAME) for name, value in labels.items()},
         },
         "platform": platform,
         "platformId": platform_id,
         "username": one_line(notification.facts.username, _MAX_NAME) if notification.facts.username else None,
         "account": one_line(connection.account, _MAX_NAME),
+        "userName": _user_name(connection.user_name),
     }
+
+
+def _user_name(name: str | None) -> str | None:
+    return one_line(name, _MAX_NAME) if name else None
 
 
 def _reason(notification: Notification) -> dict[str, str] | None:
@@ -265,6 +286,7 @@ def _members(members: Sequence[Connection]) -> dict[str, Any]:
                 "name": one_line(member.name, _MAX_NAME) if member.name else None,
                 "account": one_line(member.account, _MAX_NAME),
                 "userId": one_line(member.user_id, _MAX_NAME) or None,
+                "userName": _user_name(member.user_name),
             }
             for member in members[:_MAX_MEMBERS]
         ]
@@ -279,7 +301,7 @@ def _item(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     connection = last["data"]["connection"]
     item: dict[str, Any] = {"connection": None, **_latest(last), "merged": len(documents)}
     if connection:
-        item["connection"] = {name: connection[name] for name in ("id", "platform", "name", "account")}
+        item["connection"] = {name: connection.get(name) for name in ("id", "platform", "name", "account", "userName")}
         item["connection"]["name"] = connection["name"] or last["data"]["username"]
     if topics:
         item["others"] = [_latest(document) for document in topics.values()]

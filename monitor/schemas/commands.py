@@ -182,6 +182,7 @@ class SilenceFacts(TypedDict):
     author: str
     reason: str
     createdAt: Moment
+    covers: Annotated[int, Field(description="how many connections it covers now")]
 
 
 class Recurring(TypedDict):
@@ -191,6 +192,7 @@ class Recurring(TypedDict):
     match: dict[str, str]
     activeUntil: Annotated[Moment | None, Field(description="null: it is not active")]
     nextStartsAt: Moment | None
+    covers: Annotated[int, Field(description="how many connections it covers now")]
 
 
 class SilenceAddDocument(Document):
@@ -205,6 +207,12 @@ class SilenceListDocument(Dated):
 
     silences: list[SilenceFacts]
     recurring: list[Recurring]
+
+
+class SilenceExtendDocument(Document):
+    """`silence extend --json`."""
+
+    silence: SilenceFacts
 
 
 class SilenceExpireDocument(Document):
@@ -334,6 +342,7 @@ DOCUMENTS: dict[str, Any] = {
     "explain": ExplainDocument,
     "silence add": SilenceAddDocument,
     "silence list": SilenceListDocument,
+    "silence extend": SilenceExtendDocument,
     "silence expire": SilenceExpireDocument,
     "ack": AckDocument,
     "deliveries list": DeliveriesDocument,

@@ -30,6 +30,7 @@ def identity(connection: Connection) -> shapes.Identity:
     return {
         "account": connection.account,
         "userId": connection.user_id or None,
+        "userName": connection.user_name,
         "platform": connection.platform,
         "platformId": connection.platform_id,
         "name": connection.name,
@@ -93,7 +94,14 @@ def preflight(connection: Connection, result: PreflightResult, *, known_at: date
 
 def preflight_unknown(platform_id: str, result: PreflightResult) -> shapes.Preflight:
     """The same for an id that is not watched."""
-    unknown: shapes.MaybeIdentity = {"account": None, "userId": None, "platform": None, "platformId": platform_id, "name": None}
+    unknown: shapes.MaybeIdentity = {
+        "account": None,
+        "userId": None,
+        "userName": None,
+        "platform": None,
+        "platformId": platform_id,
+        "name": None,
+    }
     return {**unknown, **_answer(result, None, None, live=False)}
 
 

@@ -28,6 +28,7 @@ class Identity(TypedDict):
 
     account: Annotated[str, Field(description="the account of the configuration: one API key")]
     userId: Annotated[str | None, Field(description="the managed user; null: the owner of the key")]
+    userName: Annotated[str | None, Field(description="what the configuration calls the managed user")]
     platform: Annotated[str, Field(description="the text before the first dash of the id")]
     platformId: Annotated[str, Field(description="as the API lists it; unique within an account and managed user")]
     name: Annotated[str | None, Field(description="from the configuration")]
@@ -241,6 +242,7 @@ class MaybeIdentity(TypedDict):
 
     account: str | None
     userId: str | None
+    userName: str | None
     platform: str | None
     platformId: str
     name: str | None

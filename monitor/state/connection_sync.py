@@ -1,37 +1,13 @@
 """Which connections are watched: those the configuration names, and those that the API listed for accounts that discover."""
 
 from collections.abc import Iterable, Sequence
-from sys import intern
 
-from monitor.config import Config, ConnectionSettings
+from monitor.config import Config
 from monitor.db import Database, Store, read_connections
-from monitor.domain.connections import Connection, ConnectionSpec, platform_of
+from monitor.domain.connection_entries import Key
+from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import unit_of_work
-
-Key = tuple[str, str, str]
-
-
-def configured(settings: ConnectionSettings, *, listed: bool) -> ConnectionSpec:
-    """The connection that the configuration names; *listed* when the API's list has it too."""
-    return ConnectionSpec(
-        account=settings.account,
-        user_id=settings.user_id,
-        platform_id=settings.id,
-        platform=settings.platform,
-        name=settings.name,
-        labels=settings.labels,
-        interval=settings.interval,
-        expect=settings.expect,
-        require_permissions=settings.require_permissions,
-        listed=listed,
-    )
-
-
-def discovered(config: Config, key: Key) -> ConnectionSpec:
-    """The connection that the API listed and the configuration does not name."""
-    account, user_id, platform_id = key
-    return ConnectionSpec(account, user_id, platform_id, intern(platform_of(platform_id)), interval=config.schedule.interval, listed=True)
 
 
 def desired(
@@ -54,9 +30,9 @@ def desired(
     discovering = {settings.name for settings in config.accounts if settings.discover != "off"}
     listed = {spec.key for spec in (connection.spec for connection in known) if spec.listed and spec.account in discovering}
     listed = (listed | set(appeared)) - set(vanished)
-    named = {settings.key: settings for settings in config.connections if account in (None, settings.account)}
-    explicit = [configured(settings, listed=key in listed) for key, settings in named.items()]
-    return explicit + [discovered(config, key) for key in sorted(listed - named.keys())]
+    entries = config.entries()
+    named = [key for key in entries.named if account in (None, key[0])]
+    return [entries.spec(key, listed=key in listed) for key in (*named, *sorted(listed.difference(named)))]
 
 
 def reconcile(store: Store, registry: Registry, known: Iterable[Connection], connections: Sequence[ConnectionSpec]) -> list[Connection]:
@@ -97,3 +73,4 @@ async def sync(
 
     registry.set_connections(await database.write(work), account=account)
     registry.find_unmatched()
+    registry.find_loads()

@@ -1,7 +1,7 @@
 """What a configuration means for evaluating and notifying."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from monitor import __version__
@@ -22,10 +22,16 @@ class EvaluationConfig(EngineConfig):
     Attributes:
         identity: this monitor, for bodies and incident keys.
         discovering: the accounts whose connections are discovered.
+        users: the names of managed users, by id.
+        selectors: the matchers of the selectors of `connections`, each with its place.
+        requests_per_second: how many requests each account may send.
     """
 
     identity: MonitorIdentity
     discovering: frozenset[str] = frozenset()
+    users: Mapping[str, str] = field(default_factory=dict)
+    selectors: tuple[tuple[str, Mapping[str, str]], ...] = ()
+    requests_per_second: float = 5.0
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -33,20 +39,27 @@ class EvaluationConfig(EngineConfig):
         return self.policy.routes
 
     def matches(self) -> Iterator[tuple[str, Mapping[str, str]]]:
-        """The matchers of every route and recurring silence, with its place in the file."""
+        """The matchers of every route, recurring silence and selector, with its place in the file."""
         for number, route in enumerate(self.routes):
             yield f"routes[{number}]", route.match
         for silence in self.recurring_silences:
             yield f"silences {silence.name}", silence.match
+        for place, match in self.selectors:
+            yield f"connections ({place})", match
 
     @classmethod
     def from_config(cls, config: Config, instance_id: str) -> "EvaluationConfig":
         """What *config* means; *instance_id* is the database's own name, used unless the configuration gives one."""
+        names = {user.id: user.name for user in config.users}
         return cls(
             policy=config.policy(),
             api_host=urlsplit(config.api.base_url).netloc,
             interval=config.schedule.interval,
-            identity=_identity(config, instance_id),
+            identity=_identity(config, instance_id, names),
+            users=names,
+            user_labels={user.id: user.labels for user in config.users if user.labels},
+            selectors=tuple((entry.place, entry.match) for entry in config.entries().selectors),
+            requests_per_second=config.api.requests_per_second,
             receivers=tuple(ReceiverRule(receiver.name, receiver.send_resolved) for receiver in config.receivers),
             discovering=frozenset(account.name for account in config.accounts if account.discover != "off"),
             accounts=tuple(account.name for account in config.accounts),
@@ -57,9 +70,9 @@ class EvaluationConfig(EngineConfig):
         )
 
 
-def _identity(config: Config, instance_id: str) -> MonitorIdentity:
+def _identity(config: Config, instance_id: str, users: Mapping[str, str]) -> MonitorIdentity:
     own = config.monitor
-    return MonitorIdentity(own.instance or instance_id, __version__, own.dashboard_url, own.runbook_url, config.web.external_url)
+    return MonitorIdentity(own.instance or instance_id, __version__, own.dashboard_url, own.runbook_url, config.web.external_url, users)
 
 
 def _false_negatives(config: Config) -> tuple[FalseNegativeRule, ...]:

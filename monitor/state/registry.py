@@ -17,6 +17,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
 from monitor.domain.evaluation import scope_context
 from monitor.domain.events import Notification
+from monitor.domain.load import AccountLoad, account_loads
 from monitor.domain.matchers import UnmatchedMatcher, unmatched
 from monitor.domain.scopes.key import ACCOUNT, ScopeKey
 from monitor.domain.snapshot import (
@@ -31,6 +32,7 @@ from monitor.domain.snapshot import (
 )
 from monitor.logs import get_logger
 from monitor.state.evaluation_config import EvaluationConfig
+from monitor.text.load import interval_advice, load_text
 
 _log = get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 90.0
@@ -47,6 +49,7 @@ class Registry(Engine):
         outbox: what every receiver has pending.
         storage_up: whether the database takes writes.
         unmatched: matchers of routes and silences that match nothing known.
+        loads: what the checks of each account need, and may use.
         unrouted: how many notifications no route matched, since the start.
         on_unrouted: called for each of them, on the writer thread.
         storage_failure: why not, and since when; None while it does.
@@ -62,6 +65,7 @@ class Registry(Engine):
         self.outbox: Mapping[str, OutboxView] = {}
         self.storage_up = True
         self.unmatched: tuple[UnmatchedMatcher, ...] = ()
+        self.loads: tuple[AccountLoad, ...] = ()
         self.unrouted = 0
         self.on_unrouted: Callable[[], None] = lambda: None
         self.storage_failure: StorageFailure | None = None
@@ -107,6 +111,16 @@ class Registry(Engine):
             if matcher not in before:
                 advice = "It matches nothing that is known: correct it, or remove it."
                 _log.warning("matcher.unmatched", where=matcher.where, matcher=matcher.name, pattern=matcher.pattern, advice=advice)
+
+    def find_loads(self) -> None:
+        """Add up the checks of each account, and log when an account newly has more than it may send."""
+        before = {load.account for load in self.loads if load.too_many}
+        specs = (connection.spec for connection in self._connections.values())
+        self.loads = tuple(account_loads(specs, self.config.requests_per_second))
+        for load in self.loads:
+            if load.too_many and load.account not in before:
+                advice = f"Use longer intervals: {interval_advice(load)}."
+                _log.warning("account.overloaded", account=load.account, problem=load_text(load), advice=advice)
 
     def count_unrouted(self, notification: Notification) -> None:
         """Count and log a notification that no route matches; called after its commit."""
@@ -168,6 +182,8 @@ class Registry(Engine):
             outbox={rule.name: self.outbox.get(rule.name, OutboxView()) for rule in self.config.receivers},
             unmatched=self.unmatched,
             unrouted=self.unrouted,
+            loads=self.loads,
+            users=self.config.users,
             suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
             storage_failure=self._storage_failure(now),

@@ -210,8 +210,10 @@ class UnitOfWork:
         if not notified and notification.why is not NotificationReason.OPENED:
             notified = self._store.outbox.receivers_notified(key)
         members = [member for number in notification.facts.members if (member := self._registry.connection(number)) is not None]
-        receivers = routing.receivers_for(notification, connection, config.routes, config.receivers, notified=notified, members=members)
-        if not receivers and routing.is_unrouted(notification, connection, config.routes, members):
+        receivers = routing.receivers_for(
+            notification, connection, config.routes, config.receivers, notified=notified, members=members, user_labels=config.user_labels
+        )
+        if not receivers and routing.is_unrouted(notification, connection, config.routes, members, config.user_labels):
             self._unrouted.append(notification)
         webhook_id = self._store.outbox.new_webhook_id()
         body = payload.render(webhook_id, notification, connection, config.identity, members, key)

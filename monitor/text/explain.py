@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.domain import topics
+from monitor.domain.connection_entries import ConnectionEntry
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.expiry import estimate
@@ -19,7 +20,7 @@ from monitor.domain.states import ConnectionState, PendingLevel
 from monitor.domain.topics import ScopeContext
 from monitor.errors import Reason
 from monitor.text.advice import reconnects, report_advice
-from monitor.text.durations import span
+from monitor.text.durations import format_duration, span
 from monitor.text.format import HEALTH_TEXTS, count, full_name, one_line, when
 from monitor.text.notification_history import notification_lines, topic_lines
 from monitor.text.reasons import quoted_reason
@@ -45,6 +46,7 @@ def explain(report: ConnectionReport, now: datetime, policy: Policy) -> tuple[Ex
         ExplainSection("", (headline(report, now),)),
         ExplainSection("What to do", tuple(_advice(report))),
         ExplainSection("Silences", tuple(silence_lines(report, now))),
+        ExplainSection("Settings", tuple(map(_entry_line, report.entries))),
         ExplainSection("Evidence", tuple(_evidence(report, now, policy))),
         ExplainSection("Not yet confirmed", tuple(_unconfirmed(report, now, policy))),
         ExplainSection("Wider scopes", tuple(_above(report, now, policy))),
@@ -61,6 +63,18 @@ def _advice(report: ConnectionReport) -> Iterator[str]:
     yield from lines
     if report.dashboard_url and any(map(reconnects, lines)):
         yield f"Dashboard: {report.dashboard_url}"
+
+
+def _entry_line(entry: ConnectionEntry) -> str:
+    """What one entry of the configuration gives; the entries below it take precedence."""
+    given = [
+        f"name {entry.name}" if entry.name is not None else "",
+        f"interval {format_duration(entry.interval)}" if entry.interval is not None else "",
+        f"expect {entry.expect}" if entry.expect is not None else "",
+        f"labels {' '.join(f'{name}={value}' for name, value in entry.labels.items())}" if entry.labels else "",
+        f"permissions {' '.join(entry.require_permissions)}" if entry.require_permissions else "",
+    ]
+    return one_line(f"{entry.place}: {', '.join(filter(None, given)) or 'nothing'}", _QUOTED)
 
 
 def headline(report: ConnectionReport, now: datetime) -> str:

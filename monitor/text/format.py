@@ -1,6 +1,7 @@
 """Names of connections and platforms, moments, counts, labels of statuses."""
 
 import unicodedata
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from monitor.domain import topics
@@ -8,6 +9,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.expiry import levels
 from monitor.domain.reasons import Health
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.states import ConnectionState
 from monitor.domain.status import DisplayStatus
 from monitor.text.durations import brief, span
@@ -35,6 +37,11 @@ def full_name(connection: Connection, name: str | None) -> str:
     if name and name != connection.platform_id:
         return f"{platform} “{one_line(name, 80)}” ({platform_id}, account {account})"
     return f"{platform} {platform_id} (account {account})"
+
+
+def scope_name(key: ScopeKey, users: Mapping[str, str]) -> str:
+    """The account and managed user of a scope, or its only name; *users* are names by id."""
+    return one_line("/".join(part for part in (key.name, users.get(key.user, key.user)) if part), 120)
 
 
 def subject_name(subject: str, connection: Connection | None) -> str:

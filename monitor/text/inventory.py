@@ -17,11 +17,11 @@ def short_users(listed: int, known: int) -> str:
     return f"the API listed {listed} of {known} known managed users; they and their connections are kept until the lists agree"
 
 
-def users_lost(user_ids: Sequence[str], connections: int) -> str:
+def users_lost(users: Sequence[str], connections: int) -> str:
     """Managed users are no longer listed."""
-    more = f" and {len(user_ids) - _SHOWN} more" if len(user_ids) > _SHOWN else ""
-    are = "is" if len(user_ids) == 1 else "are"
-    named = f"{count(len(user_ids), 'managed user')} ({', '.join(user_ids[:_SHOWN])}{more})"
+    more = f" and {len(users) - _SHOWN} more" if len(users) > _SHOWN else ""
+    are = "is" if len(users) == 1 else "are"
+    named = f"{count(len(users), 'managed user')} ({', '.join(users[:_SHOWN])}{more})"
     return f"{named} {are} no longer listed; {count(connections, 'connection')} no longer watched"
 
 
@@ -30,6 +30,6 @@ def connections_lost(vanished: int, known: int) -> str:
     return f"{vanished} of {known} connections are no longer listed, and no longer watched"
 
 
-def owner_listed(user_id: str, connections: int) -> str:
+def owner_listed(user: str, connections: int) -> str:
     """The account's owner is among his own managed users."""
-    return f"the managed user {user_id} is the owner of the account; {count(connections, 'connection')} watched twice until now"
+    return f"the managed user {user} is the owner of the account; {count(connections, 'connection')} watched twice until now"

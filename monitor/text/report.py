@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from monitor.domain.connection_entries import ConnectionEntry
 from monitor.domain.connections import Connection
 from monitor.domain.events import Notification
 from monitor.domain.scopes.state import ScopeState
@@ -68,6 +69,7 @@ class ConnectionReport:
         instance: the name of this monitor in incident keys.
         retired: it is no longer watched.
         dashboard_url: where to reconnect it; empty without one.
+        entries: those of the configuration that apply to it, the one that takes precedence last.
     """
 
     connection: Connection
@@ -78,3 +80,4 @@ class ConnectionReport:
     instance: str = ""
     retired: bool = False
     dashboard_url: str = ""
+    entries: Sequence[ConnectionEntry] = ()

@@ -1,6 +1,6 @@
 """The one line in every notification: what happened to which connection, since when, why, and what to do."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, timedelta
 
 from monitor.domain.connections import Connection
@@ -10,8 +10,10 @@ from monitor.domain.scopes.state import REMOVED
 from monitor.errors import Reason
 from monitor.text.advice import notification_advice
 from monitor.text.durations import span
-from monitor.text.format import count, full_name, moment, one_line, platform_name
+from monitor.text.format import count, full_name, moment, one_line, platform_name, scope_name
 from monitor.text.reasons import reason_text
+
+NO_NAMES: Mapping[str, str] = {}
 
 _QUOTED = 160
 _NAMED = 5
@@ -103,11 +105,16 @@ _CLOSED = {
 }
 
 
-def sentence(notification: Notification, connection: Connection | None, members: Sequence[Connection] = ()) -> str:
-    """The whole line, advice included; *members* are connections that a notification about several is about."""
+def sentence(
+    notification: Notification,
+    connection: Connection | None,
+    members: Sequence[Connection] = (),
+    users: Mapping[str, str] = NO_NAMES,
+) -> str:
+    """The whole line, advice included; *members* are connections that a notification about several is about, *users* names by id."""
     facts = notification.facts
     parts = ["Reminder:"] if facts.reminder else ["Escalated, because it is not acknowledged:"] if facts.escalated_to else []
-    parts.append(_template(notification).format_map(_fields(notification, connection, members)))
+    parts.append(_template(notification).format_map(_fields(notification, connection, members, users)))
     if facts.first_check and notification.level_to != FINE:
         parts.append("Already failing at the first check." if notification.level_to in _FAILING else "Already so at the first check.")
     parts += _unseen(notification)
@@ -157,16 +164,18 @@ def _life_left(notification: Notification) -> str:
     return f"The token was valid until {ends_at.astimezone(UTC):%Y-%m-%d} ({span(ends_at - notification.at)} left)."
 
 
-def _fields(notification: Notification, connection: Connection | None, members: Sequence[Connection]) -> dict[str, str]:
+def _fields(
+    notification: Notification, connection: Connection | None, members: Sequence[Connection], users: Mapping[str, str]
+) -> dict[str, str]:
     facts, subject = notification.facts, notification.incident.subject
     quoted = f"“{one_line(notification.detail, _QUOTED)}”" if notification.detail.strip() else "no details known"
     key = ScopeKey.parse(subject) if connection is None else None
-    name = one_line(subject.partition(":")[2] or subject, 120) if connection is None else full_name(connection, facts.username)
+    name = full_name(connection, facts.username) if connection is not None else _scope_name(subject, users)
     return {
         "who": name,
         "name": name,
         "platform": platform_name(connection.platform if connection else key.platform if key else ""),
-        "owner": one_line(f"{key.name}/{key.user}" if key.user else key.name, 120) if key else "",
+        "owner": scope_name(key, users) if key else "",
         "number": str(facts.affected or len(members) or "Several"),
         "members": _members(facts.affected or 0, members),
         "since": moment(facts.failed_at or notification.incident.opened_at),
@@ -189,6 +198,11 @@ def _affected(facts: NotificationFacts) -> str:
     """How many connections a scope incident affects, and how often the scope failed lately if it flaps."""
     affected = f" {count(facts.affected, 'connection')} affected." if facts.affected is not None else ""
     return f"{affected} It fails again and again: {facts.outages} times lately." if facts.outages else affected
+
+
+def _scope_name(subject: str, users: Mapping[str, str]) -> str:
+    key = ScopeKey.parse(subject)
+    return scope_name(key, users) if key.user in users else one_line(subject.partition(":")[2] or subject, 120)
 
 
 def _members(affected: int, members: Sequence[Connection]) -> str:

@@ -11,7 +11,8 @@ from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot, Susp
 from monitor.domain.status import DisplayStatus, OverallState, Tone
 from monitor.errors import Reason
 from monitor.text.durations import brief
-from monitor.text.format import STATUS_LABELS, ago, count, label_of, moment, one_line, platform_name
+from monitor.text.format import STATUS_LABELS, ago, count, label_of, moment, one_line, platform_name, scope_name, sentence
+from monitor.text.load import interval_advice, load_text
 
 _WAS = {
     Health.OK: "Was working",
@@ -74,7 +75,7 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
     broken = sum(counts[status] for status in DisplayStatus if status.broken)
     failing = _join(_failing_receivers(snapshot), _unrouted(snapshot))
     state = _state_of(snapshot, broken, counts, urgent)
-    state = replace(state, more=_join(state.more, _unmatched(snapshot)))
+    state = replace(state, more=_join(state.more, _unmatched(snapshot), _overloaded(snapshot)))
     if own is not None:
         some_known = snapshot.storage_up and snapshot.api_up is not False and not all(view.frozen for view in snapshot.connections)
         known = _join(state.text, state.more) if some_known else _last_known(snapshot)
@@ -142,6 +143,10 @@ def _unmatched(snapshot: Snapshot) -> str:
     first = snapshot.unmatched[0]
     others = f" and {len(snapshot.unmatched) - 1} more" if len(snapshot.unmatched) > 1 else ""
     return f"The matcher {one_line(f'{first.name}: {first.pattern}', 60)} of {first.where}{others} matches nothing that is known."
+
+
+def _overloaded(snapshot: Snapshot) -> str:
+    return " ".join(f"{sentence(load_text(load))} {sentence(interval_advice(load))}" for load in snapshot.loads if load.too_many)
 
 
 def _failing_receivers(snapshot: Snapshot) -> str:
@@ -224,12 +229,11 @@ def _join(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-def title_of(scope: Scope, subject: str) -> str:
-    """The incident of a scope as one clause."""
+def title_of(scope: Scope, subject: str, users: Mapping[str, str]) -> str:
+    """The incident of a scope as one clause; *users* are names of managed users by id."""
     key = ScopeKey.parse(subject)
     title = _KIND_TITLES.get(key.kind) or _TITLES.get(scope, "{name}")
-    name = "/".join(part for part in (key.name, key.user) if part)
-    return title.format(name=one_line(name, 120), platform=platform_name(key.platform))
+    return title.format(name=scope_name(key, users), platform=platform_name(key.platform))
 
 
 _TITLES = {

@@ -153,8 +153,11 @@ class Discoverer:
         for user_id in user_ids:
             await self._remove_user(user_id)
         if lost:
-            text = inventory_text.users_lost(list(lost), sum(lost.values()))
+            text = inventory_text.users_lost([self._user_name(user_id) for user_id in lost], sum(lost.values()))
             await self._notify("", text, sum(lost.values()), Severity.WARNING)
+
+    def _user_name(self, user_id: str) -> str:
+        return self._registry.config.users.get(user_id, user_id)
 
     def _is_watched(self, user_id: str) -> bool:
         return bool(self._listed_ids(user_id)) or self._registry.scope(ScopeKey(USER, self._account.name, user_id)).open
@@ -200,7 +203,7 @@ class Discoverer:
         self._inventories.pop(user_id, None)
         if doubled:
             await self._change(user_id, frozenset(), doubled)
-            await self._notify(user_id, inventory_text.owner_listed(user_id, len(doubled)), len(doubled), Severity.WARNING)
+            await self._notify(user_id, inventory_text.owner_listed(self._user_name(user_id), len(doubled)), len(doubled), Severity.WARNING)
 
     async def _record(self, user_id: str, result: ApiResult[Any]) -> None:
         """Record the result for the scopes above the list: without connections, only lists show a rejected key."""

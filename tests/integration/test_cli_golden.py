@@ -18,7 +18,7 @@ from monitor.cli.lookup import opened
 from monitor.cli.output import columns
 from monitor.cli.replay_history import replay_history
 from monitor.config import Config, load, load_policy
-from monitor.db import AttemptRow, DeliveryState, list_deliveries, list_incidents
+from monitor.db import AttemptRow, DeliveryState, list_deliveries, list_incidents, read_connections
 from monitor.domain.status import ConnectionFilter
 from monitor.errors import DeliveryReason, Problem, Reason
 from monitor.notify import templates
@@ -56,6 +56,7 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
     with opened(config, clock) as database:
         reader, page = database.reader, explain.report_of(database, "linkedin-page1", "main", 5)
         rows = list(history.checks(reader, page.connection.id, None, 50))
+        watched_connections = read_connections(reader)
         shown = {
             "status": status.as_text(database.registry.snapshot(now), ConnectionFilter(), width),
             "history": history.as_text(rows, width),
@@ -67,7 +68,7 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
         a_silence(1, match={"platform": "linkedin", "connection": "linkedin-*"}, ends_at=now + DAY, reason="the agency moves its pages"),
         a_silence(2, starts_at=now + HOUR, ends_at=now + 2 * HOUR, author="a-rather-long-login", reason=FOREIGN),
     ]
-    shown["silence-list"] = silence.as_text(silences, config, now, width)
+    shown["silence-list"] = silence.as_text(silences, config, now, width, watched_connections, {page.connection.id: "Company page"})
     result = replay_history(config, other, now - 30 * DAY, now, lambda _at, _count: None)
     shown["replay"] = replay.as_text(result, now - 30 * DAY, now, width, limit=50, other=True)
     shown["config-check"] = summary(_beside(config, path), width)
@@ -86,6 +87,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], str
     folder = tmp_path_factory.mktemp("golden")
     path = write_config(folder, f"sqlite:///{folder}/monitor.db")
     path.write_text(path.read_text().replace("name: Company page", 'name: "広報ページ 🔧 עברית"'))
+    path.chmod(0o600)
     (folder / "other.yaml").write_text("policy: {confirm: {failures: 3}}\n")
     clock = FakeClock()
 

@@ -33,6 +33,7 @@ CALLS: list[tuple[str, tuple[str, ...], int]] = [
     ("deliveries retry", ("--dead",), 0),
     ("silence add", ("--match", "platform=threads", "--for", "1h", "--reason", "test"), 0),
     ("silence list", (), 0),
+    ("silence extend", ("1", "--by", "1h"), 0),
     ("silence expire", ("1",), 0),
     ("ack", ("linkedin-page1", "--reason", "seen"), 0),
     ("receivers test", ("desk",), 1),

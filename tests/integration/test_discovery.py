@@ -10,17 +10,21 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.config import Secret
-from monitor.db import list_deliveries
+from monitor.config import ConnectionSettings, Secret, UserSettings
+from monitor.config.sections.core import ConnectionMatch
+from monitor.db import list_deliveries, read_connections
+from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import Topic
 from monitor.domain.expiry.model import Rounding
 from monitor.domain.listings import ListedConnection, Listing, is_same_listing
 from monitor.domain.reasons import Health
+from monitor.domain.status import DisplayStatus
 from monitor.simulator import faults
 from monitor.simulator import state as simulated
 from monitor.simulator.presets import connection_like
 from monitor.simulator.state import SimulatedApi
 from monitor.state import connection_sync
+from monitor.text.status import overall_of
 from tests import marked
 from tests.builders import DAY, HOUR, MINUTE, START
 from tests.clock import FakeClock
@@ -369,3 +373,64 @@ async def test_account_that_left(tmp_path: Path) -> None:
         await one.reload(one.config.model_copy(update={"accounts": (main,)}))
         await one.run(26 * HOUR)
         assert await one.told() == [("account:other", "account.failed"), ("account:other", "account.recovered")]
+
+
+async def test_selectors(tmp_path: Path) -> None:
+    """Entries and names of users apply to what is discovered; a reload applies others to known connections, whose state stays."""
+    clock = FakeClock()
+    world = simple_world(clock, "linkedin-own")
+    add_user(world, USER, "linkedin-1", "threads-1")
+    everything = ConnectionSettings(match=ConnectionMatch(), interval=20 * MINUTE)
+    of_user = ConnectionSettings(match=ConnectionMatch(user_id="Acme", id="linkedin-*"), labels={"network": "b"}, interval=10 * MINUTE)
+    users = (UserSettings(id=USER, name="Acme", labels={"customer": "acme"}),)
+    async with watching(tmp_path, world, clock, "workspace", connections=(everything, of_user), users=users) as one:
+        await one.run(40 * MINUTE)
+
+        def spec(platform_id: str) -> ConnectionSpec:
+            return next(each.spec for each in one.fleet.connections_of("main") if each.platform_id == platform_id)
+
+        page = spec("linkedin-1")
+        assert (page.account_label, page.labels, page.interval) == ("main/Acme", {"customer": "acme", "network": "b"}, 10 * MINUTE)
+        assert (spec("threads-1").labels, spec("threads-1").interval) == ({"customer": "acme"}, 20 * MINUTE)
+        assert (spec("linkedin-own").labels, spec("linkedin-own").user_name) == ({}, None)
+        assert await one.database.read(read_connections) == one.fleet.connections_of("main")
+        world.accounts["main"].users[USER].connections["linkedin-1"].fail()
+        await one.run(30 * MINUTE)
+        state = one.state("linkedin-1", USER)
+        assert state.health is Health.ERROR
+        await one.reload(one.config.model_copy(update={"connections": (), "users": ()}))
+        assert spec("linkedin-1") == ConnectionSpec("main", USER, "linkedin-1", "linkedin", interval=30 * MINUTE, listed=True)
+        assert one.state("linkedin-1", USER).topics == state.topics
+        assert [kind for _, kind in await one.told()] == ["connection.failed"]
+
+
+async def test_too_many_checks(tmp_path: Path) -> None:
+    """More checks than the account may send are logged once, and shown, until longer intervals apply."""
+    clock = FakeClock()
+    world = simple_world(clock, *ids(5))
+    with capture_logs() as logs:
+        async with watching(tmp_path, world, clock, schedule={"interval": 30 * MINUTE, "discovery": HOUR}) as one:
+            await one.run(2 * MINUTE)
+            slow = one.config.api.model_copy(update={"requests_per_second": 0.002})
+            for _ in range(2):
+                await one.reload(one.config.model_copy(update={"api": slow}))
+            (warning,) = (entry for entry in logs if entry["event"] == "account.overloaded")
+            assert (warning["account"], warning["advice"]) == ("main", "Use longer intervals: 46m for all of them would fit.")
+            assert (
+                "46m for all of them would fit"
+                in overall_of(one.fleet.snapshot(clock.now()), dict.fromkeys(DisplayStatus, 0), urgent=False).more
+            )
+            rare = one.config.schedule.model_copy(update={"interval": 46 * MINUTE})
+            await one.reload(one.config.model_copy(update={"schedule": rare}))
+            assert not [load for load in one.fleet.loads if load.too_many]
+
+
+async def test_selector_without_a_match(tmp_path: Path) -> None:
+    """A selector that matches nothing known is warned of once everything is discovered, with its place."""
+    clock = FakeClock()
+    selector = ConnectionSettings(match=ConnectionMatch(id="threads-*")).placed("config.yaml:7")
+    async with watching(tmp_path, simple_world(clock, *ids(2, "linkedin")), clock, connections=(selector,)) as one:
+        await one.run(5 * MINUTE)
+        assert [(each.where, each.name, each.pattern) for each in one.fleet.unmatched] == [
+            ("connections (config.yaml:7)", "connection", "threads-*")
+        ]

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, Row, create_engine, inspect, text
 
 from alembic import command
 from monitor.clock import SystemClock
@@ -117,10 +117,15 @@ def test_migrations_are_history() -> None:
             assert not [name for name in names if name.split(".")[0] == "monitor"], path
 
 
-def _rows(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
+def _rows(engine: Engine) -> dict[str, list[Any]]:
+    """Every row of every table, without its empty columns: a later schema may have more of them."""
     with engine.connect() as connection:
         tables = [name for name in inspect(connection).get_table_names() if name not in {"alembic_version", "lease"}]
-        return {name: sorted(map(tuple, connection.execute(text(f"SELECT * FROM {name}"))), key=repr) for name in tables}
+        return {name: sorted(map(_filled, connection.execute(text(f"SELECT * FROM {name}"))), key=repr) for name in tables}
+
+
+def _filled(row: Row[Any]) -> dict[str, Any]:
+    return {name: value for name, value in row._mapping.items() if value is not None}
 
 
 async def test_silences_are_added_to_a_filled_database(empty_database_url: str) -> None:
@@ -133,7 +138,7 @@ async def test_silences_are_added_to_a_filled_database(empty_database_url: str) 
     engine = writing_engine(Path(address.removeprefix("sqlite:///"))) if address.startswith("sqlite") else create_engine(address)
     full = _rows(engine)
     with engine.begin() as connection:
-        migrate(connection, "-3")
+        migrate(connection, f"-{len(list(scripts().walk_revisions())) - 1}")
     later = {"silences", "acknowledgements", "uptime_hours", "uptime_days"}
     first = {name: rows for name, rows in full.items() if name not in later}
     # The documents of scopes have other names there: see below.
@@ -238,7 +243,7 @@ def test_fields_are_renamed(engine: Engine) -> None:
 
 
 # Revision, first statement to be killed after, and how many to go on by: the first schema has many statements, all alike.
-_KILLS = [("base", 1, 5), ("0001", 1, 1), ("0002", 1, 1), ("0003", 1, 1)]
+_KILLS = [("base", 1, 5), ("0001", 1, 1), ("0002", 1, 1), ("0003", 1, 1), ("0004", 1, 1)]
 
 
 def test_every_released_schema_is_killed() -> None:

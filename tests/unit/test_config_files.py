@@ -60,7 +60,7 @@ def test_complete_example(credentials: dict[str, str]) -> None:
     """The complete example loads without a warning."""
     config = load(ROOT / "config" / "postpost-monitor.yaml", credentials, check_template=templates.problems)
     assert config.warnings == ()
-    assert [connection.id for connection in config.connections] == ["telegram--1001234567890", "linkedin-Tz9W5i6ZYG"]
+    assert [connection.id for connection in config.named_connections()] == ["telegram--1001234567890", "linkedin-Tz9W5i6ZYG"]
     assert [receiver.name for receiver in config.receivers] == ["on-call", "pager", "genie"]
 
 

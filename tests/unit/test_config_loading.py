@@ -116,7 +116,7 @@ def test_loading_twice() -> None:
 
 
 def test_inherited_values() -> None:
-    """A connection without account, user or interval inherits the first account, that account's user, the schedule's interval."""
+    """A connection without account, user or interval has the first account, that account's user, the schedule's interval."""
     text = f"""
 accounts:
   - {{name: first, api_key: "${{KEY}}", user_id: {USER}}}
@@ -133,7 +133,8 @@ schedule: {{interval: 7m}}
         ("second", "", "linkedin-Ab1"),
         ("first", "000000000000000000000001", "linkedin-Ab2"),
     ]
-    assert [connection.interval for connection in config.connections] == [timedelta(minutes=7), timedelta(minutes=5), timedelta(minutes=7)]
+    specs = [config.entries().spec(connection.key, listed=False) for connection in config.connections]
+    assert [spec.interval for spec in specs] == [timedelta(minutes=7), timedelta(minutes=5), timedelta(minutes=7)]
 
 
 def test_values_from_environment() -> None:
@@ -208,7 +209,10 @@ def test_public_receiver(kind: str) -> None:
         ("database: {url: 'sqlite:///monitor.db'}", "relative to the working directory"),
         ("monitor: {dashboard_url: 'https://example.org/?token=1'}", "has a query"),
         ("connections: [LinkedIn-Ab1]", "starts with upper case"),
-        ("connections: [linkedin-1, linkedin-2]\nschedule: {interval: 1m}\napi: {requests_per_second: 0.03}", "more than 0.03 requests"),
+        (
+            "connections: [linkedin-1, linkedin-2]\nschedule: {interval: 1m}\napi: {requests_per_second: 0.03}",
+            "need 120 checks per hour, but 0.03 requests per second allow 108: checks are late (use longer intervals: 2m",
+        ),
         ("receivers: [{name: chat, type: slack, url: 'http://example.org/x'}]", "are not encrypted"),
         ("receivers: [{name: a, url: 'https://example.org/x'}]\nroutes: [{receivers: []}]", "gets no notifications"),
         (

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import IncidentRef, Severity, Topic
+from monitor.domain.load import AccountLoad
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import Controls
@@ -655,6 +656,7 @@ def test_everything_is_rendered() -> None:
         outbox={"on-call": OutboxView(1, START)},
         incidents=(incident,),
         controls=Controls(acks={ack.key: ack}),
+        loads=(AccountLoad("main", 1, 0.5, 5.0),),
     )
 
     names = {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in _samples(metrics.render(snapshot, NOW))}

@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 
+from monitor.cli.directory import Directory
 from monitor.cli.main import build_parser
 from monitor.cli.silence import expire, matchers
 from monitor.domain.connections import Connection
@@ -17,6 +18,10 @@ from tests.builders import START, a_connection
 AWKWARD = a_connection(
     7, account="agency", user_id="6626a1f5e4b0c91a2d3f4567", platform_id="bluesky-did:plc:x--y 'quoted' $(reboot)", platform="bluesky"
 )
+
+
+def known(*connections: Connection) -> Directory:
+    return Directory(connections, {}, {}, ())
 
 
 def _parsed(line: str) -> argparse.Namespace:
@@ -41,7 +46,7 @@ def test_silence_connection(connection: Connection) -> None:
     args = _parsed(cli_hints.silence_connection(connection).line)
     other = a_connection(8, account=connection.account, user_id=connection.user_id, platform_id="bluesky-other")
 
-    match = matchers(args.match, [connection])
+    match = matchers(args.match, known(connection))
 
     assert covers(match, connection)
     assert not covers(match, other)
@@ -71,7 +76,7 @@ def test_silence_scope(scope: Scope, subject: str, match: dict[str, str]) -> Non
     """A wider cause is silenced by what its notifications can be matched on."""
     args = _parsed(cli_hints.silence_scope(scope, subject).line)
 
-    assert matchers(args.match, []) == match
+    assert matchers(args.match, known()) == match
 
 
 @pytest.mark.parametrize("connection", [a_connection(), AWKWARD], ids=["plain", "awkward"])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic.config import JsonDict
 
 from monitor.config.secrets import Secret
@@ -34,6 +34,7 @@ from monitor.config.types import (
     parse_listen,
     problem,
 )
+from monitor.domain.connection_entries import ConnectionEntry
 from monitor.domain.connections import id_problem, platform_of, user_id_problem
 
 
@@ -49,6 +50,8 @@ def one_of(*keys: str) -> Any:
 
 
 def _check_id(value: str) -> str:
+    if value.endswith("*"):
+        raise problem("is a pattern, not an id", 'write match: {id: "..."} in place of id')
     wrong = id_problem(value)
     if wrong is not None:
         raise problem(f"is not a valid connection id: {wrong}", "copy the id from the list of connections")
@@ -163,11 +166,61 @@ class AccountSettings(Section):
     every managed user of the workspace."""
 
 
-class ConnectionSettings(Section):
-    """One connection. A plain text is an id in the first account."""
+def _check_user_name(value: str) -> str:
+    if {"|", "*", "/"} & set(value):
+        raise problem("must not contain |, * or /", "matchers give them a meaning; use another character")
+    if user_id_problem(value) is None:
+        raise problem("has the form of a user's id", "give the user a name that people know")
+    return value
 
-    id: ConnectionId
-    """The API's `platformId`, copied verbatim; case-sensitive."""
+
+class UserSettings(Section):
+    """One managed user, a tenant of the workspace: what it is called wherever people read of it."""
+
+    id: Annotated[str, AfterValidator(_check_user_id)]
+    """The API's id of the user (24 hexadecimal digits)."""
+    name: Annotated[Text, AfterValidator(_check_user_name)]
+    """Name on the status page, in tables, notifications and the metric `postpost_connection_info`. Matchers, `silence`, `ack` and
+    `--account` take it in place of the id."""
+    labels: Labels = Field(default_factory=dict)
+    """Labels that all connections of the user have; entries of `connections` may replace them."""
+
+
+class ConnectionMatch(Section):
+    """
+    Which connections an entry is about, in place of `id`. Each matcher is a value, or several separated by `|`, each may end in `*`; all
+    must match. `match: {}` is about every connection.
+    """
+
+    account: Text | None = None
+    """Name of an account."""
+    user_id: Text | None = None
+    """Id of a managed user, or a name from `users`."""
+    platform: Text | None = None
+    """Platform, in lower case."""
+    id: Text | None = None
+    """The API's `platformId`, such as `linkedin-*`."""
+
+    def matchers(self) -> dict[str, str]:
+        """The matchers, named as in routes."""
+        given = {"account": self.account, "user": self.user_id, "platform": self.platform, "connection": self.id}
+        return {name: pattern for name, pattern in given.items() if pattern is not None}
+
+
+class ConnectionSettings(Section):
+    """
+    One connection, or with `match` all that a selector matches, discovered ones too. A plain text is an id in the first account.
+
+    All entries that match a connection apply. What an entry with `match` gives is replaced by a later one, and by the entry with the
+    `id`; labels are merged, one by one. A selector never adds a connection.
+    """
+
+    model_config = ConfigDict(json_schema_extra=one_of("id", "match"))
+
+    id: ConnectionId = ""
+    """The API's `platformId`, copied verbatim; case-sensitive. Either `id` or `match` is required."""
+    match: ConnectionMatch | None = None
+    """Selector, in place of `id`, `account` and `user_id`."""
     account: str = ""
     """Name of the account it belongs to; by default the first one."""
     user_id: UserId = ""
@@ -176,18 +229,49 @@ class ConnectionSettings(Section):
     """Display name. By default the one from the API."""
     labels: Labels = Field(default_factory=dict)
     """Labels; routes match on them and webhook bodies contain them."""
-    interval: Period = timedelta(minutes=15)
+    interval: Period | None = None
     """Pause between two checks; by default `schedule.interval`."""
     expect: Literal["auto", "ok", "unsupported"] = "auto"
     """`ok`: failures count even if they match a known false negative. `unsupported`: the API can't test this connection, its results are
     ignored. `auto`: known false negatives are recognised."""
     require_permissions: Items[Text] = ()
     """Permissions that a passed test must report, as the API spells them. Missing ones are notified as `permissions.lost`."""
+    _place: str = PrivateAttr("")
 
     @model_validator(mode="before")
     @classmethod
     def _bare_id(cls, data: Any) -> Any:
         return {"id": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _one_target(self) -> "ConnectionSettings":
+        given = self.model_fields_set
+        if ("id" in given) == (self.match is not None):
+            message = "has both id and match" if self.match is not None else "needs id or match"
+            raise problem(message, "id names one connection, match: {platform: linkedin} selects several")
+        misplaced = sorted(given & {"account", "user_id"}) if self.match is not None else []
+        if misplaced:
+            raise problem(f"has {misplaced[0]} beside match", f"write match: {{{misplaced[0]}: ...}}")
+        return self
+
+    def entry(self, match: Mapping[str, str]) -> ConnectionEntry:
+        """The entry as a value of the domain; *match* are the matchers of its selector."""
+        given = self.model_fields_set
+        return ConnectionEntry(
+            self._place,
+            match,
+            self.name,
+            self.labels,
+            self.interval,
+            self.expect if "expect" in given else None,
+            self.require_permissions if "require_permissions" in given else None,
+        )
+
+    def placed(self, place: str, **update: Any) -> "ConnectionSettings":
+        """A copy that knows its file and line, and with other values."""
+        copy = self.model_copy(update=update)
+        copy._place = place  # noqa: SLF001 - its own copy
+        return copy
 
     @property
     def platform(self) -> str:

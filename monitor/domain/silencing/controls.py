@@ -8,7 +8,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import Notification, NotificationReason, Topic
 from monitor.domain.policy import Policy
 from monitor.domain.routes import Route
-from monitor.domain.routing import quiet_until, routes_of
+from monitor.domain.routing import UserLabels, quiet_until, routes_of
 from monitor.domain.silencing.acks import Ack, Acks, acknowledged
 from monitor.domain.silencing.silences import RecurringSilence, Silence, Suppression, failure_of, suppressed_by
 from monitor.domain.states import SuppressionReason, TopicState
@@ -27,18 +27,20 @@ class Controls:
         recurring: the silences of the configuration, quiet hours among them.
         acks: the acknowledgements of open incidents.
         member: finds a monitored connection by its id.
+        user_labels: the labels of managed users, which their incidents have.
     """
 
     silences: tuple[Silence, ...] = ()
     recurring: tuple[RecurringSilence, ...] = ()
     acks: Acks = field(default_factory=dict)
     member: Callable[[int], Connection | None] = field(default=lambda _: None, compare=False)
+    user_labels: UserLabels = field(default_factory=dict)
 
     def suppression(
         self, notification: Notification, connection: Connection | None, now: datetime, routes: Sequence[Route] = ()
     ) -> Suppression | None:
         """Return what suppresses *notification*, which *routes* take, at *now*; None when it may be sent."""
-        suppression = suppressed_by(notification, connection, self.silences, self.recurring, now)
+        suppression = suppressed_by(notification, connection, self.silences, self.recurring, now, self.user_labels)
         quiet = quiet_until(routes, notification.severity, now) if suppression is None else None
         if quiet is None:
             return suppression
@@ -56,7 +58,7 @@ class Controls:
             return ()
         known = policy.routes_named(notified) if notification.why in FOLLOWING else ()
         members = [member for number in notification.facts.members if (member := self.member(number)) is not None]
-        return known or routes_of(notification, members or (connection,), policy.routes)
+        return known or routes_of(notification, members or (connection,), policy.routes, self.user_labels)
 
     def silences_failure(self, connection: Connection, now: datetime) -> bool:
         """Whether a silence suppresses the failure of *connection* at *now*; quiet hours only delay it."""

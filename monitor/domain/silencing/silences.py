@@ -14,7 +14,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.domain.recurrence import Schedule
-from monitor.domain.routing import facts, matches
+from monitor.domain.routing import NO_LABELS, UserLabels, facts, matches
 from monitor.domain.states import SuppressionReason
 from monitor.domain.time_spans import Span
 
@@ -91,11 +91,12 @@ def suppressed_by(
     silences: tuple[Silence, ...],
     recurring: tuple[RecurringSilence, ...],
     now: datetime,
+    user_labels: UserLabels = NO_LABELS,
 ) -> Suppression | None:
     """Return what suppresses *notification* at *now* for the longest time; None when it may be sent."""
     if not silences and not recurring:
         return None
-    values = facts(notification, connection)
+    values = facts(notification, connection, user_labels)
     suppressions = [
         Suppression(SuppressionReason.SILENCED, silence.over_at, f"silence {silence.id}")
         for silence in silences

@@ -203,7 +203,7 @@ class ActionPages:
             return f"Acknowledged by {author}: no more reminders.", ""
 
         subject = incident.incident.subject
-        about = subject_name(subject, view.connection) if view is not None else title_of(incident.scope, subject)
+        about = subject_name(subject, view.connection) if view is not None else title_of(incident.scope, subject, board.snapshot.users)
         text = "Its reminders stop until it closes or becomes worse. That it closed is notified as usual."
         return ActionForm(f"Acknowledge the incident of {one_line(about, 200)}?", text, "Acknowledge", "incidents", True, run)
 

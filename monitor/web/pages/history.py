@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.clock import Clock
@@ -34,6 +34,7 @@ from monitor.db import uptime as uptime_queries
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.policy import Policy
+from monitor.domain.routing import UserLabels
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.domain.snapshot import ConnectionView, Snapshot
@@ -121,10 +122,11 @@ class ConnectionHistory:
 
 @dataclass(frozen=True, slots=True)
 class SuppressedBy:
-    """What suppresses notifications: acknowledgements of open incidents, and silences that have not ended."""
+    """What suppresses notifications: acknowledgements of open incidents, and silences that have not ended. Users give labels to match."""
 
     acks: Mapping[tuple[Topic, str, int], Ack]
     silences: Sequence[Silence]
+    user_labels: UserLabels = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Open and past incidents."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import quote, urlencode
 
@@ -22,6 +22,7 @@ from monitor.text.durations import brief
 from monitor.text.format import count, label_of, platform_name, sentence, short_name, stamp
 from monitor.text.links import connection_path
 from monitor.text.reasons import reason_text
+from monitor.text.sentences import NO_NAMES
 from monitor.text.status import title_of
 from monitor.web.pages import cli_hints
 from monitor.web.pages.cli_hints import Command
@@ -93,12 +94,18 @@ class IncidentPanel:
 NOT_SUPPRESSED = SuppressedBy({}, ())
 
 
-def closed_panel(row: IncidentRow, below: ConnectionView | None, notifications: Sequence[NotificationRow], now: datetime) -> IncidentPanel:
-    """A stored incident, with its transitions as far as its *notifications* show them."""
+def closed_panel(
+    row: IncidentRow,
+    below: ConnectionView | None,
+    notifications: Sequence[NotificationRow],
+    now: datetime,
+    users: Mapping[str, str] = NO_NAMES,
+) -> IncidentPanel:
+    """A stored incident, with its transitions as far as its *notifications* show them; *users* are names by id."""
     closed = row.closed_at is not None
     return IncidentPanel(
         key=_key(row.incident),
-        title=_title(row.scope, row.incident, row.level),
+        title=_title(row.scope, row.incident, row.level, users),
         tone=Tone.IDLE if closed else TONES[row.severity],
         severity=row.severity,
         opened_at=row.incident.opened_at,
@@ -112,16 +119,21 @@ def closed_panel(row: IncidentRow, below: ConnectionView | None, notifications: 
 
 
 def open_panel(
-    view: IncidentView, below: ConnectionView | None, suppressed_by: SuppressedBy, instance: str, now: datetime
+    view: IncidentView,
+    below: ConnectionView | None,
+    suppressed_by: SuppressedBy,
+    instance: str,
+    now: datetime,
+    users: Mapping[str, str] = NO_NAMES,
 ) -> IncidentPanel:
-    """An open incident with its commands; *below* is its connection, None for a scope."""
+    """An open incident with its commands; *below* is its connection, None for a scope; *users* are names by id."""
     incident = view.incident
     connection = below.connection if below is not None else None
     text = incident_text(view, below.state, now) if below is not None else ""
     silence = cli_hints.silence_connection(connection) if connection is not None else cli_hints.silence_scope(view.scope, incident.subject)
     return IncidentPanel(
         key=_key(incident),
-        title=_title(view.scope, incident, view.level),
+        title=_title(view.scope, incident, view.level, users),
         tone=TONES[view.severity],
         severity=view.severity,
         opened_at=incident.opened_at,
@@ -162,8 +174,8 @@ def _key(incident: IncidentRef) -> str:
     return f"{incident.topic}-{incident.subject}-{incident.number}"
 
 
-def _title(scope: Scope, incident: IncidentRef, level: str) -> str:
-    return title_of(scope, incident.subject) if incident.topic is Topic.SCOPE else label_of(incident.topic, level) or level
+def _title(scope: Scope, incident: IncidentRef, level: str, users: Mapping[str, str]) -> str:
+    return title_of(scope, incident.subject, users) if incident.topic is Topic.SCOPE else label_of(incident.topic, level) or level
 
 
 def _speaks(topic: Topic) -> bool:
@@ -193,7 +205,7 @@ def _suppressions(view: IncidentView, connection: Connection | None, suppressed_
     ack = suppressed_by.acks.get((incident.topic, incident.subject, incident.number))
     if ack is not None:
         texts.append(f"Acknowledged by {ack.author} {brief(now - ack.at)} ago: {ack.reason}")
-    facts = incident_facts(view, connection)
+    facts = incident_facts(view, connection, suppressed_by.user_labels)
     texts += [
         f"Silenced until {stamp(silence.over_at)} by {silence.author}: {silence.reason}"
         for silence in suppressed_by.silences
@@ -252,19 +264,20 @@ def incidents_page(
     )
     pages = max(1, -(-len(views) // OPEN_SHOWN))
     number = min(number, pages)
-    below = board.numbered()
+    below, users = board.numbered(), board.snapshot.users
     suppressed_by = past.suppressed_by if past is not None else NOT_SUPPRESSED
+    suppressed_by = replace(suppressed_by, user_labels=board.snapshot.controls.user_labels)
     shown = views[(number - 1) * OPEN_SHOWN : number * OPEN_SHOWN]
     closed = past.closed if past is not None else ()
     return IncidentsPage(
         text=count(len(views), "open incident") if views else "No open incidents.",
-        open=tuple(open_panel(view, below.get(view.connection_id or 0), suppressed_by, instance, now) for view in shown),
+        open=tuple(open_panel(view, below.get(view.connection_id or 0), suppressed_by, instance, now, users) for view in shown),
         number=number,
         pages=pages,
         newer=f"?page={number - 1}" if number > 1 else "",
         older=f"?page={number + 1}" if number < pages else "",
         past=past is not None,
-        closed=tuple(closed_panel(row, below.get(row.connection_id or 0) or _retired(row, past), (), now) for row in closed),
+        closed=tuple(closed_panel(row, below.get(row.connection_id or 0) or _retired(row, past), (), now, users) for row in closed),
         closed_older=f"?{urlencode({'before': closed[-1].id})}" if past is not None and past.more else "",
         later=before is not None,
         silences=tuple(

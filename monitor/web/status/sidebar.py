@@ -68,8 +68,7 @@ def cards_of(snapshot: Snapshot, now: datetime) -> tuple[Card, ...]:
 
 def cards_above(snapshot: Snapshot, connection: Connection, now: datetime) -> tuple[Card, ...]:
     """The cards of the database and of the scopes above *connection*."""
-    owner = connection.account_label
-    names = {connection.account, owner}
+    names = {connection.account, f"{connection.account}/{connection.user_id}"}
     return tuple(
         card
         for card in _sorted([*_scope_cards(snapshot, now), *(_suspicion_card(scope, now) for scope in snapshot.suspected)])
@@ -104,7 +103,7 @@ def _storage_card(snapshot: Snapshot, now: datetime) -> Card:
         Scope.STORAGE,
         "storage",
         Tone.BAD,
-        title_of(Scope.STORAGE, "storage"),
+        title_of(Scope.STORAGE, "storage", {}),
         failure.since if failure is not None else None,
         brief(now - failure.since) if failure is not None else "",
         "Checks go on and are kept in memory. Until it is repaired no change is confirmed and nothing can be notified.",
@@ -139,7 +138,7 @@ def _receiver_cards(snapshot: Snapshot, now: datetime) -> Iterator[Card]:
             Scope.RECEIVER,
             name,
             Tone.BAD,
-            title_of(Scope.RECEIVER, f"receiver:{name}"),
+            title_of(Scope.RECEIVER, f"receiver:{name}", {}),
             since,
             brief(now - since) if since is not None else "",
             " ".join(filter(None, (disabled, f"{count(outbox.pending, 'message')} waiting."))),
@@ -190,7 +189,7 @@ def _incident_card(incident: IncidentView, snapshot: Snapshot, now: datetime) ->
         incident.scope,
         ref.subject,
         TONES[incident.severity],
-        title_of(incident.scope, ref.subject),
+        title_of(incident.scope, ref.subject, snapshot.users),
         ref.opened_at,
         brief(now - ref.opened_at),
         sentence(reason_text(reason)) if reason is not None else "",
