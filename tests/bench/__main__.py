@@ -43,9 +43,9 @@ def main(words: list[str]) -> int:
 
 def table(results: Sequence[Result]) -> str:
     """The *results* in Markdown, with when and where they were measured."""
-    rows = [f"| {one.what} | {one.value:.3g} {one.unit} | {one.target} | {one.verdict} |" for one in results]
+    rows = [f"| {one.what} | {one.measured} | {one.target} | {one.verdict} |" for one in results]
     where = f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.release().partition('-')[0]}, Python {platform.python_version()}"
-    load = f"{os.cpu_count()} CPUs, of which {os.getloadavg()[2]:.1f} were in use"
+    load = f"{os.cpu_count()} CPUs with a load average of {os.getloadavg()[2]:.1f}"
     return "\n".join([f"{where}, {load}:", "", "| what | measured | target | |", "|---|---|---|---|", *rows])
 
 

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -33,17 +33,21 @@ def measure() -> Iterator[Result]:
     """Milliseconds of CPU of the first scrape, of the following ones, of the library's; bytes; how long a piece holds the loop; the page."""
     metrics, views = Metrics(), [a_view(number, 0) for number in range(CONNECTIONS)]
     snapshot = Snapshot(START, tuple(views))
-    first = _took(lambda: metrics.render(snapshot, START))
-    unchanged = min(_took(partial(metrics.render, snapshot, START)) for _ in range(5))
-    compressing = _took(partial(metrics.render, snapshot, START, gzip=True))
-    compressed = min(_took(partial(metrics.render, snapshot, START, gzip=True)) for _ in range(5))
+
+    def scraped(snapshot: Snapshot, now: datetime, *, gzip: bool = False) -> list[bytes]:
+        return list(metrics.chunks(snapshot, now, gzip=gzip))
+
+    first = _took(lambda: scraped(snapshot, START))
+    unchanged = min(_took(partial(scraped, snapshot, START)) for _ in range(5))
+    compressing = _took(partial(scraped, snapshot, START, gzip=True))
+    compressed = min(_took(partial(scraped, snapshot, START, gzip=True)) for _ in range(5))
     following, following_compressed = [], []
     for turn in range(1, 8):
         for number in range(turn * CHANGED, (turn + 1) * CHANGED):
             views[number] = a_view(number, turn)
         changed, now = Snapshot(START, tuple(views)), START + 15 * turn * SECOND
-        following.append(_took(partial(metrics.render, changed, now)))
-        following_compressed.append(_took(partial(metrics.render, changed, now, gzip=True)))
+        following.append(_took(partial(scraped, changed, now)))
+        following_compressed.append(_took(partial(scraped, changed, now, gzip=True)))
     ours = sorted(following)[len(following) // 2]
     library = _library(views)
     size, nothing = len(metrics.render(snapshot, START)), len(metrics.render(Snapshot(START), START))

@@ -22,6 +22,11 @@ class Result:
     limit: float | None = None
 
     @property
+    def measured(self) -> str:
+        """The value in words."""
+        return f"{self.value:,.0f} {self.unit}" if self.value >= 100 else f"{self.value:.3g} {self.unit}"
+
+    @property
     def target(self) -> str:
         """The limit in words; empty without one."""
         return "" if self.limit is None else f"at most {self.limit:g} {self.unit}".strip()

@@ -311,6 +311,22 @@ def test_token() -> None:
     assert way(a_calm_state(token=near), a_reply(token=a_token_life(14 * DAY - HOUR))) == FULL
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"unit": DAY},
+        {"nulls": 1},
+        {"rounding": Rounding.FLOOR},
+        {"server_ahead": 10 * SECOND},
+        {"expired_at": START},
+        {"exact_at": START - 30 * DAY},
+    ],
+)
+def test_belief_that_a_print_may_change(changes: dict[str, Any]) -> None:
+    """A print means something new to a belief of another unit, rounding or clock, and to one that holds the token for expired."""
+    assert way(a_calm_state(token=replace(NARROW, **changes)), a_reply(token=a_token_life(60 * DAY - HOUR))) == FULL
+
+
 def test_counts_in_the_future() -> None:
     """Counts from before the wall clock was set back are not added to."""
     counted = count_passed(ScopeState(ScopeKey("api", API_HOST)), an_observation(moment=at(HOUR)), POLICY.scopes, window=30 * MINUTE)
