@@ -706,7 +706,8 @@ class ChangeSet:
         if engine.is_orphaned(key):
             return {key: closed(state, now, REMOVED)}
         state = clamp_future_scope(state, now)
-        if key.platform and awaits_look(state, now, engine.config.policy):
+        paused = state.suspect_at is not None and state.swept_at is not None and state.swept_at < engine.watching_since
+        if key.platform and (paused or awaits_look(state, now, engine.config.policy)):
             state = replace(state, swept_at=now)
         if key.kind == PLATFORM:
             return platform_scope.advance_platform(state, self.scope, self._sight(state, now))

@@ -2,8 +2,9 @@
 `make boot`: a stranger's fresh Debian, from its first command to a service that was upgraded and removed.
 
 Nothing stands in for anything: debootstrap makes the machine, systemd boots it, `make demo` and `deploy/install` are run as the README
-says, and the hardened unit is started, reloaded, killed, frozen, upgraded, taken back and removed. Takes a few minutes, root, and Debian's
-`debootstrap` and `systemd-container`; so it is no part of `make test`.
+says, and the hardened unit is started, reloaded, killed, frozen, upgraded, taken back and removed. On a second machine the Debian package is
+installed, a receiver added, and the database moved to PostgreSQL, with the commands of the documents. Takes a quarter of an hour, root, and
+Debian's `debootstrap` and `systemd-container`; so it is no part of `make test`.
 """
 
 import os
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = Path("/var/tmp/postpost-monitor-boot")
 WEB = "http://127.0.0.1:9840"
 THREADS = "threads-17841412345678"
+MASTODON = "mastodon-109876543210"
 FROZEN_SECONDS = 150.0
 """WatchdogSec, the time until it is noticed, and the restart."""
 
@@ -107,10 +109,13 @@ class Story:
 
     def alert(self) -> None:
         """A connection that breaks is told through the unit's walls, and its end too."""
+        self._break_and_heal(THREADS)
+
+    def _break_and_heal(self, connection: str) -> None:
         before = self.receiver.types().count("connection.failed")
-        self.simulator.do(f"connections/{THREADS}/break", {"message": "Token has been revoked"})
+        self.simulator.do(f"connections/{connection}/break", {"message": "Token has been revoked"})
         self.machine.until("the alert", lambda: self.receiver.types().count("connection.failed") > before)
-        self.simulator.do(f"connections/{THREADS}/heal")
+        self.simulator.do(f"connections/{connection}/heal")
         self.machine.until("its end", lambda: self.receiver.types()[-1:] == ["connection.recovered"])
 
     def reload(self) -> None:
@@ -196,7 +201,7 @@ class Packaged(Story):
             self.follow_backup,
             self.follow_postgresql,
             self.follow_dump,
-            self.alert,
+            self.alert_from_postgresql,
             self.upgrade_package,
             self.purge,
         ]
@@ -241,7 +246,7 @@ class Packaged(Story):
         """Move from SQLite: what postgresql.md says moves everything, and the service goes on in PostgreSQL."""
         said = self.person.follow("docs/how-to/postgresql.md", "Move from SQLite")
         _must("found them equal" in said, "the copy is compared", said)
-        count = "sudo -u postgres psql --tuples-only --dbname=postpost-monitor --command='SELECT count(*) FROM checks'"
+        count = "runuser -u postgres -- psql --tuples-only --dbname=postpost-monitor --command='SELECT count(*) FROM checks'"
         copied = int(self.machine.run(f"cd /; {count}"))
         _must(copied > 12, "the history is there", str(copied))
         self.machine.until("checks in PostgreSQL", lambda: int(self.machine.run(f"cd /; {count}")) > copied)
@@ -251,12 +256,16 @@ class Packaged(Story):
         self.person.follow("docs/how-to/postgresql.md", "Back up, restore, look after")
         self.machine.run("test -s /var/lib/postgresql/monitor.dump")
 
+    def alert_from_postgresql(self) -> None:
+        """Another connection that breaks is told as well, and its end too."""
+        self._break_and_heal(MASTODON)
+
     def upgrade_package(self) -> None:
         """A later package restarts the running service and leaves the configuration as it is."""
         self.machine.run(
             "cd /root && dpkg-deb --raw-extract postpost-monitor_*.deb later && sed -i 's/^Version: .*/Version: 9.0.0/' later/DEBIAN/control"
             """ && sed -i 's/^__version__ = .*/__version__ = "9.0.0"/' later/usr/lib/postpost-monitor/lib/python3*/site-packages/monitor/__init__.py"""
-            " && dpkg-deb --build later later.deb && apt-get install --yes ./later.deb"
+            " && dpkg-deb -Zgzip --build later later.deb && apt-get install --yes ./later.deb"
         )
         self.machine.until("the later release", lambda: scrape(WEB).get("postpost_monitor_build_info", version="9.0.0") == 1.0)
         _must("on-call" in self.machine.run("cat /etc/postpost-monitor/config.yaml"), "the configuration is kept")

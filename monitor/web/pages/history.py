@@ -16,6 +16,7 @@ from monitor.db import (
     NotificationRow,
     Reader,
     acks_of_open,
+    acks_since,
     attempts_of,
     closed_incidents,
     connections_by_id,
@@ -102,6 +103,7 @@ class ConnectionHistory:
 
     Attributes:
         uptimes: of each window of `domain.uptime.WINDOWS` that ends now.
+        acks, silences: of the last 90 days; silences of any connection.
     """
 
     trend: CheckTrend
@@ -113,6 +115,8 @@ class ConnectionHistory:
     notifications: tuple[NotificationRow, ...]
     deliveries: tuple[DeliveryRow, ...]
     attempts: Mapping[int, Sequence[AttemptRow]]
+    acks: tuple[Ack, ...] = ()
+    silences: tuple[Silence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +249,8 @@ def _past(reader: Reader, connection_id: int, query: HistoryQuery, now: datetime
         notifications=tuple(notifications),
         deliveries=tuple(deliveries),
         attempts=attempts_of(reader, [row.id for row in deliveries]),
+        acks=tuple(ack for ack in acks_since(reader, now - _DAYS) if ack.subject == str(connection_id)),
+        silences=tuple(silences_since(reader, now - _DAYS)),
     )
 
 

@@ -86,6 +86,7 @@ class Site:
     ) -> None:
         self._pages = Pages(lambda: actions() is not None, dashboard)
         self._description = description
+        self._acting = actions
         self.actions = ActionPages(self._pages, snapshots, actions, clock, instance)
         self._snapshots = snapshots
         self._archive = Archive(reads, clock)
@@ -203,7 +204,10 @@ class Site:
             profile = profile_of(row, past, query, now, watched=False)
         else:
             cards = board.cards_above(view, now)
-            profile = profile_of(row, past, query, now, outage_of=partial(board.outage_of, view), cards=cards)
+            acting = self._acting()
+            performed = acting.performed(view.connection) if acting is not None else ()
+            outage_of = partial(board.outage_of, view)
+            profile = profile_of(row, past, query, now, outage_of=outage_of, cards=cards, performed=performed)
         report = self._present.report(row.view, board.snapshot, retired=view is None)
         if past is not None:
             records = records_of(past.notifications[:_EXPLAINED], past.deliveries, past.attempts)
