@@ -47,6 +47,8 @@ PICTURES = (
     Picture("connection-page.png", f"connections/main/-/{BROKEN}", height=1100),
     Picture("incidents-page.png", "incidents", height=760, click="summary"),
     Picture("calendar-page.png", "calendar", height=800),
+    Picture("forecast-page.png", "forecast", height=800),
+    Picture("preflight-page.png", f"preflight?id={AGEING}&id={BROKEN}", height=620),
 )
 
 

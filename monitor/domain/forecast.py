@@ -28,7 +28,9 @@ from monitor.errors import Reason
 
 AHEAD = timedelta(days=14)
 _NEVER = timedelta(days=3650)
-_MOST_STEPS = 200
+_MOST_STEPS = 60
+# Between two moments many checks agree about the token.
+_SIGHTINGS = 10
 _ENDED = TokenLife(TokenSays.EXPIRED)
 
 
@@ -118,7 +120,16 @@ def _still(state: ConnectionState, at: datetime) -> ConnectionState:
     """*state* after one more check at *at* that says the same."""
     passed = at if state.health is Health.OK else state.last_passed_at
     token = state.token if state.token.observed_at is None else replace(state.token, observed_at=at)
-    return replace(state, last_check_at=at, last_evidence_at=at, last_passed_at=passed, token=token)
+    pending = {topic: replace(level, sightings=level.sightings + 1) for topic, level in state.pending_levels.items()}
+    return replace(
+        state,
+        last_check_at=at,
+        last_evidence_at=at,
+        last_passed_at=passed,
+        token=token,
+        token_sightings=state.token_sightings + _SIGHTINGS,
+        pending_levels=pending,
+    )
 
 
 def _fails_at(connection: Connection, state: ConnectionState, policy: Policy) -> datetime | None:

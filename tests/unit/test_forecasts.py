@@ -76,3 +76,11 @@ def test_silenced() -> None:
     assert _shown(_forecast(story, days=2), story)[0][1:3] == ("reminder", "reminder")
     story.engine.set_requests([a_silence(match={"connection": "*"}, starts_at=story.now, ends_at=story.now + 9 * DAY)], ())
     assert min(event.at for event in _forecast(story)) >= story.now + 9 * DAY
+
+
+def test_seen_once() -> None:
+    """A token that was seen once only is confirmed by the checks that follow: the ends of its thresholds are the same."""
+    story = Story()
+    story.check(reply=a_reply(token=parse_token_life("10d"), permissions=("p",)))
+
+    assert [event.notification.level_to for event in _forecast(story)] == ["14d", "7d", "1d", "expired"]

@@ -122,6 +122,8 @@ let pulse = 0;
 let lost = null;
 let stream = null;
 let heard = -Infinity;
+let asking = false;
+let again = false;
 
 // The monitor is restarting, or gone: what is shown grows old, and must not look fresh.
 function setLost(is) {
@@ -156,21 +158,35 @@ async function beat() {
   pulse = setTimeout(beat, PULSE);
 }
 
+// One question at a time: an older answer must not replace a newer one.
 async function refresh() {
-  clearTimeout(next);
-  if (!document.hidden) {
-    try {
-      const response = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout?.(PAUSE) });
-      if (!response.ok && ![400, 404].includes(response.status)) throw new Error(response.statusText);
-      const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
-      setLost(false);
-      show(fresh);
-    } catch {
-      setLost(true);
-    }
+  if (asking) {
+    again = true;
+    return;
   }
+  asking = true;
+  clearTimeout(next);
+  do {
+    again = false;
+    if (!document.hidden) await ask();
+  } while (again);
+  asking = false;
   clearTimeout(next);
   next = setTimeout(refresh, PAUSE);
+}
+
+async function ask() {
+  try {
+    const response = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout?.(PAUSE) });
+    if (!response.ok && ![400, 404].includes(response.status)) throw new Error(response.statusText);
+    const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+    // What was typed meanwhile changed the address: its own answer follows.
+    if (again) return;
+    setLost(false);
+    show(fresh);
+  } catch {
+    setLost(true);
+  }
 }
 
 // The monitor says when something changes. Where it cannot, because of a proxy or too many readers, the page asks every ten seconds.
