@@ -7,6 +7,7 @@ Pure: no I/O, no clock. To add a type, write a module with its `ReceiverType` an
 from collections.abc import Mapping
 
 from monitor.notify.alertmanager import ALERTMANAGER
+from monitor.notify.apprise import APPRISE
 from monitor.notify.base import ReceiverType
 from monitor.notify.discord import DISCORD
 from monitor.notify.opsgenie import OPSGENIE
@@ -23,5 +24,6 @@ RECEIVER_TYPES: Mapping[str, ReceiverType] = {
     "pagerduty": PAGERDUTY,
     "opsgenie": OPSGENIE,
     "alertmanager": ALERTMANAGER,
+    "apprise": APPRISE,
 }
 """Type in the configuration -> how to send to it."""

@@ -9,17 +9,17 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 40_300
+BUDGET = 41_200
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 4_100,
-    "config": 3_300,
+    "cli": 4_300,
+    "config": 3_450,
     "db": 4_200,
     "domain": 9_600,
-    "http": 850,
+    "http": 950,
     "metrics": 800,
-    "notify": 1_600,
+    "notify": 1_900,
     "postpost": 1_000,
     "runtime": 600,
     "schemas": 1_100,
@@ -27,7 +27,7 @@ PACKAGE_BUDGETS = {
     "state": 850,
     "text": 1_750,
     "web": 5_500,
-    "workers": 2_150,
+    "workers": 2_200,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 

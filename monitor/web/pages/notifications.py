@@ -24,6 +24,7 @@ _RESPONSES = {
     DeliveryReason.UNREACHABLE: "could not be reached",
     DeliveryReason.ADDRESS_REFUSED: "has an address that is not allowed",
     DeliveryReason.DISCONNECTED: "closed the connection",
+    DeliveryReason.UNKNOWN: "did not take the message, for a reason that is not known",
     DeliveryReason.INTERNAL: "got no request: the monitor failed",
 }
 _REASONS = {
