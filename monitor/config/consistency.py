@@ -287,6 +287,9 @@ def _open_port(draft: Draft, warn: Warn, web: WebSettings) -> None:
         draft.refuse(
             ("web", "actions"), "web.actions lets anyone act who reaches the port", "set web.config_file with users, or web.token_file"
         )
+    if web.lifecycle and draft.web_file is not None and web.token is None and not draft.web_file.authenticates:
+        message = "web.lifecycle lets anyone reload who reaches the port"
+        draft.refuse(("web", "lifecycle"), message, "set web.config_file with users, or web.token_file")
     if is_loopback(web.host) or draft.web_file is None:
         return
     if web.token is None and not draft.web_file.authenticates:

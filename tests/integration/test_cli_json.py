@@ -36,6 +36,7 @@ CALLS: list[tuple[str, tuple[str, ...], int]] = [
     ("ack", ("linkedin-page1", "--reason", "seen"), 0),
     ("receivers test", ("desk",), 1),
     ("receivers enable", ("on-call",), 0),
+    ("routes test", (), 0),
     ("config check", (), 0),
     ("db check", (), 0),
     ("db backup", ("copy.db",), 0),

@@ -9,11 +9,11 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 41_200
+BUDGET = 41_400
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 4_300,
+    "cli": 4_350,
     "config": 3_450,
     "db": 4_200,
     "domain": 9_600,
