@@ -73,10 +73,15 @@ mutate: $(VENV)/.dev ## Break the decisions one by one and see whether a test no
 	@$(MUTATE)/bin/mutmut run $(ARGS)
 	@$(MUTATE)/bin/mutmut results
 
-.PHONY: wheel
-wheel: $(VENV)/.dev ## Build the wheel and the source archive into dist/.
-	@$(RUN) build --no-isolation --outdir dist . >/dev/null
+.PHONY: dist
+dist: $(VENV)/.dev ## Build into dist/: wheel, source archive, image definition, SBOM, checksums; the same bytes each time.
+	@.ci/dist $(abspath $(VENV))/bin/python dist
 	@ls dist
+
+.PHONY: deb
+deb: dist ## Build the Debian package for this release of Debian into dist/, and check it with lintian.
+	@.ci/deb dist
+	@ls dist/*.deb
 
 # Universal: one lock for every Python version and platform we support. ARGS=--upgrade takes newer versions.
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv --quiet pip compile --universal --python-version 3.11 \
@@ -84,8 +89,8 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv --quiet pip compi
 
 .PHONY: lock
 lock: $(VENV)/.dev ## Pin every requirement with its hashes; ARGS=--upgrade takes newer versions.
-	@$(COMPILE) pyproject.toml --output-file requirements.txt >/dev/null
-	@$(COMPILE) pyproject.toml --extra dev --constraint requirements.txt --output-file requirements-dev.txt >/dev/null
+	@$(COMPILE) pyproject.toml --extra all --output-file requirements.txt >/dev/null
+	@$(COMPILE) pyproject.toml --all-extras --constraint requirements.txt --output-file requirements-dev.txt >/dev/null
 
 .PHONY: clean
 clean: ## Remove everything that the recipes made.

@@ -1,8 +1,13 @@
 """`python -m monitor` is `postpost-monitor`: what must be so before any library is loaded."""
 
+import gc
 import os
 import signal
 import sys
+
+# Neither loading nor a check leaves reference cycles worth looking for; to collect after every 700 new objects, as Python does by
+# default, takes a tenth of a start and 5 % of the CPU with ten thousand connections.
+_GC = (20_000, 20, 20)
 
 
 def main() -> int:
@@ -12,7 +17,8 @@ def main() -> int:
     if sys.argv[1:2] == ["run"]:
         # Until `run` takes its signals itself nothing is in hand: a stop that comes so early is a clean one too.
         signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
-    from monitor.cli.main import main as run  # noqa: PLC0415 - after the signal, see above
+    gc.set_threshold(*_GC)
+    from monitor.cli.main import main as run  # noqa: PLC0415 - after these, see above
 
     return run()
 

@@ -13,19 +13,19 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-
-import structlog
 
 from monitor import __version__
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.db import Database
+from monitor.db import Database, Reader, read_meta, read_server
 from monitor.domain.connections import Connection
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
-from monitor.errors import MonitorError, StoreCorrupt, StoreUnavailable
+from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreError, StoreUnavailable
+from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.runtime.config_file import ConfigFileWatch
 from monitor.runtime.loop import Loop, Step, WatchdogLimits
@@ -42,7 +42,7 @@ from monitor.web.server import WebServer
 from monitor.workers.group import USER_AGENT, Dependencies, WorkerGroup
 from monitor.workers.storage_alert import alert_corruption
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 _SECOND = timedelta(seconds=1)
 _WATCHDOG_LIMIT_SECONDS = 60.0
@@ -52,6 +52,9 @@ _FILE_REST_SECONDS = 5.0
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 30.0
 _START_ATTEMPT_SECONDS = 300.0
+_STANDBY_PAUSE_SECONDS = 0.5
+_STANDBY_VIEW_SECONDS = 10.0
+_CLOCK_DIFFERENCE = timedelta(seconds=5)
 
 
 class App:
@@ -88,6 +91,8 @@ class App:
         self._metrics = Metrics()
         self._replacing_workers = False
         self._waiting_for_reload: list[asyncio.Future[int]] = []
+        self._active = ""
+        self._view_due = float("-inf")
 
     async def run(self) -> None:
         """
@@ -99,7 +104,9 @@ class App:
             StoreError: the database can't be used.
             ConfigError: the web port can't be opened.
         """
-        self._database = Database(self.config.database.url.reveal(), clock=self._clock, owner=self.config.source)
+        lease = self.config.cluster.lease if self.config.cluster is not None else None
+        self._database = Database(self.config.database.url.reveal(), clock=self._clock, owner=self.config.source, standby_lease=lease)
+        self._web = self._web_server()
         try:
             await self._run()
         except BaseException as error:
@@ -110,13 +117,12 @@ class App:
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._database.close)
+            stack.push_async_callback(self._close_web)
             if not await self._open_database():
                 return
             await receiver_sync.sync(self._database, self.config, self._registry.config, self._clock.now())
             await connection_sync.sync(self._database, self._registry, self.config)
-            self._web = self._web_server()
-            self.url = await self._web.start()
-            stack.push_async_callback(self._web.close)
+            await self._open_web()
             jitter = random.random  # noqa: TID251 - needs no secrecy, only that two monitors do not retry in step
             self._dependencies = Dependencies(self._registry, self._database, self._metrics, self._clock, jitter, self._limits)
             self._workers = WorkerGroup(self.config, self._registry.config, self._dependencies)
@@ -139,26 +145,113 @@ class App:
                 await self._run_workers(group)
 
     async def _open_database(self) -> bool:
-        """Open the database and load the registry; retries while the database is unavailable. False when the stop is requested first."""
+        """
+        Open the database and load the registry; waits while it is unavailable, and as a standby while another instance holds it.
+
+        Returns:
+            False when the stop is requested first.
+        """
+        longest = _FIRST_RETRY_SECONDS if self.config.cluster is not None else _LONGEST_RETRY_SECONDS
         pause = _FIRST_RETRY_SECONDS
         while True:
             try:
                 await self._load_registry()
+            except AnotherInstance as error:
+                if self.config.cluster is None:
+                    raise
+                await self._stand_by(str(error))
+                pause = _STANDBY_PAUSE_SECONDS
             except StoreUnavailable as error:
                 await self._database.close()
                 _log.warning("database.start_postponed", error=str(error), retry_seconds=pause)
-                self._manager.starting(f"Waiting for the database: {error}", extend_seconds=pause + _START_ATTEMPT_SECONDS)
+                self._postpone(f"Waiting for the database: {error}", pause)
             else:
                 return True
             if await self._clock.wait(self._signals.stop, pause):
+                self._manager.stopping()
                 return False
-            pause = min(2 * pause, _LONGEST_RETRY_SECONDS)
+            pause = min(2 * pause, longest)
+
+    def _postpone(self, status: str, pause: float) -> None:
+        if self._active:
+            self._manager.alive(status)
+        else:
+            self._manager.starting(status, extend_seconds=pause + _START_ATTEMPT_SECONDS)
+
+    async def _stand_by(self, active: str) -> None:
+        """One step of a standby: show what the active instance has stored, ping the watchdog, reload on request."""
+        self._database.open_for_reading()
+        await self._load_to_show()
+        if not self._active:
+            self._active = active
+            await self._open_web()
+            self._manager.ready(f"Standby: {active}")
+            _log.info("cluster.standing_by", active=active, url=self.url)
+        self._active = active
+        if self._signals.reload.is_set():
+            self._signals.reload.clear()
+            self._manager.reloading(self._clock.monotonic())
+            await self._reload_standby()
+            self._manager.ready(f"Standby: {active}")
+        self._manager.alive(f"Standby: {active}")
+
+    async def _load_to_show(self) -> None:
+        """Load what the active instance has stored, every few seconds; what can't be read is shown as it was."""
+        if self._clock.monotonic() < self._view_due:
+            return
+        self._view_due = self._clock.monotonic() + _STANDBY_VIEW_SECONDS
+
+        def work(reader: Reader) -> Registry:
+            registry = Registry(EvaluationConfig.from_config(self.config, read_meta(reader, "instance_id") or ""), self._clock)
+            registry.load_to_show(reader)
+            return registry
+
+        try:
+            self._registry = await self._database.read(work)
+        except StoreError as error:
+            _log.warning("cluster.view_failed", error=str(error))
+            if not self._active:
+                self._registry = Registry(EvaluationConfig.from_config(self.config, ""), self._clock)
+
+    async def _reload_standby(self) -> None:
+        try:
+            config, authenticator = await self._reread_config()
+        except MonitorError as error:
+            self._reject(error)
+        else:
+            self._adopt(config, authenticator)
+            self.config = config
+            self._view_due = float("-inf")
+            _log.info("config.reloaded", connections=len(self._registry.ids()), receivers=len(config.receivers))
+
+    async def _open_web(self) -> None:
+        if not self.url:
+            self.url = await self._web.start()
+
+    async def _close_web(self) -> None:
+        if self.url:
+            await self._web.close()
 
     async def _load_registry(self) -> None:
         await self._database.start()
-        self._registry = Registry(self._evaluation_config(self.config), self._clock)
-        self._registry.on_unrouted = self._metrics.notification_unrouted
-        await self._database.read(self._registry.load)
+        registry = Registry(self._evaluation_config(self.config), self._clock)
+        registry.on_unrouted = self._metrics.notification_unrouted
+        await self._database.read(registry.load)
+        if self.config.cluster is not None:
+            await self._examine_server()
+        if self._active:
+            _log.warning("cluster.taken_over", was_active=self._active)
+        self._registry, self._active = registry, ""
+
+    async def _examine_server(self) -> None:
+        """Log what a takeover would suffer from."""
+        now, replicated = await self._database.read(read_server)
+        if abs(now - self._clock.now()) > _CLOCK_DIFFERENCE:
+            difference = round((self._clock.now() - now).total_seconds(), 1)
+            _log.warning("cluster.clock_differs", seconds=difference, advice="Set the clock: due times and ages are wrong by as much.")
+        if not replicated:
+            advice = "A failover of the PostgreSQL server may lose its newest rows; set synchronous_standby_names there."
+            _log.info("cluster.not_replicated", advice=advice)
 
     def _evaluation_config(self, config: Config) -> EvaluationConfig:
         return EvaluationConfig.from_config(config, self._database.instance_id)
@@ -201,7 +294,8 @@ class App:
 
     def snapshot(self) -> Snapshot:
         """Everything that is known, now."""
-        return self._registry.snapshot(self._clock.now())
+        snapshot = self._registry.snapshot(self._clock.now())
+        return replace(snapshot, active=self._active) if self._active else snapshot
 
     async def _run_workers(self, group: asyncio.TaskGroup) -> None:
         try:
@@ -236,6 +330,7 @@ class App:
 
     def _prepare_metrics(self) -> None:
         self._metrics.prepare(
+            monitor=self._registry.config.identity.instance,
             accounts=[account.name for account in self._workers.config.accounts],
             receivers=[receiver.name for receiver in self._workers.config.receivers],
             loops=[*(watched.loop.name for watched in [*self._workers.watched, *self._own_loops()]), "writer"],
@@ -243,7 +338,7 @@ class App:
 
     def _wake_jobs(self) -> tuple[WakeJob, ...]:
         def wake(kind: str) -> Callable[[], None]:
-            return lambda: self._workers.wake(kind)
+            return lambda: self._workers.remind(kind)
 
         return (
             WakeJob("check", _SECOND, wake("check")),
@@ -277,6 +372,8 @@ class App:
         return self._own_loops() if self._replacing_workers else [*self._workers.watched, *self._own_loops()]
 
     def _readiness(self) -> tuple[bool, str]:
+        if self._active:
+            return True, "standby"
         if not self.ready.is_set():
             return False, "starting or stopping"
         return (True, "ready") if self._database.storage_up else (False, "the database takes no writes")
@@ -302,27 +399,36 @@ class App:
         try:
             config, workers, authenticator = await self._prepare()
         except MonitorError as error:
-            _log.error("config.rejected", problems=str(error).splitlines(), advice="The old configuration keeps running.")
-            self._metrics.config_reloaded(successful=False, at=self._clock.now())
-            self._manager.trouble = "the last reload failed and changed nothing, see the log"
+            self._reject(error)
             return len(str(error).splitlines())
-        else:
-            self._adopt(config, authenticator)
-            await self._replace_workers(config, workers, group)
-            self._metrics.config_reloaded(successful=True, at=self._clock.now())
-            self._manager.trouble = ""
+        self._adopt(config, authenticator)
+        await self._replace_workers(config, workers, group)
         return 0
+
+    def _reject(self, error: MonitorError) -> None:
+        _log.error("config.rejected", problems=str(error).splitlines(), advice="The old configuration keeps running.")
+        self._metrics.config_reloaded(successful=False, at=self._clock.now())
+        self._manager.trouble = "the last reload failed and changed nothing, see the log"
 
     async def _prepare(self) -> tuple[Config, WorkerGroup, Authenticator]:
         """Read the configuration again and build the workers and the authenticator of the web port; changes nothing yet."""
-        config = await asyncio.to_thread(self._reread)
-        authenticator = await self._web.prepare(config.web, config.web_file)
+        config, authenticator = await self._reread_config()
         return config, WorkerGroup(config, self._evaluation_config(config), self._dependencies, reloaded=True), authenticator
+
+    async def _reread_config(self) -> tuple[Config, Authenticator]:
+        config = await asyncio.to_thread(self._reread)
+        return config, await self._web.prepare(config.web, config.web_file)
 
     def _adopt(self, config: Config, authenticator: Authenticator) -> None:
         """Replace the authenticator of the web port; log the changed sections that need a restart."""
         self._web.adopt(config.web, authenticator)
-        changed = {"database": config.database != self.config.database, "web.listen": config.web.listen != self.config.web.listen}
+        self._metrics.config_reloaded(successful=True, at=self._clock.now())
+        self._manager.trouble = ""
+        changed = {
+            "database": config.database != self.config.database,
+            "cluster": config.cluster != self.config.cluster,
+            "web.listen": config.web.listen != self.config.web.listen,
+        }
         for key in (key for key, differs in changed.items() if differs):
             _log.warning("config.restart_required", section=key)
 

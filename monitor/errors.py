@@ -165,6 +165,12 @@ class UnsafeDatabaseLocation(StoreError):
     exit_code = EXIT_CONFIG
 
 
+class UnsuitableServer(StoreError):
+    """The database server, or a pooler before it, can't keep what this program promises; only a person can put that right."""
+
+    exit_code = EXIT_CONFIG
+
+
 class StoreCorrupt(StoreError):
     """The database file is damaged; nothing is written to it any more."""
 

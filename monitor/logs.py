@@ -4,6 +4,8 @@ structlog set-up: one line per event to stderr, coloured for people on a termina
 Event names are `noun.past_participle`. The last processor before rendering redacts every text: the secrets that this process
 knows, in every form they may take, and anything that looks like one. Uncaught exceptions and the standard library's log go the same way.
 
+structlog is imported for the first event, since a verb that reads the database logs none and should start fast.
+
 Source: reliability.md F46, F54, 4.4.
 """
 
@@ -16,13 +18,13 @@ import threading
 from collections.abc import Iterable
 from logging.handlers import QueueHandler, QueueListener
 from types import TracebackType
-from typing import Any, TextIO
-
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from typing import TYPE_CHECKING, Any, TextIO
 
 from monitor.errors import Problem
 from monitor.redaction import Redactor
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 _NOISY = ("apscheduler", "aiohttp", "alembic", "sqlalchemy", "asyncio")
 _QUEUED_LINES = 5000
@@ -37,6 +39,67 @@ _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, loggin
 """Level to syslog priority. Source: sd-daemon(3), "prefixed with a priority"."""
 
 _redactor = Redactor()
+
+
+class _Logger:
+    """structlog's logger of one module."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_structlog().get_logger(self._name), name)
+
+
+def get_logger(name: str) -> Any:
+    """The logger of the module *name*."""
+    return _Logger(name)
+
+
+class _Unconfigured(logging.Handler):
+    """Configures the log for the first record."""
+
+    def __init__(self, level: str, log_format: str) -> None:
+        super().__init__()
+        self._settings = (level, log_format)
+
+    def set_up(self) -> None:
+        """Configure the log."""
+        level, log_format = self._settings
+        configure(level=level, log_format=log_format)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand *record* to the configured log."""
+        self.set_up()
+        logging.getLogger(record.name).handle(record)
+
+
+def configure_on_use(*, level: str, log_format: str) -> None:
+    """As `configure` on stderr, at the first event, record or uncaught exception."""
+    _catch_all(_Unconfigured(level, log_format), level)
+
+
+def _structlog() -> Any:
+    import structlog  # noqa: PLC0415 - see the module's text
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Unconfigured):
+            handler.set_up()
+    return structlog
+
+
+def _catch_all(handler: logging.Handler, level: str) -> None:
+    """Send the standard library's log, warnings and uncaught exceptions to *handler*."""
+    root = logging.getLogger()
+    for former in [former for former in root.handlers if isinstance(former, LogHandler)]:
+        former.close()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught_in_thread
 
 
 def register_secrets(secrets: Iterable[str]) -> None:
@@ -57,6 +120,8 @@ def configure(*, level: str, log_format: str, stream: TextIO | None = None, jour
     Returns:
         The handler; closing it writes what is queued.
     """
+    import structlog  # noqa: PLC0415 - see the module's text
+
     out = stream if stream is not None else sys.stderr
     journal = is_journal(out, journal_stream)
     console = log_format == "console" or (log_format == "auto" and out.isatty())
@@ -80,16 +145,7 @@ def configure(*, level: str, log_format: str, stream: TextIO | None = None, jour
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
-    root = logging.getLogger()
-    for former in [former for former in root.handlers if isinstance(former, LogHandler)]:
-        former.close()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    for name in _NOISY:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.captureWarnings(capture=True)
-    sys.excepthook = _uncaught
-    threading.excepthook = _uncaught_in_thread
+    _catch_all(handler, level)
     return handler
 
 
@@ -164,7 +220,7 @@ class _Writer(QueueListener):
 def log_config_warnings(problems: Iterable[Problem]) -> None:
     """Log what is valid but probably not meant."""
     for problem in problems:
-        structlog.get_logger(__name__).warning("config.warning", location=problem.location, problem=problem.message, advice=problem.fix)
+        get_logger(__name__).warning("config.warning", location=problem.location, problem=problem.message, advice=problem.fix)
 
 
 def is_journal(stream: TextIO, journal_stream: str) -> bool:
@@ -180,18 +236,18 @@ def is_journal(stream: TextIO, journal_stream: str) -> bool:
     return journal_stream == f"{status.st_dev}:{status.st_ino}"
 
 
-def _level_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _level_first(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
     """Level and event in front, where a person looks for them."""
     return {"level": event.pop("level", ""), "event": event.pop("event", ""), **event}
 
 
-def _redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _redacted(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
     return {key: _redactor.redacted(value) for key, value in event.items()}
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Log an exception that Python would print with the secrets in its text."""
-    structlog.get_logger(__name__).critical("process.crashed", exc_info=(kind, error, trace))
+    get_logger(__name__).critical("process.crashed", exc_info=(kind, error, trace))
 
 
 def _uncaught_in_thread(failure: threading.ExceptHookArgs) -> None:
@@ -199,7 +255,9 @@ def _uncaught_in_thread(failure: threading.ExceptHookArgs) -> None:
         _uncaught(failure.exc_type, failure.exc_value, failure.exc_traceback)
 
 
-def _renderer(out: TextIO, *, console: bool) -> Processor:
+def _renderer(out: TextIO, *, console: bool) -> "Processor":
+    import structlog  # noqa: PLC0415 - see the module's text
+
     if not console:
         return structlog.processors.JSONRenderer(ensure_ascii=False)
     return structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)

@@ -13,12 +13,14 @@ from monitor.config import Config, ReceiverSettings
 from monitor.config.dump import as_schema, as_yaml
 from monitor.config.reference import reference
 from monitor.errors import ConfigError, Problem, UsageError
+from monitor.text.links import RUNBOOK
 from monitor.web.auth import hash_password
 
 _EXAMPLES = """\
 examples:
   postpost-monitor config check ./postpost-monitor.yaml
   postpost-monitor config show | less
+  postpost-monitor config rules > postpost-monitor.rules.yml   for rule_files of Prometheus
   postpost-monitor config schema > schema.json
   postpost-monitor config hash-password              asks for it twice; put the hash into web.config_file
 """
@@ -54,6 +56,24 @@ def schema(args: argparse.Namespace) -> int:  # noqa: ARG001 - the signature of 
     """Print the JSON schema; returns 0."""
     sys.stdout.write(as_schema())
     return 0
+
+
+def rules(args: argparse.Namespace) -> int:
+    """Print the rules for Prometheus as one file; returns 0."""
+    page = load_config(args).monitor.runbook_url
+    head, *others = (file.read_text(encoding="utf-8") for file in sorted(_rules_folder().glob("*.yml")))
+    text = "\n".join([head, *(other.partition("groups:\n")[2] for other in others)])
+    sys.stdout.write(text.replace(f"runbook_url: {RUNBOOK}", f"runbook_url: {page or RUNBOOK}"))
+    if not page:
+        print("Set monitor.runbook_url: without it the links to the runbook are relative.", file=sys.stderr)
+    return 0
+
+
+def _rules_folder() -> Path:
+    """Inside the package once installed, in `deploy/` of a source checkout."""
+    package = Path(__file__).parent.parent
+    installed = package / "_rules"
+    return installed if installed.is_dir() else package.parent / "deploy/prometheus/rules"
 
 
 def print_hash(args: argparse.Namespace) -> int:  # noqa: ARG001 - the signature of every verb
@@ -133,6 +153,12 @@ VERB = Verb(
             show,
             (CONFIG,),
             help="print the configuration in effect",
+        ),
+        "rules": Verb(
+            "Print the alert and recording rules for Prometheus as one file, with links to the runbook at monitor.runbook_url.",
+            rules,
+            (CONFIG,),
+            help="print the rules for Prometheus",
         ),
         "schema": Verb("Print the JSON schema of the file, for editors.", schema, help="print the JSON schema"),
         "hash-password": Verb(

@@ -1,15 +1,18 @@
-"""The verb `db`: upgrade, check or back up the database."""
+"""The verb `db`: upgrade, check, back up or copy the database."""
 
 import argparse
 import asyncio
+import os
 from pathlib import Path
 
+from monitor import logs
 from monitor.cli import output
 from monitor.cli.options import CONFIG, JSON, load_config
 from monitor.cli.output import Progress
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
-from monitor.db import Database, back_up, examine
+from monitor.config import read_database_url
+from monitor.db import Database, back_up, copy_database, examine
 
 _EPILOG = """\
 examples:
@@ -17,6 +20,7 @@ examples:
   postpost-monitor db check                   look for damage, even while the daemon runs
   postpost-monitor db backup                  copy into the database's folder
   postpost-monitor db backup /backup/one.db   copy to that file, even while the daemon runs
+  postpost-monitor db copy /etc/postpost-monitor/credentials/database-url
 
 An upgrade of an existing SQLite database makes such a copy first. Back up PostgreSQL with pg_dump.
 """
@@ -49,6 +53,17 @@ def backup(args: argparse.Namespace) -> int:
     return _report(result, args)
 
 
+def copy(args: argparse.Namespace) -> int:
+    """Copy every row into another database; returns 0."""
+    clock = SystemClock()
+    source = load_config(args).database.url.reveal()
+    target = read_database_url(args.file, os.environ)
+    logs.register_secrets([target.reveal()])
+    with Progress(clock) as progress:
+        result = copy_database(source, target.reveal(), clock, progress.show)
+    return _report(result, args)
+
+
 def _report(result: str, args: argparse.Namespace) -> int:
     if args.json:
         output.put({"done": result})
@@ -58,7 +73,7 @@ def _report(result: str, args: argparse.Namespace) -> int:
 
 
 VERB = Verb(
-    "Upgrade, check or back up the database.",
+    "Upgrade, check, back up or copy the database.",
     verbs={
         "upgrade": Verb(
             "Upgrade the schema; the daemon must not be running. Exit code 75 if it is, 78 if the schema is too new.",
@@ -77,6 +92,13 @@ VERB = Verb(
             backup,
             (CONFIG, JSON, argument("path", nargs="?", type=Path, metavar="PATH", help="file to write; it must not exist yet")),
             help="copy the database while it is in use",
+        ),
+        "copy": Verb(
+            "Copy everything into a new database, of SQLite or PostgreSQL, and compare both; the daemon must not be running. FILE holds the "
+            "address of the new database, as database.url_file does. An interrupted copy leaves it empty. Exit code 75 while a daemon runs.",
+            copy,
+            (CONFIG, JSON, argument("file", type=Path, metavar="FILE", help="file with the URL of the new database")),
+            help="copy everything into another database",
         ),
     },
     epilog=_EPILOG,

@@ -3,6 +3,7 @@
 import argparse
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from monitor.cli import output
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the explanation; returns 0."""
     config, clock = load_config(args), SystemClock()
     with opened(config, clock) as database:
-        report = report_of(database, args.id, args.account, args.limit)
+        report = replace(report_of(database, args.id, args.account, args.limit), dashboard_url=config.monitor.dashboard_url)
     sections = explain(report, clock.now(), config.policy())
     if args.json:
         output.put(as_document(report, sections, clock.now()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.db import Reader, read_connections, read_meta, read_outbox, reading
+from monitor.db import Reader, read_connections, read_meta, reading
 from monitor.domain.connections import Connection, ConnectionSpec, matching, platform_of
 from monitor.errors import UsageError
 from monitor.state import connection_sync
@@ -39,9 +39,7 @@ def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
     with reading(config.database.url.reveal()) as reader:
         evaluation = EvaluationConfig.from_config(config, read_meta(reader, "instance_id") or "")
         registry = Registry(evaluation, clock)
-        registry.load(reader)
-        registry.set_connections(read_connections(reader))
-        registry.set_outbox(read_outbox(reader))
+        registry.load_to_show(reader)
         yield OpenDatabase(reader, registry, evaluation.identity.instance)
 
 

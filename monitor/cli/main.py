@@ -33,10 +33,13 @@ VERBS = {
     "replay": "replay the history against another policy",
     "export": "write the history as CSV or JSON Lines",
     "config": "check or show the configuration",
-    "db": "upgrade, check or back up the database",
+    "db": "upgrade, check, back up or copy the database",
     "completion": "print a shell completion script",
 }
 """Verb to its help. The rest is in `VERB` of the module of that name, which is imported for that verb only: all of them take a second."""
+
+COMPLETE = "__complete"
+"""The first argument of what completion scripts call: it is no verb."""
 
 _EPILOG = """\
 examples:
@@ -89,6 +92,8 @@ def _load(name: str) -> Verb:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     try:
+        if argv is None and sys.argv[1:2] == [COMPLETE]:
+            return int(importlib.import_module("monitor.cli.candidates").run(sys.argv[2:]))
         return _run(sys.argv[1:] if argv is None else argv, owns_process=argv is None)
     except MonitorError as error:
         for problem in error.problems if isinstance(error, ConfigError) else (error,):
@@ -115,8 +120,8 @@ def _run(command: Sequence[str], *, owns_process: bool) -> int:
         # On a terminal with a small character set, other characters are shown as question marks instead of raising an error.
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-        # Imported here because it is slow: help and usage errors do not need it.
-        importlib.import_module("monitor.logs").configure(level="warning", log_format="auto")
+        # Imported here: help and usage errors do not need it.
+        importlib.import_module("monitor.logs").configure_on_use(level="warning", log_format="auto")
     exit_code = int(args.run(args))
     # Here and not while the interpreter shuts down, where a full disk would be reported as an ignored exception.
     sys.stdout.flush()

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import os
 import resource
 import signal
@@ -15,10 +14,6 @@ from monitor.clock import SystemClock
 from monitor.errors import MonitorError
 from monitor.runtime.signals import Signals
 from monitor.runtime.systemd import ServiceManager
-
-# A check leaves almost no reference cycles; to collect after every 700 new objects, as Python does by default, takes 5 % of the CPU
-# with ten thousand connections.
-_GC = (20_000, 20, 20)
 
 _EPILOG = """\
 examples:
@@ -40,7 +35,6 @@ def run(args: argparse.Namespace) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signals = Signals()
     signals.remember_reload()
-    gc.set_threshold(*_GC)
     config = load_config(args)
     logs.configure(level=config.logging.level, log_format=config.logging.format, journal_stream=os.environ.get("JOURNAL_STREAM", ""))
     logs.log_config_warnings(config.warnings)

@@ -2,6 +2,7 @@
 
 from monitor.config.loader import default_config, load, load_policy
 from monitor.config.model import Config
+from monitor.config.secret_files import read_database_url
 from monitor.config.secrets import Secret, SecretProblem
 from monitor.config.sections.controls import HeartbeatSettings
 from monitor.config.sections.core import (
@@ -46,4 +47,5 @@ __all__ = [
     "default_config",
     "load",
     "load_policy",
+    "read_database_url",
 ]

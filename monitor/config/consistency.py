@@ -1,6 +1,5 @@
 """Cross-section validation: references, duplicates, inconsistent intervals."""
 
-import importlib.util
 import re
 import ssl
 from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +30,7 @@ from monitor.domain import routing
 from monitor.domain.policy import Policy
 from monitor.domain.routing import RESERVED
 from monitor.errors import Problem
+from monitor.extras import missing
 from monitor.http.addresses import is_loopback
 from monitor.text.durations import format_duration
 
@@ -145,9 +145,9 @@ def _way(draft: Draft, receiver: ReceiverSettings, path: Path) -> None:
 
 
 def _apprise(draft: Draft, receiver: ReceiverSettings, path: Path) -> None:
-    if importlib.util.find_spec("apprise") is None:
+    if advice := missing("apprise"):
         message = f"receiver {receiver.name} of type apprise needs the library Apprise, which is not installed"
-        draft.refuse((*path, "type"), message, 'install the extra: pip install "postpost-monitor[apprise]"')
+        draft.refuse((*path, "type"), message, advice)
     given = {"proxy": receiver.proxy, "ca_file": receiver.ca_file, "headers": receiver.headers, "deny_private": receiver.deny_private}
     for key in (key for key, value in given.items() if value):
         message = f"receiver {receiver.name}: {key} can't be kept for type apprise, whose library makes its own connections"
@@ -275,6 +275,8 @@ def _places(draft: Draft, warn: Warn) -> None:
     if re.match(r"sqlite:///(?!/|:memory:|file:)", url):
         message = "the path of the database is relative to the working directory"
         warn(("database", "url"), message, "write four slashes: sqlite:////var/lib/...")
+    if draft.document.at(("cluster",)) is not None and url.startswith("sqlite:"):
+        draft.refuse(("cluster",), "instances on several machines can't share an SQLite file", "set database.url to postgresql://...")
     if urlsplit(draft.section(MonitorSettings, "monitor").dashboard_url).query:
         message = "monitor.dashboard_url has a query, which every receiver gets"
         warn(("monitor", "dashboard_url"), message, "make sure that it contains no token")

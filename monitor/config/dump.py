@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic_core import to_jsonable_python
 
+from monitor.config.documentation import meaning_of
 from monitor.config.model import Config
 from monitor.config.secrets import Secret
 from monitor.config.sections.policy import ExpirySettings, PlatformSettings, expiry_by_platform
@@ -35,7 +36,8 @@ def as_schema() -> str:
         section.pop("title", None)
         required = section.get("required", [])
         for key in keys(model):
-            section["properties"][key.name] = _tidy(section["properties"][key.name], key, optional=key.name not in required)
+            shape = {"description": meaning_of(model, key), **section["properties"][key.name]}
+            section["properties"][key.name] = _tidy(shape, key, optional=key.name not in required)
     connections = schema["properties"]["connections"]["anyOf"][0]
     connections["items"] = {"anyOf": [{"type": "string", "description": "An id in the first account."}, connections["items"]]}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "postpost-monitor configuration"}

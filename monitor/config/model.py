@@ -11,6 +11,7 @@ from monitor.config.sections.controls import HeartbeatSettings, QuietHoursSettin
 from monitor.config.sections.core import (
     AccountSettings,
     ApiSettings,
+    ClusterSettings,
     ConnectionSettings,
     DatabaseSettings,
     LoggingSettings,
@@ -40,17 +41,17 @@ class Config(Section):
         source: the file it came from, or what took its place.
     """
 
-    monitor: MonitorSettings = MonitorSettings()
+    monitor: MonitorSettings = Field(default_factory=MonitorSettings.defaults)
     """How this monitor identifies itself."""
-    api: ApiSettings = ApiSettings()
+    api: ApiSettings = Field(default_factory=ApiSettings.defaults)
     """The watched API."""
     accounts: Items[AccountSettings] = ()
     """API keys; at least one."""
     connections: Items[ConnectionSettings] = ()
     """Connections named in the file; discovered ones need not be."""
-    schedule: ScheduleSettings = ScheduleSettings()
+    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings.defaults)
     """How often checks and discovery run."""
-    policy_settings: PolicySettings = Field(default=PolicySettings(), alias="policy")
+    policy_settings: PolicySettings = Field(default_factory=PolicySettings.defaults, alias="policy")
     """When notifications are sent."""
     receivers: Items[ReceiverSettings] = ()
     """Destinations of notifications."""
@@ -58,22 +59,24 @@ class Config(Section):
     """Which receivers get which notifications: the first match wins; without routes every receiver gets all of them."""
     silences: Items[SilenceSettings] = ()
     """Notifications that are suppressed at certain times of every day or week; checks continue."""
-    quiet_hours: QuietHoursSettings = QuietHoursSettings()
+    quiet_hours: QuietHoursSettings = Field(default_factory=QuietHoursSettings.defaults)
     """When only urgent notifications are sent."""
-    heartbeat: HeartbeatSettings = HeartbeatSettings()
+    heartbeat: HeartbeatSettings = Field(default_factory=HeartbeatSettings.defaults)
     """Requests to an outside monitor while everything works."""
-    database: DatabaseSettings = DatabaseSettings()
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings.defaults)
     """Where the data is stored."""
-    web: WebSettings = WebSettings()
+    cluster: ClusterSettings | None = None
+    """A second machine that takes over; without it every instance needs a database of its own."""
+    web: WebSettings = Field(default_factory=WebSettings.defaults)
     """The port for metrics and the status page."""
-    retention: RetentionSettings = RetentionSettings()
+    retention: RetentionSettings = Field(default_factory=RetentionSettings.defaults)
     """How long history is kept."""
-    logging: LoggingSettings = LoggingSettings()
+    logging: LoggingSettings = Field(default_factory=LoggingSettings.defaults)
     """The log on stderr."""
-    shutdown: ShutdownSettings = ShutdownSettings()
+    shutdown: ShutdownSettings = Field(default_factory=ShutdownSettings.defaults)
     """How the monitor stops."""
     warnings: SkipJsonSchema[Items[Problem]] = Field(default=(), exclude=True)
-    web_file: SkipJsonSchema[WebConfig] = Field(default=WebConfig(), exclude=True)
+    web_file: SkipJsonSchema[WebConfig] = Field(default_factory=WebConfig.defaults, exclude=True)
     source: SkipJsonSchema[str] = Field(default="", exclude=True)
 
     def secrets(self) -> tuple[str, ...]:

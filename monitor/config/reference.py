@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic_core import PydanticUndefined
 
+from monitor.config.documentation import meaning_of
 from monitor.config.model import Config
 from monitor.config.secrets import Secret
 from monitor.config.sections.policy import PolicySettings, expiry_by_platform
@@ -57,7 +58,7 @@ def _section(key: Key, path: str, section: type[Section], parts: list[str]) -> N
         (rows if child.section is None else deeper).append(child)
     parts += [f"{level} `{path}`", "", _line(section.__doc__ or ""), ""]
     if rows:
-        parts += ["| key | kind | default | meaning |", "|---|---|---|---|", *(_row(path, child) for child in rows), ""]
+        parts += ["| key | kind | default | meaning |", "|---|---|---|---|", *(_row(path, section, child) for child in rows), ""]
     for child in deeper:
         if child.section is not None and path != "policy.platforms.<name>":
             _section(child, f"{path}.{child.name}", child.section, parts)
@@ -65,9 +66,9 @@ def _section(key: Key, path: str, section: type[Section], parts: list[str]) -> N
         parts += ["Its only key is `expiry`, with the keys of `policy.expiry`.", ""]
 
 
-def _row(path: str, key: Key) -> str:
+def _row(path: str, section: type[Section], key: Key) -> str:
     default = _DEFAULTS.get(f"{path}.{key.name}", _default(key))
-    return f"| `{key.name}` | {_kind_of(key.field.annotation)} | {default} | {_line(key.field.description or '')} |"
+    return f"| `{key.name}` | {_kind_of(key.field.annotation)} | {default} | {_line(meaning_of(section, key))} |"
 
 
 def _line(text: str) -> str:
@@ -121,7 +122,7 @@ def _web_file() -> list[str]:
         if key.section is not None:
             _section(key, key.name, key.section, parts)
         else:
-            parts += [f"### `{key.name}`", "", _line(key.field.description or ""), ""]
+            parts += [f"### `{key.name}`", "", _line(meaning_of(WebConfig, key)), ""]
     return [*parts, "```yaml", *_WEB_FILE_EXAMPLE, "```", ""]
 
 

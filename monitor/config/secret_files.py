@@ -8,12 +8,13 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+from monitor import extras
 from monitor.config.secrets import Secret, SecretProblem, check_address, check_key, check_signing, read_secret_file
 from monitor.config.sections.receivers import PUBLIC_URLS
 from monitor.config.types import check_receiver_url
 from monitor.config.web_config import WebConfig, WebConfigReader
 from monitor.config.yaml import Path, YamlDocument, dotted
-from monitor.errors import Problem
+from monitor.errors import ConfigError, Problem
 from monitor.http.addresses import is_forbidden, is_loopback
 from monitor.http.proxy import proxy_of
 
@@ -74,6 +75,16 @@ def _with_verified_tls(url: str) -> str:
     return f"{url}{'&' if '?' in url[match.end() :] else '?'}sslmode=verify-full"
 
 
+def read_database_url(path: FilePath, environ: Mapping[str, str]) -> Secret:
+    """The address of a database in the file at *path*, as `database.url_file` names one; raises ConfigError."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    try:
+        secret = read_secret_file(path, credentials_directory=FilePath(directory) if directory else None)
+        return _check_database(secret, f"the secret in {path}")
+    except SecretProblem as error:
+        raise ConfigError((Problem(str(path), str(error), error.fix),)) from None
+
+
 def _check_database(secret: Secret, origin: str) -> Secret:
     check_address(secret, origin)
     if not re.match(r"(sqlite:///.|postgresql(\+psycopg)?://.)", secret.reveal()):
@@ -81,6 +92,8 @@ def _check_database(secret: Secret, origin: str) -> Secret:
         raise SecretProblem(f"{origin} is not a database URL", fix)
     if secret.reveal().startswith("postgresql") and not _POSTGRES_URL.fullmatch(secret.reveal()):
         raise SecretProblem(f"{origin} is not a valid PostgreSQL URL", _ENCODED)
+    if secret.reveal().startswith("postgresql") and (advice := extras.missing("psycopg")):
+        raise SecretProblem(f"{origin} is the address of a PostgreSQL server, which needs the library psycopg", advice)
     return Secret(_with_verified_tls(secret.reveal()))
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast, get_args, get_origin
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, WithJsonSchema, model_validator
@@ -151,9 +151,14 @@ Items = Annotated[tuple[T, ...], Strict(strict=False)]
 
 
 class Section(BaseModel):
-    """The base of every part of the configuration: immutable, strict, and closed to unknown keys."""
+    """
+    The base of every part of the configuration: immutable, strict, and closed to unknown keys.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+    A section's validator is made on first use, and the documentation of its keys is read by `documentation`: a verb pays for neither
+    that of sections which its file does not have.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True, hide_input_in_errors=True)
 
     unsupported: ClassVar[Mapping[str, str]] = {}
     """Keys of the same form elsewhere that are refused here, with what to do instead."""
@@ -166,6 +171,11 @@ class Section(BaseModel):
             return data
         known = {field.alias or name for name, field in cls.model_fields.items()}
         return {key: value for key, value in data.items() if value is not None or key not in known}
+
+    @classmethod
+    def defaults(cls) -> Self:
+        """The section without any key; of one whose keys all have defaults."""
+        return cast("Self", cls.model_construct())
 
     def masked(self) -> dict[str, Any]:
         """The section as plain values, as the file spells them, with secrets masked."""
@@ -207,6 +217,14 @@ def check_page_url(url: str) -> str:
     if split(url).password:
         raise problem("must not contain a password", "every notification contains this URL")
     return url.rstrip("/")
+
+
+def check_runbook_url(url: str) -> str:
+    """*url*, if the names of alerts can follow it as anchors, and rules can contain it as it is; empty stays empty."""
+    page = check_page_url(url)
+    if not re.fullmatch(r"[^\s#'\"{}\\]*", page):
+        raise problem("must not contain '#', braces, quotes or spaces", "the address of the page; the anchor of each alert is added")
+    return page
 
 
 def check_receiver_url(url: str) -> str:

@@ -38,7 +38,7 @@ class Draft:
     def section(self, kind: type[S], name: str) -> S:
         """The section called *name*, or its defaults."""
         section = self.sections.get(name)
-        return section if isinstance(section, kind) else kind()
+        return section if isinstance(section, kind) else kind.defaults()
 
     def listed(self, kind: type[S], name: str) -> dict[int, S]:
         """The valid items of the list called *name*, by position."""
@@ -55,8 +55,9 @@ class Draft:
     def config(self, warnings: tuple[Problem, ...]) -> Config:
         """The configuration, once there is no problem."""
         lists = {name: tuple(items.values()) for name, items in self.items.items()}
-        rest = {"warnings": warnings, "web_file": self.web_file or WebConfig(), "source": self.document.name}
-        return Config(**{**self.sections, **lists, **rest})  # type: ignore[arg-type]
+        rest = {"warnings": warnings, "web_file": self.web_file or WebConfig.defaults(), "source": self.document.name}
+        # Every part is valid already.
+        return Config.model_construct(**{**self.sections, **lists, **rest})  # type: ignore[arg-type]
 
 
 def validate(document: YamlDocument, web_file: WebConfig | None) -> Draft:

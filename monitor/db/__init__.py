@@ -1,48 +1,58 @@
-"""The database: one writer, many short readers, every statement. SQLAlchemy and Alembic are used nowhere else."""
+"""
+The database: one writer, many short readers, every statement. SQLAlchemy and Alembic are used nowhere else.
 
-from monitor.db.controls import ControlsWriter, acks_of_open, acks_since, silences_since
-from monitor.db.database import Database
-from monitor.db.maintenance import back_up, damage_is_news, examine, reading
-from monitor.db.operator_session import operator_session
-from monitor.db.queries.deliveries import (
-    attempts_of,
-    deliveries_by_id,
-    deliveries_of_notifications,
-    last_delivered,
-    list_deliveries,
-    list_notifications,
-    notifications_since,
-    open_alerts,
-    pending_deliveries,
-    read_outbox,
-    read_receiver_states,
-)
-from monitor.db.queries.history import (
-    LatencyRow,
-    Lifetime,
-    checks_in_order,
-    closed_incidents,
-    latencies,
-    lifetimes,
-    list_checks,
-    list_incidents,
-    read_open_incidents,
-)
-from monitor.db.queries.state import (
-    connections_by_id,
-    database_size,
-    read_connections,
-    read_meta,
-    read_scopes,
-    read_state,
-    read_states,
-    with_last_checks,
-)
-from monitor.db.retention import with_old_checks
-from monitor.db.rows import AttemptRow, CheckRow, DeliveryRow, IncidentRow, NotificationRow, WaitingRow
-from monitor.db.store import Store
-from monitor.db.transaction import Reader
-from monitor.domain.delivery.retries import DeliveryState
+A module of this package is imported when one of its names is: a verb that reads needs no statement that writes.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from monitor.db.controls import ControlsWriter, acks_of_open, acks_since, silences_since
+    from monitor.db.copying import copy_database
+    from monitor.db.database import Database
+    from monitor.db.maintenance import back_up, damage_is_news, examine, reading
+    from monitor.db.operator_sessions import operator_session
+    from monitor.db.queries.deliveries import (
+        attempts_of,
+        deliveries_by_id,
+        deliveries_of_notifications,
+        last_delivered,
+        list_deliveries,
+        list_notifications,
+        notifications_since,
+        open_alerts,
+        pending_deliveries,
+        read_outbox,
+        read_receiver_states,
+    )
+    from monitor.db.queries.history import (
+        LatencyRow,
+        Lifetime,
+        checks_in_order,
+        closed_incidents,
+        latencies,
+        lifetimes,
+        list_checks,
+        list_incidents,
+        read_open_incidents,
+    )
+    from monitor.db.queries.state import (
+        connections_by_id,
+        database_size,
+        read_connections,
+        read_meta,
+        read_scopes,
+        read_server,
+        read_state,
+        read_states,
+        with_last_checks,
+    )
+    from monitor.db.retention import with_old_checks
+    from monitor.db.rows import AttemptRow, CheckRow, DeliveryRow, IncidentRow, NotificationRow, WaitingRow
+    from monitor.db.store import Store
+    from monitor.db.transaction import Reader
+    from monitor.domain.delivery.retries import DeliveryState
 
 __all__ = [
     "AttemptRow",
@@ -65,6 +75,7 @@ __all__ = [
     "checks_in_order",
     "closed_incidents",
     "connections_by_id",
+    "copy_database",
     "damage_is_news",
     "database_size",
     "deliveries_by_id",
@@ -87,6 +98,7 @@ __all__ = [
     "read_outbox",
     "read_receiver_states",
     "read_scopes",
+    "read_server",
     "read_state",
     "read_states",
     "reading",
@@ -94,3 +106,26 @@ __all__ = [
     "with_last_checks",
     "with_old_checks",
 ]
+
+_NAMES = {
+    "monitor.db.controls": "ControlsWriter acks_of_open acks_since silences_since",
+    "monitor.db.copying": "copy_database",
+    "monitor.db.database": "Database",
+    "monitor.db.maintenance": "back_up damage_is_news examine reading",
+    "monitor.db.operator_sessions": "operator_session",
+    "monitor.db.queries.deliveries": "attempts_of deliveries_by_id deliveries_of_notifications last_delivered list_deliveries list_notifications notifications_since open_alerts pending_deliveries read_outbox read_receiver_states",
+    "monitor.db.queries.history": "LatencyRow Lifetime checks_in_order closed_incidents latencies lifetimes list_checks list_incidents read_open_incidents",
+    "monitor.db.queries.state": "connections_by_id database_size read_connections read_meta read_scopes read_server read_state read_states with_last_checks",
+    "monitor.db.retention": "with_old_checks",
+    "monitor.db.rows": "AttemptRow CheckRow DeliveryRow IncidentRow NotificationRow WaitingRow",
+    "monitor.db.store": "Store",
+    "monitor.db.transaction": "Reader",
+    "monitor.domain.delivery.retries": "DeliveryState",
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)

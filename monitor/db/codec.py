@@ -7,12 +7,14 @@ wrote), and types are strict: a document that does not fit is damage.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import SchemaValidator, core_schema
 
 from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.domain.events import Notification
@@ -117,9 +119,49 @@ def _dump(kind: type[_Value], value: _Value) -> bytes:
 
 def _load(kind: type[_Value], document: str | bytes, where: str) -> _Value:
     try:
-        value: _Value = _adapter(kind).validate_json(document, strict=True)
+        value: _Value = _validator(cast("Any", kind)).validate_json(document, strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in problem["loc"]) or "document"
         raise StoreCorrupt(f"{where} can't be read: {place}: {problem['msg']}") from None
     return value
+
+
+@cache
+def _validator(kind: Any) -> SchemaValidator:
+    """Reads values of *kind* as pydantic does, but for what values share: half of the memory of a hundred thousand states."""
+    return SchemaValidator(_sharing(_adapter(kind).core_schema))
+
+
+def _sharing(schema: Any) -> Any:
+    """*schema* with equal moments and tuples of names as one object each, and one empty mapping for all."""
+    if isinstance(schema, list):
+        return [_sharing(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("type") == "datetime":
+        return core_schema.no_info_plain_validator_function(_moment)
+    changed = {name: _sharing(part) for name, part in schema.items()}
+    if changed.get("default_factory") is dict:
+        return changed | {"default_factory": lambda: _EMPTY}
+    if changed.get("type") == "tuple" and changed["items_schema"][0]["type"] == "str":
+        return core_schema.no_info_after_validator_function(_same, changed)
+    return changed
+
+
+_EMPTY: Mapping[Any, Any] = {}
+_MOMENT = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.][0-9]{6})?Z")
+
+
+@lru_cache(maxsize=4096)
+def _moment(text: object) -> datetime:
+    """The moment in *text*; as written here, with the zone of the standard library, whose arithmetic is several times faster."""
+    if isinstance(text, str) and _MOMENT.fullmatch(text):
+        return datetime.fromisoformat(text)
+    moment: datetime = _adapter(datetime).validate_json(json.dumps(text), strict=True)
+    return moment
+
+
+@lru_cache(maxsize=1024)
+def _same(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names

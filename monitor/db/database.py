@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -38,10 +38,10 @@ class Database:
         instance_id: random, stable for this database; "" before `start`.
     """
 
-    def __init__(self, url: str, *, clock: Clock, owner: str) -> None:
+    def __init__(self, url: str, *, clock: Clock, owner: str, standby_lease: timedelta | None = None) -> None:
         self.instance_id = ""
         self._clock = clock
-        self._backend = _backend(parse(url), clock, owner)
+        self._backend = backend_of(parse(url), clock, owner, standby_lease)
         self._writer: Writer | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._ended: asyncio.Queue[StoreError] = asyncio.Queue()
@@ -59,22 +59,27 @@ class Database:
         await asyncio.to_thread(self._backend.open)
         self._writer = Writer(self._backend, clock=self._clock, on_end=self._ended.put_nowait)
         self._writer.start()
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="database-reader")
+        self.open_for_reading()
         try:
             self.instance_id = await self.write(_instance_id)
         except BaseException:
             await self.close()
             raise
 
+    def open_for_reading(self) -> None:
+        """Allow `read`: a standby shows what the active instance writes."""
+        if self._readers is None:
+            self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="database-reader")
+
     async def close(self) -> None:
         """Write what is queued, release the lock. Harmless when not open."""
         writer, self._writer = self._writer, None
-        if writer is None:
-            return
-        await asyncio.to_thread(writer.stop)
-        if self._readers is not None:
-            await asyncio.to_thread(self._readers.shutdown)
-        await asyncio.to_thread(self._backend.close)
+        readers, self._readers = self._readers, None
+        if writer is not None:
+            await asyncio.to_thread(writer.stop)
+        if readers is not None:
+            await asyncio.to_thread(readers.shutdown)
+            await asyncio.to_thread(self._backend.close)
 
     def submit(self, work: Callable[[Store], T], *, within_seconds: float = 0.0) -> "asyncio.Future[T]":
         """
@@ -87,7 +92,8 @@ class Database:
         if self._writer is not None:
             return self._writer.submit(work, within_seconds=within_seconds)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        future.set_exception(StoreUnavailable("the database is not open"))
+        standby = "this instance is a standby: the active one writes"
+        future.set_exception(StoreUnavailable(standby if self._readers is not None else "the database is not open"))
         return future
 
     async def write(self, work: Callable[[Store], T]) -> T:
@@ -96,7 +102,7 @@ class Database:
 
     async def read(self, work: Callable[[Reader], T]) -> T:
         """The result of *work* on one consistent view of the database; keep it short."""
-        if self._writer is None:
+        if self._readers is None:
             raise StoreUnavailable("the database is not open")
 
         def run() -> T:
@@ -155,7 +161,10 @@ def _instance_id(store: Store) -> str:
     return instance
 
 
-def _backend(address: URL, clock: Clock, owner: str) -> Backend:
+def backend_of(address: URL, clock: Clock, owner: str, standby_lease: timedelta | None = None) -> Backend:
+    """The backend of the database at *address*; *owner* names this process to others."""
     if address.get_backend_name() == "sqlite":
         return SqliteBackend(Path(address.database or ""), clock=clock, owner=owner)
+    if standby_lease is not None:
+        return PostgresBackend(address, owner=owner, lease=standby_lease, standby=True)
     return PostgresBackend(address, owner=owner)

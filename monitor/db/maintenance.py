@@ -42,7 +42,7 @@ def reading(url: str) -> Iterator[Reader]:
         StoreUnavailable: it does not exist or can't be reached.
         SchemaMismatch: its schema is not this program's.
     """
-    engine = _reading_engine(parse(url))
+    engine = reading_engine_of(parse(url))
     try:
         with translated(), engine.connect() as connection, connection.begin():
             migrations.require_current(connection)
@@ -61,7 +61,7 @@ def examine(url: str, report: Report = no_report) -> str:
         StoreUnavailable: it does not exist or can't be reached.
     """
     address = parse(url)
-    engine = _reading_engine(address)
+    engine = reading_engine_of(address)
     try:
         if engine.dialect.name == "sqlite":
             check_pages(Path(address.database or ""), engine, report=report)
@@ -94,7 +94,8 @@ def back_up(url: str, target: Path | None, now: datetime, report: Report = no_re
     return f"Copied to {target}"
 
 
-def _reading_engine(address: URL) -> Engine:
+def reading_engine_of(address: URL) -> Engine:
+    """The engine of readers of the database at *address*; raises StoreUnavailable when its file does not exist."""
     return reading_engine(existing(address)) if address.get_backend_name() == "sqlite" else reading_from(address)
 
 
@@ -105,7 +106,7 @@ def existing(address: URL) -> Path:
         with path.open("rb"):
             return path
     except PermissionError:
-        raise StoreUnavailable(f"{path} can't be read by this user: run the command as the monitor's user") from None
+        raise StoreUnavailable(f"{path} can't be read by this user: run the command with sudo") from None
     except OSError:
         raise StoreUnavailable(f"there is no database at {path}") from None
 

@@ -13,21 +13,24 @@ Source: https://www.postgresql.org/docs/15/explicit-locking.html#ADVISORY-LOCKS
 import contextlib
 import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 
-import structlog
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from monitor.db import migrations
-from monitor.db.errors import translated
+from monitor.db.errors import POOLER, translated
 from monitor.db.files import describe
-from monitor.errors import AnotherInstance, StoreUnavailable
+from monitor.errors import AnotherInstance, StoreUnavailable, UnsuitableServer
+from monitor.logs import get_logger
 
 # "postpost" in ASCII: no other program takes this lock.
 _LOCK = 0x706F7374706F7374
 _READERS = 4
-_LEASE_SECONDS = 15
+_STATEMENT_TIMEOUT = "10s"
+_LEASE = timedelta(seconds=15)
+_WAIT_MILLISECONDS = 1_000
 
 # By the server's clock: two hosts need not agree on the time.
 _NOW = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
@@ -44,28 +47,41 @@ _HAS_LEASE = text("SELECT to_regclass('lease') IS NOT NULL")
 _READ_LEASE = text(f"SELECT holder, owner, epoch, commits, expires_at > {_NOW} AS valid FROM lease WHERE id = 1")
 _TAKE_LEASE = text(
     "INSERT INTO lease (id, holder, owner, epoch, commits, expires_at)"
-    f" VALUES (1, :holder, :owner, 1, 0, {_NOW} + {_LEASE_SECONDS * 1000})"
+    f" VALUES (1, :holder, :owner, 1, 0, {_NOW} + :lease)"
     " ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, owner = excluded.owner, epoch = lease.epoch + 1,"
     " expires_at = excluded.expires_at RETURNING epoch"
 )
 _HOLD_LEASE = text(
-    f"UPDATE lease SET commits = commits + 1, expires_at = {_NOW} + {_LEASE_SECONDS * 1000}"
+    f"UPDATE lease SET commits = commits + 1, expires_at = {_NOW} + :lease"
     " WHERE id = 1 AND holder = :holder AND epoch = :epoch RETURNING commits"
 )
+_RESTARTED = text("SELECT clock_timestamp() - pg_postmaster_start_time() < make_interval(secs => :lease / 1000.0)")
+_SETTING = text("SELECT current_setting('statement_timeout')")
+_UNLOCK = text(f"SELECT pg_advisory_unlock({_LOCK})")
 _DROP_LEASE = text("UPDATE lease SET expires_at = 0 WHERE id = 1 AND holder = :holder AND epoch = :epoch")
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class PostgresBackend:
-    """One PostgreSQL database. See `Backend`."""
+    """
+    One PostgreSQL database. See `Backend`.
 
-    heartbeat: float | None = _LEASE_SECONDS / 3
+    Args:
+        address: of the server, with user and database.
+        owner: names this instance to others.
+        lease: after so long without a commit this instance counts as gone.
+        standby: whether `open` waits a moment for another instance's lock, and leaves it to that one after a restart of the server.
+    """
+
     examined = True
     patience = (1.0, 30.0)
 
-    def __init__(self, address: URL, *, owner: str) -> None:
+    def __init__(self, address: URL, *, owner: str, lease: timedelta = _LEASE, standby: bool = False) -> None:
+        self.heartbeat: float | None = lease.total_seconds() / 3
         self._owner = owner
+        self._lease = lease // timedelta(milliseconds=1)
+        self._standby = standby
         self._holder = secrets.token_hex(16)
         self._epoch = 0
         self._commits = 0
@@ -82,9 +98,10 @@ class PostgresBackend:
                 connection.execute(text("SET LOCAL lock_timeout = '10s'"))
                 if migrations.upgrade(connection, self._warn):
                     log.info("database.upgraded")
-                self._epoch = int(connection.execute(_TAKE_LEASE, {"holder": self._holder, "owner": describe(self._owner)}).scalar_one())
+                values = {"holder": self._holder, "owner": describe(self._owner), "lease": self._lease}
+                self._epoch = int(connection.execute(_TAKE_LEASE, values).scalar_one())
         except BaseException:
-            self.close()
+            self._disconnect()
             raise
 
     def examine(self) -> None:
@@ -95,7 +112,7 @@ class PostgresBackend:
         connection = self._live()
         with translated():
             connection.begin()
-            commits = connection.execute(_HOLD_LEASE, {"holder": self._holder, "epoch": self._epoch}).scalar()
+            commits = connection.execute(_HOLD_LEASE, self._identity | {"lease": self._lease}).scalar()
         if commits is None:
             self.rollback()
             raise self._taken_over()
@@ -149,9 +166,13 @@ class PostgresBackend:
             with contextlib.suppress(SQLAlchemyError):
                 self._connection.rollback()
                 with self._connection.begin():
-                    self._connection.execute(_DROP_LEASE, {"holder": self._holder, "epoch": self._epoch})
+                    self._connection.execute(_DROP_LEASE, self._identity)
         self._disconnect()
         self._engine.dispose()
+
+    @property
+    def _identity(self) -> dict[str, object]:
+        return {"holder": self._holder, "epoch": self._epoch}
 
     def _live(self) -> Connection:
         return self._connection or self._connect()
@@ -160,6 +181,7 @@ class PostgresBackend:
         with translated():
             connection = self._engine.connect()
             try:
+                _require_settings(connection)
                 self._take_lock(connection)
             except BaseException:
                 connection.close()
@@ -170,9 +192,17 @@ class PostgresBackend:
     def _take_lock(self, connection: Connection) -> None:
         """Take the advisory lock, if need be by ending sessions whose process is gone."""
         with connection.begin():
-            if connection.execute(_TRY_LOCK).scalar():
-                return
+            locked = bool(connection.execute(_TRY_LOCK).scalar())
+        if not locked and self._waits:
+            locked = self._wait_for_lock(connection, milliseconds=_WAIT_MILLISECONDS)
+        with connection.begin():
             lease = connection.execute(_READ_LEASE).first() if connection.execute(_HAS_LEASE).scalar() else None
+            restarted = locked and self._waits and bool(connection.execute(_RESTARTED, {"lease": self._lease}).scalar())
+            if restarted and lease is not None and lease.valid:
+                connection.execute(_UNLOCK)
+                raise AnotherInstance(f"the server was restarted; {lease.owner} may return to it")
+        if locked:
+            return
         if lease is None:
             # The session of a killed process lasts a moment; creating the tables takes longer.
             if not self._wait_for_lock(connection, milliseconds=1_000):
@@ -186,6 +216,11 @@ class PostgresBackend:
             connection.execute(_END_HOLDERS)
         if not self._wait_for_lock(connection, milliseconds=5_000):
             raise StoreUnavailable("the lock of an ended instance is not free yet")
+
+    @property
+    def _waits(self) -> bool:
+        """Whether this is a standby that has not been active yet."""
+        return self._standby and self._epoch == 0
 
     @staticmethod
     def _wait_for_lock(connection: Connection, *, milliseconds: int) -> bool:
@@ -215,6 +250,12 @@ class PostgresBackend:
         log.warning("database.backup_skipped", schema=revision, hint="use pg_dump before upgrades")
 
 
+def _require_settings(connection: Connection) -> None:
+    with connection.begin():
+        if connection.execute(_SETTING).scalar() != _STATEMENT_TIMEOUT:
+            raise UnsuitableServer(f"the settings of this session were ignored; {POOLER}")
+
+
 def reading_from(address: URL) -> Engine:
     """The engine of the readers: read-only, one consistent view for each transaction."""
     return create_engine(
@@ -241,5 +282,5 @@ def _connect_arguments() -> dict[str, object]:
         "connect_timeout": 10,
         "tcp_user_timeout": 10_000,
         "keepalives_idle": 10,
-        "options": "-c statement_timeout=10s -c idle_in_transaction_session_timeout=60s -c synchronous_commit=on",
+        "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c idle_in_transaction_session_timeout=60s -c synchronous_commit=on",
     }

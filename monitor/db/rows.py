@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
+from sys import intern
 from typing import Any, TypeVar
 
 from sqlalchemy import Row
@@ -161,22 +163,31 @@ class AttemptRow:
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
-def to_connection(row: Row[Any]) -> Connection:
-    """A connection from a row of `connections`."""
-    where = f"connections row {row.id}"
+def to_connection(row: Row[*tuple[Any, ...]]) -> Connection:
+    """A connection from a row of `connections`; many rows share the texts that are equal in them."""
+    number, account, user_id, platform_id, platform, name, labels, interval_ms, expect, permissions, listed, _ = row
+    where = f"connections row {number}"
     spec = ConnectionSpec(
-        account=row.account,
-        user_id=row.user_id,
-        platform_id=row.platform_id,
-        platform=row.platform,
-        name=row.name,
-        labels=load_labels(row.labels, where) if row.labels != "{}" else {},
-        interval=timedelta(milliseconds=row.interval_ms),
-        expect=row.expect,
-        require_permissions=load_names(row.require_permissions, where) if row.require_permissions != "[]" else (),
-        listed=row.listed,
+        intern(account),
+        intern(user_id),
+        platform_id,
+        intern(platform),
+        name,
+        load_labels(labels, where) if labels != "{}" else _NO_LABELS,
+        _interval(interval_ms),
+        intern(expect),
+        load_names(permissions, where) if permissions != "[]" else (),
+        listed,
     )
-    return Connection(row.id, spec)
+    return Connection(number, spec)
+
+
+_NO_LABELS: Mapping[str, str] = {}
+
+
+@lru_cache(maxsize=128)
+def _interval(milliseconds: int) -> timedelta:
+    return timedelta(milliseconds=milliseconds)
 
 
 def to_check(row: Row[Any]) -> CheckRow:

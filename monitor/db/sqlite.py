@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import structlog
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,6 +20,7 @@ from monitor.db import migrations
 from monitor.db.errors import corrupt, translated
 from monitor.db.files import DamageNote, InstanceLock, make_durable, make_private, prepare, remove_ballast
 from monitor.errors import StoreCorrupt, StoreError, StoreUnavailable
+from monitor.logs import get_logger
 
 _BUSY_SECONDS = 5.0
 _READERS = 4
@@ -28,7 +28,7 @@ _PAGES = 2_000
 # Read within a second or two. Of a larger file only the history is large; it is examined once everything runs.
 _READ_AT_START = 256 * 1024 * 1024
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 Report = Callable[[str], None]
 """Takes a line of progress."""

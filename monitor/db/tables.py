@@ -37,7 +37,8 @@ _RowId = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _partial(name: str, where: str, *columns: str, unique: bool = False) -> Index:
-    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+    # Of PostgreSQL too, as `alembic/versions` makes it; but `postgresql_where` would import that dialect and all its drivers here.
+    return Index(name, *columns, unique=unique, sqlite_where=text(where))
 
 
 meta = Table(

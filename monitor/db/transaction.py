@@ -1,35 +1,53 @@
 """`Reader`, one consistent view of the database, and `Transaction`, one that may change rows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from importlib import import_module
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Executable, Insert, Row, Select, Table
-from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.db.errors import translated
 from monitor.db.tables import meta
 
+T = TypeVar("T")
 Values = Mapping[str, Any]
 
 # SQLAlchemy keeps the row count of an insert only when asked to.
 _COUNT_ROWS = {"preserve_rowcount": True}
 
+_PAGED = {"yield_per": 1000}
 
-def for_each_dialect(build: Callable[[Any], Executable]) -> dict[str, Executable]:
+
+class PerDialect(dict[str, T]):
+    """Dialect name to what *build* makes with SQLAlchemy's package of that dialect, on first use: that of PostgreSQL imports all its drivers."""
+
+    def __init__(self, build: Callable[[Any], T]) -> None:
+        super().__init__()
+        self._build = build
+
+    def __missing__(self, dialect: str) -> T:
+        made = self[dialect] = self._build(import_module(f"sqlalchemy.dialects.{dialect}"))
+        return made
+
+
+Statements = PerDialect[Executable]
+
+
+def for_each_dialect(build: Callable[[Any], Executable]) -> Statements:
     """Dialect name to the statement that *build* makes with that dialect's `insert`, which alone knows ON CONFLICT."""
-    return {"sqlite": build(sqlite.insert), "postgresql": build(postgresql.insert)}
+    return PerDialect(lambda dialect: build(dialect.insert))
 
 
-def upsert(table: Table, key: Sequence[str], changed: Sequence[str]) -> dict[str, Executable]:
+def upsert(table: Table, key: Sequence[str], changed: Sequence[str]) -> Statements:
     """For each dialect: insert a row; one of the same *key* gets the new values of *changed*."""
     return for_each_dialect(
         lambda insert: (put := insert(table)).on_conflict_do_update(index_elements=key, set_={name: put.excluded[name] for name in changed})
     )
 
 
-def insert_missing(table: Table, key: Sequence[str]) -> dict[str, Executable]:
+def insert_missing(table: Table, key: Sequence[str]) -> Statements:
     """For each dialect: insert a row, unless there is one of the same *key*."""
     return for_each_dialect(lambda insert: insert(table).on_conflict_do_nothing(index_elements=key))
 
@@ -39,17 +57,22 @@ class RowInsert:
     """An insert of many rows, written out once: SQL text per dialect, with values by the position of *names*."""
 
     names: tuple[str, ...]
-    texts: Mapping[str, str]
+    texts: PerDialect[str]
+
+
+_STYLES = {"sqlite": "qmark", "postgresql": "format"}
 
 
 def row_insert(table: Table, key: Sequence[str]) -> RowInsert:
     """The insert of whole rows of *table*, unless there is one of the same *key*. Values stand in the order of the columns."""
-    names = tuple(column.name for column in table.columns)
-    styles = {"sqlite": sqlite.dialect(paramstyle="qmark"), "postgresql": postgresql.dialect(paramstyle="format")}  # type: ignore[no-untyped-call]
-    texts = {}
-    for dialect, statement in insert_missing(table, key).items():
-        texts[dialect] = str(cast("Insert", statement).compile(dialect=styles[dialect], column_keys=names))
-    return RowInsert(names, texts)
+    names, statements = tuple(column.name for column in table.columns), insert_missing(table, key)
+
+    def text_of(dialect: Any) -> str:
+        name = dialect.dialect.name
+        style = dialect.dialect(paramstyle=_STYLES[name])
+        return str(cast("Insert", statements[name]).compile(dialect=style, column_keys=names))
+
+    return RowInsert(names, PerDialect(text_of))
 
 
 PUT_META = upsert(meta, ["key"], ["value"])
@@ -70,6 +93,11 @@ class Reader:
         """The rows that *statement* returns; for the modules of this package."""
         with translated():
             return self._connection.execute(statement, parameters).all()
+
+    def stream(self, statement: Executable) -> Iterator[Row[*tuple[Any, ...]]]:
+        """The same, for many rows: not all of them are in memory at once. No other statement before the last of them."""
+        with translated(), self._connection.execute(statement, execution_options=_PAGED) as result:
+            yield from result
 
     def locking(self, query: Select[Any]) -> Select[Any]:
         """*query*; in a write transaction its rows are locked until the commit."""
@@ -97,8 +125,8 @@ class Transaction(Reader):
     def flush(self) -> None:
         """Send the collected rows; called before every read and before the commit."""
 
-    def change(self, statement: Executable | dict[str, Executable], values: Values | Sequence[Values]) -> int:
-        """Run *statement*, or that of this dialect (see `for_each_dialect`); returns how many rows it changed."""
+    def change(self, statement: Executable | Statements, values: Values | Sequence[Values]) -> int:
+        """Run *statement*, or that of this dialect (see `PerDialect`); returns how many rows it changed."""
         if isinstance(statement, dict):
             statement = statement[self.dialect]
         with translated():
@@ -113,6 +141,11 @@ class Transaction(Reader):
         """As of a reader, with all that was changed before."""
         self.flush()
         return super().rows(statement, parameters)
+
+    def stream(self, statement: Executable) -> Iterator[Row[*tuple[Any, ...]]]:
+        """As of a reader, with all that was changed before."""
+        self.flush()
+        return super().stream(statement)
 
     def locking(self, query: Select[Any]) -> Select[Any]:
         """*query* with its rows locked: row by row on PostgreSQL; SQLite has one writer at most (BEGIN IMMEDIATE)."""

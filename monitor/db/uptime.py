@@ -42,9 +42,10 @@ _UNTIL: BindParameter[int] = bindparam("until")
 _IDS: BindParameter[int] = bindparam("ids", expanding=True)
 
 _FIRST_AT = select(func.min(checks.c.at)).where(checks.c.connection_id == connections.c.id)
-_FIRST_SINCE = select(_FIRST_AT.where(checks.c.at >= _SINCE).scalar_subquery().label("first_at")).select_from(connections)
+_FIRST_OF_EACH = select(_FIRST_AT.where(checks.c.at >= _SINCE).scalar_subquery().label("at")).select_from(connections).subquery()
+_FIRST_SINCE = select(func.min(_FIRST_OF_EACH.c.at).label("at"))
 _FIRST_CHECKS = select(connections.c.id, _FIRST_AT.scalar_subquery().label("first_at")).where(connections.c.id.in_(_IDS))
-_WATCHED = select(connections).where(or_(connections.c.retired_at.is_(None), connections.c.retired_at > _SINCE)).order_by(connections.c.id)
+_RETIRED = select(connections).where(connections.c.retired_at > _SINCE).order_by(connections.c.id)
 _WATCHED_IDS = select(connections.c.id).where(connections.c.retired_at.is_(None))
 _EVIDENCE = (
     select(checks.c.connection_id, checks.c.at, checks.c.reason)
@@ -102,8 +103,7 @@ _PUT_DAYS = for_each_dialect(
 
 def first_check(reader: Reader, since: datetime = _EVER) -> datetime | None:
     """The time of the oldest check that is kept, of those from *since* on; None without any."""
-    moments = [row.first_at for row in reader.rows(_FIRST_SINCE, {"since": to_milliseconds(since)}) if row.first_at is not None]
-    return from_milliseconds(min(moments)) if moments else None
+    return maybe_moment(reader.rows(_FIRST_SINCE, {"since": to_milliseconds(since)})[0].at)
 
 
 def first_checks(reader: Reader, ids: Collection[int]) -> dict[int, datetime]:
@@ -111,9 +111,9 @@ def first_checks(reader: Reader, ids: Collection[int]) -> dict[int, datetime]:
     return {row.id: from_milliseconds(row.first_at) for row in reader.rows(_FIRST_CHECKS, {"ids": list(ids)}) if row.first_at is not None}
 
 
-def watched_since(reader: Reader, since: datetime) -> list[tuple[Connection, datetime | None]]:
-    """The connections that are monitored, or were at some time after *since*, each with when it was retired."""
-    return [(to_connection(row), maybe_moment(row.retired_at)) for row in reader.rows(_WATCHED, {"since": to_milliseconds(since)})]
+def retired_since(reader: Reader, since: datetime) -> list[tuple[Connection, datetime]]:
+    """The connections that were retired after *since*, each with when that was."""
+    return [(to_connection(row), from_milliseconds(row.retired_at)) for row in reader.rows(_RETIRED, {"since": to_milliseconds(since)})]
 
 
 def evidence(reader: Reader, ids: Collection[int], since: datetime, until: datetime) -> Mapping[int, Sequence[Evidence]]:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-import structlog
-
 from monitor.clock import Clock
 from monitor.db.backend import Backend
 from monitor.db.store import Store
 from monitor.errors import AnotherInstance, StoreCorrupt, StoreError, StoreUnavailable
+from monitor.logs import get_logger
 
 GROUP = 100
 QUEUE = 10_000
@@ -31,7 +30,7 @@ _DRAIN_SECONDS = 5.0
 
 _T = TypeVar("_T")
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(slots=True)

@@ -53,7 +53,8 @@ class CheckQueue:
 
     def refresh(self, wall: datetime, now: float) -> None:
         """Schedule connections that are new and drop those that are no longer monitored."""
-        own = {connection.id: connection for connection in self._connections()}
+        # What was missed is due at the same moment: the longest unchecked goes first.
+        own = {connection.id: connection for connection in sorted(self._connections(), key=self._last_check)}
         for connection in own.values():
             if connection.id not in self._queue and connection.id not in self._in_flight:
                 state = self._engine.state(connection.id)

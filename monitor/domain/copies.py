@@ -7,12 +7,11 @@ a dozen times, on values of up to two dozen fields; that was a third of the CPU 
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-__all__ = ["Shared", "replace"]
+__all__ = ["replace"]
 
 _Value = TypeVar("_Value")
 _Put = Callable[[Any, Any], None]
@@ -56,49 +55,3 @@ if TYPE_CHECKING:
     from dataclasses import replace
 else:
     replace = _replace
-
-
-class Shared:
-    """
-    Makes values that were read from a database share what is equal in them: half of the memory of a hundred thousand states.
-
-    Moments get the zone of the standard library, whose arithmetic is several times faster than that of a parsed one.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[object, object] = {}
-
-    def state(self, value: _Value) -> _Value:
-        """*value*, a frozen one made for the caller alone, with its moments, names and values within it shared."""
-        moments: dict[datetime, datetime] = {}
-        self._share(value, moments)
-        return value
-
-    def _share(self, value: Any, moments: dict[datetime, datetime]) -> None:
-        kind_of_value: Any = type(value)
-        shape = _shape(kind_of_value)
-        if shape is None:
-            return
-        for put, old in zip(shape.puts, shape.read(value), strict=True):
-            if old is not None and type(old) not in _PLAIN:
-                put(value, self._shared(old, moments))
-
-    def _shared(self, old: Any, moments: dict[datetime, datetime]) -> Any:
-        kind = type(old)
-        if kind is datetime:
-            return moments.get(old) or moments.setdefault(old, old.replace(tzinfo=UTC) if old.utcoffset() == _NOTHING else old)
-        if kind is tuple:
-            return self._known.setdefault(old, old) if all(isinstance(name, str) for name in old) else old
-        if kind is dict:
-            return old or _EMPTY
-        if dataclasses.is_dataclass(kind):
-            self._share(old, moments)
-        else:
-            # An enumeration, for instance.
-            _PLAIN.add(kind)
-        return old
-
-
-_NOTHING = timedelta(0)
-_PLAIN: set[type] = {str, int, bool, float, timedelta}
-_EMPTY: Mapping[Any, Any] = {}

@@ -44,6 +44,9 @@ def unmatched(matches: Iterable[tuple[str, Mapping[str, str]]], connections: Seq
     *matches* are the places of the configuration that match, each with its matchers. An empty pattern is for notifications that
     are about no such thing, so it is never unmatched.
     """
+    configured = [(where, name, pattern) for where, match in matches for name, pattern in match.items() if name not in CLOSED]
+    if not configured:
+        return ()
     values: dict[str, set[str]] = {
         "account": {connection.account for connection in connections},
         "user": {connection.user_id for connection in connections},
@@ -55,7 +58,6 @@ def unmatched(matches: Iterable[tuple[str, Mapping[str, str]]], connections: Seq
             values.setdefault(label, set()).add(value)
     return tuple(
         UnmatchedMatcher(where, name, pattern)
-        for where, match in matches
-        for name, pattern in match.items()
-        if name not in CLOSED and not any(matches_pattern(pattern, value) for value in {*values.get(name, ()), ""})
+        for where, name, pattern in configured
+        if not any(matches_pattern(pattern, value) for value in {*values.get(name, ()), ""})
     )

@@ -33,9 +33,6 @@ SHORTEST = timedelta(seconds=1)
 # A connection that was never checked is checked this soon after the start, so that an operator sees a result.
 FIRST_WITHIN = timedelta(seconds=30)
 
-# An overdue connection is checked this soon after the start, however long its interval is.
-CATCH_UP = timedelta(minutes=15)
-
 # Interval factor of a connection that is missing or misconfigured, and the longest interval.
 MISSING_FACTOR = 12
 MISSING_AT_MOST = timedelta(days=1)
@@ -69,17 +66,16 @@ def first_due(connection: Connection, state: ConnectionState, now: datetime, pol
     """
     Return the time from the start of the daemon to a connection's first check.
 
-    The regular instant, so that a restart neither causes a burst nor shifts the grid. Sooner for a connection that was never checked,
-    has a pending change to confirm, or is overdue while its interval is long.
+    The regular instant, so that a restart does not shift the grid. At once when the last regular instant passed without a check; sooner
+    for a connection that was never checked or has a pending change to confirm.
     """
-    share = _phase_of(connection)
     wait = _until_regular(connection, state, now, policy, at_least=timedelta(0))
     if state.last_check_at is None:
-        return max(SHORTEST, min(wait, share * FIRST_WITHIN))
+        return max(SHORTEST, min(wait, _phase_of(connection) * FIRST_WITHIN))
+    if state.last_check_at + _regular_gap(connection, policy) <= now + wait - pace(connection, state, policy):
+        return SHORTEST
     if state.pending is not None or state.pending_cause is not None:
         wait = min(wait, _recheck_pause(connection, policy))
-    if now - state.last_check_at >= pace(connection, state, policy):
-        wait = min(wait, share * CATCH_UP) if connection.interval > CATCH_UP else wait
     return max(SHORTEST, wait)
 
 
@@ -106,7 +102,7 @@ def next_due(
     Returns:
         At least one second; at least the re-check pause for an extra check.
     """
-    gap = min(_least_gap(policy), connection.interval / 2)
+    gap = _regular_gap(connection, policy)
     regular = _until_regular(connection, state, now, policy, at_least=gap)
     if state.pending is not None:
         return max(SHORTEST, _until_confirmed(connection, state, now, policy, regular))
@@ -187,6 +183,11 @@ def _recheck_pause(connection: Connection, policy: Policy) -> timedelta:
 def _least_gap(policy: Policy) -> timedelta:
     """Return the minimum time between a check and an extra one."""
     return max(policy.recheck, policy.spacing)
+
+
+def _regular_gap(connection: Connection, policy: Policy) -> timedelta:
+    """Return the minimum time between a check and a regular one: a regular instant within it passes."""
+    return min(_least_gap(policy), connection.interval / 2)
 
 
 def _phase_of(connection: Connection) -> float:

@@ -210,7 +210,7 @@ class Filters:
 
     def api_address(self) -> str:
         """The query by which the API lists the same connections, worst first."""
-        query = [("display_status" if name == "health" else name, getattr(self, name)) for name in _SELECTING if getattr(self, name)]
+        query = [("displayStatus" if name == "health" else name, getattr(self, name)) for name in _SELECTING if getattr(self, name)]
         query += [("label", pair) for pair in self.labels]
         return f"?{urlencode([*query, ('sort', 'worst')], errors='replace')}"
 

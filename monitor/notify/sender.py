@@ -27,9 +27,9 @@ from monitor.http.errors import to_attempt_result
 from monitor.http.headers import retry_after
 from monitor.http.proxy import proxy_of
 from monitor.http.transport import Lookup, Response, Transport
-from monitor.notify import RECEIVER_TYPES
 from monitor.notify.base import Message, OpenAlerts, ReceiverType, Request
 from monitor.notify.filling import texts
+from monitor.notify.receiver_types import RECEIVER_TYPES
 from monitor.redaction import clean, forms_of
 
 BODY_LIMIT = 4096

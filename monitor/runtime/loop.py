@@ -10,11 +10,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import structlog
-
 from monitor.clock import Clock
+from monitor.logs import get_logger
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 Step = Callable[[], Awaitable[bool]]
 
@@ -83,6 +82,11 @@ class Loop:
                 await asyncio.sleep(0)  # noqa: TID251 - yields to the other loops, takes no time
             else:
                 await self._clock.wait(self.wake, self._rest())
+
+    def remind(self) -> None:
+        """Wake it, unless it knows that there is nothing to do yet."""
+        if self._idle is None or self._idle() <= 0:
+            self.wake.set()
 
     def _rest(self) -> float:
         # Something that is due but postponed must not turn the wait into a spin.

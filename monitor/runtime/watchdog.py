@@ -10,18 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-import structlog
-
 from monitor.clock import Clock
 from monitor.db import Database, Reader, Store, read_outbox
 from monitor.domain.snapshot import OutboxView, StorageFailure
 from monitor.errors import StoreUnavailable
+from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.runtime.loop import LoopProgress, WatchdogLimits
 from monitor.runtime.systemd import ServiceManager
 from monitor.state.registry import Registry
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 _JUMP = timedelta(seconds=5)
 _PROBE_EVERY_SECONDS = 5.0
 
@@ -129,9 +128,8 @@ class Watchdog:
     def _report(self) -> None:
         now = self._clock.now()
         monotonic = self._clock.monotonic()
-        for watched in self._watched():
-            stepped = now - timedelta(seconds=monotonic - watched.loop.last_step)
-            self._metrics.loop_stepped(watched.loop.name, stepped)
+        loops = [watched.loop for watched in self._watched()]
+        self._metrics.loops_stepped({loop.name: now - timedelta(seconds=monotonic - loop.last_step) for loop in loops})
         stuck = self.stuck()
         if stuck:
             _log.error("loop.stuck", loops=stuck)

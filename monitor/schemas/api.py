@@ -111,8 +111,57 @@ class UptimeHistory(ApiDocument):
 class Incidents(ApiDocument):
     """A page of incidents, newest first."""
 
-    incidents: list[shapes.Incident]
+    incidents: list[shapes.HandledIncident]
     nextCursor: NextCursor
+
+
+class Expiries(ApiDocument):
+    """The tokens that end, the first to end first."""
+
+    expiries: list[shapes.Expiry]
+
+
+class RouteSummary(TypedDict):
+    """One route."""
+
+    method: str
+    path: Annotated[str, Field(description="`{name}` stands for a parameter")]
+    summary: str
+
+
+class Routes(ApiDocument):
+    """What there is."""
+
+    description: Annotated[str, Field(description="where the OpenAPI description is")]
+    reference: Annotated[str, Field(description="where the same is as a page")]
+    routes: list[RouteSummary]
+
+
+class CheckRequested(ApiDocument):
+    """A connection that is tested now, and every few seconds for two minutes."""
+
+    connection: shapes.Identity
+    author: str
+
+
+class SilenceAdded(ApiDocument):
+    """A new silence."""
+
+    silence: shapes.SilenceSummary
+
+
+class SilenceEnded(ApiDocument):
+    """A silence that was ended."""
+
+    expired: Annotated[int, Field(description="its number")]
+    author: str
+
+
+class Acknowledged(ApiDocument):
+    """An incident that was acknowledged."""
+
+    incidentKey: str
+    ackedBy: shapes.AckedBy | None
 
 
 class Deliveries(ApiDocument):

@@ -333,7 +333,7 @@ class ConfigCheckDocument(Document):
 
 
 class DatabaseDocument(Document):
-    """`db upgrade --json`, `db check --json` and `db backup --json`."""
+    """`db upgrade`, `db check`, `db backup` and `db copy`, each with `--json`."""
 
     done: Annotated[str, Field(description="for people; the wording may change")]
 
@@ -359,6 +359,7 @@ DOCUMENTS: dict[str, Any] = {
     "db upgrade": DatabaseDocument,
     "db check": DatabaseDocument,
     "db backup": DatabaseDocument,
+    "db copy": DatabaseDocument,
 }
 """Verb to what it prints with `--json`."""
 

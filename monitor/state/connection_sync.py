@@ -1,6 +1,7 @@
 """Which connections are watched: those the configuration names, and those that the API listed for accounts that discover."""
 
 from collections.abc import Iterable, Sequence
+from sys import intern
 
 from monitor.config import Config, ConnectionSettings
 from monitor.db import Database, Store, read_connections
@@ -30,7 +31,7 @@ def configured(settings: ConnectionSettings, *, listed: bool) -> ConnectionSpec:
 def discovered(config: Config, key: Key) -> ConnectionSpec:
     """The connection that the API listed and the configuration does not name."""
     account, user_id, platform_id = key
-    return ConnectionSpec(account, user_id, platform_id, platform_of(platform_id), interval=config.schedule.interval, listed=True)
+    return ConnectionSpec(account, user_id, platform_id, intern(platform_of(platform_id)), interval=config.schedule.interval, listed=True)
 
 
 def desired(
@@ -51,7 +52,7 @@ def desired(
         vanished: keys that are no longer listed; those that the configuration names stay watched.
     """
     discovering = {settings.name for settings in config.accounts if settings.discover != "off"}
-    listed = {connection.key for connection in known if connection.listed and connection.account in discovering}
+    listed = {spec.key for spec in (connection.spec for connection in known) if spec.listed and spec.account in discovering}
     listed = (listed | set(appeared)) - set(vanished)
     named = {settings.key: settings for settings in config.connections if account in (None, settings.account)}
     explicit = [configured(settings, listed=key in listed) for key, settings in named.items()]
@@ -65,16 +66,14 @@ def reconcile(store: Store, registry: Registry, known: Iterable[Connection], con
     Returns the watched connections with their ids. After the commit they must be given to the registry.
     """
     unit = unit_of_work(registry, store)
-    before = {connection.key: connection for connection in known}
-    after = {spec.key: before.pop(spec.key, None) for spec in connections}
-    ids = store.ensure_connections([spec for spec in connections if (old := after[spec.key]) is None or old.spec != spec])
+    before = {connection.spec.key: connection for connection in known}
+    found = [(spec, before.pop(spec.key, None)) for spec in connections]
+    ids = store.ensure_connections([spec for spec, old in found if old is None or old.spec != spec])
     now = unit.now()
     for connection in before.values():
         unit.retire(connection, now)
     store.retire([connection.id for connection in before.values()], now)
-    return [
-        old if (old := after[spec.key]) is not None and spec.key not in ids else Connection(ids[spec.key], spec) for spec in connections
-    ]
+    return [old if old is not None and old.spec == spec else Connection(ids[spec.key], spec) for spec, old in found]
 
 
 async def sync(

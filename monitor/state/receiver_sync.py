@@ -11,18 +11,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-import structlog
-
 from monitor.config import Config
 from monitor.db import Database, Store, connections_by_id, read_meta, receivers
 from monitor.domain import routing
 from monitor.domain.connections import Connection
 from monitor.domain.events import Notification, NotificationReason
+from monitor.logs import get_logger
 from monitor.notify.base import destination
 from monitor.state.evaluation_config import EvaluationConfig
 
 _META = "receivers"
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

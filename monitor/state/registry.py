@@ -6,13 +6,12 @@ after the commit.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 
-import structlog
-
 from monitor.clock import Clock, Continuity
-from monitor.db import Reader, acks_of_open, read_meta, read_scopes, read_states, silences_since
+from monitor.db import Reader, acks_of_open, read_connections, read_meta, read_outbox, read_scopes, read_states, silences_since
 from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
@@ -30,9 +29,10 @@ from monitor.domain.snapshot import (
     scope_incidents,
     suspected_scope,
 )
+from monitor.logs import get_logger
 from monitor.state.evaluation_config import EvaluationConfig
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 90.0
 
 
@@ -80,6 +80,12 @@ class Registry(Engine):
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
         self.set_requests(silences_since(reader, self.clock.now()), acks_of_open(reader))
 
+    def load_to_show(self, reader: Reader) -> None:
+        """Fill memory with all that another instance has stored; nothing of it is evaluated."""
+        self.load(reader)
+        self.set_connections(read_connections(reader))
+        self.set_outbox(read_outbox(reader))
+
     def set_connections(self, connections: Iterable[Connection], *, account: str | None = None) -> None:
         """Replace the monitored connections; states of others stay in the database only."""
         super().set_connections(connections, account=account)
@@ -93,11 +99,10 @@ class Registry(Engine):
 
     def find_unmatched(self) -> None:
         """Find the matchers that match nothing known, and log new ones; not before every account that discovers has a connection."""
-        connections = [connection for _, connection in sorted(self._connections.items())]
-        if self.config.discovering - {connection.account for connection in connections}:
+        if self.config.discovering - self._by_account.keys():
             return
         before = set(self.unmatched)
-        self.unmatched = unmatched(self.config.matches(), connections)
+        self.unmatched = unmatched(self.config.matches(), self.connections())
         for matcher in self.unmatched:
             if matcher not in before:
                 advice = "It matches nothing that is known: correct it, or remove it."
@@ -155,7 +160,7 @@ class Registry(Engine):
         incidents.sort(key=lambda item: item.incident.opened_at)
         return Snapshot(
             taken_at=now,
-            connections=viewed.connections,
+            connections=viewed.in_order(),
             incidents=tuple(incidents),
             accounts={name: self._account_up(name, known=name in viewed.proven) for name in self.config.accounts},
             api_up=self._api_up(known=bool(viewed.proven)),
@@ -165,8 +170,12 @@ class Registry(Engine):
             unrouted=self.unrouted,
             suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
-            storage_failure=self.storage_failure,
+            storage_failure=self._storage_failure(now),
         )
+
+    def _storage_failure(self, now: datetime) -> StorageFailure | None:
+        failure = self.storage_failure
+        return failure and replace(failure, lasting=now - failure.since >= self.config.policy.scopes.open_after)
 
     def _view(self, now: datetime) -> None:
         """Bring the views in line with what is known: those that changed, or all when something above them changed."""
@@ -190,7 +199,7 @@ class Registry(Engine):
                 view = ConnectionView(connection, self.state(connection_id), suppressed_by, self._next_checks.get(connection_id))
                 viewed.put(view, known.get(connection_id))
         if ids:
-            viewed.connections = tuple(viewed.views.values())
+            viewed.connections = None
 
     def _suppressed_by(self, connection: Connection, known: dict[ScopeKey, str | None], now: datetime) -> str | None:
         """
@@ -225,7 +234,7 @@ class _Viewed:
     Attributes:
         order, config: of which connections and policy.
         views: connection id -> view, in this order.
-        connections: the same as the snapshot has them.
+        connections: the same as the snapshot has them; None until it is asked for.
         incidents: connection id -> its open incidents; without those that have none.
         open_scopes: the scopes with an open incident.
         proven: the accounts of which a check was conclusive.
@@ -235,10 +244,16 @@ class _Viewed:
         self.order = order
         self.config = config
         self.views: dict[int, ConnectionView] = {}
-        self.connections: tuple[ConnectionView, ...] = ()
+        self.connections: tuple[ConnectionView, ...] | None = None
         self.incidents: dict[int, list[IncidentView]] = {}
         self.open_scopes: frozenset[ScopeKey] = frozenset()
         self.proven: set[str] = set()
+
+    def in_order(self) -> tuple[ConnectionView, ...]:
+        """The views; the same object until one of them changes."""
+        if self.connections is None:
+            self.connections = tuple(self.views.values())
+        return self.connections
 
     def put(self, view: ConnectionView, before: ConnectionView | None) -> None:
         """Take over *view*, or the one *before* it when both show the same."""

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-import structlog
 from aiohttp import web
 
-_log = structlog.get_logger(__name__)
+from monitor.logs import get_logger
+
+_log = get_logger(__name__)
 
 _END_OF_HEAD = b"\r\n\r\n"
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,20} [\x21-\xff]+ HTTP/1\.[01]\r\n")

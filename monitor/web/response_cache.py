@@ -63,7 +63,8 @@ class ResponseCache:
 
     async def respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer with the kept page, or have *handler* make it; 304 when the client has it."""
-        key = request.path_qs
+        # The feed has whole addresses, of the host that was asked.
+        key = f"{request.scheme}://{request.host}{request.path_qs}"
         lock = self._making.setdefault(key, asyncio.Lock())
         try:
             async with lock:

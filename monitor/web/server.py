@@ -5,7 +5,7 @@ Aiohttp application, listening, middlewares, metrics and health.
     /metrics             for Prometheus
     /-/healthy           200 while the process answers
     /-/ready             200 while the daemon works, 503 and the reason otherwise
-    /api/v1/...          the same and more as JSON; /api/v1/openapi.json describes it
+    /api/v1/...          the same and more as JSON; /api/v1/reference describes it
     /badges/...          the state of a connection as a small picture
     /static/...          files of the pages
 
@@ -20,7 +20,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import suppress
 from typing import Any, cast
 
-import structlog
 from aiohttp import web
 
 from monitor.clock import Clock
@@ -28,10 +27,12 @@ from monitor.config import SecretProblem, WebConfig, WebSettings
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import ConfigError, PortUnavailable, Problem
+from monitor.logs import get_logger
 from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics
 from monitor.web.actions import Actions
 from monitor.web.api.actions import post_routes
 from monitor.web.api.context import ApiContext
+from monitor.web.api.openapi import description
 from monitor.web.api.problems import is_api_path, problem
 from monitor.web.api.setup import api_routes
 from monitor.web.auth import Authenticator, TooManyAttempts
@@ -40,9 +41,9 @@ from monitor.web.db_access import Read, ReadLimiter
 from monitor.web.pages.routes import Site
 from monitor.web.response_cache import ResponseCache, accepts_gzip, compress
 from monitor.web.status.snapshot_cache import SnapshotCache
-from monitor.web.urls import ACTOR, Handler, route
+from monitor.web.urls import ACTOR, FEED_PATH, Handler, content_policy, route
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 _CLOSING_SECONDS = 1.0
 _SLICE = 262_144
@@ -51,10 +52,7 @@ _PLAIN = "text/plain; charset=utf-8"
 _NOT_KEPT = ("/static/", "/badges/")
 
 SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
-        "frame-ancestors 'none'; base-uri 'none'"
-    ),
+    "Content-Security-Policy": content_policy(),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -153,16 +151,15 @@ class WebServer:
         def acting() -> Actions | None:
             return self._actions if self._acts() else None
 
-        pages = Site(self._snapshots, reads, clock, instance, acting)
+        context = ApiContext(self._snapshots, reads, policy, clock, instance)
+        pages = Site(self._snapshots, reads, clock, instance, acting, actions.dashboard if actions is not None else lambda: "", description)
         forms = pages.actions.routes()
-        posts = post_routes(ApiContext(self._snapshots, reads, policy, clock), acting, instance)
+        posts = post_routes(context, acting)
         self._posts = {each.handler for each in (*forms, *posts)}
         self._responses = ResponseCache(self._snapshots, clock, fresh_seconds)
         self._always = (self._healthy, self._ready, self._metrics, self._reload_now)
         self._runner = web.AppRunner(
-            self._application(
-                [*pages.routes(), *forms, *posts, *api_routes(ApiContext(self._snapshots, reads, policy, clock))], pages.nothing
-            ),
+            self._application([*pages.routes(), *forms, *posts, *api_routes(context)], pages.nothing),
             handler_cancellation=True,
             shutdown_timeout=_CLOSING_SECONDS,
         )
@@ -295,9 +292,9 @@ class WebServer:
 
     async def _make(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Have *handler* answer; pages are kept, and what is large is compressed."""
-        handled = request.match_info.handler
+        handled, shared = request.match_info.handler, is_api_path(request.path) or request.path == FEED_PATH
         # With actions a page has the tokens of one operator's forms: it is for that operator alone, and compressed it would leak them.
-        if handled in self._always or (self._acts() and not is_api_path(request.path)):
+        if handled in self._always or (self._acts() and not shared):
             return await handler(request)
         if not is_api_path(request.path) and not request.path.startswith(_NOT_KEPT):
             return await self._responses.respond(request, handler)

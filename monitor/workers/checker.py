@@ -11,8 +11,6 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
-import structlog
-
 from monitor.clock import Clock
 from monitor.db import Database
 from monitor.domain.check_queue import CheckQueue
@@ -22,13 +20,14 @@ from monitor.domain.evaluation import Evaluation
 from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.verdicts import judge
 from monitor.errors import Reason, StoreError
+from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.postpost.client import ApiClient
 from monitor.postpost.rate_limit import RateLimiter
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import record_check
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 # Longer than a slow disk takes, shorter than what would be missed: when the database is stuck, the writer keeps
 # the observation and records it as soon as it can, and the checks go on.
@@ -134,7 +133,7 @@ class Checker:
             if oldest is None or len(self._asking) >= self._concurrency:
                 return float("inf")
             return max(0.0, oldest + _PATIENCE_SECONDS - now)
-        due = self._queue.next_due()
+        due = now if self._queue.is_due(now) else self._queue.next_due()
         return float("inf") if due is None else max(0.0, due - now)
 
     def _start_due(self) -> float:

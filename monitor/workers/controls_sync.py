@@ -4,16 +4,15 @@ Silences and acknowledgements, which operators' commands write into the database
 They are read at every wake, so that a command takes effect within seconds, without a signal and without a port.
 """
 
-import structlog
-
 from monitor.clock import Clock
 from monitor.db import Database, Reader, acks_of_open, silences_since
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.errors import StoreUnavailable
+from monitor.logs import get_logger
 from monitor.state.registry import Registry
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class ControlsSync:

@@ -13,8 +13,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-import structlog
-
 from monitor.clock import Clock
 from monitor.config import ReceiverSettings
 from monitor.db import (
@@ -37,12 +35,14 @@ from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker, Deliv
 from monitor.domain.events import EventType
 from monitor.domain.policy import Policy
 from monitor.errors import DeliveryReason, StaleStateError, StoreError, StoreUnavailable
-from monitor.notify import RECEIVER_TYPES, payload
+from monitor.logs import get_logger
+from monitor.notify import payload
 from monitor.notify.payload import MonitorIdentity
+from monitor.notify.receiver_types import RECEIVER_TYPES
 from monitor.notify.sender import Sender
 from monitor.workers.receiver_health import HealthChange, OnAttempt, ReceiverHealth, log_of, record_health
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 # Messages in flight: one at first and after a failure, then twice as many after each flight without one.
 _MOST_IN_FLIGHT = 8

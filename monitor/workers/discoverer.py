@@ -9,8 +9,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-import structlog
-
 from monitor.clock import Clock
 from monitor.config import AccountSettings, Config
 from monitor.db import Database
@@ -21,6 +19,7 @@ from monitor.domain.listings import Comparison, Inventory, Listing, UserListing,
 from monitor.domain.reasons import Scope, meaning
 from monitor.domain.scopes.key import ACCOUNT, USER, ScopeKey
 from monitor.errors import ApiError, Reason
+from monitor.logs import get_logger
 from monitor.postpost.client import ApiClient, ApiResult
 from monitor.postpost.rate_limit import RateLimiter
 from monitor.state import connection_sync
@@ -28,7 +27,7 @@ from monitor.state.registry import Registry
 from monitor.state.unit_of_work import apply_listing, close_scope, notify_inventory, record_account_result
 from monitor.text import inventory as inventory_text
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 _BATCH = 200
 _WORKSPACE = "workspace"
 _WIDE = frozenset({Scope.ACCOUNT, Scope.API})
@@ -84,6 +83,10 @@ class Discoverer:
             # A check of the suspected scope is due at once.
             self._on_change()
         return False
+
+    def idle_seconds(self) -> float:
+        """How long until the lists are due."""
+        return self._due - self._clock.monotonic() if self._account.discover != "off" else float("inf")
 
     def _has_connections(self) -> bool:
         return self._registry.member_count(ScopeKey(ACCOUNT, self._account.name)) > 0

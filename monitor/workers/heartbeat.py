@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 
-import structlog
-
 from monitor.clock import Clock
 from monitor.config import HeartbeatSettings, Secret
 from monitor.db import Database, Store, read_outbox
@@ -27,6 +25,7 @@ from monitor.domain.schedule import MISSING_AT_MOST, MISSING_FACTOR
 from monitor.domain.snapshot import OutboxView
 from monitor.domain.states import ConnectionState
 from monitor.errors import StoreError
+from monitor.logs import get_logger
 from monitor.notify.sender import Sender
 from monitor.state.registry import Registry
 from monitor.text.durations import span
@@ -34,7 +33,7 @@ from monitor.text.durations import span
 _WRITE_SECONDS = 10.0
 _MISSED_ROUNDS = 3
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class HeartbeatResult(StrEnum):

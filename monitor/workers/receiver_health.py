@@ -16,6 +16,7 @@ from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker
 from monitor.domain.events import Notification
 from monitor.domain.policy import RetryPolicy
 from monitor.errors import DeliveryReason
+from monitor.logs import get_logger
 from monitor.notify import payload
 from monitor.notify.base import fingerprint
 from monitor.notify.payload import MonitorIdentity
@@ -29,7 +30,7 @@ DISABLED_ADVICE = (
 )
 
 _TESTED = AttemptResult(DeliveryReason.DELIVERED)
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

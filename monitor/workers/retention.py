@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import structlog
-
 from monitor.clock import Clock
 from monitor.config import RetentionSettings
 from monitor.db import Database, DeliveryState, Reader, Store, database_size, uptime, with_old_checks
 from monitor.errors import StoreUnavailable
+from monitor.logs import get_logger
 
 _BATCH = 1_000
 _CONNECTIONS = 100
@@ -18,7 +17,7 @@ _ROLLUP_REACH = 3 * _DAY
 # After so long without a check, or a clock jump as large, nothing is deleted for a day: the clock may be wrong.
 _CLOCK_JUMP = 7 * _DAY
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class RetentionWorker:

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
-import structlog
-
 from monitor.clock import Clock
 from monitor.config import Config, ReceiverSettings
 from monitor.db import Database, damage_is_news
@@ -23,13 +21,14 @@ from monitor.domain.scopes import state
 from monitor.domain.scopes.key import STORAGE
 from monitor.domain.scopes.state import ScopeState
 from monitor.errors import Reason
+from monitor.logs import get_logger
 from monitor.notify import payload
 from monitor.notify.sender import Sender
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import record_outage
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 _RESEND_AFTER = timedelta(hours=6)
 _RETRY_AFTER = timedelta(minutes=1)
 _DETAIL = "The database takes no writes. Checks go on and are kept in memory; look at its disk and at other programs that use it."

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-
-import structlog
+from itertools import chain
 
 from monitor.clock import Clock
 from monitor.db import Database, Reader, Store, silences_since, uptime
@@ -17,6 +16,7 @@ from monitor.domain.silencing.silences import RecurringSilence, Silence, silence
 from monitor.domain.time_spans import Span
 from monitor.domain.uptime import DAY, HOUR, LONGEST_REACH, NOTHING, IncidentSpan, Uptime, UptimeInput, by_hour, day_of, hour_of
 from monitor.errors import StoreUnavailable
+from monitor.logs import get_logger
 from monitor.state.registry import Registry
 
 _BATCH = 100
@@ -26,7 +26,7 @@ _REPEATED = 2 * HOUR
 _SHORT_HISTORY = timedelta(minutes=10)
 _FIRST_PASS = timedelta(seconds=15)
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,10 @@ class UptimeRollup:
         since = known - LONGEST_REACH - _REPEATED
         incidents, wider = uptime.incidents_between(reader, since, until)
         left: dict[datetime, list[tuple[Connection, datetime | None]]] = defaultdict(list)
-        for connection, retired_at in uptime.watched_since(reader, since) if begun is not None else ():
+        retired = uptime.retired_since(reader, since)
+        gone = {connection.id for connection, _ in retired}
+        watched = ((connection, None) for connection in self._registry.connections() if connection.id not in gone)
+        for connection, retired_at in chain(watched, retired) if begun is not None else ():
             # The next check counts for time before it.
             begin = known - self._reach(connection)
             if set_back or wider or connection.id in incidents:

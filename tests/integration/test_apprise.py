@@ -221,6 +221,6 @@ async def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     error = refused("accounts: [{name: main, api_key: '${KEY}'}]\nreceivers: [{name: team, type: apprise, url: 'json://127.0.0.1/'}]\n")
     (problem,) = error.problems
     assert problem.message == "receiver team of type apprise needs the library Apprise, which is not installed"
-    assert problem.fix == 'install the extra: pip install "postpost-monitor[apprise]"'
+    assert problem.fix == "install the extra: pip install 'postpost-monitor[apprise]'"
     result = await send("json://127.0.0.1:9/")
     assert "postpost-monitor[apprise]" in result.detail

@@ -44,6 +44,7 @@ READING = (
     "export checks",
     "db check",
     "db backup {folder}/copy.db",
+    "db copy {folder}/new-url",
 )
 WRITING = ("silence add --for 1h --reason x --match platform=linkedin", "ack linkedin-page1 --reason x", "db upgrade")
 WITH_OUTPUT = (
@@ -63,6 +64,7 @@ def _config(folder: Path, database: Path) -> Path:
         (path, CONFIG.format(folder=folder, database=database)),
         (folder / "key", marked.API_KEY),
         (folder / "url", "http://127.0.0.1:9/hook"),
+        (folder / "new-url", f"sqlite:///{folder}/new.db"),
     ):
         file.touch(mode=0o600)
         file.write_text(text)
@@ -144,6 +146,18 @@ def test_bad_target(verb: str, target: str, tmp_path: Path, capsys: pytest.Captu
     code, lines = _run(f"{verb} {target}", config, capsys)
     _assert_refused(code, lines)
     assert {path.name for path in tmp_path.iterdir()} <= kept
+
+
+@pytest.mark.parametrize("target", ["", "nonsense", "sqlite:////proc/new/monitor.db", "postgresql://127.0.0.1:9/name", "a folder"])
+def test_bad_target_of_a_copy(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file without the address of a database, and an address that can't be used, are named."""
+    migrated_sqlite(tmp_path / "monitor.db")
+    config = _config(tmp_path, tmp_path / "monitor.db")
+    (tmp_path / "new-url").write_text(target)
+    if target == "a folder":
+        (tmp_path / "new-url").unlink()
+        (tmp_path / "new-url").mkdir()
+    _assert_refused(*_run("db copy {folder}/new-url", config, capsys))
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from monitor.db import AttemptRow, DeliveryState, list_deliveries
 from monitor.errors import DeliveryReason
 from monitor.schemas.commands import DOCUMENTS, json_schema
 from monitor.schemas.facts import VERSION
+from tests.databases import migrated_sqlite
 from tests.jsonschema import problems
 from tests.watched import Watched, tell_a_story, watched, write_config
 
@@ -41,6 +42,7 @@ CALLS: list[tuple[str, tuple[str, ...], int]] = [
     ("db check", (), 0),
     ("db backup", ("copy.db",), 0),
 ]
+WITHOUT_A_DAEMON = {"db upgrade", "db copy"}
 
 
 @pytest.fixture
@@ -101,19 +103,24 @@ def test_bad_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.slow
-def test_upgrade(tmp_path: Path) -> None:
-    """So is what came of an upgrade; nothing else is on standard output."""
-    path = write_config(tmp_path, f"sqlite:///{tmp_path}/new.db")
-    command: list[str | Path] = [sys.executable, "-m", "monitor", "db", "upgrade", "--json", "--config", path]
+@pytest.mark.parametrize("verb", sorted(WITHOUT_A_DAEMON))
+def test_without_a_daemon(verb: str, tmp_path: Path) -> None:
+    """So is what came of an upgrade and of a copy; nothing else is on standard output."""
+    path = write_config(tmp_path, migrated_sqlite(tmp_path / "state" / "monitor.db"))
+    url = tmp_path / "url"
+    url.touch(mode=0o600)
+    url.write_text(f"sqlite:///{tmp_path}/new/monitor.db")
+    options = [url] if verb == "db copy" else []
+    command: list[str | Path] = [sys.executable, "-m", "monitor", *verb.split(), *options, "--json", "--config", path]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert list(problems(json.loads(done.stdout), {"$ref": "#/$defs/db upgrade"}, closed(json_schema()))) == []
+    assert list(problems(json.loads(done.stdout), {"$ref": f"#/$defs/{verb}"}, closed(json_schema()))) == []
 
 
 def test_nothing_is_left_out() -> None:
     """Every verb that has `--json` has a schema, and is called above; no verb that shows something lacks the option."""
     able = {name for name, verb in verbs_of(build_parser()) for action in verb._actions if "--json" in action.option_strings}
     assert able == set(DOCUMENTS)
-    assert able - {"db upgrade"} == {verb for verb, _, _ in CALLS}
+    assert able - WITHOUT_A_DAEMON == {verb for verb, _, _ in CALLS}
 
 
 def test_schema_is_sound() -> None:

@@ -3,6 +3,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -373,10 +374,9 @@ async def test_the_fence(postgres_url: str) -> None:
     await database.close()
 
 
-async def test_an_idle_writer_renews_its_lease(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_writer_renews_its_lease(postgres_url: str) -> None:
     """Without work the lease is renewed all the same, and a lost one is noticed."""
-    monkeypatch.setattr(PostgresBackend, "heartbeat", 0.05)
-    database = Database(postgres_url, clock=SystemClock(), owner="test")
+    database = Database(postgres_url, clock=SystemClock(), owner="test", standby_lease=timedelta(milliseconds=150))
     await database.start()
     await _change_lease(postgres_url, "expires_at = 0")
     await eventually(lambda: _lease_is_valid(postgres_url))

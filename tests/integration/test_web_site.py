@@ -3,6 +3,7 @@
 import asyncio
 import re
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -351,6 +352,16 @@ async def test_questions_of_the_pages(database: Database) -> None:
     assert took[99] == ()
     assert [row.reason for row in attempts[1]] == [DeliveryReason.SERVER_ERROR, DeliveryReason.DELIVERED]
     assert (99 in attempts, [row.incident.number for row in over], rest) == (False, [1], [])
+
+
+async def test_feed_without_its_library(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra the page has no link to a feed, and the feed says what to install."""
+    assert 'href="calendar.ics"' in (await site.get("/calendar"))[1]
+
+    monkeypatch.setitem(sys.modules, "icalendar", None)
+    assert "calendar.ics" not in (await site.get("/calendar"))[1]
+    status, text = await site.get("/calendar.ics")
+    assert (status, "pip install 'postpost-monitor[calendar]'" in text) == (501, True)
 
 
 async def test_calendar_software(site: Site, tmp_path: Path) -> None:

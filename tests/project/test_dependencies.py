@@ -2,16 +2,19 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from monitor.extras import EXTRAS
 from tests.project.source import ROOT, imports, modules
 
 LOADED_BY_NAME = {
@@ -23,11 +26,16 @@ PARTS = {"pydantic-core": "pydantic"}
 """Distributions that are a documented part of another one, which pins them exactly."""
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-RUNTIME = {canonicalize_name(Requirement(line).name): Requirement(line) for line in PROJECT["dependencies"]}
-EXTRAS = {
-    canonicalize_name(Requirement(line).name) for name, extra in PROJECT["optional-dependencies"].items() if name != "dev" for line in extra
-}
-DEV = {canonicalize_name(Requirement(line).name): Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]}
+OPTIONAL = PROJECT["optional-dependencies"]
+
+
+def _declared(lines: Iterable[str]) -> dict[str, Requirement]:
+    return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+
+
+CORE = _declared(PROJECT["dependencies"])
+DEV = _declared(OPTIONAL["dev"])
+RUNTIME = CORE | _declared(line for extra, lines in OPTIONAL.items() if extra not in ("dev", "all") for line in lines)
 
 
 _owners = cache(packages_distributions)
@@ -62,7 +70,7 @@ def _pins(text: str) -> Iterator[tuple[str, str, int]]:
 
 def test_imports_are_declared() -> None:
     """Every library that the program imports is a dependency of its own, not one that happens to come along."""
-    assert {name: where for name, where in _foreign("monitor").items() if name not in RUNTIME.keys() | EXTRAS} == {}
+    assert {name: where for name, where in _foreign("monitor").items() if name not in RUNTIME} == {}
 
 
 @pytest.mark.slow
@@ -111,3 +119,36 @@ def test_tests_state_their_claim() -> None:
     ]
 
     assert silent == []
+
+
+def test_extras() -> None:
+    """Every extra is what the program asks for when its library is missing, and `all` has each of them."""
+    extras = set(OPTIONAL) - {"dev", "all"}
+    (every,) = OPTIONAL["all"]
+
+    assert Requirement(every).extras == extras == set(EXTRAS.values())
+    assert {extra: set(_declared(OPTIONAL[extra])) for extra in extras} == {extra: {library} for library, extra in EXTRAS.items()}
+    assert set(EXTRAS) & set(CORE) == set()
+
+
+def test_without_extras(tmp_path: Path) -> None:
+    """The program needs no extra for a database in SQLite, and names the one that PostgreSQL and the feed need."""
+    config = tmp_path / "config.yaml"
+    script = f"""
+import pkgutil, sys
+sys.modules.update(dict.fromkeys({sorted(EXTRAS)}))
+import monitor
+from importlib import import_module
+for module in pkgutil.walk_packages(monitor.__path__, "monitor."):
+    if module.name not in ("monitor.__main__", "monitor.web.pages.feed") and "_alembic" not in module.name:
+        import_module(module.name)
+sys.exit(import_module("monitor.cli.main").main(["config", "check", {str(config)!r}]))
+"""
+    said = {}
+    for url in (f"sqlite:///{tmp_path}/monitor.db", "postgresql://localhost/monitor"):
+        config.write_text(f"accounts: [{{name: main, api_key: made-up-for-this-test}}]\ndatabase: {{url: '{url}'}}\n")
+        done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+        said[done.returncode] = done.stdout + done.stderr
+
+    assert set(said) == {0, 78}, said
+    assert "pip install 'postpost-monitor[postgresql]'" in said[78]

@@ -53,6 +53,11 @@ def test_migrations_are_inside(installed: Path) -> None:
     assert _files(installed / "monitor" / "_alembic", "*.py", "*.mako") == expected
 
 
+def test_rules_are_inside(installed: Path) -> None:
+    """So are the rules that `config rules` prints."""
+    assert _files(installed / "monitor" / "_rules", "*") == _files(ROOT / "deploy/prometheus/rules", "*") != set()
+
+
 def test_nothing_else_is_inside(installed: Path) -> None:
     """Tests, tools and notes stay out, and no other top-level name is taken."""
     assert [path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")] == ["monitor"]

@@ -4,7 +4,7 @@ import pytest
 
 from monitor.domain.check_queue import FOLLOWED_PAUSE_SECONDS, FOLLOWED_SECONDS, CheckQueue
 from monitor.errors import Reason
-from tests.builders import START, a_connection
+from tests.builders import HOUR, START, a_connection
 from tests.story import Story
 
 
@@ -38,3 +38,15 @@ def test_checked_next_and_often(story: Story) -> None:
     assert {number for number, _ in checked} == {1}
     assert len(checked) == FOLLOWED_SECONDS / FOLLOWED_PAUSE_SECONDS + 1
     assert (queue.next_due() or 0.0) > 1000 + FOLLOWED_SECONDS + FOLLOWED_PAUSE_SECONDS
+
+
+def test_missed_while_away(story: Story) -> None:
+    """After an absence the longest unchecked connection is checked first, at once."""
+    for hours, number in ((3, 1), (5, 2)):
+        story.now = START - hours * HOUR
+        story.check(Reason.OK, number)
+    queue = CheckQueue("main", story.engine)
+    queue.refresh(START, 0.0)
+    assert queue.take(0.5) is None
+    taken = [queue.take(1.0), queue.take(1.0)]
+    assert [connection.id for connection, _ in filter(None, taken) if connection is not None] == [2, 1]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from monitor.db.codec import dump_state, load_state
-from monitor.domain.copies import Shared, replace
+from monitor.domain.copies import replace
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import ScopeState
 from monitor.postpost.rate_limit import RequestPacing
@@ -96,9 +96,7 @@ def test_shared_values() -> None:
         a_state(last_successful_post_at=START, permissions=("r_liteprofile",), token=a_token_belief(START), username=f"user{number}")
         for number in range(2)
     ]
-    read = [load_state(dump_state(state), "a test") for state in states]
-    shared = Shared()
-    first, second = (shared.state(state) for state in read)
+    first, second = (load_state(dump_state(state), "a test") for state in states)
 
     assert [first, second] == states
     assert first.last_check_at is first.last_evidence_at is first.token.exact_at

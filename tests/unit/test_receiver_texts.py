@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from monitor.config import ReceiverSettings, Secret
-from monitor.notify import RECEIVER_TYPES
 from monitor.notify.base import Message
 from monitor.notify.chat_message import localized, read
 from monitor.notify.payload import render
+from monitor.notify.receiver_types import RECEIVER_TYPES
 from monitor.notify.templates import examples
 from tests.builders import START, a_connection, a_notification
 from tests.outbox import IDENTITY

@@ -11,10 +11,10 @@ from standardwebhooks import Webhook
 
 from monitor.config import ReceiverSettings, Secret
 from monitor.domain.events import EventType
-from monitor.notify import RECEIVER_TYPES
 from monitor.notify.base import Message
 from monitor.notify.filling import fill, texts
 from monitor.notify.payload import render
+from monitor.notify.receiver_types import RECEIVER_TYPES
 from monitor.notify.templates import MAX_TEMPLATE, examples, json_problems
 from tests.builders import START, a_connection, a_notification
 from tests.outbox import IDENTITY, parsed

@@ -30,6 +30,7 @@ from monitor.config.types import (
     between,
     check_base_url,
     check_page_url,
+    check_runbook_url,
     parse_listen,
     problem,
 )
@@ -86,6 +87,9 @@ class MonitorSettings(Section):
     reload_on_change: Switch = False
     """Whether the configuration is reloaded, as by SIGHUP, when the content of its file has changed, within about ten seconds. Secrets in other
     files are read at a reload, too, but not watched."""
+    runbook_url: Annotated[str, AfterValidator(check_runbook_url)] = ""
+    """Address at which operators read `docs/how-to/alerts.md`: of your copy, or of this project's repository. `config rules` and
+    notifications link to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +227,16 @@ class DatabaseSettings(Section):
     """File that contains the URL, instead of `url`."""
 
 
+class ClusterSettings(Section):
+    """Further instances on the same PostgreSQL database: one is active, the others wait to take over."""
+
+    mode: Literal["standby"]
+    """`standby`: an instance that finds another one active waits, serves its pages meanwhile, and takes over when that one is gone."""
+    lease: Annotated[Duration, between(timedelta(seconds=5), timedelta(minutes=5))] = timedelta(seconds=15)
+    """After so long without a sign of life the active instance counts as gone, such as when its machine or network failed. When only its
+    process ends, another one takes over at once."""
+
+
 class WebSettings(Section):
     """The port for metrics, the status page and JSON. It is read-only unless `actions` is on."""
 
@@ -236,6 +250,8 @@ class WebSettings(Section):
     allowed_hosts: Items[str] = ()
     """Host names that requests may use in addition to the port's own address; protects browsers against DNS rebinding. Empty on a
     non-loopback address: any."""
+    external_url: Annotated[str, AfterValidator(check_page_url)] = ""
+    """Address at which people reach this port, such as `https://monitor.example.org`. Notifications link to the page of their connection."""
     status_page: Switch = True
     """Whether the status page, the JSON API and badges are served; metrics and health always are."""
     actions: Switch = False

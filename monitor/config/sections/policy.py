@@ -94,8 +94,8 @@ def _section_of(kind: type, *, leave_out: frozenset[str] = frozenset(), **kinds:
         if item.name in leave_out:
             continue
         annotation = kinds.get(item.name) or _KINDS[types[item.name]]
-        default = annotation() if is_dataclass(item.default) else item.default
-        given: dict[str, Any] = {"default_factory": item.default_factory} if default is MISSING else {"default": default}
+        factory = annotation.defaults if is_dataclass(item.default) else item.default_factory
+        given: dict[str, Any] = {"default": item.default} if factory is MISSING else {"default_factory": factory}
         keys[item.name] = (annotation, Field(description=texts[item.name], **given))
     name = kind.__name__.removesuffix("Policy") + "Settings"
     section = create_model(name, __base__=Section, __module__=__name__, __doc__=documentation.partition("\n\n")[0], **keys)
@@ -124,7 +124,7 @@ RetrySettings = _section_of(
 class PlatformSettings(Section):
     """Differences of one platform."""
 
-    expiry: ExpirySettings = ExpirySettings()  # type: ignore[valid-type]
+    expiry: ExpirySettings = Field(default_factory=ExpirySettings.defaults)  # type: ignore[valid-type]
     """Keys of `policy.expiry` for this platform; keys that are not given here keep the platform's built-in value."""
     upstream_after: Duration | None = None
     """`policy.upstream_after` for this platform."""
@@ -249,7 +249,7 @@ def _expiry_of(name: str, settings: PolicySettings) -> ExpiryPolicy:
     built_in = dict(BUILT_IN.get(name, {}))
     if name in COUNTS_DOWN and "thresholds" in settings.expiry.model_fields_set:
         built_in.pop("thresholds", None)
-    own = settings.platforms[name].expiry if name in settings.platforms else ExpirySettings()
+    own = settings.platforms[name].expiry if name in settings.platforms else ExpirySettings.defaults()
     given = {key: getattr(own, key) for key in own.model_fields_set}
     return replace(_value(ExpiryPolicy, settings.expiry), **{**built_in, **given})
 

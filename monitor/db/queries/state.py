@@ -1,6 +1,7 @@
 """Connections, states, scopes, and facts about the database itself."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, and_, bindparam, func, select, text
@@ -11,7 +12,7 @@ from monitor.db.rows import CheckRow, to_connection
 from monitor.db.tables import checks, connection_states, connections, messages, meta, scopes
 from monitor.db.transaction import Reader
 from monitor.domain.connections import Connection
-from monitor.domain.copies import Shared, replace
+from monitor.domain.copies import replace
 from monitor.domain.reasons import Health, meaning
 from monitor.domain.states import ConnectionState
 from monitor.domain.usual_case import resumed
@@ -22,12 +23,6 @@ _CONNECTIONS_BY_ID = _CONNECTIONS.where(connections.c.id.in_(bindparam("ids", ex
 _MONITORED = connections.c.retired_at.is_(None)
 _RETIRED = connections.c.retired_at.is_not(None)
 _STATES = select(connection_states.c.connection_id, connection_states.c.version, connection_states.c.document)
-_STATES_PAGE = (
-    _STATES.where(connection_states.c.connection_id > bindparam("after"))
-    .order_by(connection_states.c.connection_id)
-    .limit(bindparam("limit"))
-)
-_PAGE = 2_000
 _STATE = _STATES.where(connection_states.c.connection_id == bindparam("id"))
 # Two seeks in the primary key for each connection, however long its history is.
 _newer = checks.alias("newer")
@@ -42,6 +37,7 @@ _NEWEST_PASSED = (
 _NEWEST_PASSED_OF = _NEWEST_PASSED.where(connections.c.id == bindparam("id"))
 _SCOPES = select(scopes)
 _META = select(meta.c.value).where(meta.c.key == bindparam("key"))
+_SERVER = text("SELECT clock_timestamp() AS now, current_setting('synchronous_standby_names') AS names")
 _SIZE = {
     "sqlite": text(
         "SELECT (p.page_count - f.freelist_count) * s.page_size FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size s"
@@ -63,7 +59,7 @@ def read_connections(
         query = query.where(connections.c.platform_id == platform_id)
     if account is not None:
         query = query.where(connections.c.account == account)
-    return [to_connection(row) for row in reader.rows(query)]
+    return [to_connection(row) for row in reader.stream(query)]
 
 
 def connections_by_id(reader: Reader, ids: Collection[int]) -> list[Connection]:
@@ -73,28 +69,17 @@ def connections_by_id(reader: Reader, ids: Collection[int]) -> list[Connection]:
 
 def read_states(reader: Reader) -> dict[int, tuple[int, ConnectionState]]:
     """
-    Connection id to (version, state), retired connections included; in pages, so that not all documents are in memory at once.
+    Connection id to (version, state), retired connections included.
 
     A usual check changes no document: its row brings it up to date.
     """
-    states = _stored_states(reader)
-    for row in reader.rows(_NEWEST_PASSED):
-        version, state = states[row.connection_id]
-        states[row.connection_id] = (version, resumed(state, from_milliseconds(row.at), row.text or ""))
+    states = {row.connection_id: _to_state(row) for row in reader.stream(reader.locking(_STATES))}
+    texts: dict[str, str] = {}
+    for connection_id, at, passed in reader.stream(_NEWEST_PASSED):
+        version, state = states[connection_id]
+        shared = texts.setdefault(passed or "", passed or "")
+        states[connection_id] = (version, resumed(state, from_milliseconds(at), shared))
     return states
-
-
-def _stored_states(reader: Reader) -> dict[int, tuple[int, ConnectionState]]:
-    states: dict[int, tuple[int, ConnectionState]] = {}
-    shared, after = Shared(), 0
-    while True:
-        rows = reader.rows(reader.locking(_STATES_PAGE), {"after": after, "limit": _PAGE})
-        for row in rows:
-            state = shared.state(load_state(row.document, f"connection_states row {row.connection_id}"))
-            states[row.connection_id] = (row.version, state)
-        if len(rows) < _PAGE:
-            return states
-        after = rows[-1].connection_id
 
 
 def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState] | None:
@@ -108,8 +93,9 @@ def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState
     return version, state
 
 
-def _to_state(row: Row[Any]) -> tuple[int, ConnectionState]:
-    return row.version, load_state(row.document, f"connection_states row {row.connection_id}")
+def _to_state(row: Row[*tuple[Any, ...]]) -> tuple[int, ConnectionState]:
+    connection_id, version, document = row
+    return version, load_state(document, f"connection_states row {connection_id}")
 
 
 def read_scopes(reader: Reader) -> dict[str, tuple[int, bytes]]:
@@ -145,6 +131,12 @@ def read_meta(reader: Reader, key: str) -> str | None:
     """A fact about the database itself, such as `instance_id`."""
     rows = reader.rows(_META, {"key": key})
     return str(rows[0].value) if rows else None
+
+
+def read_server(reader: Reader) -> tuple[datetime, bool]:
+    """The clock of a PostgreSQL server, and whether a commit waits for one of its standby servers."""
+    row = reader.rows(_SERVER)[0]
+    return row.now, bool(row.names)
 
 
 def database_size(reader: Reader) -> int:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-import structlog
 from aiohttp import web
 
 from monitor.clock import Clock, iso_utc
@@ -14,6 +13,7 @@ from monitor.domain.connections import Connection, matching
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import ConnectionView
 from monitor.errors import StoreError
+from monitor.logs import get_logger
 from monitor.schemas.api import ApiDocument
 from monitor.schemas.facts import VERSION, encode
 from monitor.web.api.problems import ApiProblem
@@ -21,7 +21,7 @@ from monitor.web.db_access import ReadLimiter
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.snapshot_cache import SnapshotCache
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 _JSON = "application/json; charset=utf-8"
 _RETRY_AFTER_SECONDS = 5
@@ -36,12 +36,14 @@ class ApiContext:
 
     Attributes:
         policy: the policy in force; a reload changes it.
+        instance: names this monitor in incident keys.
     """
 
     snapshots: SnapshotCache
     reads: ReadLimiter
     policy: Callable[[], Policy]
     clock: Clock
+    instance: Callable[[], str] = lambda: ""
 
     def now(self) -> datetime:
         """The time."""

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from aiohttp import web
 
@@ -10,6 +10,7 @@ from monitor.clock import iso_utc
 from monitor.db import Reader, list_checks, read_state, with_last_checks
 from monitor.domain.connections import matching
 from monitor.domain.events import Severity
+from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness, overall, reason_for_doubt, storage_failed, stored
 from monitor.domain.reasons import Health
 from monitor.domain.silencing.silences import SilenceState
@@ -21,7 +22,7 @@ from monitor.schemas.shapes import Preflight, UptimeFacts
 from monitor.web.api import parameters
 from monitor.web.api.context import ApiContext, json_response, only, page_of
 from monitor.web.api.history import days_of, total
-from monitor.web.api.parameters import MOST_VALUES, ConnectionsQuery, OneQuery, Place, PreflightQuery, Query
+from monitor.web.api.parameters import MOST_VALUES, ConnectionsQuery, ExpiriesQuery, OneQuery, Place, PreflightQuery, Query
 from monitor.web.api.problems import ApiProblem
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import row_of
@@ -87,7 +88,7 @@ async def connections(context: ApiContext, query: ConnectionsQuery) -> web.Respo
         # Not by the moment of the incident: a cursor stays where it is while incidents open and close.
         matching.sort(key=place)
     if query.cursor is not None and (query.cursor[0] != _BY_ID) is not worst_first:
-        raise ApiProblem(400, "cursor is of a list that was sorted otherwise; begin again without it")
+        raise ApiProblem(400, "cursor is of a list that was sorted otherwise; begin again without it", field="cursor")
     rest = matching if query.cursor is None else [entry for entry in matching if place(entry) > query.cursor]
     page, following = page_of(rest[: query.limit + 1], query.limit, lambda entry: parameters.encode("connections", place(entry)))
     document: api.Connections = {
@@ -111,6 +112,16 @@ def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.
         "silencedUntil": iso_utc(handling.silence.until) if handling.silence is not None else None,
         "notes": [" ".join(filter(None, (note.text, note.advice))) for note in row.notes] + list(row.handled),
     }
+
+
+async def expiries(context: ApiContext, query: ExpiriesQuery) -> web.Response:
+    """The tokens that end, the first to end first; those that have ended and were not renewed lead."""
+    snapshot, last = context.board().snapshot, context.now() + timedelta(days=query.days)
+    criteria = ConnectionFilter(platforms=frozenset(query.platform), accounts=frozenset(query.account), labels=frozenset(query.label))
+    ends = ((best_estimate(view.state.token), view) for view in snapshot.connections if criteria.match(view, DisplayStatus.OK))
+    due = sorted(((at, view) for at, view in ends if at is not None and at <= last), key=lambda end: (end[0], end[1].connection.key))
+    document: api.Expiries = {**context.head(), "expiries": [facts.expiry(view.connection, view.state, at) for at, view in due]}
+    return json_response(document)
 
 
 async def connection(context: ApiContext, query: OneQuery) -> web.Response:
@@ -154,7 +165,7 @@ async def preflight(context: ApiContext, query: PreflightQuery) -> web.Response:
         views[view.connection.platform_id].append(view)
     ids = list(dict.fromkeys(each for text in query.ids for each in ([text] if text in views else text.split(","))))
     if len(ids) > MOST_VALUES:
-        raise ApiProblem(400, f"ids may be {MOST_VALUES} at most")
+        raise ApiProblem(400, f"ids may be {MOST_VALUES} at most", field="ids")
     results = [_preflight(context, platform_id, views.get(platform_id, ()), query) for platform_id in ids]
     answer = overall(Readiness(result["answer"]) for result in results)
     document: api.Preflights = {**context.head(), "answer": answer, "connections": results}

@@ -85,6 +85,14 @@ ROUTES: tuple[ApiRoute, ...] = (
         _ONE,
     ),
     ApiRoute(
+        "/api/v1/expiries",
+        "listExpiries",
+        "The tokens that end, the first to end first",
+        live.expiries,
+        parameters.ExpiriesQuery,
+        api.Expiries,
+    ),
+    ApiRoute(
         "/api/v1/deliveries",
         "listDeliveries",
         "Deliveries, pending ones included, newest first",

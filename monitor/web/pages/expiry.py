@@ -1,25 +1,19 @@
-"""Token expiry: page and iCalendar feed."""
+"""The page of token expiry."""
 
 import calendar
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
 
-from icalendar import Calendar, Event, vDuration
-
-from monitor import __version__
 from monitor.domain.expiry import estimate, levels
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import Filters, Tone
-from monitor.text.advice import RECONNECT_IN_TIME
 from monitor.text.durations import brief
-from monitor.text.format import clock, count, day, one_line, platform_name, short_name, stamp
+from monitor.text.format import clock, count, day, platform_name, short_name
+from monitor.text.links import connection_path
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import countdown_of, expiry_tone
-from monitor.web.urls import connection_path
 
 End = tuple[datetime, ConnectionView]
 AHEAD = timedelta(days=90)
@@ -175,67 +169,3 @@ def _cell(board: StatusBoard, at: date, ends: Sequence[End], today: date, last: 
     title = f"{day(at)}: {count(len(ends), 'token expires', 'tokens expire')}" if ends else day(at)
     tone = next((tone for tone in Tone if tone in tones), Tone.IDLE)
     return Cell(at.day, len(ends), at.isoformat(), tone, title, at == today, today <= at <= last)
-
-
-_REFRESH = timedelta(hours=1)
-_LASTS = timedelta(minutes=30)
-_LONGEST = 200
-_AT_ONCE = 25
-_END = b"END:VCALENDAR"
-
-
-def pieces(endings: Iterable[Ending], instance: str, now: datetime) -> Iterator[bytes]:
-    """
-    The calendar of these ends, a few events at a time: thousands take seconds.
-
-    *instance* tells the events of two monitors apart.
-    """
-    head, end, _ = _calendar().to_ical().partition(_END)
-    yield head
-    waiting = iter(endings)
-    while batch := list(islice(waiting, _AT_ONCE)):
-        yield b"".join(_event(ending, instance, now).to_ical() for ending in batch)
-    yield end + b"\r\n"
-
-
-def _calendar() -> Calendar:
-    calendar = Calendar()
-    calendar.add("prodid", f"-//postpost-monitor//{__version__}//EN")
-    calendar.add("version", "2.0")
-    calendar.add("calscale", "GREGORIAN")
-    calendar.add("name", "PostPost token expiry")
-    calendar.add("x-wr-calname", "PostPost token expiry")
-    calendar.add("refresh-interval", vDuration(_REFRESH), parameters={"VALUE": "DURATION"})
-    calendar.add("x-published-ttl", vDuration(_REFRESH))
-    return calendar
-
-
-def _event(ending: Ending, instance: str, now: datetime) -> Event:
-    connection, token = ending.view.connection, ending.view.state.token
-    ends_at = ending.ends_at.astimezone(UTC).replace(microsecond=0)
-    name = one_line(ending.title, _LONGEST)
-    event = Event()
-    event.add("uid", uid_of(connection.key, instance))
-    event.add("dtstamp", (token.observed_at or now).astimezone(UTC).replace(microsecond=0))
-    event.add("dtstart", ends_at)
-    event.add("dtend", ends_at + _LASTS)
-    event.add("summary", f"Token of {ending.platform} “{name}” {'is renewed' if ending.renews else 'expires'}")
-    event.add("description", _description(ending))
-    event.add("categories", ["postpost-monitor", ending.platform])
-    # Free time.
-    event.add("transp", "TRANSPARENT")
-    return event
-
-
-def _description(ending: Ending) -> str:
-    connection = ending.view.connection
-    about = f"{ending.platform}: {one_line(connection.platform_id, _LONGEST)}, account {one_line(connection.account_label, _LONGEST)}."
-    when = f"The token expires on {stamp(ending.ends_at)}{', ' + ending.doubt if ending.doubt else ''}."
-    advice = "It has been renewed automatically so far." if ending.renews else RECONNECT_IN_TIME
-    return f"{about}\n{when}\n{advice}"
-
-
-def uid_of(key: tuple[str, str, str], instance: str) -> str:
-    """The UID of a connection's event."""
-    digest = hashlib.sha256("\0".join((instance, *key)).encode(errors="replace")).hexdigest()
-    return f"{digest[:32]}@postpost-monitor"

@@ -6,8 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import structlog
-
 from monitor.clock import Clock
 from monitor.db import (
     AttemptRow,
@@ -39,11 +37,12 @@ from monitor.domain.silencing.silences import Silence
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.uptime import DayUptime, OpenOutage, Uptime
 from monitor.errors import StoreError
+from monitor.logs import get_logger
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of
 from monitor.web.urls import Key
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 CHECKS_SHOWN = 25
 DAY_CHECKS_SHOWN = 200

@@ -6,19 +6,21 @@ Page handlers.
     /incidents                                 open and past incidents
     /calendar                                  token expiry
     /calendar.ics                              the same as a feed
+    /api/v1/reference                          the OpenAPI document, for people
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 
+from monitor import extras
 from monitor.clock import Clock
 from monitor.domain.status import Filters
 from monitor.web.actions import Actions
 from monitor.web.db_access import ReadLimiter
-from monitor.web.pages import expiry
 from monitor.web.pages.actions import ActionPages
 from monitor.web.pages.connection import ConnectionQuery, profile_of
 from monitor.web.pages.expiry import agenda_of, endings_of
@@ -27,7 +29,7 @@ from monitor.web.pages.incidents import incidents_page
 from monitor.web.pages.templates import Pages
 from monitor.web.status.connection import past_row_of
 from monitor.web.status.snapshot_cache import SnapshotCache
-from monitor.web.urls import CONNECTION_PATH, connection_key, route
+from monitor.web.urls import CONNECTION_PATH, FEED_PATH, connection_key, route
 
 _CALENDAR = "text/calendar; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
@@ -45,6 +47,8 @@ class Site:
         clock: the time.
         instance: names this monitor in incident keys.
         actions: does what operators ask for; gives None while they may not.
+        dashboard: gives the address where connections are reconnected; empty without one.
+        description: gives the OpenAPI document.
 
     Attributes:
         actions: the forms of operators.
@@ -57,8 +61,11 @@ class Site:
         clock: Clock,
         instance: Callable[[], str],
         actions: Callable[[], Actions | None] = lambda: None,
+        dashboard: Callable[[], str] = lambda: "",
+        description: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
-        self._pages = Pages(lambda: actions() is not None, lambda: _dashboard(actions()))
+        self._pages = Pages(lambda: actions() is not None, dashboard)
+        self._description = description
         self.actions = ActionPages(self._pages, snapshots, actions, clock, instance)
         self._snapshots = snapshots
         self._archive = Archive(reads, clock)
@@ -72,8 +79,9 @@ class Site:
             route("/", self._status),
             route("/incidents", self._incidents),
             route("/calendar", self._calendar),
-            route("/calendar.ics", self._feed),
+            route(FEED_PATH, self._feed),
             route(CONNECTION_PATH, self._connection),
+            route("/api/v1/reference", self._reference),
             route("/static/{name:[^/]+}", self._static),
         ]
 
@@ -83,6 +91,9 @@ class Site:
         if depth > _DEEPEST or "text/html" not in request.headers.get("Accept", ""):
             raise web.HTTPNotFound
         return _page(self._pages.nothing(self._snapshots.board(), "../" * depth, self._clock.now()), 404)
+
+    async def _reference(self, _: web.Request) -> web.Response:
+        return _page(self._pages.reference(self._snapshots.board(), self._description(), self._clock.now()))
 
     async def _static(self, request: web.Request) -> web.Response:
         file = self._pages.static.get(request.match_info["name"])
@@ -102,10 +113,14 @@ class Site:
 
     async def _feed(self, request: web.Request) -> web.Response:
         """The calendar, made in pieces: other tasks run between them, and one feed is made at a time."""
-        now = self._clock.now()
+        if advice := extras.missing("icalendar"):
+            return web.Response(status=501, text=f"There is no feed, because the library icalendar is not installed: {advice}\n")
+        from monitor.web.pages.feed import pieces_of  # noqa: PLC0415 - its library may be missing, and takes time to load
+
+        now, root = self._clock.now(), f"{request.scheme}://{request.host}/"
         async with self._feeding:
             pieces = []
-            for piece in expiry.pieces(endings_of(self._snapshots.board(), Filters.of(request.query), now), self._instance(), now):
+            for piece in pieces_of(endings_of(self._snapshots.board(), Filters.of(request.query), now), self._instance(), now, root):
                 pieces.append(piece)
                 await self._clock.sleep(0)
         return web.Response(body=b"".join(pieces), headers={"Content-Type": _CALENDAR})
@@ -135,10 +150,6 @@ class Site:
         cards = board.cards_above(view, now)
         profile = profile_of(row, past, query, now, outage_of=partial(board.outage_of, view), cards=cards)
         return _page(self._pages.connection(board, profile, now))
-
-
-def _dashboard(actions: Actions | None) -> str:
-    return actions.dashboard() if actions is not None else ""
 
 
 def _page(body: bytes, status: int = 200) -> web.Response:

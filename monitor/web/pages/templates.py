@@ -9,8 +9,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from monitor import extras
 from monitor.domain.status import Filters
 from monitor.schemas.facts import iso
+from monitor.text.advice import reconnects
 from monitor.text.format import clock, day, moment, second, stamp
 from monitor.web.pages.connection import Profile
 from monitor.web.pages.expiry import Agenda
@@ -50,7 +52,7 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.globals.update(edition=digest[:12], acting=acting, dashboard=dashboard)
+        self._environment.globals.update(edition=digest[:12], acting=acting, dashboard=dashboard, reconnects=reconnects)
         self._environment.filters.update(stamp=stamp, second=second, minute=moment, iso=iso, day=day, clock=clock, number="{:,}".format)
 
     def status(self, board: StatusBoard, page: Page, sparklines: Mapping[int, SparklineRow], now: datetime) -> bytes:
@@ -86,13 +88,23 @@ class Pages:
         """The page of an address that leads to nothing."""
         return self._render("nothing.html", board, now, root=root)
 
+    def reference(self, board: StatusBoard, description: Mapping[str, Any], now: datetime) -> bytes:
+        """The OpenAPI document, for people."""
+        components: Mapping[str, Any] = description["components"]
+
+        def at(reference: str) -> Any:
+            """What a `$ref` names."""
+            return components[reference.split("/")[2]][reference.split("/")[3]]
+
+        return self._render("reference.html", board, now, root="../../", document=description, at=at)
+
     def incidents(self, board: StatusBoard, shown: IncidentsPage, now: datetime) -> bytes:
         """The page of incidents."""
         return self._render("incidents.html", board, now, shown=shown)
 
     def calendar(self, board: StatusBoard, agenda: Agenda, now: datetime) -> bytes:
         """The page of token expiry."""
-        return self._render("calendar.html", board, now, agenda=agenda, filters=agenda.filters)
+        return self._render("calendar.html", board, now, agenda=agenda, filters=agenda.filters, has_feed=not extras.missing("icalendar"))
 
     def _render(self, template: str, board: StatusBoard, now: datetime, root: str = "", **values: Any) -> bytes:
         known = {

@@ -277,15 +277,20 @@ class StatusBoard:
 
     def account_choices(self) -> tuple[tuple[str, str], ...]:
         """Accounts to choose from, value and name, with those of managed users while these are few; one alone is no choice."""
-        labels = {view.connection.account_label for view in self.snapshot.connections} | set(self.accounts)
+        owners = {(view.connection.spec.account, view.connection.spec.user_id): view.connection for view in self.snapshot.connections}
+        labels = {connection.account_label for connection in owners.values()} | set(self.accounts)
         offered = labels if len(labels) <= _MOST_OFFERED else set(self.accounts)
         return tuple((name, name) for name in sorted(offered)) if len(offered) > 1 else ()
 
     def label_choices(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
         """Labels to choose from: name to pairs such as `team=social` and their values; those with too many values are left out."""
+        return self._label_choices
+
+    @cached_property
+    def _label_choices(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
         values: dict[str, set[str]] = defaultdict(set)
-        for view in self.snapshot.connections:
-            for name, value in view.connection.labels.items():
+        for labels in filter(None, [view.connection.spec.labels for view in self.snapshot.connections]):
+            for name, value in labels.items():
                 values[name].add(value)
         return {
             name: tuple((f"{name}={value}", value) for value in sorted(known))

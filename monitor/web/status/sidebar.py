@@ -63,7 +63,7 @@ def cards_of(snapshot: Snapshot, now: datetime) -> tuple[Card, ...]:
 
     A scope that is only suspected has none: the overall state says all that is known.
     """
-    return (*_sorted(_scope_cards(snapshot, now)), *_receiver_cards(snapshot, now))
+    return (*_standby_cards(snapshot), *_sorted(_scope_cards(snapshot, now)), *_receiver_cards(snapshot, now))
 
 
 def cards_above(snapshot: Snapshot, connection: Connection, now: datetime) -> tuple[Card, ...]:
@@ -77,6 +77,12 @@ def cards_above(snapshot: Snapshot, connection: Connection, now: datetime) -> tu
         or card.subject == f"platform:{connection.platform}"
         or (card.scope in (Scope.ACCOUNT, Scope.USER) and card.subject.partition(":")[2] in names)
     )
+
+
+def _standby_cards(snapshot: Snapshot) -> Iterator[Card]:
+    if snapshot.active:
+        why = f"{sentence(snapshot.active)} What is shown was read from the database at most ten seconds ago."
+        yield Card(Scope.STORAGE, "standby", Tone.IDLE, "This instance is a standby", why=why, advice="Act on the active instance.")
 
 
 def _scope_cards(snapshot: Snapshot, now: datetime) -> list[Card]:

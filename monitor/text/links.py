@@ -1,0 +1,25 @@
+"""Addresses that texts and pages lead to: of a connection's page, and of an alert's section of the runbook."""
+
+from urllib.parse import quote
+
+from monitor.domain.connections import Connection
+
+NO_USER = "-"
+"""Stands in a path for the owner of the account, where a managed user's id would be."""
+
+RUNBOOK = "docs/how-to/alerts.md"
+"""The runbook where no other address is configured, relative to this project."""
+
+
+def connection_path(connection: Connection) -> str:
+    """The page of a connection, relative to the root: `connections/<account>/<user or ->/<platform id>`."""
+    return "/".join(("connections", _part(connection.account), _part(connection.user_id or NO_USER), _part(connection.platform_id)))
+
+
+def runbook_link(alert: str, page: str = "") -> str:
+    """The section about *alert* of the runbook at *page*."""
+    return f"{page or RUNBOOK}#{alert.lower()}"
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="", errors="replace")

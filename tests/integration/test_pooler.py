@@ -1,0 +1,62 @@
+"""A pooler before PostgreSQL keeps neither the lock nor the settings of a session: it is refused at the start, never worked with."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from monitor.clock import SystemClock
+from monitor.db import Database
+from monitor.errors import EXIT_CONFIG, UnsuitableServer
+from tests.e2e.processes import free_port
+from tests.tools import require_tool
+from tests.waiting import eventually_sync
+
+CONFIG = """\
+[databases]
+* = host=127.0.0.1 port={server} user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+auth_type = any
+pool_mode = transaction
+unix_socket_dir =
+{more}
+"""
+
+
+@contextmanager
+def _pooler(folder: Path, server: int, more: str) -> Iterator[int]:
+    """A real PgBouncer before the server on port *server*; its own port."""
+    port = free_port()
+    # It refuses to run as root, and its user must be able to read this.
+    folder.chmod(0o755)
+    for parent in list(folder.parents)[:2]:
+        parent.chmod(0o755)
+    config = folder / "pgbouncer.ini"
+    config.write_text(CONFIG.format(server=server, port=port, more=more))
+    with (folder / "pgbouncer.log").open("wb") as log:
+        process = subprocess.Popen([require_tool("pgbouncer"), "-u", "postgres", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        eventually_sync(lambda: b"listening on" in (folder / "pgbouncer.log").read_bytes(), what="PgBouncer listens")
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [("", "unsupported startup parameter"), ("ignore_startup_parameters = options", "settings of this session were ignored")],
+)
+async def test_refused(postgres_url: str, tmp_path: Path, more: str, said: str) -> None:
+    """Whether it refuses or ignores the settings of a session, the error says to connect to the server itself."""
+    url = make_url(postgres_url)
+    with _pooler(tmp_path, url.port or 0, more) as port:
+        database = Database(url.set(port=port).render_as_string(hide_password=False), clock=SystemClock(), owner="test")
+        with pytest.raises(UnsuitableServer, match=f"{said}.*connect to the PostgreSQL server itself") as refused:
+            await database.start()
+    assert refused.value.exit_code == EXIT_CONFIG
