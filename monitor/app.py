@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 from monitor import __version__
 from monitor.clock import Clock
@@ -27,6 +28,7 @@ from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreErr
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
 from monitor.runtime import reload_outcome
+from monitor.runtime.config_file import ConfigFileWatch
 from monitor.runtime.loop import Loop, Step, WatchdogLimits
 from monitor.runtime.reload_outcome import ReloadOutcome
 from monitor.runtime.scheduler import Scheduler, WakeJob
@@ -48,6 +50,7 @@ _SECOND = timedelta(seconds=1)
 _WATCHDOG_LIMIT_SECONDS = 60.0
 _PINGS_PER_WATCHDOG_SEC = 4
 _WEB_REST_SECONDS = 10.0
+_FILE_REST_SECONDS = 5.0
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 30.0
 _START_ATTEMPT_SECONDS = 300.0
@@ -89,6 +92,7 @@ class App:
         self._limits = limits if limits is not None else WatchdogLimits()
         self._metrics = Metrics()
         self._replacing_workers = False
+        self._waiting_for_reload: list[asyncio.Future[int]] = []
         self._active = ""
         self._view_due = float("-inf")
 
@@ -137,6 +141,8 @@ class App:
             )
             self._watchdog_loop = self._loop("watchdog", self._watchdog.step, self._watchdog_rest_seconds())
             self._web_loop = self._loop("web", self._web.renew, _WEB_REST_SECONDS)
+            self._file_watch = ConfigFileWatch(Path(self.config.source), self._config_file_changed)
+            self._file_loop = self._loop("config-file", self._file_watch.step, _FILE_REST_SECONDS)
             async with asyncio.TaskGroup() as group:
                 await self._run_workers(group)
 
@@ -269,7 +275,20 @@ class App:
             instance=lambda: self._registry.config.identity.instance,
             engine=lambda: self._registry,
             actions=Actions(self._database.write, self._check_now, self._clock, lambda: self.config.monitor.dashboard_url),
+            reload=self._reload_and_wait,
         )
+
+    def _config_file_changed(self) -> None:
+        if self.config.monitor.reload_on_change:
+            _log.info("config.file_changed", config=self.config.source)
+            self._signals.reload.set()
+
+    async def _reload_and_wait(self) -> int:
+        """Reload the configuration; returns how many problems refused it."""
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting_for_reload.append(done)
+        self._signals.reload.set()
+        return await done
 
     def _check_now(self, connection: Connection) -> bool:
         return self.ready.is_set() and self._workers.check_now(connection)
@@ -295,6 +314,7 @@ class App:
         own_tasks = [
             group.create_task(self._watchdog_loop.run(), name="watchdog"),
             group.create_task(self._web_loop.run(), name="web"),
+            group.create_task(self._file_loop.run(), name="config-file"),
             group.create_task(self._database.ended(), name="database"),
             group.create_task(self._reload_on_request(group), name="reload"),
         ]
@@ -348,6 +368,7 @@ class App:
             WatchedLoop(self._watchdog_loop, _WATCHDOG_LIMIT_SECONDS),
             WatchedLoop(self._scheduler, self._limits.scheduler, writes=False),
             WatchedLoop(self._web_loop, 4 * _WEB_REST_SECONDS, writes=False),
+            WatchedLoop(self._file_loop, 12 * _FILE_REST_SECONDS, writes=False),
         ]
 
     def _watched_loops(self) -> list[WatchedLoop]:
@@ -368,20 +389,26 @@ class App:
             if self._signals.stop.is_set():
                 return
             self._manager.reloading(self._clock.monotonic())
-            await self._reload(group)
+            waiting, self._waiting_for_reload = self._waiting_for_reload, []
+            problems = await self._reload(group)
+            for done in waiting:
+                if not done.done():
+                    done.set_result(problems)
             if self._signals.stop.is_set():
                 return
             self._manager.ready(self._watchdog.status())
 
-    async def _reload(self, group: asyncio.TaskGroup) -> None:
+    async def _reload(self, group: asyncio.TaskGroup) -> int:
+        """Reload the configuration; returns how many problems refused it."""
         try:
             config, workers, authenticator = await self._prepare()
         except MonitorError as error:
             self._reject(error)
-        else:
-            restart = self._adopt(config, authenticator)
-            await self._replace_workers(config, workers, group)
-            reload_outcome.record(ReloadOutcome(restart=restart))
+            return len(str(error).splitlines())
+        restart = self._adopt(config, authenticator)
+        await self._replace_workers(config, workers, group)
+        reload_outcome.record(ReloadOutcome(restart=restart))
+        return 0
 
     def _reject(self, error: MonitorError) -> None:
         _log.error("config.rejected", problems=str(error).splitlines(), advice="The old configuration keeps running.")

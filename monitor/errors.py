@@ -106,6 +106,7 @@ class DeliveryReason(StrEnum):
     UNREACHABLE = "unreachable"
     ADDRESS_REFUSED = "address_refused"
     DISCONNECTED = "disconnected"
+    UNKNOWN = "unknown"
     INTERNAL = "internal"
 
 

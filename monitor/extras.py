@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-EXTRAS = {"psycopg": "postgresql", "icalendar": "calendar"}
+EXTRAS = {"psycopg": "postgresql", "icalendar": "calendar", "apprise": "apprise"}
 """Library -> the extra that brings it."""
 
 

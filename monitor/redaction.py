@@ -68,9 +68,11 @@ def _parts(secret: str) -> Iterator[str]:
     except ValueError:
         return
     # Paths of files and names of databases are not secret, and in every other line.
-    if parts.scheme in ("http", "https"):
+    if not parts.scheme.startswith(("sqlite", "postgresql")):
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        yield from (piece for piece in (target, *re.split(r"[/?&=;]", target)) if len(piece) >= _START)
+        # Apprise keeps tokens in the place of the host, too.
+        places = target if parts.scheme in ("http", "https") else f"{parts.netloc}/{target}"
+        yield from (piece for piece in (target, *re.split(r"[/?&=;@]", places)) if len(piece) >= _START)
     if password:
         yield from (password, unquote(password))
 

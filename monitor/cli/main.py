@@ -30,6 +30,7 @@ VERBS = {
     "deliveries": "list deliveries, or send them again",
     "receivers": "send a test to a receiver, or enable a disabled one",
     "heartbeat": "try the address of the heartbeat",
+    "routes": "show who would be notified, and why",
     "replay": "replay the history against another policy",
     "export": "write the history as CSV or JSON Lines",
     "config": "check or show the configuration",

@@ -1,6 +1,7 @@
 """Cross-section validation: references, duplicates, inconsistent intervals."""
 
 import re
+import ssl
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
@@ -32,6 +33,7 @@ from monitor.domain.load import account_loads
 from monitor.domain.policy import Policy
 from monitor.domain.routing import RESERVED
 from monitor.errors import Problem
+from monitor.extras import missing
 from monitor.http.addresses import is_loopback
 from monitor.text.durations import format_duration
 from monitor.text.load import interval_advice, load_text
@@ -52,8 +54,8 @@ _HOSTS = {
 }
 """Type of receiver -> the hosts of its service."""
 
-CheckTemplate = Callable[[str, Callable[[str, Sequence[str]], str | None]], Iterable[tuple[str, str]]]
-"""The problems of a receiver's template, each with what to do."""
+CheckTemplate = Callable[[ReceiverSettings, Callable[[str, Sequence[str]], str | None]], Iterable[tuple[str, str, str]]]
+"""The problems of a receiver's templates and address: the key, what is wrong, and what to do."""
 
 
 def check(draft: Draft, check_template: CheckTemplate) -> list[Problem]:
@@ -149,12 +151,11 @@ def _receiver(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path, 
         draft.refuse(path, f"receiver {receiver.name}: bodies of type {receiver.type} can't be signed", "remove the signing secret")
     if receiver.template is not None and receiver.type != "webhook":
         message = f"receiver {receiver.name}: template is for type webhook only"
-        draft.refuse((*path, "template"), message, "remove it, or correct the type")
-    elif receiver.template is not None:
-        for message, fix in check_template(receiver.template.reveal(), nearest):
-            draft.refuse((*path, "template"), f"receiver {receiver.name}: the template {message}", fix)
-    for header, value in receiver.headers.items():
-        _header(draft, header, value.reveal(), (*path, "headers", header))
+        draft.refuse((*path, "template"), message, "remove it, and use title and text, or correct the type")
+    else:
+        for key, message, fix in check_template(receiver, nearest):
+            draft.refuse((*path, key), f"receiver {receiver.name}: {message}", fix)
+    _way(draft, receiver, path)
     url = urlsplit(receiver.url.reveal())
     _service(draft, receiver, (url.hostname or "").lower(), (*path, "url"))
     if url.scheme == "http" and receiver.type in _PUBLIC_TYPES and not is_loopback(url.hostname or ""):
@@ -171,6 +172,39 @@ def _service(draft: Draft, receiver: ReceiverSettings, host: str, path: Path) ->
     if receiver.type == "webhook" and kind != "webhook" and receiver.template is None:
         message = f"receiver {receiver.name}: its URL is one of {kind.capitalize()}, which does not take the form of type webhook"
         draft.refuse(path, message, f"add type: {kind}")
+
+
+def _way(draft: Draft, receiver: ReceiverSettings, path: Path) -> None:
+    """What lies between the monitor and the receiver."""
+    if receiver.type == "apprise":
+        _apprise(draft, receiver, path)
+        return
+    if receiver.ca_file is not None:
+        _authorities(draft, receiver.ca_file, (*path, "ca_file"))
+    if receiver.proxy is not None and receiver.deny_private:
+        message = f"receiver {receiver.name}: with a proxy, deny_private can't be kept: the proxy looks the name up"
+        draft.refuse((*path, "deny_private"), message, "remove it, and have the proxy refuse private addresses")
+    for header, value in receiver.headers.items():
+        _header(draft, header, value.reveal(), (*path, "headers", header))
+
+
+def _apprise(draft: Draft, receiver: ReceiverSettings, path: Path) -> None:
+    if advice := missing("apprise"):
+        message = f"receiver {receiver.name} of type apprise needs the library Apprise, which is not installed"
+        draft.refuse((*path, "type"), message, advice)
+    given = {"proxy": receiver.proxy, "ca_file": receiver.ca_file, "headers": receiver.headers, "deny_private": receiver.deny_private}
+    for key in (key for key, value in given.items() if value):
+        message = f"receiver {receiver.name}: {key} can't be kept for type apprise, whose library makes its own connections"
+        draft.refuse((*path, key), message, "remove it; docs/how-to/receivers.md says what the library follows instead")
+
+
+def _authorities(draft: Draft, ca_file: str, path: Path) -> None:
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        draft.refuse(path, f"{dotted(path)}: there is no certificate in {ca_file}", "name a PEM file")
+    except (OSError, ValueError) as error:
+        draft.refuse(path, f"{dotted(path)}: {ca_file} can't be read: {getattr(error, 'strerror', '')}", "name a readable PEM file")
 
 
 def _header(draft: Draft, name: str, value: str, path: Path) -> None:
@@ -298,6 +332,9 @@ def _open_port(draft: Draft, warn: Warn, web: WebSettings) -> None:
         draft.refuse(
             ("web", "actions"), "web.actions lets anyone act who reaches the port", "set web.config_file with users, or web.token_file"
         )
+    if web.lifecycle and draft.web_file is not None and web.token is None and not draft.web_file.authenticates:
+        message = "web.lifecycle lets anyone reload who reaches the port"
+        draft.refuse(("web", "lifecycle"), message, "set web.config_file with users, or web.token_file")
     if is_loopback(web.host) or draft.web_file is None:
         return
     if web.token is None and not draft.web_file.authenticates:

@@ -207,7 +207,7 @@ def _read(file: Path) -> str:
         raise ConfigError((Problem(f"{file}:{line}", "is not UTF-8 text", "save it as UTF-8"),)) from None
 
 
-def _no_templates(_: str, __: object) -> Iterable[tuple[str, str]]:
+def _no_templates(_: object, __: object) -> Iterable[tuple[str, str, str]]:
     return ()
 
 

@@ -16,7 +16,8 @@ from monitor.config.types import check_receiver_url
 from monitor.config.web_config import WebConfig, WebConfigReader
 from monitor.config.yaml import Path, YamlDocument, dotted
 from monitor.errors import ConfigError, Problem
-from monitor.http.addresses import is_loopback
+from monitor.http.addresses import is_forbidden, is_loopback
+from monitor.http.proxy import proxy_of
 
 Check = Callable[[Secret, str], Secret]
 
@@ -30,6 +31,29 @@ def _check_receiver(secret: Secret, origin: str) -> Secret:
     except PydanticCustomError as error:
         context = error.context or {}
         raise SecretProblem(f"{origin} {context['message']}", str(context["fix"])) from None
+    return secret
+
+
+def _check_apprise(secret: Secret, origin: str) -> Secret:
+    """Any scheme; a host is refused where it is one by its spelling. What the library looks up later is not vetted."""
+    check_address(secret, origin)
+    match = re.match(r"[a-z][a-z0-9+.-]*://(?:[^/?#]*@)?(\[[^\]/?#]*\]|[^/?#:@]*)", secret.reveal(), re.IGNORECASE)
+    if match is None:
+        raise SecretProblem(f"{origin} is no address of Apprise", "such as ntfys://ntfy.example.org/topic")
+    # A number is the id of a bot, not an address.
+    if not match[1].isdigit() and is_forbidden(match[1].strip("[]")):
+        raise SecretProblem(f"{origin} points to a link-local or cloud-metadata address", "receivers are never there; check the address")
+    return secret
+
+
+def _check_proxy(secret: Secret, origin: str) -> Secret:
+    check_address(secret, origin)
+    try:
+        proxy = proxy_of(secret.reveal())
+    except ValueError as error:
+        raise SecretProblem(f"{origin} {error}", "such as http://proxy.example.org:3128; https proxies are not supported") from None
+    if is_forbidden(proxy.host):
+        raise SecretProblem(f"{origin} points to a link-local or cloud-metadata address", "proxies are never there; check the address")
     return secret
 
 
@@ -128,9 +152,10 @@ class SecretFiles:
         kind = receiver.get("type")
         if receiver.get("url") is None and receiver.get("url_file") is None and isinstance(kind, str) and kind in PUBLIC_URLS:
             receiver["url"] = Secret(PUBLIC_URLS[kind])
-        self._pair(receiver, path, "url", _check_receiver, needed=True)
+        self._pair(receiver, path, "url", _check_apprise if kind == "apprise" else _check_receiver, needed=True)
         self._pair(receiver, path, "routing_key", check_key)
         self._pair(receiver, path, "api_key", check_key)
+        self._pair(receiver, path, "proxy", _check_proxy)
         self._signing(receiver, path)
         if isinstance(template := receiver.get("template"), str):
             self.values.add(template)

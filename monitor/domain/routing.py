@@ -124,7 +124,12 @@ def quiet_until(routes: Sequence[Route], severity: Severity, now: datetime) -> t
 
 def matches(match: Mapping[str, str], values: Mapping[str, str]) -> bool:
     """Whether all matchers of *match* (see `Route`) match *values*; a missing value is an empty text."""
-    return all(matches_pattern(pattern, values.get(name, "")) for name, pattern in match.items())
+    return mismatch(match, values) is None
+
+
+def mismatch(match: Mapping[str, str], values: Mapping[str, str]) -> str | None:
+    """Return the name of the first matcher of *match* that does not match *values*; None when all do."""
+    return next((name for name, pattern in match.items() if not matches_pattern(pattern, values.get(name, ""))), None)
 
 
 def matches_pattern(pattern: str, value: str) -> bool:

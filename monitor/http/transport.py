@@ -24,6 +24,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from monitor.errors import ConfigError, Problem
 from monitor.http.errors import Failure, HttpError, connect_error, lookup_error, tls_error
+from monitor.http.proxy import Proxy, absolute_target, open_tunnel
 
 KEEP_ALIVE_SECONDS = 5.0
 """Idle connections are closed soon, so that a changed address is used soon."""
@@ -121,6 +122,7 @@ class Transport:
         lookup: resolves a host name and port, as `socket.getaddrinfo` does; blocks, so it runs in a thread.
         connect_seconds: limit for the lookup, and for TCP and TLS together.
         keep_alive_seconds: how long an idle connection is kept; 0 for one connection per request.
+        proxy: what requests go through; then its address is vetted, and it looks the servers' names up.
     """
 
     def __init__(
@@ -130,8 +132,10 @@ class Transport:
         lookup: Lookup = socket.getaddrinfo,
         connect_seconds: float = CONNECT_SECONDS,
         keep_alive_seconds: float = 0.0,
+        proxy: Proxy | None = None,
     ) -> None:
         self._tls = tls
+        self._proxy = proxy
         self._connect_seconds = connect_seconds
         self._keep_alive_seconds = keep_alive_seconds
         self._resolver = _Resolver(lookup, DNS_SECONDS if keep_alive_seconds else 0.0)
@@ -180,7 +184,11 @@ class Transport:
         """Return where *request* goes, and its bytes."""
         keep_alive = self._keep_alive_seconds > 0
         if target is None:
-            return _origin(request), _message(request, request.url.raw_path, _rest(request, keep_alive=keep_alive))
+            origin, path = _origin(request), request.url.raw_path
+            plain = self._proxy if origin[0] == b"http" else None
+            credentials = plain.credentials if plain is not None else b""
+            path = path if plain is None else absolute_target(origin[1], origin[2], path)
+            return origin, _message(request, path, _rest(request, keep_alive=keep_alive, credentials=credentials))
         known = self._shared.get(request)
         if known is None:
             known = self._shared[request] = (_origin(request), _rest(request, keep_alive=keep_alive))
@@ -238,13 +246,16 @@ class Transport:
     async def _connect(self, origin: Origin, refuse: Refuse | None) -> "_Connection":
         """Open a connection. What is vetted here is what is connected to, whatever the name says next time."""
         scheme, host, port = origin
-        addresses = await self._resolver.resolve(host, port, self._connect_seconds)
+        first = (host, port) if self._proxy is None else (self._proxy.host, self._proxy.port)
+        addresses = await self._resolver.resolve(*first, self._connect_seconds)
         allowed = [address for address in addresses if refuse is None or not refuse(str(address[4][0]))]
         if not allowed:
             raise HttpError(Failure.ADDRESS_REFUSED, "its name leads to a link-local, cloud-metadata or denied private address")
         try:
             async with asyncio.timeout(self._connect_seconds):
                 sock = await _open_socket(allowed)
+                if self._proxy is not None and scheme == b"https":
+                    await _tunnelled(sock, self._proxy, host, port)
                 return await self._start(sock, host if scheme == b"https" else None)
         except TimeoutError:
             raise HttpError(Failure.TIMEOUT, f"no connection within {self._connect_seconds:g} s") from None
@@ -271,6 +282,15 @@ async def _open_socket(addresses: list[AddressInfo]) -> socket.socket:
         raise connect_error(error) from None
 
 
+async def _tunnelled(sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
+    """Open a tunnel through *sock*; closes it when that fails."""
+    try:
+        await open_tunnel(sock, proxy, host, port)
+    except BaseException:
+        sock.close()
+        raise
+
+
 def _origin(request: httpx.Request) -> Origin:
     url = request.url
     scheme = url.raw_scheme
@@ -280,9 +300,10 @@ def _origin(request: httpx.Request) -> Origin:
     return scheme, host, url.port or _PORTS[scheme]
 
 
-def _rest(request: httpx.Request, *, keep_alive: bool) -> bytes:
-    """Return the bytes of *request* after its first line."""
+def _rest(request: httpx.Request, *, keep_alive: bool, credentials: bytes = b"") -> bytes:
+    """Return the bytes of *request* after its first line, with *credentials* for a proxy."""
     lines = [b"%b: %b" % header for header in request.headers.raw]
+    lines += [b"proxy-authorization: %b" % credentials] if credentials else []
     if not keep_alive:
         lines.append(b"connection: close")
     head = b"\r\n".join(lines)

@@ -33,10 +33,10 @@ _TEST_STANDS = timedelta(minutes=5)
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request | None:
-    chat = read(message.body)
+    chat = read(message.body, settings)
     if chat.why == "notice" and chat.type != "test":
         return None
-    previous = read(message.previous) if message.previous is not None else None
+    previous = read(message.previous, settings) if message.previous is not None else None
     if chat.over:
         # The alert that is firing there ends, whatever the last message says.
         return _request([_resolved(chat, message.at, _labels(previous or chat))], message.user_agent, settings)
@@ -50,7 +50,7 @@ def _render(message: Message, settings: ReceiverSettings) -> Request | None:
 
 
 def _repeat(alerts_open: OpenAlerts, settings: ReceiverSettings) -> Request | None:
-    alerts = [_firing(chat, alerts_open.at) for chat in map(read, alerts_open.bodies) if not chat.over]
+    alerts = [_firing(chat, alerts_open.at) for body in alerts_open.bodies if not (chat := read(body, settings)).over]
     return _request(alerts, alerts_open.user_agent, settings) if alerts else None
 
 

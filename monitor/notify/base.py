@@ -83,6 +83,7 @@ class ReceiverType:
         digests: whether digests are sent; not where every incident has an object of its own.
         repeat: for receivers that forget an incident unless it is sent again and again.
         per_second: how many messages a second the service takes, after ten at once; None without a limit of its own.
+        blocking: sends a request within so many seconds by other means than our transport; called in a thread. None for HTTP.
     """
 
     render: Callable[[Message, ReceiverSettings], Request | None]
@@ -90,6 +91,7 @@ class ReceiverType:
     digests: bool = True
     repeat: ResendPolicy | None = None
     per_second: float | None = None
+    blocking: Callable[[Request, float], AttemptResult] | None = None
 
 
 def json_request(url: str, document: object, user_agent: str, settings: ReceiverSettings, **headers: str) -> Request:
@@ -127,7 +129,7 @@ def fingerprint(receiver: ReceiverSettings) -> str:
     parts = [receiver.type, receiver.url.reveal(), *(secret.reveal() for secret in receiver.secrets)]
     parts += [f"{name}:{value.reveal()}" for name, value in sorted(receiver.headers.items())]
     # With their names: a receiver without them keeps its fingerprint.
-    for name in ("routing_key", "api_key", "template"):
+    for name in ("routing_key", "api_key", "template", "proxy"):
         secret = getattr(receiver, name)
         parts += [f"{name}={secret.reveal()}"] if secret is not None else []
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

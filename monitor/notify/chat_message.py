@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from monitor.config import ReceiverSettings
 from monitor.domain.scopes.key import ACCOUNT_KINDS, ScopeKey
 from monitor.domain.scopes.state import REMOVED
 from monitor.errors import Reason
+from monitor.notify.filling import fill_text
 from monitor.text.durations import span
 from monitor.text.format import moment, one_line, platform_name
 from monitor.text.headlines import headline
@@ -18,6 +21,11 @@ from monitor.text.reasons import reason_text
 
 MAX_LINES = 20
 RECONNECT, SHOW, RUNBOOK = "Reconnect the account", "Show its page", "Read the runbook"
+_TITLE = 250
+_SUMMARY = 500
+_MAX_TEXT_LINES = 40
+
+_MOMENT = re.compile(r"\b(\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?) UTC\b")
 
 _BRACKETS = str.maketrans("<>", "\u2039\u203a")
 _CALLS = re.compile(r"@(?=everyone|here|channel|all|group|team)", re.IGNORECASE)
@@ -94,27 +102,56 @@ class ChatMessage:
         return f"postpost-monitor {self.data['monitor']['instance']}"
 
 
-def read(body: bytes) -> ChatMessage:
+def personal(document: Mapping[str, Any], settings: ReceiverSettings) -> Mapping[str, Any]:
+    """Return the stored *document* with a `title`, and with the texts and the time zone that *settings* ask for."""
+    usual = {
+        **document,
+        "title": localized(_title(document, document["data"]), settings.timezone),
+        "summary": localized(document["summary"], settings.timezone),
+    }
+    title = one_line(fill_text(settings.title, usual), _TITLE) if settings.title else ""
+    lines = fill_text(settings.text, usual).splitlines()[:_MAX_TEXT_LINES] if settings.text else []
+    text = "\n".join(one_line(line, _SUMMARY) for line in lines).strip()
+    return usual | {name: own for name, own in (("title", title), ("summary", text)) if own}
+
+
+def localized(text: str, zone: str) -> str:
+    """Return *text* with its times of day, which `moment` wrote in UTC, in the time zone *zone*."""
+    if zone == "UTC":
+        return text
+    return _MOMENT.sub(lambda match: _local(match, ZoneInfo(zone)), text)
+
+
+def _local(match: re.Match[str], zone: ZoneInfo) -> str:
+    try:
+        at = datetime.fromisoformat(f"{match[1]}+00:00").astimezone(zone)
+    except (ValueError, OverflowError):
+        return match[0]
+    return f"{at:%Y-%m-%d %H:%M %Z}"
+
+
+def read(body: bytes, settings: ReceiverSettings) -> ChatMessage:
     """
-    Return the stored document *body* as a chat shows it.
+    Return the stored document *body* as the chat of a receiver shows it.
 
     Raises:
         ValueError, KeyError: *body* is not such a document.
     """
-    document = json.loads(body)
-    data = document["data"]
+    document = personal(json.loads(body), settings)
+    data, zone = document["data"], settings.timezone
     incident = data.get("incident") or {}
     at = datetime.fromisoformat(document["timestamp"])
-    who = _who(document["type"], data) or incident["subject"] or "unknown"
+    who = _name(document, data)
+    summary = document["summary"]
     return ChatMessage(
         type=document["type"],
         why=data["why"],
         severity=document["severity"],
         over=data["why"] == _CLOSED,
         who=who,
-        title=f"{_state(document, data)}: {who}",
-        summary=one_line(document["summary"], 500),
-        facts=tuple(_facts(data, who)),
+        title=document["title"],
+        summary=summary if settings.text else one_line(summary, _SUMMARY),
+        facts=tuple((name, localized(value, zone)) for name, value in _facts(data, who)),
         lines=tuple(_lines(data.get("items", ()))),
         link=data.get("reconnectUrl") or "",
         page=data.get("pageUrl") or "",
@@ -146,6 +183,14 @@ def truncated(text: str, limit: int, escape: Callable[[str], str] = str) -> str:
 def without_mentions(text: str) -> str:
     """Return *text* for services that pass it on to other chats and pages: no tags, no links in brackets, no mentions of groups."""
     return _CALLS.sub("\uff20", text.translate(_BRACKETS))
+
+
+def _title(document: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    return f"{_state(document, data)}: {_name(document, data)}"
+
+
+def _name(document: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    return _who(document["type"], data) or (data.get("incident") or {}).get("subject") or "unknown"
 
 
 def _state(document: Mapping[str, Any], data: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ _MARKUP = re.compile(r"[\\*_~`|>#\[\]()<@:\-]")
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request:
-    chat = read(message.body)
+    chat = read(message.body, settings)
     text = truncated(chat.summary, _DESCRIPTION, _escape)
     if chat.lines:
         text = truncated("\n".join((chat.summary, *(f"• {line}" for line in chat.lines))), _DESCRIPTION, _escape)

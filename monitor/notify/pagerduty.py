@@ -20,7 +20,7 @@ _CLIENT = "postpost-monitor"
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request | None:
-    chat = read(message.body)
+    chat = read(message.body, settings)
     if chat.why == "notice" and chat.type != "test":
         return None
     if settings.routing_key is None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from monitor.notify.alertmanager import ALERTMANAGER
+from monitor.notify.apprise import APPRISE
 from monitor.notify.base import ReceiverType
 from monitor.notify.discord import DISCORD
 from monitor.notify.opsgenie import OPSGENIE
@@ -19,5 +20,6 @@ RECEIVER_TYPES: Mapping[str, ReceiverType] = {
     "pagerduty": PAGERDUTY,
     "opsgenie": OPSGENIE,
     "alertmanager": ALERTMANAGER,
+    "apprise": APPRISE,
 }
 """Type in the configuration -> how to send to it."""

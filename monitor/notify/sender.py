@@ -4,9 +4,12 @@ Sends notifications to receivers: one request, one result, and no exception but 
 Receivers' addresses are secrets: no text that leaves this module holds one, nor anything that a library printed.
 """
 
+import asyncio
+import contextlib
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,13 +25,16 @@ from monitor.errors import DeliveryReason
 from monitor.http.addresses import is_refused
 from monitor.http.errors import to_attempt_result
 from monitor.http.headers import retry_after
+from monitor.http.proxy import proxy_of
 from monitor.http.transport import Lookup, Response, Transport
 from monitor.notify.base import Message, OpenAlerts, ReceiverType, Request
+from monitor.notify.filling import texts
 from monitor.notify.receiver_types import RECEIVER_TYPES
-from monitor.notify.templates import texts
 from monitor.redaction import clean, forms_of
 
 BODY_LIMIT = 4096
+_THREADS = 16
+_NOT_INSTALLED = "the library Apprise is not installed: install the extra postpost-monitor[apprise]"
 _EXCERPT_LIMIT = 200
 
 
@@ -48,7 +54,8 @@ class Sender:
         self._user_agent = user_agent
         self._tls = tls
         self._lookup = lookup
-        self._transport: Transport | None = None
+        self._threads = asyncio.Semaphore(_THREADS)
+        self._transports: dict[tuple[str, str], Transport] = {}
 
     async def send(self, receiver: ReceiverSettings, webhook_id: str, body: bytes, previous: bytes | None = None) -> AttemptResult:
         """
@@ -76,15 +83,15 @@ class Sender:
     async def ping(self, url: str, *, method: str, within: timedelta) -> AttemptResult:
         """Make one request without a body to *url*, as `send` does; never raises but when cancelled. Only the status counts."""
         request = Request(url, {"User-Agent": self._user_agent}, b"", method)
-        response = await self._exchange(request, within, deny_private=False)
+        response = await self._exchange(request, within)
         if isinstance(response, AttemptResult):
             return response
         return replace(result_of_status(response.status), detail=f"answered {response.status}")
 
     async def close(self) -> None:
         """Close whatever is open."""
-        transport, self._transport = self._transport, None
-        if transport is not None:
+        transports, self._transports = self._transports, {}
+        for transport in transports.values():
             await transport.close()
 
     async def _timed(self, receiver: ReceiverSettings, render: _Render) -> AttemptResult:
@@ -103,22 +110,66 @@ class Sender:
             )
         if request is None:
             return AttemptResult(DeliveryReason.DELIVERED, detail=f"nothing to tell a receiver of type {receiver.type}", sent=False)
-        response = await self._exchange(request, receiver.timeout, deny_private=receiver.deny_private)
+        if receiver_type.blocking is not None:
+            return await self._in_thread(partial(receiver_type.blocking, request, receiver.timeout.total_seconds()), receiver.timeout)
+        response = await self._exchange(request, receiver.timeout, receiver)
         if isinstance(response, AttemptResult):
             return response
         return _with_response(receiver_type.judge(response.status, response.body), response, now, receiver, request)
 
-    async def _exchange(self, request: Request, within: timedelta, *, deny_private: bool) -> Response | AttemptResult:
+    async def _exchange(self, request: Request, within: timedelta, receiver: ReceiverSettings | None = None) -> Response | AttemptResult:
         """Return the response, or the result of an attempt without one; with a status, a broken body is no failure."""
         try:
-            if self._transport is None:
-                self._transport = Transport(self._tls, lookup=self._lookup)
+            transport = self._transport_for(receiver)
+            deny_private = receiver is not None and receiver.deny_private
             headers = {"Accept": "*/*", "Accept-Encoding": "identity", **request.headers}
             message = httpx.Request(request.method, request.url, headers=headers, content=request.body)
             refuse = partial(is_refused, deny_private=deny_private)
-            return await self._transport.send(message, seconds=within.total_seconds(), limit=BODY_LIMIT, refuse=refuse)
+            return await transport.send(message, seconds=within.total_seconds(), limit=BODY_LIMIT, refuse=refuse)
         except Exception as error:  # noqa: BLE001 - every failure is a result
             return to_attempt_result(error)
+
+    async def _in_thread(self, send: Callable[[], AttemptResult], within: timedelta) -> AttemptResult:
+        """
+        Return the result of *send*, called in a thread; a thread that is late ends by its own timeouts, and counts as long against `_THREADS`.
+
+        The threads are daemons: one that hangs does not delay the end of the program.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[AttemptResult] = loop.create_future()
+
+        def finish(result: AttemptResult) -> None:
+            self._threads.release()
+            if not done.done():
+                done.set_result(result)
+
+        def work() -> None:
+            try:
+                result = send()
+            except ImportError:
+                result = AttemptResult(DeliveryReason.INTERNAL, detail=_NOT_INSTALLED, sent=False)
+            except Exception as error:  # noqa: BLE001 - its text may hold the address
+                result = AttemptResult(DeliveryReason.UNKNOWN, detail=f"the library failed ({type(error).__name__})")
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(finish, result)
+
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                await self._threads.acquire()
+                threading.Thread(target=work, name="notify", daemon=True).start()
+                return await done
+        except TimeoutError:
+            detail = f"no result within {within.total_seconds():g} s; the message may have arrived"
+            return AttemptResult(DeliveryReason.TIMEOUT, detail=detail)
+
+    def _transport_for(self, receiver: ReceiverSettings | None) -> Transport:
+        """The transport with the proxy and the authorities of *receiver*; receivers without either share one."""
+        proxy = receiver.proxy.reveal() if receiver is not None and receiver.proxy is not None else ""
+        ca_file = (receiver.ca_file if receiver is not None else None) or ""
+        if (proxy, ca_file) not in self._transports:
+            tls = ssl.create_default_context(cafile=ca_file) if ca_file else self._tls
+            self._transports[proxy, ca_file] = Transport(tls, lookup=self._lookup, proxy=proxy_of(proxy) if proxy else None)
+        return self._transports[proxy, ca_file]
 
 
 def _with_response(result: AttemptResult, response: Response, now: datetime, receiver: ReceiverSettings, request: Request) -> AttemptResult:
@@ -139,5 +190,6 @@ def _excerpt(body: bytes, receiver: ReceiverSettings, request: Request) -> str:
     secrets += [parts.netloc, parts.path, parts.query, *re.split("[/&=]", f"{parts.path}&{parts.query}")]
     secrets += [value.reveal() for value in receiver.headers.values()]
     secrets += [secret.reveal().removeprefix("whsec_") for secret in receiver.secrets]
+    secrets += [receiver.proxy.reveal(), proxy_of(receiver.proxy.reveal()).credentials.decode()] if receiver.proxy is not None else []
     forms = {form for secret in secrets for written in (secret, unquote(secret)) for form in forms_of(written)}
     return clean(body.decode("utf-8", "replace"), _EXCERPT_LIMIT, tuple(sorted(forms, key=len, reverse=True)))

@@ -27,7 +27,7 @@ _IN_ADDRESSES = "%/:?#[]@!$&'()*+,;=~"
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request:
-    chat = read(message.body)
+    chat = read(message.body, settings)
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": _plain(f"{chat.mark} {chat.title}", _HEADER)},
         {"type": "section", "text": _plain(chat.summary, _SECTION)},

@@ -26,7 +26,7 @@ _OFF = b"WorkflowTriggerIsNotEnabled"
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request:
-    chat = read(message.body)
+    chat = read(message.body, settings)
     colour = "good" if chat.over else _COLOURS.get(chat.severity, "accent")
     title = _run(f"{chat.mark} {chat.title}", _TITLE, weight="bolder", size="medium", color=colour)
     body = [_block(title), _block(_run(chat.summary, _TEXT))]

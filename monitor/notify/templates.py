@@ -1,51 +1,50 @@
-"""
-User templates, tried on an example of every body.
-
-A place is `{path}`, such as `{data.connection.id}`, inside a text of the template. A text that is only a place becomes the value
-itself, of any type; elsewhere the value's text is inserted, nothing for an absent one. The template is parsed as JSON before it is filled,
-so the result is JSON of the template's shape whatever a value holds.
-"""
+"""What is wrong with the templates and the address of a receiver: templates are tried on an example of every body."""
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from monitor.config import ReceiverSettings
 from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationFacts, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.errors import Reason
+from monitor.notify.apprise import address_problem
+from monitor.notify.filling import PLACE, all_texts, fill, parsed_json
 from monitor.notify.payload import MonitorIdentity, render, render_digest, render_test
 
 MAX_TEMPLATE = 20_000
 
-_PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+Nearest = Callable[[str, Sequence[str]], str | None]
+
 _LABELS = "data.connection.labels."
 
 
-def fill(template: str, document: Mapping[str, Any]) -> bytes:
+def problems(receiver: ReceiverSettings, nearest: Nearest) -> Iterator[tuple[str, str, str]]:
     """
-    Return *template* filled from the stored *document*: UTF-8 JSON.
-
-    Raises:
-        ValueError: *template* is not JSON.
-    """
-    return json.dumps(_filled(_parsed(template), document), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-def problems(template: str, nearest: Callable[[str, Sequence[str]], str | None]) -> Iterator[tuple[str, str]]:
-    """
-    Yield what is wrong with *template*, each with a fix; a template without problems was tried on every type of body.
+    Yield what is wrong with the templates and the address of *receiver*: the key, what, and a fix.
 
     *nearest* returns the one of several words that was probably meant, or None.
     """
+    if receiver.template is not None:
+        yield from (("template", f"the template {message}", fix) for message, fix in json_problems(receiver.template.reveal(), nearest))
+    for key, text in (("title", receiver.title), ("text", receiver.text)):
+        found = dict.fromkeys(_odd_places(text or "", _known_places(), nearest))
+        yield from ((key, f"the {key} {message}", fix) for message, fix in found)
+    wrong = address_problem(receiver.url.reveal()) if receiver.type == "apprise" and "://" in receiver.url.reveal() else None
+    if wrong is not None:
+        yield "url", f"the url {wrong[0]}", wrong[1]
+
+
+def json_problems(template: str, nearest: Nearest) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with *template*, each with a fix; a template without problems was tried on every type of body."""
     if len(template) > MAX_TEMPLATE:
         yield f"is longer than {MAX_TEMPLATE} characters", "shorten it"
         return
     try:
-        parsed = _parsed(template)
+        parsed = parsed_json(template)
     except json.JSONDecodeError as error:
         yield (
             f"is no JSON: {error.msg} in its line {error.lineno}, column {error.colno}",
@@ -58,66 +57,19 @@ def problems(template: str, nearest: Callable[[str, Sequence[str]], str | None])
     if not isinstance(parsed, dict | list):
         yield "must be a JSON object or list", 'such as {"text": "{summary}"}'
         return
-    documents = [json.loads(body) for body in examples().values()]
-    known = sorted({path for document in documents for path in _paths(document)})
-    yield from dict.fromkeys(_odd_places(parsed, known, nearest))
-    for document in documents:
-        json.loads(fill(template, document))
+    yield from dict.fromkeys(_odd_places(parsed, _known_places(), nearest))
+    for body in examples().values():
+        json.loads(fill(template, json.loads(body)))
 
 
-def texts(template: str) -> Iterator[str]:
-    """Yield the texts of *template* without a place; they may be secrets."""
-    return (text for text in _texts(_parsed(template)) if not _PART.search(text))
+def _known_places() -> list[str]:
+    """The paths of the places that some body has, and that of the title."""
+    return sorted({"title", *(path for body in examples().values() for path in _paths(json.loads(body)))})
 
 
-def _parsed(template: str) -> Any:
-    return json.loads(template, parse_constant=_refuse)
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _filled(part: Any, document: Mapping[str, Any]) -> Any:
-    if isinstance(part, dict):
-        return {name: _filled(value, document) for name, value in part.items()}
-    if isinstance(part, list):
-        return [_filled(value, document) for value in part]
-    if not isinstance(part, str):
-        return part
-    whole = _PART.fullmatch(part)
-    if whole and whole[1] is not None:
-        return _value(document, whole[1])
-    return _PART.sub(lambda match: _replacement(match, document), part)
-
-
-def _replacement(match: re.Match[str], document: Mapping[str, Any]) -> str:
-    if match[1] is None:
-        return match[0][0]
-    value = _value(document, match[1])
-    if isinstance(value, str):
-        return value
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _value(document: Any, path: str) -> Any:
-    for name in path.strip().split("."):
-        if not isinstance(document, dict):
-            return None
-        document = document.get(name)
-    return document
-
-
-def _texts(part: Any) -> Iterator[str]:
-    if isinstance(part, str):
-        yield part
-    for below in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-        yield from _texts(below)
-
-
-def _odd_places(template: Any, known: Sequence[str], nearest: Callable[[str, Sequence[str]], str | None]) -> Iterator[tuple[str, str]]:
-    for text in _texts(template):
-        for match in _PART.finditer(text):
+def _odd_places(template: Any, known: Sequence[str], nearest: Nearest) -> Iterator[tuple[str, str]]:
+    for text in all_texts(template):
+        for match in PLACE.finditer(text):
             if match[0] in {"{", "}"}:
                 yield f"has a single {match[0]} in a text", f"write {2 * match[0]} for the character itself"
             path = (match[1] or "").strip()

@@ -256,6 +256,27 @@ class HeartbeatTestDocument(Document):
     detail: str
 
 
+class PassedRoute(TypedDict):
+    """A route that does not take the notification."""
+
+    route: Annotated[str, Field(description="its matchers")]
+    because: str
+
+
+class RoutesTestDocument(Document):
+    """`routes test --json`."""
+
+    facts: Annotated[dict[str, str], Field(description="what matchers apply to")]
+    passed: Annotated[list[PassedRoute], Field(description="the routes before the one that takes it")]
+    route: Annotated[str | None, Field(description="the matchers of the route that takes it")]
+    receivers: list[str]
+    suppressedBy: str | None
+    suppressedUntil: str | None
+    reminderSeconds: float | None
+    escalateAfterSeconds: float | None
+    escalateTo: list[str]
+
+
 class Counted(TypedDict):
     """How many notifications of one type, or of one severity."""
 
@@ -350,6 +371,7 @@ DOCUMENTS: dict[str, Any] = {
     "receivers test": ReceiversTestDocument,
     "receivers enable": ReceiversEnableDocument,
     "heartbeat test": HeartbeatTestDocument,
+    "routes test": RoutesTestDocument,
     "replay": ReplayDocument,
     "config check": ConfigCheckDocument,
     "db upgrade": DatabaseDocument,

@@ -176,6 +176,7 @@ RESPONSE_TEXTS = {
     DeliveryReason.UNREACHABLE: "could not be reached",
     DeliveryReason.ADDRESS_REFUSED: "has an address that is not allowed",
     DeliveryReason.DISCONNECTED: "closed the connection",
+    DeliveryReason.UNKNOWN: "did not take the message, for a reason that is not known",
     DeliveryReason.INTERNAL: "got no request: the monitor failed",
 }
 """What a receiver did with a message, as the rest of a sentence about it."""

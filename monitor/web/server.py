@@ -17,7 +17,7 @@ GET and HEAD only, unless `web.actions` is on: then POST to the forms (`pages.ac
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -118,6 +118,7 @@ class WebServer:
         engine: what explains and forecasts.
         limits: limits of the connections.
         actions: does what operators ask for while `web.actions` is on; without it nothing can be changed.
+        reload: reloads the configuration while `web.lifecycle` is on, and returns how many problems refused it; None for never.
         fresh_seconds: how old an answer may be.
 
     Attributes:
@@ -139,6 +140,7 @@ class WebServer:
         engine: Callable[[], Engine | None] = lambda: None,
         limits: Limits | None = None,
         actions: Actions | None = None,
+        reload: Callable[[], Awaitable[int]] | None = None,
         fresh_seconds: float = 1.0,
     ) -> None:
         self._settings = settings
@@ -150,6 +152,7 @@ class WebServer:
         self.limiter = ConnectionLimiter(limits if limits is not None else Limits())
         reads = ReadLimiter(read)
         self._actions = actions
+        self._reload = reload
 
         def acting() -> Actions | None:
             return self._actions if self._acts() else None
@@ -164,6 +167,7 @@ class WebServer:
         self._posts = {each.handler for each in (*forms, *posts)}
         self._changes = ChangeStreams(self._snapshots, clock)
         self._responses = ResponseCache(self._snapshots, clock, fresh_seconds)
+        self._always = (self._healthy, self._ready, self._metrics, self._reload_now)
         self._runner = web.AppRunner(
             self._application(
                 [*pages.routes(), route("/changes", self._changes.respond), *forms, *posts, *api_routes(context)], pages.nothing
@@ -176,11 +180,23 @@ class WebServer:
         """Whether operators may change something through the port."""
         return self._actions is not None and self._settings.actions and self._authenticator.required
 
+    def _reloads(self) -> bool:
+        """Whether the configuration may be reloaded through the port."""
+        return self._reload is not None and self._settings.lifecycle and self._authenticator.required
+
+    async def _reload_now(self, request: web.Request) -> web.Response:
+        """Reload the configuration, and say whether it was taken. Its problems are in the log, because they name files."""
+        problems = await self._reload() if self._reload is not None else 0
+        if problems:
+            return _error(request, 500)
+        return web.Response(text="reloaded\n")
+
     def _application(self, optional: Iterable[web.RouteDef], nothing: Handler) -> web.Application:
         """The application; the *optional* routes, and *nothing* for any other address, exist while `web.status_page` is on."""
         application = web.Application(middlewares=[self._respond], client_max_size=LARGEST_BODY)
         application.on_response_prepare.append(self._add_headers)
         application.add_routes([route("/-/healthy", self._healthy), route("/-/ready", self._ready), route("/metrics", self._metrics)])
+        application.add_routes([web.post("/-/reload", self._reload_now)])
         application.add_routes([*optional, route(_ANYTHING, nothing)])
         return application
 
@@ -280,7 +296,7 @@ class WebServer:
         if isinstance(request.protocol, LimitedHandler):
             request.protocol.begin()
         response: web.StreamResponse | None = self._objection(request) or await self._challenge(request)
-        if response is None and (self._settings.status_page or request.match_info.handler in (self._healthy, self._ready, self._metrics)):
+        if response is None and (self._settings.status_page or request.match_info.handler in self._always):
             with suppress(web.HTTPNotFound):
                 response = await self._make(request, handler)
         if response is None:
@@ -293,7 +309,7 @@ class WebServer:
         """Have *handler* answer; pages are kept, and what is large is compressed."""
         handled = request.match_info.handler
         # A form has the token of one operator: it is for that operator alone, and compressed it would leak it. Other pages have no secret.
-        if handled in (self._healthy, self._ready, self._metrics, self._changes.respond) or handled in self._forms:
+        if handled in (*self._always, self._changes.respond) or handled in self._forms:
             return await handler(request)
         if not is_api_path(request.path) and not request.path.startswith(_NOT_KEPT):
             return await self._responses.respond(request, handler)
@@ -306,7 +322,11 @@ class WebServer:
         acts = request.method == "POST" and self._acts() and request.match_info.handler in self._posts
         if acts and ("Transfer-Encoding" in request.headers or (request.content_length or 0) > LARGEST_BODY):
             return _error(request, 413)
-        if request.method not in ("GET", "HEAD") and not acts:
+        reloads = request.method == "POST" and self._reloads() and request.match_info.handler == self._reload_now
+        # A browser that is logged in may be led here by another site; what reloads is a script.
+        if reloads and ("Origin" in request.headers or (request.content_length or 0) or "Transfer-Encoding" in request.headers):
+            return _error(request, 400)
+        if request.method not in ("GET", "HEAD") and not acts and not reloads:
             return _error(request, 405, {"Allow": "GET, HEAD"})
         if not self._authenticator.hosts.serve(request.headers.getall("Host", [])):
             return _error(request, 421)

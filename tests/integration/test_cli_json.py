@@ -39,6 +39,7 @@ CALLS: list[tuple[str, tuple[str, ...], int]] = [
     ("receivers test", ("desk",), 1),
     ("receivers enable", ("on-call",), 0),
     ("heartbeat test", (), 1),
+    ("routes test", (), 0),
     ("config check", (), 0),
     ("db check", (), 0),
     ("db backup", ("copy.db",), 0),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.config import ReceiverSettings, Secret
 from monitor.domain.events import (
     FINE,
     EventType,
@@ -434,6 +435,7 @@ def test_digest_of_reminders() -> None:
     assert only["summary"] == "2 connections still in trouble (LinkedIn 2)."
     assert both["summary"] == "3 connections changed: 2 still in trouble, 1 failed (LinkedIn 3)."
     assert one["summary"] == "1 connection changed: 1 failed (LinkedIn 1)."
-    assert read(render_digest("m", START, reminded, IDENTITY)).lines == tuple(
+    settings = ReceiverSettings(name="team", url=Secret("https://hooks.example.org/x"))
+    assert read(render_digest("m", START, reminded, IDENTITY), settings).lines == tuple(
         f"LinkedIn “Page {n}”: still broken (the platform rejects the stored credential)" for n in (1, 2)
     )

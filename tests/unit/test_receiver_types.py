@@ -186,7 +186,7 @@ def test_lines_of_digests() -> None:
         render("m", a_notification(facts=_JOHN), nameless, IDENTITY),
         render("m", ending(a_notification(2), type=EventType.CONNECTION_RECOVERED), a_connection(2), IDENTITY),
     ]
-    chat = read(render_digest("m", START, bodies, IDENTITY))
+    chat = read(render_digest("m", START, bodies, IDENTITY), settings("slack"))
     assert chat.title == "Digest: 1 broken, 1 recovered"
     assert chat.lines == ("LinkedIn “John Doe”: broken (the platform rejects the stored credential)", "LinkedIn “Page 2”: recovered")
 

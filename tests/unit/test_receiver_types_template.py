@@ -12,9 +12,10 @@ from standardwebhooks import Webhook
 from monitor.config import ReceiverSettings, Secret
 from monitor.domain.events import EventType
 from monitor.notify.base import Message
+from monitor.notify.filling import fill, texts
 from monitor.notify.payload import render
 from monitor.notify.receiver_types import RECEIVER_TYPES
-from monitor.notify.templates import MAX_TEMPLATE, examples, fill, problems, texts
+from monitor.notify.templates import MAX_TEMPLATE, examples, json_problems
 from tests.builders import START, a_connection, a_notification
 from tests.outbox import IDENTITY, parsed
 
@@ -78,7 +79,7 @@ def test_values_stay_values(value: object, before: str) -> None:
 )
 def test_problems(template: str, message: str) -> None:
     """What can't work is refused before the first message, and says what to do."""
-    ((said, fix),) = problems(template, never)
+    ((said, fix),) = json_problems(template, never)
     assert said == message
     assert fix
 
@@ -86,7 +87,7 @@ def test_problems(template: str, message: str) -> None:
 def test_every_event_fits() -> None:
     """A template is tried on every type of event; places of any of them, and any label, are known."""
     template = '{"a": "{data.expiresAt} {data.items} {data.receiver} {data.connection.labels.any}", "b": "{data.incident.key}"}'
-    assert list(problems(template, never)) == []
+    assert list(json_problems(template, never)) == []
     for kind, body in examples().items():
         got = parsed(fill(template, json.loads(body)))
         assert (got["b"] is None) == (kind in {EventType.DIGEST, EventType.TEST})

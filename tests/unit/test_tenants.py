@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from monitor.config import ReceiverSettings, Secret
 from monitor.domain.connection_entries import ConnectionEntries, ConnectionEntry
 from monitor.domain.connections import Connection, ConnectionSpec, matching
 from monitor.domain.events import IncidentRef, Topic
@@ -156,12 +157,13 @@ def test_names_in_texts() -> None:
     """Notifications name the user: in the sentence, in the body, in chats and in digests."""
     connection = a_connection(user_id=USER, user_name="Acme GmbH")
     identity = payload.MonitorIdentity("i", "1", users={USER: "Acme GmbH"})
+    settings = ReceiverSettings(name="team", url=Secret("https://hooks.example.org/x"))
     body = payload.render("msg_1", a_notification(), connection, identity)
-    assert "account main/Acme GmbH" in read(body).summary
-    assert ("User", "Acme GmbH") in read(body).facts
-    assert read(payload.render_digest("msg_2", START, [body], identity)).lines[0].startswith("LinkedIn “Page 1” of Acme GmbH:")
+    assert "account main/Acme GmbH" in read(body, settings).summary
+    assert ("User", "Acme GmbH") in read(body, settings).facts
+    assert read(payload.render_digest("msg_2", START, [body], identity), settings).lines[0].startswith("LinkedIn “Page 1” of Acme GmbH:")
     incident = a_notification(incident=IncidentRef(Topic.SCOPE, f"user:main/{USER}", 1, START), scope=Scope.USER, connection_id=None)
-    message = read(payload.render("msg_3", incident, None, identity))
+    message = read(payload.render("msg_3", incident, None, identity), settings)
     assert "main/Acme GmbH" in message.who
     assert USER not in message.summary
 

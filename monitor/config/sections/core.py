@@ -87,6 +87,9 @@ class MonitorSettings(Section):
     monitors notify the same receiver."""
     dashboard_url: Annotated[str, AfterValidator(check_page_url)] = ""
     """Page for reconnecting accounts. Notifications link to it; without it they have no link."""
+    reload_on_change: Switch = False
+    """Whether the configuration is reloaded, as by SIGHUP, when the content of its file has changed, within about ten seconds. Secrets in other
+    files are read at a reload, too, but not watched."""
     runbook_url: Annotated[str, AfterValidator(check_runbook_url)] = ""
     """Address at which operators read `docs/how-to/alerts.md`: of your copy, or of this project's repository. `config rules` and
     notifications link to it."""
@@ -338,6 +341,8 @@ class WebSettings(Section):
     actions: Switch = False
     """Whether operators may test, acknowledge and silence on the status page and through the API. Needs a `token` or users in `config_file`: their
     names are the authors."""
+    lifecycle: Switch = False
+    """Whether `POST /-/reload` reloads the configuration, as SIGHUP does. Needs a `token` or users in `config_file`."""
     token: Secret | None = None
     """Bearer token for everything except the health of the port, in addition to the users of `config_file`. In browsers: the password of any
     username."""

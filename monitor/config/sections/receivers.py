@@ -8,11 +8,11 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from monitor.config.secrets import Secret
-from monitor.config.sections.controls import RouteQuietHoursSettings
+from monitor.config.sections.controls import RouteQuietHoursSettings, Zone
 from monitor.config.types import Duration, Items, Name, OffOrDuration, RateLimit, Section, Switch, between
 from monitor.domain.routes import Escalation, Route
 
-ReceiverType = Literal["webhook", "slack", "discord", "teams", "pagerduty", "opsgenie", "alertmanager"]
+ReceiverType = Literal["webhook", "slack", "discord", "teams", "pagerduty", "opsgenie", "alertmanager", "apprise"]
 
 PUBLIC_URLS: Mapping[str, str] = {
     "pagerduty": "https://events.pagerduty.com/v2/enqueue",
@@ -36,7 +36,8 @@ class ReceiverSettings(Section):
     type: ReceiverType = "webhook"
     """Format of the notifications. `webhook`: JSON with Standard Webhooks headers; the others: the format of that service."""
     url: Secret
-    """URL to POST to; treated as a secret. PagerDuty and Opsgenie have a default."""
+    """URL to POST to; treated as a secret. PagerDuty and Opsgenie have a default. For type `apprise` an address of Apprise, such as
+    `ntfys://ntfy.example.org/topic`."""
     url_file: str | None = None
     """File that contains the URL."""
     secret: Secret | None = None
@@ -63,10 +64,22 @@ class ReceiverSettings(Section):
     timeout: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(minutes=1))] = timedelta(seconds=15)
     """Total timeout of one attempt."""
     messages_per_second: RateLimit | None = None
-    """Maximum number of messages a second, after ten at once; 0 is no limit. Default: 1 for `slack`, `discord`, `teams`, `pagerduty`
-    and `opsgenie`, no limit for the others. To a receiver that works up to eight messages are in flight at the same time."""
+    """Maximum number of messages a second, after ten at once; 0 is no limit. Default: 1 for `slack`, `discord`, `teams`, `pagerduty`,
+    `opsgenie` and `apprise`, no limit for the others. To a receiver that works up to eight messages are in flight at the same time."""
     send_resolved: Switch = True
     """Whether recoveries are sent too. Without them an incident at the receiver never closes by itself."""
+    title: str | None = Field(default=None, max_length=1000)
+    """Text in place of the title, in which fields such as `{data.connection.name}` are filled in; `{title}` is the usual one."""
+    text: str | None = Field(default=None, max_length=4000)
+    """Text in place of the summary, filled in likewise; `{summary}` is the usual one. It may have several lines."""
+    timezone: Zone = "UTC"
+    """Time zone of the times in texts, such as `Europe/Berlin`. Fields for programs stay in UTC."""
+    proxy: Secret | None = None
+    """HTTP proxy to send through, such as `http://user:password@proxy.example.org:3128`; treated as a secret."""
+    proxy_file: str | None = None
+    """File that contains the URL of the proxy."""
+    ca_file: str | None = None
+    """PEM file with the authorities that the receiver's certificate is checked against, instead of the system's."""
     deny_private: Switch = False
     """Whether private and loopback addresses are refused too; set it when the URL comes from an untrusted source. Link-local
     and cloud-metadata addresses are always refused."""

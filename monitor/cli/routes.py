@@ -1,0 +1,195 @@
+"""The verb `routes`: who would be notified, and why."""
+
+import argparse
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.cli import output
+from monitor.cli.options import CONFIG, JSON, load_config
+from monitor.cli.output import terminal_width, wrapped
+from monitor.cli.verb import Verb, argument
+from monitor.clock import SystemClock
+from monitor.config import Config
+from monitor.config.problems import suggest
+from monitor.config.sections.policy import KNOWN_PLATFORMS
+from monitor.domain import routing
+from monitor.domain.connections import platform_of
+from monitor.domain.events import Severity
+from monitor.domain.matchers import CLOSED
+from monitor.domain.routes import Route
+from monitor.errors import UsageError
+from monitor.text.durations import format_duration
+from monitor.text.format import moment
+
+EXIT_NOBODY = 1
+
+_DEFAULTS = {"severity": "critical", "type": "connection.failed", "topic": "connection", "scope": "connection", "why": "opened"}
+_EPILOG = """\
+examples:
+  postpost-monitor routes test --severity critical --platform threads
+  postpost-monitor routes test --type token.expiring --topic expiry --severity warning --label team=social
+  postpost-monitor routes test --connection linkedin-Tz9W5i6ZYG --json
+
+Without options: a connection that has just failed. A connection that the configuration names brings its account, user, platform and labels.
+Only the configuration is read: silences of operators and acknowledgements are not considered. Exit code 0 when some receiver would be
+notified, 1 when none.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTest:
+    """
+    What the configuration does with one notification.
+
+    Attributes:
+        facts: what matchers apply to.
+        passed: the routes before the one that takes it, each with the matcher that does not match.
+        taken: the route that takes it; None when none does, or there are none.
+        receivers: who would be notified.
+        suppressed: what suppresses it now, and until when; None for nothing.
+    """
+
+    facts: dict[str, str]
+    passed: tuple[tuple[Route, str], ...]
+    taken: Route | None
+    receivers: tuple[str, ...]
+    suppressed: tuple[str, datetime] | None
+
+
+def test(args: argparse.Namespace) -> int:
+    """Print who would be notified; returns 0, or 1 for nobody."""
+    config = load_config(args)
+    found = routed(config, facts_of(config, args), SystemClock().now())
+    if args.json:
+        output.put(as_document(found))
+    else:
+        print("\n".join(wrapped(line, terminal_width(), "", "  ") for line in as_lines(config, found)))
+    return 0 if found.receivers else EXIT_NOBODY
+
+
+def facts_of(config: Config, args: argparse.Namespace) -> dict[str, str]:
+    """
+    The values that the options name, with those of the connection that the configuration names.
+
+    Raises:
+        UsageError: a value that no notification can have.
+    """
+    given = {name: value for name in routing.RESERVED if (value := getattr(args, name, None)) is not None}
+    labels = dict(label.partition("=")[::2] for label in args.label)
+    known = {name for connection in config.connections for name in connection.labels}
+    known |= {name for route in config.routes for name in route.match} - routing.RESERVED
+    _check("label", labels, known)
+    for name in given.keys() & CLOSED.keys():
+        _check(name, [given[name]], CLOSED[name])
+    connection = next((one for one in config.connections if one.id == given.get("connection")), None)
+    own = {"account": config.accounts[0].name, "user": config.accounts[0].user_id}
+    if connection is not None:
+        own |= {"account": connection.account, "user": connection.user_id, "platform": connection.platform, **connection.labels}
+    elif "connection" in given:
+        own["platform"] = platform_of(given["connection"])
+    facts = {**dict.fromkeys(routing.RESERVED, ""), **_DEFAULTS, **own, **labels, **given}
+    _check("account", [facts["account"]], [account.name for account in config.accounts])
+    _check("platform", filter(None, [facts["platform"]]), KNOWN_PLATFORMS | {one.platform for one in config.connections})
+    return facts
+
+
+def _check(name: str, values: Iterable[str], known: Collection[str]) -> None:
+    for value in values:
+        if value not in known:
+            raise UsageError(f"{name} is never {value or 'empty'} ({suggest(value, sorted(filter(None, known)), 'known')})")
+
+
+def routed(config: Config, facts: dict[str, str], now: datetime) -> RouteTest:
+    """What *config* does with a notification with these *facts* at *now*."""
+    passed: list[tuple[Route, str]] = []
+    taken = None
+    for route in (settings.route() for settings in config.routes):
+        wrong = routing.mismatch(route.match, facts)
+        if wrong is None:
+            taken = route
+            break
+        passed.append((route, f"{wrong} is {facts.get(wrong) or 'empty'}, not {route.match[wrong]}"))
+    closing = facts["why"] == "closed"
+    chosen = set(taken.receivers) if taken is not None else set() if config.routes else {one.name for one in config.receivers}
+    receivers = tuple(one.name for one in config.receivers if one.name in chosen and (one.send_resolved or not closing))
+    return RouteTest(facts, tuple(passed), taken, receivers, _suppressed(config, taken, facts, now))
+
+
+def _suppressed(config: Config, taken: Route | None, facts: dict[str, str], now: datetime) -> tuple[str, datetime] | None:
+    active = [
+        (silence.name, end)
+        for silence in config.windows()
+        if routing.matches(silence.match, facts) and (end := silence.when.ends_at(now)) is not None
+    ]
+    quiet = routing.quiet_until([taken], Severity(facts["severity"]), now) if taken is not None else None
+    active += [("the quiet hours of the route", quiet[1])] if quiet is not None else []
+    return max(active, key=lambda one: one[1], default=None)
+
+
+def as_lines(config: Config, found: RouteTest) -> list[str]:
+    """The result for people."""
+    shown = " ".join(f"{name}={value}" for name, value in sorted(found.facts.items()) if value)
+    lines = [f"a notification with {shown}"]
+    lines += [f"routes[{number}] {route.key}: does not match, {why}" for number, (route, why) in enumerate(found.passed)]
+    if found.taken is not None:
+        lines.append(f"routes[{len(found.passed)}] {found.taken.key}: takes it")
+    elif not config.routes:
+        lines.append("there are no routes: every receiver gets everything")
+    names = ", ".join(found.receivers)
+    lines.append(f"notified: {names}" if names else "notified: nobody")
+    if found.suppressed is not None:
+        lines.append(f"suppressed now by {found.suppressed[0]}, until {moment(found.suppressed[1])}")
+    if found.taken is not None and found.taken.reminder_interval is not None:
+        interval = found.taken.reminder_interval
+        lines.append(f"reminders: every {format_duration(interval)}" if interval > timedelta(0) else "reminders: none")
+    if found.taken is not None and found.taken.escalation is not None:
+        escalation = found.taken.escalation
+        lines.append(f"escalated after {format_duration(escalation.after)} without acknowledgement: {', '.join(escalation.receivers)}")
+    return lines
+
+
+def as_document(found: RouteTest) -> dict[str, object]:
+    """The result as JSON."""
+    taken = found.taken
+    escalation = taken.escalation if taken is not None else None
+    interval = taken.reminder_interval if taken is not None else None
+    return {
+        "facts": found.facts,
+        "passed": [{"route": route.key, "because": why} for route, why in found.passed],
+        "route": taken.key if taken is not None else None,
+        "receivers": list(found.receivers),
+        "suppressedBy": found.suppressed[0] if found.suppressed is not None else None,
+        "suppressedUntil": found.suppressed[1].isoformat() if found.suppressed is not None else None,
+        "reminderSeconds": interval.total_seconds() if interval is not None else None,
+        "escalateAfterSeconds": escalation.after.total_seconds() if escalation is not None else None,
+        "escalateTo": list(escalation.receivers) if escalation is not None else [],
+    }
+
+
+def _label(text: str) -> str:
+    if not text.partition("=")[0] or "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return text
+
+
+VERB = Verb(
+    "Show who would be notified of something, and why. Nothing is contacted or changed.",
+    verbs={
+        "test": Verb(
+            "Print which route takes a notification, which do not and why, and who would be notified.",
+            test,
+            (
+                CONFIG,
+                *[argument(f"--{name}", metavar="VALUE", help=f"its {name}, as in a matcher") for name in sorted(routing.RESERVED)],
+                argument(
+                    "--label", metavar="NAME=VALUE", type=_label, action="append", default=[], help="a label of the connection; repeatable"
+                ),
+                JSON,
+            ),
+            help="print who would be notified, and why",
+            epilog=_EPILOG,
+        ),
+    },
+    epilog=_EPILOG,
+)
