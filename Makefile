@@ -78,6 +78,11 @@ dist: $(VENV)/.dev ## Build into dist/: wheel, source archive, image definition,
 	@.ci/dist $(abspath $(VENV))/bin/python dist
 	@ls dist
 
+.PHONY: deb
+deb: dist ## Build the Debian package for this release of Debian into dist/, and check it with lintian.
+	@.ci/deb dist
+	@ls dist/*.deb
+
 # Universal: one lock for every Python version and platform we support. ARGS=--upgrade takes newer versions.
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv --quiet pip compile --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links $(ARGS)

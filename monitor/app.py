@@ -264,6 +264,7 @@ class App:
             policy=self._policy,
             read=self._database.read,
             instance=lambda: self._registry.config.identity.instance,
+            engine=lambda: self._registry,
             actions=Actions(self._database.write, self._check_now, self._clock, lambda: self.config.monitor.dashboard_url),
         )
 
@@ -310,6 +311,7 @@ class App:
 
     def _prepare_metrics(self) -> None:
         self._metrics.prepare(
+            monitor=self._registry.config.identity.instance,
             accounts=[account.name for account in self._workers.config.accounts],
             receivers=[receiver.name for receiver in self._workers.config.receivers],
             loops=[*(watched.loop.name for watched in [*self._workers.watched, *self._own_loops()]), "writer"],
@@ -317,7 +319,7 @@ class App:
 
     def _wake_jobs(self) -> tuple[WakeJob, ...]:
         def wake(kind: str) -> Callable[[], None]:
-            return lambda: self._workers.wake(kind)
+            return lambda: self._workers.remind(kind)
 
         return (
             WakeJob("check", _SECOND, wake("check")),

@@ -87,6 +87,7 @@ async def listening(
     clock: Clock | None = None,
     acting: Actions | None = None,
     file: WebConfig | None = None,
+    instance: str = "",
     **web: Any,
 ) -> AsyncIterator[Port]:
     """A port that shows *snapshot*, anew for every request."""
@@ -103,6 +104,7 @@ async def listening(
         fresh_seconds=0.0,
         actions=acting,
         file=file,
+        instance=lambda: instance,
     )
     url = urlsplit(await server.start())
     try:
@@ -117,5 +119,6 @@ async def asked(world: Watched, **web: Any) -> AsyncIterator[Port]:
     clock = StoppedClock(world.now)
     world.fleet.set_outbox(await world.database.read(read_outbox))
     policy = world.config.policy()
-    async with listening(lambda: world.fleet.snapshot(clock.now()), policy=policy, read=world.database.read, clock=clock, **web) as port:
+    given: dict[str, Any] = {"policy": policy, "read": world.database.read, "clock": clock, "instance": world.config.monitor.instance or ""}
+    async with listening(lambda: world.fleet.snapshot(clock.now()), **given, **web) as port:
         yield port

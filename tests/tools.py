@@ -10,6 +10,9 @@ import pytest
 PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "calcurse": "calcurse",
+    "dh": "debhelper",
+    "dpkg-buildpackage": "dpkg-dev",
+    "lintian": "lintian",
     "chromium": "chromium",
     "fish": "fish",
     "initdb": "postgresql",

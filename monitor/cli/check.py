@@ -20,9 +20,9 @@ from monitor.domain.connections import Connection
 from monitor.domain.reasons import Outcome, outcome_of
 from monitor.errors import ApiError
 from monitor.schemas import facts
-from monitor.text.advice import reason_advice
+from monitor.text.advice import reason_advice, reconnects
 from monitor.text.format import one_line, subject_name
-from monitor.text.reasons import reason_text, reason_with_detail
+from monitor.text.reasons import OUTCOME_TEXTS, reason_text, reason_with_detail
 
 EXIT_FAILED = 1
 EXIT_INCONCLUSIVE = 3
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.put(as_document(results, problems, clock.now()))
     else:
-        print(as_text(results, problems, terminal_width()))
+        print(as_text(results, problems, terminal_width(), config.monitor.dashboard_url))
     return exit_code([result.outcome for result in results], named=bool(ids), complete=not problems)
 
 
@@ -117,12 +117,12 @@ async def _connections_of(config: Config, checker: LiveChecker, account: str, us
     return [Connection(0, spec) for spec in specs], problem
 
 
-def as_text(results: Sequence[CheckResult], problems: Sequence[str], width: int) -> str:
-    """The results as a table."""
+def as_text(results: Sequence[CheckResult], problems: Sequence[str], width: int, dashboard_url: str = "") -> str:
+    """The results as a table, and where to reconnect if one asks for it."""
     rows = [
         (
             one_line(_name(result), 60),
-            coloured(result.outcome.value, result.outcome.value),
+            coloured(OUTCOME_TEXTS[result.outcome], result.outcome.value),
             (result.reply.token.raw if result.reply is not None else "") or "",
             subject_name(result.connection.platform_id, result.connection),
             one_line(_explanation(result), 600),
@@ -132,6 +132,8 @@ def as_text(results: Sequence[CheckResult], problems: Sequence[str], width: int)
     notable = [result.outcome is not Outcome.PASSED for result in results]
     header = ("NAME", "OUTCOME", "TOKEN LEFT", "CONNECTION", "WHY")
     lines = table(header, rows, width, least={0: 12}, texts=2, notable=notable) if rows else []
+    asked = dashboard_url and any(reconnects(reason_advice(result.verdict.reason)) for result in results)
+    lines += [f"Dashboard: {dashboard_url}"] if asked else []
     return "\n".join([*lines, *(wrapped(problem, width) for problem in problems)] or ["No connections to test."])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import shtab
 
-from monitor.cli.main import build_parser, verbs_of
+from monitor.cli.main import COMPLETE, build_parser, verbs_of
 from monitor.cli.verb import Verb, argument
 
 _EPILOG = """\
@@ -17,6 +17,17 @@ examples:
 
 The installer installs the script for bash for all users.
 """
+
+_KINDS = {
+    ("", "id"): "connections",
+    ("", "ids"): "connections",
+    ("", "receiver"): "receivers",
+    ("ack", "incidents"): "incidents",
+    ("receivers test", "name"): "receivers",
+    ("receivers enable", "name"): "receivers",
+    ("silence expire", "numbers"): "silences",
+}
+"""(verb, or any, and argument) to the kind of what is offered, see `candidates`."""
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -30,10 +41,13 @@ def run(args: argparse.Namespace) -> int:
 def script(shell: str) -> str:
     """The completion of the whole command line for *shell*."""
     parser = build_parser()
-    for _, verb in verbs_of(parser):
+    for name, verb in verbs_of(parser):
         for action in verb._actions:  # noqa: SLF001 - argparse has no public access to its options
+            kind = _KINDS.get((name, action.dest)) or _KINDS.get(("", action.dest))
             if action.type is Path:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
+            elif kind is not None:
+                action.complete = shtab.cmd(f"postpost-monitor {COMPLETE} {kind} 2>/dev/null")  # type: ignore[attr-defined]
     return shtab.complete(parser, shell)
 
 

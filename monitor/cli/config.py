@@ -13,6 +13,7 @@ from monitor.config import Config, ReceiverSettings
 from monitor.config.dump import as_schema, as_yaml
 from monitor.config.reference import reference
 from monitor.errors import ConfigError, Problem, UsageError
+from monitor.text.links import RUNBOOK
 from monitor.web.auth import hash_password
 
 _EXAMPLES = """\
@@ -23,7 +24,6 @@ examples:
   postpost-monitor config schema > schema.json
   postpost-monitor config hash-password              asks for it twice; put the hash into web.config_file
 """
-_RUNBOOK = "docs/how-to/alerts.md"
 _WATCHES = {"off": "configured connections only", "connections": "discovers its connections", "workspace": "discovers the whole workspace"}
 
 
@@ -63,7 +63,7 @@ def rules(args: argparse.Namespace) -> int:
     page = load_config(args).monitor.runbook_url
     head, *others = (file.read_text(encoding="utf-8") for file in sorted(_rules_folder().glob("*.yml")))
     text = "\n".join([head, *(other.partition("groups:\n")[2] for other in others)])
-    sys.stdout.write(text.replace(f"runbook_url: {_RUNBOOK}", f"runbook_url: {page or _RUNBOOK}"))
+    sys.stdout.write(text.replace(f"runbook_url: {RUNBOOK}", f"runbook_url: {page or RUNBOOK}"))
     if not page:
         print("Set monitor.runbook_url: without it the links to the runbook are relative.", file=sys.stderr)
     return 0

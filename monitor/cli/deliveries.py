@@ -16,6 +16,7 @@ from monitor.domain.connections import Connection
 from monitor.errors import UsageError
 from monitor.schemas import facts
 from monitor.text.format import moment, one_line, subject_name
+from monitor.text.reasons import RESPONSE_TEXTS
 
 _EPILOG = """\
 examples:
@@ -28,7 +29,12 @@ A delivery that is sent again keeps its webhook id, so that the receiver can rec
 """
 
 _PAGE = 500
-_COLOURS = {"pending": "warning", "delivered": "ok", "dead": "error", "cancelled": "unknown"}
+_STATES = {
+    DeliveryState.PENDING: ("pending", "warning"),
+    DeliveryState.DELIVERED: ("delivered", "ok"),
+    DeliveryState.DEAD: ("abandoned", "error"),
+    DeliveryState.CANCELLED: ("not sent", "unknown"),
+}
 
 
 def show(args: argparse.Namespace) -> int:
@@ -55,7 +61,7 @@ def as_text(rows: Sequence[DeliveryRow], connections: Mapping[int | None, Connec
             str(row.id),
             f"{row.queued_at:%Y-%m-%d %H:%M}",
             one_line(row.receiver, 80),
-            coloured(row.state.value, _COLOURS[row.state.value]),
+            coloured(*_STATES[row.state]),
             str(row.attempts),
             row.type.value,
             _about(row, connections.get(row.notification.connection_id)),
@@ -79,7 +85,7 @@ def _result(row: DeliveryRow, now: datetime) -> str:
         return f"superseded by {row.digest_id}"
     if row.digest_id is not None:
         return f"part of digest {row.digest_id}"
-    reason = "" if row.last_reason is None else row.last_reason.value
+    reason = "" if row.last_reason is None else RESPONSE_TEXTS[row.last_reason]
     status = f" ({row.last_status})" if row.last_status is not None else ""
     later = f"; next {moment(row.next_attempt_at)}" if row.state is DeliveryState.PENDING and row.next_attempt_at > now else ""
     return f"{reason}{status}{later}".lstrip("; ")

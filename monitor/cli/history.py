@@ -15,7 +15,7 @@ from monitor.domain.reasons import outcome_of
 from monitor.errors import Reason
 from monitor.schemas import facts
 from monitor.text.format import one_line
-from monitor.text.reasons import reason_with_detail
+from monitor.text.reasons import OUTCOME_TEXTS, reason_with_detail
 
 _EPILOG = """\
 examples:
@@ -65,7 +65,7 @@ def as_text(rows: list[CheckRow], width: int) -> str:
     cells = [
         (
             f"{row.at:%Y-%m-%d %H:%M:%S}",
-            coloured(outcome_of(row.reason).value, outcome_of(row.reason).value),
+            coloured(OUTCOME_TEXTS[outcome_of(row.reason)], outcome_of(row.reason).value),
             f"{row.duration_ms} ms",
             "" if row.http_status is None else str(row.http_status),
             one_line(row.token or "", 64),

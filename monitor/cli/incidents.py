@@ -26,10 +26,9 @@ from monitor.db import (
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic, incident_key
 from monitor.domain.expiry.estimate import best_estimate
-from monitor.domain.handling import NOT_HANDLED, Handling, handling_of_incident
+from monitor.domain.handling import NOT_HANDLED, Handling
 from monitor.domain.silencing.controls import Controls
-from monitor.domain.snapshot import IncidentView
-from monitor.domain.states import ConnectionState, TopicState
+from monitor.domain.states import ConnectionState
 from monitor.schemas import facts
 from monitor.text.durations import brief
 from monitor.text.format import label_of, one_line, short_name, subject_name
@@ -92,18 +91,10 @@ def lines_of(reader: Reader, rows: Sequence[IncidentRow], config: Config, now: d
             incident_key(row.incident, instance),
             connections.get(row.connection_id or 0),
             states.get(row.connection_id or 0, _NOTHING_KNOWN),
-            _handling(row, connections.get(row.connection_id or 0), controls, now),
+            facts.handling(row, connections.get(row.connection_id or 0), controls, now),
         )
         for row in rows
     ]
-
-
-def _handling(row: IncidentRow, connection: Connection | None, controls: Controls, now: datetime) -> Handling:
-    if row.closed_at is not None:
-        return NOT_HANDLED
-    view = IncidentView(row.incident, row.scope, row.connection_id, row.level, row.severity, row.reason, row.detail)
-    value = TopicState(row.level, row.changed_at, row.incident.number, row.incident.opened_at)
-    return handling_of_incident(view, connection, value, controls, now)
 
 
 def _worst_first(line: IncidentLine) -> tuple[int, bool, int, float]:
@@ -165,13 +156,9 @@ def _explanation(line: IncidentLine, now: datetime) -> str:
 
 
 def _document(line: IncidentLine) -> dict[str, object]:
-    silence = line.handling.silence
     return {
-        **facts.incident(line.row, line.connection),
+        **facts.handled_incident(line.row, line.connection, line.key, line.handling),
         "name": short_name(line.connection, line.state) if line.connection is not None else None,
-        "incidentKey": line.key,
-        "ackedBy": facts.acked_by(line.handling.ack),
-        "silencedUntil": facts.iso(silence.until) if silence is not None else None,
     }
 
 

@@ -37,6 +37,9 @@ VERBS = {
 }
 """Verb to its help. The rest is in `VERB` of the module of that name, which is imported for that verb only: all of them take a second."""
 
+COMPLETE = "__complete"
+"""The first argument of what completion scripts call: it is no verb."""
+
 _EPILOG = """\
 examples:
   postpost-monitor demo                         see it at work, without set-up
@@ -88,6 +91,8 @@ def _load(name: str) -> Verb:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     try:
+        if argv is None and sys.argv[1:2] == [COMPLETE]:
+            return int(importlib.import_module("monitor.cli.candidates").run(sys.argv[2:]))
         return _run(sys.argv[1:] if argv is None else argv, owns_process=argv is None)
     except MonitorError as error:
         for problem in error.problems if isinstance(error, ConfigError) else (error,):

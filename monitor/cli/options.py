@@ -1,6 +1,8 @@
 """Options that several verbs share."""
 
 import argparse
+import os
+import pwd
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,9 +32,23 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         ConfigError: with every problem.
     """
-    config = load(args.config, check_template=templates.problems)
+    config = load(args.config, check_template=templates.problems, after_reading=_become_service_user)
     logs.register_secrets(config.secrets())
     return config
+
+
+def _become_service_user() -> None:
+    """Become the user that the installed command names to root: what the configuration names is checked as the service reads it."""
+    name = os.environ.get("POSTPOST_MONITOR_USER")
+    if name is None or os.geteuid() != 0:
+        return
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        raise UsageError(f"there is no user {name}: install the service, or unset POSTPOST_MONITOR_USER") from None
+    os.initgroups(name, user.pw_gid)
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
 
 
 def platform_ids(args: argparse.Namespace) -> list[str]:

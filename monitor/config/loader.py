@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,10 +22,19 @@ KEY_VARIABLES = ("POSTPOST_API_KEY", "PUBLORA_API_KEY")
 _POLICY_SECTIONS = frozenset({"policy", "schedule"})
 SIZE_LIMIT = 8 * 1024 * 1024
 
-_NO_FILE_FIX = "create it (config/postpost-monitor.yaml shows every key), or name another with --config"
+_FILE_FIXES: Mapping[type[OSError], str] = {
+    FileNotFoundError: "create it (config/postpost-monitor.yaml shows every key), or name another with --config",
+    PermissionError: "run the command with sudo; the service's user must be able to read it",
+}
 
 
-def load(path: Path | None = None, environ: Mapping[str, str] | None = None, *, check_template: CheckTemplate) -> Config:
+def load(
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    check_template: CheckTemplate,
+    after_reading: Callable[[], None] = lambda: None,
+) -> Config:
     """
     The configuration in the file at *path*.
 
@@ -36,6 +45,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None, *, 
         path: the file; None for the default location.
         environ: the environment; None for the process's own.
         check_template: returns the problems of a receiver's template.
+        after_reading: called once the file is read, before the files that it names are.
 
     Raises:
         ConfigError: with every problem, each with file and line, in the order of the file.
@@ -45,7 +55,9 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None, *, 
     if named is None and not _exists(DEFAULT_PATH):
         return default_config(environ)
     file = named or DEFAULT_PATH
-    return load_text(_read(file), str(file), environ, folder=file.parent, check_template=check_template)
+    text = _read(file)
+    after_reading()
+    return load_text(text, str(file), environ, folder=file.parent, check_template=check_template)
 
 
 def load_policy(path: Path, base: Config, environ: Mapping[str, str] | None = None) -> Config:
@@ -130,7 +142,7 @@ def _read(file: Path) -> str:
         with file.open("rb") as stream:
             content = stream.read(SIZE_LIMIT + 1)
     except OSError as error:
-        fix = _NO_FILE_FIX if isinstance(error, FileNotFoundError) else "make it readable for the monitor's user"
+        fix = _FILE_FIXES.get(type(error), "name a readable file with --config")
         raise ConfigError((Problem(str(file), f"can't be read: {error.strerror}", fix),)) from None
     if len(content) > SIZE_LIMIT:
         raise ConfigError((Problem(str(file), "is larger than 8 MiB", "use discovery instead of listing connections"),))

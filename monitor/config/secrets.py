@@ -187,7 +187,7 @@ def read_secret_file(path: Path, *, credentials_directory: Path | None = None) -
 
 _READ_FIX: dict[type[OSError], str] = {
     FileNotFoundError: "create it, readable only for the monitor's user (chmod 0400)",
-    PermissionError: "make the monitor's user its owner, or pass it with systemd's LoadCredential=",
+    PermissionError: "run the command with sudo; the service's user must be its owner, or get it with systemd's LoadCredential=",
 }
 
 

@@ -106,7 +106,7 @@ def existing(address: URL) -> Path:
         with path.open("rb"):
             return path
     except PermissionError:
-        raise StoreUnavailable(f"{path} can't be read by this user: run the command as the monitor's user") from None
+        raise StoreUnavailable(f"{path} can't be read by this user: run the command with sudo") from None
     except OSError:
         raise StoreUnavailable(f"there is no database at {path}") from None
 

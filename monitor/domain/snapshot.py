@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from monitor.domain import topics
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic
 from monitor.domain.matchers import UnmatchedMatcher
@@ -14,7 +13,7 @@ from monitor.domain.reasons import Scope
 from monitor.domain.scopes.key import API, GROUP, LIMIT, PLATFORM, RATE
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
-from monitor.domain.states import ConnectionState
+from monitor.domain.states import ConnectionState, TopicState
 from monitor.errors import Reason
 
 
@@ -61,15 +60,22 @@ class SuspectedScope:
 
 @dataclass(frozen=True, slots=True)
 class StorageFailure:
-    """The database takes no writes: since when, and its own message."""
+    """The database takes no writes: since when, its own message, and whether that has lasted until it is notified."""
 
     since: datetime
     problem: str = ""
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentView:
-    """One open incident; *connection* is the connection's that it is about, as far as it is in memory."""
+    """
+    One open incident.
+
+    Attributes:
+        notified: the level that the receivers were notified of, by itself; `fine` when they were not, or another incident said it.
+        connection: the one that it is about, as far as it is in memory.
+    """
 
     incident: IncidentRef
     scope: Scope
@@ -79,6 +85,7 @@ class IncidentView:
     reason: Reason | None
     detail: str
     connection: Connection | None = field(default=None, compare=False, repr=False)
+    notified: str = FINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +158,10 @@ def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:
             Scope.CONNECTION,
             connection.id,
             value.level,
-            topics.severity_of(topic, value.level, policy, connection.platform, state.cause),
+            build.severity_of(connection, state, topic, policy),
             *build.reason_and_detail(state, topic),
             connection,
+            _notified(value),
         )
         for topic, value in state.topics.items()
         if value.level != FINE and value.opened_at is not None
@@ -166,7 +174,12 @@ def scope_incidents(state: ScopeState) -> list[IncidentView]:
     if not state.open or topic.opened_at is None:
         return []
     incident = IncidentRef(Topic.SCOPE, str(state.key), topic.number, topic.opened_at)
-    return [IncidentView(incident, state.scope, None, topic.level, build.severity(state), state.reason, state.detail)]
+    severity = build.severity(state)
+    return [IncidentView(incident, state.scope, None, topic.level, severity, state.reason, state.detail, notified=_notified(topic))]
+
+
+def _notified(value: TopicState) -> str:
+    return FINE if value.notified.merged else value.notified.level
 
 
 _FAILURES_IN_A_ROW = 2

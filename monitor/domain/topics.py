@@ -205,9 +205,8 @@ def publishing_level(connection: Connection, state: ConnectionState, now: dateti
     failing = state.pending is not None and state.pending.health.broken
     if failing or state.health not in {Health.OK, Health.UNSUPPORTED}:
         return current
-    error, posted = state.last_error, state.last_successful_post_at
-    occurred_at = error.occurred_at if error is not None else None
-    if occurred_at is None or (posted is not None and occurred_at <= posted):
+    occurred_at = failed_post_at(state)
+    if occurred_at is None:
         return FINE
     if current == FAILING:
         # An incident does not close because its error grows old.
@@ -226,6 +225,14 @@ def explained_error_at(connection: Connection, state: ConnectionState, context: 
     explained = state.failure is not None and state.failure.covers(occurred_at)
     explained = explained or any(_within(outage, occurred_at, connection.interval) for outage in context.outages)
     return occurred_at if explained else state.explained_error_at
+
+
+def failed_post_at(state: ConnectionState) -> datetime | None:
+    """Return when the last post failed; None when one succeeded since, or none failed."""
+    error, posted = state.last_error, state.last_successful_post_at
+    if error is None or error.occurred_at is None or (posted is not None and error.occurred_at <= posted):
+        return None
+    return error.occurred_at
 
 
 def _within(outage: tuple[datetime, datetime | None], moment: datetime, margin: timedelta) -> bool:

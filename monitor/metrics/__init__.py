@@ -2,7 +2,7 @@
 
 import zlib
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import cast
@@ -52,18 +52,19 @@ class Metrics:
         self._heartbeats = self._counter(definitions.HEARTBEATS)
         for result in ("sent", "failed", "withheld"):
             self._heartbeats.labels(result)
-        build = Info(definitions.BUILD.name.removesuffix("_info"), definitions.BUILD.help, registry=self._registry)
-        build.info({"version": __version__})
+        self._build = Info(definitions.BUILD.name.removesuffix("_info"), definitions.BUILD.help, registry=self._registry)
+        self._build.info({"version": __version__})
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
-    def prepare(self, *, accounts: Iterable[str] = (), receivers: Iterable[str] = (), loops: Iterable[str] = ()) -> None:
+    def prepare(self, *, monitor: str = "", accounts: Iterable[str] = (), receivers: Iterable[str] = (), loops: Iterable[str] = ()) -> None:
         """
         Take over the names of the configuration; called at the start and after a reload.
 
         Series of accounts, receivers and loops that are not among these are removed.
         """
+        self._build.info({"monitor": monitor, "version": __version__})
         removed = set(self._own.receivers) - set(kept := tuple(receivers))
         for result in DeliveryReason:
             for receiver in removed:
@@ -76,6 +77,7 @@ class Metrics:
         steps = {name: at for name, at in self._own.loops.items() if name in set(loops)}
         self._own = replace(
             self._own,
+            monitor=monitor,
             receivers=kept,
             loops=steps,
             disabled={name: disabled for name, disabled in self._own.disabled.items() if name in kept},
@@ -105,9 +107,9 @@ class Metrics:
         """Record whether deliveries to *receiver* are disabled."""
         self._own = replace(self._own, disabled={**self._own.disabled, receiver: disabled})
 
-    def loop_stepped(self, loop: str, at: datetime) -> None:
-        """Record that the loop called *loop* finished a step at *at*."""
-        self._own = replace(self._own, loops={**self._own.loops, loop: at})
+    def loops_stepped(self, steps: Mapping[str, datetime]) -> None:
+        """Record when each loop, by its name, finished a step."""
+        self._own = replace(self._own, loops={**self._own.loops, **steps})
 
     def config_reloaded(self, successful: bool, at: datetime) -> None:
         """Record that the configuration was read at *at*, and applied if *successful*."""
@@ -148,7 +150,7 @@ class Metrics:
 
     def _rest(self, lines: ConnectionLines, snapshot: Snapshot, now: datetime, *, openmetrics: bool) -> Iterator[bytes]:
         """Yield everything but the lines of connections: what differs at every scrape."""
-        yield from self._exposition.expires_in(lines, now, openmetrics=openmetrics)
+        yield from lines.expires_in(now, openmetrics=openmetrics)
         yield from overall(snapshot, self._own, now, openmetrics=openmetrics)
         # Only `collect` is called, whatever its type says.
         registry = cast("CollectorRegistry", _WithoutCreated(self._registry))

@@ -84,6 +84,12 @@ API_UP = Family(MetricType.GAUGE, "postpost_api_up", "Whether the API responds; 
 INCIDENT_OPEN = Family(
     MetricType.GAUGE, "postpost_incident_open", "1 for each open incident, with the labels of what it is about.", _INCIDENT
 )
+INCIDENT_NOTIFIED = Family(
+    MetricType.GAUGE,
+    "postpost_incident_notified",
+    "1 for each open incident of which the receivers were notified, with the level that they know.",
+    ("monitor", *_INCIDENT, "receiver"),
+)
 INCIDENT_ACKNOWLEDGED = Family(
     MetricType.GAUGE, "postpost_incident_acknowledged", "1 for each open incident that an operator has acknowledged.", _INCIDENT
 )
@@ -134,13 +140,16 @@ MISSED = Family(MetricType.COUNTER, f"{_M}checks_missed_total", "Checks skipped 
 REBUILDS = Family(MetricType.COUNTER, f"{_M}api_client_rebuilds_total", "HTTP transports replaced after internal errors.")
 JUMPS = Family(MetricType.COUNTER, f"{_M}clock_jumps_total", "Detected jumps of the wall clock.")
 HEARTBEATS = Family(MetricType.COUNTER, f"{_M}heartbeats_total", "Heartbeats that were due, by result.", ("result",))
-BUILD = Family(MetricType.INFO, f"{_M}build_info", "Version of the program.", ("version",))
+BUILD = Family(
+    MetricType.INFO, f"{_M}build_info", "Name of this monitor in notifications, and version of the program.", ("monitor", "version")
+)
 
 PER_CONNECTION = (UP, HEALTH, EXPIRY, UNCERTAINTY, LAST_CHECK, LAST_CONCLUSIVE, LAST_POST, FAILURES, INFO)
 OVERALL = (
     ACCOUNT_UP,
     API_UP,
     INCIDENT_OPEN,
+    INCIDENT_NOTIFIED,
     INCIDENT_ACKNOWLEDGED,
     SILENCES,
     CHECKS,

@@ -1,8 +1,8 @@
 """
 The snapshot as Prometheus text.
 
-Ten thousand connections make eighty thousand lines. States are immutable values, so the lines of a connection are kept until it has
-another state; a scrape joins them, and `ConnectionLines.version` says whether any line differs from the last scrape.
+Ten thousand connections make eighty thousand lines. States are immutable values, so the text of a block of connections is kept until
+one of them has another state; a scrape joins the texts, and `ConnectionLines.version` says whether any differs from the last scrape.
 """
 
 import re
@@ -10,34 +10,37 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import chain
+from operator import is_
 
 from monitor.clock import EPOCH
+from monitor.domain.alert_labels import IncidentLabels
+from monitor.domain.delivery import receiver_outages
+from monitor.domain.events import FINE, Severity
 from monitor.domain.expiry import estimate
 from monitor.domain.expiry.model import TokenBelief
-from monitor.domain.reasons import Health, outcome_of
-from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.reasons import Health, Scope, outcome_of
+from monitor.domain.scopes.key import STORAGE
+from monitor.domain.scopes.state import FAILED
 from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.errors import Reason
 from monitor.metrics import definitions
 from monitor.metrics.definitions import Family, MetricType
 
-Lines = str
-"""The lines of one connection: one for each family of `PER_CONNECTION`, empty where it has none. One text takes half the memory of nine."""
-
 # Known not to work: the API says so, does not know the connection, or refuses its id.
 _UP = {Health.OK: 1, Health.ERROR: 0, Health.MISSING: 0, Health.MISCONFIGURED: 0, Health.UNKNOWN: None, Health.UNSUPPORTED: None}
 
+_BLOCK = 64
+"""Connections of which one text is made and kept: few, so that a change makes few lines again; many, so that their texts are joined soon."""
+
 # Between two batches other tasks run; each takes a millisecond or two.
-_VISITED = 5_000
-_BUILT = 200
-_JOINED = 2_000
+_VISITED = 200
+_JOINED = 32
 _WRITTEN = 500
 
 _LOOPS = {"checker": "account", "discoverer": "account", "deliverer": "receiver"}
 """The loops of which there is one for each account or receiver, and the label that tells them apart."""
-
-_EXPIRY_LINE = definitions.PER_CONNECTION.index(definitions.EXPIRY)
 
 _NOT_A_LABEL = re.compile(r"[^a-zA-Z0-9_]")
 
@@ -48,6 +51,7 @@ class ProcessState:
     The process's own values.
 
     Attributes:
+        monitor: its name in notifications.
         receivers: names of all that are configured, so that one without pending deliveries shows a zero.
         disabled: receiver name -> whether its deliveries are disabled; without those of which that is not known yet.
         loops: loop name -> when it last finished a step.
@@ -57,6 +61,7 @@ class ProcessState:
         heartbeat_at: when the last heartbeat was accepted; None before the first.
     """
 
+    monitor: str = ""
     receivers: tuple[str, ...] = ()
     disabled: Mapping[str, bool] = field(default_factory=dict)
     loops: Mapping[str, datetime] = field(default_factory=dict)
@@ -67,129 +72,120 @@ class ProcessState:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """
+    Some connections in a row.
+
+    Attributes:
+        texts: the lines of each family of `PER_CONNECTION`.
+        ends: the lines of `EXPIRES_IN`, each up to its value, and when the token ends.
+    """
+
+    views: Sequence[ConnectionView]
+    texts: tuple[bytes, ...]
+    ends: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionLines:
     """
     The lines of all connections at one moment.
 
     Attributes:
-        views, lines: of each connection, in the same order.
+        views, blocks: of each connection, in the same order.
         version: another one whenever a line differs.
         tested: whether checks count: not while the database takes no writes, so that what works is not known.
     """
 
     views: Sequence[ConnectionView] = ()
-    lines: Sequence[Lines] = ()
+    blocks: Sequence[Block] = ()
     version: int = 0
     tested: bool = True
 
     def pieces(self, *, openmetrics: bool) -> Iterator[bytes]:
         """Yield the families of `PER_CONNECTION`."""
-        columns: list[list[tuple[str, ...]]] = []
-        for start in range(0, len(self.lines), _JOINED):
-            columns.append(list(zip(*[lines.split("\n") for lines in self.lines[start : start + _JOINED]], strict=True)))
-            yield b""
-        for number, family in enumerate(definitions.PER_CONNECTION if columns else ()):
+        for number, family in enumerate(definitions.PER_CONNECTION if self.blocks else ()):
             yield header(family, openmetrics=openmetrics)
-            for batch in columns if self.tested or family is not definitions.UP else ():
-                known = list(filter(None, batch[number]))
-                if known:
-                    known.append("")
-                    yield "\n".join(known).encode(errors="replace")
+            blocks = self.blocks if self.tested or family is not definitions.UP else ()
+            for start in range(0, len(blocks), _JOINED):
+                yield b"".join([block.texts[number] for block in blocks[start : start + _JOINED]])
+
+    def expires_in(self, now: datetime, *, openmetrics: bool) -> Iterator[bytes]:
+        """Yield the family that differs at every scrape."""
+        if not any(block.ends for block in self.blocks):
+            return
+        yield header(definitions.EXPIRES_IN, openmetrics=openmetrics)
+        seconds = int((now - EPOCH).total_seconds())
+        for start in range(0, len(self.blocks), _JOINED):
+            ends = chain.from_iterable(block.ends for block in self.blocks[start : start + _JOINED])
+            yield "".join([f"{begin}{at - seconds}\n" for begin, at in ends]).encode(errors="replace")
 
 
 class Exposition:
-    """Keeps the lines of each connection for the next scrape."""
+    """Keeps the lines of the connections for the next scrape."""
 
     def __init__(self) -> None:
         self._kept = ConnectionLines()
-        self._ends: tuple[int, Sequence[tuple[str, int]]] = (0, ())
 
     def update(self, snapshot: Snapshot) -> Generator[bytes, None, ConnectionLines]:
         """Return the lines of the connections of *snapshot*. What it yields is empty: chances for other tasks to run."""
         before, views = self._kept, snapshot.connections
         if views is before.views and snapshot.storage_up is before.tested:
             return before
-        lines = list(before.lines[: len(views)])
-        places = _places(before.views) if len(views) != len(before.views) else None
-        changed, built = places is not None or snapshot.storage_up is not before.tested, 0
-        for start in range(0, len(views), _VISITED):
-            for place, view in enumerate(views[start : start + _VISITED], start):
-                old: ConnectionView | None = before.views[place] if place < len(before.views) else None
-                if view is old:
-                    continue
-                if old is None or old.connection.id != view.connection.id:
-                    places, changed = places if places is not None else _places(before.views), True
-                    known = places.get(view.connection.id)
-                    old, kept = (before.views[known], before.lines[known]) if known is not None else (None, "")
-                else:
-                    kept = lines[place]
-                lines[place : place + 1] = [fresh := _lines_after(view, old, kept)]
-                if fresh is not kept:
-                    changed, built = True, built + 1
-                    if built % _BUILT == 0:
-                        yield b""
-            yield b""
-        self._kept = ConnectionLines(views, lines, before.version + changed, snapshot.storage_up)
+        blocks: list[Block] = []
+        changed = snapshot.storage_up is not before.tested or len(views) != len(before.views)
+        for start in range(0, len(views), _BLOCK):
+            part = views[start : start + _BLOCK]
+            old = before.blocks[len(blocks)] if len(blocks) < len(before.blocks) else None
+            if old is None or len(old.views) != len(part) or not all(map(is_, old.views, part)):
+                block = _block(part)
+                if old is None or block.texts != old.texts:
+                    changed = True
+                old = block
+                yield b""
+            blocks.append(old)
+            if len(blocks) % _VISITED == 0:
+                yield b""
+        self._kept = ConnectionLines(views, blocks, before.version + changed, snapshot.storage_up)
         return self._kept
 
-    def expires_in(self, lines: ConnectionLines, now: datetime, *, openmetrics: bool) -> Iterator[bytes]:
-        """Yield the family that differs at every scrape; which of *lines* say when a token ends is remembered until one differs."""
-        version, ends = self._ends
-        if version != lines.version:
-            ends = []
-            for start in range(0, len(lines.lines), _JOINED):
-                ends += [_remaining(text) for text in lines.lines[start : start + _JOINED] if definitions.EXPIRY.name in text]
-                yield b""
-            self._ends = (lines.version, ends)
-        if not ends:
-            return
-        yield header(definitions.EXPIRES_IN, openmetrics=openmetrics)
-        seconds = int((now - EPOCH).total_seconds())
-        for start in range(0, len(ends), _JOINED):
-            yield "".join([f"{begin}{at - seconds}\n" for begin, at in ends[start : start + _JOINED]]).encode(errors="replace")
+
+def _block(views: Sequence[ConnectionView]) -> Block:
+    ends: list[tuple[str, int]] = []
+    lines = zip(*[_lines(view, ends) for view in views], strict=True)
+    return Block(views, tuple([_text(family) for family in lines]), ends)
 
 
-def _remaining(text: Lines) -> tuple[str, int]:
-    """The begin of the line of `EXPIRES_IN`, and when the token ends, from the line of `EXPIRY`."""
-    labels, _, at = text.split("\n", 3)[_EXPIRY_LINE].removeprefix(definitions.EXPIRY.name).rpartition(" ")
-    return f"{definitions.EXPIRES_IN.name}{labels} ", int(at)
+def _text(lines: Sequence[str]) -> bytes:
+    """The *lines* that are not empty."""
+    known = list(filter(None, lines))
+    known.append("")
+    return "\n".join(known).encode(errors="replace")
 
 
-def _places(views: Sequence[ConnectionView]) -> dict[int, int]:
-    return {view.connection.id: place for place, view in enumerate(views)}
-
-
-def _lines_after(view: ConnectionView, old: ConnectionView | None, kept: Lines) -> Lines:
-    """The lines of *view*: those *kept* of the *old* view when they are the same."""
-    if old is None or view.state is not old.state or view.connection is not old.connection:
-        return _lines(view)
-    return kept if view.frozen == old.frozen else _lines(view)
-
-
-def _lines(view: ConnectionView) -> Lines:
+def _lines(view: ConnectionView, ends: list[tuple[str, int]]) -> tuple[str, ...]:
+    """The lines of *view*: one for each family of `PER_CONNECTION`, empty where it has none; adds to *ends*, see `Block`."""
     spec, state = view.connection.spec, view.state
     begin, end = _group_labels(spec.account, spec.platform, spec.user_id)
     labels = f"{begin}{escape(spec.platform_id)}{end}"
     ends_at, uncertain = _token_end(state.token)
+    if ends_at is not None:
+        ends.append((f"{definitions.EXPIRES_IN.name}{{{labels}}} ", ends_at))
     checked, evidence, posted = state.last_check_at, state.last_evidence_at, state.last_successful_post_at
+    seconds = checked.timestamp() if checked is not None else 0
+    of_evidence = seconds if evidence is checked or evidence is None else evidence.timestamp()
     up = None if view.frozen else _UP[state.health]
     # No label holds a line break: they are escaped.
-    return "\n".join(
-        (
-            "" if up is None else f"postpost_connection_up{{{labels}}} {up}",
-            f'postpost_connection_health{{{labels},health="{state.health._value_}"}} 1',
-            f"postpost_connection_token_expiry_timestamp_seconds{{{labels}}} {ends_at}" if ends_at is not None else "",
-            f"postpost_connection_token_expiry_uncertainty_seconds{{{labels}}} {uncertain}" if uncertain else "",
-            f"postpost_connection_last_check_timestamp_seconds{{{labels}}} {int(checked.timestamp())}" if checked is not None else "",
-            f"postpost_connection_last_conclusive_check_timestamp_seconds{{{labels}}} {int(evidence.timestamp())}"
-            if evidence is not None
-            else "",
-            f"postpost_connection_last_successful_post_timestamp_seconds{{{labels}}} {int(posted.timestamp())}"
-            if posted is not None
-            else "",
-            f"postpost_connection_consecutive_failures{{{labels}}} {state.failures}" if state.failures else "",
-            f"postpost_connection_info{{{labels}{_info_labels(view)}}} 1",
-        )
+    return (
+        "" if up is None else f"postpost_connection_up{{{labels}}} {up}",
+        f'postpost_connection_health{{{labels},health="{state.health._value_}"}} 1',
+        f"postpost_connection_token_expiry_timestamp_seconds{{{labels}}} {ends_at}" if ends_at is not None else "",
+        f"postpost_connection_token_expiry_uncertainty_seconds{{{labels}}} {uncertain}" if uncertain else "",
+        f"postpost_connection_last_check_timestamp_seconds{{{labels}}} {int(seconds)}" if checked is not None else "",
+        f"postpost_connection_last_conclusive_check_timestamp_seconds{{{labels}}} {int(of_evidence)}" if evidence is not None else "",
+        f"postpost_connection_last_successful_post_timestamp_seconds{{{labels}}} {int(posted.timestamp())}" if posted is not None else "",
+        f"postpost_connection_consecutive_failures{{{labels}}} {state.failures}" if state.failures else "",
+        f"postpost_connection_info{{{labels}{_info_labels(view)}}} 1",
     )
 
 
@@ -250,8 +246,12 @@ def _samples(snapshot: Snapshot, own: ProcessState, now: datetime) -> Iterator[t
     outbox, silences = snapshot.outbox, [silence.state(now) for silence in snapshot.controls.silences]
     yield definitions.ACCOUNT_UP, (((name,), _truth(up)) for name, up in sorted(snapshot.accounts.items()))
     yield definitions.API_UP, [((), _truth(snapshot.api_up))]
-    yield definitions.INCIDENT_OPEN, ((incident_labels(view), 1) for view in snapshot.incidents)
-    yield definitions.INCIDENT_ACKNOWLEDGED, ((incident_labels(view), 1) for view in snapshot.incidents if _is_acknowledged(view, snapshot))
+    yield definitions.INCIDENT_OPEN, ((incident_labels(view)[:-1], 1) for view in snapshot.incidents)
+    yield definitions.INCIDENT_NOTIFIED, (((own.monitor, *labels), 1) for labels in _notified(snapshot))
+    yield (
+        definitions.INCIDENT_ACKNOWLEDGED,
+        ((incident_labels(view)[:-1], 1) for view in snapshot.incidents if _is_acknowledged(view, snapshot)),
+    )
     yield definitions.SILENCES, [((state.value,), silences.count(state)) for state in (SilenceState.ACTIVE, SilenceState.PENDING)]
     yield (
         definitions.CHECKS,
@@ -276,16 +276,26 @@ def _samples(snapshot: Snapshot, own: ProcessState, now: datetime) -> Iterator[t
     yield definitions.HEARTBEAT_AT, [((), _moment(own.heartbeat_at))]
 
 
-def incident_labels(view: IncidentView) -> tuple[str, ...]:
-    """Return the labels of an incident, in the order of its family; empty where they do not apply."""
-    topic, connection = view.incident.topic.value, view.connection
-    common = (view.level, view.severity.value)
-    if connection is not None:
-        return (topic, view.scope.value, "", *common, connection.account, connection.user_id, connection.platform, connection.platform_id)
-    key = ScopeKey.parse(view.incident.subject)
-    kind = key.kind if key.kind != view.scope.value else ""
-    platform = key.platform
-    return (topic, view.scope.value, kind, *common, key.account, key.user, platform, "")
+def incident_labels(view: IncidentView) -> IncidentLabels:
+    """Return the labels of an incident."""
+    level, severity, connection = view.level, view.severity.value, view.connection
+    if connection is None:
+        return IncidentLabels.of_scope(view.incident.subject, view.scope, level, severity)
+    owner = (connection.account, connection.user_id, connection.platform, connection.platform_id)
+    return IncidentLabels(view.incident.topic.value, view.scope.value, "", level, severity, *owner)
+
+
+def _notified(snapshot: Snapshot) -> Iterator[IncidentLabels]:
+    """The labels of the open incidents of which receivers were notified, those of the storage and of receivers included."""
+    for incident in snapshot.incidents:
+        if incident.notified != FINE:
+            yield incident_labels(incident)._replace(level=incident.notified)
+    if snapshot.storage_failure is not None and snapshot.storage_failure.lasting:
+        yield IncidentLabels.of_scope(str(STORAGE), Scope.STORAGE, FAILED, Severity.CRITICAL.value)
+    for name, view in sorted(snapshot.outbox.items()):
+        if view.in_trouble:
+            level = receiver_outages.level_of(disabled=view.disabled, refusing=view.refusing)
+            yield IncidentLabels.of_scope(f"receiver:{name}", Scope.RECEIVER, level, receiver_outages.severity_of(level).value)
 
 
 def _is_acknowledged(view: IncidentView, snapshot: Snapshot) -> bool:

@@ -1,37 +1,35 @@
 """
 Type `alertmanager`: alerts for the Alertmanager of Prometheus, which groups, routes, silences and inhibits them.
 
-Alertmanager identifies an alert by its labels, so those stay the same through an incident. Only the severity may change: then the
-alert with the old one is resolved in the same request. Alertmanager forgets an alert whose `endsAt` has passed, and all of them when it
+Alertmanager identifies an alert by its labels, so those stay the same through an incident. Only severity and level may change: then the
+alert with the old ones is resolved in the same request. They are those that the rules in `deploy/prometheus` give it, so that an
+Alertmanager which gets both has one alert. Alertmanager forgets an alert whose `endsAt` has passed, and all of them when it
 restarts, so all open alerts are sent again every minute with an end in an hour: an upgrade of this monitor resolves none, and what
 Alertmanager forgot it knows again a minute later.
 
 Source: the OpenAPI specification of its API v2; "Sending alerts" in the documentation of Prometheus.
 """
 
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from monitor.clock import iso_utc
 from monitor.config import ReceiverSettings
+from monitor.domain.alert_labels import IncidentLabels, alert_name
 from monitor.domain.delivery.retries import AttemptResult
+from monitor.domain.events import FINE
+from monitor.domain.reasons import Scope
 from monitor.notify.base import Message, OpenAlerts, ReceiverType, Request, ResendPolicy, json_request, result_where
 from monitor.notify.chat_message import ChatMessage, read, without_mentions
+from monitor.text.links import runbook_link
 
 EVERY = timedelta(minutes=1)
 STANDS = timedelta(hours=1)
 
 _PATH = "/api/v2/alerts"
 _TEST_STANDS = timedelta(minutes=5)
-_NAMES = {
-    "connection": "PostPostConnection",
-    "expiry": "PostPostToken",
-    "renewal": "PostPostTokenRenewal",
-    "publishing": "PostPostPublishing",
-    "permissions": "PostPostPermissions",
-}
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request | None:
@@ -40,15 +38,14 @@ def _render(message: Message, settings: ReceiverSettings) -> Request | None:
         return None
     previous = read(message.previous) if message.previous is not None else None
     if chat.over:
-        # The alert that is firing there ends, whatever the severity of the last message.
-        chat = replace(chat, severity=previous.severity) if previous else chat
-        return _request([_resolved(chat, message.at)], message.user_agent, settings)
+        # The alert that is firing there ends, whatever the last message says.
+        return _request([_resolved(chat, message.at, _labels(previous or chat))], message.user_agent, settings)
     if previous and previous.over:
         # It is resolved there already; only a message that was sent again by hand comes this late.
         return None
     alerts = [_firing(chat, message.at)]
     if previous and _labels(previous) != _labels(chat):
-        alerts.append(_resolved(previous, message.at))
+        alerts.append(_resolved(previous, message.at, _labels(previous)))
     return _request(alerts, message.user_agent, settings)
 
 
@@ -71,15 +68,15 @@ def _request(alerts: list[dict[str, Any]], user_agent: str, settings: ReceiverSe
 
 
 def _firing(chat: ChatMessage, now: datetime) -> dict[str, Any]:
-    return _alert(chat, now + (_TEST_STANDS if chat.type == "test" else STANDS))
+    return _alert(chat, now + (_TEST_STANDS if chat.type == "test" else STANDS), _labels(chat))
 
 
-def _resolved(chat: ChatMessage, now: datetime) -> dict[str, Any]:
-    """Return the alert as resolved: not before it began, nor in a future that would keep it firing."""
-    return _alert(chat, max(chat.opened_at, min(chat.at, now) if chat.over else now))
+def _resolved(chat: ChatMessage, now: datetime, labels: dict[str, str]) -> dict[str, Any]:
+    """Return the alert with these *labels* as resolved: not before it began, nor in a future that would keep it firing."""
+    return _alert(chat, max(chat.opened_at, min(chat.at, now) if chat.over else now), labels)
 
 
-def _alert(chat: ChatMessage, ends_at: datetime) -> dict[str, Any]:
+def _alert(chat: ChatMessage, ends_at: datetime, labels: dict[str, str]) -> dict[str, Any]:
     annotations = {
         "summary": chat.summary,
         "title": chat.title,
@@ -87,30 +84,37 @@ def _alert(chat: ChatMessage, ends_at: datetime) -> dict[str, Any]:
         **{name.lower().replace(" ", "_"): value for name, value in chat.facts},
         "items": "\n".join(chat.lines),
         "reconnect_url": chat.link,
+        "incident": chat.key,
+        "runbook_url": chat.data.get("runbookUrl") or (runbook_link(labels["alertname"]) if chat.key else ""),
     }
     alert = {
-        "labels": _labels(chat),
+        "labels": labels,
         "annotations": {name: without_mentions(value) for name, value in annotations.items() if value},
         "startsAt": iso_utc(chat.opened_at),
         "endsAt": iso_utc(ends_at),
     }
-    return alert | ({"generatorURL": chat.link} if chat.link else {})
+    return alert | ({"generatorURL": link} if (link := chat.page or chat.link) else {})
 
 
 def _labels(chat: ChatMessage) -> dict[str, str]:
-    """Return what identifies the alert, without empty labels."""
-    data = chat.data
-    incident = data.get("incident") or {"topic": chat.type, "key": f"{chat.type}-{chat.id}"}
-    scope = f"PostPost{str(data.get('scope', chat.type)).capitalize()}"
-    labels = {
-        "alertname": _NAMES.get(incident["topic"], scope),
-        "severity": chat.severity,
-        "account": data.get("account") or "",
-        "platform": data.get("platform") or "",
-        "platform_id": data.get("platformId") or "",
-        "incident": incident["key"],
-    }
-    return {name: without_mentions(value) for name, value in labels.items() if value}
+    """Return what identifies the alert, without empty labels: the same as the rules in `deploy/prometheus` give it."""
+    monitor = chat.data["monitor"]["instance"]
+    if "incident" not in chat.data:
+        return {"alertname": f"Postpost{chat.type.capitalize()}", "monitor": monitor, "severity": chat.severity}
+    labels = _incident_labels(chat.data, chat.severity)
+    # Ids are limited to characters that do no harm, and an "@" is one of them.
+    known = {name: value if name == "platform_id" else without_mentions(value) for name, value in labels._asdict().items() if value.strip()}
+    return {"alertname": alert_name(labels), "monitor": monitor, **known}
+
+
+def _incident_labels(data: Mapping[str, Any], severity: str) -> IncidentLabels:
+    scope, level = Scope(data["scope"]), data["level"]["to"]
+    level = level if level != FINE else data["level"]["from"]
+    connection = data["connection"]
+    if connection is None:
+        return IncidentLabels.of_scope(data["incident"]["subject"], scope, level, severity)
+    owner = (connection["account"], connection["userId"] or "", connection["platform"], connection["id"])
+    return IncidentLabels(data["incident"]["topic"], scope.value, "", level, severity, *owner)
 
 
 ALERTMANAGER = ReceiverType(_render, _judge, digests=False, repeat=ResendPolicy(EVERY, _repeat))

@@ -39,6 +39,7 @@ class ChatMessage:
         facts: names and values, in order.
         lines: the items of a digest, at most `MAX_LINES`.
         link: where to reconnect the account; empty for nowhere.
+        page: the page of the connection, or of incidents; empty for nowhere.
         id: of the message, the same over all attempts.
         key: of the incident; empty when there is none.
         opened_at: when the incident began, else when the document was made.
@@ -56,6 +57,7 @@ class ChatMessage:
     facts: tuple[tuple[str, str], ...]
     lines: tuple[str, ...]
     link: str
+    page: str
     id: str
     key: str
     opened_at: datetime
@@ -96,6 +98,7 @@ def read(body: bytes) -> ChatMessage:
         facts=tuple(_facts(data, who)),
         lines=tuple(_lines(data.get("items", ()))),
         link=data.get("reconnectUrl") or "",
+        page=data.get("pageUrl") or "",
         id=document["id"],
         key=incident.get("key", ""),
         opened_at=datetime.fromisoformat(incident["openedAt"]) if incident else at,

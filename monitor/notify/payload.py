@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from monitor.clock import iso_utc
+from monitor.domain.alert_labels import IncidentLabels, alert_name
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, EventType, Notification, NotificationReason, Severity, Topic, incident_key
 from monitor.domain.reasons import Advice, advice_of
@@ -21,6 +22,7 @@ from monitor.domain.scopes.key import ScopeKey
 from monitor.errors import Reason
 from monitor.text.advice import notification_advice
 from monitor.text.format import one_line, platform_name
+from monitor.text.links import connection_path, runbook_link
 from monitor.text.reasons import reason_text
 from monitor.text.sentences import sentence
 
@@ -45,11 +47,21 @@ _HELPED_BY_RECONNECTING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class MonitorIdentity:
-    """The sender: the database's random name, the program's version, and where accounts are reconnected ("" for nowhere)."""
+    """
+    The sender.
+
+    Attributes:
+        instance: its configured name, else the database's random one.
+        version: of the program.
+        dashboard_url, runbook_url, external_url: where accounts are reconnected, operators read what an alert means, and people reach
+            the web port; empty for nowhere.
+    """
 
     instance: str
     version: str
     dashboard_url: str = ""
+    runbook_url: str = ""
+    external_url: str = ""
 
 
 def summary(notification: Notification, connection: Connection | None, members: Sequence[Connection] = ()) -> str:
@@ -88,6 +100,7 @@ def render(
         "seq": notification.seq,
         "advice": notification_advice(notification),
         "reconnectUrl": _reconnect_url(notification, identity),
+        **_links(notification, connection, identity),
         "firstCheck": facts.first_check,
         "suspectedFalseNegative": facts.suspected_false_negative,
         "durationSeconds": _seconds(facts.duration),
@@ -189,6 +202,23 @@ def _reconnect_url(notification: Notification, identity: MonitorIdentity) -> str
     if topic is Topic.CONNECTION and level == "error" and reason is not None:
         helps = helps and advice_of(reason) in _HELPED_BY_RECONNECTING and not notification.facts.suspected_false_negative
     return identity.dashboard_url[:500] or None if helps else None
+
+
+def _links(notification: Notification, connection: Connection | None, identity: MonitorIdentity) -> dict[str, str]:
+    """Return where to look: the connection's page, and the runbook's section about the alert, as far as their addresses are known."""
+    links: dict[str, str] = {}
+    if identity.external_url:
+        page = connection_path(connection) if connection is not None else "incidents"
+        links["pageUrl"] = f"{identity.external_url}/{page}"
+    if identity.runbook_url and notification.why is not NotificationReason.NOTICE:
+        level = notification.level_to if notification.level_to != FINE else notification.level_from
+        incident, severity = notification.incident, notification.severity.value
+        if connection is None:
+            labels = IncidentLabels.of_scope(incident.subject, notification.scope, level, severity)
+        else:
+            labels = IncidentLabels(incident.topic.value, notification.scope.value, level=level)
+        links["runbookUrl"] = runbook_link(alert_name(labels), identity.runbook_url)
+    return links
 
 
 def _details(notification: Notification) -> dict[str, Any]:

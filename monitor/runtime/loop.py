@@ -83,6 +83,11 @@ class Loop:
             else:
                 await self._clock.wait(self.wake, self._rest())
 
+    def remind(self) -> None:
+        """Wake it, unless it knows that there is nothing to do yet."""
+        if self._idle is None or self._idle() <= 0:
+            self.wake.set()
+
     def _rest(self) -> float:
         # Something that is due but postponed must not turn the wait into a spin.
         return self._rest_seconds if self._idle is None else min(self._rest_seconds, max(self._idle(), _SHORTEST_REST_SECONDS))

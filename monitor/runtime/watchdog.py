@@ -128,9 +128,8 @@ class Watchdog:
     def _report(self) -> None:
         now = self._clock.now()
         monotonic = self._clock.monotonic()
-        for watched in self._watched():
-            stepped = now - timedelta(seconds=monotonic - watched.loop.last_step)
-            self._metrics.loop_stepped(watched.loop.name, stepped)
+        loops = [watched.loop for watched in self._watched()]
+        self._metrics.loops_stepped({loop.name: now - timedelta(seconds=monotonic - loop.last_step) for loop in loops})
         stuck = self.stuck()
         if stuck:
             _log.error("loop.stuck", loops=stuck)

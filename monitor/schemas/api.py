@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from monitor.domain.preflight import Readiness
 from monitor.domain.status import DisplayStatus, OverallState
-from monitor.schemas import shapes
+from monitor.schemas import commands, shapes
 from monitor.schemas.shapes import Moment
 
 NextCursor = Annotated[str | None, Field(description="pass it as `cursor` for the next page; null: this is the last")]
@@ -92,6 +92,23 @@ class OneConnection(ApiDocument, shapes.Details):
     ]
 
 
+class Explanation(ApiDocument, shapes.Details):
+    """Why the monitor believes what it believes of a connection: the document of `explain --json`."""
+
+    connection: shapes.ConnectionFacts
+    retired: Annotated[bool, Field(description="it is no longer watched")]
+    notifications: Annotated[list[commands.ExplainedNotification], Field(description="the newest first")]
+    explanation: list[commands.Paragraph]
+
+
+class ForecastAnswer(ApiDocument):
+    """What is notified until a moment if nobody does anything and everything that works goes on working."""
+
+    until: Moment
+    total: Annotated[int, Field(description="how many notifications")]
+    notifications: Annotated[list[shapes.ForecastNotification], Field(description="the first of them, in order of time")]
+
+
 class History(ApiDocument):
     """A page of the checks of one connection, newest first."""
 
@@ -111,8 +128,57 @@ class UptimeHistory(ApiDocument):
 class Incidents(ApiDocument):
     """A page of incidents, newest first."""
 
-    incidents: list[shapes.Incident]
+    incidents: list[shapes.HandledIncident]
     nextCursor: NextCursor
+
+
+class Expiries(ApiDocument):
+    """The tokens that end, the first to end first."""
+
+    expiries: list[shapes.Expiry]
+
+
+class RouteSummary(TypedDict):
+    """One route."""
+
+    method: str
+    path: Annotated[str, Field(description="`{name}` stands for a parameter")]
+    summary: str
+
+
+class Routes(ApiDocument):
+    """What there is."""
+
+    description: Annotated[str, Field(description="where the OpenAPI description is")]
+    reference: Annotated[str, Field(description="where the same is as a page")]
+    routes: list[RouteSummary]
+
+
+class CheckRequested(ApiDocument):
+    """A connection that is tested now, and every few seconds for two minutes."""
+
+    connection: shapes.Identity
+    author: str
+
+
+class SilenceAdded(ApiDocument):
+    """A new silence."""
+
+    silence: shapes.SilenceSummary
+
+
+class SilenceEnded(ApiDocument):
+    """A silence that was ended."""
+
+    expired: Annotated[int, Field(description="its number")]
+    author: str
+
+
+class Acknowledged(ApiDocument):
+    """An incident that was acknowledged."""
+
+    incidentKey: str
+    ackedBy: shapes.AckedBy | None
 
 
 class Deliveries(ApiDocument):

@@ -8,17 +8,21 @@ from monitor.clock import iso_utc
 from monitor.db import CheckRow, DeliveryRow, IncidentRow
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Topic
-from monitor.domain.expiry import estimate
+from monitor.domain.expiry import estimate, levels
+from monitor.domain.forecast import ForecastEvent
+from monitor.domain.handling import NOT_HANDLED, Handling, handling_of_incident
 from monitor.domain.preflight import PreflightResult
 from monitor.domain.reasons import Scope, outcome_of
 from monitor.domain.silencing.acks import Ack
+from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.silences import Silence
 from monitor.domain.snapshot import IncidentView, OutboxView, Snapshot, SuspectedScope
-from monitor.domain.states import ConnectionState
+from monitor.domain.states import ConnectionState, TopicState
 from monitor.domain.uptime import Uptime
 from monitor.errors import DeliveryReason
 from monitor.schemas import shapes
 from monitor.text.reasons import preflight_text, reason_text, state_text
+from monitor.text.sentences import sentence
 
 
 def identity(connection: Connection) -> shapes.Identity:
@@ -104,6 +108,20 @@ def _answer(result: PreflightResult, known_at: datetime | None, now: datetime | 
     }
 
 
+def forecast(event: ForecastEvent) -> shapes.ForecastNotification:
+    """A notification that is sent if nobody does anything."""
+    notification = event.notification
+    return {
+        **identity(event.connection),
+        "at": iso_utc(notification.at),
+        "type": notification.type,
+        "why": notification.why,
+        "severity": notification.severity,
+        "text": sentence(notification, event.connection),
+        "receivers": list(event.receivers),
+    }
+
+
 def scope_incident(view: IncidentView) -> shapes.ScopeIncident:
     """An open scope incident."""
     return {
@@ -176,6 +194,37 @@ def uptime(value: Uptime) -> shapes.UptimeFacts:
         "downSeconds": value.down.total_seconds(),
         "excludedSeconds": value.excluded.total_seconds(),
         "unknownSeconds": value.unknown.total_seconds(),
+    }
+
+
+def handling(row: IncidentRow, about: Connection | None, controls: Controls, now: datetime) -> Handling:
+    """What operators did about an incident; nothing about one that is closed."""
+    if row.closed_at is not None:
+        return NOT_HANDLED
+    view = IncidentView(row.incident, row.scope, row.connection_id, row.level, row.severity, row.reason, row.detail)
+    value = TopicState(row.level, row.changed_at, row.incident.number, row.incident.opened_at)
+    return handling_of_incident(view, about, value, controls, now)
+
+
+def expiry(connection: Connection, state: ConnectionState, at: datetime) -> shapes.Expiry:
+    """The end of a token."""
+    return {
+        **identity(connection),
+        "displayName": state.display_name,
+        "expiresAt": iso_utc(at),
+        "expiresUncertaintySeconds": seconds(estimate.uncertainty(state.token)),
+        "renews": levels.auto_renewing(state.token),
+    }
+
+
+def handled_incident(row: IncidentRow, about: Connection | None, key: str, handling: Handling) -> shapes.HandledIncident:
+    """The same with the *key* that acknowledges it, and what operators did about it."""
+    silence = handling.silence
+    return {
+        **incident(row, about),
+        "incidentKey": key,
+        "ackedBy": acked_by(handling.ack),
+        "silencedUntil": iso(silence.until) if silence is not None else None,
     }
 
 

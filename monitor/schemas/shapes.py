@@ -123,6 +123,15 @@ class About(TypedDict):
     platform: str | None
 
 
+class Expiry(Identity):
+    """The end of a token."""
+
+    displayName: str | None
+    expiresAt: Moment
+    expiresUncertaintySeconds: Annotated[float | None, Field(description="how much earlier or later it may be; null: not known")]
+    renews: Annotated[bool, Field(description="it has been renewed automatically so far")]
+
+
 class Incident(About):
     """One incident."""
 
@@ -177,6 +186,14 @@ class AckedBy(TypedDict):
     author: str
     at: Moment
     reason: str
+
+
+class HandledIncident(Incident):
+    """One incident, and what operators did about it."""
+
+    incidentKey: Annotated[str, Field(description="what acknowledges it; the same in every notification about it")]
+    ackedBy: Annotated[AckedBy | None, Field(description="null: it is closed, or nobody acknowledged it")]
+    silencedUntil: Annotated[Moment | None, Field(description="null: it is closed, or not silenced")]
 
 
 class Delivery(About):
@@ -238,6 +255,17 @@ class PreflightAnswer(TypedDict):
     ageSeconds: Annotated[float | None, Field(description="how long ago that was")]
     live: Annotated[bool, Field(description="it was tested just now")]
     expiresAt: Annotated[Moment | None, Field(description="when its token expires, as far as known")]
+
+
+class ForecastNotification(Identity):
+    """One notification that is sent if nobody does anything."""
+
+    at: Annotated[Moment, Field(description="about when")]
+    type: EventType
+    why: NotificationReason
+    severity: Severity
+    text: Annotated[str, Field(description="for people; the wording may change")]
+    receivers: Annotated[list[str], Field(description="who gets it")]
 
 
 class Preflight(MaybeIdentity, PreflightAnswer):

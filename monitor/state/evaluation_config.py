@@ -21,12 +21,10 @@ class EvaluationConfig(EngineConfig):
 
     Attributes:
         identity: this monitor, for bodies and incident keys.
-        receivers: those that a notification may go to; without routes, all of them.
         discovering: the accounts whose connections are discovered.
     """
 
     identity: MonitorIdentity
-    receivers: tuple[ReceiverRule, ...] = ()
     discovering: frozenset[str] = frozenset()
 
     @property
@@ -48,7 +46,7 @@ class EvaluationConfig(EngineConfig):
             policy=config.policy(),
             api_host=urlsplit(config.api.base_url).netloc,
             interval=config.schedule.interval,
-            identity=MonitorIdentity(config.monitor.instance or instance_id, __version__, config.monitor.dashboard_url),
+            identity=_identity(config, instance_id),
             receivers=tuple(ReceiverRule(receiver.name, receiver.send_resolved) for receiver in config.receivers),
             discovering=frozenset(account.name for account in config.accounts if account.discover != "off"),
             accounts=tuple(account.name for account in config.accounts),
@@ -57,6 +55,11 @@ class EvaluationConfig(EngineConfig):
             recurring_silences=config.windows(),
             fast_path=config.schedule.fast_path,
         )
+
+
+def _identity(config: Config, instance_id: str) -> MonitorIdentity:
+    own = config.monitor
+    return MonitorIdentity(own.instance or instance_id, __version__, own.dashboard_url, own.runbook_url, config.web.external_url)
 
 
 def _false_negatives(config: Config) -> tuple[FalseNegativeRule, ...]:

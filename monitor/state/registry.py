@@ -6,6 +6,7 @@ after the commit.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 
@@ -159,7 +160,7 @@ class Registry(Engine):
         incidents.sort(key=lambda item: item.incident.opened_at)
         return Snapshot(
             taken_at=now,
-            connections=viewed.connections,
+            connections=viewed.in_order(),
             incidents=tuple(incidents),
             accounts={name: self._account_up(name, known=name in viewed.proven) for name in self.config.accounts},
             api_up=self._api_up(known=bool(viewed.proven)),
@@ -169,8 +170,12 @@ class Registry(Engine):
             unrouted=self.unrouted,
             suspected=tuple(view for scope in self.scopes().values() if (view := suspected_scope(scope)) is not None),
             controls=self.controls,
-            storage_failure=self.storage_failure,
+            storage_failure=self._storage_failure(now),
         )
+
+    def _storage_failure(self, now: datetime) -> StorageFailure | None:
+        failure = self.storage_failure
+        return failure and replace(failure, lasting=now - failure.since >= self.config.policy.scopes.open_after)
 
     def _view(self, now: datetime) -> None:
         """Bring the views in line with what is known: those that changed, or all when something above them changed."""
@@ -194,7 +199,7 @@ class Registry(Engine):
                 view = ConnectionView(connection, self.state(connection_id), suppressed_by, self._next_checks.get(connection_id))
                 viewed.put(view, known.get(connection_id))
         if ids:
-            viewed.connections = tuple(viewed.views.values())
+            viewed.connections = None
 
     def _suppressed_by(self, connection: Connection, known: dict[ScopeKey, str | None], now: datetime) -> str | None:
         """
@@ -229,7 +234,7 @@ class _Viewed:
     Attributes:
         order, config: of which connections and policy.
         views: connection id -> view, in this order.
-        connections: the same as the snapshot has them.
+        connections: the same as the snapshot has them; None until it is asked for.
         incidents: connection id -> its open incidents; without those that have none.
         open_scopes: the scopes with an open incident.
         proven: the accounts of which a check was conclusive.
@@ -239,10 +244,16 @@ class _Viewed:
         self.order = order
         self.config = config
         self.views: dict[int, ConnectionView] = {}
-        self.connections: tuple[ConnectionView, ...] = ()
+        self.connections: tuple[ConnectionView, ...] | None = None
         self.incidents: dict[int, list[IncidentView]] = {}
         self.open_scopes: frozenset[ScopeKey] = frozenset()
         self.proven: set[str] = set()
+
+    def in_order(self) -> tuple[ConnectionView, ...]:
+        """The views; the same object until one of them changes."""
+        if self.connections is None:
+            self.connections = tuple(self.views.values())
+        return self.connections
 
     def put(self, view: ConnectionView, before: ConnectionView | None) -> None:
         """Take over *view*, or the one *before* it when both show the same."""

@@ -13,6 +13,7 @@ RECONNECT = "Reconnect the account on the PostPost dashboard."
 RECONNECT_IN_TIME = f"{RECONNECT[:-1]} before the token expires."
 _CRASHED = "Wait a while. If it lasts, reconnect the account, or ask PostPost's support about this connection."
 _WAIT = "Nothing to do at the connection; checks go on and this clears by itself."
+_NO_HELP = "Ask PostPost's support: reconnecting does not help."
 _NETWORK = "Check this machine's network and the API's status page."
 
 _BY_REASON: dict[Reason, str] = {
@@ -22,7 +23,7 @@ _BY_REASON: dict[Reason, str] = {
     Reason.BOT_REMOVED: "Add the bot to the channel or group again, as an administrator that may post.",
     Reason.ACCOUNT_RESTRICTED: "Log in at the platform and confirm the account or appeal; then reconnect it on the PostPost dashboard.",
     Reason.TARGET_GONE: "Check whether the page, channel or profile still exists; connect another one, or remove this connection.",
-    Reason.APP_REFUSED: "Ask PostPost's support: reconnecting does not help.",
+    Reason.APP_REFUSED: _NO_HELP,
     Reason.PLATFORM_LIMITED: _WAIT,
     Reason.PLATFORM_TROUBLE: _WAIT,
     Reason.VALIDATION_FAILED: "Read the platform's message; if it does not clear by itself, reconnect the account on the PostPost dashboard.",
@@ -78,6 +79,11 @@ _FALSE_NEGATIVE = (
     "Check whether posts still succeed. If they do, set expect: unsupported for the connection, "
     "or add its message to policy.known_false_negatives."
 )
+
+
+def reconnects(advice: str) -> bool:
+    """Whether *advice* says to reconnect an account: then the address of the dashboard belongs to it."""
+    return "reconnect" in advice.lower() and advice != _NO_HELP
 
 
 def reason_advice(reason: Reason, *, listed: bool = False) -> str:

@@ -18,7 +18,7 @@ from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.states import ConnectionState, PendingLevel
 from monitor.domain.topics import ScopeContext
 from monitor.errors import Reason
-from monitor.text.advice import report_advice
+from monitor.text.advice import reconnects, report_advice
 from monitor.text.durations import span
 from monitor.text.format import HEALTH_TEXTS, count, full_name, one_line, when
 from monitor.text.notification_history import notification_lines, topic_lines
@@ -43,7 +43,7 @@ def explain(report: ConnectionReport, now: datetime, policy: Policy) -> tuple[Ex
     """The sections that have lines, the most important first."""
     sections = (
         ExplainSection("", (headline(report, now),)),
-        ExplainSection("What to do", tuple(report_advice(report))),
+        ExplainSection("What to do", tuple(_advice(report))),
         ExplainSection("Silences", tuple(silence_lines(report, now))),
         ExplainSection("Evidence", tuple(_evidence(report, now, policy))),
         ExplainSection("Not yet confirmed", tuple(_unconfirmed(report, now, policy))),
@@ -53,6 +53,14 @@ def explain(report: ConnectionReport, now: datetime, policy: Policy) -> tuple[Ex
         ExplainSection("Recent notifications", tuple(notification_lines(report.notifications, now))),
     )
     return tuple(section for section in sections if section.lines)
+
+
+def _advice(report: ConnectionReport) -> Iterator[str]:
+    """What to do, and where to reconnect."""
+    lines = tuple(report_advice(report))
+    yield from lines
+    if report.dashboard_url and any(map(reconnects, lines)):
+        yield f"Dashboard: {report.dashboard_url}"
 
 
 def headline(report: ConnectionReport, now: datetime) -> str:

@@ -8,7 +8,7 @@ from monitor.domain.events import FINE, Topic
 from monitor.domain.preflight import PreflightCause, PreflightResult
 from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.states import ConnectionState
-from monitor.errors import Reason
+from monitor.errors import DeliveryReason, Reason
 from monitor.text.durations import span
 from monitor.text.format import one_line
 
@@ -156,3 +156,26 @@ def preflight_text(result: PreflightResult) -> str:
     expired = result.cause is PreflightCause.TOKEN_LIFE and duration <= timedelta(0)
     text = _MAY_BE_EXPIRED if expired else _PREFLIGHT_TEXTS[result.cause]
     return text.format(reason=reason, duration=span(duration), limit=span(result.limit or timedelta(0)), scope=result.scope)
+
+
+OUTCOME_TEXTS = {
+    Outcome.PASSED: "passed",
+    Outcome.FAILED: "failed",
+    Outcome.INCONCLUSIVE: "inconclusive",
+    Outcome.UNSUPPORTED: "cannot be tested",
+}
+RESPONSE_TEXTS = {
+    DeliveryReason.DELIVERED: "accepted",
+    DeliveryReason.CLIENT_ERROR: "refused the message",
+    DeliveryReason.AUTH_ERROR: "refused our credentials",
+    DeliveryReason.GONE: "answered that it is gone",
+    DeliveryReason.RATE_LIMITED: "asked for fewer messages",
+    DeliveryReason.SERVER_ERROR: "failed",
+    DeliveryReason.REDIRECTED: "answered with a redirect, which is never followed",
+    DeliveryReason.TIMEOUT: "did not answer in time",
+    DeliveryReason.UNREACHABLE: "could not be reached",
+    DeliveryReason.ADDRESS_REFUSED: "has an address that is not allowed",
+    DeliveryReason.DISCONNECTED: "closed the connection",
+    DeliveryReason.INTERNAL: "got no request: the monitor failed",
+}
+"""What a receiver did with a message, as the rest of a sentence about it."""

@@ -67,6 +67,7 @@ class ConnectionReport:
         controls: silences, quiet hours and acknowledgements.
         instance: the name of this monitor in incident keys.
         retired: it is no longer watched.
+        dashboard_url: where to reconnect it; empty without one.
     """
 
     connection: Connection
@@ -76,3 +77,4 @@ class ConnectionReport:
     controls: Controls = NO_CONTROLS
     instance: str = ""
     retired: bool = False
+    dashboard_url: str = ""

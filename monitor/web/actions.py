@@ -26,7 +26,7 @@ _log = get_logger(__name__)
 
 SILENCE_FOR = timedelta(hours=2)
 LONGEST_SILENCE = timedelta(days=7)
-_LONGEST_REASON = 300
+LONGEST_REASON = 300
 _FORM_SECONDS = 3600.0
 _MOST_FORMS = 1000
 _MOST_USERS = 1000
@@ -41,7 +41,11 @@ class TooManyActions(Exception):
 
 
 class ActionRefused(Exception):
-    """The action was refused, and nothing was done; says why."""
+    """The action was refused, and nothing was done; says why, and which *field* of the form is wrong."""
+
+    def __init__(self, text: str, field: str = "") -> None:
+        super().__init__(text)
+        self.field = field
 
 
 def own_origin(headers: Mapping[str, str]) -> bool:
@@ -95,12 +99,18 @@ class Actions:
         self.forms = FormTokens(clock)
         self._times: defaultdict[str, deque[float]] = defaultdict(deque)
 
-    async def check(self, connection: Connection, author: str) -> None:
-        """Have *connection* tested now."""
+    async def check(self, connection: Connection, author: str, following: str = "") -> None:
+        """Have *connection* tested now; *following* is the address of the dashboard that *author* goes to."""
         self._admit(author)
         if not self._check_now(connection):
             raise ActionRefused("nothing checks this connection now")
-        _log.info("action.performed", action="check", author=author, connection=connection.platform_id, account=connection.account_label)
+        _log.info(
+            "action.performed",
+            action="reconnect" if following else "check",
+            author=author,
+            connection=connection.platform_id,
+            account=connection.account_label,
+        )
 
     async def acknowledge(self, incident: IncidentView, author: str, reason: str) -> Ack:
         """Acknowledge an open incident."""
@@ -114,7 +124,7 @@ class Actions:
     async def silence(self, connection: Connection, author: str, reason: str, duration: timedelta = SILENCE_FOR) -> Silence:
         """Silence the notifications of one connection from now on."""
         if not timedelta(0) < duration <= LONGEST_SILENCE:
-            raise ActionRefused("a silence lasts a minute to seven days")
+            raise ActionRefused("a silence lasts a minute to seven days", "for")
         self._admit(author)
         match, now = {"connection": connection.platform_id, "account": connection.account}, self._clock.now()
         if connection.user_id:
@@ -153,7 +163,7 @@ def _reason(text: str) -> str:
     """The reason as it is kept: one line without secrets; raises `ActionRefused` for an empty or a very long one."""
     reason = " ".join(clean(text).split())
     if not reason:
-        raise ActionRefused("reason is required: say what is being done about it")
-    if len(reason) > _LONGEST_REASON:
-        raise ActionRefused(f"reason is longer than {_LONGEST_REASON} characters")
+        raise ActionRefused("reason is required: say what is being done about it", "reason")
+    if len(reason) > LONGEST_REASON:
+        raise ActionRefused(f"reason is longer than {LONGEST_REASON} characters", "reason")
     return reason

@@ -63,7 +63,8 @@ class ResponseCache:
 
     async def respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer with the kept page, or have *handler* make it; 304 when the client has it."""
-        key = request.path_qs
+        # The feed has whole addresses, of the host that was asked.
+        key = f"{request.scheme}://{request.host}{request.path_qs}"
         lock = self._making.setdefault(key, asyncio.Lock())
         try:
             async with lock:
@@ -83,6 +84,10 @@ class ResponseCache:
         if kept.packed and accepts_gzip(request):
             return web.Response(body=kept.packed, headers={**headers, "Content-Encoding": "gzip"})
         return web.Response(body=kept.body, headers=headers)
+
+    def clear(self) -> None:
+        """Forget all of them: a reload may change what pages offer."""
+        self._kept.clear()
 
     def _fresh(self, key: str) -> _Kept | None:
         kept = self._kept.get(key)

@@ -1,26 +1,19 @@
 """Paths of pages, and routes. Links are relative, so that the port can be served below any prefix of a proxy."""
 
 from collections.abc import Awaitable, Callable
-from urllib.parse import quote
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from monitor.domain.connections import Connection
+from monitor.text.links import NO_USER
 
 Key = tuple[str, str, str]
 
 ACTOR = web.RequestKey("actor", str)
 """Under which name a request has its authenticated user."""
 
-NO_USER = "-"
-"""Stands in a path for the owner of the account, where a managed user's id would be."""
-
+FEED_PATH = "/calendar.ics"
 CONNECTION_PATH = "/connections/{account:[^/]+}/{user:[^/]+}/{platform_id:[^/]+}"
-
-
-def connection_path(connection: Connection) -> str:
-    """The page of a connection, relative to the root: `connections/<account>/<user or ->/<platform id>`."""
-    return "/".join(("connections", _part(connection.account), _part(connection.user_id or NO_USER), _part(connection.platform_id)))
 
 
 def connection_key(request: web.Request) -> Key:
@@ -29,8 +22,14 @@ def connection_key(request: web.Request) -> Key:
     return (account, "" if user == NO_USER else user, platform_id)
 
 
-def _part(text: str) -> str:
-    return quote(text, safe="", errors="replace")
+def content_policy(forms_lead_to: str = "") -> str:
+    """The Content-Security-Policy of a page; browsers apply it to where the answer to a form redirects, too."""
+    parts = urlsplit(forms_lead_to)
+    forms = f"'self' {parts.scheme}://{parts.netloc.rpartition('@')[2]}" if forms_lead_to else "'self'"
+    return (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        f"form-action {forms}; frame-ancestors 'none'; base-uri 'none'"
+    )
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -133,7 +133,7 @@ class Checker:
             if oldest is None or len(self._asking) >= self._concurrency:
                 return float("inf")
             return max(0.0, oldest + _PATIENCE_SECONDS - now)
-        due = self._queue.next_due()
+        due = now if self._queue.is_due(now) else self._queue.next_due()
         return float("inf") if due is None else max(0.0, due - now)
 
     def _start_due(self) -> float:

@@ -84,6 +84,10 @@ class Discoverer:
             self._on_change()
         return False
 
+    def idle_seconds(self) -> float:
+        """How long until the lists are due."""
+        return self._due - self._clock.monotonic() if self._account.discover != "off" else float("inf")
+
     def _has_connections(self) -> bool:
         return self._registry.member_count(ScopeKey(ACCOUNT, self._account.name)) > 0
 

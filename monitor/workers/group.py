@@ -109,6 +109,11 @@ class WorkerGroup:
         for loop in self._loops.get(kind, ()):
             loop.wake.set()
 
+    def remind(self, kind: str) -> None:
+        """The same for those that have something to do, as far as they know that."""
+        for loop in self._loops.get(kind, ()):
+            loop.remind()
+
     async def drain(self, *, seconds: float, abort: asyncio.Event) -> list[str]:
         """Let the loops finish their current step, at most *seconds*; returns the names of those that were cancelled."""
         self._stop.set()
@@ -163,7 +168,7 @@ class WorkerGroup:
             clock=shared.clock,
             on_change=lambda: self.refresh(account.name),
         )
-        self._add("discover", f"discoverer-{account.name}", discoverer.step, limit=_DISCOVERER_LIMIT_SECONDS)
+        self._add("discover", f"discoverer-{account.name}", discoverer.step, limit=_DISCOVERER_LIMIT_SECONDS, idle=discoverer.idle_seconds)
 
     def _add_deliverer(self, receiver: ReceiverSettings) -> None:
         shared = self._dependencies

@@ -31,7 +31,7 @@ PLATFORMS = ("linkedin", "x", "instagram", "facebook", "youtube", "tiktok", "thr
 
 def measure() -> Iterator[Result]:
     """Milliseconds of CPU of the first scrape, of the following ones, of the library's; bytes; how long a piece holds the loop; the page."""
-    metrics, views = Metrics(), [_view(number, 0) for number in range(CONNECTIONS)]
+    metrics, views = Metrics(), [a_view(number, 0) for number in range(CONNECTIONS)]
     snapshot = Snapshot(START, tuple(views))
     first = _took(lambda: metrics.render(snapshot, START))
     unchanged = min(_took(partial(metrics.render, snapshot, START)) for _ in range(5))
@@ -40,7 +40,7 @@ def measure() -> Iterator[Result]:
     following, following_compressed = [], []
     for turn in range(1, 8):
         for number in range(turn * CHANGED, (turn + 1) * CHANGED):
-            views[number] = _view(number, turn)
+            views[number] = a_view(number, turn)
         changed, now = Snapshot(START, tuple(views)), START + 15 * turn * SECOND
         following.append(_took(partial(metrics.render, changed, now)))
         following_compressed.append(_took(partial(metrics.render, changed, now, gzip=True)))
@@ -60,7 +60,7 @@ def measure() -> Iterator[Result]:
     yield Result("bytes of a connection with gzip", len(metrics.render(snapshot, START, gzip=True)) / CONNECTIONS, "B")
     yield from _pages(tuple(views))
     yield Result("longest hold of the event loop", asyncio.run(_longest_hold(Metrics(), snapshot)) * 1e3, "ms", limit=20)
-    many = Snapshot(START, tuple(_view(number, 0) for number in range(MANY)))
+    many = Snapshot(START, tuple(a_view(number, 0) for number in range(MANY)))
     yield Result(f"longest hold with {MANY:,} connections", asyncio.run(_longest_hold(Metrics(), many)) * 1e3, "ms", limit=20)
 
 
@@ -74,7 +74,7 @@ def _pages(views: tuple[ConnectionView, ...]) -> Iterator[Result]:
     yield Result("one page of it, of the CPU", (time.process_time() - began) * 1e3, "ms", limit=100)
 
 
-def _view(number: int, turn: int) -> ConnectionView:
+def a_view(number: int, turn: int) -> ConnectionView:
     seen = START + timedelta(seconds=turn, microseconds=number)
     state = a_state(
         Health.OK,
@@ -116,7 +116,7 @@ def _more_labels(labels: tuple[str, ...], view: ConnectionView) -> list[tuple[st
 
 
 async def _longest_hold(metrics: Metrics, snapshot: Snapshot) -> float:
-    """The longest time between two turns of a loop that does nothing but turn, during scrapes over the port."""
+    """The most CPU between two turns of a loop that does nothing but turn, during scrapes over the port; of time, others take a part."""
     clock = SystemClock()
     server = WebServer(WebSettings(listen="127.0.0.1:0"), metrics, lambda: snapshot, clock, lambda: (True, ""), fresh_seconds=0.0)
     url = await server.start()
@@ -125,9 +125,9 @@ async def _longest_hold(metrics: Metrics, snapshot: Snapshot) -> float:
     async def turn() -> None:
         nonlocal longest
         while turning:
-            started = time.perf_counter()
+            started = time.thread_time()
             await asyncio.sleep(0)
-            longest = max(longest, time.perf_counter() - started)
+            longest = max(longest, time.thread_time() - started)
 
     task = asyncio.create_task(turn())
     for _ in range(3):

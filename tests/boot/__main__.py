@@ -2,11 +2,13 @@
 `make boot`: a stranger's fresh Debian, from its first command to a service that was upgraded and removed.
 
 Nothing stands in for anything: debootstrap makes the machine, systemd boots it, `make demo` and `deploy/install` are run as the README
-says, and the hardened unit is started, reloaded, killed, frozen, upgraded, taken back and removed. Takes a few minutes, root, and Debian's
-`debootstrap` and `systemd-container`; so it is no part of `make test`.
+says, and the hardened unit is started, reloaded, killed, frozen, upgraded, taken back and removed. On a second machine the Debian package is
+installed, a receiver added, and the database moved to PostgreSQL, with the commands of the documents. Takes a quarter of an hour, root, and
+Debian's `debootstrap` and `systemd-container`; so it is no part of `make test`.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,14 +18,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.boot.container import Container, Failed, missing_tools
+from tests.boot.pasting import Person
 from tests.e2e.processes import Receiver, Simulator, control_port, fetch, free_port, scrape
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path("/var/tmp/postpost-monitor-boot")
 WEB = "http://127.0.0.1:9840"
 THREADS = "threads-17841412345678"
+MASTODON = "mastodon-109876543210"
 FROZEN_SECONDS = 150.0
 """WatchdogSec, the time until it is noticed, and the restart."""
+
+SIMULATED = """\
+api: {{base_url: "{api}/api/v1"}}
+schedule: {{interval: 2s, recheck: 1s}}
+"""
 
 CONFIG = """\
 api: {{base_url: "{api}/api/v1"}}
@@ -50,6 +59,7 @@ class Story:
         """Everything that happens, in order."""
         return [
             self.demo,
+            self.package,
             self.install,
             self.start,
             self.hardening,
@@ -68,6 +78,11 @@ class Story:
         said = self.machine.run("cd /root/main && make demo ARGS=--once")
         for event in ("connection.failed", "connection.recovered", "token.expiring", "token.renewed"):
             _must(event in said, f"the demo tells of {event}", said)
+
+    def package(self) -> None:
+        """`make deb` builds the Debian package, and lintian has nothing to say about it."""
+        self.machine.run("apt-get update && apt-get install --yes --no-install-recommends dpkg-dev debhelper lintian python3-venv")
+        self.machine.run("cd /root/main && make deb")
 
     def install(self) -> None:
         """deploy/install puts everything in place and says what to do next."""
@@ -94,9 +109,13 @@ class Story:
 
     def alert(self) -> None:
         """A connection that breaks is told through the unit's walls, and its end too."""
-        self.simulator.do(f"connections/{THREADS}/break", {"message": "Token has been revoked"})
-        self.machine.until("the alert", lambda: "connection.failed" in self.receiver.types())
-        self.simulator.do(f"connections/{THREADS}/heal")
+        self._break_and_heal(THREADS)
+
+    def _break_and_heal(self, connection: str) -> None:
+        before = self.receiver.types().count("connection.failed")
+        self.simulator.do(f"connections/{connection}/break", {"message": "Token has been revoked"})
+        self.machine.until("the alert", lambda: self.receiver.types().count("connection.failed") > before)
+        self.simulator.do(f"connections/{connection}/heal")
         self.machine.until("its end", lambda: self.receiver.types()[-1:] == ["connection.recovered"])
 
     def reload(self) -> None:
@@ -167,6 +186,100 @@ class Story:
         return active and bool(fetch(f"{WEB}/-/ready"))
 
 
+class Packaged(Story):
+    """Another machine, on which the documents are followed word by word: package, receiver, PostgreSQL."""
+
+    def steps(self) -> list[Callable[[], None]]:
+        """Everything that happens, in order."""
+        return [
+            self.prepare,
+            self.follow_package,
+            self.follow_receiver,
+            self.alert,
+            self.root_and_others,
+            self.reload,
+            self.follow_backup,
+            self.follow_postgresql,
+            self.follow_dump,
+            self.alert_from_postgresql,
+            self.upgrade_package,
+            self.purge,
+        ]
+
+    def prepare(self) -> None:
+        """What a machine that is not made of the fewest packages has: sudo, and lists of packages."""
+        self.machine.run("apt-get update && apt-get install --yes --no-install-recommends sudo")
+        self.person = Person(self.machine)
+        self.person.will_type("api-key", self.key + "\n")
+        self.person.will_type("on-call-url", self.receiver.url + "/hook\n")
+
+    def follow_package(self) -> None:
+        """As a Debian package: what install.md says ends with a running service that checks every connection."""
+        # The one thing that is not in the documents: the address of the simulator.
+        self.person.will_append("/etc/postpost-monitor/config.yaml", SIMULATED.format(api=self.simulator.url))
+        self.person.follow("docs/tutorial/install.md", "As a Debian package")
+        self.person.will_append_nothing()
+        self.machine.until("checks", lambda: scrape(WEB).get("postpost_connection_up", platform_id=THREADS) == 1.0)
+        _must("12 connections" in self._status(), "the status line counts", self._status())
+
+    def follow_receiver(self) -> None:
+        """Tell somebody: the receiver that install.md adds gets a test."""
+        said = self.person.follow("docs/tutorial/install.md", "Tell somebody")
+        _must("test" in self.receiver.types(), "the test arrives", said)
+
+    def root_and_others(self) -> None:
+        """Root checks a file that only root can read; others are told to use sudo."""
+        self.machine.run("install -m 0600 /etc/postpost-monitor/config.yaml /root/new.yaml")
+        _must("/root/new.yaml: valid" in self.machine.run("sudo postpost-monitor config check /root/new.yaml"), "the file of root is valid")
+        rules = self.machine.run("sudo postpost-monitor config rules")
+        _must("alert: PostpostConnectionDown" in rules, "the rules are printed", rules)
+        for verb in ("config check", "status", "db check"):
+            said = self.machine.run(f"runuser -u nobody -- postpost-monitor {verb}", check=False)
+            _must("sudo" in said and "Traceback" not in said, f"{verb} names sudo", said)
+
+    def follow_backup(self) -> None:
+        """Back up, check: what upgrade.md says makes a copy of the database in use."""
+        self.person.follow("docs/how-to/upgrade.md", "Back up")
+        _must("sound" in self.person.follow("docs/how-to/upgrade.md", "Check", first=1), "the database is sound")
+
+    def follow_postgresql(self) -> None:
+        """Move from SQLite: what postgresql.md says moves everything, and the service goes on in PostgreSQL."""
+        said = self.person.follow("docs/how-to/postgresql.md", "Move from SQLite")
+        _must("found them equal" in said, "the copy is compared", said)
+        count = "runuser -u postgres -- psql --tuples-only --dbname=postpost-monitor --command='SELECT count(*) FROM checks'"
+        copied = int(self.machine.run(f"cd /; {count}"))
+        _must(copied > 12, "the history is there", str(copied))
+        self.machine.until("checks in PostgreSQL", lambda: int(self.machine.run(f"cd /; {count}")) > copied)
+
+    def follow_dump(self) -> None:
+        """Back up PostgreSQL: what postgresql.md says makes a dump."""
+        self.person.follow("docs/how-to/postgresql.md", "Back up, restore, look after")
+        self.machine.run("test -s /var/lib/postgresql/monitor.dump")
+
+    def alert_from_postgresql(self) -> None:
+        """Another connection that breaks is told as well, and its end too."""
+        self._break_and_heal(MASTODON)
+
+    def upgrade_package(self) -> None:
+        """A later package restarts the running service and leaves the configuration as it is."""
+        self.machine.run(
+            "cd /root && dpkg-deb --raw-extract postpost-monitor_*.deb later && sed -i 's/^Version: .*/Version: 9.0.0/' later/DEBIAN/control"
+            """ && sed -i 's/^__version__ = .*/__version__ = "9.0.0"/' later/usr/lib/postpost-monitor/lib/python3*/site-packages/monitor/__init__.py"""
+            " && dpkg-deb -Zgzip --build later later.deb && apt-get install --yes ./later.deb"
+        )
+        self.machine.until("the later release", lambda: scrape(WEB).get("postpost_monitor_build_info", version="9.0.0") == 1.0)
+        _must("on-call" in self.machine.run("cat /etc/postpost-monitor/config.yaml"), "the configuration is kept")
+
+    def purge(self) -> None:
+        """Removing keeps what people made; purging leaves nothing."""
+        self.machine.run("apt-get remove --yes postpost-monitor && test -s /etc/postpost-monitor/credentials/api-key")
+        _must(not self._is_active(), "the service is stopped")
+        self.machine.run("apt-get purge --yes postpost-monitor")
+        left = self.machine.run("find / -xdev -name '*postpost*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/proc/*'")
+        _must(left.split() == [], "nothing is left", left)
+        _must("postpost" not in self.machine.run("getent passwd; getent group"), "nor is its user")
+
+
 def _must(holds: bool, what: str, evidence: str = "") -> None:
     if not holds:
         raise Failed(f"not so: {what}\n{evidence}")
@@ -207,25 +320,38 @@ def main() -> int:
     if os.geteuid() != 0 or missing:
         print(f"`make boot` needs root, and: apt-get install {' '.join(missing or ['debootstrap', 'systemd-container'])}", file=sys.stderr)
         return 2
-    machine = Container(FOLDER)
+    machine, packaged = Container(FOLDER), Container(FOLDER, "packaged")
     print("making a fresh Debian ...", flush=True)
     machine.make()
     _copy_source(machine)
+    if not _live(machine, Story):
+        return 1
+    print("making another one ...", flush=True)
+    packaged.make()
+    for package in (machine.root / "root/main/dist").glob("*.deb"):
+        shutil.copy(package, packaged.root / "root")
+    if not _live(packaged, Packaged):
+        return 1
+    print("all as it should be")
+    return 0
+
+
+def _live(machine: Container, story: type[Story]) -> bool:
+    """Whether every step of the *story* of *machine* succeeds."""
     with tempfile.TemporaryDirectory() as folder, _world(Path(folder)) as (simulator, receiver, key):
         try:
             machine.boot()
-            for step in Story(machine, simulator, receiver, key).steps():
+            for step in story(machine, simulator, receiver, key).steps():
                 started = time.monotonic()
                 step()
-                print(f"{time.monotonic() - started:6.1f} s  {step.__name__:<15} {(step.__doc__ or '').strip()}", flush=True)
+                print(f"{time.monotonic() - started:6.1f} s  {step.__name__:<17} {(step.__doc__ or '').strip()}", flush=True)
         except Failed as failure:
             print(failure, file=sys.stderr)
             print(machine.run("journalctl --unit postpost-monitor --no-pager --lines 40", check=False), file=sys.stderr)
-            return 1
+            return False
         finally:
             machine.power_off()
-    print("all as it should be")
-    return 0
+    return True
 
 
 if __name__ == "__main__":

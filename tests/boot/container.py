@@ -28,9 +28,9 @@ def missing_tools() -> list[str]:
 class Container:
     """One machine: made once and kept as a template, copied for each use, booted, and powered off."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "machine") -> None:
         self._template = folder / f"debian-{RELEASE}"
-        self.root = folder / "machine"
+        self.root = folder / name
         self._boot: subprocess.Popen[bytes] | None = None
         self._leader = 0
 

@@ -1,8 +1,11 @@
 """The image and the compose file, linted and read as text: no container engine runs here."""
 
+import json
 import re
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ from monitor.config import load
 from monitor.notify import templates
 from tests import marked
 from tests.deploy.daemon import ROOT
+from tests.e2e.processes import free_port
+from tests.tools import require_tool
+from tests.waiting import eventually_sync
 
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
@@ -96,3 +102,70 @@ def test_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "monitor" in config.web.allowed_hosts
     assert 'targets: ["monitor:9840"]' in (DEPLOY / "docker/prometheus.yml").read_text(encoding="utf-8")
     assert [warning.message for warning in config.warnings] == ["no receiver is configured: no notifications are sent"]
+
+
+def _alertmanager_command(folder: Path, url: str, program: str) -> list[str]:
+    """What starts Alertmanager in its container, with files of *folder* and *program* in its place."""
+    (folder / "alert-url").write_text(url)
+    example = (DEPLOY / "alertmanager/alertmanager.yml").read_text(encoding="utf-8")
+    (folder / "alertmanager.yml").write_text(example.replace("group_wait: 30s", "group_wait: 1s"))
+    shell, options, script = _compose()["services"]["alertmanager"]["entrypoint"]
+    for place, there in (
+        ("/run/secrets/alert-url", folder / "alert-url"),
+        ("/etc/alertmanager/alertmanager.yml", folder / "alertmanager.yml"),
+        ("/tmp/alertmanager.yml", folder / "made.yml"),
+        ("--storage.path=/alertmanager", f"--storage.path={folder}/data"),
+        ("/bin/alertmanager", program),
+    ):
+        assert place in script
+        script = script.replace(place, str(there))
+    return [shell, options, script.replace("$$", "$")]
+
+
+def test_alertmanager_gets_its_address(tmp_path: Path) -> None:
+    """Every receiver of the example gets the address of the secret; Alertmanager accepts the result, the inhibitions are kept."""
+    url = "https://hooks.example.org/a?b=1&c=2"
+    subprocess.run(_alertmanager_command(tmp_path, url, "true"), check=True)
+    made = yaml.safe_load((tmp_path / "made.yml").read_text(encoding="utf-8"))
+    example = yaml.safe_load((tmp_path / "alertmanager.yml").read_text(encoding="utf-8"))
+
+    assert {hook["url"] for receiver in made["receivers"] for hook in receiver["webhook_configs"]} == {url}
+    assert made | {"receivers": []} == example | {"receivers": []}
+    subprocess.run([require_tool("amtool"), "check-config", tmp_path / "made.yml"], check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_alertmanager_reaches_its_receiver(tmp_path: Path) -> None:
+    """An alert that is sent to the Alertmanager of the compose file arrives at the address of the secret."""
+    arrived: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        """Keeps what is sent."""
+
+        def do_POST(self) -> None:
+            """Keep one message."""
+            arrived.append({"path": self.path, **json.loads(self.rfile.read(int(self.headers["Content-Length"])))})
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None:
+            """Say nothing."""
+
+    hook, port = ThreadingHTTPServer(("127.0.0.1", 0), Hook), free_port()
+    threading.Thread(target=hook.serve_forever, daemon=True).start()
+    program = f"{require_tool('prometheus-alertmanager')} --web.listen-address=127.0.0.1:{port} --cluster.listen-address="
+    command = _alertmanager_command(tmp_path, f"http://127.0.0.1:{hook.server_port}/hook?a=1&b=2", program)
+    url = f"http://127.0.0.1:{port}"
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        added: list[str | Path] = [require_tool("amtool"), f"--alertmanager.url={url}", "alert", "add", "Test", "severity=critical"]
+        eventually_sync(lambda: subprocess.run(added, capture_output=True, check=False).returncode == 0, what="Alertmanager")
+        eventually_sync(lambda: arrived, what="the alert")
+    finally:
+        process.kill()
+        process.wait()
+        hook.shutdown()
+        hook.server_close()
+    assert arrived[0]["path"] == "/hook?a=1&b=2"
+    assert arrived[0]["alerts"][0]["labels"]["alertname"] == "Test"

@@ -9,7 +9,7 @@ import pytest
 from monitor.cli.main import build_parser
 from tests.deploy.daemon import ROOT
 
-PAGES = ("tutorial/install", "how-to/alerts", "how-to/upgrade", "explanation/security")
+PAGES = ("tutorial/install", "how-to/alerts", "how-to/upgrade", "how-to/postgresql", "explanation/security")
 TEXTS = {name: (ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in PAGES}
 
 
@@ -27,7 +27,7 @@ def _commands(program: str) -> set[tuple[str, ...]]:
 
 def _anchors(page: str) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / page).resolve().read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -52,9 +52,12 @@ def test_options_of_the_installer() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_anchors(page: str) -> None:
     """Every link into a page leads to a heading of it."""
-    links = re.findall(r"\]\(([\w.-]*\.md)?#([\w-]+)\)", TEXTS[page])
+    links = re.findall(r"\]\(([\w./-]*\.md)?#([\w-]+)\)", TEXTS[page])
+    folder = page.rpartition("/")[0]
 
-    assert [f"{target}#{anchor}" for target, anchor in links if anchor not in _anchors(target or f"{page}.md")] == []
+    assert [
+        f"{target}#{anchor}" for target, anchor in links if anchor not in _anchors(f"{folder}/{target}" if target else f"{page}.md")
+    ] == []
 
 
 def test_exit_codes() -> None:

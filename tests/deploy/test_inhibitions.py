@@ -21,19 +21,39 @@ EXAMPLE = ROOT / "deploy/alertmanager/alertmanager.yml"
 Labels = dict[str, str]
 
 USER = "6626a1f5e4b0c91a2d3f4567"
-BASE = {"instance": "one:9840", "account": "main", "user_id": USER, "platform": "x", "platform_id": "x-1", "receiver": "on-call"}
+BASE = {
+    "instance": "one:9840",
+    "monitor": "one",
+    "account": "main",
+    "user_id": USER,
+    "platform": "x",
+    "platform_id": "x-1",
+    "receiver": "on-call",
+}
 """The labels of an alert, as far as the alerts of its name have them."""
-OTHER = {"instance": "two:9840", "account": "other", "user_id": "a" * 24, "platform": "threads", "platform_id": "x-2", "receiver": "chat"}
+OTHER = {
+    "instance": "two:9840",
+    "monitor": "two",
+    "account": "other",
+    "user_id": "a" * 24,
+    "platform": "threads",
+    "platform_id": "x-2",
+    "receiver": "chat",
+}
 
-_CONNECTION = ("instance", "account", "user_id", "platform", "platform_id")
+_CONNECTION = ("monitor", "account", "user_id", "platform", "platform_id")
 OWN: Mapping[str, tuple[str, ...]] = {
     "PostpostConnection.+|PostpostToken.+|PostpostP(ublish|ermiss).+": _CONNECTION,
-    "PostpostPlatformFailed": ("instance", "platform"),
-    "PostpostGroupFailed": ("instance", "account", "user_id", "platform"),
-    "PostpostUserFailed": ("instance", "account", "user_id"),
-    "PostpostAccount.+|PostpostLoopStuck": ("instance", "account"),
-    "PostpostReceiver.+|PostpostOutboxStuck": ("instance", "receiver"),
-    ".+": ("instance",),
+    "PostpostPlatformFailed": ("monitor", "platform"),
+    "PostpostGroupFailed": ("monitor", "account", "user_id", "platform"),
+    "PostpostUserFailed": ("monitor", "account", "user_id"),
+    "PostpostAccount.+": ("monitor", "account"),
+    "PostpostReceiver.+": ("monitor", "receiver"),
+    "PostpostApi.+|PostpostStorageDown": ("monitor",),
+    "PostpostLoopStuck": ("instance", "monitor", "account"),
+    "PostpostOutboxStuck": ("instance", "monitor", "receiver"),
+    "PostpostMonitorDown": ("instance",),
+    ".+": ("instance", "monitor"),
 }
 """Pattern of names -> the labels that alerts of these names have."""
 
@@ -41,14 +61,18 @@ OWN: Mapping[str, tuple[str, ...]] = {
 def alert_names() -> list[str]:
     """The name of every alert rule."""
     document = yaml.safe_load((ROOT / "deploy/prometheus/rules/alerts.yml").read_text(encoding="utf-8"))
-    return [rule["alert"] for group in document["groups"] for rule in group["rules"]]
+    return [rule["alert"] for group in document["groups"] for rule in group["rules"] if "alert" in rule]
 
 
 def an_alert(name: str, case: str, **changed: str) -> Labels:
     """An alert of this *name*, with the labels that its rule gives it; *case* keeps the tests apart."""
     own = next(labels for pattern, labels in OWN.items() if re.fullmatch(pattern, name))
-    loop = {"loop": "checker"} if name == "PostpostLoopStuck" else {}
-    return {"alertname": name, "job": case, **loop, **{label: changed.get(label, BASE[label]) for label in own}}
+    more = {"loop": "checker"} if name == "PostpostLoopStuck" else {}
+    more |= {"job": "postpost-monitor"} if "instance" in own else {}
+    # Every case has instances and monitors of its own, so that it inhibits nothing of another case.
+    values = {label: changed.get(label, BASE[label]) for label in own}
+    values |= {label: f"{case} {values[label]}" for label in ("instance", "monitor") if label in own}
+    return {"alertname": name, "case": case, **more, **values}
 
 
 def cases() -> Iterator[tuple[str, Labels, Labels, bool]]:
@@ -137,21 +161,21 @@ def test_in_a_real_alertmanager(alertmanager: str) -> None:
         found: list[dict[str, Any]] = json.loads(output)
         targets = {case: target for case, _, target, _ in cases()}
         return {
-            alert["labels"]["job"]: bool(alert["status"]["inhibitedBy"])
+            alert["labels"]["case"]: bool(alert["status"]["inhibitedBy"])
             for alert in found
-            if alert["labels"] == targets[alert["labels"]["job"]]
+            if alert["labels"] == targets[alert["labels"]["case"]]
         }
 
     eventually_sync(lambda: shown().keys() >= expected.keys(), what="the alerts")
     assert shown() == expected
     assert True in expected.values()
-    assert len([case for case, inhibited in expected.items() if not inhibited and case.endswith("-instance")]) > 20
+    assert len([case for case, inhibited in expected.items() if not inhibited and case.endswith(("-instance", "-monitor"))]) > 20
 
 
 def test_every_effect_is_named_once() -> None:
-    """Every inhibition names alerts that exist, compares the instance, and compares nothing that its causes never have."""
+    """Every inhibition names alerts that exist, compares the monitor or its target, and compares nothing that its causes never have."""
     for rule in yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))["inhibit_rules"]:
-        assert {"job", "instance"} <= set(rule["equal"])
+        assert set(rule["equal"]) & {"monitor", "instance"}
         names = [name for name in alert_names() if all(_holds(matcher, name) for matcher in rule["source_matchers"])]
         assert names, rule
         assert all(set(rule["equal"]) <= an_alert(name, "any").keys() for name in names), rule

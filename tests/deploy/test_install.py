@@ -321,7 +321,8 @@ def test_from_the_checkout(tmp_path: Path) -> None:
 def test_shellcheck() -> None:
     """Shell scripts have none of the faults that shellcheck knows."""
     ours = [path for path in (ROOT / ".ci").iterdir() if path.read_text(encoding="utf-8").startswith("#!/usr/bin/env bash")]
-    scripts = [INSTALL, ROOT / "deploy/systemd/postpost-monitor.sh", *ours]
+    maintainer = [ROOT / "deploy/debian" / name for name in ("preinst", "postinst", "prerm", "postrm")]
+    scripts = [INSTALL, ROOT / "deploy/systemd/postpost-monitor.sh", *ours, *maintainer]
     done = subprocess.run([require_tool("shellcheck"), *scripts], capture_output=True, text=True, check=False)
 
     assert done.stdout == ""

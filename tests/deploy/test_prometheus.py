@@ -18,10 +18,12 @@ from monitor.clock import SystemClock
 from monitor.config import load
 from monitor.db import Database
 from monitor.domain import topics
+from monitor.domain.alert_labels import IncidentLabels, alert_name
+from monitor.domain.delivery.receiver_outages import GONE
 from monitor.domain.events import Topic
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
-from monitor.domain.scopes.key import RATE, SERVICE
+from monitor.domain.scopes.key import LIMIT, RATE, SERVICE
 from monitor.metrics import Metrics, definitions
 from monitor.metrics.definitions import MetricType
 from monitor.metrics.exposition import loop_labels
@@ -153,7 +155,7 @@ async def test_loops_that_rest_long(tmp_path: Path) -> None:
     )
     await workers.close()
     (rule,) = (rule["expr"] for rule in _rules("alert") if rule["alert"] == "PostpostLoopStuck")
-    limit, left_out = int(rule.rpartition(">")[2]), re.findall(r'loop!~"(.*?)"', rule)[0]
+    limit, left_out = int(re.findall(r"> (\d+)", rule)[0]), re.findall(r'loop!~"(.*?)"', rule)[0]
 
     def kind(watched: WatchedLoop) -> str:
         return loop_labels(watched.loop.name)[0]
@@ -198,31 +200,53 @@ def _incidents() -> list[dict[str, str]]:
     }
     assert levels.keys() == set(Topic) - {Topic.SCOPE}
     own = [{"topic": topic.value, "scope": "connection", "level": level} for topic, names in levels.items() for level in names]
-    kinds = [(scope, "") for scope in Scope if scope not in ELSEWHERE] + [(Scope.ACCOUNT, SERVICE), (Scope.ACCOUNT, RATE)]
-    return own + [{"topic": "scope", "scope": scope.value, "kind": kind} for scope, kind in kinds if scope is not Scope.CONNECTION]
-
-
-ELSEWHERE = {Scope.STORAGE: "postpost_monitor_storage_up", Scope.RECEIVER: "postpost_receiver_failing"}
-"""Scopes whose incidents are not among the open ones: they are told by a gauge of their own."""
+    kinds = [(scope, "") for scope in Scope if scope is not Scope.CONNECTION]
+    kinds += [(Scope.ACCOUNT, SERVICE), (Scope.ACCOUNT, RATE), (Scope.API, LIMIT)]
+    scopes = [{"topic": "scope", "scope": scope.value, "kind": kind} for scope, kind in kinds]
+    return own + scopes + [{"topic": "scope", "scope": Scope.RECEIVER.value, "level": GONE}]
 
 
 def test_every_incident_has_one_alert() -> None:
     """Every topic and level, and every scope, has exactly one alert; no alert is about an incident that can't be."""
-    alerts = _selectors("postpost_incident_open")
+    alerts = _selectors("monitor:postpost_incident_notified:max")
     told = {json.dumps(labels): [name for name, matchers in alerts.items() if _selects(matchers, labels)] for labels in _incidents()}
 
     assert {labels: names for labels, names in told.items() if len(names) != 1} == {}
     assert {name for names in told.values() for name in names} == alerts.keys()
-    for metric in ELSEWHERE.values():
-        assert any(metric in rule["expr"] for rule in _rules("alert"))
+    # Receivers of type `alertmanager` call the alert by the same name.
+    assert {text: names[0] for text, names in told.items()} == {text: alert_name(_labels(json.loads(text))) for text in told}
+
+
+def test_both_paths_have_the_same_labels() -> None:
+    """
+    The alert of a rule has the labels that a receiver of type `alertmanager` gives it, and no threshold of its own.
+
+    Neither adds to them: the rules aggregate over exactly these, and give alerts about incidents no labels.
+    """
+    (record,) = (rule for rule in _rules("record") if rule["record"] == "monitor:postpost_incident_notified:max")
+    aggregated = re.findall(r"max by \((.*?)\)", record["expr"])[0].split(", ")
+    about_incidents = [rule for rule in _rules("alert") if "monitor:postpost_incident_notified:max" in rule["expr"]]
+
+    assert aggregated == ["monitor", *IncidentLabels._fields] == list(definitions.INCIDENT_NOTIFIED.labels)
+    assert len(about_incidents) == len(_incidents_by_alert())
+    for rule in about_incidents:
+        assert rule.keys() == {"alert", "expr", "annotations"}, rule["alert"]
+
+
+def _labels(known: dict[str, str]) -> IncidentLabels:
+    return IncidentLabels(**known)
+
+
+def _incidents_by_alert() -> set[str]:
+    return {alert_name(_labels(incident)) for incident in _incidents()}
 
 
 def test_severities() -> None:
     """An alert has the severity of its incident, or gives its own; a failed scrape resolves none of those that are about an incident."""
     for rule in _rules("alert"):
-        about_incident = "postpost_incident_open" in rule["expr"]
+        about_incident = "postpost_incident_notified" in rule["expr"]
         assert about_incident is ("severity" not in rule.get("labels", {})), rule["alert"]
-        assert "keep_firing_for" in rule or rule["alert"] == "PostpostMonitorDown"
+        assert "keep_firing_for" in rule or about_incident or rule["alert"] == "PostpostMonitorDown"
 
 
 def test_only_what_is_exported_is_asked_for() -> None:

@@ -131,13 +131,18 @@ async def test_life(alertmanager: Alertmanager, outbox: Outbox, hook: ReceiverSe
 
     (alert,) = await alertmanager.alerts()
     assert alert["labels"] == {
-        "alertname": "PostPostConnection",
+        "alertname": "PostpostConnectionDown",
+        "monitor": "test",
+        "topic": "connection",
+        "scope": "connection",
+        "level": "error",
         "severity": "critical",
         "account": "main",
         "platform": "linkedin",
         "platform_id": "linkedin-page1",
-        "incident": "pp-test-1-connection-1",
     }
+    assert alert["annotations"]["incident"] == "pp-test-1-connection-1"
+    assert alert["annotations"]["runbook_url"] == "docs/how-to/alerts.md#postpostconnectiondown"
     assert alert["status"]["state"] in {"active", "unprocessed"}
     assert alert["annotations"]["summary"].startswith("LinkedIn “Page 1” (linkedin-page1, account main) is broken since ")
     assert alert["annotations"]["user_name"] == "\u2039!channel\u203a \uff20everyone"
@@ -187,7 +192,7 @@ async def test_forgotten(alertmanager: Alertmanager, outbox: Outbox) -> None:
     await outbox.settle()
     alerts: list[dict[str, Any]] = await eventually(alertmanager.alerts)
     assert len(alerts) == 1
-    assert alerts[0]["labels"]["incident"] == "pp-test-1-connection-1"
+    assert alerts[0]["annotations"]["incident"] == "pp-test-1-connection-1"
 
 
 def _at(text: str) -> datetime:

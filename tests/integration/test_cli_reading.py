@@ -299,7 +299,7 @@ def test_without_the_right_to_read(closed: str) -> None:
     file.touch(0o000 if closed == "file" else 0o644)
     folder.chmod(0o000 if closed == "folder" else 0o755)
     try:
-        refused = pytest.raises(StoreUnavailable, match="can't be read by this user: run the command as the monitor's user")
+        refused = pytest.raises(StoreUnavailable, match="can't be read by this user: run the command with sudo")
         with somebody_else(), refused, reading(f"sqlite:///{file}"):
             pass
     finally:

@@ -2,13 +2,20 @@
 
 import re
 import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from monitor.cli.completion import SHELLS, script
 from monitor.cli.main import build_parser, verbs_of
+from monitor.clock import SystemClock
+from monitor.db import ControlsWriter, Store
+from tests.databases import migrated_sqlite
 from tests.tools import require_tool
+from tests.watched import tell_a_story, watched, write_config
 
 PAGE = Path(__file__).parent.parent.parent / "deploy" / "man" / "postpost-monitor.1"
 
@@ -30,11 +37,13 @@ def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def offered(bash_script: Path, *words: str, folder: Path | None = None) -> set[str]:
+def offered(bash_script: Path, *words: str, folder: Path | None = None, environ: Mapping[str, str] | None = None) -> set[str]:
     """What bash offers for the last of *words*."""
     options = ("--norc", "--noprofile", "-c", _PRESS_TAB, "bash")
     command: list[str | Path] = [require_tool("bash"), *options, bash_script, "postpost-monitor", *words]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env={"PATH": "/usr/bin:/bin"})
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=folder, env={"PATH": "/usr/bin:/bin", **(environ or {})}
+    )
     assert result.stderr == ""
     return {line.strip() for line in result.stdout.splitlines()} - {""}
 
@@ -60,6 +69,37 @@ def test_options(bash_script: Path, tmp_path: Path, words: tuple[str, ...], expe
     """Options, their choices, and files are offered."""
     (tmp_path / "stricter.yaml").touch()
     assert {word for word in offered(bash_script, *words, folder=tmp_path) if not word.startswith("-") or word in expected} == expected
+
+
+async def test_candidates(bash_script: Path, tmp_path: Path) -> None:
+    """Connections, incidents, receivers and silences are offered; when they cannot be read nothing is, in silence."""
+    url = f"sqlite:///{migrated_sqlite(tmp_path / 'monitor.db')}"
+    path = write_config(tmp_path, url)
+    async with watched(path) as world:
+        await tell_a_story(world)
+        number = await world.database.write(lambda store: _silenced(store, world.now))
+    program = tmp_path / "bin" / "postpost-monitor"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m monitor "$@"\n')
+    program.chmod(0o755)
+    environ = {"PATH": f"{program.parent}:/usr/bin:/bin", "PYTHONPATH": str(PAGE.parents[2]), "POSTPOST_MONITOR_CONFIG": str(path)}
+
+    def candidates(*words: str) -> set[str]:
+        return offered(bash_script, *words, environ=environ)
+
+    assert candidates("explain", "linke") == {"linkedin-page1"}
+    assert candidates("receivers", "test", "on") == {"on-call"}
+    assert candidates("silence", "expire", str(number)[:1]) == {str(number)}
+    assert candidates("ack", "pp-") == {"pp-here-1-connection-1"}
+    path.write_text("accounts: {")
+    assert candidates("explain", "linke") == set()
+
+
+def _silenced(store: Store, now: datetime) -> int:
+    """The number of a new silence."""
+    ends_at = SystemClock().now() + timedelta(hours=1)
+    silence = ControlsWriter(store).add_silence({"platform": "x"}, starts_at=now, ends_at=ends_at, author="anna", reason="test", now=now)
+    return silence.id
 
 
 @pytest.mark.parametrize("shell", SHELLS)

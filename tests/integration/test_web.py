@@ -160,7 +160,7 @@ async def test_metrics(port: Port) -> None:
 
 async def test_promtool(port: Port, promtool: Path) -> None:
     """Prometheus' own checker has nothing to say about the metrics."""
-    port.metrics.loop_stepped("checker", START)
+    port.metrics.loops_stepped({"checker": START})
     port.metrics.config_reloaded(successful=True, at=START)
     reply = await port.ask("/metrics")
 

@@ -124,6 +124,25 @@ async def test_test_now(world: Watched) -> None:
         assert [connection.platform_id for connection in site.checked] == ["linkedin-page1"]
 
 
+async def test_reconnect(world: Watched) -> None:
+    """Following the link to the dashboard starts checks of that connection; where actions are off the link leads there directly."""
+    path, page = "/actions/reconnect/main/-/linkedin-page1", "/connections/main/-/linkedin-page1"
+    async with acting(world) as site:
+        for shown, root in ((page, "../../../"), ("/", ""), ("/incidents", "")):
+            assert f'href="{root}{path[1:]}"' in (await site.port.ask(shown, **basic("anna"))).body.decode(), shown
+        form = await site.port.ask(path, **basic("anna"))
+        assert "form-action 'self' https://dashboard.example;" in form.headers["Content-Security-Policy"]
+        assert site.checked == []
+        done = await site.post(path, {"token": await site.token(path)})
+        assert (done.status, done.headers["Location"]) == (303, "https://dashboard.example/connections")
+        assert [connection.platform_id for connection in site.checked] == ["linkedin-page1"]
+        assert (await site.post(path, {"token": "guessed"})).status == 403
+        assert len(site.checked) == 1
+    async with acting(world, on=False) as site:
+        assert b'href="https://dashboard.example/connections"' in (await site.port.ask(page, **basic("anna"))).body
+        assert (await site.port.ask(path, **basic("anna"))).status == 404
+
+
 async def test_acknowledge(world: Watched) -> None:
     """An incident is acknowledged by its key, by form and through the API."""
     incident = next(each for each in world.fleet.snapshot(world.now).incidents if each.connection_id is not None)
@@ -211,32 +230,38 @@ async def test_the_name_beside_the_token_is_nobodys(world: Watched) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "detail"),
+    ("body", "detail", "field"),
     [
-        (b"[]", "must be a JSON object"),
-        (b"{", "is not JSON"),
-        (b'{"reason": 1}', "reason must be a text"),
-        (b'{"because": "x"}', "unknown field"),
-        (b"{}", "reason is required"),
-        (b'{"reason": "x", "for": "soon"}', "for is not a duration"),
-        (b'{"reason": "x", "for": "30d"}', "a silence lasts"),
-        (b'{"reason": "' + b"x" * 400 + b'"}', "longer than 300"),
+        (b"[]", "must be a JSON object", None),
+        (b"{", "is not JSON", None),
+        (b'{"reason": 1}', "reason must be a text", "reason"),
+        (b'{"because": "x"}', "unknown field", "because"),
+        (b"{}", "reason is required", "reason"),
+        (b'{"reason": "x", "for": "soon"}', "for is not a duration", "for"),
+        (b'{"reason": "x", "for": "30d"}', "a silence lasts", "for"),
+        (b'{"reason": "' + b"x" * 400 + b'"}', "longer than 300", "reason"),
     ],
 )
-async def test_bad_input(world: Watched, body: bytes, detail: str) -> None:
+async def test_bad_input(world: Watched, body: bytes, detail: str, field: str | None) -> None:
     """A malformed body is refused with a problem document that names the field, and nothing is done."""
     async with acting(world) as site:
         reply = await site.post("/api/v1/connections/threads-1784/silence", body, user=BEARER)
         assert (reply.status, reply.headers["Content-Type"]) == (400, "application/problem+json")
         assert detail in reply.json()["detail"]
+        assert reply.json().get("field") == field
         assert await site.silences() == 0
 
 
 async def test_bad_forms(world: Watched) -> None:
     """A form with a missing, unknown or empty field, or one that is too large, does nothing."""
     async with acting(world) as site:
-        assert (await site.post(PAGE, {"token": await site.token()})).status == 400
-        assert (await site.post(PAGE, {"token": await site.token(), "reason": "x", "until": "2099"})).status == 400
+        missing = await site.post(PAGE, {"token": await site.token()})
+        unknown = await site.post(PAGE, {"token": await site.token(), "reason": "x", "until": "2099"})
+        assert (missing.status, unknown.status) == (400, 400)
+        assert b"reason is required" in missing.body
+        assert b'aria-invalid="true"' in missing.body
+        assert b"unknown field: until" in unknown.body
+        assert (await site.post("/api/v1/connections/threads-1784/check?acount=main", b"", user=BEARER)).json()["field"] == "acount"
         assert (await site.post(PAGE, {"token": await site.token(), "reason": "x" * 40_000})).status in (400, 413)
         assert (await site.port.ask("/actions/silence/main/-/nobody", **basic("anna"))).status == 404
         assert await site.silences() == 0

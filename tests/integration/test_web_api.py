@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from copy import deepcopy
 from datetime import timedelta
@@ -82,9 +83,12 @@ ASKED = {
     "getHistory": [f"{PAGE}/history?{OF_MAIN}"],
     "getUptime": [f"{PAGE}/uptime?{OF_MAIN}&days=7"],
     "listIncidents": ["/api/v1/incidents", "/api/v1/incidents?open=true&topic=connection&since=1h"],
+    "listExpiries": ["/api/v1/expiries", "/api/v1/expiries?days=3650&platform=linkedin"],
     "listDeliveries": ["/api/v1/deliveries"],
     "getDelivery": ["/api/v1/deliveries/1"],
     "preflight": ["/api/v1/preflight?ids=threads-1784,telegram-42&ids=nobody"],
+    "getExplanation": ["/api/v1/connections/threads-1784/explanation"],
+    "getForecast": ["/api/v1/forecast", "/api/v1/forecast?limit=1"],
 }
 """Operation -> what asks for it."""
 
@@ -178,8 +182,8 @@ async def test_incidents(world: Watched, port: Port) -> None:
     assert (closed["subject"], closed["account"], closed["closedWhy"]) == ("linkedin-page1", "main", "recovered")
     assert (await port.get("/api/v1/incidents?open=true"))["incidents"] == []
     assert (await port.get("/api/v1/incidents?since=1m"))["incidents"] == []
-    assert (await port.get("/api/v1/incidents?platform_id=threads-1784"))["incidents"] == []
-    assert len((await port.get(f"/api/v1/incidents?platform_id=linkedin-page1&{OF_MAIN}"))["incidents"]) == 1
+    assert (await port.get("/api/v1/incidents?platformId=threads-1784"))["incidents"] == []
+    assert len((await port.get(f"/api/v1/incidents?platformId=linkedin-page1&{OF_MAIN}"))["incidents"]) == 1
 
 
 @BOTH
@@ -194,14 +198,14 @@ async def test_deliveries(port: Port) -> None:
     ]
     assert (await port.get("/api/v1/deliveries?state=dead"))["deliveries"] == []
     assert (await port.get("/api/v1/deliveries?receiver=desk"))["deliveries"] == []
-    assert (await port.get("/api/v1/deliveries?platform_id=threads-1784"))["deliveries"] == []
-    assert len((await port.get(f"/api/v1/deliveries?platform_id=linkedin-page1&{OF_MAIN}"))["deliveries"]) == 1
+    assert (await port.get("/api/v1/deliveries?platformId=threads-1784"))["deliveries"] == []
+    assert len((await port.get(f"/api/v1/deliveries?platformId=linkedin-page1&{OF_MAIN}"))["deliveries"]) == 1
 
 
 PREFLIGHTS = [
     ("ids=threads-1784", ["ready"], "the connection works"),
     (f"ids=linkedin-page1&{OF_MAIN}", ["not_ready"], "the platform rejects the stored credential: Session has expired"),
-    ("ids=threads-1784&max_age=1m", ["unknown"], "the last conclusive check was 10m"),
+    ("ids=threads-1784&maxAge=1m", ["unknown"], "the last conclusive check was 10m"),
     ("ids=facebook-104857", ["unknown"], "the last check was inconclusive: the API did not answer in time"),
     ("ids=telegram-42", ["unknown"], "the API cannot test Telegram MTProto connections"),
     ("ids=linkedin-page1&account=second", ["unknown"], "no conclusive check yet"),
@@ -236,12 +240,12 @@ REFUSALS = [
     ("/api/v1/connections/linkedin-nobody", 404, "there is no connection linkedin-nobody; /api/v1/connections lists"),
     ("/api/v1/connections/threads-1784?account=second", 404, "there is no connection threads-1784 in account second"),
     ("/api/v1/connections/linkedin-nobody/history", 404, "there is no connection linkedin-nobody"),
-    ("/api/v1/incidents?platform_id=linkedin-nobody", 404, "there is no connection linkedin-nobody"),
+    ("/api/v1/incidents?platformId=linkedin-nobody", 404, "there is no connection linkedin-nobody"),
     ("/api/v1/deliveries/999999", 404, "there is no delivery 999999"),
     ("/api/v1/deliveries/x", 404, "number must be a whole number"),
     ("/api/v1/deliveries/0", 404, "number must be"),
     ("/badges/connections/linkedin-nobody/health.svg", 404, "there is no connection linkedin-nobody"),
-    ("/api/v1/nothing", 404, "/api/v1/openapi.json describes what there is"),
+    ("/api/v1/nothing", 404, "/api/v1 lists what there is"),
     ("/api/v1/connections/", 404, "there is nothing here"),
     ("/api/v1/connections/a/b/c", 404, "there is nothing here"),
     ("/api/v1//summary", 404, "there is nothing here"),
@@ -251,7 +255,7 @@ REFUSALS = [
     ("/api/v1/connections/linkedin-page1", 409, "linkedin-page1 belongs to several accounts; add account=main or account=second"),
     ("/api/v1/preflight?ids=linkedin-page1", 409, "belongs to several accounts"),
     ("/badges/connections/linkedin-page1/token.svg", 409, "belongs to several accounts"),
-    ("/api/v1/incidents?limt=5", 400, "there is no parameter limt here; there are platform_id, account, open, since,"),
+    ("/api/v1/incidents?limt=5", 400, "there is no parameter limt here; there are platformId, account, open, since,"),
     ("/api/v1/summary?x", 400, "there is no parameter x here; there are none"),
     ("/api/v1/openapi.json?x=1", 400, "there is no parameter x here; there are none"),
     ("/api/v1/connections/x?platformId=y", 400, "there is no parameter platformId here"),
@@ -261,7 +265,7 @@ REFUSALS = [
     ("/api/v1/incidents?limit=1&limit=2", 400, "limit may be given once"),
     ("/api/v1/incidents?open=yes", 400, "open must be true or false"),
     ("/api/v1/incidents?since=soon", 400, "since must be a duration in one unit, such as 90s"),
-    ("/api/v1/incidents?account=main", 400, "account needs platform_id"),
+    ("/api/v1/incidents?account=main", 400, "account needs platformId"),
     ("/api/v1/incidents?cursor=abc", 400, "cursor is not a cursor of this list"),
     ("/api/v1/connections?health=broken", 400, "health must be one of unknown, ok, error"),
     ("/api/v1/connections?q=", 400, "q is empty"),
@@ -287,7 +291,7 @@ async def test_refusals(port: Port) -> None:
 
 async def test_allowed_words(port: Port) -> None:
     """Programs find what is allowed in a list of its own."""
-    assert (await port.ask("/api/v1/preflight?id=x")).json()["allowed"] == ["ids", "account", "max_age", "min_ttl"]
+    assert (await port.ask("/api/v1/preflight?id=x")).json()["allowed"] == ["ids", "account", "maxAge", "minTtl"]
     assert (await port.ask("/api/v1/connections?sort=best")).json()["allowed"] == ["id", "worst"]
     assert (await port.ask(PAGE)).json()["allowed"] == ["main", "second"]
 
@@ -346,6 +350,21 @@ async def test_database_gone(world: Watched, port: Port) -> None:
     ):
         assert (await port.ask(path)).status == 200
     assert (await port.get(f"{PAGE}?{OF_MAIN}"))["uptime"] is None
+
+
+async def test_index_and_reference(port: Port) -> None:
+    """`/api/v1` lists every route, those of actions too, and the reference shows each with every shape that it names."""
+    index = await port.get("/api/v1")
+    listed = {(each["method"].lower(), each["path"]) for each in index["routes"]}
+    assert listed == {(method, path) for path, operations in description()["paths"].items() for method in operations}
+    assert (
+        list(problems(index, STRICT["paths"]["/api/v1"]["get"]["responses"]["200"]["content"]["application/json"]["schema"], STRICT)) == []
+    )
+    page = (await port.ask(index["reference"])).body.decode()
+    named = set(re.findall(r' id="([^"]+)"', page))
+    assert {operation["operationId"] for operations in description()["paths"].values() for operation in operations.values()} <= named
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= named
+    assert set(re.findall(r'(?:href|src)="([^"#]+)"', page)).isdisjoint(re.findall(r'"(https?://[^"]+)"', page))
 
 
 async def test_openapi(port: Port) -> None:

@@ -1,6 +1,9 @@
 """The verb `config`: check, show, schema."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,35 @@ def test_check_good(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "1 warning:",
     ]
     assert "telltale" not in out
+
+
+def test_file_of_root(tmp_path: Path) -> None:
+    """For root the installed command checks a file of any folder, and what it names as the service's user would read it."""
+    root = os.geteuid() == 0
+    closed, key = tmp_path / "closed", Path("/var/tmp") / f"postpost-monitor-test-{os.getpid()}"
+    closed.mkdir(0o700)
+    (closed / "config.yaml").write_text(f"accounts: [{{name: main, api_key_file: {key}}}]\n")
+    script = (
+        "import pkgutil, sys, monitor\n"
+        "from importlib import import_module\n"
+        "for one in pkgutil.walk_packages(monitor.__path__, 'monitor.'):\n"
+        "    one.name == 'monitor.__main__' or import_module(one.name)\n"
+        f"sys.exit(import_module('monitor.cli.main').main(['config', 'check', {str(closed / 'config.yaml')!r}]))"
+    )
+    said = []
+    try:
+        for owner in (65534, 0):
+            key.touch(mode=0o600)
+            key.write_text("sk_made.up-for-this-test")
+            if root:
+                os.chown(key, owner, -1)
+            command, environment = [sys.executable, "-c", script], os.environ | {"POSTPOST_MONITOR_USER": "nobody"}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            said.append((done.returncode, "can't be read: Permission denied (run the command with sudo" in done.stdout))
+    finally:
+        key.unlink()
+
+    assert said == [(0, False), (EXIT_CONFIG, True) if root else (0, False)]
 
 
 def test_check_bad(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

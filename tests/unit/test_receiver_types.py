@@ -306,7 +306,7 @@ def test_notices_and_tests() -> None:
     assert sent("pagerduty", STORIES["test"])["dedup_key"] == "msg_01997e0c6b2d7cc1a2f0c5d2e8b3a4f6"
     assert sent("pagerduty", STORIES["test"])["payload"]["severity"] == "info"
     (alert,) = sent("alertmanager", STORIES["test"])
-    assert (alert["labels"]["alertname"], alert["endsAt"]) == ("PostPostTest", "2030-01-01T00:05:00.000Z")
+    assert (alert["labels"]["alertname"], alert["endsAt"]) == ("PostpostTest", "2030-01-01T00:05:00.000Z")
 
 
 @pytest.mark.parametrize("kind", ["pagerduty", "opsgenie"])
@@ -334,13 +334,15 @@ def test_alertmanager_address(url: str, expected: str) -> None:
 
 
 def test_alertmanager_alert() -> None:
-    """An alert is good for an hour; all through an incident its labels are the same, whatever is told of it."""
+    """An alert is good for an hour; all through an incident its labels are the same, whatever is told of it, but for its level."""
     (opened,) = sent("alertmanager", STORIES["connection.failed"])
     assert (opened["startsAt"], opened["endsAt"]) == ("2030-01-01T00:00:00.000Z", "2030-01-01T01:00:00.000Z")
     (reminded,) = sent("alertmanager", STORIES["reminder"], STORIES["connection.failed"])
-    (stale,) = sent("alertmanager", STORIES["connection.stale"], STORIES["reminder"])
+    stale, replaced = sent("alertmanager", STORIES["connection.stale"], STORIES["reminder"])
     (closed,) = sent("alertmanager", STORIES["connection.recovered"], STORIES["connection.stale"], at(3 * HOUR))
-    assert opened["labels"] == reminded["labels"] == stale["labels"] == closed["labels"]
+    assert opened["labels"] == reminded["labels"] == replaced["labels"]
+    assert stale["labels"] == closed["labels"]
+    assert (opened["labels"]["alertname"], stale["labels"]["alertname"]) == ("PostpostConnectionDown", "PostpostConnectionStale")
     assert closed["endsAt"] == "2030-01-01T02:00:00.000Z"
     (late,) = sent("alertmanager", STORIES["connection.recovered"], now=at(HOUR))
     assert late["endsAt"] == "2030-01-01T01:00:00.000Z"
@@ -369,7 +371,7 @@ def test_alertmanager_repeat() -> None:
     assert made is not None
     check("alertmanager", made)
     alerts = parsed(made.body)
-    assert [alert["labels"]["alertname"] for alert in alerts] == ["PostPostConnection", "PostPostAccount"]
+    assert [alert["labels"]["alertname"] for alert in alerts] == ["PostpostConnectionDown", "PostpostAccountFailed"]
     assert {alert["endsAt"] for alert in alerts} == {"2030-01-01T06:00:00.000Z"}
     assert alerts[0]["labels"] == sent("alertmanager", bodies[0])[0]["labels"]
     assert repeat.render(OpenAlerts([over], at(5 * HOUR), "postpost-monitor/1.0.0"), settings("alertmanager")) is None

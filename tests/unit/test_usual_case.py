@@ -58,13 +58,14 @@ SHORT, FULL = "short", "full"
 
 
 def both_ways(engine: Engine, observation: Observation) -> str:
-    """Which way a check goes; asserts that the short one comes to what the full one comes to."""
+    """Which way a check goes, which is then recorded; asserts that the short one comes to what the full one comes to."""
     connection = engine.connection(observation.connection_id)
     assert connection is not None
     changes = engine.begin()
     short = changes.check(observation)
     assert short is not None
     if not short.usual:
+        engine._accept(changes, short)
         return FULL
     full = evaluate_check(engine.begin().evaluation_input(connection), observation, engine.config.policy)
     assert differences(full, short) == []
@@ -74,6 +75,7 @@ def both_ways(engine: Engine, observation: Observation) -> str:
         state = full.scopes.get(key) or engine.scope(key)
         assert canary_interval(state, engine.config.policy.scopes) is None
         assert probe_interval(state, engine.config.policy.scopes) is None
+    engine._accept(changes, short)
     return SHORT
 
 
@@ -169,7 +171,6 @@ class History:
         """A passed check, both ways; a *strange* one has a reply of any kind."""
         observation = self.observation(connection, Reason.OK, strange=strange)
         self.ways.append(both_ways(self.engine, observation))
-        self.engine.check(observation)
 
     def observation(self, connection: Connection, reason: Reason, *, strange: bool = False) -> Observation:
         """What a check finds now."""

@@ -12,12 +12,14 @@ from monitor.domain.reasons import Scope
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.domain.status import Filters, Tone
 from monitor.domain.token_life import TokenSays
+from monitor.text.links import connection_path
 from monitor.web.pages.expiry import Agenda, agenda_of, endings_of
 from monitor.web.pages.feed import pieces_of
 from monitor.web.status.board import StatusBoard
 from tests.builders import DAY, HOUR, START, a_connection, a_state, a_token_belief
 
 NOW = START + 10 * HOUR
+ROOT = "https://monitor.example/"
 
 
 def _view(number: int, left: timedelta | None, **overrides: object) -> ConnectionView:
@@ -35,7 +37,7 @@ def _parsed(feed: bytes) -> list[Any]:
 
 
 def _events(*views: ConnectionView, now: datetime = NOW, instance: str = "one") -> dict[str, Any]:
-    feed = b"".join(pieces_of(endings_of(StatusBoard(Snapshot(now, views)), Filters(), now), instance, now))
+    feed = b"".join(pieces_of(endings_of(StatusBoard(Snapshot(now, views)), Filters(), now), instance, now, ROOT))
     return {str(event["uid"]): event for event in _parsed(feed)}
 
 
@@ -46,6 +48,16 @@ def test_agenda() -> None:
     assert agenda.text == "3 tokens expire within the next 90 days."
     assert [(day.title, day.distance) for day in agenda.days] == [("Tue 1 Jan 2030", "today"), ("Fri 4 Jan 2030", "in 3 days")]
     assert [one.view.connection.id for day in agenda.days for one in day.endings] == [2, 3, 1]
+
+
+def test_feed_leads_to_the_page_and_warns() -> None:
+    """Each event has the address of its connection's page, and an alarm a day ahead."""
+    view = _view(1, 3 * DAY)
+    (event,) = _events(view).values()
+    (alarm,) = event.walk("VALARM")
+
+    assert event["url"] == f"{ROOT}{connection_path(view.connection)}"
+    assert (alarm["action"], alarm["trigger"].dt, alarm["description"]) == ("DISPLAY", -DAY, event["summary"])
 
 
 def test_ended() -> None:
@@ -116,7 +128,7 @@ def test_any_text_arrives(name: str, account: str) -> None:
     """Whatever a connection is called, the feed can be read back and has no line that is longer than the format allows."""
     connection = a_connection(1, name=name, account=account)
     view = ConnectionView(connection, a_state(token=a_token_belief(NOW + DAY)))
-    feed = b"".join(pieces_of(endings_of(StatusBoard(Snapshot(NOW, (view,))), Filters(), NOW), "one", NOW))
+    feed = b"".join(pieces_of(endings_of(StatusBoard(Snapshot(NOW, (view,))), Filters(), NOW), "one", NOW, ROOT))
 
     (event,) = _parsed(feed)
     assert event["dtstart"].dt == NOW + DAY

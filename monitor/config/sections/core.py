@@ -85,7 +85,8 @@ class MonitorSettings(Section):
     dashboard_url: Annotated[str, AfterValidator(check_page_url)] = ""
     """Page for reconnecting accounts. Notifications link to it; without it they have no link."""
     runbook_url: Annotated[str, AfterValidator(check_runbook_url)] = ""
-    """Address at which operators read `docs/how-to/alerts.md`: of your copy, or of this project's repository. `config rules` links to it."""
+    """Address at which operators read `docs/how-to/alerts.md`: of your copy, or of this project's repository. `config rules` and
+    notifications link to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +247,8 @@ class WebSettings(Section):
     allowed_hosts: Items[str] = ()
     """Host names that requests may use in addition to the port's own address; protects browsers against DNS rebinding. Empty on a
     non-loopback address: any."""
+    external_url: Annotated[str, AfterValidator(check_page_url)] = ""
+    """Address at which people reach this port, such as `https://monitor.example.org`. Notifications link to the page of their connection."""
     status_page: Switch = True
     """Whether the status page, the JSON API and badges are served; metrics and health always are."""
     actions: Switch = False

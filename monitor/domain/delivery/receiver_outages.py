@@ -50,10 +50,20 @@ def update_outage(
     return reported, _notification(receiver, EventType.RECEIVER_FAILING, reported, now, FINE, level, _detail(result))
 
 
-def _level(breaker: CircuitBreaker) -> str:
-    if breaker.disabled_at is not None:
+def level_of(*, disabled: bool, refusing: bool) -> str:
+    """Return the level of a receiver in trouble."""
+    if disabled:
         return GONE
-    return REFUSING if breaker.refusing else FAILING
+    return REFUSING if refusing else FAILING
+
+
+def severity_of(level: str) -> Severity:
+    """Return the severity of a receiver in trouble."""
+    return Severity.CRITICAL if level == GONE else Severity.WARNING
+
+
+def _level(breaker: CircuitBreaker) -> str:
+    return level_of(disabled=breaker.disabled_at is not None, refusing=breaker.refusing)
 
 
 def _detail(result: AttemptResult) -> str:
@@ -76,7 +86,7 @@ def _notification(
     return Notification(
         type=kind,
         why=NotificationReason.CLOSED if closing else NotificationReason.OPENED if opening else NotificationReason.CHANGED,
-        severity=Severity.CRITICAL if after == GONE else Severity.WARNING,
+        severity=severity_of(after),
         at=now,
         incident=IncidentRef(Topic.SCOPE, f"receiver:{receiver}", breaker.number, opened_at),
         scope=Scope.RECEIVER,

@@ -79,7 +79,7 @@ def build_notification(
     return Notification(
         type=_type(topic, value, state, context),
         why=context.why or _why(value, context.reminder),
-        severity=_severity(connection, state, topic, policy),
+        severity=severity_of(connection, state, topic, policy),
         at=context.at,
         incident=incident(connection, topic, incident_state.number, opened_at),
         scope=Scope.CONNECTION,
@@ -152,7 +152,8 @@ def _type(topic: Topic, value: TopicState, state: ConnectionState, context: Noti
     return _OPENING.get((topic, value.level), EventType.TOKEN_EXPIRING)
 
 
-def _severity(connection: Connection, state: ConnectionState, topic: Topic, policy: Policy) -> Severity:
+def severity_of(connection: Connection, state: ConnectionState, topic: Topic, policy: Policy) -> Severity:
+    """Return the severity of a notification about *topic*."""
     value = state.topic(topic)
     if value.level == FINE and value.notified.severity is not None:
         return value.notified.severity

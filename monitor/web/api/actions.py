@@ -1,74 +1,94 @@
-"""
-What operators do through the API, by POST and with a bearer token: browsers send that for no other site.
-
-    POST /api/v1/connections/{platformId}/check          test it now
-    POST /api/v1/connections/{platformId}/silence        {"reason": ..., "for": "2h"}
-    POST /api/v1/incidents/{incidentKey}/ack             {"reason": ...}
-    POST /api/v1/silences/{number}/expire                end it
-"""
+"""What operators do through the API, by POST and with a bearer token: browsers send that for no other site."""
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from aiohttp import web
 
 from monitor.domain.events import incident_key
 from monitor.domain.snapshot import ConnectionView
 from monitor.errors import StoreError
-from monitor.schemas import facts
+from monitor.schemas import api, facts
 from monitor.text.durations import parse_duration
-from monitor.web.actions import SILENCE_FOR, ActionRefused, Actions, TooManyActions
+from monitor.web.actions import LONGEST_REASON, SILENCE_FOR, ActionRefused, Actions, TooManyActions
 from monitor.web.api.context import ApiContext, json_response, not_found
+from monitor.web.api.parameters import IncidentQuery, OneQuery, Query, SilenceQuery, parse, printable
 from monitor.web.api.problems import ApiProblem
 from monitor.web.urls import ACTOR, Handler, route
 
-Body = Mapping[str, object]
-Act = Callable[[web.Request, Actions, Body, str], Awaitable[Mapping[str, object]]]
+Body = Mapping[str, str]
 _WRITE_SECONDS = 5.0
 
 
-def post_routes(context: ApiContext, actions: Callable[[], Actions | None], instance: Callable[[], str]) -> list[web.RouteDef]:
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to act: what does it, for whom, about what."""
+
+    context: ApiContext
+    actions: Actions
+    query: Any
+    body: Body
+    author: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRoute:
+    """
+    One route that changes something.
+
+    Attributes:
+        path, operation, summary, query, shape, refusals: as of an `ApiRoute`.
+        fields: of the body: name to JSON schema; the first is required.
+    """
+
+    path: str
+    operation: str
+    summary: str
+    act: Callable[[Call], Awaitable[Mapping[str, object]]]
+    query: type[Query]
+    shape: type
+    fields: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    refusals: tuple[int, ...] = (404, 409)
+
+
+def post_routes(context: ApiContext, actions: Callable[[], Actions | None]) -> list[web.RouteDef]:
     """Every route that changes something."""
-    posts = _Posts(context, instance)
-    routes: tuple[tuple[str, Act, frozenset[str]], ...] = (
-        ("/api/v1/connections/{platform_id:[^/]+}/check", posts.check, frozenset()),
-        ("/api/v1/connections/{platform_id:[^/]+}/silence", posts.silence, frozenset({"reason", "for"})),
-        ("/api/v1/incidents/{key:[^/]+}/ack", posts.acknowledge, frozenset({"reason"})),
-        ("/api/v1/silences/{number:[0-9]{1,15}}/expire", posts.end_silence, frozenset()),
-    )
-    return [route(path, _handler(actions, act, fields)) for path, act, fields in routes]
+    return [route(each.path.replace("}", ":[^/]+}"), _handler(context, actions, each)) for each in ACTION_ROUTES]
 
 
-def _handler(actions: Callable[[], Actions | None], act: Act, fields: frozenset[str]) -> Handler:
+def _handler(context: ApiContext, actions: Callable[[], Actions | None], asked: ActionRoute) -> Handler:
     async def respond(request: web.Request) -> web.StreamResponse:
         try:
-            return json_response(await _answer(request, actions(), act, fields))
+            return json_response(await _answer(request, context, actions(), asked))
         except ApiProblem as refused:
             return refused.response()
 
     return respond
 
 
-async def _answer(request: web.Request, actions: Actions | None, act: Act, fields: frozenset[str]) -> Mapping[str, object]:
+async def _answer(request: web.Request, context: ApiContext, actions: Actions | None, asked: ActionRoute) -> Mapping[str, object]:
     if actions is None or request.method != "POST":
         raise ApiProblem(405, "this address takes POST only, while web.actions is on", headers={"Allow": "POST"})
     if not request.headers.get("Authorization", "").lower().startswith("bearer "):
         raise ApiProblem(403, "actions through the API need the token as a bearer token; the pages have forms for users")
-    body = await _body(request, fields)
+    query = parse(asked.query, request.match_info, request.query.items())
+    call = Call(context, actions, query, await _body(request, asked.fields), request[ACTOR])
     try:
         async with asyncio.timeout(_WRITE_SECONDS):
-            return await act(request, actions, body, request[ACTOR])
+            return await asked.act(call)
     except TooManyActions:
         raise ApiProblem(429, "too many actions within a minute; nothing was done", headers={"Retry-After": "60"}) from None
     except ActionRefused as refused:
-        raise ApiProblem(400, f"{refused}; nothing was done") from None
+        raise ApiProblem(400, f"{refused}; nothing was done", field=refused.field) from None
     except (StoreError, TimeoutError):
         raise ApiProblem(503, "the database takes no writes now; nothing was done", headers={"Retry-After": "5"}) from None
 
 
-async def _body(request: web.Request, fields: frozenset[str]) -> Body:
+async def _body(request: web.Request, fields: Mapping[str, object]) -> Body:
     """The JSON object in the body; none stands for an empty one."""
     try:
         text = await request.text()
@@ -77,62 +97,92 @@ async def _body(request: web.Request, fields: frozenset[str]) -> Body:
         raise ApiProblem(400, "the body is not JSON") from None
     if not isinstance(document, dict):
         raise ApiProblem(400, "the body must be a JSON object")
-    unknown = sorted(set(document) - fields)
+    unknown = sorted(set(document) - set(fields))
     if unknown:
-        raise ApiProblem(400, f"the body has an unknown field; there are {', '.join(sorted(fields)) or 'none'}", allowed=sorted(fields))
+        text = f"the body has an unknown field; there are {', '.join(fields) or 'none'}"
+        raise ApiProblem(400, text, field=printable(unknown[0]), allowed=list(fields))
     for name, value in document.items():
         if not isinstance(value, str):
-            raise ApiProblem(400, f"{name} must be a text")
+            raise ApiProblem(400, f"{name} must be a text", field=name)
     return document
 
 
-class _Posts:
-    """The actions, with what they need to find their subject."""
-
-    def __init__(self, context: ApiContext, instance: Callable[[], str]) -> None:
-        self._context = context
-        self._instance = instance
-
-    def _view(self, request: web.Request) -> ConnectionView:
-        platform_id, account = request.match_info["platform_id"], request.query.get("account")
-        view = self._context.watched(platform_id, account)
-        if view is None:
-            raise not_found(platform_id, account)
-        return view
-
-    async def check(self, request: web.Request, actions: Actions, _: Body, author: str) -> Mapping[str, object]:
-        """Have a connection tested now."""
-        view = self._view(request)
-        await actions.check(view.connection, author)
-        return {**self._context.head(), "connection": facts.identity(view.connection), "author": author}
-
-    async def silence(self, request: web.Request, actions: Actions, body: Body, author: str) -> Mapping[str, object]:
-        """Silence a connection."""
-        view = self._view(request)
-        silence = await actions.silence(view.connection, author, str(body.get("reason", "")), _duration(body.get("for")))
-        return {**self._context.head(), "silence": facts.silence(silence)}
-
-    async def acknowledge(self, request: web.Request, actions: Actions, body: Body, author: str) -> Mapping[str, object]:
-        """Acknowledge an incident."""
-        key, instance = request.match_info["key"], self._instance()
-        incidents = self._context.board().snapshot.incidents
-        incident = next((each for each in incidents if incident_key(each.incident, instance) == key), None)
-        if incident is None:
-            raise ApiProblem(404, "there is no open incident with this key; /api/v1/incidents?open=true lists them")
-        ack = await actions.acknowledge(incident, author, str(body.get("reason", "")))
-        return {**self._context.head(), "incidentKey": key, "ackedBy": facts.acked_by(ack)}
-
-    async def end_silence(self, request: web.Request, actions: Actions, _: Body, author: str) -> Mapping[str, object]:
-        """End a silence."""
-        number = int(request.match_info["number"])
-        await actions.end_silence(number, author)
-        return {**self._context.head(), "expired": number, "author": author}
+def _view(call: Call) -> ConnectionView:
+    platform_id, account = call.query.platform_id, call.query.account
+    view = call.context.watched(platform_id, account)
+    if view is None:
+        raise not_found(platform_id, account)
+    return view
 
 
-def _duration(text: object) -> timedelta:
+async def _check(call: Call) -> api.CheckRequested:
+    view = _view(call)
+    await call.actions.check(view.connection, call.author)
+    return {**call.context.head(), "connection": facts.identity(view.connection), "author": call.author}
+
+
+async def _silence(call: Call) -> api.SilenceAdded:
+    view, duration = _view(call), _duration(call.body.get("for"))
+    silence = await call.actions.silence(view.connection, call.author, call.body.get("reason", ""), duration)
+    return {**call.context.head(), "silence": facts.silence(silence)}
+
+
+async def _acknowledge(call: Call) -> api.Acknowledged:
+    key, instance = call.query.key, call.context.instance()
+    incidents = call.context.board().snapshot.incidents
+    incident = next((each for each in incidents if incident_key(each.incident, instance) == key), None)
+    if incident is None:
+        raise ApiProblem(404, "there is no open incident with this key; /api/v1/incidents?open=true lists them", field="key")
+    ack = await call.actions.acknowledge(incident, call.author, call.body.get("reason", ""))
+    return {**call.context.head(), "incidentKey": key, "ackedBy": facts.acked_by(ack)}
+
+
+async def _end_silence(call: Call) -> api.SilenceEnded:
+    await call.actions.end_silence(call.query.number, call.author)
+    return {**call.context.head(), "expired": call.query.number, "author": call.author}
+
+
+def _duration(text: str | None) -> timedelta:
     if text is None:
         return SILENCE_FOR
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise ApiProblem(400, f"for {error.args[0]}, such as 2h") from None
+        raise ApiProblem(400, f"for {error.args[0]}, such as 2h", field="for") from None
+
+
+_REASON = {"type": "string", "minLength": 1, "maxLength": LONGEST_REASON, "description": "what is being done about it; for other operators"}
+_FOR = {"type": "string", "default": "2h", "description": "how long, such as `90m`; up to seven days"}
+
+ACTION_ROUTES: tuple[ActionRoute, ...] = (
+    ActionRoute(
+        "/api/v1/connections/{platformId}/check",
+        "checkConnection",
+        "Test a connection now, and every few seconds for two minutes",
+        _check,
+        OneQuery,
+        api.CheckRequested,
+    ),
+    ActionRoute(
+        "/api/v1/connections/{platformId}/silence",
+        "silenceConnection",
+        "Silence the notifications of a connection from now on",
+        _silence,
+        OneQuery,
+        api.SilenceAdded,
+        {"reason": _REASON, "for": _FOR},
+    ),
+    ActionRoute(
+        "/api/v1/incidents/{key}/ack",
+        "acknowledgeIncident",
+        "Acknowledge an open incident: its reminders stop",
+        _acknowledge,
+        IncidentQuery,
+        api.Acknowledged,
+        {"reason": _REASON},
+        (404,),
+    ),
+    ActionRoute(
+        "/api/v1/silences/{number}/expire", "expireSilence", "End a silence", _end_silence, SilenceQuery, api.SilenceEnded, refusals=(404,)
+    ),
+)

@@ -20,8 +20,10 @@ from monitor.db import (
 )
 from monitor.db import uptime as uptime_queries
 from monitor.domain.connections import Connection
+from monitor.domain.events import incident_key
 from monitor.domain.uptime import NOTHING, DayUptime, Uptime
 from monitor.schemas import api, facts
+from monitor.schemas.shapes import HandledIncident
 from monitor.web.api import parameters
 from monitor.web.api.context import ApiContext, connections_of, json_response, page_of
 from monitor.web.api.parameters import ChecksQuery, DeliveriesQuery, DeliveryQuery, IncidentsQuery, Place, UptimeQuery
@@ -97,10 +99,15 @@ async def incidents(context: ApiContext, query: IncidentsQuery) -> web.Response:
     page, following, names = await context.query(read)
     document: api.Incidents = {
         **context.head(),
-        "incidents": [facts.incident(row, names.get(row.connection_id)) for row in page],
+        "incidents": [_incident(context, row, names.get(row.connection_id)) for row in page],
         "nextCursor": following,
     }
     return json_response(document)
+
+
+def _incident(context: ApiContext, row: IncidentRow, about: Connection | None) -> HandledIncident:
+    handling = facts.handling(row, about, context.board().snapshot.controls, context.now())
+    return facts.handled_incident(row, about, incident_key(row.incident, context.instance()), handling)
 
 
 async def deliveries(context: ApiContext, query: DeliveriesQuery) -> web.Response:
@@ -152,7 +159,7 @@ async def _about(context: ApiContext, query: IncidentsQuery | DeliveriesQuery) -
     if query.platform_id is not None:
         return await context.known(query.platform_id, query.account)
     if query.account is not None:
-        raise ApiProblem(400, "account needs platform_id: it says whose connection is meant")
+        raise ApiProblem(400, "account needs platformId: it says whose connection is meant", field="account")
     return None
 
 

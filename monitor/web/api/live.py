@@ -2,7 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from aiohttp import web
 
@@ -10,18 +11,21 @@ from monitor.clock import iso_utc
 from monitor.db import Reader, list_checks, read_state, with_last_checks
 from monitor.domain.connections import matching
 from monitor.domain.events import Severity
-from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness, overall, reason_for_doubt, storage_failed, stored
+from monitor.domain.expiry.estimate import best_estimate
+from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness, overall, remembered
 from monitor.domain.reasons import Health
 from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.states import ConnectionState
 from monitor.domain.status import ConnectionFilter, DisplayStatus
 from monitor.schemas import api, facts
+from monitor.schemas.explanation import as_document, notification_records
 from monitor.schemas.shapes import Preflight, UptimeFacts
+from monitor.text.explain import explain
 from monitor.web.api import parameters
 from monitor.web.api.context import ApiContext, json_response, only, page_of
 from monitor.web.api.history import days_of, total
-from monitor.web.api.parameters import MOST_VALUES, ConnectionsQuery, OneQuery, Place, PreflightQuery, Query
+from monitor.web.api.parameters import MOST_VALUES, ConnectionsQuery, ExpiriesQuery, ForecastQuery, OneQuery, Place, PreflightQuery, Query
 from monitor.web.api.problems import ApiProblem
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import row_of
@@ -31,6 +35,7 @@ Entry = tuple[DisplayStatus, ConnectionView]
 _BY_ID = 0
 _UPTIME_DAYS = 90
 _LAST_CHECKS = 50
+_NOTIFICATIONS = 5
 _NOT_WATCHED = PreflightResult(Readiness.UNKNOWN, PreflightCause.NOT_WATCHED)
 
 
@@ -87,7 +92,7 @@ async def connections(context: ApiContext, query: ConnectionsQuery) -> web.Respo
         # Not by the moment of the incident: a cursor stays where it is while incidents open and close.
         matching.sort(key=place)
     if query.cursor is not None and (query.cursor[0] != _BY_ID) is not worst_first:
-        raise ApiProblem(400, "cursor is of a list that was sorted otherwise; begin again without it")
+        raise ApiProblem(400, "cursor is of a list that was sorted otherwise; begin again without it", field="cursor")
     rest = matching if query.cursor is None else [entry for entry in matching if place(entry) > query.cursor]
     page, following = page_of(rest[: query.limit + 1], query.limit, lambda entry: parameters.encode("connections", place(entry)))
     document: api.Connections = {
@@ -113,6 +118,16 @@ def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.
     }
 
 
+async def expiries(context: ApiContext, query: ExpiriesQuery) -> web.Response:
+    """The tokens that end, the first to end first; those that have ended and were not renewed lead."""
+    snapshot, last = context.board().snapshot, context.now() + timedelta(days=query.days)
+    criteria = ConnectionFilter(platforms=frozenset(query.platform), accounts=frozenset(query.account), labels=frozenset(query.label))
+    ends = ((best_estimate(view.state.token), view) for view in snapshot.connections if criteria.match(view, DisplayStatus.OK))
+    due = sorted(((at, view) for at, view in ends if at is not None and at <= last), key=lambda end: (end[0], end[1].connection.key))
+    document: api.Expiries = {**context.head(), "expiries": [facts.expiry(view.connection, view.state, at) for at, view in due]}
+    return json_response(document)
+
+
 async def connection(context: ApiContext, query: OneQuery) -> web.Response:
     """One connection, watched or retired."""
     platform_id, account = query.platform_id, query.account
@@ -125,6 +140,31 @@ async def connection(context: ApiContext, query: OneQuery) -> web.Response:
         "retired": retired,
         "uptime": await _uptime(context, view),
         **facts.details(view.state),
+    }
+    return json_response(document)
+
+
+async def explanation(context: ApiContext, query: OneQuery) -> web.Response:
+    """Why a connection is believed to be what it is; the document of `explain --json`."""
+    view, retired = context.watched(query.platform_id, query.account), False
+    if view is None:
+        view, retired = await _retired(context, query.platform_id, query.account), True
+    number, present = view.connection.id, context.present
+    records = await context.query(lambda reader: notification_records(reader, number, _NOTIFICATIONS))
+    report = replace(present.report(view, context.board().snapshot, retired=retired), notifications=records)
+    sections = explain(report, context.now(), context.policy())
+    return json_response({**context.head(), **as_document(report, sections, context.now())})
+
+
+async def forecast(context: ApiContext, query: ForecastQuery) -> web.Response:
+    """What is notified within the next 14 days if nobody does anything."""
+    expected = await context.present.forecast()
+    shown = expected.notifications[: query.limit]
+    document: api.ForecastAnswer = {
+        **context.head(),
+        "until": iso_utc(expected.until),
+        "total": len(expected.notifications),
+        "notifications": [facts.forecast(event) for event in shown],
     }
     return json_response(document)
 
@@ -154,7 +194,7 @@ async def preflight(context: ApiContext, query: PreflightQuery) -> web.Response:
         views[view.connection.platform_id].append(view)
     ids = list(dict.fromkeys(each for text in query.ids for each in ([text] if text in views else text.split(","))))
     if len(ids) > MOST_VALUES:
-        raise ApiProblem(400, f"ids may be {MOST_VALUES} at most")
+        raise ApiProblem(400, f"ids may be {MOST_VALUES} at most", field="ids")
     results = [_preflight(context, platform_id, views.get(platform_id, ()), query) for platform_id in ids]
     answer = overall(Readiness(result["answer"]) for result in results)
     document: api.Preflights = {**context.head(), "answer": answer, "connections": results}
@@ -167,10 +207,14 @@ def _preflight(context: ApiContext, platform_id: str, views: Sequence[Connection
     if connection is None:
         return facts.preflight_unknown(platform_id, _NOT_WATCHED)
     now, view = context.now(), by_id[connection.id]
-    policy, state = context.policy().expiry_for(connection.platform), view.state
-    if context.board().snapshot.storage_up:
-        doubt = reason_for_doubt(state, view.suppressed_by, now, query.max_age)
-    else:
-        doubt = storage_failed(state)
-    result = doubt or stored(state, connection.platform, now, query.min_ttl, policy)
+    result = remembered(
+        view.state,
+        connection.platform,
+        view.suppressed_by,
+        now,
+        context.policy().expiry_for(connection.platform),
+        max_age=query.max_age,
+        min_ttl=query.min_ttl,
+        storage_up=context.board().snapshot.storage_up,
+    )
     return facts.preflight(connection, result, known_at=view.state.last_evidence_at, now=now, live=False)

@@ -14,40 +14,50 @@ from typing import Any
 
 from pydantic_core import core_schema
 
+from monitor.schemas.api import Routes
 from monitor.schemas.facts import VERSION
 from monitor.schemas.shapes import Schema, SchemaGenerator, json_schemas
 from monitor.text.durations import format_duration
+from monitor.web.api.actions import ACTION_ROUTES, ActionRoute
 from monitor.web.api.badges import SVG
 from monitor.web.api.problems import PROBLEM, ProblemDetails
 from monitor.web.api.routes import ROUTES, ApiRoute
 
+INDEX = "/api/v1"
 PATH = "/api/v1/openapi.json"
+REFERENCE = "/api/v1/reference"
 
 _INTRODUCTION = (
-    "The state and history of a running postpost-monitor: read-only, names as in its webhooks and in the `--json` of its commands. "
+    "The state and history of a running postpost-monitor; read-only, unless `web.actions` is on. Names as in its webhooks and in the `--json` of its commands. "
     "Timestamps are ISO 8601 in UTC, durations seconds, unknown values null. New keys and new values may be added at any time."
 )
 _REFUSALS = {
     400: "Unknown or invalid parameter; the problem says what is allowed.",
     401: "Authentication required.",
-    403: "Client certificate not allowed.",
+    403: "Client certificate not allowed; for an action: no bearer token.",
     404: "Not found.",
+    405: "Actions are off: GET and HEAD only.",
     409: "Several accounts have a connection with that id: name the account.",
+    413: "The body is too large.",
     421: "Unknown host.",
+    429: "Too many actions within a minute; nothing was done.",
     431: "The request is larger than 8 KiB with all its headers.",
     503: "The database can't be read now, or there are too many login attempts: `Retry-After` says when to retry.",
 }
 _WITHOUT_BODY = (431,)
+_OF_ACTIONS = (405, 413, 429)
 _ALWAYS = (400, 401, 403, 421, 431, 503)
 
 
 @cache
 def description() -> dict[str, Any]:
     """The OpenAPI document."""
-    shapes = {route.path: route.shape for route in ROUTES if route.shape is not None}
-    schemas, named = json_schemas({**shapes, PROBLEM: ProblemDetails}, "#/components/schemas/")
+    shapes = {route.path: route.shape for route in ROUTES if route.shape is not None} | {route.path: route.shape for route in ACTION_ROUTES}
+    schemas, named = json_schemas({**shapes, INDEX: Routes, PROBLEM: ProblemDetails}, "#/components/schemas/")
     paths: dict[str, Any] = {route.path: {"get": _operation(route, schemas.get(route.path))} for route in ROUTES}
-    paths[PATH] = {"get": _own_operation()}
+    paths |= {route.path: {"post": _action(route, schemas[route.path])} for route in ACTION_ROUTES}
+    paths[INDEX] = {"get": _own_operation("listRoutes", "Every route", schemas[INDEX])}
+    paths[PATH] = {"get": _own_operation("getOpenapi", "This description", {"type": "object"})}
     return {
         "openapi": "3.1.1",
         "info": {
@@ -86,10 +96,30 @@ def _operation(route: ApiRoute, shape: Schema | None) -> Schema:
     }
 
 
-def _own_operation() -> Schema:
-    summary = "This description"
-    answer = {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}
-    return {"operationId": "getOpenapi", "summary": summary, "responses": {"200": answer, **_refusals(())}}
+def _action(route: ActionRoute, shape: Schema) -> Schema:
+    """A route that changes something, while `web.actions` is on."""
+    body: Schema = {
+        "type": "object",
+        "properties": {name: dict(schema) for name, schema in route.fields.items()},
+        "additionalProperties": False,
+    }
+    if route.fields:
+        body["required"] = [next(iter(route.fields))]
+    answer = {"description": route.summary, "content": {"application/json": {"schema": shape}}}
+    return {
+        "operationId": route.operation,
+        "summary": route.summary,
+        "description": "Only while `web.actions` is on, and with `web.token` as bearer token, which is the author.",
+        "security": [{"bearer": []}],
+        "parameters": _parameters(route),
+        "requestBody": {"required": bool(route.fields), "content": {"application/json": {"schema": body}}},
+        "responses": {"200": answer, **_refusals((*_OF_ACTIONS, *route.refusals))},
+    }
+
+
+def _own_operation(operation: str, summary: str, shape: Schema) -> Schema:
+    answer = {"description": summary, "content": {"application/json": {"schema": shape}}}
+    return {"operationId": operation, "summary": summary, "responses": {"200": answer, **_refusals(())}}
 
 
 def _refusal(status: int, problem: Schema) -> Schema:
@@ -116,7 +146,7 @@ class _ParameterGenerator(SchemaGenerator):
         return {**inner, "default": default} if isinstance(default, bool | int | str) else inner
 
 
-def _parameters(route: ApiRoute) -> list[Schema]:
+def _parameters(route: ApiRoute | ActionRoute) -> list[Schema]:
     document = route.query.model_json_schema(schema_generator=_ParameterGenerator)
     required, vocabularies = document.get("required", ()), document.get("$defs", {})
     return [
@@ -136,7 +166,7 @@ def _in_place(schema: Schema, vocabularies: Mapping[str, Schema]) -> Schema:
     return {"type": vocabulary["type"], "enum": vocabulary["enum"], **rest}
 
 
-def _parameter(name: str, schema: Schema, route: ApiRoute, *, required: bool) -> Schema:
+def _parameter(name: str, schema: Schema, route: ApiRoute | ActionRoute, *, required: bool) -> Schema:
     description, examples = schema.pop("description"), schema.pop("examples", ())
     parameter: Schema = {"name": name, "in": "path" if f"{{{name}}}" in route.path else "query", "description": description}
     if required:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
+from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError, core_schema
 
 from monitor.db import DeliveryState
@@ -101,7 +102,7 @@ _CONTINUE = "continue after this row: the unchanged `nextCursor` of the previous
 class Query(BaseModel):
     """The parameters of a route; one that is not declared is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
 
 
 class BadgeQuery(Query):
@@ -113,7 +114,7 @@ class BadgeQuery(Query):
 class OneQuery(Query):
     """Of one connection, which is named in the path."""
 
-    platform_id: Text = Field(alias="platformId", description="the connection, as the API lists it", examples=[_EXAMPLE])
+    platform_id: Text = Field(description="the connection, as the API lists it", examples=[_EXAMPLE])
     account: _Account = None
 
 
@@ -194,10 +195,39 @@ class DeliveriesQuery(_AboutQuery):
     cursor: Annotated[Place | None, Cursor("deliveries", (int,))] = Field(None, description=_CONTINUE)
 
 
+class ExpiriesQuery(Query):
+    """Of the tokens that end."""
+
+    days: Number = Field(90, description="how many days ahead", ge=1, le=3650)
+    platform: Several[Text] = Field((), description="only of this platform; may be given several times")
+    account: Several[Text] = Field((), description="only of this account, or account/user; may be given several times")
+    label: Several[Text] = Field(
+        (), description="only with this label, all of several; may be given several times", examples=["team=social"]
+    )
+
+
+class IncidentQuery(Query):
+    """Of one open incident, which is named in the path."""
+
+    key: Text = Field(description="its `incidentKey`", examples=["pp-6c1f2a90-17-connection-3"])
+
+
+class SilenceQuery(Query):
+    """Of one silence, which is named in the path."""
+
+    number: Number = Field(description="its number", ge=1, le=2**53 - 1)
+
+
 class DeliveryQuery(Query):
     """Of one delivery, which is named in the path."""
 
     number: Number = Field(description="its number in the list", ge=1, le=2**53 - 1)
+
+
+class ForecastQuery(Query):
+    """Of a forecast."""
+
+    limit: _Limit = _ROWS
 
 
 class PreflightQuery(Query):
@@ -231,7 +261,7 @@ def parse(model: type[Parsed], path: Mapping[str, str], query: Iterable[tuple[st
     for name, given in texts.items():
         several = get_origin(fields[name].annotation) is tuple
         if len(given) > 1 and not several:
-            raise ApiProblem(400, f"{name} may be given once")
+            raise ApiProblem(400, f"{name} may be given once", field=name)
         values[name] = given if several else given[0]
     try:
         return model.model_validate(values)
@@ -262,13 +292,18 @@ def _malformed(error: ValidationError, path: Mapping[str, str]) -> ApiProblem:
         message = str(context["error"])
     else:
         message = _MESSAGES.get(first["type"], message).format(**context)
-    return ApiProblem(404 if name in path else 400, f"{name} {message}", allowed=allowed)
+    return ApiProblem(404 if name in path else 400, f"{name} {message}", allowed=allowed, field=name)
 
 
 def _unknown(name: str, allowed: Sequence[str]) -> ApiProblem:
-    shown = _UNPRINTABLE.sub("?", name[:60])
+    shown = printable(name)
     there_are = f"there are {', '.join(allowed)}" if allowed else "there are none"
-    return ApiProblem(400, f"there is no parameter {shown} here; {there_are}", allowed=list(allowed))
+    return ApiProblem(400, f"there is no parameter {shown} here; {there_are}", allowed=list(allowed), field=shown)
+
+
+def printable(name: str) -> str:
+    """A name that a client sent, so that it can be quoted."""
+    return _UNPRINTABLE.sub("?", name[:60])
 
 
 def encode(name: str, parts: Sequence[Part]) -> str:

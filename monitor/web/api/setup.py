@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from monitor.schemas import api
 from monitor.web.api.context import ApiContext, json_response
-from monitor.web.api.openapi import PATH, description
+from monitor.web.api.openapi import INDEX, PATH, REFERENCE, description
 from monitor.web.api.parameters import Parsed, Query, parse
 from monitor.web.api.problems import ApiProblem, problem
 from monitor.web.api.routes import ROUTES
@@ -17,7 +18,8 @@ _UNKNOWN = "/{folder:api|badges}/{path:(?s:.*)}"
 def api_routes(context: ApiContext) -> list[web.RouteDef]:
     """Every route of the API, its description, and the refusal of any other path."""
     answers = [route(each.path.replace("}", ":[^/]+}"), _handler(context, each.query, each.answer)) for each in ROUTES]
-    return [*answers, route(PATH, _handler(context, Query, _describe)), route(_UNKNOWN, _refuse)]
+    own = [route(PATH, _handler(context, Query, _describe)), route(INDEX, _handler(context, Query, _list))]
+    return [*answers, *own, route(_UNKNOWN, _refuse)]
 
 
 def _handler(context: ApiContext, model: type[Parsed], answer: Callable[[ApiContext, Parsed], Awaitable[web.Response]]) -> Handler:
@@ -30,9 +32,20 @@ def _handler(context: ApiContext, model: type[Parsed], answer: Callable[[ApiCont
     return respond
 
 
+async def _list(context: ApiContext, _: Query) -> web.Response:
+    """Every route with its summary."""
+    listed: list[api.RouteSummary] = [
+        {"method": method.upper(), "path": path, "summary": operation["summary"]}
+        for path, operations in description()["paths"].items()
+        for method, operation in operations.items()
+    ]
+    document: api.Routes = {**context.head(), "description": PATH, "reference": REFERENCE, "routes": listed}
+    return json_response(document)
+
+
 async def _describe(_: ApiContext, __: Query) -> web.Response:
     return json_response(description())
 
 
 async def _refuse(_: web.Request) -> web.Response:
-    return problem(404, f"there is nothing here; {PATH} describes what there is")
+    return problem(404, f"there is nothing here; {INDEX} lists what there is")

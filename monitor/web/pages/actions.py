@@ -1,7 +1,7 @@
 """The pages on which operators act: a GET shows a form, its POST does what the form says."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,14 @@ from monitor.domain.events import incident_key
 from monitor.domain.snapshot import IncidentView
 from monitor.errors import StoreError
 from monitor.text.format import moment, one_line, short_name, subject_name
+from monitor.text.links import connection_path
 from monitor.text.status import title_of
 from monitor.web.actions import ActionRefused, Actions, TooManyActions, own_origin
 from monitor.web.pages.templates import Pages
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.snapshot_cache import SnapshotCache
-from monitor.web.urls import ACTOR, connection_key, connection_path, route
+from monitor.web.urls import ACTOR, connection_key, content_policy, route
 
-# A form says where it comes from only where the policy lets it.
-_HEADERS = {"Content-Type": "text/html; charset=utf-8", "Referrer-Policy": "same-origin"}
 _FORGED = "This form did not come from a page of this monitor, was sent already, or is too old. Nothing was done."
 _WRITE_SECONDS = 5.0
 _KEY = "{account:[^/]+}/{user:[^/]+}/{platform_id:[^/]+}"
@@ -35,6 +34,7 @@ class ActionForm:
         back: the page it belongs to, relative to the root.
         asks_reason: whether the form has a field for the reason.
         run: does it, with author and reason; returns what was done, and the path of the action that undoes it, or "".
+        leads_to: the address elsewhere that follows when it is done; empty: a page says what was done.
     """
 
     title: str
@@ -43,6 +43,44 @@ class ActionForm:
     back: str
     asks_reason: bool
     run: Callable[[str, str], Awaitable[tuple[str, str]]]
+    leads_to: str = ""
+
+
+def _headers(form: ActionForm) -> Mapping[str, str]:
+    """Of the page of *form*, which says where it comes from only where the policy lets it."""
+    headers = {"Content-Type": "text/html; charset=utf-8", "Referrer-Policy": "same-origin"}
+    return headers | ({"Content-Security-Policy": content_policy(form.leads_to)} if form.leads_to else {})
+
+
+class _RefusedForm(Exception):
+    """A form that is refused with a status; which *field* of it is wrong."""
+
+    def __init__(self, status: int, text: str, field: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+        self.field = field
+
+
+async def _result(request: web.Request, actions: Actions, form: ActionForm) -> tuple[str, str]:
+    """What was done, and the path of what undoes it. Raises `_RefusedForm` when nothing was done."""
+    fields = await request.post()
+    token, reason = fields.get("token", ""), fields.get("reason", "")
+    if not own_origin(request.headers) or not isinstance(token, str) or not actions.forms.redeem(token, request[ACTOR], request.path):
+        raise _RefusedForm(403, _FORGED)
+    unknown = sorted(set(fields) - {"token", "reason"})
+    if unknown:
+        raise _RefusedForm(400, f"The form has an unknown field: {one_line(unknown[0], 60)}. Nothing was done.")
+    if not isinstance(reason, str):
+        raise _RefusedForm(400, "The field reason holds a file. Nothing was done.", "reason")
+    try:
+        async with asyncio.timeout(_WRITE_SECONDS):
+            return await form.run(request[ACTOR], reason)
+    except TooManyActions:
+        raise _RefusedForm(429, "Too many actions within a minute. Nothing was done.") from None
+    except ActionRefused as refused:
+        raise _RefusedForm(400, f"Nothing was done: {refused}.", refused.field) from None
+    except (StoreError, TimeoutError):
+        raise _RefusedForm(503, "The database takes no writes now. Nothing was done.") from None
 
 
 class ActionPages:
@@ -66,6 +104,7 @@ class ActionPages:
         """Every form; the server lets POST through to these only."""
         return [
             route(f"/actions/check/{_KEY}", self._handler(self._check)),
+            route(f"/actions/reconnect/{_KEY}", self._handler(self._reconnect)),
             route(f"/actions/silence/{_KEY}", self._handler(self._silence)),
             route("/actions/acknowledge/{key:[^/]+}", self._handler(self._acknowledge)),
             route("/actions/end-silence/{number:[0-9]{1,15}}", self._handler(self._end_silence)),
@@ -84,22 +123,12 @@ class ActionPages:
         return respond
 
     async def _do(self, request: web.Request, board: StatusBoard, actions: Actions, form: ActionForm) -> web.Response:
-        actor: str = request[ACTOR]
-        fields = await request.post()
-        token, reason = fields.get("token", ""), fields.get("reason", "")
-        if not own_origin(request.headers) or not isinstance(token, str) or not actions.forms.redeem(token, actor, request.path):
-            return self._page(request, board, actions, form, problem=_FORGED, status=403)
-        if not isinstance(reason, str) or set(fields) - {"token", "reason"}:
-            return self._page(request, board, actions, form, problem="The form has unknown fields. Nothing was done.", status=400)
         try:
-            async with asyncio.timeout(_WRITE_SECONDS):
-                done, undo = await form.run(actor, reason)
-        except TooManyActions:
-            return self._page(request, board, actions, form, problem="Too many actions within a minute. Nothing was done.", status=429)
-        except ActionRefused as refused:
-            return self._page(request, board, actions, form, problem=f"Nothing was done: {refused}.", status=400)
-        except (StoreError, TimeoutError):
-            return self._page(request, board, actions, form, problem="The database takes no writes now. Nothing was done.", status=503)
+            done, undo = await _result(request, actions, form)
+        except _RefusedForm as refused:
+            return self._page(request, board, actions, form, problem=str(refused), field=refused.field, status=refused.status)
+        if form.leads_to:
+            return web.Response(status=303, headers={**_headers(form), "Location": form.leads_to})
         return self._page(request, board, actions, form, done=done, undo=undo)
 
     def _page(
@@ -110,14 +139,31 @@ class ActionPages:
         form: ActionForm,
         *,
         problem: str = "",
+        field: str = "",
         done: str = "",
         undo: str = "",
         status: int = 200,
     ) -> web.Response:
         root = "../" * (request.path.count("/") - 1)
         token = "" if done else actions.forms.issue(request[ACTOR], request.path)
-        body = self._pages.action(board, self._clock.now(), root, form=form, token=token, problem=problem, done=done, undo=undo)
-        return web.Response(status=status, body=body, headers=_HEADERS)
+        body = self._pages.action(
+            board, self._clock.now(), root, form=form, token=token, problem=problem, field=field, done=done, undo=undo
+        )
+        return web.Response(status=status, body=body, headers=_headers(form))
+
+    def _reconnect(self, request: web.Request, board: StatusBoard, actions: Actions) -> ActionForm | None:
+        view, dashboard = board.find(connection_key(request)), actions.dashboard()
+        if view is None or not dashboard:
+            return None
+        connection = view.connection
+
+        async def run(author: str, _: str) -> tuple[str, str]:
+            await actions.check(connection, author, following=dashboard)
+            return "", ""
+
+        text = "It is tested every few seconds for two minutes from now on, so that its page shows it heal."
+        title = f"Reconnect {short_name(connection, view.state)} at PostPost?"
+        return ActionForm(title, text, "Go to PostPost", connection_path(connection), False, run, dashboard)
 
     def _check(self, request: web.Request, board: StatusBoard, actions: Actions) -> ActionForm | None:
         view = board.find(connection_key(request))

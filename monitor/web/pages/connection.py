@@ -12,8 +12,9 @@ from monitor.domain.reasons import Outcome, outcome_of
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import Tone
 from monitor.domain.uptime import OpenOutage
+from monitor.text.explain import ExplainSection
 from monitor.text.format import milliseconds, sentence
-from monitor.text.reasons import reason_text
+from monitor.text.reasons import OUTCOME_TEXTS, reason_text
 from monitor.web.pages import cli_hints
 from monitor.web.pages.charts import Bar, Spark, WindowUptime, bar_of, spark_of, windows_of
 from monitor.web.pages.cli_hints import Command
@@ -23,12 +24,7 @@ from monitor.web.pages.notifications import NotificationView, notification_views
 from monitor.web.status.connection import ConnectionRow
 from monitor.web.status.sidebar import Card
 
-_OUTCOMES = {
-    Outcome.PASSED: ("passed", Tone.GOOD),
-    Outcome.FAILED: ("failed", Tone.BAD),
-    Outcome.INCONCLUSIVE: ("inconclusive", Tone.IDLE),
-    Outcome.UNSUPPORTED: ("cannot be tested", Tone.IDLE),
-}
+_TONES = {Outcome.PASSED: Tone.GOOD, Outcome.FAILED: Tone.BAD, Outcome.INCONCLUSIVE: Tone.IDLE, Outcome.UNSUPPORTED: Tone.IDLE}
 _DAY = timedelta(days=1)
 _MOST_DIGITS = 15
 
@@ -80,6 +76,7 @@ class Profile:
         past: whether the database could be read; without it everything below is empty.
         windows: periods that end now, and the uptime in each.
         cards: what is wrong above the connection.
+        explanation: why it is believed to be as it is shown.
         older_checks, older_incidents: where there are more; empty where there are none.
     """
 
@@ -96,6 +93,7 @@ class Profile:
     notifications: tuple[NotificationView, ...]
     commands: tuple[Command, ...]
     cards: tuple[Card, ...] = ()
+    explanation: tuple[ExplainSection, ...] = ()
 
 
 def profile_of(
@@ -152,11 +150,10 @@ def _commands(view: ConnectionView, *, watched: bool) -> tuple[Command, ...]:
 
 def _check(row: CheckRow) -> CheckView:
     outcome = outcome_of(row.reason)
-    outcome_text, tone = _OUTCOMES[outcome]
     return CheckView(
         at=row.at,
-        outcome=outcome_text,
-        tone=tone,
+        outcome=OUTCOME_TEXTS[outcome],
+        tone=_TONES[outcome],
         took=milliseconds(row.duration_ms),
         status="" if row.http_status is None else str(row.http_status),
         token=row.token or "",

@@ -11,9 +11,9 @@ from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import Filters, Tone
 from monitor.text.durations import brief
 from monitor.text.format import clock, count, day, platform_name, short_name
+from monitor.text.links import connection_path
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import countdown_of, expiry_tone
-from monitor.web.urls import connection_path
 
 End = tuple[datetime, ConnectionView]
 AHEAD = timedelta(days=90)

@@ -32,14 +32,16 @@ from monitor.db import (
 from monitor.db import uptime as uptime_queries
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
+from monitor.domain.policy import Policy
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
-from monitor.domain.snapshot import ConnectionView
+from monitor.domain.snapshot import ConnectionView, Snapshot
 from monitor.domain.uptime import DayUptime, OpenOutage, Uptime
 from monitor.errors import StoreError
 from monitor.logs import get_logger
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of
+from monitor.web.pages.past import snapshot_at
 from monitor.web.urls import Key
 
 _log = get_logger(__name__)
@@ -183,6 +185,14 @@ class Archive:
             return None
         try:
             return await self._reads.run(lambda reader: _retired(reader, key))
+        except StoreError as error:
+            _log.debug("web.read_failed", error=str(error))
+            return None
+
+    async def snapshot(self, at: datetime, policy: Policy) -> Snapshot | None:
+        """What was known at a moment."""
+        try:
+            return await self._reads.run(lambda reader: snapshot_at(reader, at, policy))
         except StoreError as error:
             _log.debug("web.read_failed", error=str(error))
             return None

@@ -20,6 +20,7 @@ from monitor.errors import Reason
 from monitor.text.advice import reason_advice, topic_advice
 from monitor.text.durations import brief
 from monitor.text.format import count, label_of, platform_name, sentence, short_name, stamp
+from monitor.text.links import connection_path
 from monitor.text.reasons import reason_text
 from monitor.text.status import title_of
 from monitor.web.pages import cli_hints
@@ -27,7 +28,6 @@ from monitor.web.pages.cli_hints import Command
 from monitor.web.pages.history import StoredIncidents, SuppressedBy
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import incident_text, quoted_error
-from monitor.web.urls import connection_path
 
 _CLOSED = {
     Topic.CONNECTION: "It works again.",

@@ -11,21 +11,8 @@ from monitor.domain.status import TONES, Tone
 from monitor.errors import DeliveryReason
 from monitor.notify.payload import summary
 from monitor.text.format import ago, count, milliseconds, one_line
+from monitor.text.reasons import RESPONSE_TEXTS
 
-_RESPONSES = {
-    DeliveryReason.DELIVERED: "accepted",
-    DeliveryReason.CLIENT_ERROR: "refused the message",
-    DeliveryReason.AUTH_ERROR: "refused our credentials",
-    DeliveryReason.GONE: "answered that it is gone",
-    DeliveryReason.RATE_LIMITED: "asked for fewer messages",
-    DeliveryReason.SERVER_ERROR: "failed",
-    DeliveryReason.REDIRECTED: "answered with a redirect, which is never followed",
-    DeliveryReason.TIMEOUT: "did not answer in time",
-    DeliveryReason.UNREACHABLE: "could not be reached",
-    DeliveryReason.ADDRESS_REFUSED: "has an address that is not allowed",
-    DeliveryReason.DISCONNECTED: "closed the connection",
-    DeliveryReason.INTERNAL: "got no request: the monitor failed",
-}
 _REASONS = {
     NotificationReason.OPENED: "opened",
     NotificationReason.CHANGED: "changed",
@@ -135,7 +122,7 @@ def _attempt(row: AttemptRow) -> str:
 
 
 def _reason(reason: DeliveryReason, status: int | None) -> str:
-    return f"{_RESPONSES[reason]} ({status})" if status is not None else _RESPONSES[reason]
+    return f"{RESPONSE_TEXTS[reason]} ({status})" if status is not None else RESPONSE_TEXTS[reason]
 
 
 def _ordinal(number: int) -> str:

@@ -16,9 +16,9 @@ from monitor.domain.token_life import TokenSays
 from monitor.text.advice import health_advice, reason_advice, topic_advice
 from monitor.text.durations import brief
 from monitor.text.format import ago, doubt, moment, platform_name, sentence, short_name
+from monitor.text.links import connection_path
 from monitor.text.reasons import reason_text
 from monitor.text.status import handling_texts, status_label, worst_of
-from monitor.web.urls import connection_path
 
 _NOW = timedelta(0)
 RETIRED = "No longer watched"

@@ -1,0 +1,60 @@
+"""
+How an alert about an incident is called, and the labels that identify it.
+
+The rules in `deploy/prometheus` make them of `postpost_incident_notified`, receivers of type `alertmanager` of the stored document: the
+same for both, so that an Alertmanager that gets both has one alert.
+"""
+
+from typing import NamedTuple
+
+from monitor.domain import topics
+from monitor.domain.delivery.receiver_outages import FAILING, GONE, REFUSING
+from monitor.domain.events import Topic
+from monitor.domain.reasons import Scope
+from monitor.domain.scopes.key import LIMIT, RATE, SERVICE, ScopeKey
+
+_TOPICS = {
+    Topic.RENEWAL: "TokenRenewalOverdue",
+    Topic.PUBLISHING: "PublishingFailing",
+    Topic.PERMISSIONS: "PermissionsLost",
+}
+_LEVELS = {"missing": "Missing", "misconfigured": "Misconfigured", topics.STALE: "Stale", topics.FLAPPING: "Flapping"}
+_SCOPES = {Scope.API: "ApiDown", Scope.STORAGE: "StorageDown"}
+_KINDS = {SERVICE: "AccountServiceFailed", RATE: "AccountThrottled", LIMIT: "ApiThrottled"}
+
+
+class IncidentLabels(NamedTuple):
+    """The labels of an incident, in their order; empty where they do not apply."""
+
+    topic: str
+    scope: str
+    kind: str = ""
+    level: str = ""
+    severity: str = ""
+    account: str = ""
+    user_id: str = ""
+    platform: str = ""
+    platform_id: str = ""
+    receiver: str = ""
+
+    @classmethod
+    def of_scope(cls, subject: str, scope: Scope, level: str, severity: str) -> "IncidentLabels":
+        """Those of the incident of *scope*, whose *subject* is its key."""
+        key = ScopeKey.parse(subject)
+        kind = key.kind if key.kind != scope.value else ""
+        receiver = key.name if scope is Scope.RECEIVER else ""
+        # Whether it refuses messages or does not answer is no other alert.
+        level = FAILING if level == REFUSING else level
+        return cls(Topic.SCOPE.value, scope.value, kind, level, severity, key.account, key.user, key.platform, "", receiver)
+
+
+def alert_name(labels: IncidentLabels) -> str:
+    """Return the name of the alert about the incident with these *labels*."""
+    topic, scope = Topic(labels.topic), Scope(labels.scope)
+    if topic is Topic.SCOPE:
+        if scope is Scope.RECEIVER:
+            return "PostpostReceiverGone" if labels.level == GONE else "PostpostReceiverFailing"
+        return f"Postpost{_KINDS.get(labels.kind) or _SCOPES.get(scope) or scope.value.capitalize() + 'Failed'}"
+    if topic is Topic.EXPIRY:
+        return "PostpostTokenExpired" if labels.level == topics.EXPIRED else "PostpostTokenExpiring"
+    return f"Postpost{_TOPICS.get(topic) or 'Connection' + _LEVELS.get(labels.level, 'Down')}"

@@ -1,0 +1,94 @@
+"""What pages, documents and their confirmation (304) cost in CPU and bytes at 12, 300 and 5,000 connections, over the port."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from monitor.config import WebSettings
+from monitor.domain.snapshot import Snapshot
+from monitor.metrics import Metrics
+from monitor.web.server import WebServer
+from tests.bench.bench_scrape import a_view
+from tests.bench.result import Result
+from tests.builders import MINUTE, START
+from tests.clock import FakeClock
+
+SIZES = (12, 300, 5_000)
+ROUNDS = 5
+PAGES = ("/", "/?health=trouble", "/calendar", "/incidents", "/calendar.ics", "/api/v1/summary", "/api/v1/connections")
+LIMIT_OF_PAGE, LIMIT_OF_CONFIRMATION = 30, 2
+"""Milliseconds of CPU at the largest size."""
+
+
+def measure() -> Iterator[Result]:
+    """Bytes as sent, milliseconds of CPU after one connection changed, and of a 304 when none did. The client's CPU is counted too."""
+    for size in SIZES:
+        yield from asyncio.run(_of(size))
+
+
+@dataclass
+class _Port:
+    """A port, its snapshot, and one client that keeps its connection."""
+
+    size: int
+    clock: FakeClock = field(default_factory=lambda: FakeClock(START))
+    turn: int = 0
+
+    def __post_init__(self) -> None:
+        self.views = [a_view(number, 0) for number in range(self.size)]
+        self.snapshot = Snapshot(START, tuple(self.views))
+        settings = WebSettings(listen="127.0.0.1:0")
+        self.server = WebServer(settings, Metrics(), lambda: self.snapshot, self.clock, lambda: (True, ""), fresh_seconds=1.0)
+
+    async def change(self) -> None:
+        """One connection was checked, and so much time went by that nothing is kept, not even the feed."""
+        self.turn += 1
+        await self.clock.advance(MINUTE)
+        number = self.turn % self.size
+        self.views[number] = a_view(number, self.turn)
+        self.snapshot = Snapshot(self.clock.now(), tuple(self.views))
+
+    async def connect(self) -> None:
+        """Listen, and connect."""
+        url = await self.server.start()
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]), limit=1 << 24)
+
+    async def ask(self, path: str, tag: str = "") -> tuple[bytes, int, float]:
+        """The head of the answer, the bytes of its body, and the seconds of CPU."""
+        more = f"If-None-Match: {tag}\r\n" if tag else ""
+        began = time.process_time()
+        self.writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n{more}\r\n".encode())
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        length = _header(head, b"content-length")
+        body = await self.reader.readexactly(int(length)) if length and not head.startswith(b"HTTP/1.1 304") else b""
+        return head, len(body), time.process_time() - began
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    lines = (line.partition(b": ") for line in head.split(b"\r\n"))
+    return next((value for key, _, value in lines if key.lower() == name), b"")
+
+
+async def _of(size: int) -> list[Result]:
+    port, results = _Port(size), []
+    await port.connect()
+    for path in PAGES:
+        times, bytes_sent, head = [], 0, b""
+        for _ in range(ROUNDS):
+            await port.change()
+            head, bytes_sent, took = await port.ask(path)
+            assert head.startswith(b"HTTP/1.1 200"), head
+            times.append(took)
+        limit = LIMIT_OF_PAGE if path == "/" and size == SIZES[-1] else None
+        results.append(Result(f"{path} of {size:,}: bytes with gzip", bytes_sent, "B"))
+        results.append(Result(f"{path} of {size:,}: one changed", min(times) * 1e3, "ms", limit=limit))
+        if tag := _header(head, b"etag").decode():
+            confirmed = [await port.ask(path, tag) for _ in range(ROUNDS)]
+            assert all(head.startswith(b"HTTP/1.1 304") for head, _, _ in confirmed), path
+            results.append(
+                Result(f"{path} of {size:,}: 304", min(took for _, _, took in confirmed) * 1e3, "ms", limit=LIMIT_OF_CONFIRMATION)
+            )
+    port.writer.close()
+    await port.server.close()
+    return results
