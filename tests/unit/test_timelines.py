@@ -257,14 +257,13 @@ class TestAccount:
 
     @pytest.mark.parametrize("reason", [Reason.API_UNAUTHORIZED, Reason.API_FORBIDDEN])
     def test_revoked(self, reason: Reason) -> None:
-        """A revoked key: one event, at most 14 requests in the next hour, 17 when forbidden, one close, no flips."""
+        """A revoked key: one event, at most 14 requests in the next hour, one close, no flips."""
         one = patrol(50)
         one.run(10 * MINUTE, always(OK))
         revoked_at = one.story.now
         one.run(2 * HOUR, always(reason))
         assert one.story.told == [ACCOUNT_FAILED]
-        # A 403 may be about single connections: three more are asked.
-        assert one.requests(revoked_at, HOUR) <= (17 if reason is Reason.API_FORBIDDEN else 14)
+        assert one.requests(revoked_at, HOUR) <= 14
         assert one.story.notifications[0].at - revoked_at <= 32 * SECOND
         one.run(20 * MINUTE, always(OK))
         assert one.story.told == [ACCOUNT_FAILED, ACCOUNT_RECOVERED]
