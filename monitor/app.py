@@ -26,7 +26,9 @@ from monitor.domain.snapshot import Snapshot
 from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreError, StoreUnavailable
 from monitor.logs import get_logger
 from monitor.metrics import Metrics
+from monitor.runtime import reload_outcome
 from monitor.runtime.loop import Loop, Step, WatchdogLimits
+from monitor.runtime.reload_outcome import ReloadOutcome
 from monitor.runtime.scheduler import Scheduler, WakeJob
 from monitor.runtime.signals import Signals
 from monitor.runtime.systemd import ServiceManager
@@ -213,9 +215,10 @@ class App:
         except MonitorError as error:
             self._reject(error)
         else:
-            self._adopt(config, authenticator)
+            restart = self._adopt(config, authenticator)
             self.config = config
             self._view_due = float("-inf")
+            reload_outcome.record(ReloadOutcome(restart=restart))
             _log.info("config.reloaded", connections=len(self._registry.ids()), receivers=len(config.receivers))
 
     async def _open_web(self) -> None:
@@ -264,6 +267,7 @@ class App:
             policy=self._policy,
             read=self._database.read,
             instance=lambda: self._registry.config.identity.instance,
+            engine=lambda: self._registry,
             actions=Actions(self._database.write, self._check_now, self._clock, lambda: self.config.monitor.dashboard_url),
         )
 
@@ -375,13 +379,15 @@ class App:
         except MonitorError as error:
             self._reject(error)
         else:
-            self._adopt(config, authenticator)
+            restart = self._adopt(config, authenticator)
             await self._replace_workers(config, workers, group)
+            reload_outcome.record(ReloadOutcome(restart=restart))
 
     def _reject(self, error: MonitorError) -> None:
         _log.error("config.rejected", problems=str(error).splitlines(), advice="The old configuration keeps running.")
         self._metrics.config_reloaded(successful=False, at=self._clock.now())
         self._manager.trouble = "the last reload failed and changed nothing, see the log"
+        reload_outcome.record(ReloadOutcome(str(error).splitlines()))
 
     async def _prepare(self) -> tuple[Config, WorkerGroup, Authenticator]:
         """Read the configuration again and build the workers and the authenticator of the web port; changes nothing yet."""
@@ -392,8 +398,8 @@ class App:
         config = await asyncio.to_thread(self._reread)
         return config, await self._web.prepare(config.web, config.web_file)
 
-    def _adopt(self, config: Config, authenticator: Authenticator) -> None:
-        """Replace the authenticator of the web port; log the changed sections that need a restart."""
+    def _adopt(self, config: Config, authenticator: Authenticator) -> list[str]:
+        """Replace the authenticator of the web port; log, and return, the changed sections that need a restart."""
         self._web.adopt(config.web, authenticator)
         self._metrics.config_reloaded(successful=True, at=self._clock.now())
         self._manager.trouble = ""
@@ -402,8 +408,10 @@ class App:
             "cluster": config.cluster != self.config.cluster,
             "web.listen": config.web.listen != self.config.web.listen,
         }
-        for key in (key for key, differs in changed.items() if differs):
+        restart = [key for key, differs in changed.items() if differs]
+        for key in restart:
             _log.warning("config.restart_required", section=key)
+        return restart
 
     async def _replace_workers(self, config: Config, workers: WorkerGroup, group: asyncio.TaskGroup) -> None:
         """

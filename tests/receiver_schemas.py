@@ -37,7 +37,11 @@ def plain(limit: int) -> dict[str, Any]:
     return closed(["type", "text", "emoji"], type={"const": "plain_text"}, text=text(limit), emoji={"const": False})
 
 
-_SLACK_LINK = closed(["type", "text"], type={"const": "mrkdwn"}, text=text(3000, r"^<https?://[^\s<>|]+\|Reconnect the account>$"))
+_SLACK_LINK = closed(
+    ["type", "text"],
+    type={"const": "mrkdwn"},
+    text=text(3000, r"^<https?://[^\s<>|]+\|[A-Z][a-z ]+>( · <https?://[^\s<>|]+\|[A-Z][a-z ]+>)*$"),
+)
 _SLACK_BLOCK = {
     "anyOf": [
         closed(["type", "text"], type={"const": "header"}, text=plain(150)),

@@ -1,7 +1,9 @@
 """The verb `config`: check or show the configuration, hash a password."""
 
 import argparse
+import asyncio
 import getpass
+import os
 import sys
 from pathlib import Path
 
@@ -9,10 +11,12 @@ from monitor.cli import output
 from monitor.cli.options import CONFIG, JSON, load_config
 from monitor.cli.output import terminal_width, wrapped
 from monitor.cli.verb import Verb, argument
+from monitor.clock import SystemClock
 from monitor.config import Config, ReceiverSettings
 from monitor.config.dump import as_schema, as_yaml
 from monitor.config.reference import reference
-from monitor.errors import ConfigError, Problem, UsageError
+from monitor.errors import EXIT_CONFIG, ConfigError, Problem, UsageError
+from monitor.runtime import reload_outcome
 from monitor.text.links import RUNBOOK
 from monitor.web.auth import hash_password
 
@@ -24,6 +28,7 @@ examples:
   postpost-monitor config schema > schema.json
   postpost-monitor config hash-password              asks for it twice; put the hash into web.config_file
 """
+_RELOAD_SECONDS = 80.0
 _WATCHES = {"off": "configured connections only", "connections": "discovers its connections", "workspace": "discovers the whole workspace"}
 
 
@@ -50,6 +55,21 @@ def show(args: argparse.Namespace) -> int:
     """Print the configuration in effect; returns 0."""
     sys.stdout.write(as_yaml(load_config(args)))
     return 0
+
+
+def reload(args: argparse.Namespace) -> int:
+    """Ask a running daemon to read its configuration again, and print what came of it; returns 0, 1 or 78."""
+    outcome = asyncio.run(reload_outcome.request(args.pid or int(os.environ.get("MAINPID") or 0), _RELOAD_SECONDS, SystemClock()))
+    if outcome is None:
+        print("the reload has not ended yet: see the log of the service", file=sys.stderr)
+        return 1
+    for line in outcome.problems:
+        print(line, file=sys.stderr)
+    for section in outcome.restart:
+        print(f"{section} has changed, which takes effect with: systemctl restart postpost-monitor")
+    if outcome.problems:
+        print("the configuration is refused; the old one keeps running", file=sys.stderr)
+    return EXIT_CONFIG if outcome.problems else 0
 
 
 def schema(args: argparse.Namespace) -> int:  # noqa: ARG001 - the signature of every verb
@@ -140,7 +160,7 @@ def _problem(problem: Problem) -> dict[str, object]:
 
 
 VERB = Verb(
-    "Check or show the configuration. Nothing is contacted or changed.",
+    "Check, show or reload the configuration.",
     verbs={
         "check": Verb(
             "Report every problem as 'file:line: message (what to do)'. Exit code 0 when the configuration is valid, 78 when not.",
@@ -159,6 +179,13 @@ VERB = Verb(
             rules,
             (CONFIG,),
             help="print the rules for Prometheus",
+        ),
+        "reload": Verb(
+            "Ask the running service to read its configuration again, and wait; systemctl reload runs this. Exit code 0 when it is applied,"
+            " 78 when it is refused: the old one keeps running then.",
+            reload,
+            (argument("--pid", type=int, metavar="PID", help="process of the service (default: $MAINPID)"),),
+            help="let the running service read it again",
         ),
         "schema": Verb("Print the JSON schema of the file, for editors.", schema, help="print the JSON schema"),
         "hash-password": Verb(

@@ -1,10 +1,8 @@
 """The verb `explain`: a connection's status and its notifications."""
 
 import argparse
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 from monitor.cli import output
 from monitor.cli.lookup import OpenDatabase, find, opened
@@ -12,11 +10,11 @@ from monitor.cli.options import ACCOUNT, CONFIG, JSON, count, load_config
 from monitor.cli.output import paint, terminal_width, wrapped
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
-from monitor.db import AttemptRow, DeliveryRow, Reader, attempts_of, deliveries_of_notifications, list_notifications, read_state
+from monitor.db import read_state
 from monitor.domain.states import ConnectionState
-from monitor.schemas import facts
+from monitor.schemas.explanation import as_document, notification_records
 from monitor.text.explain import ExplainSection, explain
-from monitor.text.report import AttemptRecord, ConnectionReport, DeliveryRecord, NotificationRecord
+from monitor.text.report import ConnectionReport
 
 _EPILOG = """\
 examples:
@@ -58,40 +56,6 @@ def report_of(database: OpenDatabase, platform_id: str, account: str | None, lim
     )
 
 
-def notification_records(reader: Reader, connection_id: int, limit: int) -> list[NotificationRecord]:
-    """The last notifications about one connection, newest first, with their deliveries and attempts."""
-    notifications = list_notifications(reader, connection_id=connection_id, limit=limit)
-    deliveries: dict[int, list[DeliveryRow]] = defaultdict(list)
-    for delivery in deliveries_of_notifications(reader, [row.id for row in notifications]):
-        deliveries[delivery.notification_id].append(delivery)
-    return [
-        NotificationRecord(
-            row.webhook_id,
-            row.incident_key,
-            row.notification,
-            tuple(_delivery_record(delivery, attempts_of(reader, [delivery.id])[delivery.id]) for delivery in deliveries[row.id]),
-        )
-        for row in notifications
-    ]
-
-
-def _delivery_record(row: DeliveryRow, attempts: Sequence[AttemptRow]) -> DeliveryRecord:
-    return DeliveryRecord(
-        number=row.id,
-        receiver=row.receiver,
-        state=row.state.value,
-        next_attempt_at=row.next_attempt_at,
-        finished_at=row.finished_at,
-        in_digest=row.digest_id is not None,
-        superseded=row.overtaken,
-        attempts=tuple(_attempt_record(attempt) for attempt in attempts),
-    )
-
-
-def _attempt_record(row: AttemptRow) -> AttemptRecord:
-    return AttemptRecord(row.at, row.reason, timedelta(milliseconds=row.duration_ms), row.http_status, row.detail)
-
-
 def as_text(sections: Sequence[ExplainSection], width: int) -> str:
     """The explanation as text, wrapped at *width*."""
     blocks = []
@@ -103,38 +67,6 @@ def as_text(sections: Sequence[ExplainSection], width: int) -> str:
             lines.append(wrapped(line, width, indent, f"{indent}  "))
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
-
-
-def as_document(report: ConnectionReport, sections: Sequence[ExplainSection], now: datetime) -> dict[str, object]:
-    """The explanation as JSON: the facts, and the same sentences."""
-    state = report.state
-    suppressed_by = next((scope.name for scope in report.above if scope.open and scope.kind != "rate" and scope.hides_state), None)
-    return {
-        "at": facts.iso(now),
-        "connection": facts.connection(report.connection, state, suppressed_by=suppressed_by),
-        "retired": report.retired,
-        **facts.details(state),
-        "notifications": [_notification(record) for record in report.notifications],
-        "explanation": [{"title": section.title, "lines": list(section.lines)} for section in sections],
-    }
-
-
-def _notification(record: NotificationRecord) -> dict[str, object]:
-    notification = record.notification
-    return {
-        "id": record.webhook_id,
-        "incidentKey": record.incident_key,
-        "at": facts.iso(notification.at),
-        "type": notification.type,
-        "why": notification.why,
-        "severity": notification.severity,
-        "deliveries": [_delivery(delivery) for delivery in record.deliveries],
-    }
-
-
-def _delivery(record: DeliveryRecord) -> dict[str, object]:
-    attempts = [facts.attempt(each.at, each.reason, each.took.total_seconds(), each.http_status, each.detail) for each in record.attempts]
-    return {"number": record.number, "receiver": record.receiver, "state": record.state, "attempts": attempts}
 
 
 VERB = Verb(

@@ -29,6 +29,7 @@ VERBS = {
     "ack": "acknowledge incidents: their reminders stop",
     "deliveries": "list deliveries, or send them again",
     "receivers": "send a test to a receiver, or enable a disabled one",
+    "heartbeat": "try the address of the heartbeat",
     "replay": "replay the history against another policy",
     "export": "write the history as CSV or JSON Lines",
     "config": "check or show the configuration",

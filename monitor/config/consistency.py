@@ -38,6 +38,16 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _KEYS = {"pagerduty": "routing_key", "opsgenie": "api_key"}
 _PUBLIC_TYPES = frozenset({"slack", "discord", "teams", "pagerduty", "opsgenie"})
 
+_RETIRED = r"(^|\.)(webhook\.office\.com|outlook\.office(365)?\.com)$"
+_HOSTS = {
+    "slack": r"^hooks\.slack(-gov)?\.com$",
+    "discord": r"(^|\.)discord(app)?\.com$",
+    "teams": r"\.(logic\.azure\.com|environment\.api\.powerplatform\.com)$",
+    "pagerduty": r"^events(\.eu)?\.pagerduty\.com$",
+    "opsgenie": r"^api(\.eu)?\.opsgenie\.com$",
+}
+"""Type of receiver -> the hosts of its service."""
+
 CheckTemplate = Callable[[str, Callable[[str, Sequence[str]], str | None]], Iterable[tuple[str, str]]]
 """The problems of a receiver's template, each with what to do."""
 
@@ -125,8 +135,21 @@ def _receiver(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path, 
     for header, value in receiver.headers.items():
         _header(draft, header, value.reveal(), (*path, "headers", header))
     url = urlsplit(receiver.url.reveal())
+    _service(draft, receiver, (url.hostname or "").lower(), (*path, "url"))
     if url.scheme == "http" and receiver.type in _PUBLIC_TYPES and not is_loopback(url.hostname or ""):
         warn(path, f"notifications to receiver {receiver.name} are not encrypted", "use https://")
+
+
+def _service(draft: Draft, receiver: ReceiverSettings, host: str, path: Path) -> None:
+    """Refuse the *host* of a service that takes another form of messages, or none any more."""
+    if re.search(_RETIRED, host):
+        message = f"receiver {receiver.name}: its URL is that of a connector of Microsoft 365, which Microsoft has switched off"
+        fix = "add the workflow “Post to a channel when a webhook request is received” in Teams: type teams, its URL"
+        draft.refuse(path, message, fix)
+    kind = next((kind for kind, hosts in _HOSTS.items() if re.search(hosts, host)), "webhook")
+    if receiver.type == "webhook" and kind != "webhook" and receiver.template is None:
+        message = f"receiver {receiver.name}: its URL is one of {kind.capitalize()}, which does not take the form of type webhook"
+        draft.refuse(path, message, f"add type: {kind}")
 
 
 def _header(draft: Draft, name: str, value: str, path: Path) -> None:

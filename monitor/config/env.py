@@ -18,6 +18,7 @@ class Expansion:
 
     Attributes:
         values: what was filled in from the environment, to be masked in error texts; paths of files are left out.
+        empty: where references gave an empty text -> the variable.
         broken: where a reference could not be expanded; further problems there are consequences.
     """
 
@@ -25,6 +26,7 @@ class Expansion:
     environ: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list)
     values: set[str] = field(default_factory=set)
+    empty: dict[str, str] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
 
     def result(self) -> YamlDocument:
@@ -38,8 +40,18 @@ class Expansion:
         if isinstance(value, list):
             return [self._expand(child, (*path, index)) for index, child in enumerate(value)]
         if isinstance(value, str) and "$" in value:
-            return _REFERENCE.sub(lambda match: self._replace(match, path), value)
+            text = _REFERENCE.sub(lambda match: self._replace(match, path), value)
+            if not text and (name := next((match["name"] for match in _REFERENCE.finditer(value)), None)):
+                self.empty[dotted(path)] = name
+            return text
         return value
+
+    def explained(self, problem: Problem) -> Problem:
+        """*problem*, with the variable that is empty where that is why."""
+        name = self.empty.get(re.split("[ :]", problem.message)[0])
+        if name is None:
+            return problem
+        return replace(problem, fix=f"the environment variable {name} is empty or not set: set it, or write another value after ':-'")
 
     def _replace(self, match: re.Match[str], path: Path) -> str:
         name, default = match["name"], match["default"]

@@ -165,7 +165,8 @@ def _build(original: YamlDocument, environ: Mapping[str, str], folder: Path, che
     draft = validate(document, files.web_file)
     warnings = check(draft, check_template)
     secrets = expansion.values | files.values
-    problems = [problem for problem in (*files.problems, *draft.problems) if re.split("[ :]", problem.message)[0] not in expansion.broken]
+    found = [problem for problem in (*files.problems, *draft.problems) if re.split("[ :]", problem.message)[0] not in expansion.broken]
+    problems = [expansion.explained(problem) for problem in found]
     if document.problems or problems:
         raise ConfigError(_presentable((*document.problems, *problems), secrets))
     return draft.config(_presentable((*files.warnings, *warnings), secrets))

@@ -65,6 +65,8 @@ def _check_database(secret: Secret, origin: str) -> Secret:
     check_address(secret, origin)
     if not re.match(r"(sqlite:///.|postgresql(\+psycopg)?://.)", secret.reveal()):
         fix = "such as sqlite:////var/lib/postpost-monitor/monitor.db or postgresql://host/name"
+        if re.match(r"postgres(\+\w+)?:|postgresql\+", secret.reveal()):
+            fix = "write postgresql:// and leave the rest as it is"
         raise SecretProblem(f"{origin} is not a database URL", fix)
     if secret.reveal().startswith("postgresql") and not _POSTGRES_URL.fullmatch(secret.reveal()):
         raise SecretProblem(f"{origin} is not a valid PostgreSQL URL", _ENCODED)

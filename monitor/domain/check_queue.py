@@ -12,6 +12,7 @@ from monitor.domain import schedule
 from monitor.domain.connections import Connection
 from monitor.domain.engine import Engine
 from monitor.domain.evaluation import Evaluation
+from monitor.domain.notifications.timing import needs_evaluation
 from monitor.domain.schedule import DueQueue
 from monitor.domain.scopes.key import ACCOUNT, API, SERVICE, USER, ScopeKey
 
@@ -42,6 +43,7 @@ class CheckQueue:
         self._canaries: dict[ScopeKey, float] = {}
         self._closures = engine.scope_closures
         self._sweeps = 0
+        self._watching_since = engine.watching_since
         self._probed_suspicion: datetime | None = None
         self._followed: dict[int, float] = {}
 
@@ -161,7 +163,7 @@ class CheckQueue:
                 held[group] = (self._engine.canary_interval(other) or (key,))[0] != key
             return held[group]
 
-        return min((other for other in below if not is_held(other)), key=self._last_check, default=None)
+        return min((other for other in below if not is_held(other)), key=self._last_check_mixed, default=None)
 
     def _recheck_after_scope_recovery(self, now: float) -> None:
         """After a scope incident closed: check everything below it again, the oldest evidence first, at the account's rate."""
@@ -186,7 +188,18 @@ class CheckQueue:
             return True
         return (above.platform in platforms or above.group in platforms) and self._engine.state(connection.id).health.broken
 
+    def _recheck_after_pause(self, now: float) -> None:
+        """After the process or the machine stood still: check at once where a notification waits for that."""
+        if self._watching_since == self._engine.watching_since:
+            return
+        self._watching_since = self._engine.watching_since
+        waiting = [one.id for one in self._connections() if needs_evaluation(self._engine.state(one.id))]
+        self._queue.hasten(waiting, now)
+        for connection_id in waiting:
+            self._on_scheduled(connection_id, now)
+
     def _bring_forward(self, now: float) -> None:
+        self._recheck_after_pause(now)
         self._recheck_after_scope_recovery(now)
         self._probe_suspected_api(now)
         self._sweep(now)
@@ -226,6 +239,10 @@ class CheckQueue:
 
     def _last_check(self, connection: Connection) -> float:
         return _seconds(self._engine.state(connection.id).last_check_at)
+
+    def _last_check_mixed(self, connection: Connection) -> tuple[float, float]:
+        """Those that were never checked are mixed: neighbours in the list may share a cause of their own."""
+        return self._last_check(connection), schedule.phase_of(connection)
 
     def _connections(self) -> Iterator[Connection]:
         return iter(self._engine.connections_of(self._account))

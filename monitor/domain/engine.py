@@ -31,6 +31,7 @@ from monitor.domain.listings import ListedConnection
 from monitor.domain.notifications.timing import awaits_look, needs_evaluation, reminders_due
 from monitor.domain.platform_texts import NO_PLATFORM_TEXTS, PlatformTexts
 from monitor.domain.policy import Policy, ScopePolicy
+from monitor.domain.routing import ReceiverRule
 from monitor.domain.schedule import EvaluationQueue
 from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes import rules
@@ -68,6 +69,7 @@ class EngineConfig:
         false_negatives: answers known to be wrong.
         platform_texts: what the error texts of the platforms mean.
         recurring_silences: those of the configuration, quiet hours among them.
+        receivers: those that a notification may go to; without routes, all of them.
         fast_path: whether the usual case of a check is evaluated the short way (`usual_case`).
     """
 
@@ -78,6 +80,7 @@ class EngineConfig:
     false_negatives: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES
     platform_texts: PlatformTexts = NO_PLATFORM_TEXTS
     recurring_silences: tuple[RecurringSilence, ...] = ()
+    receivers: tuple[ReceiverRule, ...] = ()
     fast_path: bool = True
 
 
@@ -703,7 +706,8 @@ class ChangeSet:
         if engine.is_orphaned(key):
             return {key: closed(state, now, REMOVED)}
         state = clamp_future_scope(state, now)
-        if key.platform and awaits_look(state, now, engine.config.policy):
+        paused = state.suspect_at is not None and state.swept_at is not None and state.swept_at < engine.watching_since
+        if key.platform and (paused or awaits_look(state, now, engine.config.policy)):
             state = replace(state, swept_at=now)
         if key.kind == PLATFORM:
             return platform_scope.advance_platform(state, self.scope, self._sight(state, now))

@@ -100,6 +100,7 @@ def evaluate_check(known: EvaluationInput, observation: Observation, policy: Pol
     known = replace(known, state=_after_scope_recovery(known, after))
     state = health.advance(known.connection, known.state, observation, policy, frozen=frozen)
     state = _apply_token(known, state, observation, policy)
+    state = _without_explained_changes(known, state, after)
     platform = known.above.platform
     several = known.member_counts.get(platform, 1) >= policy.scopes.platform_count
     if several and not frozen and platform_scope.is_sign(known.state, state):
@@ -226,6 +227,7 @@ def scope_context(
     *window*: how far back API checks count.
     """
     frozen_by = recovered_at = None
+    resumed_at = watching_since
     outages: list[tuple[datetime | None, datetime | None]] = []
     for key in above.all:
         scope = scopes.get(key)
@@ -245,7 +247,7 @@ def scope_context(
     outages += [_span(scope) for key in (above.platform, above.group) if (scope := scopes.get(key)) is not None and scope.hides_state]
     recovered_at = max((at for at in (recovered_at, recovered) if at is not None), default=None)
     spans = tuple((opened_at, closed_at) for opened_at, closed_at in outages if opened_at is not None)
-    return ScopeContext(frozen_by, covered_by or frozen_by, watching_since, hold_until, recovered_at, spans)
+    return ScopeContext(frozen_by, covered_by or frozen_by, watching_since, hold_until, recovered_at, spans, resumed_at)
 
 
 def _span(scope: ScopeState) -> tuple[datetime | None, datetime | None]:
@@ -312,6 +314,19 @@ def _after_scope_recovery(known: EvaluationInput, states: Mapping[ScopeKey, Scop
     if pending is state.pending and cause is state.pending_cause:
         return state
     return replace(state, pending=pending, pending_cause=cause)
+
+
+def _without_explained_changes(known: EvaluationInput, state: ConnectionState, scopes: Mapping[ScopeKey, ScopeState]) -> ConnectionState:
+    """The connection's state without changes of health within trouble of its platform, and just after it: it does not flap."""
+    spans = [_span(scopes[key]) for key in (known.above.platform, known.above.group) if key in scopes and scopes[key].hides_state]
+    margin = known.connection.interval
+
+    def explained(change: datetime) -> bool:
+        return any(began is not None and began <= change and (ended is None or change <= ended + margin) for began, ended in spans)
+
+    if not any(map(explained, state.changes)):
+        return state
+    return replace(state, changes=tuple(change for change in state.changes if not explained(change)))
 
 
 def _apply_token(known: EvaluationInput, state: ConnectionState, observation: Observation, policy: Policy) -> ConnectionState:

@@ -126,6 +126,7 @@ class NotificationFacts:
         listed: the API's list has, or had, the connection.
         affected: number of connections that the incident of the scope affects.
         members: ids of the first of them, where the incident is theirs together.
+        outages: how often the scope failed lately, its present incident included; 0 when it does not flap.
         reminder: which reminder it is; 0 for none.
         escalated_to: the receivers of an escalation.
     """
@@ -141,6 +142,7 @@ class NotificationFacts:
     last_successful_post_at: datetime | None = None
     affected: int | None = None
     members: tuple[int, ...] = ()
+    outages: int = 0
     reminder: int = 0
     username: str | None = None
     closed_why: str | None = None

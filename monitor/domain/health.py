@@ -169,10 +169,13 @@ def _with_cause(
     The failing *state* with the cause of its failure as far as it is confirmed.
 
     Reasons that ask for the same work replace each other at once; other work is confirmed by as many checks as the failure was.
+    Trouble that clears by itself replaces no cause that a person must repair: no check has shown the repair.
     """
     at, reason, detail = observation.at, observation.verdict.reason, observation.verdict.detail
     advice = advice_of(reason)
     known = advice_of(failure.cause) if failure.cause is not None else None
+    if known is not None and known.needs_action and not advice.needs_action:
+        return replace(state, failure=failure)
     if known is advice or known is None:
         since = failure.cause_since if known is advice else state.since
         return replace(state, pending_cause=None, failure=replace(failure, cause=reason, detail=detail, cause_since=since))

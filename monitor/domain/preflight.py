@@ -91,6 +91,22 @@ def reason_for_doubt(state: ConnectionState, scope: str | None, now: datetime, m
     return None if now - seen >= -_CLOCK_SLACK else unknown(PreflightCause.CLOCK_CHANGED)
 
 
+def remembered(
+    state: ConnectionState,
+    platform: str,
+    scope: str | None,
+    now: datetime,
+    policy: ExpiryPolicy,
+    *,
+    max_age: timedelta,
+    min_ttl: timedelta,
+    storage_up: bool = True,
+) -> PreflightResult:
+    """What is known of a connection without testing it; *scope* is the open one above it, see `reason_for_doubt` and `stored`."""
+    doubt = reason_for_doubt(state, scope, now, max_age) if storage_up else storage_failed(state)
+    return doubt or stored(state, platform, now, min_ttl, policy)
+
+
 def storage_failed(state: ConnectionState) -> PreflightResult:
     """The result while the database takes no writes: the last checks may be unknown."""
     return PreflightResult(Readiness.UNKNOWN, PreflightCause.STORAGE_FAILED, ends_at=estimate.best_estimate(state.token))

@@ -71,7 +71,7 @@ def first_due(connection: Connection, state: ConnectionState, now: datetime, pol
     """
     wait = _until_regular(connection, state, now, policy, at_least=timedelta(0))
     if state.last_check_at is None:
-        return max(SHORTEST, min(wait, _phase_of(connection) * FIRST_WITHIN))
+        return max(SHORTEST, min(wait, phase_of(connection) * FIRST_WITHIN))
     if state.last_check_at + _regular_gap(connection, policy) <= now + wait - pace(connection, state, policy):
         return SHORTEST
     if state.pending is not None or state.pending_cause is not None:
@@ -163,14 +163,14 @@ def _until_confirmed(connection: Connection, state: ConnectionState, now: dateti
 def _until_regular(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, *, at_least: timedelta) -> timedelta:
     """Return the wait from *now* to the first regular instant that is at least *at_least* away."""
     every = pace(connection, state, policy)
-    offset = _phase_of(connection) * every
+    offset = phase_of(connection) * every
     return at_least + (ORIGIN + offset - now - at_least) % every
 
 
 def _was_regular(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
     """Whether the check that just ended was a regular one: an extra check is not followed by another."""
     every = pace(connection, state, policy)
-    late = (now - ORIGIN - _phase_of(connection) * every) % every
+    late = (now - ORIGIN - phase_of(connection) * every) % every
     return late <= min(PUNCTUAL, every / 2)
 
 
@@ -190,7 +190,8 @@ def _regular_gap(connection: Connection, policy: Policy) -> timedelta:
     return min(_least_gap(policy), connection.interval / 2)
 
 
-def _phase_of(connection: Connection) -> float:
+def phase_of(connection: Connection) -> float:
+    """Where in its interval a connection is checked, from 0 to 1: the same in every process."""
     return _phase_of_key(connection.key)
 
 

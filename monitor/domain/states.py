@@ -168,6 +168,7 @@ class ConnectionState:
         permissions: every permission that a passed check ever reported.
         permissions_missing: granted earlier or required, and absent from the last report.
         last_successful_post_at, last_error: the last post that succeeded, and the last posting error.
+        explained_error_at: when the last posting error occurred that a failure or a scope incident explains.
         token: what is believed of the token's end.
         token_sightings: checks and listings in a row that agree about it.
         changes: recent changes of confirmed health, oldest first, for flap damping.
@@ -201,6 +202,7 @@ class ConnectionState:
     permissions_missing: tuple[str, ...] = ()
     last_successful_post_at: datetime | None = None
     last_error: LastError | None = None
+    explained_error_at: datetime | None = None
     token: TokenBelief = TokenBelief()
     token_sightings: int = 0
     changes: tuple[datetime, ...] = ()

@@ -158,7 +158,7 @@ _MOST_LETTERS = 200
 _MOST_DIGITS = 6
 _MOST_LABELS = 10
 
-_TEXTS = ("health", "platform", "account", "q", "sort", "group")
+_TEXTS = ("health", "platform", "account", "q", "sort", "group", "at")
 _SELECTING = ("health", "platform", "account", "q")
 SORTS = ("", "name", "state", "token", "checked")
 """How a list may be sorted: the worst first, by name, since when, by the token that ends first, by the oldest check."""
@@ -173,6 +173,7 @@ class Filters:
         labels: pairs such as `team=social`, of which a connection must have all.
         sort: one of `SORTS`.
         group: `platform`, `account`, or the name of a label.
+        at: the moment of which the list is shown; empty: now.
     """
 
     health: str = ""
@@ -182,6 +183,7 @@ class Filters:
     q: str = ""
     sort: str = ""
     group: str = ""
+    at: str = ""
     page: int = 1
 
     @classmethod

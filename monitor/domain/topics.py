@@ -48,6 +48,7 @@ class ScopeContext:
         hold_until: until when notifications wait because a scope incident may be about to open, or None.
         recovered_at: when the last incident that froze the connection closed, or None.
         outages: the open or last incident of each scope: since when it was seen, and when it closed.
+        resumed_at: when this process began or went on to check, after a pause of the process or the machine.
     """
 
     frozen_by: ScopeKey | None = None
@@ -56,6 +57,7 @@ class ScopeContext:
     hold_until: datetime | None = None
     recovered_at: datetime | None = None
     outages: tuple[tuple[datetime, datetime | None], ...] = ()
+    resumed_at: datetime | None = None
 
 
 def connection_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> str:
@@ -131,6 +133,14 @@ def is_uncertain(connection: Connection, state: ConnectionState, now: datetime, 
     return evidence_at is None or evidence_at < recovered_at
 
 
+def is_unseen(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> bool:
+    """Whether the connection was not looked at since the process went on: what happened meanwhile is unknown. Limited like `is_uncertain`."""
+    resumed_at, checked_at = context.resumed_at, state.last_check_at
+    if resumed_at is None or checked_at is None or checked_at >= resumed_at:
+        return False
+    return now - resumed_at <= policy.stale_for(connection.interval)
+
+
 def is_too_young(connection: Connection, state: ConnectionState, now: datetime, policy: Policy) -> bool:
     """
     Whether a notification waits because trouble of the platform itself has not lasted long enough.
@@ -195,18 +205,34 @@ def publishing_level(connection: Connection, state: ConnectionState, now: dateti
     failing = state.pending is not None and state.pending.health.broken
     if failing or state.health not in {Health.OK, Health.UNSUPPORTED}:
         return current
-    error, posted = state.last_error, state.last_successful_post_at
-    occurred_at = error.occurred_at if error is not None else None
-    if occurred_at is None or (posted is not None and occurred_at <= posted):
+    occurred_at = failed_post_at(state)
+    if occurred_at is None:
         return FINE
     if current == FAILING:
         # An incident does not close because its error grows old.
         return FAILING
     checked_at = state.last_passed_at if state.health is Health.OK else state.last_evidence_at
     known = checked_at is not None and occurred_at <= checked_at
+    explained = explained_error_at(connection, state, context) == occurred_at
+    return FAILING if known and not explained and now - occurred_at <= policy.publishing_fresh else FINE
+
+
+def explained_error_at(connection: Connection, state: ConnectionState, context: ScopeContext) -> datetime | None:
+    """When the last posting error occurred that a failure or a scope incident explains; it stays explained when these are long over."""
+    occurred_at = state.last_error.occurred_at if state.last_error is not None else None
+    if occurred_at is None or occurred_at == state.explained_error_at:
+        return state.explained_error_at
     explained = state.failure is not None and state.failure.covers(occurred_at)
     explained = explained or any(_within(outage, occurred_at, connection.interval) for outage in context.outages)
-    return FAILING if known and not explained and now - occurred_at <= policy.publishing_fresh else FINE
+    return occurred_at if explained else state.explained_error_at
+
+
+def failed_post_at(state: ConnectionState) -> datetime | None:
+    """Return when the last post failed; None when one succeeded since, or none failed."""
+    error, posted = state.last_error, state.last_successful_post_at
+    if error is None or error.occurred_at is None or (posted is not None and error.occurred_at <= posted):
+        return None
+    return error.occurred_at
 
 
 def _within(outage: tuple[datetime, datetime | None], moment: datetime, margin: timedelta) -> bool:

@@ -26,6 +26,7 @@ from monitor.domain.scopes.api import bucket_width
 from monitor.domain.scopes.state import Bucket, RecoveryWindow, ScopeState
 from monitor.domain.states import TOLERANCE, ConnectionState, SuppressionReason
 from monitor.domain.token_life import TokenLife, TokenSays
+from monitor.domain.topics import failed_post_at
 from monitor.errors import Reason
 
 # The server's clock may have moved against ours by this much since the last print: `Date` has whole seconds.
@@ -167,11 +168,9 @@ def _lasts(token: TokenBelief, platform: str, at: datetime, policy: ExpiryPolicy
 
 
 def _publishing_fails(state: ConnectionState, at: datetime, policy: Policy) -> bool:
-    """Whether the last posting error is newer than the last successful post, and not old yet."""
-    error, posted = state.last_error, state.last_successful_post_at
-    if error is None or error.occurred_at is None or (posted is not None and error.occurred_at <= posted):
-        return False
-    return at - error.occurred_at <= policy.publishing_fresh
+    """Whether the last post failed not long ago."""
+    failed_at = failed_post_at(state)
+    return failed_at is not None and at - failed_at <= policy.publishing_fresh
 
 
 def _next_evaluation_at(

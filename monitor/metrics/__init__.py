@@ -118,6 +118,7 @@ class Metrics:
     def heart_beat(self, result: str, at: datetime) -> None:
         """Count a heartbeat that was due at *at*; *result* is `sent`, `failed` or `withheld`."""
         self._heartbeats.labels(result).inc()
+        self._own = replace(self._own, heartbeat_failing=result != "sent")
         if result == "sent":
             self._own = replace(self._own, heartbeat_at=at)
 

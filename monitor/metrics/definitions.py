@@ -121,6 +121,11 @@ LOOP_STEP = Family(
 )
 RELOADED = Family(MetricType.GAUGE, f"{_M}config_last_reload_successful", "Whether the configuration was applied when it was last read.")
 RELOADED_AT = Family(MetricType.GAUGE, f"{_M}config_last_reload_success_timestamp_seconds", "When the configuration in use was applied.")
+HEARTBEAT_FAILING = Family(
+    MetricType.GAUGE,
+    f"{_M}heartbeat_failing",
+    "Whether the last heartbeat that was due was not accepted, or withheld; absent before the first.",
+)
 HEARTBEAT_AT = Family(
     MetricType.GAUGE, f"{_M}heartbeat_last_success_timestamp_seconds", "When the last heartbeat was accepted; absent before the first."
 )
@@ -163,6 +168,7 @@ OVERALL = (
     LOOP_STEP,
     RELOADED,
     RELOADED_AT,
+    HEARTBEAT_FAILING,
     HEARTBEAT_AT,
 )
 COUNTED = (CHECK_SECONDS, DELIVERIES, DELIVERY_SECONDS, UNROUTED, LAG, MISSED, REBUILDS, JUMPS, HEARTBEATS, BUILD)

@@ -58,6 +58,7 @@ class ProcessState:
         checks: account, platform and reason -> how many checks ended so.
         reloaded: whether the configuration was applied when it was last read; None before the first time.
         reloaded_at: when the one in use was applied.
+        heartbeat_failing: whether the last one that was due was not accepted; None before the first.
         heartbeat_at: when the last heartbeat was accepted; None before the first.
     """
 
@@ -68,6 +69,7 @@ class ProcessState:
     checks: Mapping[tuple[str, str, Reason], int] = field(default_factory=dict)
     reloaded: bool | None = None
     reloaded_at: datetime | None = None
+    heartbeat_failing: bool | None = None
     heartbeat_at: datetime | None = None
 
 
@@ -273,6 +275,7 @@ def _samples(snapshot: Snapshot, own: ProcessState, now: datetime) -> Iterator[t
     yield definitions.LOOP_STEP, [(labels, _moment(at)) for labels, at in sorted(_oldest_steps(own.loops).items())]
     yield definitions.RELOADED, [((), _truth(own.reloaded))]
     yield definitions.RELOADED_AT, [((), _moment(own.reloaded_at))]
+    yield definitions.HEARTBEAT_FAILING, [((), _truth(own.heartbeat_failing))]
     yield definitions.HEARTBEAT_AT, [((), _moment(own.heartbeat_at))]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,18 +10,23 @@ from typing import Any
 
 from monitor.domain.scopes.key import ACCOUNT_KINDS, ScopeKey
 from monitor.domain.scopes.state import REMOVED
+from monitor.errors import Reason
 from monitor.text.durations import span
 from monitor.text.format import moment, one_line, platform_name
+from monitor.text.headlines import headline
+from monitor.text.reasons import reason_text
 
 MAX_LINES = 20
+RECONNECT, SHOW, RUNBOOK = "Reconnect the account", "Show its page", "Read the runbook"
 
 _BRACKETS = str.maketrans("<>", "\u2039\u203a")
 _CALLS = re.compile(r"@(?=everyone|here|channel|all|group|team)", re.IGNORECASE)
 _CLOSED = "closed"
-_ENDINGS = {"connection.closed": "Closed", "token.renewed": "Renewed"}
 _OTHER_ENDS = {REMOVED: "Closed"}
 _MARKS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 _OVER = "🟢"
+_EXPLAINED = {"error", "missing", "misconfigured", "stale"}
+_REASONS = frozenset(reason.value for reason in Reason)
 _SCOPE_NAMES = {"api": "PostPost API", "storage": "The monitor's storage"}
 _AFFECTS = {"storage": "history and alerts of this monitor", "receiver": "all notifications for this receiver"}
 
@@ -40,6 +46,7 @@ class ChatMessage:
         lines: the items of a digest, at most `MAX_LINES`.
         link: where to reconnect the account; empty for nowhere.
         page: the page of the connection, or of incidents; empty for nowhere.
+        runbook: what the alert means and what to do; empty for nowhere.
         id: of the message, the same over all attempts.
         key: of the incident; empty when there is none.
         opened_at: when the incident began, else when the document was made.
@@ -58,6 +65,7 @@ class ChatMessage:
     lines: tuple[str, ...]
     link: str
     page: str
+    runbook: str
     id: str
     key: str
     opened_at: datetime
@@ -68,6 +76,17 @@ class ChatMessage:
     def mark(self) -> str:
         """A coloured dot for the severity, or for the end."""
         return _OVER if self.over else _MARKS.get(self.severity, "🔵")
+
+    @property
+    def headline(self) -> str:
+        """The title, and the reason where it is known: for what shows one short text only."""
+        reason = self.data.get("reason")
+        return f"{self.title}: {one_line(reason['words'], 200)}" if reason and not self.over else self.title
+
+    @property
+    def links(self) -> Iterator[tuple[str, str]]:
+        """What leads somewhere, and its address."""
+        yield from ((text, url) for text, url in ((RECONNECT, self.link), (SHOW, self.page), (RUNBOOK, self.runbook)) if url)
 
     @property
     def source(self) -> str:
@@ -99,6 +118,7 @@ def read(body: bytes) -> ChatMessage:
         lines=tuple(_lines(data.get("items", ()))),
         link=data.get("reconnectUrl") or "",
         page=data.get("pageUrl") or "",
+        runbook=data.get("runbookUrl") or "",
         id=document["id"],
         key=incident.get("key", ""),
         opened_at=datetime.fromisoformat(incident["openedAt"]) if incident else at,
@@ -129,23 +149,27 @@ def without_mentions(text: str) -> str:
 
 
 def _state(document: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    kind, why, severity = document["type"], data["why"], document["severity"]
-    if why == _CLOSED:
-        return _OTHER_ENDS.get(data.get("closedWhy", "")) or _ENDINGS.get(kind, "Recovered")
-    return (
-        {"reminder": "Reminder", "escalated": "Escalated", "notice": "Notice", "digest": "Digest"}.get(why, severity.capitalize())
-        if kind != "test"
-        else "Test"
-    )
+    """What is wrong, or that it is over; what stands before the name."""
+    kind, why = document["type"], data["why"]
+    if kind == "test":
+        return "Test"
+    if why == _CLOSED and data.get("closedWhy") in _OTHER_ENDS:
+        return _OTHER_ENDS[data["closedWhy"]]
+    if why in {"notice", "digest"}:
+        return str(why).capitalize()
+    scope_kind = "" if data["connection"] else data["incident"]["subject"].partition(":")[0]
+    left = data.get("expiresInSeconds")
+    return headline(kind, why, data["level"]["to"], scope_kind, timedelta(seconds=left) if left is not None else None)
 
 
 def _who(kind: str, data: Mapping[str, Any]) -> str:
     if kind == "test":
         return f"receiver {one_line(str(data.get('receiver')), 80)}"
     if "items" in data:
-        return _connections(len(data["items"]))
+        counts = Counter(headline(item["type"], "", item["level"]).lower() for item in data["items"])
+        return ", ".join(f"{number} {what}" for what, number in counts.most_common())
     if data["connection"]:
-        return _named(data["connection"])
+        return _named(data["connection"], data.get("username"))
     word, _, name = data["incident"]["subject"].partition(":")
     if word == "platform":
         return platform_name(name.rpartition(":")[2])
@@ -160,8 +184,8 @@ def _connections(count: int) -> str:
     return f"{count} connection{'s' if count != 1 else ''}"
 
 
-def _named(connection: Mapping[str, Any]) -> str:
-    name = connection["name"]
+def _named(connection: Mapping[str, Any], username: str | None = None) -> str:
+    name = connection["name"] or username
     platform = platform_name(connection["platform"])
     return f"{platform} “{one_line(name, 80)}”" if name else f"{platform} {one_line(connection['id'], 80)}"
 
@@ -204,5 +228,6 @@ def _lines(items: Any) -> Iterator[str]:
 
 
 def _what(item: Mapping[str, Any]) -> str:
-    # The level says what a reminder repeats.
-    return f"still {item['level']}" if item["type"] == "reminder" else item["type"].replace(".", " ").replace("_", " ")
+    what = headline(item["type"], "", item["level"])
+    reason = item["reason"] if item["level"] in _EXPLAINED else None
+    return f"{what.lower()} ({reason_text(Reason(reason))})" if reason in _REASONS else what.lower()

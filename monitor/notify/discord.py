@@ -35,8 +35,7 @@ def _render(message: Message, settings: ReceiverSettings) -> Request:
     if chat.lines:
         text = truncated("\n".join((chat.summary, *(f"• {line}" for line in chat.lines))), _DESCRIPTION, _escape)
     fields = [{"name": name, "value": truncated(value, _VALUE, _escape), "inline": True} for name, value in chat.facts]
-    if chat.link and len(chat.link) <= _LINK:
-        fields.append({"name": "Reconnect", "value": chat.link, "inline": False})
+    fields += [{"name": text, "value": url, "inline": False} for text, url in chat.links if len(url) <= _LINK]
     embed: dict[str, Any] = {
         "title": truncated(f"{chat.mark} {chat.title}", _TITLE, _escape),
         "description": text,

@@ -44,13 +44,20 @@ def _render(message: Message, settings: ReceiverSettings) -> Request | None:
 def _alert(chat: ChatMessage, alias: str) -> dict[str, Any]:
     data = chat.data
     details = {name.lower(): value for name, value in chat.facts}
-    details |= {"incident": chat.key, "reconnect": chat.link, "monitor": data["monitor"]["instance"], "type": chat.type}
+    details |= {
+        "incident": chat.key,
+        "reconnect": chat.link,
+        "page": chat.page,
+        "runbook": chat.runbook,
+        "monitor": data["monitor"]["instance"],
+        "type": chat.type,
+    }
     tags = ["postpost", chat.severity, data.get("platform") or ""]
     return {
-        "message": truncated(without_mentions(chat.title), _MESSAGE),
+        "message": truncated(without_mentions(chat.headline), _MESSAGE),
         "alias": alias,
         "description": truncated(
-            without_mentions("\n".join(part for part in (chat.summary, *chat.lines, chat.link) if part)), _DESCRIPTION
+            without_mentions("\n".join(part for part in (chat.summary, *chat.lines, *(url for _, url in chat.links)) if part)), _DESCRIPTION
         ),
         "details": {name: truncated(without_mentions(value), _DETAIL) for name, value in details.items() if value},
         "entity": truncated(without_mentions(data.get("platformId") or chat.who), _ENTITY),

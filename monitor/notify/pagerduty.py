@@ -30,21 +30,22 @@ def _render(message: Message, settings: ReceiverSettings) -> Request | None:
         event["event_action"] = "resolve"
     else:
         event |= {"event_action": "trigger", "client": _CLIENT, "payload": _payload(chat)}
-        if chat.link:
-            event |= {"client_url": chat.link, "links": [{"href": chat.link, "text": "Reconnect the account"}]}
+        if links := [{"href": url, "text": text} for text, url in chat.links]:
+            event |= {"client_url": links[0]["href"], "links": links}
     return json_request(settings.url.reveal(), event, message.user_agent, settings)
 
 
 def _payload(chat: ChatMessage) -> dict[str, object]:
     data = chat.data
     payload: dict[str, object] = {
-        "summary": truncated(without_mentions(chat.summary), _SUMMARY),
+        "summary": truncated(without_mentions(chat.headline), _SUMMARY),
         "timestamp": chat.at.astimezone(UTC).isoformat(),
         "severity": chat.severity if chat.severity in set(Severity) else "error",
         "source": truncated(without_mentions(data.get("platformId") or chat.who), _FIELD),
         "class": chat.type,
         "custom_details": {
             **{name.lower(): without_mentions(value) for name, value in chat.facts},
+            "summary": without_mentions(chat.summary),
             "incident began": chat.opened_at.astimezone(UTC).isoformat(),
             "what to do": without_mentions(data.get("advice") or ""),
             **({"connections": [without_mentions(line) for line in chat.lines]} if chat.lines else {}),

@@ -280,6 +280,7 @@ def _item(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     item: dict[str, Any] = {"connection": None, **_latest(last), "merged": len(documents)}
     if connection:
         item["connection"] = {name: connection[name] for name in ("id", "platform", "name", "account")}
+        item["connection"]["name"] = connection["name"] or last["data"]["username"]
     if topics:
         item["others"] = [_latest(document) for document in topics.values()]
     return item

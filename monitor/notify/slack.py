@@ -2,7 +2,7 @@
 Type `slack`: messages of Block Kit through an incoming webhook.
 
 Third-party text goes into `plain_text`, where Slack reads no markup, with the three characters escaped that have a meaning
-everywhere. The one text with markup is the link, which is ours.
+everywhere. The one text with markup are the links, which are ours.
 
 Source: Slack, "Sending messages using incoming webhooks", "Formatting message text", "Blocks" (limits).
 """
@@ -36,12 +36,12 @@ def _render(message: Message, settings: ReceiverSettings) -> Request:
         blocks.append({"type": "section", "fields": [_plain(f"{name}: {value}", _FIELD) for name, value in chat.facts]})
     if chat.lines:
         blocks.append({"type": "section", "text": _plain("\n".join(chat.lines), _SECTION)})
-    if chat.link:
-        address = quote(chat.link, safe=_IN_ADDRESSES).replace("&", "&amp;")
-        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": f"<{address}|Reconnect the account>"}})
+    links = [f"<{quote(url, safe=_IN_ADDRESSES).replace('&', '&amp;')}|{text}>" for text, url in chat.links]
+    if links:
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": " · ".join(links)}})
     blocks.append({"type": "context", "elements": [_plain(" · ".join(filter(None, (chat.source, chat.key))), _CONTEXT)]})
     document = {
-        "text": truncated(chat.summary, _SECTION, _escape),
+        "text": truncated(chat.headline, _SECTION, _escape),
         "mrkdwn": False,
         "link_names": False,
         "parse": "none",

@@ -39,8 +39,8 @@ def _render(message: Message, settings: ReceiverSettings) -> Request:
         "version": "1.4",
         "body": body,
     }
-    if chat.link:
-        card["actions"] = [{"type": "Action.OpenUrl", "title": "Reconnect the account", "url": chat.link}]
+    if actions := [{"type": "Action.OpenUrl", "title": text, "url": url} for text, url in chat.links]:
+        card["actions"] = actions
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
     return json_request(settings.url.reveal(), {"type": "message", "attachments": [attachment]}, message.user_agent, settings)
 

@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from monitor.domain.preflight import Readiness
 from monitor.domain.status import DisplayStatus, OverallState
-from monitor.schemas import shapes
+from monitor.schemas import commands, shapes
 from monitor.schemas.shapes import Moment
 
 NextCursor = Annotated[str | None, Field(description="pass it as `cursor` for the next page; null: this is the last")]
@@ -90,6 +90,23 @@ class OneConnection(ApiDocument, shapes.Details):
     uptime: Annotated[
         shapes.UptimeFacts | None, Field(description="of the last 90 days, today included; null: the database can't be read now")
     ]
+
+
+class Explanation(ApiDocument, shapes.Details):
+    """Why the monitor believes what it believes of a connection: the document of `explain --json`."""
+
+    connection: shapes.ConnectionFacts
+    retired: Annotated[bool, Field(description="it is no longer watched")]
+    notifications: Annotated[list[commands.ExplainedNotification], Field(description="the newest first")]
+    explanation: list[commands.Paragraph]
+
+
+class ForecastAnswer(ApiDocument):
+    """What is notified until a moment if nobody does anything and everything that works goes on working."""
+
+    until: Moment
+    total: Annotated[int, Field(description="how many notifications")]
+    notifications: Annotated[list[shapes.ForecastNotification], Field(description="the first of them, in order of time")]
 
 
 class History(ApiDocument):

@@ -240,6 +240,14 @@ class ReceiversEnableDocument(Document):
     enabled: Annotated[bool, Field(description="false: it was neither disabled nor paused")]
 
 
+class HeartbeatTestDocument(Document):
+    """`heartbeat test --json`."""
+
+    accepted: bool
+    reason: DeliveryReason
+    detail: str
+
+
 class Counted(TypedDict):
     """How many notifications of one type, or of one severity."""
 
@@ -332,6 +340,7 @@ DOCUMENTS: dict[str, Any] = {
     "deliveries retry": RetryDocument,
     "receivers test": ReceiversTestDocument,
     "receivers enable": ReceiversEnableDocument,
+    "heartbeat test": HeartbeatTestDocument,
     "replay": ReplayDocument,
     "config check": ConfigCheckDocument,
     "db upgrade": DatabaseDocument,

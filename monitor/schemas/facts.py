@@ -9,6 +9,7 @@ from monitor.db import CheckRow, DeliveryRow, IncidentRow
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Topic
 from monitor.domain.expiry import estimate, levels
+from monitor.domain.forecast import ForecastEvent
 from monitor.domain.handling import NOT_HANDLED, Handling, handling_of_incident
 from monitor.domain.preflight import PreflightResult
 from monitor.domain.reasons import Scope, outcome_of
@@ -21,6 +22,7 @@ from monitor.domain.uptime import Uptime
 from monitor.errors import DeliveryReason
 from monitor.schemas import shapes
 from monitor.text.reasons import preflight_text, reason_text, state_text
+from monitor.text.sentences import sentence
 
 
 def identity(connection: Connection) -> shapes.Identity:
@@ -103,6 +105,20 @@ def _answer(result: PreflightResult, known_at: datetime | None, now: datetime | 
         "ageSeconds": None if known_at is None or now is None else max(0.0, (now - known_at).total_seconds()),
         "live": live,
         "expiresAt": iso(result.ends_at),
+    }
+
+
+def forecast(event: ForecastEvent) -> shapes.ForecastNotification:
+    """A notification that is sent if nobody does anything."""
+    notification = event.notification
+    return {
+        **identity(event.connection),
+        "at": iso_utc(notification.at),
+        "type": notification.type,
+        "why": notification.why,
+        "severity": notification.severity,
+        "text": sentence(notification, event.connection),
+        "receivers": list(event.receivers),
     }
 
 

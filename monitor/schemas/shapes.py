@@ -257,6 +257,17 @@ class PreflightAnswer(TypedDict):
     expiresAt: Annotated[Moment | None, Field(description="when its token expires, as far as known")]
 
 
+class ForecastNotification(Identity):
+    """One notification that is sent if nobody does anything."""
+
+    at: Annotated[Moment, Field(description="about when")]
+    type: EventType
+    why: NotificationReason
+    severity: Severity
+    text: Annotated[str, Field(description="for people; the wording may change")]
+    receivers: Annotated[list[str], Field(description="who gets it")]
+
+
 class Preflight(MaybeIdentity, PreflightAnswer):
     """Whether a connection can be relied on for a post."""
 

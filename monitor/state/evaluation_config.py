@@ -21,12 +21,10 @@ class EvaluationConfig(EngineConfig):
 
     Attributes:
         identity: this monitor, for bodies and incident keys.
-        receivers: those that a notification may go to; without routes, all of them.
         discovering: the accounts whose connections are discovered.
     """
 
     identity: MonitorIdentity
-    receivers: tuple[ReceiverRule, ...] = ()
     discovering: frozenset[str] = frozenset()
 
     @property

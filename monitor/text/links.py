@@ -13,7 +13,9 @@ RUNBOOK = "docs/how-to/alerts.md"
 
 def connection_path(connection: Connection) -> str:
     """The page of a connection, relative to the root: `connections/<account>/<user or ->/<platform id>`."""
-    return "/".join(("connections", _part(connection.account), _part(connection.user_id or NO_USER), _part(connection.platform_id)))
+    return "/".join(
+        ("connections", url_part(connection.account), url_part(connection.user_id or NO_USER), url_part(connection.platform_id))
+    )
 
 
 def runbook_link(alert: str, page: str = "") -> str:
@@ -21,5 +23,6 @@ def runbook_link(alert: str, page: str = "") -> str:
     return f"{page or RUNBOOK}#{alert.lower()}"
 
 
-def _part(text: str) -> str:
+def url_part(text: str) -> str:
+    """*text* as one part of an address."""
     return quote(text, safe="", errors="replace")

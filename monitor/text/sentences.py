@@ -181,8 +181,14 @@ def _fields(notification: Notification, connection: Connection | None, members: 
         "on": f" on {moment(facts.expires_at)}" if facts.expires_at is not None and facts.expires_at <= notification.at else "",
         "until": f"; it now expires {_when(notification)}" if facts.expires_at is not None else "",
         "lost": one_line(", ".join(facts.permissions_lost) or notification.detail, _QUOTED),
-        "affected": f" {count(facts.affected, 'connection')} affected." if facts.affected is not None else "",
+        "affected": _affected(facts),
     }
+
+
+def _affected(facts: NotificationFacts) -> str:
+    """How many connections a scope incident affects, and how often the scope failed lately if it flaps."""
+    affected = f" {count(facts.affected, 'connection')} affected." if facts.affected is not None else ""
+    return f"{affected} It fails again and again: {facts.outages} times lately." if facts.outages else affected
 
 
 def _members(affected: int, members: Sequence[Connection]) -> str:

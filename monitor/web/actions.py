@@ -9,7 +9,7 @@ import secrets
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +30,7 @@ LONGEST_REASON = 300
 _FORM_SECONDS = 3600.0
 _MOST_FORMS = 1000
 _MOST_USERS = 1000
+_MOST_PERFORMED = 1000
 _ACTIONS = 30
 _WITHIN_SECONDS = 60.0
 
@@ -77,6 +78,16 @@ class FormTokens:
         return shown is not None and shown[:2] == (user, path) and self.clock.monotonic() < shown[2]
 
 
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """One action that leaves no row: when, by whom, `check` or `reconnect`, about which connection."""
+
+    at: datetime
+    author: str
+    action: str
+    connection_id: int
+
+
 class Actions:
     """
     Does what operators ask for.
@@ -97,6 +108,7 @@ class Actions:
         self._clock = clock
         self.dashboard = dashboard
         self.forms = FormTokens(clock)
+        self._performed: deque[Performed] = deque(maxlen=_MOST_PERFORMED)
         self._times: defaultdict[str, deque[float]] = defaultdict(deque)
 
     async def check(self, connection: Connection, author: str, following: str = "") -> None:
@@ -104,13 +116,19 @@ class Actions:
         self._admit(author)
         if not self._check_now(connection):
             raise ActionRefused("nothing checks this connection now")
+        action = "reconnect" if following else "check"
+        self._performed.append(Performed(self._clock.now(), author, action, connection.id))
         _log.info(
             "action.performed",
-            action="reconnect" if following else "check",
+            action=action,
             author=author,
             connection=connection.platform_id,
             account=connection.account_label,
         )
+
+    def performed(self, connection: Connection) -> tuple[Performed, ...]:
+        """What was done about *connection* since the start that left no row."""
+        return tuple(each for each in self._performed if each.connection_id == connection.id)
 
     async def acknowledge(self, incident: IncidentView, author: str, reason: str) -> Ack:
         """Acknowledge an open incident."""

@@ -85,6 +85,10 @@ class ResponseCache:
             return web.Response(body=kept.packed, headers={**headers, "Content-Encoding": "gzip"})
         return web.Response(body=kept.body, headers=headers)
 
+    def clear(self) -> None:
+        """Forget all of them: a reload may change what pages offer."""
+        self._kept.clear()
+
     def _fresh(self, key: str) -> _Kept | None:
         kept = self._kept.get(key)
         if kept is None:

@@ -7,6 +7,7 @@ Aiohttp application, listening, middlewares, metrics and health.
     /-/ready             200 while the daemon works, 503 and the reason otherwise
     /api/v1/...          the same and more as JSON; /api/v1/reference describes it
     /badges/...          the state of a connection as a small picture
+    /changes             server-sent events: the pages have changed
     /static/...          files of the pages
 
 GET and HEAD only, unless `web.actions` is on: then POST to the forms (`pages.actions`) and routes (`api.actions`) of actions. Access is decided by the
@@ -24,6 +25,7 @@ from aiohttp import web
 
 from monitor.clock import Clock
 from monitor.config import SecretProblem, WebConfig, WebSettings
+from monitor.domain.engine import Engine
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
 from monitor.errors import ConfigError, PortUnavailable, Problem
@@ -36,12 +38,14 @@ from monitor.web.api.openapi import description
 from monitor.web.api.problems import is_api_path, problem
 from monitor.web.api.setup import api_routes
 from monitor.web.auth import Authenticator, TooManyAttempts
+from monitor.web.changes import ChangeStreams
 from monitor.web.connection_limits import LARGEST_BODY, ConnectionLimiter, LimitedHandler, Limits
 from monitor.web.db_access import Read, ReadLimiter
 from monitor.web.pages.routes import Site
 from monitor.web.response_cache import ResponseCache, accepts_gzip, compress
+from monitor.web.status.present import Present
 from monitor.web.status.snapshot_cache import SnapshotCache
-from monitor.web.urls import ACTOR, FEED_PATH, Handler, content_policy, route
+from monitor.web.urls import ACTOR, Handler, content_policy, route
 
 _log = get_logger(__name__)
 
@@ -111,6 +115,7 @@ class WebServer:
         policy: gives the policy in force.
         read: reads the database; without it, whatever needs rows is unavailable.
         instance: names this monitor in incident keys.
+        engine: what explains and forecasts.
         limits: limits of the connections.
         actions: does what operators ask for while `web.actions` is on; without it nothing can be changed.
         fresh_seconds: how old an answer may be.
@@ -131,6 +136,7 @@ class WebServer:
         policy: Callable[[], Policy] = Policy,
         read: Read | None = None,
         instance: Callable[[], str] = lambda: "",
+        engine: Callable[[], Engine | None] = lambda: None,
         limits: Limits | None = None,
         actions: Actions | None = None,
         fresh_seconds: float = 1.0,
@@ -148,14 +154,20 @@ class WebServer:
         def acting() -> Actions | None:
             return self._actions if self._acts() else None
 
-        context = ApiContext(self._snapshots, reads, policy, clock, instance)
-        pages = Site(self._snapshots, reads, clock, instance, acting, actions.dashboard if actions is not None else lambda: "", description)
+        dashboard = actions.dashboard if actions is not None else lambda: ""
+        present = Present(self._snapshots, engine, instance, clock, dashboard)
+        context = ApiContext(self._snapshots, reads, policy, clock, present, instance)
+        pages = Site(self._snapshots, reads, clock, policy, present, instance, acting, dashboard=dashboard, description=description)
         forms = pages.actions.routes()
         posts = post_routes(context, acting)
+        self._forms = {form.handler for form in forms}
         self._posts = {each.handler for each in (*forms, *posts)}
+        self._changes = ChangeStreams(self._snapshots, clock)
         self._responses = ResponseCache(self._snapshots, clock, fresh_seconds)
         self._runner = web.AppRunner(
-            self._application([*pages.routes(), *forms, *posts, *api_routes(context)], pages.nothing),
+            self._application(
+                [*pages.routes(), route("/changes", self._changes.respond), *forms, *posts, *api_routes(context)], pages.nothing
+            ),
             handler_cancellation=True,
             shutdown_timeout=_CLOSING_SECONDS,
         )
@@ -223,6 +235,8 @@ class WebServer:
         replaced, self._authenticator = self._authenticator, authenticator
         replaced.close()
         self.limiter.end_generation()
+        self._changes.end()
+        self._responses.clear()
         self._settings = settings.model_copy(update={"listen": self._settings.listen})
 
     async def renew(self) -> bool:
@@ -243,6 +257,7 @@ class WebServer:
         """Stop listening, give running answers a second to finish, then close all connections; idempotent."""
         for site in self._runner.sites:
             await site.stop()
+        self._changes.end()
         self.limiter.close_idle()
         await self._runner.cleanup()
         asyncio.get_running_loop().set_exception_handler(None)
@@ -276,9 +291,9 @@ class WebServer:
 
     async def _make(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Have *handler* answer; pages are kept, and what is large is compressed."""
-        handled, shared = request.match_info.handler, is_api_path(request.path) or request.path == FEED_PATH
-        # With actions a page has the tokens of one operator's forms: it is for that operator alone, and compressed it would leak them.
-        if handled in (self._healthy, self._ready, self._metrics) or (self._acts() and not shared):
+        handled = request.match_info.handler
+        # A form has the token of one operator: it is for that operator alone, and compressed it would leak it. Other pages have no secret.
+        if handled in (self._healthy, self._ready, self._metrics, self._changes.respond) or handled in self._forms:
             return await handler(request)
         if not is_api_path(request.path) and not request.path.startswith(_NOT_KEPT):
             return await self._responses.respond(request, handler)

@@ -32,6 +32,7 @@ from monitor.text.durations import span
 
 _WRITE_SECONDS = 10.0
 _MISSED_ROUNDS = 3
+_LOGGED_AGAIN_AFTER = timedelta(days=1)
 
 _log = get_logger(__name__)
 
@@ -68,7 +69,7 @@ class Heartbeat:
         self._sender = sender
         self._clock = clock
         self._on_result = on_result
-        self._problem = ""
+        self._logged: tuple[HeartbeatResult, datetime] | None = None
 
     async def step(self) -> bool:
         """Send a ping unless there is a problem; returns False: there is never more to do at once."""
@@ -78,13 +79,21 @@ class Heartbeat:
             response = await self._sender.ping(self._url.reveal(), method=self._settings.method, within=self._settings.timeout)
             if not response.delivered:
                 outcome, problem = HeartbeatResult.FAILED, f"the ping failed: {response.detail}"
-        self._on_result(outcome, self._clock.now())
-        if problem and not self._problem:
-            _log.warning("heartbeat.stopped", result=outcome.value, problem=problem)
-        if self._problem and not problem:
-            _log.info("heartbeat.resumed")
-        self._problem = problem
+        now = self._clock.now()
+        self._on_result(outcome, now)
+        self._log(outcome, problem, now)
         return False
+
+    def _log(self, outcome: HeartbeatResult, problem: str, now: datetime) -> None:
+        """Log when heartbeats stop, when that has another cause, and once a day while they are stopped."""
+        if not problem:
+            if self._logged is not None:
+                _log.info("heartbeat.resumed")
+            self._logged = None
+        elif is_news(outcome, self._logged, now):
+            advice = "Try its address: postpost-monitor heartbeat test." if outcome is HeartbeatResult.FAILED else ""
+            _log.warning("heartbeat.stopped", result=outcome.value, problem=problem, **({"advice": advice} if advice else {}))
+            self._logged = outcome, now
 
     async def _find_problem(self) -> str:
         """Why no ping may be sent; empty without a problem."""
@@ -136,6 +145,11 @@ def is_unreachable(outbox: Mapping[str, OutboxView], routes: Sequence[Route], re
     if all(name in outbox and outbox[name].in_trouble for name in names):
         return f"no receiver of critical notifications works: {', '.join(sorted(names))}"
     return ""
+
+
+def is_news(outcome: HeartbeatResult, logged: tuple[HeartbeatResult, datetime] | None, now: datetime) -> bool:
+    """Whether it is logged that heartbeats are stopped, when *logged* is what was logged last, and when."""
+    return logged is None or logged[0] is not outcome or now - logged[1] >= _LOGGED_AGAIN_AFTER
 
 
 def is_late(outbox: Mapping[str, OutboxView], receivers: Sequence[ReceiverRule], now: datetime, longest: timedelta) -> str:

@@ -1,6 +1,7 @@
 """CPU of a whole check by the real daemon (ask, read, decide, store durably, export), against a probe by the blackbox exporter."""
 
 import asyncio
+import os
 import shutil
 import statistics
 import tempfile
@@ -9,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from monitor.simulator.presets import DEMO_KEY
 from tests.bench.fleet import Measured, daemon, ids, simulated
@@ -20,7 +21,7 @@ from tests.postgres import start_postgres
 FLEET = 500
 CHECKS = 4000
 WARM_UP = 1000
-ROUNDS = 3
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
 IN_FLIGHT = 32
 LATENCY = "60ms"
 """How long the simulated API takes for an answer, so that there are always so many in flight."""
@@ -39,9 +40,32 @@ VARIANTS = {
 }
 """What is measured, and the settings that replace those of the benchmark's configuration. Full: evaluated and stored as if all were new."""
 
-LIMITS = {USUAL: 0.45, FULL: 0.8}
+LIMITS = {USUAL: 0.45, FULL: 0.8, FAILING: None, POSTGRES: None}
 
-_PROBER = "prometheus-blackbox-exporter"
+_PROBER = os.environ.get("BLACKBOX_EXPORTER", "prometheus-blackbox-exporter")
+"""A newer one than the distribution's, where the variable names its binary."""
+
+_GATUS = """\
+web: {{port: {port}}}
+storage: {{type: sqlite, path: "{folder}/gatus.db"}}
+endpoints: [{targets}]
+"""
+_GATUS_TARGET = """\
+{{name: "{name}", url: "{url}", method: POST, interval: 15s, headers: {{x-api-key: "{key}"}}, conditions: ["[STATUS] == 200"]}}"""
+_CLOUDPROBER = """\
+host: "127.0.0.1"
+port: {port}
+{targets}
+"""
+_CLOUDPROBER_TARGET = """\
+probe {{ name: "{name}" type: HTTP interval: "15s" timeout: "10s" targets {{ host_names: "127.0.0.1" }}
+  http_probe {{ port: {api_port} relative_url: "{path}" method: POST header {{ key: "x-api-key" value: "{key}" }} }} }}"""
+OTHERS = {
+    "GATUS": (_GATUS, _GATUS_TARGET, ", ", "GATUS_CONFIG_PATH", ()),
+    "CLOUDPROBER": (_CLOUDPROBER, _CLOUDPROBER_TARGET, "\n", "", ("--config_file",)),
+}
+"""Variable that names a binary: its configuration, that of each target and what separates them, and where it looks for the file."""
+
 _MODULES = """\
 modules:
   test_connection:
@@ -80,20 +104,50 @@ def measure() -> Iterator[Result]:
 
 
 def _walking() -> Iterator[Result]:
-    """CPU at a walking pace, where fixed costs show, and with nothing due."""
+    """CPU at a walking pace, where fixed costs show, and with nothing due; and that of others, as far as they are there."""
     with tempfile.TemporaryDirectory() as folder, simulated(Path(folder), WALKING) as api:
         with daemon(Path(folder), api, in_flight=4, rate=50, interval="15s") as monitor:
-            wait_until("checks", lambda: api.requests() > 2 * WALKING, alive=monitor.command, within=120)
-            began, before = monitor.cpu_seconds(), api.requests()
-            time.sleep(_WALKING_SECONDS)
-            yield Result("CPU of a whole check at a walking pace", (monitor.cpu_seconds() - began) / (api.requests() - before) * 1e3, "ms")
+            yield Result("CPU of a whole check at a walking pace", _at_a_walk(monitor, api) * 1e3, "ms", limit=1)
             monitor.command.stop()
+        for variable in OTHERS:
+            if program := os.environ.get(variable):
+                with _other(variable, program, Path(folder), api) as other:
+                    yield Result(f"CPU of a probe by {variable.capitalize()} at a walking pace", _at_a_walk(other, api) * 1e3, "ms")
+        if shutil.which(_PROBER):
+            yield Result("CPU of a blackbox_exporter probe at a walking pace", _probing(Path(folder), api, walking=True) * 1e3, "ms")
         with daemon(Path(folder), api, in_flight=4, interval="24h") as monitor:
             wait_until("the start", lambda: fetch(f"{monitor.url}/-/healthy"), alive=monitor.command)
             time.sleep(_WALKING_SECONDS)
             began = monitor.cpu_seconds()
             time.sleep(_WALKING_SECONDS)
-            yield Result("CPU a second with nothing due", (monitor.cpu_seconds() - began) / _WALKING_SECONDS * 1e3, "ms")
+            yield Result("CPU a second with nothing due", (monitor.cpu_seconds() - began) / _WALKING_SECONDS * 1e3, "ms", limit=5)
+
+
+def _at_a_walk(program: Measured, api: Simulator) -> float:
+    """CPU seconds per request of a program that checks all connections every quarter of a minute."""
+    first = api.requests() + 2 * WALKING
+    wait_until("checks", lambda: api.requests() > first, alive=program.command, within=120)
+    began, before = program.cpu_seconds(), api.requests()
+    time.sleep(_WALKING_SECONDS)
+    return (program.cpu_seconds() - began) / (api.requests() - before)
+
+
+@contextmanager
+def _other(variable: str, program: str, folder: Path, api: Simulator) -> Iterator[Measured]:
+    """Another monitor that probes every connection of *api* every quarter of a minute."""
+    template, target, separator, setting, option = OTHERS[variable]
+    port, address = free_port(), urlsplit(api.url)
+    paths = [f"/api/v1/test-connection/{quote(one, safe='')}" for one in ids(api)]
+    targets = [
+        target.format(name=f"c{number}", url=api.url + path, path=path, api_port=address.port, key=DEMO_KEY)
+        for number, path in enumerate(paths)
+    ]
+    config = folder / f"{variable.lower()}.yaml"
+    config.write_text(template.format(port=port, folder=folder, targets=separator.join(targets)))
+    arguments = [*option, str(config)] if option else []
+    environment = {setting: str(config)} if setting else {}
+    with running(Path(program), *arguments, log=folder / f"{variable.lower()}.log", environment=environment) as command:
+        yield Measured(command, f"http://127.0.0.1:{port}")
 
 
 @contextmanager
@@ -123,8 +177,8 @@ def _checking(monitor: Measured, api: Simulator) -> float:
     return (monitor.cpu_seconds() - began) / (api.requests() - before)
 
 
-def _probing(folder: Path, api: Simulator) -> float:
-    """CPU seconds per probe of the exporter, asked by as many clients as the daemon has checks in flight."""
+def _probing(folder: Path, api: Simulator, *, walking: bool = False) -> float:
+    """CPU seconds per probe of the exporter, asked by as many clients as the daemon has checks in flight, or by one now and then."""
     port, config = free_port(), folder / "modules.yaml"
     config.write_text(_MODULES.format(key=DEMO_KEY))
     listen = f"--web.listen-address=127.0.0.1:{port}"
@@ -132,13 +186,14 @@ def _probing(folder: Path, api: Simulator) -> float:
         exporter = Measured(command, f"http://127.0.0.1:{port}")
         wait_until("the exporter", lambda: fetch(f"{exporter.url}/-/healthy"), alive=command)
         targets = [quote(f"{api.url}/api/v1/test-connection/{one}", safe="") for one in ids(api)]
-        asyncio.run(_probe(port, targets, WARM_UP))
+        pause, count = (15 / WALKING, WALKING) if walking else (0.0, CHECKS)
+        asyncio.run(_probe(port, targets, min(WARM_UP, count), pause))
         began = exporter.cpu_seconds()
-        asyncio.run(_probe(port, targets, CHECKS))
-        return (exporter.cpu_seconds() - began) / CHECKS
+        asyncio.run(_probe(port, targets, count, pause))
+        return (exporter.cpu_seconds() - began) / count
 
 
-async def _probe(port: int, targets: list[str], count: int) -> None:
+async def _probe(port: int, targets: list[str], count: int, pause: float) -> None:
     numbers = iter(range(count))
 
     async def client() -> None:
@@ -150,9 +205,10 @@ async def _probe(port: int, targets: list[str], count: int) -> None:
             assert b" 200 " in head.splitlines()[0], head
             body = await _rest(reader, head)
             assert b"\nprobe_success 1" in body, body
+            await asyncio.sleep(pause)
         writer.close()
 
-    await asyncio.gather(*(client() for _ in range(IN_FLIGHT)))
+    await asyncio.gather(*(client() for _ in range(1 if pause else IN_FLIGHT)))
 
 
 async def _rest(reader: asyncio.StreamReader, head: bytes) -> bytes:

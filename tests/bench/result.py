@@ -21,8 +21,18 @@ class Result:
     unit: str
     limit: float | None = None
 
+    @property
+    def target(self) -> str:
+        """The limit in words; empty without one."""
+        return "" if self.limit is None else f"at most {self.limit:g} {self.unit}".strip()
+
+    @property
+    def verdict(self) -> str:
+        """Whether the target is met; empty without one."""
+        return "" if self.limit is None else "MET" if self.value <= self.limit else "MISSED"
+
     def __str__(self) -> str:
-        verdict = "" if self.limit is None else f"   {'reached' if self.value <= self.limit else 'MISSED'}: at most {self.limit:g}"
+        verdict = f"   {self.verdict}: {self.target}" if self.verdict else ""
         return f"  {self.what:<58} {self.value:>10.3g} {self.unit:<6}{verdict}"
 
 

@@ -1,24 +1,18 @@
 """The inhibitions of the Alertmanager example: by the labels that tie cause and effect, in a real Alertmanager, with two instances."""
 
-import json
 import re
-import subprocess
-import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from tests.deploy.alerting import Alertmanager, Labels
 from tests.deploy.daemon import ROOT
-from tests.e2e.processes import fetch, free_port
-from tests.tools import require_tool
 from tests.waiting import eventually_sync
 
 EXAMPLE = ROOT / "deploy/alertmanager/alertmanager.yml"
-Labels = dict[str, str]
 
 USER = "6626a1f5e4b0c91a2d3f4567"
 BASE = {
@@ -105,69 +99,27 @@ def _holds(matcher: str, name: str) -> bool:
     return same is not (kind == "!=")
 
 
-@pytest.fixture
-def alertmanager(tmp_path: Path) -> Iterator[str]:
-    """The address of a real Alertmanager with the example as its configuration."""
-    program, port = require_tool("prometheus-alertmanager"), free_port()
-    command: list[str | Path] = [
-        program,
-        f"--config.file={EXAMPLE}",
-        f"--storage.path={tmp_path / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-    ]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        eventually_sync(lambda: _is_ready(url), what="Alertmanager")
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        fetch(f"{url}/-/ready")
-    except OSError:
-        return False
-    return True
-
-
-def _send(url: str, alerts: list[Labels]) -> None:
-    now = datetime.now(UTC).isoformat()
-    body = json.dumps([{"labels": labels, "startsAt": now} for labels in alerts]).encode()
-    request = urllib.request.Request(f"{url}/api/v2/alerts", body, {"Content-Type": "application/json"})
-    urllib.request.urlopen(request).close()
-
-
 @pytest.mark.slow
-def test_in_a_real_alertmanager(alertmanager: str) -> None:
+def test_in_a_real_alertmanager(tmp_path: Path) -> None:
     """A cause inhibits its effects where the labels that tie them are the same, and nothing of another instance, account or receiver."""
     expected: dict[str, bool] = {}
     alerts: list[Labels] = []
     for case, source, target, inhibited in cases():
         alerts += [source, target]
         expected[case] = inhibited
-    _send(alertmanager, alerts)
+    targets = {case: target for case, _, target, _ in cases()}
+    with Alertmanager(tmp_path, EXAMPLE) as alertmanager:
+        alertmanager.send(alerts, datetime.now(UTC).isoformat())
 
-    def shown() -> dict[str, bool]:
-        output = subprocess.run(
-            [require_tool("amtool"), f"--alertmanager.url={alertmanager}", "alert", "query", "--active", "--inhibited", "-o", "json"],
-            capture_output=True,
-            check=True,
-        ).stdout
-        found: list[dict[str, Any]] = json.loads(output)
-        targets = {case: target for case, _, target, _ in cases()}
-        return {
-            alert["labels"]["case"]: bool(alert["status"]["inhibitedBy"])
-            for alert in found
-            if alert["labels"] == targets[alert["labels"]["case"]]
-        }
+        def shown() -> dict[str, bool]:
+            return {
+                alert["labels"]["case"]: bool(alert["status"]["inhibitedBy"])
+                for alert in alertmanager.alerts()
+                if alert["labels"] == targets[alert["labels"]["case"]]
+            }
 
-    eventually_sync(lambda: shown().keys() >= expected.keys(), what="the alerts")
-    assert shown() == expected
+        eventually_sync(lambda: shown().keys() >= expected.keys(), what="the alerts")
+        assert shown() == expected
     assert True in expected.values()
     assert len([case for case, inhibited in expected.items() if not inhibited and case.endswith(("-instance", "-monitor"))]) > 20
 

@@ -189,7 +189,7 @@ def _selects(matchers: dict[str, tuple[str, str]], labels: dict[str, str]) -> bo
     return all(kinds[kind](labels.get(label, ""), value) for label, (kind, value) in matchers.items())
 
 
-def _incidents() -> list[dict[str, str]]:
+def incidents() -> list[dict[str, str]]:
     """The labels of every kind of incident that can be open."""
     levels = {
         Topic.CONNECTION: ("error", "missing", "misconfigured", topics.STALE, topics.FLAPPING),
@@ -209,12 +209,12 @@ def _incidents() -> list[dict[str, str]]:
 def test_every_incident_has_one_alert() -> None:
     """Every topic and level, and every scope, has exactly one alert; no alert is about an incident that can't be."""
     alerts = _selectors("monitor:postpost_incident_notified:max")
-    told = {json.dumps(labels): [name for name, matchers in alerts.items() if _selects(matchers, labels)] for labels in _incidents()}
+    told = {json.dumps(labels): [name for name, matchers in alerts.items() if _selects(matchers, labels)] for labels in incidents()}
 
     assert {labels: names for labels, names in told.items() if len(names) != 1} == {}
     assert {name for names in told.values() for name in names} == alerts.keys()
     # Receivers of type `alertmanager` call the alert by the same name.
-    assert {text: names[0] for text, names in told.items()} == {text: alert_name(_labels(json.loads(text))) for text in told}
+    assert {text: names[0] for text, names in told.items()} == {text: alert_name(incident_labels(json.loads(text))) for text in told}
 
 
 def test_both_paths_have_the_same_labels() -> None:
@@ -233,12 +233,13 @@ def test_both_paths_have_the_same_labels() -> None:
         assert rule.keys() == {"alert", "expr", "annotations"}, rule["alert"]
 
 
-def _labels(known: dict[str, str]) -> IncidentLabels:
+def incident_labels(known: dict[str, str]) -> IncidentLabels:
+    """The labels of one of `incidents`."""
     return IncidentLabels(**known)
 
 
 def _incidents_by_alert() -> set[str]:
-    return {alert_name(_labels(incident)) for incident in _incidents()}
+    return {alert_name(incident_labels(incident)) for incident in incidents()}
 
 
 def test_severities() -> None:

@@ -25,7 +25,17 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e, pytest.
 REFRESH = 10_500
 """After so many milliseconds every open page has asked again."""
 
-PAGES = ("", "incidents", "calendar", f"connections/main/-/{BROKEN}", "connections/main/-/linkedin-nobody")
+PAGES = (
+    "",
+    "incidents",
+    "calendar",
+    f"connections/main/-/{BROKEN}",
+    "connections/main/-/linkedin-nobody",
+    f"preflight?id={BROKEN}",
+    "forecast",
+    "wall",
+    "?at=2026-01-01T00:00Z",
+)
 LONG, RIGHT_TO_LEFT = "W" * 190, "شركة الأمثلة " * 9
 HOSTILE = "<script>document.title='taken'</script>"
 

@@ -37,6 +37,7 @@ CALLS: list[tuple[str, tuple[str, ...], int]] = [
     ("ack", ("linkedin-page1", "--reason", "seen"), 0),
     ("receivers test", ("desk",), 1),
     ("receivers enable", ("on-call",), 0),
+    ("heartbeat test", (), 1),
     ("config check", (), 0),
     ("db check", (), 0),
     ("db backup", ("copy.db",), 0),
@@ -48,7 +49,7 @@ WITHOUT_A_DAEMON = {"db upgrade", "db copy"}
 async def world(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
     """A story in an SQLite database that a daemon holds; one delivery was abandoned, quiet hours recur."""
     path = write_config(tmp_path, sqlite_url)
-    path.write_text(path.read_text() + "quiet_hours: {from: '22:00', to: '07:00'}\n")
+    path.write_text(path.read_text() + "heartbeat: {url: 'http://127.0.0.1:9/ping'}\nquiet_hours: {from: '22:00', to: '07:00'}\n")
     (tmp_path / "other.yaml").write_text("policy: {confirm: {failures: 9}}\n")
     monkeypatch.chdir(tmp_path)
     async with watched(path) as story:

@@ -198,7 +198,7 @@ async def test_burst_in_chat(outbox: Outbox, server: ReceiverServer) -> None:
     for _ in range(20):
         await outbox.pass_time(SECOND)
     assert server.total == 3
-    assert "Digest: 6 connections" in " ".join(texts(server.received[-1].document)).replace("\\", "")
+    assert "Digest: 6 broken" in " ".join(texts(server.received[-1].document)).replace("\\", "")
 
 
 GONE = [("slack", 404, "no_service"), ("discord", 404, {"message": "Unknown Webhook", "code": 10015}), ("teams", 410, "")]
@@ -355,7 +355,7 @@ async def test_repeat_in_batches(outbox: Outbox, server: ReceiverServer, monkeyp
     server.clear()
     await outbox.pass_time(MINUTE)
     assert [len(got.document) for got in server.received] == [3, 3, 2]
-    names = [alert["labels"]["incident"] for got in server.received for alert in got.document]
+    names = [alert["annotations"]["incident"] for got in server.received for alert in got.document]
     assert len(set(names)) == 8
 
 

@@ -188,3 +188,23 @@ async def test_other_policy(tmp_path: Path) -> None:
         later = again(one, tmp_path, other, since=between)
         assert [one.type.value for one in later.before] == [one.type.value for one in later.sent] == ["connection.failed"]
         assert 0 < later.checks < lives.checks
+
+
+async def test_new_keys(tmp_path: Path) -> None:
+    """Trouble of the platform is told later, and a short outage of the API at all, under a policy that says so."""
+    clock = FakeClock()
+    async with monitoring(
+        tmp_path, simple_world(clock, *PAGES), clock, *PAGES, schedule={"interval": 5 * MINUTE}, beat_seconds=15.0, review_seconds=15.0
+    ) as one:
+        await one.run(10 * MINUTE)
+        one.world.connection(PAGES[0]).fail("Request failed with status code 503")
+        await one.run(45 * MINUTE)
+        one.world.connection(PAGES[0]).heal()
+        await one.run(10 * MINUTE)
+        found = {}
+        for name, keys in (("upstream_after", {"upstream_after": 3 * HOUR}), ("reminders", {"reminders": 5 * MINUTE})):
+            other = stored(one, tmp_path, policy_settings=PolicySettings(**keys), schedule=ScheduleSettings(interval=5 * MINUTE))
+            lives = again(one, tmp_path, other)
+            found[name] = {(each.change, each.shown.type.value) for each in compare(lives.before, lives.after)}
+        assert found["upstream_after"] == {(Change.DROPPED, "connection.failed"), (Change.DROPPED, "connection.recovered")}
+        assert found["reminders"] == {(Change.ADDED, "reminder")}

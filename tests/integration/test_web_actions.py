@@ -143,6 +143,28 @@ async def test_reconnect(world: Watched) -> None:
         assert (await site.port.ask(path, **basic("anna"))).status == 404
 
 
+async def test_trail(world: Watched) -> None:
+    """The page of a connection shows what was done about it, by whom and why, the newest first; and nothing of another connection."""
+    check, page = "/actions/check/main/-/linkedin-page1", "/connections/main/-/linkedin-page1"
+    key = incident_key(next(each for each in world.fleet.snapshot(world.now).incidents if each.connection_id is not None).incident, "")
+    ack = f"/actions/acknowledge/{key}"
+    async with acting(world) as site:
+        assert b'id="trail"' not in (await site.port.ask(page, **basic("anna"))).body
+        await site.post(PAGE, {"token": await site.token(), "reason": "calling <them>"})
+        await site.post(ack, {"token": await site.token(ack, "bob"), "reason": "seen"}, user=basic("bob"))
+        await site.post(check, {"token": await site.token(check)})
+        shown = (await site.port.ask(page, **basic("anna"))).body.decode()
+        other = (await site.port.ask("/connections/main/-/threads-1784", **basic("anna"))).body
+    trail = shown[shown.index('id="trail"') :]
+    told = [re.sub("<[^>]+>", "", line) for line in re.findall(r"<li>(.*)</li>", trail)]
+    assert [re.sub(r"^.* UTC ", "", line) for line in told[:2]] == [
+        "anna had it tested",
+        "bob acknowledged incident 1 of its connection: seen",
+    ]
+    assert re.search(r"anna silenced it until .* [(]silence 1[)]: calling &lt;them&gt;", told[2]) is not None
+    assert b'id="trail"' not in other
+
+
 async def test_acknowledge(world: Watched) -> None:
     """An incident is acknowledged by its key, by form and through the API."""
     incident = next(each for each in world.fleet.snapshot(world.now).incidents if each.connection_id is not None)

@@ -87,6 +87,8 @@ ASKED = {
     "listDeliveries": ["/api/v1/deliveries"],
     "getDelivery": ["/api/v1/deliveries/1"],
     "preflight": ["/api/v1/preflight?ids=threads-1784,telegram-42&ids=nobody"],
+    "getExplanation": ["/api/v1/connections/threads-1784/explanation"],
+    "getForecast": ["/api/v1/forecast", "/api/v1/forecast?limit=1"],
 }
 """Operation -> what asks for it."""
 

@@ -1,6 +1,7 @@
 """The pages over real sockets, with their past in a real database."""
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -35,9 +37,11 @@ from monitor.domain.silencing.acks import Ack
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.errors import DeliveryReason, Reason, StoreUnavailable
 from monitor.metrics import Metrics
+from monitor.web.changes import MOST_STREAMS
 from monitor.web.server import WebServer
 from tests.builders import DAY, HOUR, MINUTE, a_connection, a_notification, a_state, a_token_belief
 from tests.tools import require_tool
+from tests.waiting import patience
 
 ODD = "bluesky-did:plc:ew--vi/7n?x%41 y"
 NOW = SystemClock().now()
@@ -382,3 +386,75 @@ async def test_calendar_software(site: Site, tmp_path: Path) -> None:
     assert "4 apps / 0 events / 0 todos / 0 skipped" in done.stdout + done.stderr
     kept = (tmp_path / "data" / "apts").read_text(encoding="utf-8")
     assert all(name.split("\n")[0][:20] in kept for name in names)
+
+
+async def test_why(site: Site) -> None:
+    """The page explains by the sentences of `explain`, and the API has the same."""
+    _, page = await site.get(site.page)
+    status, document = await site.get(f"/api/v1/connections/{quote(site.connection.platform_id, safe='')}/explanation")
+
+    explanation = json.loads(document)["explanation"]
+    assert (status, [part["title"] for part in explanation][:2]) == (200, ["", "What to do"])
+    assert all(line in unescape(page) for part in explanation if part["title"] == "Evidence" for line in part["lines"])
+    assert json.loads(document)["notifications"][0]["incidentKey"] == "key"
+
+
+async def test_as_it_was(site: Site) -> None:
+    """The page of a moment shows what the rows of that moment say, says so, and offers no way to act; a bad moment is named."""
+    during, after = (f"/?at={at:%Y-%m-%dT%H:%MZ}" for at in (NOW - DAY + 30 * MINUTE, NOW - DAY + 2 * HOUR))
+
+    _, page = await site.get(during)
+    assert ("Broken" in page, "As it was at" in page, "http-equiv" in page, "actions/" in page) == (True, True, False, False)
+    _, page = await site.get(after)
+    assert ("Broken" in page, "Working" in page) == (False, True)
+    for text in ("yesterday", "", "9999-12-31T23:59Z", "2026-13-01T00:00Z", "1" * 500):
+        status, page = await site.get(f"/?at={text}")
+        assert (status, "at: " in page) == (400, True)
+
+
+async def test_can_i_post(site: Site) -> None:
+    """Chosen connections, or those with a label, are answered for a time; a field that cannot be used is named."""
+    chosen = await site.get(f"/preflight?id={quote(site.connection.platform_id, safe='')}")
+    labelled = await site.get("/preflight?label=team%3Dsocial&at=2099-01-01T00:00")
+
+    assert [(status, "ready" in page) for status, page in (chosen, labelled)] == [(200, True), (200, True)]
+    assert "not watched" in (await site.get("/preflight?id=linkedin-nobody"))[1]
+    for query, field in (("at=soon", "at"), ("label=team%3Dnone", "label"), ("id=x&at=2001-01-01T00:00", "at")):
+        status, page = await site.get(f"/preflight?{query}")
+        assert (status, f"{field}: " in page) == (400, True)
+
+
+async def test_wall(site: Site) -> None:
+    """Every connection is one square with its state as text, and every group leads to its list."""
+    _, page = await site.get("/wall?group=team")
+
+    assert (page.count("<rect"), page.count("<title>Ödd"), 'href="./?label=team%3Dsocial"' in page) == (1, 1, True)
+
+
+async def test_changes(site: Site) -> None:
+    """A stream says at once that something changed; there are so many at most, and closing the port ends them."""
+    streams = [await asyncio.open_connection(site.host, site.number) for _ in range(MOST_STREAMS + 1)]
+    for _, writer in streams:
+        writer.write(b"GET /changes HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    heads = [(await reader.readuntil(b"\r\n\r\n")).decode() for reader, _ in streams]
+
+    assert sorted(head.split(" ")[1] for head in heads) == ["200"] * MOST_STREAMS + ["503"]
+    (reader, _), head = streams[0], heads[0]
+    assert ("X-Accel-Buffering: no" in head, "text/event-stream" in head, "Content-Encoding" in head) == (True, True, False)
+    site.snapshot = replace(site.snapshot, incidents=())
+    async with asyncio.timeout(patience()):
+        await reader.readuntil(b"event: change")
+    for _, writer in streams:
+        writer.close()
+
+
+async def test_changes_end(database: Database) -> None:
+    """A port that closes ends its streams properly instead of waiting for them."""
+    async with _running(database) as site:
+        reader, writer = await asyncio.open_connection(site.host, site.number)
+        writer.write(b"GET /changes HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await reader.readuntil(b"event: beat")
+
+    async with asyncio.timeout(patience()):
+        assert (await reader.read(-1)).endswith(b"0\r\n\r\n")
+    writer.close()

@@ -5,7 +5,7 @@ import pytest
 from monitor.domain.connections import Connection
 from monitor.domain.reasons import Health
 from monitor.domain.states import ConnectionState
-from monitor.workers.heartbeat import has_no_recent_evidence
+from monitor.workers.heartbeat import HeartbeatResult, has_no_recent_evidence, is_news
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_policy, a_state, at
 
 INTERVAL = 15 * MINUTE
@@ -36,3 +36,12 @@ def seen(when: datetime | None, health: Health = Health.OK, interval: timedelta 
 def test_blindness(watched: list[tuple[Connection, ConnectionState]], after: timedelta, trouble: str) -> None:
     """The monitor sees as long as one connection had a conclusive check within what is usual for it."""
     assert has_no_recent_evidence(watched, at(after), a_policy()) == trouble
+
+
+def test_what_is_logged() -> None:
+    """That heartbeats stop is logged when it begins, when the cause becomes another one, and daily; not with every heartbeat."""
+    withheld, failed = (HeartbeatResult.WITHHELD, START), (HeartbeatResult.FAILED, START)
+    assert is_news(HeartbeatResult.FAILED, None, START)
+    assert is_news(HeartbeatResult.FAILED, withheld, at(MINUTE))
+    assert not is_news(HeartbeatResult.FAILED, failed, at(DAY - MINUTE))
+    assert is_news(HeartbeatResult.FAILED, failed, at(DAY))

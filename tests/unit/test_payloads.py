@@ -432,4 +432,6 @@ def test_digest_of_reminders() -> None:
     assert only["summary"] == "2 connections still in trouble (LinkedIn 2)."
     assert both["summary"] == "3 connections changed: 2 still in trouble, 1 failed (LinkedIn 3)."
     assert one["summary"] == "1 connection changed: 1 failed (LinkedIn 1)."
-    assert read(render_digest("m", START, reminded, IDENTITY)).lines == ("LinkedIn “Page 1”: still error", "LinkedIn “Page 2”: still error")
+    assert read(render_digest("m", START, reminded, IDENTITY)).lines == tuple(
+        f"LinkedIn “Page {n}”: still broken (the platform rejects the stored credential)" for n in (1, 2)
+    )

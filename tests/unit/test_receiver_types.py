@@ -20,7 +20,7 @@ from monitor.domain.events import EventType, IncidentRef, NotificationFacts, Not
 from monitor.domain.scopes.state import REMOVED
 from monitor.errors import DeliveryReason
 from monitor.notify.base import Message, OpenAlerts, Request, fingerprint
-from monitor.notify.chat_message import MAX_LINES, truncated
+from monitor.notify.chat_message import MAX_LINES, RECONNECT, RUNBOOK, SHOW, read, truncated
 from monitor.notify.payload import render, render_digest
 from monitor.notify.receiver_types import RECEIVER_TYPES
 from monitor.notify.templates import examples
@@ -136,6 +136,70 @@ def test_chats_tell_everything(kind: str, story: str) -> None:
     assert ("Reconnect" in shown) or not link
 
 
+def _headline_of(kind: str, body: bytes) -> str:
+    """What a phone shows of a message."""
+    document = sent(kind, body)
+    match kind:
+        case "slack":
+            return str(document["text"])
+        case "discord":
+            return str(document["embeds"][0]["title"]).replace("\\", "")
+        case "teams":
+            return str(document["attachments"][0]["content"]["body"][0]["inlines"][0]["text"])
+        case "pagerduty":
+            return str(document["payload"]["summary"])
+        case "opsgenie":
+            return str(document["message"])
+        case _:
+            return str(document[0]["annotations"]["title"])
+
+
+_JOHN = NotificationFacts(username="John Doe", expires_at=at(6 * DAY + HOUR), threshold=7 * DAY)
+HEADLINES = {
+    "Broken: LinkedIn “John Doe”": a_notification(facts=_JOHN),
+    "Still broken: LinkedIn “John Doe”": a_notification(type=EventType.REMINDER, why=NotificationReason.REMINDER, facts=_JOHN),
+    "Escalated: broken: LinkedIn “John Doe”": a_notification(why=NotificationReason.ESCALATED, facts=_JOHN),
+    "Token ends in 6 d: LinkedIn “John Doe”": a_notification(
+        type=EventType.TOKEN_EXPIRING, level_to="7d", reason=None, incident=IncidentRef(Topic.EXPIRY, "1", 1, START), facts=_JOHN
+    ),
+    "Permission lost: LinkedIn “John Doe”": a_notification(
+        type=EventType.PERMISSIONS_LOST, level_to="lost", incident=IncidentRef(Topic.PERMISSIONS, "1", 1, START), facts=_JOHN
+    ),
+    "Posts fail: LinkedIn “John Doe”": a_notification(
+        type=EventType.PUBLISHING_FAILING, level_to="failing", incident=IncidentRef(Topic.PUBLISHING, "1", 1, START), facts=_JOHN
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in URLS if kind != "webhook"])
+@pytest.mark.parametrize("headline", HEADLINES)
+def test_headlines(kind: str, headline: str) -> None:
+    """What every chat and pager shows first is what is wrong, and the name, as far as the API knows one."""
+    connection = Connection(1, replace(a_connection().spec, name=None))
+    assert headline in _headline_of(kind, render("msg_1", HEADLINES[headline], connection, IDENTITY))
+
+
+def test_lines_of_digests() -> None:
+    """A digest counts what is wrong, and names every connection with its reason."""
+    nameless = Connection(1, replace(a_connection().spec, name=None))
+    bodies = [
+        render("m", a_notification(facts=_JOHN), nameless, IDENTITY),
+        render("m", ending(a_notification(2), type=EventType.CONNECTION_RECOVERED), a_connection(2), IDENTITY),
+    ]
+    chat = read(render_digest("m", START, bodies, IDENTITY))
+    assert chat.title == "Digest: 1 broken, 1 recovered"
+    assert chat.lines == ("LinkedIn “John Doe”: broken (the platform rejects the stored credential)", "LinkedIn “Page 2”: recovered")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in URLS if kind != "webhook"])
+def test_links(kind: str) -> None:
+    """With the addresses of the web port and of the runbook, every message leads to the connection's page and to the alert's section."""
+    identity = replace(IDENTITY, runbook_url="https://wiki.example.org/alerts", external_url="https://monitor.example.org")
+    text = json.dumps(sent(kind, render("msg_1", a_notification(), a_connection(), identity)))
+    assert "https://monitor.example.org/connections/main/-/linkedin-page1" in text
+    assert "https://wiki.example.org/alerts#postpostconnectiondown" in text
+
+
 @pytest.mark.parametrize("kind", RECEIVER_TYPES)
 def test_only_what_stands_alone_is_digested(kind: str) -> None:
     """Where every incident has an object of its own, digests would hide it."""
@@ -205,7 +269,7 @@ def harmless(kind: str, document: Any) -> None:
                 assert not re.search(r"[<>]|&(?!(amp|lt|gt);)", text)
     elif kind == "discord":
         (embed,) = document["embeds"]
-        values = [field["value"] for field in embed["fields"] if field["name"] != "Reconnect"]
+        values = [field["value"] for field in embed["fields"] if field["name"] not in {RECONNECT, SHOW, RUNBOOK}]
         for text in (embed["title"], embed["description"], *values):
             assert not re.search(r"[*_~`|>#\[\]()<@:\\-]", re.sub(r"\\[^0-9A-Za-z\s]", "", text).removesuffix("…"))
     elif kind == "teams":
@@ -259,7 +323,8 @@ def test_pagerduty_event() -> None:
     assert event["routing_key"] == KEY
     assert (event["event_action"], event["dedup_key"]) == ("trigger", "pp-a1b2c3d4-1-connection-1")
     assert event["client_url"] == event["links"][0]["href"] == "https://app.postpost.dev/connections"
-    assert payload["summary"] == json.loads(STORIES["connection.failed"])["summary"]
+    assert payload["summary"] == "Broken: LinkedIn “Page 1”: the platform rejects the stored credential"
+    assert payload["custom_details"]["summary"] == json.loads(STORIES["connection.failed"])["summary"]
     assert (payload["severity"], payload["source"], payload["component"]) == ("critical", "linkedin-page1", "linkedin")
     assert (payload["group"], payload["class"]) == ("main", "connection.failed")
     assert payload["custom_details"]["affects"] == "scheduled posts to LinkedIn “Page 1”"
@@ -287,7 +352,7 @@ def test_opsgenie_alert() -> None:
     assert made.headers["Authorization"] == f"GenieKey {KEY}"
     assert KEY.encode() not in made.body
     assert alert["alias"] == "pp-a1b2c3d4-1-connection-1"
-    assert alert["message"] == "Critical: LinkedIn “Page 1”"
+    assert alert["message"] == "Broken: LinkedIn “Page 1”: the platform rejects the stored credential"
     assert alert["tags"] == ["postpost", "critical", "linkedin"]
     over = request("opsgenie", STORIES["connection.recovered"], url=Secret("https://api.eu.opsgenie.com/v2/alerts/"))
     assert over is not None

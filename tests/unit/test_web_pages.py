@@ -14,6 +14,8 @@ import pytest
 from monitor.db import AttemptRow, CheckRow, DeliveryRow, DeliveryState, IncidentRow, LatencyRow, NotificationRow
 from monitor.domain.checks import LastError
 from monitor.domain.events import IncidentRef, Severity, Topic
+from monitor.domain.forecast import Forecast, ForecastEvent
+from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
@@ -22,9 +24,12 @@ from monitor.domain.uptime import DayUptime, Uptime
 from monitor.errors import DeliveryReason, Reason
 from monitor.web.pages.connection import ConnectionQuery, profile_of
 from monitor.web.pages.expiry import agenda_of
+from monitor.web.pages.forecast import forecast_page
 from monitor.web.pages.history import CheckTrend, ConnectionHistory, StoredIncidents, SuppressedBy, sparkline_row
 from monitor.web.pages.incidents import incidents_page
+from monitor.web.pages.preflight import preflight_page
 from monitor.web.pages.templates import Pages
+from monitor.web.pages.wall import wall_of
 from monitor.web.status.board import StatusBoard
 from tests.builders import DAY, HOUR, START, a_connection, a_notification, a_silence, a_state, a_token_belief
 from tests.sampling import sampled
@@ -73,7 +78,9 @@ PAYLOADS = (
     "<math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
     "]]><x>",
 )
-INSIDE = re.compile(r"(\.\./){0,3}(\?|\./$|$|#|static/|api/|metrics$|incidents$|calendar(\.ics)?(\?|$)|connections/[^/]+/[^/]+/[^/]+$)")
+INSIDE = re.compile(
+    r"(\.\./){0,3}(\?|\./(\?|$)|$|#|static/|api/|metrics$|incidents$|(calendar(\.ics)?|forecast|preflight|wall)(\?|$)|connections/[^/]+/[^/]+/[^/]+$)"
+)
 """Relative addresses below this port, and nothing that a browser could take for another one."""
 
 ATTACKS = [opening + payload for opening, payload in product(OPENINGS, PAYLOADS)]
@@ -165,8 +172,31 @@ def _calendar(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
     return _pages().calendar(board, agenda_of(board, Filters.of(query), NOW), NOW)
 
 
-RENDERERS = {"status": _status, "connection": _connection, "missing": _missing, "incidents": _incidents, "calendar": _calendar}
-FILTERED = ("status", "calendar")
+def _forecast(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
+    events = tuple(ForecastEvent(a_connection(1, name=text), replace(a_notification(1), detail=text), (text,)) for _ in range(2))
+    return _pages().render("forecast.html", board, NOW, forecast=forecast_page(board, Forecast(NOW + DAY, events), Filters.of(query)))
+
+
+def _preflight(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
+    asked = {"id": "".join(text.replace(",", "").split()) + "x", "label": query.get("label", ""), "at": query.get("at", "")}
+    return _pages().render("preflight.html", board, NOW, form=preflight_page(board, asked, Policy(), NOW))
+
+
+def _wall(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
+    return _pages().render("wall.html", board, NOW, wall=wall_of(board, Filters.of(query)))
+
+
+RENDERERS = {
+    "status": _status,
+    "connection": _connection,
+    "missing": _missing,
+    "incidents": _incidents,
+    "calendar": _calendar,
+    "forecast": _forecast,
+    "preflight": _preflight,
+    "wall": _wall,
+}
+FILTERED = ("status", "calendar", "forecast", "preflight", "wall")
 
 
 def _page(snapshot: Snapshot, query: dict[str, str] | None = None, *, name: str = "status", text: str = "harmless") -> _Tags:
@@ -193,7 +223,7 @@ def test_no_text_becomes_markup(name: str, step: int) -> None:
 @pytest.mark.parametrize("name", FILTERED)
 def test_no_address_becomes_markup(name: str) -> None:
     """Attacks in every part of the address leave the tags of a harmless address, and every link on this port."""
-    parts = ("q", "health", "platform", "account", "label", "page")
+    parts = ("q", "health", "platform", "account", "label", "page", "at", "group")
     snapshot = _snapshot("harmless")
     harmless = _page(snapshot, dict.fromkeys(parts, "zzz"), name=name)
 

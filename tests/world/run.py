@@ -259,7 +259,7 @@ class _Runner:
             return
         pacing, wait = account.pacing.reserve(monotonic)
         if wait > 0:
-            account.not_before = now + wait
+            account.not_before = now + max(wait, 0.001)
             return
         taken = account.queue.take(monotonic)
         if taken is None:

@@ -53,6 +53,22 @@ _CLOSED = _INCIDENTS.where(incidents.c.closed_at.is_not(None), incidents.c.id < 
 _OPEN = select(incidents).where(incidents.c.closed_at.is_(None)).order_by(incidents.c.opened_at, incidents.c.id)
 
 
+_OPEN_AT = (
+    select(incidents)
+    .where(incidents.c.opened_at <= bindparam("at"), or_(incidents.c.closed_at.is_(None), incidents.c.closed_at > bindparam("at")))
+    .order_by(incidents.c.opened_at, incidents.c.id)
+)
+# One seek in the primary key for each connection.
+_LAST_AT = select(
+    connections.c.id,
+    select(func.max(checks.c.at))
+    .where(checks.c.connection_id == connections.c.id, checks.c.at <= bindparam("at"))
+    .scalar_subquery()
+    .label("at"),
+).subquery()
+_LAST_CHECKS_AT = _CHECKS.join(_LAST_AT, (_LAST_AT.c.id == checks.c.connection_id) & (_LAST_AT.c.at == checks.c.at))
+
+
 class Lifetime(NamedTuple):
     """From when to when a connection was checked: its oldest check that is kept, and when it was retired."""
 
@@ -146,6 +162,16 @@ def list_incidents(
     if before_id is not None:
         query = query.where(incidents.c.id < before_id)
     return [to_incident(row) for row in reader.rows(query, {"limit": limit})]
+
+
+def incidents_at(reader: Reader, at: datetime) -> list[IncidentRow]:
+    """The incidents that were open at a moment, ordered by when they opened."""
+    return [to_incident(row) for row in reader.rows(_OPEN_AT, {"at": to_milliseconds(at)})]
+
+
+def last_checks_at(reader: Reader, at: datetime) -> dict[int, CheckRow]:
+    """Connection id to its last check up to a moment."""
+    return {row.connection_id: to_check(row) for row in reader.rows(_LAST_CHECKS_AT, {"at": to_milliseconds(at)})}
 
 
 def closed_incidents(reader: Reader, limit: int, before_id: int | None = None) -> list[IncidentRow]:

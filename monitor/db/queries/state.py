@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, func, select, text
+from sqlalchemy import Row, and_, bindparam, func, or_, select, text
 
-from monitor.clock import from_milliseconds
+from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db.codec import load_state
 from monitor.db.rows import CheckRow, to_connection
 from monitor.db.tables import checks, connection_states, connections, messages, meta, scopes
@@ -59,6 +59,12 @@ def read_connections(
         query = query.where(connections.c.platform_id == platform_id)
     if account is not None:
         query = query.where(connections.c.account == account)
+    return [to_connection(row) for row in reader.stream(query)]
+
+
+def connections_at(reader: Reader, at: datetime) -> list[Connection]:
+    """The connections that were not retired at a moment; those that were added later are among them."""
+    query = _CONNECTIONS.where(or_(connections.c.retired_at.is_(None), connections.c.retired_at > to_milliseconds(at)))
     return [to_connection(row) for row in reader.stream(query)]
 
 

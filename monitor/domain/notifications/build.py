@@ -268,14 +268,15 @@ def transition(state: ScopeState, now: datetime) -> Transition:
     )
 
 
-def build_scope_notification(state: ScopeState, context: NotificationContext) -> Notification:
-    """Return the notification about the incident of *state*: it opened, closed, or is still open."""
+def build_scope_notification(state: ScopeState, context: NotificationContext, *, outages: int = 0) -> Notification:
+    """Return the notification about the incident of *state*: it opened, closed, or is still open; *outages* of a scope that flaps."""
     value, now = state.topic, context.at
     closing = value.level == FINE
     incident_state = value.notified if value.notified.level != FINE else value
     opened_at = incident_state.opened_at or now
     opens, closes = _TYPES[state.scope]
     ordinary = NotificationReason.CLOSED if closing else NotificationReason.OPENED
+    left = state.left if context.reminder else ()
     return Notification(
         type=EventType.REMINDER if context.reminder else closes if closing else opens,
         why=context.why or (NotificationReason.REMINDER if context.reminder else ordinary),
@@ -290,8 +291,9 @@ def build_scope_notification(state: ScopeState, context: NotificationContext) ->
         detail=state.detail,
         seq=state.seq + 1,
         facts=NotificationFacts(
-            affected=state.affected,
-            members=state.members,
+            affected=len(left) if left else state.affected,
+            members=left or state.members,
+            outages=0 if closing or context.reminder else outages,
             duration=max(now - opened_at, timedelta(0)) if closing else None,
             reminder=context.reminder,
             closed_why=(state.closed_why or None) if closing else None,

@@ -30,7 +30,9 @@ from monitor.domain.notifications.timing import (
     closing_held_until,
     escalations,
     is_fresh,
+    is_outdated,
     next_evaluation_at,
+    recent_outages,
     reminder_at,
 )
 from monitor.domain.policy import Policy
@@ -76,6 +78,9 @@ def decide(
     *before* is the state before the check, *evidence* whether a conclusive check led here, *controls* the silences and
     acknowledgements. Calling it again with its own result and the same *now* changes nothing.
     """
+    explained_at = topics.explained_error_at(connection, state, context)
+    if explained_at != state.explained_error_at:
+        state = replace(state, explained_error_at=explained_at)
     draft = _ConnectionDraft(now, policy, controls, connection, before, state, context)
     if context.frozen_by is None:
         proposed = topics.proposed(connection, state, now, policy, context)
@@ -238,6 +243,9 @@ class _ConnectionDraft(_Draft):
         if uncertain and topics.is_uncertain(self.connection, self.state, self.now, self.policy, self.context):
             self.suppressed_until[topic] = self.now + self.policy.recheck
             return SuppressionReason.UNCERTAIN
+        if topics.is_unseen(self.connection, self.state, self.now, self.policy, self.context):
+            self.suppressed_until[topic] = self.now + self.policy.recheck
+            return SuppressionReason.AWAITING_CHECK
         if topic is Topic.EXPIRY and self._repair_unsettled():
             return SuppressionReason.UNCERTAIN
         return SuppressionReason.UNCERTAIN if reminder and self.contradicted(topic) else None
@@ -289,7 +297,7 @@ class _ConnectionDraft(_Draft):
         if value.level == FINE:
             return value.notified.merged
         if topic is Topic.CONNECTION:
-            return value.notified.level == FINE and self._said_by_token()
+            return (value.notified.level == FINE or value.notified.merged) and self._said_by_token()
         if topic is Topic.RENEWAL:
             return self._alone(Topic.EXPIRY)
         connection = self.value(Topic.CONNECTION).notified
@@ -348,7 +356,8 @@ class _ConnectionDraft(_Draft):
         seen_at = looked_at(self.state, topic)
         if due is None or seen_at is None or seen_at == self.now:
             return True
-        return self.now - max(due, seen_at) >= self.policy.stale_for(self.connection.interval)
+        since = max(due, seen_at, self.context.resumed_at or seen_at)
+        return self.now - since >= self.policy.stale_for(self.connection.interval)
 
     def advice(self, topic: Topic) -> Advice | None:
         """What to do about the failure."""
@@ -373,7 +382,7 @@ class _ScopeDraft(_Draft):
 
     def build(self, topic: Topic, context: NotificationContext) -> Notification:
         del topic
-        return build_scope_notification(self.state, context)
+        return build_scope_notification(self.state, context, outages=recent_outages(self.state, self.policy))
 
     def closed_why(self, topic: Topic) -> str | None:
         del topic
@@ -384,9 +393,11 @@ class _ScopeDraft(_Draft):
         if reminder:
             return None if is_fresh(state, self.now, self.policy) else SuppressionReason.UNCERTAIN
         closing = self.value(topic).level == FINE
-        if not closing and state.recovery is not None:
+        if not closing and (state.recovery is not None or is_outdated(state, self.now, self.policy)):
             return SuppressionReason.UNCERTAIN
         until = closing_held_until(state, self.policy) if closing else state.notify_at
+        if not closing and recent_outages(state, self.policy):
+            return None
         return SuppressionReason.UNCERTAIN if until is not None and self.now < until else None
 
     def merged(self, topic: Topic) -> bool:

@@ -17,6 +17,10 @@ from monitor.domain.topics import ScopeContext
 
 _REMINDED = frozenset({Topic.CONNECTION, Topic.SCOPE})
 _LOOKED_AT = frozenset({PLATFORM, GROUP, API, SERVICE, ACCOUNT, USER})
+_ANSWERING = frozenset({API, SERVICE})
+
+# An answer may take twice as long as canaries are apart.
+_MISSED_CANARIES = 4
 
 
 def reminder_at(topic: Topic, value: TopicState, policy: Policy) -> datetime | None:
@@ -146,6 +150,13 @@ def is_fresh(state: ScopeState, now: datetime, policy: Policy) -> bool:
     return state.last_bad_at is not None and state.last_bad_at >= due
 
 
+def is_outdated(state: ScopeState, now: datetime, policy: Policy) -> bool:
+    """Whether the last failure of an open scope with canaries is older than these are apart: the process stood still meanwhile."""
+    if state.kind not in _ANSWERING or state.last_bad_at is None:
+        return False
+    return now - state.last_bad_at > max(_MISSED_CANARIES * policy.scopes.canary, policy.scopes.sweep)
+
+
 def awaits_look(state: ScopeState, now: datetime, policy: Policy) -> bool:
     """Whether the connections below an open platform or group are to be looked at anew, because its reminder is due."""
     due = reminder_due(state.topic.notified, policy)
@@ -171,6 +182,13 @@ def closing_held_until(state: ScopeState, policy: Policy) -> datetime | None:
     value, flap = state.topic, policy.flap
     if value.level != FINE or value.notified.level == FINE or state.closed_why or not state.changes:
         return None
-    last = state.changes[-1]
+    return state.changes[-1] + flap.calm if recent_outages(state, policy) else None
+
+
+def recent_outages(state: ScopeState, policy: Policy) -> int:
+    """How often a flapping scope failed lately, its last incident included; 0 when it does not flap."""
+    if not state.changes:
+        return 0
+    last, flap = state.changes[-1], policy.flap
     recent = sum(1 for change in state.changes if change > last - flap.window)
-    return last + flap.calm if recent > flap.changes + 1 else None
+    return (recent + 1) // 2 if recent > flap.changes + 1 else 0

@@ -13,12 +13,21 @@ from monitor.domain.copies import replace
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Outcome, Scope, meaning
 from monitor.domain.scopes.key import SERVICE, ScopeKey
-from monitor.domain.scopes.state import Bucket, FailureStreak, RecoveryWindow, ScopeState, closed, opened, with_failure, without_checks
+from monitor.domain.scopes.state import (
+    GOOD_ANSWERS,
+    Bucket,
+    FailureStreak,
+    RecoveryWindow,
+    ScopeState,
+    closed,
+    opened,
+    with_failure,
+    without_checks,
+)
 from monitor.errors import Reason
 
 _BUCKETS = 10
 _MAX_BUCKETS = 60
-_GOOD_ANSWERS = 3
 
 # "Another account works" means: within this many canary intervals.
 _ELSEWHERE_INTERVALS = 4
@@ -105,7 +114,7 @@ def _clear_or_close(state: ScopeState, now: datetime, policy: ScopePolicy, membe
         dismissed = state.suspect_at is not None and _down_since(state, now, policy, members) is None
         return replace(state, suspect_at=None) if dismissed else state
     recovery = state.recovery
-    if recovery is None or recovery.good < _GOOD_ANSWERS or not recovery.answered:
+    if recovery is None or recovery.good < GOOD_ANSWERS or not recovery.answered:
         return state
     long_enough = now - recovery.since >= policy.close_after
     return closed(state, now) if long_enough and (recovery.several or members <= 1) else state

@@ -187,6 +187,9 @@ def advance_open(state: ScopeState, sight: Sight) -> ScopeState:
         return closed(state, now)
     if state.affected < len(left):
         state = replace(state, affected=len(left))
+    ids = tuple(one.connection.id for one in left[:MEMBERS_KEPT]) if len(left) < state.affected else ()
+    if ids != state.left:
+        state = replace(state, left=ids)
     passing = len(left) < state.affected or any(one.reason is None for one in left)
     if state.recovery is None:
         return replace(_swept(state, now, sight.policy, sight.window), recovery=RecoveryWindow(now, 0, 0)) if passing else state

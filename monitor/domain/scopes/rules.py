@@ -26,6 +26,8 @@ _KEY = frozenset({Reason.API_UNAUTHORIZED, Reason.API_FORBIDDEN})
 
 # So many refusals in a row mean the account or user, as probes ask about another connection each; fewer, if it has fewer connections.
 _REFUSALS = 3
+# A refusal that may be about a single connection means the account only when more are refused, before any was answered.
+_REFUSALS_OF_SINGLES = 6
 
 
 class LastCheck(NamedTuple):
@@ -71,7 +73,8 @@ def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *,
         return state
     suspect_at = state.suspect_at or at
     state = replace(with_failure(state, observation), suspect_at=suspect_at, streak=next_streak(state.streak, observation))
-    confirmed = state.streak is not None and state.streak.count >= min(members, _REFUSALS)
+    refused = _REFUSALS_OF_SINGLES if observation.verdict.reason is Reason.API_FORBIDDEN else _REFUSALS
+    confirmed = state.streak is not None and state.streak.count >= min(members, refused)
     return opened(state, at, members) if confirmed and at - suspect_at >= policy.account_confirm else state
 
 

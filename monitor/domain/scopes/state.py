@@ -22,6 +22,9 @@ FAILED = "failed"
 
 CHANGES_KEPT = 20
 
+GOOD_ANSWERS = 3
+"""So many good answers end an outage of the API; more are not counted over a restart."""
+
 MEMBERS_KEPT = 50
 
 REMOVED = "removed"
@@ -120,6 +123,7 @@ class ScopeState:
         recovery: the checks that may close its incident (API only).
         swept_at: since when the connections below it are looked at anew (platform and group only).
         members: connections that its incident began with, at most `MEMBERS_KEPT` (platform and group only).
+        left: those that still fail, where others of them work again; else empty (platform and group only).
         notify_at: before this time the incident is not notified.
         covered: the incident of a wider scope is notified instead.
         last_good_at: the last check that did not fail because of the API (service only).
@@ -141,6 +145,7 @@ class ScopeState:
     recovery: RecoveryWindow | None = None
     swept_at: datetime | None = None
     members: tuple[int, ...] = ()
+    left: tuple[int, ...] = ()
     notify_at: datetime | None = None
     covered: bool = False
     last_good_at: datetime | None = None
@@ -206,7 +211,7 @@ def opened(state: ScopeState, now: datetime, affected: int) -> ScopeState:
         return state
     topic = replace(state.topic, level=FAILED, since=now, number=state.topic.number + 1, opened_at=state.suspect_at or now)
     opening = replace(state, topic=topic, recovery=None, affected=affected, closed_why="", changes=_changed(state, now))
-    return replace(opening, notify_at=None, covered=False)
+    return replace(opening, left=(), notify_at=None, covered=False)
 
 
 def closed(state: ScopeState, now: datetime, why: str = "") -> ScopeState:
@@ -237,10 +242,13 @@ def fail(state: ScopeState, reason: Reason, detail: str, now: datetime, *, affec
 
 
 def persistent(state: ScopeState) -> ScopeState:
-    """Return the part of *state* that is kept over a restart: without the counts of single checks."""
+    """Return the part of *state* that is kept over a restart: without the counts of single checks, but for those that close an outage."""
     failing = state.open or state.suspect_at is not None
     last_bad_at = state.last_bad_at if failing else None
-    return replace(state, buckets=(), recovery=None, streak=None, last_bad_at=last_bad_at, last_good_at=None)
+    recovery = state.recovery
+    if recovery is not None:
+        recovery = None if state.key.platform else replace(recovery, good=min(recovery.good, GOOD_ANSWERS), bad=0)
+    return replace(state, buckets=(), recovery=recovery, streak=None, last_bad_at=last_bad_at, last_good_at=None)
 
 
 def clamp_future_scope(state: ScopeState, now: datetime) -> ScopeState:

@@ -19,6 +19,7 @@ from monitor.schemas.facts import VERSION, encode
 from monitor.web.api.problems import ApiProblem
 from monitor.web.db_access import ReadLimiter
 from monitor.web.status.board import StatusBoard
+from monitor.web.status.present import Present
 from monitor.web.status.snapshot_cache import SnapshotCache
 
 _log = get_logger(__name__)
@@ -36,6 +37,7 @@ class ApiContext:
 
     Attributes:
         policy: the policy in force; a reload changes it.
+        present: what is in memory besides the snapshot.
         instance: names this monitor in incident keys.
     """
 
@@ -43,6 +45,7 @@ class ApiContext:
     reads: ReadLimiter
     policy: Callable[[], Policy]
     clock: Clock
+    present: Present
     instance: Callable[[], str] = lambda: ""
 
     def now(self) -> datetime:

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from aiohttp import web
@@ -11,18 +12,20 @@ from monitor.db import Reader, list_checks, read_state, with_last_checks
 from monitor.domain.connections import matching
 from monitor.domain.events import Severity
 from monitor.domain.expiry.estimate import best_estimate
-from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness, overall, reason_for_doubt, storage_failed, stored
+from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness, overall, remembered
 from monitor.domain.reasons import Health
 from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.states import ConnectionState
 from monitor.domain.status import ConnectionFilter, DisplayStatus
 from monitor.schemas import api, facts
+from monitor.schemas.explanation import as_document, notification_records
 from monitor.schemas.shapes import Preflight, UptimeFacts
+from monitor.text.explain import explain
 from monitor.web.api import parameters
 from monitor.web.api.context import ApiContext, json_response, only, page_of
 from monitor.web.api.history import days_of, total
-from monitor.web.api.parameters import MOST_VALUES, ConnectionsQuery, ExpiriesQuery, OneQuery, Place, PreflightQuery, Query
+from monitor.web.api.parameters import MOST_VALUES, ConnectionsQuery, ExpiriesQuery, ForecastQuery, OneQuery, Place, PreflightQuery, Query
 from monitor.web.api.problems import ApiProblem
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import row_of
@@ -32,6 +35,7 @@ Entry = tuple[DisplayStatus, ConnectionView]
 _BY_ID = 0
 _UPTIME_DAYS = 90
 _LAST_CHECKS = 50
+_NOTIFICATIONS = 5
 _NOT_WATCHED = PreflightResult(Readiness.UNKNOWN, PreflightCause.NOT_WATCHED)
 
 
@@ -140,6 +144,31 @@ async def connection(context: ApiContext, query: OneQuery) -> web.Response:
     return json_response(document)
 
 
+async def explanation(context: ApiContext, query: OneQuery) -> web.Response:
+    """Why a connection is believed to be what it is; the document of `explain --json`."""
+    view, retired = context.watched(query.platform_id, query.account), False
+    if view is None:
+        view, retired = await _retired(context, query.platform_id, query.account), True
+    number, present = view.connection.id, context.present
+    records = await context.query(lambda reader: notification_records(reader, number, _NOTIFICATIONS))
+    report = replace(present.report(view, context.board().snapshot, retired=retired), notifications=records)
+    sections = explain(report, context.now(), context.policy())
+    return json_response({**context.head(), **as_document(report, sections, context.now())})
+
+
+async def forecast(context: ApiContext, query: ForecastQuery) -> web.Response:
+    """What is notified within the next 14 days if nobody does anything."""
+    expected = await context.present.forecast()
+    shown = expected.notifications[: query.limit]
+    document: api.ForecastAnswer = {
+        **context.head(),
+        "until": iso_utc(expected.until),
+        "total": len(expected.notifications),
+        "notifications": [facts.forecast(event) for event in shown],
+    }
+    return json_response(document)
+
+
 async def _uptime(context: ApiContext, view: ConnectionView) -> UptimeFacts | None:
     """Of the last 90 days; None while the database can't be read."""
     try:
@@ -178,10 +207,14 @@ def _preflight(context: ApiContext, platform_id: str, views: Sequence[Connection
     if connection is None:
         return facts.preflight_unknown(platform_id, _NOT_WATCHED)
     now, view = context.now(), by_id[connection.id]
-    policy, state = context.policy().expiry_for(connection.platform), view.state
-    if context.board().snapshot.storage_up:
-        doubt = reason_for_doubt(state, view.suppressed_by, now, query.max_age)
-    else:
-        doubt = storage_failed(state)
-    result = doubt or stored(state, connection.platform, now, query.min_ttl, policy)
+    result = remembered(
+        view.state,
+        connection.platform,
+        view.suppressed_by,
+        now,
+        context.policy().expiry_for(connection.platform),
+        max_age=query.max_age,
+        min_ttl=query.min_ttl,
+        storage_up=context.board().snapshot.storage_up,
+    )
     return facts.preflight(connection, result, known_at=view.state.last_evidence_at, now=now, live=False)

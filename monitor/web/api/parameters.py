@@ -224,6 +224,12 @@ class DeliveryQuery(Query):
     number: Number = Field(description="its number in the list", ge=1, le=2**53 - 1)
 
 
+class ForecastQuery(Query):
+    """Of a forecast."""
+
+    limit: _Limit = _ROWS
+
+
 class PreflightQuery(Query):
     """Of a preflight."""
 

@@ -58,6 +58,15 @@ ROUTES: tuple[ApiRoute, ...] = (
         _ONE,
     ),
     ApiRoute(
+        "/api/v1/connections/{platformId}/explanation",
+        "getExplanation",
+        "Why the monitor believes what it believes of a connection, and what was notified",
+        live.explanation,
+        parameters.OneQuery,
+        api.Explanation,
+        _ONE,
+    ),
+    ApiRoute(
         "/api/v1/connections/{platformId}/history",
         "getHistory",
         "The checks of one connection, newest first",
@@ -118,6 +127,14 @@ ROUTES: tuple[ApiRoute, ...] = (
         parameters.PreflightQuery,
         api.Preflights,
         (409,),
+    ),
+    ApiRoute(
+        "/api/v1/forecast",
+        "getForecast",
+        "What is notified within the next 14 days if nobody does anything",
+        live.forecast,
+        parameters.ForecastQuery,
+        api.ForecastAnswer,
     ),
     ApiRoute("/badges/overall.svg", "overallBadge", "A badge: the overall state", badges.overall, parameters.BadgeQuery),
     ApiRoute(

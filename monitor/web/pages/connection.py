@@ -12,14 +12,17 @@ from monitor.domain.reasons import Outcome, outcome_of
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import Tone
 from monitor.domain.uptime import OpenOutage
+from monitor.text.explain import ExplainSection
 from monitor.text.format import milliseconds, sentence
 from monitor.text.reasons import OUTCOME_TEXTS, reason_text
+from monitor.web.actions import Performed
 from monitor.web.pages import cli_hints
 from monitor.web.pages.charts import Bar, Spark, WindowUptime, bar_of, spark_of, windows_of
 from monitor.web.pages.cli_hints import Command
 from monitor.web.pages.history import ConnectionHistory, HistoryQuery
 from monitor.web.pages.incidents import IncidentPanel, closed_panel
 from monitor.web.pages.notifications import NotificationView, notification_views
+from monitor.web.pages.trail import TrailEntry, trail_of
 from monitor.web.status.connection import ConnectionRow
 from monitor.web.status.sidebar import Card
 
@@ -75,6 +78,8 @@ class Profile:
         past: whether the database could be read; without it everything below is empty.
         windows: periods that end now, and the uptime in each.
         cards: what is wrong above the connection.
+        explanation: why it is believed to be as it is shown.
+        trail: what operators did about it.
         older_checks, older_incidents: where there are more; empty where there are none.
     """
 
@@ -91,6 +96,8 @@ class Profile:
     notifications: tuple[NotificationView, ...]
     commands: tuple[Command, ...]
     cards: tuple[Card, ...] = ()
+    explanation: tuple[ExplainSection, ...] = ()
+    trail: tuple[TrailEntry, ...] = ()
 
 
 def profile_of(
@@ -102,11 +109,13 @@ def profile_of(
     watched: bool = True,
     outage_of: Callable[[datetime | None], OpenOutage | None] = lambda _: None,
     cards: tuple[Card, ...] = (),
+    performed: tuple[Performed, ...] = (),
 ) -> Profile:
     """
     The page of one connection, *watched* or retired.
 
-    *outage_of* gives its open outage for the moment up to which the uptime has been added up, *cards* is what is wrong above it.
+    *outage_of* gives its open outage for the moment up to which the uptime has been added up, *cards* is what is wrong above it,
+    *performed* what operators did that left no row.
     """
     view = row.view
     empty = Profile(row, query, past is not None, None, (), None, (), "", (), "", (), _commands(view, watched=watched), cards)
@@ -127,6 +136,7 @@ def profile_of(
         notifications=notification_views(past.notifications, past.deliveries, past.attempts, view.connection, now),
         commands=empty.commands,
         cards=cards,
+        trail=trail_of(view.connection, past.acks, past.silences, performed, now),
     )
 
 

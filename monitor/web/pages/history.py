@@ -16,6 +16,7 @@ from monitor.db import (
     NotificationRow,
     Reader,
     acks_of_open,
+    acks_since,
     attempts_of,
     closed_incidents,
     connections_by_id,
@@ -32,14 +33,16 @@ from monitor.db import (
 from monitor.db import uptime as uptime_queries
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
+from monitor.domain.policy import Policy
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
-from monitor.domain.snapshot import ConnectionView
+from monitor.domain.snapshot import ConnectionView, Snapshot
 from monitor.domain.uptime import DayUptime, OpenOutage, Uptime
 from monitor.errors import StoreError
 from monitor.logs import get_logger
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of
+from monitor.web.pages.past import snapshot_at
 from monitor.web.urls import Key
 
 _log = get_logger(__name__)
@@ -100,6 +103,7 @@ class ConnectionHistory:
 
     Attributes:
         uptimes: of each window of `domain.uptime.WINDOWS` that ends now.
+        acks, silences: of the last 90 days; silences of any connection.
     """
 
     trend: CheckTrend
@@ -111,6 +115,8 @@ class ConnectionHistory:
     notifications: tuple[NotificationRow, ...]
     deliveries: tuple[DeliveryRow, ...]
     attempts: Mapping[int, Sequence[AttemptRow]]
+    acks: tuple[Ack, ...] = ()
+    silences: tuple[Silence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +193,14 @@ class Archive:
             _log.debug("web.read_failed", error=str(error))
             return None
 
+    async def snapshot(self, at: datetime, policy: Policy) -> Snapshot | None:
+        """What was known at a moment."""
+        try:
+            return await self._reads.run(lambda reader: snapshot_at(reader, at, policy))
+        except StoreError as error:
+            _log.debug("web.read_failed", error=str(error))
+            return None
+
     async def connection(self, connection_id: int, query: HistoryQuery) -> ConnectionHistory | None:
         """The past of one connection."""
         now = self._clock.now()
@@ -235,6 +249,8 @@ def _past(reader: Reader, connection_id: int, query: HistoryQuery, now: datetime
         notifications=tuple(notifications),
         deliveries=tuple(deliveries),
         attempts=attempts_of(reader, [row.id for row in deliveries]),
+        acks=tuple(ack for ack in acks_since(reader, now - _DAYS) if ack.subject == str(connection_id)),
+        silences=tuple(silences_since(reader, now - _DAYS)),
     )
 
 

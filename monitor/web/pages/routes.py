@@ -6,11 +6,16 @@ Page handlers.
     /incidents                                 open and past incidents
     /calendar                                  token expiry
     /calendar.ics                              the same as a feed
+    /preflight                                 can I post?
+    /forecast                                  what is notified if nobody does anything
+    /wall                                      all connections as one drawing
     /api/v1/reference                          the OpenAPI document, for people
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -18,16 +23,25 @@ from aiohttp import web
 
 from monitor import extras
 from monitor.clock import Clock
+from monitor.domain.policy import Policy
+from monitor.domain.snapshot import OutboxView
 from monitor.domain.status import Filters
+from monitor.schemas.explanation import records_of
+from monitor.text.explain import explain
 from monitor.web.actions import Actions
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages.actions import ActionPages
 from monitor.web.pages.connection import ConnectionQuery, profile_of
 from monitor.web.pages.expiry import agenda_of, endings_of
+from monitor.web.pages.forecast import forecast_page
 from monitor.web.pages.history import Archive
 from monitor.web.pages.incidents import incidents_page
+from monitor.web.pages.preflight import FieldProblem, moment_of, preflight_page
 from monitor.web.pages.templates import Pages
+from monitor.web.pages.wall import wall_of
+from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import past_row_of
+from monitor.web.status.present import Present
 from monitor.web.status.snapshot_cache import SnapshotCache
 from monitor.web.urls import CONNECTION_PATH, FEED_PATH, connection_key, route
 
@@ -35,6 +49,7 @@ _CALENDAR = "text/calendar; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
 _MOST_DIGITS = 15
 _DEEPEST = 10
+_EXPLAINED = 5
 
 
 class Site:
@@ -45,6 +60,8 @@ class Site:
         snapshots: the present.
         reads: the past.
         clock: the time.
+        policy: gives the policy in force.
+        present: what is in memory besides the snapshot.
         instance: names this monitor in incident keys.
         actions: does what operators ask for; gives None while they may not.
         dashboard: gives the address where connections are reconnected; empty without one.
@@ -59,17 +76,23 @@ class Site:
         snapshots: SnapshotCache,
         reads: ReadLimiter,
         clock: Clock,
+        policy: Callable[[], Policy],
+        present: Present,
         instance: Callable[[], str],
         actions: Callable[[], Actions | None] = lambda: None,
+        *,
         dashboard: Callable[[], str] = lambda: "",
         description: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._pages = Pages(lambda: actions() is not None, dashboard)
         self._description = description
+        self._acting = actions
         self.actions = ActionPages(self._pages, snapshots, actions, clock, instance)
         self._snapshots = snapshots
         self._archive = Archive(reads, clock)
         self._clock = clock
+        self._policy = policy
+        self._present = present
         self._instance = instance
         self._feeding = asyncio.Lock()
 
@@ -80,6 +103,9 @@ class Site:
             route("/incidents", self._incidents),
             route("/calendar", self._calendar),
             route(FEED_PATH, self._feed),
+            route("/preflight", self._preflight),
+            route("/forecast", self._forecast),
+            route("/wall", self._wall),
             route(CONNECTION_PATH, self._connection),
             route("/api/v1/reference", self._reference),
             route("/static/{name:[^/]+}", self._static),
@@ -103,13 +129,42 @@ class Site:
 
     async def _status(self, request: web.Request) -> web.Response:
         board, now = self._snapshots.board(), self._clock.now()
+        if "at" in request.query:
+            return await self._status_at(request, board, now)
         page = board.page(Filters.of(request.query), now)
         sparklines = await self._archive.sparklines({row.view.connection.id: partial(board.outage_of, row.view) for row in page.rows})
         return _page(self._pages.status(board, page, sparklines, now))
 
+    async def _status_at(self, request: web.Request, board: StatusBoard, now: datetime) -> web.Response:
+        """The status page as it was."""
+        try:
+            at = moment_of("at", request.query["at"], latest=now)
+        except FieldProblem as problem:
+            return _page(self._pages.nothing(board, "", now, text=str(problem)), 400)
+        snapshot = await self._archive.snapshot(at, self._policy())
+        if snapshot is None:
+            return _page(self._pages.nothing(board, "", now, text="The history cannot be read from the database now."), 503)
+        past = StatusBoard(replace(snapshot, outbox=dict.fromkeys(board.snapshot.outbox, OutboxView())))
+        return _page(self._pages.status(past, past.page(Filters.of(request.query), at), {}, at, past=at))
+
     async def _calendar(self, request: web.Request) -> web.Response:
         board, now = self._snapshots.board(), self._clock.now()
         return _page(self._pages.calendar(board, agenda_of(board, Filters.of(request.query), now), now))
+
+    async def _preflight(self, request: web.Request) -> web.Response:
+        board, now = self._snapshots.board(), self._clock.now()
+        form = preflight_page(board, request.query, self._policy(), now)
+        return _page(self._pages.render("preflight.html", board, now, form=form), 400 if form.problem else 200)
+
+    async def _forecast(self, request: web.Request) -> web.Response:
+        forecast, board = await self._present.forecast(), self._snapshots.board()
+        page = forecast_page(board, forecast, Filters.of(request.query))
+        return _page(self._pages.render("forecast.html", board, self._clock.now(), forecast=page))
+
+    async def _wall(self, request: web.Request) -> web.Response:
+        board = self._snapshots.board()
+        wall = wall_of(board, Filters.of(request.query))
+        return _page(self._pages.render("wall.html", board, self._clock.now(), wall=wall))
 
     async def _feed(self, request: web.Request) -> web.Response:
         """The calendar, made in pieces: other tasks run between them, and one feed is made at a time."""
@@ -146,9 +201,18 @@ class Site:
         query = ConnectionQuery.of(request.query)
         past = await self._archive.connection(row.view.connection.id, query.history)
         if view is None:
-            return _page(self._pages.connection(board, profile_of(row, past, query, now, watched=False), now))
-        cards = board.cards_above(view, now)
-        profile = profile_of(row, past, query, now, outage_of=partial(board.outage_of, view), cards=cards)
+            profile = profile_of(row, past, query, now, watched=False)
+        else:
+            cards = board.cards_above(view, now)
+            acting = self._acting()
+            performed = acting.performed(view.connection) if acting is not None else ()
+            outage_of = partial(board.outage_of, view)
+            profile = profile_of(row, past, query, now, outage_of=outage_of, cards=cards, performed=performed)
+        report = self._present.report(row.view, board.snapshot, retired=view is None)
+        if past is not None:
+            records = records_of(past.notifications[:_EXPLAINED], past.deliveries, past.attempts)
+            report = replace(report, notifications=records)
+        profile = replace(profile, explanation=explain(report, now, self._policy()))
         return _page(self._pages.connection(board, profile, now))
 
 

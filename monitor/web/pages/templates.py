@@ -14,6 +14,7 @@ from monitor.domain.status import Filters
 from monitor.schemas.facts import iso
 from monitor.text.advice import reconnects
 from monitor.text.format import clock, day, moment, second, stamp
+from monitor.text.links import url_part
 from monitor.web.pages.connection import Profile
 from monitor.web.pages.expiry import Agenda
 from monitor.web.pages.history import SparklineRow
@@ -53,11 +54,23 @@ class Pages:
             auto_reload=False,
         )
         self._environment.globals.update(edition=digest[:12], acting=acting, dashboard=dashboard, reconnects=reconnects)
-        self._environment.filters.update(stamp=stamp, second=second, minute=moment, iso=iso, day=day, clock=clock, number="{:,}".format)
+        self._environment.filters.update(
+            stamp=stamp,
+            second=second,
+            minute=moment,
+            iso=iso,
+            day=day,
+            clock=clock,
+            part=url_part,
+            number="{:,}".format,
+            local="{:%Y-%m-%dT%H:%M}".format,
+        )
 
-    def status(self, board: StatusBoard, page: Page, sparklines: Mapping[int, SparklineRow], now: datetime) -> bytes:
-        """The status page."""
-        return self._render(
+    def status(
+        self, board: StatusBoard, page: Page, sparklines: Mapping[int, SparklineRow], now: datetime, past: datetime | None = None
+    ) -> bytes:
+        """The status page, or what it was in the *past*."""
+        return self.render(
             "status.html",
             board,
             now,
@@ -70,23 +83,24 @@ class Pages:
             filters=page.filters,
             sparklines=sparklines,
             no_charts=_NO_CHARTS,
+            past=past,
         )
 
     def connection(self, board: StatusBoard, profile: Profile, now: datetime) -> bytes:
         """The page of one connection."""
-        return self._render("connection.html", board, now, root=_DEEP, profile=profile, row=profile.row, label_address=_label_address)
+        return self.render("connection.html", board, now, root=_DEEP, profile=profile, row=profile.row, label_address=_label_address)
 
     def missing(self, board: StatusBoard, platform_id: str, now: datetime) -> bytes:
         """The page of a connection that is not watched."""
-        return self._render("missing.html", board, now, root=_DEEP, platform_id=platform_id)
+        return self.render("missing.html", board, now, root=_DEEP, platform_id=platform_id)
 
     def action(self, board: StatusBoard, now: datetime, root: str, **values: Any) -> bytes:
         """A form, or what came of it."""
-        return self._render("action.html", board, now, root=root, **values)
+        return self.render("action.html", board, now, root=root, **values)
 
-    def nothing(self, board: StatusBoard, root: str, now: datetime) -> bytes:
-        """The page of an address that leads to nothing."""
-        return self._render("nothing.html", board, now, root=root)
+    def nothing(self, board: StatusBoard, root: str, now: datetime, text: str = "There is no page at this address.") -> bytes:
+        """The page of an address that leads to nothing, and why."""
+        return self.render("nothing.html", board, now, root=root, text=text)
 
     def reference(self, board: StatusBoard, description: Mapping[str, Any], now: datetime) -> bytes:
         """The OpenAPI document, for people."""
@@ -96,17 +110,18 @@ class Pages:
             """What a `$ref` names."""
             return components[reference.split("/")[2]][reference.split("/")[3]]
 
-        return self._render("reference.html", board, now, root="../../", document=description, at=at)
+        return self.render("reference.html", board, now, root="../../", document=description, at=at)
 
     def incidents(self, board: StatusBoard, shown: IncidentsPage, now: datetime) -> bytes:
         """The page of incidents."""
-        return self._render("incidents.html", board, now, shown=shown)
+        return self.render("incidents.html", board, now, shown=shown)
 
     def calendar(self, board: StatusBoard, agenda: Agenda, now: datetime) -> bytes:
         """The page of token expiry."""
-        return self._render("calendar.html", board, now, agenda=agenda, filters=agenda.filters, has_feed=not extras.missing("icalendar"))
+        return self.render("calendar.html", board, now, agenda=agenda, filters=agenda.filters, has_feed=not extras.missing("icalendar"))
 
-    def _render(self, template: str, board: StatusBoard, now: datetime, root: str = "", **values: Any) -> bytes:
+    def render(self, template: str, board: StatusBoard, now: datetime, root: str = "", **values: Any) -> bytes:
+        """A page of *template* with *values* and what every page shows."""
         known = {
             "board": board,
             "overall": board.overall,

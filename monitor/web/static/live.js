@@ -120,6 +120,8 @@ function head(title, icon) {
 let next = 0;
 let pulse = 0;
 let lost = null;
+let stream = null;
+let heard = -Infinity;
 
 // The monitor is restarting, or gone: what is shown grows old, and must not look fresh.
 function setLost(is) {
@@ -137,10 +139,10 @@ function setLost(is) {
   }
 }
 
-// Asks for next to nothing, often: a monitor that is gone is noticed within seconds.
+// Asks for next to nothing, often: a monitor that is gone is noticed within seconds. Not while the stream says the same.
 async function beat() {
   clearTimeout(pulse);
-  if (!document.hidden) {
+  if (!document.hidden && performance.now() - heard > 2 * PULSE) {
     try {
       const root = new URL("../-/healthy", document.querySelector("link[rel=icon]").href);
       const response = await fetch(root, { cache: "no-store", signal: AbortSignal.timeout?.(PULSE) });
@@ -159,7 +161,7 @@ async function refresh() {
   if (!document.hidden) {
     try {
       const response = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout?.(PAUSE) });
-      if (!response.ok && response.status !== 404) throw new Error(response.statusText);
+      if (!response.ok && ![400, 404].includes(response.status)) throw new Error(response.statusText);
       const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
       setLost(false);
       show(fresh);
@@ -169,6 +171,27 @@ async function refresh() {
   }
   clearTimeout(next);
   next = setTimeout(refresh, PAUSE);
+}
+
+// The monitor says when something changes. Where it cannot, because of a proxy or too many readers, the page asks every ten seconds.
+function listen() {
+  stream?.close();
+  stream = null;
+  if (document.hidden) return;
+  stream = new EventSource(new URL("../changes", document.querySelector("link[rel=icon]").href));
+  stream.addEventListener("beat", () => {
+    heard = performance.now();
+    if (lost) refresh();
+  });
+  stream.addEventListener("change", () => {
+    heard = performance.now();
+    refresh();
+  });
+  // Not a word for seconds, though it was there: the pulse asks at once.
+  stream.onerror = () => {
+    heard = -Infinity;
+    beat();
+  };
 }
 
 async function copy(button) {
@@ -206,6 +229,13 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button.copy");
   if (button) copy(button);
 });
-document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
-pulse = setTimeout(beat, PULSE);
-next = setTimeout(refresh, PAUSE);
+// A page of the past does not change.
+if (!document.querySelector(".past")) {
+  document.addEventListener("visibilitychange", () => {
+    listen();
+    if (!document.hidden) refresh();
+  });
+  pulse = setTimeout(beat, PULSE);
+  next = setTimeout(refresh, PAUSE);
+  listen();
+}

@@ -190,6 +190,14 @@ class StatusBoard:
         """One connection."""
         return row_of(view, self.incidents_of(view), now, self.handling_of(view))
 
+    def status(self, view: ConnectionView) -> DisplayStatus:
+        """The display status of one connection."""
+        return status_of(view, self.incidents_of(view))
+
+    def tone(self, view: ConnectionView) -> Tone:
+        """The tone of one connection."""
+        return tone_of(self.status(view), self.incidents_of(view))
+
     def incidents_of(self, view: ConnectionView) -> Sequence[IncidentView]:
         """The open incidents of one connection."""
         return self._incidents.get(view.connection.id, ())
@@ -215,16 +223,16 @@ class StatusBoard:
         """*views*, which come worst first, sorted and then grouped; both keep the order of what is equal."""
         if filters.sort:
             views = sorted(views, key=_SORT_KEYS[filters.sort])
-        return sorted(views, key=lambda view: _group_key(view, filters.group)) if filters.group else views
+        return sorted(views, key=lambda view: group_key(view, filters.group)) if filters.group else views
 
     def _groups(self, matching: Sequence[ConnectionView], shown: Sequence[ConnectionView], by: str) -> dict[int, Group]:
-        totals, trouble = Counter(_group_key(view, by) for view in matching), Counter[tuple[bool, str]]()
+        totals, trouble = Counter(group_key(view, by) for view in matching), Counter[tuple[bool, str]]()
         for view in matching:
-            trouble[_group_key(view, by)] += status_of(view, self.incidents_of(view)).in_trouble
+            trouble[group_key(view, by)] += status_of(view, self.incidents_of(view)).in_trouble
         groups: dict[int, Group] = {}
         last: tuple[bool, str] | None = None
         for view in shown:
-            key = _group_key(view, by)
+            key = group_key(view, by)
             if key != last:
                 name = platform_name(key[1]) if by == "platform" else key[1]
                 groups[view.connection.id] = Group(name or f"without {by}", totals[key], trouble[key])
@@ -316,7 +324,7 @@ _SORT_KEYS: Mapping[str, Callable[[ConnectionView], Any]] = {
 }
 
 
-def _group_key(view: ConnectionView, by: str) -> tuple[bool, str]:
+def group_key(view: ConnectionView, by: str) -> tuple[bool, str]:
     """The group of a connection; those that have none come last."""
     connection = view.connection
     value = {"platform": connection.platform, "account": connection.account_label}.get(by) or connection.labels.get(by, "")

@@ -1,0 +1,89 @@
+"""What is in memory besides the snapshot: scopes for explanations, and the forecast, made once a minute for all who ask."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from monitor.clock import Clock
+from monitor.domain.engine import Engine
+from monitor.domain.forecast import AHEAD, Forecast, ForecastEvent, begins_at, forecast_of
+from monitor.domain.snapshot import ConnectionView, Snapshot
+from monitor.text.report import ConnectionReport
+from monitor.web.status.snapshot_cache import SnapshotCache
+
+_KEPT_SECONDS = 60.0
+_PIECE = 20
+MOST_FORECAST = 500
+"""Connections of which something is expected beyond this number end the forecast at the moment of the first of them."""
+
+
+class Present:
+    """
+    What the engine knows.
+
+    Args:
+        engine: gives the engine; None without one, as in a stand-by: then no scope explains anything and nothing is forecast.
+        instance: names this monitor in incident keys.
+        dashboard: gives the address where connections are reconnected; empty without one.
+    """
+
+    def __init__(
+        self,
+        snapshots: SnapshotCache,
+        engine: Callable[[], Engine | None],
+        instance: Callable[[], str],
+        clock: Clock,
+        dashboard: Callable[[], str],
+    ) -> None:
+        self._snapshots = snapshots
+        self._engine = engine
+        self._instance = instance
+        self._clock = clock
+        self._dashboard = dashboard
+        self._forecasting = asyncio.Lock()
+        self._forecast: tuple[float, Forecast] | None = None
+
+    def report(self, view: ConnectionView, snapshot: Snapshot, *, retired: bool) -> ConnectionReport:
+        """What an explanation of a connection is made of, without its notifications, which are rows."""
+        engine = self._engine()
+        above = engine.scopes_explaining(view.connection, view.state) if engine is not None else ()
+        return ConnectionReport(
+            view.connection,
+            view.state,
+            above,
+            controls=snapshot.controls,
+            instance=self._instance(),
+            retired=retired,
+            dashboard_url=self._dashboard(),
+        )
+
+    async def forecast(self) -> Forecast:
+        """What is notified within the next 14 days if nobody does anything; other tasks run while it is made."""
+        async with self._forecasting:
+            kept, now = self._forecast, self._clock.monotonic()
+            if kept is None or now - kept[0] >= _KEPT_SECONDS:
+                self._forecast = kept = (now, await self._make(self._clock.now()))
+            return kept[1]
+
+    async def _make(self, now: datetime) -> Forecast:
+        engine, until = self._engine(), now + AHEAD
+        if engine is None:
+            return Forecast(until)
+        config, snapshot = engine.config, self._snapshots.snapshot()
+        first: list[tuple[datetime, int, ConnectionView]] = []
+        for number, view in enumerate(snapshot.connections):
+            at = begins_at(view.connection, view.state, config.policy, now, until)
+            if at is not None:
+                first.append((at, number, view))
+            if not number % (_PIECE * _PIECE):
+                await self._clock.sleep(0)
+        first.sort(key=lambda entry: entry[:2])
+        if len(first) > MOST_FORECAST:
+            until = first[MOST_FORECAST][0]
+        events: list[ForecastEvent] = []
+        for number, (_, _, view) in enumerate(first[:MOST_FORECAST]):
+            events += forecast_of(view.connection, view.state, config, snapshot.controls, now, until)
+            if not number % _PIECE:
+                await self._clock.sleep(0)
+        events.sort(key=lambda event: (event.at, event.connection.platform, event.connection.platform_id))
+        return Forecast(until, tuple(events))

@@ -1,0 +1,157 @@
+"""What is said after a pause, in a platform's trouble, and of causes that come and go: stories by a virtual clock."""
+
+import pytest
+
+from monitor.config import Config
+from monitor.domain.checks import LastError
+from monitor.domain.policy import ScopePolicy
+from monitor.domain.token_life import TokenSays
+from monitor.domain.verdicts import judge
+from monitor.errors import Reason
+from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_policy, a_reply, a_token_life
+from tests.patrol import Patrol, fleet
+from tests.story import Story
+
+OK, BAD, LIMITED, TROUBLE = Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.PLATFORM_LIMITED, Reason.PLATFORM_TROUBLE
+EXPIRED, DOWN, FORBIDDEN = Reason.TOKEN_EXPIRED, Reason.API_UNREACHABLE, Reason.API_FORBIDDEN
+
+
+class TestPause:
+    """A process that stood still says nothing before it has looked again."""
+
+    def test_failure_from_before(self) -> None:
+        """A failure that was held when the machine went to sleep, and was repaired meanwhile, is not notified."""
+        story = Story(connections=fleet(3))
+        for number in (1, 2, 3):
+            story.check(OK, number)
+        story.pass_time(MINUTE)
+        story.check(BAD)
+        story.pass_time(40 * SECOND)
+        story.check(BAD)
+        assert story.told == []
+        story.jump(8 * HOUR)
+        story.pass_time(10 * MINUTE)
+        assert story.told == []
+        story.checks(OK, OK, every=MINUTE)
+        assert story.told == []
+
+    def test_still_failing(self) -> None:
+        """One that still fails is notified after the look."""
+        story = Story()
+        story.checks(OK, BAD)
+        story.jump(8 * HOUR)
+        story.checks(BAD, BAD, every=MINUTE)
+        assert story.types == ["connection.failed"]
+
+    def test_reminder(self) -> None:
+        """A reminder that fell due meanwhile waits for a look too, as long as any evidence is awaited."""
+        story = Story()
+        story.checks(OK, BAD, BAD)
+        story.pass_time(DAY - HOUR)
+        story.check(BAD)
+        story.jump(8 * HOUR)
+        story.pass_time(10 * MINUTE)
+        assert story.types == ["connection.failed"]
+        story.check(BAD)
+        assert story.types == ["connection.failed", "reminder"]
+
+    def test_outage_from_before(self) -> None:
+        """An outage of the API that began before the pause is notified only when it goes on."""
+        story = Story(connections=fleet(6))
+        for _ in range(14):
+            for number in (1, 2, 3):
+                story.check(DOWN, number)
+                story.pass_time(5 * SECOND)
+        assert story.scope("api:api.example").open
+        story.jump(8 * HOUR)
+        story.pass_time(MINUTE)
+        assert story.told == []
+
+
+class TestCauses:
+    """A cause replaces another one as far as it asks for other work."""
+
+    @pytest.mark.parametrize("trouble", [LIMITED, TROUBLE])
+    def test_trouble_hides_a_break(self, trouble: Reason) -> None:
+        """A revoked connection stays revoked while its platform limits requests: nothing has shown its repair."""
+        story = Story()
+        story.checks(OK, BAD, BAD, trouble, trouble, trouble, trouble, BAD, BAD, every=15 * MINUTE)
+        assert story.types == ["connection.failed"]
+        story.checks(OK, OK)
+        assert story.types == ["connection.failed", "connection.recovered"]
+
+    def test_old_posting_error(self) -> None:
+        """A posting error of one break is not news after the next one."""
+        story = Story()
+        story.checks(OK, BAD, BAD)
+        error = LastError("Access was revoked", story.now)
+        story.pass_time(HOUR)
+        for reason in (OK, OK, OK, OK, TROUBLE, TROUBLE, TROUBLE, OK, OK, OK):
+            passed = reason is OK
+            story.check(reason, reply=a_reply(passed=passed, permissions=("p",) if passed else (), last_error=error))
+            story.pass_time(15 * MINUTE)
+        assert "publishing.failing" not in story.types
+
+    def test_trouble_is_no_flapping(self) -> None:
+        """An outage of the platform and then the end of the token: the connection does not flap, and is told once."""
+        one = Patrol(Story(connections=fleet(6, interval=15 * MINUTE)))
+        one.run(HOUR, lambda _: OK)
+        one.run(HOUR, lambda _: TROUBLE)
+        one.run(20 * MINUTE, lambda _: OK)
+        one.run(3 * HOUR, lambda number: EXPIRED if number == 1 else OK)
+        assert one.story.types == ["platform.failed", "platform.recovered", "connection.failed"]
+
+    def test_youtube(self) -> None:
+        """YouTube's "expired or revoked" is a rejected credential, whatever is said of a token that is renewed by itself."""
+        connection = a_connection(platform_id="youtube-UCa")
+        message = "invalid_grant: Token has been expired or revoked."
+        reply = a_reply(passed=False, platform_id="youtube-UCa", message=message, token=a_token_life(says=TokenSays.EXPIRED))
+        assert judge(reply, connection, texts=Config().platform_texts()).reason is BAD
+
+
+class TestScopes:
+    """What many have in common."""
+
+    def test_restart_while_recovering(self) -> None:
+        """A restart within the minutes of a recovery does not begin them anew."""
+        policy = a_policy(scopes=ScopePolicy(api_notify_after=SECOND))
+        closed = []
+        for restarts in (False, True):
+            one = Patrol(Story(connections=fleet(20, interval=MINUTE), policy=policy))
+            one.run(10 * MINUTE, lambda _: OK)
+            one.run(10 * MINUTE, lambda _: DOWN)
+            one.run(110 * SECOND, lambda _: OK)
+            if restarts:
+                one.start()
+            one.run(10 * MINUTE, lambda _: OK)
+            assert one.story.types == ["api.failed", "api.recovered"]
+            closed.append(one.story.notifications[-1].at)
+        assert closed[1] - closed[0] <= 20 * SECOND
+
+    def test_flapping_api(self) -> None:
+        """An API that is down for three of every six minutes is told once, as such, and to be over once it is calm."""
+        one = Patrol(Story(connections=fleet(20, interval=5 * MINUTE)))
+        one.run(20 * MINUTE, lambda _: OK)
+        begins = one.story.now
+        one.run(2 * HOUR, lambda _: DOWN if (one.story.now - begins) % (6 * MINUTE) < 3 * MINUTE else OK)
+        assert one.story.types == ["api.failed"]
+        assert one.story.notifications[0].facts.outages >= 3
+        one.run(HOUR, lambda _: OK)
+        assert one.story.types == ["api.failed", "api.recovered"]
+
+    def test_refused_from_the_start(self) -> None:
+        """Six of twenty that the API forbids from the first round on are not the account."""
+        one = Patrol(Story(connections=fleet(20, interval=15 * MINUTE)))
+        one.run(2 * HOUR, lambda number: FORBIDDEN if number <= 6 else OK)
+        assert "account.failed" not in one.story.types
+
+    def test_partly_repaired(self) -> None:
+        """The reminder of those that broke together names those that are left."""
+        one = Patrol(Story(connections=fleet(8, interval=HOUR), beat=5 * MINUTE))
+        one.run(3 * HOUR, lambda _: OK)
+        one.run(2 * HOUR, lambda _: BAD)
+        assert one.story.types == ["group.failed"]
+        one.run(26 * HOUR, lambda number: BAD if number <= 2 else OK)
+        reminder = one.story.notifications[-1]
+        assert one.story.types == ["group.failed", "reminder"]
+        assert (reminder.facts.affected, set(reminder.facts.members)) == (2, {1, 2})
