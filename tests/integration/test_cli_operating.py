@@ -234,7 +234,7 @@ async def test_list(world: Watched, call: Call) -> None:
     code, text = await call("deliveries", "list")
     assert code == 0
     assert f"{number} " in text
-    assert "timeout" in text
+    assert "did not answer in time" in text
     assert (await call("deliveries", "list", "--state", "pending"))[1] == "No deliveries.\n"
     assert (await call("deliveries", "list", "--receiver", "desk"))[1] == "No deliveries.\n"
     document = json.loads((await call("deliveries", "list", "--state", "dead", "--json"))[1])["deliveries"]
