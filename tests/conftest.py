@@ -68,7 +68,14 @@ asyncio.set_event_loop(None)
 
 # No deadline: the machine is shared. Under CI the same examples every time: what is red there is red here.
 settings.register_profile("ours", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
+settings.register_profile("quick", settings.get_profile("ours"), max_examples=30)
 settings.load_profile("ours")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With the slow tests left out, fewer examples too."""
+    if config.getoption("markexpr") == "not slow":
+        settings.load_profile("quick")
 
 
 def _no_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

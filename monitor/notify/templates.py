@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from monitor.config import ReceiverSettings
@@ -31,7 +32,7 @@ def problems(receiver: ReceiverSettings, nearest: Nearest) -> Iterator[tuple[str
     if receiver.template is not None:
         yield from (("template", f"the template {message}", fix) for message, fix in json_problems(receiver.template.reveal(), nearest))
     for key, text in (("title", receiver.title), ("text", receiver.text)):
-        found = dict.fromkeys(_odd_places(text or "", _known_places(), nearest))
+        found = dict.fromkeys(_odd_places(text, _known_places(), nearest) if text else ())
         yield from ((key, f"the {key} {message}", fix) for message, fix in found)
     wrong = address_problem(receiver.url.reveal()) if receiver.type == "apprise" and "://" in receiver.url.reveal() else None
     if wrong is not None:
@@ -62,6 +63,7 @@ def json_problems(template: str, nearest: Nearest) -> Iterator[tuple[str, str]]:
         json.loads(fill(template, json.loads(body)))
 
 
+@cache
 def _known_places() -> list[str]:
     """The paths of the places that some body has, and that of the title."""
     return sorted({"title", *(path for body in examples().values() for path in _paths(json.loads(body)))})
@@ -135,7 +137,8 @@ _SCOPES: Mapping[EventType, tuple[Scope, str, str]] = {
 }
 
 
-def examples() -> dict[EventType, bytes]:
+@cache
+def examples() -> Mapping[EventType, bytes]:
     """Return one stored body of every type, all about the same example."""
     bodies = {kind: _body(_of_connection(kind, topic, level)) for kind, (topic, level) in _CONNECTIONS.items()}
     bodies |= {kind: _body(_of_scope(kind, *place)) for kind, place in _SCOPES.items()}

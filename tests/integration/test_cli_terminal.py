@@ -47,6 +47,7 @@ async def test_watch(world: Watched, tmp_path: Path) -> None:
         assert "Traceback" not in terminal.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_watch_ended(world: Watched, tmp_path: Path, number: signal.Signals) -> None:
     """Without a database the watch says so and goes on; a signal ends it and restores the terminal."""
@@ -75,6 +76,7 @@ def closed_pipe() -> int:
     return write
 
 
+@pytest.mark.slow
 def test_closed_pipe(world: Watched, tmp_path: Path) -> None:
     """When the reader of its output is gone, a process ends quietly with the code of SIGPIPE."""
     command = [sys.executable, "-m", "monitor", "status", "--config", str(tmp_path / "config.yaml")]

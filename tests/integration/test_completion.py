@@ -71,6 +71,7 @@ def test_options(bash_script: Path, tmp_path: Path, words: tuple[str, ...], expe
     assert {word for word in offered(bash_script, *words, folder=tmp_path) if not word.startswith("-") or word in expected} == expected
 
 
+@pytest.mark.slow
 async def test_candidates(bash_script: Path, tmp_path: Path) -> None:
     """Connections, incidents, receivers and silences are offered; when they cannot be read nothing is, in silence."""
     url = f"sqlite:///{migrated_sqlite(tmp_path / 'monitor.db')}"

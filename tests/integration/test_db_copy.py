@@ -65,6 +65,7 @@ async def _fill(folder: Path, url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 async def test_both_ways(tmp_path: Path, sqlite_url: str, empty_postgres_url: str) -> None:
     """SQLite to PostgreSQL and back: every row of every table, and ids go on where they were."""
     await _fill(tmp_path, sqlite_url)

@@ -196,6 +196,7 @@ async def test_settled_by_hand(world: World) -> None:
     assert len(world.on_call.accepted()) == 2
 
 
+@pytest.mark.slow
 async def test_others_are_told(world: World) -> None:
     """After five minutes of failure the other receivers hear of it once, and of its end once, under the same incident."""
     await world.owe(1)
@@ -260,6 +261,7 @@ async def test_retry_after(world: World) -> None:
     world.on_call.assert_exactly("connection.failed")
 
 
+@pytest.mark.slow
 async def test_given_up(world: World) -> None:
     """After 72 hours a message is dead, and its receiver still fails."""
     await world.owe(1)

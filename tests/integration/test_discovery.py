@@ -80,6 +80,7 @@ async def test_vanished(tmp_path: Path) -> None:
         assert [kind for _, kind in await one.told()] == ["connection.failed", "connection.closed"]
 
 
+@pytest.mark.slow
 async def test_short_list(tmp_path: Path) -> None:
     """A list that lost more than half is doubted, told once, and believed at the third; one that comes back is forgotten."""
     clock = FakeClock()
@@ -143,6 +144,7 @@ async def test_workspace(tmp_path: Path) -> None:
         assert await one.told() == [("linkedin-shared", "connection.failed")]
 
 
+@pytest.mark.slow
 async def test_failed_list(tmp_path: Path) -> None:
     """Vector 55: a list that fails for half a day, while tests are answered, changes nothing of what is watched, and is no outage."""
     clock = FakeClock()
@@ -174,6 +176,7 @@ async def test_workspace_refused(tmp_path: Path) -> None:
         assert [kind for _, kind in await one.told()] == ["account.failed", "connection.failed", "account.recovered"]
 
 
+@pytest.mark.slow
 async def test_unread_user(tmp_path: Path) -> None:
     """A row of the list of users that cannot be read may be the one that lacks: nobody is lost for it, as often as it comes."""
     clock = FakeClock()
@@ -190,6 +193,7 @@ async def test_unread_user(tmp_path: Path) -> None:
         assert watched(one) == {"linkedin-x3", "linkedin-x1", "linkedin-x2"}
 
 
+@pytest.mark.slow
 async def test_inactive_user(tmp_path: Path) -> None:
     """A user whom the API calls inactive is left out, and that is said once, by name of the id; back again, they are watched again."""
     clock = FakeClock()

@@ -139,6 +139,7 @@ async def test_test_ends_a_pause(world: World) -> None:
     assert {row.state for row in await world.rows()} == {DeliveryState.DELIVERED}
 
 
+@pytest.mark.slow
 async def test_refuses_everything(world: World) -> None:
     """A receiver that refuses every message is told to the others at the second one, and loses none of them."""
     world.on_call.behave(faults.answer(400, "no such channel"))

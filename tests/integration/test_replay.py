@@ -137,6 +137,7 @@ async def test_same_policy(tmp_path: Path, life: Life) -> None:
         assert lives.stops == (1 if life is stopped else 0)
 
 
+@pytest.mark.slow
 async def test_same_policy_expiry(tmp_path: Path) -> None:
     """The end of a token is told again at every threshold, with its end and the reminders of that."""
     clock = FakeClock()

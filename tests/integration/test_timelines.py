@@ -57,6 +57,7 @@ def _is_first(one: Virtual, name: str, since: float) -> bool:
     return not any(since - 180 <= came < since for came, asked in one.tests() if asked == name)
 
 
+@pytest.mark.slow
 async def test_next_check(tmp_path: Path) -> None:
     """When a connection is checked next is known from the start, and it is checked then: on schedule, and soon after a failure."""
     clock = FakeClock()
@@ -109,6 +110,7 @@ async def test_one_of_two_accounts(tmp_path: Path) -> None:
         assert {one.state(name, account="other").health for name in ids(6, "threads")} == {Health.OK}
 
 
+@pytest.mark.slow
 async def test_slow_api(tmp_path: Path) -> None:
     """F02: every answer takes 20 seconds: four in flight, never two of one id, nothing told, everybody checked in turn."""
     clock = FakeClock()
@@ -288,6 +290,7 @@ async def test_suspend(tmp_path: Path) -> None:
         assert await one.told() == NOTHING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", sampled([2, 1, 8, 72], first=1))
 async def test_freeze(tmp_path: Path, hours: int) -> None:
     """
@@ -308,6 +311,7 @@ async def test_freeze(tmp_path: Path, hours: int) -> None:
         assert await one.told() == [(names[0], "connection.failed")]
 
 
+@pytest.mark.slow
 async def test_silence_after_a_freeze(tmp_path: Path) -> None:
     """A connection whose tests say nothing more after the freeze becomes stale, counted from the freeze's end."""
     clock = FakeClock()
@@ -358,6 +362,7 @@ async def test_removed(tmp_path: Path) -> None:
         assert [row.notification.seq for row in rows] == [3, 2, 1]
 
 
+@pytest.mark.slow
 async def test_restart_meanwhile(tmp_path: Path) -> None:
     """A stop and a start within an outage change nothing of what is told."""
     clock = FakeClock()

@@ -259,6 +259,7 @@ def _forget(store: Store) -> None:
         store.change(statement, {})
 
 
+@pytest.mark.slow
 async def test_windows_and_days(database: Database) -> None:
     """
     The windows of every watched connection and its days are sums of exactly their hours, with the rest as unknown, also

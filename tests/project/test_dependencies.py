@@ -131,6 +131,7 @@ def test_extras() -> None:
     assert set(EXTRAS) & set(CORE) == set()
 
 
+@pytest.mark.slow
 def test_without_extras(tmp_path: Path) -> None:
     """The program needs no extra for a database in SQLite, and names the one that PostgreSQL and the feed need."""
     config = tmp_path / "config.yaml"

@@ -45,6 +45,7 @@ def test_check_good(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "telltale" not in out
 
 
+@pytest.mark.slow
 def test_file_of_root(tmp_path: Path) -> None:
     """For root the installed command checks a file of any folder, and what it names as the service's user would read it."""
     root = os.geteuid() == 0

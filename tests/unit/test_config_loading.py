@@ -295,7 +295,7 @@ def test_lines_are_those_of_the_file() -> None:
     }
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(alphabet=string.printable + "é\u2028\ud800\x00", max_size=200))
 def test_any_text(text: str) -> None:
     """Parsing any text ends with values or problems, never with an exception."""
@@ -308,7 +308,7 @@ _EXAMPLE = (ROOT / "config" / "postpost-monitor.yaml").read_text(encoding="utf-8
 _ENVIRON = {"CREDENTIALS_DIRECTORY": "/nonexistent", "POSTPOST_API_KEY": "sk_0123456789"}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, len(_EXAMPLE) - 1), st.integers(0, 40), st.text(alphabet="{}[]:-*&!|>'\"%@`,#\n\t 0a.$", max_size=8))
 def test_damaged_file(start: int, length: int, insert: str) -> None:
     """A damaged file gives a configuration or a ConfigError with locations, never another exception."""

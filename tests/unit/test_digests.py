@@ -196,7 +196,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(ACTIONS, max_size=60), st.integers(0, 3), st.integers(1, 4), st.integers(1, 4))
 def test_whatever_happens(actions: list[tuple[str, str]], after: int, max_items: int, room: int) -> None:
     """Through failures and crashes: everything is heard, under one id, in order per subject, each subject once per digest."""

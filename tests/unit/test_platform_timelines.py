@@ -366,6 +366,7 @@ class TestGroup:
         one.run(HOUR, failing(REJECTED, 2))
         assert one.story.told == [GROUP_FAILED]
 
+    @pytest.mark.slow
     def test_restart(self) -> None:
         """A restart at any minute changes nothing of what is told."""
         for minute in (0, 1, 2, 5, 30, 61, 62):

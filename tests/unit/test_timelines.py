@@ -172,6 +172,7 @@ class TestApi:
         one.run(10 * MINUTE, lambda number: BAD if number == 7 else OK)
         assert one.story.told == [("7", "connection.failed", "opened"), API_FAILED, API_RECOVERED]
 
+    @pytest.mark.slow
     def test_restart_meanwhile(self) -> None:
         """A restart at any minute of an outage changes nothing of what is told."""
         for minute in range(14):
@@ -375,6 +376,7 @@ class TestService:
         one.run(3 * HOUR, lambda number: Reason.API_FAILED if number > 5 else OK)
         assert one.story.told == [SERVICE_FAILED]
 
+    @pytest.mark.slow
     def test_one_recovers_first(self) -> None:
         """An outage that ends for one account first is over; for the other it goes on by itself, and hides nothing of the first."""
         one = two_accounts(20, 20)
@@ -385,6 +387,7 @@ class TestService:
         one.run(20 * MINUTE, lambda number: BAD if number == 3 else OK)
         assert one.story.told[4:] == [SERVICE_RECOVERED]
 
+    @pytest.mark.slow
     def test_outage_meanwhile(self) -> None:
         """An outage for all while one account fails already is told too, and each end for itself."""
         one = two_accounts(20, 20)
@@ -396,6 +399,7 @@ class TestService:
         assert sorted(one.story.told[2:]) == sorted([SERVICE_RECOVERED, API_RECOVERED])
         assert_untouched(one.story)
 
+    @pytest.mark.slow
     def test_broken_in_the_other_account(self) -> None:
         """What breaks in the account that is answered is told as ever."""
         one = two_accounts(20, 20)
@@ -441,6 +445,7 @@ class TestService:
     def _of_these(failing: range, number: int) -> Reason:
         return Reason.API_FAILED if number in failing else OK
 
+    @pytest.mark.slow
     def test_one_connection_of_it(self) -> None:
         """One connection, also the account's only one, that gets no answer is stale, and no trouble of its account."""
         for count in (1, 3):
@@ -465,7 +470,7 @@ class TestService:
 class TestUser:
     """A managed user is refused: told once, naming the user; everybody else is unaffected."""
 
-    @pytest.mark.parametrize("reason", [Reason.USER_NOT_MANAGED, Reason.WORKSPACE_FORBIDDEN, Reason.USER_ID_INVALID])
+    @pytest.mark.parametrize("reason", sampled([Reason.USER_NOT_MANAGED, Reason.WORKSPACE_FORBIDDEN, Reason.USER_ID_INVALID]))
     def test_refused(self, reason: Reason) -> None:
         """Two users with 25 connections each, one refused: one event of that user, none of a connection."""
         story = Story(connections=fleet(50, interval=MINUTE))
@@ -605,6 +610,7 @@ class TestPrecedence:
         assert sorted(one.story.types) == ["account.failed", "account.recovered", "api.failed", "api.recovered"]
         assert_untouched(one.story)
 
+    @pytest.mark.slow
     def test_outage_during_platform_trouble(self) -> None:
         """The API goes down while connections have a cause in common: each is told once, also after both."""
         one = patrol(20)
@@ -626,6 +632,7 @@ class TestPrecedence:
         assert one.story.told == [GROUP_FAILED, API_FAILED, API_RECOVERED, GROUP_RECOVERED]
         assert {state.health for state in one.story.states.values()} == {Health.OK}
 
+    @pytest.mark.slow
     def test_silent_after_it(self) -> None:
         """One of them that can't be looked at after the outage keeps its incident open: silence heals nothing."""
         one = patrol(20)

@@ -220,14 +220,16 @@ def test_no_text_becomes_markup(name: str, step: int) -> None:
     ] == []
 
 
+@pytest.mark.parametrize("step", sampled([10, 1]))
 @pytest.mark.parametrize("name", FILTERED)
-def test_no_address_becomes_markup(name: str) -> None:
-    """Attacks in every part of the address leave the tags of a harmless address, and every link on this port."""
+def test_no_address_becomes_markup(name: str, step: int) -> None:
+    """Two hundred attacks, or each tenth of them, in every part of the address leave the tags of a harmless address, and every link on this port."""
     parts = ("q", "health", "platform", "account", "label", "page", "at", "group")
     snapshot = _snapshot("harmless")
     harmless = _page(snapshot, dict.fromkeys(parts, "zzz"), name=name)
 
-    assert [attack for attack in ATTACKS if not _is_harmless(_page(snapshot, dict.fromkeys(parts, attack), name=name), harmless)] == []
+    pages = {attack: _page(snapshot, dict.fromkeys(parts, attack), name=name) for attack in ATTACKS[::step]}
+    assert [attack for attack, page in pages.items() if not _is_harmless(page, harmless)] == []
 
 
 def test_silences_in_force() -> None:

@@ -55,6 +55,7 @@ def test_a_world(seed: int) -> None:
     assert total.per_change <= PER_CHANGE
 
 
+@pytest.mark.slow
 def test_fast_path() -> None:
     """A world tells the same, word by word, whether the usual case of a check is evaluated the short way or in full."""
     world = generate(6, 0.4, small=True)
