@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.db.codec import decode_scope, dump_state, encode_scope, load_state
+from monitor.domain.acceptance import Acceptance
 from monitor.domain.checks import Observation, Reply, Verdict
 from monitor.domain.connections import Connection
 from monitor.domain.engine import Engine, EngineConfig
@@ -147,9 +148,9 @@ class Story:
         for evaluation in self.engine.evaluate(self.now):
             self._take(evaluation)
 
-    def ask(self, *silences: Silence, acks: tuple[Ack, ...] = ()) -> None:
+    def ask(self, *silences: Silence, acks: tuple[Ack, ...] = (), accepted: tuple[Acceptance, ...] = ()) -> None:
         """Operators ask for exactly this from now on."""
-        self.engine.set_requests(silences, acks)
+        self.engine.set_requests(silences, acks, accepted)
 
     def jump(self, span: timedelta) -> None:
         """The wall clock is set by *span*, or the machine was suspended for it: the daemon notices, and watches afresh."""

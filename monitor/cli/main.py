@@ -27,6 +27,7 @@ VERBS = {
     "explain": "explain a connection's status and its notifications",
     "silence": "add, list or end silences",
     "ack": "acknowledge incidents: their reminders stop",
+    "permissions": "accept that a connection lost permissions",
     "deliveries": "list deliveries, or send them again",
     "receivers": "send a test to a receiver, or enable a disabled one",
     "heartbeat": "try the address of the heartbeat",

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from monitor.db.controls import ControlsWriter, acks_of_open, acks_since, silences_since
+    from monitor.db.controls import ControlsWriter, accepted_losses, acks_of_open, acks_since, silences_since
     from monitor.db.copying import copy_database
     from monitor.db.database import Database
     from monitor.db.maintenance import back_up, damage_is_news, examine, reading
@@ -71,6 +71,7 @@ __all__ = [
     "Reader",
     "Store",
     "WaitingRow",
+    "accepted_losses",
     "acks_of_open",
     "acks_since",
     "attempts_of",
@@ -114,7 +115,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "monitor.db.controls": "ControlsWriter acks_of_open acks_since silences_since",
+    "monitor.db.controls": "ControlsWriter accepted_losses acks_of_open acks_since silences_since",
     "monitor.db.copying": "copy_database",
     "monitor.db.database": "Database",
     "monitor.db.maintenance": "back_up damage_is_news examine reading",

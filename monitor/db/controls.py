@@ -1,4 +1,4 @@
-"""Silences and acknowledgements: commands write them, the daemon reads them."""
+"""Silences, acknowledgements and accepted losses of permissions: commands write them, the daemon reads them."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -7,11 +7,12 @@ from typing import Any
 from sqlalchemy import Row, bindparam, insert, select, update
 
 from monitor.clock import from_milliseconds, to_milliseconds
-from monitor.db.codec import dump_labels, load_labels, maybe_moment
+from monitor.db.codec import dump_labels, dump_names, load_labels, load_names, maybe_moment
 from monitor.db.outbox import Outbox
 from monitor.db.queries.deliveries import read_receiver_states
-from monitor.db.tables import acknowledgements, incidents, silences
+from monitor.db.tables import accepted_permissions, acknowledgements, incidents, silences
 from monitor.db.transaction import Reader, Transaction, upsert
+from monitor.domain.acceptance import Acceptance
 from monitor.domain.delivery.retries import CircuitBreaker, read_breaker
 from monitor.domain.events import Topic
 from monitor.domain.silencing.acks import Ack
@@ -43,6 +44,8 @@ _EXTEND = (
     .values(ends_at=bindparam("b_ends_at"))
 )
 _PUT_ACK = upsert(acknowledgements, ["topic", "subject", "number"], ["level", "at", "author", "reason"])
+_ACCEPTED = select(accepted_permissions)
+_PUT_ACCEPTED = upsert(accepted_permissions, ["connection_id"], ["permissions", "at", "author", "reason"])
 
 
 def silences_since(reader: Reader, since: datetime) -> list[Silence]:
@@ -58,6 +61,11 @@ def acks_of_open(reader: Reader) -> list[Ack]:
 def acks_since(reader: Reader, since: datetime) -> list[Ack]:
     """The acknowledgements made at *since* or later, the oldest first, those of closed incidents included."""
     return [_to_ack(row) for row in reader.rows(_ALL_ACKS, {"since": to_milliseconds(since)})]
+
+
+def accepted_losses(reader: Reader) -> list[Acceptance]:
+    """The last accepted loss of permissions of every connection that has one."""
+    return [_to_acceptance(row) for row in reader.rows(_ACCEPTED)]
 
 
 class ControlsWriter:
@@ -109,6 +117,17 @@ class ControlsWriter:
         }
         self._transaction.change(_PUT_ACK, values)
 
+    def accept_loss(self, acceptance: Acceptance) -> None:
+        """Keep *acceptance*, in place of an earlier one of the same connection."""
+        values = {
+            "connection_id": acceptance.connection_id,
+            "permissions": dump_names(acceptance.permissions),
+            "at": to_milliseconds(acceptance.at),
+            "author": acceptance.author,
+            "reason": acceptance.reason,
+        }
+        self._transaction.change(_PUT_ACCEPTED, values)
+
     def change_receiver(self, name: str, change: Callable[[CircuitBreaker], CircuitBreaker]) -> bool:
         """Apply *change* to the stored health of a receiver; False when that changes nothing."""
         document = read_receiver_states(self.reader).get(name)
@@ -143,3 +162,8 @@ def _to_ack(row: Row[Any]) -> Ack:
     except ValueError:
         raise StoreCorrupt(f"acknowledgements row of {row.subject} can't be read: unknown topic {row.topic!r}") from None
     return Ack(topic, row.subject, row.number, row.level, from_milliseconds(row.at), row.author, row.reason)
+
+
+def _to_acceptance(row: Row[Any]) -> Acceptance:
+    names = load_names(row.permissions, f"accepted_permissions row {row.connection_id}")
+    return Acceptance(row.connection_id, names, from_milliseconds(row.at), row.author, row.reason)

@@ -7,6 +7,7 @@ from sqlalchemy import BigInteger, ColumnElement, Delete, Table, bindparam, dele
 
 from monitor.clock import to_milliseconds
 from monitor.db.tables import (
+    accepted_permissions,
     acknowledgements,
     checks,
     connections,
@@ -97,6 +98,7 @@ _DELETE_ACKS = delete(acknowledgements).where(
         )
     ),
 )
+_DELETE_ACCEPTED = delete(accepted_permissions).where(accepted_permissions.c.at < _BEFORE)
 
 
 def with_old_checks(reader: Reader, before: datetime, limit: int) -> list[int]:
@@ -140,9 +142,9 @@ class Retention:
         return self._delete(_DELETE_SUMS[uptime_days], before, limit)
 
     def delete_controls(self, before: datetime) -> int:
-        """Silences that ended before *before*, and acknowledgements from before it whose incident is deleted."""
+        """Silences that ended before *before*; from before it acknowledgements whose incident is deleted, and accepted losses."""
         values = {"b_cutoff": to_milliseconds(before)}
-        return self._transaction.change(_DELETE_SILENCES, values) + self._transaction.change(_DELETE_ACKS, values)
+        return sum(self._transaction.change(statement, values) for statement in (_DELETE_SILENCES, _DELETE_ACKS, _DELETE_ACCEPTED))
 
     def _delete(self, statement: Delete, before: datetime, limit: int, **values: str) -> int:
         return self._transaction.change(statement, {"b_cutoff": to_milliseconds(before), "b_limit": limit, **values})

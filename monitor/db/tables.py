@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0012"
+REVISION = "0013"
 
 metadata = MetaData(
     naming_convention={
@@ -243,7 +243,7 @@ receiver_states = Table(
     Column("failing_since", BigInteger),
 )
 
-# Commands write both, beside the daemon, which only reads them.
+# Commands write this and the following ones, beside the daemon, which only reads them.
 silences = Table(
     "silences",
     metadata,
@@ -269,6 +269,17 @@ acknowledgements = Table(
     Column("subject", Text, primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("level", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# The last one of each connection.
+accepted_permissions = Table(
+    "accepted_permissions",
+    metadata,
+    Column("connection_id", Integer, primary_key=True, autoincrement=False),
+    Column("permissions", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("author", Text, nullable=False),
     Column("reason", Text, nullable=False),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.domain import schedule
+from monitor.domain.acceptance import Acceptance, is_new
 from monitor.domain.checks import Observation
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
@@ -116,7 +117,7 @@ class Engine:
         rounding_evidence: how the API prints the time that tokens have left, as far as its lists have shown.
         scope_closures: counts the scope incidents that closed.
         scope_sweeps: counts the times that the connections below a scope began to be looked at anew.
-        controls_version: counts the changes of silences and acknowledgements.
+        controls_version: counts the changes of silences, acknowledgements and accepted losses.
     """
 
     def __init__(self, config: EngineConfig, watching_since: datetime) -> None:
@@ -149,7 +150,9 @@ class Engine:
     def controls(self) -> Controls:
         """Everything that suppresses notifications: the operators' controls and those of the configuration."""
         requested, config = self._requested, self.config
-        return Controls(requested.silences, config.recurring_silences, requested.acks, self.connection, config.user_labels)
+        return Controls(
+            requested.silences, config.recurring_silences, requested.acks, self.connection, config.user_labels, requested.accepted
+        )
 
     def ids(self) -> tuple[int, ...]:
         """The ids of all monitored connections, ordered by account, platform and platform id."""
@@ -362,9 +365,9 @@ class Engine:
             failing = {connection.id for connection in members if _fails(self.state(connection.id))}
             indexes.put(indexes.failing, platform, failing, sign)
 
-    def set_requests(self, silences: Iterable[Silence], acks: Iterable[Ack]) -> None:
-        """Replace the silences and acknowledgements of operators."""
-        requested = NO_CONTROLS.with_requests(silences, acks)
+    def set_requests(self, silences: Iterable[Silence], acks: Iterable[Ack], accepted: Iterable[Acceptance] = ()) -> None:
+        """Replace the silences, acknowledgements and accepted losses of operators."""
+        requested = NO_CONTROLS.with_requests(silences, acks, accepted)
         if requested != self._requested:
             self._requested = requested
             self.controls_version += 1
@@ -428,14 +431,16 @@ class Engine:
         When a scope incident has closed: the connections below it with a notification that it may have suppressed, or that
         were not to be evaluated again while it was open. After a start and a change of controls: all of these.
         """
-        version, recovered = self.controls_version, self._recovered
+        version, recovered, accepted = self.controls_version, self._recovered, self._requested.accepted
         if not recovered and version == self._evaluated_version:
             return
         everywhere = version != self._evaluated_version
         self._evaluated_version, self._recovered = version, set()
         for connection in self._waiting_below(None if everywhere else recovered):
             state = self._states.get(connection.id)
-            if state is not None and (needs_evaluation(state) or state.next_evaluation_at is None):
+            if state is None:
+                continue
+            if needs_evaluation(state) or state.next_evaluation_at is None or is_new(accepted.get(connection.id), state):
                 self._agenda.put(connection.id, now)
 
     def _waiting_below(self, recovered: Collection[ScopeKey] | None) -> Iterable[Connection]:

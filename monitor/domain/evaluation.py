@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.domain import health
+from monitor.domain.acceptance import accept
 from monitor.domain.checks import Observation
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
@@ -85,7 +86,7 @@ class Evaluation:
 def evaluate_check(known: EvaluationInput, observation: Observation, policy: Policy) -> Evaluation:
     """Everything that follows from *observation*."""
     now = observation.at
-    known = _without_future(known, now)
+    known = _with_acceptance(_without_future(known, now), now, policy)
     before = {key: known.scopes.get(key) or clear(key) for key in known.above.all}
     after = update_scopes(
         before,
@@ -183,7 +184,7 @@ def evaluate_listing(
 
 def evaluate_at(known: EvaluationInput, now: datetime, policy: Policy) -> Evaluation:
     """Everything that follows for the connection from the passing of time alone."""
-    known = _without_future(known, now)
+    known = _with_acceptance(_without_future(known, now), now, policy)
     context = _context(known, known.scopes, known.state, now, policy)
     decision = decide.decide(known.connection, known.state, known.state, now, policy, context, evidence=False, controls=known.controls)
     return Evaluation(known.connection, decision.state, {}, decision.transitions, decision.notifications)
@@ -298,6 +299,13 @@ def _without_future(known: EvaluationInput, now: datetime) -> EvaluationInput:
     if state is known.state and since == known.watching_since and all(scopes[key] is known.scopes[key] for key in scopes):
         return known
     return replace(known, state=state, scopes={**known.scopes, **scopes}, watching_since=since)
+
+
+def _with_acceptance(known: EvaluationInput, now: datetime, policy: Policy) -> EvaluationInput:
+    """*known* after a loss of permissions that was accepted meanwhile: before any check that tells of a later one."""
+    acceptance = known.controls.accepted.get(known.connection.id)
+    state = accept(known.connection, known.state, acceptance, now, policy)
+    return known if state is known.state else replace(known, state=state)
 
 
 def _after_scope_recovery(known: EvaluationInput, states: Mapping[ScopeKey, ScopeState]) -> ConnectionState:

@@ -116,6 +116,7 @@ def _record_reply(connection: Connection, state: ConnectionState, reply: Reply, 
         username=reply.username or state.username,
         permissions=permissions,
         permissions_missing=missing,
+        loss_accepted=state.loss_accepted and not missing,
     )
 
 

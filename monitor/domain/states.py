@@ -165,8 +165,10 @@ class ConnectionState:
         last_passed_at: the last passed check.
         failures, first_failed_at: failed checks in a row, and the first of them.
         passed_before: whether any check ever passed.
-        permissions: every permission that a passed check ever reported.
+        permissions: every permission that a passed check ever reported, without those whose loss was accepted since.
         permissions_missing: granted earlier or required, and absent from the last report.
+        permissions_accepted_at: when the loss was accepted that was taken over last (`acceptance`).
+        loss_accepted: the last loss of permissions ended because it was accepted, not because they came back.
         last_successful_post_at, last_error: the last post that succeeded, and the last posting error.
         explained_error_at: when the last posting error occurred that a failure or a scope incident explains.
         token: what is believed of the token's end.
@@ -200,6 +202,8 @@ class ConnectionState:
     display_name: str | None = None
     permissions: tuple[str, ...] = ()
     permissions_missing: tuple[str, ...] = ()
+    permissions_accepted_at: datetime | None = None
+    loss_accepted: bool = False
     last_successful_post_at: datetime | None = None
     last_error: LastError | None = None
     explained_error_at: datetime | None = None

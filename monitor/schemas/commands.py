@@ -227,6 +227,15 @@ class AckDocument(Document):
     acknowledged: Annotated[list[str], Field(description="incident keys")]
 
 
+class PermissionsAcceptDocument(Document):
+    """`permissions accept --json`."""
+
+    connection: Annotated[str, Field(description="platform id")]
+    account: Annotated[str, Field(description="the account, or account/user")]
+    accepted: Annotated[list[str], Field(description="permissions that are no longer required")]
+    required: Annotated[list[str], Field(description="missing ones that the configuration requires")]
+
+
 class ReceiversTestDocument(Document):
     """`receivers test --json`."""
 
@@ -366,6 +375,7 @@ DOCUMENTS: dict[str, Any] = {
     "silence extend": SilenceExtendDocument,
     "silence expire": SilenceExpireDocument,
     "ack": AckDocument,
+    "permissions accept": PermissionsAcceptDocument,
     "deliveries list": DeliveriesDocument,
     "deliveries retry": RetryDocument,
     "receivers test": ReceiversTestDocument,

@@ -11,7 +11,17 @@ from datetime import datetime
 from itertools import chain
 
 from monitor.clock import Clock, Continuity
-from monitor.db import Reader, acks_of_open, read_connections, read_meta, read_outbox, read_scopes, read_states, silences_since
+from monitor.db import (
+    Reader,
+    accepted_losses,
+    acks_of_open,
+    read_connections,
+    read_meta,
+    read_outbox,
+    read_scopes,
+    read_states,
+    silences_since,
+)
 from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
@@ -82,7 +92,7 @@ class Registry(Engine):
         self.scope_versions = {scope.key: version for version, scope in scopes.values()}
         self.restore({number: state for number, (_, state) in states.items()}, [scope for _, scope in scopes.values()])
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
-        self.set_requests(silences_since(reader, self.clock.now()), acks_of_open(reader))
+        self.set_requests(silences_since(reader, self.clock.now()), acks_of_open(reader), accepted_losses(reader))
 
     def load_to_show(self, reader: Reader) -> None:
         """Fill memory with all that another instance has stored; nothing of it is evaluated."""

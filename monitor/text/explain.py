@@ -1,10 +1,11 @@
 """`explain` as sections of lines: the evidence, what is not confirmed, wider scopes, the token, notifications, advice."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.domain import topics
+from monitor.domain.acceptance import is_new
 from monitor.domain.connection_entries import ConnectionEntry
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
@@ -119,6 +120,7 @@ def _evidence(report: ConnectionReport, now: datetime, policy: Policy) -> Iterat
             yield "Earlier checks passed." if state.passed_before else "No check has ever passed."
     yield from _health_rule(state, policy)
     yield from _platform_facts(state, now)
+    yield from _acceptance(report, now)
     yield from _flapping_and_staleness(report, now, policy)
 
 
@@ -183,7 +185,22 @@ def _platform_facts(state: ConnectionState, now: datetime) -> Iterator[str]:
         later = " A post has succeeded since." if newer else " It concerns posting, not the test."
         yield f"The last posting error{at}: “{one_line(error.message, _QUOTED)}”.{later}"
     if state.permissions_missing:
-        yield f"Missing permissions: {', '.join(one_line(name, 80) for name in state.permissions_missing)}."
+        yield f"Missing permissions: {_names(state.permissions_missing)}."
+
+
+def _acceptance(report: ConnectionReport, now: datetime) -> Iterator[str]:
+    """The loss of permissions that an operator accepted last."""
+    acceptance = report.controls.accepted.get(report.connection.id)
+    if acceptance is None:
+        return
+    reason = f": “{one_line(acceptance.reason, _QUOTED)}”" if acceptance.reason else ""
+    pending = " The running daemon takes it over within seconds." if is_new(acceptance, report.state) else ""
+    author = one_line(acceptance.author, 80)
+    yield f"The loss of {_names(acceptance.permissions)} was accepted by {author} {when(acceptance.at, now)}{reason}.{pending}"
+
+
+def _names(permissions: Iterable[str]) -> str:
+    return ", ".join(one_line(name, 80) for name in permissions)
 
 
 def _flapping_and_staleness(report: ConnectionReport, now: datetime, policy: Policy) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, timedelta
 
+from monitor.domain.acceptance import ACCEPTED
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, EventType, Notification, NotificationFacts, Topic
 from monitor.domain.scopes.key import ScopeKey
@@ -62,6 +63,7 @@ _KIND_SENTENCES: dict[tuple[str, EventType], str] = {
 
 # Scope incidents that close without a recovery.
 _CLOSED_WITHOUT_RECOVERY: dict[tuple[str, EventType], str] = {
+    (ACCEPTED, EventType.PERMISSIONS_RESTORED): "The lost permissions of {who} are no longer required: an operator accepted the loss.",
     (REMOVED, EventType.ACCOUNT_RECOVERED): "The account {name} is no longer watched: it was removed from the configuration.",
     (
         REMOVED,

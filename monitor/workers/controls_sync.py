@@ -1,11 +1,12 @@
 """
-Silences and acknowledgements, which operators' commands write into the database while the monitor runs.
+Silences, acknowledgements and accepted losses, which operators' commands write into the database while the monitor runs.
 
 They are read at every wake, so that a command takes effect within seconds, without a signal and without a port.
 """
 
 from monitor.clock import Clock
-from monitor.db import Database, Reader, acks_of_open, silences_since
+from monitor.db import Database, Reader, accepted_losses, acks_of_open, silences_since
+from monitor.domain.acceptance import Acceptance
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.errors import StoreUnavailable
@@ -26,15 +27,15 @@ class ControlsSync:
     async def step(self) -> bool:
         """Read the controls once; returns False: there is never more to do at once."""
         try:
-            silences, acks = await self._database.read(self._read)
+            silences, acks, accepted = await self._database.read(self._read)
         except StoreUnavailable as error:
             _log.debug("controls.unavailable", problem=str(error))
             return False
         before = self._registry.controls_version
-        self._registry.set_requests(silences, acks)
+        self._registry.set_requests(silences, acks, accepted)
         if self._registry.controls_version != before:
-            _log.info("controls.changed", silences=[silence.id for silence in silences], acknowledged=len(acks))
+            _log.info("controls.changed", silences=[silence.id for silence in silences], acknowledged=len(acks), accepted=len(accepted))
         return False
 
-    def _read(self, reader: Reader) -> tuple[list[Silence], list[Ack]]:
-        return silences_since(reader, self._clock.now()), acks_of_open(reader)
+    def _read(self, reader: Reader) -> tuple[list[Silence], list[Ack], list[Acceptance]]:
+        return silences_since(reader, self._clock.now()), acks_of_open(reader), accepted_losses(reader)

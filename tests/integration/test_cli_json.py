@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 
 from monitor.cli.main import build_parser, main, verbs_of
 from monitor.db import AttemptRow, DeliveryState, list_deliveries
-from monitor.errors import DeliveryReason
+from monitor.errors import DeliveryReason, Reason
 from monitor.schemas.commands import DOCUMENTS, json_schema
 from monitor.schemas.facts import VERSION
+from tests.builders import a_reply
 from tests.databases import migrated_sqlite
 from tests.jsonschema import problems
 from tests.watched import Watched, tell_a_story, watched, write_config
@@ -36,6 +38,7 @@ CALLS: list[tuple[str, tuple[str, ...], int]] = [
     ("silence extend", ("1", "--by", "1h"), 0),
     ("silence expire", ("1",), 0),
     ("ack", ("linkedin-page1", "--reason", "seen"), 0),
+    ("permissions accept", ("threads-1784",), 0),
     ("receivers test", ("desk",), 1),
     ("receivers enable", ("on-call",), 0),
     ("heartbeat test", (), 1),
@@ -49,13 +52,16 @@ WITHOUT_A_DAEMON = {"db upgrade", "db copy"}
 
 @pytest.fixture
 async def world(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
-    """A story in an SQLite database that a daemon holds; one delivery was abandoned, quiet hours recur."""
+    """A story in an SQLite database that a daemon holds; one delivery was abandoned, a permission is lost, quiet hours recur."""
     path = write_config(tmp_path, sqlite_url)
     path.write_text(path.read_text() + "heartbeat: {url: 'http://127.0.0.1:9/ping'}\nquiet_hours: {from: '22:00', to: '07:00'}\n")
     (tmp_path / "other.yaml").write_text("policy: {confirm: {failures: 9}}\n")
     monkeypatch.chdir(tmp_path)
     async with watched(path) as story:
         await tell_a_story(story)
+        for minutes, granted in ((3, ("a", "b")), (2, ("a",))):
+            reply = a_reply(platform_id="threads-1784", permissions=granted)
+            await story.check(story.connection("threads-1784"), Reason.OK, timedelta(minutes=minutes), reply)
         rows = await story.database.read(list_deliveries)
         attempt = AttemptRow(story.now, DeliveryReason.TIMEOUT, 15_000, None, "no answer in time")
         await story.database.write(lambda store: store.outbox.record_attempt(rows[0], attempt, DeliveryState.DEAD))

@@ -13,6 +13,7 @@ from monitor.db import (
     Database,
     DeliveryState,
     Store,
+    accepted_losses,
     acks_of_open,
     list_deliveries,
     operator_session,
@@ -21,6 +22,7 @@ from monitor.db import (
     reading,
     silences_since,
 )
+from monitor.domain.acceptance import Acceptance
 from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Scope
@@ -96,6 +98,17 @@ async def test_acknowledgements(database: Database, database_url: str) -> None:
     assert await database.read(acks_of_open) == [an_ack(reason="again")]
     await database.write(lambda store: open_incident(store, level=FINE))
     assert await database.read(acks_of_open) == []
+
+
+async def test_accepted_losses(database: Database, database_url: str) -> None:
+    """One for each connection, the last one counts; long ago taken over, it is forgotten."""
+    first, second = (Acceptance(1, names, at(HOUR), "anna", "") for names in (("a",), ("a", "ü")))
+    with operator_session(database_url) as operations:
+        operations.accept_loss(first)
+        operations.accept_loss(second)
+    assert await database.read(accepted_losses) == [second]
+    assert await database.write(lambda store: store.retention.delete_controls(at(2 * HOUR))) == 1
+    assert await database.read(accepted_losses) == []
 
 
 async def test_retention(database: Database, database_url: str) -> None:

@@ -28,7 +28,7 @@ from monitor.simulator.state import SimulatedApi, SimulatedConnection
 from monitor.workers.controls_sync import ControlsSync
 from monitor.workers.evaluator import Evaluator
 from tests import marked
-from tests.builders import a_notification
+from tests.builders import a_notification, a_reply
 from tests.receiving import ReceiverServer
 from tests.waiting import eventually
 from tests.watched import watched, write_config
@@ -431,3 +431,46 @@ async def test_heart_that_nobody_hears(tmp_path: Path, sqlite_url: str) -> None:
         assert 'postpost_monitor_heartbeats_total{result="sent"}' in text
         assert "postpost_monitor_heartbeat_last_success_timestamp_seconds 1" in text
         assert marked.PATH not in text
+
+
+async def test_permissions(tmp_path: Path, sqlite_url: str, call: Call) -> None:
+    """A lost permission is accepted beside the daemon, which closes the incident without a check; a restart changes nothing."""
+    path, name = write_config(tmp_path, sqlite_url), "linkedin-page1"
+    path.write_text(path.read_text().replace("id: threads-1784,", "id: threads-1784, require_permissions: [must],"))
+    async with watched(path) as world:
+        controls_sync = ControlsSync(registry=world.fleet, database=world.database, clock=SystemClock())
+        evaluator = Evaluator(registry=world.fleet, database=world.database, clock=SystemClock())
+        page, threads, minute = world.connection(name), world.connection("threads-1784"), timedelta(minutes=1)
+
+        async def check(ago: int, *granted: str) -> None:
+            for connection in (page, threads):
+                reply = a_reply(platform=connection.platform, platform_id=connection.platform_id, permissions=granted)
+                await world.check(connection, Reason.OK, ago * minute, reply)
+
+        await check(9, "p", "q", "must")
+        for ago in (8, 6, 4):
+            await check(ago, "p")
+        said = await call("permissions", "accept", "Company page", "--author", "anna", "--reason", "agency")
+        assert "Accepted: Company page no longer needs must, q." in said
+        assert "The loss of must, q was accepted by anna" in " ".join((await call("explain", "Company page")).split())
+        document = json.loads(await call("permissions", "accept", "threads-1784", "--json"))
+        assert (document["accepted"], document["required"]) == (["q"], ["must"])
+        await controls_sync.step()
+        while await evaluator.step():
+            pass
+        assert "closed: accepted" in await call("incidents")
+        # The notification waits for a check since the start, as every one does.
+        await check(0, "p")
+        told = [(row.type.value, row.subject) for row in await world.database.read(list_deliveries)]
+        assert [kind for kind, subject in told if subject == str(page.id)] == ["permissions.restored", "permissions.lost"]
+        assert [kind for kind, subject in told if subject == str(threads.id)] == ["permissions.lost"]
+        for word, problem in {
+            "Company page": "Company page lacks no permission",
+            "threads-1784": "lacks must, which require_permissions in the configuration names",
+            "threads-178": "did you mean threads-1784",
+        }.items():
+            with pytest.raises(UsageError, match=problem):
+                await call("permissions", "accept", word)
+    async with watched(path) as world:
+        await world.check(page, Reason.OK, minute, a_reply(platform_id=name, permissions=("p",)))
+        assert world.fleet.state(page.id).permissions_missing == ()

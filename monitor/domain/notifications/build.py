@@ -55,7 +55,7 @@ class NotificationContext:
 
     Attributes:
         at: the time of the decision.
-        closed_why: why the incident closed (`recovered`, `unsupported`, `removed`); None while it is open.
+        closed_why: why the incident closed (`recovered`, `unsupported`, `removed`, `accepted`); None while it is open.
         reminder: which reminder it is; 0 for none.
         why: the reason, where it does not follow from the levels.
         escalated_to: the receivers of an escalation.

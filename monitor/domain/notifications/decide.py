@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from monitor.domain import topics
+from monitor.domain.acceptance import ACCEPTED
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE, Notification, NotificationReason, Severity, Topic, Transition
@@ -233,7 +234,7 @@ class _ConnectionDraft(_Draft):
         return build_notification(self.connection, self.state, topic, context, self.policy)
 
     def closed_why(self, topic: Topic) -> str | None:
-        return _closed_why(self.state) if self.value(topic).level == FINE else None
+        return _closed_why(self.state, topic) if self.value(topic).level == FINE else None
 
     def held_back(self, topic: Topic, *, reminder: bool) -> SuppressionReason | None:
         by_scope = self._held_by_scope(topic)
@@ -522,10 +523,12 @@ def _transition(draft: _ConnectionDraft, topic: Topic, level: str) -> None:
         return
     draft.state = replace(draft.state, pending_levels={key: value for key, value in draft.state.pending_levels.items() if key is not topic})
     seen_at = first_seen_at(draft.state, topic, level, pending.since)
-    _record_transition(draft, topic, level, closed_why=_closed_why(draft.state) if level == FINE else None, seen_at=seen_at)
+    _record_transition(draft, topic, level, closed_why=_closed_why(draft.state, topic) if level == FINE else None, seen_at=seen_at)
 
 
-def _closed_why(state: ConnectionState) -> str:
+def _closed_why(state: ConnectionState, topic: Topic) -> str:
+    if topic is Topic.PERMISSIONS and state.loss_accepted:
+        return ACCEPTED
     return "unsupported" if state.health is Health.UNSUPPORTED else "recovered"
 
 

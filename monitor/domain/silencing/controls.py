@@ -1,9 +1,10 @@
-"""`Controls`: silences, recurring silences, quiet hours and acknowledgements as one value."""
+"""`Controls`: silences, recurring silences, quiet hours, acknowledgements and accepted losses as one value."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from monitor.domain.acceptance import Acceptance
 from monitor.domain.connections import Connection
 from monitor.domain.events import Notification, NotificationReason, Topic
 from monitor.domain.policy import Policy
@@ -20,7 +21,7 @@ FOLLOWING = frozenset({NotificationReason.CLOSED, NotificationReason.REMINDER, N
 @dataclass(frozen=True, slots=True)
 class Controls:
     """
-    Everything that suppresses notifications.
+    Everything that suppresses notifications, and the losses of permissions that operators accepted.
 
     Attributes:
         silences: the operators' silences that are not over.
@@ -28,6 +29,7 @@ class Controls:
         acks: the acknowledgements of open incidents.
         member: finds a monitored connection by its id.
         user_labels: the labels of managed users, which their incidents have.
+        accepted: the last accepted loss of permissions by connection id.
     """
 
     silences: tuple[Silence, ...] = ()
@@ -35,6 +37,7 @@ class Controls:
     acks: Acks = field(default_factory=dict)
     member: Callable[[int], Connection | None] = field(default=lambda _: None, compare=False)
     user_labels: UserLabels = field(default_factory=dict)
+    accepted: Mapping[int, Acceptance] = field(default_factory=dict)
 
     def suppression(
         self, notification: Notification, connection: Connection | None, now: datetime, routes: Sequence[Route] = ()
@@ -69,10 +72,11 @@ class Controls:
         """Return the acknowledgement that stops the reminders of this incident; None when there is none."""
         return acknowledged(self.acks, topic, subject, value)
 
-    def with_requests(self, silences: Iterable[Silence], acks: Iterable[Ack]) -> "Controls":
-        """Return a copy with the operators' silences and acknowledgements replaced."""
+    def with_requests(self, silences: Iterable[Silence], acks: Iterable[Ack], accepted: Iterable[Acceptance] = ()) -> "Controls":
+        """Return a copy with the operators' silences, acknowledgements and accepted losses replaced."""
         by_key: Mapping[tuple[Topic, str], Ack] = {ack.key: ack for ack in acks}
-        return replace(self, silences=tuple(silences), acks=by_key)
+        by_connection = {acceptance.connection_id: acceptance for acceptance in accepted}
+        return replace(self, silences=tuple(silences), acks=by_key, accepted=by_connection)
 
 
 NO_CONTROLS = Controls()

@@ -41,6 +41,7 @@ _CLOSED = {
 _CLOSED_WHY = {
     "unsupported": "The API can no longer test it.",
     "removed": "It is no longer watched.",
+    "accepted": "An operator accepted the loss.",
 }
 
 
