@@ -12,7 +12,7 @@ from monitor.domain.uptime import DayUptime, OpenOutage, Uptime
 from monitor.errors import Reason
 from monitor.text.format import percent
 from monitor.web.pages.charts import DAYS, PITCH, Bar, Spark, WindowUptime, bar_of, spark_of, windows_of
-from monitor.web.pages.response import HEIGHT, RESPONSE_WINDOWS, ResponseBucket, buckets_of, chart_of
+from monitor.web.pages.response import HEIGHT, MOST_CHECKS, RESPONSE_WINDOWS, ResponseBucket, buckets_of, chart_of
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START
 
 NOW = START + 100 * DAY + HOUR
@@ -242,6 +242,13 @@ def test_response_gaps() -> None:
     assert chart_of(_checks([50] * 2, DAY), week, NOW) is None
     assert chart_of(_checks([50] * 100, SECOND), week, NOW) is None
     assert chart_of([], week, NOW) is None
+
+
+def test_response_of_very_many_checks() -> None:
+    """Where not all checks of the window are read, the chart says that it is of the last ones."""
+    chart = chart_of(_checks([5] * MOST_CHECKS, MINUTE), RESPONSE_WINDOWS["30d"], NOW)
+    assert chart is not None
+    assert chart.text.startswith("Response time of the last 10,000 checks in the last 30 days: ")
 
 
 @given(st.lists(st.integers(0, 2**31 - 1), min_size=5, max_size=60))
