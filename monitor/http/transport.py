@@ -24,7 +24,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from monitor.errors import ConfigError, Problem
 from monitor.http.errors import Failure, HttpError, connect_error, lookup_error, tls_error
-from monitor.http.proxy import Proxy, absolute_target, open_tunnel
+from monitor.http.proxy import Proxy
+from monitor.http.tunnel import absolute_target, open_tunnel
 
 KEEP_ALIVE_SECONDS = 5.0
 """Idle connections are closed soon, so that a changed address is used soon."""

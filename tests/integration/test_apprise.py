@@ -102,7 +102,7 @@ async def test_mail(tmp_path: Path) -> None:
     assert [row.state for row in rows] == [DeliveryState.DELIVERED] * 2
     assert [(sender, to) for sender, to, _ in mailbox.mails] == [("monitor@example.org", ["ops@example.org"])] * 2
     (_, _, begun), (_, _, over) = mailbox.mails
-    assert "Critical: LinkedIn" in begun["Subject"]
+    assert "Broken: LinkedIn" in begun["Subject"]
     assert "Recovered: LinkedIn" in over["Subject"]
     text = begun.get_body(("plain", "html")).get_content()
     assert "is broken since 2030-01-01 01:00 CET" in text
@@ -148,7 +148,7 @@ async def test_services(kind: str, server: ReceiverServer) -> None:
     assert "<b>" not in body
     assert "@everyone" not in body
     if kind == "json":
-        assert (got.document["type"], got.document["title"][:12]) == ("failure", "\N{LARGE RED CIRCLE} Critical: ")
+        assert (got.document["type"], got.document["title"][:10]) == ("failure", "\N{LARGE RED CIRCLE} Broken: ")
 
 
 @pytest.mark.parametrize(

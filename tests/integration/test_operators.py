@@ -270,7 +270,7 @@ def reminders(place: Place) -> int:
     ("words", "problem"),
     [
         (("silence", "add", "--match", "plattform=x", "--for", "1h", "--reason", "x"), "did you mean platform"),
-        (("silence", "add", "--match", "platform", "--for", "1h", "--reason", "x"), "is not NAME=PATTERN"),
+        (("silence", "add", "--match", "platform", "--for", "1h", "--reason", "x"), "nothing is called platform"),
         (("silence", "add", "--match", "platform=x", "platform=y", "--for", "1h", "--reason", "x"), "given twice"),
         (("silence", "add", "--match", "platform=x", "--for", "0s", "--reason", "x"), "would end before it starts"),
         (("silence", "add", "--match", "platform=x", "--until", "2020-01-01", "--reason", "x"), "would end before it starts"),
@@ -305,6 +305,7 @@ async def test_json(tmp_path: Path, sqlite_url: str, call: Call) -> None:
             "author": "anna",
             "reason": silence["reason"],
             "createdAt": silence["createdAt"],
+            "covers": 1,
         }
         assert "0123456789" not in silence["reason"]
         listed = json.loads(await call("silence", "list", "--json"))
@@ -316,6 +317,8 @@ async def test_json(tmp_path: Path, sqlite_url: str, call: Call) -> None:
 async def test_nothing_waits_for_the_next_check(tmp_path: Path, database_url: str) -> None:
     """What was held back goes out as soon as the silence is ended, however far away the next check is; nothing does before."""
     async with watched(write_config(tmp_path, database_url)) as world:
+        # It has been running since before the story.
+        world.fleet._continuity._since = world.now - timedelta(hours=1)
         controls_sync = ControlsSync(registry=world.fleet, database=world.database, clock=SystemClock())
         evaluator = Evaluator(registry=world.fleet, database=world.database, clock=SystemClock())
 

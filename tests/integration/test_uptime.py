@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from monitor.config import RetentionSettings
-from monitor.db import CheckRow, Database, Reader, Store, list_checks, operator_session
+from monitor.db import CheckRow, Database, Reader, Store, list_checks, operator_session, read_connections
 from monitor.db.tables import meta, uptime_days, uptime_hours
 from monitor.db.uptime import daily_uptime, put_hours, put_until, to_uptime, uptime_until, uptimes
 from monitor.domain.connections import ConnectionSpec
@@ -52,14 +52,16 @@ def a_fleet(clock: FakeClock) -> Registry:
     return Registry(config, clock)
 
 
-def a_rollup(database: Database, clock: FakeClock) -> UptimeRollup:
+async def a_rollup(database: Database, clock: FakeClock) -> UptimeRollup:
     """As after a restart: it knows nothing but the rows."""
-    return UptimeRollup(registry=a_fleet(clock), database=database, clock=clock, longest=730 * DAY)
+    registry = a_fleet(clock)
+    registry.set_connections(await database.read(read_connections))
+    return UptimeRollup(registry=registry, database=database, clock=clock, longest=730 * DAY)
 
 
 async def add_up(database: Database, clock: FakeClock) -> int:
     """One whole pass, or as many as are needed; returns in how many steps."""
-    rollup, steps = a_rollup(database, clock), 1
+    rollup, steps = await a_rollup(database, clock), 1
     while await rollup.step():
         steps += 1
         assert steps < 2000
@@ -324,7 +326,7 @@ async def test_a_history_that_has_just_begun(database: Database) -> None:
     clock = FakeClock(START)
     ids = await database.write(lambda store: store.ensure_connections([ConnectionSpec("main", "", "x-1", "x")]))
     (number,) = ids.values()
-    rollup = a_rollup(database, clock)
+    rollup = await a_rollup(database, clock)
     waits: list[float] = []
     soon: Sequence[DayUptime] = ()
     while math.inf not in waits and len(waits) < 20:

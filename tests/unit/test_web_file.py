@@ -126,7 +126,7 @@ def test_without_a_file() -> None:
             TLS + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: web.yml\n",
             ["web.yml:1: web.yml contains no certificate in PEM form (it starts with a line -----BEGIN CERTIFICATE-----)"],
         ),
-        (TLS + "  min_version: TLS10\n", ["web.yml:4: tls_server_config.min_version must be one of: TLS12, TLS13"]),
+        (TLS + "  min_version: TLS10\n", ["web.yml:4: tls_server_config.min_version must be one of: TLS12, TLS13 (did you mean TLS13?)"]),
         (TLS + "  min_version: TLS13\n  max_version: TLS12\n", ["web.yml:1: tls_server_config min_version is newer than max_version"]),
         (
             TLS + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\nhttp_server_config: {http2: true}",
