@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         list_checks,
         list_incidents,
         read_open_incidents,
+        response_times,
     )
     from monitor.db.queries.state import (
         connections_at,
@@ -109,6 +110,7 @@ __all__ = [
     "read_state",
     "read_states",
     "reading",
+    "response_times",
     "silences_since",
     "with_last_checks",
     "with_old_checks",
@@ -121,7 +123,7 @@ _NAMES = {
     "monitor.db.maintenance": "back_up damage_is_news examine reading",
     "monitor.db.operator_sessions": "operator_session",
     "monitor.db.queries.deliveries": "attempts_of deliveries_by_id deliveries_of_notifications last_delivered list_deliveries list_notifications notifications_since open_alerts pending_deliveries read_outbox read_receiver_states",
-    "monitor.db.queries.history": "LatencyRow Lifetime checks_in_order closed_incidents incidents_at last_checks_at latencies lifetimes list_checks list_incidents read_open_incidents",
+    "monitor.db.queries.history": "LatencyRow Lifetime checks_in_order closed_incidents incidents_at last_checks_at latencies lifetimes list_checks list_incidents read_open_incidents response_times",
     "monitor.db.queries.state": "connections_at connections_by_id database_size read_connections read_meta read_scopes read_server read_state read_states with_last_checks",
     "monitor.db.retention": "with_old_checks",
     "monitor.db.rows": "AttemptRow CheckRow DeliveryRow IncidentRow NotificationRow WaitingRow",

@@ -1,6 +1,7 @@
 """The pages of the real daemon in a real browser."""
 
 import asyncio
+import re
 import shlex
 import sys
 from collections.abc import AsyncIterator
@@ -30,6 +31,7 @@ PAGES = (
     "incidents",
     "calendar",
     f"connections/main/-/{BROKEN}",
+    f"connections/main/-/{BROKEN}?response=30d",
     "connections/main/-/linkedin-nobody",
     f"preflight?id={BROKEN}",
     "forecast",
@@ -269,7 +271,7 @@ async def test_keyboard(browser: Browser, house: RunningDaemon) -> None:
     """The first stop leads past the head of the page; then come its places, the filters and the connections, as they are seen."""
     async with _visit(browser, house.url) as page:
         stops = []
-        for _ in range(20):
+        for _ in range(30):
             await page.keyboard.press("Tab")
             stops.append(await page.evaluate("document.activeElement.className.split(' ')[0] || document.activeElement.textContent.trim()"))
             assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", stops
@@ -347,13 +349,30 @@ async def test_without_javascript(browser: Browser, house: RunningDaemon) -> Non
     await page.get_by_role("searchbox").fill("yourthreads")
     await page.locator("#filters summary").click()
     await page.get_by_label("team").select_option("social")
-    await page.get_by_role("button", name="Show").click()
+    await page.locator("form.search").get_by_role("button", name="Show").click()
     assert "q=yourthreads" in page.url
     await expect(page.locator("tbody.row")).to_have_count(1)
     await page.goto(f"{house.url}/incidents")
     await page.locator("summary").first.click()
     await expect(page.locator("code").first).to_be_visible()
     await expect(page.locator(".copy").first).to_be_hidden()
+    await context.close()
+
+
+async def test_response_windows(browser: Browser, house: RunningDaemon) -> None:
+    """Each window of response times is a plain link away, on a phone without JavaScript too, and its chart is there in forced colours."""
+    context = await browser.new_context(java_script_enabled=False, forced_colors="active", viewport={"width": 320, "height": 720})
+    page = await context.new_page()
+    await page.goto(f"{house.url}/connections/main/-/{BROKEN}")
+    links, chart = page.get_by_label("Response time of", exact=True), page.locator("svg.spark")
+    for name in ("24 hours", "7 days", "30 days"):
+        await links.get_by_role("link", name=name).click()
+        await expect(links.locator("[aria-current]")).to_have_text(name)
+        await expect(chart).to_have_attribute("aria-label", re.compile(f"in the last {name}: "))
+        await expect(page.locator(".ago")).to_contain_text("now")
+    line, grid = [await chart.locator(part).evaluate("one => getComputedStyle(one).stroke") for part in (".line", ".grid")]
+    assert line != grid
+    assert await chart.locator(".failed").count() > 0
     await context.close()
 
 
@@ -388,6 +407,8 @@ async def test_phone(browser: Browser, house: RunningDaemon) -> None:
         name = await page.locator("tbody.row.bad a.name").first.bounding_box()
         assert name is not None
         assert name["y"] + name["height"] < 720
+        tops = await page.evaluate("[...document.querySelectorAll('.places a')].map((link) => link.getBoundingClientRect().top)")
+        assert (len(tops), len(set(tops))) == (4, 1)
         heights = await page.evaluate("[...document.querySelectorAll('tbody.row.good')].map((row) => row.getBoundingClientRect().height)")
         assert heights
         assert max(heights) <= 90

@@ -23,6 +23,7 @@ from monitor.db import (
     read_connections,
     read_open_incidents,
     read_outbox,
+    response_times,
 )
 from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
@@ -31,7 +32,7 @@ from monitor.errors import DeliveryReason, Reason
 from tests.builders import START, a_notification
 
 Statement = tuple[str, Any]
-LARGE = ("deliveries", "notifications", "incidents", "attempts", "connections")
+LARGE = ("deliveries", "notifications", "incidents", "attempts", "connections", "checks")
 """Tables that grow with time or with the number of connections."""
 PENDING_ONLY = ("ix_deliveries_pending", "uq_incidents_open", "ix_deliveries_digest_id")
 """Indexes of the few rows that are not finished: these may be read as a whole."""
@@ -102,6 +103,7 @@ READS: dict[str, Callable[[Store], object]] = {
     "closed incidents": lambda store: closed_incidents(store, 50),
     "incidents of one connection": lambda store: list_incidents(store, connection_id=1, limit=10),
     "notifications of one subject": lambda store: list_notifications(store, subject="1", limit=10),
+    "response times of one connection": lambda store: response_times(store, 1, START, 10),
     "connections of one account": lambda store: read_connections(store, account="main"),
 }
 

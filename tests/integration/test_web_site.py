@@ -202,6 +202,23 @@ async def test_busy_day(site: Site) -> None:
     assert len(seen) == len(set(seen)) == 500
 
 
+async def test_response_times(site: Site) -> None:
+    """The response time of a chosen window is drawn from its checks alone, with its links; another word is ignored."""
+    rows = [
+        CheckRow(site.connection.id, NOW - 2 * DAY - n * HOUR, Reason.API_TIMEOUT if n == 9 else Reason.OK, 300, 200) for n in range(240)
+    ]
+    await site.database.write(lambda store: store.record_checks(rows))
+    for name, words, known in (("24h", "24 hours", 96), ("7d", "7 days", 220), ("30d", "30 days", 340)):
+        _, text = await site.get(f"{site.page}?response={name}")
+        assert f"Response time of {known} checks in the last {words}: " in text
+        assert re.findall(r'href="(\?response=\w+)#pace" aria-current', text) == [f"?response={name}"]
+        assert (f"{name}<i> ago<" in text, ">now<" in text, ">0 ms<" in text) == (True, True, True)
+        assert ("that did not pass" in text) == ('class="failed short"' in text)
+    for word in ("", "90d", "7D", "7d%00", "%3Cb%3E"):
+        _, text = await site.get(f"{site.page}?response={word}")
+        assert "Response time of the last 200 checks: " in text
+
+
 async def test_odd_questions(site: Site) -> None:
     """What cannot be understood in the address of a connection's page takes nothing down."""
     for query in ("before=x", "before=99999999999999999999", "before=999999999999999", "day=2030-02-31", "day=9999-12-31", "incidents=0"):

@@ -12,6 +12,7 @@ from monitor.domain.uptime import DayUptime, OpenOutage, Uptime
 from monitor.errors import Reason
 from monitor.text.format import percent
 from monitor.web.pages.charts import DAYS, PITCH, Bar, Spark, WindowUptime, bar_of, spark_of, windows_of
+from monitor.web.pages.response import HEIGHT, MOST_CHECKS, RESPONSE_WINDOWS, ResponseBucket, buckets_of, chart_of
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START
 
 NOW = START + 100 * DAY + HOUR
@@ -193,3 +194,67 @@ def test_spark_stays_inside(took: list[int]) -> None:
         x, y = (float(one) for one in pair.split(","))
         assert 0 <= x <= spark.width
         assert 0 <= y <= spark.height
+
+
+def _checks(took: list[int], every: timedelta, reason: Reason = Reason.OK) -> list[LatencyRow]:
+    """Checks that took so long, the last of them now."""
+    return [LatencyRow(NOW - (len(took) - 1 - n) * every, one, reason) for n, one in enumerate(took)]
+
+
+def test_buckets() -> None:
+    """Each bucket has the median and the worst of its own checks, and how many did not pass; one without checks is left out."""
+    rows = [LatencyRow(START + n * MINUTE, took, Reason.OK) for n, took in ((0, 10), (59, 30), (59.5, 500), (180, 7))]
+    rows += [LatencyRow(START + 181 * MINUTE, 9, Reason.API_TIMEOUT)]
+
+    assert buckets_of(rows, HOUR) == (ResponseBucket(START, 30, 500, 0), ResponseBucket(START + 3 * HOUR, 8, 9, 1))
+    assert buckets_of([], HOUR) == ()
+
+
+@pytest.mark.parametrize(("name", "every"), [("24h", MINUTE), ("7d", 5 * MINUTE), ("30d", 5 * MINUTE)])
+def test_response_points(name: str, every: timedelta) -> None:
+    """Of thousands of checks at most 300 points are drawn, in one line, and no peak and no failure is lost."""
+    window = RESPONSE_WINDOWS[name]
+    rows = _checks([100] * (window.length // every), every)
+    rows[len(rows) // 2] = LatencyRow(rows[len(rows) // 2].at, 30_000, Reason.API_TIMEOUT)
+    chart = chart_of(rows, window, NOW)
+    assert chart is not None
+    points = chart.line.count("L") + chart.line.count("M") + chart.stems.count("V")
+
+    assert 150 <= points <= 300
+    assert chart.line.count("M") == 1
+    assert (len(chart.failed), chart.failed) == (1, chart.clipped)
+    assert (chart.top, chart.half) == ("400 ms", "200 ms")
+    assert chart.legend == "Marked: at the bottom 1 check that did not pass, at the top 1 peak above 400 ms."
+    assert f"{len(rows):,} checks in the last {window.name}: 100 ms median, 100 ms to 30.0 s." in chart.text
+
+
+def test_response_gaps() -> None:
+    """The line is interrupted where checks are missing, but not between checks that are further apart than buckets; few are no line."""
+    week, day = RESPONSE_WINDOWS["7d"], RESPONSE_WINDOWS["24h"]
+    rows = [row for row in _checks([50] * 168, HOUR) if not 2 * DAY < NOW - row.at < 3 * DAY]
+    seldom = chart_of(_checks([50] * 24, HOUR), day, NOW)
+    gap = chart_of(rows, week, NOW)
+    assert gap is not None
+    assert seldom is not None
+
+    assert (gap.line.count("M"), seldom.line.count("M")) == (2, 1)
+    assert (gap.ticks[0], len(gap.ticks), len(seldom.ticks), gap.legend) == ("7d", 7, 4, "")
+    assert chart_of(_checks([50] * 2, DAY), week, NOW) is None
+    assert chart_of(_checks([50] * 100, SECOND), week, NOW) is None
+    assert chart_of([], week, NOW) is None
+
+
+def test_response_of_very_many_checks() -> None:
+    """Where not all checks of the window are read, the chart says that it is of the last ones."""
+    chart = chart_of(_checks([5] * MOST_CHECKS, MINUTE), RESPONSE_WINDOWS["30d"], NOW)
+    assert chart is not None
+    assert chart.text.startswith("Response time of the last 10,000 checks in the last 30 days: ")
+
+
+@given(st.lists(st.integers(0, 2**31 - 1), min_size=5, max_size=60))
+def test_response_stays_inside(took: list[int]) -> None:
+    """Whatever checks took, also no time at all, the chart stays inside of its box."""
+    chart = chart_of(_checks(took, 6 * HOUR), RESPONSE_WINDOWS["30d"], NOW)
+    assert chart is not None
+    heights = [float(point.split(" ")[1].removesuffix("h0")) for point in chart.line.replace("M", "L").split("L")[1:]]
+    assert all(0 <= height <= HEIGHT for height in heights)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, func, or_, select, tuple_
 
@@ -48,6 +48,7 @@ _LATENCIES = (
     .order_by(checks.c.at.desc())
     .limit(bindparam("limit"))
 )
+_RESPONSE_TIMES = _LATENCIES.where(checks.c.at >= bindparam("since"))
 _INCIDENTS = select(incidents).order_by(incidents.c.id.desc()).limit(bindparam("limit"))
 _CLOSED = _INCIDENTS.where(incidents.c.closed_at.is_not(None), incidents.c.id < bindparam("before"))
 _OPEN = select(incidents).where(incidents.c.closed_at.is_(None)).order_by(incidents.c.opened_at, incidents.c.id)
@@ -95,12 +96,19 @@ def latencies(reader: Reader, connection_ids: Collection[int], limit: int) -> di
     """Connection id to its last *limit* checks, oldest first."""
     # One query per connection reads `limit` rows by the primary key; one query for all would read every check.
     return {
-        connection_id: tuple(
-            LatencyRow(from_milliseconds(row.at), row.duration_ms, Reason(row.reason))
-            for row in reversed(reader.rows(_LATENCIES, {"connection_id": connection_id, "limit": limit}))
-        )
+        connection_id: tuple(_latency(row) for row in reversed(reader.rows(_LATENCIES, {"connection_id": connection_id, "limit": limit})))
         for connection_id in connection_ids
     }
+
+
+def response_times(reader: Reader, connection_id: int, since: datetime, limit: int) -> tuple[LatencyRow, ...]:
+    """The last *limit* checks of one connection that ended at *since* or later, oldest first."""
+    values = {"connection_id": connection_id, "since": to_milliseconds(since), "limit": limit}
+    return tuple(_latency(row) for row in reversed(reader.rows(_RESPONSE_TIMES, values)))
+
+
+def _latency(row: Any) -> LatencyRow:
+    return LatencyRow(from_milliseconds(row.at), row.duration_ms, Reason(row.reason))
 
 
 def lifetimes(reader: Reader) -> dict[int, Lifetime]:

@@ -22,6 +22,7 @@ from monitor.web.pages.cli_hints import Command
 from monitor.web.pages.history import ConnectionHistory, HistoryQuery
 from monitor.web.pages.incidents import IncidentPanel, closed_panel
 from monitor.web.pages.notifications import NotificationView, notification_views
+from monitor.web.pages.response import RESPONSE_WINDOWS, ResponseChart, chart_of
 from monitor.web.pages.trail import TrailEntry, trail_of
 from monitor.web.status.connection import ConnectionRow
 from monitor.web.status.sidebar import Card
@@ -33,26 +34,29 @@ _MOST_DIGITS = 15
 
 @dataclass(frozen=True, slots=True)
 class ConnectionQuery:
-    """The parameters of a connection's page: a day, older checks, older incidents."""
+    """The parameters of a connection's page: a day, older checks, older incidents, a window of response times."""
 
     day: date | None = None
     before: datetime | None = None
     incidents: int | None = None
+    response: str = ""
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "ConnectionQuery":
         """The parameters in *query*; malformed ones are ignored."""
         before, incidents = _number(query.get("before", "")), _number(query.get("incidents", ""))
-        return cls(_day(query.get("day", "")), _moment(before), incidents)
+        response = query.get("response", "")
+        return cls(_day(query.get("day", "")), _moment(before), incidents, response if response in RESPONSE_WINDOWS else "")
 
     @property
     def history(self) -> HistoryQuery:
         """The part of the past that this shows."""
+        window = RESPONSE_WINDOWS.get(self.response)
         if self.day is None:
-            return HistoryQuery(self.before, None, self.incidents)
+            return HistoryQuery(self.before, None, self.incidents, window)
         start = datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC)
         end = start + _DAY
-        return HistoryQuery(end if self.before is None else min(self.before, end), start, self.incidents)
+        return HistoryQuery(end if self.before is None else min(self.before, end), start, self.incidents, window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Profile:
         cards: what is wrong above the connection.
         explanation: why it is believed to be as it is shown.
         trail: what operators did about it.
+        response: the chart of the chosen window of response times; None where there are too few checks.
         older_checks, older_incidents: where there are more; empty where there are none.
     """
 
@@ -98,6 +103,13 @@ class Profile:
     cards: tuple[Card, ...] = ()
     explanation: tuple[ExplainSection, ...] = ()
     trail: tuple[TrailEntry, ...] = ()
+    response: ResponseChart | None = None
+
+    @property
+    def responses(self) -> tuple[tuple[str, str, bool], ...]:
+        """What the response time can be shown of: address, words, and whether it is."""
+        windows = {"": "Latest", **{name: window.name for name, window in RESPONSE_WINDOWS.items()}}
+        return tuple((_address(response=name) if name else "?", words, name == self.query.response) for name, words in windows.items())
 
 
 def profile_of(
@@ -121,7 +133,7 @@ def profile_of(
     empty = Profile(row, query, past is not None, None, (), None, (), "", (), "", (), _commands(view, watched=watched), cards)
     if past is None:
         return empty
-    outage = outage_of(past.trend.until)
+    outage, window = outage_of(past.trend.until), query.history.response
     return Profile(
         row=row,
         query=query,
@@ -137,6 +149,7 @@ def profile_of(
         commands=empty.commands,
         cards=cards,
         trail=trail_of(view.connection, past.acks, past.silences, performed, now),
+        response=chart_of(past.response, window, now) if window is not None else None,
     )
 
 

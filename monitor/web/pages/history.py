@@ -27,6 +27,7 @@ from monitor.db import (
     list_notifications,
     read_connections,
     read_state,
+    response_times,
     silences_since,
     with_last_checks,
 )
@@ -44,6 +45,7 @@ from monitor.logs import get_logger
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages.charts import Bar, Spark, bar_of, spark_of
 from monitor.web.pages.past import snapshot_at
+from monitor.web.pages.response import MOST_CHECKS, ResponseWindow
 from monitor.web.urls import Key
 
 _log = get_logger(__name__)
@@ -90,11 +92,13 @@ class HistoryQuery:
         checks_before: only checks that ended before it.
         checks_since: only checks that ended at it or later.
         incidents_before: only incidents with a smaller id.
+        response: the window of the response times, other than the last checks.
     """
 
     checks_before: datetime | None = None
     checks_since: datetime | None = None
     incidents_before: int | None = None
+    response: ResponseWindow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ class ConnectionHistory:
     Attributes:
         uptimes: of each window of `domain.uptime.WINDOWS` that ends now.
         acks, silences: of the last 90 days; silences of any connection.
+        response: the checks of the window of response times, oldest first.
     """
 
     trend: CheckTrend
@@ -118,6 +123,7 @@ class ConnectionHistory:
     attempts: Mapping[int, Sequence[AttemptRow]]
     acks: tuple[Ack, ...] = ()
     silences: tuple[Silence, ...] = ()
+    response: tuple[LatencyRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +241,7 @@ def _trends(reader: Reader, connection_ids: Collection[int], checks: int, days_s
 
 
 def _past(reader: Reader, connection_id: int, query: HistoryQuery, now: datetime) -> ConnectionHistory:
-    since = query.checks_since
+    since, window = query.checks_since, query.response
     limit = CHECKS_SHOWN if since is None else DAY_CHECKS_SHOWN
     checks = [row for row in list_checks(reader, connection_id, limit + 1, query.checks_before) if since is None or row.at >= since]
     incidents = list_incidents(reader, connection_id=connection_id, limit=INCIDENTS_SHOWN + 1, before_id=query.incidents_before)
@@ -253,6 +259,7 @@ def _past(reader: Reader, connection_id: int, query: HistoryQuery, now: datetime
         attempts=attempts_of(reader, [row.id for row in deliveries]),
         acks=tuple(ack for ack in acks_since(reader, now - _DAYS) if ack.subject == str(connection_id)),
         silences=tuple(silences_since(reader, now - _DAYS)),
+        response=response_times(reader, connection_id, now - window.length, MOST_CHECKS) if window is not None else (),
     )
 
 
