@@ -25,6 +25,7 @@ from monitor.web.server import WebServer
 from tests import marked
 from tests.builders import START, a_connection, a_state
 from tests.databases import migrated_sqlite
+from tests.sampling import sampled
 
 CONFIG = """\
 accounts: [{{name: main, api_key_file: {folder}/key, discover: "off"}}]
@@ -83,12 +84,15 @@ def _assert_refused(code: int, lines: list[str]) -> None:
     assert all(line.startswith("postpost-monitor: ") for line in lines), lines
 
 
+PLACES = ("missing", "a_folder", "not_a_database", "below_a_file")
+
+
 @pytest.mark.parametrize(
     ("verb", "database"),
-    # The upgrade creates a missing database.
+    # The upgrade creates a missing database. One place of each verb, all of them together, in every run.
     [
-        case
-        for case in product([*READING, *WRITING], ["missing", "a_folder", "not_a_database", "below_a_file"])
+        case if number // len(PLACES) % len(PLACES) == number % len(PLACES) else pytest.param(*case, marks=pytest.mark.slow)
+        for number, case in enumerate(product([*READING, *WRITING], PLACES))
         if case != ("db upgrade", "missing")
     ],
 )
@@ -106,7 +110,7 @@ def test_bad_database(verb: str, database: str, tmp_path: Path, capsys: pytest.C
     _assert_refused(*_run(verb, _config(tmp_path, path), capsys))
 
 
-@pytest.mark.parametrize("config", ["missing", "a_folder", "binary"])
+@pytest.mark.parametrize("config", sampled(["missing", "a_folder", "binary"]))
 @pytest.mark.parametrize("verb", [*READING, *WRITING, "run", "check", "config show", "receivers test on-call"])
 def test_bad_config(verb: str, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every verb that reads the configuration names the file."""
