@@ -110,6 +110,7 @@ OWN_TROUBLE: dict[str, Callable[[int], Iterable[str]]] = {
     "PostpostLoopStuck": lambda _: ['postpost_monitor_loop_last_step_timestamp_seconds{loop="checker",account="elsewhere"} 1'],
     "PostpostNotificationUnrouted": lambda number: [f"postpost_notifications_unrouted_total {number}"],
     "PostpostOutboxStuck": lambda _: ['postpost_outbox_oldest_timestamp_seconds{receiver="slow"} 1'],
+    "PostpostNoActiveInstance": lambda _: ["postpost_monitor_active 0"],
     "PostpostHeartbeatFailing": lambda _: ["postpost_monitor_heartbeat_failing 1"],
     "PostpostReloadFailed": lambda _: ["postpost_monitor_config_last_reload_successful 0"],
     "PostpostCheckLag": lambda number: [
@@ -149,7 +150,7 @@ def test_every_rule(tmp_path: Path) -> None:
     }
     troubles = _one_incident_per_alert()
     assert names == troubles.keys() | OWN_TROUBLE.keys() | {"PostpostMonitorDown"}
-    calm = ['postpost_monitor_build_info{monitor="here",version="1"} 1', "postpost_monitor_active 1"]
+    build, active = 'postpost_monitor_build_info{monitor="here",version="1"} 1', "postpost_monitor_active 1"
     with ExitStack() as stack:
         hook, monitor = stack.enter_context(LocalServer()), stack.enter_context(LocalServer())
         alertmanager = stack.enter_context(Alertmanager(tmp_path, _example(tmp_path, hook.address)))
@@ -163,7 +164,7 @@ def test_every_rule(tmp_path: Path) -> None:
             nonlocal number
             number += 1
             own = [line for lines in OWN_TROUBLE.values() for line in lines(number)]
-            monitor.page = "\n".join([*calm, *own, *map(_incident_series, troubles.values()), ""])
+            monitor.page = "\n".join([build, *own, *map(_incident_series, troubles.values()), ""])
             return {alert["labels"]["alertname"] for alert in _firing(prometheus)}
 
         wait_until("every alert", lambda: firing() >= names)
@@ -175,7 +176,7 @@ def test_every_rule(tmp_path: Path) -> None:
         assert not {"PostpostApiDown", "PostpostStorageDown", "PostpostReceiverGone", "PostpostMonitorDown"} & inhibited
         assert {name for _, name in _pages(hook)} & inhibited <= {name for name in names if name.startswith("PostpostC")}
 
-        monitor.page = "\n".join([*calm, ""])
+        monitor.page = "\n".join([build, active, ""])
         wait_until("the end of all but the monitor that is down", lambda: set(_by_name(alertmanager, set())) == {"PostpostMonitorDown"})
 
 
