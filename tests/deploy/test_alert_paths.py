@@ -176,7 +176,7 @@ def test_every_rule(tmp_path: Path) -> None:
         assert not {"PostpostApiDown", "PostpostStorageDown", "PostpostReceiverGone", "PostpostMonitorDown"} & inhibited
         assert {name for _, name in _pages(hook)} & inhibited <= {name for name in names if name.startswith("PostpostC")}
 
-        monitor.page = "\n".join([build, active, ""])
+        monitor.page = f"{build}\n{active}\n"
         wait_until("the end of all but the monitor that is down", lambda: set(_by_name(alertmanager, set())) == {"PostpostMonitorDown"})
 
 

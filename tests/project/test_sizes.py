@@ -9,25 +9,25 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 50_000
+BUDGET = 45_700
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 5_200,
-    "config": 4_600,
-    "db": 5_000,
-    "domain": 11_000,
-    "http": 1_100,
-    "metrics": 1_100,
-    "notify": 2_800,
-    "postpost": 1_200,
+    "cli": 4_900,
+    "config": 3_950,
+    "db": 4_650,
+    "domain": 10_300,
+    "http": 950,
+    "metrics": 850,
+    "notify": 2_000,
+    "postpost": 1_000,
     "runtime": 700,
     "schemas": 1_400,
-    "simulator": 2_700,
-    "state": 1_200,
-    "text": 2_100,
-    "web": 7_500,
-    "workers": 2_900,
+    "simulator": 2_500,
+    "state": 900,
+    "text": 1_950,
+    "web": 6_900,
+    "workers": 2_150,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 
