@@ -61,6 +61,8 @@ def test_program(package: Path, tmp_path: Path) -> None:
     """The program runs with the libraries of the package alone."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     python = package / "usr/lib/postpost-monitor/bin/python3"
+    # Of a package that this one depends on.
+    (package / "usr/bin/python3").symlink_to("/usr/bin/python3")
     command: list[str | Path] = [python, "-P", "-c", "import monitor, psycopg, icalendar, sys; print(monitor.__version__, sys.prefix)"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
 
