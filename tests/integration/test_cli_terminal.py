@@ -27,6 +27,7 @@ async def world(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Watched]:
         yield story
 
 
+@pytest.mark.slow
 async def test_watch(world: Watched, tmp_path: Path) -> None:
     """The table is redrawn without clearing the screen, shows changes, fits a new size, and Ctrl-C restores the terminal."""
     with on_terminal(["status", "--watch", "0.2", "--config", str(tmp_path / "config.yaml")]) as terminal:
@@ -60,6 +61,7 @@ def test_watch_ended(world: Watched, tmp_path: Path, number: signal.Signals) -> 
         terminal.read_until(lambda text: "\033[?1049l" in text)
 
 
+@pytest.mark.slow
 def test_no_colour(world: Watched, tmp_path: Path) -> None:
     """A terminal gets colours, unless NO_COLOR is set."""
     command = ["status", "--config", str(tmp_path / "config.yaml")]
@@ -112,6 +114,7 @@ def test_few_characters(world: Watched, tmp_path: Path, monkeypatch: pytest.Monk
     assert output("export", "checks").decode("utf-8").startswith("account,")
 
 
+@pytest.mark.slow
 def test_few_characters_of_a_process(world: Watched, tmp_path: Path) -> None:
     """So does a process whose environment has an ASCII locale."""
     command = [sys.executable, "-m", "monitor", "status", "--config", str(tmp_path / "config.yaml")]

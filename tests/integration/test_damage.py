@@ -92,6 +92,7 @@ def contents(path: Path) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.slow
 async def test_flipped_bytes(tmp_path: Path) -> None:
     """Bytes flipped anywhere in the file: each start finds the damage and changes nothing, or works with a database that is sound."""
     good, path = tmp_path / "good.db", tmp_path / "state" / "monitor.db"

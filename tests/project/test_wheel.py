@@ -89,6 +89,7 @@ def test_installed_program_starts(installed: Path, tmp_path: Path) -> None:
     assert "postpost-monitor demo" in done.stdout
 
 
+@pytest.mark.slow
 def test_installed_program_finds_its_migrations(installed: Path, tmp_path: Path) -> None:
     """The installed package brings a database up to date with the migrations inside of it."""
     config = tmp_path / "config.yaml"

@@ -28,7 +28,6 @@ from tests import receiver_schemas as schemas
 from tests.builders import DAY, HOUR, START, a_connection, a_notification, at
 from tests.jsonschema import problems
 from tests.outbox import IDENTITY, ending, parsed, texts
-from tests.sampling import sampled
 
 KEY = "0123456789abcdef0123456789abcdef"
 SECRETS = {"routing_key": Secret(KEY), "api_key": Secret(KEY)}
@@ -294,7 +293,8 @@ def test_hostile_text(kind: str, text: str) -> None:
         harmless(kind, parsed(made.body))
 
 
-@pytest.mark.parametrize("kind", sampled(URLS))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", URLS)
 @given(text=st.text(max_size=300))
 def test_any_text(kind: str, text: str) -> None:
     """The same for texts that nobody thought of."""

@@ -156,6 +156,7 @@ def a_random_life(rng: random.Random) -> UptimeInput:
     return a_life(checks, incidents=incidents, excluded=excused, monitored=watched, reach=rng.choice((10, 45, 600)) * MINUTE)
 
 
+@pytest.mark.slow
 def test_against_brute_force() -> None:
     """Four hundred random lives, minute by minute: the sums of every hour are exactly what looking at each minute gives."""
     for seed in range(400):
