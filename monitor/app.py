@@ -15,12 +15,13 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from monitor import __version__
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.db import Database, Reader, read_meta, read_server
+from monitor.db import Database, read_server
 from monitor.domain.connections import Connection
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
@@ -202,14 +203,8 @@ class App:
         if self._clock.monotonic() < self._view_due:
             return
         self._view_due = self._clock.monotonic() + _STANDBY_VIEW_SECONDS
-
-        def work(reader: Reader) -> Registry:
-            registry = Registry(EvaluationConfig.from_config(self.config, read_meta(reader, "instance_id") or ""), self._clock)
-            registry.load_to_show(reader)
-            return registry
-
         try:
-            self._registry = await self._database.read(work)
+            self._registry = await self._database.read(partial(Registry.of_rows, config=self.config, clock=self._clock))
         except StoreError as error:
             _log.warning("cluster.view_failed", error=str(error))
             if not self._active:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from monitor.cli.directory import Directory
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.db import Reader, read_connections, read_meta, read_states, reading
+from monitor.db import Reader, read_connections, read_states, reading
 from monitor.domain.connections import Connection, matching
 from monitor.domain.states import ConnectionState
 from monitor.errors import UsageError
-from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.text.format import one_line, subject_name
 
@@ -39,10 +38,8 @@ class OpenDatabase:
 def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
     """The database of *config*, read without a lock; raises StoreError when it cannot be read."""
     with reading(config.database.url.reveal()) as reader:
-        evaluation = EvaluationConfig.from_config(config, read_meta(reader, "instance_id") or "")
-        registry = Registry(evaluation, clock)
-        registry.load_to_show(reader)
-        yield OpenDatabase(reader, registry, evaluation.identity.instance)
+        registry = Registry.of_rows(reader, config, clock)
+        yield OpenDatabase(reader, registry, registry.config.identity.instance)
 
 
 def directory(reader: Reader, config: Config) -> Directory:

@@ -11,6 +11,7 @@ from datetime import datetime
 from itertools import chain
 
 from monitor.clock import Clock, Continuity
+from monitor.config import Config
 from monitor.db import (
     Reader,
     accepted_losses,
@@ -94,11 +95,14 @@ class Registry(Engine):
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
         self.set_requests(silences_since(reader, self.clock.now()), acks_of_open(reader), accepted_losses(reader))
 
-    def load_to_show(self, reader: Reader) -> None:
-        """Fill memory with all that another instance has stored; nothing of it is evaluated."""
-        self.load(reader)
-        self.set_connections(read_connections(reader))
-        self.set_outbox(read_outbox(reader))
+    @classmethod
+    def of_rows(cls, reader: Reader, config: Config, clock: Clock) -> "Registry":
+        """All that another instance with the configuration *config* has stored, to show it; nothing of it is evaluated."""
+        registry = cls(EvaluationConfig.from_config(config, read_meta(reader, "instance_id") or ""), clock)
+        registry.load(reader)
+        registry.set_connections(read_connections(reader))
+        registry.set_outbox(read_outbox(reader))
+        return registry
 
     def set_connections(self, connections: Iterable[Connection], *, account: str | None = None) -> None:
         """Replace the monitored connections; states of others stay in the database only."""
