@@ -11,7 +11,7 @@ The composition root: builds every part from a configuration, runs it until the 
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from monitor import __version__
 from monitor.clock import Clock
-from monitor.config import Config
+from monitor.config import Config, watched_files
 from monitor.db import Database, read_server
 from monitor.domain.connections import Connection
 from monitor.domain.policy import Policy
@@ -142,7 +142,7 @@ class App:
             )
             self._watchdog_loop = self._loop("watchdog", self._watchdog.step, self._watchdog_rest_seconds())
             self._web_loop = self._loop("web", self._web.renew, _WEB_REST_SECONDS)
-            self._file_watch = ConfigFileWatch(Path(self.config.source), self._config_file_changed)
+            self._file_watch = ConfigFileWatch(lambda: watched_files(self.config), self._config_file_changed)
             self._file_loop = self._loop("config-file", self._file_watch.step, _FILE_REST_SECONDS)
             async with asyncio.TaskGroup() as group:
                 await self._run_workers(group)
@@ -273,9 +273,9 @@ class App:
             reload=self._reload_and_wait,
         )
 
-    def _config_file_changed(self) -> None:
+    def _config_file_changed(self, files: Sequence[Path]) -> None:
         if self.config.monitor.reload_on_change:
-            _log.info("config.file_changed", config=self.config.source)
+            _log.info("config.file_changed", files=[str(file) for file in files])
             self._signals.reload.set()
 
     async def _reload_and_wait(self) -> int:
