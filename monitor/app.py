@@ -36,7 +36,7 @@ from monitor.runtime.scheduler import Scheduler, WakeJob
 from monitor.runtime.signals import Signals
 from monitor.runtime.systemd import ServiceManager
 from monitor.runtime.watchdog import Watchdog, WatchedLoop
-from monitor.state import connection_sync, receiver_sync
+from monitor.state import account_sync, connection_sync, receiver_sync
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.web.actions import Actions
@@ -123,6 +123,7 @@ class App:
             stack.push_async_callback(self._close_web)
             if not await self._open_database():
                 return
+            await account_sync.sync(self._database, self._registry, self.config)
             await receiver_sync.sync(self._database, self.config, self._registry.config, self._clock.now())
             await connection_sync.sync(self._database, self._registry, self.config)
             await self._open_web()
@@ -446,6 +447,7 @@ class App:
             await self._workers.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
             self.config = config
             self._registry.set_config(workers.evaluation_config)
+            await account_sync.sync(self._database, self._registry, config)
             await receiver_sync.sync(self._database, config, workers.evaluation_config, self._clock.now())
             await connection_sync.sync(self._database, self._registry, config)
             if self._signals.stop.is_set():
