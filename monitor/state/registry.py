@@ -184,7 +184,7 @@ class Registry(Engine):
         self._view(now)
         viewed = self._viewed
         incidents = list(chain.from_iterable(viewed.incidents.values()))
-        incidents += [incident for key in viewed.open_scopes for incident in scope_incidents(self.scope(key))]
+        incidents += [incident for key in viewed.open_scopes for incident in scope_incidents(self.scope(key), self.config.policy)]
         incidents.sort(key=lambda item: item.incident.opened_at)
         return Snapshot(
             taken_at=now,
