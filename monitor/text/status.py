@@ -149,7 +149,8 @@ def _unmatched(snapshot: Snapshot) -> str:
         return ""
     first = snapshot.unmatched[0]
     others = f" and {len(snapshot.unmatched) - 1} more" if len(snapshot.unmatched) > 1 else ""
-    return f"The matcher {one_line(f'{first.name}: {first.pattern}', 60)} of {first.where}{others} matches nothing that is known."
+    meant = f" Did you mean {one_line(first.meant, 60)}?" if first.meant else ""
+    return f"The matcher {one_line(f'{first.name}: {first.pattern}', 60)} of {first.where}{others} matches nothing that is known.{meant}"
 
 
 def _overloaded(snapshot: Snapshot) -> str:
