@@ -111,15 +111,14 @@ def _drop_ins(file: Path) -> tuple[list[Path], list[Problem]]:
 
 def load_policy(path: Path, base: Config, environ: Mapping[str, str] | None = None) -> Config:
     """
-    *base* with another policy: the sections `policy` and `schedule` of the file at *path* and of the files of `config.d` beside it, whose other
-    sections are ignored.
+    *base* with another policy: the sections `policy` and `schedule` of the file at *path* and of `config.d` beside it.
 
-    Of `schedule` only `recheck` affects what was already checked; the rest stays as in *base*.
+    The other sections are ignored. Of `schedule` only `recheck` affects what was already checked; the rest stays as in *base*.
 
     Raises:
         ConfigError: with every problem of these two sections, or if the file has neither.
     """
-    document = _read_all(path)[0]
+    document, _ = _read_all(path)
     data = document.data if isinstance(document.data, dict) else {}
     if document.problems:
         raise ConfigError(document.problems)

@@ -1,6 +1,7 @@
 """Acting through the web port: what works with `web.actions`, and what is refused."""
 
 import base64
+import gzip
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -119,6 +120,25 @@ async def test_silence_and_undo(world: Watched) -> None:
         assert undo.removeprefix("/") in done.body.decode()
         assert (await site.post(undo, {"token": await site.token(undo)})).status == 200
         assert (await world.database.read(lambda reader: silences_since(reader, SystemClock().now())))[0].expired_at is not None
+
+
+async def test_forms_are_neither_kept_nor_compressed(world: Watched) -> None:
+    """Only forms are neither kept nor compressed, each user has a token of their own; other pages are the same for all, without a token."""
+    page = "/connections/main/-/linkedin-page1"
+    forms = (PAGE, "/actions/check/main/-/linkedin-page1", "/actions/reconnect/main/-/linkedin-page1")
+    async with acting(world) as site:
+        for path in ("/", "/incidents", "/calendar", "/wall", "/forecast", "/preflight", page):
+            anna, bob = [await site.port.ask(path, **{"Accept-Encoding": "gzip"}, **basic(user)) for user in USERS]
+            assert (anna.headers["ETag"], anna.body) == (bob.headers["ETag"], bob.body), path
+            assert anna.headers["Content-Encoding"] == "gzip", path
+            assert b'name="token"' not in gzip.decompress(anna.body), path
+        for path in forms:
+            anna, bob = [await site.port.ask(path, **{"Accept-Encoding": "gzip"}, **basic(user)) for user in USERS]
+            assert (anna.status, anna.headers["Cache-Control"], anna.body == bob.body) == (200, "no-store", False), path
+            assert not {"ETag", "Content-Encoding"} & anna.headers.keys(), path
+        done = await site.post(forms[1], {"token": await site.token(forms[1])})
+        assert not {"ETag", "Content-Encoding"} & done.headers.keys()
+        assert b"What operators did" in (await site.port.ask(page, **basic("bob"))).body
 
 
 async def test_test_now(world: Watched) -> None:
