@@ -73,7 +73,7 @@ def table(
     """
     The lines of a table whose last *texts* columns are texts: beside the other cells if they fit into *width*, else below each row.
 
-    The last column is wrapped, never cut. Below, the text of a row that is not *notable* is left out. *least* and *right* as for
+    The last column is wrapped, never cut. Below, the last text of a row that is not *notable* is left out. *least* and *right* as for
     `fitted`.
     """
     last = len(header) - 1
@@ -89,8 +89,8 @@ def table(
     shown = [first]
     for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
         shown.append(line)
-        text = ": ".join(filter(None, row[kept:]))
-        if text and (notable is None or notable[number]):
+        texts_below = row[kept:] if notable is None or notable[number] else row[kept:last]
+        if text := ": ".join(filter(None, texts_below)):
             shown += wrapped(text, width, "  ", "  ").splitlines()
     return shown
 

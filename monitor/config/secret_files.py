@@ -118,7 +118,7 @@ class SecretFiles:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     values: set[str] = field(default_factory=set)
-    web_file: WebConfig | None = field(default_factory=WebConfig)
+    web_file: WebConfig | None = field(default_factory=WebConfig.defaults)
 
     def resolve(self) -> None:
         """Put a `Secret` in place of every secret in the document's data. What can't be used is a problem."""
