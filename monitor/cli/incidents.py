@@ -34,7 +34,7 @@ from monitor.schemas import facts
 from monitor.text.durations import brief
 from monitor.text.format import label_of, one_line, scope_name, short_name, subject_name
 from monitor.text.reasons import reason_text
-from monitor.text.status import handling_texts
+from monitor.text.status import closed_text, handling_texts
 
 _NOTHING_KNOWN = ConnectionState()
 
@@ -157,11 +157,11 @@ def _explanation(line: IncidentLine, now: datetime) -> str:
     row = line.row
     topic, from_check = row.incident.topic, row.incident.topic in (Topic.CONNECTION, Topic.SCOPE)
     text = reason_text(row.reason) if row.reason is not None and from_check else ""
-    closed = f" (closed: {row.closed_why})" if row.closed_why not in (None, "", "recovered") else ""
+    ended = closed_text(topic, row.closed_why) if row.closed_why not in (None, "", "recovered") else ""
     detail = one_line(row.detail, 300) if from_check or topic in (Topic.PUBLISHING, Topic.PERMISSIONS) else ""
-    why = ": ".join(filter(None, (text, detail))) + closed
-    handled = " ".join(handling_texts(line.handling, now))
-    return f"{why}. {handled}" if why and handled else why or handled
+    why = ": ".join(filter(None, (text, detail)))
+    rest = " ".join(filter(None, (ended, *handling_texts(line.handling, now))))
+    return f"{why}. {rest}" if why and rest else why or rest
 
 
 def _document(line: IncidentLine) -> dict[str, object]:

@@ -133,9 +133,11 @@ def pace(connection: Connection, state: ConnectionState, policy: Policy) -> time
 
 def _extras(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, reason: Reason | None) -> Iterator[timedelta]:
     """Return the waits after which an extra check is useful."""
+    pause = max(_recheck_pause(connection, policy), _least_gap(policy))
+    if state.pending_cause is not None and state.pending_cause.last_at == state.last_check_at:
+        yield pause
     if not _was_regular(connection, state, now, policy):
         return
-    pause = max(_recheck_pause(connection, policy), _least_gap(policy))
     if reason in _RETRIED or state.pending_cause is not None:
         yield pause
     if state.health is Health.OK and len(state.changes) > 1 and now - state.changes[-1] < connection.interval / 2:

@@ -161,6 +161,15 @@ class CheckRequested(ApiDocument):
     author: str
 
 
+class PermissionsAccepted(ApiDocument):
+    """Lost permissions that are no longer required."""
+
+    connection: shapes.Identity
+    accepted: Annotated[list[str], Field(description="what was missing and is no longer required")]
+    required: Annotated[list[str], Field(description="what is still missing, because `require_permissions` names it")]
+    author: str
+
+
 class SilenceAdded(ApiDocument):
     """A new silence."""
 

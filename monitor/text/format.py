@@ -183,6 +183,12 @@ def day(at: datetime | date) -> str:
     return f"{at:%a} {at.day} {at:%b %Y}"
 
 
+def short_day(at: datetime) -> str:
+    """A day of this year or the last, in UTC: `1 Jan`."""
+    at = at.astimezone(UTC)
+    return f"{at.day} {at:%b}"
+
+
 def clock(at: datetime) -> str:
     """A time of day, in UTC: `00:00`."""
     return f"{at.astimezone(UTC):%H:%M}"

@@ -7,7 +7,8 @@ After a wanted change look at what `REWRITE_GOLDENS=1 python -m pytest tests/int
 import asyncio
 import os
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from monitor.domain.reasons import Health
 from monitor.domain.status import ConnectionFilter
 from monitor.errors import DeliveryReason, Problem, Reason
 from monitor.notify import templates
+from monitor.state.unit_of_work import evaluate_due
 from monitor.text.explain import explain as explained
 from tests.builders import DAY, HOUR, MINUTE, a_connection, a_reply, a_silence, a_state, a_token_life
 from tests.clock import FakeClock
@@ -46,12 +48,19 @@ async def _live(world: Watched) -> None:
     second = world.connection("linkedin-page1", "second")
     await world.checks(page, [Reason.OK] * 4, 26 * HOUR, 15 * MINUTE)
     await world.checks(page, [Reason.CREDENTIAL_REJECTED] * 3, 25 * HOUR, 5 * MINUTE, FOREIGN)
+    await _evaluate(world, 24 * HOUR + 45 * MINUTE)
     rows = await world.database.read(list_deliveries)
     attempt = AttemptRow(world.now - 24 * HOUR, DeliveryReason.TIMEOUT, 15_000, None, "no answer in time")
     await world.database.write(lambda store: store.outbox.record_attempt(rows[0], attempt, DeliveryState.DEAD))
     await world.checks(page, [Reason.OK] * 3, 24 * HOUR, 5 * MINUTE)
     await world.checks(second, [Reason.API_UNAUTHORIZED] * 4, 3 * HOUR, MINUTE, "Invalid API key")
     await tell_a_story(world)
+    await _evaluate(world, MINUTE)
+
+
+async def _evaluate(world: Watched, ago: timedelta) -> None:
+    """The passing of time until *ago* before now: what is suspected is decided."""
+    await world.database.write(partial(evaluate_due, world.fleet, world.now - ago))
 
 
 def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
@@ -123,7 +132,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], str
     clock = FakeClock()
 
     async def live() -> None:
-        async with watched(path, clock) as world:
+        async with watched(path, FakeClock(clock.now() - 2 * DAY)) as world:
+            world.now = clock.now()
             await _live(world)
 
     asyncio.run(live())

@@ -1,10 +1,12 @@
 """Acting through the web port: what works with `web.actions`, and what is refused."""
 
 import base64
+import gzip
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
@@ -13,12 +15,14 @@ import pytest
 
 from monitor.clock import SystemClock
 from monitor.config import WebConfig
-from monitor.db import acks_of_open, silences_since
+from monitor.db import accepted_losses, acks_of_open, silences_since
 from monitor.domain.connections import Connection
 from monitor.domain.events import incident_key
+from monitor.errors import Reason
 from monitor.web.actions import Actions
 from monitor.web.auth import hash_password
 from tests.asked import Port, Reply, listening
+from tests.builders import a_reply
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 TOKEN = "a-long-token-of-this-test"
@@ -116,6 +120,25 @@ async def test_silence_and_undo(world: Watched) -> None:
         assert (await world.database.read(lambda reader: silences_since(reader, SystemClock().now())))[0].expired_at is not None
 
 
+async def test_forms_are_neither_kept_nor_compressed(world: Watched) -> None:
+    """Only forms are neither kept nor compressed, each user has a token of their own; other pages are the same for all, without a token."""
+    page = "/connections/main/-/linkedin-page1"
+    forms = (PAGE, "/actions/check/main/-/linkedin-page1", "/actions/reconnect/main/-/linkedin-page1")
+    async with acting(world) as site:
+        for path in ("/", "/incidents", "/calendar", "/wall", "/forecast", "/preflight", page):
+            anna, bob = [await site.port.ask(path, **{"Accept-Encoding": "gzip"}, **basic(user)) for user in USERS]
+            assert (anna.headers["ETag"], anna.body) == (bob.headers["ETag"], bob.body), path
+            assert anna.headers["Content-Encoding"] == "gzip", path
+            assert b'name="token"' not in gzip.decompress(anna.body), path
+        for path in forms:
+            anna, bob = [await site.port.ask(path, **{"Accept-Encoding": "gzip"}, **basic(user)) for user in USERS]
+            assert (anna.status, anna.headers["Cache-Control"], anna.body == bob.body) == (200, "no-store", False), path
+            assert not {"ETag", "Content-Encoding"} & anna.headers.keys(), path
+        done = await site.post(forms[1], {"token": await site.token(forms[1])})
+        assert not {"ETag", "Content-Encoding"} & done.headers.keys()
+        assert b"What operators did" in (await site.port.ask(page, **basic("bob"))).body
+
+
 async def test_test_now(world: Watched) -> None:
     """Test now hands the connection to its checker."""
     path = "/actions/check/main/-/linkedin-page1"
@@ -177,6 +200,29 @@ async def test_acknowledge(world: Watched) -> None:
         reply = await site.post(f"/api/v1/incidents/{key}/ack", b'{"reason": "the agency knows"}', user=BEARER)
         (ack,) = await world.database.read(acks_of_open)
         assert (reply.status, ack.author, ack.reason) == (200, "token", "the agency knows")
+
+
+async def test_accept_permissions(world: Watched) -> None:
+    """Lost permissions are accepted by form and through the API, which the trail shows; a connection that lacks none has no button."""
+    path, page = "/actions/accept-permissions/main/-/threads-1784", "/connections/main/-/threads-1784"
+    async with acting(world) as site:
+        assert path[1:] not in (await site.port.ask(page, **basic("anna"))).body.decode()
+        early = await site.post("/api/v1/connections/threads-1784/permissions/accept", b'{"reason": "x"}', user=BEARER)
+        for number, names in enumerate([("read", "post"), ("read", "post"), ("read",)]):
+            reply = a_reply(platform_id="threads-1784", platform="threads", permissions=names)
+            await world.check(world.connection("threads-1784"), Reason.OK, timedelta(minutes=5 - number), reply)
+        assert f'href="../../../{path[1:]}"' in (await site.port.ask(page, **basic("anna"))).body.decode()
+        assert b"It lacks post, which" in (await site.port.ask(path, **basic("anna"))).body
+        unreasoned = await site.post(path, {"token": await site.token(path)})
+        assert (early.status, unreasoned.status, await world.database.read(accepted_losses)) == (400, 400, [])
+        done = await site.post(path, {"token": await site.token(path, "bob"), "reason": "agency <x>"}, user=basic("bob"))
+        (by_form,) = await world.database.read(accepted_losses)
+        trail = (await site.port.ask(page, **basic("anna"))).body.decode()
+        api = await site.post("/api/v1/connections/threads-1784/permissions/accept", b'{"reason": "again"}', user=BEARER)
+        (by_api,) = await world.database.read(accepted_losses)
+    assert (done.status, by_form.permissions, by_form.author, by_form.reason) == (200, ("post",), "bob", "agency <x>")
+    assert "accepted that it lacks post: agency &lt;x&gt;" in re.sub("</?(bdi|q)>", "", trail)
+    assert (api.status, api.json()["accepted"], api.json()["required"], by_api.author) == (200, ["post"], [], "token")
 
 
 async def test_api(world: Watched) -> None:

@@ -186,6 +186,18 @@ def _wall(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
     return _pages().render("wall.html", board, NOW, wall=wall_of(board, Filters.of(query)))
 
 
+def test_wall_in_pieces() -> None:
+    """A wall of many connections is made in pieces of one size at most, however large it is, and they are the whole page."""
+    sizes = {}
+    for number in (300, 1200):
+        board = StatusBoard(Snapshot(NOW, tuple(ConnectionView(a_connection(one), a_state()) for one in range(number))))
+        pieces = list(_pages().pieces("wall.html", board, NOW, wall=wall_of(board, Filters())))
+        sizes[number] = (len(pieces), max(map(len, pieces)))
+        assert b"".join(pieces) == _wall(board, {}, "")
+    assert sizes[1200][0] > 3 * sizes[300][0] > 9
+    assert sizes[1200][1] < 1.5 * sizes[300][1]
+
+
 RENDERERS = {
     "status": _status,
     "connection": _connection,

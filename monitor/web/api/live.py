@@ -87,7 +87,8 @@ async def connections(context: ApiContext, query: ConnectionsQuery) -> web.Respo
         rank = _BY_ID + 1 + board.rank(entry) if worst_first else _BY_ID
         return rank, connection.account_label, connection.platform, connection.platform_id
 
-    matching = [entry for entry in board.ordered if criteria.match(entry[1], entry[0])]
+    selected = criteria != ConnectionFilter()
+    matching = [entry for entry in board.ordered if criteria.match(entry[1], entry[0])] if selected else list(board.ordered)
     if worst_first:
         # Not by the moment of the incident: a cursor stays where it is while incidents open and close.
         matching.sort(key=place)
