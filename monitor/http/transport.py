@@ -139,7 +139,7 @@ class Transport:
         self._proxy = proxy
         self._connect_seconds = connect_seconds
         self._keep_alive_seconds = keep_alive_seconds
-        self._resolver = _Resolver(lookup, DNS_SECONDS if keep_alive_seconds else 0.0)
+        self._resolver = _Resolver(lookup, min(DNS_SECONDS, 2 * keep_alive_seconds))
         self._idle: dict[Origin, list[_Connection]] = {}
         self._open: set[_Connection] = set()
         self._shared: WeakKeyDictionary[httpx.Request, tuple[Origin, bytes]] = WeakKeyDictionary()
