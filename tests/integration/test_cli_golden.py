@@ -7,14 +7,16 @@ After a wanted change look at what `REWRITE_GOLDENS=1 python -m pytest tests/int
 import asyncio
 import os
 import re
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from monitor.cli import deliveries, explain, history, incidents, replay, silence, status
+from monitor.cli import deliveries, explain, forecast, history, incidents, replay, silence, status
 from monitor.cli.config import summary
 from monitor.cli.incidents import connections_by_number
-from monitor.cli.lookup import opened
+from monitor.cli.lookup import OpenDatabase, opened
 from monitor.cli.output import columns
 from monitor.cli.replay_history import replay_history
 from monitor.config import Config, load, load_policy
@@ -23,12 +25,12 @@ from monitor.domain.status import ConnectionFilter
 from monitor.errors import DeliveryReason, Problem, Reason
 from monitor.notify import templates
 from monitor.text.explain import explain as explained
-from tests.builders import DAY, HOUR, MINUTE, a_silence
+from tests.builders import DAY, HOUR, MINUTE, a_silence, a_token_belief
 from tests.clock import FakeClock
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 FOLDER = Path(__file__).parent.parent / "golden" / "cli"
-VERBS = ("status", "history", "incidents", "explain", "deliveries", "silence-list", "replay", "config-check")
+VERBS = ("status", "history", "incidents", "explain", "forecast", "deliveries", "silence-list", "replay", "config-check")
 WIDTHS = (80, 120)
 
 # Wide letters, letters that are written from right to left, combined ones, and a family that is one letter.
@@ -62,6 +64,7 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
             "history": history.as_text(rows, width),
             "incidents": incidents.as_text(incidents.lines_of(reader, list_incidents(reader), config, now), now, width),
             "explain": explain.as_text(explained(page, now, config.policy()), width),
+            "forecast": _forecast(database, now, width),
             "deliveries": deliveries.as_text(list_deliveries(reader), connections_by_number(reader), now, width),
         }
     silences = [
@@ -73,6 +76,19 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
     shown["replay"] = replay.as_text(result, now - 30 * DAY, now, width, limit=50, other=True)
     shown["config-check"] = summary(_beside(config, path), width)
     return shown
+
+
+def _forecast(database: OpenDatabase, now: datetime, width: int) -> str:
+    """What is told of a token that ends within hours beside what is broken."""
+    registry = database.registry
+    page = next(one for one in registry.connections() if one.platform_id == "threads-1784")
+    changes = registry.begin()
+    changes.states[page.id] = replace(registry.state(page.id), token=a_token_belief(now + 6 * HOUR))
+    registry.commit(changes)
+    snapshot = registry.snapshot(now)
+    expected = forecast.forecast_now(registry, snapshot, now)
+    states = {view.connection.id: view.state for view in snapshot.connections}
+    return forecast.as_text(expected.messages, expected.until, states, 5, width, {})
 
 
 def _beside(config: Config, path: Path) -> Config:
