@@ -54,7 +54,6 @@ class EvaluationConfig(EngineConfig):
         return cls(
             policy=config.policy(),
             api_host=urlsplit(config.api.base_url).netloc,
-            interval=config.schedule.interval,
             identity=_identity(config, instance_id, names),
             users=names,
             user_labels={user.id: user.labels for user in config.users if user.labels},
