@@ -134,6 +134,13 @@ def load_policy(path: Path, base: Config, environ: Mapping[str, str] | None = No
     return base.model_copy(update={"policy_settings": policy, "schedule": schedule})
 
 
+def watched_files(config: Config) -> list[Path]:
+    """What *config* was read from: its file first, the folder of drop-in files, and every file that it names."""
+    file = Path(config.source)
+    named = (*config.files, *(receiver.ca_file for receiver in config.receivers), config.api.ca_file)
+    return [file, file.parent / DROP_INS, *(Path(name) for name in named if name is not None)]
+
+
 def load_text(text: str, name: str, environ: Mapping[str, str], *, folder: Path, check_template: CheckTemplate) -> Config:
     """The configuration in *text*; problems call it *name*, relative paths start in *folder*. Raises `ConfigError`."""
     return _from_document(parse(text, name), environ, folder, check_template)
@@ -222,7 +229,7 @@ def _build(
     document = expansion.result()
     files = SecretFiles(document, original, folder.absolute(), environ)
     files.resolve()
-    draft = validate(document, files.web_file)
+    draft = validate(document, files.web_file, files.files)
     warnings = [*warnings, *check(draft, check_template)]
     secrets = expansion.values | files.values
     found = [problem for problem in (*files.problems, *draft.problems) if re.split("[ :]", problem.message)[0] not in expansion.broken]
