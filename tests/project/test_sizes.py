@@ -24,7 +24,7 @@ PACKAGE_BUDGETS = {
     "runtime": 700,
     "schemas": 1_400,
     "simulator": 2_500,
-    "state": 900,
+    "state": 1_000,
     "text": 1_950,
     "web": 6_900,
     "workers": 2_150,
