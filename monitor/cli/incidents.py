@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         rows = list_incidents(reader, open_only=args.open, since=since, limit=args.limit)
         lines = lines_of(reader, rows, config, now)
     if args.open:
-        lines.sort(key=_worst_first)
+        lines.sort(key=worst_first)
     if args.json:
         output.put({"at": facts.iso(now), "incidents": [_document(line) for line in lines]})
     else:
@@ -115,7 +115,8 @@ def lines_of(reader: Reader, rows: Sequence[IncidentRow], config: Config, now: d
     ]
 
 
-def _worst_first(line: IncidentLine) -> tuple[int, bool, int, float]:
+def worst_first(line: IncidentLine) -> tuple[int, bool, int, float]:
+    """Sorts the severest first, then what is not handled, then the widest, then the newest."""
     row = line.row
     return -row.severity.rank, line.handling.handled, -row.scope.width, -row.incident.opened_at.timestamp()
 

@@ -36,7 +36,6 @@ from monitor.errors import Problem
 from monitor.extras import missing
 from monitor.http.addresses import is_loopback
 from monitor.text.durations import format_duration
-from monitor.text.load import interval_advice, load_text
 
 _STOP_TIMEOUT = timedelta(seconds=45)
 _OWN_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "connection", "user-agent"})
@@ -153,6 +152,11 @@ def _receivers(draft: Draft, warn: Warn, *, check_template: CheckTemplate) -> No
         _receiver(draft, warn, receiver, ("receivers", index), check_template)
 
 
+def _templated(receiver: ReceiverSettings) -> bool:
+    """Whether there is something to check in it."""
+    return receiver.type == "apprise" or any(text is not None for text in (receiver.template, receiver.title, receiver.text))
+
+
 def _receiver(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path, check_template: CheckTemplate) -> None:
     needed = _KEYS.get(receiver.type)
     if needed and getattr(receiver, needed) is None:
@@ -166,7 +170,7 @@ def _receiver(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path, 
         message = f"receiver {receiver.name}: template is for type webhook only"
         draft.refuse((*path, "template"), message, "remove it, and use title and text, or correct the type")
     else:
-        for key, message, fix in check_template(receiver, nearest):
+        for key, message, fix in check_template(receiver, nearest) if _templated(receiver) else ():
             draft.refuse((*path, key), f"receiver {receiver.name}: {message}", fix)
     _way(draft, warn, receiver, path)
     url = urlsplit(receiver.url.reveal())
@@ -320,9 +324,12 @@ def _schedule(draft: Draft, warn: Warn) -> None:
     if schedule.recheck > schedule.interval:
         message = "schedule.recheck is longer than schedule.interval"
         warn(("schedule", "recheck"), message, "shorten it: it is the pause before the confirming check")
-    entries = Config(connections=tuple(connections.values()), schedule=schedule).entries()
+    # Every part is valid already.
+    entries = Config.model_construct(connections=tuple(connections.values()), schedule=schedule).entries()
     for load in account_loads(map(partial(entries.spec, listed=False), entries.named), api.requests_per_second):
         if load.too_many:
+            from monitor.text.load import interval_advice, load_text  # noqa: PLC0415 - rarely needed, and a verb starts faster without
+
             warn(("connections",), load_text(load), f"use longer intervals: {interval_advice(load)}")
 
 

@@ -119,7 +119,7 @@ class SecretFiles:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     values: set[str] = field(default_factory=set)
-    web_file: WebConfig | None = field(default_factory=WebConfig)
+    web_file: WebConfig | None = field(default_factory=WebConfig.defaults)
     files: set[str] = field(default_factory=set)
 
     def resolve(self) -> None:

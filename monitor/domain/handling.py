@@ -1,12 +1,12 @@
 """What operators did about open incidents: acknowledgements and silences, for showing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, Severity, Topic
-from monitor.domain.routing import NO_LABELS, RESERVED, UserLabels, matches, scope_facts, scope_labels
+from monitor.domain.routing import NO_LABELS, UserLabels, connection_facts, matches, scope_facts, scope_labels
 from monitor.domain.silencing.acks import Ack, acknowledged
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.silences import SilenceState
@@ -14,9 +14,6 @@ from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.states import TopicState
 from monitor.domain.topics import STALE
 from monitor.domain.uptime import OpenOutage
-
-OF_NOTIFICATIONS = RESERVED - {"account", "user", "platform", "connection"}
-"""Names of matchers that say nothing of a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +60,6 @@ def incident_facts(incident: IncidentView, connection: Connection | None, user_l
     facts |= {"severity": incident.severity.value, "topic": incident.incident.topic.value, "scope": incident.scope.value}
     facts["reason"] = incident.reason.value if incident.reason is not None else ""
     return facts | (connection_facts(connection) if connection is not None else scope_facts(incident.incident.subject))
-
-
-def connection_facts(connection: Connection) -> dict[str, str]:
-    """What says which connection it is, for matchers."""
-    return {
-        "account": connection.account,
-        "user": connection.user_id,
-        "platform": connection.platform,
-        "connection": connection.platform_id,
-    }
-
-
-def covers(match: Mapping[str, str], connection: Connection) -> bool:
-    """Whether a silence with this *match* can match a notification about *connection*."""
-    values = {**connection.labels, **connection_facts(connection)}
-    return matches({name: pattern for name, pattern in match.items() if name not in OF_NOTIFICATIONS}, values)
 
 
 def handling_of_incident(

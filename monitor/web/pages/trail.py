@@ -6,7 +6,7 @@ from datetime import datetime
 
 from monitor.domain.acceptance import Acceptance
 from monitor.domain.connections import Connection
-from monitor.domain.handling import covers
+from monitor.domain.routing import covers
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.text.format import moment
