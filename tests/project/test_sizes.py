@@ -9,7 +9,7 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 45_700
+BUDGET = 46_000
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
@@ -24,7 +24,7 @@ PACKAGE_BUDGETS = {
     "runtime": 700,
     "schemas": 1_400,
     "simulator": 2_500,
-    "state": 900,
+    "state": 1_000,
     "text": 1_950,
     "web": 6_900,
     "workers": 2_150,
