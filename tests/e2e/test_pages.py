@@ -16,6 +16,7 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
+from monitor.clock import SystemClock
 from monitor.domain.reasons import Health
 from monitor.simulator.state import SimulatedApi
 from tests.running_daemon import AGEING, BROKEN, QUIET, RunningDaemon, running_daemon
@@ -99,12 +100,13 @@ async def _visit(browser: Browser, address: str, **options: Any) -> AsyncIterato
 
 
 async def _refreshed(page: Page) -> None:
-    """Let the time pass until the page has asked again and shows the answer."""
-    before = await page.locator(".fresh time").get_attribute("datetime")
+    """Let the time pass until the page has asked again and shows what is so from now on."""
+    # The page shows milliseconds.
+    now = SystemClock().now() - timedelta(milliseconds=1)
 
     async def _newer() -> bool:
         await page.clock.fast_forward(REFRESH)
-        return await page.locator(".fresh time").get_attribute("datetime") != before
+        return datetime.fromisoformat(await page.locator(".fresh time").get_attribute("datetime") or "") >= now
 
     # The monitor makes a new picture at most once a second.
     assert await eventually(_newer, what="the page shows a newer picture")
