@@ -19,14 +19,17 @@ from monitor.db import (
     list_incidents,
     read_connections,
     read_meta,
+    read_scopes,
     read_state,
     reading,
     silences_since,
 )
+from monitor.db.codec import decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic, incident_key
 from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.handling import NOT_HANDLED, Handling
+from monitor.domain.notifications.timing import escalation_at
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.states import ConnectionState
@@ -72,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         rows = list_incidents(reader, open_only=args.open, since=since, limit=args.limit)
         lines = lines_of(reader, rows, config, now)
     if args.open:
-        lines.sort(key=_worst_first)
+        lines.sort(key=worst_first)
     if args.json:
         output.put({"at": facts.iso(now), "incidents": [_document(line) for line in lines]})
     else:
@@ -90,20 +93,30 @@ def lines_of(reader: Reader, rows: Sequence[IncidentRow], config: Config, now: d
     controls = Controls(recurring=config.windows(), user_labels={user.id: user.labels for user in config.users}).with_requests(
         silences_since(reader, now), acks_of_open(reader)
     )
+    scopes, policy = read_scopes(reader) if any(row.connection_id is None for row in rows) else {}, config.policy()
+
+    def escalates_at(row: IncidentRow) -> datetime | None:
+        ref, state = row.incident, states.get(row.connection_id or 0)
+        if state is None and ref.subject not in scopes:
+            return None
+        value = state.topic(ref.topic) if state is not None else decode_scope(ref.subject, scopes[ref.subject][1]).topic
+        return escalation_at(value, policy) if value.number == ref.number else None
+
     return [
         IncidentLine(
             row,
             incident_key(row.incident, instance),
             connections.get(row.connection_id or 0),
             states.get(row.connection_id or 0, _NOTHING_KNOWN),
-            facts.handling(row, connections.get(row.connection_id or 0), controls, now),
+            facts.handling(row, connections.get(row.connection_id or 0), controls, now, escalates_at(row)),
             users,
         )
         for row in rows
     ]
 
 
-def _worst_first(line: IncidentLine) -> tuple[int, bool, int, float]:
+def worst_first(line: IncidentLine) -> tuple[int, bool, int, float]:
+    """Sorts the severest first, then what is not handled, then the widest, then the newest."""
     row = line.row
     return -row.severity.rank, line.handling.handled, -row.scope.width, -row.incident.opened_at.timestamp()
 

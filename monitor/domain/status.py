@@ -1,14 +1,19 @@
 """`DisplayStatus`, worst first; one filter for pages, API and command line."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from monitor.domain.events import Severity, Topic
 from monitor.domain.expiry.levels import EXPIRED
 from monitor.domain.reasons import Health
-from monitor.domain.snapshot import ConnectionView, IncidentView
+
+if TYPE_CHECKING:
+    from monitor.domain.snapshot import ConnectionView, IncidentView
 
 
 class Tone(StrEnum):
@@ -187,7 +192,7 @@ class Filters:
     page: int = 1
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> "Filters":
+    def of(cls, query: Mapping[str, str]) -> Filters:
         """The filters of an address; what cannot be understood asks for nothing."""
         texts = {name: query.get(name, "").strip()[:_MOST_LETTERS] for name in _TEXTS}
         texts["sort"] = texts["sort"] if texts["sort"] in SORTS else ""
