@@ -19,14 +19,17 @@ from monitor.db import (
     list_incidents,
     read_connections,
     read_meta,
+    read_scopes,
     read_state,
     reading,
     silences_since,
 )
+from monitor.db.codec import decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic, incident_key
 from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.handling import NOT_HANDLED, Handling
+from monitor.domain.notifications.timing import escalation_at
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.states import ConnectionState
@@ -90,13 +93,22 @@ def lines_of(reader: Reader, rows: Sequence[IncidentRow], config: Config, now: d
     controls = Controls(recurring=config.windows(), user_labels={user.id: user.labels for user in config.users}).with_requests(
         silences_since(reader, now), acks_of_open(reader)
     )
+    scopes, policy = read_scopes(reader) if any(row.connection_id is None for row in rows) else {}, config.policy()
+
+    def escalates_at(row: IncidentRow) -> datetime | None:
+        ref, state = row.incident, states.get(row.connection_id or 0)
+        if state is None and ref.subject not in scopes:
+            return None
+        value = state.topic(ref.topic) if state is not None else decode_scope(ref.subject, scopes[ref.subject][1]).topic
+        return escalation_at(value, policy) if value.number == ref.number else None
+
     return [
         IncidentLine(
             row,
             incident_key(row.incident, instance),
             connections.get(row.connection_id or 0),
             states.get(row.connection_id or 0, _NOTHING_KNOWN),
-            facts.handling(row, connections.get(row.connection_id or 0), controls, now),
+            facts.handling(row, connections.get(row.connection_id or 0), controls, now, escalates_at(row)),
             users,
         )
         for row in rows

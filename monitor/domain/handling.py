@@ -34,10 +34,16 @@ class CoveringSilence:
 
 @dataclass(frozen=True, slots=True)
 class Handling:
-    """The acknowledgement of an incident and the silence of its notifications that lasts longest, as far as there are any."""
+    """
+    The acknowledgement of an incident and the silence of its notifications that lasts longest, as far as there are any.
+
+    Attributes:
+        escalates_at: when it is escalated next; None: it is not, or acknowledged.
+    """
 
     ack: Ack | None = None
     silence: CoveringSilence | None = None
+    escalates_at: datetime | None = None
 
     @property
     def handled(self) -> bool:
@@ -61,10 +67,9 @@ def handling_of_incident(
 ) -> Handling:
     """What operators did about one incident, of which *value* is the topic's state."""
     ref = incident.incident
-    return Handling(
-        acknowledged(controls.acks, ref.topic, ref.subject, value),
-        _silence_of(incident_facts(incident, connection, controls.user_labels), controls, now),
-    )
+    ack = acknowledged(controls.acks, ref.topic, ref.subject, value)
+    silence = _silence_of(incident_facts(incident, connection, controls.user_labels), controls, now)
+    return Handling(ack, silence, incident.escalates_at if ack is None else None)
 
 
 def handling_of(view: ConnectionView, incidents: Sequence[IncidentView], controls: Controls, now: datetime) -> Handling:
@@ -73,7 +78,7 @@ def handling_of(view: ConnectionView, incidents: Sequence[IncidentView], control
 
     A connection without an incident has the silence of its next failure.
     """
-    if not controls.silences and not controls.recurring and not controls.acks:
+    if not controls.silences and not controls.recurring and not controls.acks and not any(each.escalates_at for each in incidents):
         return NOT_HANDLED
     serious = [incident for incident in incidents if incident.severity is not Severity.INFO]
     if not serious:
@@ -87,6 +92,7 @@ def handling_of(view: ConnectionView, incidents: Sequence[IncidentView], control
     return Handling(
         each[0].ack if all(one.ack is not None for one in each) else None,
         each[0].silence if all(one.silence is not None for one in each) else None,
+        min((one.escalates_at for one in each if one.escalates_at is not None), default=None),
     )
 
 

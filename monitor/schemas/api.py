@@ -70,6 +70,9 @@ class ApiConnection(shapes.ConnectionFacts):
     silencedUntil: Annotated[  # noqa: N815
         Moment | None, Field(description="until when its notifications are silenced; null: they are not")
     ]
+    escalatesAt: Annotated[  # noqa: N815
+        Moment | None, Field(description="when one of its open incidents is escalated next unless it is acknowledged; null: never")
+    ]
     notes: Annotated[list[str], Field(description="what is wrong and what to do, as on the status page; the wording may change")]
 
 

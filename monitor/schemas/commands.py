@@ -53,6 +53,7 @@ class Handled(TypedDict):
 
     ackedBy: Annotated[AckedBy | None, Field(description="who acknowledged it; null: nobody")]
     silencedUntil: Annotated[Moment | None, Field(description="until when its notifications are silenced; null: they are not")]
+    escalatesAt: Annotated[Moment | None, Field(description="when it is escalated next unless it is acknowledged; null: never")]
 
 
 class StatusConnection(ConnectionFacts, Handled):

@@ -217,15 +217,19 @@ def uptime(value: Uptime) -> shapes.UptimeFacts:
     }
 
 
-def handling(row: IncidentRow, about: Connection | None, controls: Controls, now: datetime) -> Handling:
-    """What operators did about an incident; nothing about one that is closed."""
+def handling(
+    row: IncidentRow, about: Connection | None, controls: Controls, now: datetime, escalates_at: datetime | None = None
+) -> Handling:
+    """What operators did about an incident, which is escalated next *escalates_at*; nothing about one that is closed."""
     from monitor.domain.handling import NOT_HANDLED, handling_of_incident  # noqa: PLC0415 - see above
     from monitor.domain.snapshot import IncidentView  # noqa: PLC0415
     from monitor.domain.states import TopicState  # noqa: PLC0415
 
     if row.closed_at is not None:
         return NOT_HANDLED
-    view = IncidentView(row.incident, row.scope, row.connection_id, row.level, row.severity, row.reason, row.detail)
+    view = IncidentView(
+        row.incident, row.scope, row.connection_id, row.level, row.severity, row.reason, row.detail, escalates_at=escalates_at
+    )
     value = TopicState(row.level, row.changed_at, row.incident.number, row.incident.opened_at)
     return handling_of_incident(view, about, value, controls, now)
 
@@ -249,6 +253,7 @@ def handled_incident(row: IncidentRow, about: Connection | None, key: str, handl
         "incidentKey": key,
         "ackedBy": acked_by(handling.ack),
         "silencedUntil": iso(silence.until) if silence is not None else None,
+        "escalatesAt": iso(handling.escalates_at),
     }
 
 

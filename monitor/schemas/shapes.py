@@ -195,6 +195,7 @@ class HandledIncident(Incident):
     incidentKey: Annotated[str, Field(description="what acknowledges it; the same in every notification about it")]
     ackedBy: Annotated[AckedBy | None, Field(description="null: it is closed, or nobody acknowledged it")]
     silencedUntil: Annotated[Moment | None, Field(description="null: it is closed, or not silenced")]
+    escalatesAt: Annotated[Moment | None, Field(description="when it is escalated next unless it is acknowledged; null: never")]
 
 
 class Delivery(About):

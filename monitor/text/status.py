@@ -60,13 +60,20 @@ def worst_of(incidents: Sequence[IncidentView]) -> IncidentView | None:
 
 
 def handling_texts(handling: Handling, now: datetime) -> Iterator[str]:
-    """What operators did, one sentence each."""
+    """What operators did, and what happens if they do nothing, one sentence each."""
     ack, silence = handling.ack, handling.silence
     if ack is not None:
         yield f"Acknowledged by {one_line(ack.author, 80)} {ago(ack.at, now)}: {one_line(ack.reason, 300)}"
     if silence is not None:
         by = f" by {one_line(silence.author, 80)}" if silence.number is not None else f" ({one_line(silence.author, 80)}, configured)"
         yield f"Silenced until {moment(silence.until)}{by}{f': {one_line(silence.reason, 300)}' if silence.reason else ''}"
+    if handling.escalates_at is not None:
+        yield escalation_text(handling.escalates_at, now)
+
+
+def escalation_text(at: datetime, now: datetime) -> str:
+    """When an incident is escalated; overdue is what a silence or quiet hours delay."""
+    return f"Escalated {ago(at, now)}, on {moment(at)}, unless acknowledged." if at > now else "Its escalation is due."
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +170,8 @@ def _unmatched(snapshot: Snapshot) -> str:
         return ""
     first = snapshot.unmatched[0]
     others = f" and {len(snapshot.unmatched) - 1} more" if len(snapshot.unmatched) > 1 else ""
-    return f"The matcher {one_line(f'{first.name}: {first.pattern}', 60)} of {first.where}{others} matches nothing that is known."
+    meant = f" Did you mean {one_line(first.meant, 60)}?" if first.meant else ""
+    return f"The matcher {one_line(f'{first.name}: {first.pattern}', 60)} of {first.where}{others} matches nothing that is known.{meant}"
 
 
 def _overloaded(snapshot: Snapshot) -> str:

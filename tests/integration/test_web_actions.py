@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from monitor.cli.main import main
 from monitor.clock import SystemClock
 from monitor.config import WebConfig
 from monitor.db import accepted_losses, acks_of_open, silences_since
@@ -223,6 +225,24 @@ async def test_accept_permissions(world: Watched) -> None:
     assert (done.status, by_form.permissions, by_form.author, by_form.reason) == (200, ("post",), "bob", "agency <x>")
     assert "accepted that it lacks post: agency &lt;x&gt;" in re.sub("</?(bdi|q)>", "", trail)
     assert (api.status, api.json()["accepted"], api.json()["required"], by_api.author) == (200, ["post"], [], "token")
+
+
+async def test_escalation_shown(sqlite_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The page of a connection, that of the incidents, the API and the command line say when an incident is escalated."""
+    path = write_config(tmp_path, sqlite_url)
+    path.write_text(path.read_text().replace("receivers: [on-call]", "receivers: [on-call], escalate: {after: 3h, receivers: [desk]}"))
+    async with watched(path) as story:
+        await tell_a_story(story)
+        async with acting(story) as site:
+            pages = [(await site.port.ask(page, **basic("anna"))).body for page in ("/connections/main/-/linkedin-page1", "/incidents")]
+            incidents = (await site.port.ask("/api/v1/incidents", **BEARER)).json()["incidents"]
+            one = (await site.port.ask("/api/v1/connections/linkedin-page1?account=main", **BEARER)).json()["connection"]
+        assert main(["incidents", "--json", "--config", str(path)]) == 0
+    (due,) = {incident["escalatesAt"] for incident in incidents}
+    printed = json.loads(re.sub(r"(?ms)^.*?^\{", "{", capsys.readouterr().out, count=1))
+    assert [incident["escalatesAt"] for incident in printed["incidents"]] == [due]
+    assert all(re.search(rb"Escalated in 2[^,]*, on [^,]*, unless acknowledged", page) for page in pages)
+    assert one["escalatesAt"] == due
 
 
 async def test_api(world: Watched) -> None:

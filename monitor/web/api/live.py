@@ -115,6 +115,7 @@ def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.
         "statusText": f"{row.label} {row.seen}".rstrip(),
         "ackedBy": facts.acked_by(handling.ack),
         "silencedUntil": iso_utc(handling.silence.until) if handling.silence is not None else None,
+        "escalatesAt": facts.iso(handling.escalates_at),
         "notes": [" ".join(filter(None, (note.text, note.advice))) for note in row.notes] + list(row.handled),
     }
 

@@ -23,7 +23,7 @@ from monitor.text.format import count, label_of, platform_name, sentence, short_
 from monitor.text.links import connection_path
 from monitor.text.reasons import reason_text
 from monitor.text.sentences import NO_NAMES
-from monitor.text.status import closed_text, title_of
+from monitor.text.status import closed_text, escalation_text, title_of
 from monitor.web.pages import cli_hints
 from monitor.web.pages.cli_hints import Command
 from monitor.web.pages.history import StoredIncidents, SuppressedBy
@@ -192,6 +192,8 @@ def _suppressions(view: IncidentView, connection: Connection | None, suppressed_
     ack = suppressed_by.acks.get((incident.topic, incident.subject, incident.number))
     if ack is not None:
         texts.append(f"Acknowledged by {ack.author} {brief(now - ack.at)} ago: {ack.reason}")
+    elif view.escalates_at is not None:
+        texts.append(escalation_text(view.escalates_at, now))
     facts = incident_facts(view, connection, suppressed_by.user_labels)
     texts += [
         f"Silenced until {stamp(silence.over_at)} by {silence.author}: {silence.reason}"
