@@ -29,7 +29,8 @@ def copy(value, changes):
 
 def _replace(value: _Value, /, **changes: Any) -> _Value:
     """A copy of the frozen *value* with *changes*."""
-    copy = _copier(type(value))
+    kind: Any = type(value)
+    copy = _copier(kind)
     changed: _Value = dataclasses.replace(value, **changes) if copy is None else copy(value, changes)  # type: ignore[type-var]
     return changed
 

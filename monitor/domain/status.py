@@ -213,11 +213,12 @@ class Filters:
             query.append(("page", str(other.page)))
         return f"?{urlencode(query, errors='replace')}" if query else "?"
 
-    def api_address(self) -> str:
-        """The query by which the API lists the same connections, worst first."""
+    def api_address(self, sort: str = "worst") -> str:
+        """The query by which the API takes the same connections; a list of them sorted so, the worst first."""
         query = [("displayStatus" if name == "health" else name, getattr(self, name)) for name in _SELECTING if getattr(self, name)]
         query += [("label", pair) for pair in self.labels]
-        return f"?{urlencode([*query, ('sort', 'worst')], errors='replace')}"
+        query += [("sort", sort)] if sort else []
+        return f"?{urlencode(query, errors='replace')}" if query else ""
 
     @property
     def criteria(self) -> ConnectionFilter:

@@ -25,6 +25,7 @@ from monitor.schemas.shapes import (
     ConnectionFacts,
     Delivery,
     Details,
+    ForecastNotification,
     Identity,
     Incident,
     Moment,
@@ -138,6 +139,14 @@ class PreflightDocument(Dated):
 
     answer: Annotated[Readiness, Field(description="of all together")]
     connections: list[Preflight]
+
+
+class ForecastDocument(Dated):
+    """`forecast --json`."""
+
+    until: Moment
+    total: Annotated[int, Field(description="how many notifications")]
+    notifications: Annotated[list[ForecastNotification], Field(description="the first of them, in order of time")]
 
 
 class Tested(Identity):
@@ -367,6 +376,7 @@ class DatabaseDocument(Document):
 DOCUMENTS: dict[str, Any] = {
     "check": CheckDocument,
     "preflight": PreflightDocument,
+    "forecast": ForecastDocument,
     "status": StatusDocument,
     "history": HistoryDocument,
     "incidents": IncidentsDocument,

@@ -126,19 +126,20 @@ def _answer(result: PreflightResult, known_at: datetime | None, now: datetime | 
     }
 
 
-def forecast(event: ForecastEvent) -> shapes.ForecastNotification:
-    """A notification that is sent if nobody does anything."""
+def forecast(event: ForecastEvent, message: int) -> shapes.ForecastNotification:
+    """A notification that is sent if nobody does anything, within the message with this number."""
     from monitor.text.sentences import sentence  # noqa: PLC0415 - see above
 
     notification = event.notification
     return {
-        **identity(event.connection),
+        "connections": [identity(connection) for connection in event.connections],
         "at": iso_utc(notification.at),
         "type": notification.type,
         "why": notification.why,
         "severity": notification.severity,
-        "text": sentence(notification, event.connection),
+        "text": sentence(notification, event.connection, event.connections),
         "receivers": list(event.receivers),
+        "message": message,
     }
 
 

@@ -7,16 +7,17 @@ After a wanted change look at what `REWRITE_GOLDENS=1 python -m pytest tests/int
 import asyncio
 import os
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from monitor.cli import check, deliveries, explain, history, incidents, preflight, replay, silence, status
+from monitor.cli import check, deliveries, explain, forecast, history, incidents, preflight, replay, silence, status
 from monitor.cli.config import summary
 from monitor.cli.incidents import connections_by_number
-from monitor.cli.lookup import opened
+from monitor.cli.lookup import OpenDatabase, opened
 from monitor.cli.output import columns
 from monitor.cli.replay_history import replay_history
 from monitor.config import Config, load, load_policy
@@ -30,12 +31,24 @@ from monitor.errors import DeliveryReason, Problem, Reason
 from monitor.notify import templates
 from monitor.state.unit_of_work import evaluate_due
 from monitor.text.explain import explain as explained
-from tests.builders import DAY, HOUR, MINUTE, a_connection, a_reply, a_silence, a_state, a_token_life
+from tests.builders import DAY, HOUR, MINUTE, a_connection, a_reply, a_silence, a_state, a_token_belief, a_token_life
 from tests.clock import FakeClock
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 FOLDER = Path(__file__).parent.parent / "golden" / "cli"
-VERBS = ("status", "history", "incidents", "explain", "deliveries", "silence-list", "replay", "config-check", "check", "preflight")
+VERBS = (
+    "status",
+    "history",
+    "incidents",
+    "explain",
+    "forecast",
+    "deliveries",
+    "silence-list",
+    "replay",
+    "config-check",
+    "check",
+    "preflight",
+)
 WIDTHS = (80, 120)
 
 # Wide letters, letters that are written from right to left, combined ones, and a family that is one letter.
@@ -76,6 +89,7 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
             "history": history.as_text(rows, width),
             "incidents": incidents.as_text(incidents.lines_of(reader, list_incidents(reader), config, now), now, width),
             "explain": explain.as_text(explained(page, now, config.policy()), width),
+            "forecast": _forecast(database, now, width),
             "deliveries": deliveries.as_text(list_deliveries(reader), connections_by_number(reader), now, width),
         }
     silences = [
@@ -112,6 +126,19 @@ def _tested(now: datetime, width: int) -> dict[str, str]:
         "check": check.as_text(results, problems, width, "https://postpost.example/connections"),
         "preflight": preflight.as_text(checks, now, width),
     }
+
+
+def _forecast(database: OpenDatabase, now: datetime, width: int) -> str:
+    """What is told of a token that ends within hours beside what is broken."""
+    registry = database.registry
+    page = next(one for one in registry.connections() if one.platform_id == "threads-1784")
+    changes = registry.begin()
+    changes.states[page.id] = replace(registry.state(page.id), token=a_token_belief(now + 6 * HOUR))
+    registry.commit(changes)
+    snapshot = registry.snapshot(now)
+    expected = forecast.forecast_now(registry, snapshot, now)
+    states = {view.connection.id: view.state for view in snapshot.connections}
+    return forecast.as_text(expected.messages, expected.until, states, 5, width, {})
 
 
 def _beside(config: Config, path: Path) -> Config:

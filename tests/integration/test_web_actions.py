@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import pytest
 
 from monitor.cli.main import main
-from monitor.clock import SystemClock
+from monitor.clock import Clock, SystemClock
 from monitor.config import WebConfig
 from monitor.db import accepted_losses, acks_of_open, silences_since
 from monitor.domain.connections import Connection
@@ -25,6 +25,7 @@ from monitor.web.actions import Actions
 from monitor.web.auth import hash_password
 from tests.asked import Port, Reply, listening
 from tests.builders import a_reply
+from tests.clock import StoppedClock
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 TOKEN = "a-long-token-of-this-test"
@@ -82,7 +83,7 @@ class Site:
 
 
 @asynccontextmanager
-async def acting(world: Watched, *, on: bool = True) -> AsyncIterator[Site]:
+async def acting(world: Watched, *, on: bool = True, clock: Clock | None = None) -> AsyncIterator[Site]:
     """The port of a monitor with users and a token."""
     checked: list[Connection] = []
 
@@ -92,7 +93,7 @@ async def acting(world: Watched, *, on: bool = True) -> AsyncIterator[Site]:
 
     actions = Actions(world.database.write, check, SystemClock(), lambda: "https://dashboard.example/connections")
     snapshot = partial(world.fleet.snapshot, world.now)
-    async with listening(snapshot, read=world.database.read, acting=actions, file=FILE, token=TOKEN, actions=on) as port:
+    async with listening(snapshot, read=world.database.read, acting=actions, file=FILE, token=TOKEN, actions=on, clock=clock) as port:
         yield Site(port, world, checked)
 
 
@@ -126,7 +127,7 @@ async def test_forms_are_neither_kept_nor_compressed(world: Watched) -> None:
     """Only forms are neither kept nor compressed, each user has a token of their own; other pages are the same for all, without a token."""
     page = "/connections/main/-/linkedin-page1"
     forms = (PAGE, "/actions/check/main/-/linkedin-page1", "/actions/reconnect/main/-/linkedin-page1")
-    async with acting(world) as site:
+    async with acting(world, clock=StoppedClock(world.now)) as site:
         for path in ("/", "/incidents", "/calendar", "/wall", "/forecast", "/preflight", page):
             anna, bob = [await site.port.ask(path, **{"Accept-Encoding": "gzip"}, **basic(user)) for user in USERS]
             assert (anna.headers["ETag"], anna.body) == (bob.headers["ETag"], bob.body), path

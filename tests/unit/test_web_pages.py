@@ -173,8 +173,11 @@ def _calendar(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
 
 
 def _forecast(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
-    events = tuple(ForecastEvent(a_connection(1, name=text), replace(a_notification(1), detail=text), (text,)) for _ in range(2))
-    return _pages().render("forecast.html", board, NOW, forecast=forecast_page(board, Forecast(NOW + DAY, events), Filters.of(query)))
+    connections = a_connection(1, name=text), a_connection(2, name=text)
+    events = [(ForecastEvent(connections[:many], replace(a_notification(1), detail=text), (text,)),) * many for many in (1, 2)]
+    return _pages().render(
+        "forecast.html", board, NOW, forecast=forecast_page(board, Forecast(NOW + DAY, tuple(events)), Filters.of(query))
+    )
 
 
 def _preflight(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
