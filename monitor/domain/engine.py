@@ -316,7 +316,8 @@ class Engine:
             self._count(gone, -1)
             self._count(added, 1)
         self._order = self._with_changes(removed, [*added, *changed.values()])
-        self._index({connection.account for connection in [*gone, *added]})
+        moved = [known[connection_id] for connection_id in changed if connection_id in known]
+        self._index({connection.account for connection in [*gone, *added, *moved, *changed.values()]})
         # Those that stay keep their place: they may be due for something else than their own moment.
         for connection in added:
             self._schedule_evaluation(connection)

@@ -1,14 +1,19 @@
 """`DisplayStatus`, worst first; one filter for pages, API and command line."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from monitor.domain.events import Severity, Topic
 from monitor.domain.expiry.levels import EXPIRED
 from monitor.domain.reasons import Health
-from monitor.domain.snapshot import ConnectionView, IncidentView
+
+if TYPE_CHECKING:
+    from monitor.domain.snapshot import ConnectionView, IncidentView
 
 
 class Tone(StrEnum):
@@ -187,7 +192,7 @@ class Filters:
     page: int = 1
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> "Filters":
+    def of(cls, query: Mapping[str, str]) -> Filters:
         """The filters of an address; what cannot be understood asks for nothing."""
         texts = {name: query.get(name, "").strip()[:_MOST_LETTERS] for name in _TEXTS}
         texts["sort"] = texts["sort"] if texts["sort"] in SORTS else ""
@@ -210,11 +215,12 @@ class Filters:
             query.append(("page", str(other.page)))
         return f"?{urlencode(query, errors='replace')}" if query else "?"
 
-    def api_address(self) -> str:
-        """The query by which the API lists the same connections, worst first."""
+    def api_address(self, sort: str = "worst") -> str:
+        """The query by which the API takes the same connections; a list of them sorted so, the worst first."""
         query = [("displayStatus" if name == "health" else name, getattr(self, name)) for name in _SELECTING if getattr(self, name)]
         query += [("label", pair) for pair in self.labels]
-        return f"?{urlencode([*query, ('sort', 'worst')], errors='replace')}"
+        query += [("sort", sort)] if sort else []
+        return f"?{urlencode(query, errors='replace')}" if query else ""
 
     @property
     def criteria(self) -> ConnectionFilter:

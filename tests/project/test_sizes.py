@@ -15,7 +15,7 @@ BUDGET = 45_700
 PACKAGE_BUDGETS = {
     "cli": 4_900,
     "config": 3_950,
-    "db": 4_650,
+    "db": 4_750,
     "domain": 10_300,
     "http": 950,
     "metrics": 850,

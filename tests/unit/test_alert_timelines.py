@@ -80,6 +80,25 @@ class TestCauses:
         story.checks(OK, OK)
         assert story.types == ["connection.failed", "connection.recovered"]
 
+    def test_changes_while_hidden(self) -> None:
+        """Trouble of the platform that is a revoked credential when a refused key works again: told as that, once."""
+        one = Patrol(Story(connections=fleet(3, interval=15 * MINUTE)))
+        one.run(HOUR, lambda _: OK)
+        one.run(25 * MINUTE, lambda number: TROUBLE if number == 1 else OK)
+        one.run(HOUR, lambda _: Reason.API_UNAUTHORIZED)
+        assert "connection.failed" not in one.story.types
+        one.run(HOUR, lambda number: BAD if number == 1 else OK)
+        told = [each for each in one.story.notifications if each.type == "connection.failed"]
+        assert [(each.reason, each.why) for each in told] == [(BAD, "opened")]
+
+    def test_changes_when_it_is_due(self) -> None:
+        """A check that shows another cause when the failure is to be notified holds it until that is confirmed, by whichever causes."""
+        story = Story()
+        story.checks(OK, TROUBLE, TROUBLE, TROUBLE)
+        story.pass_time(30 * MINUTE)
+        story.checks(BAD, Reason.TARGET_GONE)
+        assert [(each.reason, each.why) for each in story.notifications] == [(Reason.TARGET_GONE, "opened")]
+
     def test_old_posting_error(self) -> None:
         """A posting error of one break is not news after the next one."""
         story = Story()

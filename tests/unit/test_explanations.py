@@ -35,6 +35,7 @@ from tests.builders import (
     a_token_life,
     at,
 )
+from tests.patrol import fleet
 from tests.story import API_HOST, Story
 
 
@@ -325,6 +326,20 @@ def test_frozen_recovery_waits() -> None:
     everything = text(story)
     assert "expiry: the notification “1d” is pending; it waits until the incident of account:main is closed." in everything
     assert SUPPRESSION_TEXTS[SuppressionReason.COVERED_BY_SCOPE] in everything
+
+
+def test_suspected_platform() -> None:
+    """A suspicion is said with when it began, for as long as the other connections are looked at."""
+    story = Story(connections=fleet(3))
+    for number in (1, 2, 3):
+        story.check(Reason.OK, number)
+    story.pass_time(10 * MINUTE)
+    story.check(Reason.CREDENTIAL_REJECTED)
+    story.now += 10 * SECOND
+    assert "platform:linkedin is suspected since 2030-01-01 00:10 UTC (10s ago). No notification yet." in text(story)
+    story.pass_time(5 * MINUTE)
+    assert "suspected" not in text(story)
+    assert "No scope incident (account, API, platform, storage) is open." in text(story)
 
 
 def test_platform_told_in_place() -> None:

@@ -216,6 +216,10 @@ How the platforms differ from `policy.expiry`.
 Source: api-contract.md 3.1, last column.
 """
 
+KNOWN_PERMISSIONS = frozenset(
+    {"w_member_social", "w_member_social_feed", "r_basicprofile", "r_member_postAnalytics", "r_member_profileAnalytics"}
+)
+"""Those that the API documents, all of LinkedIn; there are others."""
 KNOWN_PLATFORMS = frozenset({*BUILT_IN, "pinterest", "x"})
 
 
