@@ -24,7 +24,7 @@ PACKAGE_BUDGETS = {
     "runtime": 700,
     "schemas": 1_400,
     "simulator": 2_500,
-    "state": 900,
+    "state": 950,
     "text": 2_000,
     "web": 6_950,
     "workers": 2_150,
