@@ -11,7 +11,7 @@ The composition root: builds every part from a configuration, runs it until the 
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from monitor import __version__
 from monitor.clock import Clock
-from monitor.config import Config
+from monitor.config import Config, watched_files
 from monitor.db import Database, read_server
 from monitor.domain.connections import Connection
 from monitor.domain.policy import Policy
@@ -36,7 +36,7 @@ from monitor.runtime.scheduler import Scheduler, WakeJob
 from monitor.runtime.signals import Signals
 from monitor.runtime.systemd import ServiceManager
 from monitor.runtime.watchdog import Watchdog, WatchedLoop
-from monitor.state import connection_sync, receiver_sync
+from monitor.state import account_sync, connection_sync, receiver_sync
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.web.actions import Actions
@@ -123,6 +123,7 @@ class App:
             stack.push_async_callback(self._close_web)
             if not await self._open_database():
                 return
+            await account_sync.sync(self._database, self._registry, self.config)
             await receiver_sync.sync(self._database, self.config, self._registry.config, self._clock.now())
             await connection_sync.sync(self._database, self._registry, self.config)
             await self._open_web()
@@ -142,7 +143,7 @@ class App:
             )
             self._watchdog_loop = self._loop("watchdog", self._watchdog.step, self._watchdog_rest_seconds())
             self._web_loop = self._loop("web", self._web.renew, _WEB_REST_SECONDS)
-            self._file_watch = ConfigFileWatch(Path(self.config.source), self._config_file_changed)
+            self._file_watch = ConfigFileWatch(lambda: watched_files(self.config), self._config_file_changed)
             self._file_loop = self._loop("config-file", self._file_watch.step, _FILE_REST_SECONDS)
             async with asyncio.TaskGroup() as group:
                 await self._run_workers(group)
@@ -273,9 +274,9 @@ class App:
             reload=self._reload_and_wait,
         )
 
-    def _config_file_changed(self) -> None:
+    def _config_file_changed(self, files: Sequence[Path]) -> None:
         if self.config.monitor.reload_on_change:
-            _log.info("config.file_changed", config=self.config.source)
+            _log.info("config.file_changed", files=[str(file) for file in files])
             self._signals.reload.set()
 
     async def _reload_and_wait(self) -> int:
@@ -446,6 +447,7 @@ class App:
             await self._workers.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
             self.config = config
             self._registry.set_config(workers.evaluation_config)
+            await account_sync.sync(self._database, self._registry, config)
             await receiver_sync.sync(self._database, config, workers.evaluation_config, self._clock.now())
             await connection_sync.sync(self._database, self._registry, config)
             if self._signals.stop.is_set():

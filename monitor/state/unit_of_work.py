@@ -79,9 +79,9 @@ def record_outage(registry: Registry, outage: ScopeState, notified: Collection[s
 
 def unit_of_work(registry: Registry, store: Store) -> "UnitOfWork":
     """The unit of work of this transaction: one per transaction, kept in its scratch space."""
-    registry.notice_clock_jump()
     unit = store.scratch.get(UnitOfWork)
     if not isinstance(unit, UnitOfWork):
+        registry.notice_clock_jump()
         unit = UnitOfWork(registry, store)
         store.scratch[UnitOfWork] = unit
         store.after_commit(unit.publish)

@@ -88,8 +88,8 @@ class MonitorSettings(Section):
     dashboard_url: Annotated[str, AfterValidator(check_page_url)] = ""
     """Page for reconnecting accounts. Notifications link to it; without it they have no link."""
     reload_on_change: Switch = False
-    """Whether the configuration is reloaded, as by SIGHUP, when the content of its file has changed, within about ten seconds. Secrets in other
-    files are read at a reload, too, but not watched."""
+    """Whether the configuration is reloaded, as by SIGHUP, within about ten seconds after the content of its file, of a file of `config.d`, or of
+    a file that it names (secrets, certificates of authorities, `web.config_file`) has changed."""
     runbook_url: Annotated[str, AfterValidator(check_runbook_url)] = ""
     """Address at which operators read `docs/how-to/alerts.md`: of your copy, or of this project's repository. `config rules` and
     notifications link to it."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import bindparam, func, or_, select, true, tuple_
 
@@ -15,8 +15,10 @@ from monitor.db.rows import CheckRow, IncidentRow, to_check, to_incident, to_vie
 from monitor.db.tables import checks, connections, incidents, messages
 from monitor.db.transaction import Reader
 from monitor.domain.events import Topic
-from monitor.domain.snapshot import IncidentView
 from monitor.errors import Reason
+
+if TYPE_CHECKING:
+    from monitor.domain.snapshot import IncidentView
 
 PAGE = 5_000
 _LAST = 2**63 - 1
@@ -147,7 +149,7 @@ def checks_in_order(
             begin, width = end, min(_LONGEST_MS, width * 2) if len(rows) <= page // 4 else width
 
 
-def read_open_incidents(reader: Reader) -> list[IncidentView]:
+def read_open_incidents(reader: Reader) -> "list[IncidentView]":
     """The open incidents, ordered by when they opened."""
     return [to_view(row) for row in reader.rows(_OPEN)]
 

@@ -15,7 +15,6 @@ from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.reasons import Health, meaning
 from monitor.domain.states import ConnectionState
-from monitor.domain.usual_case import resumed
 from monitor.errors import Reason
 
 _CONNECTIONS = select(connections).order_by(connections.c.account, connections.c.user_id, connections.c.platform, connections.c.platform_id)
@@ -95,6 +94,8 @@ def read_states(reader: Reader) -> dict[int, tuple[int, ConnectionState]]:
 
     A usual check changes no document: its row brings it up to date.
     """
+    from monitor.domain.usual_case import resumed  # noqa: PLC0415 - verbs that read no states do without the rules of checks
+
     states = {row.connection_id: _to_state(row) for row in reader.stream(reader.locking(_STATES))}
     texts: dict[str, str] = {}
     for connection_id, at, passed in reader.stream(_PASSED[reader.dialect]):
@@ -106,6 +107,8 @@ def read_states(reader: Reader) -> dict[int, tuple[int, ConnectionState]]:
 
 def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState] | None:
     """(version, state) of one connection, None when there is no such connection."""
+    from monitor.domain.usual_case import resumed  # noqa: PLC0415 - as above
+
     rows = reader.rows(reader.locking(_STATE), {"id": connection_id})
     if not rows:
         return None
