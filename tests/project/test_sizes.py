@@ -9,14 +9,14 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 45_700
+BUDGET = 46_300
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 4_900,
+    "cli": 4_950,
     "config": 3_950,
     "db": 4_750,
-    "domain": 10_300,
+    "domain": 10_450,
     "http": 950,
     "metrics": 850,
     "notify": 2_000,
@@ -25,8 +25,8 @@ PACKAGE_BUDGETS = {
     "schemas": 1_400,
     "simulator": 2_500,
     "state": 900,
-    "text": 1_950,
-    "web": 6_900,
+    "text": 2_000,
+    "web": 6_950,
     "workers": 2_150,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
