@@ -25,7 +25,7 @@ from monitor.domain.states import SuppressionReason
 from monitor.domain.time_spans import Span
 from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, Evidence, IncidentSpan, Uptime, UptimeInput, begin, by_hour
 from monitor.errors import Reason
-from monitor.notify.payload import MonitorIdentity
+from monitor.notify.identity import MonitorIdentity
 from monitor.simulator import faults
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry

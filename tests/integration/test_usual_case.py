@@ -22,7 +22,7 @@ from monitor.domain.evaluation import Evaluation
 from monitor.domain.policy import Policy
 from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
-from monitor.notify.payload import MonitorIdentity
+from monitor.notify.identity import MonitorIdentity
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import record_check

@@ -9,14 +9,14 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 46_000
+BUDGET = 50_000
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 4_900,
+    "cli": 4_950,
     "config": 3_950,
     "db": 4_750,
-    "domain": 10_300,
+    "domain": 10_450,
     "http": 950,
     "metrics": 850,
     "notify": 2_000,
@@ -24,9 +24,9 @@ PACKAGE_BUDGETS = {
     "runtime": 700,
     "schemas": 1_400,
     "simulator": 2_500,
-    "state": 1_000,
-    "text": 1_950,
-    "web": 6_900,
+    "state": 1_200,
+    "text": 2_100,
+    "web": 7_200,
     "workers": 2_150,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""

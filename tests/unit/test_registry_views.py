@@ -14,7 +14,7 @@ from monitor.domain.scopes.state import closed, fail
 from monitor.domain.snapshot import Snapshot
 from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
-from monitor.notify.payload import MonitorIdentity
+from monitor.notify.identity import MonitorIdentity
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from tests.builders import MINUTE, SECOND, START, a_connection, an_observation
