@@ -120,7 +120,7 @@ class Running:
 
     async def reject_key(self) -> None:
         """The API refuses the key of the account, for longer than it is doubted."""
-        for name in CONNECTIONS[1:]:
+        for name in CONNECTIONS[1:] * 4:
             await self.clock.advance(60 * SECOND)
             connection = self.registry.find((self.setup.account, "", name))
             assert connection is not None
