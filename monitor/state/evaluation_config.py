@@ -11,7 +11,7 @@ from monitor.domain.routes import Route
 from monitor.domain.routing import ReceiverRule
 from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
 from monitor.errors import Reason
-from monitor.notify.payload import MonitorIdentity
+from monitor.notify.identity import MonitorIdentity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
