@@ -36,6 +36,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 # Every change is told at once and by itself, and retries come quickly: there is little time between two kills.
 POLICY = Policy(
+    interval=timedelta(days=1),
     confirm=Confirm(failures=1, successes=1),
     spacing=timedelta(0),
     flap=FlapPolicy(changes=_MANY, window=_MILLISECOND),

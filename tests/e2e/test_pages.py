@@ -391,8 +391,7 @@ async def test_outage_counts_at_once(browser: Browser, house: RunningDaemon) -> 
 async def test_axis_of_response_times(browser: Browser, house: RunningDaemon) -> None:
     """The time axis has dates and times as text in the reader's zone, in UTC without JavaScript, and no two of them overlap."""
     for scripts, width, zone in ((True, 1440, "Asia/Kolkata"), (True, 320, "UTC"), (False, 320, "Asia/Kolkata")):
-        options = {"java_script_enabled": scripts, "timezone_id": zone, "viewport": {"width": width, "height": 720}}
-        context = await browser.new_context(**options)
+        context = await browser.new_context(java_script_enabled=scripts, timezone_id=zone, viewport={"width": width, "height": 720})
         page = await context.new_page()
         for name in ("24h", "7d", "30d"):
             await page.goto(f"{house.url}/connections/main/-/{BROKEN}?response={name}")

@@ -46,9 +46,7 @@ Work = tuple[datetime, str, object]
 def a_fleet(clock: FakeClock) -> Registry:
     """A fleet with a recurring silence of Threads, and quiet hours."""
     identity = MonitorIdentity("test", "1", "")
-    config = EvaluationConfig(
-        policy=a_policy(), api_host="api.example", interval=15 * MINUTE, identity=identity, recurring_silences=(DEPLOYS, NIGHTS)
-    )
+    config = EvaluationConfig(policy=a_policy(), api_host="api.example", identity=identity, recurring_silences=(DEPLOYS, NIGHTS))
     return Registry(config, clock)
 
 

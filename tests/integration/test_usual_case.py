@@ -32,7 +32,7 @@ from tests.databases import migrated_sqlite
 from tests.story import API_HOST
 from tests.virtual import monitoring, simple_world
 
-CONFIG = EvaluationConfig(policy=Policy(), api_host=API_HOST, interval=15 * MINUTE, identity=MonitorIdentity("m", "1", ""))
+CONFIG = EvaluationConfig(policy=Policy(), api_host=API_HOST, identity=MonitorIdentity("m", "1", ""))
 CHECKS = 12
 
 

@@ -21,9 +21,7 @@ from tests.builders import MINUTE, SECOND, START, a_connection, an_observation
 from tests.clock import FakeClock
 
 ACCOUNTS = ("main", "main-2", "other")
-CONFIG = EvaluationConfig(
-    policy=Policy(), api_host="api", interval=15 * MINUTE, accounts=ACCOUNTS, identity=MonitorIdentity("here", "1", "")
-)
+CONFIG = EvaluationConfig(policy=Policy(), api_host="api", accounts=ACCOUNTS, identity=MonitorIdentity("here", "1", ""))
 
 
 class CountingRegistry(Registry):

@@ -35,8 +35,8 @@ from monitor.domain.notifications.timing import (
     is_outdated,
     next_evaluation_at,
     recent_outages,
-    short_outages,
     reminder_at,
+    short_outages,
 )
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Advice, Health, Scope
