@@ -29,7 +29,7 @@ examples:
 What works goes on working until its token ends, what is broken stays broken, no token is renewed. Reads the database beside a
 running daemon; nothing is tested or sent.
 """
-_LETTERS = 300
+_LETTERS = 400
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0013"
+REVISION = "0014"
 
 metadata = MetaData(
     naming_convention={
@@ -110,7 +110,7 @@ messages = Table(
     Index(None, "used_at"),
 )
 
-# The bulk of the data: the primary key is the only index, and on SQLite the table itself.
+# The bulk of the data: the primary key is the only index, and on SQLite the table itself. On PostgreSQL it is partitioned by `at`.
 checks = Table(
     "checks",
     metadata,

@@ -39,7 +39,8 @@ def _replace(value: _Value, /, **changes: Any) -> _Value:
 def _copier(kind: Any) -> Callable[[Any, Mapping[str, Any]], Any] | None:
     """What copies a value of *kind*; None for a kind whose values only its own `__init__` may make."""
     names = [field.name for field in dataclasses.fields(kind)]
-    if "__slots__" not in vars(kind) or hasattr(kind, "__post_init__") or len(names) < 2:
+    # A kind with fields of a base has another layout than one that has them all itself.
+    if set(vars(kind).get("__slots__", ())) != set(names) or hasattr(kind, "__post_init__") or len(names) < 2:
         return None
     blank = type(kind.__name__, (), {"__slots__": tuple(names)})
     made: dict[str, Any] = {"blank": blank, "kind": kind}

@@ -172,7 +172,7 @@ def _messages(burst: Sequence[ForecastEvent], policy: DigestPolicy) -> Iterator[
 def _together(expected: Sequence[Known], known: Sequence[Known], config: EngineConfig, now: datetime) -> Iterator[list[Known]]:
     """*expected* connections by what is evaluated together; those that may fail together with others of their platform that work."""
     policy = config.policy
-    within = reach(policy.scopes, max(policy.scopes.window, 2 * config.interval))
+    within = reach(policy.scopes, max(policy.scopes.window, 2 * policy.interval))
     ends: dict[str, list[tuple[datetime, int]]] = defaultdict(list)
     for number, (connection, state) in enumerate(expected):
         at = _fails_at(connection, state, policy)

@@ -177,7 +177,7 @@ class Registry(Engine):
 
     def _longest_pause(self) -> float:
         """After how many seconds without a beat the process stood still: a small part of the time that makes evidence stale."""
-        return min(LONGEST_PAUSE_SECONDS, self.config.policy.stale_for(self.config.interval).total_seconds() / 3)
+        return min(LONGEST_PAUSE_SECONDS, self.config.policy.stale_for(self.config.policy.interval).total_seconds() / 3)
 
     def rounding_key(self) -> str:
         """Under which name the database keeps what is known of the API's rounding."""

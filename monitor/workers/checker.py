@@ -141,7 +141,7 @@ class Checker:
         if self._queue.is_due(now):
             return 0.0
         due = self._queue.next_due()
-        slack = min(_SLACK_SECONDS, _SLACK_SHARE * self._registry.config.interval.total_seconds())
+        slack = min(_SLACK_SECONDS, _SLACK_SHARE * self._registry.config.policy.interval.total_seconds())
         return float("inf") if due is None else max(0.0, due + slack - now)
 
     def _start_due(self) -> float:

@@ -34,6 +34,7 @@ WRITING = {
     "monitor.db.outbox",
     "monitor.db.store",
     "monitor.db.writer",
+    "monitor.notify.payload",
     "monitor.notify.templates",
     "monitor.schemas.shapes",
 }

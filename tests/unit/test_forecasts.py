@@ -33,7 +33,7 @@ def _forecast(story: Story, days: int = 14) -> tuple[ForecastEvent, ...]:
 
 
 def _config(story: Story) -> EngineConfig:
-    return EngineConfig(policy=replace(story.policy, routes=ROUTES), api_host="x", interval=15 * MINUTE, receivers=RECEIVERS)
+    return EngineConfig(policy=replace(story.policy, routes=ROUTES), api_host="x", receivers=RECEIVERS)
 
 
 def _shown(events: tuple[ForecastEvent, ...], story: Story) -> list[tuple[int, str, str, tuple[str, ...]]]:

@@ -83,6 +83,7 @@ class _Judge:
         self.recovered: dict[int, float] = {}
         self.reminded: dict[int, float] = {}
         self.wrong: set[int] = set()
+        self.posts_of_unseen: set[int] = set()
 
     # ---- one message after the other
 
@@ -324,8 +325,15 @@ class _Judge:
             found = self._during(number, message.at, Kind.POSTING)
             if found is None or found[0].text not in message.notification.detail:
                 broken = self._last(number, message.at, *BROKEN, Kind.PLATFORM, Kind.VANISHED)
+                if broken is not None and broken.kind in BROKEN and (id(broken), number) not in self.tellings:
+                    # The only sign of a break that was over before the monitor saw it.
+                    self.posts_of_unseen.add(number)
+                    return
                 self._fault(Fault.SUPERFLUOUS, message, "the posting error of a break that is over" if broken else "no post failed")
                 return
+        elif number in self.posts_of_unseen:
+            self.posts_of_unseen.discard(number)
+            return
         self._of_kind(message, number, Kind.POSTING)
 
     def _of_kind(self, message: Message, number: int, kind: Kind) -> None:
@@ -486,8 +494,7 @@ class _Judge:
                 self._conclude_wide(event)
             else:
                 told = id(event) in self.wide
-                self.score.occurrences += told
-                self.score.changes += (2 if id(event) in self.over else 1) * told
+                self.score.events += (2 if id(event) in self.over else 1) * told
         self.score.wrong_causes += len(self.wrong)
         self._conclude_deliveries()
         for at, account in self.run.short_lists:
@@ -497,8 +504,7 @@ class _Judge:
         for member in self.world.members.values():
             if member.platform in COUNTED_DOWN:
                 self._conclude_countdown(member)
-        self.score.occurrences += len(self.thresholds)
-        self.score.changes += len(self.thresholds) + sum(1 for event in self.world.of(Kind.EXPIRY) if not event.spells and self.thresholds)
+        self.score.events += len(self.thresholds) + sum(1 for event in self.world.of(Kind.EXPIRY) if not event.spells and self.thresholds)
 
     def _conclude_deliveries(self) -> None:
         """Every message reaches the receiver once, in order for each subject, as soon as it accepts anything."""
@@ -535,9 +541,8 @@ class _Judge:
                 self._finding(Fault.MISSING, last, member.platform_id, f"token until {clock(ends)}", why)
 
     def _conclude_break(self, event: Occurrence) -> None:
-        self.score.occurrences += 1
-        self.score.changes += 1 + len(event.spells[1:] if event.kind is not Kind.FLAP else ())
-        self.score.changes += event.ends < self.world.ends
+        self.score.events += 1 + len(event.spells[1:] if event.kind is not Kind.FLAP else ())
+        self.score.events += event.ends < self.world.ends
         if event.kind is not Kind.FLAP:
             self.score.breaks += 1
         told = [self.tellings.get((id(event), number)) for number in event.members]
@@ -603,8 +608,7 @@ class _Judge:
         opened, over = self.wide.get(id(event), []), self.over.get(id(event), [])
         lasts = event.ends - event.begins
         fresh = [message for message in opened if message.notification.why is not NotificationReason.REMINDER]
-        self.score.occurrences += bool(opened) or lasts >= LONG[event.kind]
-        self.score.changes += 2 * (bool(opened) or lasts >= LONG[event.kind])
+        self.score.events += 2 * (bool(opened) or lasts >= LONG[event.kind])
         if event.kind is Kind.PLATFORM and lasts >= SHORT[event.kind]:
             self.score.per_platform.append((len(event.members), len(fresh), len(over)))
         if event.kind is Kind.API and lasts >= SHORT[event.kind]:

@@ -22,8 +22,8 @@ DELAY = 12 * MINUTE
 ENOUGH = 5
 """So many undisturbed breaks have a median worth the name."""
 
-PER_CHANGE = 1.6
-"""Messages per change of the truth that a person wants to know of."""
+PER_EVENT = 1.6
+"""Messages per genuine event (`score.EVENT`)."""
 
 ALLOWED: Mapping[Fault, int] = dict.fromkeys(set(Fault) - {Fault.LIE}, 0)
 """How many faults of a kind one world may have; a lying validator is allowed its first page, which is not counted."""
@@ -48,7 +48,7 @@ def test_a_world(seed: int) -> None:
         assert total.count(fault) <= allowed, "\n".join([f"{fault} in the world of seed {seed}:", *report(total)])
     if len(total.delays) >= ENOUGH:
         assert median(total.delays) <= DELAY
-    assert total.per_change <= PER_CHANGE
+    assert total.per_event <= PER_EVENT
 
 
 @pytest.mark.slow

@@ -364,7 +364,8 @@ class RetentionSettings(Section):
     """How long history is kept. Pending deliveries are never deleted."""
 
     checks: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=90)
-    """Single check results, about 60 bytes each. Those of the last three days are always kept."""
+    """Single check results, about 60 bytes each. Those of the last three days are always kept. PostgreSQL drops whole days (UTC), so up
+    to a day later."""
     hourly: Annotated[Duration, between(timedelta(days=32))] = timedelta(days=35)
     """Hourly uptime, about 25 bytes per connection and hour."""
     daily: Annotated[Duration, between(timedelta(days=92))] = timedelta(days=730)
@@ -373,7 +374,7 @@ class RetentionSettings(Section):
     """Closed incidents."""
     max_size: Size | None = None
     """Above this size of the database, such as `2GB`, the oldest single check results are deleted early, and nothing else. Those of the
-    last three days stay; for PostgreSQL the size is estimated."""
+    last three days stay; for PostgreSQL the size is estimated, and whole days are dropped."""
     deliveries: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=30)
     """Delivered notifications, with every attempt."""
     dead_deliveries: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=90)

@@ -174,7 +174,7 @@ class PlatformTextSettings(Section):
 
 _PolicyKeys = _section_of(
     Policy,
-    leave_out=frozenset({"spacing", "recheck", "upstream_after_of", "routes"}),
+    leave_out=frozenset({"spacing", "recheck", "interval", "upstream_after_of", "routes"}),
     platforms=Mapping[PlatformName, PlatformSettings],
     reminders=OffOrDuration,
     stale_after=AutoOrPeriod,
@@ -234,6 +234,7 @@ def policy_of(settings: PolicySettings, schedule: ScheduleSettings, routes: tupl
         },
         spacing=schedule.recheck * 2 / 3,
         recheck=schedule.recheck,
+        interval=schedule.interval,
         routes=routes,
     )
 

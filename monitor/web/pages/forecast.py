@@ -16,7 +16,7 @@ from monitor.web.status.board import StatusBoard
 
 _MOST_A_DAY = 25
 _MOST_LISTED = 50
-_LETTERS = 140
+_LETTERS, _LETTERS_OF_REMINDER = 400, 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def _view(events: Sequence[ForecastEvent], known: Mapping[int, ConnectionView], 
         subjects=tuple(_subject(connection, known) for connection in list(connections.values())[:_MOST_LISTED]),
         number=len(connections),
         tone=TONES[max((event.notification.severity for event in events), key=lambda severity: severity.rank)],
-        text=message_text(events, _LETTERS, users),
+        text=message_text(events, _LETTERS_OF_REMINDER if first.notification.facts.reminder else _LETTERS, users),
         receivers=receivers_text(events),
     )
 
