@@ -382,6 +382,7 @@ def test_resumed() -> None:
     assert (fresh.last_check_at, fresh.last_evidence_at, fresh.last_passed_at, fresh.token.observed_at) == (at(5 * HOUR),) * 4
     assert (fresh.detail, fresh.last_detail, fresh.token_sightings) == ("fine", "fine", 1)
     assert with_next_evaluation(a_connection(), fresh, POLICY, START).next_evaluation_at == at(5 * HOUR + 45 * MINUTE)
+    changes: dict[str, Any]
     assert with_next_evaluation(a_connection(), fresh, POLICY, at(9 * HOUR)).next_evaluation_at == at(9 * HOUR + 45 * MINUTE)
     assert resumed(stored, START, "fine") is stored
     for changes in (
@@ -392,7 +393,7 @@ def test_resumed() -> None:
         broken = a_calm_state(**changes)
         assert resumed(broken, at(5 * HOUR), "fine") is broken
     for changes in ({"next_evaluation_at": None}, {"last_check_at": None}, {"last_check_at": at(0 * HOUR)}):
-        state = replace(stored, **changes)  # type: ignore[arg-type]
+        state = replace(stored, **changes)
         assert with_next_evaluation(a_connection(), state, POLICY, START) is state
 
 
