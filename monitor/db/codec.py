@@ -17,8 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import SchemaValidator, core_schema
 
 from monitor.clock import from_milliseconds, to_milliseconds
+from monitor.domain.copies import replace
+from monitor.domain.delivery.receiver_outages import DISABLED
 from monitor.domain.events import Notification
 from monitor.domain.expiry.interval import RoundingEvidence
+from monitor.domain.reasons import Scope
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState
@@ -81,7 +84,12 @@ def dump_notification(notification: Notification) -> str:
 
 def load_notification(document: str, where: str) -> Notification:
     """The notification in *document*; raises StoreCorrupt naming *where* it was read."""
-    return _load(Notification, document, where)
+    found = _load(Notification, document, where)
+    if found.scope is not Scope.RECEIVER:
+        return found
+    # So a disabled receiver was called up to release 0.1.
+    before, after = (DISABLED if level == "gone" else level for level in (found.level_from, found.level_to))
+    return replace(found, level_from=before, level_to=after)
 
 
 def dump_labels(labels: Mapping[str, str]) -> str:
