@@ -317,7 +317,7 @@ class ClusterSettings(Section):
     mode: Literal["standby"]
     """`standby`: an instance that finds another one active waits, serves its pages meanwhile, and takes over when that one is gone."""
     lease: Annotated[Duration, between(timedelta(seconds=5), timedelta(minutes=5))] = timedelta(seconds=15)
-    """After so long without a sign of life the active instance counts as gone, such as when its machine or network failed. When only its
+    """After so long without a commit the active instance counts as gone, such as when its machine or network failed. When only its
     process ends, another one takes over at once."""
 
 
