@@ -38,10 +38,12 @@ class Database:
         instance_id: random, stable for this database; "" before `start`.
     """
 
-    def __init__(self, url: str, *, clock: Clock, owner: str, standby_lease: timedelta | None = None) -> None:
+    def __init__(
+        self, url: str, *, clock: Clock, owner: str, standby_lease: timedelta | None = None, backend: Backend | None = None
+    ) -> None:
         self.instance_id = ""
         self._clock = clock
-        self._backend = backend_of(parse(url), clock, owner, standby_lease)
+        self._backend = backend if backend is not None else backend_of(parse(url), clock, owner, standby_lease)
         self._writer: Writer | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._ended: asyncio.Queue[StoreError] = asyncio.Queue()

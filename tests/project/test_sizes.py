@@ -9,25 +9,26 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 45_700
+BUDGET = 47_900
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 4_900,
+    "cli": 4_980,
+    "cluster": 850,
     "config": 3_950,
-    "db": 4_650,
-    "domain": 10_300,
+    "db": 5_150,
+    "domain": 10_550,
     "http": 950,
-    "metrics": 850,
+    "metrics": 900,
     "notify": 2_000,
     "postpost": 1_000,
     "runtime": 700,
-    "schemas": 1_400,
+    "schemas": 1_430,
     "simulator": 2_500,
-    "state": 900,
+    "state": 1_370,
     "text": 1_950,
     "web": 6_900,
-    "workers": 2_150,
+    "workers": 2_220,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 
