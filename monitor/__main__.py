@@ -18,6 +18,8 @@ def main() -> int:
         # Until `run` takes its signals itself nothing is in hand: a stop that comes so early is a clean one too.
         signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
     gc.set_threshold(*_GC)
+    # To look for plugins of pydantic, the metadata of every installed distribution is read; no plugin is wanted.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from monitor.cli.main import main as run  # noqa: PLC0415 - after these, see above
 
     return run()

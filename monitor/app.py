@@ -11,7 +11,7 @@ The composition root: builds every part from a configuration, runs it until the 
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -24,7 +24,7 @@ from monitor.cluster.job_queue import JobQueue
 from monitor.cluster.node import Node, member_of
 from monitor.cluster.shown import ShownRows
 from monitor.cluster.turns import Turns
-from monitor.config import Config
+from monitor.config import Config, watched_files
 from monitor.db import Database, read_server
 from monitor.db.members import conninfo, member_backend
 from monitor.domain.connections import Connection
@@ -41,7 +41,7 @@ from monitor.runtime.scheduler import Scheduler, WakeJob
 from monitor.runtime.signals import Signals
 from monitor.runtime.systemd import ServiceManager
 from monitor.runtime.watchdog import Watchdog, WatchedLoop
-from monitor.state import connection_sync, receiver_sync
+from monitor.state import account_sync, connection_sync, receiver_sync
 from monitor.state.cluster import AccountRegistry, node_config
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
@@ -163,7 +163,7 @@ class App:
             )
             self._watchdog_loop = self._loop("watchdog", self._watchdog.step, self._watchdog_rest_seconds())
             self._web_loop = self._loop("web", self._web.renew, _WEB_REST_SECONDS)
-            self._file_watch = ConfigFileWatch(Path(self.config.source), self._config_file_changed)
+            self._file_watch = ConfigFileWatch(lambda: watched_files(self.config), self._config_file_changed)
             self._file_loop = self._loop("config-file", self._file_watch.step, _FILE_REST_SECONDS)
             self._rows_loop = self._loop("rows", self._rows.step, _ROWS_REST_SECONDS)
             async with asyncio.TaskGroup() as group:
@@ -298,6 +298,7 @@ class App:
         if self._node is not None:
             await self._node.change(config)
             return
+        await account_sync.sync(self._database, self._registry, config)
         await receiver_sync.sync(self._database, config, evaluation_config, self._clock.now())
         await connection_sync.sync(self._database, self._registry, config)
 
@@ -321,9 +322,9 @@ class App:
             exported=self._exported if self._node is not None else None,
         )
 
-    def _config_file_changed(self) -> None:
+    def _config_file_changed(self, files: Sequence[Path]) -> None:
         if self.config.monitor.reload_on_change:
-            _log.info("config.file_changed", config=self.config.source)
+            _log.info("config.file_changed", files=[str(file) for file in files])
             self._signals.reload.set()
 
     async def _reload_and_wait(self) -> int:

@@ -1,6 +1,7 @@
 """What every test gets: a clean environment, no way out of this machine, and servers on request."""
 
 import asyncio
+import gc
 import os
 import sys
 import time
@@ -104,6 +105,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kinds = {kind: number for number, kind in enumerate(_HEAVIEST_FIRST)}
     ordered = sorted(files, key=lambda path: kinds.get(path.relative_to(ROOT / "tests").parts[0], len(kinds)))
     items[:] = [item for number in range(workers) for path in ordered[number::workers] for item in files[path]]
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules and the collected tests out of the collections of garbage: walking them costs a tenth of the whole run."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.hookimpl(wrapper=True)

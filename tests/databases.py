@@ -4,7 +4,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, inspect
 
 from monitor.db.migrations import upgrade
 from monitor.db.sqlite import writing_engine
@@ -22,6 +22,11 @@ def migrated_sqlite(path: Path) -> str:
 def migrated_postgres(server: PostgresServer) -> str:
     """The address of a new PostgreSQL database on *server*."""
     return server.create_database(_migrated_template(server))
+
+
+def table_names(connection: Connection) -> set[str]:
+    """The tables of a database, without the partitions of one, of which a database has as many as it has days."""
+    return {name for name in inspect(connection).get_table_names() if not name.startswith("checks_")}
 
 
 @cache

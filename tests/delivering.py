@@ -15,7 +15,8 @@ from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Topic, incident_key
 from monitor.domain.policy import DigestPolicy, Policy
 from monitor.errors import DeliveryReason
-from monitor.notify.payload import MonitorIdentity, render
+from monitor.notify.identity import MonitorIdentity
+from monitor.notify.payload import render
 from monitor.notify.sender import Sender
 from monitor.workers.deliverer import Deliverer
 from tests import marked

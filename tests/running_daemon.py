@@ -179,4 +179,4 @@ def _checks(
         took = round(usual * dice.lognormvariate(0, 0.25) * (6 if dice.random() < 0.03 else 1))
         reason = Reason.CREDENTIAL_REJECTED if down else Reason.OK
         yield CheckRow(connection_id, at, reason, took, 200, detail="Error validating access token: Session has expired" if down else "")
-        at += 15 * MINUTE if now - at < 3 * DAY else HOUR
+        at += 15 * MINUTE if now - at < 3 * DAY else 30 * MINUTE

@@ -12,9 +12,10 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 from monitor.domain.reasons import Health
 from monitor.simulator.state import SimulatedApi
@@ -87,12 +88,20 @@ def _is_settled(house: RunningDaemon) -> bool:
     return checked and len(snapshot.incidents) == 2 and len(house.receiver.received) >= 2
 
 
+async def _has_history(page: Page, house: RunningDaemon) -> bool:
+    """Whether the list shows the days that were written beforehand: on a busy machine the first reads may take too long."""
+    await page.goto(house.url)
+    return await page.locator("svg.days").count() > 0
+
+
 async def _main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with running_daemon(Path(folder), interval="20s", past=90 * DAY, prepare=_prepare) as house:
             await eventually(lambda: _is_settled(house))
             async with async_playwright() as driver:
                 browser = await driver.chromium.launch(executable_path=require_tool("chromium"), args=CHROMIUM_ARGUMENTS)
+                page = await browser.new_page()
+                await eventually(partial(_has_history, page, house), what="the list shows its history")
                 for picture in PICTURES:
                     await _take(browser, house, picture)
                 await browser.close()

@@ -6,7 +6,7 @@ through its JSON documents.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from monitor.db.codec import decode_scope, dump_state, encode_scope, load_state
@@ -52,9 +52,8 @@ class Story:
     def _config(self) -> EngineConfig:
         interval = max((connection.interval for connection in self.connections.values()), default=timedelta(minutes=15))
         return EngineConfig(
-            policy=self.policy,
+            policy=replace(self.policy, interval=interval),
             api_host=API_HOST,
-            interval=interval,
             recurring_silences=self.recurring_silences,
             fast_path=self.fast_path,
         )

@@ -1,6 +1,7 @@
 """A pseudo terminal for tests: a program runs on it, its size changes, keys are pressed, and what it shows is read."""
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -18,6 +19,18 @@ from dataclasses import dataclass
 from tests.waiting import patience
 
 _ESCAPE = re.compile(r"\033\[([?0-9;]*)([A-Za-z])")
+
+
+class Stream(io.StringIO):
+    """A terminal, or not."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        """As constructed."""
+        return self.terminal
 
 
 @dataclass

@@ -19,14 +19,17 @@ from monitor.db import (
     list_incidents,
     read_connections,
     read_meta,
+    read_scopes,
     read_state,
     reading,
     silences_since,
 )
+from monitor.db.codec import decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic, incident_key
 from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.handling import NOT_HANDLED, Handling
+from monitor.domain.notifications.timing import escalation_at
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.states import ConnectionState
@@ -34,7 +37,7 @@ from monitor.schemas import facts
 from monitor.text.durations import brief
 from monitor.text.format import label_of, one_line, scope_name, short_name, subject_name
 from monitor.text.reasons import reason_text
-from monitor.text.status import handling_texts
+from monitor.text.status import closed_text, handling_texts
 
 _NOTHING_KNOWN = ConnectionState()
 
@@ -72,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         rows = list_incidents(reader, open_only=args.open, since=since, limit=args.limit)
         lines = lines_of(reader, rows, config, now)
     if args.open:
-        lines.sort(key=_worst_first)
+        lines.sort(key=worst_first)
     if args.json:
         output.put({"at": facts.iso(now), "incidents": [_document(line) for line in lines]})
     else:
@@ -90,20 +93,30 @@ def lines_of(reader: Reader, rows: Sequence[IncidentRow], config: Config, now: d
     controls = Controls(recurring=config.windows(), user_labels={user.id: user.labels for user in config.users}).with_requests(
         silences_since(reader, now), acks_of_open(reader)
     )
+    scopes, policy = read_scopes(reader) if any(row.connection_id is None for row in rows) else {}, config.policy()
+
+    def escalates_at(row: IncidentRow) -> datetime | None:
+        ref, state = row.incident, states.get(row.connection_id or 0)
+        if state is None and ref.subject not in scopes:
+            return None
+        value = state.topic(ref.topic) if state is not None else decode_scope(ref.subject, scopes[ref.subject][1]).topic
+        return escalation_at(value, policy) if value.number == ref.number else None
+
     return [
         IncidentLine(
             row,
             incident_key(row.incident, instance),
             connections.get(row.connection_id or 0),
             states.get(row.connection_id or 0, _NOTHING_KNOWN),
-            facts.handling(row, connections.get(row.connection_id or 0), controls, now),
+            facts.handling(row, connections.get(row.connection_id or 0), controls, now, escalates_at(row)),
             users,
         )
         for row in rows
     ]
 
 
-def _worst_first(line: IncidentLine) -> tuple[int, bool, int, float]:
+def worst_first(line: IncidentLine) -> tuple[int, bool, int, float]:
+    """Sorts the severest first, then what is not handled, then the widest, then the newest."""
     row = line.row
     return -row.severity.rank, line.handling.handled, -row.scope.width, -row.incident.opened_at.timestamp()
 
@@ -156,11 +169,11 @@ def _explanation(line: IncidentLine, now: datetime) -> str:
     row = line.row
     topic, from_check = row.incident.topic, row.incident.topic in (Topic.CONNECTION, Topic.SCOPE)
     text = reason_text(row.reason) if row.reason is not None and from_check else ""
-    closed = f" (closed: {row.closed_why})" if row.closed_why not in (None, "", "recovered") else ""
+    ended = closed_text(topic, row.closed_why) if row.closed_why not in (None, "", "recovered") else ""
     detail = one_line(row.detail, 300) if from_check or topic in (Topic.PUBLISHING, Topic.PERMISSIONS) else ""
-    why = ": ".join(filter(None, (text, detail))) + closed
-    handled = " ".join(handling_texts(line.handling, now))
-    return f"{why}. {handled}" if why and handled else why or handled
+    why = ": ".join(filter(None, (text, detail)))
+    rest = " ".join(filter(None, (ended, *handling_texts(line.handling, now))))
+    return f"{why}. {rest}" if why and rest else why or rest
 
 
 def _document(line: IncidentLine) -> dict[str, object]:

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from monitor.cli.directory import Directory
 from monitor.clock import Clock
@@ -12,8 +13,10 @@ from monitor.db import Reader, read_connections, read_states, reading
 from monitor.domain.connections import Connection, matching
 from monitor.domain.states import ConnectionState
 from monitor.errors import UsageError
-from monitor.state.registry import Registry
 from monitor.text.format import one_line, subject_name
+
+if TYPE_CHECKING:
+    from monitor.state.registry import Registry
 
 _SUGGESTIONS = 3
 _NOTHING_KNOWN = ConnectionState()
@@ -30,13 +33,15 @@ class OpenDatabase:
     """
 
     reader: Reader
-    registry: Registry
+    registry: "Registry"
     instance: str
 
 
 @contextmanager
 def opened(config: Config, clock: Clock) -> Iterator[OpenDatabase]:
     """The database of *config*, read without a lock; raises StoreError when it cannot be read."""
+    from monitor.state.registry import Registry  # noqa: PLC0415 - with it comes the engine, which most verbs that read do without
+
     with reading(config.database.url.reveal()) as reader:
         registry = Registry.of_rows(reader, config, clock)
         yield OpenDatabase(reader, registry, registry.config.identity.instance)

@@ -22,6 +22,7 @@ VERBS = {
     "check": "test connections once, now",
     "preflight": "check whether connections are ready for a post",
     "status": "list connections, worst first",
+    "forecast": "show what is notified if nobody does anything",
     "history": "list the checks of one connection",
     "incidents": "list open and past incidents",
     "explain": "explain a connection's status and its notifications",

@@ -3,15 +3,15 @@
 import argparse
 import os
 import pwd
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from monitor import logs
 from monitor.cli.verb import argument
-from monitor.config import Config, load
+from monitor.config import Config, ReceiverSettings, load
 from monitor.domain.connections import id_problem
 from monitor.errors import UsageError
-from monitor.notify import templates
 from monitor.text.durations import parse_duration
 
 CONFIG = argument(
@@ -32,9 +32,15 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         ConfigError: with every problem.
     """
-    config = load(args.config, check_template=templates.problems, after_reading=_become_service_user)
+    config = load(args.config, check_template=_template_problems, after_reading=_become_service_user)
     logs.register_secrets(config.secrets())
     return config
+
+
+def _template_problems(receiver: ReceiverSettings, nearest: Callable[[str, Sequence[str]], str | None]) -> Iterable[tuple[str, str, str]]:
+    from monitor.notify import templates  # noqa: PLC0415 - few receivers have one, and a verb starts faster without
+
+    return templates.problems(receiver, nearest)
 
 
 def _become_service_user() -> None:

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from monitor.clock import Clock
-from monitor.schemas.facts import VERSION
 
 _COLOURS = {
     "passed": "32",
@@ -33,6 +32,8 @@ _COLOURS = {
     "info": "36",
 }
 _ESCAPES = re.compile(r"\033\[[0-9;]*m")
+# Latin letters, quotation marks, dashes and arrows take one column each, whatever is beside them.
+_NARROW = re.compile(r"[\x00-\x7f\xa1-\xac\xae-\u02ff\u2010-\u2027\u2190-\u2193]*")
 _MIN_TEXT_WIDTH = 20
 _MAX_READABLE_WIDTH = 120
 _MIN_LAST_WIDTH = 40
@@ -72,7 +73,7 @@ def table(
     """
     The lines of a table whose last *texts* columns are texts: beside the other cells if they fit into *width*, else below each row.
 
-    The last column is wrapped, never cut. Below, the text of a row that is not *notable* is left out. *least* and *right* as for
+    The last column is wrapped, never cut. Below, the last text of a row that is not *notable* is left out. *least* and *right* as for
     `fitted`.
     """
     last = len(header) - 1
@@ -88,8 +89,8 @@ def table(
     shown = [first]
     for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
         shown.append(line)
-        text = ": ".join(filter(None, row[kept:]))
-        if text and (notable is None or notable[number]):
+        texts_below = row[kept:] if notable is None or notable[number] else row[kept:last]
+        if text := ": ".join(filter(None, texts_below)):
             shown += wrapped(text, width, "  ", "  ").splitlines()
     return shown
 
@@ -159,7 +160,7 @@ def wrapped(text: str, width: int, indent: str = "", further: str = "") -> str:
 def columns(text: str) -> int:
     """How many columns of a terminal *text* takes; colours take none."""
     plain = _ESCAPES.sub("", text)
-    if plain.isascii():
+    if _NARROW.fullmatch(plain):
         return len(plain)
     import wcwidth  # noqa: PLC0415 - few texts need it, and a verb starts faster without
 
@@ -173,7 +174,7 @@ def cut(text: str, room: int) -> str:
     if columns(text) <= room:
         return text
     plain = _ESCAPES.sub("", text)
-    if plain.isascii():
+    if _NARROW.fullmatch(plain):
         return f"{plain[: room - 1]}…"
     kept, used = "", 0
     for grapheme, width in _graphemes(plain):
@@ -194,6 +195,8 @@ def _graphemes(plain: str) -> Iterator[tuple[str, int]]:
 
 def put(document: Mapping[str, object]) -> None:
     """Print *document* as JSON; in ASCII where standard output is not UTF-8."""
+    from monitor.schemas.facts import VERSION  # noqa: PLC0415 - few verbs print JSON without being asked
+
     ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
     print(json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=ascii_only))
 

@@ -29,8 +29,9 @@ examples:
   postpost-monitor replay --policy stricter.yaml --json | jq '.differences[] | select(.change == "dropped")'
 
 The file has a section policy:, as in the configuration, and optionally schedule: {recheck: ...}; it may be a whole
-configuration, whose other sections are ignored. Every stored check is evaluated again by the rules of the daemon, under
-the current policy and under the other one. Nothing is sent or changed.
+configuration, whose other sections are ignored. Files of a folder config.d beside it are read too, as they are beside a
+configuration. Every stored check is evaluated again by the rules of the daemon, under the current policy and under the
+other one. Nothing is sent or changed.
 """
 
 _LIMITS = (

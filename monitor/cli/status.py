@@ -278,6 +278,7 @@ def _document(row: StatusRow) -> dict[str, object]:
         "displayStatus": row.status,
         "ackedBy": facts.acked_by(row.handling.ack),
         "silencedUntil": facts.iso(silence.until) if silence is not None else None,
+        "escalatesAt": facts.iso(row.handling.escalates_at),
     }
 
 

@@ -1,6 +1,6 @@
 """The configuration: YAML and environment in, one immutable `Config` or every problem at once out."""
 
-from monitor.config.loader import default_config, load, load_policy
+from monitor.config.loader import default_config, load, load_policy, watched_files
 from monitor.config.model import Config
 from monitor.config.secret_files import read_database_url
 from monitor.config.secrets import Secret, SecretProblem
@@ -50,4 +50,5 @@ __all__ = [
     "load",
     "load_policy",
     "read_database_url",
+    "watched_files",
 ]

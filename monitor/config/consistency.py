@@ -24,7 +24,7 @@ from monitor.config.sections.core import (
     UserSettings,
     WebSettings,
 )
-from monitor.config.sections.policy import PolicySettings, policy_of
+from monitor.config.sections.policy import KNOWN_PERMISSIONS, KNOWN_PLATFORMS, PolicySettings, policy_of
 from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
 from monitor.config.types import split
 from monitor.config.validation import Draft
@@ -37,10 +37,12 @@ from monitor.errors import Problem
 from monitor.extras import missing
 from monitor.http.addresses import is_loopback
 from monitor.text.durations import format_duration
-from monitor.text.load import interval_advice, load_text
 
 _STOP_TIMEOUT = timedelta(seconds=45)
 _OWN_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "connection", "user-agent"})
+_HEADERS = ("Authorization", "Proxy-Authorization", "Accept", "Cookie", "X-Api-Key", "X-Auth-Token")
+"""Headers that receivers ask for; others are allowed."""
+_SIMILAR = 0.85
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _KEYS = {"pagerduty": "routing_key", "opsgenie": "api_key"}
 _PUBLIC_TYPES = frozenset({"slack", "discord", "teams", "pagerduty", "opsgenie"})
@@ -106,6 +108,8 @@ def _connections(draft: Draft, warn: Warn) -> None:
         for label in connection.labels:
             if label in RESERVED:
                 draft.refuse((*path, "labels", label), f"the label {label} has the name of a built-in matcher", "choose another name")
+        for position, name in enumerate(connection.require_permissions):
+            _spelling(warn, (*path, "require_permissions", position), "permission", name, KNOWN_PERMISSIONS)
         if connection.match is not None:
             matchers.check_selector(draft, warn, connection.match, path)
             continue
@@ -114,9 +118,17 @@ def _connections(draft: Draft, warn: Warn) -> None:
             place = draft.document.relative(("connections", first[key]), path)
             draft.refuse(path, f"{connection.id} is listed twice in account {connection.account} (first on {place})", "remove one")
         first.setdefault(key, index)
+        _spelling(warn, (*path, "id"), "platform", connection.platform, KNOWN_PLATFORMS)
         if not connection.id.startswith(connection.platform):
             message = f"{connection.id} starts with upper case; the API lists ids in lower case"
             warn((*path, "id"), message, "copy the id from the list of connections")
+
+
+def _spelling(warn: Warn, path: Path, what: str, given: str, known: Iterable[str]) -> None:
+    """Warn of a word of an open set that is nearly one of the *known* ones."""
+    close = nearest(given, sorted(known), cutoff=_SIMILAR)
+    if close is not None and close.lower() != given.lower():
+        warn(path, f"{given} is not a known {what}", f"did you mean {close}?")
 
 
 def _users(draft: Draft, warn: Warn) -> None:  # noqa: ARG001 - the signature of every step
@@ -141,6 +153,11 @@ def _receivers(draft: Draft, warn: Warn, *, check_template: CheckTemplate) -> No
         _receiver(draft, warn, receiver, ("receivers", index), check_template)
 
 
+def _templated(receiver: ReceiverSettings) -> bool:
+    """Whether there is something to check in it."""
+    return receiver.type == "apprise" or any(text is not None for text in (receiver.template, receiver.title, receiver.text))
+
+
 def _receiver(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path, check_template: CheckTemplate) -> None:
     needed = _KEYS.get(receiver.type)
     if needed and getattr(receiver, needed) is None:
@@ -154,9 +171,9 @@ def _receiver(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path, 
         message = f"receiver {receiver.name}: template is for type webhook only"
         draft.refuse((*path, "template"), message, "remove it, and use title and text, or correct the type")
     else:
-        for key, message, fix in check_template(receiver, nearest):
+        for key, message, fix in check_template(receiver, nearest) if _templated(receiver) else ():
             draft.refuse((*path, key), f"receiver {receiver.name}: {message}", fix)
-    _way(draft, receiver, path)
+    _way(draft, warn, receiver, path)
     url = urlsplit(receiver.url.reveal())
     _service(draft, receiver, (url.hostname or "").lower(), (*path, "url"))
     if url.scheme == "http" and receiver.type in _PUBLIC_TYPES and not is_loopback(url.hostname or ""):
@@ -175,7 +192,7 @@ def _service(draft: Draft, receiver: ReceiverSettings, host: str, path: Path) ->
         draft.refuse(path, message, f"add type: {kind}")
 
 
-def _way(draft: Draft, receiver: ReceiverSettings, path: Path) -> None:
+def _way(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path) -> None:
     """What lies between the monitor and the receiver."""
     if receiver.type == "apprise":
         _apprise(draft, receiver, path)
@@ -187,6 +204,7 @@ def _way(draft: Draft, receiver: ReceiverSettings, path: Path) -> None:
         draft.refuse((*path, "deny_private"), message, "remove it, and have the proxy refuse private addresses")
     for header, value in receiver.headers.items():
         _header(draft, header, value.reveal(), (*path, "headers", header))
+        _spelling(warn, (*path, "headers", header), "header", header, _HEADERS)
 
 
 def _apprise(draft: Draft, receiver: ReceiverSettings, path: Path) -> None:
@@ -307,9 +325,12 @@ def _schedule(draft: Draft, warn: Warn) -> None:
     if schedule.recheck > schedule.interval:
         message = "schedule.recheck is longer than schedule.interval"
         warn(("schedule", "recheck"), message, "shorten it: it is the pause before the confirming check")
-    entries = Config(connections=tuple(connections.values()), schedule=schedule).entries()
+    # Every part is valid already.
+    entries = Config.model_construct(connections=tuple(connections.values()), schedule=schedule).entries()
     for load in account_loads(map(partial(entries.spec, listed=False), entries.named), api.requests_per_second):
         if load.too_many:
+            from monitor.text.load import interval_advice, load_text  # noqa: PLC0415 - rarely needed, and a verb starts faster without
+
             warn(("connections",), load_text(load), f"use longer intervals: {interval_advice(load)}")
 
 

@@ -111,14 +111,14 @@ def _drop_ins(file: Path) -> tuple[list[Path], list[Problem]]:
 
 def load_policy(path: Path, base: Config, environ: Mapping[str, str] | None = None) -> Config:
     """
-    *base* with another policy: the sections `policy` and `schedule` of the file at *path*, whose other sections are ignored.
+    *base* with another policy: the sections `policy` and `schedule` of the file at *path* and of `config.d` beside it.
 
-    Of `schedule` only `recheck` affects what was already checked; the rest stays as in *base*.
+    The other sections are ignored. Of `schedule` only `recheck` affects what was already checked; the rest stays as in *base*.
 
     Raises:
         ConfigError: with every problem of these two sections, or if the file has neither.
     """
-    document = parse(_read(path), str(path))
+    document, _ = _read_all(path)
     data = document.data if isinstance(document.data, dict) else {}
     if document.problems:
         raise ConfigError(document.problems)
@@ -132,6 +132,13 @@ def load_policy(path: Path, base: Config, environ: Mapping[str, str] | None = No
     schedule = base.schedule.model_copy(update={"recheck": config.schedule.recheck} if "schedule" in data else {})
     policy = config.policy_settings if "policy" in data else base.policy_settings
     return base.model_copy(update={"policy_settings": policy, "schedule": schedule})
+
+
+def watched_files(config: Config) -> list[Path]:
+    """What *config* was read from: its file first, the folder of drop-in files, and every file that it names."""
+    file = Path(config.source)
+    named = (*config.files, *(receiver.ca_file for receiver in config.receivers), config.api.ca_file)
+    return [file, file.parent / DROP_INS, *(Path(name) for name in named if name is not None)]
 
 
 def load_text(text: str, name: str, environ: Mapping[str, str], *, folder: Path, check_template: CheckTemplate) -> Config:
@@ -222,7 +229,7 @@ def _build(
     document = expansion.result()
     files = SecretFiles(document, original, folder.absolute(), environ)
     files.resolve()
-    draft = validate(document, files.web_file)
+    draft = validate(document, files.web_file, files.files)
     warnings = [*warnings, *check(draft, check_template)]
     secrets = expansion.values | files.values
     found = [problem for problem in (*files.problems, *draft.problems) if re.split("[ :]", problem.message)[0] not in expansion.broken]

@@ -85,6 +85,7 @@ class Config(Section):
     warnings: SkipJsonSchema[Items[Problem]] = Field(default=(), exclude=True)
     web_file: SkipJsonSchema[WebConfig] = Field(default_factory=WebConfig.defaults, exclude=True)
     source: SkipJsonSchema[str] = Field(default="", exclude=True)
+    files: SkipJsonSchema[Items[str]] = Field(default=(), exclude=True)
     drop_ins: SkipJsonSchema[Items[str]] = Field(default=(), exclude=True)
 
     def secrets(self) -> tuple[str, ...]:

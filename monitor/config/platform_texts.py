@@ -1,9 +1,9 @@
 """The table of platform texts: the configuration's entries first, then those of the packaged data file."""
 
-import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from typing import Any
 
 from monitor.config.sections.policy import PolicySettings
@@ -18,13 +18,17 @@ def platform_texts_of(settings: PolicySettings) -> PlatformTexts:
     given = settings.platform_texts
     if not given:
         return _built_in_table()
-    own = (PlatformText((text.platform,), (text.message,), Reason(text.reason)) for text in given)
-    return PlatformTexts((*own, *built_in_texts()))
+    own = [PlatformText((text.platform,), (text.message,), Reason(text.reason)) for text in given]
+    return PlatformTexts(chain(own, _built_in()))
 
 
 @cache
 def _built_in_table() -> PlatformTexts:
-    return PlatformTexts(built_in_texts())
+    return PlatformTexts(_built_in())
+
+
+def _built_in() -> Iterator[PlatformText]:
+    yield from built_in_texts()
 
 
 @cache
@@ -35,6 +39,8 @@ def built_in_texts() -> tuple[PlatformText, ...]:
     Raises:
         ValueError: an entry is not valid.
     """
+    import tomllib  # noqa: PLC0415 - verbs that judge no check do without
+
     document = tomllib.loads(files(__package__).joinpath(_FILE).read_text(encoding="utf-8"))
     return tuple(_entry(**entry) for entry in document["entry"])
 

@@ -109,6 +109,7 @@ class SecretFiles:
         original: the document before expansion; distinguishes a secret in plain text from a reference.
         values: every secret, to be masked in error texts.
         web_file: the content of the file of `web.config_file`; None if it is broken.
+        files: every file that the document names.
     """
 
     document: YamlDocument
@@ -118,7 +119,8 @@ class SecretFiles:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     values: set[str] = field(default_factory=set)
-    web_file: WebConfig | None = field(default_factory=WebConfig)
+    web_file: WebConfig | None = field(default_factory=WebConfig.defaults)
+    files: set[str] = field(default_factory=set)
 
     def resolve(self) -> None:
         """Put a `Secret` in place of every secret in the document's data. What can't be used is a problem."""
@@ -197,6 +199,7 @@ class SecretFiles:
 
     def _file(self, file: object, path: Path) -> FilePath | None:
         if isinstance(file, str) and file.strip() and file.isprintable():
+            self.files.add(str(self.folder / file))
             return self.folder / file
         self._refuse(path, "must be the path of a file", "")
         return None

@@ -1,5 +1,6 @@
 """Document to sections: each section and each list item is validated on its own, so that one mistake hides no other."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ class Draft:
         items: list name → position → valid item.
         problems: what is broken.
         web_file: the content of the file of `web.config_file`; None if it is broken.
+        files: the files with secrets, and that one.
     """
 
     document: YamlDocument
@@ -34,6 +36,7 @@ class Draft:
     items: dict[str, dict[int, Section]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     web_file: WebConfig | None = None
+    files: tuple[str, ...] = ()
 
     def section(self, kind: type[S], name: str) -> S:
         """The section called *name*, or its defaults."""
@@ -59,15 +62,16 @@ class Draft:
             "warnings": warnings,
             "web_file": self.web_file or WebConfig.defaults(),
             "source": self.document.name,
+            "files": self.files,
             "drop_ins": tuple(sorted(set(self.document.files.values()))),
         }
         # Every part is valid already.
         return Config.model_construct(**{**self.sections, **lists, **rest})  # type: ignore[arg-type]
 
 
-def validate(document: YamlDocument, web_file: WebConfig | None) -> Draft:
+def validate(document: YamlDocument, web_file: WebConfig | None, files: Iterable[str] = ()) -> Draft:
     """Everything in *document* that is valid, and a problem for everything that is not."""
-    draft = Draft(document, web_file=web_file)
+    draft = Draft(document, web_file=web_file, files=tuple(sorted(files)))
     data = document.data if isinstance(document.data, dict) else {}
     known = {key.name: key for key in keys(Config)}
     for name in data:

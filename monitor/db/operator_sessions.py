@@ -7,21 +7,24 @@ daemon does not hold in memory (`ControlsWriter`), and because it never creates,
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import URL
 
 from monitor.db import migrations
-from monitor.db.controls import ControlsWriter
 from monitor.db.errors import translated
 from monitor.db.maintenance import existing, parse, reading
 from monitor.db.postgres import writing_to
 from monitor.db.sqlite import writing_engine
 from monitor.db.transaction import Transaction
 
+if TYPE_CHECKING:
+    from monitor.db.controls import ControlsWriter
+
 
 @contextmanager
-def operator_session(url: str) -> Iterator[ControlsWriter]:
+def operator_session(url: str) -> Iterator["ControlsWriter"]:
     """
     A write transaction on the database at *url*, which may be in use; rolled back when the context raises.
 
@@ -31,6 +34,8 @@ def operator_session(url: str) -> Iterator[ControlsWriter]:
         StoreUnavailable: it does not exist, can't be reached, or stays locked for seconds.
         SchemaMismatch: its schema is not this program's.
     """
+    from monitor.db.controls import ControlsWriter  # noqa: PLC0415 - `list` is a verb of the same modules, and writes nothing
+
     # By a reader first: the writer sets the journal mode, and another program's file is left as it is.
     with reading(url):
         engine = _engine(parse(url))

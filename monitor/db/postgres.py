@@ -296,5 +296,6 @@ def _connect_arguments() -> dict[str, object]:
         "connect_timeout": 10,
         "tcp_user_timeout": 10_000,
         "keepalives_idle": 10,
-        "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c idle_in_transaction_session_timeout=60s -c synchronous_commit=on",
+        # Compiling a query of many partitions takes longer than running it.
+        "options": f"-c jit=off -c statement_timeout={_STATEMENT_TIMEOUT} -c idle_in_transaction_session_timeout=60s -c synchronous_commit=on",
     }

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from sys import intern
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Row
 
@@ -16,8 +16,10 @@ from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.delivery.retries import DeliveryState, is_of_message
 from monitor.domain.events import EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
-from monitor.domain.snapshot import IncidentView
 from monitor.errors import DeliveryReason, Reason, StoreCorrupt
+
+if TYPE_CHECKING:
+    from monitor.domain.snapshot import IncidentView
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +224,10 @@ def to_incident(row: Row[Any]) -> IncidentRow:
     )
 
 
-def to_view(row: Row[Any]) -> IncidentView:
+def to_view(row: Row[Any]) -> "IncidentView":
     """The snapshot's view of an open incident, from a row of `incidents`."""
+    from monitor.domain.snapshot import IncidentView  # noqa: PLC0415 - most verbs that read rows do without snapshots
+
     incident = to_incident(row)
     return IncidentView(
         incident=incident.incident,

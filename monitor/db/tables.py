@@ -152,7 +152,7 @@ messages = Table(
     Index(None, "used_at"),
 )
 
-# The bulk of the data: the primary key is the only index, and on SQLite the table itself.
+# The bulk of the data: the primary key is the only index, and on SQLite the table itself. On PostgreSQL it is partitioned by `at`.
 checks = Table(
     "checks",
     metadata,

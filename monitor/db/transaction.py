@@ -7,9 +7,11 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Executable, Insert, Row, Select, Table
+from sqlalchemy.exc import DBAPIError
 
-from monitor.db.errors import translated
+from monitor.db.errors import translate, translated
 from monitor.db.tables import meta
+from monitor.errors import StoreError
 
 T = TypeVar("T")
 Values = Mapping[str, Any]
@@ -142,6 +144,19 @@ class Transaction(Reader):
         """Insert *rows*, their values in the order of `RowInsert.names`."""
         with translated():
             self._connection.exec_driver_sql(insert.texts[self.dialect], list(rows))
+
+    def attempt(self, statements: Callable[[], Iterator[str]]) -> StoreError | None:
+        """Run *statements*, all or none of them, the rest of the transaction whatever comes of it; returns why the server refused them."""
+        self.flush()
+        try:
+            with self._connection.begin_nested():
+                for statement in statements():
+                    self._connection.exec_driver_sql(statement)
+        except DBAPIError as error:
+            if error.connection_invalidated or getattr(error.orig, "sqlstate", None) is None:
+                raise translate(error) from None
+            return translate(error)
+        return None
 
     def rows(self, statement: Executable, parameters: Values | None = None) -> Sequence[Row[Any]]:
         """As of a reader, with all that was changed before."""

@@ -112,6 +112,10 @@ class CheckQueue:
         if evaluation.probe is not None:
             self._probe(evaluation.probe[0], connection, now + evaluation.probe[1].total_seconds())
 
+    def is_followed(self, connection_id: int) -> bool:
+        """Whether an operator watches the connection."""
+        return connection_id in self._followed
+
     def _pause_of_followed(self, connection_id: int, now: float) -> float:
         """How soon an operator who watches the connection wants it checked again; infinite when none does."""
         until = self._followed.get(connection_id)

@@ -1,53 +1,53 @@
 """
-`replace` for the values that every check changes: the same as the library's, at less than half its cost.
+`replace` for the values that every check changes: the same as the library's, at a fraction of its cost.
 
 `dataclasses.replace` looks at each field anew at every call and builds the copy through `__init__`. A check calls it more than
-a dozen times, on values of up to two dozen fields; that was a third of the CPU of concluding one. Here the slots are copied as they are.
+a dozen times, on values of up to two dozen fields; that was a third of the CPU of concluding one. Here the slots are copied as they are, by a
+function that is made once for each kind.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cache
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 __all__ = ["replace"]
 
 _Value = TypeVar("_Value")
-_Put = Callable[[Any, Any], None]
 
-
-class _Shape(NamedTuple):
-    """How the slots of a kind of value are read and set, in the order of its fields."""
-
-    read: Callable[[Any], tuple[Any, ...]]
-    puts: tuple[_Put, ...]
-    put: Mapping[str, _Put]
+# Slots of a frozen value can't be assigned; those of a blank with the same layout can, until it becomes such a value.
+_COPY = """
+def copy(value, changes):
+    new = blank()
+    {assignments}
+    for name, changed in changes.items():
+        setattr(new, name, changed)
+    new.__class__ = kind
+    return new
+"""
 
 
 def _replace(value: _Value, /, **changes: Any) -> _Value:
     """A copy of the frozen *value* with *changes*."""
     kind: Any = type(value)
-    shape = _shape(kind)
-    if shape is None:
-        changed: _Value = dataclasses.replace(value, **changes)  # type: ignore[type-var]
-        return changed
-    copy: _Value = object.__new__(kind)
-    for put, old in zip(shape.puts, shape.read(value), strict=False):
-        put(copy, old)
-    for name, new in changes.items():
-        shape.put[name](copy, new)
-    return copy
+    copy = _copier(kind)
+    changed: _Value = dataclasses.replace(value, **changes) if copy is None else copy(value, changes)  # type: ignore[type-var]
+    return changed
 
 
 @cache
-def _shape(kind: Any) -> _Shape | None:
-    """None for a kind whose values only its own `__init__` may make."""
+def _copier(kind: Any) -> Callable[[Any, Mapping[str, Any]], Any] | None:
+    """What copies a value of *kind*; None for a kind whose values only its own `__init__` may make."""
     names = [field.name for field in dataclasses.fields(kind)]
-    if "__slots__" not in vars(kind) or hasattr(kind, "__post_init__") or len(names) < 2:
+    # A kind with fields of a base has another layout than one that has them all itself.
+    if set(vars(kind).get("__slots__", ())) != set(names) or hasattr(kind, "__post_init__") or len(names) < 2:
         return None
-    put = {name: getattr(kind, name).__set__ for name in names}
-    return _Shape(attrgetter(*names), tuple(put.values()), put)
+    blank = type(kind.__name__, (), {"__slots__": tuple(names)})
+    made: dict[str, Any] = {"blank": blank, "kind": kind}
+    # As the library makes `__init__`; the names are those of the program's own fields.
+    exec(_COPY.format(assignments="; ".join(f"new.{name} = value.{name}" for name in names)), made)  # noqa: S102
+    copy: Callable[[Any, Mapping[str, Any]], Any] = made["copy"]
+    return copy
 
 
 if TYPE_CHECKING:

@@ -65,7 +65,6 @@ class EngineConfig:
 
     Attributes:
         api_host: names the API scope.
-        interval: the ordinary pause between checks, for the window of the API scope.
         accounts: all of them; empty means that no scope is ever orphaned.
         false_negatives: answers known to be wrong.
         platform_texts: what the error texts of the platforms mean.
@@ -77,7 +76,6 @@ class EngineConfig:
 
     policy: Policy
     api_host: str
-    interval: timedelta
     accounts: tuple[str, ...] = ()
     false_negatives: tuple[FalseNegativeRule, ...] = DEFAULT_FALSE_NEGATIVES
     platform_texts: PlatformTexts = NO_PLATFORM_TEXTS
@@ -231,7 +229,7 @@ class Engine:
 
     def api_window(self) -> timedelta:
         """How far back checks count for the API scope: two rounds at least."""
-        return max(self.config.policy.scopes.window, 2 * self.config.interval)
+        return max(self.config.policy.scopes.window, 2 * self.config.policy.interval)
 
     def canary_interval(self, connection: Connection) -> tuple[ScopeKey, timedelta] | None:
         """The scope that lets only canaries through to *connection*, and how far apart; None when checks go on as usual."""
@@ -332,7 +330,8 @@ class Engine:
             self._count(gone, -1)
             self._count(added, 1)
         self._order = self._with_changes(removed, [*added, *changed.values()])
-        self._index({connection.account for connection in [*gone, *added]})
+        moved = [known[connection_id] for connection_id in changed if connection_id in known]
+        self._index({connection.account for connection in [*gone, *added, *moved, *changed.values()]})
         # Those that stay keep their place: they may be due for something else than their own moment.
         for connection in added:
             self._schedule_evaluation(connection)

@@ -1,12 +1,12 @@
 """What operators did about open incidents: acknowledgements and silences, for showing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, Severity, Topic
-from monitor.domain.routing import NO_LABELS, RESERVED, UserLabels, matches, scope_facts, scope_labels
+from monitor.domain.routing import NO_LABELS, UserLabels, connection_facts, matches, scope_facts, scope_labels
 from monitor.domain.silencing.acks import Ack, acknowledged
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.silences import SilenceState
@@ -14,9 +14,6 @@ from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.states import TopicState
 from monitor.domain.topics import STALE
 from monitor.domain.uptime import OpenOutage
-
-OF_NOTIFICATIONS = RESERVED - {"account", "user", "platform", "connection"}
-"""Names of matchers that say nothing of a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +34,16 @@ class CoveringSilence:
 
 @dataclass(frozen=True, slots=True)
 class Handling:
-    """The acknowledgement of an incident and the silence of its notifications that lasts longest, as far as there are any."""
+    """
+    The acknowledgement of an incident and the silence of its notifications that lasts longest, as far as there are any.
+
+    Attributes:
+        escalates_at: when it is escalated next; None: it is not, or acknowledged.
+    """
 
     ack: Ack | None = None
     silence: CoveringSilence | None = None
+    escalates_at: datetime | None = None
 
     @property
     def handled(self) -> bool:
@@ -59,31 +62,14 @@ def incident_facts(incident: IncidentView, connection: Connection | None, user_l
     return facts | (connection_facts(connection) if connection is not None else scope_facts(incident.incident.subject))
 
 
-def connection_facts(connection: Connection) -> dict[str, str]:
-    """What says which connection it is, for matchers."""
-    return {
-        "account": connection.account,
-        "user": connection.user_id,
-        "platform": connection.platform,
-        "connection": connection.platform_id,
-    }
-
-
-def covers(match: Mapping[str, str], connection: Connection) -> bool:
-    """Whether a silence with this *match* can match a notification about *connection*."""
-    values = {**connection.labels, **connection_facts(connection)}
-    return matches({name: pattern for name, pattern in match.items() if name not in OF_NOTIFICATIONS}, values)
-
-
 def handling_of_incident(
     incident: IncidentView, connection: Connection | None, value: TopicState, controls: Controls, now: datetime
 ) -> Handling:
     """What operators did about one incident, of which *value* is the topic's state."""
     ref = incident.incident
-    return Handling(
-        acknowledged(controls.acks, ref.topic, ref.subject, value),
-        _silence_of(incident_facts(incident, connection, controls.user_labels), controls, now),
-    )
+    ack = acknowledged(controls.acks, ref.topic, ref.subject, value)
+    silence = _silence_of(incident_facts(incident, connection, controls.user_labels), controls, now)
+    return Handling(ack, silence, incident.escalates_at if ack is None else None)
 
 
 def handling_of(view: ConnectionView, incidents: Sequence[IncidentView], controls: Controls, now: datetime) -> Handling:
@@ -92,7 +78,7 @@ def handling_of(view: ConnectionView, incidents: Sequence[IncidentView], control
 
     A connection without an incident has the silence of its next failure.
     """
-    if not controls.silences and not controls.recurring and not controls.acks:
+    if not controls.silences and not controls.recurring and not controls.acks and not any(each.escalates_at for each in incidents):
         return NOT_HANDLED
     serious = [incident for incident in incidents if incident.severity is not Severity.INFO]
     if not serious:
@@ -106,6 +92,7 @@ def handling_of(view: ConnectionView, incidents: Sequence[IncidentView], control
     return Handling(
         each[0].ack if all(one.ack is not None for one in each) else None,
         each[0].silence if all(one.silence is not None for one in each) else None,
+        min((one.escalates_at for one in each if one.escalates_at is not None), default=None),
     )
 
 

@@ -169,7 +169,8 @@ def _with_cause(
     """
     The failing *state* with the cause of its failure as far as it is confirmed.
 
-    Reasons that ask for the same work replace each other at once; other work is confirmed by as many checks as the failure was.
+    Reasons that ask for the same work replace each other at once; other work is confirmed by as many checks as the failure was, which
+    need not agree with each other: none of them shows the work that is known.
     Trouble that clears by itself replaces no cause that a person must repair: no check has shown the repair.
     """
     at, reason, detail = observation.at, observation.verdict.reason, observation.verdict.detail
@@ -181,10 +182,11 @@ def _with_cause(
         since = failure.cause_since if known is advice else state.since
         return replace(state, pending_cause=None, failure=replace(failure, cause=reason, detail=detail, cause_since=since))
     pending = state.pending_cause
-    if pending is None or pending.advice is not advice or at - pending.last_at > _max_gap(policy, connection.interval):
+    if pending is None or at - pending.last_at > _max_gap(policy, connection.interval):
         pending = PendingCause(advice, 1, at, at)
     elif at - pending.last_at >= policy.spacing:
-        pending = replace(pending, count=pending.count + 1, last_at=at)
+        first_at = pending.first_at if pending.advice is advice else at
+        pending = PendingCause(advice, pending.count + 1, first_at, at)
     if pending.count < confirmations(Health.OK, state.health, reason, policy):
         return replace(state, failure=failure, pending_cause=pending)
     return replace(state, pending_cause=None, failure=replace(failure, cause=reason, detail=detail, cause_since=pending.first_at))

@@ -1,7 +1,7 @@
 """Matchers that can match nothing: values of closed sets that do not exist, and values of open sets that nothing known has."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import EventType, NotificationReason, Severity, Topic
@@ -23,11 +23,12 @@ CLOSED: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class UnmatchedMatcher:
-    """A matcher that nothing known matches: *where* it is configured, its *name* and its *pattern*."""
+    """A matcher that nothing known matches: *where* it is configured, its *name* and its *pattern*; *meant* is what to write, if known."""
 
     where: str
     name: str
     pattern: str
+    meant: str = field(default="", compare=False)
 
 
 def unknown_choices(pattern: str, known: Collection[str]) -> Iterator[str]:
@@ -45,8 +46,16 @@ def unmatched(matches: Iterable[tuple[str, Mapping[str, str]]], connections: Seq
     are about no such thing, so it is never unmatched.
     """
     configured = [(where, name, pattern) for where, match in matches for name, pattern in match.items() if name not in CLOSED]
-    if not configured:
-        return ()
+    values = known_values(connections) if configured else {}
+    return tuple(
+        UnmatchedMatcher(where, name, pattern)
+        for where, name, pattern in configured
+        if not any(matches_pattern(pattern, value) for value in {*values.get(name, ()), ""})
+    )
+
+
+def known_values(connections: Sequence[Connection]) -> dict[str, set[str]]:
+    """Return the values that matchers of open sets can match, by the name of the matcher: those that *connections* have."""
     values: dict[str, set[str]] = {
         "account": {connection.account for connection in connections},
         "user": {connection.user_id for connection in connections},
@@ -56,8 +65,4 @@ def unmatched(matches: Iterable[tuple[str, Mapping[str, str]]], connections: Seq
     for connection in connections:
         for label, value in connection.labels.items():
             values.setdefault(label, set()).add(value)
-    return tuple(
-        UnmatchedMatcher(where, name, pattern)
-        for where, name, pattern in configured
-        if not any(matches_pattern(pattern, value) for value in {*values.get(name, ()), ""})
-    )
+    return values

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from monitor.domain.reasons import Health, meaning
 from monitor.errors import Reason
@@ -41,11 +42,15 @@ class PlatformText:
 
 
 class PlatformTexts:
-    """A table of error texts; the first entry that matches a message gives its reason. Compiled once, at the first failure."""
+    """A table of error texts; the first entry that matches a message gives its reason. Read and compiled once, at the first failure."""
 
     def __init__(self, entries: Iterable[PlatformText] = ()) -> None:
-        self._entries = tuple(entries)
+        self._given = entries
         self._compiled: dict[str, tuple[tuple[tuple[re.Pattern[str], ...], Reason], ...]] = {}
+
+    @cached_property
+    def _entries(self) -> tuple[PlatformText, ...]:
+        return tuple(self._given)
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -121,12 +121,12 @@ class FlapPolicy:
     When a connection or a scope is flapping.
 
     Attributes:
-        changes: Confirmed changes within `window` that make a connection flapping; a scope is allowed two more.
-        window: Time within which changes are counted; for a connection at least `window_rounds`.
-        window_rounds: Minimum of `window` for a connection, in intervals of its checks.
-        calm: Time without a change after which the final state is notified; for a connection at least `calm_rounds`. Also how long
+        changes: Confirmed changes within `window` that make a connection or a scope flapping.
+        window: Time within which changes are counted; at least `window_rounds`.
+        window_rounds: Minimum of `window`, in intervals of the connection's checks; of a scope, in ordinary ones.
+        calm: Time without a change after which the final state is notified; at least `calm_rounds`. Also how long
             the third cause of one failure must last before it is notified, the fourth twice as long, and so on.
-        calm_rounds: Minimum of `calm` for a connection, in intervals of its checks.
+        calm_rounds: Minimum of `calm`, in the same intervals.
     """
 
     changes: int = 3
@@ -136,11 +136,11 @@ class FlapPolicy:
     calm_rounds: int = 5
 
     def window_for(self, interval: timedelta) -> timedelta:
-        """The time within which changes of a connection with this check *interval* are counted."""
+        """The time within which changes are counted, at this check *interval*."""
         return max(self.window, self.window_rounds * interval)
 
     def calm_for(self, interval: timedelta) -> timedelta:
-        """The time without a change after which a connection with this check *interval* is stable."""
+        """The time without a change after which a connection or scope is stable, at this check *interval*."""
         return max(self.calm, self.calm_rounds * interval)
 
 
@@ -227,6 +227,7 @@ class Policy:
         retry: How long and how often a delivery is retried.
         spacing: Counted observations are at least this far apart; two thirds of `schedule.recheck`.
         recheck: Pause before the fast re-check after contrary evidence: `schedule.recheck`.
+        interval: The ordinary pause between checks: `schedule.interval`.
         upstream_after_of: `upstream_after` of single platforms.
         routes: The routes, which may say when receivers are notified.
     """
@@ -248,6 +249,7 @@ class Policy:
     retry: RetryPolicy = RetryPolicy()
     spacing: timedelta = timedelta(seconds=30)
     recheck: timedelta = timedelta(seconds=45)
+    interval: timedelta = 15 * _MINUTE
     upstream_after_of: Mapping[str, timedelta] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
 

@@ -16,6 +16,9 @@ NO_LABELS: UserLabels = {}
 
 RESERVED = frozenset({"severity", "type", "topic", "scope", "reason", "why", "account", "user", "platform", "connection"})
 
+OF_NOTIFICATIONS = RESERVED - {"account", "user", "platform", "connection"}
+"""Names of matchers that say nothing of a connection."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReceiverRule:
@@ -170,3 +173,19 @@ def scope_facts(subject: str) -> dict[str, str]:
     """Return the account, managed user or platform in the *subject* of a scope incident."""
     key = ScopeKey.parse(subject)
     return {"account": key.account, "user": key.user, "platform": key.platform}
+
+
+def connection_facts(connection: Connection) -> dict[str, str]:
+    """What says which connection it is, for matchers."""
+    return {
+        "account": connection.account,
+        "user": connection.user_id,
+        "platform": connection.platform,
+        "connection": connection.platform_id,
+    }
+
+
+def covers(match: Mapping[str, str], connection: Connection) -> bool:
+    """Whether a silence with this *match* can match a notification about *connection*."""
+    values = {**connection.labels, **connection_facts(connection)}
+    return matches({name: pattern for name, pattern in match.items() if name not in OF_NOTIFICATIONS}, values)

@@ -110,8 +110,11 @@ def next_due(
     if lasts_at is not None and now < lasts_at:
         # One more check when the platform's trouble has lasted long enough to be notified, if it still lasts.
         regular = min(regular, max(lasts_at + CROSSED_BY - now, gap))
-    extras = itertools.chain(_extras(connection, state, now, policy, verdict_reason), (due - now + _AFTER_DUE for due in reminders))
-    return max(SHORTEST, min((wait for wait in extras if _least_gap(policy) <= wait < regular), default=regular))
+    least = _least_gap(policy)
+    for wait in itertools.chain(_extras(connection, state, now, policy, verdict_reason), [due - now + _AFTER_DUE for due in reminders]):
+        if least <= wait < regular:
+            regular = wait
+    return max(SHORTEST, regular)
 
 
 def lasting_at(connection: Connection, state: ConnectionState, policy: Policy) -> datetime | None:
@@ -131,15 +134,20 @@ def pace(connection: Connection, state: ConnectionState, policy: Policy) -> time
     return interval
 
 
+def _pause_before_extra(connection: Connection, policy: Policy) -> timedelta:
+    return max(_recheck_pause(connection, policy), _least_gap(policy))
+
+
 def _extras(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, reason: Reason | None) -> Iterator[timedelta]:
     """Return the waits after which an extra check is useful."""
+    if state.pending_cause is not None and state.pending_cause.last_at == state.last_check_at:
+        yield _pause_before_extra(connection, policy)
     if not _was_regular(connection, state, now, policy):
         return
-    pause = max(_recheck_pause(connection, policy), _least_gap(policy))
     if reason in _RETRIED or state.pending_cause is not None:
-        yield pause
+        yield _pause_before_extra(connection, policy)
     if state.health is Health.OK and len(state.changes) > 1 and now - state.changes[-1] < connection.interval / 2:
-        yield RECOVERY_PAUSES * pause
+        yield RECOVERY_PAUSES * _pause_before_extra(connection, policy)
     expiry = policy.expiry_for(connection.platform)
     if state.health is not Health.OK or state.token.says is not TokenSays.LEFT or not expiry.thresholds:
         return

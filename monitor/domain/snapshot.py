@@ -9,6 +9,7 @@ from monitor.domain.events import FINE, IncidentRef, Severity, Topic
 from monitor.domain.load import AccountLoad
 from monitor.domain.matchers import UnmatchedMatcher
 from monitor.domain.notifications import build
+from monitor.domain.notifications.timing import escalation_at
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
 from monitor.domain.scopes.key import API, GROUP, LIMIT, PLATFORM, RATE
@@ -76,6 +77,7 @@ class IncidentView:
     Attributes:
         notified: the level that the receivers were notified of, by itself; `fine` when they were not, or another incident said it.
         connection: the one that it is about, as far as it is in memory.
+        escalates_at: when it is escalated next, unless it is acknowledged; None: never.
     """
 
     incident: IncidentRef
@@ -87,6 +89,7 @@ class IncidentView:
     detail: str
     connection: Connection | None = field(default=None, compare=False, repr=False)
     notified: str = FINE
+    escalates_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,20 +205,22 @@ def incidents_of(view: ConnectionView, policy: Policy) -> list[IncidentView]:
             *build.reason_and_detail(state, topic),
             connection,
             _notified(value),
+            escalation_at(value, policy),
         )
         for topic, value in state.topics.items()
         if value.level != FINE and value.opened_at is not None
     ]
 
 
-def scope_incidents(state: ScopeState) -> list[IncidentView]:
+def scope_incidents(state: ScopeState, policy: Policy) -> list[IncidentView]:
     """Return the open incident of one scope, if any."""
     topic = state.topic
     if not state.open or topic.opened_at is None:
         return []
     incident = IncidentRef(Topic.SCOPE, str(state.key), topic.number, topic.opened_at)
     severity = build.severity(state)
-    return [IncidentView(incident, state.scope, None, topic.level, severity, state.reason, state.detail, notified=_notified(topic))]
+    view = IncidentView(incident, state.scope, None, topic.level, severity, state.reason, state.detail, notified=_notified(topic))
+    return [replace(view, escalates_at=escalation_at(topic, policy))]
 
 
 def _notified(value: TopicState) -> str:

@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from monitor.domain.events import Severity, Topic
 from monitor.domain.expiry.levels import EXPIRED
 from monitor.domain.reasons import Health
-from monitor.domain.snapshot import ConnectionView, IncidentView
+
+if TYPE_CHECKING:
+    from monitor.domain.snapshot import ConnectionView, IncidentView
 
 
 class Tone(StrEnum):
@@ -81,7 +84,7 @@ _STATUS_RANKS = {status: rank for rank, status in enumerate(DisplayStatus)}
 _OTHER_TONES = {DisplayStatus.ATTENTION: Tone.WARN, DisplayStatus.EXPIRING: Tone.WARN, DisplayStatus.OK: Tone.GOOD}
 
 
-def status_of(view: ConnectionView, incidents: Sequence[IncidentView]) -> DisplayStatus:
+def status_of(view: "ConnectionView", incidents: "Sequence[IncidentView]") -> DisplayStatus:
     """
     The status of a connection with these open incidents of its own; one of severity `info` changes nothing.
 
@@ -101,11 +104,11 @@ def status_of(view: ConnectionView, incidents: Sequence[IncidentView]) -> Displa
     return DisplayStatus.UNKNOWN if frozen else DisplayStatus(health.value)
 
 
-def _ends_soon(incident: IncidentView) -> bool:
+def _ends_soon(incident: "IncidentView") -> bool:
     return incident.incident.topic is Topic.EXPIRY and incident.level != EXPIRED
 
 
-def tone_of(status: DisplayStatus, incidents: Sequence[IncidentView]) -> Tone:
+def tone_of(status: DisplayStatus, incidents: "Sequence[IncidentView]") -> Tone:
     """The tone of a connection: with a critical incident it is as bad as one that does not work."""
     serious = status in (DisplayStatus.ATTENTION, DisplayStatus.EXPIRING)
     if serious and any(incident.severity is Severity.CRITICAL for incident in incidents):
@@ -113,7 +116,7 @@ def tone_of(status: DisplayStatus, incidents: Sequence[IncidentView]) -> Tone:
     return status.tone
 
 
-def urgency(status: DisplayStatus, incidents: Sequence[IncidentView]) -> int:
+def urgency(status: DisplayStatus, incidents: "Sequence[IncidentView]") -> int:
     """Sorts connections worst first: by status, and within it the critical ones first; of those not known now, those that were broken."""
     was_broken = status is DisplayStatus.UNKNOWN and any(incident.severity is Severity.CRITICAL for incident in incidents)
     return 2 * status.rank + (not was_broken and tone_of(status, incidents) is not Tone.BAD)
@@ -138,7 +141,7 @@ class ConnectionFilter:
     labels: frozenset[str] = frozenset()
     text: str = ""
 
-    def match(self, view: ConnectionView, status: DisplayStatus) -> bool:
+    def match(self, view: "ConnectionView", status: DisplayStatus) -> bool:
         """Whether a connection with this display status is among them."""
         connection = view.connection
         return (
@@ -210,11 +213,12 @@ class Filters:
             query.append(("page", str(other.page)))
         return f"?{urlencode(query, errors='replace')}" if query else "?"
 
-    def api_address(self) -> str:
-        """The query by which the API lists the same connections, worst first."""
+    def api_address(self, sort: str = "worst") -> str:
+        """The query by which the API takes the same connections; a list of them sorted so, the worst first."""
         query = [("displayStatus" if name == "health" else name, getattr(self, name)) for name in _SELECTING if getattr(self, name)]
         query += [("label", pair) for pair in self.labels]
-        return f"?{urlencode([*query, ('sort', 'worst')], errors='replace')}"
+        query += [("sort", sort)] if sort else []
+        return f"?{urlencode(query, errors='replace')}" if query else ""
 
     @property
     def criteria(self) -> ConnectionFilter:
@@ -223,7 +227,7 @@ class Filters:
         return ConnectionFilter(frozenset(), statuses, platforms, accounts, frozenset(self.labels), self.q)
 
 
-def _mentions(view: ConnectionView, text: str) -> bool:
+def _mentions(view: "ConnectionView", text: str) -> bool:
     """Whether *text* occurs in a name of the connection, in small or capital letters."""
     connection, state, searched = view.connection, view.state, text.casefold()
     texts = (connection.platform_id, connection.name, connection.account_label, state.username, state.display_name)

@@ -120,13 +120,13 @@ def stale_at(connection: Connection, state: ConnectionState, policy: Policy, con
 
 def is_uncertain(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> bool:
     """
-    Whether the health may be outdated, so that a notification waits.
+    Whether the health or the cause of a failure may be outdated, so that a notification waits.
 
     The last check contradicts it, or there was none since a scope incident closed. Limited to the time after which evidence is stale.
     """
-    pending, recovered_at, evidence_at = state.pending, context.recovered_at, state.last_evidence_at
+    recovered_at, evidence_at = context.recovered_at, state.last_evidence_at
     limit = policy.stale_for(connection.interval)
-    if pending is not None and now - pending.last_at <= limit:
+    if any(pending is not None and now - pending.last_at <= limit for pending in (state.pending, state.pending_cause)):
         return True
     if recovered_at is None or now - recovered_at > limit:
         return False

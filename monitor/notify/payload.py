@@ -9,7 +9,6 @@ Source: design 8 (public), reliability 3.7. `docs/reference/webhook.md` and `doc
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +19,7 @@ from monitor.domain.events import FINE, EventType, Notification, NotificationRea
 from monitor.domain.reasons import Advice, advice_of
 from monitor.domain.scopes.key import ScopeKey
 from monitor.errors import Reason
+from monitor.notify.identity import MonitorIdentity
 from monitor.text.advice import notification_advice
 from monitor.text.format import one_line, platform_name
 from monitor.text.links import connection_path, runbook_link
@@ -43,27 +43,6 @@ _RECONNECTS = frozenset({Topic.CONNECTION, Topic.EXPIRY, Topic.RENEWAL, Topic.PE
 _HELPED_BY_RECONNECTING = frozenset(
     {Advice.RECONNECT, Advice.RESTORE_RIGHTS, Advice.CONFIRM_ACCOUNT, Advice.CHOOSE_TARGET, Advice.READ_MESSAGE}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class MonitorIdentity:
-    """
-    The sender.
-
-    Attributes:
-        instance: its configured name, else the database's random one.
-        version: of the program.
-        dashboard_url, runbook_url, external_url: where accounts are reconnected, operators read what an alert means, and people reach
-            the web port; empty for nowhere.
-        users: what managed users are called, by id.
-    """
-
-    instance: str
-    version: str
-    dashboard_url: str = ""
-    runbook_url: str = ""
-    external_url: str = ""
-    users: Mapping[str, str] = field(default_factory=dict)
 
 
 def summary(

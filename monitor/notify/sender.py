@@ -33,6 +33,7 @@ from monitor.notify.receiver_types import RECEIVER_TYPES
 from monitor.redaction import clean, forms_of
 
 BODY_LIMIT = 4096
+_KEEP_ALIVE_SECONDS = 1.0
 _THREADS = 16
 _NOT_INSTALLED = "the library Apprise is not installed: install the extra postpost-monitor[apprise]"
 _EXCERPT_LIMIT = 200
@@ -45,8 +46,8 @@ class Sender:
     """
     Sends bodies to receivers; safe to share between all of them.
 
-    Every attempt opens a connection of its own: an idle one that the receiver has just closed would cost a failed
-    attempt, and with it the seconds until the next.
+    A connection is kept for a second, for the next messages of a storm. One that the receiver has closed meanwhile costs no attempt: the
+    message is sent again on a new one, under the same id.
     """
 
     def __init__(self, *, clock: Clock, user_agent: str, tls: ssl.SSLContext | None = None, lookup: Lookup = socket.getaddrinfo) -> None:
@@ -55,7 +56,7 @@ class Sender:
         self._tls = tls
         self._lookup = lookup
         self._threads = asyncio.Semaphore(_THREADS)
-        self._transports: dict[tuple[str, str], Transport] = {}
+        self._transports: dict[tuple[str, str, bool], Transport] = {}
 
     async def send(self, receiver: ReceiverSettings, webhook_id: str, body: bytes, previous: bytes | None = None) -> AttemptResult:
         """
@@ -120,8 +121,8 @@ class Sender:
     async def _exchange(self, request: Request, within: timedelta, receiver: ReceiverSettings | None = None) -> Response | AttemptResult:
         """Return the response, or the result of an attempt without one; with a status, a broken body is no failure."""
         try:
-            transport = self._transport_for(receiver)
             deny_private = receiver is not None and receiver.deny_private
+            transport = self._transport_for(receiver, deny_private=deny_private)
             headers = {"Accept": "*/*", "Accept-Encoding": "identity", **request.headers}
             message = httpx.Request(request.method, request.url, headers=headers, content=request.body)
             refuse = partial(is_refused, deny_private=deny_private)
@@ -162,14 +163,17 @@ class Sender:
             detail = f"no result within {within.total_seconds():g} s; the message may have arrived"
             return AttemptResult(DeliveryReason.TIMEOUT, detail=detail)
 
-    def _transport_for(self, receiver: ReceiverSettings | None) -> Transport:
-        """The transport with the proxy and the authorities of *receiver*; receivers without either share one."""
+    def _transport_for(self, receiver: ReceiverSettings | None, *, deny_private: bool) -> Transport:
+        """The transport with the proxy and the authorities of *receiver*, whose connections were vetted alike; it may be shared."""
         proxy = receiver.proxy.reveal() if receiver is not None and receiver.proxy is not None else ""
         ca_file = (receiver.ca_file if receiver is not None else None) or ""
-        if (proxy, ca_file) not in self._transports:
+        transport = self._transports.get((proxy, ca_file, deny_private))
+        if transport is None:
             tls = ssl.create_default_context(cafile=ca_file) if ca_file else self._tls
-            self._transports[proxy, ca_file] = Transport(tls, lookup=self._lookup, proxy=proxy_of(proxy) if proxy else None)
-        return self._transports[proxy, ca_file]
+            via = proxy_of(proxy) if proxy else None
+            transport = Transport(tls, lookup=self._lookup, keep_alive_seconds=_KEEP_ALIVE_SECONDS, proxy=via)
+            self._transports[proxy, ca_file, deny_private] = transport
+        return transport
 
 
 def _with_response(result: AttemptResult, response: Response, now: datetime, receiver: ReceiverSettings, request: Request) -> AttemptResult:

@@ -14,7 +14,8 @@ from monitor.domain.reasons import Scope
 from monitor.errors import Reason
 from monitor.notify.apprise import address_problem
 from monitor.notify.filling import PLACE, all_texts, fill, parsed_json
-from monitor.notify.payload import MonitorIdentity, render, render_digest, render_test
+from monitor.notify.identity import MonitorIdentity
+from monitor.notify.payload import render, render_digest, render_test
 
 MAX_TEMPLATE = 20_000
 

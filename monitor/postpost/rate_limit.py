@@ -47,9 +47,13 @@ class RequestPacing:
         """Return whether a pause holds at *now*. Ask again after waiting for a reserved start: the pause may be newer."""
         return now < self.paused_until
 
+    def wait(self, now: float) -> float:
+        """Return the seconds until the next free start; it takes none."""
+        return self._start_after(now) - now
+
     def reserve(self, now: float) -> "tuple[RequestPacing, float]":
         """Return the budget with the next free start taken, and the seconds until that start."""
-        start = max(now, self.paused_until, self.free_at - self._room(max(now, self.paused_until)))
+        start = self._start_after(now)
         spacing = 1 / self.rate if start >= self.slow_until else 2 / self.rate
         free_at = max(self.free_at, start) + spacing
         return RequestPacing(self.rate, self.burst, free_at, self.paused_until, self.slow_until, self.unspecified), start - now
@@ -77,6 +81,9 @@ class RequestPacing:
     def answered(self, now: float) -> "RequestPacing":
         """Return the budget after any other answer; within a pause it belongs to a request that left before."""
         return self if self.unspecified == 0 or self.paused(now) else replace(self, unspecified=0)
+
+    def _start_after(self, now: float) -> float:
+        return max(now, self.paused_until, self.free_at - self._room(max(now, self.paused_until)))
 
     def _room(self, now: float) -> float:
         """Return how far ahead of the regular spacing a start may come."""
@@ -126,7 +133,7 @@ class RateLimiter:
 
     def seconds_to_wait(self) -> float:
         """Return the time until the next free start, or the end of a pause; reserves nothing."""
-        return max(0.0 if self._may_send() else _NOT_NOW_SECONDS, self._pacer.reserve(self._clock.monotonic())[1])
+        return max(0.0 if self._may_send() else _NOT_NOW_SECONDS, self._pacer.wait(self._clock.monotonic()))
 
     def start(self) -> None:
         """Take the next free start, after `seconds_to_wait` said that it is now."""

@@ -1,34 +1,51 @@
-"""Watches the configuration file, for platforms that change it without a signal."""
+"""Watches the files of the configuration, for platforms that change them without a signal."""
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 
 class ConfigFileWatch:
     """
-    Calls *on_change* when the content of *path* has changed and is the same at two steps in a row, so that no half of it is read.
+    Calls *on_change* when the content of some *files* has changed and is the same at two steps in a row, so that no half of it is read.
 
-    By its content, and not by its times: a Kubernetes volume swaps a symbolic link. A file that is away for a moment has not changed.
+    By their content, and not by their times: a Kubernetes volume swaps a symbolic link. While the first file, the configuration's own, is
+    away, nothing has changed. What a reload adds to *files* is new, and not changed.
+
+    Args:
+        files: the files to look at, and folders, which stand for the `.yaml` files in them.
+        on_change: gets the files that have changed.
     """
 
-    def __init__(self, path: Path, on_change: Callable[[], None]) -> None:
-        self._path = path
+    def __init__(self, files: Callable[[], Sequence[Path]], on_change: Callable[[Sequence[Path]], None]) -> None:
+        self._files = files
         self._on_change = on_change
-        self._known = self._seen = self._digest()
+        self._known = self._seen = _digests(files())
 
     async def step(self) -> bool:
         """Look once; there is never more to do."""
-        seen = await asyncio.to_thread(self._digest)
-        if seen and seen == self._seen and seen != self._known:
+        files = self._files()
+        seen = await asyncio.to_thread(_digests, files)
+        if seen[files[0]] and seen == self._seen:
+            changed = [file for file in seen if self._known.get(file, seen[file]) != seen[file]]
             self._known = seen
-            self._on_change()
+            if changed:
+                self._on_change(changed)
         self._seen = seen
         return False
 
-    def _digest(self) -> bytes:
-        try:
-            return hashlib.sha256(self._path.read_bytes()).digest()
-        except OSError:
-            return b""
+
+def _digests(files: Sequence[Path]) -> Mapping[Path, bytes]:
+    return {file: _digest(file) for file in files}
+
+
+def _digest(file: Path) -> bytes:
+    """Of the content of *file*; empty when it can't be read."""
+    try:
+        if file.is_dir():
+            parts = sorted(file.glob("[!.]*.yaml"))
+            return b"\n".join(part.name.encode() + _digest(part) for part in parts)
+        return hashlib.sha256(file.read_bytes()).digest()
+    except OSError:
+        return b""

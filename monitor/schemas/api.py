@@ -70,6 +70,9 @@ class ApiConnection(shapes.ConnectionFacts):
     silencedUntil: Annotated[  # noqa: N815
         Moment | None, Field(description="until when its notifications are silenced; null: they are not")
     ]
+    escalatesAt: Annotated[  # noqa: N815
+        Moment | None, Field(description="when one of its open incidents is escalated next unless it is acknowledged; null: never")
+    ]
     notes: Annotated[list[str], Field(description="what is wrong and what to do, as on the status page; the wording may change")]
 
 
@@ -158,6 +161,15 @@ class CheckRequested(ApiDocument):
     """A connection that is tested now, and every few seconds for two minutes."""
 
     connection: shapes.Identity
+    author: str
+
+
+class PermissionsAccepted(ApiDocument):
+    """Lost permissions that are no longer required."""
+
+    connection: shapes.Identity
+    accepted: Annotated[list[str], Field(description="what was missing and is no longer required")]
+    required: Annotated[list[str], Field(description="what is still missing, because `require_permissions` names it")]
     author: str
 
 

@@ -25,6 +25,7 @@ from monitor.schemas.shapes import (
     ConnectionFacts,
     Delivery,
     Details,
+    ForecastNotification,
     Identity,
     Incident,
     Moment,
@@ -53,6 +54,7 @@ class Handled(TypedDict):
 
     ackedBy: Annotated[AckedBy | None, Field(description="who acknowledged it; null: nobody")]
     silencedUntil: Annotated[Moment | None, Field(description="until when its notifications are silenced; null: they are not")]
+    escalatesAt: Annotated[Moment | None, Field(description="when it is escalated next unless it is acknowledged; null: never")]
 
 
 class StatusConnection(ConnectionFacts, Handled):
@@ -137,6 +139,14 @@ class PreflightDocument(Dated):
 
     answer: Annotated[Readiness, Field(description="of all together")]
     connections: list[Preflight]
+
+
+class ForecastDocument(Dated):
+    """`forecast --json`."""
+
+    until: Moment
+    total: Annotated[int, Field(description="how many notifications")]
+    notifications: Annotated[list[ForecastNotification], Field(description="the first of them, in order of time")]
 
 
 class Tested(Identity):
@@ -390,6 +400,7 @@ class ClusterStatusDocument(Document):
 DOCUMENTS: dict[str, Any] = {
     "check": CheckDocument,
     "preflight": PreflightDocument,
+    "forecast": ForecastDocument,
     "status": StatusDocument,
     "history": HistoryDocument,
     "incidents": IncidentsDocument,

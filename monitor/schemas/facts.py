@@ -1,28 +1,38 @@
-"""One function for each thing that is shown as JSON."""
+"""
+One function for each thing that is shown as JSON.
+
+What only annotations name is not imported, nor what one function alone needs: every verb imports this module.
+"""
+
+from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from monitor.clock import iso_utc
-from monitor.db import CheckRow, DeliveryRow, IncidentRow
-from monitor.domain.connections import Connection
-from monitor.domain.events import FINE, IncidentRef, Topic
+from monitor.domain.events import FINE, Topic
 from monitor.domain.expiry import estimate, levels
-from monitor.domain.forecast import ForecastEvent
-from monitor.domain.handling import NOT_HANDLED, Handling, handling_of_incident
-from monitor.domain.preflight import PreflightResult
 from monitor.domain.reasons import Scope, outcome_of
-from monitor.domain.silencing.acks import Ack
-from monitor.domain.silencing.controls import Controls
-from monitor.domain.silencing.silences import Silence
-from monitor.domain.snapshot import IncidentView, OutboxView, Snapshot, SuspectedScope
-from monitor.domain.states import ConnectionState, TopicState
-from monitor.domain.uptime import Uptime
-from monitor.errors import DeliveryReason
-from monitor.schemas import shapes
 from monitor.text.reasons import preflight_text, reason_text, state_text
-from monitor.text.sentences import sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
+    from monitor.db import CheckRow, DeliveryRow, IncidentRow
+    from monitor.domain.connections import Connection
+    from monitor.domain.events import IncidentRef
+    from monitor.domain.forecast import ForecastEvent
+    from monitor.domain.handling import Handling
+    from monitor.domain.preflight import PreflightResult
+    from monitor.domain.silencing.acks import Ack
+    from monitor.domain.silencing.controls import Controls
+    from monitor.domain.silencing.silences import Silence
+    from monitor.domain.snapshot import IncidentView, OutboxView, Snapshot, SuspectedScope
+    from monitor.domain.states import ConnectionState
+    from monitor.domain.uptime import Uptime
+    from monitor.errors import DeliveryReason
+    from monitor.schemas import shapes
 
 
 def identity(connection: Connection) -> shapes.Identity:
@@ -116,17 +126,20 @@ def _answer(result: PreflightResult, known_at: datetime | None, now: datetime | 
     }
 
 
-def forecast(event: ForecastEvent) -> shapes.ForecastNotification:
-    """A notification that is sent if nobody does anything."""
+def forecast(event: ForecastEvent, message: int) -> shapes.ForecastNotification:
+    """A notification that is sent if nobody does anything, within the message with this number."""
+    from monitor.text.sentences import sentence  # noqa: PLC0415 - see above
+
     notification = event.notification
     return {
-        **identity(event.connection),
+        "connections": [identity(connection) for connection in event.connections],
         "at": iso_utc(notification.at),
         "type": notification.type,
         "why": notification.why,
         "severity": notification.severity,
-        "text": sentence(notification, event.connection),
+        "text": sentence(notification, event.connection, event.connections),
         "receivers": list(event.receivers),
+        "message": message,
     }
 
 
@@ -205,11 +218,19 @@ def uptime(value: Uptime) -> shapes.UptimeFacts:
     }
 
 
-def handling(row: IncidentRow, about: Connection | None, controls: Controls, now: datetime) -> Handling:
-    """What operators did about an incident; nothing about one that is closed."""
+def handling(
+    row: IncidentRow, about: Connection | None, controls: Controls, now: datetime, escalates_at: datetime | None = None
+) -> Handling:
+    """What operators did about an incident, which is escalated next *escalates_at*; nothing about one that is closed."""
+    from monitor.domain.handling import NOT_HANDLED, handling_of_incident  # noqa: PLC0415 - see above
+    from monitor.domain.snapshot import IncidentView  # noqa: PLC0415
+    from monitor.domain.states import TopicState  # noqa: PLC0415
+
     if row.closed_at is not None:
         return NOT_HANDLED
-    view = IncidentView(row.incident, row.scope, row.connection_id, row.level, row.severity, row.reason, row.detail)
+    view = IncidentView(
+        row.incident, row.scope, row.connection_id, row.level, row.severity, row.reason, row.detail, escalates_at=escalates_at
+    )
     value = TopicState(row.level, row.changed_at, row.incident.number, row.incident.opened_at)
     return handling_of_incident(view, about, value, controls, now)
 
@@ -233,6 +254,7 @@ def handled_incident(row: IncidentRow, about: Connection | None, key: str, handl
         "incidentKey": key,
         "ackedBy": acked_by(handling.ack),
         "silencedUntil": iso(silence.until) if silence is not None else None,
+        "escalatesAt": iso(handling.escalates_at),
     }
 
 

@@ -195,6 +195,7 @@ class HandledIncident(Incident):
     incidentKey: Annotated[str, Field(description="what acknowledges it; the same in every notification about it")]
     ackedBy: Annotated[AckedBy | None, Field(description="null: it is closed, or nobody acknowledged it")]
     silencedUntil: Annotated[Moment | None, Field(description="null: it is closed, or not silenced")]
+    escalatesAt: Annotated[Moment | None, Field(description="when it is escalated next unless it is acknowledged; null: never")]
 
 
 class Delivery(About):
@@ -259,15 +260,17 @@ class PreflightAnswer(TypedDict):
     expiresAt: Annotated[Moment | None, Field(description="when its token expires, as far as known")]
 
 
-class ForecastNotification(Identity):
+class ForecastNotification(TypedDict):
     """One notification that is sent if nobody does anything."""
 
+    connections: Annotated[list[Identity], Field(description="what it is about; several when they fail together")]
     at: Annotated[Moment, Field(description="about when")]
     type: EventType
     why: NotificationReason
     severity: Severity
     text: Annotated[str, Field(description="for people; the wording may change")]
     receivers: Annotated[list[str], Field(description="who gets it")]
+    message: Annotated[int, Field(description="the message that tells it, counted from 1; those with one number come together")]
 
 
 class Preflight(MaybeIdentity, PreflightAnswer):

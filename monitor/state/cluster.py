@@ -311,7 +311,9 @@ class GlobalRegistry(Registry):
 
     def wide_incidents(self) -> Iterable[IncidentView]:
         """The open incidents of wide scopes."""
-        return [incident for key, scope in self.scopes().items() if self.decides(key) for incident in scope_incidents(scope)]
+        return [
+            incident for key, scope in self.scopes().items() if self.decides(key) for incident in scope_incidents(scope, self.config.policy)
+        ]
 
     def api_answers(self) -> bool | None:
         """Whether the API answers; None while unknown."""

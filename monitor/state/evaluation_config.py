@@ -11,7 +11,7 @@ from monitor.domain.routes import Route
 from monitor.domain.routing import ReceiverRule
 from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
 from monitor.errors import Reason
-from monitor.notify.payload import MonitorIdentity
+from monitor.notify.identity import MonitorIdentity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,6 @@ class EvaluationConfig(EngineConfig):
         return cls(
             policy=config.policy(),
             api_host=urlsplit(config.api.base_url).netloc,
-            interval=config.schedule.interval,
             identity=_identity(config, instance_id, names),
             users=names,
             user_labels={user.id: user.labels for user in config.users if user.labels},

@@ -33,7 +33,8 @@ class ReceiverChange:
         event: `renamed`, `removed`, `added` or `readdressed`.
         before: its old name, when it was renamed.
         cancelled: pending deliveries that were given up.
-        left_open: open incidents that it was notified of, at an address that gets nothing more.
+        left_open: incidents that are open at an address that gets nothing more: open ones that it was notified of, and those whose end it
+            has not got.
         sent: notifications of what stands, or has ended meanwhile, that are now pending for it.
     """
 
@@ -78,12 +79,11 @@ def reconcile(desired: Mapping[str, str], config: EvaluationConfig, now: datetim
     added = [name for name in desired if name not in known]
     changes = [ReceiverChange("renamed", new, before=old) for old, new in renamed.items()]
     standing = receivers.latest_of_open(store)
+    left_open_at = _left_open_at([*removed, *readdressed], standing, store)
     for name in removed:
-        left_open = sum(name in latest.holders for latest in standing)
         cancelled = store.outbox.cancel_deliveries(name, now, reason=None)
         receivers.forget_state(store, name)
-        changes.append(ReceiverChange("removed", name, cancelled=cancelled, left_open=left_open))
-    left_open_at = {name: sum(name in latest.holders for latest in standing) for name in readdressed}
+        changes.append(ReceiverChange("removed", name, cancelled=cancelled, left_open=left_open_at[name]))
     sent = _tell_what_stands(store, config, [*added, *readdressed], now)
     for name, count in _tell_what_ended(store, config, added, now).items():
         sent[name] = sent.get(name, 0) + count
@@ -97,6 +97,16 @@ def _renamed(known: Mapping[str, str], desired: Mapping[str, str]) -> dict[str, 
     """Old to new name of the receivers that kept their destination."""
     new = {where: name for name, where in desired.items() if name not in known}
     return {name: new.pop(where) for name, where in known.items() if name not in desired and where in new}
+
+
+def _left_open_at(names: Sequence[str], standing: Sequence[receivers.LatestNotification], store: Store) -> dict[str, int]:
+    """How many incidents the receivers *names* show as open."""
+    ended = receivers.latest_of_closed(store, names)
+    return {name: sum(name in latest.holders for latest in standing) + sum(_is_pending(latest, name) for latest in ended) for name in names}
+
+
+def _is_pending(latest: receivers.LatestNotification, name: str) -> bool:
+    return name in latest.own and latest.own[name][1].value == "pending"
 
 
 def _tell_what_stands(store: Store, config: EvaluationConfig, fresh: Sequence[str], now: datetime) -> dict[str, int]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from monitor.clock import Clock, Continuity
 from monitor.config import Config
+from monitor.config.problems import nearest
 from monitor.db import (
     Reader,
     Store,
@@ -31,7 +32,7 @@ from monitor.domain.engine import ChangeSet, Engine
 from monitor.domain.evaluation import scope_context
 from monitor.domain.events import Notification
 from monitor.domain.load import AccountLoad, account_loads
-from monitor.domain.matchers import UnmatchedMatcher, unmatched
+from monitor.domain.matchers import UnmatchedMatcher, known_values, unmatched
 from monitor.domain.scopes.key import ACCOUNT, ScopeKey
 from monitor.domain.snapshot import (
     ConnectionView,
@@ -127,11 +128,23 @@ class Registry(Engine):
         if self.config.discovering - self._by_account.keys():
             return
         before = set(self.unmatched)
-        self.unmatched = unmatched(self.config.matches(), self.connections())
+        found = unmatched(self.config.matches(), self.connections())
+        self.unmatched = tuple(replace(matcher, meant=self._meant(matcher)) for matcher in found)
         for matcher in self.unmatched:
             if matcher not in before:
-                advice = "It matches nothing that is known: correct it, or remove it."
+                fix = f"did you mean {matcher.meant}?" if matcher.meant else "correct it, or remove it."
+                advice = f"It matches nothing that is known: {fix}"
                 _log.warning("matcher.unmatched", where=matcher.where, matcher=matcher.name, pattern=matcher.pattern, advice=advice)
+
+    def _meant(self, matcher: UnmatchedMatcher) -> str:
+        """What to write instead: the id of what the API calls so, or the nearest known value."""
+        words = {value: value for value in known_values(self.connections()).get(matcher.name, ())}
+        if matcher.name == "connection":
+            for connection in self.connections():
+                state = self.state(connection.id)
+                words |= dict.fromkeys(filter(None, (state.display_name, state.username)), connection.platform_id)
+        close = nearest(matcher.pattern, sorted(words))
+        return words[close] if close is not None else ""
 
     def find_loads(self) -> None:
         """Add up the checks of each account, and log when an account newly has more than it may send."""
@@ -171,7 +184,7 @@ class Registry(Engine):
 
     def _longest_pause(self) -> float:
         """After how many seconds without a beat the process stood still: a small part of the time that makes evidence stale."""
-        return min(LONGEST_PAUSE_SECONDS, self.config.policy.stale_for(self.config.interval).total_seconds() / 3)
+        return min(LONGEST_PAUSE_SECONDS, self.config.policy.stale_for(self.config.policy.interval).total_seconds() / 3)
 
     def rounding_key(self) -> str:
         """Under which name the database keeps what is known of the API's rounding."""
@@ -191,7 +204,7 @@ class Registry(Engine):
         self._view(now)
         viewed = self._viewed
         incidents = list(chain.from_iterable(viewed.incidents.values()))
-        incidents += [incident for key in viewed.open_scopes for incident in scope_incidents(self.scope(key))]
+        incidents += [incident for key in viewed.open_scopes for incident in scope_incidents(self.scope(key), self.config.policy)]
         incidents.sort(key=lambda item: item.incident.opened_at)
         return Snapshot(
             taken_at=now,

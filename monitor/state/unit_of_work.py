@@ -79,10 +79,10 @@ def record_outage(registry: Registry, outage: ScopeState, notified: Collection[s
 
 def unit_of_work(registry: Registry, store: Store) -> "UnitOfWork":
     """The unit of work of this transaction: one per transaction, kept in its scratch space."""
-    registry.notice_clock_jump()
     known = store.scratch.get(registry)
     if isinstance(known, UnitOfWork):
         return known
+    registry.notice_clock_jump()
     unit: UnitOfWork = registry.make_unit(store) if registry.make_unit is not None else UnitOfWork(registry, store)
     store.scratch[registry] = unit
     store.after_commit(unit.publish)

@@ -10,11 +10,11 @@ from monitor.domain.connection_entries import ConnectionEntry
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.expiry import estimate
-from monitor.domain.handling import covers
 from monitor.domain.health import confirmations
 from monitor.domain.notifications.timing import closing_held_until
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import UPSTREAM, Health, Outcome, outcome_of
+from monitor.domain.routing import covers
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.silences import SilenceState
 from monitor.domain.states import ConnectionState, PendingLevel

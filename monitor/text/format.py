@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from monitor.domain import topics
-from monitor.domain.connections import Connection
+from monitor.domain.connections import ID_LIMIT, Connection
 from monitor.domain.events import Topic
 from monitor.domain.expiry import levels
 from monitor.domain.reasons import Health
@@ -45,10 +45,10 @@ def scope_name(key: ScopeKey, users: Mapping[str, str]) -> str:
 
 
 def subject_name(subject: str, connection: Connection | None) -> str:
-    """The subject of an incident in a table: id and account of its connection, or the scope."""
+    """The subject of an incident in a table: id, never cut, and account of its connection, or the scope."""
     if connection is None:
         return one_line(subject, 120)
-    return f"{one_line(connection.platform_id, 120)} ({one_line(connection.account_label, 80)})"
+    return f"{one_line(connection.platform_id, ID_LIMIT)} ({one_line(connection.account_label, 80)})"
 
 
 _PLATFORMS = {
@@ -181,6 +181,12 @@ def milliseconds(number: float) -> str:
 def day(at: datetime | date) -> str:
     """A day: `Tue 1 Jan 2030`."""
     return f"{at:%a} {at.day} {at:%b %Y}"
+
+
+def short_day(at: datetime) -> str:
+    """A day of this year or the last, in UTC: `1 Jan`."""
+    at = at.astimezone(UTC)
+    return f"{at.day} {at:%b}"
 
 
 def clock(at: datetime) -> str:

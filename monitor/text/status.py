@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from monitor.domain.events import Topic
 from monitor.domain.handling import Handling
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.scopes.key import ScopeKey
@@ -23,6 +24,24 @@ _WAS = {
 _SILENT = frozenset({Reason.API_TIMEOUT, Reason.API_UNREACHABLE, Reason.API_DNS_FAILED, Reason.API_DISCONNECTED})
 _FRESH_INTERVALS = 3
 _FRESH_MINIMUM = timedelta(minutes=30)
+_CLOSED = {
+    Topic.CONNECTION: "It works again.",
+    Topic.EXPIRY: "The token was renewed.",
+    Topic.RENEWAL: "The token was renewed.",
+    Topic.PUBLISHING: "Posts succeed again.",
+    Topic.PERMISSIONS: "The permissions are back.",
+    Topic.SCOPE: "It is over.",
+}
+_CLOSED_WHY = {
+    "unsupported": "The API can no longer test it.",
+    "removed": "It is no longer watched.",
+    "accepted": "An operator accepted the loss.",
+}
+
+
+def closed_text(topic: Topic, closed_why: str | None) -> str:
+    """How an incident ended, as one sentence."""
+    return _CLOSED_WHY.get(closed_why or "") or _CLOSED[topic]
 
 
 def status_label(view: ConnectionView, status: DisplayStatus, incidents: Sequence[IncidentView]) -> str:
@@ -41,13 +60,20 @@ def worst_of(incidents: Sequence[IncidentView]) -> IncidentView | None:
 
 
 def handling_texts(handling: Handling, now: datetime) -> Iterator[str]:
-    """What operators did, one sentence each."""
+    """What operators did, and what happens if they do nothing, one sentence each."""
     ack, silence = handling.ack, handling.silence
     if ack is not None:
         yield f"Acknowledged by {one_line(ack.author, 80)} {ago(ack.at, now)}: {one_line(ack.reason, 300)}"
     if silence is not None:
         by = f" by {one_line(silence.author, 80)}" if silence.number is not None else f" ({one_line(silence.author, 80)}, configured)"
         yield f"Silenced until {moment(silence.until)}{by}{f': {one_line(silence.reason, 300)}' if silence.reason else ''}"
+    if handling.escalates_at is not None:
+        yield escalation_text(handling.escalates_at, now)
+
+
+def escalation_text(at: datetime, now: datetime) -> str:
+    """When an incident is escalated; overdue is what a silence or quiet hours delay."""
+    return f"Escalated {ago(at, now)}, on {moment(at)}, unless acknowledged." if at > now else "Its escalation is due."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +95,18 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
         counts: display status -> how many connections.
         urgent: whether a connection that still works has a critical incident.
     """
-    own, suspected = _own_failure(snapshot), " ".join(suspicion_text(each, snapshot.taken_at) for each in snapshot.suspected)
+    suspected = " ".join(suspicion_text(each, snapshot.taken_at) for each in snapshot.suspected)
     if not snapshot.connections:
-        return own or (_suspected(suspected) if suspected else Overall(OverallState.UNKNOWN, Tone.IDLE, "No connections are watched yet."))
-    broken = sum(counts[status] for status in DisplayStatus if status.broken)
+        return _own_failure(snapshot, 0) or (
+            _suspected(suspected) if suspected else Overall(OverallState.UNKNOWN, Tone.IDLE, "No connections are watched yet.")
+        )
+    frozen = [view for view in snapshot.connections if view.suppressed_by is not None and view.frozen]
+    own, broken = _own_failure(snapshot, len(frozen)), sum(counts[status] for status in DisplayStatus if status.broken)
     failing = _join(_failing_receivers(snapshot), _unrouted(snapshot))
-    state = _state_of(snapshot, broken, counts, urgent)
+    state = _state_of(snapshot, broken, frozen, counts, urgent)
     state = replace(state, more=_join(state.more, _unmatched(snapshot), _overloaded(snapshot)))
     if own is not None:
-        some_known = snapshot.storage_up and snapshot.api_up is not False and not all(view.frozen for view in snapshot.connections)
+        some_known = snapshot.storage_up and snapshot.api_up is not False and len(frozen) < len(snapshot.connections)
         known = _join(state.text, state.more) if some_known else _last_known(snapshot)
         return Overall(own.state, own.tone, own.text, _join(known, failing))
     if broken:
@@ -109,8 +138,8 @@ def _suspected(text: str) -> Overall:
     return Overall(OverallState.SUSPECTED, Tone.WARN, text)
 
 
-def _own_failure(snapshot: Snapshot) -> Overall | None:
-    """A failure that hides the state of the connections; the last known state is shown below it."""
+def _own_failure(snapshot: Snapshot, frozen: int) -> Overall | None:
+    """A failure that hides the state of the connections, of *frozen* ones where it is that of a user; the last known state is shown below it."""
     text = ""
     rejected = sorted(name for name, up in snapshot.accounts.items() if up is False)
     if not snapshot.storage_up:
@@ -123,7 +152,6 @@ def _own_failure(snapshot: Snapshot) -> Overall | None:
         text = f"The API rejects {which}; {whose} connections cannot be checked."
     else:
         users = [incident for incident in snapshot.incidents if incident.scope in (Scope.USER, Scope.ACCOUNT) and not _is_rate(incident)]
-        frozen = sum(view.frozen for view in snapshot.connections)
         if users and frozen:
             text = f"The API refuses or fails {count(len(users), 'account or user', 'accounts or users')}; {count(frozen, 'connection')} cannot be checked."
     return Overall(OverallState.UNAVAILABLE, Tone.BAD, text) if text else None
@@ -142,7 +170,8 @@ def _unmatched(snapshot: Snapshot) -> str:
         return ""
     first = snapshot.unmatched[0]
     others = f" and {len(snapshot.unmatched) - 1} more" if len(snapshot.unmatched) > 1 else ""
-    return f"The matcher {one_line(f'{first.name}: {first.pattern}', 60)} of {first.where}{others} matches nothing that is known."
+    meant = f" Did you mean {one_line(first.meant, 60)}?" if first.meant else ""
+    return f"The matcher {one_line(f'{first.name}: {first.pattern}', 60)} of {first.where}{others} matches nothing that is known.{meant}"
 
 
 def _overloaded(snapshot: Snapshot) -> str:
@@ -166,11 +195,13 @@ def _last_known(snapshot: Snapshot) -> str:
     return f"Of {count(len(healths), 'connection')}, {' and '.join(parts)} when last checked." if parts else ""
 
 
-def _state_of(snapshot: Snapshot, broken: int, counts: Mapping[DisplayStatus, int], urgent: bool) -> Overall:
+def _state_of(
+    snapshot: Snapshot, broken: int, frozen: Sequence[ConnectionView], counts: Mapping[DisplayStatus, int], urgent: bool
+) -> Overall:
     total, attention, expiring = len(snapshot.connections), counts[DisplayStatus.ATTENTION], counts[DisplayStatus.EXPIRING]
-    frozen = sum(view.frozen for view in snapshot.connections)
-    unchecked = sum(view.state.health is Health.UNKNOWN and not view.frozen for view in snapshot.connections)
-    rest = _rest(unchecked, frozen, counts[DisplayStatus.UNSUPPORTED])
+    healths = [view.state.health for view in snapshot.connections]
+    unchecked = healths.count(Health.UNKNOWN) - sum(view.state.health is Health.UNKNOWN for view in frozen)
+    rest = _rest(unchecked, len(frozen), counts[DisplayStatus.UNSUPPORTED])
     if broken:
         text = (
             f"{broken:,} of {total:,} connections {'is' if broken == 1 else 'are'} broken."
@@ -185,7 +216,7 @@ def _state_of(snapshot: Snapshot, broken: int, counts: Mapping[DisplayStatus, in
         return Overall(OverallState.ATTENTION, tone, text, _join(_ending(expiring), rest))
     if expiring:
         return Overall(OverallState.EXPIRING, tone, f"{_ending(expiring)[:-1]}, no connection is broken.", rest)
-    return _without_trouble(snapshot, unchecked, counts[DisplayStatus.OK], frozen, rest)
+    return _without_trouble(snapshot, unchecked, counts[DisplayStatus.OK], len(frozen), rest)
 
 
 def _without_trouble(snapshot: Snapshot, unchecked: int, working: int, frozen: int, rest: str) -> Overall:
@@ -198,10 +229,8 @@ def _without_trouble(snapshot: Snapshot, unchecked: int, working: int, frozen: i
         return Overall(OverallState.UNKNOWN, Tone.IDLE, f"{total - unchecked:,} of {total:,} connections checked so far{found}", untested)
     if not working:
         return Overall(OverallState.UNKNOWN, Tone.IDLE, "No problems are known.", rest)
-    evidence_at = max(
-        (view.state.last_evidence_at for view in snapshot.connections if view.state.last_evidence_at is not None), default=None
-    )
-    fresh = max(_FRESH_MINIMUM, _FRESH_INTERVALS * min(view.connection.interval for view in snapshot.connections))
+    evidence_at = max(filter(None, [view.state.last_evidence_at for view in snapshot.connections]), default=None)
+    fresh = max(_FRESH_MINIMUM, _FRESH_INTERVALS * min([view.connection.spec.interval for view in snapshot.connections]))
     if evidence_at is None or now - evidence_at > fresh:
         seen = f"for {brief(now - evidence_at)}" if evidence_at is not None else "yet"
         return Overall(

@@ -1,5 +1,6 @@
 """
-What operators may do through the port, while `web.actions` is on: test now, acknowledge, silence, end a silence.
+What operators may do through the port, while `web.actions` is on: test now, acknowledge, silence, end a silence, accept
+lost permissions.
 
 Forms are answered only from the site's own pages: the origin must be this port's, and each form has a token that is good for one user,
 one address and one time. Every action has an author, the authenticated user, and is logged.
@@ -15,10 +16,11 @@ from urllib.parse import urlsplit
 
 from monitor.clock import Clock
 from monitor.db import ControlsWriter, Store
+from monitor.domain.acceptance import Acceptance, acceptable
 from monitor.domain.connections import Connection
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
-from monitor.domain.snapshot import IncidentView
+from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.logs import get_logger
 from monitor.redaction import clean
 
@@ -163,6 +165,24 @@ class Actions:
         if not await self._write(lambda store: ControlsWriter(store).expire_silence(number, now)):
             raise ActionRefused(f"silence {number} is unknown or has ended")
         _log.info("action.performed", action="end_silence", author=author, silence=number)
+
+    async def accept_loss(self, view: ConnectionView, author: str, reason: str) -> Acceptance:
+        """Accept that a connection lacks what it lacks now; raises `ActionRefused` when nothing of that can be accepted."""
+        connection, lost = view.connection, acceptable(view.connection, view.state)
+        if not lost:
+            raise ActionRefused("it lacks no permission, or only what require_permissions in the configuration names")
+        self._admit(author)
+        acceptance = Acceptance(connection.id, lost, self._clock.now(), author, _reason(reason))
+        await self._write(lambda store: ControlsWriter(store).accept_loss(acceptance))
+        _log.info(
+            "action.performed",
+            action="accept_permissions",
+            author=author,
+            connection=connection.platform_id,
+            account=connection.account_label,
+            permissions=list(lost),
+        )
+        return acceptance
 
     def _admit(self, author: str) -> None:
         """Raises `TooManyActions` when *author* did too much within a minute."""

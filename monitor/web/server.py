@@ -19,6 +19,7 @@ import errno
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from aiohttp import web
@@ -148,6 +149,7 @@ class WebServer:
         self._settings = settings
         self._file = file if file is not None else WebConfig()
         self._readiness = readiness
+        self._clock = clock
         self._snapshots = SnapshotCache(source, metrics, clock, fresh_seconds, exported)
         self._authenticator = Authenticator.of(settings, WebConfig())
         self._accepts = True
@@ -301,6 +303,9 @@ class WebServer:
         if response is None and (self._settings.status_page or request.match_info.handler in self._always):
             with suppress(web.HTTPNotFound):
                 response = await self._make(request, handler)
+                if request.method == "POST":
+                    # What was done is shown at once.
+                    self._responses.clear()
         if response is None:
             response = _error(request, 404)
         if not _keeps_connection(request, response):
@@ -314,10 +319,16 @@ class WebServer:
         if handled in (*self._always, self._changes.respond) or handled in self._forms:
             return await handler(request)
         if not is_api_path(request.path) and not request.path.startswith(_NOT_KEPT):
-            return await self._responses.respond(request, handler)
-        response = await handler(request)
+            return await self._responses.respond(request, partial(self._with_board, handler))
+        response = await self._with_board(handler, request)
         compress(request, response)
         return response
+
+    async def _with_board(self, handler: Handler, request: web.Request) -> web.StreamResponse:
+        """Have *handler* answer; the snapshot is sorted before, which takes long enough to let other tasks run in between."""
+        self._snapshots.board()
+        await self._clock.sleep(0)
+        return await handler(request)
 
     def _objection(self, request: web.Request) -> web.Response | None:
         """The refusal of a request that is not answered for anyone."""

@@ -34,9 +34,14 @@ _log = get_logger(__name__)
 _PATIENCE_SECONDS = 2.0
 
 # So long a check may wait for others that share its commit: one that may lead to a notification, about as long as a few flushes
-# to disk take; one of a connection that works as before, until the next ones come at a walking pace.
+# to disk take; one of a connection that works as before, until some more have come at a walking pace, but a small share of its interval.
 _NEWS_SECONDS = 0.02
-_USUAL_SECONDS = 0.2
+_USUAL_SECONDS = 1.0
+_USUAL_SHARE = 1 / 8
+
+# So much later than due a check may begin, to begin together with the next ones: one wake-up for several. A small share of the interval too.
+_SLACK_SECONDS = 0.08
+_SLACK_SHARE = 1 / 100
 
 # Checks under way and waiting for the database, as a multiple of those that may be under way.
 _RECORDING_SHARE = 4
@@ -133,8 +138,11 @@ class Checker:
             if oldest is None or len(self._asking) >= self._concurrency:
                 return float("inf")
             return max(0.0, oldest + _PATIENCE_SECONDS - now)
-        due = now if self._queue.is_due(now) else self._queue.next_due()
-        return float("inf") if due is None else max(0.0, due - now)
+        if self._queue.is_due(now):
+            return 0.0
+        due = self._queue.next_due()
+        slack = min(_SLACK_SECONDS, _SLACK_SHARE * self._registry.config.policy.interval.total_seconds())
+        return float("inf") if due is None else max(0.0, due + slack - now)
 
     def _start_due(self) -> float:
         """Start what is due while there are free slots; returns how long the account's budget allows no further start."""
@@ -188,8 +196,13 @@ class Checker:
         future.add_done_callback(partial(self._on_recorded, connection))
 
     def _may_wait_seconds(self, connection: Connection, observation: Observation) -> float:
+        """How long the record of a check may wait for others: soon, too, where an operator waits for it, or checks wait for a slot."""
         passed_again = observation.verdict.reason is Reason.OK and self._registry.state(connection.id).health is Health.OK
-        return _USUAL_SECONDS if passed_again and self._registry.all_quiet else _NEWS_SECONDS
+        if not passed_again or not self._registry.all_quiet or self._queue.is_followed(connection.id):
+            return _NEWS_SECONDS
+        if len(self._recording) >= _RECORDING_SHARE * self._concurrency // 2:
+            return _NEWS_SECONDS
+        return min(_USUAL_SECONDS, _USUAL_SHARE * connection.interval.total_seconds())
 
     def _start_next(self) -> None:
         """Start what is due in the slot that is free now, unless the loop waits for the account's budget, and will."""

@@ -37,7 +37,7 @@ from monitor.domain.policy import Policy
 from monitor.errors import DeliveryReason, StaleStateError, StoreError, StoreUnavailable
 from monitor.logs import get_logger
 from monitor.notify import payload
-from monitor.notify.payload import MonitorIdentity
+from monitor.notify.identity import MonitorIdentity
 from monitor.notify.receiver_types import RECEIVER_TYPES
 from monitor.notify.sender import Sender
 from monitor.workers.receiver_health import HealthChange, OnAttempt, ReceiverHealth, log_of, record_health

@@ -19,7 +19,7 @@ from monitor.errors import DeliveryReason
 from monitor.logs import get_logger
 from monitor.notify import payload
 from monitor.notify.base import fingerprint
-from monitor.notify.payload import MonitorIdentity
+from monitor.notify.identity import MonitorIdentity
 
 OnAttempt = Callable[[str, DeliveryReason, float], None]
 """Called after each attempt with the receiver's name, the result, and its duration in seconds."""

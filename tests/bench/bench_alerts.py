@@ -38,4 +38,4 @@ def measure() -> Iterator[Result]:
     yield Result("missing or lost", total.count(Fault.MISSING) + total.count(Fault.LOST), "", 0)
     yield Result("told twice", total.count(Fault.TWICE), "", 0)
     yield Result("superfluous", total.count(Fault.SUPERFLUOUS), "", 0)
-    yield Result("messages per change that a person wants to know of", total.per_change, "", 1.6)
+    yield Result("messages per genuine event", total.per_event, "", 1.6)

@@ -1,10 +1,11 @@
 """
 `make boot`: a stranger's fresh Debian, from its first command to a service that was upgraded and removed.
 
-Nothing stands in for anything: debootstrap makes the machine, systemd boots it, `make demo` and `deploy/install` are run as the README
-says, and the hardened unit is started, reloaded, killed, frozen, upgraded, taken back and removed. On a second machine the Debian package is
-installed, a receiver added, and the database moved to PostgreSQL, with the commands of the documents. Takes a quarter of an hour, root, and
-Debian's `debootstrap` and `systemd-container`; so it is no part of `make test`.
+Nothing stands in for anything: debootstrap makes the machine, systemd boots it, `make demo` and `deploy/install` are run as the documents
+say, and the hardened unit is started, reloaded, killed, frozen, upgraded, taken back and removed. On a second machine the Debian package is
+installed, a receiver added, a backup restored, and the database moved to PostgreSQL, with the commands of the documents. At the end the
+container image is built and run, where there is podman. Takes twenty minutes, root, and Debian's `debootstrap` and `systemd-container`; so
+it is no part of `make test`.
 """
 
 import os
@@ -18,12 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.boot.container import Container, Failed, missing_tools
+from tests.boot.image import Image, lacks_podman
 from tests.boot.pasting import Person
 from tests.e2e.processes import Receiver, Simulator, control_port, fetch, free_port, scrape
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path("/var/tmp/postpost-monitor-boot")
 WEB = "http://127.0.0.1:9840"
+CONFIG = "/etc/postpost-monitor/config.yaml"
 THREADS = "threads-17841412345678"
 MASTODON = "mastodon-109876543210"
 FROZEN_SECONDS = 150.0
@@ -32,45 +35,45 @@ FROZEN_SECONDS = 150.0
 SIMULATED = """\
 api: {{base_url: "{api}/api/v1"}}
 schedule: {{interval: 2s, recheck: 1s}}
+monitor: {{runbook_url: "https://wiki.example.org/alerts"}}
 """
 
-CONFIG = """\
-api: {{base_url: "{api}/api/v1"}}
-accounts:
-  - name: main
-    api_key_file: ${{CREDENTIALS_DIRECTORY}}/api-key
-schedule: {{interval: 2s, recheck: 1s}}
+RECEIVERS = """\
 receivers:
   - {{name: on-call, url: "{hook}/hook"}}
-database: {{url: sqlite:////var/lib/postpost-monitor/monitor.db}}
 """
 
 
 class Story:
     """One machine, the simulated API and receiver beside it, and the steps of its life in order."""
 
+    folder = "/root/main"
+    """Where commands are typed."""
+
     def __init__(self, machine: Container, simulator: Simulator, receiver: Receiver, key: str) -> None:
         self.machine = machine
         self.simulator = simulator
         self.receiver = receiver
         self.key = key
+        self.person = Person(machine, self.folder)
+        self.person.will_type("api-key", key + "\n")
 
     def steps(self) -> list[Callable[[], None]]:
         """Everything that happens, in order."""
         return [
             self.demo,
             self.package,
-            self.install,
-            self.start,
+            self.follow_install,
+            self.follow_rules,
             self.hardening,
             self.alert,
             self.reload,
             self.kill,
             self.freeze,
             self.install_again,
-            self.upgrade,
+            self.follow_upgrade,
             self.failed_upgrade,
-            self.remove,
+            self.follow_removal,
         ]
 
     def demo(self) -> None:
@@ -80,24 +83,35 @@ class Story:
             _must(event in said, f"the demo tells of {event}", said)
 
     def package(self) -> None:
-        """`make deb` builds the Debian package, and lintian has nothing to say about it."""
-        self.machine.run("apt-get update && apt-get install --yes --no-install-recommends dpkg-dev debhelper lintian python3-venv")
-        self.machine.run("cd /root/main && make deb")
+        """`make deb` builds the Debian package, the same one twice, and lintian has nothing to say about it."""
+        self.machine.run("apt-get update && apt-get install --yes --no-install-recommends dpkg-dev debhelper lintian python3-venv sudo")
+        self.machine.run("cd /root/main && make deb && cp -r dist first && .ci/deb dist && cmp first/*.deb dist/*.deb")
 
-    def install(self) -> None:
-        """deploy/install puts everything in place and says what to do next."""
-        said = self.machine.run("cd /root/main && deploy/install")
-        _must("systemctl enable --now postpost-monitor" in said, "it names the next step", said)
-        config = self.machine.root / "etc/postpost-monitor/config.yaml"
-        config.write_text(CONFIG.format(api=self.simulator.url, hook=self.receiver.url))
-        (self.machine.root / "etc/postpost-monitor/credentials/api-key").write_text(self.key + "\n")
-        _must(": valid" in self.machine.run("postpost-monitor config check"), "the configuration is accepted")
+    def follow_install(self) -> None:
+        """As a systemd service: what install.md says ends with a running service that checks every connection."""
+        said = self._follow_start("As a systemd service, from a checkout", RECEIVERS.format(hook=self.receiver.url))
+        _must("systemctl enable --now postpost-monitor" in said, "the installer names the next step", said)
 
-    def start(self) -> None:
-        """The service starts, reports itself ready and its counts, and checks every connection."""
-        self.machine.run("systemctl enable --now postpost-monitor")
-        self.machine.until("checks", lambda: scrape(WEB).get("postpost_connection_up", platform_id=THREADS) == 1.0)
+    def _follow_start(self, heading: str, more: str = "") -> str:
+        # The one thing that is not in the documents: the addresses of the simulator and its receiver.
+        self.person.will_append(CONFIG, SIMULATED.format(api=self.simulator.url) + more)
+        said = self.person.follow("docs/tutorial/install.md", heading, which=slice(1))
+        self.person.will_append_nothing()
+        self._until_checks()
         _must("12 connections" in self._status(), "the status line counts", self._status())
+        return said
+
+    def _until_checks(self) -> None:
+        self.machine.until("checks", lambda: scrape(WEB).get("postpost_connection_up", platform_id=THREADS) == 1.0)
+
+    def follow_rules(self) -> None:
+        """Prometheus: the commands of install.md print rules that promtool accepts, each with an absolute link to its runbook."""
+        self.machine.run("apt-get install --yes --no-install-recommends prometheus")
+        self.person.follow("docs/tutorial/install.md", "Prometheus, Alertmanager, Grafana")
+        self.machine.run("systemctl disable --now prometheus; cd /root/main && promtool check rules postpost-monitor.rules.yml")
+        counts = self.machine.run("cd /root/main && grep --count -e '- alert:' -e 'runbook_url: .*https://wiki' postpost-monitor.rules.yml")
+        alerts = self.machine.run("cd /root/main && grep --count -e 'alert:' postpost-monitor.rules.yml")
+        _must(int(counts) == 2 * int(alerts) > 0, "each alert has its link", f"{counts} {alerts}")
 
     def hardening(self) -> None:
         """The process has no capability, no new privileges and a system call filter; its files are its own."""
@@ -119,12 +133,15 @@ class Story:
         self.machine.until("its end", lambda: self.receiver.types()[-1:] == ["connection.recovered"])
 
     def reload(self) -> None:
-        """A bad file changes nothing and is told; a good one is taken over; neither ends the process."""
+        """`systemctl reload` fails for a bad file, which changes nothing; a good one is taken over; neither ends the process."""
         pid = self._pid()
-        self.machine.run("echo 'nonsense: 1' >> /etc/postpost-monitor/config.yaml; systemctl reload postpost-monitor")
-        self.machine.until("its refusal", lambda: "the last reload failed" in self._status())
+        self.machine.run("echo 'nonsense: 1' > /etc/postpost-monitor/config.d/bad.yaml")
+        refused = self.machine.run(
+            "if systemctl reload postpost-monitor; then echo taken over; fi; journalctl --unit postpost-monitor", check=False
+        )
+        _must("taken over" not in refused and "config.d/bad.yaml:1" in refused, "the reload fails, and says where", refused)
         _must(scrape(WEB).get("postpost_monitor_config_last_reload_successful") == 0.0, "the gauge tells it")
-        self.machine.run("sed -i /nonsense/d /etc/postpost-monitor/config.yaml; systemctl reload postpost-monitor")
+        self.machine.run("rm /etc/postpost-monitor/config.d/bad.yaml; systemctl reload postpost-monitor")
         self.machine.until("the good file", lambda: scrape(WEB).get("postpost_monitor_config_last_reload_successful") == 1.0)
         _must(self._pid() == pid, "it is the same process")
 
@@ -148,10 +165,10 @@ class Story:
         _must("is what is installed already" in said, "it says so", said)
         _must(self._pid() == pid, "the service was left alone")
 
-    def upgrade(self) -> None:
-        """A later release takes over the running service; the database was copied before."""
+    def follow_upgrade(self) -> None:
+        """Upgrade: with the command of upgrade.md a later release takes over the running service; the database was copied before."""
         self._release("9.0.0")
-        self.machine.run("cd /root/main && deploy/install")
+        self.person.follow("docs/how-to/upgrade.md", "Upgrade")
         _must(scrape(WEB).get("postpost_monitor_build_info", version="9.0.0") == 1.0, "the new release runs")
         _must("before-9.0.0" in self.machine.run("ls /var/lib/postpost-monitor/backups"), "there is a copy")
 
@@ -165,9 +182,9 @@ class Story:
         _must("9.1.0" not in self.machine.run("systemctl cat postpost-monitor"), "the unit is the one before")
         self.machine.until("the old release", lambda: scrape(WEB).get("postpost_monitor_build_info", version="9.0.0") == 1.0)
 
-    def remove(self) -> None:
-        """What was installed can be removed without a trace."""
-        self.machine.run("cd /root/main && deploy/install --uninstall --purge")
+    def follow_removal(self) -> None:
+        """To remove: the commands of install.md leave no trace."""
+        self.person.follow("docs/tutorial/install.md", "As a systemd service, from a checkout", which=slice(1, 2))
         left = self.machine.run("find / -xdev -name '*postpost*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/proc/*'")
         _must(left.split() == [], "nothing is left", left)
         _must("postpost" not in self.machine.run("getent passwd; getent group"), "nor is its user")
@@ -187,7 +204,9 @@ class Story:
 
 
 class Packaged(Story):
-    """Another machine, on which the documents are followed word by word: package, receiver, PostgreSQL."""
+    """Another machine, on which the documents are followed word by word: package, receiver, restore, PostgreSQL, standby, silences."""
+
+    folder = "/root"
 
     def steps(self) -> list[Callable[[], None]]:
         """Everything that happens, in order."""
@@ -199,9 +218,12 @@ class Packaged(Story):
             self.root_and_others,
             self.reload,
             self.follow_backup,
+            self.follow_restore,
             self.follow_postgresql,
             self.follow_dump,
+            self.follow_standby,
             self.alert_from_postgresql,
+            self.follow_silences,
             self.upgrade_package,
             self.purge,
         ]
@@ -209,18 +231,11 @@ class Packaged(Story):
     def prepare(self) -> None:
         """What a machine that is not made of the fewest packages has: sudo, and lists of packages."""
         self.machine.run("apt-get update && apt-get install --yes --no-install-recommends sudo")
-        self.person = Person(self.machine)
-        self.person.will_type("api-key", self.key + "\n")
         self.person.will_type("on-call-url", self.receiver.url + "/hook\n")
 
     def follow_package(self) -> None:
         """As a Debian package: what install.md says ends with a running service that checks every connection."""
-        # The one thing that is not in the documents: the address of the simulator.
-        self.person.will_append("/etc/postpost-monitor/config.yaml", SIMULATED.format(api=self.simulator.url))
-        self.person.follow("docs/tutorial/install.md", "As a Debian package")
-        self.person.will_append_nothing()
-        self.machine.until("checks", lambda: scrape(WEB).get("postpost_connection_up", platform_id=THREADS) == 1.0)
-        _must("12 connections" in self._status(), "the status line counts", self._status())
+        self._follow_start("As a Debian package")
 
     def follow_receiver(self) -> None:
         """Tell somebody: the receiver that install.md adds gets a test."""
@@ -240,7 +255,12 @@ class Packaged(Story):
     def follow_backup(self) -> None:
         """Back up, check: what upgrade.md says makes a copy of the database in use."""
         self.person.follow("docs/how-to/upgrade.md", "Back up")
-        _must("sound" in self.person.follow("docs/how-to/upgrade.md", "Check", first=1), "the database is sound")
+        _must("sound" in self.person.follow("docs/how-to/upgrade.md", "Check", which=slice(1)), "the database is sound")
+
+    def follow_restore(self) -> None:
+        """Restore: what upgrade.md says brings the copy back, and the service goes on with it."""
+        _must("sound" in self.person.follow("docs/how-to/upgrade.md", "Restore"), "the copy is sound")
+        self._until_checks()
 
     def follow_postgresql(self) -> None:
         """Move from SQLite: what postgresql.md says moves everything, and the service goes on in PostgreSQL."""
@@ -256,9 +276,22 @@ class Packaged(Story):
         self.person.follow("docs/how-to/postgresql.md", "Back up, restore, look after")
         self.machine.run("test -s /var/lib/postgresql/monitor.dump")
 
+    def follow_standby(self) -> None:
+        """Two machines: with the commands of cluster.md the one that is there is the active one, and comes back after it was replaced."""
+        self.machine.run(f"echo 'cluster: {{mode: standby}}' >> {CONFIG}")
+        self.person.follow("docs/how-to/cluster.md", "Two machines in ten minutes")
+        self.machine.until("active", lambda: scrape(WEB).get("postpost_monitor_active") == 1.0)
+        unit = self.machine.run("systemctl show --property=RestartPreventExitStatus postpost-monitor")
+        _must("75" not in unit, "exit code 75 does not end it", unit)
+
     def alert_from_postgresql(self) -> None:
         """Another connection that breaks is told as well, and its end too."""
         self._break_and_heal(MASTODON)
+
+    def follow_silences(self) -> None:
+        """Silences: those that operate.md adds are listed, and the third one is ended."""
+        said = self.person.follow("docs/how-to/operate.md", "Silences", which=slice(1))
+        _must("their maintenance" in said, "they are listed", said)
 
     def upgrade_package(self) -> None:
         """A later package restarts the running service and leaves the configuration as it is."""
@@ -303,9 +336,8 @@ def _world(folder: Path) -> Iterator[tuple[Simulator, Receiver, str]]:
         process.wait()
 
 
-def _copy_source(machine: Container) -> None:
+def _copy_source(target: Path) -> None:
     """The checkout, committed or not, as a clone would bring it."""
-    target = machine.root / "root/main"
     target.mkdir()
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True).stdout
@@ -323,14 +355,19 @@ def main() -> int:
     machine, packaged = Container(FOLDER), Container(FOLDER, "packaged")
     print("making a fresh Debian ...", flush=True)
     machine.make()
-    _copy_source(machine)
+    source = machine.root / "root/main"
+    _copy_source(source)
     if not _live(machine, Story):
         return 1
     print("making another one ...", flush=True)
     packaged.make()
-    for package in (machine.root / "root/main/dist").glob("*.deb"):
+    for package in (source / "dist").glob("*.deb"):
         shutil.copy(package, packaged.root / "root")
     if not _live(packaged, Packaged):
+        return 1
+    if lacks_podman():
+        print("without podman the container image is not built: apt-get install podman")
+    elif not _live_in_image(source / "dist"):
         return 1
     print("all as it should be")
     return 0
@@ -341,16 +378,36 @@ def _live(machine: Container, story: type[Story]) -> bool:
     with tempfile.TemporaryDirectory() as folder, _world(Path(folder)) as (simulator, receiver, key):
         try:
             machine.boot()
-            for step in story(machine, simulator, receiver, key).steps():
-                started = time.monotonic()
-                step()
-                print(f"{time.monotonic() - started:6.1f} s  {step.__name__:<17} {(step.__doc__ or '').strip()}", flush=True)
-        except Failed as failure:
-            print(failure, file=sys.stderr)
-            print(machine.run("journalctl --unit postpost-monitor --no-pager --lines 40", check=False), file=sys.stderr)
-            return False
+            return _all(story(machine, simulator, receiver, key).steps(), machine.log)
         finally:
             machine.power_off()
+
+
+def _live_in_image(dist: Path) -> bool:
+    """Whether every step of the image's life succeeds; *dist* is what `make dist` has made."""
+    source = FOLDER / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    _copy_source(source)
+    shutil.copytree(dist, source / "dist")
+    print("making an image ...", flush=True)
+    with tempfile.TemporaryDirectory() as folder, _world(Path(folder)) as (simulator, receiver, key):
+        image = Image(FOLDER, source, simulator, receiver, key)
+        try:
+            return _all(image.steps(), image.log)
+        finally:
+            image.remove()
+
+
+def _all(steps: list[Callable[[], None]], log: Callable[[], str]) -> bool:
+    """Whether every step succeeds; each is named with the time that it took."""
+    try:
+        for step in steps:
+            started = time.monotonic()
+            step()
+            print(f"{time.monotonic() - started:6.1f} s  {step.__name__:<17} {(step.__doc__ or '').strip()}", flush=True)
+    except Failed as failure:
+        print(failure, log(), sep="\n", file=sys.stderr)
+        return False
     return True
 
 

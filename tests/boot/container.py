@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-RELEASE = "bookworm"
 PACKAGES = "ca-certificates,git,make,python3,systemd,systemd-sysv"
 PATIENCE_SECONDS = 60.0
 
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _KEPT = ("PIP_CERT", "PIP_DEFAULT_TIMEOUT", "PIP_INDEX_URL", "SSL_CERT_FILE")
+"""What of the environment says how the package registries are reached."""
 
 
 class Failed(Exception):
@@ -25,26 +25,37 @@ def missing_tools() -> list[str]:
     return [package for tool, package in needed.items() if shutil.which(tool) is None]
 
 
+def kept_environment() -> list[str]:
+    """`NAME=VALUE` of what says how the package registries are reached."""
+    return [f"{name}={os.environ[name]}" for name in _KEPT if name in os.environ]
+
+
+def fresh_debian(folder: Path, release: str, packages: str) -> Path:
+    """A Debian that nothing was ever done to, below *folder*: made once and kept."""
+    made = folder / f"debian-{release}"
+    if not (made / "complete").exists():
+        shutil.rmtree(made, ignore_errors=True)
+        run(["debootstrap", "--variant=minbase", f"--include={packages}", release, str(made)])
+        # Who reaches the package registries through a proxy of their own trusts its certificate too.
+        shutil.copy(_CERTIFICATES, made / _CERTIFICATES.relative_to("/"))
+        (made / "complete").touch()
+    return made
+
+
 class Container:
-    """One machine: made once and kept as a template, copied for each use, booted, and powered off."""
+    """One machine: copied from a template for each use, booted, and powered off."""
 
     def __init__(self, folder: Path, name: str = "machine") -> None:
-        self._template = folder / f"debian-{RELEASE}"
+        self._folder = folder
         self.root = folder / name
         self._boot: subprocess.Popen[bytes] | None = None
         self._leader = 0
 
     def make(self) -> None:
         """A machine that nothing was ever done to."""
-        if not (self._template / "complete").exists():
-            shutil.rmtree(self._template, ignore_errors=True)
-            command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", RELEASE, str(self._template)]
-            _run(command)
-            # Who reaches the package registries through a proxy of their own trusts its certificate too.
-            shutil.copy(_CERTIFICATES, self._template / _CERTIFICATES.relative_to("/"))
-            (self._template / "complete").touch()
+        template = fresh_debian(self._folder, "bookworm", PACKAGES)
         shutil.rmtree(self.root, ignore_errors=True)
-        _run(["cp", "--archive", str(self._template), str(self.root)])
+        run(["cp", "--archive", str(template), str(self.root)])
 
     def boot(self) -> None:
         """Start systemd in it, and wait until it has started everything."""
@@ -60,19 +71,24 @@ class Container:
 
     def run(self, script: str, *, check: bool = True) -> str:
         """What a shell script prints, run as root inside; raises Failed if it fails and *check* is set."""
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        words = [f"{name}={value}" for name, value in environment.items()]
-        inside = ["env", "-i", "HOME=/root", "LANG=C.UTF-8", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", *words]
+        inside = [
+            "env",
+            "-i",
+            "HOME=/root",
+            "LANG=C.UTF-8",
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            *kept_environment(),
+        ]
         enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--pid", "--root", "--wd", *inside]
-        return _run([*enter, "bash", "-euc", script], check=check)
+        return run([*enter, "bash", "-euc", script], check=check)
 
     def until(self, what: str, holds: Callable[[], object], within: float = PATIENCE_SECONDS) -> None:
         """Wait for a fact; raises Failed when it does not come to hold."""
-        end = time.monotonic() + within
-        while not _is_so(holds):
-            if time.monotonic() > end:
-                raise Failed(f"{what}: not within {within:.0f} s")
-            time.sleep(0.3)
+        until(what, holds, within)
+
+    def log(self) -> str:
+        """The last lines of the service's journal."""
+        return self.run("journalctl --unit postpost-monitor --no-pager --lines 40", check=False)
 
     def _find_leader(self) -> bool:
         if self._boot is None:
@@ -82,6 +98,15 @@ class Container:
         return bool(children)
 
 
+def until(what: str, holds: Callable[[], object], within: float = PATIENCE_SECONDS) -> None:
+    """Wait for a fact; raises Failed when it does not come to hold."""
+    end = time.monotonic() + within
+    while not _is_so(holds):
+        if time.monotonic() > end:
+            raise Failed(f"{what}: not within {within:.0f} s")
+        time.sleep(0.3)
+
+
 def _is_so(holds: Callable[[], object]) -> bool:
     try:
         return bool(holds())
@@ -89,7 +114,8 @@ def _is_so(holds: Callable[[], object]) -> bool:
         return False
 
 
-def _run(command: list[str], *, check: bool = True) -> str:
+def run(command: list[str], *, check: bool = True) -> str:
+    """What a command prints; raises Failed if it fails and *check* is set."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
     if check and done.returncode != 0:
         raise Failed(f"{command[-1]!r} ended with {done.returncode}:\n{done.stdout}")

@@ -27,10 +27,11 @@ def shell_blocks(page: str, heading: str) -> list[str]:
 
 
 class Person:
-    """Somebody with a shell on *machine* who does what the documents say."""
+    """Somebody with a shell on *machine*, in its *folder*, who does what the documents say."""
 
-    def __init__(self, machine: Container) -> None:
+    def __init__(self, machine: Container, folder: str) -> None:
         self.machine = machine
+        self._folder = folder
         (machine.root / "root/typed").mkdir(exist_ok=True)
         self._editor = machine.root / "root/editor"
         self._editor.write_text(_EDITOR)
@@ -48,10 +49,11 @@ class Person:
         """From now on files get what was typed, and nothing else."""
         self._editor.write_text(_EDITOR)
 
-    def follow(self, page: str, heading: str, *, first: int | None = None) -> str:
-        """What all, or the first, blocks below *heading* print; raises Failed at the first command that fails."""
-        blocks = shell_blocks(page, heading)[:first]
+    def follow(self, page: str, heading: str, *, which: slice = slice(None)) -> str:
+        """What all, or *which*, blocks below *heading* print; raises Failed at the first command that fails."""
+        blocks = shell_blocks(page, heading)[which]
         assert blocks, f"{page} has no commands below {heading!r}"
         return "".join(
-            self.machine.run(f"cd /root; export SUDO_EDITOR=/root/editor DEBIAN_FRONTEND=noninteractive; {block}") for block in blocks
+            self.machine.run(f"cd {self._folder}; export SUDO_EDITOR=/root/editor DEBIAN_FRONTEND=noninteractive; {block}")
+            for block in blocks
         )

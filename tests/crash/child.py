@@ -89,9 +89,7 @@ class Life:
 async def _fleet(database: Database, clock: SystemClock) -> Registry:
     wanted = [ConnectionSpec("main", "", f"linkedin-page{number}", "linkedin") for number in CONNECTIONS]
     await database.write(lambda store: store.ensure_connections(wanted))
-    config = EvaluationConfig(
-        policy=POLICY, api_host="api.example", interval=timedelta(days=1), identity=IDENTITY, receivers=(ReceiverRule(NAME),)
-    )
+    config = EvaluationConfig(policy=POLICY, api_host="api.example", identity=IDENTITY, receivers=(ReceiverRule(NAME),))
     fleet = Registry(config, clock)
     await database.read(fleet.load)
     fleet.set_connections(await database.read(read_connections))

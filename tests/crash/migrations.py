@@ -18,18 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from monitor.db import migrations
 from monitor.db.sqlite import writing_engine
 from monitor.db.tables import metadata
+from tests.databases import table_names
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
 
 def rows(connection: Connection, wanted: set[str] | None = None) -> Rows:
     """All rows of these tables, by default of all but those that a start changes."""
-    names = wanted if wanted is not None else set(inspect(connection).get_table_names()) - {"alembic_version", "lease"}
+    names = wanted if wanted is not None else table_names(connection) - {"alembic_version", "lease"}
     return {name: sorted(map(tuple, connection.execute(text(f"SELECT * FROM {name}"))), key=repr) for name in names}
 
 

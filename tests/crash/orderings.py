@@ -21,7 +21,8 @@ from monitor.domain.delivery.retries import DeliveryOutcome
 from monitor.domain.events import Notification
 from monitor.domain.policy import Confirm, DigestPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
 from monitor.errors import DeliveryReason, Reason
-from monitor.notify.payload import MonitorIdentity, render
+from monitor.notify.identity import MonitorIdentity
+from monitor.notify.payload import render
 from monitor.notify.sender import Sender
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import unit_of_work
@@ -35,6 +36,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 # Every change is told at once and by itself, and retries come quickly: there is little time between two kills.
 POLICY = Policy(
+    interval=timedelta(days=1),
     confirm=Confirm(failures=1, successes=1),
     spacing=timedelta(0),
     flap=FlapPolicy(changes=_MANY, window=_MILLISECOND),

@@ -4,7 +4,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +70,13 @@ class Cluster:
 @pytest.fixture
 def cluster(postgres_url: str, tmp_path: Path) -> Iterator[Cluster]:
     """Both instances, the first one active."""
+    with two_instances(postgres_url, tmp_path) as cluster:
+        yield cluster
+
+
+@contextmanager
+def two_instances(postgres_url: str, tmp_path: Path) -> Iterator[Cluster]:
+    """Both instances on the database at *postgres_url*, the first one active; their files are in *tmp_path*."""
     hook_port = free_port()
     for name, text in (("secret", SECRET), ("api-key", "")):
         (tmp_path / name).touch(mode=0o600)

@@ -118,6 +118,7 @@ OWN_TROUBLE: dict[str, Callable[[int], Iterable[str]]] = {
         *(f'postpost_monitor_check_lag_seconds_bucket{{le="{le}"}} {number}' for le in ("300.0", "+Inf")),
     ],
     "PostpostChecksMissed": lambda number: [f"postpost_monitor_checks_missed_total {number}"],
+    "PostpostAccountOverloaded": lambda _: ['postpost_account_required_request_ratio{account="elsewhere"} 1.5'],
     "PostpostClockJumped": lambda number: [f"postpost_monitor_clock_jumps_total {number}"],
 }
 """Alert about the monitor itself -> the series that it fires for, as they are at the scrape of this number."""

@@ -7,15 +7,17 @@ import subprocess
 import pytest
 
 from monitor.cli.main import build_parser
+from tests.boot.pasting import shell_blocks
 from tests.deploy.daemon import ROOT
 
-PAGES = ("tutorial/install", "how-to/alerts", "how-to/upgrade", "how-to/postgresql", "explanation/security")
+PAGES = ("tutorial/install", "explanation/security", *(f"how-to/{path.stem}" for path in sorted((ROOT / "docs/how-to").glob("*.md"))))
 TEXTS = {name: (ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in PAGES}
 
 
 def _commands(program: str) -> set[tuple[str, ...]]:
     """Arguments of every use of *program*, in code blocks and in code spans that give it any."""
-    spans = [span for text in TEXTS.values() for span in re.findall(r"`([^`\n]+)`", text)]
+    # One word after the program only names a verb.
+    spans = [span for text in TEXTS.values() for span in re.findall(r"`([^`\n]+)`", text) if span.removeprefix("sudo ").count(" ") > 1]
     blocks = [line for text in TEXTS.values() for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
     found = set()
     for command in spans + blocks:
@@ -66,3 +68,11 @@ def test_exit_codes() -> None:
     final = re.findall(r"^RestartPreventExitStatus=(.*)$", unit, re.MULTILINE)[0].split()
 
     assert all(f"| {code} |" in TEXTS["tutorial/install"] for code in final)
+
+
+def test_first_page() -> None:
+    """The commands that the README gives to install the service are those of the page on installing, which `make boot` types."""
+    (block,) = shell_blocks("README.md", "Install as a service")
+    full = shell_blocks("docs/tutorial/install.md", "As a systemd service, from a checkout")[0].splitlines()
+
+    assert [line for line in full if line in block.splitlines()] == block.splitlines()

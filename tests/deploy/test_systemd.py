@@ -76,6 +76,9 @@ def test_unit_fits_the_program(tmp_path: Path) -> None:
     assert _settings("LoadCredential") == ["api-key:/etc/postpost-monitor/credentials/api-key"]
     assert _settings("ExecStart")[0].endswith("run --config /etc/postpost-monitor/config.yaml")
     assert _settings("WatchdogSec") == ["60"]
+    # However often it ends, it is started again.
+    assert (_settings("Restart"), _settings("StartLimitIntervalSec")) == (["always"], ["0"])
+    assert _settings("ExecReload")[0].endswith("config reload --pid $MAINPID")
 
 
 def test_first_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
+from monitor.clock import SystemClock
 from monitor.domain.reasons import Health
 from monitor.simulator.state import SimulatedApi
 from tests.running_daemon import AGEING, BROKEN, QUIET, RunningDaemon, running_daemon
@@ -98,12 +100,13 @@ async def _visit(browser: Browser, address: str, **options: Any) -> AsyncIterato
 
 
 async def _refreshed(page: Page) -> None:
-    """Let the time pass until the page has asked again and shows the answer."""
-    before = await page.locator(".fresh time").get_attribute("datetime")
+    """Let the time pass until the page has asked again and shows what is so from now on."""
+    # The page shows milliseconds.
+    now = SystemClock().now() - timedelta(milliseconds=1)
 
     async def _newer() -> bool:
         await page.clock.fast_forward(REFRESH)
-        return await page.locator(".fresh time").get_attribute("datetime") != before
+        return datetime.fromisoformat(await page.locator(".fresh time").get_attribute("datetime") or "") >= now
 
     # The monitor makes a new picture at most once a second.
     assert await eventually(_newer, what="the page shows a newer picture")
@@ -374,6 +377,36 @@ async def test_response_windows(browser: Browser, house: RunningDaemon) -> None:
     assert line != grid
     assert await chart.locator(".failed").count() > 0
     await context.close()
+
+
+async def test_outage_counts_at_once(browser: Browser, house: RunningDaemon) -> None:
+    """A connection that breaks has downtime today and in every percentage the moment its incident opens."""
+    async with _broken(house), _visit(browser, f"{house.url}/connections/main/-/{QUIET}") as page:
+        shares = page.locator(".windows dd")
+        await expect(shares.first).not_to_have_text("100 %")
+        assert not [share for share in await shares.all_text_contents() if share.startswith("100 %")]
+        await expect(page.locator(".slots label span").last).to_contain_text("down for")
+
+
+async def test_axis_of_response_times(browser: Browser, house: RunningDaemon) -> None:
+    """The time axis has dates and times as text in the reader's zone, in UTC without JavaScript, and no two of them overlap."""
+    for scripts, width, zone in ((True, 1440, "Asia/Kolkata"), (True, 320, "UTC"), (False, 320, "Asia/Kolkata")):
+        context = await browser.new_context(java_script_enabled=scripts, timezone_id=zone, viewport={"width": width, "height": 720})
+        page = await context.new_page()
+        for name in ("24h", "7d", "30d"):
+            await page.goto(f"{house.url}/connections/main/-/{BROKEN}?response={name}")
+            first = page.locator(".ago time").first
+            at = datetime.fromisoformat(await first.get_attribute("datetime") or "")
+            shown = at.astimezone(timezone(timedelta(hours=5, minutes=30))) if scripts and width > 320 else at.astimezone(UTC)
+            assert await first.text_content() == (f"{shown:%H:%M}" if name == "24h" else f"{shown.day} {shown:%b}")
+            assert await first.get_attribute("title") == f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            boxes = await page.evaluate(_VISIBLE_TICKS)
+            assert all(left[1] <= right[0] for left, right in pairwise(boxes)), (name, width, boxes)
+        await context.close()
+
+
+_VISIBLE_TICKS = """() => [...document.querySelectorAll(".ago time")].filter((one) => getComputedStyle(one).visibility === "visible")
+  .map((one) => [one.getBoundingClientRect().left, one.getBoundingClientRect().right])"""
 
 
 async def test_acknowledge_by_copying(browser: Browser, house: RunningDaemon) -> None:

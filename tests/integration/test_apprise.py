@@ -2,10 +2,12 @@
 
 import asyncio
 import email
+import importlib
+import json
 import logging
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,7 +15,7 @@ from email.message import Message
 from email.policy import default
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -149,6 +151,40 @@ async def test_services(kind: str, server: ReceiverServer) -> None:
     assert "@everyone" not in body
     if kind == "json":
         assert (got.document["type"], got.document["title"][:10]) == ("failure", "\N{LARGE RED CIRCLE} Broken: ")
+
+
+def of_form(body: bytes) -> dict[str, str]:
+    return dict(parse_qsl(body.decode()))
+
+
+HOSTED: dict[str, tuple[str, str, str, Callable[[bytes], dict[str, Any]]]] = {
+    # Service -> the library's class, the address, the path of its only request, and what it makes of title and text.
+    "telegram": ("telegram.NotifyTelegram", "tgram://123456789:{secret}/42/?detect=no", "/bot123456789:{secret}/sendMessage", json.loads),
+    "googlechat": ("google_chat.NotifyGoogleChat", "gchat://space/{secret}/{secret}", "/space/messages", json.loads),
+    "pushover": ("pushover.NotifyPushover", "pover://{user}@{secret}", "/", of_form),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTED)
+async def test_hosted_services(kind: str, server: ReceiverServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services with one address for everybody: the library's own request, with the texts where the service reads them."""
+    name, address, place, read = HOSTED[kind]
+    module, _, plugin = name.partition(".")
+    token = (marked.MARK + "0123456789abcdefghijklmnopqrstuvwxyz").replace("-", "")[:30] if kind == "pushover" else SECRET
+    own = getattr(importlib.import_module(f"apprise.plugins.{module}"), plugin)
+    base = server.url.rpartition("/")[0]
+    monkeypatch.setattr(own, "notify_url", base + {"telegram": "/bot", "googlechat": "/{workspace}/messages"}.get(kind, "/"))
+    server.behave(faults.answer(200, {"ok": True, "status": 1}))
+    result = await send(address.format(secret=token, user="u" * 30))
+    assert (result.reason, result.detail) == (DeliveryReason.DELIVERED, "")
+    (got,) = server.received
+    assert got.path == place.format(secret=token)
+    form = read(got.body)
+    text = form.get("text") or form["message"]
+    assert "is broken since" in text
+    assert "@everyone" not in text
+    assert "Broken: LinkedIn" in form.get("title", text)
+    assert {"telegram": form.get("chat_id"), "pushover": form.get("user")}.get(kind) == {"telegram": 42, "pushover": "u" * 30}.get(kind)
 
 
 @pytest.mark.parametrize(

@@ -7,28 +7,48 @@ After a wanted change look at what `REWRITE_GOLDENS=1 python -m pytest tests/int
 import asyncio
 import os
 import re
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from monitor.cli import deliveries, explain, history, incidents, replay, silence, status
+from monitor.cli import check, deliveries, explain, forecast, history, incidents, preflight, replay, silence, status
 from monitor.cli.config import summary
 from monitor.cli.incidents import connections_by_number
-from monitor.cli.lookup import opened
+from monitor.cli.lookup import OpenDatabase, opened
 from monitor.cli.output import columns
 from monitor.cli.replay_history import replay_history
 from monitor.config import Config, load, load_policy
-from monitor.db import AttemptRow, DeliveryState, list_deliveries, list_incidents, read_connections
+from monitor.db import AttemptRow, DeliveryState, list_deliveries, list_incidents, operator_session, read_connections
+from monitor.domain.checks import Verdict
+from monitor.domain.policy import ExpiryPolicy
+from monitor.domain.preflight import judged, stored
+from monitor.domain.reasons import Health
 from monitor.domain.status import ConnectionFilter
 from monitor.errors import DeliveryReason, Problem, Reason
 from monitor.notify import templates
+from monitor.state.unit_of_work import evaluate_due
 from monitor.text.explain import explain as explained
-from tests.builders import DAY, HOUR, MINUTE, a_silence
+from tests.builders import DAY, HOUR, MINUTE, a_connection, a_reply, a_silence, a_state, a_token_belief, a_token_life
 from tests.clock import FakeClock
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 FOLDER = Path(__file__).parent.parent / "golden" / "cli"
-VERBS = ("status", "history", "incidents", "explain", "deliveries", "silence-list", "replay", "config-check")
+VERBS = (
+    "status",
+    "history",
+    "incidents",
+    "explain",
+    "forecast",
+    "deliveries",
+    "silence-list",
+    "replay",
+    "config-check",
+    "check",
+    "preflight",
+)
 WIDTHS = (80, 120)
 
 # Wide letters, letters that are written from right to left, combined ones, and a family that is one letter.
@@ -41,12 +61,19 @@ async def _live(world: Watched) -> None:
     second = world.connection("linkedin-page1", "second")
     await world.checks(page, [Reason.OK] * 4, 26 * HOUR, 15 * MINUTE)
     await world.checks(page, [Reason.CREDENTIAL_REJECTED] * 3, 25 * HOUR, 5 * MINUTE, FOREIGN)
+    await _evaluate(world, 24 * HOUR + 45 * MINUTE)
     rows = await world.database.read(list_deliveries)
     attempt = AttemptRow(world.now - 24 * HOUR, DeliveryReason.TIMEOUT, 15_000, None, "no answer in time")
     await world.database.write(lambda store: store.outbox.record_attempt(rows[0], attempt, DeliveryState.DEAD))
     await world.checks(page, [Reason.OK] * 3, 24 * HOUR, 5 * MINUTE)
     await world.checks(second, [Reason.API_UNAUTHORIZED] * 4, 3 * HOUR, MINUTE, "Invalid API key")
     await tell_a_story(world)
+    await _evaluate(world, MINUTE)
+
+
+async def _evaluate(world: Watched, ago: timedelta) -> None:
+    """The passing of time until *ago* before now: what is suspected is decided."""
+    await world.database.write(partial(evaluate_due, world.fleet, world.now - ago))
 
 
 def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
@@ -62,6 +89,7 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
             "history": history.as_text(rows, width),
             "incidents": incidents.as_text(incidents.lines_of(reader, list_incidents(reader), config, now), now, width),
             "explain": explain.as_text(explained(page, now, config.policy()), width),
+            "forecast": _forecast(database, now, width),
             "deliveries": deliveries.as_text(list_deliveries(reader), connections_by_number(reader), now, width),
         }
     silences = [
@@ -72,7 +100,45 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
     result = replay_history(config, other, now - 30 * DAY, now, lambda _at, _count: None)
     shown["replay"] = replay.as_text(result, now - 30 * DAY, now, width, limit=50, other=True)
     shown["config-check"] = summary(_beside(config, path), width)
-    return shown
+    return shown | _tested(now, width)
+
+
+def _tested(now: datetime, width: int) -> dict[str, str]:
+    """What `check` and `preflight` show of a page that fails, one that works, one that no test can judge, and one without an answer."""
+    page, works = a_connection(1, name="広報ページ 🔧 עברית"), a_connection(2, platform_id=f"threads-{'1784' * 12}", name=None)
+    channel, silent = a_connection(3, platform_id="telegram-42"), a_connection(4, account="agency", user_id=24 * "a", user_name="Acme")
+    reply = a_reply(passed=True, platform="threads", platform_id=works.platform_id, token=a_token_life(10 * HOUR))
+    results = [
+        check.CheckResult(page, Verdict(Reason.CREDENTIAL_REJECTED, FOREIGN), a_reply(passed=False)),
+        check.CheckResult(works, Verdict(Reason.OK), reply),
+        check.CheckResult(channel, Verdict(Reason.VALIDATOR_LACKS_MTPROTO), None),
+        check.CheckResult(silent, Verdict(Reason.API_TIMEOUT, "no answer in 30s"), None),
+    ]
+    problems = ["agency: the list of connections could not be read: the API did not answer in time: no answer in 30s"]
+    broken = stored(a_state(Health.ERROR, detail=FOREIGN), "linkedin", now, HOUR, ExpiryPolicy())
+    checks = [
+        preflight.PreflightCheck(page, broken, now - 12 * MINUTE, live=False),
+        preflight.PreflightCheck(works, judged(Verdict(Reason.OK), reply, now, DAY, renews=False), now, live=True),
+        preflight.PreflightCheck(channel, judged(Verdict(Reason.VALIDATOR_LACKS_MTPROTO), None, now, DAY, renews=False), now, live=True),
+        preflight.PreflightCheck(silent, judged(Verdict(Reason.OK), a_reply(), now, DAY, renews=False), now, live=True),
+    ]
+    return {
+        "check": check.as_text(results, problems, width, "https://postpost.example/connections"),
+        "preflight": preflight.as_text(checks, now, width),
+    }
+
+
+def _forecast(database: OpenDatabase, now: datetime, width: int) -> str:
+    """What is told of a token that ends within hours beside what is broken."""
+    registry = database.registry
+    page = next(one for one in registry.connections() if one.platform_id == "threads-1784")
+    changes = registry.begin()
+    changes.states[page.id] = replace(registry.state(page.id), token=a_token_belief(now + 6 * HOUR))
+    registry.commit(changes)
+    snapshot = registry.snapshot(now)
+    expected = forecast.forecast_now(registry, snapshot, now)
+    states = {view.connection.id: view.state for view in snapshot.connections}
+    return forecast.as_text(expected.messages, expected.until, states, 5, width, {})
 
 
 def _beside(config: Config, path: Path) -> Config:
@@ -85,17 +151,22 @@ def _beside(config: Config, path: Path) -> Config:
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], str]:
     """(Verb, width) to what it shows."""
     folder = tmp_path_factory.mktemp("golden")
-    path = write_config(folder, f"sqlite:///{folder}/monitor.db")
+    url = f"sqlite:///{folder}/monitor.db"
+    path = write_config(folder, url)
     path.write_text(path.read_text().replace("name: Company page", 'name: "広報ページ 🔧 עברית"'))
     path.chmod(0o600)
     (folder / "other.yaml").write_text("policy: {confirm: {failures: 3}}\n")
     clock = FakeClock()
 
     async def live() -> None:
-        async with watched(path, clock) as world:
+        async with watched(path, FakeClock(clock.now() - 2 * DAY)) as world:
+            world.now = clock.now()
             await _live(world)
 
     asyncio.run(live())
+    with operator_session(url) as operator:
+        match, now = {"connection": "linkedin-page1", "account": "main"}, clock.now()
+        operator.add_silence(match, starts_at=now, ends_at=now + 2 * HOUR, author="bob", reason="anna reconnects it", now=now)
     return {(verb, width): text for width in WIDTHS for verb, text in _shown(path, clock, width).items()}
 
 

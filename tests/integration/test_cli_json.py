@@ -25,6 +25,7 @@ from tests.watched import Watched, tell_a_story, watched, write_config
 # Each verb's words, and the exit code that they end with, in an order that leaves each something to show.
 CALLS: list[tuple[str, tuple[str, ...], int]] = [
     ("check", ("threads-1784",), 3),
+    ("forecast", (), 0),
     ("preflight", ("threads-1784", "telegram-42", "tiktok-new"), 3),
     ("status", (), 0),
     ("history", ("linkedin-page1", "--account", "main"), 0),

@@ -25,6 +25,7 @@ from monitor.domain.events import IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Health, Scope
 from monitor.errors import Reason, SchemaMismatch
 from tests.builders import START, a_notification, a_state
+from tests.databases import table_names
 from tests.waiting import patience
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,13 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
 
 def differences(engine: Engine) -> list[Any]:
     with engine.begin() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        names = table_names(connection)
+        options = {
+            "compare_type": True,
+            "compare_server_default": True,
+            "include_name": lambda name, kind, _: kind != "table" or name in names,
+        }
+        context = MigrationContext.configure(connection, opts=options)
         found = compare_metadata(context, metadata)
     engine.dispose()
     return list(found)
@@ -103,7 +110,7 @@ def test_stairway(engine: Engine) -> None:
                 migrate(connection, target)
     with engine.begin() as connection:
         migrate(connection, "base")
-        assert set(inspect(connection).get_table_names()) == {"alembic_version"}
+        assert inspect(connection).get_table_names() == ["alembic_version"]
     engine.dispose()
 
 
@@ -120,7 +127,7 @@ def test_migrations_are_history() -> None:
 def _rows(engine: Engine) -> dict[str, list[Any]]:
     """Every row of every table, without its empty columns: a later schema may have more of them."""
     with engine.connect() as connection:
-        tables = [name for name in inspect(connection).get_table_names() if name not in {"alembic_version", "lease"}]
+        tables = table_names(connection) - {"alembic_version", "lease"}
         return {name: sorted(map(_filled, connection.execute(text(f"SELECT * FROM {name}"))), key=repr) for name in tables}
 
 
@@ -243,7 +250,7 @@ def test_fields_are_renamed(engine: Engine) -> None:
 
 
 # Revision, first statement to be killed after, and how many to go on by: the first schema has many statements, all alike.
-_KILLS = [("base", 1, 5), ("0001", 1, 1), ("0002", 1, 1), ("0003", 1, 1), ("0004", 1, 1), ("0012", 1, 1), ("0013", 1, 1)]
+_KILLS = [("base", 1, 5), ("0001", 1, 1), ("0002", 1, 1), ("0003", 1, 1), ("0004", 1, 1), ("0012", 1, 1), ("0013", 1, 1), ("0014", 1, 1)]
 
 
 def test_every_released_schema_is_killed() -> None:

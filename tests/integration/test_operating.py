@@ -2,6 +2,7 @@ import asyncio
 import subprocess
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,14 @@ from monitor.db import (
     DeliveryState,
     Store,
     accepted_losses,
+    accounts,
     acks_of_open,
     list_deliveries,
     operator_session,
     pending_deliveries,
+    read_connections,
     read_meta,
+    read_scopes,
     reading,
     silences_since,
 )
@@ -98,6 +102,28 @@ async def test_acknowledgements(database: Database, database_url: str) -> None:
     assert await database.read(acks_of_open) == [an_ack(reason="again")]
     await database.write(lambda store: open_incident(store, level=FINE))
     assert await database.read(acks_of_open) == []
+
+
+async def test_renamed_account(database: Database) -> None:
+    """An account's rows follow its name: connections, scopes, incidents, notifications; a name with rows of its own is not taken."""
+    subject = "group:main/linkedin"
+    notification = a_notification(incident=IncidentRef(Topic.SCOPE, subject, 1, START), connection_id=None)
+
+    def fill(store: Store) -> None:
+        open_incident(store)
+        store.save_scopes({subject: (0, b"{}"), "account:maintenance": (0, b"{}")})
+        store.apply_transitions([Transition(notification.incident, Scope.GROUP, None, "open", START, Severity.CRITICAL, None, "")])
+        store.outbox.add_notification("msg_1", notification, "pp-here-key", b"{}", ["desk"])
+
+    await database.write(fill)
+    assert await database.write(lambda store: accounts.rename_account(store, "main", "prod", START)) == 1
+    assert set(await database.read(read_scopes)) == {"group:prod/linkedin", "account:maintenance"}
+    (row,) = await database.read(list_deliveries)
+    assert (row.subject, row.notification.incident.subject) == ("group:prod/linkedin", "group:prod/linkedin")
+    assert await database.write(lambda store: store.outbox.key_of(row.notification.incident)) == "pp-here-key"
+    assert [connection.account for connection in await database.read(read_connections)] == ["prod"]
+    known = [await database.read(partial(accounts.is_known, account=name)) for name in ("main", "prod", "maintenance")]
+    assert known == [False, True, True]
 
 
 async def test_accepted_losses(database: Database, database_url: str) -> None:

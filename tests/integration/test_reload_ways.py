@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from monitor.app import App
 from monitor.clock import SystemClock
-from monitor.config import load
+from monitor.config import load, watched_files
 from monitor.notify import templates
 from monitor.runtime.config_file import ConfigFileWatch
 from monitor.runtime.signals import Signals
@@ -137,7 +137,7 @@ async def test_watch(tmp_path: Path) -> None:
     first.write_text("a: 1\n")
     second.write_text("a: 2\n")
     link.symlink_to(first)
-    watch = ConfigFileWatch(link, lambda: changes.append(1))
+    watch = ConfigFileWatch(lambda: [link], lambda _: changes.append(1))
 
     async def steps(count: int) -> int:
         for _ in range(count):
@@ -158,6 +158,35 @@ async def test_watch(tmp_path: Path) -> None:
     assert threading.active_count() < 50
 
 
+async def test_other_files(tmp_path: Path) -> None:
+    """Files of `config.d`, of secrets and of authorities are watched; what a reload names for the first time has not changed."""
+    secret, other, drop_ins = tmp_path / "key", tmp_path / "other", tmp_path / "config.d"
+    main = tmp_path / "config.yaml"
+    main.write_text("accounts: [{name: main, api_key_file: key}]\n")
+    for file in (secret, other):
+        file.write_text("sk_0123456789abcdef")
+        file.chmod(0o600)
+    config, changes = load(main, {}, check_template=templates.problems), list[str]()
+    watch = ConfigFileWatch(lambda: watched_files(config), lambda files: changes.extend(file.name for file in files))
+
+    async def change(write: Callable[[str], object], text: str) -> list[str]:
+        write(text)
+        await watch.step()
+        await watch.step()
+        found = [*changes]
+        changes.clear()
+        return found
+
+    drop_ins.mkdir()
+    assert await change((drop_ins / "a.yaml").write_text, "accounts: [{name: second, api_key_file: other}]\n") == ["config.d"]
+    config = load(main, {}, check_template=templates.problems)
+    assert await change((drop_ins / "README").write_text, "no part of it") == []
+    assert await change(other.write_text, "sk_0123456789abcdeg") == ["other"]
+    assert await change((drop_ins / "a.yaml").write_text, "{}") == ["config.d"]
+    secret.unlink()
+    assert await change((drop_ins / "README").write_text, "") == ["key"]
+
+
 def test_needs_authentication() -> None:
     """Reloading by the port is refused where everybody could."""
     error = refused(ACCOUNT + "web: {lifecycle: true}\n")
@@ -168,6 +197,6 @@ def test_needs_authentication() -> None:
 @pytest.mark.parametrize("source", ["", "/nonexistent/config.yaml", "the environment"])
 async def test_no_file(source: str) -> None:
     """Without a file there is nothing to watch."""
-    watch = ConfigFileWatch(Path(source), lambda: pytest.fail("changed"))
+    watch = ConfigFileWatch(lambda: [Path(source)], lambda _: pytest.fail("changed"))
     assert not await watch.step()
     assert not await watch.step()

@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,24 @@ from typing import Any
 import pytest
 
 from monitor.config import Config
-from monitor.db import AttemptRow, Database, DeliveryRow, DeliveryState, Store, deliveries_by_id, list_deliveries, pending_deliveries
+from monitor.db import (
+    AttemptRow,
+    ControlsWriter,
+    Database,
+    DeliveryRow,
+    DeliveryState,
+    Store,
+    acks_of_open,
+    deliveries_by_id,
+    list_deliveries,
+    pending_deliveries,
+    silences_since,
+)
 from monitor.domain.checks import Observation, Verdict
+from monitor.domain.events import Topic
+from monitor.domain.silencing.acks import Ack
 from monitor.errors import DeliveryReason, Reason
-from monitor.state import connection_sync, receiver_sync
+from monitor.state import account_sync, connection_sync, receiver_sync
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.receiver_sync import ReceiverChange
 from monitor.state.registry import Registry
@@ -28,7 +42,12 @@ from tests.databases import migrated_sqlite
 from tests.sampling import sampled
 
 CONNECTIONS = [f"linkedin-page{number}" for number in range(1, 5)]
-ROUTES = ("", "routes: [{{match: {{team: social}}, receivers: [{first}]}}, {{receivers: [{all}]}}]", "routes: [{{receivers: [{last}]}}]")
+ROUTES = (
+    "",
+    "routes: [{{match: {{{label}: social}}, receivers: [{first}]}}, {{receivers: [{all}]}}]",
+    "routes: [{{match: {{account: {account}}}, receivers: [{last}]}}, {{receivers: [{first}]}}]",
+    "routes: [{{receivers: [{last}]}}]",
+)
 
 
 @dataclass
@@ -39,18 +58,22 @@ class Setup:
     routes: str = ""
     instance: str = "one"
     team: str = "social"
+    label: str = "team"
+    account: str = "main"
+    signed_by: int = 0
 
     def text(self) -> str:
         """The configuration file."""
         names = list(self.receivers)
-        places = [f'{{name: {name}, url: "http://127.0.0.1:9/{where}"}}' for name, where in self.receivers.items()]
+        secret = f"whsec_{self.signed_by:032d}"
+        places = [f'{{name: {name}, url: "http://127.0.0.1:9/{where}", secret: {secret}}}' for name, where in self.receivers.items()]
         return "\n".join(
             [
-                ACCOUNT,
+                ACCOUNT.replace("main", self.account),
                 f"monitor: {{instance: {self.instance}}}",
-                f"connections: [{', '.join(f'{{id: {name}, labels: {{team: {self.team}}}}}' for name in CONNECTIONS)}]",
+                f"connections: [{', '.join(f'{{id: {name}, labels: {{{self.label}: {self.team}}}}}' for name in CONNECTIONS)}]",
                 f"receivers: [{', '.join(places)}]",
-                self.routes.format(first=names[0], last=names[-1], all=", ".join(names)),
+                self.routes.format(first=names[0], last=names[-1], all=", ".join(names), label=self.label, account=self.account),
             ]
         )
 
@@ -77,6 +100,7 @@ class Running:
         if not hasattr(self, "registry"):
             self.registry = Registry(evaluation_config, self.clock)
         self.registry.set_config(evaluation_config)
+        await account_sync.sync(self.database, self.registry, config)
         found = await receiver_sync.sync(self.database, config, evaluation_config, self.clock.now())
         await connection_sync.sync(self.database, self.registry, config)
         self.changes += found
@@ -85,14 +109,28 @@ class Running:
     async def check(self, platform_id: str, *, works: bool) -> None:
         """One check, which is believed at once."""
         await self.clock.advance(SECOND)
-        connection = self.registry.find(("main", "", platform_id))
+        connection = self.registry.find((self.setup.account, "", platform_id))
         assert connection is not None
         now = self.clock.now()
         reply = a_reply(passed=works, platform_id=platform_id, permissions=())
         verdict = Verdict(Reason.OK if works else Reason.CREDENTIAL_REJECTED)
         observation = Observation(connection.id, now - timedelta(milliseconds=1), now, verdict, reply)
-        await self.database.write(lambda store: unit_of_work(self.registry, store).record_check(observation))
+        await self.database.write(partial(_record, self.registry, observation))
         (self.broken.discard if works else self.broken.add)(platform_id)
+
+    async def reject_key(self) -> None:
+        """The API refuses the key of the account, for longer than it is doubted."""
+        for name in CONNECTIONS[1:]:
+            await self.clock.advance(60 * SECOND)
+            connection = self.registry.find((self.setup.account, "", name))
+            assert connection is not None
+            now = self.clock.now()
+            observation = Observation(connection.id, now - timedelta(milliseconds=1), now, Verdict(Reason.API_UNAUTHORIZED), None)
+            await self.database.write(partial(_record, self.registry, observation))
+
+        await self.clock.advance(60 * SECOND)
+        now = self.clock.now()
+        await self.database.write(lambda store: unit_of_work(self.registry, store).evaluate_due(now))
 
     async def deliver(self, name: str, limit: int = 1000) -> None:
         """Let the receiver called *name* take up to *limit* of what is pending for it."""
@@ -113,6 +151,10 @@ class Running:
     def open_at(self, name: str) -> int:
         """How many incidents the receiver called *name* shows as open."""
         return len(self.shown.get(self.setup.receivers[name], ()))
+
+
+def _record(registry: Registry, observation: Observation, store: Store) -> None:
+    unit_of_work(registry, store).record_check(observation)
 
 
 def _taken(row: DeliveryRow, attempt: AttemptRow, store: Store) -> None:
@@ -210,28 +252,33 @@ async def test_another_instance(database: object) -> None:
 
 def mutated(setup: Setup, dice: random.Random, away: dict[str, int], fresh: int) -> Mapping[str, Any]:
     """One random change of the file; *away* are the receivers that were removed, *fresh* is a number that is not used yet."""
+    if dice.random() < 0.5:
+        values = {
+            "routes": dice.choice(ROUTES),
+            "instance": f"i{fresh}",
+            "account": f"a{fresh}",
+            "label": dice.choice(["team", "unit"]),
+            "team": dice.choice(["social", "sales"]),
+            "signed_by": fresh,
+        }
+        key = dice.choice(list(values))
+        return {key: values[key]}
     receivers = dict(setup.receivers)
     name = dice.choice(list(receivers))
-    match dice.randrange(9):
+    match dice.randrange(6):
         case 0:
             receivers = {f"r{fresh}" if one == name else one: where for one, where in receivers.items()}
         case 1:
             receivers[name] = fresh
         case 2:
             receivers = {f"r{fresh}" if one == name else one: fresh if one == name else where for one, where in receivers.items()}
-        case 3:
-            receivers[f"r{fresh}"] = fresh
         case 4 if len(receivers) > 1:
             away[name] = receivers.pop(name)
         case 5 if away:
             back = dice.choice(list(away))
             receivers[back] = away.pop(back)
-        case 6:
-            return {"routes": dice.choice(ROUTES)}
-        case 7:
-            return {"instance": f"i{fresh}"}
         case _:
-            return {"team": dice.choice(["social", "sales"])}
+            receivers[f"r{fresh}"] = fresh
     return {"receivers": receivers}
 
 
@@ -260,3 +307,44 @@ async def test_random_reloads(database: object, seed: int) -> None:
     assert {name: running.open_at(name) for name in running.setup.receivers if running.open_at(name)} == {}
     left = {where for where, shown in running.shown.items() if shown} - set(running.setup.receivers.values())
     assert len(left) <= sum(change.left_open > 0 for change in running.changes)
+
+
+async def test_account_renamed(database: object) -> None:
+    """An account under a new name keeps its incidents, their keys, acknowledgements and silences, and those of the account itself."""
+    running = await begun(database)
+    await running.reject_key()
+    await running.settle()
+    assert running.open_at("pager") == 2
+    await running.database.write(partial(_controls, running.clock.now()))
+    await running.reload(account="renamed", receivers={"on-call": 1, "chat": 2})
+    (silence,) = await running.database.read(lambda reader: silences_since(reader, running.clock.now()))
+    acked = await running.database.read(acks_of_open)
+    views = running.registry.snapshot(running.clock.now()).incidents
+    assert (silence.match, [ack.subject for ack in acked]) == ({"account": "renamed|other", "platform": "x"}, ["account:renamed"])
+    assert [view.incident.subject for view in views] == ["1", "account:renamed"]
+    await running.reload(account="main", receivers={"on-call": 1, "chat": 2, "late": 4})
+    await running.settle()
+    assert running.open_at("late") == 2
+    for name in [*CONNECTIONS, *CONNECTIONS]:
+        await running.clock.advance(60 * SECOND)
+        await running.check(name, works=True)
+    await running.settle()
+    assert [running.open_at(name) for name in running.setup.receivers] == [0, 0, 0]
+    rows = await running.database.read(lambda reader: list_deliveries(reader, receiver="on-call"))
+    assert len(rows) == len({row.webhook_id for row in rows}) == 4
+
+
+async def test_end_given_up(database: object) -> None:
+    """The end that a removed receiver has not got is reported: there the incident stays open."""
+    running = await begun(database)
+    await running.check(CONNECTIONS[0], works=True)
+    (change,) = await running.reload(receivers={"chat": 2})
+    assert (change.cancelled, change.left_open) == (1, 1)
+
+
+def _controls(now: datetime, store: Store) -> None:
+    writer = ControlsWriter(store)
+    writer.add_silence(
+        {"account": "main|other", "platform": "x"}, starts_at=now, ends_at=now + timedelta(days=999), author="a", reason="b", now=now
+    )
+    writer.acknowledge(Ack(Topic.SCOPE, "account:main", 1, "open", now, "a", "b"))

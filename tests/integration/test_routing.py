@@ -19,6 +19,7 @@ from monitor.text.sentences import sentence
 from monitor.text.status import overall_of
 from monitor.workers.evaluator import Evaluator
 from tests import marked
+from tests.builders import SECOND, a_reply
 from tests.watched import Watched, watched
 
 OK, BAD, MISSING = Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.CONNECTION_MISSING
@@ -121,15 +122,18 @@ async def test_unrouted(world: Watched) -> None:
     counted: list[None] = []
     world.fleet.on_unrouted = lambda: counted.append(None)
     route = Route({"severity": "warning", "team": "social|sales"}, ("desk",))
-    routes, config = (route, Route({"team": "sales"}, ("desk",))), world.fleet.config
+    routes, config = (route, Route({"team": "sales"}, ("desk",)), Route({"connection": "a name of the API"}, ("desk",))), world.fleet.config
     world.fleet.config = replace(config, policy=replace(config.policy, routes=routes))
     connection = world.connection("linkedin-page2")
     with capture_logs() as logged:
         await world.checks(connection, [OK, BAD, BAD], 20 * MINUTE, MINUTE)
+        reply = a_reply(platform_id="linkedin-page2", username="A name of the API")
+        await world.check(connection, OK, SECOND, reply)
         world.fleet.find_unmatched()
     snapshot = world.fleet.snapshot(world.now)
     assert (len(counted), snapshot.unrouted) == (1, 1)
-    assert [(one.where, one.name) for one in snapshot.unmatched] == [("routes[1]", "team")]
+    assert [(one.where, one.name) for one in snapshot.unmatched] == [("routes[1]", "team"), ("routes[2]", "connection")]
+    assert [one.meant for one in snapshot.unmatched] == ["", "linkedin-page2"]
     overall = overall_of(snapshot, Counter(), urgent=False)
     assert "1 notification reached no receiver: no route matches." in f"{overall.text} {overall.more}"
     assert {"notification.unrouted", "matcher.unmatched"} <= {event["event"] for event in logged}

@@ -25,7 +25,7 @@ from monitor.domain.states import SuppressionReason
 from monitor.domain.time_spans import Span
 from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, Evidence, IncidentSpan, Uptime, UptimeInput, begin, by_hour
 from monitor.errors import Reason
-from monitor.notify.payload import MonitorIdentity
+from monitor.notify.identity import MonitorIdentity
 from monitor.simulator import faults
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
@@ -46,9 +46,7 @@ Work = tuple[datetime, str, object]
 def a_fleet(clock: FakeClock) -> Registry:
     """A fleet with a recurring silence of Threads, and quiet hours."""
     identity = MonitorIdentity("test", "1", "")
-    config = EvaluationConfig(
-        policy=a_policy(), api_host="api.example", interval=15 * MINUTE, identity=identity, recurring_silences=(DEPLOYS, NIGHTS)
-    )
+    config = EvaluationConfig(policy=a_policy(), api_host="api.example", identity=identity, recurring_silences=(DEPLOYS, NIGHTS))
     return Registry(config, clock)
 
 

@@ -22,7 +22,7 @@ from monitor.domain.evaluation import Evaluation
 from monitor.domain.policy import Policy
 from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
-from monitor.notify.payload import MonitorIdentity
+from monitor.notify.identity import MonitorIdentity
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import record_check
@@ -32,7 +32,7 @@ from tests.databases import migrated_sqlite
 from tests.story import API_HOST
 from tests.virtual import monitoring, simple_world
 
-CONFIG = EvaluationConfig(policy=Policy(), api_host=API_HOST, interval=15 * MINUTE, identity=MonitorIdentity("m", "1", ""))
+CONFIG = EvaluationConfig(policy=Policy(), api_host=API_HOST, identity=MonitorIdentity("m", "1", ""))
 CHECKS = 12
 
 

@@ -1,24 +1,31 @@
 """Acting through the web port: what works with `web.actions`, and what is refused."""
 
 import base64
+import gzip
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
-from monitor.clock import SystemClock
+from monitor.cli.main import main
+from monitor.clock import Clock, SystemClock
 from monitor.config import WebConfig
-from monitor.db import acks_of_open, silences_since
+from monitor.db import accepted_losses, acks_of_open, silences_since
 from monitor.domain.connections import Connection
 from monitor.domain.events import incident_key
+from monitor.errors import Reason
 from monitor.web.actions import Actions
 from monitor.web.auth import hash_password
 from tests.asked import Port, Reply, listening
+from tests.builders import a_reply
+from tests.clock import StoppedClock
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 TOKEN = "a-long-token-of-this-test"
@@ -76,7 +83,7 @@ class Site:
 
 
 @asynccontextmanager
-async def acting(world: Watched, *, on: bool = True) -> AsyncIterator[Site]:
+async def acting(world: Watched, *, on: bool = True, clock: Clock | None = None) -> AsyncIterator[Site]:
     """The port of a monitor with users and a token."""
     checked: list[Connection] = []
 
@@ -86,7 +93,7 @@ async def acting(world: Watched, *, on: bool = True) -> AsyncIterator[Site]:
 
     actions = Actions(world.database.write, check, SystemClock(), lambda: "https://dashboard.example/connections")
     snapshot = partial(world.fleet.snapshot, world.now)
-    async with listening(snapshot, read=world.database.read, acting=actions, file=FILE, token=TOKEN, actions=on) as port:
+    async with listening(snapshot, read=world.database.read, acting=actions, file=FILE, token=TOKEN, actions=on, clock=clock) as port:
         yield Site(port, world, checked)
 
 
@@ -114,6 +121,25 @@ async def test_silence_and_undo(world: Watched) -> None:
         assert undo.removeprefix("/") in done.body.decode()
         assert (await site.post(undo, {"token": await site.token(undo)})).status == 200
         assert (await world.database.read(lambda reader: silences_since(reader, SystemClock().now())))[0].expired_at is not None
+
+
+async def test_forms_are_neither_kept_nor_compressed(world: Watched) -> None:
+    """Only forms are neither kept nor compressed, each user has a token of their own; other pages are the same for all, without a token."""
+    page = "/connections/main/-/linkedin-page1"
+    forms = (PAGE, "/actions/check/main/-/linkedin-page1", "/actions/reconnect/main/-/linkedin-page1")
+    async with acting(world, clock=StoppedClock(world.now)) as site:
+        for path in ("/", "/incidents", "/calendar", "/wall", "/forecast", "/preflight", page):
+            anna, bob = [await site.port.ask(path, **{"Accept-Encoding": "gzip"}, **basic(user)) for user in USERS]
+            assert (anna.headers["ETag"], anna.body) == (bob.headers["ETag"], bob.body), path
+            assert anna.headers["Content-Encoding"] == "gzip", path
+            assert b'name="token"' not in gzip.decompress(anna.body), path
+        for path in forms:
+            anna, bob = [await site.port.ask(path, **{"Accept-Encoding": "gzip"}, **basic(user)) for user in USERS]
+            assert (anna.status, anna.headers["Cache-Control"], anna.body == bob.body) == (200, "no-store", False), path
+            assert not {"ETag", "Content-Encoding"} & anna.headers.keys(), path
+        done = await site.post(forms[1], {"token": await site.token(forms[1])})
+        assert not {"ETag", "Content-Encoding"} & done.headers.keys()
+        assert b"What operators did" in (await site.port.ask(page, **basic("bob"))).body
 
 
 async def test_test_now(world: Watched) -> None:
@@ -177,6 +203,47 @@ async def test_acknowledge(world: Watched) -> None:
         reply = await site.post(f"/api/v1/incidents/{key}/ack", b'{"reason": "the agency knows"}', user=BEARER)
         (ack,) = await world.database.read(acks_of_open)
         assert (reply.status, ack.author, ack.reason) == (200, "token", "the agency knows")
+
+
+async def test_accept_permissions(world: Watched) -> None:
+    """Lost permissions are accepted by form and through the API, which the trail shows; a connection that lacks none has no button."""
+    path, page = "/actions/accept-permissions/main/-/threads-1784", "/connections/main/-/threads-1784"
+    async with acting(world) as site:
+        assert path[1:] not in (await site.port.ask(page, **basic("anna"))).body.decode()
+        early = await site.post("/api/v1/connections/threads-1784/permissions/accept", b'{"reason": "x"}', user=BEARER)
+        for number, names in enumerate([("read", "post"), ("read", "post"), ("read",)]):
+            reply = a_reply(platform_id="threads-1784", platform="threads", permissions=names)
+            await world.check(world.connection("threads-1784"), Reason.OK, timedelta(minutes=5 - number), reply)
+        assert f'href="../../../{path[1:]}"' in (await site.port.ask(page, **basic("anna"))).body.decode()
+        assert b"It lacks post, which" in (await site.port.ask(path, **basic("anna"))).body
+        unreasoned = await site.post(path, {"token": await site.token(path)})
+        assert (early.status, unreasoned.status, await world.database.read(accepted_losses)) == (400, 400, [])
+        done = await site.post(path, {"token": await site.token(path, "bob"), "reason": "agency <x>"}, user=basic("bob"))
+        (by_form,) = await world.database.read(accepted_losses)
+        trail = (await site.port.ask(page, **basic("anna"))).body.decode()
+        api = await site.post("/api/v1/connections/threads-1784/permissions/accept", b'{"reason": "again"}', user=BEARER)
+        (by_api,) = await world.database.read(accepted_losses)
+    assert (done.status, by_form.permissions, by_form.author, by_form.reason) == (200, ("post",), "bob", "agency <x>")
+    assert "accepted that it lacks post: agency &lt;x&gt;" in re.sub("</?(bdi|q)>", "", trail)
+    assert (api.status, api.json()["accepted"], api.json()["required"], by_api.author) == (200, ["post"], [], "token")
+
+
+async def test_escalation_shown(sqlite_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The page of a connection, that of the incidents, the API and the command line say when an incident is escalated."""
+    path = write_config(tmp_path, sqlite_url)
+    path.write_text(path.read_text().replace("receivers: [on-call]", "receivers: [on-call], escalate: {after: 3h, receivers: [desk]}"))
+    async with watched(path) as story:
+        await tell_a_story(story)
+        async with acting(story) as site:
+            pages = [(await site.port.ask(page, **basic("anna"))).body for page in ("/connections/main/-/linkedin-page1", "/incidents")]
+            incidents = (await site.port.ask("/api/v1/incidents", **BEARER)).json()["incidents"]
+            one = (await site.port.ask("/api/v1/connections/linkedin-page1?account=main", **BEARER)).json()["connection"]
+        assert main(["incidents", "--json", "--config", str(path)]) == 0
+    (due,) = {incident["escalatesAt"] for incident in incidents}
+    printed = json.loads(re.sub(r"(?ms)^.*?^\{", "{", capsys.readouterr().out, count=1))
+    assert [incident["escalatesAt"] for incident in printed["incidents"]] == [due]
+    assert all(re.search(rb"Escalated in 2[^,]*, on [^,]*, unless acknowledged", page) for page in pages)
+    assert one["escalatesAt"] == due
 
 
 async def test_api(world: Watched) -> None:

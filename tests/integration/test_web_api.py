@@ -212,6 +212,9 @@ PREFLIGHTS = [
     ("ids=linkedin-pgae1", ["unknown"], "the monitor does not watch it"),
     ("ids=threads-1784,facebook-104857", ["ready", "unknown"], "the connection works"),
     (f"ids=threads-1784&ids=linkedin-page1&{OF_MAIN}", ["ready", "not_ready"], "the connection works"),
+    ("label=team=growth", ["ready"], "the connection works"),
+    ("label=team&account=main", ["not_ready", "ready"], "the platform rejects"),
+    ("ids=threads-1784&label=team=growth&at=2999-01-31T08:00Z", ["ready"], "the connection works"),
 ]
 """What is asked, what each connection is answered, and why the first of them is."""
 
@@ -271,6 +274,9 @@ REFUSALS = [
     ("/api/v1/connections?q=", 400, "q is empty"),
     (f"/api/v1/connections?q={'a' * 257}", 400, "q is longer than 256 characters"),
     ("/api/v1/preflight", 400, "ids is required"),
+    ("/api/v1/preflight?label=team=nobody", 400, "no connection has team=nobody"),
+    ("/api/v1/preflight?ids=x&at=2026-02-31T08:00Z", 400, "at must be a time in UTC"),
+    ("/api/v1/preflight?ids=x&at=2020-01-31T08:00Z", 400, "at is past"),
     (f"/api/v1/preflight?ids={','.join(map(str, range(101)))}", 400, "ids may be 100 at most"),
     (f"/api/v1/preflight?{'ids=a&' * 101}", 400, "ids may be given at most 100 times"),
 ]
@@ -291,7 +297,7 @@ async def test_refusals(port: Port) -> None:
 
 async def test_allowed_words(port: Port) -> None:
     """Programs find what is allowed in a list of its own."""
-    assert (await port.ask("/api/v1/preflight?id=x")).json()["allowed"] == ["ids", "account", "maxAge", "minTtl"]
+    assert (await port.ask("/api/v1/preflight?id=x")).json()["allowed"] == ["ids", "label", "account", "at", "maxAge", "minTtl"]
     assert (await port.ask("/api/v1/connections?sort=best")).json()["allowed"] == ["id", "worst"]
     assert (await port.ask(PAGE)).json()["allowed"] == ["main", "second"]
 

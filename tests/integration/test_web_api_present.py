@@ -106,6 +106,16 @@ async def test_preflight_below_wider_trouble() -> None:
     assert answers == [("ready", "the connection works"), ("unknown", "its state cannot be known during the incident of api:api.example")]
 
 
+async def test_preflight_for_a_time() -> None:
+    """A token must be valid at the time of the post."""
+    now = SystemClock().now().replace(second=0, microsecond=0)
+    state = a_state(last_check_at=now, last_evidence_at=now, token=a_token_belief(now + 3 * DAY))
+    async with listening(lambda: Snapshot(now, (ConnectionView(a_connection(1, labels={"team": "social"}), state),))) as port:
+        answers = [(await port.get(f"/api/v1/preflight?label=team&at={now + days * DAY:%Y-%m-%dT%H:%MZ}"))["answer"] for days in (2, 4)]
+
+    assert answers == ["ready", "not_ready"]
+
+
 async def test_a_forged_place(tmp_path: Any, sqlite_url: str) -> None:
     """A place in a history that no clock can show is the end of time: everything lies before it."""
     async with watched(write_config(tmp_path, sqlite_url)) as world:

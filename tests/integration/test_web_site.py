@@ -212,7 +212,9 @@ async def test_response_times(site: Site) -> None:
         _, text = await site.get(f"{site.page}?response={name}")
         assert f"Response time of {known} checks in the last {words}: " in text
         assert re.findall(r'href="(\?response=\w+)#pace" aria-current', text) == [f"?response={name}"]
-        assert (f"{name}<i> ago<" in text, ">now<" in text, ">0 ms<" in text) == (True, True, True)
+        ticks = re.findall(r'<span><time datetime="[^"]+" title="[^"]+ UTC">([^<]+)</time></span>', text)
+        assert (len(ticks), ">now<" in text, ">0 ms<" in text) == ({"24h": 4, "7d": 7, "30d": 5}[name], True, True)
+        assert all(re.fullmatch(r"\d\d:\d\d" if name == "24h" else r"\d\d? [A-Z][a-z]{2}", tick) for tick in ticks)
         assert ("that did not pass" in text) == ('class="failed short"' in text)
     for word in ("", "90d", "7D", "7d%00", "%3Cb%3E"):
         _, text = await site.get(f"{site.page}?response={word}")

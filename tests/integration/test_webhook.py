@@ -21,7 +21,8 @@ from monitor.domain.delivery.retries import AttemptResult
 from monitor.errors import DeliveryReason
 from monitor.http.addresses import is_refused
 from monitor.http.headers import retry_after
-from monitor.notify.payload import MonitorIdentity, render
+from monitor.notify.identity import MonitorIdentity
+from monitor.notify.payload import render
 from monitor.notify.sender import Sender
 from monitor.simulator import faults
 from monitor.simulator.faults import Fault, Where

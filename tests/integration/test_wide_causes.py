@@ -24,7 +24,7 @@ from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.policy import Policy, ScopePolicy
 from monitor.domain.routing import ReceiverRule
 from monitor.errors import Reason
-from monitor.notify.payload import MonitorIdentity
+from monitor.notify.identity import MonitorIdentity
 from monitor.state.cluster import AccountRegistry, AccountRows, GlobalRegistry, follow, node_config, take_in, tell
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
@@ -46,9 +46,8 @@ SCOPES = ScopePolicy(
     account_canary=timedelta(seconds=20),
 )
 CONFIG = EvaluationConfig(
-    policy=Policy(scopes=SCOPES),
+    policy=Policy(scopes=SCOPES, interval=INTERVAL),
     api_host="api.example",
-    interval=INTERVAL,
     accounts=tuple(ACCOUNTS),
     identity=MonitorIdentity("m", "1"),
     receivers=(ReceiverRule("on-call"),),

@@ -9,26 +9,26 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 47_900
+BUDGET = 57_500
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 4_980,
-    "cluster": 850,
-    "config": 3_950,
-    "db": 5_150,
-    "domain": 10_550,
-    "http": 950,
-    "metrics": 900,
-    "notify": 2_000,
-    "postpost": 1_000,
-    "runtime": 700,
-    "schemas": 1_430,
-    "simulator": 2_500,
-    "state": 1_370,
-    "text": 1_950,
-    "web": 6_900,
-    "workers": 2_220,
+    "cli": 6_435,
+    "cluster": 1_100,
+    "config": 5_135,
+    "db": 6_175,
+    "domain": 13_585,
+    "http": 1_235,
+    "metrics": 1_105,
+    "notify": 2_600,
+    "postpost": 1_300,
+    "runtime": 910,
+    "schemas": 1_820,
+    "simulator": 3_250,
+    "state": 1_560,
+    "text": 2_730,
+    "web": 9_360,
+    "workers": 2_795,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 

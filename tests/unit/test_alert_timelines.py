@@ -80,6 +80,25 @@ class TestCauses:
         story.checks(OK, OK)
         assert story.types == ["connection.failed", "connection.recovered"]
 
+    def test_changes_while_hidden(self) -> None:
+        """Trouble of the platform that is a revoked credential when a refused key works again: told as that, once."""
+        one = Patrol(Story(connections=fleet(3, interval=15 * MINUTE)))
+        one.run(HOUR, lambda _: OK)
+        one.run(25 * MINUTE, lambda number: TROUBLE if number == 1 else OK)
+        one.run(HOUR, lambda _: Reason.API_UNAUTHORIZED)
+        assert "connection.failed" not in one.story.types
+        one.run(HOUR, lambda number: BAD if number == 1 else OK)
+        told = [each for each in one.story.notifications if each.type == "connection.failed"]
+        assert [(each.reason, each.why) for each in told] == [(BAD, "opened")]
+
+    def test_changes_when_it_is_due(self) -> None:
+        """A check that shows another cause when the failure is to be notified holds it until that is confirmed, by whichever causes."""
+        story = Story()
+        story.checks(OK, TROUBLE, TROUBLE, TROUBLE)
+        story.pass_time(30 * MINUTE)
+        story.checks(BAD, Reason.TARGET_GONE)
+        assert [(each.reason, each.why) for each in story.notifications] == [(Reason.TARGET_GONE, "opened")]
+
     def test_old_posting_error(self) -> None:
         """A posting error of one break is not news after the next one."""
         story = Story()
@@ -128,16 +147,32 @@ class TestScopes:
             closed.append(one.story.notifications[-1].at)
         assert closed[1] - closed[0] <= 20 * SECOND
 
-    def test_flapping_api(self) -> None:
-        """An API that is down for three of every six minutes is told once, as such, and to be over once it is calm."""
-        one = Patrol(Story(connections=fleet(20, interval=5 * MINUTE)))
-        one.run(20 * MINUTE, lambda _: OK)
-        begins = one.story.now
-        one.run(2 * HOUR, lambda _: DOWN if (one.story.now - begins) % (6 * MINUTE) < 3 * MINUTE else OK)
-        assert one.story.types == ["api.failed"]
-        assert one.story.notifications[0].facts.outages >= 3
+    @pytest.mark.parametrize(("count", "minutes", "before"), [(2, 3, 0), (4, 10, 0), (20, 3, 0), (3, 25, 2)])
+    def test_flapping_api(self, count: int, minutes: int, before: int) -> None:
+        """
+        An API that is down half of the time is notified as such with its second outage at the latest, once, however few connections there are.
+
+        Outages that are too short to be notified by themselves are a warning.
+        """
+        one = Patrol(Story(connections=fleet(count, interval=15 * MINUTE)))
         one.run(HOUR, lambda _: OK)
-        assert one.story.types == ["api.failed", "api.recovered"]
+        begins = one.story.now
+        one.run(4 * HOUR, lambda _: DOWN if (one.story.now - begins) % (2 * minutes * MINUTE) < minutes * MINUTE else OK)
+        assert one.story.types == [*["api.failed", "api.recovered"][:before], "api.failed"]
+        told = one.story.notifications[-1]
+        assert (told.facts.outages, told.severity) == (2, "critical" if before else "warning")
+        one.run(2 * HOUR, lambda _: OK)
+        assert one.story.types[before:] == ["api.failed", "api.recovered"]
+
+    def test_flapping_api_that_stays_down(self) -> None:
+        """The warning of short outages becomes a page when one of them lasts."""
+        one = Patrol(Story(connections=fleet(20, interval=15 * MINUTE)))
+        one.run(HOUR, lambda _: OK)
+        begins = one.story.now
+        one.run(18 * MINUTE, lambda _: DOWN if (one.story.now - begins) % (6 * MINUTE) < 3 * MINUTE else OK)
+        one.run(HOUR, lambda _: DOWN)
+        told = [(each.type, each.why, each.severity) for each in one.story.notifications]
+        assert told == [("api.failed", "opened", "warning"), ("api.failed", "changed", "critical")]
 
     def test_refused_from_the_start(self) -> None:
         """Six of twenty that the API forbids from the first round on are not the account."""

@@ -1,12 +1,13 @@
 """Tables as terminals show them, and the progress of long commands."""
 
-import io
 from datetime import timedelta
 
 import pytest
+import wcwidth
 
 from monitor.cli.output import Progress, columns, cut, fitted, table, wrapped
 from tests.clock import FakeClock
+from tests.terminal import Stream
 
 FAMILY = "👩‍👩‍👧‍👦"
 SECOND = timedelta(seconds=1)
@@ -30,6 +31,11 @@ SECOND = timedelta(seconds=1)
 def test_columns(text: str, expected: int) -> None:
     """Characters are as wide as on a terminal: wide ones 2, combining marks and colours 0, an emoji family 2."""
     assert columns(text) == expected
+
+
+def test_narrow_characters() -> None:
+    """The characters that are counted without a table of widths are as wide as the table says."""
+    assert [hex(code) for code in range(0xA0, 0x2200) if columns(chr(code)) != max(0, wcwidth.wcwidth(chr(code)))] == []
 
 
 @pytest.mark.parametrize("text", ["日本語日本語", FAMILY * 5, "ab日本e\u0301e\u0301語", "🇩🇪🇫🇷🇯🇵", "plain text here"])
@@ -80,18 +86,6 @@ def test_wrapped(width: int) -> None:
     assert all(line.startswith("  ") for line in lines[1:])
     assert all(columns(line) <= width or len(line.split()) == 1 for line in lines)
     assert " ".join(" ".join(lines).removeprefix("* ").split()) == text
-
-
-class Stream(io.StringIO):
-    """A terminal, or not."""
-
-    def __init__(self, *, terminal: bool) -> None:
-        super().__init__()
-        self.terminal = terminal
-
-    def isatty(self) -> bool:
-        """As constructed."""
-        return self.terminal
 
 
 @pytest.mark.parametrize("terminal", [True, False])

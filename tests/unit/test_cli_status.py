@@ -1,5 +1,8 @@
 """The table of `status`, to the letter."""
 
+from contextlib import redirect_stdout
+from datetime import timedelta
+
 import pytest
 
 from monitor.cli.status import as_document, as_text
@@ -10,6 +13,7 @@ from monitor.domain.states import PendingHealth
 from monitor.domain.status import ConnectionFilter
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_state, a_token_belief, at
+from tests.terminal import Stream
 
 NOW = at(3 * HOUR)
 
@@ -134,6 +138,19 @@ def test_height() -> None:
     assert lines[1].startswith("Page 2")
     assert any(line.startswith("…") for line in lines)
     assert [line for line in lines if line.startswith("8 connections:")]
+
+
+@pytest.mark.parametrize(
+    ("left", "shown"), [(10 * HOUR + 39 * MINUTE, "\033[33m10h 39m\033[0m"), (2 * DAY, "2d"), (-HOUR, "\033[31mexpired\033[0m")]
+)
+def test_token_that_ends_soon(left: timedelta, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal a token with hours left is yellow, even without an incident; one that has expired is red."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    snapshot = Snapshot(taken_at=NOW, connections=(view(1, token=a_token_belief(NOW + left)),))
+    with redirect_stdout(Stream(terminal=True)):
+        line = as_text(snapshot, ConnectionFilter(), 120).splitlines()[1]
+
+    assert f"  {shown}  " in line
 
 
 def test_silent_monitor() -> None:

@@ -1,13 +1,14 @@
 """Files of `config.d` beside the configuration: order, merging, the place of every problem, and what `config show` says."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
 from monitor.cli.main import main
-from monitor.config import Config, load
+from monitor.config import Config, load, load_policy
 from monitor.errors import ConfigError
 from monitor.notify import templates
 
@@ -51,6 +52,18 @@ def test_merging(folder: Path) -> None:
     assert config.web.listen == "127.0.0.1:3"
     assert [threshold.days for threshold in config.policy().expiry.thresholds] == [1]
     assert config.drop_ins == (str(folder / "config.d/a.yaml"), str(folder / "config.d/b.yaml"))
+
+
+def test_policy_of_a_replay(folder: Path) -> None:
+    """Another policy is read as a configuration is: with the files beside it, over the current one's other sections."""
+    put(folder, a="connections: [x-1]\npolicy: {reminders: 3h}\nweb: {listen: '127.0.0.1:2'}\n", b="schedule: {recheck: 20s}\n")
+    base = loaded(folder)
+    (folder / "other.yaml").write_text("policy: {confirm: {failures: 4}, reminders: 9h}\n")
+    other = load_policy(folder / "other.yaml", base, {})
+    assert (other.policy().confirm.failures, other.policy().reminders, other.policy().recheck) == (
+        4, timedelta(hours=3), timedelta(seconds=20),
+    )  # fmt: skip
+    assert (other.web, other.connections) == (base.web, base.connections)
 
 
 def test_nested_entries(folder: Path) -> None:

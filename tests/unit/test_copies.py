@@ -58,7 +58,7 @@ def test_frozen() -> None:
 
 def test_unknown_field() -> None:
     """A name that is no field is refused."""
-    with pytest.raises(KeyError):
+    with pytest.raises(AttributeError):
         replace(VALUES[0], nonsense=1)
 
 

@@ -72,7 +72,7 @@ def test_only_below_the_scope_that_recovered() -> None:
 
 def an_engine(count: int = 5) -> Engine:
     """An engine with *count* connections of one account that passed one check each."""
-    engine = Engine(EngineConfig(policy=Policy(), api_host=API_HOST, interval=15 * MINUTE), START)
+    engine = Engine(EngineConfig(policy=Policy(), api_host=API_HOST), START)
     engine.set_connections(fleet(count).values())
     for number in range(1, count + 1):
         engine.check(an_observation(OK, START, connection_id=number))

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from monitor.domain.forecast import ForecastEvent, begins_at, forecast_of
+from monitor.domain.engine import EngineConfig
+from monitor.domain.forecast import Forecast, ForecastEvent, begins_at, forecast, forecast_of
 from monitor.domain.routes import Route
 from monitor.domain.routing import ReceiverRule
 from monitor.domain.token_life import parse_token_life
 from monitor.errors import Reason
 from tests.builders import DAY, MINUTE, a_reply, a_silence
+from tests.patrol import fleet
 from tests.story import Story
 
 RECEIVERS = (ReceiverRule("on-call"), ReceiverRule("mail"))
@@ -25,8 +27,13 @@ def _story(left: str | None) -> Story:
 
 
 def _forecast(story: Story, days: int = 14) -> tuple[ForecastEvent, ...]:
-    config = type(story.engine.config)(policy=replace(story.policy, routes=ROUTES), api_host="x", interval=15 * MINUTE, receivers=RECEIVERS)
-    return forecast_of(story.connections[1], story.state(), config, story.engine.controls, story.now, story.now + days * DAY)
+    known = [(story.connections[1], story.state())]
+    moments = forecast_of(known, _config(story), story.engine.controls, story.now, story.now + days * DAY)
+    return tuple(event for events in moments for event in events)
+
+
+def _config(story: Story) -> EngineConfig:
+    return EngineConfig(policy=replace(story.policy, routes=ROUTES), api_host="x", receivers=RECEIVERS)
 
 
 def _shown(events: tuple[ForecastEvent, ...], story: Story) -> list[tuple[int, str, str, tuple[str, ...]]]:
@@ -84,3 +91,49 @@ def test_seen_once() -> None:
     story.check(reply=a_reply(token=parse_token_life("10d"), permissions=("p",)))
 
     assert [event.notification.level_to for event in _forecast(story)] == ["14d", "7d", "1d", "expired"]
+
+
+def _forecast_of_all(story: Story) -> Forecast:
+    """The forecast of every connection of a story."""
+    known = [(connection, story.state(number)) for number, connection in story.connections.items()]
+    steps = forecast(known, _config(story), story.engine.controls, story.now)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as made:
+            return made.value  # type: ignore[no-any-return]
+
+
+def _fleet_that_ends(count: int, works: int) -> Story:
+    """Connections of one platform, the tokens of *count* of which end at the same time; *works* others have none that ends."""
+    story = Story(connections=fleet(count + works))
+    for number, connection in story.connections.items():
+        left = "8d" if number <= count else "59d"
+        story.check(number=number, reply=a_reply(platform_id=connection.platform_id, token=parse_token_life(left), permissions=("p",)))
+    return story
+
+
+def test_together() -> None:
+    """Tokens that end at the same time are one notification of their group, as when it comes; what comes in one digest is one message."""
+    story = _fleet_that_ends(3, works=1)
+    expected = _forecast_of_all(story)
+
+    ends = [event for events in expected.messages for event in events if event.at > story.now + 8 * DAY]
+    assert [(event.notification.type, len(event.connections), event.receivers) for event in ends[:1]] == [("group.failed", 3, ("on-call",))]
+    assert {event.notification.type for event in ends[1:]} <= {"reminder"}
+    assert all(len(events) == 1 for events in expected.messages)
+
+
+def test_one_of_many() -> None:
+    """The end of a single token is not the trouble of its group, whatever works beside it."""
+    story = _fleet_that_ends(1, works=6)
+    ends = [event for events in _forecast_of_all(story).messages for event in events if event.at > story.now + 8 * DAY]
+    assert [event.notification.type for event in ends] == ["token.expired"] + ["reminder"] * (len(ends) - 1)
+
+
+def test_digest() -> None:
+    """Of many at once the first are messages of their own, and the rest is one, as the deliverer does it."""
+    story = _fleet_that_ends(12, works=0)
+    first = [events for events in _forecast_of_all(story).messages if events[0].notification.level_to == "7d"]
+    after = story.policy.digest.after
+    assert sorted(map(len, first)) == [1] * after + [12 - after]

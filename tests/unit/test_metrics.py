@@ -31,6 +31,7 @@ from monitor.metrics import Metrics, definitions, wants_openmetrics
 from monitor.metrics.definitions import Family, MetricType
 from monitor.metrics.exposition import ConnectionLines, Exposition, loop_labels, timestamp
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_silence, a_state, a_token_belief, at, changed
+from tests.configured import ACCOUNT, configured, refused
 from tests.sampling import sampled
 
 ROOT = Path(__file__).parent.parent.parent
@@ -604,6 +605,13 @@ def test_process_metrics() -> None:
 def test_negotiation(accept: str, expected: bool) -> None:
     """OpenMetrics is for those who ask for it and like it no less than plain text; everybody else gets plain text."""
     assert wants_openmetrics(accept) is expected
+
+
+def test_buckets_beyond_the_timeout() -> None:
+    """The longest request that the configuration allows is counted in a bucket with a bound."""
+    longest = configured(ACCOUNT + "api: {timeout: 5m}\n").api.timeout.total_seconds()
+    assert definitions.CHECK_SECONDS.buckets[-1] > longest
+    assert "api.timeout" in str(refused(ACCOUNT + "api: {timeout: 301s}\n"))
 
 
 def test_naming() -> None:

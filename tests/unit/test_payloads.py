@@ -25,7 +25,8 @@ from monitor.domain.events import (
 from monitor.domain.reasons import Scope
 from monitor.errors import Reason
 from monitor.notify.chat_message import read
-from monitor.notify.payload import MAX_BODY, MAX_ITEMS, MonitorIdentity, render, render_digest, render_test, summary
+from monitor.notify.identity import MonitorIdentity
+from monitor.notify.payload import MAX_BODY, MAX_ITEMS, render, render_digest, render_test, summary
 from monitor.text.durations import span
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_notification, at
 from tests.jsonschema import problems

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from monitor.domain.schedule import phase_of
 from monitor.errors import Reason
 from tests.builders import HOUR, MINUTE, a_policy
 from tests.patrol import Patrol, fleet
@@ -40,6 +41,17 @@ def test_a_few_of_many(refused: int) -> None:
     since = patrol.story.now
     patrol.run(HOUR, lambda number: Reason.API_FORBIDDEN if number <= refused else Reason.OK)
     assert patrol.requests(since, HOUR) >= 4 * 20 * 0.95
+
+
+@pytest.mark.parametrize("warm", [0, 2])
+def test_six_in_a_row(warm: int) -> None:
+    """Six that are refused for ever, from the start or at once, and are due one after the other, are not the account."""
+    patrol = _patrol()
+    connections = patrol.story.connections
+    six = sorted(connections, key=lambda number: phase_of(connections[number]))[:6]
+    patrol.run(warm * HOUR, lambda _: Reason.OK)
+    patrol.run(4 * HOUR, lambda number: Reason.API_FORBIDDEN if number in six else Reason.OK)
+    assert Counter(patrol.story.types) == {"connection.stale": 6}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 20])

@@ -14,16 +14,14 @@ from monitor.domain.scopes.state import closed, fail
 from monitor.domain.snapshot import Snapshot
 from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
-from monitor.notify.payload import MonitorIdentity
+from monitor.notify.identity import MonitorIdentity
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from tests.builders import MINUTE, SECOND, START, a_connection, an_observation
 from tests.clock import FakeClock
 
 ACCOUNTS = ("main", "main-2", "other")
-CONFIG = EvaluationConfig(
-    policy=Policy(), api_host="api", interval=15 * MINUTE, accounts=ACCOUNTS, identity=MonitorIdentity("here", "1", "")
-)
+CONFIG = EvaluationConfig(policy=Policy(), api_host="api", accounts=ACCOUNTS, identity=MonitorIdentity("here", "1", ""))
 
 
 class CountingRegistry(Registry):

@@ -16,6 +16,7 @@ from monitor.domain.routing import ReceiverRule, receivers_for
 from monitor.domain.silencing.controls import Controls
 from monitor.notify import payload
 from monitor.notify.chat_message import read
+from monitor.notify.identity import MonitorIdentity
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.text.load import interval_advice, load_text
 from tests.builders import START, a_connection, a_notification, a_silence
@@ -156,7 +157,7 @@ def test_labels_of_users() -> None:
 def test_names_in_texts() -> None:
     """Notifications name the user: in the sentence, in the body, in chats and in digests."""
     connection = a_connection(user_id=USER, user_name="Acme GmbH")
-    identity = payload.MonitorIdentity("i", "1", users={USER: "Acme GmbH"})
+    identity = MonitorIdentity("i", "1", users={USER: "Acme GmbH"})
     settings = ReceiverSettings(name="team", url=Secret("https://hooks.example.org/x"))
     body = payload.render("msg_1", a_notification(), connection, identity)
     assert "account main/Acme GmbH" in read(body, settings).summary

@@ -5,15 +5,19 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from monitor.domain.events import NotificationReason, Topic
+from monitor.domain.handling import handling_of
 from monitor.domain.policy import FlapPolicy
 from monitor.domain.recurrence import EVERY_DAY, Schedule
 from monitor.domain.routes import Escalation, Route, RouteQuietHours
 from monitor.domain.routing import ReceiverRule, receivers_for, routes_of
 from monitor.domain.silencing.acks import Ack
+from monitor.domain.silencing.controls import NO_CONTROLS
+from monitor.domain.snapshot import ConnectionView, incidents_of, scope_incidents
 from monitor.domain.states import SuppressionReason
 from monitor.errors import Reason
 from monitor.text.notification_history import topic_lines
 from monitor.text.report import ConnectionReport
+from monitor.text.status import escalation_text, handling_texts
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_notification, a_policy
 from tests.story import Story
 
@@ -176,3 +180,27 @@ def test_escalated_account() -> None:
         story.checks(Reason.API_UNAUTHORIZED)
     kinds = [(one.type.value, one.why.value) for one in story.notifications]
     assert kinds == [("account.failed", "opened"), ("account.failed", "escalated")]
+
+
+def test_shown() -> None:
+    """Pages, tables and JSON get the time of the next escalation, of connections and scopes, until it is acknowledged."""
+    story = a_story(PAGE)
+    story.checks(BAD, BAD, BAD)
+    view = ConnectionView(story.connections[1], story.state())
+    (incident,) = incidents_of(view, story.policy)
+    opened = story.notifications[-1].at
+    assert incident.escalates_at == opened + 30 * MINUTE
+    handling = handling_of(view, [incident], NO_CONTROLS, story.now)
+    assert (handling.escalates_at, handling.handled) == (incident.escalates_at, False)
+    assert list(handling_texts(handling, opened)) == [escalation_text(opened + 30 * MINUTE, opened)]
+    value = view.state.topic(Topic.CONNECTION)
+    seen = NO_CONTROLS.with_requests((), [Ack(Topic.CONNECTION, "1", value.number, value.level, story.now, "ann", "on it")])
+    assert handling_of(view, [incident], seen, story.now).escalates_at is None
+    story.pass_time(HOUR)
+    (later,) = incidents_of(ConnectionView(story.connections[1], story.state()), story.policy)
+    assert later.escalates_at is None
+    outage = a_story(PAGE)
+    for _ in range(9):
+        outage.checks(Reason.API_UNAUTHORIZED)
+    (scope,) = (view for state in outage.engine.scopes().values() for view in scope_incidents(state, outage.policy))
+    assert scope.escalates_at == outage.notifications[-1].at + 30 * MINUTE

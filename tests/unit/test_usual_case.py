@@ -108,7 +108,7 @@ class History:
             )
             for number, platform_id in enumerate(self.rng.sample(PLATFORMS, self.rng.choice((1, 1, 1, 2))), 1)
         ]
-        config = EngineConfig(policy=POLICY, api_host=API_HOST, interval=interval, accounts=self.rng.choice(((), accounts)))
+        config = EngineConfig(policy=replace(POLICY, interval=interval), api_host=API_HOST, accounts=self.rng.choice(((), accounts)))
         self.now = START + self.rng.random() * DAY
         self.ends = {connection.id: self.now + self.rng.choice((2 * HOUR, 8 * DAY, 40 * DAY, 60 * DAY)) for connection in connections}
         self.engine = Engine(config, self.now)
@@ -353,7 +353,7 @@ def test_resumed() -> None:
 def test_switched_off() -> None:
     """With `schedule.fast_path: false` no check goes the short way."""
     for fast_path, usual in ((True, True), (False, False)):
-        config = EngineConfig(policy=POLICY, api_host=API_HOST, interval=15 * MINUTE, fast_path=fast_path)
+        config = EngineConfig(policy=POLICY, api_host=API_HOST, fast_path=fast_path)
         engine = Engine(config, START)
         engine.set_connections([a_connection()])
         evaluations = [engine.check(an_observation(moment=at(number * 15 * MINUTE))) for number in range(4)]
@@ -364,7 +364,7 @@ def test_switched_off() -> None:
 
 def test_change_set_sees_its_own_trouble() -> None:
     """Within one transaction a check after one that made a scope suspected takes the full evaluation."""
-    config = EngineConfig(policy=POLICY, api_host=API_HOST, interval=15 * MINUTE)
+    config = EngineConfig(policy=POLICY, api_host=API_HOST)
     engine = Engine(config, START)
     engine.set_connections([a_connection()])
     for number in range(4):

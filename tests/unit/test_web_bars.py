@@ -10,7 +10,7 @@ from monitor.db import LatencyRow
 from monitor.domain.status import Tone
 from monitor.domain.uptime import DayUptime, OpenOutage, Uptime
 from monitor.errors import Reason
-from monitor.text.format import percent
+from monitor.text.format import clock, percent, short_day
 from monitor.web.pages.charts import DAYS, PITCH, Bar, Spark, WindowUptime, bar_of, spark_of, windows_of
 from monitor.web.pages.response import HEIGHT, MOST_CHECKS, RESPONSE_WINDOWS, ResponseBucket, buckets_of, chart_of
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START
@@ -238,7 +238,8 @@ def test_response_gaps() -> None:
     assert seldom is not None
 
     assert (gap.line.count("M"), seldom.line.count("M")) == (2, 1)
-    assert (gap.ticks[0], len(gap.ticks), len(seldom.ticks), gap.legend) == ("7d", 7, 4, "")
+    assert (gap.ticks[0], len(gap.ticks), gap.legend) == ((NOW - 7 * DAY, short_day(NOW - 7 * DAY)), 7, "")
+    assert [text for _, text in seldom.ticks] == [clock(NOW - hours * HOUR) for hours in (24, 18, 12, 6)]
     assert chart_of(_checks([50] * 2, DAY), week, NOW) is None
     assert chart_of(_checks([50] * 100, SECOND), week, NOW) is None
     assert chart_of([], week, NOW) is None

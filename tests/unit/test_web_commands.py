@@ -10,8 +10,8 @@ from monitor.cli.main import build_parser
 from monitor.cli.silence import expire, matchers
 from monitor.domain.connections import Connection
 from monitor.domain.events import IncidentRef, Topic, incident_key
-from monitor.domain.handling import covers
 from monitor.domain.reasons import Scope
+from monitor.domain.routing import covers
 from monitor.web.pages import cli_hints
 from tests.builders import START, a_connection
 

@@ -173,8 +173,11 @@ def _calendar(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
 
 
 def _forecast(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
-    events = tuple(ForecastEvent(a_connection(1, name=text), replace(a_notification(1), detail=text), (text,)) for _ in range(2))
-    return _pages().render("forecast.html", board, NOW, forecast=forecast_page(board, Forecast(NOW + DAY, events), Filters.of(query)))
+    connections = a_connection(1, name=text), a_connection(2, name=text)
+    events = [(ForecastEvent(connections[:many], replace(a_notification(1), detail=text), (text,)),) * many for many in (1, 2)]
+    return _pages().render(
+        "forecast.html", board, NOW, forecast=forecast_page(board, Forecast(NOW + DAY, tuple(events)), Filters.of(query))
+    )
 
 
 def _preflight(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
@@ -184,6 +187,18 @@ def _preflight(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes
 
 def _wall(board: StatusBoard, query: Mapping[str, str], text: str) -> bytes:
     return _pages().render("wall.html", board, NOW, wall=wall_of(board, Filters.of(query)))
+
+
+def test_wall_in_pieces() -> None:
+    """A wall of many connections is made in pieces of one size at most, however large it is, and they are the whole page."""
+    sizes = {}
+    for number in (300, 1200):
+        board = StatusBoard(Snapshot(NOW, tuple(ConnectionView(a_connection(one), a_state()) for one in range(number))))
+        pieces = list(_pages().pieces("wall.html", board, NOW, wall=wall_of(board, Filters())))
+        sizes[number] = (len(pieces), max(map(len, pieces)))
+        assert b"".join(pieces) == _wall(board, {}, "")
+    assert sizes[1200][0] > 3 * sizes[300][0] > 9
+    assert sizes[1200][1] < 1.5 * sizes[300][1]
 
 
 RENDERERS = {

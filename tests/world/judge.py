@@ -486,8 +486,7 @@ class _Judge:
                 self._conclude_wide(event)
             else:
                 told = id(event) in self.wide
-                self.score.occurrences += told
-                self.score.changes += (2 if id(event) in self.over else 1) * told
+                self.score.events += (2 if id(event) in self.over else 1) * told
         self.score.wrong_causes += len(self.wrong)
         self._conclude_deliveries()
         for at, account in self.run.short_lists:
@@ -497,8 +496,7 @@ class _Judge:
         for member in self.world.members.values():
             if member.platform in COUNTED_DOWN:
                 self._conclude_countdown(member)
-        self.score.occurrences += len(self.thresholds)
-        self.score.changes += len(self.thresholds) + sum(1 for event in self.world.of(Kind.EXPIRY) if not event.spells and self.thresholds)
+        self.score.events += len(self.thresholds) + sum(1 for event in self.world.of(Kind.EXPIRY) if not event.spells and self.thresholds)
 
     def _conclude_deliveries(self) -> None:
         """Every message reaches the receiver once, in order for each subject, as soon as it accepts anything."""
@@ -535,9 +533,8 @@ class _Judge:
                 self._finding(Fault.MISSING, last, member.platform_id, f"token until {clock(ends)}", why)
 
     def _conclude_break(self, event: Occurrence) -> None:
-        self.score.occurrences += 1
-        self.score.changes += 1 + len(event.spells[1:] if event.kind is not Kind.FLAP else ())
-        self.score.changes += event.ends < self.world.ends
+        self.score.events += 1 + len(event.spells[1:] if event.kind is not Kind.FLAP else ())
+        self.score.events += event.ends < self.world.ends
         if event.kind is not Kind.FLAP:
             self.score.breaks += 1
         told = [self.tellings.get((id(event), number)) for number in event.members]
@@ -603,8 +600,7 @@ class _Judge:
         opened, over = self.wide.get(id(event), []), self.over.get(id(event), [])
         lasts = event.ends - event.begins
         fresh = [message for message in opened if message.notification.why is not NotificationReason.REMINDER]
-        self.score.occurrences += bool(opened) or lasts >= LONG[event.kind]
-        self.score.changes += 2 * (bool(opened) or lasts >= LONG[event.kind])
+        self.score.events += 2 * (bool(opened) or lasts >= LONG[event.kind])
         if event.kind is Kind.PLATFORM and lasts >= SHORT[event.kind]:
             self.score.per_platform.append((len(event.members), len(fresh), len(over)))
         if event.kind is Kind.API and lasts >= SHORT[event.kind]:

@@ -24,6 +24,10 @@ class Fault(StrEnum):
     LIE = "told of a lie"  # the one page that a lying validator is allowed
 
 
+EVENT = "a fault begins, its cause changes, or it ends; a token passes a threshold, or is renewed"
+"""What the messages are counted against: each of these is worth one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One fault: truly when, about what, what was true then, why it is one, and the message if there is one."""
@@ -38,7 +42,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Score:
-    """What the judgement of one or more worlds counted."""
+    """What the judgement of one or more worlds counted; *events* are those of `EVENT`."""
 
     breaks: int = 0
     told: int = 0
@@ -50,8 +54,7 @@ class Score:
     per_api: list[tuple[int, int]] = field(default_factory=list)
     messages: int = 0
     requests: int = 0
-    occurrences: int = 0
-    changes: int = 0
+    events: int = 0
     reminders: int = 0
     findings: list[Finding] = field(default_factory=list)
 
@@ -60,9 +63,9 @@ class Score:
         return sum(finding.fault is fault for finding in self.findings)
 
     @property
-    def per_change(self) -> float:
-        """Messages per change of the truth that a person wants to know of."""
-        return self.messages / max(1, self.changes)
+    def per_event(self) -> float:
+        """Messages per genuine event."""
+        return self.messages / max(1, self.events)
 
     def add(self, other: "Score") -> None:
         """Count another world's too."""
@@ -74,8 +77,7 @@ class Score:
             "lies",
             "messages",
             "requests",
-            "occurrences",
-            "changes",
+            "events",
             "reminders",
         ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -118,10 +120,11 @@ def table(total: Score) -> Iterator[str]:
         ),
         ("missing, late, superfluous", f"{total.count(Fault.MISSING)}, {total.count(Fault.LATE)}, {total.count(Fault.SUPERFLUOUS)}"),
         ("messages in all (reminders; requests)", f"{total.messages} ({total.reminders}; {total.requests})"),
-        ("per genuine event / per change", f"{total.messages / max(1, total.occurrences):.2f} / {total.per_change:.2f}"),
+        (f"messages per genuine event ({total.events})", f"{total.per_event:.2f}"),
     ]
     for what, value in rows:
         yield f"{what:<52} {value}"
+    yield f"A genuine event: {EVENT}."
 
 
 def _pairs(pairs: Iterable[tuple[int, int]]) -> str:

@@ -1,9 +1,10 @@
 """Recurring silences, quiet hours, the heartbeat."""
 
+import difflib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal, get_args
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -36,7 +37,9 @@ def _check_zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (KeyError, ValueError, OSError):
-        raise problem("is not a known time zone", "such as Europe/Berlin or UTC; the package tzdata installs them") from None
+        close = difflib.get_close_matches(value, available_timezones(), n=1, cutoff=0.8)
+        fix = f"did you mean {close[0]}?" if close else "such as Europe/Berlin or UTC; the package tzdata installs them"
+        raise problem("is not a known time zone", fix) from None
     return value
 
 

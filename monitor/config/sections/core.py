@@ -89,8 +89,8 @@ class MonitorSettings(Section):
     dashboard_url: Annotated[str, AfterValidator(check_page_url)] = ""
     """Page for reconnecting accounts. Notifications link to it; without it they have no link."""
     reload_on_change: Switch = False
-    """Whether the configuration is reloaded, as by SIGHUP, when the content of its file has changed, within about ten seconds. Secrets in other
-    files are read at a reload, too, but not watched."""
+    """Whether the configuration is reloaded, as by SIGHUP, within about ten seconds after the content of its file, of a file of `config.d`, or of
+    a file that it names (secrets, certificates of authorities, `web.config_file`) has changed."""
     runbook_url: Annotated[str, AfterValidator(check_runbook_url)] = ""
     """Address at which operators read `docs/how-to/alerts.md`: of your copy, or of this project's repository. `config rules` and
     notifications link to it."""
@@ -375,7 +375,8 @@ class RetentionSettings(Section):
     """How long history is kept. Pending deliveries are never deleted."""
 
     checks: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=90)
-    """Single check results, about 60 bytes each. Those of the last three days are always kept."""
+    """Single check results, about 60 bytes each. Those of the last three days are always kept. PostgreSQL drops whole days (UTC), so up
+    to a day later."""
     hourly: Annotated[Duration, between(timedelta(days=32))] = timedelta(days=35)
     """Hourly uptime, about 25 bytes per connection and hour."""
     daily: Annotated[Duration, between(timedelta(days=92))] = timedelta(days=730)
@@ -384,7 +385,7 @@ class RetentionSettings(Section):
     """Closed incidents."""
     max_size: Size | None = None
     """Above this size of the database, such as `2GB`, the oldest single check results are deleted early, and nothing else. Those of the
-    last three days stay; for PostgreSQL the size is estimated."""
+    last three days stay; for PostgreSQL the size is estimated, and whole days are dropped."""
     deliveries: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=30)
     """Delivered notifications, with every attempt."""
     dead_deliveries: Annotated[Duration, between(timedelta(hours=1))] = timedelta(days=90)

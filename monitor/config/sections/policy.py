@@ -174,7 +174,7 @@ class PlatformTextSettings(Section):
 
 _PolicyKeys = _section_of(
     Policy,
-    leave_out=frozenset({"spacing", "recheck", "upstream_after_of", "routes"}),
+    leave_out=frozenset({"spacing", "recheck", "interval", "upstream_after_of", "routes"}),
     platforms=Mapping[PlatformName, PlatformSettings],
     reminders=OffOrDuration,
     stale_after=AutoOrPeriod,
@@ -216,6 +216,10 @@ How the platforms differ from `policy.expiry`.
 Source: api-contract.md 3.1, last column.
 """
 
+KNOWN_PERMISSIONS = frozenset(
+    {"w_member_social", "w_member_social_feed", "r_basicprofile", "r_member_postAnalytics", "r_member_profileAnalytics"}
+)
+"""Those that the API documents, all of LinkedIn; there are others."""
 KNOWN_PLATFORMS = frozenset({*BUILT_IN, "pinterest", "x"})
 
 
@@ -230,6 +234,7 @@ def policy_of(settings: PolicySettings, schedule: ScheduleSettings, routes: tupl
         },
         spacing=schedule.recheck * 2 / 3,
         recheck=schedule.recheck,
+        interval=schedule.interval,
         routes=routes,
     )
 

@@ -101,7 +101,7 @@ class RouteSettings(Section):
     """Matchers, all of which must match. Empty: matches everything."""
     receivers: Items[str]
     """Names of the receivers; empty: the notification is dropped."""
-    quiet_hours: RouteQuietHoursSettings = RouteQuietHoursSettings()
+    quiet_hours: RouteQuietHoursSettings = Field(default_factory=RouteQuietHoursSettings.defaults)
     """When this route holds its notifications back; critical ones pass, unless `severities` says otherwise. A notification about
     several connections waits only while all of its routes are quiet."""
     reminder_interval: OffOrDuration | None = None

@@ -4,18 +4,21 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import bindparam, func, or_, select, tuple_
+from sqlalchemy import bindparam, func, or_, select, true, tuple_
 
 from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db.codec import maybe_moment
+from monitor.db.queries.state import newest_check
 from monitor.db.rows import CheckRow, IncidentRow, to_check, to_incident, to_view
 from monitor.db.tables import checks, connections, incidents, messages
 from monitor.db.transaction import Reader
 from monitor.domain.events import Topic
-from monitor.domain.snapshot import IncidentView
 from monitor.errors import Reason
+
+if TYPE_CHECKING:
+    from monitor.domain.snapshot import IncidentView
 
 PAGE = 5_000
 _LAST = 2**63 - 1
@@ -67,7 +70,14 @@ _LAST_AT = select(
     .scalar_subquery()
     .label("at"),
 ).subquery()
-_LAST_CHECKS_AT = _CHECKS.join(_LAST_AT, (_LAST_AT.c.id == checks.c.connection_id) & (_LAST_AT.c.at == checks.c.at))
+_last = newest_check(checks.c.at <= bindparam("at"))
+_LAST_CHECKS_AT = {
+    "sqlite": _CHECKS.join(_LAST_AT, (_LAST_AT.c.id == checks.c.connection_id) & (_LAST_AT.c.at == checks.c.at)),
+    "postgresql": select(*_last.c, messages.c.text)
+    .select_from(connections)
+    .join(_last, true())
+    .outerjoin(messages, messages.c.id == _last.c.message_id),
+}
 
 
 class Lifetime(NamedTuple):
@@ -139,7 +149,7 @@ def checks_in_order(
             begin, width = end, min(_LONGEST_MS, width * 2) if len(rows) <= page // 4 else width
 
 
-def read_open_incidents(reader: Reader) -> list[IncidentView]:
+def read_open_incidents(reader: Reader) -> "list[IncidentView]":
     """The open incidents, ordered by when they opened."""
     return [to_view(row) for row in reader.rows(_OPEN)]
 
@@ -179,7 +189,8 @@ def incidents_at(reader: Reader, at: datetime) -> list[IncidentRow]:
 
 def last_checks_at(reader: Reader, at: datetime) -> dict[int, CheckRow]:
     """Connection id to its last check up to a moment."""
-    return {row.connection_id: to_check(row) for row in reader.rows(_LAST_CHECKS_AT, {"at": to_milliseconds(at)})}
+    rows = reader.rows(_LAST_CHECKS_AT[reader.dialect], {"at": to_milliseconds(at)})
+    return {row.connection_id: to_check(row) for row in rows}
 
 
 def closed_incidents(reader: Reader, limit: int, before_id: int | None = None) -> list[IncidentRow]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, func, or_, select, text
+from sqlalchemy import ColumnElement, FromClause, Row, and_, bindparam, func, or_, select, text, true
 
 from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db.codec import load_state
@@ -15,7 +15,6 @@ from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.reasons import Health, meaning
 from monitor.domain.states import ConnectionState
-from monitor.domain.usual_case import resumed
 from monitor.errors import Reason
 
 _CONNECTIONS = select(connections).order_by(connections.c.account, connections.c.user_id, connections.c.platform, connections.c.platform_id)
@@ -34,7 +33,23 @@ _NEWEST_PASSED = (
     .outerjoin(messages, messages.c.id == checks.c.message_id)
     .where(checks.c.reason == Reason.OK.value)
 )
-_NEWEST_PASSED_OF = _NEWEST_PASSED.where(connections.c.id == bindparam("id"))
+
+
+def newest_check(*conditions: ColumnElement[bool]) -> FromClause:
+    """The newest check that meets *conditions* of the connection to its left, for PostgreSQL: seeks from the newest partition on."""
+    of_connection = checks.c.connection_id == connections.c.id
+    return select(checks).where(of_connection, *conditions).order_by(checks.c.at.desc()).limit(1).lateral("newest_check")
+
+
+_newest = newest_check()
+_PASSED = {
+    "sqlite": _NEWEST_PASSED,
+    "postgresql": select(_newest.c.connection_id, _newest.c.at, messages.c.text)
+    .select_from(connections)
+    .join(_newest, true())
+    .outerjoin(messages, messages.c.id == _newest.c.message_id)
+    .where(_newest.c.reason == Reason.OK.value),
+}
 _SCOPES = select(scopes)
 _META = select(meta.c.value).where(meta.c.key == bindparam("key"))
 _SERVER = text("SELECT clock_timestamp() AS now, current_setting('synchronous_standby_names') AS names")
@@ -44,8 +59,8 @@ _SIZE = {
     ),
     # A table keeps the room of its deleted rows, so checks are counted, not measured.
     "postgresql": text(
-        "SELECT pg_database_size(current_database()) - pg_total_relation_size('checks')"
-        " + 150 * (SELECT n_live_tup FROM pg_stat_user_tables WHERE relid = 'checks'::regclass)"
+        "SELECT pg_database_size(current_database()) - sum(pg_total_relation_size(relid)) + 150 * sum(n_live_tup)"
+        " FROM pg_partition_tree('checks') JOIN pg_stat_user_tables USING (relid)"
     ),
 }
 
@@ -79,12 +94,12 @@ def read_states(reader: Reader, account: str | None = None) -> dict[int, tuple[i
 
     A usual check changes no document: its row brings it up to date.
     """
-    documents, newest = _STATES, _NEWEST_PASSED
+    from monitor.domain.usual_case import resumed  # noqa: PLC0415 - verbs that read no states do without the rules of checks
+
+    documents, newest = _STATES, _PASSED[reader.dialect]
     if account is not None:
-        documents, newest = (
-            documents.where(connection_states.c.connection_id.in_(select(connections.c.id).where(connections.c.account == account))),
-            newest.where(connections.c.account == account),
-        )
+        ids = select(connections.c.id).where(connections.c.account == account)
+        documents, newest = documents.where(connection_states.c.connection_id.in_(ids)), newest.where(connections.c.account == account)
     states = {row.connection_id: _to_state(row) for row in reader.stream(reader.locking(documents))}
     texts: dict[str, str] = {}
     for connection_id, at, passed in reader.stream(newest):
@@ -96,11 +111,13 @@ def read_states(reader: Reader, account: str | None = None) -> dict[int, tuple[i
 
 def read_state(reader: Reader, connection_id: int) -> tuple[int, ConnectionState] | None:
     """(version, state) of one connection, None when there is no such connection."""
+    from monitor.domain.usual_case import resumed  # noqa: PLC0415 - as above
+
     rows = reader.rows(reader.locking(_STATE), {"id": connection_id})
     if not rows:
         return None
     version, state = _to_state(rows[0])
-    for row in reader.rows(_NEWEST_PASSED_OF, {"id": connection_id}):
+    for row in reader.rows(_PASSED[reader.dialect].where(connections.c.id == connection_id)):
         state = resumed(state, from_milliseconds(row.at), row.text or "")
     return version, state
 

@@ -8,14 +8,17 @@ Source: api-contract.md 1.5, 2.1 (7-9), C17, C18; reliability.md 3.4.
 """
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from monitor.domain.connections import SHORT_LIVED
 from monitor.domain.copies import replace
 from monitor.domain.expiry.interval import DATE_STEP, Interval, end_of, printed_by, with_skew
 from monitor.domain.expiry.model import Rounding, TokenBelief, TokenChange
-from monitor.domain.listings import ListedConnection
 from monitor.domain.policy import ExpiryPolicy
 from monitor.domain.token_life import TokenLife, TokenSays
+
+if TYPE_CHECKING:
+    from monitor.domain.listings import ListedConnection
 
 # An end counts as passed when evidence arrives this long after it.
 GRACE = timedelta(hours=2)
@@ -77,7 +80,7 @@ def apply(
 
 
 def apply_listing(
-    belief: TokenBelief, row: ListedConnection, *, at: datetime, platform: str, policy: ExpiryPolicy, server_at: datetime | None = None
+    belief: TokenBelief, row: "ListedConnection", *, at: datetime, platform: str, policy: ExpiryPolicy, server_at: datetime | None = None
 ) -> tuple[TokenBelief, TokenChange | None]:
     """
     Return the belief after one more row of a list, which arrived *at* our wall clock with the `Date` *server_at*.
@@ -132,7 +135,7 @@ def has_estimate(status: str | None, platform: str, policy: ExpiryPolicy) -> boo
 
 def _observe_row(
     belief: TokenBelief,
-    row: ListedConnection,
+    row: "ListedConnection",
     status: str | None,
     *,
     at: datetime,

@@ -8,10 +8,13 @@ time gives that instant even when the server's clock is wrong.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from monitor.domain.expiry.model import Rounding, TokenBelief
-from monitor.domain.listings import ListedConnection
 from monitor.domain.token_life import TokenLife, TokenSays
+
+if TYPE_CHECKING:
+    from monitor.domain.listings import ListedConnection
 
 # When the clocks are further apart, the time left is counted from our own clock, so that a wrong clock of ours does not show
 # valid tokens as expired. Equal to the grace after which an end counts as passed, so that a smaller error does not do so either.
@@ -139,7 +142,7 @@ class RoundingEvidence:
 
 
 def learn_rounding(
-    evidence: RoundingEvidence, row: ListedConnection, *, at: datetime, server_at: datetime | None = None
+    evidence: RoundingEvidence, row: "ListedConnection", *, at: datetime, server_at: datetime | None = None
 ) -> RoundingEvidence:
     """
     Return *evidence* with one more row of the list.

@@ -24,6 +24,7 @@ from monitor.domain.notifications.build import (
     last_notified,
     looked_at,
     reason_and_detail,
+    severity,
     transition,
 )
 from monitor.domain.notifications.timing import (
@@ -35,6 +36,7 @@ from monitor.domain.notifications.timing import (
     next_evaluation_at,
     recent_outages,
     reminder_at,
+    short_outages,
 )
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Advice, Health, Scope
@@ -383,7 +385,19 @@ class _ScopeDraft(_Draft):
 
     def build(self, topic: Topic, context: NotificationContext) -> Notification:
         del topic
-        return build_scope_notification(self.state, context, outages=recent_outages(self.state, self.policy))
+        sent = build_scope_notification(self.state, context, outages=recent_outages(self.state, self.policy))
+        # One of several outages that may be too short to be noticed by checks is no page.
+        return replace(sent, severity=min(sent.severity, Severity.WARNING, key=lambda each: each.rank)) if self._is_held() else sent
+
+    def _is_held(self) -> bool:
+        """Whether the open incident has not lasted for so long that it would be notified if the scope did not flap."""
+        return self.state.open and self.state.notify_at is not None and self.now < self.state.notify_at
+
+    def changed(self, topic: Topic) -> bool:
+        """Whether receivers know of a flapping scope, whose present incident has lasted since."""
+        notified = self.value(topic).notified
+        urgent = self.state.open and notified.severity is Severity.WARNING and severity(self.state) is Severity.CRITICAL
+        return urgent and not notified.merged and not self._is_held()
 
     def closed_why(self, topic: Topic) -> str | None:
         del topic
@@ -397,7 +411,7 @@ class _ScopeDraft(_Draft):
         if not closing and (state.recovery is not None or is_outdated(state, self.now, self.policy)):
             return SuppressionReason.UNCERTAIN
         until = closing_held_until(state, self.policy) if closing else state.notify_at
-        if not closing and recent_outages(state, self.policy):
+        if not closing and short_outages(state, self.policy):
             return None
         return SuppressionReason.UNCERTAIN if until is not None and self.now < until else None
 

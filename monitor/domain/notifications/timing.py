@@ -178,19 +178,25 @@ def closing_held_until(state: ScopeState, policy: Policy) -> datetime | None:
     """
     Return until when the close notification of a flapping scope is held; None when the scope is not flapping.
 
-    A scope flaps after two changes more than a connection: by default with its third incident within an hour. The close is notified
-    when the scope has been stable for `flap.calm`; checks of the connections below it go on meanwhile.
+    The close is notified when the scope has been stable for as long as a flapping connection must be; checks of the connections below it
+    go on meanwhile.
     """
     value, flap = state.topic, policy.flap
     if value.level != FINE or value.notified.level == FINE or state.closed_why or not state.changes:
         return None
-    return state.changes[-1] + flap.calm if recent_outages(state, policy) else None
+    return state.changes[-1] + flap.calm_for(policy.interval) if recent_outages(state, policy) else None
+
+
+def short_outages(state: ScopeState, policy: Policy) -> bool:
+    """Whether the open incident of a flapping scope is notified at once: that before it was too short to be notified at all."""
+    notified_at = state.topic.notified.at
+    return recent_outages(state, policy) > 1 and (notified_at is None or notified_at < state.changes[-3])
 
 
 def recent_outages(state: ScopeState, policy: Policy) -> int:
-    """How often a flapping scope failed lately, its last incident included; 0 when it does not flap."""
+    """How often a flapping scope failed lately, its last incident included; 0 when it does not flap. It does by its second incident."""
     if not state.changes:
         return 0
     last, flap = state.changes[-1], policy.flap
-    recent = sum(1 for change in state.changes if change > last - flap.window)
-    return (recent + 1) // 2 if recent > flap.changes + 1 else 0
+    recent = sum(1 for change in state.changes if change > last - flap.window_for(policy.interval))
+    return (recent + 1) // 2 if recent >= flap.changes else 0

@@ -25,9 +25,8 @@ _REFUSING = frozenset({ACCOUNT, USER})
 _KEY = frozenset({Reason.API_UNAUTHORIZED, Reason.API_FORBIDDEN})
 
 # So many refusals in a row mean the account or user, as probes ask about another connection each; fewer, if it has fewer connections.
-_REFUSALS = 3
-# At their first checks, a refusal that may be about a single connection means the account only when more are refused.
-_REFUSALS_OF_SINGLES = 6
+# Several single connections may be refused for ever, and be asked one after the other.
+_REFUSALS = 7
 
 
 class LastCheck(NamedTuple):
@@ -73,9 +72,7 @@ def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *,
         return state
     suspect_at = state.suspect_at or at
     state = replace(with_failure(state, observation), suspect_at=suspect_at, streak=next_streak(state.streak, observation))
-    first = before.at is None and observation.verdict.reason is Reason.API_FORBIDDEN
-    refused = _REFUSALS_OF_SINGLES if first else _REFUSALS
-    confirmed = state.streak is not None and state.streak.count >= min(members, refused)
+    confirmed = state.streak is not None and state.streak.count >= min(members, _REFUSALS)
     return opened(state, at, members) if confirmed and at - suspect_at >= policy.account_confirm else state
 
 

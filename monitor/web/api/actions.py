@@ -127,6 +127,18 @@ async def _silence(call: Call) -> api.SilenceAdded:
     return {**call.context.head(), "silence": facts.silence(silence)}
 
 
+async def _accept_permissions(call: Call) -> api.PermissionsAccepted:
+    view = _view(call)
+    acceptance = await call.actions.accept_loss(view, call.author, call.body.get("reason", ""))
+    return {
+        **call.context.head(),
+        "connection": facts.identity(view.connection),
+        "accepted": list(acceptance.permissions),
+        "required": [name for name in view.state.permissions_missing if name not in acceptance.permissions],
+        "author": acceptance.author,
+    }
+
+
 async def _acknowledge(call: Call) -> api.Acknowledged:
     key, instance = call.query.key, call.context.instance()
     incidents = call.context.board().snapshot.incidents
@@ -171,6 +183,15 @@ ACTION_ROUTES: tuple[ActionRoute, ...] = (
         OneQuery,
         api.SilenceAdded,
         {"reason": _REASON, "for": _FOR},
+    ),
+    ActionRoute(
+        "/api/v1/connections/{platformId}/permissions/accept",
+        "acceptPermissions",
+        "Accept that a connection lacks the permissions that it lacks now",
+        _accept_permissions,
+        OneQuery,
+        api.PermissionsAccepted,
+        {"reason": _REASON},
     ),
     ActionRoute(
         "/api/v1/incidents/{key}/ack",

@@ -106,7 +106,9 @@ async def incidents(context: ApiContext, query: IncidentsQuery) -> web.Response:
 
 
 def _incident(context: ApiContext, row: IncidentRow, about: Connection | None) -> HandledIncident:
-    handling = facts.handling(row, about, context.board().snapshot.controls, context.now())
+    snapshot, key = context.board().snapshot, incident_key(row.incident, "")
+    escalates_at = next((view.escalates_at for view in snapshot.incidents if incident_key(view.incident, "") == key), None)
+    handling = facts.handling(row, about, snapshot.controls, context.now(), escalates_at)
     return facts.handled_incident(row, about, incident_key(row.incident, context.instance()), handling)
 
 

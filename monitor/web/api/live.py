@@ -25,7 +25,17 @@ from monitor.text.explain import explain
 from monitor.web.api import parameters
 from monitor.web.api.context import ApiContext, json_response, only, page_of
 from monitor.web.api.history import days_of, total
-from monitor.web.api.parameters import MOST_VALUES, ConnectionsQuery, ExpiriesQuery, ForecastQuery, OneQuery, Place, PreflightQuery, Query
+from monitor.web.api.parameters import (
+    MOST_VALUES,
+    ConnectionsQuery,
+    ExpiriesQuery,
+    ForecastQuery,
+    OneQuery,
+    Place,
+    PreflightQuery,
+    Query,
+    SelectingQuery,
+)
 from monitor.web.api.problems import ApiProblem
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import row_of
@@ -36,6 +46,8 @@ _BY_ID = 0
 _UPTIME_DAYS = 90
 _LAST_CHECKS = 50
 _NOTIFICATIONS = 5
+MOST_RESULTS = 500
+"""Connections that one preflight answers for."""
 _NOT_WATCHED = PreflightResult(Readiness.UNKNOWN, PreflightCause.NOT_WATCHED)
 
 
@@ -66,7 +78,7 @@ async def summary(context: ApiContext, _: Query) -> web.Response:
     return json_response(document)
 
 
-def _filter_of(query: ConnectionsQuery) -> ConnectionFilter:
+def _filter_of(query: SelectingQuery) -> ConnectionFilter:
     """The filter that the parameters describe."""
     return ConnectionFilter(
         health=frozenset(query.health),
@@ -87,7 +99,8 @@ async def connections(context: ApiContext, query: ConnectionsQuery) -> web.Respo
         rank = _BY_ID + 1 + board.rank(entry) if worst_first else _BY_ID
         return rank, connection.account_label, connection.platform, connection.platform_id
 
-    matching = [entry for entry in board.ordered if criteria.match(entry[1], entry[0])]
+    selected = criteria != ConnectionFilter()
+    matching = [entry for entry in board.ordered if criteria.match(entry[1], entry[0])] if selected else list(board.ordered)
     if worst_first:
         # Not by the moment of the incident: a cursor stays where it is while incidents open and close.
         matching.sort(key=place)
@@ -114,6 +127,7 @@ def _connection(board: StatusBoard, view: ConnectionView, now: datetime) -> api.
         "statusText": f"{row.label} {row.seen}".rstrip(),
         "ackedBy": facts.acked_by(handling.ack),
         "silencedUntil": iso_utc(handling.silence.until) if handling.silence is not None else None,
+        "escalatesAt": facts.iso(handling.escalates_at),
         "notes": [" ".join(filter(None, (note.text, note.advice))) for note in row.notes] + list(row.handled),
     }
 
@@ -158,13 +172,15 @@ async def explanation(context: ApiContext, query: OneQuery) -> web.Response:
 
 async def forecast(context: ApiContext, query: ForecastQuery) -> web.Response:
     """What is notified within the next 14 days if nobody does anything."""
-    expected = await context.present.forecast()
-    shown = expected.notifications[: query.limit]
+    expected, board, criteria = await context.present.forecast(), context.board(), _filter_of(query)
+    kept = {view.connection.id for status, view in board.ordered if criteria.match(view, status)}
+    messages = enumerate(expected.about(lambda connection: connection.id in kept), start=1)
+    found = [(number, event) for number, events in messages for event in events]
     document: api.ForecastAnswer = {
         **context.head(),
         "until": iso_utc(expected.until),
-        "total": len(expected.notifications),
-        "notifications": [facts.forecast(event) for event in shown],
+        "total": len(found),
+        "notifications": [facts.forecast(event, number) for number, event in found[: query.limit]],
     }
     return json_response(document)
 
@@ -189,6 +205,10 @@ async def _retired(context: ApiContext, platform_id: str, account: str | None) -
 
 async def preflight(context: ApiContext, query: PreflightQuery) -> web.Response:
     """Whether connections can be relied on for a post, by stored results; nothing is tested."""
+    if not query.ids and not query.label:
+        raise ApiProblem(400, "ids is required, or label", field="ids")
+    if query.at is not None and query.at < context.now() - timedelta(minutes=1):
+        raise ApiProblem(400, "at is past; leave it out to ask for now", field="at")
     views: dict[str, list[ConnectionView]] = defaultdict(list)
     for view in context.board().snapshot.connections:
         views[view.connection.platform_id].append(view)
@@ -196,6 +216,7 @@ async def preflight(context: ApiContext, query: PreflightQuery) -> web.Response:
     if len(ids) > MOST_VALUES:
         raise ApiProblem(400, f"ids may be {MOST_VALUES} at most", field="ids")
     results = [_preflight(context, platform_id, views.get(platform_id, ()), query) for platform_id in ids]
+    results += [_result(context, view, query) for view in _labelled(context, query) if view.connection.platform_id not in ids]
     answer = overall(Readiness(result["answer"]) for result in results)
     document: api.Preflights = {**context.head(), "answer": answer, "connections": results}
     return json_response(document)
@@ -206,7 +227,25 @@ def _preflight(context: ApiContext, platform_id: str, views: Sequence[Connection
     connection = only(matching((view.connection for view in views), platform_id, query.account), platform_id)
     if connection is None:
         return facts.preflight_unknown(platform_id, _NOT_WATCHED)
-    now, view = context.now(), by_id[connection.id]
+    return _result(context, by_id[connection.id], query)
+
+
+def _labelled(context: ApiContext, query: PreflightQuery) -> Sequence[ConnectionView]:
+    """The connections with the labels that the query names."""
+    if not query.label:
+        return ()
+    accounts = frozenset(filter(None, [query.account]))
+    criteria = ConnectionFilter(labels=frozenset(query.label), accounts=accounts)
+    found = [view for status, view in context.board().ordered if criteria.match(view, status)]
+    if not found:
+        raise ApiProblem(400, f"label: no connection has {' and '.join(query.label)}", field="label")
+    if len(found) > MOST_RESULTS:
+        raise ApiProblem(400, f"label selects more than {MOST_RESULTS} connections; choose fewer", field="label")
+    return found
+
+
+def _result(context: ApiContext, view: ConnectionView, query: PreflightQuery) -> Preflight:
+    now, connection = context.now(), view.connection
     result = remembered(
         view.state,
         connection.platform,
@@ -214,7 +253,7 @@ def _preflight(context: ApiContext, platform_id: str, views: Sequence[Connection
         now,
         context.policy().expiry_for(connection.platform),
         max_age=query.max_age,
-        min_ttl=query.min_ttl,
+        min_ttl=max(query.min_ttl, query.at - now if query.at is not None else query.min_ttl),
         storage_up=context.board().snapshot.storage_up,
     )
     return facts.preflight(connection, result, known_at=view.state.last_evidence_at, now=now, live=False)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
@@ -26,6 +26,7 @@ _MOST_ROWS = 1000
 _ROWS = 100
 
 _SPAN = r"^(?:[0-9]{1,3}d|[0-9]{1,4}[hms])$"
+_INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(?::[0-9]{2})?Z$"
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _DIGITS = re.compile(r"[0-9]{1,16}")
 _DISPLAY_STATUSES = [*map(str, DisplayStatus), TROUBLE]
@@ -54,6 +55,13 @@ def _span(text: str) -> timedelta:
     return parse_duration(text)
 
 
+def _instant(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text if re.fullmatch(_INSTANT, text) else "")
+    except ValueError:
+        raise ValueError("must be a time in UTC, such as 2030-01-31T08:00Z") from None
+
+
 def _display_status(text: str) -> str:
     if text not in _DISPLAY_STATUSES:
         raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": " ".join(map(repr, _DISPLAY_STATUSES))})
@@ -66,6 +74,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_P
 Number = Annotated[int, BeforeValidator(_number)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Span = Annotated[timedelta, BeforeValidator(_span), WithJsonSchema({"type": "string", "pattern": _SPAN})]
+Instant = Annotated[datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "pattern": _INSTANT})]
 Status = Annotated[str, AfterValidator(_display_status), WithJsonSchema({"type": "string", "enum": _DISPLAY_STATUSES})]
 
 _Value = TypeVar("_Value")
@@ -124,8 +133,8 @@ class OneBadgeQuery(OneQuery):
     label: _Label = None
 
 
-class ConnectionsQuery(Query):
-    """Of the list of connections."""
+class SelectingQuery(Query):
+    """Of routes that take the connections which these parameters keep."""
 
     health: Several[Health] = Field((), description="only with this health; may be given several times")
     display_status: Several[Status] = Field(
@@ -139,6 +148,11 @@ class ConnectionsQuery(Query):
         examples=["team=social"],
     )
     q: Text | None = Field(None, description="only where this occurs in an id or a name")
+
+
+class ConnectionsQuery(SelectingQuery):
+    """Of the list of connections."""
+
     sort: Literal["id", "worst"] = Field("id", description="by account, platform and id, or the worst first")
     limit: Number = Field(_ROWS, description="the most rows", ge=1, le=500)
     cursor: Annotated[
@@ -224,7 +238,7 @@ class DeliveryQuery(Query):
     number: Number = Field(description="its number in the list", ge=1, le=2**53 - 1)
 
 
-class ForecastQuery(Query):
+class ForecastQuery(SelectingQuery):
     """Of a forecast."""
 
     limit: _Limit = _ROWS
@@ -234,9 +248,13 @@ class PreflightQuery(Query):
     """Of a preflight."""
 
     ids: Several[Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=_PRINTABLE)]] = Field(
-        description="the connection; several also separated by commas; may be given several times", examples=[_EXAMPLE]
+        (), description="the connection; several also separated by commas; may be given several times", examples=[_EXAMPLE]
+    )
+    label: Several[Text] = Field(
+        (), description="every connection with this label, all of several; may be given several times", examples=["team=social"]
     )
     account: _Account = None
+    at: Instant | None = Field(None, description="when the post is due: tokens must be valid until then", examples=["2030-01-31T08:00Z"])
     max_age: Span = Field(timedelta(minutes=30), description="maximum age of stored results")
     min_ttl: Span = Field(timedelta(0), description="remaining life that a token must have")
 

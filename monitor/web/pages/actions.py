@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from monitor.clock import Clock
+from monitor.domain.acceptance import acceptable
 from monitor.domain.events import incident_key
 from monitor.domain.snapshot import IncidentView
 from monitor.errors import StoreError
@@ -106,6 +107,7 @@ class ActionPages:
             route(f"/actions/check/{_KEY}", self._handler(self._check)),
             route(f"/actions/reconnect/{_KEY}", self._handler(self._reconnect)),
             route(f"/actions/silence/{_KEY}", self._handler(self._silence)),
+            route(f"/actions/accept-permissions/{_KEY}", self._handler(self._accept_permissions)),
             route("/actions/acknowledge/{key:[^/]+}", self._handler(self._acknowledge)),
             route("/actions/end-silence/{number:[0-9]{1,15}}", self._handler(self._end_silence)),
         ]
@@ -191,6 +193,24 @@ class ActionPages:
         text = "Its notifications are suppressed for two hours; it is checked all the same."
         title = f"Silence {short_name(connection, view.state)} for two hours?"
         return ActionForm(title, text, "Silence 2 h", connection_path(connection), True, run)
+
+    def _accept_permissions(self, request: web.Request, board: StatusBoard, actions: Actions) -> ActionForm | None:
+        view = board.find(connection_key(request))
+        if view is None:
+            return None
+        connection, lost = view.connection, one_line(", ".join(acceptable(view.connection, view.state)), 300)
+
+        async def run(author: str, reason: str) -> tuple[str, str]:
+            acceptance = await actions.accept_loss(view, author, reason)
+            return f"Accepted by {author}: it no longer needs {one_line(', '.join(acceptance.permissions), 300)}.", ""
+
+        text = (
+            f"It lacks {lost}, which is then no longer required, and the incident closes."
+            if lost
+            else "It lacks nothing that can be accepted."
+        )
+        title = f"Accept the lost permissions of {short_name(connection, view.state)}?"
+        return ActionForm(title, text, "Accept", connection_path(connection), True, run)
 
     def _acknowledge(self, request: web.Request, board: StatusBoard, actions: Actions) -> ActionForm | None:
         incident = self._incident(board, request.match_info["key"])

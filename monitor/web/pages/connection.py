@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db import CheckRow, NotificationRow
+from monitor.domain.acceptance import acceptable
 from monitor.domain.reasons import Outcome, outcome_of
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import Tone
@@ -84,6 +85,7 @@ class Profile:
         cards: what is wrong above the connection.
         explanation: why it is believed to be as it is shown.
         trail: what operators did about it.
+        acceptable: the lost permissions that an operator may accept.
         response: the chart of the chosen window of response times; None where there are too few checks.
         older_checks, older_incidents: where there are more; empty where there are none.
     """
@@ -103,6 +105,7 @@ class Profile:
     cards: tuple[Card, ...] = ()
     explanation: tuple[ExplainSection, ...] = ()
     trail: tuple[TrailEntry, ...] = ()
+    acceptable: tuple[str, ...] = ()
     response: ResponseChart | None = None
 
     @property
@@ -130,7 +133,10 @@ def profile_of(
     *performed* what operators did that left no row.
     """
     view = row.view
-    empty = Profile(row, query, past is not None, None, (), None, (), "", (), "", (), _commands(view, watched=watched), cards)
+    lost = acceptable(view.connection, view.state) if watched else ()
+    empty = Profile(
+        row, query, past is not None, None, (), None, (), "", (), "", (), _commands(view, watched=watched), cards, acceptable=lost
+    )
     if past is None:
         return empty
     outage, window = outage_of(past.trend.until), query.history.response
@@ -148,7 +154,8 @@ def profile_of(
         notifications=notification_views(past.notifications, past.deliveries, past.attempts, view.connection, now),
         commands=empty.commands,
         cards=cards,
-        trail=trail_of(view.connection, past.acks, past.silences, performed, now),
+        trail=trail_of(view.connection, past.acks, past.silences, performed, now, past.accepted),
+        acceptable=lost,
         response=chart_of(past.response, window, now) if window is not None else None,
     )
 

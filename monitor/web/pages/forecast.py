@@ -1,29 +1,46 @@
 """The page "If nobody does anything": the forecast of the next days, worded."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from monitor.domain.connections import Connection
 from monitor.domain.forecast import Forecast, ForecastEvent
+from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import TONES, Filters, Tone
-from monitor.text.format import clock, count, day, moment, one_line, platform_name, short_name
+from monitor.text.forecast import forecast_text, message_text, receivers_text
+from monitor.text.format import clock, day, platform_name, short_name
 from monitor.text.links import connection_path
-from monitor.text.sentences import sentence
 from monitor.web.status.board import StatusBoard
 
 _MOST_A_DAY = 25
-_LETTERS = 140
+_MOST_LISTED = 50
+_LETTERS, _LETTERS_OF_REMINDER = 400, 110
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastSubject:
+    """A connection that is notified of: its name, its platform and its page."""
+
+    title: str
+    platform: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
 class ForecastView:
-    """One notification that is expected."""
+    """
+    One message that is expected.
+
+    Attributes:
+        subjects: the first connections that it is about; *number* is how many there are.
+    """
 
     at: datetime
     time: str
-    title: str
-    platform: str
-    path: str
+    subjects: tuple[ForecastSubject, ...]
+    number: int
     tone: Tone
     text: str
     receivers: str
@@ -31,11 +48,11 @@ class ForecastView:
 
 @dataclass(frozen=True, slots=True)
 class ForecastDay:
-    """The first notifications of one day, and how many are not shown."""
+    """The first messages of one day, and how many are not shown."""
 
     anchor: str
     title: str
-    events: tuple[ForecastView, ...]
+    messages: tuple[ForecastView, ...]
     more: int
 
 
@@ -51,28 +68,38 @@ class ForecastPage:
 def forecast_page(board: StatusBoard, forecast: Forecast, filters: Filters) -> ForecastPage:
     """The forecast of the connections that *filters* keep."""
     views = {view.connection.id: view for view in board.matching(filters)}
-    by_day: dict[date, list[ForecastEvent]] = defaultdict(list)
-    events = [event for event in forecast.notifications if event.connection.id in views]
-    for event in events:
-        by_day[event.at.astimezone(UTC).date()].append(event)
-
-    def view_of(event: ForecastEvent) -> ForecastView:
-        view = views[event.connection.id]
-        return ForecastView(
-            at=event.at,
-            time=clock(event.at),
-            title=short_name(view.connection, view.state),
-            platform=platform_name(view.connection.platform),
-            path=connection_path(view.connection),
-            tone=TONES[event.notification.severity],
-            text=one_line(sentence(event.notification, event.connection), _LETTERS),
-            receivers=", ".join(event.receivers) or "nobody: no route matches",
-        )
-
+    messages = forecast.about(lambda connection: connection.id in views)
+    by_day: dict[date, list[tuple[ForecastEvent, ...]]] = defaultdict(list)
+    for events in messages:
+        by_day[events[0].at.astimezone(UTC).date()].append(events)
+    known = board.numbered() if messages else {}
     days = tuple(
-        ForecastDay(at.isoformat(), day(at), tuple(map(view_of, expected[:_MOST_A_DAY])), max(0, len(expected) - _MOST_A_DAY))
+        ForecastDay(
+            at.isoformat(),
+            day(at),
+            tuple(_view(events, known, board.snapshot.users) for events in expected[:_MOST_A_DAY]),
+            max(0, len(expected) - _MOST_A_DAY),
+        )
         for at, expected in sorted(by_day.items())
     )
-    concerned = len({event.connection.id for event in events})
-    about = f" about {count(concerned, 'connection')}" if events else ""
-    return ForecastPage(filters, f"{count(len(events), 'notification')}{about} until {moment(forecast.until)}.", days)
+    return ForecastPage(filters, forecast_text(messages, forecast.until), days)
+
+
+def _view(events: Sequence[ForecastEvent], known: Mapping[int, ConnectionView], users: Mapping[str, str]) -> ForecastView:
+    first = events[0]
+    connections = {connection.id: connection for event in events for connection in event.connections}
+    return ForecastView(
+        at=first.at,
+        time=clock(first.at),
+        subjects=tuple(_subject(connection, known) for connection in list(connections.values())[:_MOST_LISTED]),
+        number=len(connections),
+        tone=TONES[max((event.notification.severity for event in events), key=lambda severity: severity.rank)],
+        text=message_text(events, _LETTERS_OF_REMINDER if first.notification.facts.reminder else _LETTERS, users),
+        receivers=receivers_text(events),
+    )
+
+
+def _subject(connection: Connection, known: Mapping[int, ConnectionView]) -> ForecastSubject:
+    view = known.get(connection.id)
+    title = short_name(connection, view.state) if view is not None else connection.name or connection.platform_id
+    return ForecastSubject(title, platform_name(connection.platform), connection_path(connection))

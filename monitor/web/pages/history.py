@@ -15,6 +15,7 @@ from monitor.db import (
     LatencyRow,
     NotificationRow,
     Reader,
+    accepted_losses,
     acks_of_open,
     acks_since,
     attempts_of,
@@ -32,6 +33,7 @@ from monitor.db import (
     with_last_checks,
 )
 from monitor.db import uptime as uptime_queries
+from monitor.domain.acceptance import Acceptance
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.policy import Policy
@@ -109,6 +111,7 @@ class ConnectionHistory:
     Attributes:
         uptimes: of each window of `domain.uptime.WINDOWS` that ends now.
         acks, silences: of the last 90 days; silences of any connection.
+        accepted: the last accepted loss of permissions.
         response: the checks of the window of response times, oldest first.
     """
 
@@ -123,6 +126,7 @@ class ConnectionHistory:
     attempts: Mapping[int, Sequence[AttemptRow]]
     acks: tuple[Ack, ...] = ()
     silences: tuple[Silence, ...] = ()
+    accepted: tuple[Acceptance, ...] = ()
     response: tuple[LatencyRow, ...] = ()
 
 
@@ -259,6 +263,7 @@ def _past(reader: Reader, connection_id: int, query: HistoryQuery, now: datetime
         attempts=attempts_of(reader, [row.id for row in deliveries]),
         acks=tuple(ack for ack in acks_since(reader, now - _DAYS) if ack.subject == str(connection_id)),
         silences=tuple(silences_since(reader, now - _DAYS)),
+        accepted=tuple(each for each in accepted_losses(reader) if each.connection_id == connection_id),
         response=response_times(reader, connection_id, now - window.length, MOST_CHECKS) if window is not None else (),
     )
 

@@ -23,26 +23,12 @@ from monitor.text.format import count, label_of, platform_name, sentence, short_
 from monitor.text.links import connection_path
 from monitor.text.reasons import reason_text
 from monitor.text.sentences import NO_NAMES
-from monitor.text.status import title_of
+from monitor.text.status import closed_text, escalation_text, title_of
 from monitor.web.pages import cli_hints
 from monitor.web.pages.cli_hints import Command
 from monitor.web.pages.history import StoredIncidents, SuppressedBy
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import incident_text, quoted_error
-
-_CLOSED = {
-    Topic.CONNECTION: "It works again.",
-    Topic.EXPIRY: "The token was renewed.",
-    Topic.RENEWAL: "The token was renewed.",
-    Topic.PUBLISHING: "Posts succeed again.",
-    Topic.PERMISSIONS: "The permissions are back.",
-    Topic.SCOPE: "It is over.",
-}
-_CLOSED_WHY = {
-    "unsupported": "The API can no longer test it.",
-    "removed": "It is no longer watched.",
-    "accepted": "An operator accepted the loss.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +182,7 @@ def _steps(row: IncidentRow, rows: Sequence[NotificationRow]) -> list[Step]:
         for change in sorted(changes, key=lambda change: change.at)
     ]
     if row.closed_at is not None:
-        steps.append(Step(row.closed_at, f"Closed. {_CLOSED_WHY.get(row.closed_why or '') or _CLOSED[row.incident.topic]}"))
+        steps.append(Step(row.closed_at, f"Closed. {closed_text(row.incident.topic, row.closed_why)}"))
     return steps
 
 
@@ -206,6 +192,8 @@ def _suppressions(view: IncidentView, connection: Connection | None, suppressed_
     ack = suppressed_by.acks.get((incident.topic, incident.subject, incident.number))
     if ack is not None:
         texts.append(f"Acknowledged by {ack.author} {brief(now - ack.at)} ago: {ack.reason}")
+    elif view.escalates_at is not None:
+        texts.append(escalation_text(view.escalates_at, now))
     facts = incident_facts(view, connection, suppressed_by.user_labels)
     texts += [
         f"Silenced until {stamp(silence.over_at)} by {silence.author}: {silence.reason}"

@@ -8,7 +8,7 @@ from statistics import median
 
 from monitor.db.queries.history import LatencyRow
 from monitor.domain.reasons import Outcome, outcome_of
-from monitor.text.format import count, milliseconds
+from monitor.text.format import clock, count, milliseconds, short_day
 
 WIDTH, HEIGHT = 600, 100
 MOST_CHECKS = 10_000
@@ -75,7 +75,7 @@ class ResponseChart:
         line, stems: the medians, and from each median to the worst, as SVG paths.
         failed, clipped: where checks did not pass, and where the worst took longer than `top`.
         top, half: the durations at the upper edge and in the middle; 0 is at the lower one.
-        ticks: how long ago each part of the time axis begins; the parts are of one width.
+        ticks: when each part of the time axis begins, and that as text in UTC; the parts are of one width.
         text: the chart in words. legend: what the marks mean, as far as there are any.
     """
 
@@ -85,7 +85,7 @@ class ResponseChart:
     clipped: tuple[str, ...]
     top: str
     half: str
-    ticks: tuple[str, ...]
+    ticks: tuple[tuple[datetime, str], ...]
     text: str
     legend: str
     width: int = WIDTH
@@ -116,15 +116,15 @@ def chart_of(checks: Sequence[LatencyRow], window: ResponseWindow, now: datetime
         clipped=tuple(slow),
         top=milliseconds(top),
         half=milliseconds(top / 2),
-        ticks=_ticks(window),
+        ticks=_ticks(window, begin),
         text=_text(shown, window),
         legend=_legend(buckets, slow, top),
     )
 
 
-def _ticks(window: ResponseWindow) -> tuple[str, ...]:
-    unit, letter = (_DAY, "d") if window.tick >= _DAY else (timedelta(hours=1), "h")
-    return tuple(f"{(window.length - number * window.tick) // unit}{letter}" for number in range(window.length // window.tick))
+def _ticks(window: ResponseWindow, begin: datetime) -> tuple[tuple[datetime, str], ...]:
+    moments = [begin + number * window.tick for number in range(window.length // window.tick)]
+    return tuple((at, short_day(at) if window.tick >= _DAY else clock(at)) for at in moments)
 
 
 def _text(checks: Sequence[LatencyRow], window: ResponseWindow) -> str:

@@ -13,7 +13,7 @@ Page handlers.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -149,7 +149,9 @@ class Site:
 
     async def _calendar(self, request: web.Request) -> web.Response:
         board, now = self._snapshots.board(), self._clock.now()
-        return _page(self._pages.calendar(board, agenda_of(board, Filters.of(request.query), now), now))
+        agenda = agenda_of(board, Filters.of(request.query), now)
+        await self._clock.sleep(0)
+        return _page(self._pages.calendar(board, agenda, now))
 
     async def _preflight(self, request: web.Request) -> web.Response:
         board, now = self._snapshots.board(), self._clock.now()
@@ -164,7 +166,7 @@ class Site:
     async def _wall(self, request: web.Request) -> web.Response:
         board = self._snapshots.board()
         wall = wall_of(board, Filters.of(request.query))
-        return _page(self._pages.render("wall.html", board, self._clock.now(), wall=wall))
+        return _page(await self._joined(self._pages.pieces("wall.html", board, self._clock.now(), wall=wall)))
 
     async def _feed(self, request: web.Request) -> web.Response:
         """The calendar, made in pieces: other tasks run between them, and one feed is made at a time."""
@@ -174,11 +176,17 @@ class Site:
 
         now, root = self._clock.now(), f"{request.scheme}://{request.host}/"
         async with self._feeding:
-            pieces = []
-            for piece in pieces_of(endings_of(self._snapshots.board(), Filters.of(request.query), now), self._instance(), now, root):
-                pieces.append(piece)
-                await self._clock.sleep(0)
-        return web.Response(body=b"".join(pieces), headers={"Content-Type": _CALENDAR})
+            endings = endings_of(self._snapshots.board(), Filters.of(request.query), now)
+            body = await self._joined(pieces_of(endings, self._instance(), now, root))
+        return web.Response(body=body, headers={"Content-Type": _CALENDAR})
+
+    async def _joined(self, pieces: Iterator[bytes]) -> bytes:
+        """What is made in *pieces*; other tasks run between them."""
+        made = []
+        for piece in pieces:
+            made.append(piece)
+            await self._clock.sleep(0)
+        return b"".join(made)
 
     async def _incidents(self, request: web.Request) -> web.Response:
         now, before = self._clock.now(), request.query.get("before", "")

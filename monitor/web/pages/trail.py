@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from monitor.domain.acceptance import Acceptance
 from monitor.domain.connections import Connection
-from monitor.domain.handling import covers
+from monitor.domain.routing import covers
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.text.format import moment
@@ -26,11 +27,17 @@ class TrailEntry:
 
 
 def trail_of(
-    connection: Connection, acks: Iterable[Ack], silences: Iterable[Silence], performed: Iterable[Performed], now: datetime
+    connection: Connection,
+    acks: Iterable[Ack],
+    silences: Iterable[Silence],
+    performed: Iterable[Performed],
+    now: datetime,
+    accepted: Iterable[Acceptance] = (),
 ) -> tuple[TrailEntry, ...]:
     """The actions about *connection*: those of the database, made at the command line too, and those of this run of the monitor."""
     entries = [*_acknowledged(acks), *_silenced(connection, silences, now)]
     entries += [TrailEntry(each.at, each.author, _PERFORMED[each.action]) for each in performed]
+    entries += [TrailEntry(each.at, each.author, f"accepted that it lacks {', '.join(each.permissions)}", each.reason) for each in accepted]
     return tuple(sorted(entries, key=lambda entry: entry.at, reverse=True)[:_MOST_SHOWN])
 
 

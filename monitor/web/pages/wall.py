@@ -5,9 +5,11 @@ What is worse is larger, so that the colour is not the only cue.
 """
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from monitor.domain.status import Filters, Tone
+from monitor.domain.snapshot import ConnectionView
+from monitor.domain.status import DisplayStatus, Filters, Tone, tone_of
 from monitor.text.format import platform_name, short_name
 from monitor.text.links import connection_path
 from monitor.text.status import status_label
@@ -35,14 +37,14 @@ class Square:
 
 @dataclass(frozen=True, slots=True)
 class WallGroup:
-    """The squares of one group below its heading; *address* lists its connections."""
+    """One group below its heading; *address* lists its connections. The *squares* can be read once: they are made while they are drawn."""
 
     name: str
     y: int
     total: int
     trouble: int
     address: str
-    squares: tuple[Square, ...]
+    squares: Iterator[Square]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,36 +61,30 @@ class Wall:
 def wall_of(board: StatusBoard, filters: Filters) -> Wall:
     """The wall of the connections that *filters* keep, by their group, else by platform; within a group the worst first."""
     by = filters.group or "platform"
-    matching = board.matching(filters)
-    members = defaultdict(list)
-    for view in matching:
-        members[group_key(view, by)].append(view)
+    matching = board.ranked(filters)
+    members: dict[tuple[bool, str], list[tuple[DisplayStatus, ConnectionView]]] = defaultdict(list)
+    for entry in matching:
+        members[group_key(entry[1], by)].append(entry)
     cell = next((size for most, size in _CELLS if len(matching) <= most), _SMALLEST)
     groups, y = [], 0
-    for (_, value), views in sorted(members.items()):
-        squares, trouble = [], 0
-        for number, view in enumerate(views):
-            status, incidents = board.status(view), board.incidents_of(view)
-            tone = board.tone(view)
-            trouble += status.in_trouble
-            size = cell * _SIZES[tone] * 0.9
-            inset = (cell - size) / 2
-            across, down = number % (WIDTH // cell), number // (WIDTH // cell)
-            text = f"{short_name(view.connection, view.state)}: {status_label(view, status, incidents)}"
-            squares.append(
-                Square(
-                    round(across * cell + inset, 1),
-                    round(y + _HEADING + down * cell + inset, 1),
-                    round(size, 1),
-                    tone.value,
-                    connection_path(view.connection),
-                    text,
-                )
-            )
+    for (_, value), entries in sorted(members.items()):
         name = (platform_name(value) if by == "platform" else value) or f"without {by}"
-        groups.append(WallGroup(name, y + _HEADING - 7, len(views), trouble, _address(filters, by, value), tuple(squares)))
-        y += _HEADING + -(-len(views) // (WIDTH // cell)) * cell + _GAP
+        trouble = sum(status.in_trouble for status, _ in entries)
+        squares = _squares(board, entries, cell, y + _HEADING)
+        groups.append(WallGroup(name, y + _HEADING - 7, len(entries), trouble, _address(filters, by, value), squares))
+        y += _HEADING + -(-len(entries) // (WIDTH // cell)) * cell + _GAP
     return Wall(filters, WIDTH, max(y, 1), tuple(groups), f"{len(matching):,} connections in {len(groups):,} groups")
+
+
+def _squares(board: StatusBoard, entries: Sequence[tuple[DisplayStatus, ConnectionView]], cell: int, top: int) -> Iterator[Square]:
+    in_row = WIDTH // cell
+    for number, (status, view) in enumerate(entries):
+        incidents = board.incidents_of(view)
+        tone = tone_of(status, incidents)
+        size = cell * _SIZES[tone] * 0.9
+        x, y = (part * cell + (cell - size) / 2 for part in (number % in_row, number // in_row))
+        text = f"{short_name(view.connection, view.state)}: {status_label(view, status, incidents)}"
+        yield Square(round(x, 1), round(top + y, 1), round(size, 1), tone.value, connection_path(view.connection), text)
 
 
 def _address(filters: Filters, by: str, value: str) -> str:

@@ -82,13 +82,18 @@ function hold(place) {
 
 // Times are shown in the reader's zone, with UTC on hover; pages that are not JavaScript's are in UTC.
 const TIME = /^(\d{4}-\d\d-\d\d )?\d\d:\d\d(:\d\d)?( UTC)?$/;
+const SHORT_DAY = /^\d\d? [A-Z][a-z]{2}$/;
 const ZONE = new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts().find((part) => part.type === "timeZoneName").value;
 
 function localise(root) {
   if (new Date().getTimezoneOffset() === 0) return;
   for (const time of root.querySelectorAll("time[datetime]")) {
-    const parts = time.textContent.match(TIME);
     const at = new Date(time.dateTime);
+    if (SHORT_DAY.test(time.textContent) && !isNaN(at)) {
+      time.textContent = `${at.getDate()} ${at.toLocaleString("en", { month: "short" })}`;
+      continue;
+    }
+    const parts = time.textContent.match(TIME);
     if (!parts || isNaN(at)) continue;
     const two = (number) => String(number).padStart(2, "0");
     const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} `;

@@ -115,10 +115,12 @@ class StatusBoard:
         self.accounts = Counter([view.connection.spec.account for view in snapshot.connections])
         self._keys: dict[Key, ConnectionView] = {}
 
-    @property
-    def ranked(self) -> Sequence[tuple[DisplayStatus, ConnectionView]]:
-        """Every connection and its display status, worst first; `ordered` has them by account, platform and id."""
-        return self._sorted
+    def ranked(self, filters: Filters | None = None) -> Sequence[tuple[DisplayStatus, ConnectionView]]:
+        """Every connection that *filters* keep, and its display status, worst first; `ordered` has all by account, platform and id."""
+        criteria = filters.criteria if filters is not None else ConnectionFilter()
+        if criteria == ConnectionFilter():
+            return self._sorted
+        return [(status, view) for status, view in self._sorted if criteria.match(view, status)]
 
     def _status_of(self, view: ConnectionView, calm: dict[tuple[Health, str | None], DisplayStatus]) -> DisplayStatus:
         """The status of a connection; *calm* remembers those without incidents, which are nearly all."""
@@ -151,8 +153,8 @@ class StatusBoard:
     def overall(self) -> Overall:
         """The overall state in one sentence."""
         overall = overall_of(self.snapshot, self.counts, self._urgent())
-        trouble = [view for status, view in self._sorted if status.in_trouble or status is DisplayStatus.EXPIRING]
-        handled = sum(self.handling_of(view).handled for view in trouble)
+        trouble = self._troubled()
+        handled = sum(self.handling_of(view).handled for _, view in trouble)
         controls = self.snapshot.controls
         silenced = 0
         if controls.silences or controls.recurring:
@@ -190,24 +192,13 @@ class StatusBoard:
         """One connection."""
         return row_of(view, self.incidents_of(view), now, self.handling_of(view))
 
-    def status(self, view: ConnectionView) -> DisplayStatus:
-        """The display status of one connection."""
-        return status_of(view, self.incidents_of(view))
-
-    def tone(self, view: ConnectionView) -> Tone:
-        """The tone of one connection."""
-        return tone_of(self.status(view), self.incidents_of(view))
-
     def incidents_of(self, view: ConnectionView) -> Sequence[IncidentView]:
         """The open incidents of one connection."""
         return self._incidents.get(view.connection.id, ())
 
     def matching(self, filters: Filters) -> list[ConnectionView]:
         """Every connection that *filters* keep, worst first."""
-        criteria = filters.criteria
-        if criteria == ConnectionFilter():
-            return [view for _, view in self._sorted]
-        return [view for status, view in self._sorted if criteria.match(view, status)]
+        return [view for _, view in self.ranked(filters)]
 
     def page(self, filters: Filters, now: datetime) -> Page:
         """One page of the connections that *filters* keep, grouped and sorted as they say; beyond the last page: the last."""
@@ -285,6 +276,10 @@ class StatusBoard:
 
     def account_choices(self) -> tuple[tuple[str, str], ...]:
         """Accounts to choose from, value and name, with those of managed users while these are few; one alone is no choice."""
+        return self._account_choices
+
+    @cached_property
+    def _account_choices(self) -> tuple[tuple[str, str], ...]:
         owners = {(view.connection.spec.account, view.connection.spec.user_id): view.connection for view in self.snapshot.connections}
         labels = {connection.account_label for connection in owners.values()} | set(self.accounts)
         offered = labels if len(labels) <= _MOST_OFFERED else set(self.accounts)
@@ -311,8 +306,11 @@ class StatusBoard:
         return Counter(incident.severity for incident in self.snapshot.incidents)
 
     def _urgent(self) -> bool:
-        trouble = self._sorted[: self._in_trouble + self.counts[DisplayStatus.EXPIRING]]
-        return any(tone_of(status, self.incidents_of(view)) is Tone.BAD for status, view in trouble)
+        return any(tone_of(status, self.incidents_of(view)) is Tone.BAD for status, view in self._troubled())
+
+    def _troubled(self) -> Sequence[tuple[DisplayStatus, ConnectionView]]:
+        """Those in trouble and those whose tokens end soon."""
+        return self._sorted[: self._in_trouble + self.counts[DisplayStatus.EXPIRING]]
 
 
 _LATEST = datetime.max.replace(tzinfo=UTC)
@@ -327,5 +325,10 @@ _SORT_KEYS: Mapping[str, Callable[[ConnectionView], Any]] = {
 def group_key(view: ConnectionView, by: str) -> tuple[bool, str]:
     """The group of a connection; those that have none come last."""
     connection = view.connection
-    value = {"platform": connection.platform, "account": connection.account_label}.get(by) or connection.labels.get(by, "")
+    if by == "platform":
+        value = connection.platform
+    elif by == "account":
+        value = connection.account_label
+    else:
+        value = connection.labels.get(by, "")
     return not value, value

@@ -6,15 +6,12 @@ from datetime import datetime
 
 from monitor.clock import Clock
 from monitor.domain.engine import Engine
-from monitor.domain.forecast import AHEAD, Forecast, ForecastEvent, begins_at, forecast_of
+from monitor.domain.forecast import AHEAD, Forecast, forecast
 from monitor.domain.snapshot import ConnectionView, Snapshot
 from monitor.text.report import ConnectionReport
 from monitor.web.status.snapshot_cache import SnapshotCache
 
 _KEPT_SECONDS = 60.0
-_PIECE = 20
-MOST_FORECAST = 500
-"""Connections of which something is expected beyond this number end the forecast at the moment of the first of them."""
 
 
 class Present:
@@ -66,24 +63,13 @@ class Present:
             return kept[1]
 
     async def _make(self, now: datetime) -> Forecast:
-        engine, until = self._engine(), now + AHEAD
+        engine, snapshot = self._engine(), self._snapshots.snapshot()
         if engine is None:
-            return Forecast(until)
-        config, snapshot = engine.config, self._snapshots.snapshot()
-        first: list[tuple[datetime, int, ConnectionView]] = []
-        for number, view in enumerate(snapshot.connections):
-            at = begins_at(view.connection, view.state, config.policy, now, until)
-            if at is not None:
-                first.append((at, number, view))
-            if not number % (_PIECE * _PIECE):
-                await self._clock.sleep(0)
-        first.sort(key=lambda entry: entry[:2])
-        if len(first) > MOST_FORECAST:
-            until = first[MOST_FORECAST][0]
-        events: list[ForecastEvent] = []
-        for number, (_, _, view) in enumerate(first[:MOST_FORECAST]):
-            events += forecast_of(view.connection, view.state, config, snapshot.controls, now, until)
-            if not number % _PIECE:
-                await self._clock.sleep(0)
-        events.sort(key=lambda event: (event.at, event.connection.platform, event.connection.platform_id))
-        return Forecast(until, tuple(events))
+            return Forecast(now + AHEAD)
+        steps = forecast([(view.connection, view.state) for view in snapshot.connections], engine.config, snapshot.controls, now)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as made:
+                return made.value  # type: ignore[no-any-return]
+            await self._clock.sleep(0)

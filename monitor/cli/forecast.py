@@ -1,0 +1,110 @@
+"""The verb `forecast`: what is notified within the next days if nobody does anything."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from monitor.cli import output
+from monitor.cli.lookup import opened
+from monitor.cli.options import CONFIG, JSON, count, load_config
+from monitor.cli.output import coloured, table, terminal_width
+from monitor.cli.verb import Verb, argument
+from monitor.clock import SystemClock
+from monitor.domain.forecast import Forecast, ForecastEvent, forecast
+from monitor.domain.snapshot import Snapshot
+from monitor.domain.states import ConnectionState
+from monitor.domain.status import ConnectionFilter, status_of
+from monitor.schemas import facts
+from monitor.state.registry import Registry
+from monitor.text.forecast import forecast_text, message_text, receivers_text
+from monitor.text.format import count as counted
+from monitor.text.format import short_name
+
+_EPILOG = """\
+examples:
+  postpost-monitor forecast                        which tokens end, who is notified of it, and when
+  postpost-monitor forecast --label team=social
+  postpost-monitor forecast --json | jq '.notifications[] | select(.severity == "critical")'
+
+What works goes on working until its token ends, what is broken stays broken, no token is renewed. Reads the database beside a
+running daemon; nothing is tested or sent.
+"""
+_LETTERS = 400
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the forecast; returns 0."""
+    config, clock = load_config(args), SystemClock()
+    criteria = ConnectionFilter(
+        platforms=frozenset(args.platform or ()), accounts=frozenset(args.account or ()), labels=frozenset(args.label or ())
+    )
+    with opened(config, clock) as database:
+        now, registry = clock.now(), database.registry
+        snapshot = registry.snapshot(now)
+        expected = forecast_now(registry, snapshot, now)
+    kept = {view.connection.id for view in snapshot.connections if criteria.match(view, status_of(view, ()))}
+    messages = expected.about(lambda connection: connection.id in kept)
+    if args.json:
+        found = [(number, event) for number, events in enumerate(messages, start=1) for event in events]
+        notifications = [facts.forecast(event, number) for number, event in found[: args.limit]]
+        output.put({"at": facts.iso(now), "until": facts.iso(expected.until), "total": len(found), "notifications": notifications})
+    else:
+        states = {view.connection.id: view.state for view in snapshot.connections}
+        print(as_text(messages, expected.until, states, args.limit, terminal_width(), {user.id: user.name for user in config.users}))
+    return 0
+
+
+def forecast_now(registry: Registry, snapshot: Snapshot, now: datetime) -> Forecast:
+    """The forecast of everything."""
+    steps = forecast([(view.connection, view.state) for view in snapshot.connections], registry.config, registry.controls, now)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as made:
+            return made.value  # type: ignore[no-any-return]
+
+
+def as_text(
+    messages: Sequence[Sequence[ForecastEvent]],
+    until: datetime,
+    states: Mapping[int, ConnectionState],
+    limit: int,
+    width: int,
+    users: Mapping[str, str],
+) -> str:
+    """The messages as a table."""
+    if not messages:
+        return f"Nothing is notified until {until:%Y-%m-%d %H:%M} UTC."
+    cells = []
+    for events in messages[:limit]:
+        connections = {connection.id: connection for event in events for connection in event.connections}
+        first = next(iter(connections.values()))
+        severity = max((event.notification.severity for event in events), key=lambda severity: severity.rank)
+        name = short_name(first, states[first.id]) if len(connections) == 1 else counted(len(connections), "connection")
+        cells.append(
+            (
+                name,
+                f"{events[0].at:%Y-%m-%d %H:%M}",
+                coloured(severity.value, severity.value),
+                receivers_text(events),
+                message_text(events, _LETTERS, users),
+            )
+        )
+    rows = table(("NAME", "AT (UTC)", "SEVERITY", "TO", "WHAT"), cells, width, least={0: 12, 3: 7}, texts=2)
+    more = [f"and {len(messages) - limit:,} more"] if len(messages) > limit else []
+    return "\n".join([forecast_text(messages, until), *rows, *more])
+
+
+VERB = Verb(
+    "Show what is notified within the next 14 days if nobody does anything: which tokens end, who is notified, and when.",
+    run,
+    (
+        CONFIG,
+        argument("--platform", action="append", metavar="NAME", help="filter by platform; may be repeated"),
+        argument("--account", action="append", metavar="NAME", help="filter by account, or account/user; may be repeated"),
+        argument("--label", action="append", metavar="NAME=VALUE", help="filter by label; if repeated, all must match"),
+        argument("--limit", type=count, default=50, metavar="N", help="maximum number of messages (default: %(default)s)"),
+        JSON,
+    ),
+    epilog=_EPILOG,
+)
