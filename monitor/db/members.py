@@ -32,6 +32,11 @@ T = TypeVar("T")
 _DEADLINE = 0.9
 """For this part of the lease after its last renewal a node sends requests."""
 
+_RENEWALS = 3
+_WAITS = 5
+"""In so many parts of the lease a node renews it at least once, and so many times it may wait for the rows of another node."""
+
+_SHORTEST_WAIT = 1_000
 _UPGRADE_LOCK = LOCK + 1
 _CONFIGS = "cluster_configs"
 _CONFIGS_KEPT = 20
@@ -129,6 +134,7 @@ class MemberBackend(PostgresBackend):
 
     def __init__(self, address: URL, *, owner: str, member: NodeRow, lease: timedelta, clock: Clock) -> None:
         super().__init__(address, owner=owner, lease=lease)
+        self.heartbeat = lease.total_seconds() / (_RENEWALS + 1)
         self.member = member
         self._clock = clock
         self._renewed_at = float("-inf")
@@ -147,8 +153,19 @@ class MemberBackend(PostgresBackend):
         """Names this process to the other nodes."""
         return self._holder
 
+    def _writing_to(self, address: URL) -> Engine:
+        # A node that is suspended within a transaction keeps rows that others need: the server ends its session before they lose their leases.
+        return writing_to(address, wait_milliseconds=max(_SHORTEST_WAIT, self._lease // _WAITS))
+
     def begin(self) -> Connection:
         """The writing connection in a transaction that holds the node's row."""
+        if self._clock.boottime() - self._renewed_at > self._lease / 1000 / _RENEWALS:
+            # By itself: the works of the transaction may have to wait for rows of another node, and fail, again and again.
+            self._hold_row()
+            self.commit()
+        return self._hold_row()
+
+    def _hold_row(self) -> Connection:
         self._begun_at = self._clock.boottime()
         return super().begin()
 

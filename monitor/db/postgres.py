@@ -88,9 +88,12 @@ class PostgresBackend:
         self._holder = secrets.token_hex(16)
         self._epoch = 0
         self._commits = 0
-        self._engine = writing_to(address)
+        self._engine = self._writing_to(address)
         self._readers = reading_from(address)
         self._connection: Connection | None = None
+
+    def _writing_to(self, address: URL) -> Engine:
+        return writing_to(address)
 
     def open(self) -> None:
         """Connect, take the lock, upgrade the schema, take the lease."""
@@ -285,9 +288,13 @@ def reading_from(address: URL) -> Engine:
     )
 
 
-def writing_to(address: URL) -> Engine:
-    """The engine of a writing session."""
-    return create_engine(address, poolclass=NullPool, hide_parameters=True, connect_args=_connect_arguments())
+def writing_to(address: URL, *, wait_milliseconds: int | None = None) -> Engine:
+    """The engine of a writing session; with *wait_milliseconds* it neither waits longer for a row nor keeps one longer while it does nothing."""
+    arguments = _connect_arguments()
+    if wait_milliseconds is not None:
+        limits = f" -c lock_timeout={wait_milliseconds} -c idle_in_transaction_session_timeout={wait_milliseconds}"
+        arguments["options"] = f"{arguments['options']}{limits}"
+    return create_engine(address, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
 
 
 def _connect_arguments() -> dict[str, object]:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from tests.cluster.nodes import LEASE_SECONDS, Cluster
+from tests.cluster.nodes import Cluster
 from tests.waiting import scaled
 
 _BURST = 2
@@ -18,7 +18,7 @@ _JITTER_SECONDS = 1.0
 
 def findings(cluster: Cluster, *, interval: float, longest_pause: float | None = None) -> list[str]:
     """Everything that is broken; *interval* is that of the checks in seconds."""
-    pause = longest_pause if longest_pause is not None else interval + LEASE_SECONDS + 10.0
+    pause = longest_pause if longest_pause is not None else interval + cluster.lease + 10.0
     return [*_posts(cluster), *_requests(cluster), *_checks(cluster, scaled(pause)), *_rest(cluster)]
 
 

@@ -36,7 +36,6 @@ web: {{listen: "127.0.0.1:PORT"}}
 shutdown: {{drain: 5s}}
 logging: {{level: debug}}
 """
-LEASE_SECONDS = 5.0
 
 
 @dataclass
@@ -55,6 +54,7 @@ class Cluster:
     receiver: ReceiverServer
     text: str
     rate: float
+    lease: float
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
 
@@ -132,6 +132,7 @@ async def cluster(
     rate: float = 20,
     policy: str = "{digest: {after: 100}, flap: {changes: 100}, scopes: {sweep: 1s}}",
     shared: bool = True,
+    lease: float = 5,
 ) -> AsyncIterator[Cluster]:
     """A cluster of *accounts*, each with its connections; no node runs yet. Not *shared*: for a single process."""
     keys = {name: f"sk_mtest{number:04}_0123456789ab.0123456789abc" for number, name in enumerate(accounts)}
@@ -155,10 +156,10 @@ async def cluster(
         recheck=recheck,
         rate=rate,
         policy=policy,
-        cluster=f"cluster: {{mode: shared, node: NODE, lease: {LEASE_SECONDS:g}s}}" if shared else "",
+        cluster=f"cluster: {{mode: shared, node: NODE, lease: {lease:g}s}}" if shared else "",
     )
     await asyncio.to_thread(folder.mkdir, exist_ok=True)
-    made = Cluster(folder, url, api, receiver, text, rate)
+    made = Cluster(folder, url, api, receiver, text, rate, lease)
     try:
         yield made
     finally:
