@@ -99,7 +99,7 @@ def _drop_ins(file: Path) -> tuple[list[Path], list[Problem]]:
     except (FileNotFoundError, NotADirectoryError):
         return [], []
     except OSError as error:
-        message, fix = f"can't be read: {error.strerror}", "make the folder readable for the monitor's user"
+        message, fix = f"can't be read: {error.strerror}", "run the command with sudo; the service's user must be able to read the folder"
         raise ConfigError((Problem(str(folder), message, fix),)) from None
     ignored = [
         Problem(str(folder / name), "is not read: its name does not end in .yaml", f"rename it to {Path(name).stem}.yaml, or remove it")

@@ -1,11 +1,13 @@
 """Reads secrets from the files that the configuration names, and checks every secret before a library sees it."""
 
+import os
 import re
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
+from urllib.parse import quote, unquote
 
 from pydantic_core import PydanticCustomError
 
@@ -58,7 +60,10 @@ def _check_proxy(secret: Secret, origin: str) -> Secret:
 
 
 # Up to the host, as SQLAlchemy reads a URL.
-_POSTGRES_HOST = re.compile(r"postgresql(?:\+psycopg)?://(?:[^:/]*(?::[^@]*)?@)?(?:\[([^/?]+)\]|([^/:?]+))")
+_POSTGRES_HOST = re.compile(r"postgresql(?:\+psycopg)?://(?:[^:/]*(?::[^@]*)?@)?(?:\[([^/?]+)\]|([^/:?]*))")
+
+_AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+"""The file with the system's certificate authorities: of Debian, Red Hat, and others. The OpenSSL inside psycopg knows none of them."""
 
 
 # What a library takes for the host may be the rest of a password, and would be quoted in its errors.
@@ -69,11 +74,24 @@ _ENCODED = "write @ in a user name or password as %40, : as %3A, / as %2F, % as 
 
 
 def _with_verified_tls(url: str) -> str:
-    """*url*, asking for a verified certificate where the server is on another machine, unless it says otherwise."""
+    """*url*, asking for a verified certificate where a server is on another machine, unless it says otherwise."""
     match = _POSTGRES_HOST.match(url)
-    if match is None or is_loopback(match[1] or match[2]) or "sslmode=" in url[match.end() :]:
+    if match is None:
         return url
-    return f"{url}{'&' if '?' in url[match.end() :] else '?'}sslmode=verify-full"
+    rest = url[match.end() :]
+    named = [host for hosts in re.findall(r"[?&]host=([^&]*)", rest) for host in unquote(hosts).split(",")]
+    if all(not host or host.startswith("/") or is_loopback(host) for host in (match[1] or match[2], *named)):
+        return url
+    more = [] if "sslmode=" in rest else ["sslmode=verify-full"]
+    if "sslrootcert=" not in rest and (more or "sslmode=verify-" in rest):
+        more.append(f"sslrootcert={_authorities()}")
+    return "&".join([url, *more] if "?" in rest or not more else [f"{url}?{more[0]}", *more[1:]])
+
+
+def _authorities() -> str:
+    named = (os.environ.get("PGSSLROOTCERT"), os.environ.get("SSL_CERT_FILE"))
+    files = (*(quote(name) for name in named if name), *(name for name in _AUTHORITIES if FilePath(name).exists()))
+    return files[0] if files else "system"
 
 
 def read_database_url(path: FilePath, environ: Mapping[str, str]) -> Secret:

@@ -37,7 +37,7 @@ _PATIENCE_SECONDS = 2.0
 # to disk take; one of a connection that works as before, until some more have come at a walking pace, but a small share of its interval.
 _NEWS_SECONDS = 0.02
 _USUAL_SECONDS = 1.0
-_USUAL_SHARE = 1 / 8
+_USUAL_SHARE = 1 / 5
 
 # So much later than due a check may begin, to begin together with the next ones: one wake-up for several. A small share of the interval too.
 _SLACK_SECONDS = 0.08

@@ -24,7 +24,7 @@ from tests.databases import migrated_postgres
 from tests.postgres import start_postgres
 
 ROWS = min(2_000_000, int(os.environ.get("ROWS", "2000000")))
-"""Rows of a day, and as many of a day that has no partition."""
+"""Rows of a day; a quarter as many lie before it, in a partition that is wider than a day."""
 
 DELETE_SECONDS = 20.0
 """So long rows are deleted one by one; what the whole day would take follows from that."""
@@ -65,8 +65,8 @@ async def _days(url: str, connection: psycopg.Connection[Any], size: int) -> lis
         connection.execute("SET session_replication_role = replica")
         connection.execute(
             "INSERT INTO checks SELECT c, %s + n * CAST(900000 AS BIGINT) + c %% 900 * 1000, 'ok', 180, 200, '59d 3h', 1"
-            " FROM generate_series(1, %s) c, generate_series(0, %s) n",
-            (to_milliseconds(START - DAY), size, 2 * _A_DAY - 1),
+            " FROM generate_series(1, %s) c, generate_series(%s, %s) n",
+            (to_milliseconds(START - DAY), size, _A_DAY * 3 // 4, 2 * _A_DAY - 1),
         )
         connection.execute("SET session_replication_role = DEFAULT")
         connection.execute("VACUUM ANALYZE checks")

@@ -240,16 +240,24 @@ def test_upgrade(empty_postgres_url: str) -> None:
 
 async def test_states_are_rewritten_in_place(database: Database, postgres_url: str) -> None:
     """Most updates of states find room in their page and leave the index alone (HOT), by `pg_stat_user_tables`."""
-    wanted = [ConnectionSpec("main", "", f"y-{n}", "y") for n in range(60)]
+    wanted = [ConnectionSpec("main", "", f"y-{n}", "y") for n in range(120)]
     ids = list((await database.write(lambda store: store.ensure_connections(wanted))).values())
     state = a_state(Health.OK, permissions=tuple(f"permission_{n}" for n in range(20)))
-    for version in range(10):
-        for start in range(0, len(ids), 10):
-            changed = dict.fromkeys(ids[start : start + 10], (version, state))
-            await database.write(lambda store, changed=changed: store.save_states(changed))  # type: ignore[misc]
+
+    async def rewrite(version: int) -> None:
+        """Each state once, those of a commit far from each other."""
+        for first in range(20):
+            changed = dict.fromkeys(ids[first::20], (version, state))
+            await database.write(lambda store: store.save_states(changed))  # noqa: B023 - awaited at once
+
+    await rewrite(0)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("VACUUM FULL connection_states")
+    await rewrite(1)
+    await rewrite(2)
     await database.close()
     with connected(postgres_url) as connection:
         counted = "SELECT n_tup_hot_upd, n_tup_upd FROM pg_stat_user_tables WHERE relname = 'connection_states'"
         hot, updated = connection.execute(counted).fetchone() or (0, 0)
-    assert updated == 600
+    assert updated == 3 * 120
     assert hot > 0.6 * updated

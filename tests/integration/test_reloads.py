@@ -120,7 +120,7 @@ class Running:
 
     async def reject_key(self) -> None:
         """The API refuses the key of the account, for longer than it is doubted."""
-        for name in CONNECTIONS[1:]:
+        for name in CONNECTIONS[1:] * 4:
             await self.clock.advance(60 * SECOND)
             connection = self.registry.find((self.setup.account, "", name))
             assert connection is not None
@@ -322,7 +322,7 @@ async def test_account_renamed(database: object) -> None:
     views = running.registry.snapshot(running.clock.now()).incidents
     assert (silence.match, [ack.subject for ack in acked]) == ({"account": "renamed|other", "platform": "x"}, ["account:renamed"])
     assert [view.incident.subject for view in views] == ["1", "account:renamed"]
-    await running.reload(account="main", receivers={"on-call": 1, "chat": 2, "late": 4})
+    await running.reload(account="third", receivers={"on-call": 1, "chat": 2, "late": 4})
     await running.settle()
     assert running.open_at("late") == 2
     for name in [*CONNECTIONS, *CONNECTIONS]:

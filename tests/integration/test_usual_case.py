@@ -235,6 +235,18 @@ async def test_await_points(tmp_path: Path) -> None:
         assert counts[1:] == [1, 1]
 
 
+async def test_one_wake_up_for_several(tmp_path: Path) -> None:
+    """A loop wakes up a little later than the next check is due, so that those due soon after begin with it; never by a tenth of a second."""
+    clock = FakeClock()
+    async with monitoring(tmp_path, simple_world(clock, "linkedin-a"), clock, "linkedin-a", schedule={"interval": MINUTE}) as one:
+        await one.run(2 * MINUTE)
+        await one.pause()
+        checker = one.checkers[0]
+        due = checker._queue.next_due()
+        assert due is not None
+        assert 0 < clock.monotonic() + checker.idle_seconds() - due < 0.1
+
+
 async def test_group(tmp_path: Path) -> None:
     """Works that may wait share one transaction; one that may not takes all before it along, at once and in order."""
     database = Database(migrated_sqlite(tmp_path / "monitor.db"), clock=FakeClock(), owner="test")

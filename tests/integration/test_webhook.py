@@ -338,6 +338,24 @@ async def test_rebinding(connects: list[Any]) -> None:
     assert connects == []
 
 
+async def test_kept_connection(server: ReceiverServer) -> None:
+    """The next message finds the connection of the last one: one look-up for several. What other receivers may reach does not serve."""
+    looked_up = []
+
+    def lookup(host: str, port: int, **kind: Any) -> list[Any]:
+        looked_up.append(host)
+        return socket.getaddrinfo("127.0.0.1", port, **kind)
+
+    sender = Sender(clock=SystemClock(), user_agent="x", lookup=lookup)
+    url = server.url.replace("127.0.0.1", "hooks.example")
+    for number in range(4):
+        assert (await sender.send(a_receiver(url), f"msg_{number}", BODY)).delivered
+    assert looked_up == ["hooks.example"]
+    refused = await sender.send(a_receiver(url, deny_private=True), "msg_5", BODY)
+    assert refused.reason is DeliveryReason.ADDRESS_REFUSED
+    await sender.close()
+
+
 @pytest.mark.parametrize("address", ["93.184.216.34", "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
 def test_public_addresses(address: str) -> None:
     """Public addresses are fine, also in disguise."""

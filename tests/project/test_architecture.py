@@ -113,7 +113,7 @@ def _names(module: Module) -> tuple[tuple[int, str], ...]:
 @pytest.mark.parametrize(
     ("names", "homes"),
     [
-        (("os.environ", "os.environb", "os.getenv"), ("monitor.config", "monitor.cli", "monitor.runtime")),
+        (("os.environ", "os.environb", "os.getenv"), ("monitor.config", "monitor.cli", "monitor.runtime", "monitor.__main__")),
         (("sys.exit", "os._exit", "exit", "quit"), ("monitor.cli", "monitor.__main__")),
         (("signal.signal", "os.kill"), ("monitor.runtime", "monitor.cli", "monitor.__main__")),
     ],

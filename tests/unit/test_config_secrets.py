@@ -231,9 +231,13 @@ def test_headers_are_secrets() -> None:
 @pytest.mark.parametrize(
     ("url", "suffix"),
     [
-        ("postgresql://monitor:p?#x@db.example/monitor", "?sslmode=verify-full"),
-        ("postgresql+psycopg://db.example:5432/monitor?connect_timeout=3", "&sslmode=verify-full"),
-        ("postgresql://[2001:db8::1]/monitor", "?sslmode=verify-full"),
+        ("postgresql://monitor:p?#x@db.example/monitor", "?sslmode=verify-full&sslrootcert=/etc/ca.pem"),
+        ("postgresql+psycopg://db.example:5432/monitor?connect_timeout=3", "&sslmode=verify-full&sslrootcert=/etc/ca.pem"),
+        ("postgresql://[2001:db8::1]/monitor", "?sslmode=verify-full&sslrootcert=/etc/ca.pem"),
+        ("postgresql:///monitor?host=/run/postgresql,db.example", "&sslmode=verify-full&sslrootcert=/etc/ca.pem"),
+        ("postgresql://db.example/monitor?sslmode=verify-ca", "&sslrootcert=/etc/ca.pem"),
+        ("postgresql://db.example/monitor?sslrootcert=/etc/own.pem", "&sslmode=verify-full"),
+        ("postgresql://db.example/monitor?sslmode=verify-full&sslrootcert=/etc/own.pem", ""),
         ("postgresql://db.example/monitor?sslmode=require", ""),
         ("postgresql://monitor:pw@localhost/monitor", ""),
         ("postgresql://127.0.0.1:5432/monitor", ""),
@@ -242,8 +246,10 @@ def test_headers_are_secrets() -> None:
         ("sqlite:////var/lib/postpost-monitor/monitor.db", ""),
     ],
 )
-def test_database_on_another_machine(url: str, suffix: str) -> None:
-    """PostgreSQL on another machine must show a verified certificate, unless the address says how TLS is used."""
+def test_database_on_another_machine(url: str, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL on another machine must show a certificate of the system's authorities, unless the address says how TLS is used."""
+    monkeypatch.delenv("PGSSLROOTCERT", raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", "/etc/ca.pem")
     config = configured(f"{ACCOUNT}database: {{url: '{url}'}}\n")
     assert config.database.url.reveal() == url + suffix
 

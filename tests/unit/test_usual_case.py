@@ -23,10 +23,10 @@ from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
 from monitor.domain.scopes.key import STORAGE, ScopeKey
 from monitor.domain.scopes.rules import canary_interval, probe_interval
-from monitor.domain.scopes.state import ScopeState, closed, fail
-from monitor.domain.states import ConnectionState, LastNotified, TopicState
+from monitor.domain.scopes.state import Bucket, RecoveryWindow, ScopeState, closed, fail
+from monitor.domain.states import TOLERANCE, ConnectionState, LastNotified, PendingLevel, TopicState
 from monitor.domain.token_life import parse_token_life
-from monitor.domain.usual_case import count_passed, resumed, steady, with_next_evaluation
+from monitor.domain.usual_case import count_passed, last_incident_at, resumed, steady, with_next_evaluation
 from monitor.errors import Reason
 from tests.builders import (
     DAY,
@@ -327,6 +327,44 @@ def test_belief_that_a_print_may_change(changes: dict[str, Any]) -> None:
     assert way(a_calm_state(token=replace(NARROW, **changes)), a_reply(token=a_token_life(60 * DAY - HOUR))) == FULL
 
 
+@pytest.mark.parametrize(("ahead", "believed", "expected"), [(3, 3, SHORT), (3, -3, FULL), (3, 0, FULL), (10_000, 10_000, FULL)])
+def test_server_clock(ahead: int, believed: int, expected: str) -> None:
+    """A print by a server whose clock runs as it did is the usual case; not by one that runs otherwise, or far off."""
+    end = at(60 * DAY + ahead * SECOND)
+    state = a_calm_state(token=replace(NARROW, server_ahead=believed * SECOND, earliest_at=end - HOUR, latest_at=end))
+    observation = an_observation(moment=LATER, reply=a_reply(token=a_token_life(60 * DAY - HOUR)))
+    observation = replace(observation, server_at=LATER + ahead * SECOND)
+    found = steady(a_connection(), state, observation, a_policy(), rounding=Rounding.UNKNOWN)
+    assert (FULL if found is None else SHORT) == expected
+
+
+@pytest.mark.parametrize(("disagrees", "expected"), [(True, SHORT), (False, FULL)])
+def test_date_that_disagrees(disagrees: bool, expected: str) -> None:
+    """That the date and the texts disagree is news once."""
+    state = a_calm_state(token=replace(NARROW, exact_at=at(90 * DAY), disagrees=disagrees))
+    assert way(state, a_reply(token=a_token_life(60 * DAY - HOUR))) == expected
+
+
+def test_last_incident() -> None:
+    """One change of a scope is remembered as much as the last of several."""
+    scope = ScopeState(ScopeKey("api", API_HOST))
+    assert last_incident_at(scope) is None
+    assert last_incident_at(replace(scope, changes=(START,))) == START
+    assert last_incident_at(replace(scope, changes=(START, LATER))) == LATER
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [{"buckets": (Bucket(at(HOUR), 1),)}, {"recovery": RecoveryWindow(at(HOUR), 1, 0, 1, answered=True)}, {"last_good_at": at(HOUR)}],
+    ids=lambda counts: next(iter(counts)),
+)
+def test_each_count_in_the_future(counts: dict[str, Any]) -> None:
+    """Each of the moments that a scope counts from may be in the future; a little ahead is not."""
+    scope = replace(ScopeState(ScopeKey("api", API_HOST)), **counts)
+    assert count_passed(scope, an_observation(moment=START), POLICY.scopes, window=30 * MINUTE) is None
+    assert count_passed(scope, an_observation(moment=at(HOUR) - TOLERANCE), POLICY.scopes, window=30 * MINUTE) is not None
+
+
 def test_counts_in_the_future() -> None:
     """Counts from before the wall clock was set back are not added to."""
     counted = count_passed(ScopeState(ScopeKey("api", API_HOST)), an_observation(moment=at(HOUR)), POLICY.scopes, window=30 * MINUTE)
@@ -344,10 +382,19 @@ def test_resumed() -> None:
     assert (fresh.last_check_at, fresh.last_evidence_at, fresh.last_passed_at, fresh.token.observed_at) == (at(5 * HOUR),) * 4
     assert (fresh.detail, fresh.last_detail, fresh.token_sightings) == ("fine", "fine", 1)
     assert with_next_evaluation(a_connection(), fresh, POLICY, START).next_evaluation_at == at(5 * HOUR + 45 * MINUTE)
+    changes: dict[str, Any]
     assert with_next_evaluation(a_connection(), fresh, POLICY, at(9 * HOUR)).next_evaluation_at == at(9 * HOUR + 45 * MINUTE)
     assert resumed(stored, START, "fine") is stored
-    broken = a_state(Health.ERROR)
-    assert resumed(broken, at(5 * HOUR), "fine") is broken
+    for changes in (
+        {"health": Health.ERROR},
+        {"last_reason": Reason.API_TIMEOUT},
+        {"pending_levels": {Topic.EXPIRY: PendingLevel("14d", START)}},
+    ):
+        broken = a_calm_state(**changes)
+        assert resumed(broken, at(5 * HOUR), "fine") is broken
+    for changes in ({"next_evaluation_at": None}, {"last_check_at": None}, {"last_check_at": at(0 * HOUR)}):
+        state = replace(stored, **changes)
+        assert with_next_evaluation(a_connection(), state, POLICY, START) is state
 
 
 def test_switched_off() -> None:

@@ -83,6 +83,7 @@ class _Judge:
         self.recovered: dict[int, float] = {}
         self.reminded: dict[int, float] = {}
         self.wrong: set[int] = set()
+        self.posts_of_unseen: set[int] = set()
 
     # ---- one message after the other
 
@@ -324,8 +325,15 @@ class _Judge:
             found = self._during(number, message.at, Kind.POSTING)
             if found is None or found[0].text not in message.notification.detail:
                 broken = self._last(number, message.at, *BROKEN, Kind.PLATFORM, Kind.VANISHED)
+                if broken is not None and broken.kind in BROKEN and (id(broken), number) not in self.tellings:
+                    # The only sign of a break that was over before the monitor saw it.
+                    self.posts_of_unseen.add(number)
+                    return
                 self._fault(Fault.SUPERFLUOUS, message, "the posting error of a break that is over" if broken else "no post failed")
                 return
+        elif number in self.posts_of_unseen:
+            self.posts_of_unseen.discard(number)
+            return
         self._of_kind(message, number, Kind.POSTING)
 
     def _of_kind(self, message: Message, number: int, kind: Kind) -> None:

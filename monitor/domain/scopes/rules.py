@@ -25,8 +25,9 @@ _REFUSING = frozenset({ACCOUNT, USER})
 _KEY = frozenset({Reason.API_UNAUTHORIZED, Reason.API_FORBIDDEN})
 
 # So many refusals in a row mean the account or user, as probes ask about another connection each; fewer, if it has fewer connections.
-# Several single connections may be refused for ever, and be asked one after the other.
-_REFUSALS = 7
+_REFUSALS = 3
+# A refusal that may be about a single connection means the account only when more are refused: several may be, one after the other.
+_REFUSALS_OF_SINGLES = 7
 
 
 class LastCheck(NamedTuple):
@@ -72,8 +73,13 @@ def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *,
         return state
     suspect_at = state.suspect_at or at
     state = replace(with_failure(state, observation), suspect_at=suspect_at, streak=next_streak(state.streak, observation))
-    confirmed = state.streak is not None and state.streak.count >= min(members, _REFUSALS)
+    confirmed = state.streak is not None and state.streak.count >= min(members, _refusals(state))
     return opened(state, at, members) if confirmed and at - suspect_at >= policy.account_confirm else state
+
+
+def _refusals(state: ScopeState) -> int:
+    """How many refusals in a row confirm the failure of a suspected account or user."""
+    return _REFUSALS_OF_SINGLES if state.reason is Reason.API_FORBIDDEN else _REFUSALS
 
 
 def _is_refused_alone(state: ScopeState, before: LastCheck, refusals: frozenset[Reason]) -> bool:
@@ -157,5 +163,5 @@ def probe_interval(state: ScopeState, policy: ScopePolicy) -> timedelta | None:
         if state.open:
             return policy.account_canary
         # So that the refusals that confirm it have come when `account_confirm` is over.
-        return policy.account_confirm / (_REFUSALS - 1) if state.suspect_at is not None else None
+        return policy.account_confirm / (_refusals(state) - 1) if state.suspect_at is not None else None
     return None
