@@ -49,7 +49,7 @@ async def _hurt(made: Cluster, rng: random.Random, server: PostgresServer, round
         made.rows("DELETE FROM procrastinate_workers RETURNING id")
     elif way == "stop":
         made.signal(node, signal.SIGSTOP)
-        await eventually(lambda: (node,) not in made.rows("SELECT node FROM members"), what=f"{node} is replaced")
+        await _until_replaced(made, node)
         made.signal(node, signal.SIGCONT)
         assert await made.ended(node) == 75, made.log(node)[-3000:]
         made.start(node)
@@ -57,7 +57,12 @@ async def _hurt(made: Cluster, rng: random.Random, server: PostgresServer, round
         made.signal(node, signal.SIGKILL if way == "kill" else signal.SIGTERM)
         code = await made.ended(node)
         assert code == (-signal.SIGKILL if way == "kill" else 0), made.log(node)[-3000:]
+        await _until_replaced(made, node)
         made.start(node)
+
+
+async def _until_replaced(made: Cluster, node: str) -> None:
+    await eventually(lambda: (node,) not in made.rows("SELECT node FROM members"), what=f"{node} is replaced")
 
 
 async def test_chaos(postgres_server: PostgresServer, tmp_path: Path) -> None:
