@@ -3,9 +3,13 @@
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.judge import findings
 from tests.cluster.nodes import Cluster, cluster
 from tests.waiting import eventually
+
+pytestmark = pytest.mark.slow
 
 ACCOUNTS = {name: [f"linkedin-{name}{number}" for number in range(2)] for name in ("one", "two", "three")}
 
