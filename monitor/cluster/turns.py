@@ -6,18 +6,20 @@ share. It takes a shard before it loads its rows, and releases it after the last
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from monitor import __version__
+from monitor.clock import EPOCH
 from monitor.cluster.job_queue import JobQueue
 from monitor.cluster.node import Node
 from monitor.cluster.peers import Peers
 from monitor.cluster.wide import WideScopes
 from monitor.config import Config
 from monitor.db import Store
-from monitor.db.findings import read_board
+from monitor.db.findings import ask_for_check, read_asked, read_board
 from monitor.db.members import MemberSession, Taken
 from monitor.domain.cluster import sharing
 from monitor.domain.cluster.sharing import ACCOUNT_PREFIX, GLOBAL, RECEIVER_PREFIX, ClusterView
@@ -42,6 +44,7 @@ _SWEPT_SECONDS = 30.0
 # A shard that was free for longer was not tended meanwhile: nothing of it is stale because of that.
 _GAP = timedelta(seconds=90)
 _CLOCK_DIFFERENCE = timedelta(seconds=30)
+_ASKED_LATELY = timedelta(minutes=1)
 _ACCOUNT_WEIGHT = 0.1
 _RECEIVER_WEIGHT = 0.05
 
@@ -56,6 +59,7 @@ class Turn:
         ends_at: when it may be given up for a configuration that is not current, in monotonic seconds.
         account: the account, where it is one.
         paused_until: until when the API asked the account to wait, as its row says.
+        asked_at: when an operator last asked for a check of the account at another node.
     """
 
     name: str
@@ -63,6 +67,7 @@ class Turn:
     ends_at: float
     account: str = ""
     paused_until: datetime | None = None
+    asked_at: datetime = EPOCH
 
 
 class Turns:
@@ -137,9 +142,20 @@ class Turns:
             group.remind(kind)
 
     def check_now(self, connection: Connection) -> bool:
-        """Have *connection* checked next; False when this node does not tend its account."""
+        """Have *connection* checked next, by whichever node tends its account; False when its account is not configured."""
         turn = self._turns.get(ACCOUNT_PREFIX + connection.account)
-        return turn is not None and turn.group.check_now(connection)
+        if turn is not None:
+            return turn.group.check_now(connection)
+        if self._group is None or ACCOUNT_PREFIX + connection.account not in self._known:
+            return False
+        self._group.create_task(self._ask_for_check(connection), name="check-now")
+        return True
+
+    async def _ask_for_check(self, connection: Connection) -> None:
+        try:
+            await self._database.write(partial(ask_for_check, connection, self._clock.now()))
+        except StoreError as error:
+            _log.debug("cluster.unavailable", problem=str(error))
 
     async def drain(self, *, seconds: float, abort: asyncio.Event) -> list[str]:
         """Give all shards up, after their workers' current steps, at most *seconds*; returns the names of cancelled loops."""
@@ -325,10 +341,20 @@ class Turns:
 
     async def _follow(self) -> None:
         """Take over the wide scopes as the node of `global` tells them."""
-        board = await self._database.read(read_board)
+        board, asked = await self._database.read(lambda reader: (read_board(reader), read_asked(reader)))
+        self._check_asked(asked)
         if self._registry.differs_from(board):
             await self._database.write(partial(follow, self._registry, board))
         self._registry.hear(board)
+
+    def _check_asked(self, asked: Mapping[str, tuple[int, datetime]]) -> None:
+        """Check next what an operator asked for at another node."""
+        now = self._clock.now()
+        for account, (number, at) in asked.items():
+            turn, connection = self._turns.get(ACCOUNT_PREFIX + account), self._registry.connection(number)
+            if turn is not None and connection is not None and at > turn.asked_at and now - at < _ASKED_LATELY:
+                turn.asked_at = at
+                turn.group.check_now(connection)
 
     async def _note_pauses(self) -> None:
         """Note in the rows of the accounts until when the API asked them to wait."""

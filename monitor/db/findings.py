@@ -2,20 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import delete, insert, select
 
+from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db.codec import decode_scope, dump_board, dump_findings, load_board, load_findings
 from monitor.db.queries.state import read_meta, read_scopes
 from monitor.db.store import Store
-from monitor.db.tables import findings
+from monitor.db.tables import findings, meta
 from monitor.db.transaction import Reader
 from monitor.domain.cluster.findings import Board, Finding
+from monitor.domain.connections import Connection
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import ScopeState
 
 _BOARD = "cluster_board"
 _AT_ONCE = 500
+_ASKED = "check_now:"
+_ASKED_ROWS = select(meta).where(meta.c.key.startswith(_ASKED))
 _OLDEST = select(findings.c.id).order_by(findings.c.id).limit(_AT_ONCE)
 _TAKE = delete(findings).where(findings.c.id.in_(_OLDEST)).returning(findings)
 
@@ -54,6 +59,18 @@ def put_board(store: Store, board: Board) -> None:
 def read_board(reader: Reader) -> Board:
     """What was told last; raises StoreCorrupt."""
     return load_board(read_meta(reader, _BOARD))
+
+
+def ask_for_check(connection: Connection, at: datetime, store: Store) -> None:
+    """Have the node that tends the account of *connection* check it next; *at* is now."""
+    store.put_meta(f"{_ASKED}{connection.account}", f"{connection.id} {to_milliseconds(at)}")
+
+
+def read_asked(reader: Reader) -> dict[str, tuple[int, datetime]]:
+    """Account to the connection that was last asked for, by its id, and when."""
+    rows = reader.rows(_ASKED_ROWS)
+    asked = {row.key.removeprefix(_ASKED): row.value.split() for row in rows}
+    return {account: (int(number), from_milliseconds(int(at))) for account, (number, at) in asked.items()}
 
 
 def read_scope_rows(reader: Reader) -> Mapping[ScopeKey, tuple[int, ScopeState]]:
