@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import SchemaValidator, core_schema
 
 from monitor.clock import from_milliseconds, to_milliseconds
+from monitor.domain.cluster.findings import Board, Finding
 from monitor.domain.copies import replace
 from monitor.domain.delivery.receiver_outages import DISABLED
 from monitor.domain.events import Notification
@@ -65,6 +66,26 @@ def decode_scope(name: str, document: bytes) -> ScopeState:
     where = f"scopes row {name}"
     fields = _load(dict[str, Any], document, where)
     return _load(ScopeState, json.dumps(fields | {"key": ScopeKey.parse(name)}), where)
+
+
+def dump_findings(entries: tuple[Finding, ...]) -> str:
+    """The JSON text of *entries*."""
+    return _dump(tuple[Finding, ...], entries).decode()
+
+
+def load_findings(document: str) -> tuple[Finding, ...]:
+    """The findings in *document*; raises StoreCorrupt."""
+    return _load(tuple[Finding, ...], document, "findings of a node")
+
+
+def dump_board(board: Board) -> str:
+    """The JSON text of *board*."""
+    return _dump(Board, board).decode()
+
+
+def load_board(document: str | None) -> Board:
+    """The board in *document*, or an empty one; raises StoreCorrupt."""
+    return _load(Board, document or "{}", "what the node with the shard global tells")
 
 
 def encode_rounding(evidence: RoundingEvidence) -> str:

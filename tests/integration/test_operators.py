@@ -458,7 +458,7 @@ async def test_permissions(tmp_path: Path, sqlite_url: str, call: Call) -> None:
         await controls_sync.step()
         while await evaluator.step():
             pass
-        assert "closed: accepted" in await call("incidents")
+        assert "An operator accepted the loss." in await call("incidents")
         # The notification waits for a check since the start, as every one does.
         await check(0, "p")
         told = [(row.type.value, row.subject) for row in await world.database.read(list_deliveries)]
