@@ -315,7 +315,7 @@ async def test_numbers_add_up(browser: Browser, port: _Port) -> None:
             await page.goto(f"{port.url}/{address}")
             assert await page.locator("tbody.row").count() == number
         await page.get_by_role("link", name="Incidents").click()
-        assert await page.locator("article.story").count() == int(await page.locator(".places b").inner_text()) == 2
+        assert await page.locator("article.incident").count() == int(await page.locator(".places b").inner_text()) == 2
 
 
 async def test_one_tone_for_one_fact(browser: Browser, port: _Port) -> None:
@@ -324,7 +324,7 @@ async def test_one_tone_for_one_fact(browser: Browser, port: _Port) -> None:
     places = {
         "?health=expiring": "tbody.row",
         PAGE.format(2): "section.overall",
-        "incidents": "article.story:has-text('page2')",
+        "incidents": "article.incident:has-text('page2')",
         "calendar": ".agenda li:has-text('page2')",
     }
     async with _window(browser) as page:
@@ -342,7 +342,7 @@ async def test_an_outage_on_a_phone(browser: Browser, port: _Port, name: str) ->
     async with _window(browser, 320, 720) as page:
         await page.goto(port.url)
         said = await page.locator("h1").inner_text()
-        titles = await page.locator("article.trouble h2").all_inner_texts()
+        titles = await page.locator("article.scope h2").all_inner_texts()
         assert [title for title in titles if said.startswith(title) or name == "database-full"] == []
         first = await page.locator("a.name").first.bounding_box()
         assert first is not None
