@@ -178,6 +178,7 @@ def evaluate_listing(
         username=row.username or state.username,
         display_name=row.display_name or state.display_name,
     )
+    state = health.with_server_clock(state, now, server_at)
     state = health.record_posts(state, row.last_successful_post_at, row.last_error, now)
     return evaluate_at(replace(known, state=state), now, policy)
 
