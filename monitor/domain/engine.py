@@ -740,6 +740,7 @@ class ChangeSet:
             engine.config.policy.scopes,
             engine.api_window(),
             engine.watching_since,
+            self.scope(ScopeKey(PLATFORM, platform)).suspect_at is not None,
             lambda connection: engine.controls.silences_failure(connection, now),
         )
 
