@@ -72,7 +72,12 @@ _CLOSED_WITHOUT_RECOVERY: dict[tuple[str, EventType], str] = {
 }
 
 _USER_REMOVED = "The managed user {name} is no longer watched: the API no longer lists it."
-_OTHER_CAUSE = "{who}, broken since {since}, fails for another reason since {cause_since}: {why}."
+# Incidents whose cause has changed.
+_OTHER_CAUSE = {
+    EventType.CONNECTION_FAILED: "{who}, broken since {since}, fails for another reason since {cause_since}: {why}.",
+    EventType.GROUP_FAILED: "{number} {platform} connections of {owner} fail for another reason since {cause_since}: {why}.{members}",
+    EventType.PLATFORM_FAILED: "{number} {platform} connections fail for another reason since {cause_since}: {why}.{members}",
+}
 _POSTS_FAIL_UNTESTED = "Posting through {who} failed: {quoted}. The API cannot test this connection."
 
 _OPENINGS: dict[tuple[Topic, str], EventType] = {
@@ -146,8 +151,8 @@ def _template(notification: Notification) -> str:
             kind = _SCOPE_OPENINGS.get(scope_kind, EventType.API_FAILED)
         else:
             kind = _OPENINGS.get((topic, notification.level_to), _OPENING_OF[topic])
-    if notification.facts.cause_since is not None and kind is EventType.CONNECTION_FAILED:
-        return _OTHER_CAUSE
+    if notification.facts.cause_since is not None and kind in _OTHER_CAUSE:
+        return _OTHER_CAUSE[kind]
     if notification.facts.untested and kind is EventType.PUBLISHING_FAILING:
         return _POSTS_FAIL_UNTESTED
     if closed_why == REMOVED and scope_kind == "user":

@@ -207,7 +207,9 @@ def _facts(
         username=state.display_name or state.username,
         closed_why=context.closed_why,
         cause_since=failure.cause_since if changed and failure is not None else None,
-        failed_at=failure.failed_at if (broken or broken_by_expiry) and failure is not None else None,
+        failed_at=_failed_at(state, failure, other_cause_known=changed or value.notified.causes > 0)
+        if (broken or broken_by_expiry) and failure is not None
+        else None,
         last_worked_at=began.worked_at if began is not None and _began_unseen(began, connection, policy) else None,
         last_evidence_at=_outdated_evidence(state, topic, context) if context.reminder else None,
         failed_posts=failure.failed_posts if ended and failure is not None else 0,
@@ -225,6 +227,13 @@ def _has_other_cause(state: ConnectionState, notified: LastNotified) -> bool:
     if state.suspected_false_negative or since is None:
         return False
     return notified.advice is not Advice.CHECK_POSTS or notified.at is None or since > notified.at
+
+
+def _failed_at(state: ConnectionState, failure: FailurePeriod, *, other_cause_known: bool) -> datetime:
+    """Since when the connection fails: with its present cause, unless receivers know of another one before it."""
+    causes, since = failure.cause_since, state.since
+    later = causes is not None and since is not None and causes > since
+    return causes if later and not other_cause_known and causes is not None else failure.failed_at
 
 
 def _began_unseen(failure: FailurePeriod, connection: Connection, policy: Policy) -> bool:
@@ -309,6 +318,7 @@ def build_scope_notification(state: ScopeState, context: NotificationContext, *,
             outages=0 if closing or context.reminder else outages,
             duration=max(now - opened_at, timedelta(0)) if closing else None,
             reminder=context.reminder,
+            cause_since=None if closing else state.cause_since,
             closed_why=(state.closed_why or None) if closing else None,
             escalated_to=context.escalated_to,
         ),

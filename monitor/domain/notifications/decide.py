@@ -279,7 +279,9 @@ class _ConnectionDraft(_Draft):
 
     def _held_until(self, topic: Topic) -> datetime | None:
         """Until when the notification waits because the platform is suspected: no longer than the looks at one suspicion take."""
-        hold, since = self.context.hold_until, self.value(topic).since
+        hold, failure = self.context.hold_until, self.state.failure
+        causes = failure.cause_since if failure is not None and topic is Topic.CONNECTION else None
+        since = max((at for at in (self.value(topic).since, causes) if at is not None), default=None)
         longest = 2 * self.policy.scopes.sweep
         return hold if hold is None or since is None else min(hold, since + longest)
 
@@ -413,10 +415,12 @@ class _ScopeDraft(_Draft):
         return self.state.open and self.state.notify_at is not None and self.now < self.state.notify_at
 
     def changed(self, topic: Topic) -> bool:
-        """Whether receivers know of a flapping scope, whose present incident has lasted since."""
-        notified = self.value(topic).notified
-        urgent = self.state.open and notified.severity is Severity.WARNING and severity(self.state) is Severity.CRITICAL
-        return urgent and not notified.merged and not self._is_held()
+        """Whether receivers know of a flapping scope, whose present incident has lasted since, or of one that has changed since."""
+        notified, changed_at = self.value(topic).notified, self.state.changed_at
+        if not self.state.open or notified.merged or self._is_held():
+            return False
+        grown = changed_at is not None and notified.at is not None and notified.at < changed_at
+        return grown or (notified.severity is Severity.WARNING and severity(self.state) is Severity.CRITICAL)
 
     def closed_why(self, topic: Topic) -> str | None:
         del topic
