@@ -71,7 +71,7 @@ async def sync(database: Database, config: Config, evaluation_config: Evaluation
             if len(change.incidents) > _LISTED:
                 listed.append(f"and {len(change.incidents) - _LISTED} more")
             counts = {"cancelled": change.cancelled, "left_open": change.left_open, "sent": change.sent}
-            log.warning("receiver.given_up", **counts, incidents=listed, advice=advice)
+            log.warning("receiver.abandoned", **counts, incidents=listed, advice=advice)
         else:
             log.info("receiver.changed", before=change.before, sent=change.sent)
     return changes
@@ -95,15 +95,15 @@ def reconcile(desired: Mapping[str, str], config: EvaluationConfig, now: datetim
     readdressed = [name for name in desired if name in known and known[name] != desired[name]]
     added = [name for name in desired if name not in known]
     changes = [ReceiverChange("renamed", new, before=old) for old, new in renamed.items()]
-    standing = receivers.latest_of_open(store)
-    left_open_at = _left_open_at([*removed, *readdressed], standing, store)
+    latest_open = receivers.latest_of_open(store)
+    left_open_at = _left_open_at([*removed, *readdressed], latest_open, store)
     for name in removed:
         cancelled = store.outbox.cancel_deliveries(name, now, reason=None)
         receivers.forget_state(store, name)
         listed = left_open_at[name]
         changes.append(ReceiverChange("removed", name, cancelled=cancelled, left_open=len(listed), incidents=listed))
-    sent = _tell_what_stands(store, config, [*added, *readdressed], now)
-    for name, count in _tell_what_ended(store, config, added, now).items():
+    sent = _deliver_open(store, config, [*added, *readdressed], now)
+    for name, count in _deliver_closed(store, config, added, now).items():
         sent[name] = sent.get(name, 0) + count
     changes += [
         ReceiverChange("readdressed", name, left_open=len(listed), sent=sent.get(name, 0), incidents=listed)
@@ -120,10 +120,10 @@ def _renamed(known: Mapping[str, str], desired: Mapping[str, str]) -> dict[str, 
     return {name: new.pop(where) for name, where in known.items() if name not in desired and where in new}
 
 
-def _left_open_at(names: Sequence[str], standing: Sequence[receivers.LatestNotification], store: Store) -> dict[str, tuple[str, ...]]:
+def _left_open_at(names: Sequence[str], latest_open: Sequence[receivers.LatestNotification], store: Store) -> dict[str, tuple[str, ...]]:
     """The key and subject of each incident that the receivers *names* show as open."""
     ended = receivers.latest_of_closed(store, names)
-    connections = _connections_of([*standing, *ended], store)
+    connections = _connections_of([*latest_open, *ended], store)
 
     def shown(latest: receivers.LatestNotification) -> str:
         subject = subject_name(latest.notification.incident.subject, connections.get(latest.notification.connection_id or 0))
@@ -131,7 +131,7 @@ def _left_open_at(names: Sequence[str], standing: Sequence[receivers.LatestNotif
 
     return {
         name: tuple(
-            shown(one) for one in (*(one for one in standing if name in one.holders), *(one for one in ended if _is_pending(one, name)))
+            shown(one) for one in (*(one for one in latest_open if name in one.holders), *(one for one in ended if _is_pending(one, name)))
         )
         for name in names
     }
@@ -149,19 +149,19 @@ def _is_pending(latest: receivers.LatestNotification, name: str) -> bool:
     return name in latest.own and latest.own[name][1].value == "pending"
 
 
-def _tell_what_stands(store: Store, config: EvaluationConfig, fresh: Sequence[str], now: datetime) -> dict[str, int]:
+def _deliver_open(store: Store, config: EvaluationConfig, fresh: Sequence[str], now: datetime) -> dict[str, int]:
     """Deliver the latest notification of each open incident to the *fresh* receivers, and to all when no configured receiver has any."""
-    standing = receivers.latest_of_open(store)
-    connections = _connections_of(standing, store)
+    latest_open = receivers.latest_of_open(store)
+    connections = _connections_of(latest_open, store)
     names = {rule.name for rule in config.receivers}
     sent: Counter[str] = Counter()
-    for latest in standing:
-        unheard = not latest.holders & names
+    for latest in latest_open:
+        without_any = not latest.holders & names
         plain = _without_escalation(latest)
         routed = _receivers_of(replace(plain.notification, why=NotificationReason.OPENED), connections, config)
         escalated = [name for name in _receivers_of(latest.notification, connections, config) if name not in routed]
         for copied, chosen in ((plain, routed), (latest, escalated)):
-            wanted = [name for name in chosen if (unheard or name in fresh) and not _is_pending(latest, name)]
+            wanted = [name for name in chosen if (without_any or name in fresh) and not _is_pending(latest, name)]
             _add_copy(store, config, copied, connections, wanted, now)
             sent.update(wanted)
     return sent
@@ -195,13 +195,13 @@ def _add_copy(
 
 def _relabel(store: Store, config: EvaluationConfig, alertmanagers: Sequence[ReceiverSettings], now: datetime) -> None:
     """
-    Send what stands to the receivers of type `alertmanager` that know it under another name of the account or of this monitor.
+    Send the open incidents to the receivers of type `alertmanager` that know it under another name of the account or of this monitor.
 
     It then has the same labels there as in the metrics; the alert with the old ones is resolved in the same request.
     """
-    standing = receivers.latest_of_open(store) if alertmanagers else []
-    connections = _connections_of(standing, store)
-    for latest in map(_without_escalation, standing):
+    latest_open = receivers.latest_of_open(store) if alertmanagers else []
+    connections = _connections_of(latest_open, store)
+    for latest in map(_without_escalation, latest_open):
         notification = latest.notification
         members = [connections[number] for number in notification.facts.members if number in connections]
         connection = connections.get(notification.connection_id or 0)
@@ -223,7 +223,7 @@ def _receivers_of(notification: Notification, connections: Mapping[int, Connecti
     return routing.receivers_for(notification, connection, config.routes, config.receivers, members=members, user_labels=config.user_labels)
 
 
-def _tell_what_ended(store: Store, config: EvaluationConfig, added: Sequence[str], now: datetime) -> dict[str, int]:
+def _deliver_closed(store: Store, config: EvaluationConfig, added: Sequence[str], now: datetime) -> dict[str, int]:
     """Deliver the end of each incident that one of the *added* receivers knew before it left, and that has closed meanwhile."""
     wanted = {rule.name for rule in config.receivers if rule.send_resolved and rule.name in added}
     ends = [latest for latest in receivers.latest_of_closed(store, wanted) if latest.notification.why is NotificationReason.CLOSED]

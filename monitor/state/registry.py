@@ -9,12 +9,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
+from typing import Any
 
 from monitor.clock import Clock, Continuity
 from monitor.config import Config
 from monitor.config.problems import nearest
 from monitor.db import (
     Reader,
+    Store,
     accepted_losses,
     acks_of_open,
     read_connections,
@@ -27,7 +29,7 @@ from monitor.db import (
 from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
-from monitor.domain.evaluation import scope_context
+from monitor.domain.evaluation import hiding_scope, scope_context
 from monitor.domain.events import Notification
 from monitor.domain.load import AccountLoad, account_loads
 from monitor.domain.matchers import UnmatchedMatcher, known_values, unmatched
@@ -65,6 +67,7 @@ class Registry(Engine):
         loads: what the checks of each account need, and may use.
         unrouted: how many notifications no route matched, since the start.
         on_unrouted: called for each of them, on the writer thread.
+        make_unit: makes the unit of work of a transaction, where it is another one than usual.
         storage_failure: why not, and since when; None while it does.
     """
 
@@ -81,6 +84,7 @@ class Registry(Engine):
         self.loads: tuple[AccountLoad, ...] = ()
         self.unrouted = 0
         self.on_unrouted: Callable[[], None] = lambda: None
+        self.make_unit: Callable[[Store], Any] | None = None
         self.storage_failure: StorageFailure | None = None
         self._continuity = Continuity(clock)
         self._next_checks: dict[int, datetime] = {}
@@ -96,6 +100,9 @@ class Registry(Engine):
         self.versions = {connection_id: version for connection_id, (version, _) in states.items()}
         self.scope_versions = {scope.key: version for version, scope in scopes.values()}
         self.restore({number: state for number, (_, state) in states.items()}, [scope for _, scope in scopes.values()])
+        self._load_settings(reader)
+
+    def _load_settings(self, reader: Reader) -> None:
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
         self.set_requests(silences_since(reader, self.clock.now()), acks_of_open(reader), accepted_losses(reader))
 
@@ -258,16 +265,16 @@ class Registry(Engine):
 
     def _suppressed_by(self, connection: Connection, known: dict[ScopeKey, str | None], now: datetime) -> str | None:
         """
-        The scope whose incident hides what the state of *connection* is; one that only shares its cause hides nothing.
+        The scope whose incident hides what the state of *connection* is.
 
         *known* remembers it for those that have the same scopes; an incident of the platform is not about all of them.
         """
         above, policy = self.scopes_above(connection), self.config.policy
         if above.group not in known or self.scope(above.platform).open or self.scope(above.group).open:
-            state, since = self.state(connection.id), self.watching_since
-            context = scope_context(connection, state, above, self._scopes, since, now, policy, self.api_window())
-            key = context.frozen_by or context.suppressed_by
-            known[above.group] = str(key) if key is not None and self.scope(key).hides_state else None
+            state, since = self.state(connection.id), self.watching_since_of(connection.account)
+            context = scope_context(connection, state, above, self._scopes, since, now, policy, policy.api_window)
+            key = hiding_scope(context, self._scopes)
+            known[above.group] = str(key) if key is not None else None
         return known[above.group]
 
     def _account_up(self, name: str, *, known: bool) -> bool | None:

@@ -121,7 +121,8 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
 
 def suspicion_text(scope: SuspectedScope, now: datetime) -> str:
     """That a scope is suspected, as one sentence."""
-    lasting, kind, name = brief(now - scope.since), scope.subject.partition(":")[0], one_line(scope.subject.partition(":")[2], 120)
+    key = ScopeKey.parse(scope.subject)
+    lasting, kind, name = brief(now - scope.since), key.kind, one_line(key.path, 120)
     if scope.scope is Scope.API:
         silent = scope.reason is None or scope.reason in _SILENT
         what = f"the PostPost API has not answered for {lasting}" if silent else f"the PostPost API has been failing for {lasting}"

@@ -353,7 +353,7 @@ async def test_end_given_up(database: object) -> None:
     with capture_logs() as logged:
         (change,) = await running.reload(receivers={"chat": 2})
     assert (change.cancelled, change.left_open) == (1, 1)
-    (event,) = [event for event in logged if event["event"] == "receiver.given_up"]
+    (event,) = [event for event in logged if event["event"] == "receiver.abandoned"]
     assert event["incidents"] == [f"pp-one-1-connection-1: {CONNECTIONS[0]} (main)"]
 
 

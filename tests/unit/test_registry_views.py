@@ -186,7 +186,7 @@ def test_unmatched_matchers_beside_accounts_without_connections() -> None:
         registry.set_connections([a_connection(1, account="main", platform_id="x-001", platform="x")])
         registry.find_unmatched()
         registry.note_listed("other", complete=False)
-        assert registry.unmatched == ()
+        assert not registry.unmatched
         if not listed:
             asyncio.run(clock.advance(HOUR))
         registry.note_listed("other", complete=listed)
