@@ -114,6 +114,18 @@ def takes_everything(matches_of_routes: Sequence[Mapping[str, str]]) -> bool:
     return severities == set(Severity)
 
 
+def of_any(severity: Severity, routes: Sequence[Route], receivers: Sequence[ReceiverRule]) -> frozenset[str]:
+    """
+    Return the names of the receivers of a notification of this *severity* of which nothing else is known.
+
+    Where only routes for some connections, or for some notifications, take it, these are the receivers of all of them.
+    """
+    for route in routes:
+        if not route.match.keys() - {"severity"} and matches_pattern(route.match.get("severity", "*"), severity.value) and route.receivers:
+            return frozenset(route.receivers)
+    return may_get(severity, routes, receivers)
+
+
 def may_get(severity: Severity, routes: Sequence[Route], receivers: Sequence[ReceiverRule]) -> frozenset[str]:
     """Return the names of the receivers that some notification of this *severity* can be routed to."""
     if not routes:

@@ -23,10 +23,12 @@ from monitor.domain.reasons import Scope
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import REMOVED, ScopeState, closed, persistent
 from monitor.domain.states import ConnectionState, SuppressionReason
+from monitor.logs import get_logger
 from monitor.notify import payload
 from monitor.state.registry import Registry
 
 _BATCH = 200
+_log = get_logger(__name__)
 
 
 def record_check(registry: Registry, observation: Observation, store: Store) -> Evaluation | None:
@@ -99,12 +101,20 @@ class UnitOfWork:
         self._versions: dict[int, int] = {}
         self._scope_versions: dict[ScopeKey, int] = {}
         self._unrouted: list[Notification] = []
+        self._decided: list[tuple[Notification, Connection | None]] = []
 
     def publish(self) -> None:
         """Hand the committed changes to the registry."""
         self._registry.versions |= self._versions
         self._registry.scope_versions |= self._scope_versions
         self._registry.commit(self._changes)
+        for notification, connection in self._decided:
+            named = (
+                {"account": connection.account_label, "connection": connection.platform_id}
+                if connection is not None
+                else {"subject": notification.incident.subject}
+            )
+            _log.info("notification.decided", type=notification.type, why=notification.why, reason=notification.reason, **named)
         for notification in self._unrouted:
             self._registry.count_unrouted(notification)
 
@@ -219,6 +229,7 @@ class UnitOfWork:
         self, notification: Notification, connection: Connection | None, *, notified: Collection[str] = (), informed: Collection[str] = ()
     ) -> Sequence[str]:
         """Store *notification* for its receivers, and return them; *informed* are those that another one has told the same."""
+        self._decided.append((notification, connection))
         config = self._registry.config
         key = events.incident_key(notification.incident, config.identity.instance)
         if notification.why is not NotificationReason.OPENED:

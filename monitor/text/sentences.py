@@ -1,5 +1,6 @@
 """The one line in every notification: what happened to which connection, since when, why, and what to do."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, timedelta
 
@@ -184,7 +185,7 @@ def _fields(
         "platform": platform_name(connection.platform if connection else key.platform if key else ""),
         "owner": scope_name(key, users) if key else "",
         "number": str(facts.affected or len(members) or "Several"),
-        "members": _members(facts.affected or 0, members),
+        "members": _members(facts.affected or 0, members, users),
         "since": moment(facts.failed_at or notification.incident.opened_at),
         "why": _why(notification, quoted),
         "quoted": quoted,
@@ -213,11 +214,16 @@ def _scope_name(subject: str, users: Mapping[str, str]) -> str:
     return scope_name(key, users) if key.user in users else one_line(key.path or subject, 120)
 
 
-def _members(affected: int, members: Sequence[Connection]) -> str:
-    """The names of the first few of the connections that fail together."""
+def _members(affected: int, members: Sequence[Connection], users: Mapping[str, str]) -> str:
+    """The names of the first few of the connections that fail together; with the user, or else the account, where several have one name."""
     if not members:
         return ""
-    names = [one_line(member.name or member.platform_id, 60) for member in members[:_NAMED]]
+    called = Counter(member.name or member.platform_id for member in members)
+    names = []
+    for member in members[:_NAMED]:
+        name = member.name or member.platform_id
+        owner = f" ({one_line(users.get(member.user_id) or member.account_label, 60)})" if called[name] > 1 else ""
+        names.append(one_line(name, 60) + owner)
     others = max(affected, len(members)) - len(names)
     return f" They are {', '.join(names)}{f' and {others} more' if others else ''}."
 
