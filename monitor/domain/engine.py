@@ -211,10 +211,6 @@ class Engine:
         """The monitored connections of *platform*."""
         return self._indexes.by_platform.get(platform, ())
 
-    def api_window(self) -> timedelta:
-        """How far back checks count for the API scope: two rounds at least."""
-        return max(self.config.policy.scopes.window, 2 * self.config.policy.interval)
-
     def canary_interval(self, connection: Connection) -> tuple[ScopeKey, timedelta] | None:
         """The scope that lets only canaries through to *connection*, and how far apart; None when checks go on as usual."""
         return self._pause_above(self.scopes_above(connection).all, rules.canary_interval)
@@ -225,7 +221,7 @@ class Engine:
 
     def scopes_explaining(self, connection: Connection, state: ConnectionState) -> list[ScopeState]:
         """The known scopes above *connection* in *state*, without open incidents of its platform that are not about it."""
-        within = platform_scope.reach(self.config.policy.scopes, self.api_window())
+        within = platform_scope.reach(self.config.policy.scopes, self.config.policy.api_window)
         member = platform_scope.member(connection, state)
         known = (scope for key in self.scopes_above(connection).all if (scope := self.known_scope(key)) is not None)
         return [
@@ -605,7 +601,7 @@ class ChangeSet:
 
     def _count_passed(self, connection: Connection, observation: Observation) -> dict[ScopeKey, ScopeState] | None:
         """The scopes that count a passed check while every scope is quiet; None when that changes more than their counts."""
-        engine, policy, window = self._engine, self._engine.config.policy.scopes, self._engine.api_window()
+        engine, policy, window = self._engine, self._engine.config.policy.scopes, self._engine.config.policy.api_window
         above = engine.scopes_above(connection)
         api, service = count_passed(self.scope(above.api), observation, policy, window=window), self.scope(above.service)
         if api is None:
@@ -650,7 +646,7 @@ class ChangeSet:
             before,
             observation,
             engine.config.policy,
-            window=engine.api_window(),
+            window=engine.config.policy.api_window,
             member_counts={key: engine.member_count(key) for key in before},
             elsewhere_at=self._elsewhere_at(account),
         )
@@ -697,7 +693,7 @@ class ChangeSet:
             scopes={key: state for key in above.all if (state := self._scope_if_known(key)) is not None},
             member_counts={key: engine.member_count(key) for key in above.all},
             watching_since=engine.watching_since,
-            window=engine.api_window(),
+            window=engine.config.policy.api_window,
             rounding=self.rounding.mode,
             controls=engine.controls,
             elsewhere_at=self._elsewhere_at(connection.account),
@@ -722,7 +718,7 @@ class ChangeSet:
             return {key: platform_scope.advance_open(state, self._sight(state, now))}
         if key.kind in (RATE, LIMIT):
             return rules.advance_limit(self.scope(ScopeKey(LIMIT, engine.config.api_host)), self._rates(), now)
-        return {key: rules.tick(state, now, policy, window=engine.api_window(), members=engine.member_count(key))}
+        return {key: rules.tick(state, now, policy, window=engine.config.policy.api_window, members=engine.member_count(key))}
 
     def _sight(self, scope: ScopeState, now: datetime) -> Sight:
         """What the rule of platforms and groups looks at."""
@@ -738,7 +734,7 @@ class ChangeSet:
             tuple(member for member in members if member is not None),
             now,
             engine.config.policy.scopes,
-            engine.api_window(),
+            engine.config.policy.api_window,
             engine.watching_since,
             lambda connection: engine.controls.silences_failure(connection, now),
         )

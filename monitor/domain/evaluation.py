@@ -251,6 +251,12 @@ def scope_context(
     return ScopeContext(frozen_by, covered_by or frozen_by, watching_since, hold_until, recovered_at, spans, resumed_at)
 
 
+def hiding_scope(context: ScopeContext, scopes: Mapping[ScopeKey, ScopeState]) -> ScopeKey | None:
+    """The scope whose open incident hides what the state of a connection is; one that only shares its cause hides nothing."""
+    key = context.frozen_by or context.suppressed_by
+    return key if key is not None and scopes[key].hides_state else None
+
+
 def _span(scope: ScopeState) -> tuple[datetime | None, datetime | None]:
     """When the last incident of *scope* opened and closed; None for one that never did."""
     return scope.topic.opened_at, None if scope.open else scope.closed_at

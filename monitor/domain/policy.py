@@ -254,6 +254,11 @@ class Policy:
     routes: tuple[Route, ...] = ()
 
     @property
+    def api_window(self) -> timedelta:
+        """How far back checks count for the API scope: two rounds at least."""
+        return max(self.scopes.window, 2 * self.interval)
+
+    @property
     def routes_are_timed(self) -> bool:
         """Whether a route says when receivers are notified."""
         return any(route.timed for route in self.routes)

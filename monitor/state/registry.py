@@ -27,7 +27,7 @@ from monitor.db import (
 from monitor.db.codec import decode_rounding, decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine
-from monitor.domain.evaluation import scope_context
+from monitor.domain.evaluation import hiding_scope, scope_context
 from monitor.domain.events import Notification
 from monitor.domain.load import AccountLoad, account_loads
 from monitor.domain.matchers import UnmatchedMatcher, known_values, unmatched
@@ -246,16 +246,16 @@ class Registry(Engine):
 
     def _suppressed_by(self, connection: Connection, known: dict[ScopeKey, str | None], now: datetime) -> str | None:
         """
-        The scope whose incident hides what the state of *connection* is; one that only shares its cause hides nothing.
+        The scope whose incident hides what the state of *connection* is.
 
         *known* remembers it for those that have the same scopes; an incident of the platform is not about all of them.
         """
         above, policy = self.scopes_above(connection), self.config.policy
         if above.group not in known or self.scope(above.platform).open or self.scope(above.group).open:
             state, since = self.state(connection.id), self.watching_since
-            context = scope_context(connection, state, above, self._scopes, since, now, policy, self.api_window())
-            key = context.frozen_by or context.suppressed_by
-            known[above.group] = str(key) if key is not None and self.scope(key).hides_state else None
+            context = scope_context(connection, state, above, self._scopes, since, now, policy, policy.api_window)
+            key = hiding_scope(context, self._scopes)
+            known[above.group] = str(key) if key is not None else None
         return known[above.group]
 
     def _account_up(self, name: str, *, known: bool) -> bool | None:

@@ -13,6 +13,7 @@ from monitor.domain.events import FINE, EventType, IncidentRef, NotificationReas
 from monitor.domain.notifications import decide
 from monitor.domain.notifications.build import NotificationContext
 from monitor.domain.notifications.build import build_notification as announcement_of
+from monitor.domain.past import views_at
 from monitor.domain.policy import DigestPolicy, ExpiryPolicy, Policy, RetryPolicy, ScopePolicy
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.routing import facts, matches
@@ -20,7 +21,9 @@ from monitor.domain.scopes.api import _down_since
 from monitor.domain.scopes.key import STORAGE, ScopeKey, scopes_above
 from monitor.domain.scopes.state import Bucket, FailureStreak, ScopeState, closed, opened, persistent, with_failure
 from monitor.domain.silencing.acks import Ack, acknowledged, badness
+from monitor.domain.snapshot import IncidentView
 from monitor.domain.states import LastNotified, PendingLevel, TopicState
+from monitor.domain.token_life import TokenLife
 from monitor.domain.topics import ScopeContext, is_confirmed, note_pending, severity_of
 from monitor.errors import DeliveryReason, Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_notification, a_state, an_observation, at
@@ -317,6 +320,23 @@ def test_what_lies_above() -> None:
     assert context(replace(failed, reason=Reason.TARGET_GONE)).suppressed_by is None
     assert context(opened(ScopeState(names.group, reason=BAD), START, 3)).suppressed_by == names.group
     assert context(opened(ScopeState(names.api), START, 3)).frozen_by == names.api
+
+
+@pytest.mark.parametrize(
+    ("scope", "reason", "hides"),
+    [("platform:linkedin", Reason.PLATFORM_TROUBLE, True), ("platform:linkedin", Reason.TOKEN_EXPIRED, False), ("api:x", None, True)],
+)
+def test_what_hides_a_state_at_an_earlier_moment(scope: str, reason: Reason | None, *, hides: bool) -> None:
+    """The page of the past follows the rule of the live page: upstream trouble of a platform hides the state, a shared cause does not."""
+    incident = IncidentRef(Topic.SCOPE, scope, 1, START)
+    kind = Scope(scope.partition(":")[0])
+    view = IncidentView(incident, kind, None, "failed", Severity.CRITICAL, reason, "")
+    failed = an_observation(reason or BAD, START)
+    (past,) = views_at([(a_connection(), failed, TokenLife())], [view], at(MINUTE), Policy())
+    assert past.suppressed_by == (scope if hides else None)
+    own = IncidentView(IncidentRef(Topic.CONNECTION, "1", 1, at(-HOUR)), Scope.CONNECTION, 1, "error", Severity.CRITICAL, reason, "")
+    (past,) = views_at([(a_connection(), failed, TokenLife())], [own, view], at(MINUTE), Policy())
+    assert (past.state.health, past.suppressed_by) == (Health.ERROR, scope if kind is Scope.API else None), "notified before"
 
 
 def test_frozen_evidence_confirms_nothing() -> None:

@@ -1,0 +1,99 @@
+"""The views of connections at an earlier moment, made of what rows tell of it."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from monitor.domain.checks import Observation
+from monitor.domain.connections import Connection
+from monitor.domain.copies import replace
+from monitor.domain.evaluation import hiding_scope, scope_context
+from monitor.domain.events import Topic
+from monitor.domain.expiry import estimate
+from monitor.domain.expiry.model import TokenBelief
+from monitor.domain.policy import Policy
+from monitor.domain.reasons import Health, Outcome, Scope, outcome_of
+from monitor.domain.scopes.key import API, ScopeKey, scopes_above
+from monitor.domain.scopes.state import ScopeState
+from monitor.domain.snapshot import ConnectionView, IncidentView
+from monitor.domain.states import ConnectionState, LastNotified, TopicState
+from monitor.domain.token_life import TokenLife
+
+# The interval may have been another one then.
+_LEAST_STALE = timedelta(hours=1)
+_HEALTH = {Outcome.PASSED: Health.OK, Outcome.UNSUPPORTED: Health.UNSUPPORTED}
+
+
+def views_at(
+    checks: Iterable[tuple[Connection, Observation, TokenLife]], incidents: Iterable[IncidentView], at: datetime, policy: Policy
+) -> tuple[ConnectionView, ...]:
+    """
+    The view of each connection at the moment *at*, of its last check until then and the *incidents* that were open.
+
+    Health is that of the incident, else of the last check; a connection that was not checked for longer than `stale_after` is unknown.
+    """
+    open_then = list(incidents)
+    own = {one.connection_id: one for one in open_then if one.connection_id is not None and one.incident.topic is Topic.CONNECTION}
+    scopes = {scope.key: scope for scope in (_scope(one) for one in open_then if one.scope is not Scope.CONNECTION)}
+    return tuple(
+        _view(connection, _state(connection, last, life, own.get(connection.id), at, policy), scopes, at, policy)
+        for connection, last, life in checks
+    )
+
+
+def _scope(incident: IncidentView) -> ScopeState:
+    opened_at = incident.incident.opened_at
+    topic = TopicState(incident.level, opened_at, opened_at=opened_at)
+    return ScopeState(ScopeKey.parse(incident.incident.subject), topic, reason=incident.reason)
+
+
+def _view(
+    connection: Connection, state: ConnectionState, scopes: Mapping[ScopeKey, ScopeState], at: datetime, policy: Policy
+) -> ConnectionView:
+    api_host = next((key.name for key in scopes if key.kind == API), "")
+    above = scopes_above(connection, api_host)
+    own = state.topic(Topic.CONNECTION)
+    wider = [scopes[key].topic.opened_at for key in (above.platform, above.group) if key in scopes]
+    if own.opened_at is not None and all(opened_at is not None and own.opened_at < opened_at for opened_at in wider):
+        # Nothing suppressed its notification when it opened.
+        state = replace(state, topics={Topic.CONNECTION: replace(own, notified=LastNotified(own.level))})
+    context = scope_context(connection, state, above, scopes, at, at, policy, policy.api_window)
+    key = hiding_scope(context, scopes)
+    return ConnectionView(connection, state, str(key) if key is not None else None)
+
+
+def _state(
+    connection: Connection, last: Observation, life: TokenLife, incident: IncidentView | None, at: datetime, policy: Policy
+) -> ConnectionState:
+    outcome = outcome_of(last.verdict.reason)
+    passed = outcome is Outcome.PASSED
+    token, _ = estimate.apply(
+        TokenBelief(), life, passed=passed, sent_at=last.at, at=last.at, server_at=None, policy=policy.expiry_for(connection.platform)
+    )
+    stale = at - last.at > max(policy.stale_for(connection.interval), _LEAST_STALE)
+    state = ConnectionState(
+        # One failed or inconclusive check without an incident is not confirmed.
+        health=Health.UNKNOWN if stale else _HEALTH.get(outcome, Health.OK),
+        reason=last.verdict.reason,
+        detail=last.verdict.detail,
+        last_check_at=last.at,
+        last_evidence_at=None if outcome is Outcome.INCONCLUSIVE else last.at,
+        last_passed_at=last.at if passed else None,
+        last_reason=last.verdict.reason,
+        last_detail=last.verdict.detail,
+        failures=1 if outcome is Outcome.FAILED else 0,
+        first_failed_at=last.at if outcome is Outcome.FAILED else None,
+        token=token,
+    )
+    if incident is None or incident.level not in {Health.ERROR, Health.MISSING, Health.MISCONFIGURED}:
+        return state
+    opened_at = incident.incident.opened_at
+    topics = {Topic.CONNECTION: TopicState(incident.level, opened_at, opened_at=opened_at)}
+    return replace(
+        state,
+        health=Health(incident.level),
+        since=opened_at,
+        reason=incident.reason,
+        detail=incident.detail,
+        failures=1,
+        topics=topics,
+    )
