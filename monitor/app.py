@@ -20,8 +20,13 @@ from pathlib import Path
 
 from monitor import __version__
 from monitor.clock import Clock
+from monitor.cluster.job_queue import JobQueue
+from monitor.cluster.node import Node, member_of
+from monitor.cluster.shown import ShownRows
+from monitor.cluster.turns import Turns
 from monitor.config import Config, watched_files
 from monitor.db import Database, read_server
+from monitor.db.members import conninfo, member_backend
 from monitor.domain.connections import Connection
 from monitor.domain.policy import Policy
 from monitor.domain.snapshot import Snapshot
@@ -37,6 +42,7 @@ from monitor.runtime.signals import Signals
 from monitor.runtime.systemd import ServiceManager
 from monitor.runtime.watchdog import Watchdog, WatchedLoop
 from monitor.state import account_sync, connection_sync, receiver_sync
+from monitor.state.cluster import AccountRegistry, node_config
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from monitor.web.actions import Actions
@@ -52,6 +58,7 @@ _WATCHDOG_LIMIT_SECONDS = 60.0
 _PINGS_PER_WATCHDOG_SEC = 4
 _WEB_REST_SECONDS = 10.0
 _FILE_REST_SECONDS = 5.0
+_ROWS_REST_SECONDS = 2.0
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 30.0
 _START_ATTEMPT_SECONDS = 300.0
@@ -96,6 +103,8 @@ class App:
         self._waiting_for_reload: list[asyncio.Future[int]] = []
         self._active = ""
         self._view_due = float("-inf")
+        self._node: Node | None = None
+        self._turns: Turns | None = None
 
     async def run(self) -> None:
         """
@@ -107,8 +116,8 @@ class App:
             StoreError: the database can't be used.
             ConfigError: the web port can't be opened.
         """
-        lease = self.config.cluster.lease if self.config.cluster is not None else None
-        self._database = Database(self.config.database.url.reveal(), clock=self._clock, owner=self.config.source, standby_lease=lease)
+        self._database = self._make_database()
+        self._rows = ShownRows(self._database, lambda: self.config, self._clock)
         self._web = self._web_server()
         try:
             await self._run()
@@ -117,19 +126,30 @@ class App:
                 await alert_corruption(self.config, self._evaluation_config(self.config), self._clock, USER_AGENT)
             raise
 
+    def _make_database(self) -> Database:
+        url, owner, cluster = self.config.database.url.reveal(), self.config.source, self.config.cluster
+        if cluster is None or cluster.mode != "shared":
+            return Database(url, clock=self._clock, owner=owner, standby_lease=cluster.lease if cluster is not None else None)
+        backend = member_backend(url, owner=owner, member=member_of(self.config), lease=cluster.lease, clock=self._clock)
+        self._node = Node(backend)
+        self._jobs = JobQueue(conninfo(url), self._clock)
+        return Database(url, clock=self._clock, owner=owner, backend=backend)
+
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._database.close)
+            if self._node is not None:
+                stack.push_async_callback(self._node.close)
             stack.push_async_callback(self._close_web)
             if not await self._open_database():
                 return
-            await account_sync.sync(self._database, self._registry, self.config)
-            await receiver_sync.sync(self._database, self.config, self._registry.config, self._clock.now())
-            await connection_sync.sync(self._database, self._registry, self.config)
+            await self._sync(self.config, self._registry.config)
             await self._open_web()
             jitter = random.random  # noqa: TID251 - needs no secrecy, only that two monitors do not retry in step
             self._dependencies = Dependencies(self._registry, self._database, self._metrics, self._clock, jitter, self._limits)
-            self._workers = WorkerGroup(self.config, self._registry.config, self._dependencies)
+            if self._node is not None:
+                self._dependencies = replace(self._dependencies, may_send=self._node.may_send)
+            self._use(self._make_workers(self.config))
             self._scheduler = Scheduler(self._wake_jobs(), self._clock)
             self._watchdog = Watchdog(
                 registry=self._registry,
@@ -145,6 +165,7 @@ class App:
             self._web_loop = self._loop("web", self._web.renew, _WEB_REST_SECONDS)
             self._file_watch = ConfigFileWatch(lambda: watched_files(self.config), self._config_file_changed)
             self._file_loop = self._loop("config-file", self._file_watch.step, _FILE_REST_SECONDS)
+            self._rows_loop = self._loop("rows", self._rows.step, _ROWS_REST_SECONDS)
             async with asyncio.TaskGroup() as group:
                 await self._run_workers(group)
 
@@ -155,13 +176,15 @@ class App:
         Returns:
             False when the stop is requested first.
         """
-        longest = _FIRST_RETRY_SECONDS if self.config.cluster is not None else _LONGEST_RETRY_SECONDS
-        pause = _FIRST_RETRY_SECONDS
+        cluster = self.config.cluster
+        longest = _FIRST_RETRY_SECONDS if cluster is not None else _LONGEST_RETRY_SECONDS
+        pause, begun = _FIRST_RETRY_SECONDS, self._clock.monotonic()
         while True:
             try:
                 await self._load_registry()
             except AnotherInstance as error:
-                if self.config.cluster is None:
+                # In a cluster that shares, an earlier process of this node keeps its name until its lease has run out.
+                if cluster is None or (self._node is not None and self._clock.monotonic() - begun > 2 * cluster.lease.total_seconds()):
                     raise
                 await self._stand_by(str(error))
                 pause = _STANDBY_PAUSE_SECONDS
@@ -233,13 +256,16 @@ class App:
 
     async def _load_registry(self) -> None:
         await self._database.start()
-        registry = Registry(self._evaluation_config(self.config), self._clock)
+        config = self._evaluation_config(self.config)
+        registry = Registry(config, self._clock) if self._node is None else AccountRegistry(config, self._clock, self._node.holder)
         registry.on_unrouted = self._metrics.notification_unrouted
         await self._database.read(registry.load)
         if self.config.cluster is not None:
             await self._examine_server()
-        if self._active:
+        if self._active and self._node is None:
             _log.warning("cluster.taken_over", was_active=self._active)
+        if self._node is not None:
+            await self._rows.step()
         self._registry, self._active = registry, ""
 
     async def _examine_server(self) -> None:
@@ -253,7 +279,28 @@ class App:
             _log.info("cluster.not_replicated", advice=advice)
 
     def _evaluation_config(self, config: Config) -> EvaluationConfig:
-        return EvaluationConfig.from_config(config, self._database.instance_id)
+        made = EvaluationConfig.from_config(config, self._database.instance_id)
+        return made if self._node is None or config.cluster is None else node_config(made, config.cluster.lease)
+
+    def _make_workers(self, config: Config, *, reloaded: bool = False) -> WorkerGroup | Turns:
+        """The workers of *config*; built without any I/O."""
+        evaluation_config = self._evaluation_config(config)
+        if self._node is None:
+            return WorkerGroup(config, evaluation_config, self._dependencies, reloaded=reloaded)
+        wide_config = EvaluationConfig.from_config(config, self._database.instance_id)
+        return Turns(config, evaluation_config, self._dependencies, self._node, self._jobs, wide_config)
+
+    def _use(self, workers: WorkerGroup | Turns) -> None:
+        self._workers, self._turns = workers, workers if isinstance(workers, Turns) else None
+
+    async def _sync(self, config: Config, evaluation_config: EvaluationConfig) -> None:
+        """Bring the rows in line with *config*; in a cluster that shares, each shard does that when it is taken."""
+        if self._node is not None:
+            await self._node.change(config)
+            return
+        await account_sync.sync(self._database, self._registry, config)
+        await receiver_sync.sync(self._database, config, evaluation_config, self._clock.now())
+        await connection_sync.sync(self._database, self._registry, config)
 
     def _loop(self, name: str, step: Step, rest_seconds: float) -> Loop:
         return Loop(name, step, rest_seconds=rest_seconds, clock=self._clock, stop=self._signals.stop)
@@ -269,9 +316,10 @@ class App:
             policy=self._policy,
             read=self._database.read,
             instance=lambda: self._registry.config.identity.instance,
-            engine=lambda: self._registry,
+            engine=self._shown,
             actions=Actions(self._database.write, self._check_now, self._clock, lambda: self.config.monitor.dashboard_url),
             reload=self._reload_and_wait,
+            exported=self._exported if self._node is not None else None,
         )
 
     def _config_file_changed(self, files: Sequence[Path]) -> None:
@@ -294,8 +342,21 @@ class App:
 
     def snapshot(self) -> Snapshot:
         """Everything that is known, now."""
-        snapshot = self._registry.snapshot(self._clock.now())
+        snapshot = self._shown().snapshot(self._clock.now())
+        if self._node is not None:
+            snapshot = replace(snapshot, storage_up=self._registry.storage_up)
         return replace(snapshot, active=self._active) if self._active else snapshot
+
+    def _shown(self) -> Registry:
+        """What the pages show: in a cluster that shares, the rows of all nodes."""
+        rows = self._rows.registry() if self._node is not None and not self._active else None
+        return rows if rows is not None else self._registry
+
+    def _exported(self) -> Snapshot:
+        """What the metrics of a node are made of."""
+        if self._turns is None or self._active:
+            return Snapshot(self._clock.now(), active=self._active or "starting")
+        return self._turns.exported()
 
     async def _run_workers(self, group: asyncio.TaskGroup) -> None:
         try:
@@ -311,6 +372,7 @@ class App:
             group.create_task(self._watchdog_loop.run(), name="watchdog"),
             group.create_task(self._web_loop.run(), name="web"),
             group.create_task(self._file_loop.run(), name="config-file"),
+            *([group.create_task(self._rows_loop.run(), name="rows")] if self._node is not None else []),
             group.create_task(self._database.ended(), name="database"),
             group.create_task(self._reload_on_request(group), name="reload"),
         ]
@@ -376,6 +438,8 @@ class App:
             return True, "standby"
         if not self.ready.is_set():
             return False, "starting or stopping"
+        if self._node is not None and not self._node.may_send():
+            return False, "the lease of this node has run out"
         return (True, "ready") if self._database.storage_up else (False, "the database takes no writes")
 
     async def _reload_on_request(self, group: asyncio.TaskGroup) -> None:
@@ -412,10 +476,10 @@ class App:
         self._manager.trouble = "the last reload failed and changed nothing, see the log"
         reload_outcome.record(ReloadOutcome(str(error).splitlines()))
 
-    async def _prepare(self) -> tuple[Config, WorkerGroup, Authenticator]:
+    async def _prepare(self) -> tuple[Config, WorkerGroup | Turns, Authenticator]:
         """Read the configuration again and build the workers and the authenticator of the web port; changes nothing yet."""
         config, authenticator = await self._reread_config()
-        return config, WorkerGroup(config, self._evaluation_config(config), self._dependencies, reloaded=True), authenticator
+        return config, self._make_workers(config, reloaded=True), authenticator
 
     async def _reread_config(self) -> tuple[Config, Authenticator]:
         config = await asyncio.to_thread(self._reread)
@@ -436,7 +500,7 @@ class App:
             _log.warning("config.restart_required", section=key)
         return restart
 
-    async def _replace_workers(self, config: Config, workers: WorkerGroup, group: asyncio.TaskGroup) -> None:
+    async def _replace_workers(self, config: Config, workers: WorkerGroup | Turns, group: asyncio.TaskGroup) -> None:
         """
         Drain the running workers and start *workers*. A failure here ends the process: the old workers are closed already.
 
@@ -447,13 +511,11 @@ class App:
             await self._workers.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
             self.config = config
             self._registry.set_config(workers.evaluation_config)
-            await account_sync.sync(self._database, self._registry, config)
-            await receiver_sync.sync(self._database, config, workers.evaluation_config, self._clock.now())
-            await connection_sync.sync(self._database, self._registry, config)
+            await self._sync(config, workers.evaluation_config)
             if self._signals.stop.is_set():
                 await workers.close()
                 return
-            self._workers = workers
+            self._use(workers)
             self._prepare_metrics()
             workers.start(group)
         finally:

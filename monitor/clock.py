@@ -84,20 +84,40 @@ class SystemClock:
         return True
 
 
-class Continuity:
-    """
-    Notices when the process did not run on: its wall clock was set, the machine was suspended, or the process stood still.
-
-    Wall clock and `monotonic` move differently in the first two cases. A process that stood still (a paused container, SIGSTOP) is
-    late with its `beat`, which it otherwise makes every few seconds.
-    """
+class ClockChanges:
+    """What the wall clock did besides running: how far it was set, and how long the machine was suspended."""
 
     JUMP_SECONDS = 5.0
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._offset, self._suspended = self._offsets()
+
+    def since_last(self) -> tuple[float, float]:
+        """By how many seconds the clock was set, and for how many the machine was suspended, since the last call; 0 for what is too small."""
+        offset, suspended = self._offsets()
+        suspend = suspended - self._suspended
+        jump = offset - self._offset - suspend
+        self._offset, self._suspended = offset, suspended
+        return jump if abs(jump) > self.JUMP_SECONDS else 0.0, suspend if suspend > self.JUMP_SECONDS else 0.0
+
+    def _offsets(self) -> tuple[float, float]:
+        monotonic = self._clock.monotonic()
+        return self._clock.now().timestamp() - monotonic, self._clock.boottime() - monotonic
+
+
+class Continuity:
+    """
+    Notices when the process did not run on: its wall clock was set, the machine was suspended, or the process stood still.
+
+    `ClockChanges` shows the first two. A process that stood still (a paused container, SIGSTOP) is late with its `beat`, which it
+    otherwise makes every few seconds.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._since = clock.now()
-        self._offset = self._wall_minus_monotonic()
+        self._changes = ClockChanges(clock)
         self._beat_at: float | None = None
 
     def beat(self, longest_pause: float) -> datetime:
@@ -108,13 +128,8 @@ class Continuity:
 
     def since(self, longest_pause: float) -> datetime:
         """Since when the process runs on: the start, or when the last interruption was noticed; a longer pause between beats is one."""
-        offset = self._wall_minus_monotonic()
         stood_still = self._beat_at is not None and self._clock.monotonic() - self._beat_at > longest_pause
-        if abs(offset - self._offset) > self.JUMP_SECONDS or stood_still:
+        if any(self._changes.since_last()) or stood_still:
             self._since = self._clock.now()
             self._beat_at = None
-        self._offset = offset
         return self._since
-
-    def _wall_minus_monotonic(self) -> float:
-        return self._clock.now().timestamp() - self._clock.monotonic()

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-EXTRAS = {"psycopg": "postgresql", "icalendar": "calendar", "apprise": "apprise"}
+EXTRAS = {"psycopg": "postgresql", "icalendar": "calendar", "apprise": "apprise", "procrastinate": "cluster"}
 """Library -> the extra that brings it."""
 
 

@@ -169,9 +169,8 @@ def as_text(lines: Sequence[IncidentLine], now: datetime, width: int) -> str:
 def _name(line: IncidentLine) -> str:
     if line.connection is not None:
         return one_line(short_name(line.connection, line.state), 60)
-    subject = line.row.incident.subject
-    key = ScopeKey.parse(subject)
-    name = scope_name(key, line.users) if key.user in line.users else subject.partition(":")[2]
+    key = ScopeKey.parse(line.row.incident.subject)
+    name = scope_name(key, line.users) if key.user in line.users else key.path
     return one_line(f"{key.kind} {name}".strip(), 60)
 
 

@@ -36,6 +36,7 @@ VERBS = {
     "replay": "replay the history against another policy",
     "export": "write the history as CSV or JSON Lines",
     "config": "check or show the configuration",
+    "cluster": "show the nodes that share the work, drain them",
     "db": "upgrade, check, back up or copy the database",
     "completion": "print a shell completion script",
 }

@@ -34,7 +34,6 @@ _COLOURS = {
 _ESCAPES = re.compile(r"\033\[[0-9;]*m")
 # Latin letters, quotation marks, dashes and arrows take one column each, whatever is beside them.
 _NARROW = re.compile(r"[\x00-\x7f\xa1-\xac\xae-\u02ff\u2010-\u2027\u2190-\u2193]*")
-_MIN_TEXT_WIDTH = 20
 _MAX_READABLE_WIDTH = 120
 _MIN_LAST_WIDTH = 40
 
@@ -138,11 +137,6 @@ def _widths(lines: Sequence[Sequence[str]], width: int, least: Mapping[int, int]
 def _padded(cell: str, room: int, *, right: bool) -> str:
     space = " " * (room - columns(cell))
     return space + cell if right else cell + space
-
-
-def indented(text: str, indent: int, width: int) -> str:
-    """*text* on one line of *width* columns, indented, cut if necessary."""
-    return " " * indent + cut(text, max(_MIN_TEXT_WIDTH, width - indent))
 
 
 def wrapped(text: str, width: int, indent: str = "", further: str = "") -> str:

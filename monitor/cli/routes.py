@@ -9,7 +9,7 @@ from monitor.cli import output
 from monitor.cli.options import CONFIG, JSON, load_config
 from monitor.cli.output import terminal_width, wrapped
 from monitor.cli.verb import Verb, argument
-from monitor.clock import SystemClock
+from monitor.clock import SystemClock, iso_utc
 from monitor.config import Config
 from monitor.config.problems import suggest
 from monitor.config.sections.policy import KNOWN_PLATFORMS
@@ -102,18 +102,16 @@ def _check(name: str, values: Iterable[str], known: Collection[str]) -> None:
 
 def routed(config: Config, facts: dict[str, str], now: datetime) -> RouteTest:
     """What *config* does with a notification with these *facts* at *now*."""
-    passed: list[tuple[Route, str]] = []
-    taken = None
-    for route in (settings.route() for settings in config.routes):
-        wrong = routing.mismatch(route.match, facts)
-        if wrong is None:
-            taken = route
-            break
-        passed.append((route, f"{wrong} is {facts.get(wrong) or 'empty'}, not {route.match[wrong]}"))
-    closing = facts["why"] == "closed"
-    chosen = set(taken.receivers) if taken is not None else set() if config.routes else {one.name for one in config.receivers}
-    receivers = tuple(one.name for one in config.receivers if one.name in chosen and (one.send_resolved or not closing))
-    return RouteTest(facts, tuple(passed), taken, receivers, _suppressed(config, taken, facts, now))
+    routes = [settings.route() for settings in config.routes]
+    taken = routing.first_match(facts, routes)
+    passed = tuple((route, _why_not(route, facts)) for route in routes[: routes.index(taken) if taken is not None else None])
+    rules = [routing.ReceiverRule(one.name, one.send_resolved) for one in config.receivers]
+    return RouteTest(facts, passed, taken, routing.receivers_by(facts, routes, rules), _suppressed(config, taken, facts, now))
+
+
+def _why_not(route: Route, facts: dict[str, str]) -> str:
+    wrong = routing.mismatch(route.match, facts) or ""
+    return f"{wrong} is {facts.get(wrong) or 'empty'}, not {route.match.get(wrong)}"
 
 
 def _suppressed(config: Config, taken: Route | None, facts: dict[str, str], now: datetime) -> tuple[str, datetime] | None:
@@ -137,7 +135,7 @@ def as_lines(config: Config, found: RouteTest) -> list[str]:
     elif not config.routes:
         lines.append("there are no routes: every receiver gets everything")
     names = ", ".join(found.receivers)
-    lines.append(f"notified: {names}" if names else "notified: nobody")
+    lines.append(f"notified: {names}" if names else "notified: no receiver")
     if found.suppressed is not None:
         lines.append(f"suppressed now by {found.suppressed[0]}, until {moment(found.suppressed[1])}")
     if found.taken is not None and found.taken.reminder_interval is not None:
@@ -160,7 +158,7 @@ def as_document(found: RouteTest) -> dict[str, object]:
         "route": taken.key if taken is not None else None,
         "receivers": list(found.receivers),
         "suppressedBy": found.suppressed[0] if found.suppressed is not None else None,
-        "suppressedUntil": found.suppressed[1].isoformat() if found.suppressed is not None else None,
+        "suppressedUntil": iso_utc(found.suppressed[1]) if found.suppressed is not None else None,
         "reminderSeconds": interval.total_seconds() if interval is not None else None,
         "escalateAfterSeconds": escalation.after.total_seconds() if escalation is not None else None,
         "escalateTo": list(escalation.receivers) if escalation is not None else [],

@@ -15,6 +15,7 @@ from monitor.config.sections.controls import QuietHoursSettings, SilenceSettings
 from monitor.config.sections.core import (
     AccountSettings,
     ApiSettings,
+    ClusterSettings,
     ConnectionSettings,
     DatabaseSettings,
     MonitorSettings,
@@ -341,9 +342,22 @@ def _places(draft: Draft, warn: Warn) -> None:
         warn(("database", "url"), message, "write four slashes: sqlite:////var/lib/...")
     if draft.document.at(("cluster",)) is not None and url.startswith("sqlite:"):
         draft.refuse(("cluster",), "instances on several machines can't share an SQLite file", "set database.url to postgresql://...")
+    _cluster(draft, warn)
     if urlsplit(draft.section(MonitorSettings, "monitor").dashboard_url).query:
         message = "monitor.dashboard_url has a query, which every receiver gets"
         warn(("monitor", "dashboard_url"), message, "make sure that it contains no token")
+
+
+def _cluster(draft: Draft, warn: Warn) -> None:
+    cluster = draft.sections.get("cluster")
+    if not isinstance(cluster, ClusterSettings) or cluster.mode != "shared":
+        return
+    if advice := missing("procrastinate"):
+        draft.refuse(("cluster", "mode"), "cluster.mode shared needs Procrastinate", advice)
+    if is_loopback(draft.section(WebSettings, "web").host):
+        message = "web.listen is on loopback: the other nodes and Prometheus on another machine can't reach this one"
+        path = ("web", "listen") if draft.document.at(("web", "listen")) is not None else ("cluster", "mode")
+        warn(path, message, "listen on an address of this machine, with web.config_file or web.token_file")
 
 
 def _open_port(draft: Draft, warn: Warn, web: WebSettings) -> None:

@@ -73,7 +73,7 @@ class Config(Section):
     database: DatabaseSettings = Field(default_factory=DatabaseSettings.defaults)
     """Where the data is stored."""
     cluster: ClusterSettings | None = None
-    """A second machine that takes over; without it every instance needs a database of its own."""
+    """Further instances on the same database; without it every instance needs a database of its own."""
     web: WebSettings = Field(default_factory=WebSettings.defaults)
     """The port for metrics and the status page."""
     retention: RetentionSettings = Field(default_factory=RetentionSettings.defaults)

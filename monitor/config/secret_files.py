@@ -41,7 +41,7 @@ def _check_apprise(secret: Secret, origin: str) -> Secret:
     check_address(secret, origin)
     match = re.match(r"[a-z][a-z0-9+.-]*://(?:[^/?#]*@)?(\[[^\]/?#]*\]|[^/?#:@]*)", secret.reveal(), re.IGNORECASE)
     if match is None:
-        raise SecretProblem(f"{origin} is no address of Apprise", "such as ntfys://ntfy.example.org/topic")
+        raise SecretProblem(f"{origin} is not an address of Apprise", "such as ntfys://ntfy.example.org/topic")
     # A number is the id of a bot, not an address.
     if not match[1].isdigit() and is_forbidden(match[1].strip("[]")):
         raise SecretProblem(f"{origin} points to a link-local or cloud-metadata address", "receivers are never there; check the address")

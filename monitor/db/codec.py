@@ -17,8 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import SchemaValidator, core_schema
 
 from monitor.clock import from_milliseconds, to_milliseconds
+from monitor.domain.cluster.findings import Board, Finding
+from monitor.domain.copies import replace
+from monitor.domain.delivery.receiver_outages import DISABLED
 from monitor.domain.events import Notification
 from monitor.domain.expiry.interval import RoundingEvidence
+from monitor.domain.reasons import Scope
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState
@@ -64,6 +68,26 @@ def decode_scope(name: str, document: bytes) -> ScopeState:
     return _load(ScopeState, json.dumps(fields | {"key": ScopeKey.parse(name)}), where)
 
 
+def dump_findings(entries: tuple[Finding, ...]) -> str:
+    """The JSON text of *entries*."""
+    return _dump(tuple[Finding, ...], entries).decode()
+
+
+def load_findings(document: str) -> tuple[Finding, ...]:
+    """The findings in *document*; raises StoreCorrupt."""
+    return _load(tuple[Finding, ...], document, "findings of a node")
+
+
+def dump_board(board: Board) -> str:
+    """The JSON text of *board*."""
+    return _dump(Board, board).decode()
+
+
+def load_board(document: str | None) -> Board:
+    """The board in *document*, or an empty one; raises StoreCorrupt."""
+    return _load(Board, document or "{}", "what the node with the shard global tells")
+
+
 def encode_rounding(evidence: RoundingEvidence) -> str:
     """The JSON text of *evidence*."""
     return _dump(RoundingEvidence, evidence).decode()
@@ -81,7 +105,12 @@ def dump_notification(notification: Notification) -> str:
 
 def load_notification(document: str, where: str) -> Notification:
     """The notification in *document*; raises StoreCorrupt naming *where* it was read."""
-    return _load(Notification, document, where)
+    found = _load(Notification, document, where)
+    if found.scope is not Scope.RECEIVER:
+        return found
+    # So a disabled receiver was called up to release 0.1.
+    before, after = (DISABLED if level == "gone" else level for level in (found.level_from, found.level_to))
+    return replace(found, level_from=before, level_to=after)
 
 
 def dump_labels(labels: Mapping[str, str]) -> str:

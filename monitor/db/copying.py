@@ -20,14 +20,15 @@ from monitor.db.database import backend_of
 from monitor.db.errors import translated
 from monitor.db.maintenance import parse, reading, reading_engine_of
 from monitor.db.sqlite import Report, no_report
-from monitor.db.tables import lease, metadata
+from monitor.db.tables import findings, lease, members, metadata, shards
 from monitor.errors import StoreError
 
 _BATCH = 1_000
-_OWN_TABLES = ("alembic_version", lease.name)
+_OWN = (lease, members, shards, findings)
+_OWN_TABLES = ("alembic_version", *(table.name for table in _OWN))
 """What is no content: the new database has its own."""
 
-_TABLES = [table for table in metadata.sorted_tables if table is not lease]
+_TABLES = [table for table in metadata.sorted_tables if table not in _OWN]
 
 
 @dataclass(slots=True)

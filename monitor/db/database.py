@@ -17,11 +17,13 @@ from monitor.db.postgres import PostgresBackend
 from monitor.db.queries.state import read_meta
 from monitor.db.sqlite import SqliteBackend
 from monitor.db.store import Store
-from monitor.db.transaction import Reader
+from monitor.db.tables import meta
+from monitor.db.transaction import Reader, insert_missing
 from monitor.db.writer import Writer
 from monitor.errors import StoreError, StoreUnavailable
 
 _READERS = 4
+_ADD_META = insert_missing(meta, ["key"])
 
 T = TypeVar("T")
 
@@ -38,10 +40,12 @@ class Database:
         instance_id: random, stable for this database; "" before `start`.
     """
 
-    def __init__(self, url: str, *, clock: Clock, owner: str, standby_lease: timedelta | None = None) -> None:
+    def __init__(
+        self, url: str, *, clock: Clock, owner: str, standby_lease: timedelta | None = None, backend: Backend | None = None
+    ) -> None:
         self.instance_id = ""
         self._clock = clock
-        self._backend = backend_of(parse(url), clock, owner, standby_lease)
+        self._backend = backend if backend is not None else backend_of(parse(url), clock, owner, standby_lease)
         self._writer: Writer | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._ended: asyncio.Queue[StoreError] = asyncio.Queue()
@@ -156,8 +160,9 @@ class Database:
 def _instance_id(store: Store) -> str:
     instance = read_meta(store, "instance_id")
     if instance is None:
-        instance = secrets.token_hex(4)
-        store.put_meta("instance_id", instance)
+        # Two nodes of a cluster may start at the same time: the first one's stays.
+        store.change(_ADD_META, {"key": "instance_id", "value": secrets.token_hex(4)})
+        instance = read_meta(store, "instance_id") or ""
     return instance
 
 

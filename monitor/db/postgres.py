@@ -26,39 +26,39 @@ from monitor.errors import AnotherInstance, StoreUnavailable, UnsuitableServer
 from monitor.logs import get_logger
 
 # "postpost" in ASCII: no other program takes this lock.
-_LOCK = 0x706F7374706F7374
+LOCK = 0x706F7374706F7374
 _READERS = 4
 _STATEMENT_TIMEOUT = "10s"
 _LEASE = timedelta(seconds=15)
 _WAIT_MILLISECONDS = 1_000
 
 # By the server's clock: two hosts need not agree on the time.
-_NOW = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+NOW = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 # ruff: noqa: S608 - what is put into these statements are the numbers above
-_TRY_LOCK = text(f"SELECT pg_try_advisory_lock({_LOCK})")
-_LOCK_NOW = text(f"SELECT pg_advisory_lock({_LOCK})")
+_TRY_LOCK = text(f"SELECT pg_try_advisory_lock({LOCK})")
+_LOCK_NOW = text(f"SELECT pg_advisory_lock({LOCK})")
 _LOCK_NOT_AVAILABLE = "55P03"
-_END_HOLDERS = text(
+END_HOLDERS = text(
     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND objsubid = 1"
-    f" AND classid = {_LOCK >> 32} AND objid = {_LOCK & 0xFFFFFFFF}"
+    f" AND classid = {LOCK >> 32} AND objid = {LOCK & 0xFFFFFFFF}"
 )
-_HAS_LEASE = text("SELECT to_regclass('lease') IS NOT NULL")
-_READ_LEASE = text(f"SELECT holder, owner, epoch, commits, expires_at > {_NOW} AS valid FROM lease WHERE id = 1")
+_HAS_TABLE = text("SELECT to_regclass(:name) IS NOT NULL")
+_LIVE_MEMBERS = text(f"SELECT count(*) FROM members WHERE expires_at > {NOW}")
+READ_LEASE = text(f"SELECT holder, owner, epoch, commits, expires_at > {NOW} AS valid FROM lease WHERE id = 1")
 _TAKE_LEASE = text(
     "INSERT INTO lease (id, holder, owner, epoch, commits, expires_at)"
-    f" VALUES (1, :holder, :owner, 1, 0, {_NOW} + :lease)"
+    f" VALUES (1, :holder, :owner, 1, 0, {NOW} + :lease)"
     " ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, owner = excluded.owner, epoch = lease.epoch + 1,"
     " expires_at = excluded.expires_at RETURNING epoch"
 )
 _HOLD_LEASE = text(
-    f"UPDATE lease SET commits = commits + 1, expires_at = {_NOW} + :lease"
+    f"UPDATE lease SET commits = commits + 1, expires_at = {NOW} + :lease"
     " WHERE id = 1 AND holder = :holder AND epoch = :epoch RETURNING commits"
 )
 _RESTARTED = text("SELECT clock_timestamp() - pg_postmaster_start_time() < make_interval(secs => :lease / 1000.0)")
 _SETTING = text("SELECT current_setting('statement_timeout')")
-_UNLOCK = text(f"SELECT pg_advisory_unlock({_LOCK})")
-_DROP_LEASE = text("UPDATE lease SET expires_at = 0 WHERE id = 1 AND holder = :holder AND epoch = :epoch")
+_UNLOCK = text(f"SELECT pg_advisory_unlock({LOCK})")
 
 log = get_logger(__name__)
 
@@ -76,6 +76,9 @@ class PostgresBackend:
 
     examined = True
     patience = (1.0, 30.0)
+    _hold = _HOLD_LEASE
+    _read_commits = text("SELECT commits FROM lease WHERE id = 1 AND holder = :holder AND epoch = :epoch")
+    _drop = text("UPDATE lease SET expires_at = 0 WHERE id = 1 AND holder = :holder AND epoch = :epoch")
 
     def __init__(self, address: URL, *, owner: str, lease: timedelta = _LEASE, standby: bool = False) -> None:
         self.heartbeat: float | None = lease.total_seconds() / 3
@@ -85,9 +88,12 @@ class PostgresBackend:
         self._holder = secrets.token_hex(16)
         self._epoch = 0
         self._commits = 0
-        self._engine = writing_to(address)
+        self._engine = self._writing_to(address)
         self._readers = reading_from(address)
         self._connection: Connection | None = None
+
+    def _writing_to(self, address: URL) -> Engine:
+        return writing_to(address)
 
     def open(self) -> None:
         """Connect, take the lock, upgrade the schema, take the lease."""
@@ -96,13 +102,17 @@ class PostgresBackend:
             with translated(), connection.begin():
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
                 connection.execute(text("SET LOCAL lock_timeout = '10s'"))
-                if migrations.upgrade(connection, self._warn):
-                    log.info("database.upgraded")
-                values = {"holder": self._holder, "owner": describe(self._owner), "lease": self._lease}
-                self._epoch = int(connection.execute(_TAKE_LEASE, values).scalar_one())
+                self._join(connection)
         except BaseException:
             self._disconnect()
             raise
+
+    def _join(self, connection: Connection) -> None:
+        """In the transaction of `open`: upgrade the schema, take the lease."""
+        if migrations.upgrade(connection, self._warn):
+            log.info("database.upgraded")
+        values = {"holder": self._holder, "owner": describe(self._owner), "lease": self._lease}
+        self._epoch = int(connection.execute(_TAKE_LEASE, values).scalar_one())
 
     def examine(self) -> None:
         """Nothing: the server checks its pages when it reads them."""
@@ -112,7 +122,7 @@ class PostgresBackend:
         connection = self._live()
         with translated():
             connection.begin()
-            commits = connection.execute(_HOLD_LEASE, self._identity | {"lease": self._lease}).scalar()
+            commits = connection.execute(self._hold, self._identity | {"lease": self._lease}).scalar()
         if commits is None:
             self.rollback()
             raise self._taken_over()
@@ -134,10 +144,10 @@ class PostgresBackend:
         """Whether the lease row carries the number of the last transaction."""
         connection = self._live()
         with translated(), connection.begin():
-            lease = connection.execute(_READ_LEASE).one()
-        if (lease.holder, lease.epoch) != (self._holder, self._epoch):
+            commits = connection.execute(self._read_commits, self._identity).scalar()
+        if commits is None:
             raise self._taken_over()
-        return bool(lease.commits >= self._commits)
+        return bool(commits >= self._commits)
 
     def recover(self, error: StoreUnavailable) -> None:
         """A new connection next time."""
@@ -166,7 +176,7 @@ class PostgresBackend:
             with contextlib.suppress(SQLAlchemyError):
                 self._connection.rollback()
                 with self._connection.begin():
-                    self._connection.execute(_DROP_LEASE, self._identity)
+                    self._connection.execute(self._drop, self._identity)
         self._disconnect()
         self._engine.dispose()
 
@@ -196,7 +206,9 @@ class PostgresBackend:
         if not locked and self._waits:
             locked = self._wait_for_lock(connection, milliseconds=_WAIT_MILLISECONDS)
         with connection.begin():
-            lease = connection.execute(_READ_LEASE).first() if connection.execute(_HAS_LEASE).scalar() else None
+            lease = connection.execute(READ_LEASE).first() if has_table(connection, "lease") else None
+            if not locked and has_table(connection, "members") and (nodes := connection.execute(_LIVE_MEMBERS).scalar()):
+                raise AnotherInstance(f"a cluster of {nodes} nodes holds the database: stop them, or use cluster.mode shared")
             restarted = locked and self._waits and bool(connection.execute(_RESTARTED, {"lease": self._lease}).scalar())
             if restarted and lease is not None and lease.valid:
                 connection.execute(_UNLOCK)
@@ -213,7 +225,7 @@ class PostgresBackend:
                 raise AnotherInstance(f"another instance holds the database: {lease.owner}")
             # Our own session from before the connection broke, or one whose process stopped renewing.
             log.warning("database.lock_taken_over", holder=lease.owner)
-            connection.execute(_END_HOLDERS)
+            connection.execute(END_HOLDERS)
         if not self._wait_for_lock(connection, milliseconds=5_000):
             raise StoreUnavailable("the lock of an ended instance is not free yet")
 
@@ -250,6 +262,11 @@ class PostgresBackend:
         log.warning("database.backup_skipped", schema=revision, hint="use pg_dump before upgrades")
 
 
+def has_table(connection: Connection, name: str) -> bool:
+    """Whether the database has a table of this name."""
+    return bool(connection.execute(_HAS_TABLE, {"name": name}).scalar())
+
+
 def _require_settings(connection: Connection) -> None:
     with connection.begin():
         if connection.execute(_SETTING).scalar() != _STATEMENT_TIMEOUT:
@@ -271,9 +288,13 @@ def reading_from(address: URL) -> Engine:
     )
 
 
-def writing_to(address: URL) -> Engine:
-    """The engine of a writing session."""
-    return create_engine(address, poolclass=NullPool, hide_parameters=True, connect_args=_connect_arguments())
+def writing_to(address: URL, *, wait_milliseconds: int | None = None) -> Engine:
+    """The engine of a writing session; with *wait_milliseconds* it neither waits longer for a row nor keeps one longer while it does nothing."""
+    arguments = _connect_arguments()
+    if wait_milliseconds is not None:
+        limits = f" -c lock_timeout={wait_milliseconds} -c idle_in_transaction_session_timeout={wait_milliseconds}"
+        arguments["options"] = f"{arguments['options']}{limits}"
+    return create_engine(address, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
 
 
 def _connect_arguments() -> dict[str, object]:

@@ -59,18 +59,18 @@ _LATEST_OF_CLOSED = (
     .group_by(incidents.c.id)
 )
 _NOTIFICATIONS = select(notifications.c.id, notifications.c.document).where(notifications.c.id.in_(_ids)).order_by(notifications.c.id)
-_told = notifications.alias("told")
+_latest = notifications.alias("latest")
 _DELIVERIES = (
-    select(_told.c.id.label("latest_id"), deliveries.c.id, deliveries.c.notification_id, deliveries.c.receiver, deliveries.c.state)
-    .select_from(_told)
+    select(_latest.c.id.label("latest_id"), deliveries.c.id, deliveries.c.notification_id, deliveries.c.receiver, deliveries.c.state)
+    .select_from(_latest)
     .join(
         notifications,
-        (notifications.c.subject == _told.c.subject)
-        & (notifications.c.topic == _told.c.topic)
-        & (notifications.c.number == _told.c.number),
+        (notifications.c.subject == _latest.c.subject)
+        & (notifications.c.topic == _latest.c.topic)
+        & (notifications.c.number == _latest.c.number),
     )
     .join(deliveries, deliveries.c.notification_id == notifications.c.id)
-    .where(_told.c.id.in_(_ids))
+    .where(_latest.c.id.in_(_ids))
 )
 _ADD = insert(deliveries)
 

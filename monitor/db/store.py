@@ -104,7 +104,8 @@ class Store(Transaction):
     def flush(self) -> None:
         """Write the collected rows; raises StaleStateError for states of another version."""
         if self._new_messages:
-            rows, self._new_messages = list(self._new_messages.values()), {}
+            # In one order: nodes of a cluster that write the same ones wait for each other, and never in a circle.
+            rows, self._new_messages = sorted(self._new_messages.values(), key=lambda row: int(row["id"])), {}
             self.change(_PUT_MESSAGES, rows)
         if self._new_checks:
             checks_, self._new_checks = self._new_checks, []

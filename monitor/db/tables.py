@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0014"
+REVISION = "0015"
 
 metadata = MetaData(
     naming_convention={
@@ -60,6 +61,47 @@ lease = Table(
     Column("commits", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     CheckConstraint("id = 1", name="single"),
+)
+
+# The nodes of a cluster (PostgreSQL); `holder` is the process that has the name, `pid` its writing session. See `lease`.
+members = Table(
+    "members",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("commits", BigInteger, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("joined_at", BigInteger, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("config", Text, nullable=False),
+    Column("weight", Float, nullable=False),
+    Column("drained", Boolean, nullable=False),
+)
+
+# What a node tends as a whole: `account:NAME`, `receiver:NAME` or `global`. `epoch` counts how often it was taken.
+shards = Table(
+    "shards",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("node", Text),
+    Column("epoch", BigInteger, nullable=False),
+    Column("weight", Float, nullable=False),
+    Column("free_since", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("paused_until", BigInteger, nullable=False),
+)
+
+# What nodes learnt, for the one that tends `global`: it deletes what it has taken into account, in the same transaction.
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("member", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
 )
 
 connections = Table(

@@ -112,13 +112,19 @@ class Transaction(Reader):
 
     Attributes:
         scratch: for works of the same transaction to share what they read; gone with the transaction.
+        before: what to call when all works have run, before the commit.
         after: what to call after the commit.
     """
 
     def __init__(self, connection: SqlConnection) -> None:
         super().__init__(connection)
         self.scratch: dict[object, object] = {}
+        self.before: list[Callable[[], None]] = []
         self.after: list[Callable[[], None]] = []
+
+    def before_commit(self, call: Callable[[], None]) -> None:
+        """Run *call* when all works of this transaction have run."""
+        self.before.append(call)
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Run *call* on the writer's thread once this is committed; forgotten when it is rolled back."""

@@ -191,6 +191,8 @@ class Writer:
             store = Store(self._backend.begin(), self._put_messages)
             try:
                 results = [job.work(store) for job in jobs]
+                for call in store.before:
+                    call()
                 store.flush()
             except BaseException:
                 self._backend.rollback()

@@ -8,7 +8,7 @@ same for both, so that an Alertmanager that gets both has one alert.
 from typing import NamedTuple
 
 from monitor.domain import topics
-from monitor.domain.delivery.receiver_outages import FAILING, GONE, REFUSING
+from monitor.domain.delivery.receiver_outages import DISABLED, FAILING, REFUSING
 from monitor.domain.events import Topic
 from monitor.domain.reasons import Scope
 from monitor.domain.scopes.key import LIMIT, RATE, SERVICE, ScopeKey
@@ -53,7 +53,7 @@ def alert_name(labels: IncidentLabels) -> str:
     topic, scope = Topic(labels.topic), Scope(labels.scope)
     if topic is Topic.SCOPE:
         if scope is Scope.RECEIVER:
-            return "PostpostReceiverGone" if labels.level == GONE else "PostpostReceiverFailing"
+            return "PostpostReceiverDisabled" if labels.level == DISABLED else "PostpostReceiverFailing"
         return f"Postpost{_KINDS.get(labels.kind) or _SCOPES.get(scope) or scope.value.capitalize() + 'Failed'}"
     if topic is Topic.EXPIRY:
         return "PostpostTokenExpired" if labels.level == topics.EXPIRED else "PostpostTokenExpiring"

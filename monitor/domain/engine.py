@@ -211,6 +211,22 @@ class Engine:
         """The monitored connections of *platform*."""
         return self._indexes.by_platform.get(platform, ())
 
+    def decides(self, _key: ScopeKey) -> bool:
+        """Whether the scope is decided here, and not only followed: another node of a cluster decides it then."""
+        return True
+
+    def followed(self, _above: ScopesAbove) -> frozenset[ScopeKey]:
+        """The scopes above a connection that are not decided here."""
+        return frozenset()
+
+    def served_elsewhere_at(self, account: str, scope: Callable[[ScopeKey], ScopeState]) -> datetime | None:
+        """When an account other than this one was last answered; *scope* gives the state of a scope."""
+        return served_elsewhere_at(scope, self.accounts(), account)
+
+    def watching_since_of(self, _account: str) -> datetime:
+        """Since when the connections of an account are checked without a gap."""
+        return self.watching_since
+
     def canary_interval(self, connection: Connection) -> tuple[ScopeKey, timedelta] | None:
         """The scope that lets only canaries through to *connection*, and how far apart; None when checks go on as usual."""
         return self._pause_above(self.scopes_above(connection).all, rules.canary_interval)
@@ -321,7 +337,8 @@ class Engine:
     def _schedule_evaluation(self, connection: Connection) -> None:
         state = self._states.get(connection.id)
         if state is not None:
-            state = self._states[connection.id] = with_next_evaluation(connection, state, self.config.policy, self.watching_since)
+            since = self.watching_since_of(connection.account)
+            state = self._states[connection.id] = with_next_evaluation(connection, state, self.config.policy, since)
             self._agenda.put(connection.id, state.next_evaluation_at)
 
     def _with_changes(self, removed: Collection[int], placed: Sequence[Connection]) -> tuple[int, ...]:
@@ -402,12 +419,16 @@ class Engine:
         """The scopes that the passing of time may have changed."""
         due_at = self._scopes_due_at()
         due = due_at is not None and (now >= due_at or self._evaluated_version != self.controls_version)
-        return sorted(self._unsettled) if due else []
+        return sorted(filter(self._evaluates, self._unsettled)) if due else []
 
     def _scopes_due_at(self) -> datetime | None:
         """When time is applied to the scopes next; None when it changes none of them."""
-        pause = min((_pause(self.scope(key)) for key in self._unsettled.copy()), default=None)
+        pause = min((_pause(self.scope(key)) for key in self._unsettled.copy() if self._evaluates(key)), default=None)
         return self._scopes_evaluated_at + pause if pause is not None else None
+
+    def _evaluates(self, key: ScopeKey) -> bool:
+        """Whether the passing of time is applied to a scope here; to a rate scope also where it may open the limit of all."""
+        return self.decides(key) or (key.kind == RATE and self.decides(ScopeKey(LIMIT, self.config.api_host)))
 
     def due_connections(self, now: datetime, limit: int | None = None) -> list[Connection]:
         """
@@ -603,13 +624,16 @@ class ChangeSet:
         """The scopes that count a passed check while every scope is quiet; None when that changes more than their counts."""
         engine, policy, window = self._engine, self._engine.config.policy.scopes, self._engine.config.policy.api_window
         above = engine.scopes_above(connection)
-        api, service = count_passed(self.scope(above.api), observation, policy, window=window), self.scope(above.service)
-        if api is None:
-            return None
+        service, scopes = self.scope(above.service), dict[ScopeKey, ScopeState]()
+        if engine.decides(above.api):
+            api = count_passed(self.scope(above.api), observation, policy, window=window)
+            if api is None:
+                return None
+            scopes[above.api] = api
         if engine.member_count(above.api) <= engine.member_count(above.service):
-            return None if service.buckets else {above.api: api}
+            return None if service.buckets else scopes
         counted = count_passed(service, observation, policy, window=window)
-        return {above.api: api, above.service: replace(counted, last_good_at=observation.at)} if counted is not None else None
+        return scopes | {above.service: replace(counted, last_good_at=observation.at)} if counted is not None else None
 
     def apply_listing(
         self, connection: Connection, row: ListedConnection, now: datetime, server_at: datetime | None = None
@@ -634,9 +658,9 @@ class ChangeSet:
     def evaluate_scope(self, key: ScopeKey, now: datetime) -> Evaluation:
         """Everything that follows from the passing of time for one scope, and for those that its change opens."""
         before = {key: self.scope(key)}
-        after = self._after(before[key], now)
+        after = {key: before[key], **self._after(before[key], now)}
         before |= {other: self.scope(other) for other in after if other != key}
-        return self._of_scopes(before, {key: before[key], **after}, now)
+        return self._of_scopes(before, {other: state for other, state in after.items() if self._engine.decides(other)}, now)
 
     def account_result(self, account: str, user_id: str, observation: Observation) -> Evaluation:
         """Everything that follows from a request of an account that was about no single connection, such as a list."""
@@ -649,6 +673,7 @@ class ChangeSet:
             window=engine.config.policy.api_window,
             member_counts={key: engine.member_count(key) for key in before},
             elsewhere_at=self._elsewhere_at(account),
+            followed={key for key in before if not engine.decides(key)},
         )
         return self._of_scopes(before, {key: state for key, state in after.items() if state is not before[key]}, observation.at)
 
@@ -692,8 +717,9 @@ class ChangeSet:
             above=above,
             scopes={key: state for key in above.all if (state := self._scope_if_known(key)) is not None},
             member_counts={key: engine.member_count(key) for key in above.all},
-            watching_since=engine.watching_since,
+            watching_since=engine.watching_since_of(connection.account),
             window=engine.config.policy.api_window,
+            followed=engine.followed(above),
             rounding=self.rounding.mode,
             controls=engine.controls,
             elsewhere_at=self._elsewhere_at(connection.account),
@@ -701,7 +727,7 @@ class ChangeSet:
 
     def _elsewhere_at(self, account: str) -> datetime | None:
         """When an account other than this one was last answered."""
-        return served_elsewhere_at(self.scope, self._engine.accounts(), account)
+        return self._engine.served_elsewhere_at(account, self.scope)
 
     def _after(self, state: ScopeState, now: datetime) -> Mapping[ScopeKey, ScopeState]:
         engine = self._engine
@@ -717,7 +743,8 @@ class ChangeSet:
         if key.kind == GROUP:
             return {key: platform_scope.advance_open(state, self._sight(state, now))}
         if key.kind in (RATE, LIMIT):
-            return rules.advance_limit(self.scope(ScopeKey(LIMIT, engine.config.api_host)), self._rates(), now)
+            limit = self.scope(ScopeKey(LIMIT, engine.config.api_host))
+            return rules.advance_limit(limit, self._rates(), now) if engine.decides(limit.key) else rules.covered(limit, [state])
         return {key: rules.tick(state, now, policy, window=engine.config.policy.api_window, members=engine.member_count(key))}
 
     def _sight(self, scope: ScopeState, now: datetime) -> Sight:

@@ -5,7 +5,7 @@ This is the whole path from evidence to the decision to notify: scopes first (a 
 the connection's health and token, then its platform, then what is pending for the receivers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -45,6 +45,7 @@ class EvaluationInput:
         rounding: how the API prints the time that tokens have left, as far as learned.
         controls: silences, quiet hours and acknowledgements.
         elsewhere_at: when another account was last answered.
+        followed: the scopes above the connection that another node of a cluster decides.
     """
 
     connection: Connection
@@ -57,6 +58,7 @@ class EvaluationInput:
     rounding: model.Rounding = model.Rounding.UNKNOWN
     controls: Controls = NO_CONTROLS
     elsewhere_at: datetime | None = None
+    followed: Collection[ScopeKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def evaluate_check(known: EvaluationInput, observation: Observation, policy: Pol
         member_counts=known.member_counts,
         elsewhere_at=known.elsewhere_at,
         last_check=rules.LastCheck(known.state.last_reason, known.state.last_check_at),
+        followed=known.followed,
     )
     frozen = _context(known, after, known.state, now, policy).frozen_by is not None
     known = replace(known, state=_after_scope_recovery(known, after))
@@ -128,15 +131,17 @@ def update_scopes(
     member_counts: Mapping[ScopeKey, int],
     elsewhere_at: datetime | None = None,
     last_check: rules.LastCheck = rules.NO_CHECK,
+    followed: Collection[ScopeKey] = frozenset(),
 ) -> dict[ScopeKey, ScopeState]:
     """
     The *states* of scopes, the wider before the narrower, after *observation*; those that it says nothing about are unchanged.
 
-    *elsewhere_at* is when another account was last answered, *last_check* the previous check of the same connection.
+    *elsewhere_at* is when another account was last answered, *last_check* the previous check of the same connection; *followed*
+    scopes are decided elsewhere.
     """
     after = dict(states)
     for key, scope in states.items():
-        if not rules.applies_to(key, observation):
+        if key in followed or not rules.applies_to(key, observation):
             continue
         state, members = clamp_future_scope(scope, observation.at), member_counts.get(key, 1)
         if key.kind == SERVICE:
@@ -374,11 +379,12 @@ def _gather(
     policy: Policy,
 ) -> Evaluation:
     changed = {key: state for key, state in after.items() if state is not before[key]}
+    followed = {key: changed.pop(key) for key in known.followed if key in changed}
     wider = evaluate_scopes(before, changed, now, policy, known.controls)
     return Evaluation(
         known.connection,
         decision.state,
-        wider.scopes,
+        {**wider.scopes, **followed},
         (*wider.transitions, *decision.transitions),
         (*wider.notifications, *decision.notifications),
     )

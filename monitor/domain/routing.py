@@ -51,12 +51,30 @@ def receivers_for(
         chosen = set(notification.facts.escalated_to)
     elif closing and notified:
         chosen = set(notified)
-    elif not routes:
-        chosen = {receiver.name for receiver in receivers}
     else:
         taking = routes_of(notification, members or (connection,), routes, user_labels)
-        chosen = {name for route in taking for name in route.receivers}.union(notified)
+        chosen = _named_by(taking, routes, receivers).union(notified)
+    return _in_order(chosen, receivers, closing=closing)
+
+
+def receivers_by(values: Mapping[str, str], routes: Sequence[Route], receivers: Sequence[ReceiverRule]) -> tuple[str, ...]:
+    """Return the names of the receivers of a first notification with these *values*, as `receivers_for` does."""
+    first = first_match(values, routes)
+    chosen = _named_by(() if first is None else (first,), routes, receivers)
+    return _in_order(chosen, receivers, closing=values["why"] == NotificationReason.CLOSED)
+
+
+def _named_by(taking: Sequence[Route], routes: Sequence[Route], receivers: Sequence[ReceiverRule]) -> set[str]:
+    return {name for route in taking for name in route.receivers} if routes else {receiver.name for receiver in receivers}
+
+
+def _in_order(chosen: Collection[str], receivers: Sequence[ReceiverRule], *, closing: bool) -> tuple[str, ...]:
     return tuple(receiver.name for receiver in receivers if receiver.name in chosen and (receiver.send_resolved or not closing))
+
+
+def first_match(values: Mapping[str, str], routes: Sequence[Route]) -> Route | None:
+    """Return the route that takes a notification with these *values*: the first one that matches."""
+    return next((route for route in routes if matches(route.match, values)), None)
 
 
 def is_unrouted(
@@ -102,8 +120,7 @@ def routes_of(
     notification: Notification, subjects: Sequence[Connection | None], routes: Sequence[Route], user_labels: UserLabels = NO_LABELS
 ) -> tuple[Route, ...]:
     """Return the routes that take *notification*: for each of the *subjects* that it is about the first one that matches."""
-    values = [facts(notification, subject, user_labels) for subject in subjects]
-    first = (next((route for route in routes if matches(route.match, one)), None) for one in values)
+    first = (first_match(facts(notification, subject, user_labels), routes) for subject in subjects)
     found = {route.key: route for route in first if route is not None}
     return tuple(found.values())
 

@@ -113,6 +113,34 @@ class OutboxView:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """
+    A node of a cluster, and the cluster as it sees it.
+
+    Attributes:
+        node, version, config: its name, release and the hash of its configuration.
+        config_current: whether that is the configuration of the cluster.
+        nodes: how many are alive.
+        shards: how many it tends.
+        free: how many have no node; None where another one tends `global`.
+        lease_remaining: for how many seconds it may send requests without another commit.
+        queue_up: whether it waits for jobs.
+        nodes_lost: how many leases it found to have run out.
+    """
+
+    node: str
+    version: str
+    config: str
+    config_current: bool
+    nodes: int
+    shards: int
+    free: int | None
+    lease_remaining: float
+    queue_up: bool
+    nodes_lost: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """
     Everything at one moment.
@@ -132,6 +160,7 @@ class Snapshot:
         users: names of managed users by id.
         storage_failure: why the database takes no writes, and since when; None while it does.
         active: names the instance that is active while this one is a standby; "" otherwise.
+        cluster: what is exported of a node of a cluster, whose snapshot holds its own shards alone; None without one.
     """
 
     taken_at: datetime
@@ -149,6 +178,12 @@ class Snapshot:
     users: Mapping[str, str] = field(default_factory=dict)
     storage_failure: StorageFailure | None = None
     active: str = ""
+    cluster: ClusterFacts | None = None
+
+    @property
+    def owns_global(self) -> bool:
+        """Whether what exists once is exported of it: not of a node while another one tends `global`."""
+        return self.cluster is None or self.cluster.free is not None
 
     def shows(self, other: "Snapshot") -> bool:
         """Whether *other* shows the same, but for the time; connections are compared as objects."""

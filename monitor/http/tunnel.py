@@ -39,7 +39,7 @@ async def open_tunnel(sock: socket.socket, proxy: Proxy, host: str, port: int) -
             received = await loop.sock_recv(sock, 4096)
             answer += received
             if not received or len(answer) > _HEAD_LIMIT:
-                raise HttpError(Failure.DISCONNECTED, "the proxy broke off, or is no HTTP proxy")
+                raise HttpError(Failure.DISCONNECTED, "the proxy closed the connection, or is not an HTTP proxy")
     except OSError:
         raise HttpError(Failure.DISCONNECTED, "the connection to the proxy broke") from None
     version, _, rest = answer.partition(b" ")

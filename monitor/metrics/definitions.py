@@ -121,6 +121,22 @@ _M = "postpost_monitor_"
 ACTIVE = Family(
     MetricType.GAUGE, f"{_M}active", "Whether this instance checks and notifies: 0 on a standby, whose other values are absent."
 )
+CLUSTER_NODE = Family(
+    MetricType.INFO, f"{_M}cluster_node_info", "This node of a cluster, and the hash of its configuration.", ("node", "version", "config")
+)
+CLUSTER_NODES = Family(MetricType.GAUGE, f"{_M}cluster_nodes", "Nodes with a valid lease, as this node sees it.")
+CLUSTER_SHARDS = Family(MetricType.GAUGE, f"{_M}cluster_shards", "Accounts and receivers, and the shard global, that this node tends.")
+CLUSTER_FREE = Family(
+    MetricType.GAUGE, f"{_M}cluster_shards_free", "Shards that no node tends; only where this node tends the shard global."
+)
+CLUSTER_LEASE = Family(
+    MetricType.GAUGE, f"{_M}cluster_lease_remaining_seconds", "For how long this node may send requests without another commit."
+)
+CLUSTER_CONFIG = Family(
+    MetricType.GAUGE, f"{_M}cluster_config_current", "Whether this node has the configuration of the cluster; otherwise it takes no work."
+)
+CLUSTER_QUEUE = Family(MetricType.GAUGE, f"{_M}cluster_queue_up", "Whether this node waits for the jobs by which free shards are offered.")
+CLUSTER_LOST = Family(MetricType.COUNTER, f"{_M}cluster_nodes_lost_total", "Leases of other nodes that this node found to have run out.")
 STORAGE_UP = Family(MetricType.GAUGE, f"{_M}storage_up", "Whether the database accepts writes.")
 LOOP_STEP = Family(
     MetricType.GAUGE, f"{_M}loop_last_step_timestamp_seconds", "When the loop last finished a step.", ("loop", "account", "receiver")
@@ -171,6 +187,14 @@ OVERALL = (
     UNMATCHED,
     LOAD,
     ACTIVE,
+    CLUSTER_NODE,
+    CLUSTER_NODES,
+    CLUSTER_SHARDS,
+    CLUSTER_FREE,
+    CLUSTER_LEASE,
+    CLUSTER_CONFIG,
+    CLUSTER_QUEUE,
+    CLUSTER_LOST,
     STORAGE_UP,
     LOOP_STEP,
     RELOADED,

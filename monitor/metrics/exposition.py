@@ -23,7 +23,7 @@ from monitor.domain.reasons import Health, Scope, outcome_of
 from monitor.domain.scopes.key import STORAGE
 from monitor.domain.scopes.state import FAILED
 from monitor.domain.silencing.silences import SilenceState
-from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
+from monitor.domain.snapshot import ClusterFacts, ConnectionView, IncidentView, Snapshot
 from monitor.errors import Reason
 from monitor.metrics import definitions
 from monitor.metrics.definitions import Family, MetricType
@@ -256,7 +256,8 @@ def _samples(snapshot: Snapshot, own: ProcessState, now: datetime) -> Iterator[t
         definitions.INCIDENT_ACKNOWLEDGED,
         ((incident_labels(view)[:-1], 1) for view in snapshot.incidents if _is_acknowledged(view, snapshot)),
     )
-    yield definitions.SILENCES, [((state.value,), silences.count(state)) for state in (SilenceState.ACTIVE, SilenceState.PENDING)]
+    if snapshot.owns_global:
+        yield definitions.SILENCES, [((state.value,), silences.count(state)) for state in (SilenceState.ACTIVE, SilenceState.PENDING)]
     yield (
         definitions.CHECKS,
         (
@@ -264,7 +265,8 @@ def _samples(snapshot: Snapshot, own: ProcessState, now: datetime) -> Iterator[t
             for (account, platform, reason), count in sorted(own.checks.items())
         ),
     )
-    pending = {**dict.fromkeys(own.receivers, 0), **{name: view.pending for name, view in outbox.items()}}
+    configured = own.receivers if snapshot.cluster is None else ()
+    pending = {**dict.fromkeys(configured, 0), **{name: view.pending for name, view in outbox.items()}}
     yield definitions.PENDING, [((name,), count) for name, count in sorted(pending.items())]
     yield definitions.OLDEST, [((name,), _moment(view.oldest_at)) for name, view in sorted(outbox.items()) if not view.disabled]
     yield definitions.DISABLED, [((name,), _truth(disabled)) for name, disabled in sorted(own.disabled.items())]
@@ -272,14 +274,28 @@ def _samples(snapshot: Snapshot, own: ProcessState, now: datetime) -> Iterator[t
         definitions.FAILING,
         [((name,), _truth(view.failing_since is not None or view.disabled)) for name, view in sorted(outbox.items())],
     )
-    yield definitions.UNMATCHED, [((), len(snapshot.unmatched))]
+    if snapshot.owns_global:
+        yield definitions.UNMATCHED, [((), len(snapshot.unmatched))]
     yield definitions.LOAD, [((load.account,), round(load.share, 4)) for load in snapshot.loads]
+    if snapshot.cluster is not None:
+        yield from _cluster_samples(snapshot.cluster)
     yield definitions.STORAGE_UP, [((), _truth(snapshot.storage_up))]
     yield definitions.LOOP_STEP, [(labels, _moment(at)) for labels, at in sorted(_oldest_steps(own.loops).items())]
     yield definitions.RELOADED, [((), _truth(own.reloaded))]
     yield definitions.RELOADED_AT, [((), _moment(own.reloaded_at))]
     yield definitions.HEARTBEAT_FAILING, [((), _truth(own.heartbeat_failing))]
     yield definitions.HEARTBEAT_AT, [((), _moment(own.heartbeat_at))]
+
+
+def _cluster_samples(facts: ClusterFacts) -> Iterator[tuple[Family, Samples]]:
+    yield definitions.CLUSTER_NODE, [((facts.node, facts.version, facts.config), 1)]
+    yield definitions.CLUSTER_NODES, [((), facts.nodes)]
+    yield definitions.CLUSTER_SHARDS, [((), facts.shards)]
+    yield definitions.CLUSTER_FREE, [((), facts.free)]
+    yield definitions.CLUSTER_LEASE, [((), round(facts.lease_remaining, 1))]
+    yield definitions.CLUSTER_CONFIG, [((), _truth(facts.config_current))]
+    yield definitions.CLUSTER_QUEUE, [((), _truth(facts.queue_up))]
+    yield definitions.CLUSTER_LOST, [((), facts.nodes_lost)]
 
 
 def incident_labels(view: IncidentView) -> IncidentLabels:

@@ -33,7 +33,7 @@ def address_problem(url: str) -> tuple[str, str] | None:
         plugin = _plugin(url, 1.0)
     except ImportError:
         return None
-    return ("is no address that Apprise understands", "such as ntfys://ntfy.example.org/topic") if plugin is None else None
+    return ("is not an address that Apprise understands", "such as ntfys://ntfy.example.org/topic") if plugin is None else None
 
 
 def _render(message: Message, settings: ReceiverSettings) -> Request:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from monitor.config import ReceiverSettings
 from monitor.domain.acceptance import ACCEPTED
-from monitor.domain.scopes.key import ACCOUNT_KINDS, ScopeKey
+from monitor.domain.scopes.key import ACCOUNT_KINDS, PLATFORM, ScopeKey
 from monitor.domain.scopes.state import REMOVED
 from monitor.errors import Reason
 from monitor.notify.filling import fill_text
@@ -203,7 +203,7 @@ def _state(document: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         return _OTHER_ENDS[data["closedWhy"]]
     if why in {"notice", "digest"}:
         return str(why).capitalize()
-    scope_kind = "" if data["connection"] else data["incident"]["subject"].partition(":")[0]
+    scope_kind = "" if data["connection"] else ScopeKey.parse(data["incident"]["subject"]).kind
     left = data.get("expiresInSeconds")
     return headline(kind, why, data["level"]["to"], scope_kind, timedelta(seconds=left) if left is not None else None)
 
@@ -216,16 +216,14 @@ def _who(kind: str, data: Mapping[str, Any]) -> str:
         return ", ".join(f"{number} {what}" for what, number in counts.most_common())
     if data["connection"]:
         return _named(data["connection"], data.get("username"))
-    word, _, name = data["incident"]["subject"].partition(":")
-    if word == "platform":
-        return platform_name(name.rpartition(":")[2])
     key = ScopeKey.parse(data["incident"]["subject"])
+    if key.kind == PLATFORM:
+        return platform_name(key.platform.rpartition(":")[2])
     if key.platform:
         return f"{_connections(data.get('affected') or 0)} of {platform_name(key.platform)}"
-    if data.get("userName") and key.user:
-        name = f"{key.name}/{data['userName']}"
-    shown = f"{'Account' if word in ACCOUNT_KINDS else word.capitalize()} {name}"
-    return _SCOPE_NAMES.get(word, one_line(shown, 100))
+    name = f"{key.name}/{data['userName']}" if data.get("userName") and key.user else key.path
+    shown = f"{'Account' if key.kind in ACCOUNT_KINDS else key.kind.capitalize()} {name}"
+    return _SCOPE_NAMES.get(key.kind, one_line(shown, 100))
 
 
 def _connections(count: int) -> str:
@@ -248,7 +246,7 @@ def _facts(data: Mapping[str, Any], who: str) -> Iterator[tuple[str, str]]:
     reason = data["reason"]
     if reason and data["why"] != _CLOSED:
         yield "Why", one_line(reason["words"], 200)
-    affects = _affects(data, who, incident["subject"].partition(":")[0])
+    affects = _affects(data, who, ScopeKey.parse(incident["subject"]).kind)
     if affects:
         yield "Affects", affects
     if data.get("account"):

@@ -41,7 +41,7 @@ def parsed_json(template: str) -> Any:
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _filled(part: Any, document: Mapping[str, Any]) -> Any:

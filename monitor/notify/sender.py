@@ -107,10 +107,10 @@ class Sender:
             request = render(receiver_type, now.astimezone(UTC))
         except Exception as error:  # noqa: BLE001 - one document that can't be rendered must not stop the others
             return AttemptResult(
-                DeliveryReason.INTERNAL, detail=f"cannot be told to a receiver of type {receiver.type} ({type(error).__name__})"
+                DeliveryReason.INTERNAL, detail=f"cannot be rendered for a receiver of type {receiver.type} ({type(error).__name__})"
             )
         if request is None:
-            return AttemptResult(DeliveryReason.DELIVERED, detail=f"nothing to tell a receiver of type {receiver.type}", sent=False)
+            return AttemptResult(DeliveryReason.DELIVERED, detail=f"nothing to send to a receiver of type {receiver.type}", sent=False)
         if receiver_type.blocking is not None:
             return await self._in_thread(partial(receiver_type.blocking, request, receiver.timeout.total_seconds()), receiver.timeout)
         response = await self._exchange(request, receiver.timeout, receiver)

@@ -49,12 +49,12 @@ def json_problems(template: str, nearest: Nearest) -> Iterator[tuple[str, str]]:
         parsed = parsed_json(template)
     except json.JSONDecodeError as error:
         yield (
-            f"is no JSON: {error.msg} in its line {error.lineno}, column {error.colno}",
+            f"is not JSON: {error.msg} in its line {error.lineno}, column {error.colno}",
             "write a JSON document with {places} in its texts",
         )
         return
     except (ValueError, RecursionError):
-        yield "is no JSON that can be sent", "remove NaN, Infinity and deep nesting"
+        yield "is JSON that cannot be sent", "remove NaN, Infinity and deep nesting"
         return
     if not isinstance(parsed, dict | list):
         yield "must be a JSON object or list", 'such as {"text": "{summary}"}'

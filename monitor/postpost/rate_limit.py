@@ -1,5 +1,6 @@
 """The request budget of one account."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -91,31 +92,48 @@ class RequestPacing:
 
 TOO_MANY_REQUESTS = 429
 
+_NOT_NOW_SECONDS = 0.5
+
 
 class RateLimiter:
-    """Starts requests no faster than the account's budget, and none during a pause that the API asked for."""
+    """
+    Starts requests no faster than the account's budget, and none during a pause that the API asked for.
 
-    def __init__(self, pacer: RequestPacing, clock: Clock) -> None:
+    *may_send*: whether any request may start now; a node of a cluster may lose its lease.
+    """
+
+    def __init__(self, pacer: RequestPacing, clock: Clock, may_send: Callable[[], bool] = lambda: True) -> None:
         self._pacer = pacer
         self._clock = clock
+        self._may_send = may_send
 
     def paused(self) -> bool:
         """Return whether a pause holds that the API asked for."""
         return self._pacer.paused(self._clock.monotonic())
 
+    @property
+    def paused_seconds(self) -> float:
+        """How long the pause that the API asked for still lasts; not above zero without one."""
+        return self._pacer.paused_until - self._clock.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        """Start nothing for *seconds*, and then at half the rate for a minute: the API asked for that before."""
+        self._pacer = self._pacer.pause(self._clock.monotonic() + seconds)
+
     async def acquire(self) -> None:
         """Wait for the next free start, and for the end of a pause that begins meanwhile."""
         while True:
             self._pacer, wait_seconds = self._pacer.reserve(self._clock.monotonic())
-            if wait_seconds <= 0:
-                return
-            await self._clock.sleep(wait_seconds)
-            if not self.paused():
+            if wait_seconds > 0:
+                await self._clock.sleep(wait_seconds)
+            while not self._may_send():
+                await self._clock.sleep(_NOT_NOW_SECONDS)
+            if wait_seconds <= 0 or not self.paused():
                 return
 
     def seconds_to_wait(self) -> float:
         """Return the time until the next free start, or the end of a pause; reserves nothing."""
-        return self._pacer.wait(self._clock.monotonic())
+        return max(0.0 if self._may_send() else _NOT_NOW_SECONDS, self._pacer.wait(self._clock.monotonic()))
 
     def start(self) -> None:
         """Take the next free start, after `seconds_to_wait` said that it is now."""

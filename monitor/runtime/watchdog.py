@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from monitor.clock import Clock
+from monitor.clock import Clock, ClockChanges
 from monitor.db import Database, Reader, Store, read_outbox
 from monitor.domain.snapshot import OutboxView, StorageFailure
 from monitor.errors import StoreUnavailable
@@ -21,7 +21,6 @@ from monitor.runtime.systemd import ServiceManager
 from monitor.state.registry import Registry
 
 _log = get_logger(__name__)
-_JUMP = timedelta(seconds=5)
 _PROBE_EVERY_SECONDS = 5.0
 
 
@@ -89,8 +88,7 @@ class Watchdog:
         self._probe = WriterProbe(database, clock, every_seconds=min(_PROBE_EVERY_SECONDS, limits.writer / 3))
         self._writer = WatchedLoop(self._probe, limits.writer)
         self._storage_failed_at = clock.monotonic()
-        self._offset = self._wall_minus_monotonic()
-        self._suspended = self._boot_minus_monotonic()
+        self._changes = ClockChanges(clock)
         self._storage_failing = False
 
     async def step(self) -> bool:
@@ -138,16 +136,13 @@ class Watchdog:
         self._manager.alive(self.status())
 
     def _watch_clocks(self) -> None:
-        offset, suspended = self._wall_minus_monotonic(), self._boot_minus_monotonic()
-        suspend_seconds = suspended - self._suspended
-        jump = offset - self._offset - suspend_seconds
-        self._offset, self._suspended = offset, suspended
-        if abs(jump) > _JUMP.total_seconds():
+        jump, suspend_seconds = self._changes.since_last()
+        if jump:
             _log.warning("clock.jumped", seconds=round(jump, 1))
             self._metrics.clock_jumped()
-        if suspend_seconds > _JUMP.total_seconds():
+        if suspend_seconds:
             _log.warning("clock.suspended", seconds=round(suspend_seconds, 1))
-        if max(abs(jump), suspend_seconds) > _JUMP.total_seconds():
+        if jump or suspend_seconds:
             self._registry.notice_clock_jump()
             self._on_clock_jump()
 
@@ -165,12 +160,6 @@ class Watchdog:
             _log.error("storage.failed", advice="Checks go on and are kept in memory; see the database's own log and the free space.")
         else:
             _log.info("storage.recovered")
-
-    def _wall_minus_monotonic(self) -> float:
-        return self._clock.now().timestamp() - self._clock.monotonic()
-
-    def _boot_minus_monotonic(self) -> float:
-        return self._clock.boottime() - self._clock.monotonic()
 
 
 def _nothing(_store: Store) -> None:

@@ -368,9 +368,33 @@ class ConfigCheckDocument(Document):
 
 
 class DatabaseDocument(Document):
-    """`db upgrade`, `db check`, `db backup` and `db copy`, each with `--json`."""
+    """`db upgrade`, `db check`, `db backup`, `db copy`, `cluster drain` and `cluster adopt`, each with `--json`."""
 
     done: Annotated[str, Field(description="for people; the wording may change")]
+
+
+class ClusterNode(TypedDict):
+    """One node of a cluster."""
+
+    node: str
+    state: Annotated[str, Field(description="working, drained, pages only, other configuration, or lost")]
+    host: str
+    url: str | None
+    version: str
+    config: Annotated[str, Field(description="what its configuration means, as a hash")]
+    weight: float
+    joined_at: Moment | None
+    shards: list[str]
+
+
+class ClusterStatusDocument(Document):
+    """`cluster status --json`."""
+
+    config: Annotated[str | None, Field(description="the hash of the current configuration")]
+    own_config: Annotated[str, Field(description="the hash of the configuration of this machine")]
+    nodes: list[ClusterNode]
+    free: Annotated[list[str], Field(description="shards without a node")]
+    problems: list[str]
 
 
 DOCUMENTS: dict[str, Any] = {
@@ -395,6 +419,9 @@ DOCUMENTS: dict[str, Any] = {
     "routes test": RoutesTestDocument,
     "replay": ReplayDocument,
     "config check": ConfigCheckDocument,
+    "cluster status": ClusterStatusDocument,
+    "cluster drain": DatabaseDocument,
+    "cluster adopt": DatabaseDocument,
     "db upgrade": DatabaseDocument,
     "db check": DatabaseDocument,
     "db backup": DatabaseDocument,

@@ -49,6 +49,9 @@ def reconcile(store: Store, registry: Registry, known: Iterable[Connection], con
     for connection in before.values():
         unit.retire(connection, now)
     store.retire([connection.id for connection in before.values()], now)
+    changed = {spec.account for spec, old in found if old is None or old.spec != spec} | {one.account for one in before.values()}
+    for account in sorted(changed):
+        unit.note_relisted(account)
     return [old if old is not None and old.spec == spec else Connection(ids[spec.key], spec) for spec, old in found]
 
 

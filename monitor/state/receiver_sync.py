@@ -54,7 +54,7 @@ async def sync(database: Database, config: Config, evaluation_config: Evaluation
         log = _log.bind(receiver=change.receiver, change=change.event)
         if change.cancelled or change.left_open:
             advice = "It gets no more messages at its old address: close there by hand what is still open."
-            log.warning("receiver.given_up", cancelled=change.cancelled, left_open=change.left_open, sent=change.sent, advice=advice)
+            log.warning("receiver.abandoned", cancelled=change.cancelled, left_open=change.left_open, sent=change.sent, advice=advice)
         else:
             log.info("receiver.changed", before=change.before, sent=change.sent)
     return changes
@@ -78,14 +78,14 @@ def reconcile(desired: Mapping[str, str], config: EvaluationConfig, now: datetim
     readdressed = [name for name in desired if name in known and known[name] != desired[name]]
     added = [name for name in desired if name not in known]
     changes = [ReceiverChange("renamed", new, before=old) for old, new in renamed.items()]
-    standing = receivers.latest_of_open(store)
-    left_open_at = _left_open_at([*removed, *readdressed], standing, store)
+    latest_open = receivers.latest_of_open(store)
+    left_open_at = _left_open_at([*removed, *readdressed], latest_open, store)
     for name in removed:
         cancelled = store.outbox.cancel_deliveries(name, now, reason=None)
         receivers.forget_state(store, name)
         changes.append(ReceiverChange("removed", name, cancelled=cancelled, left_open=left_open_at[name]))
-    sent = _tell_what_stands(store, config, [*added, *readdressed], now)
-    for name, count in _tell_what_ended(store, config, added, now).items():
+    sent = _deliver_open(store, config, [*added, *readdressed], now)
+    for name, count in _deliver_closed(store, config, added, now).items():
         sent[name] = sent.get(name, 0) + count
     changes += [ReceiverChange("readdressed", name, left_open=left_open_at[name], sent=sent.get(name, 0)) for name in readdressed]
     changes += [ReceiverChange("added", name, sent=sent.get(name, 0)) for name in added]
@@ -99,31 +99,33 @@ def _renamed(known: Mapping[str, str], desired: Mapping[str, str]) -> dict[str, 
     return {name: new.pop(where) for name, where in known.items() if name not in desired and where in new}
 
 
-def _left_open_at(names: Sequence[str], standing: Sequence[receivers.LatestNotification], store: Store) -> dict[str, int]:
+def _left_open_at(names: Sequence[str], latest_open: Sequence[receivers.LatestNotification], store: Store) -> dict[str, int]:
     """How many incidents the receivers *names* show as open."""
     ended = receivers.latest_of_closed(store, names)
-    return {name: sum(name in latest.holders for latest in standing) + sum(_is_pending(latest, name) for latest in ended) for name in names}
+    return {
+        name: sum(name in latest.holders for latest in latest_open) + sum(_is_pending(latest, name) for latest in ended) for name in names
+    }
 
 
 def _is_pending(latest: receivers.LatestNotification, name: str) -> bool:
     return name in latest.own and latest.own[name][1].value == "pending"
 
 
-def _tell_what_stands(store: Store, config: EvaluationConfig, fresh: Sequence[str], now: datetime) -> dict[str, int]:
+def _deliver_open(store: Store, config: EvaluationConfig, fresh: Sequence[str], now: datetime) -> dict[str, int]:
     """Deliver the latest notification of each open incident to the *fresh* receivers, and to all when no configured receiver has any."""
-    standing = receivers.latest_of_open(store)
-    numbers = {latest.notification.connection_id for latest in standing} - {None}
+    latest_open = receivers.latest_of_open(store)
+    numbers = {latest.notification.connection_id for latest in latest_open} - {None}
     connections = {
         connection.id: connection for connection in connections_by_id(store, [number for number in numbers if number is not None])
     }
     names = {rule.name for rule in config.receivers}
     chosen: dict[str, list[receivers.LatestNotification]] = {}
-    for latest in standing:
+    for latest in latest_open:
         connection = connections.get(latest.notification.connection_id or 0)
         routed = _receivers_of(latest.notification, connection, config)
-        unheard = not latest.holders & names
+        without_any = not latest.holders & names
         for name in routed:
-            if unheard or name in fresh:
+            if without_any or name in fresh:
                 chosen.setdefault(name, []).append(latest)
     return {name: receivers.deliver_again(store, latest, name, now) for name, latest in chosen.items()}
 
@@ -136,7 +138,7 @@ def _receivers_of(notification: Notification, connection: Connection | None, con
     return list(dict.fromkeys((*routed, *escalated)))
 
 
-def _tell_what_ended(store: Store, config: EvaluationConfig, added: Sequence[str], now: datetime) -> dict[str, int]:
+def _deliver_closed(store: Store, config: EvaluationConfig, added: Sequence[str], now: datetime) -> dict[str, int]:
     """Deliver the end of each incident that one of the *added* receivers knew before it left, and that has closed meanwhile."""
     wanted = {rule.name for rule in config.receivers if rule.send_resolved and rule.name in added}
     ends = [latest for latest in receivers.latest_of_closed(store, wanted) if latest.notification.why is NotificationReason.CLOSED]

@@ -9,12 +9,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
+from typing import Any
 
 from monitor.clock import Clock, Continuity
 from monitor.config import Config
 from monitor.config.problems import nearest
 from monitor.db import (
     Reader,
+    Store,
     accepted_losses,
     acks_of_open,
     read_connections,
@@ -64,6 +66,7 @@ class Registry(Engine):
         loads: what the checks of each account need, and may use.
         unrouted: how many notifications no route matched, since the start.
         on_unrouted: called for each of them, on the writer thread.
+        make_unit: makes the unit of work of a transaction, where it is another one than usual.
         storage_failure: why not, and since when; None while it does.
     """
 
@@ -80,6 +83,7 @@ class Registry(Engine):
         self.loads: tuple[AccountLoad, ...] = ()
         self.unrouted = 0
         self.on_unrouted: Callable[[], None] = lambda: None
+        self.make_unit: Callable[[Store], Any] | None = None
         self.storage_failure: StorageFailure | None = None
         self._continuity = Continuity(clock)
         self._next_checks: dict[int, datetime] = {}
@@ -93,6 +97,9 @@ class Registry(Engine):
         self.versions = {connection_id: version for connection_id, (version, _) in states.items()}
         self.scope_versions = {scope.key: version for version, scope in scopes.values()}
         self.restore({number: state for number, (_, state) in states.items()}, [scope for _, scope in scopes.values()])
+        self._load_settings(reader)
+
+    def _load_settings(self, reader: Reader) -> None:
         self.rounding_evidence = decode_rounding(read_meta(reader, self.rounding_key()))
         self.set_requests(silences_since(reader, self.clock.now()), acks_of_open(reader), accepted_losses(reader))
 
@@ -252,7 +259,7 @@ class Registry(Engine):
         """
         above, policy = self.scopes_above(connection), self.config.policy
         if above.group not in known or self.scope(above.platform).open or self.scope(above.group).open:
-            state, since = self.state(connection.id), self.watching_since
+            state, since = self.state(connection.id), self.watching_since_of(connection.account)
             context = scope_context(connection, state, above, self._scopes, since, now, policy, policy.api_window)
             key = hiding_scope(context, self._scopes)
             known[above.group] = str(key) if key is not None else None

@@ -22,7 +22,7 @@ from monitor.domain.notifications.timing import overtakes_reminders
 from monitor.domain.reasons import Scope
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import REMOVED, ScopeState, closed, persistent
-from monitor.domain.states import SuppressionReason
+from monitor.domain.states import ConnectionState, SuppressionReason
 from monitor.notify import payload
 from monitor.state.registry import Registry
 
@@ -79,12 +79,13 @@ def record_outage(registry: Registry, outage: ScopeState, notified: Collection[s
 
 def unit_of_work(registry: Registry, store: Store) -> "UnitOfWork":
     """The unit of work of this transaction: one per transaction, kept in its scratch space."""
-    unit = store.scratch.get(UnitOfWork)
-    if not isinstance(unit, UnitOfWork):
-        registry.notice_clock_jump()
-        unit = UnitOfWork(registry, store)
-        store.scratch[UnitOfWork] = unit
-        store.after_commit(unit.publish)
+    known = store.scratch.get(registry)
+    if isinstance(known, UnitOfWork):
+        return known
+    registry.notice_clock_jump()
+    unit: UnitOfWork = registry.make_unit(store) if registry.make_unit is not None else UnitOfWork(registry, store)
+    store.scratch[registry] = unit
+    store.after_commit(unit.publish)
     return unit
 
 
@@ -168,6 +169,9 @@ class UnitOfWork:
         """Apply *change* to one scope, and record what follows."""
         self._save(self._changes.change_scope(key, change, now))
 
+    def note_relisted(self, account: str) -> None:
+        """Other connections of *account* are watched once this is committed."""
+
     def record_outage(self, outage: ScopeState, notified: Collection[str]) -> None:
         """Record an incident that could not be recorded while it was open, as closed now; the receivers *notified* get its end."""
         now = self.now()
@@ -184,8 +188,7 @@ class UnitOfWork:
         if connection is not None and state is not None:
             version = self._versions.get(connection.id) or self._registry.versions.get(connection.id, 0)
             if state != self._changes.state(connection.id) or version == 0:
-                self._store.save_states({connection.id: (version, state)})
-                self._versions[connection.id] = version + 1
+                self._save_state(connection.id, version, state)
         self._save_scopes(evaluation.scopes)
         if evaluation.transitions:
             self._store.apply_transitions(evaluation.transitions)
@@ -196,11 +199,18 @@ class UnitOfWork:
     def _save_scopes(self, changed: Mapping[ScopeKey, ScopeState]) -> None:
         for key, state in changed.items():
             # Counting checks is not worth a row: only what decides is kept over a restart.
-            if persistent(state) == persistent(self._changes.scope(key)):
+            if not self._registry.decides(key) or persistent(state) == persistent(self._changes.scope(key)):
                 continue
-            version = self._scope_versions.get(key) or self._registry.scope_versions.get(key, 0)
-            self._store.save_scopes({str(key): (version, encode_scope(persistent(state)))})
-            self._scope_versions[key] = version + 1
+            self._save_scope(key, persistent(state))
+
+    def _save_state(self, connection_id: int, version: int, state: ConnectionState) -> None:
+        self._store.save_states({connection_id: (version, state)})
+        self._versions[connection_id] = version + 1
+
+    def _save_scope(self, key: ScopeKey, state: ScopeState) -> None:
+        version = self._scope_versions.get(key) or self._registry.scope_versions.get(key, 0)
+        self._store.save_scopes({str(key): (version, encode_scope(state))})
+        self._scope_versions[key] = version + 1
 
     def _add_notification(self, notification: Notification, connection: Connection | None, *, notified: Collection[str] = ()) -> None:
         config = self._registry.config

@@ -139,7 +139,7 @@ def _unseen(notification: Notification) -> Iterator[str]:
 def _template(notification: Notification) -> str:
     """The sentence by type, scope kind and the way it closed; a reminder repeats the sentence of the opening."""
     kind, closed_why = notification.type, notification.facts.closed_why or ""
-    scope_kind = notification.incident.subject.partition(":")[0]
+    scope_kind = ScopeKey.parse(notification.incident.subject).kind
     if kind is EventType.REMINDER:
         topic = notification.incident.topic
         if topic is Topic.SCOPE:
@@ -204,7 +204,7 @@ def _affected(facts: NotificationFacts) -> str:
 
 def _scope_name(subject: str, users: Mapping[str, str]) -> str:
     key = ScopeKey.parse(subject)
-    return scope_name(key, users) if key.user in users else one_line(subject.partition(":")[2] or subject, 120)
+    return scope_name(key, users) if key.user in users else one_line(key.path or subject, 120)
 
 
 def _members(affected: int, members: Sequence[Connection]) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from monitor.domain.events import Topic
 from monitor.domain.handling import Handling
 from monitor.domain.reasons import Health, Scope
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot, SuspectedScope
 from monitor.domain.status import DisplayStatus, OverallState, Tone, counting
 from monitor.errors import Reason
@@ -127,7 +128,8 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
 
 def suspicion_text(scope: SuspectedScope, now: datetime) -> str:
     """That a scope is suspected, as one sentence."""
-    lasting, kind, name = _precisely(now - scope.since), scope.subject.partition(":")[0], one_line(scope.subject.partition(":")[2], 120)
+    key = ScopeKey.parse(scope.subject)
+    lasting, kind, name = _precisely(now - scope.since), key.kind, one_line(key.path, 120)
     if scope.scope is Scope.API:
         silent = scope.reason is None or scope.reason in _SILENT
         what = f"the PostPost API has not answered for {lasting}" if silent else f"the PostPost API has been failing for {lasting}"

@@ -1,1 +1,1 @@
-"""The port that people and Prometheus look at. It only ever reads."""
+"""The port that people and Prometheus look at. Its only writes are the requests of operators (`actions`)."""

@@ -255,10 +255,6 @@ class Authenticator:
             return None
         return given.user
 
-    async def authorises(self, header: str) -> bool:
-        """Whether an `Authorization` header grants access; see `identify`."""
-        return await self.identify(header) is not None
-
     def close(self) -> None:
         """Stop the thread of the passwords; idempotent."""
         if self.passwords is not None:

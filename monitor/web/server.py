@@ -111,6 +111,7 @@ class WebServer:
         file: the content of the file `web.config_file`.
         metrics: the counters.
         source: gives the snapshot; called at most once per *fresh_seconds*.
+        exported: gives the one that the metrics are made of, where that is another one.
         clock: the time.
         readiness: whether the daemon works, and why not.
         policy: gives the policy in force.
@@ -142,13 +143,14 @@ class WebServer:
         limits: Limits | None = None,
         actions: Actions | None = None,
         reload: Callable[[], Awaitable[int]] | None = None,
+        exported: Callable[[], Snapshot] | None = None,
         fresh_seconds: float = 1.0,
     ) -> None:
         self._settings = settings
         self._file = file if file is not None else WebConfig()
         self._readiness = readiness
         self._clock = clock
-        self._snapshots = SnapshotCache(source, metrics, clock, fresh_seconds)
+        self._snapshots = SnapshotCache(source, metrics, clock, fresh_seconds, exported)
         self._authenticator = Authenticator.of(settings, WebConfig())
         self._accepts = True
         self.limiter = ConnectionLimiter(limits if limits is not None else Limits())

@@ -73,8 +73,10 @@ class Deliverer:
         on_attempt: OnAttempt = lambda *_: None,
         on_disabled: Callable[[str, bool], None] = lambda *_: None,
         trial: bool = False,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> None:
         self._database = database
+        self._may_send = may_send
         self._sender = sender
         self._receiver = receiver
         self._policy = policy
@@ -216,6 +218,9 @@ class Deliverer:
 
     async def _fly(self, rows: Sequence[DeliveryRow], previous: Mapping[int, bytes | None], counted: Collection[int]) -> bool:
         """Send *rows* at the same time and record each result soon after it is known; returns whether the receiver works."""
+        # Asked last: while the rows were read, the lease of this node may have run out.
+        if not self._may_send():
+            return False
         self._resent_last = False
         begun = self._health.breaker
         flight = {
@@ -294,8 +299,8 @@ class Deliverer:
         if not full and self._type is not None and self._type.repeat is not None:
             self._resend_at = self._clock.monotonic() + self._type.repeat.every.total_seconds()
         self._resent_last = True
-        if not rows:
-            return True
+        if not rows or not self._may_send():
+            return not rows
         result = await self._sender.repeat(self._receiver, [body for _, body in rows])
         change = self._health.after(breaker, result, self._clock.now(), message=_RESENT)
         if change.after != breaker:

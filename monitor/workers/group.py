@@ -5,9 +5,9 @@ A reload builds all new workers before the old ones are touched, so a configurat
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from monitor import __version__
@@ -44,7 +44,13 @@ _DISCOVERER_LIMIT_SECONDS = 7200.0
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """Dependencies shared by all workers; survives reloads."""
+    """
+    Dependencies shared by all workers; survives reloads.
+
+    Attributes:
+        may_send: whether requests and messages may leave now.
+        notifies_outage: of several nodes, whether this one notifies that the database takes no writes; None for a single process.
+    """
 
     registry: Registry
     database: Database
@@ -53,6 +59,8 @@ class Dependencies:
     random: Callable[[], float]
     limits: WatchdogLimits
     storage_outage: StorageOutage = field(default_factory=StorageOutage)
+    may_send: Callable[[], bool] = lambda: True
+    notifies_outage: Callable[[float], Awaitable[bool]] | None = None
 
 
 class WorkerGroup:
@@ -60,14 +68,26 @@ class WorkerGroup:
     The workers of one configuration.
 
     Built without any I/O; *reloaded*: after a reload, which has disabled receivers tried again. `start` runs the loops in a task group, `drain` ends them and closes the HTTP clients.
+
+    With *parts* the workers of these alone: `account:NAME`, `receiver:NAME`, `evaluation`, `controls`, `storage-alert`, `maintenance`.
     """
 
-    def __init__(self, config: Config, evaluation_config: EvaluationConfig, dependencies: Dependencies, *, reloaded: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        evaluation_config: EvaluationConfig,
+        dependencies: Dependencies,
+        *,
+        reloaded: bool = False,
+        parts: Collection[str] | None = None,
+    ) -> None:
         self.config = config
         self.evaluation_config = evaluation_config
         self.watched: list[WatchedLoop] = []
+        self.rate_limiters: dict[str, RateLimiter] = {}
         self._dependencies = dependencies
         self._reloaded = reloaded
+        self._parts = parts
         self._stop = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loops: dict[str, list[Loop]] = {}
@@ -75,12 +95,21 @@ class WorkerGroup:
         self._checkers: dict[str, Checker] = {}
         self._sender = Sender(clock=dependencies.clock, user_agent=USER_AGENT)
         for account in config.accounts:
-            self._add_account(account)
+            if self._has(f"account:{account.name}"):
+                self._add_account(account)
         for receiver in config.receivers:
-            self._add_deliverer(receiver)
-        self._add_heartbeat()
-        self._add_evaluation()
-        self._add_maintenance()
+            if self._has(f"receiver:{receiver.name}"):
+                self._add_deliverer(receiver)
+        if self._has("maintenance"):
+            self._add_heartbeat()
+        if self._has("evaluation"):
+            self._add_evaluation()
+        if self._has("controls"):
+            self._add_controls()
+        if self._has("storage-alert"):
+            self._add_storage_alert()
+        if self._has("maintenance"):
+            self._add_maintenance()
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Take over the registry's connections and run every loop as a task of *group*."""
@@ -135,6 +164,9 @@ class WorkerGroup:
         async with checker.running() if checker is not None else nullcontext():
             await loop.run()
 
+    def _has(self, part: str) -> bool:
+        return self._parts is None or part in self._parts
+
     def _all_loops(self) -> Iterator[Loop]:
         return chain.from_iterable(self._loops.values())
 
@@ -142,7 +174,11 @@ class WorkerGroup:
         shared, settings = self._dependencies, self.config.api
         api = ApiClient(settings, account.api_key, clock=shared.clock, user_agent=USER_AGENT, rebuilt=shared.metrics.client_rebuilt)
         self._api_clients.append(api)
-        rate_limiter = RateLimiter(RequestPacing(rate=settings.requests_per_second), shared.clock)
+        pacing = RequestPacing(rate=settings.requests_per_second)
+        if self._parts is not None:
+            # The node that tended the account before may have used all of the budget until now.
+            pacing = replace(pacing, free_at=shared.clock.monotonic() + pacing.burst / pacing.rate)
+        rate_limiter = self.rate_limiters[account.name] = RateLimiter(pacing, shared.clock, shared.may_send)
         checker = Checker(
             account.name,
             api,
@@ -157,7 +193,7 @@ class WorkerGroup:
         )
         self._checkers[checker.name] = checker
         limit = settings.timeout.total_seconds() + shared.limits.step
-        self._add("check", checker.name, checker.step, limit=limit, idle=checker.idle_seconds, progress=checker)
+        self.add("check", checker.name, checker.step, limit=limit, idle=checker.idle_seconds, progress=checker)
         discoverer = Discoverer(
             account,
             self.config,
@@ -168,7 +204,7 @@ class WorkerGroup:
             clock=shared.clock,
             on_change=lambda: self.refresh(account.name),
         )
-        self._add("discover", f"discoverer-{account.name}", discoverer.step, limit=_DISCOVERER_LIMIT_SECONDS, idle=discoverer.idle_seconds)
+        self.add("discover", f"discoverer-{account.name}", discoverer.step, limit=_DISCOVERER_LIMIT_SECONDS, idle=discoverer.idle_seconds)
 
     def _add_deliverer(self, receiver: ReceiverSettings) -> None:
         shared = self._dependencies
@@ -184,9 +220,10 @@ class WorkerGroup:
             on_attempt=shared.metrics.delivery_attempted,
             on_disabled=shared.metrics.receiver_disabled,
             trial=self._reloaded,
+            may_send=shared.may_send,
         )
         limit = receiver.timeout.total_seconds() + shared.limits.step
-        self._add("deliver", f"deliverer-{receiver.name}", deliverer.step, limit=limit)
+        self.add("deliver", f"deliverer-{receiver.name}", deliverer.step, limit=limit)
 
     def _add_heartbeat(self) -> None:
         shared, settings = self._dependencies, self.config.heartbeat
@@ -202,14 +239,20 @@ class WorkerGroup:
             on_result=shared.metrics.heart_beat,
         )
         limit = settings.timeout.total_seconds() + shared.limits.step
-        self._add("heartbeat", "heartbeat", heartbeat.step, limit=limit, rest=settings.every.total_seconds())
+        self.add("heartbeat", "heartbeat", heartbeat.step, limit=limit, rest=settings.every.total_seconds())
 
     def _add_evaluation(self) -> None:
         shared = self._dependencies
         evaluator = Evaluator(registry=shared.registry, database=shared.database, clock=shared.clock)
-        self._add("evaluate", "evaluator", evaluator.step, limit=_EVALUATOR_LIMIT_SECONDS)
+        self.add("evaluate", "evaluator", evaluator.step, limit=_EVALUATOR_LIMIT_SECONDS)
+
+    def _add_controls(self) -> None:
+        shared = self._dependencies
         controls_sync = ControlsSync(registry=shared.registry, database=shared.database, clock=shared.clock)
-        self._add("evaluate", "controls-sync", controls_sync.step, limit=_EVALUATOR_LIMIT_SECONDS)
+        self.add("evaluate", "controls-sync", controls_sync.step, limit=_EVALUATOR_LIMIT_SECONDS)
+
+    def _add_storage_alert(self) -> None:
+        shared = self._dependencies
         storage_alerter = StorageAlerter(
             registry=shared.registry,
             database=shared.database,
@@ -217,20 +260,21 @@ class WorkerGroup:
             receivers=self.config.receivers,
             clock=shared.clock,
             outage=shared.storage_outage,
+            notifies=shared.notifies_outage,
         )
         limit = sum(receiver.timeout.total_seconds() for receiver in self.config.receivers) + shared.limits.step
-        self._add("evaluate", "storage-alert", storage_alerter.step, limit=limit)
+        self.add("evaluate", "storage-alert", storage_alerter.step, limit=limit)
 
     def _add_maintenance(self) -> None:
         shared, settings = self._dependencies, self.config.retention
         rollup = UptimeRollup(registry=shared.registry, database=shared.database, clock=shared.clock, longest=settings.daily)
         rest = _UPTIME_ROLLUP_REST_SECONDS
-        self._add("uptime-rollup", "uptime-rollup", rollup.step, limit=2 * rest, rest=rest, idle=rollup.idle)
+        self.add("uptime-rollup", "uptime-rollup", rollup.step, limit=2 * rest, rest=rest, idle=rollup.idle)
         retention = RetentionWorker(shared.database, shared.clock, settings)
         rest = _RETENTION_REST_SECONDS
-        self._add("retention", "retention", retention.step, limit=2 * rest, rest=rest)
+        self.add("retention", "retention", retention.step, limit=2 * rest, rest=rest)
 
-    def _add(
+    def add(
         self,
         kind: str,
         name: str,
@@ -241,6 +285,7 @@ class WorkerGroup:
         idle: Callable[[], float] | None = None,
         progress: LoopProgress | None = None,
     ) -> None:
+        """Run *step* in a loop of this name and kind; *limit*: after so many seconds without progress, and its rest, it is stuck."""
         # The scheduler's jobs wake the loops; their own rests only matter when a job is missed.
         rest = self._dependencies.limits.rest if rest is None else rest
         loop = Loop(name, step, rest_seconds=rest, clock=self._dependencies.clock, stop=self._stop, idle=idle)

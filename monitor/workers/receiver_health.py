@@ -164,7 +164,7 @@ class ReceiverHealth:
         if change.after.disabled_at is not None:
             log.error("receiver.disabled", advice=DISABLED_ADVICE)
         elif change.after.refusing and not change.before.refusing:
-            log.error("receiver.refuses", advice="It refused two different messages and none was accepted in between: see its answer.")
+            log.error("receiver.refused", advice="It refused two different messages and none was accepted in between: see its answer.")
         elif change.before.healthy and not change.after.healthy:
             log.warning("receiver.failed", retry_at=str(change.after.retry_at))
         elif change.after.healthy and not change.before.healthy:

@@ -6,10 +6,11 @@ again for six hours. Its end is delivered like any other notification.
 """
 
 import asyncio
+import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from monitor.clock import Clock
@@ -73,6 +74,11 @@ def _webhook_id() -> str:
     return f"msg_{secrets.token_hex(16)}"
 
 
+def _common_webhook_id(instance: str, since: datetime) -> str:
+    """The id under which every node notifies of an outage that it saw begin in the same minute."""
+    return f"msg_{hashlib.sha256(f'{instance} storage {since:%Y-%m-%dT%H:%M}'.encode()).hexdigest()[:32]}"
+
+
 @dataclass(slots=True)
 class StorageOutage:
     """
@@ -113,13 +119,16 @@ class StorageAlerter:
         receivers: Sequence[ReceiverSettings],
         clock: Clock,
         outage: StorageOutage,
+        notifies: Callable[[float], Awaitable[bool]] | None = None,
     ) -> None:
+        """*notifies*: of several nodes that see the same outage, whether this one notifies of it after so many seconds."""
         self._registry = registry
         self._database = database
         self._sender = sender
         self._receivers = tuple(receivers)
         self._clock = clock
         self._outage = outage
+        self._notifies = notifies
 
     async def step(self) -> bool:
         """Send what is to be sent; returns False: there is never more to do at once."""
@@ -134,9 +143,11 @@ class StorageAlerter:
 
     async def _on_failure(self, now: float) -> None:
         outage = self._outage
-        incident = outage.incident or self._open()
         if now < outage.retry_at:
             return
+        if self._notifies is not None and not await self._notifies(now - (outage.failing_since or now)):
+            return
+        incident = outage.incident or self._open()
         outage.retry_at = now + _RETRY_AFTER.total_seconds()
         for receiver in self._receivers:
             chosen = receiver.name in self._receivers_of(incident)
@@ -155,9 +166,10 @@ class StorageAlerter:
         before = self._registry.scope(STORAGE)
         incident = state.fail(before, Reason.MONITOR_INTERNAL, _DETAIL, since, affected=len(self._registry.ids()))
         outage.incident = incident
-        outage.webhook_id = _webhook_id()
+        identity = self._registry.config.identity
+        outage.webhook_id = _webhook_id() if self._notifies is None else _common_webhook_id(identity.instance, since)
         notification = build_scope_notification(incident, NotificationContext(now))
-        outage.body = payload.render(outage.webhook_id, notification, None, self._registry.config.identity)
+        outage.body = payload.render(outage.webhook_id, notification, None, identity)
         return incident
 
     def _receivers_of(self, incident: ScopeState) -> tuple[str, ...]:

@@ -174,7 +174,7 @@ def test_every_rule(tmp_path: Path) -> None:
         inhibited = {name for name, alert in shown.items() if alert["status"]["inhibitedBy"]}
         assert {name for name in names if name.startswith("PostpostConnection")} <= inhibited
         assert {"PostpostOutboxStuck", "PostpostChecksStopped", "PostpostHeartbeatFailing"} <= inhibited
-        assert not {"PostpostApiDown", "PostpostStorageDown", "PostpostReceiverGone", "PostpostMonitorDown"} & inhibited
+        assert not {"PostpostApiDown", "PostpostStorageDown", "PostpostReceiverDisabled", "PostpostMonitorDown"} & inhibited
         assert {name for _, name in _pages(hook)} & inhibited <= {name for name in names if name.startswith("PostpostC")}
 
         monitor.page = f"{build}\n{active}\n"

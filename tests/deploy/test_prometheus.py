@@ -19,7 +19,7 @@ from monitor.config import load
 from monitor.db import Database
 from monitor.domain import topics
 from monitor.domain.alert_labels import IncidentLabels, alert_name
-from monitor.domain.delivery.receiver_outages import GONE
+from monitor.domain.delivery.receiver_outages import DISABLED
 from monitor.domain.events import Topic
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
@@ -203,7 +203,7 @@ def incidents() -> list[dict[str, str]]:
     kinds = [(scope, "") for scope in Scope if scope is not Scope.CONNECTION]
     kinds += [(Scope.ACCOUNT, SERVICE), (Scope.ACCOUNT, RATE), (Scope.API, LIMIT)]
     scopes = [{"topic": "scope", "scope": scope.value, "kind": kind} for scope, kind in kinds]
-    return own + scopes + [{"topic": "scope", "scope": Scope.RECEIVER.value, "level": GONE}]
+    return own + scopes + [{"topic": "scope", "scope": Scope.RECEIVER.value, "level": DISABLED}]
 
 
 def test_every_incident_has_one_alert() -> None:

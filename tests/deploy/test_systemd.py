@@ -16,6 +16,7 @@ from tests.tools import require_tool
 
 FOLDER = ROOT / "deploy" / "systemd"
 UNIT = FOLDER / "postpost-monitor.service"
+NODE_UNIT = FOLDER / "postpost-monitor@.service"
 MOST_EXPOSED = 1.5
 STOPS_FOR_GOOD = {"74", "75", "78"}
 
@@ -38,6 +39,21 @@ def test_unit_is_valid(tmp_path: Path) -> None:
 
     assert done.stdout + done.stderr == ""
     assert done.returncode == 0
+
+
+def test_unit_of_a_node() -> None:
+    """It differs from the unit of a single instance in what the nodes of one machine have of their own, and comes back after 75."""
+    lines = [[line for line in unit.read_text(encoding="utf-8").splitlines() if not line.startswith("#")] for unit in (UNIT, NODE_UNIT)]
+    assert sorted(set(lines[1]) - set(lines[0])) == [
+        "Description=Watch PostPost social connections and tell on-call, node %i",
+        "EnvironmentFile=-/etc/postpost-monitor/node-%i.env",
+        "PartOf=postpost-monitor.target",
+        "RestartPreventExitStatus=74 78",
+        "RestartSec=2",
+        "RuntimeDirectory=postpost-monitor/%i",
+        "WantedBy=postpost-monitor.target",
+    ]
+    assert len(lines[0]) + 2 == len(lines[1])
 
 
 def test_exposure() -> None:

@@ -412,7 +412,7 @@ _VISIBLE_TICKS = """() => [...document.querySelectorAll(".ago time")].filter((on
 async def test_acknowledge_by_copying(browser: Browser, house: RunningDaemon) -> None:
     """The command that a click copies acknowledges the incident, and the open page shows by whom."""
     async with _visit(browser, f"{house.url}/incidents", permissions=["clipboard-read", "clipboard-write"]) as page:
-        story = page.locator(".story", has_text="Threads").first
+        story = page.locator(".incident", has_text="Threads").first
         await story.locator("summary").click()
         await story.locator(".copy").first.click()
         await expect(story.locator(".copy").first).to_have_text("Copied")
@@ -422,7 +422,7 @@ async def test_acknowledge_by_copying(browser: Browser, house: RunningDaemon) ->
         acknowledging = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
         assert await acknowledging.wait() == 0
         await _refreshed(page)
-        await expect(story.locator(".held")).to_contain_text("Acknowledged by anna")
+        await expect(story.locator(".handled")).to_contain_text("Acknowledged by anna")
         await expect(story.locator("details")).to_have_attribute("open", "")
 
 

@@ -100,7 +100,7 @@ STATES: Mapping[str, State] = {
     "suspected": State(
         _snapshot(_view(1), _view(2), suspected=(SUSPECTED,)),
         (
-            "Suspected: the PostPost API has not answered for 1m; below is what was known then.",
+            "Suspected: the PostPost API has not answered for 70s; below is what was known then.",
             "Of 2 connections, 2 worked when last checked.",
         ),
         ("All 2 connections work.",),
@@ -140,7 +140,7 @@ STATES: Mapping[str, State] = {
         (
             "Acknowledged by anna 1m ago: waiting for the customer",
             "Silenced until 2030-01-02 01:00 UTC by bob: maintenance",
-            "Acknowledged or silenced: 2 of 4.",
+            "Acknowledged or silenced: 2 of 4 connections.",
             "Notifications of 1 connection are silenced.",
         ),
         page=PAGE.format(2),
@@ -293,9 +293,9 @@ async def test_one_notice_for_an_outage(browser: Browser, port: _Port) -> None:
     port.snapshot = STATES["api-down"].snapshot
     async with _window(browser) as page:
         await page.goto(port.url)
-        assert await page.locator("article.trouble").count() == 1
+        assert await page.locator("article.scope").count() == 1
         assert not await page.locator("tr.notes", has_text="API").count()
-        top = await page.locator("article.trouble").evaluate("one => one.getBoundingClientRect().top")
+        top = await page.locator("article.scope").evaluate("one => one.getBoundingClientRect().top")
         assert top < await page.locator("table.connections").evaluate("one => one.getBoundingClientRect().top")
 
 
@@ -315,7 +315,7 @@ async def test_numbers_add_up(browser: Browser, port: _Port) -> None:
             await page.goto(f"{port.url}/{address}")
             assert await page.locator("tbody.row").count() == number
         await page.get_by_role("link", name="Incidents").click()
-        assert await page.locator("article.story").count() == int(await page.locator(".places b").inner_text()) == 2
+        assert await page.locator("article.incident").count() == int(await page.locator(".places b").inner_text()) == 2
 
 
 async def test_one_tone_for_one_fact(browser: Browser, port: _Port) -> None:
@@ -324,7 +324,7 @@ async def test_one_tone_for_one_fact(browser: Browser, port: _Port) -> None:
     places = {
         "?health=expiring": "tbody.row",
         PAGE.format(2): "section.overall",
-        "incidents": "article.story:has-text('page2')",
+        "incidents": "article.incident:has-text('page2')",
         "calendar": ".agenda li:has-text('page2')",
     }
     async with _window(browser) as page:

@@ -27,6 +27,7 @@ from monitor.db import CheckRow, Database, list_checks, read_connections
 from monitor.domain.connections import ConnectionSpec
 from monitor.errors import Reason, StoreCorrupt
 from monitor.runtime.signals import Signals
+from monitor.workers.group import WorkerGroup
 from monitor.workers.retention import RetentionWorker
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START
 from tests.clock import FakeClock
@@ -174,6 +175,7 @@ async def test_found_while_running(tmp_path: Path) -> None:
         await clock.advance(DAY)
         with pytest.raises(StoreCorrupt):
             await retention.step()
+        assert isinstance(app._workers, WorkerGroup)
         app._workers._tasks["retention"].cancel()
         app._database._ended.put_nowait(StoreCorrupt("found by retention"))
         with pytest.raises(BaseExceptionGroup):

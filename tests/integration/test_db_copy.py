@@ -14,14 +14,14 @@ from monitor.cli.main import main
 from monitor.clock import SystemClock
 from monitor.db import Database, copy_database, operator_session
 from monitor.db.sqlite import writing_engine
-from monitor.db.tables import lease, metadata
+from monitor.db.tables import findings, lease, members, metadata, shards
 from monitor.errors import AnotherInstance, SchemaMismatch, StoreError
 from tests.builders import HOUR
 from tests.databases import migrated_sqlite
 from tests.watched import tell_a_story, watched, write_config
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-TABLES = [table for table in metadata.sorted_tables if table is not lease]
+TABLES = [table for table in metadata.sorted_tables if table not in (lease, members, shards, findings)]
 
 
 def _engine(url: str) -> Engine:

@@ -43,6 +43,18 @@ async def test_delivery(world: World) -> None:
     assert not await world.deliverer().step()
 
 
+async def test_without_a_lease(world: World) -> None:
+    """While a node may have lost its lease, nothing is posted; what is pending is posted afterwards."""
+    await world.owe(1)
+    deliverer, held = world.deliverer(), [False]
+    deliverer._may_send = lambda: held[0]
+    assert not await deliverer.step()
+    assert world.on_call.total == 0
+    held[0] = True
+    await world.run(deliverer)
+    assert world.on_call.total == 1
+
+
 async def test_dead_receiver_costs_one_request_per_pause(world: World) -> None:
     """While a receiver fails, its oldest message alone is tried, once per pause; then all arrive in order, each once."""
     await world.owe(*range(1, 9))

@@ -160,7 +160,7 @@ async def test_nothing_to_send(outbox: Outbox, server: ReceiverServer) -> None:
     await outbox.settle()
     assert server.total == 0
     assert await states(outbox) == [DELIVERED]
-    assert "nothing to tell a receiver of type" in await outbox.said()
+    assert "nothing to send to a receiver of type" in await outbox.said()
 
 
 @of("alertmanager")

@@ -151,8 +151,8 @@ async def test_authorities(authority: tuple[trustme.CA, str]) -> None:
     [
         (REFUSAL, DeliveryReason.UNREACHABLE, "the proxy answered 407"),
         (b"nonsense\r\n\r\n", DeliveryReason.DISCONNECTED, "the answer of the proxy is not HTTP"),
-        (b"HTTP/1.1 200" + b"x" * 20_000, DeliveryReason.DISCONNECTED, "the proxy broke off, or is no HTTP proxy"),
-        (b"HTTP/1.1", DeliveryReason.DISCONNECTED, "the proxy broke off, or is no HTTP proxy"),
+        (b"HTTP/1.1 200" + b"x" * 20_000, DeliveryReason.DISCONNECTED, "the proxy closed the connection, or is not an HTTP proxy"),
+        (b"HTTP/1.1", DeliveryReason.DISCONNECTED, "the proxy closed the connection, or is not an HTTP proxy"),
     ],
 )
 async def test_bad_proxies(authority: tuple[trustme.CA, str], given: bytes, reason: DeliveryReason, detail: str) -> None:
@@ -175,7 +175,7 @@ async def test_proxy_that_is_down() -> None:
     "url", ["https://proxy:1", "http://", "http://proxy:99999", "socks5://proxy:1", "http://proxy/path", "http://[::1"]
 )
 def test_no_proxies(url: str) -> None:
-    """What is no address of an HTTP proxy is refused without a word of it."""
+    """What is not an address of an HTTP proxy is refused without a word of it."""
     with pytest.raises(ValueError, match=r"is not") as error:
         proxy_of(url)
     assert "proxy:" not in str(error.value)

@@ -66,7 +66,7 @@ async def test_gone(world: World) -> None:
     assert {row.state for row in await world.rows()} == {DeliveryState.PENDING}
     (told,) = world.chat.assert_exactly("receiver.failing")
     assert told.document["severity"] == "critical"
-    assert told.data["level"] == {"from": "fine", "to": "gone"}
+    assert told.data["level"] == {"from": "fine", "to": "disabled"}
     assert "kept" in told.data["advice"]
     await world.run(world.deliverer(url=Secret(world.on_call.url + "/new")), world.deliverer("chat"), span=SECOND)
     assert [got.data["platformId"] for got in world.on_call.accepted()] == ["linkedin-page1", "linkedin-page2", "linkedin-page3"]

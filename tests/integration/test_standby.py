@@ -235,7 +235,8 @@ async def test_warnings(postgres_url: str, tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"postgresql://monitor@127.0.0.1/monitor": "sqlite:////tmp/monitor.db"}, "several machines can't share an SQLite file"),
-        ({"mode: standby": "mode: shared"}, "standby"),
+        ({"mode: standby": "mode: other"}, "standby"),
+        ({"mode: standby": "mode: shared", "lease: 15s": "lease: 15s, turn: 59s"}, "cluster.turn"),
         ({"lease: 15s": "lease: 4s"}, "cluster.lease"),
     ],
 )

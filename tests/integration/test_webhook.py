@@ -440,7 +440,7 @@ async def test_unrenderable(server: ReceiverServer, sender: Sender) -> None:
     """A body that cannot be told is our own fault and costs no request."""
     result = await sender.send(a_receiver(server.url), "msg_1", b"\xff\xfe")
     assert result == AttemptResult(
-        DeliveryReason.INTERNAL, detail="cannot be told to a receiver of type webhook (UnicodeDecodeError)", took=result.took
+        DeliveryReason.INTERNAL, detail="cannot be rendered for a receiver of type webhook (UnicodeDecodeError)", took=result.took
     )
     assert server.total == 0
 

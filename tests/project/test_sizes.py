@@ -9,11 +9,12 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 55_000
+BUDGET = 57_500
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
     "cli": 6_435,
+    "cluster": 1_100,
     "config": 5_135,
     "db": 6_175,
     "domain": 13_585,

@@ -50,7 +50,7 @@ def test_why_not(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "routes[0] severity=critical team=social: does not match, severity is warning, not critical" in text
     assert "suppressed now by the quiet hours of the route" in text
     assert run(file, "--severity", "info") == 1
-    assert "notified: nobody" in capsys.readouterr().out
+    assert "notified: no receiver" in capsys.readouterr().out
     assert run(file, "--why", "closed", "--type", "connection.recovered", "--label", "team=sales") == 1
 
 

@@ -1,5 +1,6 @@
 """The request budget of an account hears what the API's answers ask for."""
 
+import asyncio
 from datetime import timedelta
 
 from monitor.postpost.rate_limit import RateLimiter, RequestPacing
@@ -41,3 +42,17 @@ async def test_a_server_in_trouble() -> None:
     gate = RateLimiter(RequestPacing(), clock)
     gate.record_response(503, 9 * SECOND)
     assert await paused_for(gate, clock) == 9 * SECOND
+
+
+async def test_without_a_lease() -> None:
+    """While a node may have lost its lease, no request starts, neither of a check nor of a list; afterwards they go on."""
+    clock, held = FakeClock(), [False]
+    gate = RateLimiter(RequestPacing(), clock, lambda: held[0])
+    assert gate.seconds_to_wait() > 0
+    waiting = asyncio.create_task(gate.acquire())
+    await clock.advance(MINUTE)
+    assert not waiting.done()
+    held[0] = True
+    assert gate.seconds_to_wait() <= 1 / RequestPacing().rate
+    await clock.advance(SECOND)
+    assert waiting.done()

@@ -24,7 +24,7 @@ from monitor.domain.load import AccountLoad
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import Controls
-from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.domain.snapshot import ClusterFacts, ConnectionView, IncidentView, OutboxView, Snapshot
 from monitor.domain.states import ConnectionState
 from monitor.errors import DeliveryReason, Reason
 from monitor.metrics import Metrics, definitions, wants_openmetrics
@@ -665,6 +665,9 @@ def test_everything_is_rendered() -> None:
         incidents=(incident,),
         controls=Controls(acks={ack.key: ack}),
         loads=(AccountLoad("main", 1, 0.5, 5.0),),
+        cluster=ClusterFacts(
+            "a", "1", "c", config_current=True, nodes=2, shards=3, free=0, lease_remaining=9.0, queue_up=True, nodes_lost=0
+        ),
     )
 
     names = {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in _samples(metrics.render(snapshot, NOW))}

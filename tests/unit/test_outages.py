@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from monitor.db.codec import dump_notification, load_notification
 from monitor.domain.delivery.receiver_outages import PATIENCE, update_outage
 from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker, after_attempt, result_of_status
 from monitor.domain.events import EventType, Notification, NotificationReason, Severity
@@ -64,7 +65,9 @@ def test_gone() -> None:
     gone = result_of_status(410)
     assert attempts((gone, 0 * SECOND), (gone, 5 * SECOND))[1] == []
     (told,) = attempts((gone, 0 * SECOND), (gone, 5 * SECOND), (gone, 20 * SECOND))[1]
-    assert (told.level_to, told.severity) == ("gone", Severity.CRITICAL)
+    assert (told.level_to, told.severity) == ("disabled", Severity.CRITICAL)
+    stored = dump_notification(told)
+    assert load_notification(stored.replace('"disabled"', '"gone"'), "as release 0.1 wrote it") == load_notification(stored, "") == told
 
 
 def test_gone_after_an_outage() -> None:
@@ -74,8 +77,8 @@ def test_gone_after_an_outage() -> None:
     _, told = attempts(*((result, number * PATIENCE) for number, result in enumerate(results)))
     assert [(one.level_from, one.level_to, one.seq) for one in told] == [
         ("fine", "failing", 1),
-        ("failing", "gone", 2),
-        ("gone", "fine", 3),
+        ("failing", "disabled", 2),
+        ("disabled", "fine", 3),
     ]
     assert len({one.incident for one in told}) == 1
 

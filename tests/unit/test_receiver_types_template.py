@@ -67,9 +67,9 @@ def test_values_stay_values(value: object, before: str) -> None:
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ('{"a": }', "is no JSON: Expecting value in its line 1, column 7"),
-        ('{"a": NaN}', "is no JSON that can be sent"),
-        ("[" * 5000, "is no JSON that can be sent"),
+        ('{"a": }', "is not JSON: Expecting value in its line 1, column 7"),
+        ('{"a": NaN}', "is JSON that cannot be sent"),
+        ("[" * 5000, "is JSON that cannot be sent"),
         ('"{summary}"', "must be a JSON object or list"),
         ('{"a": "{sumary}"}', "has an unknown place {sumary}"),
         ('{"a": "{}"}', "has an unknown place {}"),

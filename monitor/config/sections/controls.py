@@ -1,6 +1,5 @@
 """Recurring silences, quiet hours, the heartbeat."""
 
-import difflib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal, get_args
@@ -8,6 +7,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from monitor.config.problems import nearest
 from monitor.config.secrets import Secret
 from monitor.config.types import Duration, Items, Name, Section, between, matching, problem
 from monitor.domain.recurrence import DAYS, Schedule
@@ -37,8 +37,8 @@ def _check_zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (KeyError, ValueError, OSError):
-        close = difflib.get_close_matches(value, available_timezones(), n=1, cutoff=0.8)
-        fix = f"did you mean {close[0]}?" if close else "such as Europe/Berlin or UTC; the package tzdata installs them"
+        close = nearest(value, sorted(available_timezones()), cutoff=0.8)
+        fix = f"did you mean {close}?" if close else "such as Europe/Berlin or UTC; the package tzdata installs them"
         raise problem("is not a known time zone", fix) from None
     return value
 

@@ -23,6 +23,7 @@ from monitor.config.types import (
     Name,
     Period,
     Rate,
+    RateLimit,
     Section,
     Size,
     Switch,
@@ -312,13 +313,23 @@ class DatabaseSettings(Section):
 
 
 class ClusterSettings(Section):
-    """Further instances on the same PostgreSQL database: one is active, the others wait to take over."""
+    """Further instances on the same PostgreSQL database, which take over, or share the work."""
 
-    mode: Literal["standby"]
-    """`standby`: an instance that finds another one active waits, serves its pages meanwhile, and takes over when that one is gone."""
+    mode: Literal["standby", "shared"]
+    """`standby`: an instance that finds another one active waits, serves its pages meanwhile, and takes over when that one is gone.
+    `shared`: all instances work, each for some of the accounts and receivers; needs the extra `cluster`."""
     lease: Annotated[Duration, between(timedelta(seconds=5), timedelta(minutes=5))] = timedelta(seconds=15)
-    """After so long without a sign of life the active instance counts as gone, such as when its machine or network failed. When only its
-    process ends, another one takes over at once."""
+    """After so long without renewing its lease the active instance counts as gone, such as when its machine or network failed. When only its
+    process ends, another one takes over at once with `standby`."""
+    node: Name | None = None
+    """With `shared`: the name of this node; otherwise that of the host and the port of `web.listen`, such as `alpha-9840`."""
+    url: Annotated[str, AfterValidator(check_page_url)] = ""
+    """With `shared`: address at which the other nodes reach the web port of this one, such as `http://10.0.0.7:9840`. A node that can't
+    write asks them whether they can before it notifies that the database takes no writes."""
+    turn: Annotated[Duration, between(timedelta(minutes=1), timedelta(hours=1))] = timedelta(minutes=5)
+    """With `shared`: how long a node keeps an account or receiver once its configuration is no longer that of the cluster."""
+    weight: RateLimit = 1.0
+    """With `shared`: how much work this node takes compared with the others; 0: it only serves pages."""
 
 
 class WebSettings(Section):

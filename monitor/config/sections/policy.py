@@ -1,6 +1,5 @@
 """`policy`: the sections are made from the dataclasses of `domain/policy`; built-in differences of platforms."""
 
-import difflib
 import inspect
 import re
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_type_hints
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, create_model, model_validator
 
+from monitor.config.problems import nearest
 from monitor.config.sections.core import ScheduleSettings
 from monitor.config.types import Count, Duration, Items, OffOrDuration, Period, Section, Share, Switch, matching, problem, to_duration
 from monitor.domain.policy import Confirm, DigestPolicy, DiscoveryPolicy, ExpiryPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
@@ -39,9 +39,9 @@ def _check_not_empty(value: str) -> str:
 
 
 def _check_platform(value: str) -> str:
-    close = difflib.get_close_matches(value, KNOWN_PLATFORMS, n=1, cutoff=0.8)
+    close = nearest(value, sorted(KNOWN_PLATFORMS), cutoff=0.8)
     if value not in KNOWN_PLATFORMS and close:
-        raise problem("is not a known platform", f"did you mean {close[0]}?")
+        raise problem("is not a known platform", f"did you mean {close}?")
     return value
 
 

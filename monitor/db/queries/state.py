@@ -88,17 +88,21 @@ def connections_by_id(reader: Reader, ids: Collection[int]) -> list[Connection]:
     return [to_connection(row) for row in reader.rows(_CONNECTIONS_BY_ID, {"ids": list(ids)})]
 
 
-def read_states(reader: Reader) -> dict[int, tuple[int, ConnectionState]]:
+def read_states(reader: Reader, account: str | None = None) -> dict[int, tuple[int, ConnectionState]]:
     """
-    Connection id to (version, state), retired connections included.
+    Connection id to (version, state), retired connections included; with *account* those of that account only.
 
     A usual check changes no document: its row brings it up to date.
     """
     from monitor.domain.usual_case import resumed  # noqa: PLC0415 - verbs that read no states do without the rules of checks
 
-    states = {row.connection_id: _to_state(row) for row in reader.stream(reader.locking(_STATES))}
+    documents, newest = _STATES, _PASSED[reader.dialect]
+    if account is not None:
+        ids = select(connections.c.id).where(connections.c.account == account)
+        documents, newest = documents.where(connection_states.c.connection_id.in_(ids)), newest.where(connections.c.account == account)
+    states = {row.connection_id: _to_state(row) for row in reader.stream(reader.locking(documents))}
     texts: dict[str, str] = {}
-    for connection_id, at, passed in reader.stream(_PASSED[reader.dialect]):
+    for connection_id, at, passed in reader.stream(newest):
         version, state = states[connection_id]
         shared = texts.setdefault(passed or "", passed or "")
         states[connection_id] = (version, resumed(state, from_milliseconds(at), shared))

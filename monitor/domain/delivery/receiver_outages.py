@@ -10,7 +10,7 @@ from monitor.errors import DeliveryReason
 
 FAILING = "failing"
 REFUSING = "refusing"
-GONE = "gone"
+DISABLED = "disabled"
 PATIENCE = timedelta(minutes=5)
 
 # Retries do not help: an address, a password or a certificate has to be corrected.
@@ -40,9 +40,9 @@ def update_outage(
         return after, _notification(receiver, EventType.RECEIVER_RECOVERED, before, now, _level(before), FINE, "")
     level = _level(after)
     if after.notified:
-        changed = level == GONE and before.disabled_at is None
+        changed = level == DISABLED and before.disabled_at is None
         return after, _notification(
-            receiver, EventType.RECEIVER_FAILING, after, now, _level(before), GONE, _detail(result)
+            receiver, EventType.RECEIVER_FAILING, after, now, _level(before), DISABLED, _detail(result)
         ) if changed else None
     if not _is_reportable(after, result, now):
         return after, None
@@ -53,13 +53,13 @@ def update_outage(
 def level_of(*, disabled: bool, refusing: bool) -> str:
     """Return the level of a receiver in trouble."""
     if disabled:
-        return GONE
+        return DISABLED
     return REFUSING if refusing else FAILING
 
 
 def severity_of(level: str) -> Severity:
     """Return the severity of a receiver in trouble."""
-    return Severity.CRITICAL if level == GONE else Severity.WARNING
+    return Severity.CRITICAL if level == DISABLED else Severity.WARNING
 
 
 def _level(breaker: CircuitBreaker) -> str:

@@ -42,9 +42,7 @@ class ScopeKey(NamedTuple):
 
     def __str__(self) -> str:
         """As rows and JSON spell it, such as `api:api.postpost.dev`, `user:main/0123`, `group:main/facebook` or `storage`."""
-        if not self.name:
-            return self.kind
-        return f"{self.kind}:{'/'.join(part for part in self[1:] if part)}"
+        return f"{self.kind}:{self.path}" if self.name else self.kind
 
     @classmethod
     def parse(cls, text: str) -> "ScopeKey":
@@ -57,6 +55,11 @@ class ScopeKey(NamedTuple):
             return cls(kind, account, user)
         user, _, platform = user.rpartition("/")
         return cls(kind, account, user, platform)
+
+    @property
+    def path(self) -> str:
+        """Its names without the kind, such as `main/0123`; empty for the database."""
+        return "/".join(part for part in self[1:] if part)
 
     @property
     def account(self) -> str:

@@ -125,8 +125,12 @@ def advance_limit(limit: ScopeState, rates: Sequence[ScopeState], now: datetime)
         limit = replace(opened(limit, now, affected), suspect_at=None)
     elif limit.open and not throttled:
         limit = closed(limit, now)
-    covered = {rate.key: replace(rate, covered=True) for rate in rates if limit.open and rate.open and not rate.covered}
-    return {limit.key: limit} | covered
+    return {limit.key: limit} | covered(limit, rates)
+
+
+def covered(limit: ScopeState, rates: Sequence[ScopeState]) -> dict[ScopeKey, ScopeState]:
+    """Return those of *rates* whose incident the open one of *limit* is notified instead of, newly."""
+    return {rate.key: replace(rate, covered=True) for rate in rates if limit.open and rate.open and not rate.covered}
 
 
 def tick(state: ScopeState, now: datetime, policy: ScopePolicy, *, window: timedelta, members: int) -> ScopeState:

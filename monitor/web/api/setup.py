@@ -1,4 +1,4 @@
-"""Adds the API and the badges to the application: read-only, each route described once (`routes`) and published as OpenAPI (`openapi`)."""
+"""Adds the API and the badges to the application: each route described once (`routes`) and published as OpenAPI (`openapi`)."""
 
 from collections.abc import Awaitable, Callable
 

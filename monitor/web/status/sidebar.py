@@ -7,6 +7,7 @@ from datetime import datetime
 from monitor.domain.connections import Connection
 from monitor.domain.handling import handling_of_incident
 from monitor.domain.reasons import Scope
+from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.snapshot import IncidentView, Snapshot, SuspectedScope
 from monitor.domain.states import TopicState
 from monitor.domain.status import TONES, Tone
@@ -74,7 +75,7 @@ def cards_above(snapshot: Snapshot, connection: Connection, now: datetime) -> tu
         for card in _sorted([*_scope_cards(snapshot, now), *(_suspicion_card(scope, now) for scope in snapshot.suspected)])
         if card.scope in (Scope.API, Scope.STORAGE)
         or card.subject == f"platform:{connection.platform}"
-        or (card.scope in (Scope.ACCOUNT, Scope.USER) and card.subject.partition(":")[2] in names)
+        or (card.scope in (Scope.ACCOUNT, Scope.USER) and ScopeKey.parse(card.subject).path in names)
     )
 
 

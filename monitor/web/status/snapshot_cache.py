@@ -12,10 +12,18 @@ _Format = tuple[bool, bool]
 
 
 class SnapshotCache:
-    """The latest snapshot, at most *fresh_seconds* old, and its renderings."""
+    """The latest snapshot, at most *fresh_seconds* old, and its renderings; *exported* gives another one for the metrics."""
 
-    def __init__(self, source: Callable[[], Snapshot], metrics: Metrics, clock: Clock, fresh_seconds: float) -> None:
+    def __init__(
+        self,
+        source: Callable[[], Snapshot],
+        metrics: Metrics,
+        clock: Clock,
+        fresh_seconds: float,
+        exported: Callable[[], Snapshot] | None = None,
+    ) -> None:
         self._source = source
+        self._exported = exported or self.snapshot
         self._metrics = metrics
         self._clock = clock
         self._fresh_seconds = fresh_seconds
@@ -45,7 +53,7 @@ class SnapshotCache:
             if latest is not None and self._is_fresh(latest[0]):
                 return latest[1]
             at, pieces = self._clock.monotonic(), []
-            for piece in self._metrics.chunks(self.snapshot(), self._clock.now(), openmetrics=openmetrics, gzip=gzip):
+            for piece in self._metrics.chunks(self._exported(), self._clock.now(), openmetrics=openmetrics, gzip=gzip):
                 if piece:
                     pieces.append(piece)
                 await self._clock.sleep(0)

@@ -1,0 +1,65 @@
+"""
+Which node notifies that the database takes no writes: the one message that can't go through the database.
+
+A node that can't write asks the others. If one of them can, this node alone is cut off, and nothing is wrong with the database.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+from monitor import __version__
+from monitor.clock import Clock
+from monitor.cluster.node import Node
+from monitor.domain.cluster.sharing import GLOBAL, ClusterView
+from monitor.logs import get_logger
+from monitor.notify.sender import Sender
+
+_log = get_logger(__name__)
+
+_ASKED_FOR = timedelta(seconds=3)
+_READY = 200
+_NEXT_AFTER_SECONDS = 300.0
+
+
+class Peers:
+    """The other nodes, as they were known last."""
+
+    def __init__(self, node: Node, clock: Clock) -> None:
+        self._node = node
+        self._sender = Sender(clock=clock, user_agent=f"postpost-monitor/{__version__}")
+
+    async def notifies_outage(self, failing_seconds: float) -> bool:
+        """Whether this node notifies that the database has taken no writes for so long."""
+        view = self._node.view
+        peers = [one for one in view.members if one.node != self._node.name and one.alive and one.url] if view is not None else []
+        answers = await asyncio.gather(*(self._ask(peer.url) for peer in peers))
+        if _READY in answers:
+            _log.error("cluster.node_cut_off", advice="The other nodes can write: look at the network of this one.")
+            return False
+        reached = [peer.node for peer, status in zip(peers, answers, strict=True) if status is not None]
+        return notifies(self._node.name, reached, view, failing_seconds)
+
+    async def _ask(self, url: str) -> int | None:
+        """The status of a node's answer; None when it can't be reached."""
+        response = await self._sender.ping(f"{url}/-/ready", method="GET", within=_ASKED_FOR)
+        return response.http_status
+
+    async def close(self) -> None:
+        """Close the HTTP client; idempotent."""
+        await self._sender.close()
+
+
+def notifies(node: str, reached: Sequence[str], view: ClusterView | None, failing_seconds: float) -> bool:
+    """
+    Whether *node* notifies of an outage: of the nodes that reach each other the first by name.
+
+    A node that reaches no other one waits longer: the one that tended `global` notifies at once, the others five minutes later each.
+    """
+    if reached:
+        return node < min(reached)
+    if view is None:
+        return True
+    owner = next((shard.node for shard in view.shards if shard.name == GLOBAL), None)
+    order = sorted((one.node for one in view.members if one.alive), key=lambda name: (name != owner, name))
+    return failing_seconds >= _NEXT_AFTER_SECONDS * (order.index(node) if node in order else 0)

@@ -1,0 +1,160 @@
+"""
+Which shards a node of a cluster takes and gives up.
+
+A shard is what one node tends as a whole: an account, a receiver, or `global`. All nodes decide by the same rows, so they mostly agree;
+that one shard is never tended twice is made sure where it is taken.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+GLOBAL = "global"
+ACCOUNT_PREFIX = "account:"
+RECEIVER_PREFIX = "receiver:"
+
+TAKEN_AFTER = timedelta(seconds=2)
+"""A shard without a node for so long is taken by the node with the least to do."""
+
+TAKEN_BY_ANY_AFTER = timedelta(seconds=6)
+"""And after so long by any node that sees it."""
+
+_TOLERANCE = 1.1
+_RELEASED_AT_ONCE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """
+    One node of the cluster, as its row says.
+
+    Attributes:
+        node: its name.
+        holder: the process that has the name now.
+        host, url, version: where it runs, how peers reach its web port, its release.
+        config: what its configuration means, as a hash.
+        weight: how much it takes, compared with others.
+        drained: an operator wants it to take nothing.
+        joined_at: when it started.
+        alive: its lease has not run out.
+    """
+
+    node: str
+    holder: str = ""
+    host: str = ""
+    url: str = ""
+    version: str = ""
+    config: str = ""
+    weight: float = 1.0
+    drained: bool = False
+    joined_at: datetime | None = None
+    alive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """
+    One shard, as its row says.
+
+    Attributes:
+        node: who tends it; None while nothing does.
+        weight: about how many checks a second it needs.
+        free_for: how long it has had no node.
+        since: since when it is tended without a gap.
+        paused_until: no request of the account starts before.
+    """
+
+    name: str
+    node: str | None = None
+    weight: float = 0.1
+    free_for: timedelta = timedelta(0)
+    since: datetime | None = None
+    paused_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """
+    The rows of the cluster at one moment.
+
+    Attributes:
+        now: the server's clock.
+        config: the configuration that is current: nodes with another one take nothing.
+    """
+
+    now: datetime
+    members: Sequence[NodeRow] = ()
+    shards: Sequence[Shard] = ()
+    config: str = ""
+
+    def member(self, node: str) -> NodeRow | None:
+        """The member with this name."""
+        return next((member for member in self.members if member.node == node), None)
+
+    def taking(self) -> list[NodeRow]:
+        """The members that take shards."""
+        return [one for one in self.members if one.alive and one.weight > 0 and not one.drained and one.config == self.config]
+
+    def load(self, node: str) -> float:
+        """How much a node has to do."""
+        return sum(shard.weight for shard in self.shards if shard.node == node)
+
+    def share(self, member: NodeRow) -> float:
+        """How much a node would have to do if all had their share."""
+        total = sum(one.weight for one in self.taking())
+        return sum(shard.weight for shard in self.shards) * member.weight / total if total else 0.0
+
+
+def has_room(view: ClusterView, node: str, shard: Shard) -> bool:
+    """Whether *node* takes *shard* when it is offered: it has nothing to do, or not more than its share with it."""
+    member = next((one for one in view.taking() if one.node == node), None)
+    if member is None:
+        return False
+    load = view.load(node)
+    return load == 0 or load + shard.weight <= _TOLERANCE * view.share(member)
+
+
+def to_take(view: ClusterView, node: str) -> list[str]:
+    """The free shards that *node* takes now without being asked, the heaviest first."""
+    taking = view.taking()
+    if node not in {member.node for member in taking}:
+        return []
+    loads = {member.node: view.load(member.node) for member in taking}
+    weights = {member.node: member.weight for member in taking}
+    chosen = []
+    for shard in sorted(_free(view.shards), key=lambda one: (-one.weight, one.name)):
+        least = min(loads, key=lambda name: ((loads[name] + shard.weight) / weights[name], name))
+        loads[least] += shard.weight
+        if least == node or shard.free_for >= TAKEN_BY_ANY_AFTER:
+            chosen.append(shard.name)
+    return chosen
+
+
+def _free(shards: Iterable[Shard]) -> list[Shard]:
+    return [shard for shard in shards if shard.node is None and shard.free_for >= TAKEN_AFTER]
+
+
+def to_release(view: ClusterView, node: str, ended: Iterable[str]) -> list[str]:
+    """
+    The shards that *node* gives up now: all once it is drained, those whose turn has *ended* while its configuration is not current,
+    and some of them while it has more than its share and another node would have less to do with them than it has now.
+    """
+    me, own = view.member(node), [shard for shard in view.shards if shard.node == node]
+    if me is None:
+        return []
+    if me.drained or me.weight <= 0:
+        return [shard.name for shard in own]
+    if me.config != view.config:
+        return [shard.name for shard in own if shard.name in set(ended)]
+    others = {other.node: (view.load(other.node), other.weight) for other in view.taking() if other.node != node}
+    load, released = view.load(node), list[str]()
+    for shard in sorted(own, key=lambda one: (-one.weight, one.name)):
+        if not others or load <= _TOLERANCE * view.share(me) or len(released) >= max(1, len(own) // _RELEASED_AT_ONCE):
+            break
+        least = min(others, key=lambda name: (others[name][0] + shard.weight) / others[name][1])
+        other_load, weight = others[least]
+        if (other_load + shard.weight) / weight < load / me.weight:
+            released.append(shard.name)
+            others[least] = (other_load + shard.weight, weight)
+            load -= shard.weight
+    return released
