@@ -275,6 +275,11 @@ def note_pending(state: ConnectionState, levels: Mapping[Topic, str], at: dateti
     return state if pending_levels == state.pending_levels else replace(state, pending_levels=pending_levels)
 
 
+def fails(topic: Topic, level: str) -> bool:
+    """Whether *level* of *topic* says that something does not work, not only that it will not."""
+    return topic in (Topic.CONNECTION, Topic.SCOPE) or level == EXPIRED
+
+
 def clearing(state: ConnectionState, topic: Topic) -> bool:
     """Whether the last evidence says that the incident of *topic* is over, which is not confirmed yet."""
     pending = state.pending_levels.get(topic)

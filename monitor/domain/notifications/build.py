@@ -106,6 +106,15 @@ def reason_and_detail(state: ConnectionState, topic: Topic) -> tuple[Reason | No
     return state.reason, detail(state, topic)
 
 
+def current_reason(state: ConnectionState, incident: IncidentRef, reason: Reason | None, text: str) -> tuple[Reason | None, str]:
+    """What explains an open incident now, if *state* has it; *reason* and *text* did when it opened."""
+    value = state.topic(incident.topic)
+    if value.level == FINE or value.number != incident.number:
+        return reason, text
+    now = reason_and_detail(state, incident.topic)
+    return (reason, text) if incident.topic is Topic.CONNECTION and now[0] in (None, Reason.OK) else now
+
+
 def last_notified(value: TopicState, now: datetime) -> LastNotified:
     """What the receivers know once they are notified of *value* as it is."""
     if value.level == FINE:

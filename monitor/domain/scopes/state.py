@@ -81,12 +81,13 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class FailureStreak:
-    """Bad checks in a row: since when, how many, the first connection, and whether there were several."""
+    """Bad checks in a row: since when, how many, the first connection, whether there were several, and when the first was sent."""
 
     since: datetime
     count: int
     first_id: int
     several: bool = False
+    sent_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
