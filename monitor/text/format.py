@@ -45,6 +45,26 @@ def scope_name(key: ScopeKey, users: Mapping[str, str]) -> str:
     return one_line("/".join(part for part in (key.name, users.get(key.user, key.user)) if part), 120)
 
 
+def title_of(subject: str, users: Mapping[str, str]) -> str:
+    """The incident of a scope as one clause; *users* are names of managed users by id."""
+    key = ScopeKey.parse(subject)
+    return _TITLES.get(key.kind, "{name}").format(name=scope_name(key, users), platform=platform_name(key.platform))
+
+
+_TITLES = {
+    "api": "The PostPost API does not respond",
+    "account": "The API rejects the account {name}",
+    "user": "The API rejects the managed user {name}",
+    "group": "Multiple {platform} connections of {name} are failing",
+    "platform": "Multiple {platform} connections are failing",
+    "storage": "The monitor cannot use its database",
+    "receiver": "The receiver {name} is failing",
+    "limit": "The API limits the requests of all accounts",
+    "rate": "The API limits the requests of the account {name}",
+    "service": "The API fails for the account {name} alone",
+}
+
+
 def subject_name(subject: str, connection: Connection | None) -> str:
     """The subject of an incident in a table: id, never cut, and account of its connection, or the scope."""
     if connection is None:

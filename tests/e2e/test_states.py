@@ -100,7 +100,7 @@ STATES: Mapping[str, State] = {
     "suspected": State(
         _snapshot(_view(1), _view(2), suspected=(SUSPECTED,)),
         (
-            "Suspected: the PostPost API has not answered for 1m; below is what was known then.",
+            "Suspected: the PostPost API has not answered for 70s; below is what was known then.",
             "Of 2 connections, 2 worked when last checked.",
         ),
         ("All 2 connections work.",),
@@ -140,7 +140,7 @@ STATES: Mapping[str, State] = {
         (
             "Acknowledged by anna 1m ago: waiting for the customer",
             "Silenced until 2030-01-02 01:00 UTC by bob: maintenance",
-            "Acknowledged or silenced: 2 of 4.",
+            "Acknowledged or silenced: 2 of 4 connections.",
             "Notifications of 1 connection are silenced.",
         ),
         page=PAGE.format(2),

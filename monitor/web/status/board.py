@@ -154,13 +154,15 @@ class StatusBoard:
         overall = overall_of(self.snapshot, self.counts, self._urgent())
         trouble = self._troubled()
         handled = sum(self.handling_of(view).handled for _, view in trouble)
+        incidents = sum(len(self.incidents_of(view)) for _, view in trouble)
         controls = self.snapshot.controls
         silenced = 0
         if controls.silences or controls.recurring:
             silenced = sum(self.handling_of(view).silence is not None for _, view in self._sorted)
         more = [
             overall.more,
-            f"Acknowledged or silenced: {handled:,} of {len(trouble):,}." if handled else "",
+            f"{count(incidents, 'incident')} of {count(len(trouble), 'connection')} are open." if incidents > len(trouble) else "",
+            f"Acknowledged or silenced: {handled:,} of {count(len(trouble), 'connection')}." if handled else "",
             f"Notifications of {count(silenced, 'connection')} are silenced." if silenced else "",
         ]
         return replace(overall, more=" ".join(filter(None, more)))
