@@ -242,11 +242,16 @@ class StatusBoard:
         return cards_of(self.snapshot, now)
 
     def banner_and_cards(self, now: datetime) -> tuple[Card | None, Sequence[Card]]:
-        """The card whose title the sentence of the overall state says already, and the others."""
-        cards = self.cards(now)
-        lost = not self.snapshot.storage_up
-        said = next((card for card in cards if self.overall.text.startswith(card.title) or (lost and card.subject == "storage")), None)
-        return said, [card for card in cards if card is not said]
+        """The card of what the sentence of the overall state says already, and the others."""
+        cards, snapshot = self.cards(now), self.snapshot
+        rejected = [f"account:{name}" for name, up in snapshot.accounts.items() if up is False]
+        if not snapshot.storage_up:
+            said = [card for card in cards if card.subject == "storage"]
+        elif snapshot.api_up is False:
+            said = [card for card in cards if card.scope is Scope.API]
+        else:
+            said = [card for card in cards if rejected == [card.subject]]
+        return said[0] if said else None, [card for card in cards if card not in said[:1]]
 
     def cards_above(self, view: ConnectionView, now: datetime) -> tuple[Card, ...]:
         """Those of the database and of the scopes above one connection."""
