@@ -238,7 +238,7 @@ def _labelled(context: ApiContext, query: PreflightQuery) -> Sequence[Connection
     criteria = ConnectionFilter(labels=frozenset(query.label), accounts=accounts)
     found = [view for status, view in context.board().ordered if criteria.match(view, status)]
     if not found:
-        raise ApiProblem(400, f"label: no connection has {' and '.join(query.label)}", field="label")
+        raise ApiProblem(404, f"label: no connection has {' and '.join(query.label)}", field="label")
     if len(found) > MOST_RESULTS:
         raise ApiProblem(400, f"label selects more than {MOST_RESULTS} connections; choose fewer", field="label")
     return found
