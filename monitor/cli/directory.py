@@ -25,12 +25,14 @@ class Directory:
         names: connection id to the names that it has: the configured one, and those of the API.
         users: managed users by id.
         accounts: names of accounts.
+        labels: names of labels in the configuration.
     """
 
     connections: Sequence[Connection]
     names: Mapping[int, Collection[str]]
     users: Mapping[str, str]
     accounts: Collection[str]
+    labels: Collection[str] = ()
 
     def meanings(self, word: str) -> list[dict[str, str]]:
         """Everything that *word* stands for, as matchers: an account, a platform, a managed user (with its account or alone), a connection."""

@@ -157,13 +157,13 @@ def as_text(lines: Sequence[IncidentLine], now: datetime, width: int) -> str:
             coloured(line.row.severity.value, line.row.severity.value),
             _state(line, now),
             subject_name(line.row.incident.subject, line.connection) if line.connection is not None else "",
-            f"key {line.key}" if line.open else "",
+            line.key if line.open else "",
             _explanation(line, now),
         )
         for line in lines
     ]
     header = ("NAME", "OPENED (UTC)", "LASTED", "SEVERITY", "STATE", "CONNECTION", "KEY", "WHY")
-    return "\n".join(table(header, cells, width, least={0: 12, 4: 18}, texts=3))
+    return "\n".join(table(header, cells, width, least={0: 12, 4: 18}, texts=3, named={6: "key "}))
 
 
 def _name(line: IncidentLine) -> str:

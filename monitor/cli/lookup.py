@@ -55,6 +55,7 @@ def directory(reader: Reader, config: Config) -> Directory:
         names_of(reader, connections),
         {user.id: user.name for user in config.users},
         [account.name for account in config.accounts],
+        {label for user in config.users for label in user.labels} | {label for entry in config.connections for label in entry.labels},
     )
 
 

@@ -6,6 +6,7 @@ Only here do errors become exit codes.
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -96,6 +97,8 @@ def _load(name: str) -> Verb:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     try:
+        if argv is None:
+            _open_closed_streams()
         if argv is None and sys.argv[1:2] == [COMPLETE]:
             return int(importlib.import_module("monitor.cli.candidates").run(sys.argv[2:]))
         return _run(sys.argv[1:] if argv is None else argv, owns_process=argv is None)
@@ -112,6 +115,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Of an exception group, such as the daemon's, the traceback is logged; this one is a file that a person named.
         print(f"postpost-monitor: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
         return EXIT_UNEXPECTED
+
+
+def _open_closed_streams() -> None:
+    """Discard what is written to a standard stream that the caller has closed."""
+    # Not closed again: a file that is opened later must not get the number of a standard stream.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
 
 
 def _run(command: Sequence[str], *, owns_process: bool) -> int:

@@ -67,13 +67,14 @@ def table(
     least: Mapping[int, int],
     right: Collection[int] = (),
     texts: int = 1,
+    named: Mapping[int, str] | None = None,
     notable: Sequence[bool] | None = None,
 ) -> list[str]:
     """
     The lines of a table whose last *texts* columns are texts: beside the other cells if they fit into *width*, else below each row.
 
-    The last column is wrapped, never cut. Below, the last text of a row that is not *notable* is left out. *least* and *right* as for
-    `fitted`.
+    The last column is wrapped, never cut. Below, the last text of a row that is not *notable* is left out; *named* is what precedes
+    the cell of a column there. *least* and *right* as for `fitted`.
     """
     last = len(header) - 1
     least = {column: room for column, room in least.items() if column < last}
@@ -88,8 +89,8 @@ def table(
     shown = [first]
     for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
         shown.append(line)
-        texts_below = row[kept:] if notable is None or notable[number] else row[kept:last]
-        if text := ": ".join(filter(None, texts_below)):
+        below = range(kept, len(row) if notable is None or notable[number] else last)
+        if text := ": ".join(f"{(named or {}).get(column, '')}{row[column]}" for column in below if row[column]):
             shown += wrapped(text, width, "  ", "  ").splitlines()
     return shown
 

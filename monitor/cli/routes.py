@@ -11,6 +11,7 @@ from monitor.cli.output import terminal_width, wrapped
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock, iso_utc
 from monitor.config import Config
+from monitor.config.matchers import advice
 from monitor.config.problems import suggest
 from monitor.config.sections.policy import KNOWN_PLATFORMS
 from monitor.domain import routing
@@ -97,7 +98,8 @@ def facts_of(config: Config, args: argparse.Namespace) -> dict[str, str]:
 def _check(name: str, values: Iterable[str], known: Collection[str]) -> None:
     for value in values:
         if value not in known:
-            raise UsageError(f"{name} is never {value or 'empty'} ({suggest(value, sorted(filter(None, known)), 'known')})")
+            fix = advice(value, known) if name in CLOSED else suggest(value, sorted(filter(None, known)), "known")
+            raise UsageError(f"{name} is never {value or 'empty'} ({fix})")
 
 
 def routed(config: Config, facts: dict[str, str], now: datetime) -> RouteTest:

@@ -20,6 +20,7 @@ from monitor.config.matchers import problem as matcher_problem
 from monitor.config.problems import suggest
 from monitor.db import Reader, operator_session, read_connections, read_state, reading, silences_since
 from monitor.domain.connections import Connection
+from monitor.domain.matchers import contradiction
 from monitor.domain.recurrence import DAYS, EVERY_DAY
 from monitor.domain.routing import OF_NOTIFICATIONS, RESERVED, covers
 from monitor.domain.silencing.silences import RecurringSilence, Silence, SilenceState
@@ -124,6 +125,8 @@ def matchers(pairs: Sequence[str], known: Directory) -> dict[str, str]:
                 if match.get(name, pattern) != pattern or ("=" in pair and name in match):
                     raise UsageError(f"silence add: {name} is given twice; separate alternatives by |")
                 match[name] = pattern
+        if problem := contradiction(match):
+            raise UsageError(f"silence add: {problem} (correct one of them)")
         return known.resolved(match)
     except NameProblem as error:
         raise UsageError(f"silence add: {one_line(str(error), 500)}") from None
@@ -133,7 +136,7 @@ def _matcher(pair: str, known: Directory) -> Mapping[str, str]:
     name, equals, pattern = pair.partition("=")
     if known.meanings(pair) or not equals:
         return known.meaning(pair)
-    names = sorted(RESERVED | {label for connection in known.connections for label in connection.labels})
+    names = sorted(RESERVED | {*known.labels} | {label for connection in known.connections for label in connection.labels})
     if name not in names:
         raise UsageError(f"silence add: unknown name {one_line(name, 80)} ({suggest(name, names, 'known')})")
     if (wrong := matcher_problem(name, pattern)) is not None:

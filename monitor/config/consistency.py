@@ -56,6 +56,13 @@ _HOSTS = {
     "opsgenie": r"^api(\.eu)?\.opsgenie\.com$",
 }
 """Type of receiver -> the hosts of its service."""
+_HOST_NAMES = {
+    "slack": "hooks.slack.com",
+    "discord": "discord.com",
+    "pagerduty": "events.pagerduty.com",
+    "opsgenie": "api.opsgenie.com",
+}
+_NEARLY = 0.9
 
 CheckTemplate = Callable[[ReceiverSettings, Callable[[str, Sequence[str]], str | None]], Iterable[tuple[str, str, str]]]
 """The problems of a receiver's templates and address: the key, what is wrong, and what to do."""
@@ -175,12 +182,23 @@ def _receiver(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path, 
             draft.refuse((*path, key), f"receiver {receiver.name}: {message}", fix)
     _way(draft, warn, receiver, path)
     url = urlsplit(receiver.url.reveal())
-    _service(draft, receiver, (url.hostname or "").lower(), (*path, "url"))
+    _service(draft, warn, receiver, (url.hostname or "").lower(), (*path, "url"))
+    _alertmanager(draft, receiver, url.path.rstrip("/"), (*path, "url"))
     if url.scheme == "http" and receiver.type in _PUBLIC_TYPES and not is_loopback(url.hostname or ""):
         warn(path, f"notifications to receiver {receiver.name} are not encrypted", "use https://")
 
 
-def _service(draft: Draft, receiver: ReceiverSettings, host: str, path: Path) -> None:
+def _alertmanager(draft: Draft, receiver: ReceiverSettings, url_path: str, path: Path) -> None:
+    """Refuse the address of an Alertmanager in another type, and of its API that is no longer there."""
+    if receiver.type == "webhook" and receiver.template is None and url_path.endswith(("/api/v1/alerts", "/api/v2/alerts")):
+        message = f"receiver {receiver.name}: its URL is one of an Alertmanager, which does not take the form of type webhook"
+        draft.refuse(path, message, "add type: alertmanager")
+    if receiver.type == "alertmanager" and url_path.endswith("/api/v1/alerts"):
+        message = f"receiver {receiver.name}: its URL ends in /api/v1/alerts, which Alertmanager no longer has"
+        draft.refuse(path, message, "write /api/v2/alerts, or leave it out")
+
+
+def _service(draft: Draft, warn: Warn, receiver: ReceiverSettings, host: str, path: Path) -> None:
     """Refuse the *host* of a service that takes another form of messages, or none any more."""
     if re.search(_RETIRED, host):
         message = f"receiver {receiver.name}: its URL is that of a connector of Microsoft 365, which Microsoft has switched off"
@@ -190,6 +208,11 @@ def _service(draft: Draft, receiver: ReceiverSettings, host: str, path: Path) ->
     if receiver.type == "webhook" and kind != "webhook" and receiver.template is None:
         message = f"receiver {receiver.name}: its URL is one of {kind.capitalize()}, which does not take the form of type webhook"
         draft.refuse(path, message, f"add type: {kind}")
+    if receiver.type == "apprise" and kind != "webhook":
+        warn(path, f"receiver {receiver.name}: its URL is one of {kind.capitalize()}, which has its own type", f"write type: {kind}")
+    own = _HOST_NAMES.get(receiver.type)
+    if own is not None and kind != receiver.type and nearest(host, [own], cutoff=_NEARLY) is not None:
+        draft.refuse(path, f"receiver {receiver.name}: {host} is not the host of {receiver.type.capitalize()}", f"did you mean {own}?")
 
 
 def _way(draft: Draft, warn: Warn, receiver: ReceiverSettings, path: Path) -> None:

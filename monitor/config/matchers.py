@@ -7,10 +7,11 @@ from monitor.config.sections.core import AccountSettings, ConnectionMatch, Conne
 from monitor.config.sections.policy import KNOWN_PLATFORMS
 from monitor.config.validation import Draft
 from monitor.config.yaml import Path
-from monitor.domain.matchers import CLOSED, unknown_choices
+from monitor.domain.matchers import CLOSED, contradiction, meant, unknown_choices
 from monitor.domain.routing import RESERVED
 
 _SIMILAR = 0.75
+_FEW = 8
 
 Warn = Callable[[Path, str, str], None]
 
@@ -29,6 +30,8 @@ def check(draft: Draft, warn: Warn, match: Mapping[str, str], path: Path, what: 
         for label in item["labels"]
     }
     known = sorted({*RESERVED, *labels})
+    if problem := contradiction(match):
+        draft.refuse((*path, "match"), problem, "correct one of them")
     for key, pattern in match.items():
         place: Path = (*path, "match", key)
         if key not in known:
@@ -62,8 +65,21 @@ def problem(key: str, pattern: str) -> tuple[str, str] | None:
     """What is wrong with a matcher of a closed set, and what to do; None if nothing is, or the set of *key* is open."""
     values = CLOSED.get(key)
     for choice in unknown_choices(pattern, values) if values is not None else ():
-        return f"{key} is never {choice or 'empty'}", suggest(choice, sorted(filter(None, values or ())), "known")
+        return f"{key} is never {choice or 'empty'}", advice(choice, values or ())
     return None
+
+
+def advice(choice: str, values: Collection[str]) -> str:
+    """What to write in place of *choice*: the nearest of *values*, and all of them when they are few."""
+    parts = [part.strip() for part in choice.split(",")]
+    if len(parts) > 1 and set(parts) <= set(values):
+        return f"separate alternatives by |: {'|'.join(parts)}"
+    known = sorted(filter(None, values))
+    same = [value for value in known if value.partition(".")[0] == choice.lower().partition(".")[0]]
+    close = meant(choice, known) or nearest(choice, same) or nearest(choice, known)
+    if close is None:
+        return suggest(choice, same or known, "known")
+    return f"did you mean {close}?" + (f" known: {', '.join(known)}" if len(known) <= _FEW else "")
 
 
 def _account(draft: Draft, path: Path, pattern: str) -> None:
@@ -78,7 +94,7 @@ def _account(draft: Draft, path: Path, pattern: str) -> None:
 
 def _refuse(draft: Draft, path: Path, key: str, pattern: str, values: Collection[str]) -> None:
     for choice in unknown_choices(pattern, values):
-        draft.refuse(path, f"{key} is never {choice or 'empty'}", suggest(choice, sorted(filter(None, values)), "known"))
+        draft.refuse(path, f"{key} is never {choice or 'empty'}", advice(choice, values))
 
 
 def _platform(draft: Draft, warn: Warn, path: Path, pattern: str) -> None:

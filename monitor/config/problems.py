@@ -1,6 +1,7 @@
 """Pydantic's errors as problems with a line. No message repeats a value: it may be a secret in the wrong place."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,9 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
 }
 
 
+_WORD = re.compile(r"[A-Za-z0-9_.*/ -]{1,40}")
+
+
 def translate(error: ErrorDetails, at: Path, document: YamlDocument, top: type[Section]) -> Problem:
     """
     One of pydantic's errors as a problem.
@@ -63,6 +67,10 @@ def _explain(error: ErrorDetails, path: Path, top: type[Section]) -> tuple[str, 
     if kind in _BOUNDS:
         text, bound = _BOUNDS[kind]
         return text.format(context[bound]), ""
+    if kind == "string_type" and "match" in path[:-1]:
+        choices = error["input"]
+        if isinstance(choices, list) and choices and all(isinstance(choice, str) and _WORD.fullmatch(choice) for choice in choices):
+            return "must be text", f"separate alternatives by |: {'|'.join(choices)}"
     return _PLAIN.get(kind, ("is not valid", "see docs/reference/configure.md"))
 
 

@@ -1,7 +1,7 @@
 """Receivers that are renamed, removed or new: their rows, what stands, and what they have not been told."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import BindParameter, bindparam, delete, func, insert, select, text, update
@@ -39,7 +39,8 @@ _LATEST = (
     select(func.max(notifications.c.id).label("id"))
     .select_from(incidents)
     .join(notifications, _OF_INCIDENT)
-    .where(incidents.c.closed_at.is_(None))
+    # Without the copies that `add_copy` made of others.
+    .where(incidents.c.closed_at.is_(None), notifications.c.seq > 0)
     .group_by(incidents.c.id)
 )
 # Incidents that have ended, of which a receiver has some notification.
@@ -58,7 +59,22 @@ _LATEST_OF_CLOSED = (
     )
     .group_by(incidents.c.id)
 )
-_NOTIFICATIONS = select(notifications.c.id, notifications.c.document).where(notifications.c.id.in_(_ids)).order_by(notifications.c.id)
+_NOTIFICATIONS = (
+    select(notifications.c.id, notifications.c.incident_key, notifications.c.document)
+    .where(notifications.c.id.in_(_ids))
+    .order_by(notifications.c.id)
+)
+_NEWEST_BODY = (
+    select(notifications.c.body)
+    .join(deliveries, deliveries.c.notification_id == notifications.c.id)
+    .where(
+        notifications.c.incident_key == bindparam("incident_key"),
+        deliveries.c.receiver == bindparam("receiver"),
+        text("deliveries.state IN ('pending', 'delivered')"),
+    )
+    .order_by(notifications.c.id.desc())
+    .limit(1)
+)
 _latest = notifications.alias("latest")
 _DELIVERIES = (
     select(_latest.c.id.label("latest_id"), deliveries.c.id, deliveries.c.notification_id, deliveries.c.receiver, deliveries.c.state)
@@ -81,11 +97,13 @@ class LatestNotification:
     The latest notification of one incident, and who has what.
 
     Attributes:
+        key: of the incident.
         holders: the receivers that have, or are about to get, some notification of the incident.
         own: receiver to the id and state of its delivery of this very notification.
     """
 
     id: int
+    key: str
     notification: Notification
     holders: set[str] = field(default_factory=set)
     own: dict[str, tuple[int, DeliveryState]] = field(default_factory=dict)
@@ -103,7 +121,7 @@ def latest_of_closed(reader: Reader, names: Collection[str]) -> list[LatestNotif
 
 def _with_deliveries(reader: Reader, ids: Sequence[int]) -> list[LatestNotification]:
     found = {
-        row.id: LatestNotification(row.id, load_notification(row.document, f"notifications row {row.id}"))
+        row.id: LatestNotification(row.id, row.incident_key, load_notification(row.document, f"notifications row {row.id}"))
         for row in reader.rows(_NOTIFICATIONS, {"ids": list(ids)})
     }
     for row in reader.rows(_DELIVERIES, {"ids": list(ids)}):
@@ -125,6 +143,19 @@ def rename_receiver(transaction: Transaction, old: str, new: str) -> None:
 def forget_state(transaction: Transaction, name: str) -> None:
     """Delete the state of a receiver: what comes back under its name begins anew."""
     transaction.change(_DELETE_STATE, {"b_name": name})
+
+
+def newest_body(reader: Reader, latest: LatestNotification, receiver: str) -> bytes | None:
+    """The body about the incident that *receiver* has got last, or is about to get; None when there is none."""
+    rows = reader.rows(_NEWEST_BODY, {"incident_key": latest.key, "receiver": receiver})
+    return bytes(rows[0].body) if rows else None
+
+
+def add_copy(
+    transaction: Transaction, latest: LatestNotification, webhook_id: str, body: bytes, names: Sequence[str], at: datetime
+) -> None:
+    """Make *latest*, as it is rendered now, pending for the receivers *names*; its number stays that of the original."""
+    Outbox(transaction).add_notification(webhook_id, replace(latest.notification, seq=0, at=at), latest.key, body, names)
 
 
 def deliver_again(transaction: Transaction, latest: Sequence[LatestNotification], receiver: str, at: datetime) -> int:

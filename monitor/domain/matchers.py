@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import EventType, NotificationReason, Severity, Topic
@@ -21,6 +22,21 @@ CLOSED: Mapping[str, frozenset[str]] = {
 """Name of a matcher to all values that a notification can have there; empty: it can have none."""
 
 
+_MEANT = {
+    "broken": "failed",
+    "down": "failed",
+    "error": "failed",
+    "ok": "recovered",
+    "works": "recovered",
+    "fixed": "recovered",
+    "resolved": "recovered",
+}
+"""The last word of a type as people may write it, and as it is."""
+
+_TOPICS = {"connection": {Topic.CONNECTION}, "token": {Topic.EXPIRY, Topic.RENEWAL}, "publishing": {Topic.PUBLISHING}}
+_OF_CONNECTIONS = frozenset(Topic) - {Topic.SCOPE}
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class UnmatchedMatcher:
     """A matcher that nothing known matches: *where* it is configured, its *name* and its *pattern*; *meant* is what to write, if known."""
@@ -36,6 +52,47 @@ def unknown_choices(pattern: str, known: Collection[str]) -> Iterator[str]:
     for choice in map(str.strip, pattern.split("|")):
         if not any(matches_pattern(choice, value) for value in known):
             yield choice
+
+
+def meant(choice: str, known: Collection[str]) -> str | None:
+    """Return the one of *known* that has the first word of *choice* and a last one that means the same; None if there is none."""
+    first, dot, last = choice.lower().partition(".")
+    value = f"{first}.{_MEANT.get(last)}"
+    return value if dot and value in known else None
+
+
+def contradiction(match: Mapping[str, str]) -> str:
+    """Return why no notification has all values of closed sets that *match* asks for; empty if some may."""
+    possible = [
+        one
+        for kind in EventType
+        for one in product((kind.value,), _topics_of(kind), Scope)
+        if one[2] in _scopes_of(kind) and (one[1] is Topic.SCOPE) is (one[2] is not Scope.CONNECTION)
+    ]
+    given = {name: (place, match[name]) for place, name in enumerate(("type", "topic", "scope")) if name in match}
+    if len(given) < 2 or any(choice for name, (_, pattern) in given.items() for choice in unknown_choices(pattern, CLOSED[name])):
+        return ""
+    if any(all(matches_pattern(pattern, one[place]) for place, pattern in given.values()) for one in possible):
+        return ""
+    return "no notification has " + " and ".join(f"{name} {pattern}" for name, (_, pattern) in given.items())
+
+
+def _topics_of(kind: EventType) -> Collection[Topic]:
+    if kind is EventType.REMINDER:
+        return tuple(Topic)
+    if kind is EventType.CONNECTION_CLOSED:
+        return _OF_CONNECTIONS
+    first = kind.value.partition(".")[0]
+    return _TOPICS.get(first) or ({Topic.PERMISSIONS} if first == "permissions" else {Topic.SCOPE})
+
+
+def _scopes_of(kind: EventType) -> Collection[Scope]:
+    first = kind.value.partition(".")[0]
+    if kind is EventType.REMINDER:
+        return tuple(Scope)
+    if first in {"account", "inventory"}:
+        return {Scope.ACCOUNT, Scope.USER}
+    return {scope for scope in Scope if scope.value == first} or {Scope.CONNECTION}
 
 
 def unmatched(matches: Iterable[tuple[str, Mapping[str, str]]], connections: Sequence[Connection]) -> tuple[UnmatchedMatcher, ...]:

@@ -210,6 +210,13 @@ class Filters:
         """Whether it filters by anything besides the status."""
         return bool(self.q or self.platform or self.account or self.labels)
 
+    @property
+    def text(self) -> str:
+        """The filter in words, as in the address; empty when it keeps everything."""
+        pairs = [f"{name}={getattr(self, name)}" for name in _SELECTING if getattr(self, name)]
+        pairs += [f"label={pair}" for pair in self.labels]
+        return f"the filter {', '.join(pairs)}" if pairs else ""
+
     def address(self, **changes: str | int | tuple[str, ...]) -> str:
         """The relative address of the page with these filters, and *changes* to them; a changed filter starts at page 1."""
         other = replace(self, **{"page": 1, **changes})  # type: ignore[arg-type]

@@ -32,6 +32,11 @@ _PATH = "/api/v2/alerts"
 _TEST_STANDS = timedelta(minutes=5)
 
 
+def labels_of(body: bytes, settings: ReceiverSettings) -> dict[str, str]:
+    """Return the labels of the alert that the stored document *body* becomes."""
+    return _labels(read(body, settings))
+
+
 def _render(message: Message, settings: ReceiverSettings) -> Request | None:
     chat = read(message.body, settings)
     if chat.why == "notice" and chat.type != "test":

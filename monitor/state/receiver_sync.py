@@ -6,21 +6,25 @@ over everything. A new receiver, or one with a new destination, gets what stands
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 
-from monitor.config import Config
+from monitor.config import Config, ReceiverSettings
 from monitor.db import Database, Store, connections_by_id, read_meta, receivers
 from monitor.domain import routing
 from monitor.domain.connections import Connection
-from monitor.domain.events import Notification, NotificationReason
+from monitor.domain.events import FINE, Notification, NotificationReason
 from monitor.logs import get_logger
+from monitor.notify import payload
+from monitor.notify.alertmanager import labels_of
 from monitor.notify.base import destination
 from monitor.state.evaluation_config import EvaluationConfig
+from monitor.text.format import subject_name
 
 _META = "receivers"
+_LISTED = 20
 _log = get_logger(__name__)
 
 
@@ -36,6 +40,7 @@ class ReceiverChange:
         left_open: incidents that are open at an address that gets nothing more: open ones that it was notified of, and those whose end it
             has not got.
         sent: notifications of what stands, or has ended meanwhile, that are now pending for it.
+        incidents: the keys and subjects of those left open.
     """
 
     event: str
@@ -44,17 +49,29 @@ class ReceiverChange:
     cancelled: int = 0
     left_open: int = 0
     sent: int = 0
+    incidents: tuple[str, ...] = ()
 
 
 async def sync(database: Database, config: Config, evaluation_config: EvaluationConfig, now: datetime) -> list[ReceiverChange]:
     """Bring the database in line with the receivers of *config*, and log each change; returns them."""
     desired = {receiver.name: destination(receiver) for receiver in config.receivers}
-    changes = await database.write(partial(reconcile, desired, evaluation_config, now))
+    alertmanagers = [receiver for receiver in config.receivers if receiver.type == "alertmanager"]
+
+    def work(store: Store) -> list[ReceiverChange]:
+        changes = reconcile(desired, evaluation_config, now, store)
+        _relabel(store, evaluation_config, alertmanagers, now)
+        return changes
+
+    changes = await database.write(work)
     for change in changes:
         log = _log.bind(receiver=change.receiver, change=change.event)
         if change.cancelled or change.left_open:
             advice = "It gets no more messages at its old address: close there by hand what is still open."
-            log.warning("receiver.abandoned", cancelled=change.cancelled, left_open=change.left_open, sent=change.sent, advice=advice)
+            listed = list(change.incidents[:_LISTED])
+            if len(change.incidents) > _LISTED:
+                listed.append(f"and {len(change.incidents) - _LISTED} more")
+            counts = {"cancelled": change.cancelled, "left_open": change.left_open, "sent": change.sent}
+            log.warning("receiver.abandoned", **counts, incidents=listed, advice=advice)
         else:
             log.info("receiver.changed", before=change.before, sent=change.sent)
     return changes
@@ -83,11 +100,15 @@ def reconcile(desired: Mapping[str, str], config: EvaluationConfig, now: datetim
     for name in removed:
         cancelled = store.outbox.cancel_deliveries(name, now, reason=None)
         receivers.forget_state(store, name)
-        changes.append(ReceiverChange("removed", name, cancelled=cancelled, left_open=left_open_at[name]))
+        listed = left_open_at[name]
+        changes.append(ReceiverChange("removed", name, cancelled=cancelled, left_open=len(listed), incidents=listed))
     sent = _deliver_open(store, config, [*added, *readdressed], now)
     for name, count in _deliver_closed(store, config, added, now).items():
         sent[name] = sent.get(name, 0) + count
-    changes += [ReceiverChange("readdressed", name, left_open=left_open_at[name], sent=sent.get(name, 0)) for name in readdressed]
+    changes += [
+        ReceiverChange("readdressed", name, left_open=len(listed), sent=sent.get(name, 0), incidents=listed)
+        for name, listed in ((name, left_open_at[name]) for name in readdressed)
+    ]
     changes += [ReceiverChange("added", name, sent=sent.get(name, 0)) for name in added]
     store.put_meta(_META, json.dumps(desired))
     return changes
@@ -99,12 +120,29 @@ def _renamed(known: Mapping[str, str], desired: Mapping[str, str]) -> dict[str, 
     return {name: new.pop(where) for name, where in known.items() if name not in desired and where in new}
 
 
-def _left_open_at(names: Sequence[str], latest_open: Sequence[receivers.LatestNotification], store: Store) -> dict[str, int]:
-    """How many incidents the receivers *names* show as open."""
+def _left_open_at(names: Sequence[str], latest_open: Sequence[receivers.LatestNotification], store: Store) -> dict[str, tuple[str, ...]]:
+    """The key and subject of each incident that the receivers *names* show as open."""
     ended = receivers.latest_of_closed(store, names)
+    connections = _connections_of([*latest_open, *ended], store)
+
+    def shown(latest: receivers.LatestNotification) -> str:
+        subject = subject_name(latest.notification.incident.subject, connections.get(latest.notification.connection_id or 0))
+        return f"{latest.key}: {subject}"
+
     return {
-        name: sum(name in latest.holders for latest in latest_open) + sum(_is_pending(latest, name) for latest in ended) for name in names
+        name: tuple(
+            shown(one) for one in (*(one for one in latest_open if name in one.holders), *(one for one in ended if _is_pending(one, name)))
+        )
+        for name in names
     }
+
+
+def _connections_of(found: Sequence[receivers.LatestNotification], store: Store) -> dict[int, Connection]:
+    """The connections that these notifications are about, members of scopes included, by id."""
+    numbers = {
+        number for one in found for number in (one.notification.connection_id, *one.notification.facts.members) if number is not None
+    }
+    return {connection.id: connection for connection in connections_by_id(store, sorted(numbers))}
 
 
 def _is_pending(latest: receivers.LatestNotification, name: str) -> bool:
@@ -114,28 +152,75 @@ def _is_pending(latest: receivers.LatestNotification, name: str) -> bool:
 def _deliver_open(store: Store, config: EvaluationConfig, fresh: Sequence[str], now: datetime) -> dict[str, int]:
     """Deliver the latest notification of each open incident to the *fresh* receivers, and to all when no configured receiver has any."""
     latest_open = receivers.latest_of_open(store)
-    numbers = {latest.notification.connection_id for latest in latest_open} - {None}
-    connections = {
-        connection.id: connection for connection in connections_by_id(store, [number for number in numbers if number is not None])
-    }
+    connections = _connections_of(latest_open, store)
     names = {rule.name for rule in config.receivers}
-    chosen: dict[str, list[receivers.LatestNotification]] = {}
+    sent: Counter[str] = Counter()
     for latest in latest_open:
-        connection = connections.get(latest.notification.connection_id or 0)
-        routed = _receivers_of(latest.notification, connection, config)
         without_any = not latest.holders & names
-        for name in routed:
-            if without_any or name in fresh:
-                chosen.setdefault(name, []).append(latest)
-    return {name: receivers.deliver_again(store, latest, name, now) for name, latest in chosen.items()}
+        plain = _without_escalation(latest)
+        routed = _receivers_of(replace(plain.notification, why=NotificationReason.OPENED), connections, config)
+        escalated = [name for name in _receivers_of(latest.notification, connections, config) if name not in routed]
+        for copied, chosen in ((plain, routed), (latest, escalated)):
+            wanted = [name for name in chosen if (without_any or name in fresh) and not _is_pending(latest, name)]
+            _add_copy(store, config, copied, connections, wanted, now)
+            sent.update(wanted)
+    return sent
 
 
-def _receivers_of(notification: Notification, connection: Connection | None, config: EvaluationConfig) -> list[str]:
-    """The receivers of an open incident: those of its routes, and those that it was escalated to."""
-    opened = replace(notification, why=NotificationReason.OPENED)
-    routed = routing.receivers_for(opened, connection, config.routes, config.receivers)
-    escalated = routing.receivers_for(notification, connection, config.routes, config.receivers)
-    return list(dict.fromkeys((*routed, *escalated)))
+def _without_escalation(latest: receivers.LatestNotification) -> receivers.LatestNotification:
+    """The same state of the incident, for receivers that it was not escalated to."""
+    notification = latest.notification
+    if notification.why is not NotificationReason.ESCALATED:
+        return latest
+    facts = replace(notification.facts, escalated_to=())
+    return replace(latest, notification=replace(notification, why=NotificationReason.OPENED, level_from=FINE, facts=facts))
+
+
+def _add_copy(
+    store: Store,
+    config: EvaluationConfig,
+    latest: receivers.LatestNotification,
+    connections: Mapping[int, Connection],
+    names: Sequence[str],
+    now: datetime,
+) -> None:
+    """Render *latest* anew, with what its subject is called now, for the receivers *names*."""
+    if names:
+        notification, webhook_id = replace(latest.notification, at=now), store.outbox.new_webhook_id()
+        members = [connections[number] for number in notification.facts.members if number in connections]
+        connection = connections.get(notification.connection_id or 0)
+        body = payload.render(webhook_id, notification, connection, config.identity, members, latest.key)
+        receivers.add_copy(store, latest, webhook_id, body, names, now)
+
+
+def _relabel(store: Store, config: EvaluationConfig, alertmanagers: Sequence[ReceiverSettings], now: datetime) -> None:
+    """
+    Send the open incidents to the receivers of type `alertmanager` that know it under another name of the account or of this monitor.
+
+    It then has the same labels there as in the metrics; the alert with the old ones is resolved in the same request.
+    """
+    latest_open = receivers.latest_of_open(store) if alertmanagers else []
+    connections = _connections_of(latest_open, store)
+    for latest in map(_without_escalation, latest_open):
+        notification = latest.notification
+        members = [connections[number] for number in notification.facts.members if number in connections]
+        connection = connections.get(notification.connection_id or 0)
+        body = payload.render("", notification, connection, config.identity, members, latest.key)
+        for receiver in alertmanagers:
+            known = receivers.newest_body(store, latest, receiver.name)
+            if known is not None and _names(labels_of(known, receiver)) != _names(labels_of(body, receiver)):
+                _add_copy(store, config, latest, connections, [receiver.name], now)
+
+
+def _names(labels: Mapping[str, str]) -> tuple[str | None, str | None]:
+    return labels.get("monitor"), labels.get("account")
+
+
+def _receivers_of(notification: Notification, connections: Mapping[int, Connection], config: EvaluationConfig) -> tuple[str, ...]:
+    """The receivers that a notification about an open incident is routed to."""
+    connection = connections.get(notification.connection_id or 0)
+    members = [connections[number] for number in notification.facts.members if number in connections]
+    return routing.receivers_for(notification, connection, config.routes, config.receivers, members=members, user_labels=config.user_labels)
 
 
 def _deliver_closed(store: Store, config: EvaluationConfig, added: Sequence[str], now: datetime) -> dict[str, int]:

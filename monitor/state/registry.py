@@ -50,6 +50,7 @@ from monitor.text.load import interval_advice, load_text
 
 _log = get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 90.0
+FIRST_LIST_WITHIN_SECONDS = 900.0
 
 
 class Registry(Engine):
@@ -87,6 +88,8 @@ class Registry(Engine):
         self.storage_failure: StorageFailure | None = None
         self._continuity = Continuity(clock)
         self._next_checks: dict[int, datetime] = {}
+        self._listed: set[str] = set()
+        self._unlisted_since: dict[str, float] = {}
         self._viewed = _Viewed()
         self._changed: set[int] = set()
 
@@ -123,9 +126,18 @@ class Registry(Engine):
         # Behind the values: what is viewed between the two is viewed again.
         self._changed.update(changes.states)
 
+    def note_listed(self, account: str, *, complete: bool) -> None:
+        """The lists of *account* were read, *complete* or in part; they may be empty."""
+        if complete:
+            self._listed.add(account)
+        if self._unlisted_since:
+            self.find_unmatched()
+
     def find_unmatched(self) -> None:
-        """Find the matchers that match nothing known, and log new ones; not before every account that discovers has a connection."""
-        if self.config.discovering - self._by_account.keys():
+        """Find the matchers that match nothing known, and log new ones; an account that was never listed is waited for, but not for long."""
+        now, unlisted = self.clock.monotonic(), self.config.discovering - self._by_account.keys() - self._listed
+        self._unlisted_since = {account: self._unlisted_since.get(account, now) for account in unlisted}
+        if any(now - since < FIRST_LIST_WITHIN_SECONDS for since in self._unlisted_since.values()):
             return
         before = set(self.unmatched)
         found = unmatched(self.config.matches(), self.connections())

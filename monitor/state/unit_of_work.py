@@ -23,10 +23,12 @@ from monitor.domain.reasons import Scope
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import REMOVED, ScopeState, closed, persistent
 from monitor.domain.states import ConnectionState, SuppressionReason
+from monitor.logs import get_logger
 from monitor.notify import payload
 from monitor.state.registry import Registry
 
 _BATCH = 200
+_log = get_logger(__name__)
 
 
 def record_check(registry: Registry, observation: Observation, store: Store) -> Evaluation | None:
@@ -99,12 +101,20 @@ class UnitOfWork:
         self._versions: dict[int, int] = {}
         self._scope_versions: dict[ScopeKey, int] = {}
         self._unrouted: list[Notification] = []
+        self._decided: list[tuple[Notification, Connection | None]] = []
 
     def publish(self) -> None:
         """Hand the committed changes to the registry."""
         self._registry.versions |= self._versions
         self._registry.scope_versions |= self._scope_versions
         self._registry.commit(self._changes)
+        for notification, connection in self._decided:
+            named = (
+                {"account": connection.account_label, "connection": connection.platform_id}
+                if connection is not None
+                else {"subject": notification.incident.subject}
+            )
+            _log.info("notification.decided", type=notification.type, why=notification.why, reason=notification.reason, **named)
         for notification in self._unrouted:
             self._registry.count_unrouted(notification)
 
@@ -192,8 +202,11 @@ class UnitOfWork:
         self._save_scopes(evaluation.scopes)
         if evaluation.transitions:
             self._store.apply_transitions(evaluation.transitions)
+        informed: set[str] = set()
         for notification in evaluation.notifications:
-            self._add_notification(notification, connection if notification.connection_id is not None else None, notified=notified)
+            subject = connection if notification.connection_id is not None else None
+            said = informed if notification.facts.included else ()
+            informed.update(self._add_notification(notification, subject, notified=notified, informed=said))
         self._changes.apply(evaluation)
 
     def _save_scopes(self, changed: Mapping[ScopeKey, ScopeState]) -> None:
@@ -212,7 +225,11 @@ class UnitOfWork:
         self._store.save_scopes({str(key): (version, encode_scope(state))})
         self._scope_versions[key] = version + 1
 
-    def _add_notification(self, notification: Notification, connection: Connection | None, *, notified: Collection[str] = ()) -> None:
+    def _add_notification(
+        self, notification: Notification, connection: Connection | None, *, notified: Collection[str] = (), informed: Collection[str] = ()
+    ) -> Sequence[str]:
+        """Store *notification* for its receivers, and return them; *informed* are those that another one has told the same."""
+        self._decided.append((notification, connection))
         config = self._registry.config
         key = events.incident_key(notification.incident, config.identity.instance)
         if notification.why is not NotificationReason.OPENED:
@@ -221,7 +238,14 @@ class UnitOfWork:
             notified = self._store.outbox.receivers_notified(key)
         members = [member for number in notification.facts.members if (member := self._registry.connection(number)) is not None]
         receivers = routing.receivers_for(
-            notification, connection, config.routes, config.receivers, notified=notified, members=members, user_labels=config.user_labels
+            notification,
+            connection,
+            config.routes,
+            config.receivers,
+            notified=notified,
+            members=members,
+            user_labels=config.user_labels,
+            informed=informed,
         )
         if not receivers and routing.is_unrouted(notification, connection, config.routes, members, config.user_labels):
             self._unrouted.append(notification)
@@ -230,6 +254,7 @@ class UnitOfWork:
         self._store.outbox.add_notification(webhook_id, notification, key, body, receivers)
         if overtakes_reminders(notification.why):
             self._store.outbox.overtake_reminders(webhook_id, notification.at)
+        return receivers
 
 
 def check_row(observation: Observation) -> CheckRow:

@@ -12,6 +12,7 @@ from monitor.domain.reasons import Health
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.states import ConnectionState
 from monitor.domain.status import DisplayStatus
+from monitor.redaction import JOINERS, joins
 from monitor.text.durations import brief, span
 
 HEALTH_TEXTS = {
@@ -91,20 +92,10 @@ def one_line(text: str, limit: int) -> str:
     """*text* without line breaks, control and direction characters, at most *limit* characters; joiners within words stay."""
     kept = text[: 4 * limit]
     printable = "".join(
-        character if unicodedata.category(character)[0] != "C" or _joins(kept, place) else " " for place, character in enumerate(kept)
+        character if unicodedata.category(character)[0] != "C" or joins(kept, place) else " " for place, character in enumerate(kept)
     )
     line = " ".join(printable.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip(f" {JOINERS}") + "…"
-
-
-JOINERS = "\u200c\u200d"
-
-
-def _joins(text: str, place: int) -> bool:
-    """Whether the character at *place* joins, or keeps apart, two visible ones: within emoji, and in Persian and Indian words."""
-    return text[place] in JOINERS and all(
-        0 <= beside < len(text) and unicodedata.category(text[beside])[0] not in "CZ" for beside in (place - 1, place + 1)
-    )
 
 
 def platform_name(platform: str) -> str:

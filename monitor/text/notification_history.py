@@ -48,30 +48,56 @@ def topic_lines(report: ConnectionReport, now: datetime, policy: Policy) -> Iter
     reminded = any(reminder_at(topic, value, policy) is not None for topic, value in report.state.topics.items())
     if reminded and suppression is SuppressionReason.NOTHING_NEW:
         suppression = SuppressionReason.REMINDER_NOT_DUE
-    if suppression in _UP_TO_DATE and any(_receivers_of(topic, report) == () for topic in report.state.topics):
-        yield "No receiver has the latest notification: no route matches it, or its receivers are not in the configuration."
+    behind = [line for topic in report.state.topics for line in _not_delivered(topic, report)] if suppression in _UP_TO_DATE else []
+    yield from behind or [SUPPRESSION_TEXTS[suppression]]
+
+
+def _not_delivered(topic: Topic, report: ConnectionReport) -> Iterator[str]:
+    """Which receivers do not have what was last sent to them of the incident last notified about *topic*, and why; nothing if all have it."""
+    records = _records_of(topic, report)
+    if not records:
         return
-    yield SUPPRESSION_TEXTS[suppression]
+    newest: dict[str, DeliveryRecord] = {}
+    for record in records:
+        for delivery in record.deliveries:
+            if not delivery.superseded:
+                newest.setdefault(delivery.receiver, delivery)
+    have = [one_line(name, 80) for name, delivery in newest.items() if delivery.state == "delivered"]
+    have_not = [f"{one_line(name, 80)} ({_failure(delivery)})" for name, delivery in newest.items() if delivery.state != "delivered"]
+    if not newest:
+        yield "No receiver has the latest notification: no route matches it, or its receivers are not in the configuration."
+    elif not have:
+        yield f"No receiver has the latest notification about {topic}: {', '.join(have_not)}."
+    elif have_not:
+        yield f"Of {topic}, {', '.join(have)} {'has' if len(have) == 1 else 'have'} the latest notification, but not {', '.join(have_not)}."
+
+
+def _failure(delivery: DeliveryRecord) -> str:
+    """Why a delivery has not arrived: its state, its attempts and the last response."""
+    state = "abandoned" if delivery.state == "dead" else delivery.state
+    text = f"{state} after {count(len(delivery.attempts), 'attempt')}"
+    if not delivery.attempts:
+        return text
+    last = delivery.attempts[-1]
+    return f"{text}: {last.reason}" + (f" {last.http_status}" if last.http_status is not None else "")
+
+
+def _records_of(topic: Topic, report: ConnectionReport) -> list[NotificationRecord]:
+    """The notifications of the incident last notified about *topic* that are known here, newest first."""
+    incident = (topic, report.state.topic(topic).notified.number)
+    return [one for one in report.notifications if (one.notification.incident.topic, one.notification.incident.number) == incident]
 
 
 def _receivers_of(topic: Topic, report: ConnectionReport) -> tuple[str, ...] | None:
     """The receivers that have or get the latest notification about *topic*; None when it is not among those that are known here."""
-    number = report.state.topic(topic).notified.number
-    for record in report.notifications:
-        incident = record.notification.incident
-        if (incident.topic, incident.number) == (topic, number):
-            return tuple(delivery.receiver for delivery in record.deliveries if delivery.state in {"pending", "delivered"})
+    for record in _records_of(topic, report):
+        return tuple(delivery.receiver for delivery in record.deliveries if delivery.state in {"pending", "delivered"})
     return None
 
 
 def _delivered(topic: Topic, report: ConnectionReport) -> bool:
     """Whether some receiver has a notification of the incident last notified about *topic*, as far as is known here."""
-    number = report.state.topic(topic).notified.number
-    records = [
-        record
-        for record in report.notifications
-        if (record.notification.incident.topic, record.notification.incident.number) == (topic, number)
-    ]
+    records = _records_of(topic, report)
     return not records or any(delivery.state == "delivered" for record in records for delivery in record.deliveries)
 
 

@@ -1,5 +1,6 @@
 """The one line in every notification: what happened to which connection, since when, why, and what to do."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, timedelta
 
@@ -29,7 +30,7 @@ _SENTENCES: dict[EventType, str] = {
     EventType.CONNECTION_FLAPPING: "{who} is flapping; further messages are held until it is stable.",
     EventType.CONNECTION_CLOSED: "The incident of {who} was closed: {closed}.",
     EventType.TOKEN_EXPIRING: "The token of {who} expires {when}.",
-    EventType.TOKEN_EXPIRED: "The token of {who} has expired{on}.",
+    EventType.TOKEN_EXPIRED: "The token of {who} has expired{on}{failing}.",
     EventType.TOKEN_RENEWED: "The token of {who} was renewed{until}.",
     EventType.TOKEN_RENEWAL_OVERDUE: "The token of {who} is usually renewed earlier than now; it expires {when}.",
     EventType.PUBLISHING_FAILING: "{who} passes its test, but posting failed: {quoted}.",
@@ -72,7 +73,12 @@ _CLOSED_WITHOUT_RECOVERY: dict[tuple[str, EventType], str] = {
 }
 
 _USER_REMOVED = "The managed user {name} is no longer watched: the API no longer lists it."
-_OTHER_CAUSE = "{who}, broken since {since}, fails for another reason since {cause_since}: {why}."
+# Incidents whose cause has changed.
+_OTHER_CAUSE = {
+    EventType.CONNECTION_FAILED: "{who}, broken since {since}, fails for another reason since {cause_since}: {why}.",
+    EventType.GROUP_FAILED: "{number} {platform} connections of {owner} fail for another reason since {cause_since}: {why}.{members}",
+    EventType.PLATFORM_FAILED: "{number} {platform} connections fail for another reason since {cause_since}: {why}.{members}",
+}
 _POSTS_FAIL_UNTESTED = "Posting through {who} failed: {quoted}. The API cannot test this connection."
 
 _OPENINGS: dict[tuple[Topic, str], EventType] = {
@@ -146,8 +152,8 @@ def _template(notification: Notification) -> str:
             kind = _SCOPE_OPENINGS.get(scope_kind, EventType.API_FAILED)
         else:
             kind = _OPENINGS.get((topic, notification.level_to), _OPENING_OF[topic])
-    if notification.facts.cause_since is not None and kind is EventType.CONNECTION_FAILED:
-        return _OTHER_CAUSE
+    if notification.facts.cause_since is not None and kind in _OTHER_CAUSE:
+        return _OTHER_CAUSE[kind]
     if notification.facts.untested and kind is EventType.PUBLISHING_FAILING:
         return _POSTS_FAIL_UNTESTED
     if closed_why == REMOVED and scope_kind == "user":
@@ -179,7 +185,7 @@ def _fields(
         "platform": platform_name(connection.platform if connection else key.platform if key else ""),
         "owner": scope_name(key, users) if key else "",
         "number": str(facts.affected or len(members) or "Several"),
-        "members": _members(facts.affected or 0, members),
+        "members": _members(facts.affected or 0, members, users),
         "since": moment(facts.failed_at or notification.incident.opened_at),
         "why": _why(notification, quoted),
         "quoted": quoted,
@@ -190,6 +196,7 @@ def _fields(
         "meanwhile": _meanwhile(facts),
         "when": _when(notification),
         "on": f" on {moment(facts.expires_at)}" if facts.expires_at is not None and facts.expires_at <= notification.at else "",
+        "failing": f"; the connection is broken since {moment(facts.failed_at)}" if facts.failed_at is not None else "",
         "until": f"; it now expires {_when(notification)}" if facts.expires_at is not None else "",
         "lost": one_line(", ".join(facts.permissions_lost) or notification.detail, _QUOTED),
         "affected": _affected(facts),
@@ -207,11 +214,16 @@ def _scope_name(subject: str, users: Mapping[str, str]) -> str:
     return scope_name(key, users) if key.user in users else one_line(key.path or subject, 120)
 
 
-def _members(affected: int, members: Sequence[Connection]) -> str:
-    """The names of the first few of the connections that fail together."""
+def _members(affected: int, members: Sequence[Connection], users: Mapping[str, str]) -> str:
+    """The names of the first few of the connections that fail together; with the user, or else the account, where several have one name."""
     if not members:
         return ""
-    names = [one_line(member.name or member.platform_id, 60) for member in members[:_NAMED]]
+    called = Counter(member.name or member.platform_id for member in members)
+    names = []
+    for member in members[:_NAMED]:
+        name = member.name or member.platform_id
+        owner = f" ({one_line(users.get(member.user_id) or member.account_label, 60)})" if called[name] > 1 else ""
+        names.append(one_line(name, 60) + owner)
     others = max(affected, len(members)) - len(names)
     return f" They are {', '.join(names)}{f' and {others} more' if others else ''}."
 

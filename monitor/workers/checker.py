@@ -238,15 +238,6 @@ class Checker:
         evaluation = future.result()
         if evaluation is None:
             return
-        for notification in evaluation.notifications:
-            _log.info(
-                "notification.decided",
-                type=notification.type,
-                why=notification.why,
-                account=connection.account_label,
-                connection=connection.platform_id,
-                reason=notification.reason,
-            )
         if evaluation.notifications:
             self._on_notification()
         self._queue.recorded(connection, evaluation, ended_at)

@@ -77,6 +77,7 @@ class Discoverer:
             # The checks' canaries notice the recovery; lists would only add to the load.
             return False
         complete = await self._read_all()
+        self._registry.note_listed(self._account.name, complete=complete)
         self._failures = 0 if complete else self._failures + 1
         self._due = self._clock.monotonic() + self._pause().total_seconds()
         if not complete and self._has_connections() and self._registry.list_pause(self._account.name) is not None:

@@ -136,13 +136,18 @@ def has_no_recent_evidence(watched: Iterable[tuple[Connection, ConnectionState]]
 
 
 def is_unreachable(outbox: Mapping[str, OutboxView], routes: Sequence[Route], receivers: Sequence[ReceiverRule]) -> str:
-    """Why no critical notification could reach any receiver; empty while one could, or when no receiver is configured."""
+    """
+    Why no receiver of critical notifications accepts messages; empty while one does, or when no receiver is configured.
+
+    Receivers of narrower routes do not count. A failure counts at once, not only when it was reported.
+    """
     if not receivers:
         return ""
-    names = routing.may_get(Severity.CRITICAL, routes, receivers)
+    names = routing.of_any(Severity.CRITICAL, routes, receivers)
     if not names:
         return "no route sends critical notifications to any receiver"
-    if all(name in outbox and outbox[name].in_trouble for name in names):
+    views = [outbox[name] for name in names if name in outbox]
+    if len(views) == len(names) and all(view.in_trouble or view.failing_since is not None for view in views):
         return f"no receiver of critical notifications works: {', '.join(sorted(names))}"
     return ""
 

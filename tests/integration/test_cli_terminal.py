@@ -87,6 +87,16 @@ def test_closed_pipe(world: Watched, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
+def test_closed_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is wrong with a standard stream that the caller has closed: what is written there is discarded."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    monkeypatch.setattr(sys, "argv", ["postpost-monitor", "completion", "bash"])
+    assert main() == 0
+    sys.stdout.close()
+    sys.stderr.close()
+
+
 @pytest.mark.parametrize("command", [["export", "checks"], ["history", "threads-1784"]])
 def test_closed_pipe_in_process(world: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     """So does every verb whose output is longer than the buffer, here of one byte."""

@@ -16,7 +16,7 @@ from tests.watched import Watched, tell_a_story, watched, write_config
 Call = Callable[..., Coroutine[Any, Any, str]]
 USER = "65f2a0c4d8e9b1a2c3d4e5f6"
 MORE = f"""
-users: [{{id: {USER}, name: Acme GmbH, labels: {{customer: acme}}}}]
+users: [{{id: {USER}, name: Acme GmbH, labels: {{customer: acme}}}}, {{id: 65f2a0c4d8e9b1a2c3d4e5f7, name: Left, labels: {{region: north}}}}]
 """
 REASON = ("--for", "2h", "--reason", "test")
 
@@ -80,6 +80,8 @@ REFUSALS = [
     (["user=Akme GmbH"], "no connection has user Akme GmbH, did you mean Acme GmbH?"),
     (["customer=acne"], "no connection has customer acne, did you mean acme?"),
     (["account=second", "platform=threads"], "no connection matches all of its matchers; --even-if-none adds it all the same"),
+    (["region=north"], "no connection has region north"),
+    (["topic=expiry", "type=connection.failed"], "no notification has type connection.failed and topic expiry"),
     (["account=second", "second", "account=main"], "account is given twice"),
 ]
 
@@ -96,7 +98,8 @@ async def test_refused(call: Call) -> None:
 async def test_even_if_none(call: Call) -> None:
     """What covers nothing yet is added when that is asked for; the list says that it covers nothing."""
     await call("silence", "add", "--match", "platform=mastodon", *REASON, "--even-if-none")
-    assert "covers no connection" in await call("silence", "list")
+    await call("silence", "add", "--match", "region=north", *REASON, "--even-if-none")
+    assert (await call("silence", "list")).count("covers no connection") == 2
 
 
 async def test_list_says_what_is_covered(call: Call) -> None:

@@ -190,10 +190,12 @@ TROUBLE = OutboxView(failing_since=START, in_trouble=True)
     [
         ((), {}, True),
         ((), {"on-call": TROUBLE}, True),
-        ((), {"on-call": TROUBLE, "chat": OutboxView(failing_since=START)}, True),
+        ((), {"on-call": TROUBLE, "chat": OutboxView(failing_since=START)}, False),
         ((), {"on-call": TROUBLE, "chat": TROUBLE}, False),
         ((Route({"severity": "critical"}, ("on-call",)), Route({}, ("chat",))), {"on-call": TROUBLE}, False),
         ((Route({"severity": "critical", "platform": "x"}, ("on-call",)), Route({}, ("chat",))), {"on-call": TROUBLE}, True),
+        ((Route({"severity": "critical", "customer": "acme"}, ("on-call",)), Route({}, ("chat",))), {"chat": TROUBLE}, False),
+        ((Route({"customer": "acme"}, ("on-call",)),), {"chat": TROUBLE}, True),
         ((Route({"severity": "info|warning"}, ("chat",)),), {}, False),
         ((Route({"severity": "crit*"}, ("chat",)),), {}, True),
         ((Route({}, ()),), {}, False),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from monitor.config import Config
 from monitor.db import (
@@ -61,12 +62,17 @@ class Setup:
     label: str = "team"
     account: str = "main"
     signed_by: int = 0
+    alertmanager: str = ""
 
     def text(self) -> str:
         """The configuration file."""
         names = list(self.receivers)
         secret = f"whsec_{self.signed_by:032d}"
-        places = [f'{{name: {name}, url: "http://127.0.0.1:9/{where}", secret: {secret}}}' for name, where in self.receivers.items()]
+        places = [
+            f'{{name: {name}, url: "http://127.0.0.1:9/{where}", '
+            + ("type: alertmanager}" if name == self.alertmanager else f"secret: {secret}}}")
+            for name, where in self.receivers.items()
+        ]
         return "\n".join(
             [
                 ACCOUNT.replace("main", self.account),
@@ -131,6 +137,12 @@ class Running:
         await self.clock.advance(60 * SECOND)
         now = self.clock.now()
         await self.database.write(lambda store: unit_of_work(self.registry, store).evaluate_due(now))
+
+    async def pending(self, name: str) -> list[dict[str, Any]]:
+        """The documents that are pending for the receiver called *name*."""
+        waiting = await self.database.read(lambda reader: pending_deliveries(reader, name, 100))
+        rows = await self.database.read(lambda reader: deliveries_by_id(reader, [row.id for row in waiting]))
+        return [json.loads(row.body) for row in rows]
 
     async def deliver(self, name: str, limit: int = 1000) -> None:
         """Let the receiver called *name* take up to *limit* of what is pending for it."""
@@ -338,8 +350,48 @@ async def test_end_given_up(database: object) -> None:
     """The end that a removed receiver has not got is reported: there the incident stays open."""
     running = await begun(database)
     await running.check(CONNECTIONS[0], works=True)
-    (change,) = await running.reload(receivers={"chat": 2})
+    with capture_logs() as logged:
+        (change,) = await running.reload(receivers={"chat": 2})
     assert (change.cancelled, change.left_open) == (1, 1)
+    (event,) = [event for event in logged if event["event"] == "receiver.abandoned"]
+    assert event["incidents"] == [f"pp-one-1-connection-1: {CONNECTIONS[0]} (main)"]
+
+
+async def test_escalated(database: object) -> None:
+    """A receiver with a new address gets the state of an escalated incident, not the escalation, and with the account's new name."""
+    assert isinstance(database, Running)
+    running = database
+    routes = "routes: [{{receivers: [{first}], escalate: {{after: 5m, receivers: [{last}]}}}}]"
+    await running.reload(routes=routes)
+    await running.check(CONNECTIONS[0], works=True)
+    await running.check(CONNECTIONS[0], works=False)
+    await running.settle()
+    await running.clock.advance(600 * SECOND)
+    await running.check(CONNECTIONS[0], works=False)
+    assert "Escalated, because" in (await running.pending("chat"))[0]["summary"]
+    await running.settle()
+    await running.reload(receivers={"pager": 3, "chat": 4}, account="renamed")
+    ((first,), (last,)) = [await running.pending(name) for name in ("pager", "chat")]
+    assert first["summary"].startswith("LinkedIn")
+    assert (first["data"]["why"], first["data"]["account"]) == ("opened", "renamed")
+    assert last["summary"].startswith("Escalated, because")
+
+
+async def test_labels_of_a_renamed_account(database: object) -> None:
+    """An Alertmanager gets what stands under the new name of its account, as the metrics have it, once."""
+    assert isinstance(database, Running)
+    running = database
+    await running.reload(alertmanager="pager")
+    await running.check(CONNECTIONS[0], works=True)
+    await running.check(CONNECTIONS[0], works=False)
+    await running.settle()
+    for _ in range(2):
+        await running.reload(account="renamed")
+        assert [one["data"]["account"] for one in await running.pending("pager")] == ["renamed"]
+    assert await running.pending("chat") == []
+    await running.settle()
+    await running.reload(instance="two")
+    assert [one["data"]["monitor"]["instance"] for one in await running.pending("pager")] == ["two"]
 
 
 def _controls(now: datetime, store: Store) -> None:

@@ -108,9 +108,12 @@ async def test_an_account_that_leaves(world: Watched) -> None:
     await world.checks(connection, [OK, Reason.API_UNAUTHORIZED, Reason.API_UNAUTHORIZED], 20 * MINUTE, MINUTE)
     world.fleet.config = replace(world.fleet.config, accounts=("main",))
     evaluator = Evaluator(registry=world.fleet, database=world.database, clock=SystemClock())
-    while await evaluator.step():
-        pass
+    with capture_logs() as logged:
+        while await evaluator.step():
+            pass
     assert await owed(world) == [("account.failed", "agency"), ("account.recovered", "agency")]
+    decided = [event for event in logged if event["event"] == "notification.decided"]
+    assert [(event["type"], event["subject"]) for event in decided] == [("account.recovered", "account:second")]
     (told, *_) = await world.database.read(list_notifications)
     assert sentence(told.notification, None) == "The account second is no longer watched: it was removed from the configuration."
     (incident,) = await world.database.read(list_incidents)

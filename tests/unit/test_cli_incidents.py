@@ -39,7 +39,7 @@ def test_what_an_incident_is_about(topic: Topic, detail: str, explanation: str) 
     row = an_incident(1, topic, "x", Severity.WARNING, detail=detail)
     shown = as_text([IncidentLine(row, "key-1")], START + HOUR, 200).splitlines()[1]
 
-    assert shown.endswith(f"  {explanation}" if explanation else "  key key-1")
+    assert shown.endswith(f"  {explanation}" if explanation else "  key-1")
 
 
 def test_token_that_ends_in_hours() -> None:

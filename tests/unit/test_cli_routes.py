@@ -66,8 +66,8 @@ def test_json(file: str, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--severity", "crit"], "severity is never crit (did you mean critical?)"),
-        (["--type", "connection.broken"], "type is never connection.broken"),
+        (["--severity", "crit"], "severity is never crit (did you mean critical? known: critical, info, warning)"),
+        (["--type", "connection.broken"], "type is never connection.broken (did you mean connection.failed?)"),
         (["--platform", "LinkedIn"], "platform is never LinkedIn (did you mean linkedin?)"),
         (["--account", "mian"], "account is never mian (did you mean main?)"),
         (["--label", "taem=social"], "label is never taem (did you mean team?)"),

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from monitor.domain.checks import LastError
-from monitor.domain.events import FINE, Topic
+from monitor.domain.events import FINE, NotificationReason, Topic
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.policy import Policy, ScopePolicy
 from monitor.domain.scopes import key as core
@@ -376,6 +376,32 @@ def test_acknowledged() -> None:
     lines = "\n".join(topic_lines(replace(case_of(story), controls=controls), story.now, story.policy))
     assert "connection: acknowledged by ann 2030-01-01 00:03 UTC (0s ago) (“on it”): no reminders." in lines
     assert "is due" not in lines
+
+
+def test_who_has_it() -> None:
+    """Receivers are said to be up to date only when each has what was sent to it; others are named, with the reason and the attempts."""
+    story = Story()
+    broken(story)
+    (opened,) = story.notifications
+    refused = tuple(AttemptRecord(story.now, DeliveryReason.CLIENT_ERROR, http_status=400) for _ in range(3))
+
+    def said(*escalated: DeliveryRecord, **deliveries: str) -> str:
+        rows = tuple(
+            DeliveryRecord(1, name, state, story.now, attempts=() if state == "delivered" else refused)
+            for name, state in deliveries.items()
+        )
+        escalation = replace(opened, why=NotificationReason.REMINDER)
+        records = [NotificationRecord("b", "key", escalation, escalated), NotificationRecord("a", "key", opened, rows)]
+        return "\n".join(topic_lines(replace(case_of(story), notifications=records), story.now, story.policy))
+
+    assert "Receivers are up to date" in said(chat="delivered", pager="delivered")
+    lines = said(chat="delivered", pager="pending")
+    assert "Of connection, chat has the latest notification, but not pager (pending after 3 attempts: client_error 400)." in lines
+    assert "up to date" not in lines
+    lines = said(pager="cancelled", chat="dead")
+    assert "No receiver has the latest notification about connection: pager (cancelled after 3 attempts: client_error 400), chat (" in lines
+    assert "up to date" not in lines
+    assert "Of connection, boss has" in said(DeliveryRecord(2, "boss", "delivered", story.now), chat="dead")
 
 
 def test_every_quiet_has_words() -> None:

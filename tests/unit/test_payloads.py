@@ -440,3 +440,15 @@ def test_digest_of_reminders() -> None:
     assert read(render_digest("m", START, reminded, IDENTITY), settings).lines == tuple(
         f"LinkedIn “Page {n}”: still broken (the platform rejects the stored credential)" for n in (1, 2)
     )
+
+
+def test_members_of_one_name() -> None:
+    """Connections that fail together are called by their names, and by their users or accounts where several have one name."""
+    notification = a_scope(EventType.PLATFORM_FAILED, "platform:linkedin", Scope.PLATFORM, facts=NotificationFacts(affected=3))
+    members = [
+        a_connection(1, platform_id="linkedin-1", account="main", user_id="u1", name=None),
+        a_connection(2, platform_id="linkedin-1", account="second", name=None),
+        a_connection(3, platform_id="linkedin-3", name="Page"),
+    ]
+    text = summary(notification, None, members, {"u1": "Acme"})
+    assert "They are linkedin-1 (Acme), linkedin-1 (second), Page." in text

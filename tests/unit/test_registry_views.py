@@ -1,5 +1,6 @@
 """The registry's snapshot: only what changed is looked at again, and the result is the same as of everything."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.domain.check_queue import CheckQueue
 from monitor.domain.policy import Policy
+from monitor.domain.routes import Route
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import closed, fail
 from monitor.domain.snapshot import Snapshot
@@ -17,7 +19,7 @@ from monitor.errors import Reason
 from monitor.notify.identity import MonitorIdentity
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
-from tests.builders import MINUTE, SECOND, START, a_connection, an_observation
+from tests.builders import HOUR, MINUTE, SECOND, START, a_connection, an_observation
 from tests.clock import FakeClock
 
 ACCOUNTS = ("main", "main-2", "other")
@@ -173,3 +175,19 @@ def test_a_suspected_scope_is_probed_once() -> None:
 
     assert taken is not None
     assert set(scheduled) == {connection.id for connection in registry.connections_of("main")}
+
+
+def test_unmatched_matchers_beside_accounts_without_connections() -> None:
+    """An empty list is a list; an account that was never listed is waited for, but not for long."""
+    for listed in (True, False):
+        clock = FakeClock(START)
+        policy = Policy(routes=(Route({"connection": "x-nothing"}, ("desk",)),))
+        registry = Registry(replace(CONFIG, policy=policy, discovering=frozenset({"main", "other"})), clock)
+        registry.set_connections([a_connection(1, account="main", platform_id="x-001", platform="x")])
+        registry.find_unmatched()
+        registry.note_listed("other", complete=False)
+        assert not registry.unmatched
+        if not listed:
+            asyncio.run(clock.advance(HOUR))
+        registry.note_listed("other", complete=listed)
+        assert [matcher.pattern for matcher in registry.unmatched] == ["x-nothing"]
