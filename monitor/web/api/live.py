@@ -256,4 +256,5 @@ def _result(context: ApiContext, view: ConnectionView, query: PreflightQuery) ->
         min_ttl=max(query.min_ttl, query.at - now if query.at is not None else query.min_ttl),
         storage_up=context.board().snapshot.storage_up,
     )
-    return facts.preflight(connection, result, known_at=view.state.last_evidence_at, now=now, live=False)
+    name = view.state.display_name or view.state.username
+    return facts.preflight(connection, result, name=name, known_at=view.state.last_evidence_at, now=now, live=False)
