@@ -353,7 +353,7 @@ async def test_an_outage_on_a_phone(browser: Browser, port: _Port, name: str) ->
 
 @pytest.mark.parametrize("colours", ["none", "active"])
 async def test_a_token_that_ends_soon_on_a_phone(browser: Browser, port: _Port, colours: str) -> None:
-    """The name of the connection has its line, beside no long state, in forced colours too."""
+    """The name of the connection has its line, no state beside it, in forced colours too."""
     port.snapshot = STATES["tokens-end"].snapshot
     async with _window(browser, 320, 720, forced_colors=colours) as page:
         await page.goto(f"{port.url}/?health=expiring")
