@@ -149,7 +149,7 @@ def _cleaned(text: str, limit: int, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         if secret in line:
             line = line.replace(secret, REDACTED)
-    return redact(line)[:limit].rstrip()
+    return redact(line)[:limit].rstrip(f" {JOINERS}")
 
 
 _cleaned_short = lru_cache(maxsize=2048)(_cleaned)
@@ -174,8 +174,24 @@ def _replacement(match: re.Match[str]) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return the text without escape sequences and invisible characters, with every kind of blank as a space."""
-    return "".join(map(_shown, _ANSI.sub("", text)))
+    """Return the text without escape sequences and invisible characters but joiners within words, with every kind of blank as a space."""
+    text = _ANSI.sub("", text)
+    return "".join(letter if joins(text, place) else _shown(letter) for place, letter in enumerate(text))
+
+
+JOINERS = "\u200c\u200d"
+
+
+def joins(text: str, place: int) -> bool:
+    """
+    Whether the character at *place* joins, or keeps apart, two visible characters: within emoji, and in Persian and Indian words.
+
+    Beside an ASCII character it means nothing, and could hide a secret.
+    """
+    return text[place] in JOINERS and all(
+        0 <= beside < len(text) and not text[beside].isascii() and unicodedata.category(text[beside])[0] not in "CZ"
+        for beside in (place - 1, place + 1)
+    )
 
 
 def _shown(letter: str) -> str:

@@ -49,7 +49,7 @@ PICTURES = (
     Picture("incidents-page.png", "incidents", height=760, click="summary"),
     Picture("calendar-page.png", "calendar", height=800),
     Picture("forecast-page.png", "forecast", height=800),
-    Picture("preflight-page.png", f"preflight?id={AGEING}&id={BROKEN}", height=620),
+    Picture("preflight-page.png", f"preflight?ids={AGEING}&ids={BROKEN}", height=620),
 )
 
 

@@ -5,13 +5,23 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from monitor.cli import output
-from monitor.cli.incidents import connections_by_number
+from monitor.cli.lookup import named
 from monitor.cli.options import CONFIG, JSON, count, load_config
 from monitor.cli.output import WIDE, coloured, table, terminal_width
 from monitor.cli.verb import Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.db import DeliveryRow, DeliveryState, Reader, deliveries_by_id, list_deliveries, operator_session, read_outbox, reading
+from monitor.db import (
+    DeliveryRow,
+    DeliveryState,
+    Reader,
+    connections_by_id,
+    deliveries_by_id,
+    list_deliveries,
+    operator_session,
+    read_outbox,
+    reading,
+)
 from monitor.domain.connections import Connection
 from monitor.errors import UsageError
 from monitor.schemas import facts
@@ -43,13 +53,19 @@ def show(args: argparse.Namespace) -> int:
     state = DeliveryState(args.state) if args.state is not None else None
     with reading(config.database.url.reveal()) as reader:
         rows = list_deliveries(reader, receiver=args.receiver, state=state, limit=args.limit)
-        connections = connections_by_number(reader)
+        connections = connections_of(reader, rows)
     if args.json:
         deliveries = [facts.delivery(row, connections.get(row.notification.connection_id)) for row in rows]
         output.put({"at": facts.iso(now), "deliveries": deliveries})
     else:
         print(as_text(rows, connections, now, terminal_width()))
     return 0
+
+
+def connections_of(reader: Reader, rows: Sequence[DeliveryRow]) -> Mapping[int | None, Connection]:
+    """The connections that *rows* are about, under the names that they are shown with."""
+    ids = {row.notification.connection_id for row in rows} - {None}
+    return {connection.id: named(reader, connection) for connection in connections_by_id(reader, [number for number in ids if number])}
 
 
 def as_text(rows: Sequence[DeliveryRow], connections: Mapping[int | None, Connection], now: datetime, width: int) -> str:

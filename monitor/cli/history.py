@@ -5,16 +5,17 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from monitor.cli import output
-from monitor.cli.lookup import find
+from monitor.cli.lookup import find, named
 from monitor.cli.options import ACCOUNT, CONFIG, JSON, count, load_config, past, resolved
-from monitor.cli.output import coloured, table, terminal_width
+from monitor.cli.output import coloured, table, terminal_width, wrapped
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.db import CheckRow, Reader, list_checks, reading
+from monitor.domain.connections import Connection
 from monitor.domain.reasons import outcome_of
 from monitor.errors import Reason
 from monitor.schemas import facts
-from monitor.text.format import one_line
+from monitor.text.format import full_name, one_line
 from monitor.text.reasons import OUTCOME_TEXTS, reason_with_detail
 
 _EPILOG = """\
@@ -34,12 +35,12 @@ def run(args: argparse.Namespace) -> int:
     config, now = load_config(args), SystemClock().now()
     since = resolved(args.since, now)
     with reading(config.database.url.reveal()) as reader:
-        connection, _ = find(reader, args.id, args.account)
+        connection = named(reader, find(reader, args.id, args.account)[0])
         rows = list(checks(reader, connection.id, since, args.limit))
     if args.json:
         output.put({"at": facts.iso(now), "connection": facts.identity(connection), "checks": [*map(facts.check, rows)]})
     else:
-        print(as_text(rows, terminal_width()))
+        print(as_text(connection, rows, terminal_width()))
     return 0
 
 
@@ -58,10 +59,11 @@ def checks(reader: Reader, connection_id: int, since: datetime | None, limit: in
         before = page[-1].at
 
 
-def as_text(rows: list[CheckRow], width: int) -> str:
-    """The checks as a table."""
+def as_text(connection: Connection, rows: list[CheckRow], width: int) -> str:
+    """The connection, and its checks as a table."""
+    about = wrapped(full_name(connection, None), width)
     if not rows:
-        return "No checks."
+        return f"{about}\n\nNo checks."
     cells = [
         (
             f"{row.at:%Y-%m-%d %H:%M:%S}",
@@ -74,7 +76,7 @@ def as_text(rows: list[CheckRow], width: int) -> str:
         for row in rows
     ]
     header, notable = ("AT (UTC)", "OUTCOME", "TOOK", "HTTP", "TOKEN LEFT", "WHY"), [row.reason is not Reason.OK for row in rows]
-    return "\n".join(table(header, cells, width, least={4: 10}, right={2}, notable=notable))
+    return "\n".join([about, "", *table(header, cells, width, least={4: 10}, right={2}, notable=notable)])
 
 
 def explanation(row: CheckRow) -> str:

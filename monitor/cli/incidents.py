@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from monitor.cli import output
@@ -29,10 +29,12 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import Topic, incident_key
 from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.handling import NOT_HANDLED, Handling
+from monitor.domain.notifications.build import current_reason
 from monitor.domain.notifications.timing import escalation_at
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.states import ConnectionState
+from monitor.domain.topics import fails
 from monitor.schemas import facts
 from monitor.text.durations import brief
 from monitor.text.format import label_of, one_line, scope_name, short_name, subject_name
@@ -102,6 +104,17 @@ def lines_of(reader: Reader, rows: Sequence[IncidentRow], config: Config, now: d
         value = state.topic(ref.topic) if state is not None else decode_scope(ref.subject, scopes[ref.subject][1]).topic
         return escalation_at(value, policy) if value.number == ref.number else None
 
+    def as_it_is(row: IncidentRow) -> IncidentRow:
+        """*row* with what explains an open incident now; as stored it has what did when it opened."""
+        ref, state = row.incident, states.get(row.connection_id or 0)
+        if row.closed_at is not None or (state is None and ref.subject not in scopes):
+            return row
+        if state is not None:
+            reason, detail = current_reason(state, ref, row.reason, row.detail)
+            return replace(row, reason=reason, detail=detail)
+        scope = decode_scope(ref.subject, scopes[ref.subject][1])
+        return replace(row, reason=scope.reason, detail=scope.detail) if scope.topic.number == ref.number and scope.reason else row
+
     return [
         IncidentLine(
             row,
@@ -111,14 +124,20 @@ def lines_of(reader: Reader, rows: Sequence[IncidentRow], config: Config, now: d
             facts.handling(row, connections.get(row.connection_id or 0), controls, now, escalates_at(row)),
             users,
         )
-        for row in rows
+        for row in map(as_it_is, rows)
     ]
 
 
-def worst_first(line: IncidentLine) -> tuple[int, bool, int, float]:
-    """Sorts the severest first, then what is not handled, then the widest, then the newest."""
+def worst_first(line: IncidentLine) -> tuple[int, bool, bool, int, float]:
+    """Sorts the severest first, then what fails already, then what is not handled, then the widest, then the newest."""
     row = line.row
-    return -row.severity.rank, line.handling.handled, -row.scope.width, -row.incident.opened_at.timestamp()
+    return (
+        -row.severity.rank,
+        not fails(row.incident.topic, row.level),
+        line.handling.handled,
+        -row.scope.width,
+        -row.incident.opened_at.timestamp(),
+    )
 
 
 def connections_by_number(reader: Reader) -> Mapping[int | None, Connection]:

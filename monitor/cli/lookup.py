@@ -3,13 +3,13 @@
 import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from monitor.cli.directory import Directory
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.db import Reader, read_connections, read_states, reading
+from monitor.db import Reader, read_connections, read_state, read_states, reading
 from monitor.domain.connections import Connection, matching
 from monitor.domain.states import ConnectionState
 from monitor.errors import UsageError
@@ -67,6 +67,14 @@ def names_of(reader: Reader, connections: Sequence[Connection]) -> dict[int, set
         _, state = states.get(connection.id, (0, _NOTHING_KNOWN))
         names[connection.id] = {name for name in (connection.name, state.display_name, state.username) if name}
     return names
+
+
+def named(reader: Reader, connection: Connection) -> Connection:
+    """*connection* under the name that it is shown with."""
+    stored = read_state(reader, connection.id)
+    known = stored[1] if stored is not None else _NOTHING_KNOWN
+    name = connection.name or known.display_name or known.username
+    return connection if name == connection.name else replace(connection, spec=replace(connection.spec, name=name))
 
 
 def find(reader: Reader, platform_id: str, account: str | None) -> tuple[Connection, bool]:

@@ -52,12 +52,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class PreflightCheck:
-    """The result for one connection, and when it was checked; *live* when that was just now."""
+    """The result for one connection, when it was checked, and its name; *live* when that was just now."""
 
     connection: Connection
     result: PreflightResult
     at: datetime
     live: bool
+    name: str | None = None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -110,19 +111,21 @@ async def _check(
 ) -> PreflightCheck:
     connection, state, now = candidate.connection, candidate.state, clock.now()
     policy = config.policy().expiry_for(connection.platform)
+    name = (state.display_name or state.username) if state is not None else None
     if state is not None and reason_for_doubt(state, candidate.suppressed_by, now, max_age) is None:
         result = stored(state, connection.platform, now, min_ttl, policy)
-        return PreflightCheck(connection, result, state.last_evidence_at or now, live=False)
+        return PreflightCheck(connection, result, state.last_evidence_at or now, live=False, name=name)
     verdict, reply = await checker.test(connection)
     renews = renews_itself(state, connection.platform, policy)
-    return PreflightCheck(connection, judged(verdict, reply, clock.now(), min_ttl, renews=renews), clock.now(), live=True)
+    result = judged(verdict, reply, clock.now(), min_ttl, renews=renews)
+    return PreflightCheck(connection, result, clock.now(), live=True, name=name or (reply.username if reply is not None else None))
 
 
 def as_text(checks: Sequence[PreflightCheck], now: datetime, width: int) -> str:
     """The results as a table."""
     rows = [
         (
-            one_line(check.connection.name or check.connection.platform_id, 60),
+            one_line(check.name or check.connection.name or check.connection.platform_id, 60),
             coloured(check.result.answer.replace("_", " "), _COLOURS[check.result.answer]),
             "now" if check.live else f"{brief(now - check.at)} ago",
             subject_name(check.connection.platform_id, check.connection),
@@ -136,7 +139,10 @@ def as_text(checks: Sequence[PreflightCheck], now: datetime, width: int) -> str:
 
 def as_document(check: PreflightCheck, now: datetime) -> Mapping[str, object]:
     """One result as JSON."""
-    return facts.preflight(check.connection, check.result, known_at=check.at, now=now, live=check.live)
+    return {
+        **facts.preflight(check.connection, check.result, known_at=check.at, now=now, live=check.live),
+        "name": check.name or check.connection.name,
+    }
 
 
 VERB = Verb(

@@ -26,9 +26,9 @@ from monitor.domain.status import ConnectionFilter, DisplayStatus, Tone, status_
 from monitor.errors import StoreUnavailable, UsageError
 from monitor.schemas import facts
 from monitor.text.durations import brief
-from monitor.text.format import STATUS_LABELS, count, one_line, short_name, subject_name
+from monitor.text.format import STATUS_LABELS, count, one_line, short_name, subject_name, title_of
 from monitor.text.reasons import reason_text, state_text
-from monitor.text.status import Overall, handling_texts, overall_of, status_label, title_of, worst_of
+from monitor.text.status import Overall, handling_texts, overall_of, status_label, worst_of
 from monitor.text.token_expiry import token_left
 
 _EPILOG = """\
@@ -139,7 +139,7 @@ def _row(view: ConnectionView, incidents: Sequence[IncidentView], snapshot: Snap
     level = next((incident.level for incident in incidents if incident.incident.topic is Topic.CONNECTION), FINE)
     topics = [incident.incident.topic for incident in incidents]
     handling = handling_of(view, incidents, snapshot.controls, snapshot.taken_at)
-    return StatusRow(view, incidents, handling, state_text(view.state, topics, view.suppressed_by, level=level))
+    return StatusRow(view, incidents, handling, state_text(view.state, topics, view.suppressed_by, level=level, users=snapshot.users))
 
 
 def _rank(row: StatusRow) -> tuple[int, bool, bool, str, str, str]:
@@ -190,7 +190,7 @@ def _since(row: StatusRow) -> datetime | None:
     """Since when it has the state that is shown; of one that is not known now, when it was last known."""
     if row.status is DisplayStatus.UNKNOWN and row.view.frozen:
         return row.view.state.last_evidence_at
-    worst = worst_of(row.incidents)
+    worst = worst_of(row.view, row.incidents)
     if row.status in (DisplayStatus.ATTENTION, DisplayStatus.EXPIRING) and worst is not None:
         return worst.incident.opened_at
     return row.view.state.since
@@ -213,7 +213,7 @@ def _warnings(snapshot: Snapshot, now: datetime) -> list[str]:
     for incident in snapshot.incidents:
         if incident.connection_id is None:
             why = f": {reason_text(incident.reason)}" if incident.reason is not None else ""
-            title = title_of(incident.scope, incident.incident.subject, snapshot.users)
+            title = title_of(incident.incident.subject, snapshot.users)
             lines.append(f"! {title} for {brief(now - incident.incident.opened_at)}{why}")
     for name, receiver in snapshot.outbox.items():
         if receiver.disabled:

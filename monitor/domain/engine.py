@@ -763,6 +763,7 @@ class ChangeSet:
             engine.config.policy.scopes,
             engine.config.policy.api_window,
             engine.watching_since,
+            self.scope(ScopeKey(PLATFORM, platform)).suspect_at is not None,
             lambda connection: engine.controls.silences_failure(connection, now),
         )
 

@@ -183,6 +183,7 @@ def evaluate_listing(
         username=row.username or state.username,
         display_name=row.display_name or state.display_name,
     )
+    state = health.with_server_clock(state, now, server_at)
     state = health.record_posts(state, row.last_successful_post_at, row.last_error, now)
     return evaluate_at(replace(known, state=state), now, policy)
 
@@ -336,9 +337,17 @@ def _after_scope_recovery(known: EvaluationInput, states: Mapping[ScopeKey, Scop
 
 
 def _without_explained_changes(known: EvaluationInput, state: ConnectionState, scopes: Mapping[ScopeKey, ScopeState]) -> ConnectionState:
-    """The connection's state without changes of health within trouble of its platform, and just after it: it does not flap."""
-    spans = [_span(scopes[key]) for key in (known.above.platform, known.above.group) if key in scopes and scopes[key].hides_state]
-    margin = known.connection.interval
+    """
+    The connection's state without changes of health within an incident of its platform or group, and just after it: it does not flap.
+
+    That is said of the incident, if it opens again and again, as long as receivers know of no failure of the connection itself.
+    """
+    if not state.changes:
+        return state
+    connection, above, notified = known.connection, known.above, platform_scope.is_notified(state)
+    wider = [scopes[key] for key in (above.platform, above.group) if key in scopes]
+    spans = [_span(scope) for scope in wider if scope.hides_state or (connection.id in scope.members and not notified)]
+    margin = connection.interval
 
     def explained(change: datetime) -> bool:
         return any(began is not None and began <= change and (ended is None or change <= ended + margin) for began, ended in spans)

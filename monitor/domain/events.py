@@ -129,6 +129,7 @@ class NotificationFacts:
         outages: how often the scope failed lately, its present incident included; 0 when it does not flap.
         reminder: which reminder it is; 0 for none.
         escalated_to: the receivers of an escalation.
+        included: another notification of the same moment says the same; only receivers that keep incidents get both, to close theirs.
     """
 
     first_check: bool = False
@@ -155,6 +156,7 @@ class NotificationFacts:
     untested: bool = False
     listed: bool = False
     escalated_to: tuple[str, ...] = ()
+    included: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from monitor.domain.copies import replace
 from monitor.domain.events import Topic
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import UPSTREAM, Health, Outcome, advice_of, meaning
-from monitor.domain.states import ConnectionState, FailurePeriod, PendingCause, PendingHealth
+from monitor.domain.states import TOLERANCE, ConnectionState, FailurePeriod, PendingCause, PendingHealth
 from monitor.errors import Reason
 
 # The API's clock may be ahead of ours by this much; a later time in its answer is wrong.
@@ -33,7 +33,7 @@ def record_posts(state: ConnectionState, posted_at: datetime | None, error: Last
     A time in the future is dropped: it would mark every later failure as a suspected false negative. An answer without posts
     clears nothing, because tests and listings do not report the same ones.
     """
-    latest = now + MAX_CLOCK_LEAD
+    latest = now + state.server_ahead + MAX_CLOCK_LEAD
     if posted_at is not None and posted_at > latest:
         posted_at = None
     if error is not None and error.occurred_at is not None and error.occurred_at > latest:
@@ -42,14 +42,22 @@ def record_posts(state: ConnectionState, posted_at: datetime | None, error: Last
     if posted_at is not None and previous is not None:
         posted_at = max(posted_at, previous)
     state = replace(state, last_successful_post_at=posted_at or previous, last_error=error or state.last_error)
-    failure = _with_failed_post(state.failure, error)
+    failure = _with_failed_post(state.failure, error, state)
     return state if failure is state.failure else replace(state, failure=failure)
 
 
-def _with_failed_post(failure: FailurePeriod | None, error: LastError | None) -> FailurePeriod | None:
+def with_server_clock(state: ConnectionState, at: datetime, server_at: datetime | None) -> ConnectionState:
+    """Return *state* after an answer *at* our clock with the `Date` *server_at*; the same object while the clocks differ as before."""
+    if server_at is None or abs(server_at - at - state.server_ahead) <= TOLERANCE:
+        return state
+    ahead = server_at - at
+    return replace(state, server_ahead=ahead if abs(ahead) > TOLERANCE else timedelta(0))
+
+
+def _with_failed_post(failure: FailurePeriod | None, error: LastError | None, state: ConnectionState) -> FailurePeriod | None:
     """Count a posting error that is dated within the failure and newer than those counted before."""
     occurred_at = error.occurred_at if error is not None else None
-    if failure is None or occurred_at is None or not failure.covers(occurred_at):
+    if failure is None or occurred_at is None or not failure.covers(state.by_our_clock(occurred_at)):
         return failure
     last = failure.last_failed_post_at
     if last is not None and occurred_at <= last:
@@ -101,6 +109,7 @@ def _record_evidence(
     if observation.reply is None:
         return state
     reply = observation.reply
+    state = with_server_clock(state, at, observation.server_at)
     state = record_posts(state, reply.last_successful_post_at, reply.last_error, at)
     return _record_reply(connection, state, reply, passed=passed)
 
@@ -150,7 +159,7 @@ def _with_failure(
     if state.health.broken and (not before.health.broken or failure is None):
         failed_at = state.first_failed_at or state.since or at
         failure = FailurePeriod(failed_at, before.last_passed_at)
-        failure = _with_failed_post(failure, state.last_error) or failure
+        failure = _with_failed_post(failure, state.last_error, state) or failure
     if failure is None:
         return state
     if not state.health.broken:

@@ -24,19 +24,22 @@ _HEALTH = {Outcome.PASSED: Health.OK, Outcome.UNSUPPORTED: Health.UNSUPPORTED}
 
 
 def views_at(
-    checks: Iterable[tuple[Connection, Observation, TokenLife]], incidents: Iterable[IncidentView], at: datetime, policy: Policy
+    checks: Iterable[tuple[Connection, Observation, Observation | None, TokenLife]],
+    incidents: Iterable[IncidentView],
+    at: datetime,
+    policy: Policy,
 ) -> tuple[ConnectionView, ...]:
     """
-    The view of each connection at the moment *at*, of its last check until then and the *incidents* that were open.
+    The view of each connection at the moment *at*, of its last check until then, its last conclusive one and the *incidents* that were open.
 
-    Health is that of the incident, else of the last check; a connection that was not checked for longer than `stale_after` is unknown.
+    Health is that of the incident, else of the conclusive check, which gave the token's life; a connection that was not checked for longer than `stale_after` is unknown.
     """
     open_then = list(incidents)
     own = {one.connection_id: one for one in open_then if one.connection_id is not None and one.incident.topic is Topic.CONNECTION}
     scopes = {scope.key: scope for scope in (_scope(one) for one in open_then if one.scope is not Scope.CONNECTION)}
     return tuple(
-        _view(connection, _state(connection, last, life, own.get(connection.id), at, policy), scopes, at, policy)
-        for connection, last, life in checks
+        _view(connection, _state(connection, last, evidence, life, own.get(connection.id), at, policy), scopes, at, policy)
+        for connection, last, evidence, life in checks
     )
 
 
@@ -62,26 +65,33 @@ def _view(
 
 
 def _state(
-    connection: Connection, last: Observation, life: TokenLife, incident: IncidentView | None, at: datetime, policy: Policy
+    connection: Connection,
+    last: Observation,
+    evidence: Observation | None,
+    life: TokenLife,
+    incident: IncidentView | None,
+    at: datetime,
+    policy: Policy,
 ) -> ConnectionState:
-    outcome = outcome_of(last.verdict.reason)
+    said = evidence or last
+    outcome, known_at = outcome_of(said.verdict.reason), evidence.at if evidence is not None else None
     passed = outcome is Outcome.PASSED
     token, _ = estimate.apply(
-        TokenBelief(), life, passed=passed, sent_at=last.at, at=last.at, server_at=None, policy=policy.expiry_for(connection.platform)
+        TokenBelief(), life, passed=passed, sent_at=said.at, at=said.at, server_at=None, policy=policy.expiry_for(connection.platform)
     )
     stale = at - last.at > max(policy.stale_for(connection.interval), _LEAST_STALE)
     state = ConnectionState(
-        # One failed or inconclusive check without an incident is not confirmed.
-        health=Health.UNKNOWN if stale else _HEALTH.get(outcome, Health.OK),
-        reason=last.verdict.reason,
-        detail=last.verdict.detail,
+        # One failed check without an incident is not confirmed.
+        health=Health.UNKNOWN if stale or evidence is None else _HEALTH.get(outcome, Health.OK),
+        reason=said.verdict.reason,
+        detail=said.verdict.detail,
         last_check_at=last.at,
-        last_evidence_at=None if outcome is Outcome.INCONCLUSIVE else last.at,
-        last_passed_at=last.at if passed else None,
+        last_evidence_at=known_at,
+        last_passed_at=known_at if passed else None,
         last_reason=last.verdict.reason,
         last_detail=last.verdict.detail,
         failures=1 if outcome is Outcome.FAILED else 0,
-        first_failed_at=last.at if outcome is Outcome.FAILED else None,
+        first_failed_at=known_at if outcome is Outcome.FAILED else None,
         token=token,
     )
     if incident is None or incident.level not in {Health.ERROR, Health.MISSING, Health.MISCONFIGURED}:

@@ -22,10 +22,18 @@ OF_NOTIFICATIONS = RESERVED - {"account", "user", "platform", "connection"}
 
 @dataclass(frozen=True, slots=True)
 class ReceiverRule:
-    """A receiver as routing sees it: its name, and whether it gets notifications of closed incidents."""
+    """
+    A receiver as routing sees it.
+
+    Attributes:
+        name: its name.
+        send_resolved: whether it gets notifications of closed incidents.
+        keeps_incidents: whether it opens and closes incidents; people read a chat, where one message is enough for two that end together.
+    """
 
     name: str
     send_resolved: bool = True
+    keeps_incidents: bool = True
 
 
 def receivers_for(
@@ -37,6 +45,7 @@ def receivers_for(
     notified: Collection[str] = (),
     members: Sequence[Connection] = (),
     user_labels: UserLabels = NO_LABELS,
+    informed: Collection[str] = (),
 ) -> tuple[str, ...]:
     """
     Return the names of the receivers of *notification*, in configured order.
@@ -45,6 +54,7 @@ def receivers_for(
     follows. The close of an incident goes to exactly them, because its level and reason are no longer those that the routes
     matched when it opened; when *notified* is empty, the routes decide alone. A notification about several connections, *members*, goes
     to whoever gets it by one of them: their labels are not in it. An escalation goes to the receivers that it names.
+    Chats that another notification has *informed* of the same do not get it.
     """
     closing = notification.why is NotificationReason.CLOSED
     if notification.why is NotificationReason.ESCALATED:
@@ -54,6 +64,7 @@ def receivers_for(
     else:
         taking = routes_of(notification, members or (connection,), routes, user_labels)
         chosen = _named_by(taking, routes, receivers).union(notified)
+    chosen -= {receiver.name for receiver in receivers if receiver.name in informed and not receiver.keeps_incidents}
     return _in_order(chosen, receivers, closing=closing)
 
 

@@ -12,7 +12,7 @@ from monitor.domain.notifications import build
 from monitor.domain.notifications.timing import escalation_at
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
-from monitor.domain.scopes.key import API, GROUP, LIMIT, PLATFORM, RATE
+from monitor.domain.scopes.key import API, GROUP, LIMIT, PLATFORM, RATE, SERVICE
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState, TopicState
@@ -50,7 +50,7 @@ class SuspectedScope:
 
     Attributes:
         subject: such as `api:api.postpost.dev`.
-        since: the first failure.
+        since: the first failure; of an API when the first request that failed was sent.
         reason: of the last failure; None while only their number is known.
     """
 
@@ -239,9 +239,10 @@ def suspected_scope(state: ScopeState) -> SuspectedScope | None:
     """
     if state.open or state.kind in (PLATFORM, GROUP, RATE, LIMIT):
         return None
-    if state.suspect_at is not None:
-        return SuspectedScope(state.scope, state.name, state.suspect_at, state.reason)
     streak = state.streak
+    if state.suspect_at is not None:
+        asked_at = streak.sent_at if streak is not None and state.kind in (API, SERVICE) else None
+        return SuspectedScope(state.scope, state.name, min(asked_at or state.suspect_at, state.suspect_at), state.reason)
     if state.kind == API and streak is not None and streak.count >= _FAILURES_IN_A_ROW:
-        return SuspectedScope(state.scope, state.name, streak.since)
+        return SuspectedScope(state.scope, state.name, streak.sent_at or streak.since)
     return None

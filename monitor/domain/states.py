@@ -106,7 +106,7 @@ class LastNotified:
         merged: the notification of another topic included it: an expired token within the failure that it caused, or the failure within
             the incident of the token.
         includes_failure: it included that the connection is broken, because its token has expired.
-        severity: the highest that was notified.
+        severity, last_severity: the highest that was notified, and that of the last notification.
         advice: what to do about a failure, as last notified.
         causes: how many notifications said that the level or the cause has changed.
         routes: the keys of the routes that took it, where the routes say when receivers are notified.
@@ -122,6 +122,7 @@ class LastNotified:
     merged: bool = False
     includes_failure: bool = False
     severity: Severity | None = None
+    last_severity: Severity | None = None
     advice: Advice | None = None
     causes: int = 0
     routes: tuple[str, ...] = ()
@@ -169,7 +170,8 @@ class ConnectionState:
         permissions_missing: granted earlier or required, and absent from the last report.
         permissions_accepted_at: when the loss was accepted that was taken over last (`acceptance`).
         loss_accepted: the last loss of permissions ended because it was accepted, not because they came back.
-        last_successful_post_at, last_error: the last post that succeeded, and the last posting error.
+        last_successful_post_at, last_error: the last post that succeeded, and the last posting error, by the API's clock.
+        server_ahead: by how much the API's clock is ahead of ours, as its last answers showed; zero when the clocks agree.
         explained_error_at: when the last posting error occurred that a failure or a scope incident explains.
         token: what is believed of the token's end.
         token_sightings: checks and listings in a row that agree about it.
@@ -206,6 +208,7 @@ class ConnectionState:
     loss_accepted: bool = False
     last_successful_post_at: datetime | None = None
     last_error: LastError | None = None
+    server_ahead: timedelta = timedelta(0)
     explained_error_at: datetime | None = None
     token: TokenBelief = TokenBelief()
     token_sightings: int = 0
@@ -231,12 +234,16 @@ class ConnectionState:
         A post after the last check says nothing of the test: the connection may have been repaired.
         """
         posted, failed_at, evidence_at = self.last_successful_post_at, self.first_failed_at, self.last_evidence_at
-        if posted is None or failed_at is None or evidence_at is None or posted > evidence_at:
+        if posted is None or failed_at is None or evidence_at is None or self.by_our_clock(posted) > evidence_at:
             return False
         if self.failure is not None and self.failure.cause_since is not None:
             failed_at = max(failed_at, self.failure.cause_since)
         failed_post_at = self.last_error.occurred_at if self.last_error is not None else None
-        return posted > failed_at and (failed_post_at is None or failed_post_at <= posted)
+        return self.by_our_clock(posted) > failed_at and (failed_post_at is None or failed_post_at <= posted)
+
+    def by_our_clock(self, moment: datetime) -> datetime:
+        """Return when a *moment* by the API's clock was by ours."""
+        return moment - self.server_ahead if self.server_ahead else moment
 
     def topic(self, topic: Topic) -> TopicState:
         """Return the state of one topic; `fine` for one that never had an incident."""

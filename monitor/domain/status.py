@@ -88,20 +88,26 @@ def status_of(view: "ConnectionView", incidents: "Sequence[IncidentView]") -> Di
     """
     The status of a connection with these open incidents of its own; one of severity `info` changes nothing.
 
-    While the scope above it cannot be used, what was known of its health counts no longer; the end of its token comes all the same.
+    While the scope above it cannot be used, what was known of its health counts no longer; the end of its token comes all the same,
+    unless the connection was broken already.
     """
     health = view.state.health
     frozen = view.frozen and health is not Health.UNSUPPORTED
-    if health.broken and not frozen:
-        return DisplayStatus(health.value)
-    serious = [incident for incident in incidents if incident.severity is not Severity.INFO]
-    if frozen:
-        serious = [incident for incident in serious if incident.incident.topic is not Topic.CONNECTION]
+    if health.broken:
+        return DisplayStatus.UNKNOWN if frozen else DisplayStatus(health.value)
+    serious = [incident for incident in counting(view, incidents) if incident.severity is not Severity.INFO]
     if any(not _ends_soon(incident) for incident in serious):
         return DisplayStatus.ATTENTION
     if serious:
         return DisplayStatus.EXPIRING
     return DisplayStatus.UNKNOWN if frozen else DisplayStatus(health.value)
+
+
+def counting(view: "ConnectionView", incidents: "Sequence[IncidentView]") -> "Sequence[IncidentView]":
+    """The incidents that say something about a connection now: while the scope above it cannot be used, none of its health."""
+    if not view.frozen or view.state.health is Health.UNSUPPORTED:
+        return incidents
+    return [incident for incident in incidents if incident.incident.topic is not Topic.CONNECTION]
 
 
 def _ends_soon(incident: "IncidentView") -> bool:
@@ -203,6 +209,13 @@ class Filters:
     def narrowed(self) -> bool:
         """Whether it filters by anything besides the status."""
         return bool(self.q or self.platform or self.account or self.labels)
+
+    @property
+    def text(self) -> str:
+        """The filter in words, as in the address; empty when it keeps everything."""
+        pairs = [f"{name}={getattr(self, name)}" for name in _SELECTING if getattr(self, name)]
+        pairs += [f"label={pair}" for pair in self.labels]
+        return f"the filter {', '.join(pairs)}" if pairs else ""
 
     def address(self, **changes: str | int | tuple[str, ...]) -> str:
         """The relative address of the page with these filters, and *changes* to them; a changed filter starts at page 1."""

@@ -212,9 +212,10 @@ def publishing_level(connection: Connection, state: ConnectionState, now: dateti
         # An incident does not close because its error grows old.
         return FAILING
     checked_at = state.last_passed_at if state.health is Health.OK else state.last_evidence_at
-    known = checked_at is not None and occurred_at <= checked_at
+    failed_at = state.by_our_clock(occurred_at)
+    known = checked_at is not None and failed_at <= checked_at
     explained = explained_error_at(connection, state, context) == occurred_at
-    return FAILING if known and not explained and now - occurred_at <= policy.publishing_fresh else FINE
+    return FAILING if known and not explained and now - failed_at <= policy.publishing_fresh else FINE
 
 
 def explained_error_at(connection: Connection, state: ConnectionState, context: ScopeContext) -> datetime | None:
@@ -222,8 +223,9 @@ def explained_error_at(connection: Connection, state: ConnectionState, context: 
     occurred_at = state.last_error.occurred_at if state.last_error is not None else None
     if occurred_at is None or occurred_at == state.explained_error_at:
         return state.explained_error_at
-    explained = state.failure is not None and state.failure.covers(occurred_at)
-    explained = explained or any(_within(outage, occurred_at, connection.interval) for outage in context.outages)
+    failed_at = state.by_our_clock(occurred_at)
+    explained = state.failure is not None and state.failure.covers(failed_at)
+    explained = explained or any(_within(outage, failed_at, connection.interval) for outage in context.outages)
     return occurred_at if explained else state.explained_error_at
 
 
@@ -271,6 +273,11 @@ def note_pending(state: ConnectionState, levels: Mapping[Topic, str], at: dateti
         elif evidence and at - pending.since >= pending.sightings * policy.spacing:
             pending_levels[topic] = replace(pending, sightings=pending.sightings + 1)
     return state if pending_levels == state.pending_levels else replace(state, pending_levels=pending_levels)
+
+
+def fails(topic: Topic, level: str) -> bool:
+    """Whether *level* of *topic* says that something does not work, not only that it will not."""
+    return topic in (Topic.CONNECTION, Topic.SCOPE) or level == EXPIRED
 
 
 def clearing(state: ConnectionState, topic: Topic) -> bool:

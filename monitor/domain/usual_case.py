@@ -19,7 +19,7 @@ from monitor.domain.expiry import levels
 from monitor.domain.expiry.estimate import GRACE, NULLS_THAT_CLEAR, disagree, has_estimate, is_artefact, window
 from monitor.domain.expiry.interval import DATE_STEP, Interval, end_of, printed_by, with_skew
 from monitor.domain.expiry.model import Rounding, TokenBelief
-from monitor.domain.health import MAX_CLOCK_LEAD
+from monitor.domain.health import MAX_CLOCK_LEAD, with_server_clock
 from monitor.domain.policy import ExpiryPolicy, Policy, ScopePolicy
 from monitor.domain.reasons import Health
 from monitor.domain.scopes.api import bucket_width
@@ -46,7 +46,7 @@ def steady(
     reply, at = observation.reply, observation.at
     if reply is None or observation.verdict.reason is not Reason.OK:
         return None
-    if not (
+    if with_server_clock(state, at, observation.server_at) is not state or not (
         _is_calm(connection, state, at, policy) and _same_day(state.last_check_at, at) and _says_nothing_new(connection, state, reply, at)
     ):
         return None
@@ -111,7 +111,7 @@ def _says_nothing_new(connection: Connection, state: ConnectionState, reply: Rep
     granted = reply.permissions
     if granted and (granted != state.permissions or not set(connection.require_permissions) <= set(granted)):
         return False
-    latest = at + MAX_CLOCK_LEAD
+    latest = at + state.server_ahead + MAX_CLOCK_LEAD
     posted, previous = reply.last_successful_post_at, state.last_successful_post_at
     if posted is not None and posted <= latest and (previous is None or posted > previous):
         return False
@@ -170,7 +170,7 @@ def _lasts(token: TokenBelief, platform: str, at: datetime, policy: ExpiryPolicy
 def _publishing_fails(state: ConnectionState, at: datetime, policy: Policy) -> bool:
     """Whether the last post failed not long ago."""
     failed_at = failed_post_at(state)
-    return failed_at is not None and at - failed_at <= policy.publishing_fresh
+    return failed_at is not None and at - state.by_our_clock(failed_at) <= policy.publishing_fresh
 
 
 def _next_evaluation_at(

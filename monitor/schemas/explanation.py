@@ -61,10 +61,9 @@ def _attempt_record(row: AttemptRow) -> AttemptRecord:
 def as_document(report: ConnectionReport, sections: Sequence[ExplainSection], now: datetime) -> dict[str, object]:
     """The explanation as JSON: the facts, and the same sentences."""
     state = report.state
-    suppressed_by = next((scope.name for scope in report.above if scope.open and scope.kind != "rate" and scope.hides_state), None)
     return {
         "at": facts.iso(now),
-        "connection": facts.connection(report.connection, state, suppressed_by=suppressed_by),
+        "connection": facts.connection(report.connection, state, suppressed_by=report.suppressed_by),
         "retired": report.retired,
         **facts.details(state),
         "notifications": [_notification(record) for record in report.notifications],

@@ -13,6 +13,9 @@ from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
 from monitor.errors import Reason
 from monitor.notify.identity import MonitorIdentity
 
+_CHATS = frozenset({"slack", "discord", "teams", "apprise"})
+"""Types of receivers that people read, and that keep no incidents."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationConfig(EngineConfig):
@@ -59,7 +62,7 @@ class EvaluationConfig(EngineConfig):
             user_labels={user.id: user.labels for user in config.users if user.labels},
             selectors=tuple((entry.place, entry.match) for entry in config.entries().selectors),
             requests_per_second=config.api.requests_per_second,
-            receivers=tuple(ReceiverRule(receiver.name, receiver.send_resolved) for receiver in config.receivers),
+            receivers=tuple(ReceiverRule(one.name, one.send_resolved, one.type not in _CHATS) for one in config.receivers),
             discovering=frozenset(account.name for account in config.accounts if account.discover != "off"),
             accounts=tuple(account.name for account in config.accounts),
             false_negatives=_false_negatives(config),

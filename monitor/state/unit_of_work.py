@@ -202,8 +202,11 @@ class UnitOfWork:
         self._save_scopes(evaluation.scopes)
         if evaluation.transitions:
             self._store.apply_transitions(evaluation.transitions)
+        informed: set[str] = set()
         for notification in evaluation.notifications:
-            self._add_notification(notification, connection if notification.connection_id is not None else None, notified=notified)
+            subject = connection if notification.connection_id is not None else None
+            said = informed if notification.facts.included else ()
+            informed.update(self._add_notification(notification, subject, notified=notified, informed=said))
         self._changes.apply(evaluation)
 
     def _save_scopes(self, changed: Mapping[ScopeKey, ScopeState]) -> None:
@@ -222,7 +225,10 @@ class UnitOfWork:
         self._store.save_scopes({str(key): (version, encode_scope(state))})
         self._scope_versions[key] = version + 1
 
-    def _add_notification(self, notification: Notification, connection: Connection | None, *, notified: Collection[str] = ()) -> None:
+    def _add_notification(
+        self, notification: Notification, connection: Connection | None, *, notified: Collection[str] = (), informed: Collection[str] = ()
+    ) -> Sequence[str]:
+        """Store *notification* for its receivers, and return them; *informed* are those that another one has told the same."""
         self._decided.append((notification, connection))
         config = self._registry.config
         key = events.incident_key(notification.incident, config.identity.instance)
@@ -232,7 +238,14 @@ class UnitOfWork:
             notified = self._store.outbox.receivers_notified(key)
         members = [member for number in notification.facts.members if (member := self._registry.connection(number)) is not None]
         receivers = routing.receivers_for(
-            notification, connection, config.routes, config.receivers, notified=notified, members=members, user_labels=config.user_labels
+            notification,
+            connection,
+            config.routes,
+            config.receivers,
+            notified=notified,
+            members=members,
+            user_labels=config.user_labels,
+            informed=informed,
         )
         if not receivers and routing.is_unrouted(notification, connection, config.routes, members, config.user_labels):
             self._unrouted.append(notification)
@@ -241,6 +254,7 @@ class UnitOfWork:
         self._store.outbox.add_notification(webhook_id, notification, key, body, receivers)
         if overtakes_reminders(notification.why):
             self._store.outbox.overtake_reminders(webhook_id, notification.at)
+        return receivers
 
 
 def check_row(observation: Observation) -> CheckRow:

@@ -17,6 +17,7 @@ from monitor.domain.reasons import UPSTREAM, Health, Outcome, outcome_of
 from monitor.domain.routing import covers
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.silences import SilenceState
+from monitor.domain.snapshot import ConnectionView
 from monitor.domain.states import ConnectionState, PendingLevel
 from monitor.domain.topics import ScopeContext
 from monitor.errors import Reason
@@ -26,6 +27,7 @@ from monitor.text.format import HEALTH_TEXTS, count, full_name, one_line, when
 from monitor.text.notification_history import notification_lines, topic_lines
 from monitor.text.reasons import quoted_reason
 from monitor.text.report import ConnectionReport
+from monitor.text.status import last_known_text
 from monitor.text.token_expiry import token_lines
 
 _QUOTED = 300
@@ -81,9 +83,13 @@ def _entry_line(entry: ConnectionEntry) -> str:
 def headline(report: ConnectionReport, now: datetime) -> str:
     """Which connection, its health, and since when."""
     state = report.state
+    name = full_name(report.connection, state.display_name or state.username)
+    was = last_known_text(ConnectionView(report.connection, state, report.suppressed_by), now)
+    if was and not report.retired:
+        return f"{name} {was}; its state is not known now."
     since = f" since {when(state.since, now)}" if state.since is not None and state.health is not Health.UNKNOWN else ""
     retired = " It is no longer watched." if report.retired else ""
-    return f"{full_name(report.connection, state.display_name or state.username)} {HEALTH_TEXTS[state.health]} ({state.health}){since}.{retired}"
+    return f"{name} {HEALTH_TEXTS[state.health]} ({state.health}){since}.{retired}"
 
 
 def silence_lines(report: ConnectionReport, now: datetime) -> Iterator[str]:

@@ -12,6 +12,7 @@ from monitor.domain.reasons import Health
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.states import ConnectionState
 from monitor.domain.status import DisplayStatus
+from monitor.redaction import JOINERS, joins
 from monitor.text.durations import brief, span
 
 HEALTH_TEXTS = {
@@ -44,6 +45,26 @@ def scope_name(key: ScopeKey, users: Mapping[str, str]) -> str:
     return one_line("/".join(part for part in (key.name, users.get(key.user, key.user)) if part), 120)
 
 
+def title_of(subject: str, users: Mapping[str, str]) -> str:
+    """The incident of a scope as one clause; *users* are names of managed users by id."""
+    key = ScopeKey.parse(subject)
+    return _TITLES.get(key.kind, "{name}").format(name=scope_name(key, users), platform=platform_name(key.platform))
+
+
+_TITLES = {
+    "api": "The PostPost API does not respond",
+    "account": "The API rejects the account {name}",
+    "user": "The API rejects the managed user {name}",
+    "group": "Multiple {platform} connections of {name} are failing",
+    "platform": "Multiple {platform} connections are failing",
+    "storage": "The monitor cannot use its database",
+    "receiver": "The receiver {name} is failing",
+    "limit": "The API limits the requests of all accounts",
+    "rate": "The API limits the requests of the account {name}",
+    "service": "The API fails for the account {name} alone",
+}
+
+
 def subject_name(subject: str, connection: Connection | None) -> str:
     """The subject of an incident in a table: id, never cut, and account of its connection, or the scope."""
     if connection is None:
@@ -71,20 +92,10 @@ def one_line(text: str, limit: int) -> str:
     """*text* without line breaks, control and direction characters, at most *limit* characters; joiners within words stay."""
     kept = text[: 4 * limit]
     printable = "".join(
-        character if unicodedata.category(character)[0] != "C" or _joins(kept, place) else " " for place, character in enumerate(kept)
+        character if unicodedata.category(character)[0] != "C" or joins(kept, place) else " " for place, character in enumerate(kept)
     )
     line = " ".join(printable.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip(f" {JOINERS}") + "…"
-
-
-JOINERS = "\u200c\u200d"
-
-
-def _joins(text: str, place: int) -> bool:
-    """Whether the character at *place* joins, or keeps apart, two visible ones: within emoji, and in Persian and Indian words."""
-    return text[place] in JOINERS and all(
-        0 <= beside < len(text) and unicodedata.category(text[beside])[0] not in "CZ" for beside in (place - 1, place + 1)
-    )
 
 
 def platform_name(platform: str) -> str:

@@ -1,7 +1,8 @@
 """A reason, a state or a preflight result as one clause."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 
 from monitor.domain import topics
 from monitor.domain.events import FINE, Topic
@@ -10,7 +11,7 @@ from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.states import ConnectionState
 from monitor.errors import DeliveryReason, Reason
 from monitor.text.durations import span
-from monitor.text.format import one_line
+from monitor.text.format import one_line, title_of
 
 _QUOTED = 300
 
@@ -95,7 +96,14 @@ _LEVEL_TEXTS = {
 }
 
 
-def state_text(state: ConnectionState, open_topics: Sequence[Topic], suppressed_by: str | None, *, level: str = FINE) -> str:
+def state_text(
+    state: ConnectionState,
+    open_topics: Sequence[Topic],
+    suppressed_by: str | None,
+    *,
+    level: str = FINE,
+    users: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """
     Why a connection is in its state, in one clause; empty when it works.
 
@@ -104,9 +112,11 @@ def state_text(state: ConnectionState, open_topics: Sequence[Topic], suppressed_
         open_topics: the topics that have an open incident.
         suppressed_by: the open scope incident above it, or None.
         level: of the topic `connection`.
+        users: names of managed users by id.
     """
     if suppressed_by is not None:
-        return f"scope incident: {suppressed_by}"
+        title = title_of(suppressed_by, users)
+        return title[:1].lower() + title[1:]
     if state.health not in {Health.OK, Health.UNKNOWN} and state.reason is not None and outcome_of(state.reason) is not Outcome.PASSED:
         return quoted_reason(state.reason, state.detail, limit=160)
     if level in _LEVEL_TEXTS:

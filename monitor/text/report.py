@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from monitor.domain.connection_entries import ConnectionEntry
 from monitor.domain.connections import Connection
 from monitor.domain.events import Notification
+from monitor.domain.scopes.key import RATE
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState
@@ -81,3 +82,8 @@ class ConnectionReport:
     retired: bool = False
     dashboard_url: str = ""
     entries: Sequence[ConnectionEntry] = ()
+
+    @property
+    def suppressed_by(self) -> str | None:
+        """The scope whose open incident hides what its state is."""
+        return next((scope.name for scope in self.above if scope.open and scope.kind != RATE and scope.hides_state), None)

@@ -30,7 +30,7 @@ _SENTENCES: dict[EventType, str] = {
     EventType.CONNECTION_FLAPPING: "{who} is flapping; further messages are held until it is stable.",
     EventType.CONNECTION_CLOSED: "The incident of {who} was closed: {closed}.",
     EventType.TOKEN_EXPIRING: "The token of {who} expires {when}.",
-    EventType.TOKEN_EXPIRED: "The token of {who} has expired{on}.",
+    EventType.TOKEN_EXPIRED: "The token of {who} has expired{on}{failing}.",
     EventType.TOKEN_RENEWED: "The token of {who} was renewed{until}.",
     EventType.TOKEN_RENEWAL_OVERDUE: "The token of {who} is usually renewed earlier than now; it expires {when}.",
     EventType.PUBLISHING_FAILING: "{who} passes its test, but posting failed: {quoted}.",
@@ -73,7 +73,12 @@ _CLOSED_WITHOUT_RECOVERY: dict[tuple[str, EventType], str] = {
 }
 
 _USER_REMOVED = "The managed user {name} is no longer watched: the API no longer lists it."
-_OTHER_CAUSE = "{who}, broken since {since}, fails for another reason since {cause_since}: {why}."
+# Incidents whose cause has changed.
+_OTHER_CAUSE = {
+    EventType.CONNECTION_FAILED: "{who}, broken since {since}, fails for another reason since {cause_since}: {why}.",
+    EventType.GROUP_FAILED: "{number} {platform} connections of {owner} fail for another reason since {cause_since}: {why}.{members}",
+    EventType.PLATFORM_FAILED: "{number} {platform} connections fail for another reason since {cause_since}: {why}.{members}",
+}
 _POSTS_FAIL_UNTESTED = "Posting through {who} failed: {quoted}. The API cannot test this connection."
 
 _OPENINGS: dict[tuple[Topic, str], EventType] = {
@@ -147,8 +152,8 @@ def _template(notification: Notification) -> str:
             kind = _SCOPE_OPENINGS.get(scope_kind, EventType.API_FAILED)
         else:
             kind = _OPENINGS.get((topic, notification.level_to), _OPENING_OF[topic])
-    if notification.facts.cause_since is not None and kind is EventType.CONNECTION_FAILED:
-        return _OTHER_CAUSE
+    if notification.facts.cause_since is not None and kind in _OTHER_CAUSE:
+        return _OTHER_CAUSE[kind]
     if notification.facts.untested and kind is EventType.PUBLISHING_FAILING:
         return _POSTS_FAIL_UNTESTED
     if closed_why == REMOVED and scope_kind == "user":
@@ -191,6 +196,7 @@ def _fields(
         "meanwhile": _meanwhile(facts),
         "when": _when(notification),
         "on": f" on {moment(facts.expires_at)}" if facts.expires_at is not None and facts.expires_at <= notification.at else "",
+        "failing": f"; the connection is broken since {moment(facts.failed_at)}" if facts.failed_at is not None else "",
         "until": f"; it now expires {_when(notification)}" if facts.expires_at is not None else "",
         "lost": one_line(", ".join(facts.permissions_lost) or notification.detail, _QUOTED),
         "affected": _affected(facts),

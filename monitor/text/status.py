@@ -9,10 +9,10 @@ from monitor.domain.handling import Handling
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot, SuspectedScope
-from monitor.domain.status import DisplayStatus, OverallState, Tone
+from monitor.domain.status import DisplayStatus, OverallState, Tone, counting
 from monitor.errors import Reason
 from monitor.text.durations import brief
-from monitor.text.format import STATUS_LABELS, ago, count, label_of, moment, one_line, platform_name, scope_name, sentence
+from monitor.text.format import STATUS_LABELS, ago, count, label_of, moment, one_line, sentence
 from monitor.text.load import interval_advice, load_text
 
 _WAS = {
@@ -22,6 +22,7 @@ _WAS = {
     Health.MISCONFIGURED: "Was misconfigured",
 }
 _SILENT = frozenset({Reason.API_TIMEOUT, Reason.API_UNREACHABLE, Reason.API_DNS_FAILED, Reason.API_DISCONNECTED})
+_SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 _FRESH_INTERVALS = 3
 _FRESH_MINIMUM = timedelta(minutes=30)
 _CLOSED = {
@@ -48,15 +49,21 @@ def status_label(view: ConnectionView, status: DisplayStatus, incidents: Sequenc
     """The status in two or three words."""
     if status is DisplayStatus.UNKNOWN and view.frozen:
         return _WAS.get(view.state.health, STATUS_LABELS[status])
-    worst = worst_of(incidents)
+    worst = worst_of(view, incidents)
     if status not in (DisplayStatus.ATTENTION, DisplayStatus.EXPIRING) or worst is None:
         return STATUS_LABELS[status]
     return label_of(worst.incident.topic, worst.level) or STATUS_LABELS[status]
 
 
-def worst_of(incidents: Sequence[IncidentView]) -> IncidentView | None:
-    """The most urgent one."""
-    return max(incidents, key=lambda incident: incident.severity.rank, default=None)
+def last_known_text(view: ConnectionView, now: datetime) -> str:
+    """What a connection was when that was last known, as `was working 3m ago`; empty where it is known now, or never was."""
+    was, seen = _WAS.get(view.state.health, ""), view.state.last_evidence_at
+    return f"{was.lower()} {ago(seen, now)}" if view.frozen and was and seen is not None else ""
+
+
+def worst_of(view: ConnectionView, incidents: Sequence[IncidentView]) -> IncidentView | None:
+    """The most urgent one that counts."""
+    return max(counting(view, incidents), key=lambda incident: incident.severity.rank, default=None)
 
 
 def handling_texts(handling: Handling, now: datetime) -> Iterator[str]:
@@ -122,7 +129,7 @@ def overall_of(snapshot: Snapshot, counts: Mapping[DisplayStatus, int], urgent: 
 def suspicion_text(scope: SuspectedScope, now: datetime) -> str:
     """That a scope is suspected, as one sentence."""
     key = ScopeKey.parse(scope.subject)
-    lasting, kind, name = brief(now - scope.since), key.kind, one_line(key.path, 120)
+    lasting, kind, name = _precisely(now - scope.since), key.kind, one_line(key.path, 120)
     if scope.scope is Scope.API:
         silent = scope.reason is None or scope.reason in _SILENT
         what = f"the PostPost API has not answered for {lasting}" if silent else f"the PostPost API has been failing for {lasting}"
@@ -133,6 +140,11 @@ def suspicion_text(scope: SuspectedScope, now: datetime) -> str:
     else:
         what = f"the API refused the key of the account {name} {lasting} ago"
     return f"Suspected: {what}; below is what was known then."
+
+
+def _precisely(duration: timedelta) -> str:
+    """*duration*, in seconds below two minutes."""
+    return f"{max(0, duration // _SECOND)}s" if duration < 2 * _MINUTE else brief(duration)
 
 
 def _suspected(text: str) -> Overall:
@@ -257,26 +269,3 @@ def _rest(unchecked: int, frozen: int, untestable: int) -> str:
 
 def _join(*parts: str) -> str:
     return " ".join(part for part in parts if part)
-
-
-def title_of(scope: Scope, subject: str, users: Mapping[str, str]) -> str:
-    """The incident of a scope as one clause; *users* are names of managed users by id."""
-    key = ScopeKey.parse(subject)
-    title = _KIND_TITLES.get(key.kind) or _TITLES.get(scope, "{name}")
-    return title.format(name=scope_name(key, users), platform=platform_name(key.platform))
-
-
-_TITLES = {
-    Scope.API: "The PostPost API does not respond",
-    Scope.ACCOUNT: "The API rejects the account {name}",
-    Scope.USER: "The API rejects the managed user {name}",
-    Scope.GROUP: "Multiple {platform} connections of {name} are failing",
-    Scope.PLATFORM: "Multiple {platform} connections are failing",
-    Scope.STORAGE: "The monitor cannot use its database",
-    Scope.RECEIVER: "The receiver {name} is failing",
-}
-_KIND_TITLES = {
-    "limit": "The API limits the requests of all accounts",
-    "rate": "The API limits the requests of the account {name}",
-    "service": "The API fails for the account {name} alone",
-}

@@ -10,9 +10,11 @@ from monitor.domain.expiry.estimate import has_estimate
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.notifications.build import passes_despite_expiry
 from monitor.domain.policy import ExpiryPolicy, Policy
+from monitor.domain.reasons import Health
 from monitor.domain.states import ConnectionState
 from monitor.domain.token_life import TokenSays
-from monitor.domain.topics import EXPIRED
+from monitor.domain.topics import EXPIRED, clearing
+from monitor.errors import Reason
 from monitor.text.durations import brief, span
 from monitor.text.format import count, moment, when
 
@@ -46,6 +48,8 @@ def token_left(state: ConnectionState, now: datetime) -> str:
     token = state.token
     best = estimate.best_estimate(token)
     if best is None:
+        if has_expired(state):
+            return "expired"
         known = token.says is TokenSays.NOTHING and state.last_passed_at is not None
         return "no end" if known else ""
     if best <= now or token.says is TokenSays.EXPIRED:
@@ -53,6 +57,12 @@ def token_left(state: ConnectionState, now: datetime) -> str:
     uncertainty = estimate.uncertainty(token) or _EXACT
     margin = f" ±{brief(uncertainty)}" if uncertainty >= timedelta(minutes=2) else ""
     return f"{brief(best - now)}{margin}"
+
+
+def has_expired(state: ConnectionState) -> bool:
+    """Whether a failed test or an open incident says that the token has expired, and nothing newer that it was renewed."""
+    failed = state.health is Health.ERROR and state.reason is Reason.TOKEN_EXPIRED
+    return failed or (state.topic(Topic.EXPIRY).level == EXPIRED and not clearing(state, Topic.EXPIRY))
 
 
 def _end(token: TokenBelief, sightings: int, now: datetime) -> Iterator[str]:

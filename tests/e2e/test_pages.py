@@ -35,7 +35,7 @@ PAGES = (
     f"connections/main/-/{BROKEN}",
     f"connections/main/-/{BROKEN}?response=30d",
     "connections/main/-/linkedin-nobody",
-    f"preflight?id={BROKEN}",
+    f"preflight?ids={BROKEN}",
     "forecast",
     "wall",
     "?at=2026-01-01T00:00Z",
@@ -213,6 +213,39 @@ _UPDATE_ANYTHING = """() => {
   }
   return wrong.slice(0, 3);
 }"""
+
+
+async def test_silent_monitor(browser: Browser, house: RunningDaemon) -> None:
+    """A monitor that hangs without a word is found at the second pulse, and the longest way to that takes less than five seconds."""
+    async with _visit(browser, house.url) as page:
+        assert await page.evaluate("SILENT + PULSE + PATIENCE") < 5_000
+        await page.route("**/*", lambda _: asyncio.sleep(0))
+        await page.evaluate("stream.close()")
+        await page.clock.run_for(await page.evaluate("SILENT + PULSE"))
+        await expect(page.locator("body.lost")).to_have_count(1)
+        await expect(page).to_have_title(re.compile("^The monitor does not answer - "))
+        await page.unroute_all(behavior="ignoreErrors")
+
+
+async def test_polls_without_a_stream(browser: Browser, house: RunningDaemon) -> None:
+    """A page whose stream a proxy refuses asks again every ten seconds: it shows what changed, and does not look lost meanwhile."""
+    context = await browser.new_context()
+    page = await context.new_page()
+    asked: list[str] = []
+    await page.route("**/changes", lambda route: route.abort())
+    page.on("request", lambda request: asked.append(request.url) if request.url == f"{house.url}/" else None)
+    await page.clock.install()
+    await page.goto(house.url)
+    row = page.locator("tbody", has_text=QUIET)
+    async with _broken(house):
+        assert await page.evaluate("heard") is None
+        await expect(row.locator(".pill")).to_have_text("Working")
+        assert len(asked) == 1
+        await _refreshed(page)
+        await expect(row.locator(".pill")).to_have_text("Broken")
+        assert len(asked) > 1
+        await expect(page.locator("body.lost")).to_have_count(0)
+    await context.close()
 
 
 async def test_says_when_it_is_lost(browser: Browser, house: RunningDaemon) -> None:

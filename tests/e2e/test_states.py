@@ -100,7 +100,7 @@ STATES: Mapping[str, State] = {
     "suspected": State(
         _snapshot(_view(1), _view(2), suspected=(SUSPECTED,)),
         (
-            "Suspected: the PostPost API has not answered for 1m; below is what was known then.",
+            "Suspected: the PostPost API has not answered for 70s; below is what was known then.",
             "Of 2 connections, 2 worked when last checked.",
         ),
         ("All 2 connections work.",),
@@ -140,7 +140,7 @@ STATES: Mapping[str, State] = {
         (
             "Acknowledged by anna 1m ago: waiting for the customer",
             "Silenced until 2030-01-02 01:00 UTC by bob: maintenance",
-            "Acknowledged or silenced: 2 of 4.",
+            "Acknowledged or silenced: 2 of 4 connections.",
             "Notifications of 1 connection are silenced.",
         ),
         page=PAGE.format(2),
@@ -293,9 +293,9 @@ async def test_one_notice_for_an_outage(browser: Browser, port: _Port) -> None:
     port.snapshot = STATES["api-down"].snapshot
     async with _window(browser) as page:
         await page.goto(port.url)
-        assert await page.locator("article.scope").count() == 1
+        assert (await _text(page)).count("API does not respond") == 1
         assert not await page.locator("tr.notes", has_text="API").count()
-        top = await page.locator("article.scope").evaluate("one => one.getBoundingClientRect().top")
+        top = await page.locator("h1").evaluate("one => one.getBoundingClientRect().top")
         assert top < await page.locator("table.connections").evaluate("one => one.getBoundingClientRect().top")
 
 
@@ -333,6 +333,54 @@ async def test_one_tone_for_one_fact(browser: Browser, port: _Port) -> None:
             await page.goto(f"{port.url}/{address}")
             tones.add((await page.locator(place).first.get_attribute("class") or "").split()[-1])
         assert tones == {"bad"}
+
+
+@pytest.mark.parametrize("name", ["api-down", "key-refused", "user-detached", "database-full"])
+async def test_an_outage_on_a_phone(browser: Browser, port: _Port, name: str) -> None:
+    """What fails above the connections is said once, the first name is within 640 pixels, and no chip is cut."""
+    port.snapshot = STATES[name].snapshot
+    async with _window(browser, 320, 720) as page:
+        await page.goto(port.url)
+        said = await page.locator("h1").inner_text()
+        titles = await page.locator("article.scope h2").all_inner_texts()
+        assert [title for title in titles if said.startswith(title) or name == "database-full"] == []
+        first = await page.locator("a.name").first.bounding_box()
+        assert first is not None
+        assert first["y"] + first["height"] <= 640
+        rights = await page.locator("a.choice").evaluate_all("all => all.map((one) => one.getBoundingClientRect().right)")
+        assert max(rights) <= 320
+
+
+@pytest.mark.parametrize("colours", ["none", "active"])
+async def test_a_token_that_ends_soon_on_a_phone(browser: Browser, port: _Port, colours: str) -> None:
+    """The name of the connection has its line, beside no long state, in forced colours too."""
+    port.snapshot = STATES["tokens-end"].snapshot
+    async with _window(browser, 320, 720, forced_colors=colours) as page:
+        await page.goto(f"{port.url}/?health=expiring")
+        name, state = [await page.locator(f"tbody.row {part}").bounding_box() for part in ("a.name", "td.state")]
+        assert name is not None
+        assert state is not None
+        assert name["width"] > 200
+        assert name["y"] + name["height"] <= state["y"]
+
+
+async def test_wall_on_a_phone(browser: Browser, port: _Port) -> None:
+    """A working connection whose token ends soon is not among the broken; the choice of groups can be read, the drawing reached by key."""
+    port.snapshot = STATES["tokens-end"].snapshot
+    async with _window(browser, 320, 720) as page:
+        await page.goto(f"{port.url}/wall")
+        kinds = await page.locator(".wall rect").evaluate_all("all => all.map((one) => one.getAttribute('class'))")
+        assert sorted(kinds) == ["bad", "expiring critical", "good"]
+        await expect(page.locator(".groups")).to_contain_text("1 in trouble")
+        await expect(page.locator(".key")).to_contain_text("token expires soon")
+        select = page.get_by_label("Group by")
+        assert (await select.bounding_box() or {"width": 0})["width"] > 80
+        label = page.locator("label[for=group]")
+        assert await label.evaluate("one => parseFloat(getComputedStyle(one).fontSize)") > 12
+        await page.get_by_role("region", name="The wall").focus()
+        assert await page.evaluate("document.activeElement.className") == "wall"
+        results = await Axe().run(page)
+        assert [one["id"] for one in results.response["violations"]] == []
 
 
 async def test_many_on_a_phone(browser: Browser, port: _Port) -> None:

@@ -16,7 +16,6 @@ import pytest
 
 from monitor.cli import check, deliveries, explain, forecast, history, incidents, preflight, replay, silence, status
 from monitor.cli.config import summary
-from monitor.cli.incidents import connections_by_number
 from monitor.cli.lookup import OpenDatabase, opened
 from monitor.cli.output import columns
 from monitor.cli.replay_history import replay_history
@@ -82,15 +81,15 @@ def _shown(path: Path, clock: FakeClock, width: int) -> dict[str, str]:
     other = load_policy(path.parent / "other.yaml", config)
     with opened(config, clock) as database:
         reader, page = database.reader, explain.report_of(database, "linkedin-page1", "main", 5)
-        rows = list(history.checks(reader, page.connection.id, None, 50))
+        told, rows = list_deliveries(reader), list(history.checks(reader, page.connection.id, None, 50))
         watched_connections = read_connections(reader)
         shown = {
             "status": status.as_text(database.registry.snapshot(now), ConnectionFilter(), width),
-            "history": history.as_text(rows, width),
+            "history": history.as_text(page.connection, rows, width),
             "incidents": incidents.as_text(incidents.lines_of(reader, list_incidents(reader), config, now), now, width),
             "explain": explain.as_text(explained(page, now, config.policy()), width),
             "forecast": _forecast(database, now, width),
-            "deliveries": deliveries.as_text(list_deliveries(reader), connections_by_number(reader), now, width),
+            "deliveries": deliveries.as_text(told, deliveries.connections_of(reader, told), now, width),
         }
     silences = [
         a_silence(1, match={"platform": "linkedin", "connection": "linkedin-*"}, ends_at=now + DAY, reason="the agency moves its pages"),
@@ -118,7 +117,7 @@ def _tested(now: datetime, width: int) -> dict[str, str]:
     broken = stored(a_state(Health.ERROR, detail=FOREIGN), "linkedin", now, HOUR, ExpiryPolicy())
     checks = [
         preflight.PreflightCheck(page, broken, now - 12 * MINUTE, live=False),
-        preflight.PreflightCheck(works, judged(Verdict(Reason.OK), reply, now, DAY, renews=False), now, live=True),
+        preflight.PreflightCheck(works, judged(Verdict(Reason.OK), reply, now, DAY, renews=False), now, live=True, name="Ann"),
         preflight.PreflightCheck(channel, judged(Verdict(Reason.VALIDATOR_LACKS_MTPROTO), None, now, DAY, renews=False), now, live=True),
         preflight.PreflightCheck(silent, judged(Verdict(Reason.OK), a_reply(), now, DAY, renews=False), now, live=True),
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.cli.lookup import named
 from monitor.clock import SystemClock
 from monitor.db import (
     AttemptRow,
@@ -15,6 +16,7 @@ from monitor.db import (
     Store,
     attempts_of,
     deliveries_by_id,
+    last_checks_at,
     list_checks,
     list_deliveries,
     list_incidents,
@@ -189,6 +191,18 @@ async def test_history(database: Database) -> None:
 
     assert await database.read(lambda reader: list_checks(reader, number)) == rows[::-1]
     assert await database.read(lambda reader: list_checks(reader, number, limit=2, before_at=rows[3].at)) == [rows[2], rows[1]]
+
+    await database.write(lambda store: store.record_checks([CheckRow(number, at(5 * MINUTE), Reason.API_TIMEOUT, 100, None)]))
+    assert (await database.read(lambda reader: last_checks_at(reader, at(HOUR))))[number].reason is Reason.API_TIMEOUT
+    assert await database.read(lambda reader: last_checks_at(reader, at(HOUR), conclusive=True)) == {number: rows[4]}
+
+
+async def test_names_on_the_command_line(database: Database) -> None:
+    """A connection without a configured name has that of the API in tables."""
+    (number,) = (await database.write(lambda store: store.ensure_connections([OTHER]))).values()
+    await database.write(lambda store: store.save_states({number: (0, a_state(display_name="Acme", username="acme"))}))
+    (connection,) = await database.read(read_connections)
+    assert (await database.read(lambda reader: named(reader, connection))).name == "Acme"
 
 
 # incidents

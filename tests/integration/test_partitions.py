@@ -177,6 +177,10 @@ READS: dict[str, tuple[Callable[[Store], object], set[str]]] = {
     "a page of history": (lambda store: list_checks(store, 1, 10, at(2 * DAY)), {"until_20300101", "20300101", "20300102"}),
     "uptime": (lambda store: uptime.evidence(store, [1], at(DAY), at(2 * DAY)), {"20300102"}),
     "state at a moment": (lambda store: last_checks_at(store, at(DAY)), {"until_20300101", "20300101", "20300102"}),
+    "conclusive state at a moment": (
+        lambda store: last_checks_at(store, at(DAY), conclusive=True),
+        {"until_20300101", "20300101", "20300102"},
+    ),
     "old checks": (lambda store: store.retention.delete_checks([1], START, 5), {"until_20300101"}),
 }
 

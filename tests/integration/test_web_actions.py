@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -17,7 +18,8 @@ import pytest
 from monitor.cli.main import main
 from monitor.clock import Clock, SystemClock
 from monitor.config import WebConfig
-from monitor.db import accepted_losses, acks_of_open, silences_since
+from monitor.db import Database, accepted_losses, acks_of_open, silences_since
+from monitor.domain.check_queue import FOLLOWED_PAUSE_SECONDS, FOLLOWED_SECONDS
 from monitor.domain.connections import Connection
 from monitor.domain.events import incident_key
 from monitor.errors import Reason
@@ -25,7 +27,8 @@ from monitor.web.actions import Actions
 from monitor.web.auth import hash_password
 from tests.asked import Port, Reply, listening
 from tests.builders import a_reply
-from tests.clock import StoppedClock
+from tests.clock import FakeClock, StoppedClock
+from tests.virtual import monitoring, simple_world
 from tests.watched import Watched, tell_a_story, watched, write_config
 
 TOKEN = "a-long-token-of-this-test"
@@ -56,7 +59,7 @@ class Site:
     """A port with actions, and the connections that were to be tested."""
 
     port: Port
-    world: Watched
+    database: Database
     checked: list[Connection] = field(default_factory=list)
 
     async def token(self, path: str = PAGE, user: str = "anna") -> str:
@@ -79,7 +82,7 @@ class Site:
     async def silences(self) -> int:
         """How many silences there are."""
         now = SystemClock().now()
-        return len(await self.world.database.read(lambda reader: silences_since(reader, now)))
+        return len(await self.database.read(lambda reader: silences_since(reader, now)))
 
 
 @asynccontextmanager
@@ -94,7 +97,7 @@ async def acting(world: Watched, *, on: bool = True, clock: Clock | None = None)
     actions = Actions(world.database.write, check, SystemClock(), lambda: "https://dashboard.example/connections")
     snapshot = partial(world.fleet.snapshot, world.now)
     async with listening(snapshot, read=world.database.read, acting=actions, file=FILE, token=TOKEN, actions=on, clock=clock) as port:
-        yield Site(port, world, checked)
+        yield Site(port, world.database, checked)
 
 
 async def test_off_by_default(world: Watched) -> None:
@@ -169,6 +172,28 @@ async def test_reconnect(world: Watched) -> None:
         assert (await site.port.ask(path, **basic("anna"))).status == 404
 
 
+async def test_heals_under_the_eyes(tmp_path: Path) -> None:
+    """Whoever follows the link to the dashboard has the connection tested every few seconds for two minutes; then it is as before."""
+    clock, path = FakeClock(), "/actions/reconnect/main/-/linkedin-page1"
+    interval = {"interval": timedelta(hours=4)}
+    async with monitoring(tmp_path, simple_world(clock, "linkedin-page1"), clock, "linkedin-page1", schedule=interval) as one:
+        await one.run(timedelta(minutes=10))
+
+        def check(connection: Connection) -> bool:
+            one.checkers[0].check_now(connection)
+            return True
+
+        actions = Actions(one.database.write, check, SystemClock(), lambda: "https://dashboard.example/connections")
+        snapshot = partial(one.fleet.snapshot, clock.now())
+        async with listening(snapshot, read=one.database.read, acting=actions, file=FILE, token=TOKEN, actions=True) as port:
+            site, begun = Site(port, one.database), clock.monotonic()
+            assert (await site.post(path, {"token": await site.token(path)})).status == 303
+        await one.run(timedelta(minutes=10))
+        tested = [at - begun for at, _ in one.tests(begun)]
+        assert (len(tested), tested[0] < 2, 115 < tested[-1] <= 130) == (FOLLOWED_SECONDS / FOLLOWED_PAUSE_SECONDS + 1, True, True)
+        assert max(later - earlier for earlier, later in pairwise(tested)) < 2 * FOLLOWED_PAUSE_SECONDS
+
+
 async def test_trail(world: Watched) -> None:
     """The page of a connection shows what was done about it, by whom and why, the newest first; and nothing of another connection."""
     check, page = "/actions/check/main/-/linkedin-page1", "/connections/main/-/linkedin-page1"
@@ -197,9 +222,11 @@ async def test_acknowledge(world: Watched) -> None:
     key = incident_key(incident.incident, "")
     async with acting(world) as site:
         path = f"/actions/acknowledge/{key}"
-        assert (await site.post(path, {"token": await site.token(path, "bob"), "reason": "seen"}, user=basic("bob"))).status == 200
+        assert (
+            await site.post(path, {"token": await site.token(path, "bob"), "reason": "👩\u200d👧 نمی\u200cشد"}, user=basic("bob"))
+        ).status == 200
         (ack,) = await world.database.read(acks_of_open)
-        assert (ack.author, ack.reason, ack.level) == ("bob", "seen", "error")
+        assert (ack.author, ack.reason, ack.level) == ("bob", "👩\u200d👧 نمی\u200cشد", "error")
         reply = await site.post(f"/api/v1/incidents/{key}/ack", b'{"reason": "the agency knows"}', user=BEARER)
         (ack,) = await world.database.read(acks_of_open)
         assert (reply.status, ack.author, ack.reason) == (200, "token", "the agency knows")

@@ -7,6 +7,7 @@ import pytest
 from monitor.domain.checks import LastError
 from monitor.domain.events import Notification, Topic
 from monitor.domain.silencing.silences import Silence
+from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.errors import Reason
 from monitor.text.sentences import sentence
 from tests.builders import (
@@ -86,6 +87,22 @@ class TestChangedCause:
         assert story.types == ["connection.failed", "connection.failed", "reminder"]
         assert story.notifications[-1].reason is REVOKED
 
+    def test_suspicion_that_ends(self) -> None:
+        """A test that seemed wrong, and is not: the cause is the same as before, and no other one."""
+        story = Story()
+        story.checks(OK, REVOKED, every=10 * MINUTE)
+        posted = a_reply(passed=False, permissions=(), last_successful_post_at=story.now - MINUTE)
+        story.check(REVOKED, reply=posted)
+        story.pass_time(10 * MINUTE)
+        failed = a_reply(passed=False, permissions=(), last_error=LastError("Invalid token", story.now - MINUTE))
+        story.check(REVOKED, reply=failed)
+        assert last_three(story) == [("connection.failed", "opened", "warning"), ("connection.failed", "changed", "critical")]
+        assert "is broken since 2030-01-01 00:10 UTC" in summary(story)
+        story.check(Reason.RIGHTS_LOST)
+        story.pass_time(10 * MINUTE)
+        story.check(Reason.RIGHTS_LOST)
+        assert "fails for another reason since 2030-01-01 00:30 UTC" in summary(story)
+
     def test_kicked_bot(self) -> None:
         """A bot that was removed is added again, not reconnected."""
         story = Story()
@@ -150,6 +167,92 @@ class TestRepair:
                 story.check(OK, number, reply=a_reply(permissions=("p",), platform_id=f"linkedin-page{number}", last_error=error))
             story.pass_time(MINUTE)
         assert story.types == ["api.failed", "api.recovered"]
+
+    @pytest.mark.parametrize("ahead", [-HOUR, HOUR])
+    def test_posting_error_by_a_wrong_clock(self, ahead: timedelta) -> None:
+        """Our clock is wrong by an hour: what belongs to the break is told from what came after it by the API's clock."""
+        story = Story()
+
+        def check(reason: Reason, error: LastError | None = None) -> None:
+            passed = reason is OK
+            reply = a_reply(passed=passed, permissions=("p",) if passed else (), last_error=error)
+            story.check(reason, reply=reply, server_at=story.now - ahead)
+            story.pass_time(MINUTE)
+
+        check(OK)
+        error = LastError("Session has expired", story.now - ahead + 2 * MINUTE)
+        for reason in (REVOKED,) * 4:
+            check(reason)
+        story.restart()
+        for reason in (REVOKED, OK, OK, OK):
+            check(reason, error)
+        assert story.types == ["connection.failed", "connection.recovered"]
+        assert story.notifications[-1].facts.failed_posts == 1
+        later = LastError("Invalid image", story.now - ahead)
+        story.pass_time(MINUTE)
+        check(OK, later)
+        assert story.types[2:] == ["publishing.failing"]
+
+    def test_reconnected_before_its_end(self) -> None:
+        """A token that was about to end is rejected, and replaced: one message for people, and the incident of its end closes with it."""
+        story = Story()
+        for _ in range(3):
+            story.check(OK, reply=a_reply(permissions=(), token=a_token_life(10 * DAY)), server_at=story.now)
+            story.pass_time(MINUTE)
+        story.checks(REVOKED, REVOKED)
+        for _ in range(3):
+            story.check(OK, reply=a_reply(permissions=(), token=a_token_life(60 * DAY)), server_at=story.now)
+            story.pass_time(MINUTE)
+        told = [(one.type.value, one.facts.included) for one in story.notifications if one.why.value == "closed"]
+        assert told == [("connection.recovered", False), ("token.renewed", True)]
+        assert "its token now expires in 60d" in summary(story, -2)
+        assert {value.notified.level for value in story.state().topics.values()} == {"fine"}
+
+    def test_renewal_listed_before_the_repair(self) -> None:
+        """A renewal that the list shows while the connection is still broken waits for the checks that show the repair."""
+        story = Story()
+        for _ in range(3):
+            story.learn(a_listed_connection(token_status="valid", token_expires_at=START + 10 * DAY))
+            story.check(OK)
+            story.pass_time(MINUTE)
+        story.checks(REVOKED, REVOKED)
+        for reason in (REVOKED, REVOKED, REVOKED, OK, OK, OK):
+            story.learn(a_listed_connection(token_status="valid", token_expires_at=START + 60 * DAY))
+            story.check(reason)
+            story.pass_time(MINUTE)
+        assert story.types == ["token.expiring", "connection.failed", "connection.recovered", "token.renewed"]
+        assert story.notifications[-1].facts.included
+
+    @pytest.mark.parametrize("reason", [REVOKED, Reason.TOKEN_EXPIRED])
+    def test_works_beyond_its_end(self, reason: Reason) -> None:
+        """A token passes checks for an hour after its end, then none: the incident changes with the confirmed failure, and its end says how long."""
+        story = Story()
+        ends_at = START + 6 * HOUR
+
+        def check(verdict: Reason) -> None:
+            left = ends_at - story.now
+            life = a_token_life(left) if left > timedelta(0) else TokenLife(says=TokenSays.EXPIRED)
+            story.check(verdict, reply=a_reply(passed=verdict is OK, permissions=(), token=life))
+            story.pass_time(15 * MINUTE)
+
+        for _ in range(28):
+            check(OK)
+        assert [(one.type.value, one.severity.value) for one in story.notifications] == [
+            ("token.expiring", "critical"),
+            ("token.expired", "info"),
+        ]
+        broken_at = story.now
+        for _ in range(8):
+            check(reason)
+        assert last_three(story)[2:] == [("token.expired", "changed", "critical")]
+        assert story.notifications[-1].at == broken_at + 15 * MINUTE
+        assert "the connection is broken since 2030-01-01 07:00 UTC" in summary(story)
+        story.restart()
+        ends_at = story.now + 60 * DAY
+        for _ in range(3):
+            check(OK)
+        assert last_three(story)[1:] == [("token.expired", "changed", "critical"), ("connection.recovered", "closed", "critical")]
+        assert "works again after 2h 15m; its token now expires in 60d" in summary(story)
 
     @pytest.mark.parametrize("listed", [False, True])
     def test_expired_token(self, listed: bool) -> None:

@@ -9,9 +9,13 @@ from monitor.cli.incidents import IncidentLine, as_text, worst_first
 from monitor.db import IncidentRow
 from monitor.domain.events import IncidentRef, Severity, Topic
 from monitor.domain.handling import Handling
-from monitor.domain.reasons import Scope
+from monitor.domain.notifications.build import current_reason
+from monitor.domain.reasons import Health, Scope
 from monitor.domain.silencing.acks import Ack
+from monitor.domain.snapshot import ConnectionView
+from monitor.domain.states import TopicState
 from monitor.errors import Reason
+from monitor.web.pages.incidents import closed_panel
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_state, a_token_belief
 
 
@@ -50,14 +54,29 @@ def test_token_that_ends_in_hours() -> None:
 
 
 def test_worst_first() -> None:
-    """With `--open` the severest come first, of these what is not handled, then the widest scope, then the newest."""
+    """With `--open` the severest come first, of these what fails already, then what is not handled, then the widest scope, then the newest."""
     handled = Handling(Ack(Topic.CONNECTION, "4", 1, "error", START, "anna", "on it"))
     lines = [
         IncidentLine(an_incident(1, Topic.EXPIRY, "7d", Severity.WARNING), "warning"),
+        IncidentLine(an_incident(1, Topic.EXPIRY, "1d", Severity.CRITICAL, START + HOUR), "ends soon"),
         IncidentLine(an_incident(2, Topic.CONNECTION, "error", Severity.CRITICAL, START - HOUR), "older"),
         IncidentLine(an_incident(3, Topic.CONNECTION, "error", Severity.CRITICAL), "newer"),
         IncidentLine(an_incident(4, Topic.CONNECTION, "error", Severity.CRITICAL), "acknowledged", handling=handled),
         IncidentLine(replace(an_incident(5, Topic.SCOPE, "failed", Severity.CRITICAL, START - DAY), scope=Scope.ACCOUNT), "account"),
     ]
 
-    assert [line.key for line in sorted(lines, key=worst_first)] == ["account", "newer", "older", "acknowledged", "warning"]
+    assert [line.key for line in sorted(lines, key=worst_first)] == ["account", "newer", "older", "acknowledged", "ends soon", "warning"]
+
+
+def test_current_reason() -> None:
+    """An open incident shows what explains it now; one that is over in the state, or is recovering, what did when it opened."""
+    row = an_incident(1, Topic.CONNECTION, "error", Severity.CRITICAL)
+    topics = {Topic.CONNECTION: TopicState("error", START, 1, START)}
+    for state, shown in (
+        (a_state(Health.ERROR, reason=Reason.TOKEN_EXPIRED, detail="expired", topics=topics), (Reason.TOKEN_EXPIRED, "expired")),
+        (a_state(Health.ERROR, reason=Reason.OK, topics=topics), (Reason.CREDENTIAL_REJECTED, "")),
+        (a_state(Health.ERROR, reason=Reason.TOKEN_EXPIRED), (Reason.CREDENTIAL_REJECTED, "")),
+    ):
+        assert current_reason(state, row.incident, row.reason, row.detail) == shown
+    panel = closed_panel(row, ConnectionView(a_connection(), a_state(Health.ERROR, reason=Reason.TOKEN_EXPIRED, topics=topics)), (), START)
+    assert panel.why == "The access token has expired."

@@ -332,11 +332,20 @@ def test_what_hides_a_state_at_an_earlier_moment(scope: str, reason: Reason | No
     kind = Scope(scope.partition(":")[0])
     view = IncidentView(incident, kind, None, "failed", Severity.CRITICAL, reason, "")
     failed = an_observation(reason or BAD, START)
-    (past,) = views_at([(a_connection(), failed, TokenLife())], [view], at(MINUTE), Policy())
+    (past,) = views_at([(a_connection(), failed, failed, TokenLife())], [view], at(MINUTE), Policy())
     assert past.suppressed_by == (scope if hides else None)
     own = IncidentView(IncidentRef(Topic.CONNECTION, "1", 1, at(-HOUR)), Scope.CONNECTION, 1, "error", Severity.CRITICAL, reason, "")
-    (past,) = views_at([(a_connection(), failed, TokenLife())], [own, view], at(MINUTE), Policy())
+    (past,) = views_at([(a_connection(), failed, failed, TokenLife())], [own, view], at(MINUTE), Policy())
     assert (past.state.health, past.suppressed_by) == (Health.ERROR, scope if kind is Scope.API else None), "notified before"
+
+
+def test_inconclusive_check_at_an_earlier_moment() -> None:
+    """During an outage each last check is inconclusive: what the last conclusive one said counts, also that nothing can be tested."""
+    silent = an_observation(Reason.API_TIMEOUT, at(MINUTE))
+    for reason, health in ((Reason.VALIDATOR_LACKS_MTPROTO, Health.UNSUPPORTED), (OK, Health.OK), (None, Health.UNKNOWN)):
+        evidence = an_observation(reason, START) if reason is not None else None
+        (past,) = views_at([(a_connection(), silent, evidence, TokenLife())], (), at(MINUTE), Policy())
+        assert (past.state.health, past.state.last_evidence_at) == (health, evidence and START)
 
 
 def test_frozen_evidence_confirms_nothing() -> None:

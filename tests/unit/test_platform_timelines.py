@@ -24,6 +24,8 @@ PLATFORM_FAILED = ("platform:linkedin", "platform.failed", "opened")
 PLATFORM_RECOVERED = ("platform:linkedin", "platform.recovered", "closed")
 GROUP_FAILED = ("group:main/linkedin", "group.failed", "opened")
 GROUP_RECOVERED = ("group:main/linkedin", "group.recovered", "closed")
+PLATFORM_CHANGED = ("platform:linkedin", "platform.failed", "changed")
+GROUP_CHANGED = ("group:main/linkedin", "group.failed", "changed")
 
 
 def patrol(count: int, *platforms: str, **overrides: object) -> Patrol:
@@ -376,6 +378,140 @@ class TestGroup:
                     one.start()
                 one.run(MINUTE, always(REJECTED) if 5 <= passed < 65 else always(OK))
             assert one.story.told == [GROUP_FAILED, GROUP_RECOVERED], minute
+
+
+class TestAnotherCause:
+    """Connections that fail together begin to fail for another reason, or more of them do: one message, on the incident that is open."""
+
+    @pytest.mark.parametrize(("count", "minutes"), [(2, 45), (4, 20)])
+    def test_of_a_platform(self, count: int, minutes: int) -> None:
+        """Trouble of the platform turns into a rejected credential of all: what to do is told once, and the end when all work."""
+        one = patrol(count)
+        one.run(minutes * MINUTE, always(DOWN))
+        changed_at = one.story.now
+        one.run(HOUR, always(REJECTED))
+        assert one.story.told == [PLATFORM_FAILED, PLATFORM_CHANGED]
+        told = one.story.notifications[1]
+        assert (told.severity, told.reason, told.facts.affected) == (Severity.CRITICAL, REJECTED, count)
+        assert told.facts.cause_since is not None
+        assert told.facts.cause_since >= changed_at
+        text = sentence(told, None)
+        assert text.startswith(f"{count} LinkedIn connections fail for another reason since ")
+        assert text.endswith("Reconnect them on the PostPost dashboard.")
+        one.run(HOUR, always(OK))
+        assert one.story.told[2:] == [PLATFORM_RECOVERED]
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_of_a_group(self, *, restarted: bool) -> None:
+        """Six connections that were rejected lose their rights: one message, none that they work again; also after a restart."""
+        one = patrol(6)
+        one.run(90 * MINUTE, always(REJECTED))
+        if restarted:
+            one.start()
+        one.run(3 * HOUR, always(Reason.RIGHTS_LOST))
+        assert one.story.told == [GROUP_FAILED, GROUP_CHANGED]
+        assert (one.story.notifications[1].reason, one.story.notifications[1].facts.affected) == (Reason.RIGHTS_LOST, 6)
+        if restarted:
+            one.start()
+        one.run(HOUR, always(OK))
+        assert one.story.told[2:] == [GROUP_RECOVERED]
+
+    def test_of_one(self) -> None:
+        """A single connection that fails otherwise than its group is told by itself, since it does."""
+        one = patrol(6)
+        one.run(90 * MINUTE, always(REJECTED))
+        changed_at = one.story.now
+        one.run(HOUR, lambda number: Reason.RIGHTS_LOST if number == 3 else REJECTED)
+        assert one.story.told == [GROUP_FAILED, ("3", "connection.failed", "opened")]
+        failed_at = one.story.notifications[1].facts.failed_at
+        assert failed_at is not None
+        assert failed_at >= changed_at
+
+    def test_within_an_outage(self) -> None:
+        """Two of four connections are rejected while the platform has trouble: they are one incident of their own."""
+        one = patrol(4)
+        one.run(90 * MINUTE, always(DOWN))
+        one.run(HOUR, lambda number: REJECTED if number < 3 else DOWN)
+        assert one.story.told == [PLATFORM_FAILED, GROUP_FAILED]
+        assert set(one.story.notifications[1].facts.members) == {1, 2}
+
+    def test_after_an_outage(self) -> None:
+        """Half of the connections turn out to be rejected when the platform works again: one message."""
+        one = patrol(8)
+        one.run(HOUR, always(DOWN))
+        one.run(HOUR, failing(REJECTED, 1, 2, 3, 4))
+        assert one.story.told == [PLATFORM_FAILED, GROUP_FAILED, PLATFORM_RECOVERED]
+
+    def test_trouble_of_a_few(self) -> None:
+        """Five of twelve connections that the platform has trouble with are one incident, like five that are rejected."""
+        one = patrol(12)
+        one.run(2 * HOUR, failing(DOWN, *range(1, 6)))
+        assert one.story.told == [GROUP_FAILED]
+        one.run(HOUR, always(OK))
+        assert one.story.told[1:] == [GROUP_RECOVERED]
+
+    def test_second_wave(self) -> None:
+        """Seven more break two hours after five did: the open incident says how many there are now, and ends once."""
+        one = patrol(12)
+        one.run(2 * HOUR, failing(REJECTED, *range(1, 6)))
+        one.run(HOUR, always(REJECTED))
+        assert one.story.told == [GROUP_FAILED, GROUP_CHANGED]
+        grown = one.story.notifications[1]
+        assert (grown.facts.affected, len(grown.facts.members)) == (12, 12)
+        assert sentence(grown, None).startswith("12 LinkedIn connections of main fail together since ")
+        one.run(HOUR, always(OK))
+        assert one.story.told[2:] == [GROUP_RECOVERED]
+
+    def test_second_wave_of_another_cause(self) -> None:
+        """What breaks for another reason is named alone, and those that broke before are not told one by one."""
+        one = patrol(12)
+        one.run(2 * HOUR, failing(REJECTED, *range(1, 6)))
+        one.run(2 * HOUR, lambda number: REJECTED if number < 6 else Reason.RIGHTS_LOST)
+        assert one.story.told == [GROUP_FAILED, GROUP_CHANGED]
+        assert set(one.story.notifications[1].facts.members) == set(range(6, 13))
+        one.run(2 * HOUR, failing(Reason.RIGHTS_LOST, 12))
+        assert one.story.told == [GROUP_FAILED, GROUP_CHANGED]
+        one.run(HOUR, always(OK))
+        assert one.story.told[2:] == [GROUP_RECOVERED]
+
+    def test_trouble_replaces_no_work(self) -> None:
+        """While connections wait for a person, trouble of the platform at the others does not say that nothing is to do."""
+        one = Patrol(Story(connections=with_users(fleet(12, interval=QUARTER), {12: "a" * 24})))
+        one.run(HOUR, always(OK))
+        one.run(HOUR, failing(REJECTED, *range(1, 6)))
+        one.run(2 * HOUR, lambda number: REJECTED if number < 6 else OK if number == 12 else DOWN)
+        assert one.story.told == [GROUP_FAILED, PLATFORM_FAILED]
+        assert [each.reason for each in one.story.notifications] == [REJECTED, DOWN]
+        one.run(HOUR, always(OK))
+        assert sorted(one.story.told[2:]) == [GROUP_RECOVERED, PLATFORM_RECOVERED]
+
+    @pytest.mark.parametrize(
+        ("count", "reason", "expected"), [(2, REJECTED, GROUP_FAILED), (8, REJECTED, GROUP_FAILED), (3, DOWN, PLATFORM_FAILED)]
+    )
+    def test_found_after_an_outage_of_the_api(self, count: int, reason: Reason, expected: tuple[str, str, str]) -> None:
+        """A common cause that the first answers after an outage of the API show is one message."""
+        one = patrol(count)
+        one.run(HOUR, always(TIMEOUT))
+        one.run(HOUR, always(reason))
+        assert one.story.types[:2] == ["api.failed", "api.recovered"]
+        assert one.story.told[2:] == [expected]
+
+
+class TestFlapping:
+    """A group that fails again and again."""
+
+    def test_group(self) -> None:
+        """Its connections are not told one by one: neither that they flap, nor that they fail in the end."""
+        one = patrol(4)
+        for _ in range(5):
+            one.run(20 * MINUTE, always(REJECTED))
+            one.run(20 * MINUTE, always(OK))
+        one.run(3 * HOUR, always(REJECTED))
+        assert {subject for subject, _, _ in one.story.told} == {"group:main/linkedin"}
+        assert len(one.story.told) <= 3
+        assert one.story.told[-1] == GROUP_FAILED
+        one.run(5 * HOUR, always(OK))
+        assert one.story.told[-1] == GROUP_RECOVERED
 
 
 class TestApi:

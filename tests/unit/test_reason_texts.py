@@ -27,7 +27,8 @@ from tests.builders import HOUR, MINUTE, START, a_state
             "error",
             "the platform rejects the stored credential (“Session expired”)",
         ),
-        (a_state(), (), "api:host", "fine", "scope incident: api:host"),
+        (a_state(), (), "api:host", "fine", "the PostPost API does not respond"),
+        (a_state(), (), "account:main", "fine", "the API rejects the account main"),
         (a_state(), (Topic.EXPIRY, Topic.PUBLISHING), None, "fine", "the token expires soon; the test passes, but posts fail"),
         (a_state(topics={Topic.EXPIRY: TopicState(level="expired")}), (Topic.EXPIRY,), None, "fine", "the token has expired"),
         (

@@ -81,6 +81,14 @@ def test_incident_that_goes_on() -> None:
     assert receivers_for(changed, a_connection(), (CRITICAL,), BOTH, notified=("chat",)) == ("on-call", "chat")
 
 
+def test_said_in_another_message() -> None:
+    """The end of an incident that a recovery includes goes to what keeps incidents, and to chats that did not get the recovery."""
+    rules = (ReceiverRule("pager"), ReceiverRule("chat", keeps_incidents=False), ReceiverRule("team", keeps_incidents=False))
+    closing = a_notification(type=EventType.TOKEN_RENEWED, why=NotificationReason.CLOSED)
+    for notified in ((), ("pager", "chat", "team")):
+        assert receivers_for(closing, a_connection(), (), rules, notified=notified, informed=("pager", "chat")) == ("pager", "team")
+
+
 def test_send_resolved() -> None:
     """A receiver that does not want recoveries gets everything else."""
     rules = (ReceiverRule("on-call", send_resolved=False), ReceiverRule("chat"))

@@ -201,6 +201,19 @@ def test_wall_in_pieces() -> None:
     assert sizes[1200][1] < 1.5 * sizes[300][1]
 
 
+def test_wall_of_ending_tokens() -> None:
+    """One that works and whose token ends soon is drawn as a kind of its own, and is not in trouble."""
+    views = tuple(ConnectionView(a_connection(number), a_state()) for number in (1, 2, 3))
+    incidents = tuple(
+        IncidentView(IncidentRef(Topic.EXPIRY, str(number), 1, NOW), Scope.CONNECTION, number, level, severity, None, "")
+        for number, level, severity in ((1, "7d", Severity.WARNING), (2, "1d", Severity.CRITICAL))
+    )
+    (group,) = wall_of(StatusBoard(Snapshot(NOW, views, incidents)), Filters()).groups
+
+    assert sorted(square.kind for square in group.squares) == ["expiring", "expiring critical", "good"]
+    assert group.trouble == 0
+
+
 RENDERERS = {
     "status": _status,
     "connection": _connection,

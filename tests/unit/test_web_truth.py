@@ -9,20 +9,26 @@ from monitor.cli.status import as_document, as_text
 from monitor.db import CheckRow, with_last_checks
 from monitor.domain.events import IncidentRef, Severity, Topic
 from monitor.domain.expiry.model import TokenBelief
+from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, Scope
+from monitor.domain.scopes.api import next_streak
+from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot, StorageFailure, SuspectedScope, suspected_scope
 from monitor.domain.states import ConnectionState, TopicState
 from monitor.domain.status import ConnectionFilter, DisplayStatus, Filters, OverallState, Tone
 from monitor.errors import Reason
+from monitor.text.explain import explain
 from monitor.text.format import STATUS_LABELS
+from monitor.text.report import ConnectionReport
 from monitor.web.api.badges import _gist
 from monitor.web.pages.connection import ConnectionQuery, profile_of
 from monitor.web.pages.templates import Pages
 from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import past_row_of
-from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_silence, a_state
+from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_silence, a_state, an_observation
 from tests.story import API_HOST, Story
 
 NOW = START + DAY
@@ -76,12 +82,24 @@ def test_silent_api_is_suspected() -> None:
 
     assert _everywhere(snapshot) == (
         OverallState.SUSPECTED,
-        "Suspected: the PostPost API has not answered for 1m; below is what was known then.",
+        "Suspected: the PostPost API has not answered for 70s; below is what was known then.",
         "warn",
         "outage suspected",
     )
     assert as_document(snapshot, ConnectionFilter())["apiUp"] is None
     assert "Of 2 connections, 2 worked when last checked." in _html(snapshot)
+
+
+def test_silence_begins_with_the_unanswered_request() -> None:
+    """An API is silent since the first unanswered request was sent, not since the end of its timeout, also once that is suspected."""
+    streak = None
+    for moment in (START + 30 * SECOND, START + 35 * SECOND):
+        streak = next_streak(streak, an_observation(Reason.API_TIMEOUT, moment, sent_at=moment - 30 * SECOND))
+    silent = ScopeState(ScopeKey.parse(f"api:{API_HOST}"), streak=streak)
+    for state in (silent, replace(silent, suspect_at=START + 30 * SECOND)):
+        suspected = suspected_scope(state)
+        assert suspected is not None
+        assert suspected.since == START
 
 
 def test_one_silent_answer_is_no_suspicion() -> None:
@@ -138,6 +156,41 @@ def test_not_known_now(scope: Scope, subject: str, overrides: dict[str, object],
     }
     assert '<span class="pill idle">Was working</span> <span class="dim">3m ago</span>' in _html(snapshot)
     assert ("Was working" in table, "ok" in table.split(), StatusBoard(snapshot).counts[DisplayStatus.OK]) == (True, False, 0)
+
+
+@pytest.mark.parametrize(("health", "said"), [(Health.OK, "was working 3m ago"), (Health.ERROR, "was broken 3m ago")])
+def test_one_answer_while_the_key_is_refused(health: Health, said: str) -> None:
+    """Explanation, row, JSON and command line say what a connection was; one that was broken is that also when its token has expired."""
+    scope, opened_at = ScopeState(ScopeKey.parse("account:main"), TopicState("failed", NOW, 1, NOW)), NOW - HOUR
+    topics = {Topic.CONNECTION: TopicState("error", opened_at, 1, opened_at), Topic.EXPIRY: TopicState("expired", opened_at, 1, opened_at)}
+    view = _view(1, health, covered="account:main", topics=topics if health.broken else {})
+    expired = replace(_incident(1), incident=IncidentRef(Topic.EXPIRY, "1", 1, opened_at), level="expired")
+    incident = IncidentView(IncidentRef(Topic.SCOPE, "account:main", 1, NOW), Scope.ACCOUNT, None, "failed", Severity.CRITICAL, None, "")
+    own = (_incident(1), expired) if health.broken else ()
+    snapshot = _snapshot(view, incidents=(*own, incident), accounts={"main": False})
+
+    row = StatusBoard(snapshot).page(Filters(), NOW).rows[0]
+    assert (f"{row.label} {row.seen}".lower(), row.status) == (said, DisplayStatus.UNKNOWN)
+    report = ConnectionReport(view.connection, view.state, above=(scope,))
+    assert explain(report, NOW, Policy())[0].lines[0].endswith(f"{said}; its state is not known now.")
+    text = as_text(snapshot, ConnectionFilter(), 10_000)
+    assert (said.partition(" 3m")[0].capitalize() in text, "account:main" in text) == (True, False)
+
+
+def test_expired_token_once() -> None:
+    """A connection that fails because its token has expired says so once, with one advice, and not that the token has no end."""
+    opened_at = NOW - HOUR
+    topics = {Topic.CONNECTION: TopicState("error", opened_at, 1, opened_at), Topic.EXPIRY: TopicState("expired", opened_at, 1, opened_at)}
+    nothing_said = TokenBelief(observed_at=NOW)
+    expired = replace(_incident(1), incident=IncidentRef(Topic.EXPIRY, "1", 1, opened_at), level="expired")
+    for reason, told in ((Reason.TOKEN_EXPIRED, 1), (Reason.CREDENTIAL_REJECTED, 2)):
+        view = _view(1, Health.ERROR, reason=reason, topics=topics, token=nothing_said, last_passed_at=NOW - DAY)
+        board = StatusBoard(_snapshot(view, _view(2), incidents=(_incident(1), expired)))
+        row = board.page(Filters(), NOW).rows[0]
+        assert (len(row.notes), [bool(note.advice) for note in row.notes].count(True)) == (told, 1)
+        assert row.countdown.text == "expired"
+        assert "no end" not in as_text(_snapshot(view), ConnectionFilter(), 10_000)
+        assert "2 incidents of 1 connection are open." in board.overall.more
 
 
 def test_no_fresh_evidence() -> None:
@@ -234,7 +287,7 @@ def test_handled_after_unhandled() -> None:
         2: ("Acknowledged by anna 1m ago: waiting for the customer",),
         3: ("Silenced until 2030-01-02 01:00 UTC by bob: maintenance",),
     }
-    assert "Acknowledged or silenced: 2 of 4." in board.overall.more
+    assert "Acknowledged or silenced: 2 of 4 connections." in board.overall.more
     assert "Notifications of 1 connection are silenced." in board.overall.more
     assert "Acknowledged by anna" in _html(snapshot)
     assert board.rank((DisplayStatus.ERROR, snapshot.connections[0])) < board.rank((DisplayStatus.ERROR, snapshot.connections[1]))

@@ -560,4 +560,4 @@ def test_labels_in_the_address() -> None:
 def test_nothing_watched_is_no_bad_filter() -> None:
     """A list that is empty because nothing is watched says something else than one that is narrowed too far."""
     assert "once the configuration names them" in _page(_board()).caption
-    assert _page(_board(_view()), q="nothing").caption == "No connection matches."
+    assert _page(_board(_view()), q="nothing").caption == "No connection matches the filter q=nothing."

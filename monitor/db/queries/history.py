@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import bindparam, func, or_, select, true, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, true, tuple_
 
 from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db.codec import maybe_moment
@@ -15,6 +15,7 @@ from monitor.db.rows import CheckRow, IncidentRow, to_check, to_incident, to_vie
 from monitor.db.tables import checks, connections, incidents, messages
 from monitor.db.transaction import Reader
 from monitor.domain.events import Topic
+from monitor.domain.reasons import Outcome, outcome_of
 from monitor.errors import Reason
 
 if TYPE_CHECKING:
@@ -62,22 +63,24 @@ _OPEN_AT = (
     .where(incidents.c.opened_at <= bindparam("at"), or_(incidents.c.closed_at.is_(None), incidents.c.closed_at > bindparam("at")))
     .order_by(incidents.c.opened_at, incidents.c.id)
 )
-# One seek in the primary key for each connection.
-_LAST_AT = select(
-    connections.c.id,
-    select(func.max(checks.c.at))
-    .where(checks.c.connection_id == connections.c.id, checks.c.at <= bindparam("at"))
-    .scalar_subquery()
-    .label("at"),
-).subquery()
-_last = newest_check(checks.c.at <= bindparam("at"))
-_LAST_CHECKS_AT = {
-    "sqlite": _CHECKS.join(_LAST_AT, (_LAST_AT.c.id == checks.c.connection_id) & (_LAST_AT.c.at == checks.c.at)),
-    "postgresql": select(*_last.c, messages.c.text)
-    .select_from(connections)
-    .join(_last, true())
-    .outerjoin(messages, messages.c.id == _last.c.message_id),
-}
+
+
+def _last_checks(*conditions: ColumnElement[bool]) -> dict[str, Select[Any]]:
+    """By dialect: the last check of each connection that meets *conditions*, up to a moment; one seek in the primary key for each."""
+    conditions = (checks.c.at <= bindparam("at"), *conditions)
+    of_connection = select(func.max(checks.c.at)).where(checks.c.connection_id == connections.c.id, *conditions)
+    last_at, last = select(connections.c.id, of_connection.scalar_subquery().label("at")).subquery(), newest_check(*conditions)
+    return {
+        "sqlite": _CHECKS.join(last_at, (last_at.c.id == checks.c.connection_id) & (last_at.c.at == checks.c.at)),
+        "postgresql": select(*last.c, messages.c.text)
+        .select_from(connections)
+        .join(last, true())
+        .outerjoin(messages, messages.c.id == last.c.message_id),
+    }
+
+
+_INCONCLUSIVE = [reason.value for reason in Reason if outcome_of(reason) is Outcome.INCONCLUSIVE]
+_LAST_CHECKS_AT = {False: _last_checks(), True: _last_checks(checks.c.reason.not_in(_INCONCLUSIVE))}
 
 
 class Lifetime(NamedTuple):
@@ -187,9 +190,9 @@ def incidents_at(reader: Reader, at: datetime) -> list[IncidentRow]:
     return [to_incident(row) for row in reader.rows(_OPEN_AT, {"at": to_milliseconds(at)})]
 
 
-def last_checks_at(reader: Reader, at: datetime) -> dict[int, CheckRow]:
-    """Connection id to its last check up to a moment."""
-    rows = reader.rows(_LAST_CHECKS_AT[reader.dialect], {"at": to_milliseconds(at)})
+def last_checks_at(reader: Reader, at: datetime, *, conclusive: bool = False) -> dict[int, CheckRow]:
+    """Connection id to its last check up to a moment; *conclusive*: to the last that was."""
+    rows = reader.rows(_LAST_CHECKS_AT[conclusive][reader.dialect], {"at": to_milliseconds(at)})
     return {row.connection_id: to_check(row) for row in rows}
 
 

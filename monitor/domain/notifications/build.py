@@ -19,7 +19,7 @@ from monitor.domain.events import (
 )
 from monitor.domain.expiry import estimate, levels
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Health, Scope
+from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Advice, Health, Scope
 from monitor.domain.scopes.key import LIMIT, RATE, USER
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState, FailurePeriod, LastNotified, TopicState
@@ -59,6 +59,7 @@ class NotificationContext:
         reminder: which reminder it is; 0 for none.
         why: the reason, where it does not follow from the levels.
         escalated_to: the receivers of an escalation.
+        included: another notification says the same; this one only closes the incident.
     """
 
     at: datetime
@@ -66,6 +67,7 @@ class NotificationContext:
     reminder: int = 0
     why: NotificationReason | None = None
     escalated_to: tuple[str, ...] = ()
+    included: bool = False
 
 
 def build_notification(
@@ -102,6 +104,15 @@ def reason_and_detail(state: ConnectionState, topic: Topic) -> tuple[Reason | No
     if broken and state.reason is Reason.OK:
         return None, ""
     return state.reason, detail(state, topic)
+
+
+def current_reason(state: ConnectionState, incident: IncidentRef, reason: Reason | None, text: str) -> tuple[Reason | None, str]:
+    """What explains an open incident now, if *state* has it; *reason* and *text* did when it opened."""
+    value = state.topic(incident.topic)
+    if value.level == FINE or value.number != incident.number:
+        return reason, text
+    now = reason_and_detail(state, incident.topic)
+    return (reason, text) if incident.topic is Topic.CONNECTION and now[0] in (None, Reason.OK) else now
 
 
 def last_notified(value: TopicState, now: datetime) -> LastNotified:
@@ -186,14 +197,16 @@ def _facts(
     token = token or renewed
     opening = value.notified.level == FINE and not closing and not context.reminder
     broken = topic is Topic.CONNECTION and state.health.broken and not closing
+    broken_by_expiry = value.notified.includes_failure and value.level == topics.EXPIRED and state.health is Health.ERROR
     news = value.notified.level in {FINE, topics.STALE} and not context.reminder
     began = failure if failed and news else None
-    changed = context.why is NotificationReason.CHANGED and failed and not state.suspected_false_negative
+    changed = context.why is NotificationReason.CHANGED and failed and _has_other_cause(state, value.notified)
+    broken_since = failure.failed_at if ended and failure is not None and topic is Topic.EXPIRY and state.health is Health.OK else opened_at
     return NotificationFacts(
         first_check=opening and opened_at == state.first_evidence_at,
         suspected_false_negative=topic is Topic.CONNECTION and not closing and state.suspected_false_negative,
         merged_expiry=failed and topics.failed_by_expiry(connection, state, context.at, policy),
-        duration=max(context.at - opened_at, timedelta(0)) if closing else None,
+        duration=max(context.at - broken_since, timedelta(0)) if closing else None,
         expires_at=estimate.best_estimate(state.token) if token else None,
         expires_uncertainty=estimate.uncertainty(state.token) if token else None,
         threshold=levels.threshold_of(value.level) if topic is Topic.EXPIRY else None,
@@ -203,7 +216,9 @@ def _facts(
         username=state.display_name or state.username,
         closed_why=context.closed_why,
         cause_since=failure.cause_since if changed and failure is not None else None,
-        failed_at=failure.failed_at if broken and failure is not None else None,
+        failed_at=_failed_at(state, failure, other_cause_known=changed or value.notified.causes > 0)
+        if (broken or broken_by_expiry) and failure is not None
+        else None,
         last_worked_at=began.worked_at if began is not None and _began_unseen(began, connection, policy) else None,
         last_evidence_at=_outdated_evidence(state, topic, context) if context.reminder else None,
         failed_posts=failure.failed_posts if ended and failure is not None else 0,
@@ -211,7 +226,23 @@ def _facts(
         untested=state.health is Health.UNSUPPORTED,
         listed=connection.listed,
         escalated_to=context.escalated_to,
+        included=context.included,
     )
+
+
+def _has_other_cause(state: ConnectionState, notified: LastNotified) -> bool:
+    """Whether the cause is another one than was *notified*: not where only a suspicion of the test, about the same cause, came or went."""
+    since = state.failure.cause_since if state.failure is not None else None
+    if state.suspected_false_negative or since is None:
+        return False
+    return notified.advice is not Advice.CHECK_POSTS or notified.at is None or since > notified.at
+
+
+def _failed_at(state: ConnectionState, failure: FailurePeriod, *, other_cause_known: bool) -> datetime:
+    """Since when the connection fails: with its present cause, unless receivers know of another one before it."""
+    causes, since = failure.cause_since, state.since
+    later = causes is not None and since is not None and causes > since
+    return causes if later and not other_cause_known and causes is not None else failure.failed_at
 
 
 def _began_unseen(failure: FailurePeriod, connection: Connection, policy: Policy) -> bool:
@@ -296,6 +327,7 @@ def build_scope_notification(state: ScopeState, context: NotificationContext, *,
             outages=0 if closing or context.reminder else outages,
             duration=max(now - opened_at, timedelta(0)) if closing else None,
             reminder=context.reminder,
+            cause_since=None if closing else state.cause_since,
             closed_why=(state.closed_why or None) if closing else None,
             escalated_to=context.escalated_to,
         ),

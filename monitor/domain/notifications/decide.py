@@ -14,7 +14,7 @@ from monitor.domain import topics
 from monitor.domain.acceptance import ACCEPTED
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
-from monitor.domain.events import FINE, Notification, NotificationReason, Severity, Topic, Transition
+from monitor.domain.events import FINE, EventType, Notification, NotificationReason, Severity, Topic, Transition
 from monitor.domain.notifications.build import (
     NotificationContext,
     build_notification,
@@ -25,6 +25,7 @@ from monitor.domain.notifications.build import (
     looked_at,
     reason_and_detail,
     severity,
+    severity_of,
     transition,
 )
 from monitor.domain.notifications.timing import (
@@ -192,6 +193,11 @@ class _Draft(ABC):
         """The routes that take *notification*, where routes say when receivers are notified."""
         return self.controls.routes(notification, self.notified_connection, self.value(topic).notified.routes, self.policy)
 
+    def included(self, topic: Topic) -> bool:
+        """Whether another notification has just said that *topic* is fine."""
+        del topic
+        return False
+
     def advice(self, topic: Topic) -> Advice | None:
         """What to do about *topic*, where that may change while its level does not."""
         del topic
@@ -273,14 +279,16 @@ class _ConnectionDraft(_Draft):
 
     def _held_until(self, topic: Topic) -> datetime | None:
         """Until when the notification waits because the platform is suspected: no longer than the looks at one suspicion take."""
-        hold, since = self.context.hold_until, self.value(topic).since
+        hold, failure = self.context.hold_until, self.state.failure
+        causes = failure.cause_since if failure is not None and topic is Topic.CONNECTION else None
+        since = max((at for at in (self.value(topic).since, causes) if at is not None), default=None)
         longest = 2 * self.policy.scopes.sweep
         return hold if hold is None or since is None else min(hold, since + longest)
 
     def _repair_unsettled(self) -> bool:
         """Whether the token is renewed, but the checks of the connection that failed for it have not confirmed its repair yet."""
         failure, expiry = self.value(Topic.CONNECTION), self.value(Topic.EXPIRY)
-        if not failure.notified.merged or failure.level != "error" or expiry.level != FINE or expiry.since is None:
+        if failure.notified.level == FINE or failure.level != "error" or expiry.level != FINE or expiry.since is None:
             return False
         if self.state.cause not in topics.DUE_TO_TOKEN:
             return False
@@ -340,7 +348,7 @@ class _ConnectionDraft(_Draft):
         if notified.merged or notified.level != value.level:
             return False
         if topic is Topic.EXPIRY:
-            return notified.includes_failure and value.level == topics.EXPIRED and notified.severity is not Severity.CRITICAL
+            return notified.includes_failure and value.level == topics.EXPIRED and self._breaks_unsaid(notified)
         if topic is not Topic.CONNECTION or value.level != "error" or notified.advice in {None, self.advice(topic)}:
             return False
         due = cause_due_at(self.state, notified, self.policy, self.connection.interval)
@@ -348,6 +356,19 @@ class _ConnectionDraft(_Draft):
             self.suppress(SuppressionReason.UNCERTAIN, topic, due)
             return False
         return True
+
+    def _breaks_unsaid(self, notified: LastNotified) -> bool:
+        """Whether the token's incident was last *notified* as harmless, and the failed checks of the connection say otherwise now."""
+        if self.state.pending is not None or self.value(Topic.CONNECTION).level != "error":
+            return False
+        known = notified.last_severity or notified.severity
+        return known is not Severity.CRITICAL and severity_of(self.connection, self.state, Topic.EXPIRY, self.policy) is Severity.CRITICAL
+
+    def included(self, topic: Topic) -> bool:
+        """Whether the recovery that has just been notified says that the token was renewed."""
+        return topic in {Topic.EXPIRY, Topic.RENEWAL} and any(
+            sent.type is EventType.CONNECTION_RECOVERED and sent.facts.expires_at is not None for sent in self.notifications
+        )
 
     def looked(self, topic: Topic) -> bool:
         """
@@ -394,10 +415,12 @@ class _ScopeDraft(_Draft):
         return self.state.open and self.state.notify_at is not None and self.now < self.state.notify_at
 
     def changed(self, topic: Topic) -> bool:
-        """Whether receivers know of a flapping scope, whose present incident has lasted since."""
-        notified = self.value(topic).notified
-        urgent = self.state.open and notified.severity is Severity.WARNING and severity(self.state) is Severity.CRITICAL
-        return urgent and not notified.merged and not self._is_held()
+        """Whether receivers know of a flapping scope, whose present incident has lasted since, or of one that has changed since."""
+        notified, changed_at = self.value(topic).notified, self.state.changed_at
+        if not self.state.open or notified.merged or self._is_held():
+            return False
+        grown = changed_at is not None and notified.at is not None and notified.at < changed_at
+        return grown or (notified.severity is Severity.WARNING and severity(self.state) is Severity.CRITICAL)
 
     def closed_why(self, topic: Topic) -> str | None:
         del topic
@@ -425,7 +448,10 @@ def _notify(draft: _Draft, topic: Topic) -> None:
     """Notify the receivers of *topic*, or note why not."""
     _find_routes(draft, topic)
     value = draft.value(topic)
-    context = NotificationContext(draft.now, draft.closed_why(topic)) if value.level != value.notified.level else _repeated(draft, topic)
+    if value.level == value.notified.level:
+        context = _repeated(draft, topic)
+    else:
+        context = NotificationContext(draft.now, draft.closed_why(topic), included=value.level == FINE and draft.included(topic))
     if context is None:
         return
     reason = draft.held_back(topic, reminder=context.reminder > 0)
@@ -522,7 +548,7 @@ def _emit(draft: _Draft, topic: Topic, context: NotificationContext) -> None:
     if notified.level != FINE:
         highest = max(filter(None, (notified.severity, notification.severity)), key=lambda severity: severity.rank)
         causes = notified.causes + int(notification.why is NotificationReason.CHANGED)
-        notified = replace(notified, severity=highest, advice=draft.advice(topic), causes=causes)
+        notified = replace(notified, severity=highest, last_severity=notification.severity, advice=draft.advice(topic), causes=causes)
     draft.put(topic, replace(value, notified=notified), notification.seq)
     if notified.level != FINE and notification.why not in FOLLOWING:
         _put_routes(draft, topic, notification, draft.now)

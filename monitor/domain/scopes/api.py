@@ -172,7 +172,7 @@ def next_streak(streak: FailureStreak | None, observation: Observation) -> Failu
     """The run of bad checks with *observation*."""
     at, connection_id = observation.at, observation.connection_id
     if streak is None:
-        return FailureStreak(at, 1, connection_id)
+        return FailureStreak(at, 1, connection_id, sent_at=min(observation.sent_at, at))
     return replace(streak, count=streak.count + 1, several=streak.several or connection_id != streak.first_id)
 
 

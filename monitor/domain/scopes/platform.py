@@ -4,6 +4,7 @@ Rule: connections of one platform that fail together, for the same cause, are on
 A failure where there was none makes the platform suspected, and its other connections are looked at (`swept_at`). Then the narrowest
 scope that explains the failures opens: the `group` of one user's connections, or the platform. Only connections that fail now count.
 While a scope is open it covers the failures with its cause: their notifications are suppressed, and it closes when none is left.
+Failures that would open a scope which is open already join its incident, also with another cause: that changes it.
 """
 
 from collections import Counter, defaultdict
@@ -15,10 +16,10 @@ from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE, STALE, Topic
 from monitor.domain.policy import ScopePolicy
-from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Health, meaning
+from monitor.domain.reasons import CREDENTIAL, UPSTREAM, Health, advice_of, meaning
 from monitor.domain.scopes.key import GROUP, PLATFORM, ScopeKey
 from monitor.domain.scopes.state import MEMBERS_KEPT, RecoveryWindow, ScopeState, closed, opened
-from monitor.domain.states import ConnectionState
+from monitor.domain.states import ConnectionState, PendingCause
 from monitor.errors import Reason
 
 Cause = frozenset[Reason]
@@ -37,7 +38,7 @@ class Member:
     Attributes:
         looked_at: its last evidence.
         reason, detail: of the failure that the last evidence shows; None and empty when it passed.
-        since: since when it fails.
+        since: since when it fails so.
         counted: the failure was seen twice.
         broken: its confirmed health is error.
         notified: receivers know of it already.
@@ -70,7 +71,7 @@ def member(connection: Connection, state: ConnectionState) -> Member | None:
         reason,
         state.detail if reason is not None else "",
         _failing_since(state),
-        counted=reason is not None and (twice or state.health is Health.ERROR),
+        counted=reason is not None and (twice or (state.health is Health.ERROR and _unconfirmed_cause(state) is None)),
         broken=state.health is Health.ERROR,
         notified=is_notified(state),
     )
@@ -99,18 +100,23 @@ def covers(scope: ScopeState, one: Member, within: timedelta) -> bool:
     """
     if not scope.open or scope.reason is None or one.since is None or one.notified:
         return False
-    if one.reason is not None and one.reason not in cause_of(scope.reason):
+    if one.reason is not None and all(one.reason not in cause_of(reason) for reason in (scope.reason, *scope.earlier_reasons)):
         return False
-    opened_at = scope.topic.since
-    return scope.reason in UPSTREAM or opened_at is None or one.since <= opened_at + within
+    joined_at = scope.changed_at or scope.topic.since
+    return scope.reason in UPSTREAM or joined_at is None or one.since <= joined_at + within
 
 
 def is_sign(before: ConnectionState, after: ConnectionState) -> bool:
-    """Whether a check that led from *before* to *after* shows a failure, or another cause of one, for the first time."""
+    """
+    Whether a check that led from *before* to *after* shows a failure, or another cause of one, for the first time.
+
+    What was seen while a wider incident froze the connection confirms nothing, so it is seen for the first time after that.
+    """
     reason, previous = _failure(after), _failure(before)
     if reason is None or is_notified(after):
         return False
-    return previous is None or previous not in cause_of(reason)
+    frozen = before.pending is None and before.health is not Health.ERROR
+    return previous is None or frozen or previous not in cause_of(reason)
 
 
 def suspected(state: ScopeState, now: datetime, policy: ScopePolicy, window: timedelta) -> ScopeState:
@@ -140,6 +146,7 @@ class Sight:
         members: the connections of the platform; while it is only open, those that fail.
         window: how far back checks count: two rounds or more.
         watching_since: since when connections are checked without a gap.
+        looking: the platform is suspected; until that is decided no incident there is over.
         silenced: whether a silence suppresses the failure of a connection.
     """
 
@@ -148,6 +155,7 @@ class Sight:
     policy: ScopePolicy
     window: timedelta
     watching_since: datetime
+    looking: bool = False
     silenced: Callable[[Connection], bool] = lambda _: False
 
     @property
@@ -164,13 +172,16 @@ def advance_platform(platform: ScopeState, scope: Callable[[ScopeKey], ScopeStat
     failing = [one for one in sight.members if _is_new(one, platform, scope, sight)]
     if _still_looking(platform, failing, sight):
         return {platform.key: platform}
-    opening: dict[ScopeKey, list[Member]] = {}
+    platform = replace(platform, suspect_at=None)
+    decided: dict[ScopeKey, ScopeState] = {platform.key: platform}
     for cause, alike in _by_cause(failing).items():
-        for key, members in _narrowest(platform, cause, alike, sight):
-            if not scope(key).open:
-                opening.setdefault(key, members)
-    decided = {key: _with_incident(platform if key == platform.key else scope(key), members, sight.now) for key, members in opening.items()}
-    return {platform.key: replace(platform, suspect_at=None)} | decided
+        for narrowest, members in _narrowest(platform, cause, alike, sight):
+            # Trouble that clears by itself replaces no cause that a person must repair.
+            key = platform.key if cause is UPSTREAM and scope(narrowest).open else narrowest
+            state = platform if key == platform.key else scope(key)
+            if decided.get(key, state) is state and not (state.open and cause is UPSTREAM):
+                decided[key] = _joined(state, cause, members, sight) if state.open else _with_incident(state, members, sight.now)
+    return decided
 
 
 def advance_open(state: ScopeState, sight: Sight) -> ScopeState:
@@ -184,7 +195,7 @@ def advance_open(state: ScopeState, sight: Sight) -> ScopeState:
         return _with_facts(state, failing, now) if failing else closed(state, now)
     left = [one for one in sight.members if state.key in {one.group, _platform_of(one)} and covers(state, one, sight.within)]
     if not left:
-        return closed(state, now)
+        return state if sight.looking else closed(state, now)
     if state.affected < len(left):
         state = replace(state, affected=len(left))
     ids = tuple(one.connection.id for one in left[:MEMBERS_KEPT]) if len(left) < state.affected else ()
@@ -198,7 +209,7 @@ def advance_open(state: ScopeState, sight: Sight) -> ScopeState:
     since = state.recovery.since
     looked = all(one.looked_at is not None and one.looked_at >= since for one in left)
     few = state.reason in UPSTREAM and len(left) < sight.policy.close_ratio * state.affected
-    return closed(state, now) if looked and few else state
+    return closed(state, now) if looked and few and not sight.looking else state
 
 
 def to_look_at(state: ScopeState, members: Iterable[Member], limit: int) -> list[int]:
@@ -213,12 +224,23 @@ def to_look_at(state: ScopeState, members: Iterable[Member], limit: int) -> list
 
 def _failure(state: ConnectionState) -> Reason | None:
     """The reason of the failure that the last evidence shows; None when it shows none, or one that is not the platform's to report."""
-    reason = state.cause if state.health is Health.ERROR else state.reason
+    reason = state.cause if state.health is Health.ERROR and _unconfirmed_cause(state) is None else state.reason
     return reason if state.failures and reason is not None and meaning(reason).health is Health.ERROR else None
 
 
+def _unconfirmed_cause(state: ConnectionState) -> PendingCause | None:
+    """The other cause of a failure that the last evidence shows, not confirmed yet."""
+    pending, reason = state.pending_cause, state.reason
+    return pending if pending is not None and reason is not None and advice_of(reason) is pending.advice else None
+
+
 def _failing_since(state: ConnectionState) -> datetime | None:
-    return state.since if state.health is Health.ERROR else state.first_failed_at
+    if state.health is not Health.ERROR:
+        return state.first_failed_at
+    unconfirmed = _unconfirmed_cause(state)
+    if unconfirmed is not None:
+        return unconfirmed.first_at
+    return (state.failure.cause_since if state.failure is not None else None) or state.since
 
 
 def _platform_of(one: Member) -> ScopeKey:
@@ -263,14 +285,15 @@ def _narrowest(platform: ScopeState, cause: Cause, failing: Sequence[Member], si
     fresh = [one for one in sight.members if _is_fresh(one, platform) and not one.notified]
     others_pass = any(one.reason is None and one.group not in groups for one in fresh)
     wide = len(groups) > 1 or (cause is UPSTREAM and not others_pass)
-    if wide and not platform.open and _together(failing, fresh, sight.policy):
+    if platform.open:
+        ended = not any(covers(platform, one, sight.within) for one in sight.members)
+        wide = (wide and platform.reason in cause) or (ended and all(one.reason is not None for one in fresh))
+    if wide and _together(failing, fresh, sight.policy):
         return [(platform.key, _members(cause, failing, sight))]
     opening = []
     for key, members in groups.items():
         own = [one for one in fresh if one.group == key]
-        many = cause is not UPSTREAM and sum(one.counted for one in members) >= max(
-            sight.policy.group_count, sight.policy.platform_count, 1
-        )
+        many = sum(one.counted for one in members) >= max(sight.policy.group_count, sight.policy.platform_count, 1)
         if many or _together(members, own, sight.policy):
             opening.append((key, _members(cause, members, sight)))
     return [(key, members) for key, members in opening if members]
@@ -295,6 +318,16 @@ def _with_incident(state: ScopeState, failing: Sequence[Member], now: datetime) 
     since = min((one.since for one in failing if one.since is not None), default=now)
     opening = opened(replace(_with_facts(state, failing, now), suspect_at=since), now, len(failing))
     return replace(opening, suspect_at=None)
+
+
+def _joined(state: ScopeState, cause: Cause, failing: Sequence[Member], sight: Sight) -> ScopeState:
+    """Return the open *state* with more connections that fail with *cause*, which may be another one than it had."""
+    covered = [one for one in sight.members if state.key in {one.group, _platform_of(one)} and covers(state, one, sight.within)]
+    joined = replace(_with_facts(state, [*(one for one in covered if one.reason in cause), *failing], sight.now), changed_at=sight.now)
+    if state.reason is None or state.reason in cause:
+        return joined
+    since = min((one.since for one in failing if one.since is not None), default=sight.now)
+    return replace(joined, cause_since=since, earlier_reasons=(*state.earlier_reasons, state.reason))
 
 
 def _with_facts(state: ScopeState, failing: Sequence[Member], now: datetime) -> ScopeState:

@@ -81,12 +81,13 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class FailureStreak:
-    """Bad checks in a row: since when, how many, the first connection, and whether there were several."""
+    """Bad checks in a row: since when, how many, the first connection, whether there were several, and when the first was sent."""
 
     since: datetime
     count: int
     first_id: int
     several: bool = False
+    sent_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,9 @@ class ScopeState:
         recovery: the checks that may close its incident (API only).
         swept_at: since when the connections below it are looked at anew (platform and group only).
         members: connections that its incident began with, at most `MEMBERS_KEPT` (platform and group only).
+        changed_at: when more connections joined its open incident, or another cause did; None when none has (platform and group only).
+        cause_since: since when its present cause is seen, where its open incident began with another (platform and group only).
+        earlier_reasons: the reasons that its open incident had before `reason` (platform and group only).
         left: those that still fail, where others of them work again; else empty (platform and group only).
         notify_at: before this time the incident is not notified.
         covered: the incident of a wider scope is notified instead.
@@ -145,6 +149,9 @@ class ScopeState:
     recovery: RecoveryWindow | None = None
     swept_at: datetime | None = None
     members: tuple[int, ...] = ()
+    changed_at: datetime | None = None
+    cause_since: datetime | None = None
+    earlier_reasons: tuple[Reason, ...] = ()
     left: tuple[int, ...] = ()
     notify_at: datetime | None = None
     covered: bool = False
@@ -211,7 +218,7 @@ def opened(state: ScopeState, now: datetime, affected: int) -> ScopeState:
         return state
     topic = replace(state.topic, level=FAILED, since=now, number=state.topic.number + 1, opened_at=state.suspect_at or now)
     opening = replace(state, topic=topic, recovery=None, affected=affected, closed_why="", changes=_changed(state, now))
-    return replace(opening, left=(), notify_at=None, covered=False)
+    return replace(opening, left=(), notify_at=None, covered=False, changed_at=None, cause_since=None, earlier_reasons=())
 
 
 def closed(state: ScopeState, now: datetime, why: str = "") -> ScopeState:
@@ -271,6 +278,7 @@ def clamp_future_scope(state: ScopeState, now: datetime) -> ScopeState:
         streak=None,
         recovery=None,
         swept_at=clamp_moment(state.swept_at, now),
+        changed_at=clamp_moment(state.changed_at, now),
         notify_at=clamp_moment(state.notify_at, now),
         closed_at=clamp_moment(state.closed_at, now),
         changes=tuple(min(change, now) for change in state.changes),

@@ -10,8 +10,9 @@ from monitor.domain.expiry import levels
 from monitor.domain.reasons import Health
 from monitor.domain.snapshot import ConnectionView, Snapshot
 from monitor.domain.status import DisplayStatus, OverallState, Tone
+from monitor.redaction import JOINERS
 from monitor.text.durations import brief
-from monitor.text.format import JOINERS, count, one_line, platform_name
+from monitor.text.format import count, one_line, platform_name
 from monitor.web.api.context import ApiContext, not_found
 from monitor.web.api.parameters import MOST_LABEL_LETTERS, BadgeQuery, OneBadgeQuery
 from monitor.web.status.board import StatusBoard

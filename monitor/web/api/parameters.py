@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError, core_schema
 
+from monitor.config.problems import nearest
 from monitor.db import DeliveryState
 from monitor.domain.events import Topic
 from monitor.domain.reasons import Health
@@ -31,6 +32,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _DIGITS = re.compile(r"[0-9]{1,16}")
 _DISPLAY_STATUSES = [*map(str, DisplayStatus), TROUBLE]
 _MOST = 2**63 - 1
+_LIKE = 0.3
 _EXAMPLE = "linkedin-Tz9W5i6ZYG"
 
 Part = str | int
@@ -80,6 +82,9 @@ Status = Annotated[str, AfterValidator(_display_status), WithJsonSchema({"type":
 _Value = TypeVar("_Value")
 Several = Annotated[tuple[_Value, ...], Field(min_length=1, max_length=MOST_VALUES)]
 """A parameter that may be given several times."""
+
+Ids = Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=_PRINTABLE)]
+"""One id, or several separated by commas."""
 
 _Account = Annotated[Text | None, Field(description="the account, or account/user, when several have that id")]
 _Limit = Annotated[int, Field(description="the most rows", ge=1, le=_MOST_ROWS), BeforeValidator(_number)]
@@ -247,7 +252,7 @@ class ForecastQuery(SelectingQuery):
 class PreflightQuery(Query):
     """Of a preflight."""
 
-    ids: Several[Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=_PRINTABLE)]] = Field(
+    ids: Several[Ids] = Field(
         (), description="the connection; several also separated by commas; may be given several times", examples=[_EXAMPLE]
     )
     label: Several[Text] = Field(
@@ -284,7 +289,7 @@ def parse(model: type[Parsed], path: Mapping[str, str], query: Iterable[tuple[st
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise _malformed(error, path) from None
+        raise _malformed(error, path, texts) from None
 
 
 _MESSAGES = {
@@ -299,13 +304,14 @@ _MESSAGES = {
 }
 
 
-def _malformed(error: ValidationError, path: Mapping[str, str]) -> ApiProblem:
-    """The first of pydantic's findings, without the value."""
+def _malformed(error: ValidationError, path: Mapping[str, str], texts: Mapping[str, Sequence[str]]) -> ApiProblem:
+    """The first of pydantic's findings, without the value of *texts*."""
     first = error.errors(include_url=False, include_input=False)[0]
     name, context, message = str(first["loc"][0]), first.get("ctx", {}), first["msg"]
     allowed = re.findall(r"'([^']*)'", context["expected"]) if "expected" in context else None
     if allowed is not None:
-        message = f"must be one of {', '.join(allowed)}"
+        given = next((text for text in texts.get(name, ()) if text not in allowed), "")
+        message = f"must be one of {', '.join(allowed)}{choice_of(given, allowed)}"
     elif "error" in context:
         message = str(context["error"])
     else:
@@ -316,7 +322,13 @@ def _malformed(error: ValidationError, path: Mapping[str, str]) -> ApiProblem:
 def _unknown(name: str, allowed: Sequence[str]) -> ApiProblem:
     shown = printable(name)
     there_are = f"there are {', '.join(allowed)}" if allowed else "there are none"
-    return ApiProblem(400, f"there is no parameter {shown} here; {there_are}", allowed=list(allowed), field=shown)
+    return ApiProblem(400, f"there is no parameter {shown} here; {there_are}{choice_of(name, allowed)}", allowed=list(allowed), field=shown)
+
+
+def choice_of(given: str, allowed: Sequence[str]) -> str:
+    """The one of *allowed* that *given* is most like, as the end of a sentence; empty where none is like it."""
+    close = nearest(given, allowed, cutoff=_LIKE)
+    return f"; did you mean {close}?" if close else ""
 
 
 def printable(name: str) -> str:

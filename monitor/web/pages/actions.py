@@ -12,9 +12,8 @@ from monitor.domain.acceptance import acceptable
 from monitor.domain.events import incident_key
 from monitor.domain.snapshot import IncidentView
 from monitor.errors import StoreError
-from monitor.text.format import moment, one_line, short_name, subject_name
+from monitor.text.format import moment, one_line, short_name, subject_name, title_of
 from monitor.text.links import connection_path
-from monitor.text.status import title_of
 from monitor.web.actions import ActionRefused, Actions, TooManyActions, own_origin
 from monitor.web.pages.templates import Pages
 from monitor.web.status.board import StatusBoard
@@ -223,7 +222,7 @@ class ActionPages:
             return f"Acknowledged by {author}: no more reminders.", ""
 
         subject = incident.incident.subject
-        about = subject_name(subject, view.connection) if view is not None else title_of(incident.scope, subject, board.snapshot.users)
+        about = subject_name(subject, view.connection) if view is not None else title_of(subject, board.snapshot.users)
         text = "Its reminders stop until it closes or becomes worse. That it closed is notified as usual."
         return ActionForm(f"Acknowledge the incident of {one_line(about, 200)}?", text, "Acknowledge", "incidents", True, run)
 

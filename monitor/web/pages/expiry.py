@@ -107,7 +107,7 @@ def agenda_of(board: StatusBoard, filters: Filters, now: datetime) -> Agenda:
     today = now.astimezone(UTC).date()
     return Agenda(
         filters=filters,
-        text=_summary([view for _, view in ends[len(ended) :]]),
+        text=_summary([view for _, view in ends[len(ended) :]], filters.text),
         ended=tuple(_ending(board, view, ends_at, now) for ends_at, view in ended[:_MOST_A_DAY]),
         ended_more=max(0, len(ended) - _MOST_A_DAY),
         days=tuple(_day(board, at, day_ends, now) for at, day_ends in sorted(by_day.items())),
@@ -115,10 +115,11 @@ def agenda_of(board: StatusBoard, filters: Filters, now: datetime) -> Agenda:
     )
 
 
-def _summary(ahead: Sequence[ConnectionView]) -> str:
+def _summary(ahead: Sequence[ConnectionView], kept_by: str) -> str:
+    which = f" of the connections that match {kept_by}" if kept_by else ""
     if not ahead:
-        return "No token expires within the next 90 days."
-    text = f"{count(len(ahead), 'token expires', 'tokens expire')} within the next 90 days"
+        return f"No token{which} expires within the next 90 days."
+    text = f"{len(ahead):,} {'token' if len(ahead) == 1 else 'tokens'}{which} {'expires' if len(ahead) == 1 else 'expire'} within the next 90 days"
     renewing = sum(levels.auto_renewing(view.state.token) for view in ahead)
     return f"{text}; {renewing:,} of them {'renews' if renewing == 1 else 'renew'} automatically." if renewing else f"{text}."
 

@@ -82,7 +82,8 @@ def forecast_page(board: StatusBoard, forecast: Forecast, filters: Filters) -> F
         )
         for at, expected in sorted(by_day.items())
     )
-    return ForecastPage(filters, forecast_text(messages, forecast.until), days)
+    which = f"Connections that match {filters.text}: " if filters.text else ""
+    return ForecastPage(filters, which + forecast_text(messages, forecast.until), days)
 
 
 def _view(events: Sequence[ForecastEvent], known: Mapping[int, ConnectionView], users: Mapping[str, str]) -> ForecastView:

@@ -9,21 +9,21 @@ from monitor.db import IncidentRow, NotificationRow
 from monitor.domain.connections import Connection
 from monitor.domain.events import IncidentRef, NotificationReason, Severity, Topic, incident_key
 from monitor.domain.handling import incident_facts
-from monitor.domain.reasons import Scope
+from monitor.domain.notifications.build import current_reason
 from monitor.domain.routing import matches
 from monitor.domain.silencing.silences import Silence, SilenceState
 from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.states import ConnectionState
 from monitor.domain.status import TONES, Tone
-from monitor.domain.topics import clearing
+from monitor.domain.topics import clearing, fails
 from monitor.errors import Reason
 from monitor.text.advice import reason_advice, topic_advice
 from monitor.text.durations import brief
-from monitor.text.format import count, label_of, platform_name, sentence, short_name, stamp
+from monitor.text.format import count, label_of, platform_name, sentence, short_name, stamp, title_of
 from monitor.text.links import connection_path
 from monitor.text.reasons import reason_text
 from monitor.text.sentences import NO_NAMES
-from monitor.text.status import closed_text, escalation_text, title_of
+from monitor.text.status import closed_text, escalation_text
 from monitor.web.pages import cli_hints
 from monitor.web.pages.cli_hints import Command
 from monitor.web.pages.history import StoredIncidents, SuppressedBy
@@ -89,17 +89,19 @@ def closed_panel(
     users: Mapping[str, str] = NO_NAMES,
 ) -> IncidentPanel:
     """A stored incident, with its transitions as far as its *notifications* show them; *users* are names by id."""
-    closed = row.closed_at is not None
+    closed, reason, detail = row.closed_at is not None, row.reason, row.detail
+    if not closed and below is not None:
+        reason, detail = current_reason(below.state, row.incident, reason, detail)
     return IncidentPanel(
         key=_key(row.incident),
-        title=_title(row.scope, row.incident, row.level, users),
+        title=_title(row.incident, row.level, users),
         tone=Tone.IDLE if closed else TONES[row.severity],
         severity=row.severity,
         opened_at=row.incident.opened_at,
         closed_at=row.closed_at,
         lasting=brief((row.closed_at or now) - row.incident.opened_at),
-        why=_why(row.incident.topic, row.reason),
-        quoted=row.detail if _speaks(row.incident.topic) or row.incident.topic is Topic.PUBLISHING else "",
+        why=_why(row.incident.topic, reason),
+        quoted=detail if _speaks(row.incident.topic) or row.incident.topic is Topic.PUBLISHING else "",
         subject=_subject(below),
         steps=tuple(_steps(row, notifications)),
     )
@@ -120,7 +122,7 @@ def open_panel(
     silence = cli_hints.silence_connection(connection) if connection is not None else cli_hints.silence_scope(view.scope, incident.subject)
     return IncidentPanel(
         key=_key(incident),
-        title=_title(view.scope, incident, view.level, users),
+        title=_title(incident, view.level, users),
         tone=TONES[view.severity],
         severity=view.severity,
         opened_at=incident.opened_at,
@@ -161,8 +163,8 @@ def _key(incident: IncidentRef) -> str:
     return f"{incident.topic}-{incident.subject}-{incident.number}"
 
 
-def _title(scope: Scope, incident: IncidentRef, level: str, users: Mapping[str, str]) -> str:
-    return title_of(scope, incident.subject, users) if incident.topic is Topic.SCOPE else label_of(incident.topic, level) or level
+def _title(incident: IncidentRef, level: str, users: Mapping[str, str]) -> str:
+    return title_of(incident.subject, users) if incident.topic is Topic.SCOPE else label_of(incident.topic, level) or level
 
 
 def _speaks(topic: Topic) -> bool:
@@ -246,10 +248,15 @@ class IncidentsPage:
 def incidents_page(
     board: StatusBoard, past: StoredIncidents | None, number: int, before: int | None, instance: str, now: datetime
 ) -> IncidentsPage:
-    """The page of incidents, the worst, widest and newest first; *number* pages through the open ones, *before* through the closed ones."""
+    """The page of incidents, the worst, those that fail already, the widest and newest first; *number* pages through the open ones, *before* through the closed ones."""
     views = sorted(
         board.snapshot.incidents,
-        key=lambda view: (-view.severity.rank, -view.scope.width, -view.incident.opened_at.timestamp()),
+        key=lambda view: (
+            -view.severity.rank,
+            not fails(view.incident.topic, view.level),
+            -view.scope.width,
+            -view.incident.opened_at.timestamp(),
+        ),
     )
     pages = max(1, -(-len(views) // OPEN_SHOWN))
     number = min(number, pages)

@@ -9,19 +9,23 @@ from monitor.domain.checks import Observation, Verdict
 from monitor.domain.connections import Connection
 from monitor.domain.past import views_at
 from monitor.domain.policy import Policy
+from monitor.domain.reasons import Outcome, outcome_of
 from monitor.domain.scopes.key import API, STORAGE, ScopeKey
 from monitor.domain.snapshot import IncidentView, Snapshot
-from monitor.domain.token_life import parse_token_life
+from monitor.domain.token_life import TokenLife, parse_token_life
 
 
 def snapshot_at(reader: Reader, at: datetime, policy: Policy) -> Snapshot:
     """What was known at *at*, as far as rows tell; of an incident that changed its level later only the last level is known."""
     checks = last_checks_at(reader, at)
+    conclusive = {number: check for number, check in checks.items() if outcome_of(check.reason) is not Outcome.INCONCLUSIVE}
+    if len(conclusive) < len(checks):
+        conclusive = last_checks_at(reader, at, conclusive=True)
     connections = [connection for connection in connections_at(reader, at) if connection.id in checks]
     connections.sort(key=lambda each: (each.account_label, each.platform, each.platform_id))
     known = {connection.id: connection for connection in connections}
     incidents = tuple(_incident(row, known) for row in incidents_at(reader, at) if row.connection_id is None or row.connection_id in known)
-    seen = [(one, _observation(checks[one.id]), parse_token_life(checks[one.id].token)) for one in connections]
+    seen = [(one, _observation(checks[one.id]), *_evidence(conclusive.get(one.id))) for one in connections]
     scopes = {ScopeKey.parse(one.incident.subject) for one in incidents if one.connection_id is None}
     return Snapshot(
         at,
@@ -30,6 +34,10 @@ def snapshot_at(reader: Reader, at: datetime, policy: Policy) -> Snapshot:
         api_up=not any(key.kind == API for key in scopes),
         storage_up=STORAGE not in scopes,
     )
+
+
+def _evidence(check: CheckRow | None) -> tuple[Observation | None, TokenLife]:
+    return (_observation(check), parse_token_life(check.token)) if check is not None else (None, TokenLife())
 
 
 def _observation(check: CheckRow) -> Observation:

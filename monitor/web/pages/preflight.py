@@ -65,7 +65,7 @@ class PreflightPage:
 def preflight_page(board: StatusBoard, query: Mapping[str, str], policy: Policy, now: datetime) -> PreflightPage:
     """The page for the address *query*; a field that cannot be used is named and nothing is answered."""
     getall = getattr(query, "getall", lambda name, _: [query[name]] if name in query else [])
-    ids = list(dict.fromkeys(part for text in getall("id", ()) for part in text.replace(",", " ").split()))
+    ids = list(dict.fromkeys(part for text in getall("ids", ()) for part in text.replace(",", " ").split()))
     label, at = query.get("label", "").strip(), query.get("at", "").strip()
     views = board.snapshot.connections
     few = len(views) <= MOST_CHOICES

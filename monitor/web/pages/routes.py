@@ -29,6 +29,8 @@ from monitor.domain.status import Filters
 from monitor.schemas.explanation import records_of
 from monitor.text.explain import explain
 from monitor.web.actions import Actions
+from monitor.web.api.parameters import Query
+from monitor.web.api.problems import ApiProblem
 from monitor.web.db_access import ReadLimiter
 from monitor.web.pages.actions import ActionPages
 from monitor.web.pages.connection import ConnectionQuery, profile_of
@@ -36,6 +38,16 @@ from monitor.web.pages.expiry import agenda_of, endings_of
 from monitor.web.pages.forecast import forecast_page
 from monitor.web.pages.history import Archive
 from monitor.web.pages.incidents import incidents_page
+from monitor.web.pages.parameters import (
+    ConnectionPageQuery,
+    FilterQuery,
+    IncidentsPageQuery,
+    ListQuery,
+    PreflightPageQuery,
+    WallQuery,
+    check,
+    check_known,
+)
 from monitor.web.pages.preflight import FieldProblem, moment_of, preflight_page
 from monitor.web.pages.templates import Pages
 from monitor.web.pages.wall import wall_of
@@ -43,7 +55,7 @@ from monitor.web.status.board import StatusBoard
 from monitor.web.status.connection import past_row_of
 from monitor.web.status.present import Present
 from monitor.web.status.snapshot_cache import SnapshotCache
-from monitor.web.urls import CONNECTION_PATH, FEED_PATH, connection_key, route
+from monitor.web.urls import CONNECTION_PATH, FEED_PATH, Handler, connection_key, route
 
 _CALENDAR = "text/calendar; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
@@ -99,17 +111,35 @@ class Site:
     def routes(self) -> list[web.RouteDef]:
         """Every page and the files that they need."""
         return [
-            route("/", self._status),
-            route("/incidents", self._incidents),
-            route("/calendar", self._calendar),
-            route(FEED_PATH, self._feed),
-            route("/preflight", self._preflight),
-            route("/forecast", self._forecast),
-            route("/wall", self._wall),
-            route(CONNECTION_PATH, self._connection),
+            route("/", self._checked(ListQuery, self._status)),
+            route("/incidents", self._checked(IncidentsPageQuery, self._incidents)),
+            route("/calendar", self._checked(FilterQuery, self._calendar)),
+            route(FEED_PATH, self._checked(FilterQuery, self._feed)),
+            route("/preflight", self._checked(PreflightPageQuery, self._preflight)),
+            route("/forecast", self._checked(FilterQuery, self._forecast)),
+            route("/wall", self._checked(WallQuery, self._wall)),
+            route(CONNECTION_PATH, self._checked(ConnectionPageQuery, self._connection, "../../../")),
             route("/api/v1/reference", self._reference),
             route("/static/{name:[^/]+}", self._static),
         ]
+
+    def _checked(self, model: type[Query], handler: Handler, root: str = "") -> Handler:
+        """*handler*, asked only with parameters of *model*; others are refused with a page, by the feed with a problem document."""
+
+        async def respond(request: web.Request) -> web.StreamResponse:
+            try:
+                check(model, request.query.items())
+                return await handler(request)
+            except ApiProblem as refused:
+                if request.path == FEED_PATH:
+                    return refused.response()
+                return self._refused(f"Invalid parameter {refused.field}", str(refused), root=root)
+
+        return respond
+
+    def _refused(self, title: str, text: str, status: int = 400, root: str = "") -> web.Response:
+        """A page that says why there is no answer."""
+        return _page(self._pages.nothing(self._snapshots.board(), root, self._clock.now(), title, text), status)
 
     async def nothing(self, request: web.Request) -> web.StreamResponse:
         """The page of an address that leads to nothing."""
@@ -129,9 +159,9 @@ class Site:
 
     async def _status(self, request: web.Request) -> web.Response:
         board, now = self._snapshots.board(), self._clock.now()
-        if "at" in request.query:
+        if request.query.get("at", "").strip():
             return await self._status_at(request, board, now)
-        page = board.page(Filters.of(request.query), now)
+        page = board.page(_filters(board, request), now)
         sparklines = await self._archive.sparklines({row.view.connection.id: partial(board.outage_of, row.view) for row in page.rows})
         return _page(self._pages.status(board, page, sparklines, now))
 
@@ -140,16 +170,16 @@ class Site:
         try:
             at = moment_of("at", request.query["at"], latest=now)
         except FieldProblem as problem:
-            return _page(self._pages.nothing(board, "", now, text=str(problem)), 400)
+            return self._refused("Invalid parameter at", str(problem))
         snapshot = await self._archive.snapshot(at, self._policy())
         if snapshot is None:
-            return _page(self._pages.nothing(board, "", now, text="The history cannot be read from the database now."), 503)
+            return self._refused("History unavailable", "The history cannot be read from the database now.", 503)
         past = StatusBoard(replace(snapshot, outbox=dict.fromkeys(board.snapshot.outbox, OutboxView())))
-        return _page(self._pages.status(past, past.page(Filters.of(request.query), at), {}, at, past=at))
+        return _page(self._pages.status(past, past.page(_filters(past, request), at), {}, at, past=at))
 
     async def _calendar(self, request: web.Request) -> web.Response:
         board, now = self._snapshots.board(), self._clock.now()
-        agenda = agenda_of(board, Filters.of(request.query), now)
+        agenda = agenda_of(board, _filters(board, request), now)
         await self._clock.sleep(0)
         return _page(self._pages.calendar(board, agenda, now))
 
@@ -160,12 +190,12 @@ class Site:
 
     async def _forecast(self, request: web.Request) -> web.Response:
         forecast, board = await self._present.forecast(), self._snapshots.board()
-        page = forecast_page(board, forecast, Filters.of(request.query))
+        page = forecast_page(board, forecast, _filters(board, request))
         return _page(self._pages.render("forecast.html", board, self._clock.now(), forecast=page))
 
     async def _wall(self, request: web.Request) -> web.Response:
         board = self._snapshots.board()
-        wall = wall_of(board, Filters.of(request.query))
+        wall = wall_of(board, _filters(board, request))
         return _page(await self._joined(self._pages.pieces("wall.html", board, self._clock.now(), wall=wall)))
 
     async def _feed(self, request: web.Request) -> web.Response:
@@ -176,7 +206,8 @@ class Site:
 
         now, root = self._clock.now(), f"{request.scheme}://{request.host}/"
         async with self._feeding:
-            endings = endings_of(self._snapshots.board(), Filters.of(request.query), now)
+            board = self._snapshots.board()
+            endings = endings_of(board, _filters(board, request), now)
             body = await self._joined(pieces_of(endings, self._instance(), now, root))
         return web.Response(body=body, headers={"Content-Type": _CALENDAR})
 
@@ -222,6 +253,13 @@ class Site:
             report = replace(report, notifications=records)
         profile = replace(profile, explanation=explain(report, now, self._policy()))
         return _page(self._pages.connection(board, profile, now))
+
+
+def _filters(board: StatusBoard, request: web.Request) -> Filters:
+    """The filters of an address. Raises `ApiProblem` when they name what no connection of *board* has."""
+    filters = Filters.of(request.query)
+    check_known(board, filters)
+    return filters
 
 
 def _page(body: bytes, status: int = 200) -> web.Response:

@@ -73,11 +73,13 @@ class Pages:
         self, board: StatusBoard, page: Page, sparklines: Mapping[int, SparklineRow], now: datetime, past: datetime | None = None
     ) -> bytes:
         """The status page, or what it was in the *past*."""
+        banner, cards = board.banner_and_cards(now)
         return self.render(
             "status.html",
             board,
             now,
-            cards=board.cards(now),
+            banner=banner,
+            cards=cards,
             choices=board.choices(page.filters),
             accounts=board.accounts_seen(),
             several_accounts=len(board.accounts) > 1,
@@ -101,9 +103,11 @@ class Pages:
         """A form, or what came of it."""
         return self.render("action.html", board, now, root=root, **values)
 
-    def nothing(self, board: StatusBoard, root: str, now: datetime, text: str = "There is no page at this address.") -> bytes:
+    def nothing(
+        self, board: StatusBoard, root: str, now: datetime, title: str = "Not found", text: str = "There is no page at this address."
+    ) -> bytes:
         """The page of an address that leads to nothing, and why."""
-        return self.render("nothing.html", board, now, root=root, text=text)
+        return self.render("nothing.html", board, now, root=root, title=title, text=text)
 
     def reference(self, board: StatusBoard, description: Mapping[str, Any], now: datetime) -> bytes:
         """The OpenAPI document, for people."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from monitor.domain.snapshot import ConnectionView
 from monitor.domain.status import DisplayStatus, Filters, Tone, tone_of
-from monitor.text.format import platform_name, short_name
+from monitor.text.format import count, platform_name, short_name
 from monitor.text.links import connection_path
 from monitor.text.status import status_label
 from monitor.web.status.board import StatusBoard, group_key
@@ -25,12 +25,17 @@ _SIZES = {Tone.BAD: 1.0, Tone.WARN: 0.9, Tone.GOOD: 0.7, Tone.IDLE: 0.5}
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """One connection."""
+    """
+    One connection.
+
+    Attributes:
+        kind: its tone; `expiring` of one that works and whose token ends soon, with `critical` where that is.
+    """
 
     x: float
     y: float
     size: float
-    tone: str
+    kind: str
     path: str
     text: str
 
@@ -73,7 +78,9 @@ def wall_of(board: StatusBoard, filters: Filters) -> Wall:
         squares = _squares(board, entries, cell, y + _HEADING)
         groups.append(WallGroup(name, y + _HEADING - 7, len(entries), trouble, _address(filters, by, value), squares))
         y += _HEADING + -(-len(entries) // (WIDTH // cell)) * cell + _GAP
-    return Wall(filters, WIDTH, max(y, 1), tuple(groups), f"{len(matching):,} connections in {len(groups):,} groups")
+    match = f" {'matches' if len(matching) == 1 else 'match'} {filters.text}," if filters.text else ""
+    text = f"{count(len(matching), 'connection')}{match} in {count(len(groups), 'group')}"
+    return Wall(filters, WIDTH, max(y, 1), tuple(groups), text)
 
 
 def _squares(board: StatusBoard, entries: Sequence[tuple[DisplayStatus, ConnectionView]], cell: int, top: int) -> Iterator[Square]:
@@ -84,7 +91,10 @@ def _squares(board: StatusBoard, entries: Sequence[tuple[DisplayStatus, Connecti
         size = cell * _SIZES[tone] * 0.9
         x, y = (part * cell + (cell - size) / 2 for part in (number % in_row, number // in_row))
         text = f"{short_name(view.connection, view.state)}: {status_label(view, status, incidents)}"
-        yield Square(round(x, 1), round(top + y, 1), round(size, 1), tone.value, connection_path(view.connection), text)
+        kind = tone.value
+        if status is DisplayStatus.EXPIRING:
+            kind = "expiring critical" if tone is Tone.BAD else "expiring"
+        yield Square(round(x, 1), round(top + y, 1), round(size, 1), kind, connection_path(view.connection), text)
 
 
 def _address(filters: Filters, by: str, value: str) -> str:

@@ -3,7 +3,10 @@
 "use strict";
 
 const PAUSE = 10000;
-const PULSE = 2000;
+// A dead monitor shows within five seconds: silent for so long, found at the next pulse, and no answer while a pulse waits.
+const SILENT = 2200;
+const PULSE = 1000;
+const PATIENCE = 1500;
 const PARTS = ["header.top", "main", "footer"];
 const OURS = new Set(["open", "value", "checked"]);
 
@@ -149,10 +152,10 @@ function setLost(is) {
 // Asks for next to nothing, often: a monitor that is gone is noticed within seconds. Not while the stream says the same.
 async function beat() {
   clearTimeout(pulse);
-  if (!document.hidden && performance.now() - heard > 2 * PULSE) {
+  if (!document.hidden && performance.now() - heard > SILENT) {
     try {
       const root = new URL("../-/healthy", document.querySelector("link[rel=icon]").href);
-      const response = await fetch(root, { cache: "no-store", signal: AbortSignal.timeout?.(PULSE) });
+      const response = await fetch(root, { cache: "no-store", signal: AbortSignal.timeout?.(PATIENCE) });
       if (!response.ok) throw new Error(response.statusText);
       if (lost) await refresh();
     } catch {

@@ -81,10 +81,9 @@ class Page:
     def caption(self) -> str:
         """Which rows these are."""
         if not self.total:
-            filtered = self.filters.narrowed or self.filters.health
-            return (
-                "No connection matches." if filtered else "Connections appear here once the configuration names them or the API lists them."
-            )
+            if not self.filters.text:
+                return "Connections appear here once the configuration names them or the API lists them."
+            return f"No connection matches {self.filters.text}."
         first = (self.number - 1) * PAGE_SIZE + 1
         if self.pages == 1:
             return count(self.total, "connection")
@@ -155,13 +154,15 @@ class StatusBoard:
         overall = overall_of(self.snapshot, self.counts, self._urgent())
         trouble = self._troubled()
         handled = sum(self.handling_of(view).handled for _, view in trouble)
+        incidents = sum(len(self.incidents_of(view)) for _, view in trouble)
         controls = self.snapshot.controls
         silenced = 0
         if controls.silences or controls.recurring:
             silenced = sum(self.handling_of(view).silence is not None for _, view in self._sorted)
         more = [
             overall.more,
-            f"Acknowledged or silenced: {handled:,} of {len(trouble):,}." if handled else "",
+            f"{count(incidents, 'incident')} of {count(len(trouble), 'connection')} are open." if incidents > len(trouble) else "",
+            f"Acknowledged or silenced: {handled:,} of {count(len(trouble), 'connection')}." if handled else "",
             f"Notifications of {count(silenced, 'connection')} are silenced." if silenced else "",
         ]
         return replace(overall, more=" ".join(filter(None, more)))
@@ -240,6 +241,13 @@ class StatusBoard:
         """What is wrong above single connections: the database, scopes, receivers; the most urgent and then the widest first."""
         return cards_of(self.snapshot, now)
 
+    def banner_and_cards(self, now: datetime) -> tuple[Card | None, Sequence[Card]]:
+        """The card whose title the sentence of the overall state says already, and the others."""
+        cards = self.cards(now)
+        lost = not self.snapshot.storage_up
+        said = next((card for card in cards if self.overall.text.startswith(card.title) or (lost and card.subject == "storage")), None)
+        return said, [card for card in cards if card is not said]
+
     def cards_above(self, view: ConnectionView, now: datetime) -> tuple[Card, ...]:
         """Those of the database and of the scopes above one connection."""
         return cards_above(self.snapshot, view.connection, now)
@@ -291,15 +299,25 @@ class StatusBoard:
 
     @cached_property
     def _label_choices(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
+        return {
+            name: tuple((f"{name}={value}", value) for value in sorted(known))
+            for name, known in sorted(self.label_values.items())
+            if len(known) <= _MOST_OFFERED
+        }
+
+    @cached_property
+    def label_values(self) -> Mapping[str, set[str]]:
+        """Name of a label to its values."""
         values: dict[str, set[str]] = defaultdict(set)
         for labels in filter(None, [view.connection.spec.labels for view in self.snapshot.connections]):
             for name, value in labels.items():
                 values[name].add(value)
-        return {
-            name: tuple((f"{name}={value}", value) for value in sorted(known))
-            for name, known in sorted(values.items())
-            if len(known) <= _MOST_OFFERED
-        }
+        return values
+
+    @cached_property
+    def account_names(self) -> frozenset[str]:
+        """Every account, and every account/user that has a connection."""
+        return frozenset({*self.snapshot.accounts, *self.accounts, *(view.connection.account_label for view in self.snapshot.connections)})
 
     def incident_counts(self) -> Mapping[Severity, int]:
         """How many incidents are open, by severity."""

@@ -1,6 +1,6 @@
 """One connection, worded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -12,13 +12,14 @@ from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.states import ConnectionState
 from monitor.domain.status import TONES, DisplayStatus, Tone, status_of, tone_of
-from monitor.domain.token_life import TokenSays
+from monitor.errors import Reason
 from monitor.text.advice import health_advice, reason_advice, topic_advice
 from monitor.text.durations import brief
 from monitor.text.format import ago, doubt, moment, platform_name, sentence, short_name
 from monitor.text.links import connection_path
 from monitor.text.reasons import reason_text
 from monitor.text.status import handling_texts, status_label, worst_of
+from monitor.text.token_expiry import has_expired, token_left
 
 _NOW = timedelta(0)
 RETIRED = "No longer watched"
@@ -92,7 +93,7 @@ def row_of(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
         checked=ago(state.last_check_at, now),
         next_check="" if view.next_check_at is None else ago(max(view.next_check_at, now), now),
         posted="" if state.last_successful_post_at is None else ago(state.last_successful_post_at, now),
-        notes=tuple(_notes(view, incidents, now)),
+        notes=tuple(_each_once(_notes(view, incidents, now))),
         seen=ago(state.last_evidence_at, now) if _unknown_now(view, status) and state.last_evidence_at is not None else "",
         handled=tuple(handling_texts(handling, now)),
     )
@@ -118,7 +119,7 @@ def _unknown_now(view: ConnectionView, status: DisplayStatus) -> bool:
 def _since(view: ConnectionView, status: DisplayStatus, incidents: Sequence[IncidentView]) -> datetime | None:
     if _unknown_now(view, status):
         return None
-    worst = worst_of(incidents)
+    worst = worst_of(view, incidents)
     incident = status in (DisplayStatus.ATTENTION, DisplayStatus.EXPIRING) and worst is not None
     return worst.incident.opened_at if incident and worst is not None else view.state.since
 
@@ -133,8 +134,7 @@ def countdown_of(state: ConnectionState, incidents: Sequence[IncidentView], now:
     ends_at, uncertainty = estimate.best_estimate(state.token), estimate.uncertainty(state.token)
     tone = expiry_tone(incidents)
     if ends_at is None:
-        known = state.token.says is TokenSays.NOTHING and state.last_passed_at is not None
-        return Countdown("no end" if known else "")
+        return Countdown(token_left(state, now), tone=tone if has_expired(state) else Tone.IDLE)
     left = ends_at - now
     if left <= _NOW:
         return Countdown(f"ended {brief(-left)} ago", tone=tone, ends_at=ends_at, uncertainty=uncertainty)
@@ -154,6 +154,14 @@ def _notes(view: ConnectionView, incidents: Sequence[IncidentView], now: datetim
     if state.suspected_false_negative and state.health is Health.ERROR:
         yield Note("A post succeeded after the first failed check, so the test itself may be wrong.")
     yield from _last_check_note(state)
+
+
+def _each_once(notes: Iterable[Note]) -> Iterator[Note]:
+    """*notes*, each advice only where it is said first."""
+    said: set[str] = set()
+    for note in notes:
+        yield replace(note, advice="") if note.advice in said else note
+        said.add(note.advice)
 
 
 def _health_notes(state: ConnectionState) -> Iterator[Note]:
@@ -208,6 +216,8 @@ def _expiry_text(incident: IncidentView, state: ConnectionState, now: datetime) 
     if topics.clearing(state, Topic.EXPIRY):
         return f"It seems to be renewed{f': the token now {ahead}' if ahead else ''}. One more check confirms it."
     if incident.level == levels.EXPIRED:
+        if state.health is Health.ERROR and state.reason is Reason.TOKEN_EXPIRED:
+            return ""  # The reason of the failure says it.
         past = ends_at is not None and not ahead
         return f"The token ended on {moment(ends_at)}." if past and ends_at is not None else "The token has expired."
     return f"The token {ahead or 'ends soon'}."

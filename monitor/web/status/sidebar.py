@@ -13,9 +13,9 @@ from monitor.domain.states import TopicState
 from monitor.domain.status import TONES, Tone
 from monitor.text.advice import RECEIVER_ADVICE, STORAGE_ADVICE, reason_advice
 from monitor.text.durations import brief
-from monitor.text.format import count, sentence
+from monitor.text.format import count, sentence, title_of
 from monitor.text.reasons import reason_text
-from monitor.text.status import handling_texts, suspicion_text, title_of
+from monitor.text.status import handling_texts, suspicion_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def _storage_card(snapshot: Snapshot, now: datetime) -> Card:
         Scope.STORAGE,
         "storage",
         Tone.BAD,
-        title_of(Scope.STORAGE, "storage", {}),
+        title_of("storage", {}),
         failure.since if failure is not None else None,
         brief(now - failure.since) if failure is not None else "",
         "Checks go on and are kept in memory. Until it is repaired no change is confirmed and nothing can be notified.",
@@ -139,7 +139,7 @@ def _receiver_cards(snapshot: Snapshot, now: datetime) -> Iterator[Card]:
             Scope.RECEIVER,
             name,
             Tone.BAD,
-            title_of(Scope.RECEIVER, f"receiver:{name}", {}),
+            title_of(f"receiver:{name}", {}),
             since,
             brief(now - since) if since is not None else "",
             " ".join(filter(None, (disabled, f"{count(outbox.pending, 'message')} waiting."))),
@@ -190,7 +190,7 @@ def _incident_card(incident: IncidentView, snapshot: Snapshot, now: datetime) ->
         incident.scope,
         ref.subject,
         TONES[incident.severity],
-        title_of(incident.scope, ref.subject, snapshot.users),
+        title_of(ref.subject, snapshot.users),
         ref.opened_at,
         brief(now - ref.opened_at),
         sentence(reason_text(reason)) if reason is not None else "",
