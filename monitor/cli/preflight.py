@@ -139,10 +139,7 @@ def as_text(checks: Sequence[PreflightCheck], now: datetime, width: int) -> str:
 
 def as_document(check: PreflightCheck, now: datetime) -> Mapping[str, object]:
     """One result as JSON."""
-    return {
-        **facts.preflight(check.connection, check.result, known_at=check.at, now=now, live=check.live),
-        "name": check.name or check.connection.name,
-    }
+    return facts.preflight(check.connection, check.result, name=check.name, known_at=check.at, now=now, live=check.live)
 
 
 VERB = Verb(

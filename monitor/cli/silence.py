@@ -16,11 +16,11 @@ from monitor.cli.output import coloured, table, terminal_width
 from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import SystemClock
 from monitor.config import Config
+from monitor.config.matchers import contradiction
 from monitor.config.matchers import problem as matcher_problem
 from monitor.config.problems import suggest
 from monitor.db import Reader, operator_session, read_connections, read_state, reading, silences_since
 from monitor.domain.connections import Connection
-from monitor.domain.matchers import contradiction
 from monitor.domain.recurrence import DAYS, EVERY_DAY
 from monitor.domain.routing import OF_NOTIFICATIONS, RESERVED, covers
 from monitor.domain.silencing.silences import RecurringSilence, Silence, SilenceState

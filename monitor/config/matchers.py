@@ -7,7 +7,7 @@ from monitor.config.sections.core import AccountSettings, ConnectionMatch, Conne
 from monitor.config.sections.policy import KNOWN_PLATFORMS
 from monitor.config.validation import Draft
 from monitor.config.yaml import Path
-from monitor.domain.matchers import CLOSED, contradiction, meant, unknown_choices
+from monitor.domain.matchers import CLOSED, contradictory, meant, unknown_choices
 from monitor.domain.routing import RESERVED
 
 _SIMILAR = 0.75
@@ -45,6 +45,12 @@ def check(draft: Draft, warn: Warn, match: Mapping[str, str], path: Path, what: 
             _platform(draft, warn, place, pattern)
         else:
             _open(draft, warn, place, key, pattern)
+
+
+def contradiction(match: Mapping[str, str]) -> str:
+    """Why no notification has all that *match* asks for; empty if some may."""
+    found = contradictory(match)
+    return "no notification has " + " and ".join(f"{name} {pattern}" for name, pattern in found.items()) if found else ""
 
 
 def check_selector(draft: Draft, warn: Warn, match: ConnectionMatch, path: Path) -> None:

@@ -61,8 +61,8 @@ def meant(choice: str, known: Collection[str]) -> str | None:
     return value if dot and value in known else None
 
 
-def contradiction(match: Mapping[str, str]) -> str:
-    """Return why no notification has all values of closed sets that *match* asks for; empty if some may."""
+def contradictory(match: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the matchers of *match* that no notification fulfils together; empty if some may."""
     possible = [
         one
         for kind in EventType
@@ -71,10 +71,10 @@ def contradiction(match: Mapping[str, str]) -> str:
     ]
     given = {name: (place, match[name]) for place, name in enumerate(("type", "topic", "scope")) if name in match}
     if len(given) < 2 or any(choice for name, (_, pattern) in given.items() for choice in unknown_choices(pattern, CLOSED[name])):
-        return ""
+        return {}
     if any(all(matches_pattern(pattern, one[place]) for place, pattern in given.values()) for one in possible):
-        return ""
-    return "no notification has " + " and ".join(f"{name} {pattern}" for name, (_, pattern) in given.items())
+        return {}
+    return {name: pattern for name, (_, pattern) in given.items()}
 
 
 def _topics_of(kind: EventType) -> Collection[Topic]:

@@ -103,9 +103,11 @@ def details(state: ConnectionState) -> shapes.Details:
     }
 
 
-def preflight(connection: Connection, result: PreflightResult, *, known_at: datetime | None, now: datetime, live: bool) -> shapes.Preflight:
-    """Whether a connection can be relied on for a post."""
-    return {**identity(connection), **_answer(result, known_at, now, live=live)}
+def preflight(
+    connection: Connection, result: PreflightResult, *, name: str | None, known_at: datetime | None, now: datetime, live: bool
+) -> shapes.Preflight:
+    """Whether a connection can be relied on for a post; *name* is what the API calls it, where it has no configured one."""
+    return {**identity(connection), "name": connection.name or name, **_answer(result, known_at, now, live=live)}
 
 
 def preflight_unknown(platform_id: str, result: PreflightResult) -> shapes.Preflight:

@@ -79,13 +79,14 @@ def test_status_nothing_fits(call: Call) -> None:
 
 def test_history(call: Call) -> None:
     """The checks of one connection come newest first, up to the limit."""
-    lines = call("history", "linkedin-page1", "--account", "main").splitlines()
+    about, _, *lines = call("history", "linkedin-page1", "--account", "main").splitlines()
+    assert about == "LinkedIn “Company page” (linkedin-page1, account main)"
     assert [line.split()[2] for line in lines] == ["OUTCOME", "failed", "failed", "passed", "passed", "passed"]
     assert lines[1].endswith("the platform rejects the stored credential: Session has expired")
     document = json.loads(call("history", "linkedin-page1", "--account", "main", "--limit", "1", "--json"))
     assert [each["reason"] for each in document["checks"]] == ["credential_rejected"]
     assert len(json.loads(call("history", "linkedin-page1", "--account", "main", "--since", "20m", "--json"))["checks"]) == 2
-    assert call("history", "linkedin-page1", "--account", "second") == "No checks.\n"
+    assert call("history", "linkedin-page1", "--account", "second").endswith(" second)\n\nNo checks.\n")
 
 
 def test_incidents(call: Call) -> None:

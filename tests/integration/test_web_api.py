@@ -274,7 +274,7 @@ REFUSALS = [
     ("/api/v1/connections?q=", 400, "q is empty"),
     (f"/api/v1/connections?q={'a' * 257}", 400, "q is longer than 256 characters"),
     ("/api/v1/preflight", 400, "ids is required"),
-    ("/api/v1/preflight?label=team=nobody", 400, "no connection has team=nobody"),
+    ("/api/v1/preflight?label=team=nobody", 404, "no connection has team=nobody"),
     ("/api/v1/preflight?ids=x&at=2026-02-31T08:00Z", 400, "at must be a time in UTC"),
     ("/api/v1/preflight?ids=x&at=2020-01-31T08:00Z", 400, "at is past"),
     (f"/api/v1/preflight?ids={','.join(map(str, range(101)))}", 400, "ids may be 100 at most"),

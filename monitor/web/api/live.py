@@ -238,7 +238,7 @@ def _labelled(context: ApiContext, query: PreflightQuery) -> Sequence[Connection
     criteria = ConnectionFilter(labels=frozenset(query.label), accounts=accounts)
     found = [view for status, view in context.board().ordered if criteria.match(view, status)]
     if not found:
-        raise ApiProblem(400, f"label: no connection has {' and '.join(query.label)}", field="label")
+        raise ApiProblem(404, f"label: no connection has {' and '.join(query.label)}", field="label")
     if len(found) > MOST_RESULTS:
         raise ApiProblem(400, f"label selects more than {MOST_RESULTS} connections; choose fewer", field="label")
     return found
@@ -256,4 +256,5 @@ def _result(context: ApiContext, view: ConnectionView, query: PreflightQuery) ->
         min_ttl=max(query.min_ttl, query.at - now if query.at is not None else query.min_ttl),
         storage_up=context.board().snapshot.storage_up,
     )
-    return facts.preflight(connection, result, known_at=view.state.last_evidence_at, now=now, live=False)
+    name = view.state.display_name or view.state.username
+    return facts.preflight(connection, result, name=name, known_at=view.state.last_evidence_at, now=now, live=False)

@@ -126,7 +126,7 @@ ROUTES: tuple[ApiRoute, ...] = (
         live.preflight,
         parameters.PreflightQuery,
         api.Preflights,
-        (409,),
+        _ONE,
     ),
     ApiRoute(
         "/api/v1/forecast",
