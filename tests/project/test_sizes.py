@@ -9,26 +9,26 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 57_500
+BUDGET = 50_200
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 6_435,
-    "cluster": 1_100,
-    "config": 5_135,
-    "db": 6_175,
-    "domain": 13_585,
-    "http": 1_235,
-    "metrics": 1_105,
-    "notify": 2_600,
-    "postpost": 1_300,
-    "runtime": 910,
-    "schemas": 1_820,
-    "simulator": 3_250,
-    "state": 1_560,
-    "text": 2_730,
-    "web": 9_360,
-    "workers": 2_795,
+    "cli": 5_200,
+    "cluster": 900,
+    "config": 4_050,
+    "db": 5_450,
+    "domain": 11_250,
+    "http": 950,
+    "metrics": 900,
+    "notify": 1_950,
+    "postpost": 1_000,
+    "runtime": 700,
+    "schemas": 1_450,
+    "simulator": 2_450,
+    "state": 1_500,
+    "text": 2_100,
+    "web": 7_150,
+    "workers": 2_250,
 }
 """Package -> how many lines it may have. Raise one only with a reason in the commit."""
 
