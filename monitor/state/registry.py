@@ -9,14 +9,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monitor.clock import Clock, Continuity
 from monitor.config import Config
 from monitor.config.problems import nearest
 from monitor.db import (
     Reader,
-    Store,
     accepted_losses,
     acks_of_open,
     read_connections,
@@ -47,6 +46,9 @@ from monitor.domain.snapshot import (
 from monitor.logs import get_logger
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.text.load import interval_advice, load_text
+
+if TYPE_CHECKING:
+    from monitor.db import Store
 
 _log = get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 90.0

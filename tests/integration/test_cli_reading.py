@@ -34,6 +34,7 @@ def call(world: Watched, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
     """Runs a verb and returns what it printed; it must end with *code*."""
 
     def run(*options: str, code: int = 0) -> str:
+        capsys.readouterr()
         assert main([*options, "--config", str(tmp_path / "config.yaml")]) == code
         shown = capsys.readouterr()
         return shown.out if code == 0 else shown.err
@@ -94,7 +95,7 @@ def test_incidents(call: Call) -> None:
     lines = call("incidents").splitlines()
     assert len(lines) == 2
     assert "  broken  " in lines[1]
-    assert "key pp-here-1-connection-1" in lines[1]
+    assert "  pp-here-1-connection-1  " in lines[1]
     assert lines[1].startswith("Company page  ")
     assert "linkedin-page1 (main)" in lines[1]
     assert ", open" in lines[1]

@@ -134,7 +134,7 @@ async def test_waits_and_takes_over(postgres_url: str, tmp_path: Path) -> None:
                 # What is exported and shown may be a second old.
                 metrics = await second.get_with("/metrics", "postpost_monitor_active 1")
                 assert 'postpost_connection_up{account="main"' in metrics
-                assert "This instance is a standby" not in await second.get("/?sort=id")
+                assert "This instance is a standby" not in await second.get("/?sort=name")
     notify.close()
 
 
