@@ -41,7 +41,7 @@ WRITING = {
 DECIDING = {"monitor.domain.engine", "monitor.domain.evaluation", "monitor.domain.forecast", "monitor.domain.notifications.decide"}
 MOST = 510
 """Modules in all, those of the standard library included; 350 of them come with SQLAlchemy and pydantic."""
-MOST_OWN = 110
+MOST_OWN = 115
 ROWS = ("history threads-1784", "silence list", "incidents", "deliveries list")
 """The verbs that show rows as they are stored."""
 STATES = ("status", "explain threads-1784")
