@@ -1,4 +1,4 @@
-"""The wheel, installed into a fresh virtual environment with exactly the locked requirements, as a user would have it."""
+"""The wheel, installed with exactly the locked requirements, as a user would have it; a browser."""
 
 import fcntl
 import os
@@ -6,11 +6,16 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import AsyncIterator
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from packaging.requirements import Requirement
+from playwright.async_api import Browser, async_playwright
+
+from tests.tools import CHROMIUM_ARGUMENTS, require_tool
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -70,3 +75,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _install(shared)
             (shared / "done").touch()
     return shared / "venv" / "bin" / "postpost-monitor"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """A headless Chromium, started once."""
+    async with async_playwright() as driver:
+        running = await driver.chromium.launch(executable_path=require_tool("chromium"), args=CHROMIUM_ARGUMENTS)
+        yield running
+        await running.close()

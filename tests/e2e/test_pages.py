@@ -14,13 +14,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from monitor.clock import SystemClock
 from monitor.domain.reasons import Health
 from monitor.simulator.state import SimulatedApi
 from tests.running_daemon import AGEING, BROKEN, QUIET, RunningDaemon, running_daemon
-from tests.tools import CHROMIUM_ARGUMENTS, require_tool
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e, pytest.mark.slow]
@@ -54,15 +53,6 @@ def _awkward(world: SimulatedApi) -> None:
         ("youtube-UCa-1_b2C3d4E5f6G7h8I9jK", HOSTILE),
     ):
         world.connection(platform_id).display_name = name
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """A headless Chromium, started once."""
-    async with async_playwright() as driver:
-        running = await driver.chromium.launch(executable_path=require_tool("chromium"), args=CHROMIUM_ARGUMENTS)
-        yield running
-        await running.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from monitor.config import WebSettings
 from monitor.db import CheckRow, Database, Store
@@ -29,7 +29,6 @@ from monitor.web.server import WebServer
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_silence, a_state, a_token_belief
 from tests.clock import StoppedClock
 from tests.databases import migrated_sqlite
-from tests.tools import CHROMIUM_ARGUMENTS, require_tool
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e, pytest.mark.slow]
 
@@ -178,15 +177,6 @@ class _Port:
 
     url: str = ""
     snapshot: Snapshot = field(default_factory=lambda: Snapshot(NOW))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """A headless Chromium, started once."""
-    async with async_playwright() as driver:
-        running = await driver.chromium.launch(executable_path=require_tool("chromium"), args=CHROMIUM_ARGUMENTS)
-        yield running
-        await running.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
