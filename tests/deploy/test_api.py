@@ -41,6 +41,11 @@ positive_data_acceptance.expected-statuses = ["2xx", "404", "409", "431"]
 # Who may ask is the port's own: it has tests of its own.
 ignored_auth.enabled = false
 
+# That it takes ids or a label is no rule that a description can hold.
+[[operations]]
+include-operation-id = "preflight"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "431"]
+
 {operations}
 """
 _OPERATION = """\

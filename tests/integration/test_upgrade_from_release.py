@@ -312,6 +312,10 @@ def test_start(upgraded: Upgraded, release: dict[str, Any], tmp_path: Path) -> N
     moved = TOLD_OTHERWISE | {"at", "openIncidents", "lastCheckAt", "lastCheckReason", "receivers"}
     # A token that had run out is an incident of its own now, which the failure that it causes explains: it is not notified.
     incidents["incidents"] = [row for row in incidents["incidents"] if row["openedAt"] < start.isoformat() or row["topic"] != "expiry"]
+    # Open incidents of scopes are shown with their present reason.
+    (open_one,) = (row for row in incidents["incidents"] if row["subject"] == "platform:mastodon" and row["closedAt"] is None)
+    assert open_one["reason"] == "credential_rejected"
+    open_one |= {"reason": "platform_trouble", "detail": "4 of 7 connections fail"}
     for now, words in ((status, "status"), (incidents, "incidents --limit 1000")):
         old = without(now_called(documents[words], JSON_NAMES), moved)
         assert as_in(without(now_called(now, {}), moved), old) == sorted_lists(old)
