@@ -26,10 +26,10 @@ from monitor.cluster.shown import ShownRows
 from monitor.cluster.turns import Turns
 from monitor.config import Config, watched_files
 from monitor.db import Database, read_server
-from monitor.db.members import conninfo, member_backend
+from monitor.db.cluster.members import conninfo, member_backend
 from monitor.domain.connections import Connection
 from monitor.domain.policy import Policy
-from monitor.domain.snapshot import Snapshot
+from monitor.domain.views.snapshot import Snapshot
 from monitor.errors import AnotherInstance, MonitorError, StoreCorrupt, StoreError, StoreUnavailable
 from monitor.logs import get_logger
 from monitor.metrics import Metrics

@@ -12,7 +12,7 @@ from monitor.clock import Clock, SystemClock
 from monitor.config import WebConfig, WebSettings
 from monitor.db import read_outbox
 from monitor.domain.policy import Policy
-from monitor.domain.snapshot import Snapshot
+from monitor.domain.views.snapshot import Snapshot
 from monitor.metrics import Metrics
 from monitor.web.actions import Actions
 from monitor.web.db_access import Read

@@ -9,16 +9,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from monitor.domain.checks import Observation, Reply, Verdict
 from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.expiry.model import TokenBelief
-from monitor.domain.listings import ListedConnection
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, Scope
+from monitor.domain.replies.checks import Observation, Reply, Verdict
+from monitor.domain.replies.listings import ListedConnection
+from monitor.domain.replies.token_life import TokenLife, TokenSays
 from monitor.domain.silencing.silences import Silence
 from monitor.domain.states import ConnectionState
-from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.errors import Reason
 
 START = datetime(2030, 1, 1, tzinfo=UTC)

@@ -19,10 +19,10 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import Notification, NotificationReason, Topic
 from monitor.domain.expiry.levels import threshold_of
 from monitor.domain.reasons import Health
+from monitor.domain.replies.verdicts import judge
 from monitor.domain.schedule import pace
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.platform import hold_until
-from monitor.domain.verdicts import judge
 from monitor.errors import ApiError, Reason
 from monitor.postpost.responses import parse_listing, parse_reply
 from monitor.simulator.clock import ShiftedClock

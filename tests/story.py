@@ -10,16 +10,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from monitor.db.codec import decode_scope, dump_state, encode_scope, load_state
-from monitor.domain.acceptance import Acceptance
-from monitor.domain.checks import Observation, Reply, Verdict
 from monitor.domain.connections import Connection
 from monitor.domain.engine import Engine, EngineConfig
 from monitor.domain.evaluation import Evaluation
 from monitor.domain.events import Notification, Transition
-from monitor.domain.listings import ListedConnection
 from monitor.domain.policy import Policy
+from monitor.domain.replies.checks import Observation, Reply, Verdict
+from monitor.domain.replies.listings import ListedConnection
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import ScopeState, persistent
+from monitor.domain.silencing.acceptance import Acceptance
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import RecurringSilence, Silence
 from monitor.domain.states import ConnectionState

@@ -14,8 +14,8 @@ from pathlib import Path
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, load
 from monitor.db import Database
-from monitor.domain.checks import Observation, Reply, Verdict
 from monitor.domain.connections import Connection
+from monitor.domain.replies.checks import Observation, Reply, Verdict
 from monitor.errors import Reason
 from monitor.notify import templates
 from monitor.state import connection_sync

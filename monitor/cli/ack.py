@@ -17,7 +17,7 @@ from monitor.config.problems import nearest
 from monitor.db import IncidentRow, Reader, list_incidents, operator_session, read_meta
 from monitor.domain.connections import Connection
 from monitor.domain.events import incident_key
-from monitor.domain.routing import connection_facts, matches, scope_facts
+from monitor.domain.routing.rules import connection_facts, matches, scope_facts
 from monitor.domain.silencing.acks import Ack
 from monitor.errors import UsageError
 from monitor.text.format import one_line

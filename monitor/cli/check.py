@@ -15,9 +15,9 @@ from monitor.cli.output import Progress, coloured, table, terminal_width, wrappe
 from monitor.cli.verb import Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
-from monitor.domain.checks import Reply, Verdict
 from monitor.domain.connections import Connection
 from monitor.domain.reasons import Outcome, outcome_of
+from monitor.domain.replies.checks import Reply, Verdict
 from monitor.errors import ApiError
 from monitor.schemas import facts
 from monitor.text.advice import reason_advice, reconnects

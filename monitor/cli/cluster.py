@@ -9,7 +9,7 @@ from monitor.clock import iso_utc
 from monitor.cluster.node import config_hash
 from monitor.config import Config
 from monitor.db import read_server, reading
-from monitor.db.members import adopt_config, drain_nodes, read_cluster
+from monitor.db.cluster.members import adopt_config, drain_nodes, read_cluster
 from monitor.domain.cluster.sharing import ClusterView, NodeRow
 from monitor.errors import UsageError
 from monitor.text.durations import span

@@ -25,7 +25,7 @@ from monitor.cli.verb import ExclusiveGroup, Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config, load
 from monitor.domain.reasons import Health
-from monitor.domain.snapshot import Snapshot
+from monitor.domain.views.snapshot import Snapshot
 from monitor.errors import MonitorError
 from monitor.notify import templates
 from monitor.runtime.signals import Signals

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from monitor.config.problems import nearest
 from monitor.domain.connections import Connection, same_id
-from monitor.domain.names import resolved
-from monitor.domain.routing import connection_facts, matches_pattern
+from monitor.domain.routing.names import resolved
+from monitor.domain.routing.rules import connection_facts, matches_pattern
 
 _SHOWN = 5
 

@@ -10,10 +10,10 @@ from monitor.cli.options import CONFIG, JSON, count, load_config
 from monitor.cli.output import coloured, table, terminal_width
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
-from monitor.domain.forecast import Forecast, ForecastEvent, forecast
-from monitor.domain.snapshot import Snapshot
+from monitor.domain.projections.forecast import Forecast, ForecastEvent, forecast
 from monitor.domain.states import ConnectionState
-from monitor.domain.status import ConnectionFilter, status_of
+from monitor.domain.views.snapshot import Snapshot
+from monitor.domain.views.status import ConnectionFilter, status_of
 from monitor.schemas import facts
 from monitor.state.registry import Registry
 from monitor.text.forecast import forecast_text, message_text, receivers_text

@@ -28,13 +28,13 @@ from monitor.db.codec import decode_scope
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic, incident_key
 from monitor.domain.expiry.estimate import best_estimate
-from monitor.domain.handling import NOT_HANDLED, Handling
 from monitor.domain.notifications.build import current_reason
 from monitor.domain.notifications.timing import escalation_at
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.states import ConnectionState
 from monitor.domain.topics import fails
+from monitor.domain.views.handling import NOT_HANDLED, Handling
 from monitor.schemas import facts
 from monitor.text.durations import brief
 from monitor.text.format import label_of, one_line, scope_name, short_name, subject_name

@@ -7,10 +7,10 @@ from typing import Self
 
 from monitor.clock import Clock
 from monitor.config import Config
-from monitor.domain.checks import Reply, Verdict
 from monitor.domain.connections import Connection
-from monitor.domain.listings import Listing
-from monitor.domain.verdicts import judge
+from monitor.domain.replies.checks import Reply, Verdict
+from monitor.domain.replies.listings import Listing
+from monitor.domain.replies.verdicts import judge
 from monitor.errors import ApiError, UsageError
 from monitor.postpost.client import ApiClient
 from monitor.postpost.rate_limit import RateLimiter, RequestPacing

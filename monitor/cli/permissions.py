@@ -9,8 +9,8 @@ from monitor.cli.silence import login
 from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.db import Reader, operator_session, read_state
-from monitor.domain.acceptance import Acceptance, acceptable
 from monitor.domain.connections import Connection
+from monitor.domain.silencing.acceptance import Acceptance, acceptable
 from monitor.errors import UsageError
 from monitor.redaction import clean
 from monitor.text.format import one_line

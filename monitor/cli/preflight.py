@@ -17,7 +17,7 @@ from monitor.cli.verb import Verb, argument
 from monitor.clock import Clock, SystemClock
 from monitor.config import Config
 from monitor.domain.connections import Connection, matching
-from monitor.domain.preflight import PreflightResult, Readiness, judged, overall, reason_for_doubt, renews_itself, stored
+from monitor.domain.projections.preflight import PreflightResult, Readiness, judged, overall, reason_for_doubt, renews_itself, stored
 from monitor.domain.states import ConnectionState
 from monitor.errors import StoreError, StoreUnavailable
 from monitor.schemas import facts

@@ -16,7 +16,7 @@ from monitor.clock import SystemClock
 from monitor.config import load_policy
 from monitor.domain.connections import Connection
 from monitor.domain.events import EventType, Severity
-from monitor.domain.replay import Change, Difference, ReplayEvent, compare, counts
+from monitor.domain.projections.replay import Change, Difference, ReplayEvent, compare, counts
 from monitor.schemas import facts
 from monitor.text import format as fmt
 from monitor.text.durations import brief, span

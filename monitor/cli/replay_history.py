@@ -1,4 +1,4 @@
-"""Stored history fed to `domain/replay`, under the current policy and under another one."""
+"""Stored history fed to `domain/projections/replay`, under the current policy and under another one."""
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ from monitor.db import (
     silences_since,
 )
 from monitor.domain.connections import Connection
-from monitor.domain.replay import Replay, ReplayEvent, from_checks, notifications_of, observation_of
+from monitor.domain.projections.replay import Replay, ReplayEvent, from_checks, notifications_of, observation_of
 from monitor.domain.silencing.acks import Ack
 from monitor.state.evaluation_config import EvaluationConfig
 

@@ -14,11 +14,11 @@ from monitor.config import Config
 from monitor.config.matchers import advice
 from monitor.config.problems import suggest
 from monitor.config.sections.policy import KNOWN_PLATFORMS
-from monitor.domain import routing
 from monitor.domain.connections import platform_of
 from monitor.domain.events import Severity
-from monitor.domain.matchers import CLOSED
 from monitor.domain.routes import Route
+from monitor.domain.routing import rules as routing
+from monitor.domain.routing.matchers import CLOSED
 from monitor.errors import UsageError
 from monitor.text.durations import format_duration
 from monitor.text.format import moment

@@ -22,7 +22,7 @@ from monitor.config.problems import suggest
 from monitor.db import Reader, operator_session, read_connections, read_state, reading, silences_since
 from monitor.domain.connections import Connection
 from monitor.domain.recurrence import DAYS, EVERY_DAY
-from monitor.domain.routing import OF_NOTIFICATIONS, RESERVED, covers
+from monitor.domain.routing.rules import OF_NOTIFICATIONS, RESERVED, covers
 from monitor.domain.silencing.silences import RecurringSilence, Silence, SilenceState
 from monitor.errors import UsageError
 from monitor.redaction import clean

@@ -19,10 +19,10 @@ from monitor.config import Config
 from monitor.domain.events import FINE, Severity, Topic
 from monitor.domain.expiry.estimate import best_estimate
 from monitor.domain.expiry.levels import auto_renewing
-from monitor.domain.handling import Handling, handling_of
 from monitor.domain.reasons import Health
-from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.status import ConnectionFilter, DisplayStatus, Tone, status_of, tone_of, urgency
+from monitor.domain.views.handling import Handling, handling_of
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot
+from monitor.domain.views.status import ConnectionFilter, DisplayStatus, Tone, status_of, tone_of, urgency
 from monitor.errors import StoreUnavailable, UsageError
 from monitor.schemas import facts
 from monitor.text.durations import brief

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from monitor import __version__
 from monitor.config import Config
-from monitor.db.members import MemberBackend, MemberSession
+from monitor.db.cluster.members import MemberBackend, MemberSession
 from monitor.domain.cluster.sharing import ClusterView, NodeRow
 from monitor.http.addresses import is_loopback
 

@@ -19,13 +19,13 @@ from monitor.cluster.peers import Peers
 from monitor.cluster.wide import WideScopes
 from monitor.config import Config
 from monitor.db import Store
-from monitor.db.findings import ask_for_check, read_asked, read_board
-from monitor.db.members import MemberSession, Taken
+from monitor.db.cluster.findings import ask_for_check, read_asked, read_board
+from monitor.db.cluster.members import MemberSession, Taken
 from monitor.domain.cluster import sharing
 from monitor.domain.cluster.sharing import ACCOUNT_PREFIX, GLOBAL, RECEIVER_PREFIX, ClusterView
 from monitor.domain.connections import Connection
 from monitor.domain.scopes.key import ScopeKey
-from monitor.domain.snapshot import ClusterFacts, Snapshot
+from monitor.domain.views.snapshot import ClusterFacts, Snapshot
 from monitor.errors import AnotherInstance, StoreError, StoreUnavailable
 from monitor.logs import get_logger
 from monitor.runtime.loop import Loop

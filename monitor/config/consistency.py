@@ -29,10 +29,10 @@ from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
 from monitor.config.types import split
 from monitor.config.validation import Draft
 from monitor.config.yaml import Path, dotted
-from monitor.domain import routing
 from monitor.domain.load import account_loads
 from monitor.domain.policy import Policy
-from monitor.domain.routing import RESERVED
+from monitor.domain.routing import rules as routing
+from monitor.domain.routing.rules import RESERVED
 from monitor.errors import Problem
 from monitor.extras import missing
 from monitor.http.addresses import is_loopback

@@ -7,8 +7,8 @@ from monitor.config.sections.core import AccountSettings, ConnectionMatch, Conne
 from monitor.config.sections.policy import KNOWN_PLATFORMS
 from monitor.config.validation import Draft
 from monitor.config.yaml import Path
-from monitor.domain.matchers import CLOSED, contradictory, meant, unknown_choices
-from monitor.domain.routing import RESERVED
+from monitor.domain.routing.matchers import CLOSED, contradictory, meant, unknown_choices
+from monitor.domain.routing.rules import RESERVED
 
 _SIMILAR = 0.75
 _FEW = 8

@@ -27,10 +27,10 @@ from monitor.config.sections.policy import PolicySettings, policy_of
 from monitor.config.sections.receivers import ReceiverSettings, RouteSettings
 from monitor.config.types import Items, Section
 from monitor.config.web_config import WebConfig
-from monitor.domain.connection_entries import ConnectionEntries, User
-from monitor.domain.names import Aliases, resolved
-from monitor.domain.platform_texts import PlatformTexts
 from monitor.domain.policy import Policy
+from monitor.domain.replies.platform_texts import PlatformTexts
+from monitor.domain.routing.connection_entries import ConnectionEntries, User
+from monitor.domain.routing.names import Aliases, resolved
 from monitor.domain.silencing.silences import RecurringSilence
 from monitor.errors import Problem
 

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from monitor.config.sections.policy import PolicySettings
-from monitor.domain.platform_texts import PlatformText, PlatformTexts, code_pattern
+from monitor.domain.replies.platform_texts import PlatformText, PlatformTexts, code_pattern
 from monitor.errors import Reason
 
 _FILE = "platform_texts.toml"

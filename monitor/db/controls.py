@@ -11,8 +11,8 @@ from monitor.db.outbox import Outbox
 from monitor.db.queries.deliveries import read_receiver_states
 from monitor.db.tables import accepted_permissions, acknowledgements, silences
 from monitor.db.transaction import Reader, Transaction, upsert
-from monitor.domain.acceptance import Acceptance
 from monitor.domain.delivery.retries import CircuitBreaker, read_breaker
+from monitor.domain.silencing.acceptance import Acceptance
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 

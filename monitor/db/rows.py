@@ -19,7 +19,7 @@ from monitor.domain.reasons import Scope
 from monitor.errors import DeliveryReason, Reason, StoreCorrupt
 
 if TYPE_CHECKING:
-    from monitor.domain.snapshot import IncidentView
+    from monitor.domain.views.snapshot import IncidentView
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ def to_incident(row: Row[Any]) -> IncidentRow:
 
 def to_view(row: Row[Any]) -> "IncidentView":
     """The snapshot's view of an open incident, from a row of `incidents`."""
-    from monitor.domain.snapshot import IncidentView  # noqa: PLC0415 - most verbs that read rows do without snapshots
+    from monitor.domain.views.snapshot import IncidentView  # noqa: PLC0415 - most verbs that read rows do without snapshots
 
     incident = to_incident(row)
     return IncidentView(

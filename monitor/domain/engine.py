@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.domain import schedule
-from monitor.domain.acceptance import Acceptance, is_new
-from monitor.domain.checks import Observation
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.evaluation import (
@@ -28,11 +26,13 @@ from monitor.domain.evaluation import (
 )
 from monitor.domain.expiry import interval
 from monitor.domain.expiry.interval import RoundingEvidence
-from monitor.domain.listings import ListedConnection
 from monitor.domain.notifications.timing import awaits_look, needs_evaluation, reminders_due
-from monitor.domain.platform_texts import NO_PLATFORM_TEXTS, PlatformTexts
 from monitor.domain.policy import Policy, ScopePolicy
-from monitor.domain.routing import ReceiverRule, UserLabels
+from monitor.domain.replies.checks import Observation
+from monitor.domain.replies.listings import ListedConnection
+from monitor.domain.replies.platform_texts import NO_PLATFORM_TEXTS, PlatformTexts
+from monitor.domain.replies.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
+from monitor.domain.routing.rules import ReceiverRule, UserLabels
 from monitor.domain.schedule import EvaluationQueue
 from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes import rules
@@ -40,12 +40,12 @@ from monitor.domain.scopes.api import served_elsewhere_at
 from monitor.domain.scopes.key import API, API_KINDS, GROUP, LIMIT, PLATFORM, RATE, ScopeKey, ScopesAbove, account_scopes, scopes_above
 from monitor.domain.scopes.platform import Sight
 from monitor.domain.scopes.state import REMOVED, ScopeState, clamp_future_scope, clear, closed, persistent
+from monitor.domain.silencing.acceptance import Acceptance, is_new
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.silencing.silences import RecurringSilence, Silence
 from monitor.domain.states import ConnectionState
 from monitor.domain.usual_case import count_passed, is_quiet, last_incident_at, steady, with_next_evaluation
-from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
 
 _NOTHING_KNOWN = ConnectionState()
 

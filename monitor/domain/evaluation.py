@@ -10,24 +10,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.domain import health
-from monitor.domain.acceptance import accept
-from monitor.domain.checks import Observation
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.events import Notification, Transition
 from monitor.domain.expiry import estimate, model
-from monitor.domain.listings import ListedConnection
 from monitor.domain.notifications import decide
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, meaning
+from monitor.domain.replies.checks import Observation
+from monitor.domain.replies.listings import ListedConnection
+from monitor.domain.replies.token_life import TokenLife
 from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes import rules
 from monitor.domain.scopes.api import advance_api, advance_service, explains
 from monitor.domain.scopes.key import API, SERVICE, ScopeKey, ScopesAbove
 from monitor.domain.scopes.state import ScopeState, clamp_future_scope, clear
+from monitor.domain.silencing.acceptance import accept
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState, clamp_future
-from monitor.domain.token_life import TokenLife
 from monitor.domain.topics import ScopeContext
 
 

@@ -13,12 +13,12 @@ The numbers are those of `policy.confirm`. Inconclusive checks never change heal
 
 from datetime import datetime, timedelta
 
-from monitor.domain.checks import LastError, Observation, Reply
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.events import Topic
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import UPSTREAM, Health, Outcome, advice_of, meaning
+from monitor.domain.replies.checks import LastError, Observation, Reply
 from monitor.domain.states import TOLERANCE, ConnectionState, FailurePeriod, PendingCause, PendingHealth
 from monitor.errors import Reason
 

@@ -19,8 +19,8 @@ from monitor.domain.expiry.interval import next_informative_check
 from monitor.domain.expiry.levels import auto_renewing, crossings
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import UPSTREAM, Health
+from monitor.domain.replies.token_life import TokenSays
 from monitor.domain.states import ConnectionState
-from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
 
 _PHASES_KEPT = 16_384

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from monitor.domain.checks import LastError
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE, Severity, Topic
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.reasons import Advice, Health
+from monitor.domain.replies.checks import LastError
 from monitor.errors import Reason
 
 

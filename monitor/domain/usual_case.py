@@ -11,7 +11,6 @@ first check of a day, and one that halves the interval, are not steady.
 
 from datetime import datetime, timedelta
 
-from monitor.domain.checks import Observation, Reply
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE
@@ -22,10 +21,11 @@ from monitor.domain.expiry.model import Rounding, TokenBelief
 from monitor.domain.health import MAX_CLOCK_LEAD, with_server_clock
 from monitor.domain.policy import ExpiryPolicy, Policy, ScopePolicy
 from monitor.domain.reasons import Health
+from monitor.domain.replies.checks import Observation, Reply
+from monitor.domain.replies.token_life import TokenLife, TokenSays
 from monitor.domain.scopes.api import bucket_width
 from monitor.domain.scopes.state import Bucket, RecoveryWindow, ScopeState
 from monitor.domain.states import TOLERANCE, ConnectionState, SuppressionReason
-from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.domain.topics import failed_post_at
 from monitor.errors import Reason
 

@@ -14,7 +14,6 @@ from itertools import chain
 from operator import is_
 
 from monitor.clock import EPOCH
-from monitor.domain.alert_labels import IncidentLabels
 from monitor.domain.delivery import receiver_outages
 from monitor.domain.events import FINE, Severity
 from monitor.domain.expiry import estimate
@@ -23,7 +22,8 @@ from monitor.domain.reasons import Health, Scope, outcome_of
 from monitor.domain.scopes.key import STORAGE
 from monitor.domain.scopes.state import FAILED
 from monitor.domain.silencing.silences import SilenceState
-from monitor.domain.snapshot import ClusterFacts, ConnectionView, IncidentView, Snapshot
+from monitor.domain.views.alert_labels import IncidentLabels
+from monitor.domain.views.snapshot import ClusterFacts, ConnectionView, IncidentView, Snapshot
 from monitor.errors import Reason
 from monitor.metrics import definitions
 from monitor.metrics.definitions import Family, MetricType

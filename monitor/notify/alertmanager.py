@@ -17,10 +17,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from monitor.clock import iso_utc
 from monitor.config import ReceiverSettings
-from monitor.domain.alert_labels import IncidentLabels, alert_name
 from monitor.domain.delivery.retries import AttemptResult
 from monitor.domain.events import FINE
 from monitor.domain.reasons import Scope
+from monitor.domain.views.alert_labels import IncidentLabels, alert_name
 from monitor.notify.base import Message, OpenAlerts, ReceiverType, Request, ResendPolicy, json_request, result_where
 from monitor.notify.chat_message import ChatMessage, read, without_mentions
 from monitor.text.links import runbook_link

@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from monitor.clock import iso_utc
-from monitor.domain.alert_labels import IncidentLabels, alert_name
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, EventType, Notification, NotificationReason, Severity, Topic, incident_key
 from monitor.domain.reasons import Advice, advice_of
 from monitor.domain.scopes.key import ScopeKey
+from monitor.domain.views.alert_labels import IncidentLabels, alert_name
 from monitor.errors import Reason
 from monitor.notify.identity import MonitorIdentity
 from monitor.text.advice import notification_advice

@@ -23,9 +23,9 @@ import httpx
 from monitor.clock import Clock
 from monitor.config.secrets import Secret
 from monitor.config.sections.core import ApiSettings
-from monitor.domain.checks import Reply
 from monitor.domain.connections import id_problem, path_segment, user_id_problem
-from monitor.domain.listings import Listing, UserListing
+from monitor.domain.replies.checks import Reply
+from monitor.domain.replies.listings import Listing, UserListing
 from monitor.errors import ApiError, Reason
 from monitor.http.errors import to_api_error
 from monitor.http.headers import http_date

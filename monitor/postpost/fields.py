@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-from monitor.domain.checks import LastError
+from monitor.domain.replies.checks import LastError
 from monitor.errors import ApiError, Reason
 from monitor.redaction import clean
 

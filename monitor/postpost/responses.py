@@ -10,10 +10,10 @@ Source: api-contract.md 1.2 to 1.4, 2 and 2.1.
 import re
 from typing import Any
 
-from monitor.domain.checks import Reply
 from monitor.domain.connections import id_problem, platform_of, same_id, user_id_problem
-from monitor.domain.listings import ListedConnection, Listing, ManagedUser, UserListing
-from monitor.domain.token_life import TokenLife, parse_token_life
+from monitor.domain.replies.checks import Reply
+from monitor.domain.replies.listings import ListedConnection, Listing, ManagedUser, UserListing
+from monitor.domain.replies.token_life import TokenLife, parse_token_life
 from monitor.errors import ApiError, Reason
 from monitor.postpost.fields import decode, last_error_of, name_of, permissions_of, text_of, timestamp_of
 from monitor.redaction import clean, mask_email

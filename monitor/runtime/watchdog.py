@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from monitor.clock import Clock, ClockChanges
 from monitor.db import Database, Reader, Store, read_outbox
-from monitor.domain.snapshot import OutboxView, StorageFailure
+from monitor.domain.views.snapshot import OutboxView, StorageFailure
 from monitor.errors import StoreUnavailable
 from monitor.logs import get_logger
 from monitor.metrics import Metrics

@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from monitor.domain.preflight import Readiness
-from monitor.domain.status import DisplayStatus, OverallState
+from monitor.domain.projections.preflight import Readiness
+from monitor.domain.views.status import DisplayStatus, OverallState
 from monitor.schemas import commands, shapes
 from monitor.schemas.shapes import Moment
 

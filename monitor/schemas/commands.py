@@ -12,11 +12,11 @@ from typing_extensions import TypedDict
 
 from monitor.db import DeliveryState
 from monitor.domain.events import EventType, NotificationReason, Severity
-from monitor.domain.preflight import Readiness
+from monitor.domain.projections.preflight import Readiness
+from monitor.domain.projections.replay import Change
 from monitor.domain.reasons import Outcome
-from monitor.domain.replay import Change
 from monitor.domain.silencing.silences import SilenceState
-from monitor.domain.status import DisplayStatus, OverallState
+from monitor.domain.views.status import DisplayStatus, OverallState
 from monitor.errors import DeliveryReason, Reason
 from monitor.schemas.shapes import (
     AckedBy,

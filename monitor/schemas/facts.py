@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from monitor.db import CheckRow, DeliveryRow, IncidentRow
     from monitor.domain.connections import Connection
     from monitor.domain.events import IncidentRef
-    from monitor.domain.forecast import ForecastEvent
-    from monitor.domain.handling import Handling
-    from monitor.domain.preflight import PreflightResult
+    from monitor.domain.projections.forecast import ForecastEvent
+    from monitor.domain.projections.preflight import PreflightResult
     from monitor.domain.silencing.acks import Ack
     from monitor.domain.silencing.controls import Controls
     from monitor.domain.silencing.silences import Silence
-    from monitor.domain.snapshot import IncidentView, OutboxView, Snapshot, SuspectedScope
     from monitor.domain.states import ConnectionState
     from monitor.domain.uptime import Uptime
+    from monitor.domain.views.handling import Handling
+    from monitor.domain.views.snapshot import IncidentView, OutboxView, Snapshot, SuspectedScope
     from monitor.errors import DeliveryReason
     from monitor.schemas import shapes
 
@@ -230,9 +230,9 @@ def handling(
     row: IncidentRow, about: Connection | None, controls: Controls, now: datetime, escalates_at: datetime | None = None
 ) -> Handling:
     """What operators did about an incident, which is escalated next *escalates_at*; nothing about one that is closed."""
-    from monitor.domain.handling import NOT_HANDLED, handling_of_incident  # noqa: PLC0415 - see above
-    from monitor.domain.snapshot import IncidentView  # noqa: PLC0415
     from monitor.domain.states import TopicState  # noqa: PLC0415
+    from monitor.domain.views.handling import NOT_HANDLED, handling_of_incident  # noqa: PLC0415 - see above
+    from monitor.domain.views.snapshot import IncidentView  # noqa: PLC0415
 
     if row.closed_at is not None:
         return NOT_HANDLED

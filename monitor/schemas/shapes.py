@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from monitor.db import DeliveryState
 from monitor.domain.events import EventType, NotificationReason, Severity, Topic
-from monitor.domain.preflight import Readiness
+from monitor.domain.projections.preflight import Readiness
 from monitor.domain.reasons import Health, Outcome, Scope
 from monitor.domain.states import SuppressionReason
 from monitor.errors import DeliveryReason, Reason

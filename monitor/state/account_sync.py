@@ -12,7 +12,8 @@ from datetime import datetime
 from functools import partial
 
 from monitor.config import AccountSettings, Config
-from monitor.db import Database, Store, accounts, read_meta
+from monitor.db import Database, Store, read_meta
+from monitor.db.renames import accounts
 from monitor.logs import get_logger
 from monitor.state.registry import Registry
 

@@ -13,18 +13,18 @@ from typing import cast
 
 from monitor.clock import Clock
 from monitor.db import Reader, Store, read_connections, read_states
-from monitor.db.findings import FindingsRow, put_board, put_findings, read_board, read_scope_rows, take_findings
-from monitor.domain.checks import Observation, Verdict
+from monitor.db.cluster.findings import FindingsRow, put_board, put_findings, read_board, read_scope_rows, take_findings
 from monitor.domain.cluster.findings import Board, Finding
 from monitor.domain.connections import Connection
 from monitor.domain.evaluation import Evaluation
+from monitor.domain.replies.checks import Observation, Verdict
 from monitor.domain.scopes import platform as platform_scope
 from monitor.domain.scopes.api import is_bad
 from monitor.domain.scopes.key import ACCOUNT_KINDS, API, GROUP, PLATFORM, STORAGE, ScopeKey, ScopesAbove
 from monitor.domain.scopes.state import REMOVED, ScopeState, clear, closed
-from monitor.domain.snapshot import IncidentView, scope_incidents
 from monitor.domain.states import ConnectionState
 from monitor.domain.usual_case import resumed
+from monitor.domain.views.snapshot import IncidentView, scope_incidents
 from monitor.errors import Reason
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from monitor.config import Config
 from monitor.db import Database, Store, read_connections
-from monitor.domain.connection_entries import Key
 from monitor.domain.connections import Connection, ConnectionSpec
+from monitor.domain.routing.connection_entries import Key
 from monitor.state.registry import Registry
 from monitor.state.unit_of_work import unit_of_work
 

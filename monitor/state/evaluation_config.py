@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 from monitor import __version__
 from monitor.config import Config
 from monitor.domain.engine import EngineConfig
+from monitor.domain.replies.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
 from monitor.domain.routes import Route
-from monitor.domain.routing import ReceiverRule
-from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
+from monitor.domain.routing.rules import ReceiverRule
 from monitor.errors import Reason
 from monitor.notify.identity import MonitorIdentity
 

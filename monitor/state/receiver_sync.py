@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from monitor.config import Config, ReceiverSettings
-from monitor.db import Database, Store, connections_by_id, read_meta, receivers
-from monitor.domain import routing
+from monitor.db import Database, Store, connections_by_id, read_meta
+from monitor.db.renames import receivers
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, Notification, NotificationReason
+from monitor.domain.routing import rules as routing
 from monitor.logs import get_logger
 from monitor.notify import payload
 from monitor.notify.alertmanager import labels_of

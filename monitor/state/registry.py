@@ -31,9 +31,9 @@ from monitor.domain.engine import ChangeSet, Engine
 from monitor.domain.evaluation import hiding_scope, scope_context
 from monitor.domain.events import Notification
 from monitor.domain.load import AccountLoad, account_loads
-from monitor.domain.matchers import UnmatchedMatcher, known_values, unmatched
+from monitor.domain.routing.matchers import UnmatchedMatcher, known_values, unmatched
 from monitor.domain.scopes.key import ACCOUNT, ScopeKey
-from monitor.domain.snapshot import (
+from monitor.domain.views.snapshot import (
     ConnectionView,
     IncidentView,
     OutboxView,

@@ -11,15 +11,16 @@ from functools import partial
 
 from monitor.db import CheckRow, Store
 from monitor.db.codec import encode_rounding, encode_scope
-from monitor.domain import events, routing
-from monitor.domain.checks import Observation
+from monitor.domain import events
 from monitor.domain.connections import Connection
 from monitor.domain.evaluation import Evaluation
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationFacts, NotificationReason, Severity, Topic
-from monitor.domain.listings import ListedConnection
 from monitor.domain.notifications import build
 from monitor.domain.notifications.timing import overtakes_reminders
 from monitor.domain.reasons import Scope
+from monitor.domain.replies.checks import Observation
+from monitor.domain.replies.listings import ListedConnection
+from monitor.domain.routing import rules as routing
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import REMOVED, ScopeState, closed, persistent
 from monitor.domain.states import ConnectionState, SuppressionReason

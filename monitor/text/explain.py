@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.domain import topics
-from monitor.domain.acceptance import is_new
-from monitor.domain.connection_entries import ConnectionEntry
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.expiry import estimate
@@ -14,12 +12,14 @@ from monitor.domain.health import confirmations
 from monitor.domain.notifications.timing import closing_held_until
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import UPSTREAM, Health, Outcome, outcome_of
-from monitor.domain.routing import covers
+from monitor.domain.routing.connection_entries import ConnectionEntry
+from monitor.domain.routing.rules import covers
 from monitor.domain.scopes.state import ScopeState
+from monitor.domain.silencing.acceptance import is_new
 from monitor.domain.silencing.silences import SilenceState
-from monitor.domain.snapshot import ConnectionView
 from monitor.domain.states import ConnectionState, PendingLevel
 from monitor.domain.topics import ScopeContext
+from monitor.domain.views.snapshot import ConnectionView
 from monitor.errors import Reason
 from monitor.text.advice import reconnects, report_advice
 from monitor.text.durations import format_duration, span

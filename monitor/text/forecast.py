@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from monitor.domain.forecast import ForecastEvent
+from monitor.domain.projections.forecast import ForecastEvent
 from monitor.text.format import count, moment, one_line
 from monitor.text.sentences import NO_NAMES, sentence
 

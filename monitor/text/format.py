@@ -11,7 +11,7 @@ from monitor.domain.expiry import levels
 from monitor.domain.reasons import Health
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.states import ConnectionState
-from monitor.domain.status import DisplayStatus
+from monitor.domain.views.status import DisplayStatus
 from monitor.redaction import JOINERS, joins
 from monitor.text.durations import brief, span
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from monitor.domain import topics
 from monitor.domain.events import FINE, Topic
-from monitor.domain.preflight import PreflightCause, PreflightResult
+from monitor.domain.projections.preflight import PreflightCause, PreflightResult
 from monitor.domain.reasons import Health, Outcome, outcome_of
 from monitor.domain.states import ConnectionState
 from monitor.errors import DeliveryReason, Reason

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, timedelta
 
-from monitor.domain.acceptance import ACCEPTED
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, EventType, Notification, NotificationFacts, Topic
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import REMOVED
+from monitor.domain.silencing.acceptance import ACCEPTED
 from monitor.errors import Reason
 from monitor.text.advice import notification_advice
 from monitor.text.durations import span

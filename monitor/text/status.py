@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.domain.events import Topic
-from monitor.domain.handling import Handling
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.scopes.key import ScopeKey
-from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot, SuspectedScope
-from monitor.domain.status import DisplayStatus, OverallState, Tone, counting
+from monitor.domain.views.handling import Handling
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot, SuspectedScope
+from monitor.domain.views.status import DisplayStatus, OverallState, Tone, counting
 from monitor.errors import Reason
 from monitor.text.durations import brief
 from monitor.text.format import STATUS_LABELS, ago, count, label_of, moment, one_line, sentence

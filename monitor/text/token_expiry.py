@@ -11,8 +11,8 @@ from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.notifications.build import passes_despite_expiry
 from monitor.domain.policy import ExpiryPolicy, Policy
 from monitor.domain.reasons import Health
+from monitor.domain.replies.token_life import TokenSays
 from monitor.domain.states import ConnectionState
-from monitor.domain.token_life import TokenSays
 from monitor.domain.topics import EXPIRED, clearing
 from monitor.errors import Reason
 from monitor.text.durations import brief, span

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 from monitor.clock import Clock
 from monitor.db import ControlsWriter, Store
-from monitor.domain.acceptance import Acceptance, acceptable
 from monitor.domain.connections import Connection
+from monitor.domain.silencing.acceptance import Acceptance, acceptable
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
-from monitor.domain.snapshot import ConnectionView, IncidentView
+from monitor.domain.views.snapshot import ConnectionView, IncidentView
 from monitor.logs import get_logger
 from monitor.redaction import clean
 

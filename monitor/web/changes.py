@@ -14,7 +14,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from monitor.clock import Clock
-from monitor.domain.snapshot import Snapshot
+from monitor.domain.views.snapshot import Snapshot
 from monitor.web.connection_limits import LimitedHandler
 from monitor.web.status.snapshot_cache import SnapshotCache
 

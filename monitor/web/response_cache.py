@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from monitor.clock import Clock
-from monitor.domain.snapshot import Snapshot
+from monitor.domain.views.snapshot import Snapshot
 from monitor.web.status.snapshot_cache import SnapshotCache
 from monitor.web.urls import Handler
 

@@ -28,7 +28,7 @@ from monitor.clock import Clock
 from monitor.config import SecretProblem, WebConfig, WebSettings
 from monitor.domain.engine import Engine
 from monitor.domain.policy import Policy
-from monitor.domain.snapshot import Snapshot
+from monitor.domain.views.snapshot import Snapshot
 from monitor.errors import ConfigError, PortUnavailable, Problem
 from monitor.logs import get_logger
 from monitor.metrics import OPENMETRICS, TEXT, Metrics, wants_openmetrics

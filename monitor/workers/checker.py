@@ -14,11 +14,11 @@ from functools import partial
 from monitor.clock import Clock
 from monitor.db import Database
 from monitor.domain.check_queue import CheckQueue
-from monitor.domain.checks import Observation, Reply
 from monitor.domain.connections import Connection
 from monitor.domain.evaluation import Evaluation
 from monitor.domain.reasons import Health, Outcome, outcome_of
-from monitor.domain.verdicts import judge
+from monitor.domain.replies.checks import Observation, Reply
+from monitor.domain.replies.verdicts import judge
 from monitor.errors import Reason, StoreError
 from monitor.logs import get_logger
 from monitor.metrics import Metrics

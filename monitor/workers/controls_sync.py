@@ -6,7 +6,7 @@ They are read at every wake, so that a command takes effect within seconds, with
 
 from monitor.clock import Clock
 from monitor.db import Database, Reader, accepted_losses, acks_of_open, silences_since
-from monitor.domain.acceptance import Acceptance
+from monitor.domain.silencing.acceptance import Acceptance
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.errors import StoreUnavailable

@@ -12,11 +12,11 @@ from typing import Any
 from monitor.clock import Clock
 from monitor.config import AccountSettings, Config
 from monitor.db import Database
-from monitor.domain.checks import Observation, Verdict
 from monitor.domain.connections import Connection
 from monitor.domain.events import Severity
-from monitor.domain.listings import Comparison, Inventory, Listing, UserListing, diff_listing, is_same_listing
 from monitor.domain.reasons import Scope, meaning
+from monitor.domain.replies.checks import Observation, Verdict
+from monitor.domain.replies.listings import Comparison, Inventory, Listing, UserListing, diff_listing, is_same_listing
 from monitor.domain.scopes.key import ACCOUNT, USER, ScopeKey
 from monitor.errors import ApiError, Reason
 from monitor.logs import get_logger

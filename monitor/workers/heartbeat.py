@@ -14,16 +14,16 @@ from functools import partial
 from monitor.clock import Clock
 from monitor.config import HeartbeatSettings, Secret
 from monitor.db import Database, Store, read_outbox
-from monitor.domain import routing
 from monitor.domain.connections import Connection
 from monitor.domain.events import Severity
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
 from monitor.domain.routes import Route
-from monitor.domain.routing import ReceiverRule
+from monitor.domain.routing import rules as routing
+from monitor.domain.routing.rules import ReceiverRule
 from monitor.domain.schedule import MISSING_AT_MOST, MISSING_FACTOR
-from monitor.domain.snapshot import OutboxView
 from monitor.domain.states import ConnectionState
+from monitor.domain.views.snapshot import OutboxView
 from monitor.errors import StoreError
 from monitor.logs import get_logger
 from monitor.notify.sender import Sender

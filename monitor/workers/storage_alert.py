@@ -16,8 +16,8 @@ from functools import partial
 from monitor.clock import Clock
 from monitor.config import Config, ReceiverSettings
 from monitor.db import Database, damage_is_news
-from monitor.domain import routing
 from monitor.domain.notifications.build import NotificationContext, build_scope_notification, last_notified
+from monitor.domain.routing import rules as routing
 from monitor.domain.scopes import state
 from monitor.domain.scopes.key import STORAGE
 from monitor.domain.scopes.state import ScopeState

@@ -21,9 +21,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from monitor.domain.checks import Reply
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
+from monitor.domain.replies.checks import Reply
 from tests.bench.result import Result
 from tests.e2e.processes import free_port
 from tests.world.api import TrueClock, WorldApi, moment

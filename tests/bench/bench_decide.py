@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 
-from monitor.domain.checks import Observation
 from monitor.domain.evaluation import EvaluationInput, evaluate_check
+from monitor.domain.replies.checks import Observation
+from monitor.domain.replies.verdicts import judge
 from monitor.domain.scopes.key import scopes_above
-from monitor.domain.verdicts import judge
 from monitor.postpost.responses import parse_reply
 from tests.bench.result import Result, cpu_seconds
 from tests.builders import DAY, MINUTE, START, a_connection, a_policy, a_state

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from monitor.config import WebSettings
-from monitor.domain.snapshot import Snapshot
+from monitor.domain.views.snapshot import Snapshot
 from monitor.logs import configure
 from monitor.metrics import Metrics
 from monitor.web.server import WebServer

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from monitor.clock import SystemClock
 from monitor.config import WebSettings
 from monitor.domain.reasons import Health
-from monitor.domain.snapshot import ConnectionView, Snapshot
-from monitor.domain.status import Filters
+from monitor.domain.views.snapshot import ConnectionView, Snapshot
+from monitor.domain.views.status import Filters
 from monitor.metrics import Metrics, definitions
 from monitor.web.pages.templates import Pages
 from monitor.web.server import WebServer

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from monitor.db.codec import dump_state
 from monitor.domain.reasons import Health
-from monitor.domain.token_life import TokenSays
+from monitor.domain.replies.token_life import TokenSays
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, a_state, a_token_belief
 from tests.databases import migrated_sqlite

@@ -12,7 +12,7 @@ from monitor.clock import SystemClock
 from monitor.cluster.node import config_hash, member_of
 from monitor.config import Config, load
 from monitor.db import Database
-from monitor.db.members import member_backend
+from monitor.db.cluster.members import member_backend
 from monitor.domain.cluster.sharing import NodeRow
 from monitor.errors import ConfigError
 from monitor.notify import templates

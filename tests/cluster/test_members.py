@@ -9,8 +9,8 @@ import pytest
 
 from monitor.clock import SystemClock
 from monitor.db import Database
+from monitor.db.cluster.members import MemberBackend, MemberSession, adopt_config, drain_nodes, member_backend
 from monitor.db.errors import translated
-from monitor.db.members import MemberBackend, MemberSession, adopt_config, drain_nodes, member_backend
 from monitor.domain.cluster.sharing import GLOBAL, NodeRow
 from monitor.errors import AnotherInstance
 from tests.waiting import eventually

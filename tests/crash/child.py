@@ -26,7 +26,7 @@ from monitor.clock import SystemClock
 from monitor.config import ReceiverSettings, Secret
 from monitor.db import Database, read_connections
 from monitor.domain.connections import Connection, ConnectionSpec
-from monitor.domain.routing import ReceiverRule
+from monitor.domain.routing.rules import ReceiverRule
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.state.registry import Registry
 from tests import marked

@@ -15,11 +15,11 @@ from monitor.clock import SystemClock
 from monitor.config import ReceiverSettings
 from monitor.db import AttemptRow, Database, DeliveryRow, Store, deliveries_by_id, pending_deliveries
 from monitor.domain import evaluation as core
-from monitor.domain.checks import Observation, Verdict
 from monitor.domain.connections import Connection
 from monitor.domain.delivery.retries import DeliveryOutcome
 from monitor.domain.events import Notification
 from monitor.domain.policy import Confirm, DigestPolicy, FlapPolicy, Policy, RetryPolicy, ScopePolicy
+from monitor.domain.replies.checks import Observation, Verdict
 from monitor.errors import DeliveryReason, Reason
 from monitor.notify.identity import MonitorIdentity
 from monitor.notify.payload import render

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from monitor.domain.alert_labels import alert_name
+from monitor.domain.views.alert_labels import alert_name
 from tests.deploy.alerting import Alertmanager, Labels, LocalServer
 from tests.deploy.daemon import ROOT, Daemon, Simulated
 from tests.deploy.prometheus import Prometheus

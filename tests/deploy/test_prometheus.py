@@ -18,12 +18,12 @@ from monitor.clock import SystemClock
 from monitor.config import load
 from monitor.db import Database
 from monitor.domain import topics
-from monitor.domain.alert_labels import IncidentLabels, alert_name
 from monitor.domain.delivery.receiver_outages import DISABLED
 from monitor.domain.events import Topic
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
 from monitor.domain.scopes.key import LIMIT, RATE, SERVICE
+from monitor.domain.views.alert_labels import IncidentLabels, alert_name
 from monitor.metrics import Metrics, definitions
 from monitor.metrics.definitions import MetricType
 from monitor.metrics.exposition import loop_labels

@@ -21,8 +21,8 @@ from monitor.domain.events import IncidentRef, Severity, Topic
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS
-from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot, StorageFailure, SuspectedScope
 from monitor.domain.states import ConnectionState, TopicState
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot, StorageFailure, SuspectedScope
 from monitor.errors import Reason
 from monitor.metrics import Metrics
 from monitor.web.server import WebServer

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from monitor.domain.checks import Reply
+from monitor.domain.replies.checks import Reply
 from monitor.errors import ApiError, Reason
 from monitor.postpost.client import ApiClient
 from tests.raw_server import HEALTHY, PLATFORM_ID, RawServer, Request, a_test_answer, answer, raw_server, says

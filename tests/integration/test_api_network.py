@@ -18,7 +18,7 @@ import trustme
 from monitor.clock import SystemClock
 from monitor.config.secrets import Secret
 from monitor.config.sections.core import ApiSettings
-from monitor.domain.checks import Reply
+from monitor.domain.replies.checks import Reply
 from monitor.errors import ApiError, ConfigError, Reason
 from monitor.postpost.client import ApiClient
 from tests.raw_server import KEY, PLATFORM_ID, RawServer, raw_server

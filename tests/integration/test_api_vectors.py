@@ -11,10 +11,10 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.config.secrets import Secret
 from monitor.config.sections.core import ApiSettings
-from monitor.domain.checks import LastError, Reply
-from monitor.domain.listings import Listing
-from monitor.domain.token_life import TokenSays
-from monitor.domain.verdicts import judge
+from monitor.domain.replies.checks import LastError, Reply
+from monitor.domain.replies.listings import Listing
+from monitor.domain.replies.token_life import TokenSays
+from monitor.domain.replies.verdicts import judge
 from monitor.errors import ApiError, Reason
 from monitor.postpost.client import ApiClient
 from tests.builders import a_connection

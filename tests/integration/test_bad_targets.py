@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from monitor.cli.main import main
 from monitor.clock import SystemClock
 from monitor.config import WebSettings
-from monitor.domain.snapshot import ConnectionView, Snapshot
+from monitor.domain.views.snapshot import ConnectionView, Snapshot
 from monitor.metrics import Metrics
 from monitor.web.server import WebServer
 from tests import marked

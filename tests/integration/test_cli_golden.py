@@ -21,11 +21,11 @@ from monitor.cli.output import columns
 from monitor.cli.replay_history import replay_history
 from monitor.config import Config, load, load_policy
 from monitor.db import AttemptRow, DeliveryState, list_deliveries, list_incidents, operator_session, read_connections
-from monitor.domain.checks import Verdict
 from monitor.domain.policy import ExpiryPolicy
-from monitor.domain.preflight import judged, stored
+from monitor.domain.projections.preflight import judged, stored
 from monitor.domain.reasons import Health
-from monitor.domain.status import ConnectionFilter
+from monitor.domain.replies.checks import Verdict
+from monitor.domain.views.status import ConnectionFilter
 from monitor.errors import DeliveryReason, Problem, Reason
 from monitor.notify import templates
 from monitor.state.unit_of_work import evaluate_due

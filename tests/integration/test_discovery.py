@@ -16,9 +16,9 @@ from monitor.db import list_deliveries, read_connections
 from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import Topic
 from monitor.domain.expiry.model import Rounding
-from monitor.domain.listings import ListedConnection, Listing, is_same_listing
 from monitor.domain.reasons import Health
-from monitor.domain.status import DisplayStatus
+from monitor.domain.replies.listings import ListedConnection, Listing, is_same_listing
+from monitor.domain.views.status import DisplayStatus
 from monitor.simulator import faults
 from monitor.simulator import state as simulated
 from monitor.simulator.presets import connection_like

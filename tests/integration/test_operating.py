@@ -15,7 +15,6 @@ from monitor.db import (
     DeliveryState,
     Store,
     accepted_losses,
-    accounts,
     acks_of_open,
     list_deliveries,
     operator_session,
@@ -26,10 +25,11 @@ from monitor.db import (
     reading,
     silences_since,
 )
-from monitor.domain.acceptance import Acceptance
+from monitor.db.renames import accounts
 from monitor.domain.connections import ConnectionSpec
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Scope
+from monitor.domain.silencing.acceptance import Acceptance
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.errors import SchemaMismatch, StoreError, StoreUnavailable

@@ -11,8 +11,8 @@ from monitor.config import Secret
 from monitor.db import DeliveryState, operator_session, read_outbox
 from monitor.domain.delivery.retries import CircuitBreaker, after_test, release
 from monitor.domain.routes import Route
-from monitor.domain.routing import ReceiverRule
-from monitor.domain.snapshot import OutboxView
+from monitor.domain.routing.rules import ReceiverRule
+from monitor.domain.views.snapshot import OutboxView
 from monitor.simulator import faults
 from monitor.workers.heartbeat import is_late, is_unreachable
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, at

@@ -26,8 +26,8 @@ from monitor.db import (
     pending_deliveries,
     silences_since,
 )
-from monitor.domain.checks import Observation, Verdict
 from monitor.domain.events import Topic
+from monitor.domain.replies.checks import Observation, Verdict
 from monitor.domain.silencing.acks import Ack
 from monitor.errors import DeliveryReason, Reason
 from monitor.state import account_sync, connection_sync, receiver_sync

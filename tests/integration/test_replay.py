@@ -9,7 +9,7 @@ import pytest
 from monitor.cli.replay_history import ReplayResult, replay_history
 from monitor.config import Config, DatabaseSettings, ScheduleSettings, Secret
 from monitor.config.sections.policy import ConfirmSettings, ExpirySettings, PolicySettings
-from monitor.domain.replay import Change, ReplayEvent, compare
+from monitor.domain.projections.replay import Change, ReplayEvent, compare
 from monitor.simulator import faults
 from tests.builders import DAY, HOUR, MINUTE
 from tests.clock import FakeClock

@@ -16,10 +16,10 @@ from sqlalchemy import event
 
 from monitor.db import Database, Reader, Store, list_checks, read_state, read_states
 from monitor.db.codec import whole_milliseconds
-from monitor.domain.checks import Observation, Verdict
 from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.evaluation import Evaluation
 from monitor.domain.policy import Policy
+from monitor.domain.replies.checks import Observation, Verdict
 from monitor.domain.states import ConnectionState
 from monitor.errors import Reason
 from monitor.notify.identity import MonitorIdentity

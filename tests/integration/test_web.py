@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from monitor.clock import SystemClock
 from monitor.config import Secret, WebSettings
-from monitor.domain.snapshot import ConnectionView, OutboxView, Snapshot
+from monitor.domain.views.snapshot import ConnectionView, OutboxView, Snapshot
 from monitor.errors import ConfigError
 from monitor.metrics import Metrics
 from monitor.web.connection_limits import Limits

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from monitor.clock import SystemClock
 from monitor.config import Secret, TlsServerSettings, WebConfig, WebSettings
-from monitor.domain.snapshot import Snapshot
+from monitor.domain.views.snapshot import Snapshot
 from monitor.errors import ConfigError
 from monitor.metrics import Metrics
 from monitor.web.auth import PasswordVerifier, TooManyAttempts, hash_password

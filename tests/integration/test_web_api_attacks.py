@@ -15,9 +15,9 @@ import pytest
 
 from monitor.clock import SystemClock, from_milliseconds, iso_utc
 from monitor.db import Database, Reader, connections_by_id, deliveries_by_id, list_checks, list_deliveries, list_incidents
-from monitor.domain.checks import LastError
 from monitor.domain.reasons import Health
-from monitor.domain.snapshot import ConnectionView, Snapshot
+from monitor.domain.replies.checks import LastError
+from monitor.domain.views.snapshot import ConnectionView, Snapshot
 from monitor.errors import Reason
 from monitor.text.format import one_line
 from monitor.web.api.parameters import encode

@@ -12,8 +12,8 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.domain.events import IncidentRef, Severity, Topic
 from monitor.domain.reasons import Health, Scope
-from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
-from monitor.domain.status import Tone
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.domain.views.status import Tone
 from monitor.web.api import parameters
 from tests.asked import Port, asked, listening
 from tests.builders import DAY, HOUR, START, a_connection, a_state, a_token_belief

@@ -34,7 +34,7 @@ from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic, Transition
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.silencing.acks import Ack
-from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot
 from monitor.errors import DeliveryReason, Reason, StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.web.changes import MOST_STREAMS

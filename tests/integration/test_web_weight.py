@@ -11,7 +11,7 @@ import pytest
 
 from monitor.config import WebConfig, WebSettings
 from monitor.domain.reasons import Health
-from monitor.domain.snapshot import ConnectionView, Snapshot
+from monitor.domain.views.snapshot import ConnectionView, Snapshot
 from monitor.metrics import Metrics
 from monitor.web.connection_limits import Limits
 from monitor.web.server import WebServer

@@ -17,12 +17,12 @@ from sqlalchemy import create_engine, text
 
 from monitor.clock import SystemClock
 from monitor.db import Reader, Store, read_connections
-from monitor.db.findings import read_board
+from monitor.db.cluster.findings import read_board
 from monitor.domain.check_queue import CheckQueue
-from monitor.domain.checks import Observation, Verdict
 from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.policy import Policy, ScopePolicy
-from monitor.domain.routing import ReceiverRule
+from monitor.domain.replies.checks import Observation, Verdict
+from monitor.domain.routing.rules import ReceiverRule
 from monitor.errors import Reason
 from monitor.notify.identity import MonitorIdentity
 from monitor.state.cluster import AccountRegistry, AccountRows, GlobalRegistry, follow, node_config, take_in, tell

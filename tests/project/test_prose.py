@@ -8,10 +8,10 @@ from tests.project.source import Module, modules
 EXCEPTIONS = {
     "monitor/domain/connections.py": "why a configured id is refused",
     "monitor/domain/expiry/interval.py": "the message of an exception that only a fault of the program raises",
-    "monitor/domain/platform_texts.py": "why an entry of the table is refused",
+    "monitor/domain/replies/platform_texts.py": "why an entry of the table is refused",
     "monitor/domain/copies.py": "the functions that it makes",
-    "monitor/domain/token_life.py": "the grammar of the API's texts",
-    "monitor/domain/verdicts.py": "patterns of the platforms' texts, and why a configured pattern is refused",
+    "monitor/domain/replies/token_life.py": "the grammar of the API's texts",
+    "monitor/domain/replies/verdicts.py": "patterns of the platforms' texts, and why a configured pattern is refused",
 }
 """File -> why it may hold strings of several words."""
 

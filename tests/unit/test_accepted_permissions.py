@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from monitor.domain.acceptance import Acceptance
 from monitor.domain.events import FINE, Topic
+from monitor.domain.silencing.acceptance import Acceptance
 from monitor.domain.silencing.controls import Controls
 from monitor.errors import Reason
 from monitor.text.explain import explain

@@ -3,10 +3,10 @@
 import pytest
 
 from monitor.config import Config
-from monitor.domain.checks import LastError
 from monitor.domain.policy import ScopePolicy
-from monitor.domain.token_life import TokenSays
-from monitor.domain.verdicts import judge
+from monitor.domain.replies.checks import LastError
+from monitor.domain.replies.token_life import TokenSays
+from monitor.domain.replies.verdicts import judge
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_policy, a_reply, a_token_life
 from tests.patrol import Patrol, fleet

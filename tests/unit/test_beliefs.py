@@ -7,9 +7,9 @@ import pytest
 
 from monitor.domain.expiry.estimate import DISAGREEMENT, apply, apply_listing, best_estimate
 from monitor.domain.expiry.model import Rounding, TokenBelief, TokenChange
-from monitor.domain.listings import ListedConnection
 from monitor.domain.policy import ExpiryPolicy
-from monitor.domain.token_life import TokenSays, parse_token_life
+from monitor.domain.replies.listings import ListedConnection
+from monitor.domain.replies.token_life import TokenSays, parse_token_life
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START
 
 POLICY = ExpiryPolicy()

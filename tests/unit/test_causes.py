@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.domain.checks import LastError
 from monitor.domain.events import Notification, Topic
+from monitor.domain.replies.checks import LastError
+from monitor.domain.replies.token_life import TokenLife, TokenSays
 from monitor.domain.silencing.silences import Silence
-from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.errors import Reason
 from monitor.text.sentences import sentence
 from tests.builders import (

@@ -8,12 +8,12 @@ import pytest
 from monitor.cli.incidents import IncidentLine, as_text, worst_first
 from monitor.db import IncidentRow
 from monitor.domain.events import IncidentRef, Severity, Topic
-from monitor.domain.handling import Handling
 from monitor.domain.notifications.build import current_reason
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.silencing.acks import Ack
-from monitor.domain.snapshot import ConnectionView
 from monitor.domain.states import TopicState
+from monitor.domain.views.handling import Handling
+from monitor.domain.views.snapshot import ConnectionView
 from monitor.errors import Reason
 from monitor.web.pages.incidents import closed_panel
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_state, a_token_belief

@@ -8,9 +8,9 @@ import pytest
 from monitor.cli.status import as_document, as_text
 from monitor.domain.events import IncidentRef, Severity, Topic
 from monitor.domain.reasons import Health, Scope
-from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
 from monitor.domain.states import PendingHealth
-from monitor.domain.status import ConnectionFilter
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.domain.views.status import ConnectionFilter
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_state, a_token_belief, at
 from tests.terminal import Stream

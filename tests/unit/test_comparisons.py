@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from monitor.domain.events import EventType, IncidentRef, NotificationReason, Severity, Topic
-from monitor.domain.replay import PAIRING_WINDOW, Change, ReplayEvent, compare, counts, from_checks, notifications_of
+from monitor.domain.projections.replay import PAIRING_WINDOW, Change, ReplayEvent, compare, counts, from_checks, notifications_of
 from tests.builders import DAY, HOUR, MINUTE, START, a_notification, at
 
 

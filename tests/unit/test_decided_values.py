@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from monitor.domain.checks import Verdict
 from monitor.domain.delivery.digests import PendingDelivery, build_digest, plan
 from monitor.domain.delivery.retries import AttemptResult, CircuitBreaker, after_attempt, next_attempt
 from monitor.domain.evaluation import evaluate_check, scope_context
@@ -13,18 +12,19 @@ from monitor.domain.events import FINE, EventType, IncidentRef, NotificationReas
 from monitor.domain.notifications import decide
 from monitor.domain.notifications.build import NotificationContext
 from monitor.domain.notifications.build import build_notification as announcement_of
-from monitor.domain.past import views_at
 from monitor.domain.policy import DigestPolicy, ExpiryPolicy, Policy, RetryPolicy, ScopePolicy
 from monitor.domain.reasons import Health, Scope
-from monitor.domain.routing import facts, matches
+from monitor.domain.replies.checks import Verdict
+from monitor.domain.replies.token_life import TokenLife
+from monitor.domain.routing.rules import facts, matches
 from monitor.domain.scopes.api import _down_since
 from monitor.domain.scopes.key import STORAGE, ScopeKey, scopes_above
 from monitor.domain.scopes.state import Bucket, FailureStreak, ScopeState, closed, opened, persistent, with_failure
 from monitor.domain.silencing.acks import Ack, acknowledged, badness
-from monitor.domain.snapshot import IncidentView
 from monitor.domain.states import LastNotified, PendingLevel, TopicState
-from monitor.domain.token_life import TokenLife
 from monitor.domain.topics import ScopeContext, is_confirmed, note_pending, severity_of
+from monitor.domain.views.past import views_at
+from monitor.domain.views.snapshot import IncidentView
 from monitor.errors import DeliveryReason, Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection, a_notification, a_state, an_observation, at
 from tests.story import Story

@@ -4,8 +4,8 @@ import pytest
 
 from monitor.domain.events import IncidentRef, Severity, Topic
 from monitor.domain.reasons import Health, Scope
-from monitor.domain.snapshot import ConnectionView, IncidentView
-from monitor.domain.status import TROUBLE, ConnectionFilter, DisplayStatus, Tone, status_of, tone_of, urgency
+from monitor.domain.views.snapshot import ConnectionView, IncidentView
+from monitor.domain.views.status import TROUBLE, ConnectionFilter, DisplayStatus, Tone, status_of, tone_of, urgency
 from tests.builders import START, a_connection, a_state
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.domain.token_life import LIFE_LIMIT, RAW_LIMIT, TokenLife, TokenSays, parse_token_life
+from monitor.domain.replies.token_life import LIFE_LIMIT, RAW_LIMIT, TokenLife, TokenSays, parse_token_life
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

@@ -11,9 +11,9 @@ from monitor.domain.expiry.estimate import LIST_AGE, apply, apply_listing, best_
 from monitor.domain.expiry.interval import DATE_STEP, RoundingEvidence, learn_rounding
 from monitor.domain.expiry.levels import EXPIRED, SOON, auto_renewing, compact, crossings, level, renewal_overdue, severity_of, threshold_of
 from monitor.domain.expiry.model import Rounding, TokenBelief, TokenChange
-from monitor.domain.listings import ListedConnection
 from monitor.domain.policy import ExpiryPolicy
-from monitor.domain.token_life import TokenSays, parse_token_life
+from monitor.domain.replies.listings import ListedConnection
+from monitor.domain.replies.token_life import TokenSays, parse_token_life
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection
 from tests.sampling import sampled
 

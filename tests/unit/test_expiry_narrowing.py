@@ -12,9 +12,9 @@ from monitor.domain.expiry.estimate import apply, uncertainty, window
 from monitor.domain.expiry.model import Rounding
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
+from monitor.domain.replies.token_life import parse_token_life
 from monitor.domain.schedule import first_due, next_due
 from monitor.domain.states import ConnectionState
-from monitor.domain.token_life import parse_token_life
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, START, a_connection
 from tests.sampling import sampled

@@ -6,16 +6,16 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.domain.checks import LastError
 from monitor.domain.events import FINE, NotificationReason, Topic
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.policy import Policy, ScopePolicy
+from monitor.domain.replies.checks import LastError
+from monitor.domain.replies.token_life import TokenLife, TokenSays
 from monitor.domain.scopes import key as core
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.silences import Silence
 from monitor.domain.states import ConnectionState, PendingLevel, SuppressionReason, TopicState
-from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.errors import DeliveryReason, Reason
 from monitor.text.explain import explain
 from monitor.text.notification_history import SUPPRESSION_TEXTS, notification_lines, topic_lines

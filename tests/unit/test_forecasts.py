@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from monitor.domain.engine import EngineConfig
-from monitor.domain.forecast import Forecast, ForecastEvent, begins_at, forecast, forecast_of
+from monitor.domain.projections.forecast import Forecast, ForecastEvent, begins_at, forecast, forecast_of
+from monitor.domain.replies.token_life import parse_token_life
 from monitor.domain.routes import Route
-from monitor.domain.routing import ReceiverRule
-from monitor.domain.token_life import parse_token_life
+from monitor.domain.routing.rules import ReceiverRule
 from monitor.errors import Reason
 from tests.builders import DAY, MINUTE, a_reply, a_silence
 from tests.patrol import fleet

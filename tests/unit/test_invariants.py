@@ -22,11 +22,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from monitor.db.codec import dump_state, load_state
 from monitor.domain import evaluation as core
-from monitor.domain.checks import Observation, Verdict
 from monitor.domain.evaluation import EvaluationInput
 from monitor.domain.events import FINE, Notification, NotificationReason, Topic
 from monitor.domain.policy import Confirm, Policy, ScopePolicy
 from monitor.domain.reasons import Health
+from monitor.domain.replies.checks import Observation, Verdict
 from monitor.domain.scopes.key import STORAGE, ScopeKey, scopes_above
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.states import ConnectionState, TopicState

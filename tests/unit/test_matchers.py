@@ -2,9 +2,9 @@
 
 import pytest
 
-from monitor.domain.matchers import UnmatchedMatcher, unmatched
 from monitor.domain.routes import Route
-from monitor.domain.routing import is_unrouted, takes_everything
+from monitor.domain.routing.matchers import UnmatchedMatcher, unmatched
+from monitor.domain.routing.rules import is_unrouted, takes_everything
 from tests.builders import a_connection, a_notification
 from tests.configured import configured
 

@@ -24,8 +24,8 @@ from monitor.domain.load import AccountLoad
 from monitor.domain.reasons import Health, Scope
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import Controls
-from monitor.domain.snapshot import ClusterFacts, ConnectionView, IncidentView, OutboxView, Snapshot
 from monitor.domain.states import ConnectionState
+from monitor.domain.views.snapshot import ClusterFacts, ConnectionView, IncidentView, OutboxView, Snapshot
 from monitor.errors import DeliveryReason, Reason
 from monitor.metrics import Metrics, definitions, wants_openmetrics
 from monitor.metrics.definitions import Family, MetricType

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.domain.checks import LastError
 from monitor.domain.events import Topic
 from monitor.domain.reasons import Health
+from monitor.domain.replies.checks import LastError
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_listed_connection, a_policy, a_reply, a_token_life, changed
 from tests.patrol import fleet

@@ -9,10 +9,10 @@ import pytest
 
 from monitor.config.platform_texts import built_in_texts, platform_texts_of
 from monitor.config.sections.policy import PolicySettings, TextReason
-from monitor.domain.platform_texts import TEXT_REASONS, PlatformText, PlatformTexts, code_pattern
 from monitor.domain.reasons import Advice, advice_of
-from monitor.domain.token_life import parse_token_life
-from monitor.domain.verdicts import classify, judge
+from monitor.domain.replies.platform_texts import TEXT_REASONS, PlatformText, PlatformTexts, code_pattern
+from monitor.domain.replies.token_life import parse_token_life
+from monitor.domain.replies.verdicts import classify, judge
 from monitor.errors import Reason
 from tests.builders import a_connection, a_reply
 from tests.configured import ACCOUNT, refused

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from monitor.cli.preflight import exit_code
-from monitor.domain.checks import Verdict
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.policy import ExpiryPolicy, Policy
-from monitor.domain.preflight import Readiness, judged, reason_for_doubt, stored
+from monitor.domain.projections.preflight import Readiness, judged, reason_for_doubt, stored
 from monitor.domain.reasons import MEANINGS, Health, Outcome
+from monitor.domain.replies.checks import Verdict
+from monitor.domain.replies.token_life import TokenLife, TokenSays
 from monitor.domain.states import ConnectionState, PendingHealth
-from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, START, a_reply, a_state, a_token_belief, a_token_life, at
 

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.domain.checks import Verdict
 from monitor.domain.events import FINE, Topic
-from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness
+from monitor.domain.projections.preflight import PreflightCause, PreflightResult, Readiness
 from monitor.domain.reasons import MEANINGS, UPSTREAM, Advice, Health, Outcome, advice_of
+from monitor.domain.replies.checks import Verdict
 from monitor.domain.states import ConnectionState, PendingLevel, TopicState
 from monitor.errors import Reason
 from monitor.text.advice import reason_advice, topic_advice

@@ -13,8 +13,8 @@ from monitor.domain.policy import Policy
 from monitor.domain.routes import Route
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import closed, fail
-from monitor.domain.snapshot import Snapshot
 from monitor.domain.states import ConnectionState
+from monitor.domain.views.snapshot import Snapshot
 from monitor.errors import Reason
 from monitor.notify.identity import MonitorIdentity
 from monitor.state.evaluation_config import EvaluationConfig

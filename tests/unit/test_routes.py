@@ -5,7 +5,7 @@ import pytest
 from monitor.domain.events import EventType, IncidentRef, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.domain.routes import Route
-from monitor.domain.routing import ReceiverRule, receivers_for
+from monitor.domain.routing.rules import ReceiverRule, receivers_for
 from tests.builders import START, a_connection, a_notification
 
 BOTH = (ReceiverRule("on-call"), ReceiverRule("chat"))

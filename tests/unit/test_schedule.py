@@ -13,9 +13,9 @@ from monitor.domain.connections import Connection
 from monitor.domain.expiry.model import Rounding, TokenBelief
 from monitor.domain.policy import ExpiryPolicy, Policy
 from monitor.domain.reasons import Health
+from monitor.domain.replies.token_life import TokenSays
 from monitor.domain.schedule import FIRST_WITHIN, ORIGIN, first_due, next_due, pace, phase
 from monitor.domain.states import ConnectionState, PendingHealth
-from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, START, a_connection
 

@@ -11,10 +11,10 @@ from monitor.domain.events import FINE, Topic
 from monitor.domain.notifications import decide
 from monitor.domain.policy import FlapPolicy
 from monitor.domain.recurrence import EVERY_DAY, Schedule
+from monitor.domain.replies.token_life import TokenSays
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import RecurringSilence, Silence
 from monitor.domain.states import SuppressionReason
-from monitor.domain.token_life import TokenSays
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, START, a_connection, a_policy, a_reply, a_silence, a_token_life, at
 from tests.sampling import sampled

@@ -6,7 +6,7 @@ import pytest
 from monitor.domain.events import EventType, IncidentRef, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.domain.recurrence import EVERY_DAY, Schedule
-from monitor.domain.routing import facts, matches
+from monitor.domain.routing.rules import facts, matches
 from monitor.domain.silencing.acks import Ack, acknowledged, badness
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.silences import RecurringSilence, Silence, SilenceState

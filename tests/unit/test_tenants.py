@@ -5,14 +5,14 @@ from datetime import timedelta
 import pytest
 
 from monitor.config import ReceiverSettings, Secret
-from monitor.domain.connection_entries import ConnectionEntries, ConnectionEntry
 from monitor.domain.connections import Connection, ConnectionSpec, matching
 from monitor.domain.events import IncidentRef, Topic
 from monitor.domain.load import account_loads
-from monitor.domain.names import resolved
 from monitor.domain.reasons import Scope
 from monitor.domain.routes import Route
-from monitor.domain.routing import ReceiverRule, receivers_for
+from monitor.domain.routing.connection_entries import ConnectionEntries, ConnectionEntry
+from monitor.domain.routing.names import resolved
+from monitor.domain.routing.rules import ReceiverRule, receivers_for
 from monitor.domain.silencing.controls import Controls
 from monitor.notify import payload
 from monitor.notify.chat_message import read

@@ -5,15 +5,15 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from monitor.domain.events import NotificationReason, Topic
-from monitor.domain.handling import handling_of
 from monitor.domain.policy import FlapPolicy
 from monitor.domain.recurrence import EVERY_DAY, Schedule
 from monitor.domain.routes import Escalation, Route, RouteQuietHours
-from monitor.domain.routing import ReceiverRule, receivers_for, routes_of
+from monitor.domain.routing.rules import ReceiverRule, receivers_for, routes_of
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS
-from monitor.domain.snapshot import ConnectionView, incidents_of, scope_incidents
 from monitor.domain.states import SuppressionReason
+from monitor.domain.views.handling import handling_of
+from monitor.domain.views.snapshot import ConnectionView, incidents_of, scope_incidents
 from monitor.errors import Reason
 from monitor.text.notification_history import topic_lines
 from monitor.text.report import ConnectionReport

@@ -6,10 +6,10 @@ from functools import partial
 
 import pytest
 
-from monitor.domain.checks import LastError
 from monitor.domain.events import Topic
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Health
+from monitor.domain.replies.checks import LastError
 from monitor.errors import Reason
 from tests.builders import DAY, HOUR, MINUTE, SECOND, a_connection, a_policy, a_reply, a_token_life, changed
 from tests.patrol import Answer, Patrol, fleet

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from monitor.db.codec import dump_state, load_state
-from monitor.domain.checks import LastError, Observation, Reply, Verdict
 from monitor.domain.connections import Connection
 from monitor.domain.engine import ChangeSet, Engine, EngineConfig
 from monitor.domain.evaluation import Evaluation, evaluate_check
@@ -21,11 +20,12 @@ from monitor.domain.events import Topic
 from monitor.domain.expiry.model import Rounding
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health
+from monitor.domain.replies.checks import LastError, Observation, Reply, Verdict
+from monitor.domain.replies.token_life import parse_token_life
 from monitor.domain.scopes.key import STORAGE, ScopeKey
 from monitor.domain.scopes.rules import canary_interval, probe_interval
 from monitor.domain.scopes.state import Bucket, RecoveryWindow, ScopeState, closed, fail
 from monitor.domain.states import TOLERANCE, ConnectionState, LastNotified, PendingLevel, TopicState
-from monitor.domain.token_life import parse_token_life
 from monitor.domain.usual_case import count_passed, last_incident_at, resumed, steady, with_next_evaluation
 from monitor.errors import Reason
 from tests.builders import (

@@ -9,14 +9,14 @@ import pytest
 
 from monitor.config.sections.core import ScheduleSettings
 from monitor.config.sections.policy import PolicySettings, policy_of
-from monitor.domain.checks import Reply
 from monitor.domain.connections import id_problem
 from monitor.domain.events import Severity
 from monitor.domain.expiry.estimate import window
 from monitor.domain.policy import ExpiryPolicy, Policy
 from monitor.domain.reasons import Health
+from monitor.domain.replies.checks import Reply
+from monitor.domain.replies.verdicts import judge
 from monitor.domain.states import SuppressionReason
-from monitor.domain.verdicts import judge
 from monitor.errors import ApiError, Reason
 from monitor.postpost.errors import refusal
 from monitor.postpost.responses import parse_listing, parse_reply

@@ -2,8 +2,8 @@
 
 import pytest
 
-from monitor.domain.token_life import TokenLife, TokenSays
-from monitor.domain.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule, classify, judge
+from monitor.domain.replies.token_life import TokenLife, TokenSays
+from monitor.domain.replies.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule, classify, judge
 from monitor.errors import ApiError, Reason
 from tests.builders import a_connection, a_reply
 

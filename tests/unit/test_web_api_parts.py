@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 from monitor.clock import iso_utc
 from monitor.domain.events import Topic
 from monitor.domain.reasons import Health
-from monitor.domain.status import Tone
+from monitor.domain.views.status import Tone
 from monitor.schemas import commands
 from monitor.schemas.facts import encode
 from monitor.schemas.shapes import json_schemas

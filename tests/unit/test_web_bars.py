@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from monitor.db import LatencyRow
-from monitor.domain.status import Tone
 from monitor.domain.uptime import DayUptime, OpenOutage, Uptime
+from monitor.domain.views.status import Tone
 from monitor.errors import Reason
 from monitor.text.format import clock, percent, short_day
 from monitor.web.pages.charts import DAYS, PITCH, Bar, Spark, WindowUptime, bar_of, spark_of, windows_of

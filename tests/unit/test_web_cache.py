@@ -2,7 +2,7 @@
 
 import asyncio
 
-from monitor.domain.snapshot import ConnectionView, Snapshot
+from monitor.domain.views.snapshot import ConnectionView, Snapshot
 from monitor.metrics import Metrics
 from monitor.web.status.snapshot_cache import SnapshotCache
 from tests.builders import SECOND, START, a_connection, a_state

@@ -9,9 +9,9 @@ from icalendar import Calendar
 
 from monitor.domain.events import IncidentRef, Severity, Topic
 from monitor.domain.reasons import Scope
-from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.status import Filters, Tone
-from monitor.domain.token_life import TokenSays
+from monitor.domain.replies.token_life import TokenSays
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot
+from monitor.domain.views.status import Filters, Tone
 from monitor.text.links import connection_path
 from monitor.web.pages.expiry import Agenda, agenda_of, endings_of
 from monitor.web.pages.feed import pieces_of

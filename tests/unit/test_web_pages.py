@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from monitor.db import AttemptRow, CheckRow, DeliveryRow, DeliveryState, IncidentRow, LatencyRow, NotificationRow
-from monitor.domain.checks import LastError
 from monitor.domain.events import IncidentRef, Severity, Topic
-from monitor.domain.forecast import Forecast, ForecastEvent
 from monitor.domain.policy import Policy
+from monitor.domain.projections.forecast import Forecast, ForecastEvent
 from monitor.domain.reasons import Health, Scope
+from monitor.domain.replies.checks import LastError
 from monitor.domain.silencing.acks import Ack
-from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
-from monitor.domain.status import Filters
 from monitor.domain.uptime import DayUptime, Uptime
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.domain.views.status import Filters
 from monitor.errors import DeliveryReason, Reason
 from monitor.web.pages.connection import ConnectionQuery, profile_of
 from monitor.web.pages.expiry import agenda_of

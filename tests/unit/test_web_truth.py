@@ -16,9 +16,9 @@ from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls
-from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot, StorageFailure, SuspectedScope, suspected_scope
 from monitor.domain.states import ConnectionState, TopicState
-from monitor.domain.status import ConnectionFilter, DisplayStatus, Filters, OverallState, Tone
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot, StorageFailure, SuspectedScope, suspected_scope
+from monitor.domain.views.status import ConnectionFilter, DisplayStatus, Filters, OverallState, Tone
 from monitor.errors import Reason
 from monitor.text.explain import explain
 from monitor.text.format import STATUS_LABELS

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from monitor.domain.checks import LastError
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.reasons import Health, Scope
-from monitor.domain.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.domain.replies.checks import LastError
+from monitor.domain.replies.token_life import TokenSays
 from monitor.domain.states import ConnectionState, PendingHealth, PendingLevel
-from monitor.domain.status import DisplayStatus, Filters, OverallState, Tone
-from monitor.domain.token_life import TokenSays
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, OutboxView, Snapshot
+from monitor.domain.views.status import DisplayStatus, Filters, OverallState, Tone
 from monitor.errors import Reason
 from monitor.text.format import ago
 from monitor.web.pages.incidents import NOT_SUPPRESSED, open_panel

@@ -16,7 +16,7 @@ from monitor.domain.events import FINE, Notification, Topic
 from monitor.domain.policy import FlapPolicy
 from monitor.domain.recurrence import EVERY_DAY, Schedule
 from monitor.domain.routes import Escalation, Route, RouteQuietHours
-from monitor.domain.routing import ReceiverRule, receivers_for
+from monitor.domain.routing.rules import ReceiverRule, receivers_for
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.errors import Reason

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 from monitor.clock import SystemClock
-from monitor.domain.checks import Reply
-from monitor.domain.listings import Listing
+from monitor.domain.replies.checks import Reply
+from monitor.domain.replies.listings import Listing
 from monitor.errors import ApiError, Reason
 from monitor.postpost.errors import refusal
 from monitor.postpost.responses import parse_listing, parse_reply

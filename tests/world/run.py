@@ -19,14 +19,14 @@ from monitor.clock import SystemClock
 from monitor.config import AccountSettings, Config, Secret
 from monitor.db.codec import decode_rounding, decode_scope, dump_state, encode_rounding, encode_scope, load_state
 from monitor.domain.check_queue import CheckQueue
-from monitor.domain.checks import Observation, Reply, Verdict
 from monitor.domain.connections import Connection, ConnectionSpec
 from monitor.domain.evaluation import Evaluation
 from monitor.domain.events import Notification
-from monitor.domain.listings import Inventory, Listing, diff_listing
 from monitor.domain.reasons import Scope, meaning
+from monitor.domain.replies.checks import Observation, Reply, Verdict
+from monitor.domain.replies.listings import Inventory, Listing, diff_listing
+from monitor.domain.replies.verdicts import judge
 from monitor.domain.scopes.state import persistent
-from monitor.domain.verdicts import judge
 from monitor.errors import ApiError, Reason
 from monitor.postpost.rate_limit import TOO_MANY_REQUESTS, RequestPacing
 from monitor.state.evaluation_config import EvaluationConfig

@@ -35,8 +35,8 @@ from monitor.config.types import (
     parse_listen,
     problem,
 )
-from monitor.domain.connection_entries import ConnectionEntry
 from monitor.domain.connections import id_problem, platform_of, user_id_problem
+from monitor.domain.routing.connection_entries import ConnectionEntry
 
 
 def one_of(*keys: str) -> Any:

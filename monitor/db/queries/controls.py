@@ -9,8 +9,8 @@ from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db.codec import load_labels, load_names, maybe_moment
 from monitor.db.tables import accepted_permissions, acknowledgements, incidents, silences
 from monitor.db.transaction import Reader
-from monitor.domain.acceptance import Acceptance
 from monitor.domain.events import Topic
+from monitor.domain.silencing.acceptance import Acceptance
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.errors import StoreCorrupt

@@ -14,7 +14,7 @@ from monitor.db.rows import AttemptRow, DeliveryRow, NotificationRow, WaitingRow
 from monitor.db.tables import attempts, deliveries, incidents, notifications, receiver_states
 from monitor.db.transaction import Reader
 from monitor.domain.delivery.retries import CircuitBreaker, DeliveryState, read_breaker
-from monitor.domain.snapshot import OutboxView
+from monitor.domain.views.snapshot import OutboxView
 
 # The state is spelled out in the SQL: with a parameter the partial indexes could not be used.
 PENDING = text("deliveries.state = 'pending'")

@@ -19,7 +19,7 @@ from monitor.domain.reasons import Outcome, outcome_of
 from monitor.errors import Reason
 
 if TYPE_CHECKING:
-    from monitor.domain.snapshot import IncidentView
+    from monitor.domain.views.snapshot import IncidentView
 
 PAGE = 5_000
 _LAST = 2**63 - 1

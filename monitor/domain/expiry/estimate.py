@@ -15,10 +15,10 @@ from monitor.domain.copies import replace
 from monitor.domain.expiry.interval import DATE_STEP, Interval, end_of, printed_by, with_skew
 from monitor.domain.expiry.model import Rounding, TokenBelief, TokenChange
 from monitor.domain.policy import ExpiryPolicy
-from monitor.domain.token_life import TokenLife, TokenSays
+from monitor.domain.replies.token_life import TokenLife, TokenSays
 
 if TYPE_CHECKING:
-    from monitor.domain.listings import ListedConnection
+    from monitor.domain.replies.listings import ListedConnection
 
 # An end counts as passed when evidence arrives this long after it.
 GRACE = timedelta(hours=2)

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from monitor.domain.expiry.model import Rounding, TokenBelief
-from monitor.domain.token_life import TokenLife, TokenSays
+from monitor.domain.replies.token_life import TokenLife, TokenSays
 
 if TYPE_CHECKING:
-    from monitor.domain.listings import ListedConnection
+    from monitor.domain.replies.listings import ListedConnection
 
 # When the clocks are further apart, the time left is counted from our own clock, so that a wrong clock of ours does not show
 # valid tokens as expired. Equal to the grace after which an end counts as passed, so that a smaller error does not do so either.

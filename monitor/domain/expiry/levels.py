@@ -12,7 +12,7 @@ from monitor.domain.events import FINE, Severity
 from monitor.domain.expiry.estimate import GRACE, has_estimate, window
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.policy import ExpiryPolicy
-from monitor.domain.token_life import TokenSays
+from monitor.domain.replies.token_life import TokenSays
 
 EXPIRED = "expired"
 

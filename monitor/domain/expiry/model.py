@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from monitor.domain.token_life import TokenSays
+from monitor.domain.replies.token_life import TokenSays
 
 
 class Rounding(StrEnum):

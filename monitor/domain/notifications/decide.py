@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from monitor.domain import topics
-from monitor.domain.acceptance import ACCEPTED
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE, EventType, Notification, NotificationReason, Severity, Topic, Transition
@@ -45,6 +44,7 @@ from monitor.domain.routes import Route
 from monitor.domain.schedule import lasting_at
 from monitor.domain.scopes.platform import is_notified
 from monitor.domain.scopes.state import ScopeState
+from monitor.domain.silencing.acceptance import ACCEPTED
 from monitor.domain.silencing.controls import FOLLOWING, NO_CONTROLS, Controls
 from monitor.domain.states import ConnectionState, LastNotified, SuppressionReason, TopicState
 from monitor.domain.topics import ScopeContext

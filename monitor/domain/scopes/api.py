@@ -8,10 +8,10 @@ neither, so that a suspended machine or a clock jump cannot.
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
-from monitor.domain.checks import Observation
 from monitor.domain.copies import replace
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Outcome, Scope, meaning
+from monitor.domain.replies.checks import Observation
 from monitor.domain.scopes.key import SERVICE, ScopeKey
 from monitor.domain.scopes.state import (
     GOOD_ANSWERS,

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from monitor.domain.checks import Observation
 from monitor.domain.copies import replace
 from monitor.domain.policy import ScopePolicy
 from monitor.domain.reasons import Outcome, meaning
+from monitor.domain.replies.checks import Observation
 from monitor.domain.scopes.api import decay, next_streak
 from monitor.domain.scopes.key import ACCOUNT, API, GROUP, PLATFORM, RATE, SERVICE, STORAGE, USER, ScopeKey
 from monitor.domain.scopes.state import ScopeState, closed, opened, with_failure

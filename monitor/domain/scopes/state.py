@@ -10,10 +10,10 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 
-from monitor.domain.checks import Observation
 from monitor.domain.copies import replace
 from monitor.domain.events import FINE
 from monitor.domain.reasons import UPSTREAM, Scope
+from monitor.domain.replies.checks import Observation
 from monitor.domain.scopes.key import LIMIT, RATE, SERVICE, ScopeKey
 from monitor.domain.states import TOLERANCE, TopicState, clamp_moment, clamp_topic
 from monitor.errors import Reason

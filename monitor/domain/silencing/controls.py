@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from monitor.domain.acceptance import Acceptance
 from monitor.domain.connections import Connection
 from monitor.domain.events import Notification, NotificationReason, Topic
 from monitor.domain.policy import Policy
 from monitor.domain.routes import Route
-from monitor.domain.routing import UserLabels, quiet_until, routes_of
+from monitor.domain.routing.rules import UserLabels, quiet_until, routes_of
+from monitor.domain.silencing.acceptance import Acceptance
 from monitor.domain.silencing.acks import Ack, Acks, acknowledged
 from monitor.domain.silencing.silences import RecurringSilence, Silence, Suppression, failure_of, suppressed_by
 from monitor.domain.states import SuppressionReason, TopicState

@@ -14,7 +14,7 @@ from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, EventType, IncidentRef, Notification, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
 from monitor.domain.recurrence import Schedule
-from monitor.domain.routing import NO_LABELS, UserLabels, facts, matches
+from monitor.domain.routing.rules import NO_LABELS, UserLabels, facts, matches
 from monitor.domain.states import SuppressionReason
 from monitor.domain.time_spans import Span
 

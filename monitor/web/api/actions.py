@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from monitor.domain.events import incident_key
-from monitor.domain.snapshot import ConnectionView
+from monitor.domain.views.snapshot import ConnectionView
 from monitor.errors import StoreError
 from monitor.schemas import api, facts
 from monitor.text.durations import parse_duration

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from monitor.domain.expiry import levels
 from monitor.domain.reasons import Health
-from monitor.domain.snapshot import ConnectionView, Snapshot
-from monitor.domain.status import DisplayStatus, OverallState, Tone
+from monitor.domain.views.snapshot import ConnectionView, Snapshot
+from monitor.domain.views.status import DisplayStatus, OverallState, Tone
 from monitor.redaction import JOINERS
 from monitor.text.durations import brief
 from monitor.text.format import count, one_line, platform_name

@@ -11,7 +11,7 @@ from monitor.clock import Clock, iso_utc
 from monitor.db import Reader, connections_by_id, read_connections
 from monitor.domain.connections import Connection, matching
 from monitor.domain.policy import Policy
-from monitor.domain.snapshot import ConnectionView
+from monitor.domain.views.snapshot import ConnectionView
 from monitor.errors import StoreError
 from monitor.logs import get_logger
 from monitor.schemas.api import ApiDocument

@@ -12,12 +12,12 @@ from monitor.db import Reader, list_checks, read_state, with_last_checks
 from monitor.domain.connections import matching
 from monitor.domain.events import Severity
 from monitor.domain.expiry.estimate import best_estimate
-from monitor.domain.preflight import PreflightCause, PreflightResult, Readiness, overall, remembered
+from monitor.domain.projections.preflight import PreflightCause, PreflightResult, Readiness, overall, remembered
 from monitor.domain.reasons import Health
 from monitor.domain.silencing.silences import SilenceState
-from monitor.domain.snapshot import ConnectionView
 from monitor.domain.states import ConnectionState
-from monitor.domain.status import ConnectionFilter, DisplayStatus
+from monitor.domain.views.snapshot import ConnectionView
+from monitor.domain.views.status import ConnectionFilter, DisplayStatus
 from monitor.schemas import api, facts
 from monitor.schemas.explanation import as_document, notification_records
 from monitor.schemas.shapes import Preflight, UptimeFacts

@@ -17,7 +17,7 @@ from monitor.config.problems import nearest
 from monitor.db import DeliveryState
 from monitor.domain.events import Topic
 from monitor.domain.reasons import Health
-from monitor.domain.status import TROUBLE, DisplayStatus
+from monitor.domain.views.status import TROUBLE, DisplayStatus
 from monitor.text.durations import parse_duration
 from monitor.web.api.problems import ApiProblem
 

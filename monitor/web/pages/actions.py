@@ -8,9 +8,9 @@ from typing import Any
 from aiohttp import web
 
 from monitor.clock import Clock
-from monitor.domain.acceptance import acceptable
 from monitor.domain.events import incident_key
-from monitor.domain.snapshot import IncidentView
+from monitor.domain.silencing.acceptance import acceptable
+from monitor.domain.views.snapshot import IncidentView
 from monitor.errors import StoreError
 from monitor.text.format import moment, one_line, short_name, subject_name, title_of
 from monitor.text.links import connection_path

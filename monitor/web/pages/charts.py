@@ -7,8 +7,8 @@ from statistics import median
 
 from monitor.db.queries.history import LatencyRow
 from monitor.domain.reasons import Outcome, outcome_of
-from monitor.domain.status import Tone
 from monitor.domain.uptime import NOTHING, WINDOWS, DayUptime, OpenOutage, Uptime, begin
+from monitor.domain.views.status import Tone
 from monitor.text.durations import brief
 from monitor.text.format import count, day, milliseconds, percent
 

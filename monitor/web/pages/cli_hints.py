@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from monitor.domain.connections import Connection
 from monitor.domain.events import IncidentRef, incident_key
 from monitor.domain.reasons import Scope
-from monitor.domain.routing import scope_facts
+from monitor.domain.routing.rules import scope_facts
 
 _PROGRAM = "postpost-monitor"
 _SILENCE_FOR = "2h"

@@ -8,11 +8,11 @@ from urllib.parse import urlencode
 
 from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db import CheckRow, NotificationRow
-from monitor.domain.acceptance import acceptable
 from monitor.domain.reasons import Outcome, outcome_of
-from monitor.domain.snapshot import ConnectionView
-from monitor.domain.status import Tone
+from monitor.domain.silencing.acceptance import acceptable
 from monitor.domain.uptime import OpenOutage
+from monitor.domain.views.snapshot import ConnectionView
+from monitor.domain.views.status import Tone
 from monitor.text.explain import ExplainSection
 from monitor.text.format import milliseconds, sentence
 from monitor.text.reasons import OUTCOME_TEXTS, reason_text

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from monitor.domain.expiry import estimate, levels
-from monitor.domain.snapshot import ConnectionView
-from monitor.domain.status import Filters, Tone
+from monitor.domain.views.snapshot import ConnectionView
+from monitor.domain.views.status import Filters, Tone
 from monitor.text.durations import brief
 from monitor.text.format import clock, count, day, platform_name, short_name
 from monitor.text.links import connection_path

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from monitor.domain.connections import Connection
-from monitor.domain.forecast import Forecast, ForecastEvent
-from monitor.domain.snapshot import ConnectionView
-from monitor.domain.status import TONES, Filters, Tone
+from monitor.domain.projections.forecast import Forecast, ForecastEvent
+from monitor.domain.views.snapshot import ConnectionView
+from monitor.domain.views.status import TONES, Filters, Tone
 from monitor.text.forecast import forecast_text, message_text, receivers_text
 from monitor.text.format import clock, day, platform_name, short_name
 from monitor.text.links import connection_path

@@ -33,15 +33,15 @@ from monitor.db import (
     with_last_checks,
 )
 from monitor.db import uptime as uptime_queries
-from monitor.domain.acceptance import Acceptance
 from monitor.domain.connections import Connection
 from monitor.domain.events import Topic
 from monitor.domain.policy import Policy
-from monitor.domain.routing import UserLabels
+from monitor.domain.routing.rules import UserLabels
+from monitor.domain.silencing.acceptance import Acceptance
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
-from monitor.domain.snapshot import ConnectionView, Snapshot
 from monitor.domain.uptime import DayUptime, OpenOutage, Uptime
+from monitor.domain.views.snapshot import ConnectionView, Snapshot
 from monitor.errors import StoreError
 from monitor.logs import get_logger
 from monitor.web.db_access import ReadLimiter

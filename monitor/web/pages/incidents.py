@@ -8,14 +8,14 @@ from urllib.parse import quote, urlencode
 from monitor.db import IncidentRow, NotificationRow
 from monitor.domain.connections import Connection
 from monitor.domain.events import IncidentRef, NotificationReason, Severity, Topic, incident_key
-from monitor.domain.handling import incident_facts
 from monitor.domain.notifications.build import current_reason
-from monitor.domain.routing import matches
+from monitor.domain.routing.rules import matches
 from monitor.domain.silencing.silences import Silence, SilenceState
-from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.states import ConnectionState
-from monitor.domain.status import TONES, Tone
 from monitor.domain.topics import clearing, fails
+from monitor.domain.views.handling import incident_facts
+from monitor.domain.views.snapshot import ConnectionView, IncidentView
+from monitor.domain.views.status import TONES, Tone
 from monitor.errors import Reason
 from monitor.text.advice import reason_advice, topic_advice
 from monitor.text.durations import brief

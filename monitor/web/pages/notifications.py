@@ -7,7 +7,7 @@ from datetime import datetime
 from monitor.db import AttemptRow, DeliveryRow, DeliveryState, NotificationRow
 from monitor.domain.connections import Connection
 from monitor.domain.events import NotificationReason
-from monitor.domain.status import TONES, Tone
+from monitor.domain.views.status import TONES, Tone
 from monitor.errors import DeliveryReason
 from monitor.notify.payload import summary
 from monitor.text.format import ago, count, milliseconds, one_line

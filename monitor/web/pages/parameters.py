@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from monitor.domain.status import Filters
+from monitor.domain.views.status import Filters
 from monitor.web.api.parameters import Ids, Number, Query, Several, Status, Text, choice_of, parse
 from monitor.web.api.problems import ApiProblem
 from monitor.web.status.board import StatusBoard

@@ -5,14 +5,14 @@ from datetime import datetime
 
 from monitor.db import IncidentRow, Reader, connections_at, incidents_at, last_checks_at
 from monitor.db.rows import CheckRow
-from monitor.domain.checks import Observation, Verdict
 from monitor.domain.connections import Connection
-from monitor.domain.past import views_at
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Outcome, outcome_of
+from monitor.domain.replies.checks import Observation, Verdict
+from monitor.domain.replies.token_life import TokenLife, parse_token_life
 from monitor.domain.scopes.key import API, STORAGE, ScopeKey
-from monitor.domain.snapshot import IncidentView, Snapshot
-from monitor.domain.token_life import TokenLife, parse_token_life
+from monitor.domain.views.past import views_at
+from monitor.domain.views.snapshot import IncidentView, Snapshot
 
 
 def snapshot_at(reader: Reader, at: datetime, policy: Policy) -> Snapshot:

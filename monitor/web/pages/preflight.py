@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from monitor.domain.policy import Policy
-from monitor.domain.preflight import Readiness, overall, remembered
-from monitor.domain.status import Filters, Tone
+from monitor.domain.projections.preflight import Readiness, overall, remembered
+from monitor.domain.views.status import Filters, Tone
 from monitor.text.format import ago, platform_name, sentence, short_name
 from monitor.text.links import connection_path
 from monitor.text.reasons import preflight_text

@@ -24,8 +24,8 @@ from aiohttp import web
 from monitor import extras
 from monitor.clock import Clock
 from monitor.domain.policy import Policy
-from monitor.domain.snapshot import OutboxView
-from monitor.domain.status import Filters
+from monitor.domain.views.snapshot import OutboxView
+from monitor.domain.views.status import Filters
 from monitor.schemas.explanation import records_of
 from monitor.text.explain import explain
 from monitor.web.actions import Actions

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from monitor import extras
-from monitor.domain.status import Filters
+from monitor.domain.views.status import Filters
 from monitor.schemas.facts import iso
 from monitor.text.advice import reconnects
 from monitor.text.format import clock, day, moment, second, stamp

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from monitor.domain.acceptance import Acceptance
 from monitor.domain.connections import Connection
-from monitor.domain.routing import covers
+from monitor.domain.routing.rules import covers
+from monitor.domain.silencing.acceptance import Acceptance
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.text.format import moment

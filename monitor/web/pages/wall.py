@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from monitor.domain.snapshot import ConnectionView
-from monitor.domain.status import DisplayStatus, Filters, Tone, tone_of
+from monitor.domain.views.snapshot import ConnectionView
+from monitor.domain.views.status import DisplayStatus, Filters, Tone, tone_of
 from monitor.text.format import count, platform_name, short_name
 from monitor.text.links import connection_path
 from monitor.text.status import status_label

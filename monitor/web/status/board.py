@@ -14,11 +14,11 @@ from typing import Any
 
 from monitor.domain.events import Severity
 from monitor.domain.expiry.estimate import best_estimate
-from monitor.domain.handling import Handling, handling_of, open_outage
 from monitor.domain.reasons import Health, Scope
-from monitor.domain.snapshot import ConnectionView, IncidentView, Snapshot
-from monitor.domain.status import TROUBLE, ConnectionFilter, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
 from monitor.domain.uptime import OpenOutage
+from monitor.domain.views.handling import Handling, handling_of, open_outage
+from monitor.domain.views.snapshot import ConnectionView, IncidentView, Snapshot
+from monitor.domain.views.status import TROUBLE, ConnectionFilter, DisplayStatus, Filters, Tone, status_of, tone_of, urgency
 from monitor.text.format import STATUS_LABELS, count, platform_name, short_name
 from monitor.text.status import Overall, overall_of
 from monitor.web.status.connection import ConnectionRow, row_of

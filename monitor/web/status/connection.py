@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from monitor.domain import topics
 from monitor.domain.events import Topic
 from monitor.domain.expiry import estimate, levels
-from monitor.domain.handling import NOT_HANDLED, Handling
 from monitor.domain.reasons import Health, Outcome, outcome_of
-from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.states import ConnectionState
-from monitor.domain.status import TONES, DisplayStatus, Tone, status_of, tone_of
+from monitor.domain.views.handling import NOT_HANDLED, Handling
+from monitor.domain.views.snapshot import ConnectionView, IncidentView
+from monitor.domain.views.status import TONES, DisplayStatus, Tone, status_of, tone_of
 from monitor.errors import Reason
 from monitor.text.advice import health_advice, reason_advice, topic_advice
 from monitor.text.durations import brief

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from monitor.clock import Clock
 from monitor.domain.engine import Engine
-from monitor.domain.forecast import AHEAD, Forecast, forecast
-from monitor.domain.snapshot import ConnectionView, Snapshot
+from monitor.domain.projections.forecast import AHEAD, Forecast, forecast
+from monitor.domain.views.snapshot import ConnectionView, Snapshot
 from monitor.text.report import ConnectionReport
 from monitor.web.status.snapshot_cache import SnapshotCache
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from monitor.domain.connections import Connection
-from monitor.domain.handling import handling_of_incident
 from monitor.domain.reasons import Scope
 from monitor.domain.scopes.key import ScopeKey
-from monitor.domain.snapshot import IncidentView, Snapshot, SuspectedScope
 from monitor.domain.states import TopicState
-from monitor.domain.status import TONES, Tone
+from monitor.domain.views.handling import handling_of_incident
+from monitor.domain.views.snapshot import IncidentView, Snapshot, SuspectedScope
+from monitor.domain.views.status import TONES, Tone
 from monitor.text.advice import RECEIVER_ADVICE, STORAGE_ADVICE, reason_advice
 from monitor.text.durations import brief
 from monitor.text.format import count, sentence, title_of

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from monitor.clock import Clock
-from monitor.domain.snapshot import Snapshot
+from monitor.domain.views.snapshot import Snapshot
 from monitor.metrics import Metrics
 from monitor.web.status.board import StatusBoard
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from monitor.domain.token_life import TokenLife
+from monitor.domain.replies.token_life import TokenLife
 from monitor.errors import Reason
 
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, IncidentRef, Severity, Topic
 from monitor.domain.load import AccountLoad
-from monitor.domain.matchers import UnmatchedMatcher
 from monitor.domain.notifications import build
 from monitor.domain.notifications.timing import escalation_at
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Scope
+from monitor.domain.routing.matchers import UnmatchedMatcher
 from monitor.domain.scopes.key import API, GROUP, LIMIT, PLATFORM, RATE, SERVICE
 from monitor.domain.scopes.state import ScopeState
 from monitor.domain.silencing.controls import NO_CONTROLS, Controls

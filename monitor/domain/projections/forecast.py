@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from monitor.domain.checks import Observation, Reply, Verdict
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.delivery.digests import PendingDelivery, plan
@@ -23,13 +22,14 @@ from monitor.domain.events import IncidentRef, Notification
 from monitor.domain.expiry import estimate, levels
 from monitor.domain.notifications.timing import reminders_due
 from monitor.domain.policy import DigestPolicy, Policy
-from monitor.domain.preflight import renews_itself
+from monitor.domain.projections.preflight import renews_itself
 from monitor.domain.reasons import Health, Scope
-from monitor.domain.routing import receivers_for
+from monitor.domain.replies.checks import Observation, Reply, Verdict
+from monitor.domain.replies.token_life import TokenLife, TokenSays
+from monitor.domain.routing.rules import receivers_for
 from monitor.domain.scopes.platform import reach
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.states import ConnectionState
-from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.errors import Reason
 
 AHEAD = timedelta(days=14)

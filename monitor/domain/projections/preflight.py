@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 
-from monitor.domain.checks import Reply, Verdict
 from monitor.domain.expiry import estimate, levels
 from monitor.domain.expiry.estimate import has_estimate
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.policy import ExpiryPolicy
 from monitor.domain.reasons import Health, Outcome, outcome_of
+from monitor.domain.replies.checks import Reply, Verdict
+from monitor.domain.replies.token_life import TokenLife, TokenSays
 from monitor.domain.states import ConnectionState
-from monitor.domain.token_life import TokenLife, TokenSays
 from monitor.errors import Reason
 
 _CLOCK_SLACK = timedelta(minutes=1)

@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from monitor.domain.checks import LastError
 from monitor.domain.policy import DiscoveryPolicy
-from monitor.domain.token_life import TokenLife
+from monitor.domain.replies.checks import LastError
+from monitor.domain.replies.token_life import TokenLife
 
 _LISTS_TO_VANISH = 2
 _LISTS_TO_VANISH_WHEN_SHORT = 3

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from monitor.domain.connections import ConnectionSpec, platform_of
-from monitor.domain.routing import matches
+from monitor.domain.routing.rules import matches
 
 Key = tuple[str, str, str]
 _T = TypeVar("_T")

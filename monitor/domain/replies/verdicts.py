@@ -7,11 +7,11 @@ Source: api-contract.md 3.2 and 3.3; reliability.md 3.1.
 import re
 from dataclasses import dataclass
 
-from monitor.domain.checks import Reply, Verdict
 from monitor.domain.connections import SHORT_LIVED, Connection
-from monitor.domain.platform_texts import ANY_PLATFORM, NO_PLATFORM_TEXTS, PlatformTexts
 from monitor.domain.reasons import CREDENTIAL, Outcome, outcome_of
-from monitor.domain.token_life import TokenLife, TokenSays
+from monitor.domain.replies.checks import Reply, Verdict
+from monitor.domain.replies.platform_texts import ANY_PLATFORM, NO_PLATFORM_TEXTS, PlatformTexts
+from monitor.domain.replies.token_life import TokenLife, TokenSays
 from monitor.errors import ApiError, Reason
 
 EXPECT_OK = "ok"

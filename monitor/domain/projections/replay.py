@@ -12,18 +12,18 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from monitor.domain import schedule
-from monitor.domain.checks import Observation, Reply, Verdict
 from monitor.domain.connections import Connection
 from monitor.domain.engine import Engine, EngineConfig
 from monitor.domain.evaluation import Evaluation
 from monitor.domain.events import EventType, Notification, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Outcome, outcome_of
+from monitor.domain.replies.checks import Observation, Reply, Verdict
+from monitor.domain.replies.token_life import parse_token_life
+from monitor.domain.replies.verdicts import judge
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.silencing.acks import Ack
 from monitor.domain.silencing.silences import Silence
 from monitor.domain.states import TopicState
-from monitor.domain.token_life import parse_token_life
-from monitor.domain.verdicts import judge
 from monitor.errors import Reason
 
 BEAT = timedelta(seconds=1)

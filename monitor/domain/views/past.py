@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from monitor.domain.checks import Observation
 from monitor.domain.connections import Connection
 from monitor.domain.copies import replace
 from monitor.domain.evaluation import hiding_scope, scope_context
@@ -12,11 +11,12 @@ from monitor.domain.expiry import estimate
 from monitor.domain.expiry.model import TokenBelief
 from monitor.domain.policy import Policy
 from monitor.domain.reasons import Health, Outcome, Scope, outcome_of
+from monitor.domain.replies.checks import Observation
+from monitor.domain.replies.token_life import TokenLife
 from monitor.domain.scopes.key import API, ScopeKey, scopes_above
 from monitor.domain.scopes.state import ScopeState
-from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.states import ConnectionState, LastNotified, TopicState
-from monitor.domain.token_life import TokenLife
+from monitor.domain.views.snapshot import ConnectionView, IncidentView
 
 # The interval may have been another one then.
 _LEAST_STALE = timedelta(hours=1)

@@ -6,14 +6,14 @@ from datetime import datetime
 
 from monitor.domain.connections import Connection
 from monitor.domain.events import FINE, Severity, Topic
-from monitor.domain.routing import NO_LABELS, UserLabels, connection_facts, matches, scope_facts, scope_labels
+from monitor.domain.routing.rules import NO_LABELS, UserLabels, connection_facts, matches, scope_facts, scope_labels
 from monitor.domain.silencing.acks import Ack, acknowledged
 from monitor.domain.silencing.controls import Controls
 from monitor.domain.silencing.silences import SilenceState
-from monitor.domain.snapshot import ConnectionView, IncidentView
 from monitor.domain.states import TopicState
 from monitor.domain.topics import STALE
 from monitor.domain.uptime import OpenOutage
+from monitor.domain.views.snapshot import ConnectionView, IncidentView
 
 
 @dataclass(frozen=True, slots=True)

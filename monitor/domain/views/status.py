@@ -11,7 +11,7 @@ from monitor.domain.expiry.levels import EXPIRED
 from monitor.domain.reasons import Health
 
 if TYPE_CHECKING:
-    from monitor.domain.snapshot import ConnectionView, IncidentView
+    from monitor.domain.views.snapshot import ConnectionView, IncidentView
 
 
 class Tone(StrEnum):

@@ -7,7 +7,7 @@ from itertools import product
 from monitor.domain.connections import Connection
 from monitor.domain.events import EventType, NotificationReason, Severity, Topic
 from monitor.domain.reasons import Scope
-from monitor.domain.routing import matches_pattern
+from monitor.domain.routing.rules import matches_pattern
 from monitor.errors import Reason
 
 CLOSED: Mapping[str, frozenset[str]] = {

@@ -1,0 +1,1 @@
+"""Which notifications and which connections the words of the configuration mean."""
