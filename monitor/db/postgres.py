@@ -270,7 +270,7 @@ def has_table(connection: Connection, name: str) -> bool:
 
 def _require_suitable(connection: Connection) -> None:
     major, *_ = connection.dialect.server_version_info or (_OLDEST_SERVER,)
-    if major < _OLDEST_SERVER:
+    if int(major) < _OLDEST_SERVER:
         raise UnsuitableServer(f"the server is PostgreSQL {major}, which is too old: it must be PostgreSQL {_OLDEST_SERVER} or newer")
     with connection.begin():
         if connection.execute(_SETTING).scalar() != _STATEMENT_TIMEOUT:

@@ -46,7 +46,7 @@ def test_one_page_per_incident(simulated: Simulated, tmp_path: Path) -> None:
     with ExitStack() as stack:
         hook = stack.enter_context(LocalServer())
         alertmanager = stack.enter_context(Alertmanager(tmp_path, _example(tmp_path, hook.address)))
-        receivers = f'{{name: alerts, type: alertmanager, url: "{alertmanager.url}"}}'
+        receivers = f'{{name: alerts, type: alertmanager, send_resolved: false, url: "{alertmanager.url}"}}'
         more = "monitor: {instance: here, runbook_url: 'https://wiki.example.org/alerts'}"
         daemon = stack.enter_context(Daemon(tmp_path, simulated, receivers=receivers, more=more))
         target, address = (url.removeprefix("http://") for url in (daemon.url, alertmanager.url))
