@@ -106,7 +106,7 @@ class Running:
         )
         if not hasattr(self, "registry"):
             self.registry = Registry(evaluation_config, self.clock)
-        self.registry.set_config(evaluation_config)
+        self.registry.use_config(evaluation_config)
         await account_sync.sync(self.database, self.registry, config)
         found = await receiver_sync.sync(self.database, config, evaluation_config, self.clock.now())
         await connection_sync.sync(self.database, self.registry, config)

@@ -147,8 +147,7 @@ async def _acknowledge(call: Call) -> api.Acknowledged:
     if incident is None:
         # The key of an old notification, from before the account or the instance got another name.
         before = await call.context.query(lambda reader: notified_as(reader, key))
-        refs = {(each.incident.topic, each.incident.subject, each.incident.number): each for each in incidents}
-        incident = refs.get(before) if before is not None else None
+        incident = next((each for each in incidents if before == (each.incident.topic, each.incident.subject, each.incident.number)), None)
     if incident is None:
         raise ApiProblem(404, "there is no open incident with this key; /api/v1/incidents?open=true lists them", field="key")
     ack = await call.actions.acknowledge(incident, call.author, call.body.get("reason", ""))
