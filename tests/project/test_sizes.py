@@ -25,7 +25,7 @@ PACKAGE_BUDGETS = {
     "runtime": 700,
     "schemas": 1_450,
     "simulator": 2_450,
-    "state": 1_500,
+    "state": 1_530,
     "text": 2_100,
     "web": 7_150,
     "workers": 2_250,
