@@ -55,7 +55,7 @@ _log = get_logger(__name__)
 
 _SECOND = timedelta(seconds=1)
 _WATCHDOG_LIMIT_SECONDS = 60.0
-_PINGS_PER_WATCHDOG_SEC = 4
+_PINGS_PER_WATCHDOG_PERIOD = 4
 _WEB_REST_SECONDS = 10.0
 _FILE_REST_SECONDS = 5.0
 _ROWS_REST_SECONDS = 2.0
@@ -269,7 +269,7 @@ class App:
         self._registry, self._active = registry, ""
 
     async def _examine_server(self) -> None:
-        """Log what a takeover would suffer from."""
+        """Log what would disturb a takeover."""
         now, replicated = await self._database.read(read_server)
         if abs(now - self._clock.now()) > _CLOCK_DIFFERENCE:
             difference = round((self._clock.now() - now).total_seconds(), 1)
@@ -418,7 +418,7 @@ class App:
     def _watchdog_rest_seconds(self) -> float:
         """How long the watchdog's loop rests when no job wakes it: several such rests fit into `WatchdogSec=`."""
         watchdog_seconds = self._manager.watchdog_seconds
-        return self._limits.rest if watchdog_seconds is None else min(self._limits.rest, watchdog_seconds / _PINGS_PER_WATCHDOG_SEC)
+        return self._limits.rest if watchdog_seconds is None else min(self._limits.rest, watchdog_seconds / _PINGS_PER_WATCHDOG_PERIOD)
 
     def _own_loops(self) -> list[WatchedLoop]:
         """The loops that a reload does not replace."""
@@ -427,6 +427,7 @@ class App:
             WatchedLoop(self._scheduler, self._limits.scheduler, writes=False),
             WatchedLoop(self._web_loop, 4 * _WEB_REST_SECONDS, writes=False),
             WatchedLoop(self._file_loop, 12 * _FILE_REST_SECONDS, writes=False),
+            *([WatchedLoop(self._rows_loop, 12 * _ROWS_REST_SECONDS, writes=False)] if self._node is not None else []),
         ]
 
     def _watched_loops(self) -> list[WatchedLoop]:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         with_last_checks,
     )
     from monitor.db.retention import with_old_checks
-    from monitor.db.rows import AttemptRow, CheckRow, DeliveryRow, IncidentRow, NotificationRow, WaitingRow
+    from monitor.db.rows import AttemptRow, CheckRow, DeliveryRow, IncidentRow, NotificationRow, PendingRow
     from monitor.db.store import Store
     from monitor.db.transaction import Reader
     from monitor.domain.delivery.retries import DeliveryState
@@ -70,9 +70,9 @@ __all__ = [
     "LatencyRow",
     "Lifetime",
     "NotificationRow",
+    "PendingRow",
     "Reader",
     "Store",
-    "WaitingRow",
     "accepted_losses",
     "acks_of_open",
     "acks_since",
@@ -128,7 +128,7 @@ _NAMES = {
     "monitor.db.queries.history": "LatencyRow Lifetime checks_in_order closed_incidents incidents_at last_checks_at latencies lifetimes list_checks list_incidents read_open_incidents response_times",
     "monitor.db.queries.state": "connections_at connections_by_id database_size read_connections read_meta read_scopes read_server read_state read_states with_last_checks",
     "monitor.db.retention": "with_old_checks",
-    "monitor.db.rows": "AttemptRow CheckRow DeliveryRow IncidentRow NotificationRow WaitingRow",
+    "monitor.db.rows": "AttemptRow CheckRow DeliveryRow IncidentRow NotificationRow PendingRow",
     "monitor.db.store": "Store",
     "monitor.db.transaction": "Reader",
     "monitor.domain.delivery.retries": "DeliveryState",

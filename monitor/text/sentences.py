@@ -214,7 +214,7 @@ def _fields(
 def _affected(facts: NotificationFacts) -> str:
     """How many connections a scope incident affects, and how often the scope failed lately if it flaps."""
     affected = f" {count(facts.affected, 'connection')} affected." if facts.affected is not None else ""
-    return f"{affected} It fails again and again: {facts.outages} times lately." if facts.outages else affected
+    return f"{affected} It failed {facts.outages} times recently." if facts.outages else affected
 
 
 def _scope_name(subject: str, users: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import BindParameter, Row, bindparam, func, select, text
 
 from monitor.clock import from_milliseconds
 from monitor.db.codec import load_notification, maybe_moment
-from monitor.db.rows import AttemptRow, DeliveryRow, NotificationRow, WaitingRow, to_attempt, to_delivery, to_waiting
+from monitor.db.rows import AttemptRow, DeliveryRow, NotificationRow, PendingRow, to_attempt, to_delivery, to_pending
 from monitor.db.tables import attempts, deliveries, incidents, notifications, receiver_states
 from monitor.db.transaction import Reader
 from monitor.domain.delivery.retries import CircuitBreaker, DeliveryState, read_breaker
@@ -165,9 +165,9 @@ def deliveries_of_notifications(reader: Reader, ids: Collection[int]) -> list[De
     return [to_delivery(row) for row in reader.rows(_DELIVERIES_OF_NOTIFICATIONS, {"ids": list(ids)})]
 
 
-def pending_deliveries(reader: Reader, receiver: str, limit: int = 10_000) -> list[WaitingRow]:
+def pending_deliveries(reader: Reader, receiver: str, limit: int = 10_000) -> list[PendingRow]:
     """What is pending for *receiver*, oldest first; without what a pending digest contains."""
-    return [to_waiting(row) for row in reader.rows(_WAITING, {"receiver": receiver, "limit": limit})]
+    return [to_pending(row) for row in reader.rows(_WAITING, {"receiver": receiver, "limit": limit})]
 
 
 def attempts_of(reader: Reader, delivery_ids: Collection[int]) -> dict[int, list[AttemptRow]]:
