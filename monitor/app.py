@@ -143,7 +143,7 @@ class App:
             stack.push_async_callback(self._close_web)
             if not await self._open_database():
                 return
-            await self._sync(self.config, self._registry.config)
+            await self._sync(self.config)
             await self._open_web()
             jitter = random.random  # noqa: TID251 - needs no secrecy, only that two monitors do not retry in step
             self._dependencies = Dependencies(self._registry, self._database, self._metrics, self._clock, jitter, self._limits)
@@ -293,13 +293,13 @@ class App:
     def _use(self, workers: WorkerGroup | Turns) -> None:
         self._workers, self._turns = workers, workers if isinstance(workers, Turns) else None
 
-    async def _sync(self, config: Config, evaluation_config: EvaluationConfig) -> None:
+    async def _sync(self, config: Config) -> None:
         """Bring the rows in line with *config*; in a cluster that shares, each shard does that when it is taken."""
         if self._node is not None:
             await self._node.change(config)
             return
         await account_sync.sync(self._database, self._registry, config)
-        await receiver_sync.sync(self._database, config, evaluation_config, self._clock.now())
+        await receiver_sync.sync(self._database, config, self._registry.config, self._clock.now())
         await connection_sync.sync(self._database, self._registry, config)
 
     def _loop(self, name: str, step: Step, rest_seconds: float) -> Loop:
@@ -511,8 +511,8 @@ class App:
         try:
             await self._workers.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
             self.config = config
-            self._registry.set_config(workers.evaluation_config)
-            await self._sync(config, workers.evaluation_config)
+            self._registry.use_config(workers.evaluation_config)
+            await self._sync(config)
             if self._signals.stop.is_set():
                 await workers.close()
                 return
