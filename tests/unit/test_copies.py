@@ -92,7 +92,7 @@ def test_made_quickly() -> None:
     assert (life.left, life.below, spec.labels, spec.name) == (MINUTE, False, {}, None)
     assert spec.labels is not ConnectionSpec("main", "", "x-1", platform="x").labels
     assert spec == ConnectionSpec("main", "", "x-1", "x", labels={})
-    assert pickle.loads(pickle.dumps(spec)) == copy.deepcopy(spec) == dataclasses.replace(spec) == spec  # noqa: S301 - our own
+    assert pickle.loads(pickle.dumps(spec)) == copy.deepcopy(spec) == dataclasses.replace(spec) == spec
     assert ApiResult(life, START, START).answer is life
     with pytest.raises(dataclasses.FrozenInstanceError):
         spec.name = "other"  # type: ignore[misc]
