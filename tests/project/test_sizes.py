@@ -17,7 +17,7 @@ PACKAGE_BUDGETS = {
     "cluster": 900,
     "config": 4_050,
     "db": 5_450,
-    "domain": 11_300,
+    "domain": 11_370,
     "http": 950,
     "metrics": 900,
     "notify": 1_950,
