@@ -17,7 +17,7 @@ from tests.clock import FakeClock
 
 SIZES = (12, 300, 5_000)
 ROUNDS = 5
-PAGES = ("/", "/?health=trouble", "/wall", "/calendar", "/incidents", "/calendar.ics", "/api/v1/summary", "/api/v1/connections")
+PAGES = ("/", "/?displayStatus=trouble", "/wall", "/calendar", "/incidents", "/calendar.ics", "/api/v1/summary", "/api/v1/connections")
 LIMIT_OF_PAGE, LIMIT_OF_CONFIRMATION, LIMIT_OF_HOLD = 30, 2, 20
 """Milliseconds of CPU at the largest size."""
 
