@@ -67,6 +67,11 @@ _LAST_DELIVERED = (
     .order_by(notifications.c.id.desc())
     .limit(1)
 )
+_INCIDENT = (
+    select(notifications.c.topic, notifications.c.subject, notifications.c.number)
+    .where(notifications.c.incident_key == bindparam("incident_key"))
+    .limit(1)
+)
 # By subject, not by number: when an incident closed and another opened without a delivery in between, the receiver knows the new
 # one as the old one.
 _OPEN_ALERTS = (
@@ -206,6 +211,12 @@ def last_delivered(reader: Reader, receiver: str, incident_key: str) -> bytes | 
     """The body last delivered to *receiver* about an incident, None when there is none."""
     rows = reader.rows(_LAST_DELIVERED, {"receiver": receiver, "incident_key": incident_key})
     return bytes(rows[0].body) if rows else None
+
+
+def notified_as(reader: Reader, key: str) -> tuple[str, str, int] | None:
+    """Topic, subject and number of the incident that was notified with this *key*, by the names of now; None without one."""
+    rows = reader.rows(_INCIDENT, {"incident_key": key})
+    return (rows[0].topic, rows[0].subject, rows[0].number) if rows else None
 
 
 def open_alerts(reader: Reader, receiver: str, after: int, limit: int) -> list[tuple[int, bytes]]:
