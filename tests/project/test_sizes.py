@@ -9,7 +9,7 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 50_200
+BUDGET = 50_500
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
