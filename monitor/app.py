@@ -55,7 +55,7 @@ _log = get_logger(__name__)
 
 _SECOND = timedelta(seconds=1)
 _WATCHDOG_LIMIT_SECONDS = 60.0
-_PINGS_PER_WATCHDOG_SEC = 4
+_PINGS_PER_WATCHDOG_PERIOD = 4
 _WEB_REST_SECONDS = 10.0
 _FILE_REST_SECONDS = 5.0
 _ROWS_REST_SECONDS = 2.0
@@ -143,7 +143,7 @@ class App:
             stack.push_async_callback(self._close_web)
             if not await self._open_database():
                 return
-            await self._sync(self.config, self._registry.config)
+            await self._sync(self.config)
             await self._open_web()
             jitter = random.random  # noqa: TID251 - needs no secrecy, only that two monitors do not retry in step
             self._dependencies = Dependencies(self._registry, self._database, self._metrics, self._clock, jitter, self._limits)
@@ -269,7 +269,7 @@ class App:
         self._registry, self._active = registry, ""
 
     async def _examine_server(self) -> None:
-        """Log what a takeover would suffer from."""
+        """Log what would disturb a takeover."""
         now, replicated = await self._database.read(read_server)
         if abs(now - self._clock.now()) > _CLOCK_DIFFERENCE:
             difference = round((self._clock.now() - now).total_seconds(), 1)
@@ -296,13 +296,13 @@ class App:
     def _use(self, workers: WorkerGroup | Turns) -> None:
         self._workers, self._turns = workers, workers if isinstance(workers, Turns) else None
 
-    async def _sync(self, config: Config, evaluation_config: EvaluationConfig) -> None:
+    async def _sync(self, config: Config) -> None:
         """Bring the rows in line with *config*; in a cluster that shares, each shard does that when it is taken."""
         if self._node is not None:
             await self._node.change(config)
             return
         await account_sync.sync(self._database, self._registry, config)
-        await receiver_sync.sync(self._database, config, evaluation_config, self._clock.now())
+        await receiver_sync.sync(self._database, config, self._registry.config, self._clock.now())
         await connection_sync.sync(self._database, self._registry, config)
 
     def _loop(self, name: str, step: Step, rest_seconds: float) -> Loop:
@@ -421,7 +421,7 @@ class App:
     def _watchdog_rest_seconds(self) -> float:
         """How long the watchdog's loop rests when no job wakes it: several such rests fit into `WatchdogSec=`."""
         watchdog_seconds = self._manager.watchdog_seconds
-        return self._limits.rest if watchdog_seconds is None else min(self._limits.rest, watchdog_seconds / _PINGS_PER_WATCHDOG_SEC)
+        return self._limits.rest if watchdog_seconds is None else min(self._limits.rest, watchdog_seconds / _PINGS_PER_WATCHDOG_PERIOD)
 
     def _own_loops(self) -> list[WatchedLoop]:
         """The loops that a reload does not replace."""
@@ -430,6 +430,7 @@ class App:
             WatchedLoop(self._scheduler, self._limits.scheduler, writes=False),
             WatchedLoop(self._web_loop, 4 * _WEB_REST_SECONDS, writes=False),
             WatchedLoop(self._file_loop, 12 * _FILE_REST_SECONDS, writes=False),
+            *([WatchedLoop(self._rows_loop, 12 * _ROWS_REST_SECONDS, writes=False)] if self._node is not None else []),
         ]
 
     def _watched_loops(self) -> list[WatchedLoop]:
@@ -513,8 +514,8 @@ class App:
         try:
             await self._workers.drain(seconds=self.config.shutdown.drain.total_seconds(), abort=self._signals.abort)
             self.config = config
-            self._registry.set_config(workers.evaluation_config)
-            await self._sync(config, workers.evaluation_config)
+            self._registry.use_config(workers.evaluation_config)
+            await self._sync(config)
             if self._signals.stop.is_set():
                 await workers.close()
                 return

@@ -14,7 +14,7 @@ from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.config import Config
 from monitor.config.problems import nearest
-from monitor.db import IncidentRow, Reader, list_incidents, operator_session, read_meta
+from monitor.db import IncidentRow, Reader, list_incidents, notified_as, operator_session, read_meta
 from monitor.domain.connections import Connection
 from monitor.domain.events import incident_key
 from monitor.domain.routing.rules import connection_facts, matches, scope_facts
@@ -59,7 +59,7 @@ def acknowledge(config: Config, names: Sequence[str], *, author: str, reason: st
 
 def open_incidents(reader: Reader, names: Sequence[str], config: Config) -> dict[str, IncidentRow]:
     """
-    Incident key to incident, for every open one that *names* mean: a key, a scope, or a word for a connection, user or account.
+    Incident key to incident, for every open one that *names* mean: a key, that of a notification too, a scope, or a word for a connection, user or account.
 
     A word of a connection means all its open incidents; one of a managed user, account or platform those of that scope.
     """
@@ -69,6 +69,9 @@ def open_incidents(reader: Reader, names: Sequence[str], config: Config) -> dict
     incidents: dict[str, IncidentRow] = {}
     for name in names:
         exact = {key: row for key, row in rows.items() if name == key or (row.connection_id is None and name == row.incident.subject)}
+        # The key of an old notification, from before the account or the instance got another name.
+        before = notified_as(reader, name) if not exact else None
+        exact |= {key: row for key, row in rows.items() if before == (row.incident.topic, row.incident.subject, row.incident.number)}
         incidents |= exact or _meant(name, rows, known, connections)
     return incidents
 

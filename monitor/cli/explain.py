@@ -20,7 +20,7 @@ _EPILOG = """\
 examples:
   postpost-monitor explain linkedin-Tz9W5i6ZYG
   postpost-monitor explain linkedin-Tz9W5i6ZYG --account main     when several accounts have that id
-  postpost-monitor explain linkedin-Tz9W5i6ZYG --json | jq .quiet
+  postpost-monitor explain linkedin-Tz9W5i6ZYG --json | jq .suppression
 
 Reads the database beside a running daemon; nothing is tested or sent. Times are UTC.
 """

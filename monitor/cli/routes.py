@@ -2,10 +2,13 @@
 
 import argparse
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.cli import output
+from monitor.cli.directory import Directory, NameProblem
+from monitor.cli.lookup import names_of
 from monitor.cli.options import CONFIG, JSON, load_config
 from monitor.cli.output import terminal_width, wrapped
 from monitor.cli.verb import Verb, argument
@@ -14,12 +17,16 @@ from monitor.config import Config
 from monitor.config.matchers import advice
 from monitor.config.problems import suggest
 from monitor.config.sections.policy import KNOWN_PLATFORMS
-from monitor.domain.connections import platform_of
+from monitor.db import read_connections, reading
+from monitor.domain.connections import Connection, platform_of
 from monitor.domain.events import Severity
 from monitor.domain.routes import Route
 from monitor.domain.routing import rules as routing
 from monitor.domain.routing.matchers import CLOSED
-from monitor.errors import UsageError
+from monitor.domain.routing.names import named_connections, words_for_connections
+from monitor.domain.silencing.silences import RecurringSilence
+from monitor.errors import StoreError, UsageError
+from monitor.state.evaluation_config import EvaluationConfig
 from monitor.text.durations import format_duration
 from monitor.text.format import moment
 
@@ -31,9 +38,10 @@ examples:
   postpost-monitor routes test --severity critical --platform threads
   postpost-monitor routes test --type token.expiring --topic expiry --severity warning --label team=social
   postpost-monitor routes test --connection linkedin-Tz9W5i6ZYG --json
+  postpost-monitor routes test --connection "Company page"
 
-Without options: a connection that has just failed. A connection that the configuration names brings its account, user, platform and labels.
-Only the configuration is read: silences of operators and acknowledgements are not considered. Exit code 0 when some receiver would be
+Without options: a connection that has just failed. A connection that is known, by its id or a name that `status` prints, brings its account,
+user, platform and labels. Silences of operators and acknowledgements are not considered. Exit code 0 when some receiver would be
 notified, 1 when none.
 """
 
@@ -61,7 +69,8 @@ class RouteTest:
 def test(args: argparse.Namespace) -> int:
     """Print who would be notified; returns 0, or 1 for nobody."""
     config = load_config(args)
-    found = routed(config, facts_of(config, args), SystemClock().now())
+    known = known_of(config)
+    found = routed(config, facts_of(config, args, known), SystemClock().now(), known)
     if args.json:
         output.put(as_document(found))
     else:
@@ -69,29 +78,52 @@ def test(args: argparse.Namespace) -> int:
     return 0 if found.receivers else EXIT_NOBODY
 
 
-def facts_of(config: Config, args: argparse.Namespace) -> dict[str, str]:
+def known_of(config: Config) -> Directory:
+    """Everything that is known by a name, as *config* sees it: what it names, and what the database does, if there is one to read."""
+    entries = config.entries()
+    found: list[Connection] = []
+    names: dict[int, set[str]] = {}
+    with suppress(StoreError), reading(config.database.url.reveal()) as reader:
+        found = read_connections(reader)
+        names = names_of(reader, found)
+    connections = [Connection(one.id, entries.spec(one.spec.key, listed=one.spec.listed)) for one in found]
+    more = sorted(entries.named.keys() - {one.spec.key for one in found})
+    connections += [Connection(-number, entries.spec(key, listed=False)) for number, key in enumerate(more, start=1)]
+    for one in connections:
+        names[one.id] = {*names.get(one.id, ()), *filter(None, [one.name])}
+    labels = {label for user in config.users for label in user.labels} | {label for entry in config.connections for label in entry.labels}
+    users = {user.id: user.name for user in config.users}
+    return Directory(connections, names, users, [account.name for account in config.accounts], labels)
+
+
+def facts_of(config: Config, args: argparse.Namespace, known: Directory) -> dict[str, str]:
     """
-    The values that the options name, with those of the connection that the configuration names.
+    The values that the options name, with those of the connection that they name by its id or by a name that `status` prints.
 
     Raises:
         UsageError: a value that no notification can have.
     """
     given = {name: value for name in routing.RESERVED if (value := getattr(args, name, None)) is not None}
+    try:
+        given |= known.resolved({name: given[name] for name in ("connection", "user") if name in given})
+    except NameProblem as problem:
+        raise UsageError(str(problem)) from None
     labels = dict(label.partition("=")[::2] for label in args.label)
-    known = {name for connection in config.connections for name in connection.labels}
-    known |= {name for route in config.routes for name in route.match} - routing.RESERVED
-    _check("label", labels, known)
+    _check("label", labels, {*known.labels, *(name for route in config.routes for name in route.match)} - routing.RESERVED)
     for name in given.keys() & CLOSED.keys():
         _check(name, [given[name]], CLOSED[name])
-    connection = next((one for one in config.connections if one.id == given.get("connection")), None)
+    same = [one for one in known.connections if one.platform_id == given.get("connection")]
+    named = [
+        one for one in same if all(routing.connection_facts(one)[name] == given[name] for name in ("account", "user") if name in given)
+    ]
     own = {"account": config.accounts[0].name, "user": config.accounts[0].user_id}
-    if connection is not None:
-        own |= {"account": connection.account, "user": connection.user_id, "platform": connection.platform, **connection.labels}
+    if named:
+        own |= {**named[0].labels, **routing.connection_facts(named[0])}
     elif "connection" in given:
         own["platform"] = platform_of(given["connection"])
     facts = {**dict.fromkeys(routing.RESERVED, ""), **_DEFAULTS, **own, **labels, **given}
     _check("account", [facts["account"]], [account.name for account in config.accounts])
-    _check("platform", filter(None, [facts["platform"]]), KNOWN_PLATFORMS | {one.platform for one in config.connections})
+    _check("platform", filter(None, [facts["platform"]]), KNOWN_PLATFORMS | {one.platform for one in known.connections})
     return facts
 
 
@@ -102,13 +134,19 @@ def _check(name: str, values: Iterable[str], known: Collection[str]) -> None:
             raise UsageError(f"{name} is never {value or 'empty'} ({fix})")
 
 
-def routed(config: Config, facts: dict[str, str], now: datetime) -> RouteTest:
-    """What *config* does with a notification with these *facts* at *now*."""
-    routes = [settings.route() for settings in config.routes]
+def routed(config: Config, facts: dict[str, str], now: datetime, known: Directory) -> RouteTest:
+    """What *config* does with a notification with these *facts* at *now*, where names stand for what is *known*."""
+    evaluated = EvaluationConfig.from_config(config, "")
+    words = words_for_connections(match for _, match in evaluated.matches())
+    evaluated = evaluated.with_names(
+        named_connections(words, ((one.platform_id, known.names.get(one.id, ())) for one in known.connections))
+    )
+    routes = evaluated.routes
     taken = routing.first_match(facts, routes)
     passed = tuple((route, _why_not(route, facts)) for route in routes[: routes.index(taken) if taken is not None else None])
     rules = [routing.ReceiverRule(one.name, one.send_resolved) for one in config.receivers]
-    return RouteTest(facts, passed, taken, routing.receivers_by(facts, routes, rules), _suppressed(config, taken, facts, now))
+    suppressed = _suppressed(evaluated.recurring_silences, taken, facts, now)
+    return RouteTest(facts, passed, taken, routing.receivers_by(facts, routes, rules), suppressed)
 
 
 def _why_not(route: Route, facts: dict[str, str]) -> str:
@@ -116,10 +154,12 @@ def _why_not(route: Route, facts: dict[str, str]) -> str:
     return f"{wrong} is {facts.get(wrong) or 'empty'}, not {route.match.get(wrong)}"
 
 
-def _suppressed(config: Config, taken: Route | None, facts: dict[str, str], now: datetime) -> tuple[str, datetime] | None:
+def _suppressed(
+    silences: Iterable[RecurringSilence], taken: Route | None, facts: dict[str, str], now: datetime
+) -> tuple[str, datetime] | None:
     active = [
         (silence.name, end)
-        for silence in config.windows()
+        for silence in silences
         if routing.matches(silence.match, facts) and (end := silence.when.ends_at(now)) is not None
     ]
     quiet = routing.quiet_until([taken], Severity(facts["severity"]), now) if taken is not None else None

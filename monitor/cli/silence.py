@@ -34,7 +34,7 @@ _EPILOG = """\
 examples:
   postpost-monitor silence add --match platform=mastodon --for 2h --reason "their maintenance"
   postpost-monitor silence add --match connection=linkedin-Tz9W5i6ZYG topic=expiry --until 2030-01-31T08:00 --reason "renewed on Friday"
-  postpost-monitor silence add --match "team=social|sales" "severity=info|warning" --for 1d --author anna --reason "moving house"
+  postpost-monitor silence add --match "team=social|sales" "severity=info|warning" --for 1d --author anna --reason "office move"
   postpost-monitor silence add --match "Company page" --for 2h --reason "they reconnect it"
   postpost-monitor silence list
   postpost-monitor silence extend 3 --by 2h

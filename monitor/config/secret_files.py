@@ -26,8 +26,28 @@ Check = Callable[[Secret, str], Secret]
 _UNUSABLE = Secret("unusable")
 
 
-def _check_receiver(secret: Secret, origin: str) -> Secret:
+_ENCODED = "write @ in a user name or password as %40, : as %3A, / as %2F, % as %25"
+
+
+def _check_credentials(secret: Secret, origin: str) -> Secret:
+    """*secret*, if it is clear where the user name and password in it end: what is taken for the host may be quoted in errors."""
     check_address(secret, origin)
+    match = re.match(r"([a-z][a-z0-9+.-]*)://([^/?#\\]*)(.*)", secret.reveal(), re.IGNORECASE)
+    if match is None:
+        return secret
+    # A colon without a port is the beginning of a password that holds a slash.
+    cut = (
+        match[1].lower() in {"http", "https"}
+        and "@" in match[3]
+        and re.search(r"(?:^[^\[\]]*|\]):[0-9]*[^0-9]", match[2].rpartition("@")[2])
+    )
+    if match[2].count("@") > 1 or cut:
+        raise SecretProblem(f"{origin} has a user name or password that is not encoded", _ENCODED)
+    return secret
+
+
+def _check_receiver(secret: Secret, origin: str) -> Secret:
+    _check_credentials(secret, origin)
     try:
         check_receiver_url(secret.reveal())
     except PydanticCustomError as error:
@@ -38,7 +58,7 @@ def _check_receiver(secret: Secret, origin: str) -> Secret:
 
 def _check_apprise(secret: Secret, origin: str) -> Secret:
     """Any scheme; a host is refused where it is one by its spelling. What the library looks up later is not vetted."""
-    check_address(secret, origin)
+    _check_credentials(secret, origin)
     match = re.match(r"[a-z][a-z0-9+.-]*://(?:[^/?#]*@)?(\[[^\]/?#]*\]|[^/?#:@]*)", secret.reveal(), re.IGNORECASE)
     if match is None:
         raise SecretProblem(f"{origin} is not an address of Apprise", "such as ntfys://ntfy.example.org/topic")
@@ -49,7 +69,9 @@ def _check_apprise(secret: Secret, origin: str) -> Secret:
 
 
 def _check_proxy(secret: Secret, origin: str) -> Secret:
-    check_address(secret, origin)
+    _check_credentials(secret, origin)
+    if re.search(r"[/?#].*@", secret.reveal().partition("://")[2]):
+        raise SecretProblem(f"{origin} has a user name or password that is not encoded", _ENCODED)
     try:
         proxy = proxy_of(secret.reveal())
     except ValueError as error:
@@ -70,7 +92,6 @@ _AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bun
 _POSTGRES_URL = re.compile(
     r"postgresql(?:\+psycopg)?://(?:[^:/@]*(?::[^@]*)?@)?(?:\[[0-9A-Fa-f:.]+\]|[\w.-]*)(?::[0-9]{1,5})?(?:/[^@?]*)?(?:\?.*)?"
 )
-_ENCODED = "write @ in a user name or password as %40, : as %3A, / as %2F, % as %25"
 
 
 def _with_verified_tls(url: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         list_deliveries,
         list_notifications,
         notifications_since,
+        notified_as,
         open_alerts,
         pending_deliveries,
         read_outbox,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
         with_last_checks,
     )
     from monitor.db.retention import with_old_checks
-    from monitor.db.rows import AttemptRow, CheckRow, DeliveryRow, IncidentRow, NotificationRow, WaitingRow
+    from monitor.db.rows import AttemptRow, CheckRow, DeliveryRow, IncidentRow, NotificationRow, PendingRow
     from monitor.db.store import Store
     from monitor.db.transaction import Reader
     from monitor.domain.delivery.retries import DeliveryState
@@ -70,9 +71,9 @@ __all__ = [
     "LatencyRow",
     "Lifetime",
     "NotificationRow",
+    "PendingRow",
     "Reader",
     "Store",
-    "WaitingRow",
     "accepted_losses",
     "acks_of_open",
     "acks_since",
@@ -98,6 +99,7 @@ __all__ = [
     "list_incidents",
     "list_notifications",
     "notifications_since",
+    "notified_as",
     "open_alerts",
     "operator_session",
     "pending_deliveries",
@@ -124,11 +126,11 @@ _NAMES = {
     "monitor.db.maintenance": "back_up damage_is_news examine reading",
     "monitor.db.operator_sessions": "operator_session",
     "monitor.db.queries.controls": "accepted_losses acks_of_open acks_since silences_since",
-    "monitor.db.queries.deliveries": "attempts_of deliveries_by_id deliveries_of_notifications last_delivered list_deliveries list_notifications notifications_since open_alerts pending_deliveries read_outbox read_receiver_states",
+    "monitor.db.queries.deliveries": "attempts_of deliveries_by_id deliveries_of_notifications last_delivered list_deliveries list_notifications notifications_since notified_as open_alerts pending_deliveries read_outbox read_receiver_states",
     "monitor.db.queries.history": "LatencyRow Lifetime checks_in_order closed_incidents incidents_at last_checks_at latencies lifetimes list_checks list_incidents read_open_incidents response_times",
     "monitor.db.queries.state": "connections_at connections_by_id database_size read_connections read_meta read_scopes read_server read_state read_states with_last_checks",
     "monitor.db.retention": "with_old_checks",
-    "monitor.db.rows": "AttemptRow CheckRow DeliveryRow IncidentRow NotificationRow WaitingRow",
+    "monitor.db.rows": "AttemptRow CheckRow DeliveryRow IncidentRow NotificationRow PendingRow",
     "monitor.db.store": "Store",
     "monitor.db.transaction": "Reader",
     "monitor.domain.delivery.retries": "DeliveryState",

@@ -29,6 +29,7 @@ from monitor.logs import get_logger
 LOCK = 0x706F7374706F7374
 _READERS = 4
 _STATEMENT_TIMEOUT = "10s"
+_OLDEST_SERVER = 14
 _LEASE = timedelta(seconds=15)
 _WAIT_MILLISECONDS = 1_000
 
@@ -191,7 +192,7 @@ class PostgresBackend:
         with translated():
             connection = self._engine.connect()
             try:
-                _require_settings(connection)
+                _require_suitable(connection)
                 self._take_lock(connection)
             except BaseException:
                 connection.close()
@@ -267,7 +268,10 @@ def has_table(connection: Connection, name: str) -> bool:
     return bool(connection.execute(_HAS_TABLE, {"name": name}).scalar())
 
 
-def _require_settings(connection: Connection) -> None:
+def _require_suitable(connection: Connection) -> None:
+    major, *_ = connection.dialect.server_version_info or (_OLDEST_SERVER,)
+    if int(major) < _OLDEST_SERVER:
+        raise UnsuitableServer(f"the server is PostgreSQL {major}, which is too old: it must be PostgreSQL {_OLDEST_SERVER} or newer")
     with connection.begin():
         if connection.execute(_SETTING).scalar() != _STATEMENT_TIMEOUT:
             raise UnsuitableServer(f"the settings of this session were ignored; {POOLER}")

@@ -138,7 +138,7 @@ class DeliveryRow:
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingRow:
+class PendingRow:
     """The part of a pending delivery that planning the next one needs; *refused*: the last attempt failed because of this message."""
 
     id: int
@@ -262,10 +262,10 @@ def to_delivery(row: Row[Any]) -> DeliveryRow:
     )
 
 
-def to_waiting(row: Row[Any]) -> WaitingRow:
+def to_pending(row: Row[Any]) -> PendingRow:
     """A pending delivery from its row."""
     where = f"notifications row of delivery {row.id}"
-    return WaitingRow(
+    return PendingRow(
         id=row.id,
         subject=row.subject,
         type=_word(EventType, row.type, where),

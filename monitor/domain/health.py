@@ -7,8 +7,9 @@ How evidence moves health.
        +--n x failed------------------------>+
     any --unsupported--> unsupported --ok--> ok, --n x failed--> error | missing | misconfigured
 
-The numbers are those of `policy.confirm`. Inconclusive checks never change health. `topics` turns health into levels, and
-`notifications.decide` levels into incidents and notifications.
+The numbers are those of `policy.confirm`. Inconclusive checks never change health. `evaluation` calls `advance` for each check;
+`topics` turns health into levels, and `notifications.decide` levels into incidents and notifications. `usual_case.steady` is a short
+way for passed checks: it must come to the same state.
 """
 
 from datetime import datetime, timedelta

@@ -35,6 +35,7 @@ class Route:
         quiet_hours: when its notifications wait; None for never.
         reminder_interval: pause between reminders, instead of the policy's; zero for no reminders.
         escalation: who is notified when nobody acknowledges an incident; None for nobody.
+        written: the matchers as they are written, where *match* has ids in place of names that are known at run time only.
     """
 
     match: Mapping[str, str]
@@ -42,11 +43,13 @@ class Route:
     quiet_hours: RouteQuietHours | None = None
     reminder_interval: timedelta | None = None
     escalation: Escalation | None = None
+    written: Mapping[str, str] | None = None
 
     @property
     def key(self) -> str:
         """The route as states and texts name it: by its matchers, because the first of two routes with the same ones wins."""
-        return " ".join(f"{name}={self.match[name]}" for name in sorted(self.match)) or "everything"
+        match = self.match if self.written is None else self.written
+        return " ".join(f"{name}={match[name]}" for name in sorted(match)) or "everything"
 
     @property
     def timed(self) -> bool:

@@ -6,7 +6,8 @@ A *check* tests one *connection* at the API and ends in a *reply* or an error; `
 *topic* a *level* (`topics`); while a level is not `fine`, an *incident* of the topic is open. While a level differs from the one
 that receivers were last notified of, a *notification* is pending (`notifications.decide`).
 
-States are stored as JSON by the names of their fields. Timestamps are aware UTC datetimes; names end in `_at`, but for `since` and `changes`.
+States are stored as JSON by the names of their fields. Timestamps are aware UTC datetimes; most names end in `_at`, or in `since`.
+`evaluation` puts the rules that change a state in their order.
 """
 
 from collections.abc import Iterator, Mapping
@@ -225,8 +226,9 @@ class ConnectionState:
     @property
     def cause(self) -> Reason | None:
         """The confirmed reason of a failure, else that of the last conclusive check."""
-        failing = self.health is Health.ERROR and self.failure is not None
-        return self.failure.cause or self.reason if failing and self.failure is not None else self.reason
+        if self.health is Health.ERROR and self.failure is not None and self.failure.cause is not None:
+            return self.failure.cause
+        return self.reason
 
     @property
     def suspected_false_negative(self) -> bool:
@@ -312,7 +314,12 @@ def clamp_topic(value: TopicState, now: datetime) -> TopicState:
         value,
         since=clamp_moment(value.since, now),
         opened_at=clamp_moment(value.opened_at, now),
-        notified=replace(notified, at=clamp_moment(notified.at, now), opened_at=clamp_moment(notified.opened_at, now)),
+        notified=replace(
+            notified,
+            at=clamp_moment(notified.at, now),
+            opened_at=clamp_moment(notified.opened_at, now),
+            routed_at=clamp_moment(notified.routed_at, now),
+        ),
     )
 
 

@@ -1,7 +1,8 @@
 """What a configuration means for evaluating and notifying."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
 from urllib.parse import urlsplit
 
 from monitor import __version__
@@ -9,6 +10,7 @@ from monitor.config import Config
 from monitor.domain.engine import EngineConfig
 from monitor.domain.replies.verdicts import DEFAULT_FALSE_NEGATIVES, FalseNegativeRule
 from monitor.domain.routes import Route
+from monitor.domain.routing.names import resolved
 from monitor.domain.routing.rules import ReceiverRule
 from monitor.errors import Reason
 from monitor.notify.identity import MonitorIdentity
@@ -49,6 +51,13 @@ class EvaluationConfig(EngineConfig):
             yield f"silences {silence.name}", silence.match
         for place, match in self.selectors:
             yield f"connections ({place})", match
+
+    def with_names(self, names: Mapping[str, Sequence[str]]) -> Self:
+        """The same with ids in place of these *names* of connections in routes and recurring silences; the keys of routes stay."""
+        aliases = {"connection": names}
+        routes = tuple(replace(route, match=resolved(route.match, aliases), written=route.match) for route in self.routes)
+        silences = tuple(replace(silence, match=resolved(silence.match, aliases)) for silence in self.recurring_silences)
+        return replace(self, policy=replace(self.policy, routes=routes), recurring_silences=silences)
 
     @classmethod
     def from_config(cls, config: Config, instance_id: str) -> "EvaluationConfig":

@@ -32,7 +32,9 @@ from monitor.domain.evaluation import hiding_scope, scope_context
 from monitor.domain.events import Notification
 from monitor.domain.load import AccountLoad, account_loads
 from monitor.domain.routing.matchers import UnmatchedMatcher, known_values, unmatched
+from monitor.domain.routing.names import named_connections, words_for_connections
 from monitor.domain.scopes.key import ACCOUNT, ScopeKey
+from monitor.domain.states import ConnectionState
 from monitor.domain.views.snapshot import (
     ConnectionView,
     IncidentView,
@@ -78,6 +80,10 @@ class Registry(Engine):
     def __init__(self, config: EvaluationConfig, clock: Clock) -> None:
         super().__init__(config, clock.now())
         self.clock = clock
+        self._written = config
+        self._words: frozenset[str] = frozenset()
+        self._names: Mapping[str, Sequence[str]] = {}
+        self._renamed = True
         self.versions: dict[int, int] = {}
         self.scope_versions: dict[ScopeKey, int] = {}
         self.outbox: Mapping[str, OutboxView] = {}
@@ -115,6 +121,7 @@ class Registry(Engine):
         registry.load(reader)
         registry.set_connections(read_connections(reader))
         registry.set_outbox(read_outbox(reader))
+        registry.find_names()
         return registry
 
     def set_connections(self, connections: Iterable[Connection], *, account: str | None = None) -> None:
@@ -124,6 +131,8 @@ class Registry(Engine):
 
     def commit(self, changes: ChangeSet) -> None:
         """Make the values of *changes* visible."""
+        if self._words and any(_names_in(state) != _names_in(self.state(number)) for number, state in changes.states.items()):
+            self._renamed = True
         super().commit(changes)
         # Behind the values: what is viewed between the two is viewed again.
         self._changed.update(changes.states)
@@ -132,11 +141,33 @@ class Registry(Engine):
         """The lists of *account* were read, *complete* or in part; they may be empty."""
         if complete:
             self._listed.add(account)
-        if self._unlisted_since:
+        if self.find_names() or self._unlisted_since:
             self.find_unmatched()
+
+    def use_config(self, config: EvaluationConfig) -> None:
+        """Replace the configuration, as a reload does; names of the API in it are looked up."""
+        self._written, self._names = config, {}
+        self.set_config(config)
+        self.find_names()
+
+    def find_names(self) -> bool:
+        """Look up the connections that routes and recurring silences call by a name of the API; returns whether they stand for others now."""
+        self._renamed = False
+        self._words = words_for_connections(match for _, match in self._written.matches())
+        known = ((one.platform_id, self._names_of(one)) for one in self.connections())
+        names = named_connections(self._words, known) if self._words else {}
+        if names == self._names:
+            return False
+        self._names = names
+        self.set_config(self._written.with_names(names))
+        return True
+
+    def _names_of(self, connection: Connection) -> set[str]:
+        return {name for name in (connection.name, *_names_in(self.state(connection.id))) if name}
 
     def find_unmatched(self) -> None:
         """Find the matchers that match nothing known, and log new ones; an account that was never listed is waited for, but not for long."""
+        self.find_names()
         now, unlisted = self.clock.monotonic(), self.config.discovering - self._by_account.keys() - self._listed
         self._unlisted_since = {account: self._unlisted_since.get(account, now) for account in unlisted}
         if any(now - since < FIRST_LIST_WITHIN_SECONDS for since in self._unlisted_since.values()):
@@ -155,8 +186,8 @@ class Registry(Engine):
         words = {value: value for value in known_values(self.connections()).get(matcher.name, ())}
         if matcher.name == "connection":
             for connection in self.connections():
-                state = self.state(connection.id)
-                words |= dict.fromkeys(filter(None, (state.display_name, state.username)), connection.platform_id)
+                for name in self._names_of(connection):
+                    words[name] = f"{words[name]}|{connection.platform_id}" if name in words else connection.platform_id
         close = nearest(matcher.pattern, sorted(words))
         return words[close] if close is not None else ""
 
@@ -194,6 +225,8 @@ class Registry(Engine):
 
     def beat(self) -> None:
         """The process runs; called every second or so."""
+        if self._renamed and self.find_names():
+            self.find_unmatched()
         self.watching_since = self._continuity.beat(self._longest_pause())
 
     def _longest_pause(self) -> float:
@@ -289,6 +322,10 @@ class Registry(Engine):
         if self.scope(self.api_key).open:
             return False
         return True if known else None
+
+
+def _names_in(state: ConnectionState) -> tuple[str | None, str | None]:
+    return state.display_name, state.username
 
 
 class _Viewed:

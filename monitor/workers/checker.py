@@ -33,13 +33,13 @@ _log = get_logger(__name__)
 # the observation and records it as soon as it can, and the checks go on.
 _PATIENCE_SECONDS = 2.0
 
-# So long a check may wait for others that share its commit: one that may lead to a notification, about as long as a few flushes
-# to disk take; one of a connection that works as before, until some more have come at a walking pace, but a small share of its interval.
+# The longest time that a check waits to share a commit: about a few flushes to disk where it may lead to a notification; where the
+# connection works as before, long enough for others to come at a low rate, but a small share of its interval.
 _NEWS_SECONDS = 0.02
 _USUAL_SECONDS = 1.0
 _USUAL_SHARE = 1 / 5
 
-# So much later than due a check may begin, to begin together with the next ones: one wake-up for several. A small share of the interval too.
+# How much later than due a check may begin, to begin together with the next ones: one wake-up for several. A small share of the interval too.
 _SLACK_SECONDS = 0.08
 _SLACK_SHARE = 1 / 100
 
@@ -196,7 +196,7 @@ class Checker:
         future.add_done_callback(partial(self._on_recorded, connection))
 
     def _may_wait_seconds(self, connection: Connection, observation: Observation) -> float:
-        """How long the record of a check may wait for others: soon, too, where an operator waits for it, or checks wait for a slot."""
+        """How long the record of a check may wait for others: not long where an operator waits for it, or checks wait for a slot."""
         passed_again = observation.verdict.reason is Reason.OK and self._registry.state(connection.id).health is Health.OK
         if not passed_again or not self._registry.all_quiet or self._queue.is_followed(connection.id):
             return _NEWS_SECONDS
@@ -205,7 +205,7 @@ class Checker:
         return min(_USUAL_SECONDS, _USUAL_SHARE * connection.interval.total_seconds())
 
     def _start_next(self) -> None:
-        """Start what is due in the slot that is free now, unless the loop waits for the account's budget, and will."""
+        """Start what is due in the slot that is free now, unless the loop waits for the account's budget and starts it then."""
         if not self._waiting and self._start_due() > 0:
             self._wake()
 

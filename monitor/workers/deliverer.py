@@ -20,9 +20,9 @@ from monitor.db import (
     Database,
     DeliveryRow,
     DeliveryState,
+    PendingRow,
     Reader,
     Store,
-    WaitingRow,
     deliveries_by_id,
     last_delivered,
     open_alerts,
@@ -192,7 +192,7 @@ class Deliverer:
             previous = {row.id: last_delivered(reader, self._receiver.name, row.incident_key) for row in rows}
         return following, rows, previous
 
-    def _pending(self, row: WaitingRow, breaker: CircuitBreaker, now: datetime) -> PendingDelivery:
+    def _pending(self, row: PendingRow, breaker: CircuitBreaker, now: datetime) -> PendingDelivery:
         left = row.next_attempt_at - now
         # A time beyond every possible pause means that the clock was set back.
         due = not timedelta(0) < left <= retries.longest_pause(self._policy.retry)

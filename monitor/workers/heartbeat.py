@@ -139,7 +139,8 @@ def is_unreachable(outbox: Mapping[str, OutboxView], routes: Sequence[Route], re
     """
     Why no receiver of critical notifications accepts messages; empty while one does, or when no receiver is configured.
 
-    Receivers of narrower routes do not count. A failure counts at once, not only when it was reported.
+    Receivers of narrower routes do not count, and a receiver fails when its outage is reported: a single failed attempt is no outage.
+    What it accepts next, a delivery or a test, ends that.
     """
     if not receivers:
         return ""
@@ -147,7 +148,7 @@ def is_unreachable(outbox: Mapping[str, OutboxView], routes: Sequence[Route], re
     if not names:
         return "no route sends critical notifications to any receiver"
     views = [outbox[name] for name in names if name in outbox]
-    if len(views) == len(names) and all(view.in_trouble or view.failing_since is not None for view in views):
+    if len(views) == len(names) and all(view.in_trouble for view in views):
         return f"no receiver of critical notifications works: {', '.join(sorted(names))}"
     return ""
 

@@ -54,7 +54,7 @@ import monitor
 
 ROOT = Path(monitor.__file__).parent.parent
 SMALL_LINES = 60
-PASSING = 30
+PASSING = 20
 """So many checks are made before the first connection is broken."""
 
 _CONNECTIONS = ("linkedin-Tz9W5i6ZYG", "threads-17841412345678", "instagram-17841412345678", "facebook-104857600123")
@@ -62,7 +62,7 @@ _CONFIG = """\
 api: {{base_url: "{api}", requests_per_second: 100, concurrency: 1}}
 accounts: [{{name: main, api_key: "{key}", discover: "off"}}]
 connections: {connections}
-schedule: {{interval: 2s, recheck: 1s}}
+schedule: {{interval: 10s, recheck: 1s}}
 policy: {{digest: {{after: 10000}}}}
 receivers: [{{name: on-call, type: webhook, url: "{hook}"}}]
 database: {{url: "sqlite:///{folder}/monitor.db"}}
@@ -288,27 +288,31 @@ class Way:
 
 def steps(entered: Sequence[Entered], loop: str, moments: Sequence[float]) -> Iterator[tuple[int, int]]:
     """First and last index of the steps of *loop* within which one of *moments* lies."""
-    starts = [index for index, one in enumerate(entered) if one.where == loop and one.in_task and one.depth == 1]
+    tasks, calls = (
+        [index for index, one in enumerate(entered) if one.where == loop and one.in_task and one.depth == depth] for depth in (0, 1)
+    )
+    # A task for each step, or one task that makes all steps.
+    starts = tasks if len(tasks) > len(moments) else calls
     for first, after in pairwise(starts):
         if any(entered[first].at <= moment < entered[after].at for moment in moments):
             yield first, after
 
 
 def passing(entered: Sequence[Entered], moments: Sequence[float]) -> list[Way]:
-    """The ways of the passing checks that asked the API at *moments*, each until the next one begins."""
+    """The ways of the passing checks that asked the API at *moments*, each until the next one begins: those that are recorded by then."""
     found = list(steps(entered, "checker", moments))
-    return [Way(tuple(_of_check(entered, first, after, begins))) for (first, after), (begins, _) in pairwise(found)]
+    ways = (Way(tuple(_of_check(entered, first, after, begins))) for (first, after), (begins, _) in pairwise(found))
+    return [way for way in ways if any(one.where == _WRITER for one in way.entered)]
 
 
 def failing(entered: Sequence[Entered], asked: Sequence[float], sent: Sequence[float]) -> list[Way]:
-    """The ways of the checks that made a webhook arrive at one of the moments *sent*, until the attempt is recorded."""
+    """The ways of the checks that made a webhook arrive at one of the moments *sent*, until the next check begins."""
     checks = list(steps(entered, "checker", asked))
     found = []
-    for first, after in steps(entered, "deliverer", sent):
-        begins, ends = max((check for check in checks if check[0] < first), key=lambda check: check[0])
-        check = _of_check(entered, begins, ends, after)
-        sending = (one for one in entered[first:after] if one.where == "deliverer")
-        found.append(Way((*check, *sending)))
+    for (first, after), (begins, _) in pairwise(checks):
+        if any(entered[first].at <= moment < entered[begins].at for moment in sent):
+            sending = (one for one in entered[first:begins] if one.where == "deliverer")
+            found.append(Way((*_of_check(entered, first, after, begins), *sending)))
     return found
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.boot.container import Container, Failed, missing_tools
 from tests.boot.image import Image, lacks_podman
-from tests.boot.pasting import Person
+from tests.boot.pasting import Person, blocks_below
 from tests.e2e.processes import Receiver, Simulator, control_port, fetch, free_port, scrape
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +28,7 @@ FOLDER = Path("/var/tmp/postpost-monitor-boot")
 WEB = "http://127.0.0.1:9840"
 CONFIG = "/etc/postpost-monitor/config.yaml"
 THREADS = "threads-17841412345678"
+LINKEDIN = "linkedin-Tz9W5i6ZYG"
 MASTODON = "mastodon-109876543210"
 FROZEN_SECONDS = 150.0
 """WatchdogSec, the time until it is noticed, and the restart."""
@@ -62,6 +63,7 @@ class Story:
         """Everything that happens, in order."""
         return [
             self.demo,
+            self.follow_readme,
             self.package,
             self.follow_install,
             self.follow_rules,
@@ -81,6 +83,19 @@ class Story:
         said = self.machine.run("cd /root/main && make demo ARGS=--once")
         for event in ("connection.failed", "connection.recovered", "token.expiring", "token.renewed"):
             _must(event in said, f"the demo tells of {event}", said)
+
+    def follow_readme(self) -> None:
+        """Watch your own connections: README's commands, in the foreground, check every connection."""
+        # The one thing that is not in the documents: the address of the simulator.
+        file = f"{SIMULATED.format(api=self.simulator.url)}accounts: [{{name: main, api_key: '${{POSTPOST_API_KEY}}'}}]\n"
+        self.machine.run("mkdir --mode=0700 /root/run")
+        (self.machine.root / "root/run/config.yaml").write_text(f"{file}database: {{url: 'sqlite:////root/run/monitor.db'}}\n")
+        run, where = ".venv/bin/python -m monitor run", "export POSTPOST_MONITOR_CONFIG=/root/run/config.yaml"
+        instead = {"sk_...": self.key, run: f"{where}; timeout --preserve-status 30 {run}"}
+        self.person.follow("README.md", "Watch your own connections", which=slice(1), instead=instead)
+        said = self.machine.run(f"cd /root/main; {where}; POSTPOST_API_KEY={self.key} {run.removesuffix('run')} status")
+        _must(LINKEDIN in said, "the connections are known", said)
+        self.machine.run("rm --recursive /root/run")
 
     def package(self) -> None:
         """`make deb` builds the Debian package, the same one twice, and lintian has nothing to say about it."""
@@ -225,6 +240,8 @@ class Packaged(Story):
             self.follow_standby,
             self.alert_from_postgresql,
             self.follow_silences,
+            self.follow_acknowledgements,
+            self.follow_sql,
             self.upgrade_package,
             self.purge,
         ]
@@ -293,6 +310,31 @@ class Packaged(Story):
         """Silences: those that operate.md adds are listed, and the third one is ended."""
         said = self.person.follow("docs/how-to/operate.md", "Silences", which=slice(1))
         _must("their maintenance" in said, "they are listed", said)
+
+    def follow_acknowledgements(self) -> None:
+        """Acknowledgements: with the commands of operate.md, and the key of the message, the incident is acknowledged."""
+        before = self.receiver.types().count("connection.failed")
+        self.simulator.do(f"connections/{LINKEDIN}/break", {"message": "Token has been revoked"})
+        self.machine.until("the alert", lambda: self.receiver.types().count("connection.failed") > before)
+        key = str(self.receiver.received()[-1]["document"]["data"]["incident"]["key"])
+        said = self.person.follow("docs/how-to/operate.md", "Acknowledgements", instead={"pp-6c1f2a90-17-connection-3": key})
+        _must(said.count(f"Acknowledged: {key}") == 2, "by key and by id", said)
+        self.simulator.do(f"connections/{LINKEDIN}/heal")
+        self.machine.until("its end", lambda: self.receiver.types()[-1:] == ["connection.recovered"])
+
+    def follow_sql(self) -> None:
+        """A server on another machine: the statements of postgresql.md make a database, and give a role what it needs."""
+        psql = "cd /; runuser -u postgres -- psql --set=ON_ERROR_STOP=1 --dbname"
+        create, *grants = blocks_below("docs/how-to/postgresql.md", "A server on another machine", "sql")
+        self.machine.run(f"{psql}=postgres <<'END'\n{create}END")
+        self.machine.run("runuser -u postgres -- pg_restore --no-owner --dbname=postpost /var/lib/postgresql/monitor.dump")
+        self.machine.run(f"{psql}=postgres --command='CREATE ROLE monitor'")
+        for grant in grants:
+            self.machine.run(f"{psql}=postpost <<'END'\n{grant}END")
+        owner = self.machine.run(
+            f"""{psql}=postpost --tuples-only --command="SELECT tableowner FROM pg_tables WHERE tablename = 'checks'" """
+        )
+        _must(owner.strip() == "monitor", "the history is the role's", owner)
 
     def upgrade_package(self) -> None:
         """A later package restarts the running service and leaves the configuration as it is."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from tests.boot.container import Failed, fresh_debian, kept_environment, run, until
-from tests.boot.pasting import shell_blocks
+from tests.boot.pasting import blocks_below
 from tests.e2e.processes import Metrics, Receiver, Simulator, fetch
 
 WEB = "http://127.0.0.1:9840"
@@ -72,7 +72,7 @@ class Image:
 
     def start(self) -> None:
         """The commands of install.md make the secrets; with them the service of compose.yaml starts and checks every connection."""
-        (block,) = shell_blocks("docs/tutorial/install.md", "In containers")
+        (block,) = blocks_below("docs/tutorial/install.md", "In containers")
         script = "".join(line for line in block.splitlines(keepends=True) if not line.startswith("docker "))
         typed = f"{self._key}\n{self._receiver.url}/hook\n"
         subprocess.run(["bash", "-euc", script], input=typed, text=True, cwd=self._source, check=True)

@@ -1,6 +1,7 @@
 """Every alert rule, and both paths to Alertmanager, with a real Prometheus and a real Alertmanager."""
 
 import re
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -45,7 +46,7 @@ def test_one_page_per_incident(simulated: Simulated, tmp_path: Path) -> None:
     with ExitStack() as stack:
         hook = stack.enter_context(LocalServer())
         alertmanager = stack.enter_context(Alertmanager(tmp_path, _example(tmp_path, hook.address)))
-        receivers = f'{{name: alerts, type: alertmanager, url: "{alertmanager.url}"}}'
+        receivers = f'{{name: alerts, type: alertmanager, send_resolved: false, url: "{alertmanager.url}"}}'
         more = "monitor: {instance: here, runbook_url: 'https://wiki.example.org/alerts'}"
         daemon = stack.enter_context(Daemon(tmp_path, simulated, receivers=receivers, more=more))
         target, address = (url.removeprefix("http://") for url in (daemon.url, alertmanager.url))
@@ -69,6 +70,34 @@ def test_one_page_per_incident(simulated: Simulated, tmp_path: Path) -> None:
         wait_until("the page of the end", lambda: ("resolved", "PostpostConnectionDown") in _pages(hook))
         sent = _sent(prometheus)
         wait_until("more from Prometheus", lambda: _sent(prometheus) >= sent and not alertmanager.alerts())
+        assert _pages(hook) == {("firing", "PostpostConnectionDown"): 1, ("resolved", "PostpostConnectionDown"): 1}
+
+
+@pytest.mark.slow
+def test_receiver_renamed(simulated: Simulated, tmp_path: Path) -> None:
+    """An Alertmanager whose receiver gets another name while an alert is open keeps that alert, gets its end, and sends each once."""
+    with ExitStack() as stack:
+        hook = stack.enter_context(LocalServer())
+        alertmanager = stack.enter_context(Alertmanager(tmp_path, _example(tmp_path, hook.address)))
+        receivers = f'{{name: alerts, type: alertmanager, url: "{alertmanager.url}"}}'
+        daemon = stack.enter_context(Daemon(tmp_path, simulated, receivers=receivers, more="monitor: {instance: here}"))
+        daemon.ready()
+        wait_until("a good check", lambda: daemon.metrics().get("postpost_connection_up", platform_id=THREADS) == 1.0)
+        simulated.steer.do(f"connections/{THREADS}/break", {"message": "Token has been revoked"})
+        (before,) = wait_until("the alert", alertmanager.alerts)
+        wait_until("the page", lambda: hook.received)
+
+        daemon.config.write_text(daemon.config.read_text().replace("name: alerts", "name: renamed"))
+        daemon.process.send_signal(signal.SIGHUP)
+        pending = "postpost_outbox_pending"
+        wait_until("the new name", lambda: daemon.metrics().get(pending, receiver="renamed") == 0.0)
+        assert daemon.metrics().get(pending, receiver="alerts") is None
+        (after,) = alertmanager.alerts()
+        assert (after["fingerprint"], after["startsAt"]) == (before["fingerprint"], before["startsAt"])
+
+        simulated.steer.do(f"connections/{THREADS}/heal")
+        wait_until("the end", lambda: not alertmanager.alerts())
+        wait_until("the page of the end", lambda: ("resolved", "PostpostConnectionDown") in _pages(hook))
         assert _pages(hook) == {("firing", "PostpostConnectionDown"): 1, ("resolved", "PostpostConnectionDown"): 1}
 
 
@@ -112,6 +141,9 @@ OWN_TROUBLE: dict[str, Callable[[int], Iterable[str]]] = {
     "PostpostOutboxStuck": lambda _: ['postpost_outbox_oldest_timestamp_seconds{receiver="slow"} 1'],
     "PostpostNoActiveInstance": lambda _: ["postpost_monitor_active 0"],
     "PostpostHeartbeatFailing": lambda _: ["postpost_monitor_heartbeat_failing 1"],
+    "PostpostShardWithoutNode": lambda _: ["postpost_monitor_cluster_shards_free 1"],
+    "PostpostClusterTooSmall": lambda _: ["postpost_monitor_cluster_nodes 1"],
+    "PostpostConfigurationDiffers": lambda _: ["postpost_monitor_cluster_config_current 0"],
     "PostpostReloadFailed": lambda _: ["postpost_monitor_config_last_reload_successful 0"],
     "PostpostCheckLag": lambda number: [
         'postpost_monitor_check_lag_seconds_bucket{le="60.0"} 0',

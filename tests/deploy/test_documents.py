@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from monitor.cli.main import build_parser
-from tests.boot.pasting import shell_blocks
+from tests.boot.pasting import blocks_below
 from tests.deploy.daemon import ROOT
 
 PAGES = ("tutorial/install", "explanation/security", *(f"how-to/{path.stem}" for path in sorted((ROOT / "docs/how-to").glob("*.md"))))
@@ -72,7 +72,7 @@ def test_exit_codes() -> None:
 
 def test_first_page() -> None:
     """The commands that the README gives to install the service are those of the page on installing, which `make boot` types."""
-    (block,) = shell_blocks("README.md", "Install as a service")
-    full = shell_blocks("docs/tutorial/install.md", "As a systemd service, from a checkout")[0].splitlines()
+    (block,) = blocks_below("README.md", "Install as a service")
+    full = blocks_below("docs/tutorial/install.md", "As a systemd service, from a checkout")[0].splitlines()
 
     assert [line for line in full if line in block.splitlines()] == block.splitlines()

@@ -18,6 +18,8 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from monitor.clock import SystemClock
@@ -185,6 +187,36 @@ async def test_hosted_services(kind: str, server: ReceiverServer, monkeypatch: p
     assert "@everyone" not in text
     assert "Broken: LinkedIn" in form.get("title", text)
     assert {"telegram": form.get("chat_id"), "pushover": form.get("user")}.get(kind) == {"telegram": 42, "pushover": "u" * 30}.get(kind)
+
+
+async def test_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client protocol of Matrix: log in, join the room, send, log out; the text is plain, and its server's refusal no delivery."""
+    own = importlib.import_module("apprise.plugins.matrix.base").NotifyMatrix
+    monkeypatch.setattr(own, "request_rate_per_sec", 0)
+    asked: list[tuple[str, str, dict[str, Any]]] = []
+    refusing: set[str] = set()
+
+    async def homeserver(request: web.Request) -> web.Response:
+        asked.append((request.method, request.path.removeprefix("/_matrix/client/v3/"), await request.json()))
+        if asked[-1][1].partition("/")[0] in refusing:
+            return web.json_response({"errcode": "M_FORBIDDEN", "error": SECRET}, status=403)
+        return web.json_response({"access_token": SECRET, "home_server": "here", "user_id": "@monitor:here", "room_id": "!1:here"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", homeserver)
+    async with TestServer(app) as server:
+        url = f"matrix://monitor:{SECRET}@127.0.0.1:{server.port}/%23ops"
+        result = await send(url)
+        assert (result.reason, result.detail) == (DeliveryReason.DELIVERED, "")
+        (_, login, who), (_, join, _), (method, place, sent), *_ = asked
+        assert (login, who["identifier"]["user"], who["password"]) == ("login", "monitor", SECRET)
+        assert (join, method) == ("join/#ops:here", "PUT")
+        assert place.startswith("rooms/!1:here/send/m.room.message/")
+        assert (sent["msgtype"], "Broken: LinkedIn" in sent["body"], "is broken since" in sent["body"]) == ("m.text", True, True)
+        assert "@everyone" not in sent["body"]
+        for refusing in ({"login", "register"}, {"join"}, {"rooms"}):
+            result = await send(url)
+            assert (result.reason, result.detail, result.of_message) == (DeliveryReason.AUTH_ERROR, "answered 403", False), refusing
 
 
 @pytest.mark.parametrize(

@@ -310,7 +310,8 @@ async def test_publishing_and_expiry_from_the_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "learned"), [(simulated.SimulatedRounding.FLOOR, Rounding.FLOOR), (simulated.SimulatedRounding.NEAREST, Rounding.ROUND)]
+    ("mode", "learned"),
+    sampled([(simulated.SimulatedRounding.FLOOR, Rounding.FLOOR), (simulated.SimulatedRounding.NEAREST, Rounding.ROUND)]),
 )
 async def test_rounding(tmp_path: Path, mode: simulated.SimulatedRounding, learned: Rounding) -> None:
     """Lists that carry text and date teach how the API rounds; that is known after a restart, and narrows what texts tell."""

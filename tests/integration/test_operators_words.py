@@ -141,6 +141,16 @@ async def test_ack(call: Call) -> None:
             await call("ack", word, "--reason", "seen")
 
 
+async def test_routes(call: Call) -> None:
+    """`routes test` takes the words that `status` prints, with what is known of the connection; an ambiguous one is refused."""
+    found = json.loads(await call("routes", "test", "--connection", "Company page", "--json"))
+    assert (found["facts"]["connection"], found["facts"]["platform"]) == ("linkedin-page1", "linkedin")
+    found = json.loads(await call("routes", "test", "--connection", "x-1", "--user", "Acme GmbH", "--json"))
+    assert len(found["facts"]["user"]) == 24
+    with pytest.raises(UsageError, match="2 connections are called Twin"):
+        await call("routes", "test", "--connection", "Twin")
+
+
 async def test_reading_verbs(call: Call) -> None:
     """Verbs for one connection take its name too; a name that two have is refused with their ids."""
     shown = await call("explain", "Company page")

@@ -1,5 +1,6 @@
 """A pooler before PostgreSQL keeps neither the lock nor the settings of a session: it is refused at the start, never worked with."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
+from monitor.cli.main import main
 from monitor.clock import SystemClock
 from monitor.db import Database
 from monitor.db.cluster.members import member_backend
@@ -67,3 +69,14 @@ async def test_refused(postgres_url: str, tmp_path: Path, more: str, said: str, 
         with pytest.raises(UnsuitableServer, match=f"{said}.*connect to the PostgreSQL server itself") as refused:
             await database.start()
     assert refused.value.exit_code == EXIT_CONFIG
+
+
+def test_server_that_is_too_old(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A server below the oldest release that is supported is refused with its version, by a start and by `db upgrade` alike."""
+    monkeypatch.setattr("monitor.db.postgres._OLDEST_SERVER", 99)
+    config = tmp_path / "config.yaml"
+    config.write_text(f"accounts: [{{name: main, api_key: sk_0123456789abcdef}}]\ndatabase: {{url: '{postgres_url}'}}\n")
+    assert main(["db", "upgrade", "--config", str(config)]) == EXIT_CONFIG
+    assert re.search(r"the server is PostgreSQL \d\d, which is too old: it must be PostgreSQL 99 or newer", capsys.readouterr().err)

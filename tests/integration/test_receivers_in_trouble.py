@@ -190,7 +190,7 @@ TROUBLE = OutboxView(failing_since=START, in_trouble=True)
     [
         ((), {}, True),
         ((), {"on-call": TROUBLE}, True),
-        ((), {"on-call": TROUBLE, "chat": OutboxView(failing_since=START)}, False),
+        ((), {"on-call": TROUBLE, "chat": OutboxView(failing_since=START)}, True),
         ((), {"on-call": TROUBLE, "chat": TROUBLE}, False),
         ((Route({"severity": "critical"}, ("on-call",)), Route({}, ("chat",))), {"on-call": TROUBLE}, False),
         ((Route({"severity": "critical", "platform": "x"}, ("on-call",)), Route({}, ("chat",))), {"on-call": TROUBLE}, True),
@@ -204,6 +204,29 @@ TROUBLE = OutboxView(failing_since=START, in_trouble=True)
 def test_somebody_can_be_told(routes: tuple[Route, ...], outbox: dict[str, OutboxView], reachable: bool) -> None:
     """The heartbeat stops when no critical notification could reach any receiver, whatever the reason."""
     assert (is_unreachable(outbox, routes, RULES) == "") is reachable
+
+
+@pytest.mark.parametrize("by_test", [False, True])
+async def test_only_receiver_fails(world: World, by_test: bool) -> None:
+    """The failure of the only receiver stops the heartbeat once it is an outage; a delivery, or a test that it accepts, brings it back."""
+
+    async def problem() -> str:
+        return is_unreachable(await world.database.read(read_outbox), (), RULES[:1])
+
+    await world.owe(1)
+    world.on_call.behave(faults.answer(503))
+    deliverer = world.deliverer()
+    await world.run(deliverer, span=MINUTE, tick=SECOND)
+    assert (await shown(world)).failing_since is not None
+    assert await problem() == ""
+    await world.run(deliverer, span=10 * MINUTE, tick=5 * SECOND)
+    assert await problem() == "no receiver of critical notifications works: on-call"
+    world.on_call.behave()
+    if by_test:
+        assert operate(world, after_test)
+    else:
+        await world.run(deliverer, span=10 * MINUTE, tick=5 * SECOND)
+    assert await problem() == ""
 
 
 def test_nobody_is_configured() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from monitor.cli.ack import open_incidents
 from monitor.config import Config
 from monitor.db import (
     AttemptRow,
@@ -105,7 +106,7 @@ class Running:
         )
         if not hasattr(self, "registry"):
             self.registry = Registry(evaluation_config, self.clock)
-        self.registry.set_config(evaluation_config)
+        self.registry.use_config(evaluation_config)
         await account_sync.sync(self.database, self.registry, config)
         found = await receiver_sync.sync(self.database, config, evaluation_config, self.clock.now())
         await connection_sync.sync(self.database, self.registry, config)
@@ -328,7 +329,10 @@ async def test_account_renamed(database: object) -> None:
     await running.settle()
     assert running.open_at("pager") == 2
     await running.database.write(partial(_controls, running.clock.now()))
+    keys = sorted({row.incident_key for row in await running.database.read(list_deliveries)})
     await running.reload(account="renamed", receivers={"on-call": 1, "chat": 2})
+    meant = await running.database.read(lambda reader: open_incidents(reader, keys, configured(running.setup.text())))
+    assert {row.incident.subject for row in meant.values()} == {"1", "account:renamed"}
     (silence,) = await running.database.read(lambda reader: silences_since(reader, running.clock.now()))
     acked = await running.database.read(acks_of_open)
     views = running.registry.snapshot(running.clock.now()).incidents

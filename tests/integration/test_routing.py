@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from monitor.clock import SystemClock
 from monitor.db import list_deliveries, list_incidents, list_notifications
+from monitor.domain.connections import Connection
 from monitor.domain.routes import Route
 from monitor.errors import Reason
 from monitor.text.notification_history import topic_lines
@@ -118,6 +119,35 @@ async def test_an_account_that_leaves(world: Watched) -> None:
     assert sentence(told.notification, None) == "The account second is no longer watched: it was removed from the configuration."
     (incident,) = await world.database.read(list_incidents)
     assert incident.closed_why == "removed"
+
+
+async def test_name_of_the_api(world: Watched) -> None:
+    """A route takes a name that the API gives a connection, from when it is known; its key stays, and a name that two have is neither's."""
+    config = world.fleet.config
+    routes = (Route({"connection": "Company page", "severity": "*"}, ("meta",)), Route({}, ("desk",)))
+    world.fleet.use_config(replace(config, policy=replace(config.policy, routes=routes)))
+    page, other = world.connection("linkedin-page2"), world.connection("threads-1")
+
+    async def check(one: Connection, reason: Reason, ago: timedelta) -> None:
+        reply = a_reply(passed=reason is OK, platform=one.platform, platform_id=one.platform_id, username="Company page")
+        await world.check(one, reason, ago, reply)
+        world.fleet.beat()
+
+    await check(page, OK, 60 * MINUTE)
+    assert world.fleet.config.routes[0].match["connection"] == "linkedin-page2"
+    assert world.fleet.config.routes[0].key == "connection=Company page severity=*"
+    assert world.fleet.unmatched == ()
+    await check(page, BAD, 40 * MINUTE)
+    await check(page, BAD, 39 * MINUTE)
+    assert await owed(world) == [("connection.failed", "meta")]
+    with capture_logs() as logged:
+        await check(other, OK, 30 * MINUTE)
+    (warning,) = [event for event in logged if event["event"] == "matcher.unmatched"]
+    assert warning["pattern"] == "Company page"
+    assert "did you mean linkedin-page2|threads-1?" in warning["advice"]
+    await check(other, BAD, 20 * MINUTE)
+    await check(other, BAD, 19 * MINUTE)
+    assert (await owed(world))[1:] == [("connection.failed", "desk")]
 
 
 async def test_unrouted(world: Watched) -> None:

@@ -275,6 +275,7 @@ async def test_clock_jump_within_an_interval(tmp_path: Path, hours: int) -> None
         assert await one.told() == NOTHING
 
 
+@pytest.mark.slow
 async def test_suspend(tmp_path: Path) -> None:
     """F19: after two hours of sleep everybody is checked once in the first interval, and nothing is told."""
     clock = FakeClock()

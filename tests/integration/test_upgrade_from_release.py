@@ -254,6 +254,7 @@ IDENTITY = ("at", "key", "id", "account", "userId", "platformId", "subject", "to
 TOLD_OTHERWISE = frozenset({"suppressedBy", "scopeIncidents", "recent_failures", "false_negative_suspected", "apiUp"})
 
 
+@pytest.mark.slow
 def test_documents(upgraded: Upgraded, release: dict[str, Any]) -> None:
     """Every verb that reads says what it said before: connections, incidents, deliveries, silences, checks, and why who was told what."""
     said = upgraded.run([call["words"] for call in release["calls"]])

@@ -24,6 +24,7 @@ from monitor.web.api.parameters import encode
 from monitor.web.api.routes import ROUTES
 from tests.asked import Port, Reply, asked, listening
 from tests.builders import MINUTE, START, a_connection, a_state
+from tests.sampling import sampled
 from tests.watched import tell_a_story, watched, write_config
 
 MANY = 10_000
@@ -257,7 +258,7 @@ def _fuzzed(dice: random.Random) -> bytes:
     return f"{dice.choice(['GET', 'GET', 'HEAD'])} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
 
 
-@pytest.mark.parametrize("url", ["sqlite_url", "postgres_url"])
+@pytest.mark.parametrize("url", sampled(["sqlite_url", "postgres_url"]))
 async def test_fuzzed_addresses(request: pytest.FixtureRequest, tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A thousand addresses near the real ones never find a fault: each is answered, or refused for a reason."""
     dice = random.Random(20300101)

@@ -226,7 +226,7 @@ def _told(folder: Path, cause: str, nodes: int, *, mute: tuple[float, float] | N
 
 def _cases() -> list[object]:
     return [
-        pytest.param(cause, nodes, marks=() if (cause, nodes) in {("api", 2), ("platform", 2)} else pytest.mark.slow)
+        pytest.param(cause, nodes, marks=() if (cause, nodes) == ("platform", 2) else pytest.mark.slow)
         for cause in CAUSES
         for nodes in (1, 2, 4)
     ]

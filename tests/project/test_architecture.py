@@ -125,6 +125,7 @@ def test_one_home(names: tuple[str, ...], homes: tuple[str, ...]) -> None:
         f"{module.shown}:{line}: {name}"
         for module in modules("monitor")
         if not any(module.name == home or module.name.startswith(f"{home}.") for home in homes)
+        and any(name in module.text for name in names)
         for line, name in _names(module)
         if name in names
     ]

@@ -9,15 +9,15 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 50_500
+BUDGET = 50_800
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
-    "cli": 5_200,
+    "cli": 5_250,
     "cluster": 900,
     "config": 4_050,
     "db": 5_450,
-    "domain": 11_250,
+    "domain": 11_300,
     "http": 950,
     "metrics": 900,
     "notify": 1_950,
@@ -25,7 +25,7 @@ PACKAGE_BUDGETS = {
     "runtime": 700,
     "schemas": 1_450,
     "simulator": 2_450,
-    "state": 1_500,
+    "state": 1_550,
     "text": 2_100,
     "web": 7_150,
     "workers": 2_250,

@@ -265,3 +265,37 @@ def test_database_password_that_is_not_encoded(url: str) -> None:
     assert problem.message == "database.url is not a valid PostgreSQL URL"
     assert "%40" in problem.fix
     assert not any(part in str(problem) for part in ("p@", "w@", "a/b", "itor:", "54x2"))
+
+
+@pytest.mark.parametrize(
+    ("key", "url"),
+    [
+        ("url", "https://ann:t1lle@ps2q@hooks.example/x"),
+        ("url", "https://t1lle@ps2q:secret@hooks.example/x"),
+        ("url", "https://ann:t1lle/ps2q@hooks.example/x"),
+        ("url", "ntfys://ann:t1lle@ps2q@ntfy.example/topic"),
+        ("proxy", "http://ann:t1lle@ps2q@proxy.example:3128"),
+        ("proxy", "http://ann:t1lle/ps2q@proxy.example:3128"),
+        ("proxy", "http://ann:t1lle@a/ps2q@proxy.example:3128"),
+        ("proxy", "http://ann:12/ps2q@proxy.example:3128"),
+    ],
+)
+def test_password_of_a_receiver_that_is_not_encoded(key: str, url: str) -> None:
+    """An address whose user name or password can't be told from its host is refused with how to write it, and without a part of it."""
+    kind = "apprise" if url.startswith("ntfy") else "webhook"
+    other = "" if key == "url" else ", url: 'https://hooks.example/x'"
+    with pytest.raises(ConfigError) as raised:
+        configured(f"{ACCOUNT}receivers: [{{name: chat, type: {kind}, {key}: '{url}'{other}}}]\n")
+    (problem,) = raised.value.problems
+    assert problem.message == f"receivers[0].{key} has a user name or password that is not encoded"
+    assert "%40" in problem.fix
+    assert not any(part in str(problem) for part in ("t1lle", "ps2q", "ann"))
+
+
+@pytest.mark.parametrize(
+    "url", ["https://ann:p%40w@hooks.example:8443/@team?to=a@b.example", "https://[::1]:8443/@team", "https://hooks.example/@team"]
+)
+def test_address_with_an_at_sign_beyond_the_host(url: str) -> None:
+    """The path may hold what it likes."""
+    config = configured(f"{ACCOUNT}receivers: [{{name: chat, url: '{url}'}}]\n")
+    assert config.receivers[0].url.reveal() == url

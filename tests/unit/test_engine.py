@@ -4,7 +4,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.domain.engine import Engine, EngineConfig
@@ -191,7 +191,6 @@ def test_account_of_a_scope() -> None:
 ANSWERS = (OK, OK, BAD, REFUSED, Reason.API_FAILED, Reason.API_FAILED, Reason.API_THROTTLED, Reason.API_VALIDATOR_FAILED)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 12), st.sampled_from(ANSWERS), st.integers(1, 600)), min_size=20, max_size=150))
 def test_phases(history: list[tuple[int, Reason, int]]) -> None:
     """Whatever is answered and however much time passes, every scope goes from phase to phase as `TRANSITIONS` says."""

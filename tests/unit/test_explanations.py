@@ -75,6 +75,12 @@ def broken(story: Story) -> None:
     story.checks(Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.CREDENTIAL_REJECTED)
 
 
+def another_cause_once(story: Story) -> None:
+    broken(story)
+    story.pass_time(MINUTE)
+    story.check(Reason.RIGHTS_LOST)
+
+
 def broken_then_blind(story: Story) -> None:
     broken(story)
     story.check(Reason.API_TIMEOUT)
@@ -292,6 +298,7 @@ STORIES: list[tuple[Callable[[Story], None], list[str], list[str]]] = [
         ],
         ["of 2 checks"],
     ),
+    (another_cause_once, ["another cause of the failure: 1 of 2 checks, the first 2030-01-01 00:0"], ["more needed"]),
     (expiring_once, ["expiry: “7d”, 1 of 2 checks, the first 2030-01-01 00:00 UTC (0s ago)."], ["expiry: “7d” since"]),
     (
         posts_fail,

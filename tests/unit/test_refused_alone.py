@@ -8,6 +8,7 @@ from monitor.domain.schedule import phase_of
 from monitor.errors import Reason
 from tests.builders import HOUR, MINUTE, a_policy
 from tests.patrol import Patrol, fleet
+from tests.sampling import sampled
 from tests.story import Story
 
 INCONCLUSIVE = [Reason.API_FORBIDDEN, Reason.API_UNAUTHORIZED, Reason.API_REFUSED, Reason.API_VALIDATOR_FAILED, Reason.REPLY_INVALID]
@@ -18,7 +19,7 @@ def _patrol(count: int = 20) -> Patrol:
 
 
 @pytest.mark.parametrize("reason", INCONCLUSIVE)
-@pytest.mark.parametrize("count", [2, 20])
+@pytest.mark.parametrize("count", sampled([2, 20]))
 def test_one_connection(reason: Reason, count: int) -> None:
     """One answer that says nothing, for ever, makes its connection stale once; it stays so until there is evidence."""
     patrol = _patrol(count)

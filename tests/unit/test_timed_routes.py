@@ -129,6 +129,16 @@ def test_escalation() -> None:
     assert receivers_for(story.notifications[-1], a_connection(), (PAGE,), rules, notified=("boss", "chat")) == ("chat", "boss")
 
 
+def test_escalation_after_a_clock_that_was_ahead() -> None:
+    """A clock that is set back by a day does not delay an escalation by a day."""
+    story = a_story(PAGE)
+    story.checks(BAD, BAD)
+    story.jump(-DAY)
+    story.check(BAD)
+    story.pass_time(31 * MINUTE)
+    assert [one.why for one in story.notifications] == [NotificationReason.OPENED, NotificationReason.ESCALATED]
+
+
 def test_no_escalation_of_what_is_seen() -> None:
     """Neither an acknowledged incident is escalated, nor one that is over, nor one that a check has just contradicted."""
     seen, over, doubtful = a_story(PAGE), a_story(PAGE), a_story(PAGE)

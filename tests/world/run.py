@@ -327,6 +327,8 @@ class _Runner:
 
     def _take(self, evaluation: Evaluation) -> None:
         for notification in evaluation.notifications:
+            if notification.facts.included:
+                continue  # The receiver is a chat: another notification tells it the same.
             number = notification.connection_id
             connection = self._connection(number) if number is not None else None
             self.receiver.add(len(self.result.messages), notification)

@@ -31,7 +31,7 @@ ALLOWED: Mapping[Fault, int] = dict.fromkeys(set(Fault) - {Fault.LIE}, 0)
 
 def short_world(seed: int) -> World:
     """A world of half a day with a wide fleet, or, for even seeds, of a day with a small one; longer beyond the first seeds."""
-    return generate(seed, (1 if seed <= IN_EVERY_RUN else 2) * (1.2 if seed % 2 == 0 else 0.5), small=seed % 2 == 0)
+    return generate(seed, (0.8 if seed <= IN_EVERY_RUN else 2) * (1.2 if seed % 2 == 0 else 0.5), small=seed % 2 == 0)
 
 
 def judged(seed: int) -> Score:

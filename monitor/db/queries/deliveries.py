@@ -10,7 +10,7 @@ from sqlalchemy import BindParameter, Row, bindparam, func, select, text
 
 from monitor.clock import from_milliseconds
 from monitor.db.codec import load_notification, maybe_moment
-from monitor.db.rows import AttemptRow, DeliveryRow, NotificationRow, WaitingRow, to_attempt, to_delivery, to_waiting
+from monitor.db.rows import AttemptRow, DeliveryRow, NotificationRow, PendingRow, to_attempt, to_delivery, to_pending
 from monitor.db.tables import attempts, deliveries, incidents, notifications, receiver_states
 from monitor.db.transaction import Reader
 from monitor.domain.delivery.retries import CircuitBreaker, DeliveryState, read_breaker
@@ -65,6 +65,11 @@ _LAST_DELIVERED = (
     .join(deliveries, deliveries.c.notification_id == notifications.c.id)
     .where(notifications.c.incident_key == bindparam("incident_key"), deliveries.c.receiver == bindparam("receiver"), _DELIVERED)
     .order_by(notifications.c.id.desc())
+    .limit(1)
+)
+_INCIDENT = (
+    select(notifications.c.topic, notifications.c.subject, notifications.c.number)
+    .where(notifications.c.incident_key == bindparam("incident_key"))
     .limit(1)
 )
 # By subject, not by number: when an incident closed and another opened without a delivery in between, the receiver knows the new
@@ -165,9 +170,9 @@ def deliveries_of_notifications(reader: Reader, ids: Collection[int]) -> list[De
     return [to_delivery(row) for row in reader.rows(_DELIVERIES_OF_NOTIFICATIONS, {"ids": list(ids)})]
 
 
-def pending_deliveries(reader: Reader, receiver: str, limit: int = 10_000) -> list[WaitingRow]:
+def pending_deliveries(reader: Reader, receiver: str, limit: int = 10_000) -> list[PendingRow]:
     """What is pending for *receiver*, oldest first; without what a pending digest contains."""
-    return [to_waiting(row) for row in reader.rows(_WAITING, {"receiver": receiver, "limit": limit})]
+    return [to_pending(row) for row in reader.rows(_WAITING, {"receiver": receiver, "limit": limit})]
 
 
 def attempts_of(reader: Reader, delivery_ids: Collection[int]) -> dict[int, list[AttemptRow]]:
@@ -206,6 +211,12 @@ def last_delivered(reader: Reader, receiver: str, incident_key: str) -> bytes | 
     """The body last delivered to *receiver* about an incident, None when there is none."""
     rows = reader.rows(_LAST_DELIVERED, {"receiver": receiver, "incident_key": incident_key})
     return bytes(rows[0].body) if rows else None
+
+
+def notified_as(reader: Reader, key: str) -> tuple[str, str, int] | None:
+    """Topic, subject and number of the incident that was notified with this *key*, by the names of now; None without one."""
+    rows = reader.rows(_INCIDENT, {"incident_key": key})
+    return (rows[0].topic, rows[0].subject, rows[0].number) if rows else None
 
 
 def open_alerts(reader: Reader, receiver: str, after: int, limit: int) -> list[tuple[int, bytes]]:

@@ -1,6 +1,6 @@
 """Names in place of ids: what the words of people mean in matchers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 Aliases = Mapping[str, Mapping[str, Sequence[str]]]
 """Name of a matcher to names of what it matches, each with the ids that have it."""
@@ -25,3 +25,25 @@ def _resolved_pattern(pattern: str, names: Mapping[str, Sequence[str]]) -> str:
         if choice.endswith("*") and choice != "*":
             choices |= dict.fromkeys(key for name in names if name.startswith(choice[:-1]) for key in names[name])
     return "|".join(choices)
+
+
+def words_for_connections(matches: Iterable[Mapping[str, str]]) -> frozenset[str]:
+    """Return the choices that *matches* have for connections, each of which may be a name; not those that end in `*`."""
+    choices = (choice.strip() for match in matches for choice in match.get("connection", "").split("|"))
+    return frozenset(choice for choice in choices if choice and not choice.endswith("*"))
+
+
+def named_connections(words: Collection[str], connections: Iterable[tuple[str, Collection[str]]]) -> dict[str, tuple[str, ...]]:
+    """
+    Return the id of the one connection that each of *words* is a name of, among *connections* with their ids and names.
+
+    A word that is an id is no name. A name of several connections stands for none: by chance, or on purpose, one of them has the
+    name that is meant for another one.
+    """
+    found: dict[str, list[str]] = {}
+    own: set[str] = set()
+    for platform_id, names in connections:
+        own.add(platform_id)
+        for name in {*names}.intersection(words):
+            found.setdefault(name, []).append(platform_id)
+    return {name: tuple(ids) for name, ids in found.items() if len(ids) == 1 and name not in own}

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from monitor.db import notified_as
 from monitor.domain.events import incident_key
 from monitor.domain.views.snapshot import ConnectionView
 from monitor.errors import StoreError
@@ -143,6 +144,10 @@ async def _acknowledge(call: Call) -> api.Acknowledged:
     key, instance = call.query.key, call.context.instance()
     incidents = call.context.board().snapshot.incidents
     incident = next((each for each in incidents if incident_key(each.incident, instance) == key), None)
+    if incident is None:
+        # The key of an old notification, from before the account or the instance got another name.
+        before = await call.context.query(lambda reader: notified_as(reader, key))
+        incident = next((each for each in incidents if before == (each.incident.topic, each.incident.subject, each.incident.number)), None)
     if incident is None:
         raise ApiProblem(404, "there is no open incident with this key; /api/v1/incidents?open=true lists them", field="key")
     ack = await call.actions.acknowledge(incident, call.author, call.body.get("reason", ""))
