@@ -58,15 +58,15 @@ class Cluster:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
 
-    def start(self, node: str, *, text: str | None = None, prefix: Sequence[str] = ()) -> None:
-        """Start a node, or start it again; *prefix* runs the command."""
+    def start(self, node: str, *, text: str | None = None, prefix: Sequence[str] = (), folder: Path | None = None) -> None:
+        """Start a node, or start it again; *prefix* runs the command, *folder* holds another release of the program."""
         port = self.ports.setdefault(node, free_port())
         config = self.folder / f"{node}.yaml"
         config.touch(mode=0o600)
         config.write_text((text or self.text).replace("NODE", node).replace("PORT", str(port)))
         with (self.folder / f"{node}.log").open("ab") as log:
             command = [*prefix, sys.executable, "-m", "monitor", "run", "--config", str(config)]
-            self.processes[node] = subprocess.Popen(command, stdout=log, stderr=log)
+            self.processes[node] = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
 
     def signal(self, node: str, number: signal.Signals) -> None:
         """Send a signal to a node."""

@@ -14,9 +14,9 @@ BUDGET = 50_800
 
 PACKAGE_BUDGETS = {
     "cli": 5_250,
-    "cluster": 900,
+    "cluster": 950,
     "config": 4_050,
-    "db": 5_450,
+    "db": 5_650,
     "domain": 11_300,
     "http": 950,
     "metrics": 900,
@@ -25,7 +25,7 @@ PACKAGE_BUDGETS = {
     "runtime": 700,
     "schemas": 1_450,
     "simulator": 2_450,
-    "state": 1_550,
+    "state": 1_600,
     "text": 2_100,
     "web": 7_150,
     "workers": 2_250,
