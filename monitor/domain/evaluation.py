@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 
 from monitor.domain import health
 from monitor.domain.connections import Connection
-from monitor.domain.copies import replace
-from monitor.domain.events import Notification, Transition
+from monitor.domain.copies import quick_init, replace
+from monitor.domain.events import FINE, Notification, Transition
 from monitor.domain.expiry import estimate, model
 from monitor.domain.notifications import decide
 from monitor.domain.policy import Policy
-from monitor.domain.reasons import Health, meaning
+from monitor.domain.reasons import CREDENTIAL, Health, meaning
 from monitor.domain.replies.checks import Observation
 from monitor.domain.replies.listings import ListedConnection
 from monitor.domain.replies.token_life import TokenLife
@@ -31,6 +31,7 @@ from monitor.domain.states import ConnectionState, clamp_future
 from monitor.domain.topics import ScopeContext
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class EvaluationInput:
     """
@@ -61,6 +62,7 @@ class EvaluationInput:
     followed: Collection[ScopeKey] = frozenset()
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """
@@ -254,7 +256,15 @@ def scope_context(
     outages += [_span(scope) for key in (above.platform, above.group) if (scope := scopes.get(key)) is not None and scope.hides_state]
     recovered_at = max((at for at in (recovered_at, recovered) if at is not None), default=None)
     spans = tuple((opened_at, closed_at) for opened_at, closed_at in outages if opened_at is not None)
-    return ScopeContext(frozen_by, covered_by or frozen_by, watching_since, hold_until, recovered_at, spans, resumed_at)
+    repaired_with = next((key for key in (above.platform, above.group) if _tells_repair(scopes.get(key), connection)), None)
+    return ScopeContext(frozen_by, covered_by or frozen_by, watching_since, hold_until, recovered_at, spans, resumed_at, repaired_with)
+
+
+def _tells_repair(scope: ScopeState | None, connection: Connection) -> bool:
+    """Whether receivers know of an open incident that asks to reconnect *connection*, with others."""
+    if scope is None or not scope.open or scope.reason not in CREDENTIAL:
+        return False
+    return connection.id in scope.members and scope.topic.notified.level != FINE
 
 
 def hiding_scope(context: ScopeContext, scopes: Mapping[ScopeKey, ScopeState]) -> ScopeKey | None:

@@ -126,10 +126,11 @@ class NotificationFacts:
         listed: the API's list has, or had, the connection.
         affected: number of connections that the incident of the scope affects.
         members: ids of the first of them, where the incident is theirs together.
+        still_failing: how many of them fail all the same, for whatever cause, now that it is over.
         outages: how often the scope failed lately, its present incident included; 0 when it does not flap.
         reminder: which reminder it is; 0 for none.
         escalated_to: the receivers of an escalation.
-        included: another notification of the same moment says the same; only receivers that keep incidents get both, to close theirs.
+        included: another notification, of the same moment or about several connections, says the same; only receivers that keep incidents get both, to close theirs.
     """
 
     first_check: bool = False
@@ -143,6 +144,7 @@ class NotificationFacts:
     last_successful_post_at: datetime | None = None
     affected: int | None = None
     members: tuple[int, ...] = ()
+    still_failing: int = 0
     outages: int = 0
     reminder: int = 0
     username: str | None = None

@@ -130,9 +130,9 @@ class FlapPolicy:
     """
 
     changes: int = 3
-    window: timedelta = _HOUR
+    window: timedelta = 2 * _HOUR
     window_rounds: int = 8
-    calm: timedelta = 30 * _MINUTE
+    calm: timedelta = _HOUR
     calm_rounds: int = 5
 
     def window_for(self, interval: timedelta) -> timedelta:

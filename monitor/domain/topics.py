@@ -48,6 +48,7 @@ class ScopeContext:
         hold_until: until when notifications wait because a scope incident may be about to open, or None.
         recovered_at: when the last incident that froze the connection closed, or None.
         outages: the open or last incident of each scope: since when it was seen, and when it closed.
+        repaired_with: the platform or group whose open incident began with the connection, asks to reconnect it, and will tell its end.
         resumed_at: when this process began or went on to check, after a pause of the process or the machine.
     """
 
@@ -58,6 +59,7 @@ class ScopeContext:
     recovered_at: datetime | None = None
     outages: tuple[tuple[datetime, datetime | None], ...] = ()
     resumed_at: datetime | None = None
+    repaired_with: ScopeKey | None = None
 
 
 def connection_level(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> str:
@@ -246,10 +248,12 @@ def _within(outage: tuple[datetime, datetime | None], moment: datetime, margin: 
 def proposed(connection: Connection, state: ConnectionState, now: datetime, policy: Policy, context: ScopeContext) -> dict[Topic, str]:
     """Return the level of every topic as the state and the clock have it, before confirmation; without those that they cannot say."""
     overdue = expiry_levels.renewal_overdue(state.token, now, policy.expiry_for(connection.platform))
+    # That the connection fails does not say that its token was renewed.
+    known_overdue = state.topic(Topic.RENEWAL).level == OVERDUE
     levels = {
         Topic.CONNECTION: connection_level(connection, state, now, policy, context),
         Topic.EXPIRY: expiry_level(connection, state, now, policy),
-        Topic.RENEWAL: OVERDUE if overdue and state.health is Health.OK else FINE,
+        Topic.RENEWAL: OVERDUE if overdue and (state.health is Health.OK or known_overdue) else FINE,
         Topic.PUBLISHING: publishing_level(connection, state, now, policy, context),
         Topic.PERMISSIONS: LOST if state.permissions_missing else FINE,
     }

@@ -206,9 +206,19 @@ class UnitOfWork:
         informed: set[str] = set()
         for notification in evaluation.notifications:
             subject = connection if notification.connection_id is not None else None
-            said = informed if notification.facts.included else ()
+            said = (informed or self._informed_together(connection)) if notification.facts.included else ()
             informed.update(self._add_notification(notification, subject, notified=notified, informed=said))
         self._changes.apply(evaluation)
+
+    def _informed_together(self, connection: Connection | None) -> Collection[str]:
+        """The receivers of the open incident of several connections that *connection* is repaired with."""
+        above = self._registry.scopes_above(connection) if connection is not None else None
+        for key in (above.platform, above.group) if above is not None else ():
+            scope = self._changes.scope(key)
+            if connection is not None and scope.open and connection.id in scope.members:
+                incident = IncidentRef(Topic.SCOPE, str(key), scope.topic.number, scope.topic.opened_at or self.now())
+                return self._store.outbox.receivers_notified(self._store.outbox.key_of(incident) or "")
+        return ()
 
     def _save_scopes(self, changed: Mapping[ScopeKey, ScopeState]) -> None:
         for key, state in changed.items():

@@ -79,6 +79,11 @@ _OTHER_CAUSE = {
     EventType.GROUP_FAILED: "{number} {platform} connections of {owner} fail for another reason since {cause_since}: {why}.{members}",
     EventType.PLATFORM_FAILED: "{number} {platform} connections fail for another reason since {cause_since}: {why}.{members}",
 }
+# Incidents of several connections that are over, although some of these fail.
+_NO_LONGER_TOGETHER = {
+    EventType.GROUP_RECOVERED: "{platform} connections of {owner} no longer fail together{after}; {left}.",
+    EventType.PLATFORM_RECOVERED: "{platform} connections no longer fail together{after}; {left}.",
+}
 _POSTS_FAIL_UNTESTED = "Posting through {who} failed: {quoted}. The API cannot test this connection."
 
 _OPENINGS: dict[tuple[Topic, str], EventType] = {
@@ -154,6 +159,8 @@ def _template(notification: Notification) -> str:
             kind = _OPENINGS.get((topic, notification.level_to), _OPENING_OF[topic])
     if notification.facts.cause_since is not None and kind in _OTHER_CAUSE:
         return _OTHER_CAUSE[kind]
+    if notification.facts.still_failing and kind in _NO_LONGER_TOGETHER:
+        return _NO_LONGER_TOGETHER[kind]
     if notification.facts.untested and kind is EventType.PUBLISHING_FAILING:
         return _POSTS_FAIL_UNTESTED
     if closed_why == REMOVED and scope_kind == "user":
@@ -185,6 +192,7 @@ def _fields(
         "platform": platform_name(connection.platform if connection else key.platform if key else ""),
         "owner": scope_name(key, users) if key else "",
         "number": str(facts.affected or len(members) or "Several"),
+        "left": f"{facts.still_failing} of {facts.affected} still fail{'s' if facts.still_failing == 1 else ''}",
         "members": _members(facts.affected or 0, members, users),
         "since": moment(facts.failed_at or notification.incident.opened_at),
         "why": _why(notification, quoted),

@@ -80,6 +80,20 @@ class TestCauses:
         story.checks(OK, OK)
         assert story.types == ["connection.failed", "connection.recovered"]
 
+    def test_trouble_that_lasts(self) -> None:
+        """
+        A revoked connection whose platform has trouble for more than a day is no news, and its reminder still asks to reconnect it.
+
+        Receivers know that somebody must act, and no check has shown that somebody did; "nothing to do" would be said too early.
+        """
+        story = Story(connections={1: a_connection(interval=HOUR)})
+        story.checks(OK, BAD, BAD)
+        story.checks(*(TROUBLE,) * 25, every=HOUR)
+        told = [(each.type, each.why, each.reason) for each in story.notifications]
+        assert told == [("connection.failed", "opened", BAD), ("reminder", "reminder", BAD)]
+        story.checks(OK, OK)
+        assert story.types[2:] == ["connection.recovered"]
+
     def test_changes_while_hidden(self) -> None:
         """Trouble of the platform that is a revoked credential when a refused key works again: told as that, once."""
         one = Patrol(Story(connections=fleet(3, interval=15 * MINUTE)))
@@ -126,6 +140,22 @@ class TestCauses:
         message = "invalid_grant: Token has been expired or revoked."
         reply = a_reply(passed=False, platform_id="youtube-UCa", message=message, token=a_token_life(says=TokenSays.EXPIRED))
         assert judge(reply, connection, texts=Config().platform_texts()).reason is BAD
+
+
+class TestFlapping:
+    """What comes and goes is recognised by its third change, and no more is said until it is calm."""
+
+    @pytest.mark.parametrize(("interval", "minutes"), [(1, 20), (5, 20), (5, 45), (15, 45), (60, 120)])
+    def test_connection(self, interval: int, minutes: int) -> None:
+        """A connection that is broken half of the time: its failure, its recovery, and that it flaps."""
+        one = Patrol(Story(connections=fleet(2, interval=interval * MINUTE), beat=MINUTE), spacing=SECOND)
+        one.run(4 * interval * MINUTE, lambda _: OK)
+        begins = one.story.now
+        broken = minutes * MINUTE
+        one.run(8 * broken, lambda number: BAD if number == 1 and (one.story.now - begins) % (2 * broken) < broken else OK)
+        assert one.story.types == ["connection.failed", "connection.recovered", "connection.flapping"]
+        one.run(12 * HOUR, lambda _: OK)
+        assert one.story.types[3:] == ["connection.recovered"]
 
 
 class TestScopes:
@@ -179,6 +209,19 @@ class TestScopes:
         one = Patrol(Story(connections=fleet(20, interval=15 * MINUTE)))
         one.run(2 * HOUR, lambda number: FORBIDDEN if number <= 6 else OK)
         assert "account.failed" not in one.story.types
+
+    @pytest.mark.parametrize("refused", [Reason.API_UNAUTHORIZED, FORBIDDEN])
+    def test_a_few_are_refused(self, refused: Reason) -> None:
+        """Four of twenty whose checks the API answers with a refusal are not the account; all of them are, as soon as before."""
+        one = Patrol(Story(connections=fleet(20, interval=15 * MINUTE)))
+        one.run(HOUR, lambda _: OK)
+        one.run(3 * HOUR, lambda number: refused if number <= 4 else OK)
+        assert "account.failed" not in one.story.types
+        since = one.story.now
+        one.run(HOUR, lambda _: refused)
+        failed = next(each for each in one.story.notifications if each.type == "account.failed")
+        first = min(moment for moment, _ in one.asked if moment >= since)
+        assert failed.at - first <= 2 * MINUTE
 
     def test_partly_repaired(self) -> None:
         """The reminder of those that broke together names those that are left."""

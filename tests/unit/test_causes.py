@@ -1,5 +1,6 @@
 """A cause that changes, a repair, and the beginning of a failure are told once, as they were: stories by a virtual clock."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -20,10 +21,12 @@ from tests.builders import (
     a_policy,
     a_reply,
     a_silence,
+    a_token_belief,
     a_token_life,
     changed,
 )
 from tests.configured import configured
+from tests.patrol import Patrol, fleet
 from tests.story import Story
 
 OK, REVOKED, DOWN = Reason.OK, Reason.CREDENTIAL_REJECTED, Reason.PLATFORM_TROUBLE
@@ -207,6 +210,47 @@ class TestRepair:
         assert told == [("connection.recovered", False), ("token.renewed", True)]
         assert "its token now expires in 60d" in summary(story, -2)
         assert {value.notified.level for value in story.state().topics.values()} == {"fine"}
+
+    def test_reconnected_together(self) -> None:
+        """Two tokens that were about to end have ended: one message for people that both work again, which closes the incidents of both ends."""
+        one = Patrol(Story(connections=fleet(2, interval=15 * MINUTE)))
+        ends_at = one.story.now + 20 * HOUR
+
+        def run(span: timedelta, reason: Reason) -> None:
+            life = a_token_life(60 * DAY) if one.story.now > ends_at + HOUR else a_token_life(ends_at - one.story.now)
+            if reason is not OK:
+                life = a_token_life(says=TokenSays.EXPIRED)
+            for number, each in one.story.connections.items():
+                one.story.replies[number] = a_reply(passed=reason is OK, platform_id=each.platform_id, permissions=(), token=life)
+            one.run(span, lambda _: reason)
+
+        run(HOUR, OK)
+        run(2 * HOUR, Reason.TOKEN_EXPIRED)
+        assert one.story.types == ["token.expiring", "token.expiring", "group.failed"]
+        one.story.now = ends_at + 2 * HOUR
+        run(HOUR, OK)
+        closed = [(each.type.value, each.facts.included) for each in one.story.notifications[3:]]
+        assert sorted(closed) == [("group.recovered", False), ("token.renewed", True), ("token.renewed", True)]
+
+    def test_overdue_renewal(self) -> None:
+        """A connection whose token is overdue for its usual renewal fails: that is no renewal."""
+        story = Story()
+        belief = a_token_belief(START + 2 * DAY, renewal_points=(5 * DAY, 5 * DAY), observed_at=START)
+        story.put_state(replace(story.state(), token=belief))
+
+        def check(reason: Reason, left: timedelta) -> None:
+            story.check(reason, reply=a_reply(passed=reason is OK, permissions=(), token=a_token_life(left)), server_at=story.now)
+            story.pass_time(MINUTE)
+
+        for reason in (OK, OK, OK, REVOKED, REVOKED, REVOKED):
+            check(reason, START + 2 * DAY - story.now)
+        assert story.types.count("token.renewal_overdue") == 1
+        assert "token.renewed" not in story.types
+        for _ in range(3):
+            check(OK, 60 * DAY)
+        assert [each.type.value for each in story.notifications if each.why == "closed" and not each.facts.included] == [
+            "connection.recovered"
+        ]
 
     def test_renewal_listed_before_the_repair(self) -> None:
         """A renewal that the list shows while the connection is still broken waits for the checks that show the repair."""

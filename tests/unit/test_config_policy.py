@@ -133,7 +133,7 @@ policy:
   scopes: {window: 1s, open_after: 2s, close_after: 3s, canary: 4s, account_confirm: 5s, account_canary: 6s, attempts: 2, ratio: 0.5,
     close_ratio: 0.1, platform_window: 7s, platform_count: 3, platform_ratio: 0.25, group_count: 8,
     api_notify_after: 10s, sweep: 11s, sweep_size: 12, sweep_pause: 13s, throttled_after: 9s}
-  flap: {changes: 9, window: 2h, window_rounds: 7, calm: 1m, calm_rounds: 1}
+  flap: {changes: 9, window: 3h, window_rounds: 7, calm: 1m, calm_rounds: 1}
   digest: {wait: 0s, after: 1, max_items: 3}
   retry: {schedule: [100ms], slow_after: 1s, slow_every: 2s, give_up_after: 3s, jitter: 0, poison_attempts: 1}
   stale_after: 1h

@@ -127,7 +127,7 @@ def test_flapping(interval: timedelta) -> None:
     for reason in (OK, *(BAD, OK) * 4):
         story.checks(reason, reason, every=interval / 2)
     assert story.types == ["connection.failed", "connection.recovered", "connection.flapping"]
-    story.checks(*(OK,) * 6, every=max(interval, 10 * MINUTE))
+    story.checks(*(OK,) * 6, every=max(interval, 12 * MINUTE))
     assert story.types[3:] == ["connection.recovered"]
 
 

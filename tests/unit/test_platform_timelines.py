@@ -156,6 +156,23 @@ class TestOutage:
         one.run(HOUR, always(OK))
         assert one.story.told[3:] == [("5", "connection.recovered", "closed")]
 
+    @pytest.mark.parametrize("count", [2, 3])
+    def test_others_are_broken_already(self, count: int) -> None:
+        """All but one of the connections are known as broken: that these have the platform's trouble too shows that it is the platform's."""
+        one = patrol(count)
+        one.run(2 * HOUR, lambda number: {2: REJECTED, 3: Reason.ACCOUNT_RESTRICTED}.get(number, OK))
+        before = len(one.story.told)
+        assert before == count - 1
+        one.run(2 * HOUR, always(DOWN))
+        assert one.story.told[before:] == [PLATFORM_FAILED]
+        assert sentence(one.story.notifications[-1], None).startswith(f"{count} LinkedIn connections fail together since ")
+        one.run(HOUR, failing(REJECTED, 2))
+        assert PLATFORM_RECOVERED in one.story.told
+        assert ("1", "connection.failed", "opened") not in one.story.told
+        over = next(each for each in one.story.notifications if each.type == "platform.recovered")
+        assert f"; 1 of {count} still fails." in sentence(over, None)
+        assert ("2", "connection.recovered", "closed") not in one.story.told
+
     def test_outage_within_outage(self) -> None:
         """The API goes down and comes back while the platform fails: each is told once, no connection is."""
         one = patrol(12)
@@ -426,6 +443,18 @@ class TestAnotherCause:
         failed_at = one.story.notifications[1].facts.failed_at
         assert failed_at is not None
         assert failed_at >= changed_at
+
+    def test_one_by_one(self) -> None:
+        """The members of an outage turn out to be broken each in its own way: they no longer fail together, and do not work again."""
+        one = patrol(3)
+        one.run(HOUR, always(DOWN))
+        one.run(2 * HOUR, lambda number: {1: REJECTED, 2: Reason.RIGHTS_LOST}.get(number, OK))
+        assert one.story.told[0] == PLATFORM_FAILED
+        assert sorted(one.story.told[1:3]) == [("1", "connection.failed", "opened"), ("2", "connection.failed", "opened")]
+        assert one.story.told[3:] == [PLATFORM_RECOVERED]
+        text = sentence(one.story.notifications[-1], None)
+        assert text.startswith("LinkedIn connections no longer fail together after 1h")
+        assert text.endswith("; 2 of 3 still fail.")
 
     def test_within_an_outage(self) -> None:
         """Two of four connections are rejected while the platform has trouble: they are one incident of their own."""

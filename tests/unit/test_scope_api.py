@@ -138,7 +138,7 @@ def test_comes_and_goes(down: int, up: int) -> None:
     assert patrol.story.types == ["api.failed", "api.recovered", "api.failed"]
     assert sum(1 for one in patrol.story.transitions if one.level == FINE) > 10, "history has each of them"
     patrol.start()
-    patrol.run(15 * MINUTE, lambda _: OK)
+    patrol.run(45 * MINUTE, lambda _: OK)
     assert patrol.story.types[3:] == []
     patrol.run(20 * MINUTE, lambda _: OK)
     assert patrol.story.types[3:] == ["api.recovered"]

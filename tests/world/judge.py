@@ -130,6 +130,9 @@ class _Judge:
             self._tell(message, number, found[0])
             return
         if outage is not None:
+            if self._is_only_one(number, message.at, outage[0]):
+                self._wide_told(message, outage[0])
+                return
             self.wide.setdefault(id(outage[0]), []).append(message)
             self._of_trouble(message, outage[0], "the platform is out, not this connection")
             return
@@ -142,6 +145,11 @@ class _Judge:
             self._of_trouble(message, blip[0], "a passing trouble of the platform, over before it is worth a word")
             return
         self._fault(Fault.FALSE_PAGE, message, "it works")
+
+    def _is_only_one(self, number: int, at: float, outage: Occurrence) -> bool:
+        """Whether no other connection of an outage can be tested: nothing shows that it is the platform's."""
+        others = (each for each in outage.members if each != number)
+        return all(self.world.doing(each, at, Kind.VANISHED, Kind.SILENT) is not None for each in others)
 
     def _urgency(self, message: Message, spell: Spell) -> None:
         """What clears by itself is no page, and not told at once; what somebody must do is a page."""
@@ -247,7 +255,8 @@ class _Judge:
             self._fault(Fault.FALSE_RECOVERY, message, "it is still refused")
             return
         self.recovered[number] = at
-        told = [telling for (_, member), telling in self.tellings.items() if member == number and telling.over_at is None]
+        about = [(key[0], telling) for key, telling in self.tellings.items() if key[1] == number and telling.over_at is None]
+        told = [telling for _, telling in about]
         for telling in told:
             telling.over_at = at
         group = next(
@@ -256,7 +265,7 @@ class _Judge:
         if told and group is not None:
             self._of_group(message, group, self.over, "about the end of")
         event = self._last(number, at, Kind.PLATFORM, Kind.LIE, Kind.BLIP, Kind.FLAP)
-        if told and (event is None or event.kind is not Kind.FLAP):
+        if told and (event is None or event.kind is not Kind.FLAP or any(key != id(event) for key, _ in about)):
             return
         if event is None:
             self._fault(Fault.SUPERFLUOUS, message, "nothing was told that could be over")
@@ -264,7 +273,7 @@ class _Judge:
             self._flap_message(message, event)
         else:
             self.over.setdefault(id(event), []).append(message)
-            if event.kind is Kind.PLATFORM:
+            if event.kind is Kind.PLATFORM and not self._is_only_one(number, event.begins, event):
                 self._fault(Fault.SUPERFLUOUS, message, "the end of a platform's outage, told for one connection")
 
     # ---- tokens, posts, permissions
@@ -325,7 +334,11 @@ class _Judge:
             found = self._during(number, message.at, Kind.POSTING)
             if found is None or found[0].text not in message.notification.detail:
                 broken = self._last(number, message.at, *BROKEN, Kind.PLATFORM, Kind.VANISHED)
-                if broken is not None and broken.kind in BROKEN and (id(broken), number) not in self.tellings:
+                slept = broken is not None and any(
+                    each.begins <= broken.begins and broken.ends <= each.ends for each in self.world.of(*DOWN)
+                )
+                unseen = broken is not None and broken.kind in BROKEN and (id(broken), number) not in self.tellings
+                if slept or unseen:
                     # The only sign of a break that was over before the monitor saw it.
                     self.posts_of_unseen.add(number)
                     return

@@ -168,3 +168,18 @@ def test_an_outage_of_the_receiver() -> None:
     assert [finding for finding in score(late).findings if finding.who == "twitter-101"] == []
     assert Fault.LOST in [finding.fault for finding in score(replace(late, requests=late.requests[:-1])).findings]
     assert Fault.TWICE in [finding.fault for finding in score(replace(late, requests=[*late.requests, late.requests[-1]])).findings]
+
+
+def test_an_outage_of_one_that_can_be_tested() -> None:
+    """A platform of which one connection alone is answered: nothing shows that it is the platform, and that one is told rightly."""
+    members = {number: Member(number, f"twitter-10{number}", "twitter", "main") for number in (BROKEN, WELL)}
+    trouble = Spell(2 * HOUR, 5 * HOUR, texts.TROUBLE, "Service Unavailable")
+    outage = Occurrence(Kind.PLATFORM, 2 * HOUR, 5 * HOUR, (BROKEN, WELL), (trouble,), where="twitter")
+    silent = Occurrence(Kind.SILENT, HOUR, 8 * HOUR, (WELL,), status=403)
+    judged = {
+        answered: score(run(World(1, 10 * HOUR, members, ("main",), (outage, *([] if answered else [silent])))))
+        for answered in (True, False)
+    }
+
+    assert [each.findings for each in judged.values()] == [[], []]
+    assert judged[True].per_platform == judged[False].per_platform == [(2, 1, 1)]

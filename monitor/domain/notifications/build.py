@@ -156,7 +156,10 @@ def _type(topic: Topic, value: TopicState, state: ConnectionState, context: Noti
     if context.reminder:
         return EventType.REMINDER
     if value.level == FINE:
-        closed = context.closed_why == "removed" or (topic is Topic.CONNECTION and state.health is Health.UNSUPPORTED)
+        untested = state.health is Health.UNSUPPORTED and (
+            topic is Topic.CONNECTION or (topic is Topic.EXPIRY and state.token.status is None)
+        )
+        closed = context.closed_why == "removed" or untested
         if not closed and value.notified.includes_failure and state.health is Health.OK:
             return EventType.CONNECTION_RECOVERED
         return EventType.CONNECTION_CLOSED if closed else _CLOSING[topic]
@@ -322,8 +325,9 @@ def build_scope_notification(state: ScopeState, context: NotificationContext, *,
         detail=state.detail,
         seq=state.seq + 1,
         facts=NotificationFacts(
-            affected=len(left) if left else state.affected,
+            affected=len(left) if left else max(state.affected, len(state.members)),
             members=left or state.members,
+            still_failing=len(state.left) if closing else 0,
             outages=0 if closing or context.reminder else outages,
             duration=max(now - opened_at, timedelta(0)) if closing else None,
             reminder=context.reminder,

@@ -255,7 +255,7 @@ class _ConnectionDraft(_Draft):
         if topics.is_unseen(self.connection, self.state, self.now, self.policy, self.context):
             self.suppressed_until[topic] = self.now + self.policy.recheck
             return SuppressionReason.AWAITING_CHECK
-        if topic is Topic.EXPIRY and self._repair_unsettled():
+        if self._repair_unsettled(topic):
             return SuppressionReason.UNCERTAIN
         return SuppressionReason.UNCERTAIN if reminder and self.contradicted(topic) else None
 
@@ -285,17 +285,19 @@ class _ConnectionDraft(_Draft):
         longest = 2 * self.policy.scopes.sweep
         return hold if hold is None or since is None else min(hold, since + longest)
 
-    def _repair_unsettled(self) -> bool:
+    def _repair_unsettled(self, topic: Topic) -> bool:
         """Whether the token is renewed, but the checks of the connection that failed for it have not confirmed its repair yet."""
-        failure, expiry = self.value(Topic.CONNECTION), self.value(Topic.EXPIRY)
-        if failure.notified.level == FINE or failure.level != "error" or expiry.level != FINE or expiry.since is None:
+        if topic not in {Topic.EXPIRY, Topic.RENEWAL}:
+            return False
+        failure, ending = self.value(Topic.CONNECTION), self.value(topic)
+        if failure.notified.level == FINE or failure.level != "error" or ending.level != FINE or ending.since is None:
             return False
         if self.state.cause not in topics.DUE_TO_TOKEN:
             return False
-        until = expiry.since + self.policy.stale_for(self.connection.interval)
+        until = ending.since + self.policy.stale_for(self.connection.interval)
         if self.now >= until:
             return False
-        self.suppressed_until[Topic.EXPIRY] = until
+        self.suppressed_until[topic] = until
         return True
 
     def merged(self, topic: Topic) -> bool:
@@ -365,10 +367,11 @@ class _ConnectionDraft(_Draft):
         return known is not Severity.CRITICAL and severity_of(self.connection, self.state, Topic.EXPIRY, self.policy) is Severity.CRITICAL
 
     def included(self, topic: Topic) -> bool:
-        """Whether the recovery that has just been notified says that the token was renewed."""
-        return topic in {Topic.EXPIRY, Topic.RENEWAL} and any(
+        """Whether the recovery that has just been notified says that the token was renewed, or that of several connections will."""
+        said = self.context.repaired_with is not None or any(
             sent.type is EventType.CONNECTION_RECOVERED and sent.facts.expires_at is not None for sent in self.notifications
         )
+        return said and topic in {Topic.EXPIRY, Topic.RENEWAL}
 
     def looked(self, topic: Topic) -> bool:
         """

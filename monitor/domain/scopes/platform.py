@@ -42,6 +42,7 @@ class Member:
         counted: the failure was seen twice.
         broken: its confirmed health is error.
         notified: receivers know of it already.
+        witness: they do, and its last check shows trouble of the platform itself: no cause of its own.
     """
 
     connection: Connection
@@ -52,6 +53,7 @@ class Member:
     counted: bool
     broken: bool
     notified: bool
+    witness: bool = False
 
     @property
     def group(self) -> ScopeKey:
@@ -74,6 +76,7 @@ def member(connection: Connection, state: ConnectionState) -> Member | None:
         counted=reason is not None and (twice or (state.health is Health.ERROR and _unconfirmed_cause(state) is None)),
         broken=state.health is Health.ERROR,
         notified=is_notified(state),
+        witness=reason is not None and is_notified(state) and state.reason in UPSTREAM,
     )
 
 
@@ -179,8 +182,10 @@ def advance_platform(platform: ScopeState, scope: Callable[[ScopeKey], ScopeStat
             # Trouble that clears by itself replaces no cause that a person must repair.
             key = platform.key if cause is UPSTREAM and scope(narrowest).open else narrowest
             state = platform if key == platform.key else scope(key)
-            if decided.get(key, state) is state and not (state.open and cause is UPSTREAM):
-                decided[key] = _joined(state, cause, members, sight) if state.open else _with_incident(state, members, sight.now)
+            if decided.get(key, state) is not state or (state.open and cause is UPSTREAM):
+                continue
+            own = [one for one in _witnesses(platform, cause, sight) if key in {platform.key, one.group}]
+            decided[key] = _joined(state, cause, members, sight) if state.open else _with_incident(state, members, own, sight.now)
     return decided
 
 
@@ -192,10 +197,10 @@ def advance_open(state: ScopeState, sight: Sight) -> ScopeState:
     if not state.members:
         # An incident of an earlier version does not say what it covers.
         failing = [one for one in sight.members if one.reason is not None and not one.notified]
-        return _with_facts(state, failing, now) if failing else closed(state, now)
+        return _with_facts(state, failing, now) if failing else _closed(state, sight)
     left = [one for one in sight.members if state.key in {one.group, _platform_of(one)} and covers(state, one, sight.within)]
     if not left:
-        return state if sight.looking else closed(state, now)
+        return state if sight.looking else _closed(state, sight)
     if state.affected < len(left):
         state = replace(state, affected=len(left))
     ids = tuple(one.connection.id for one in left[:MEMBERS_KEPT]) if len(left) < state.affected else ()
@@ -209,7 +214,14 @@ def advance_open(state: ScopeState, sight: Sight) -> ScopeState:
     since = state.recovery.since
     looked = all(one.looked_at is not None and one.looked_at >= since for one in left)
     few = state.reason in UPSTREAM and len(left) < sight.policy.close_ratio * state.affected
-    return closed(state, now) if looked and few and not sight.looking else state
+    return _closed(state, sight) if looked and few and not sight.looking else state
+
+
+def _closed(state: ScopeState, sight: Sight) -> ScopeState:
+    """Return *state* with its incident closed, and those of its members that fail all the same, for whatever cause."""
+    members = set(state.members)
+    left = tuple(one.connection.id for one in sight.members if one.reason is not None and one.connection.id in members)
+    return replace(closed(state, sight.now), left=left)
 
 
 def to_look_at(state: ScopeState, members: Iterable[Member], limit: int) -> list[int]:
@@ -262,7 +274,8 @@ def _still_looking(platform: ScopeState, failing: Sequence[Member], sight: Sight
     if platform.suspect_at is None:
         return False
     looked_for = sight.now - max(platform.suspect_at, sight.watching_since)
-    together = max((len(alike) for alike in _by_cause(failing).values()), default=0) >= sight.policy.platform_count
+    alike = [len(members) + len(_witnesses(platform, cause, sight)) for cause, members in _by_cause(failing).items()]
+    together = max(alike, default=0) >= sight.policy.platform_count
     if together and any(not one.counted for one in failing):
         return looked_for < _MOST_SWEEPS * sight.policy.sweep
     waiting = any(not _is_fresh(one, platform) for one in sight.members)
@@ -277,6 +290,11 @@ def _by_cause(failing: Iterable[Member]) -> Mapping[Cause, list[Member]]:
     return by_cause
 
 
+def _witnesses(platform: ScopeState, cause: Cause, sight: Sight) -> list[Member]:
+    """Connections that receivers know as broken, and that fail with trouble of the platform now, if *cause* is that."""
+    return [one for one in sight.members if cause is UPSTREAM and one.witness and _is_fresh(one, platform)]
+
+
 def _narrowest(platform: ScopeState, cause: Cause, failing: Sequence[Member], sight: Sight) -> Iterable[tuple[ScopeKey, list[Member]]]:
     """The scopes that open because of *failing* connections with one *cause*, and with which of them."""
     groups: dict[ScopeKey, list[Member]] = defaultdict(list)
@@ -284,26 +302,27 @@ def _narrowest(platform: ScopeState, cause: Cause, failing: Sequence[Member], si
         groups[one.group].append(one)
     fresh = [one for one in sight.members if _is_fresh(one, platform) and not one.notified]
     others_pass = any(one.reason is None and one.group not in groups for one in fresh)
-    wide = len(groups) > 1 or (cause is UPSTREAM and not others_pass)
+    witnesses = _witnesses(platform, cause, sight)
+    wide = len({*groups, *(one.group for one in witnesses)}) > 1 or (cause is UPSTREAM and not others_pass)
     if platform.open:
         ended = not any(covers(platform, one, sight.within) for one in sight.members)
         wide = (wide and platform.reason in cause) or (ended and all(one.reason is not None for one in fresh))
-    if wide and _together(failing, fresh, sight.policy):
+    if wide and _together(failing, fresh, witnesses, sight.policy):
         return [(platform.key, _members(cause, failing, sight))]
     opening = []
     for key, members in groups.items():
         own = [one for one in fresh if one.group == key]
         many = sum(one.counted for one in members) >= max(sight.policy.group_count, sight.policy.platform_count, 1)
-        if many or _together(members, own, sight.policy):
+        if many or _together(members, own, [one for one in witnesses if one.group == key], sight.policy):
             opening.append((key, _members(cause, members, sight)))
     return [(key, members) for key, members in opening if members]
 
 
-def _together(failing: Sequence[Member], fresh: Sequence[Member], policy: ScopePolicy) -> bool:
+def _together(failing: Sequence[Member], fresh: Sequence[Member], witnesses: Sequence[Member], policy: ScopePolicy) -> bool:
     """Whether enough of the connections that were looked at fail, not counting those that fail for another cause."""
-    counted = sum(one.counted for one in failing)
-    base = len(failing) + sum(one.reason is None for one in fresh)
-    return counted >= max(policy.platform_count, 1) and len(failing) >= policy.platform_ratio * base
+    counted, alike = (number + len(witnesses) for number in (sum(one.counted for one in failing), len(failing)))
+    base = alike + sum(one.reason is None for one in fresh)
+    return counted >= max(policy.platform_count, 1) and alike >= policy.platform_ratio * base
 
 
 def _members(cause: Cause, failing: Sequence[Member], sight: Sight) -> list[Member]:
@@ -313,11 +332,12 @@ def _members(cause: Cause, failing: Sequence[Member], sight: Sight) -> list[Memb
     return [one for one in failing if one.counted or cause is UPSTREAM]
 
 
-def _with_incident(state: ScopeState, failing: Sequence[Member], now: datetime) -> ScopeState:
-    """Return *state* with an incident of the *failing* connections, open since the first of them failed."""
+def _with_incident(state: ScopeState, failing: Sequence[Member], witnesses: Sequence[Member], now: datetime) -> ScopeState:
+    """Return *state* with an incident of the *failing* connections, and of *witnesses*, open since the first of them failed."""
     since = min((one.since for one in failing if one.since is not None), default=now)
     opening = opened(replace(_with_facts(state, failing, now), suspect_at=since), now, len(failing))
-    return replace(opening, suspect_at=None)
+    members = (*opening.members, *(one.connection.id for one in witnesses))[:MEMBERS_KEPT]
+    return replace(opening, suspect_at=None, members=members)
 
 
 def _joined(state: ScopeState, cause: Cause, failing: Sequence[Member], sight: Sight) -> ScopeState:

@@ -26,8 +26,8 @@ _KEY = frozenset({Reason.API_UNAUTHORIZED, Reason.API_FORBIDDEN})
 
 # So many refusals in a row mean the account or user, as probes ask about another connection each; fewer, if it has fewer connections.
 _REFUSALS = 3
-# A refusal that may be about a single connection means the account only when more are refused: several may be, one after the other.
-_REFUSALS_OF_SINGLES = 7
+# A refusal that does not name the user means the account only when more are refused: a few of many may be, one after the other.
+_REFUSALS_OF_KEY = 7
 
 
 class LastCheck(NamedTuple):
@@ -79,7 +79,7 @@ def advance(state: ScopeState, observation: Observation, policy: ScopePolicy, *,
 
 def _refusals(state: ScopeState) -> int:
     """How many refusals in a row confirm the failure of a suspected account or user."""
-    return _REFUSALS_OF_SINGLES if state.reason is Reason.API_FORBIDDEN else _REFUSALS
+    return _REFUSALS_OF_KEY if state.reason in _KEY else _REFUSALS
 
 
 def _is_refused_alone(state: ScopeState, before: LastCheck, refusals: frozenset[Reason]) -> bool:

@@ -127,7 +127,7 @@ class ScopeState:
         changed_at: when more connections joined its open incident, or another cause did; None when none has (platform and group only).
         cause_since: since when its present cause is seen, where its open incident began with another (platform and group only).
         earlier_reasons: the reasons that its open incident had before `reason` (platform and group only).
-        left: those that still fail, where others of them work again; else empty (platform and group only).
+        left: those that still fail, where others of them work again, or, once it is closed, fail all the same (platform and group only).
         notify_at: before this time the incident is not notified.
         covered: the incident of a wider scope is notified instead.
         last_good_at: the last check that did not fail because of the API (service only).
@@ -136,6 +136,7 @@ class ScopeState:
         changes: when its incident recently opened or closed, oldest first.
         affected: number of connections that its incident affects.
         seq: the number of the last notification about this scope.
+        unknown: what a newer release wrote into the row, kept for it.
     """
 
     key: ScopeKey
@@ -161,6 +162,7 @@ class ScopeState:
     changes: tuple[datetime, ...] = ()
     affected: int = 0
     seq: int = 0
+    unknown: str = ""
 
     @property
     def name(self) -> str:
