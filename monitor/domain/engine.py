@@ -273,7 +273,9 @@ class Engine:
 
     def api_suspect_since(self) -> datetime | None:
         """Since when the API is suspected; None when it is not, or when there is only one account to suspect it."""
-        return self.scope(self.api_key).suspect_at if len(tuple(self.accounts())) > 1 else None
+        if not self._unquiet or len(tuple(self.accounts())) <= 1:
+            return None
+        return self.scope(self.api_key).suspect_at
 
     def is_orphaned(self, key: ScopeKey) -> bool:
         """Whether nothing is checked below a scope any more, because its account or its API left the configuration."""
