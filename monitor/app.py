@@ -275,8 +275,11 @@ class App:
             difference = round((self._clock.now() - now).total_seconds(), 1)
             _log.warning("cluster.clock_differs", seconds=difference, advice="Set the clock: due times and ages are wrong by as much.")
         if not replicated:
-            advice = "A failover of the PostgreSQL server may lose its newest rows; set synchronous_standby_names there."
-            _log.info("cluster.not_replicated", advice=advice)
+            advice = (
+                "Not promised: that a failover of the PostgreSQL server keeps its newest rows, and that no incident is notified twice then."
+                " Set synchronous_standby_names there."
+            )
+            _log.warning("cluster.not_replicated", advice=advice)
 
     def _evaluation_config(self, config: Config) -> EvaluationConfig:
         made = EvaluationConfig.from_config(config, self._database.instance_id)

@@ -100,6 +100,8 @@ def _state(member: NodeRow, view: ClusterView) -> str:
         return "drained"
     if member.config != view.config:
         return "other configuration"
+    if member.unfit:
+        return "unfit"
     return "working" if member.weight > 0 else "pages only"
 
 
@@ -111,6 +113,10 @@ def _problems(view: ClusterView, *, replicated: bool) -> list[str]:
     others = [member.node for member in alive if member.config != view.config]
     if others:
         problems.append(f"other configurations than the current one: {', '.join(others)}")
+    problems += [f"node {member.node} takes no work: {member.unfit}" for member in alive if member.unfit]
+    releases = sorted({member.version for member in alive})
+    if len(releases) > 1:
+        problems.append(f"nodes of several releases are running: {', '.join(releases)}")
     waiting = [shard for shard in view.shards if shard.node is None]
     if waiting:
         longest = max(shard.free_for for shard in waiting)

@@ -13,10 +13,12 @@ from monitor.cli.verb import Verb, argument
 from monitor.clock import SystemClock
 from monitor.config import read_database_url
 from monitor.db import Database, back_up, copy_database, examine
+from monitor.db.cluster.members import upgrade_schema
 
 _EPILOG = """\
 examples:
   postpost-monitor db upgrade                 upgrade the schema; `run` does so too
+  postpost-monitor db upgrade --contract      at the end of a rolling upgrade of a cluster
   postpost-monitor db check                   look for damage, even while the daemon runs
   postpost-monitor db backup                  copy into the database's folder
   postpost-monitor db backup /backup/one.db   copy to that file, even while the daemon runs
@@ -28,7 +30,12 @@ An upgrade of an existing SQLite database makes such a copy first. Back up Postg
 
 def upgrade(args: argparse.Namespace) -> int:
     """Upgrade the schema; returns 0."""
-    return _report(asyncio.run(_open_once(load_config(args).database.url.reveal())), args)
+    config = load_config(args)
+    url, cluster = config.database.url.reveal(), config.cluster
+    if cluster is None or cluster.mode != "shared":
+        return _report(asyncio.run(_open_once(url)), args)
+    upgrade_schema(url, contract=args.contract)
+    return _report("The database is up to date." if args.contract else "The database is up to date; older releases can use it too.", args)
 
 
 async def _open_once(url: str) -> str:
@@ -76,9 +83,14 @@ VERB = Verb(
     "Upgrade, check, back up or copy the database.",
     verbs={
         "upgrade": Verb(
-            "Upgrade the schema; the daemon must not be running. Exit code 75 if it is, 78 if the schema is too new.",
+            "Upgrade the schema; the daemon must not be running. Exit code 75 if it is, 78 if the schema is too new. In a cluster that shares "
+            "the work, nodes of the release before go on beside it; --contract then removes what only they need.",
             upgrade,
-            (CONFIG, JSON),
+            (
+                CONFIG,
+                JSON,
+                argument("--contract", action="store_true", help="in a cluster: remove what older releases need; refused while one runs"),
+            ),
             help="upgrade the schema",
         ),
         "check": Verb(

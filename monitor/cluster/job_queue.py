@@ -45,12 +45,14 @@ class JobQueue:
         self._clock = clock
         self._app: Any = None
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
 
     def start(self, handler: Handler) -> None:
         """Call *handler* with the name of each shard that is offered; it must not raise."""
         # So much is logged for each job as the monitor logs in an hour.
         logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
         logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+        self._stopping = False
         self._task = asyncio.create_task(self._run(handler), name="job-queue")
 
     async def offer(self, shard: str) -> None:
@@ -76,6 +78,8 @@ class JobQueue:
     async def stop(self) -> None:
         """Wait for no more jobs."""
         task, self._task = self._task, None
+        # A worker that loses its connection while it is cancelled ends with that error instead.
+        self._stopping = True
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
@@ -83,7 +87,7 @@ class JobQueue:
     async def _run(self, handler: Handler) -> None:
         """Wait for jobs, with new connections after each failure: a worker ends with its first error of the database."""
         failures = 0
-        while True:
+        while not self._stopping:
             try:
                 await self._work(handler)
             except Exception as error:  # noqa: BLE001 - whatever the library raises, the cluster goes on without it

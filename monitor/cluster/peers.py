@@ -32,7 +32,8 @@ class Peers:
     async def notifies_outage(self, failing_seconds: float) -> bool:
         """Whether this node notifies that the database has taken no writes for so long."""
         view = self._node.view
-        peers = [one for one in view.members if one.node != self._node.name and one.alive and one.url] if view is not None else []
+        # Also those whose lease has run out: without the database no node keeps one.
+        peers = [one for one in view.members if one.node != self._node.name and one.url] if view is not None else []
         answers = await asyncio.gather(*(self._ask(peer.url) for peer in peers))
         if _READY in answers:
             _log.error("cluster.node_cut_off", advice="The other nodes can write: look at the network of this one.")
@@ -61,5 +62,5 @@ def notifies(node: str, reached: Sequence[str], view: ClusterView | None, failin
     if view is None:
         return True
     owner = next((shard.node for shard in view.shards if shard.name == GLOBAL), None)
-    order = sorted((one.node for one in view.members if one.alive), key=lambda name: (name != owner, name))
+    order = sorted((one.node for one in view.members), key=lambda name: (name != owner, name))
     return failing_seconds >= _NEXT_AFTER_SECONDS * (order.index(node) if node in order else 0)

@@ -13,6 +13,7 @@ from functools import partial
 
 from monitor import __version__
 from monitor.clock import EPOCH
+from monitor.cluster.fitness import Fitness
 from monitor.cluster.job_queue import JobQueue
 from monitor.cluster.node import Node
 from monitor.cluster.peers import Peers
@@ -20,9 +21,9 @@ from monitor.cluster.wide import WideScopes
 from monitor.config import Config
 from monitor.db import Store
 from monitor.db.cluster.findings import ask_for_check, read_asked, read_board
-from monitor.db.cluster.members import MemberSession, Taken
+from monitor.db.cluster.members import MemberSession, Taken, rename_shards
 from monitor.domain.cluster import sharing
-from monitor.domain.cluster.sharing import ACCOUNT_PREFIX, GLOBAL, RECEIVER_PREFIX, ClusterView
+from monitor.domain.cluster.sharing import ACCOUNT_PREFIX, GLOBAL, RECEIVER_PREFIX, ClusterView, NodeRow
 from monitor.domain.connections import Connection
 from monitor.domain.scopes.key import ScopeKey
 from monitor.domain.views.snapshot import ClusterFacts, Snapshot
@@ -30,7 +31,7 @@ from monitor.errors import AnotherInstance, StoreError, StoreUnavailable
 from monitor.logs import get_logger
 from monitor.runtime.loop import Loop
 from monitor.runtime.watchdog import WatchedLoop
-from monitor.state import connection_sync, receiver_sync
+from monitor.state import account_sync, connection_sync, receiver_sync
 from monitor.state.cluster import AccountRegistry, AccountRows, GlobalRegistry, follow, retire_account
 from monitor.state.evaluation_config import EvaluationConfig
 from monitor.workers.group import Dependencies, WorkerGroup
@@ -43,7 +44,6 @@ _GOVERNED_SECONDS = 10.0
 _SWEPT_SECONDS = 30.0
 # A shard that was free for longer was not tended meanwhile: nothing of it is stale because of that.
 _GAP = timedelta(seconds=90)
-_CLOCK_DIFFERENCE = timedelta(seconds=30)
 _ASKED_LATELY = timedelta(minutes=1)
 _ACCOUNT_WEIGHT = 0.1
 _RECEIVER_WEIGHT = 0.05
@@ -103,6 +103,8 @@ class Turns:
         self._stop = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._peers = Peers(node, self._clock)
+        self._fitness = Fitness(config, self._registry, self._clock)
+        self._identities = account_sync.identities(config)
         dependencies = replace(dependencies, notifies_outage=self._peers.notifies_outage)
         self._own = WorkerGroup(config, evaluation_config, dependencies, parts={"evaluation", "controls", "storage-alert"})
         self._turns: dict[str, Turn] = {}
@@ -159,9 +161,9 @@ class Turns:
 
     async def drain(self, *, seconds: float, abort: asyncio.Event) -> list[str]:
         """Give all shards up, after their workers' current steps, at most *seconds*; returns the names of cancelled loops."""
-        await self._jobs.stop()
         self._stop.set()
         self._loop.wake.set()
+        await self._jobs.stop()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=seconds)
             self._task.cancel()
@@ -173,12 +175,14 @@ class Turns:
         for task in self._ending.values():
             task.cancel()
         await self._peers.close()
+        await self._fitness.close()
         return await self._own.drain(seconds=seconds, abort=abort)
 
     async def close(self) -> None:
         """Close the HTTP clients; idempotent."""
         await self._jobs.stop()
         await self._peers.close()
+        await self._fitness.close()
         for turn in self._turns.values():
             await turn.group.close()
         await self._own.close()
@@ -210,9 +214,10 @@ class Turns:
             await self._database.write(_nothing)
             return
         await self._reconcile(view)
-        if self._takes(view):
-            for name in sharing.to_take(view, self._node.name):
-                await self._take(name)
+        self._note_config(view, me)
+        view = await self._note_fitness(view, me)
+        for name in sharing.to_take(view, self._node.name):
+            await self._take(name)
         now = self._clock.monotonic()
         ended = [turn.name for turn in self._turns.values() if now >= turn.ends_at]
         for name in sharing.to_release(view, self._node.name, ended) if not self._ending else ():
@@ -220,21 +225,26 @@ class Turns:
         if GLOBAL in self._turns:
             await self._govern(view, now)
 
-    def _takes(self, view: ClusterView) -> bool:
-        """Whether this node may take shards; logs when its configuration or its clock are in the way."""
-        me = view.member(self._node.name)
-        outvoted = me is not None and me.config != view.config
+    def _note_config(self, view: ClusterView, me: NodeRow) -> None:
+        """Log when the configuration of this node is in the way of its taking shards."""
+        outvoted = me.config != view.config
         if outvoted and not self._outvoted:
             advice = "Give all nodes the same configuration; to make this one current, run: postpost-monitor cluster adopt."
-            _log.warning("cluster.config_not_current", current=view.config, own=me.config if me is not None else "", advice=advice)
+            _log.warning("cluster.config_not_current", current=view.config, own=me.config, advice=advice)
         self._outvoted = outvoted
-        difference = abs(view.now - self._clock.now())
-        if difference > _CLOCK_DIFFERENCE:
-            _log.error(
-                "cluster.clock_differs", seconds=round(difference.total_seconds(), 1), advice="Set the clock: this node takes no work."
-            )
-            return False
-        return True
+
+    async def _note_fitness(self, view: ClusterView, me: NodeRow) -> ClusterView:
+        """Note in the row of this node why it takes no work; returns the rows with it."""
+        unfit = await self._fitness.unfit(view)
+        if unfit == me.unfit:
+            return view
+        await self._node.call(lambda session: session.note_unfit(unfit))
+        if unfit:
+            _log.error("cluster.node_unfit", problem=unfit, advice="This node takes no work; others take over what it tends.")
+        else:
+            _log.info("cluster.node_fit")
+        view = self._node.view = replace(view, members=[replace(one, unfit=unfit) if one is me else one for one in view.members])
+        return view
 
     async def _offered(self, name: str) -> None:
         """A job: take the shard if it is free and there is room."""
@@ -244,13 +254,13 @@ class Turns:
                 if view is None:
                     return
                 shard = next((shard for shard in view.shards if shard.name == name), None)
-                if shard is not None and not self._stop.is_set() and self._takes(view) and sharing.has_room(view, self._node.name, shard):
+                if shard is not None and not self._stop.is_set() and sharing.has_room(view, self._node.name, shard):
                     await self._take(name)
         except StoreError as error:
             _log.debug("cluster.unavailable", problem=str(error))
 
     async def _take(self, name: str) -> None:
-        if name not in self._known or name in self._turns or name in self._ending:
+        if self._stop.is_set() or name not in self._known or name in self._turns or name in self._ending:
             return
         taken = await self._node.call(lambda session: session.take(name, _GAP))
         if taken is None or self._group is None:
@@ -264,6 +274,9 @@ class Turns:
             raise
         self._turns[name] = turn
         self._node.note_taken(name)
+        if self._stop.is_set():
+            self._end(name)
+            return
         turn.group.start(self._group)
         _log.info("cluster.taken", shard=name, since=taken.since.isoformat())
 
@@ -286,6 +299,7 @@ class Turns:
 
     async def _wide_workers(self, since: datetime) -> WorkerGroup:
         """The workers of `global`, with a replica of everything."""
+        await account_sync.rename(self._database, self.config, self._clock.now(), later=_tended)
         await receiver_sync.sync(self._database, self.config, self.evaluation_config, self._clock.now())
         registry = GlobalRegistry(self._wide_config, self._clock, since)
         registry.on_unrouted = self._dependencies.metrics.notification_unrouted
@@ -390,12 +404,21 @@ class Turns:
             name = ACCOUNT_PREFIX + connection.account
             if name in weights:
                 weights[name] += 1 / connection.interval.total_seconds()
+        # Until its shard can be renamed, an account is tended under its old name.
+        renames = await self._database.read(partial(account_sync.renames, self._identities))
+        renames = {ACCOUNT_PREFIX + old: ACCOUNT_PREFIX + new for old, new in renames.items()}
+        tended = {shard.name for shard in view.shards if shard.node is not None}
+        if any(tended.isdisjoint(pair) for pair in renames.items()):
+            # Whoever takes it next renames what is free, and reads everything anew.
+            self._end(GLOBAL)
+            return
+        weights = {name: weight for name, weight in weights.items() if name not in renames.values()}
         known = {shard.name: shard.weight for shard in view.shards}
         changed = {name: weight for name, weight in weights.items() if abs(known.get(name, 0.0) - weight) > 0.05 * weight}
         if changed:
             await self._node.call(lambda session: session.put_shards(changed))
         for shard in view.shards:
-            if shard.name not in self._known and shard.node is None:
+            if shard.name not in self._known and shard.node is None and shard.name not in renames:
                 await self._drop(registry, shard.name)
 
     async def _drop(self, registry: GlobalRegistry, name: str) -> None:
@@ -444,6 +467,12 @@ class Turns:
             queue_up=self._jobs.up,
             nodes_lost=self._nodes_lost,
         )
+
+
+def _tended(store: Store, pairs: Mapping[str, str]) -> list[str]:
+    """Those of the renamed accounts that a node tends under their old names; the shards of the others are renamed."""
+    kept = rename_shards(store, {ACCOUNT_PREFIX + old: ACCOUNT_PREFIX + new for old, new in pairs.items()})
+    return [name.removeprefix(ACCOUNT_PREFIX) for name in kept]
 
 
 def _nothing(_store: Store) -> None:

@@ -2,7 +2,7 @@
 Values as JSON text and times as numbers, for the columns that hold them.
 
 Fields with their default value are left out, unknown ones are ignored (an older program may read what a newer one
-wrote), and types are strict: a document that does not fit is damage.
+wrote), and types are strict: a document that does not fit is damage. States keep what they do not know for the newer program.
 """
 
 import hashlib
@@ -29,6 +29,7 @@ from monitor.domain.states import ConnectionState
 from monitor.errors import StoreCorrupt
 
 _Value = TypeVar("_Value")
+_State = TypeVar("_State", ConnectionState, ScopeState)
 
 
 def whole_milliseconds(at: datetime) -> datetime:
@@ -48,24 +49,24 @@ def maybe_moment(number: int | None) -> datetime | None:
 
 def dump_state(state: ConnectionState) -> str:
     """The JSON text of *state*."""
-    return _dump(ConnectionState, state).decode()
+    return _with_unknown(_dump(ConnectionState, state), state.unknown).decode()
 
 
 def load_state(document: str, where: str) -> ConnectionState:
     """The state in *document*; raises StoreCorrupt naming *where* it was read."""
-    return _load(ConnectionState, document, where)
+    return _load_all(ConnectionState, document, where)
 
 
 def encode_scope(state: ScopeState) -> bytes:
     """The JSON document of *state*, without its key: that is a column of its own."""
-    return _adapter(ScopeState).dump_json(state, exclude_defaults=True, exclude={"key"})
+    return _with_unknown(_adapter(ScopeState).dump_json(state, exclude_defaults=True, exclude={"key"}), state.unknown)
 
 
 def decode_scope(name: str, document: bytes) -> ScopeState:
     """The state of the scope *name* in *document*; raises StoreCorrupt."""
     where = f"scopes row {name}"
     fields = _load(dict[str, Any], document, where)
-    return _load(ScopeState, json.dumps(fields | {"key": ScopeKey.parse(name)}), where)
+    return _load_all(ScopeState, json.dumps(fields | {"key": ScopeKey.parse(name)}), where)
 
 
 def dump_findings(entries: tuple[Finding, ...]) -> str:
@@ -156,21 +157,56 @@ def _load(kind: type[_Value], document: str | bytes, where: str) -> _Value:
     return value
 
 
+_UNKNOWN = "unexpected_keyword_argument"
+
+
+def _load_all(kind: type[_State], document: str | bytes, where: str) -> _State:
+    """As `_load`, with the fields that a newer program wrote as `unknown`; not those within lists, whose entries move."""
+    try:
+        return cast("_State", _validator(cast("Any", kind), strict=True).validate_json(document, strict=True))
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+    value = _load(kind, document, where)
+    kept = [(one["loc"], one["input"]) for one in problems if one["type"] == _UNKNOWN and all(isinstance(key, str) for key in one["loc"])]
+    return replace(value, unknown=json.dumps(kept))
+
+
+def _with_unknown(document: bytes, unknown: str) -> bytes:
+    """*document* with the fields that a newer program wrote, where it still has their place."""
+    if not unknown:
+        return document
+    fields = json.loads(document)
+    fields.pop("unknown", None)
+    for path, value in json.loads(unknown):
+        place = fields
+        for key in path[:-1]:
+            place = place.setdefault(key, {}) if isinstance(place, dict) else {}
+        if isinstance(place, dict):
+            place[path[-1]] = value
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+
+
 @cache
-def _validator(kind: Any) -> SchemaValidator:
-    """Reads values of *kind* as pydantic does, but for what values share: half of the memory of a hundred thousand states."""
-    return SchemaValidator(_sharing(_adapter(kind).core_schema))
+def _validator(kind: Any, *, strict: bool = False) -> SchemaValidator:
+    """
+    Reads values of *kind* as pydantic does, but for what values share: half of the memory of a hundred thousand states.
+
+    *strict*: refuses unknown fields.
+    """
+    return SchemaValidator(_sharing(_adapter(kind).core_schema, strict=strict))
 
 
-def _sharing(schema: Any) -> Any:
+def _sharing(schema: Any, *, strict: bool) -> Any:
     """*schema* with equal moments and tuples of names as one object each, and one empty mapping for all."""
     if isinstance(schema, list):
-        return [_sharing(part) for part in schema]
+        return [_sharing(part, strict=strict) for part in schema]
     if not isinstance(schema, dict):
         return schema
     if schema.get("type") == "datetime":
         return core_schema.no_info_plain_validator_function(_moment)
-    changed = {name: _sharing(part) for name, part in schema.items()}
+    changed = {name: _sharing(part, strict=strict) for name, part in schema.items()}
+    if strict and schema.get("type") == "dataclass-args":
+        changed["extra_behavior"] = "forbid"
     if changed.get("default_factory") is dict:
         return changed | {"default_factory": lambda: _EMPTY}
     if changed.get("type") == "tuple" and changed["items_schema"][0]["type"] == "str":

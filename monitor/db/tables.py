@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0015"
+REVISION = "0019"
 
 metadata = MetaData(
     naming_convention={
@@ -79,6 +79,8 @@ members = Table(
     Column("config", Text, nullable=False),
     Column("weight", Float, nullable=False),
     Column("drained", Boolean, nullable=False),
+    Column("schema", Text),
+    Column("unfit", Text),
 )
 
 # What a node tends as a whole: `account:NAME`, `receiver:NAME` or `global`. `epoch` counts how often it was taken.

@@ -183,6 +183,7 @@ class ConnectionState:
         notice_pending: the notice that the connection can no longer be tested was suppressed by a silence.
         next_evaluation_at: when the passing of time alone may next change something; None when it cannot.
         seq: the number of the last notification about this connection; receivers order by it.
+        unknown: what a newer release wrote into the row, kept for it.
     """
 
     health: Health = Health.UNKNOWN
@@ -220,6 +221,7 @@ class ConnectionState:
     notice_pending: bool = False
     next_evaluation_at: datetime | None = None
     seq: int = 0
+    unknown: str = ""
 
     @property
     def cause(self) -> Reason | None:

@@ -54,6 +54,7 @@ class AccountRegistry(Registry):
         board: what the node of `global` told last.
         signs: the platforms with a first failure here, each with the number of the findings that told of it.
         sent: the number of the last findings.
+        failing_since: since when the API has answered none of the accounts; None while it answers.
     """
 
     def __init__(self, config: EvaluationConfig, clock: Clock, holder: str) -> None:
@@ -62,6 +63,7 @@ class AccountRegistry(Registry):
         self.board = Board()
         self.signs: dict[ScopeKey, int] = {}
         self.sent = 0
+        self.failing_since: datetime | None = None
         self.make_unit = partial(NodeUnit, self)
         self._started = self.watching_since
         self._tended: dict[str, datetime] = {}
@@ -121,6 +123,19 @@ class AccountRegistry(Registry):
             self._unsettled.discard(key)
             self._unquiet.discard(key)
         self._tended.pop(account, None)
+
+    def note_answers(self, entries: Iterable[Finding]) -> None:
+        """Note which of *entries* show that the API answers, and which that it does not."""
+        for told in entries:
+            if told.at is not None and told.reason is not None:
+                self.failing_since = (self.failing_since or told.at) if is_bad(told.reason) else None
+
+    def fails_alone(self, longer_than: timedelta) -> bool:
+        """Whether the API has answered none of the accounts for long, but accounts of other nodes meanwhile."""
+        since = self.failing_since
+        if since is None or not self._tended or self.clock.now() - since < longer_than:
+            return False
+        return any(at > since for account, at in self.board.served.items() if account not in self._tended)
 
     def differs_from(self, board: Board) -> bool:
         """Whether *board* tells something new of scopes, or nothing was told for so long that the API counts as suspected."""
@@ -193,6 +208,7 @@ class NodeUnit(UnitOfWork):
     def publish(self) -> None:
         """Hand the committed changes to the registry."""
         self._node.signs |= dict.fromkeys(self._signs, self._number)
+        self._node.note_answers(self._findings)
         super().publish()
 
     def record_check(self, observation: Observation) -> Evaluation | None:

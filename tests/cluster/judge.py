@@ -16,10 +16,15 @@ _BURST = 2
 _JITTER_SECONDS = 1.0
 
 
-def findings(cluster: Cluster, *, interval: float, longest_pause: float | None = None) -> list[str]:
-    """Everything that is broken; *interval* is that of the checks in seconds."""
-    pause = longest_pause if longest_pause is not None else interval + cluster.lease + 10.0
-    return [*_posts(cluster), *_requests(cluster), *_checks(cluster, scaled(pause)), *_rest(cluster)]
+def findings(cluster: Cluster, *, interval: float, longest_pause: float | None = None, seconds: float | None = None) -> list[str]:
+    """
+    Everything that is broken; *interval* is that of the checks in seconds.
+
+    *seconds*: for so long the cluster ran; shorter than it takes to check every connection, not all of them need a check.
+    """
+    pause = scaled(longest_pause if longest_pause is not None else interval + cluster.lease + 10.0)
+    checks = _checks(cluster, pause, every=seconds is None or seconds > pause)
+    return [*_posts(cluster), *_requests(cluster), *checks, *_rest(cluster)]
 
 
 def told(cluster: Cluster) -> list[str]:
@@ -68,13 +73,13 @@ def _excess(moments: Sequence[float], rate: float) -> float:
     return most
 
 
-def _checks(cluster: Cluster, longest: float) -> Iterator[str]:
-    """A connection that was not checked for long."""
+def _checks(cluster: Cluster, longest: float, *, every: bool) -> Iterator[str]:
+    """A connection that was not checked for long; or not at all, where *every* one is to be."""
     rows: dict[int, list[int]] = defaultdict(list)
     for connection_id, at in cluster.rows("SELECT connection_id, at FROM checks ORDER BY connection_id, at"):
         rows[connection_id].append(at)
     count = sum(1 for _ in cluster.api.world.every())
-    if len(rows) != count:
+    if every and len(rows) != count:
         yield f"{len(rows)} of {count} connections were checked"
     for connection_id, moments in rows.items():
         pause = max((after - before for before, after in pairwise(moments)), default=0) / 1000

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,15 +58,15 @@ class Cluster:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
 
-    def start(self, node: str, *, text: str | None = None) -> None:
-        """Start a node, or start it again."""
+    def start(self, node: str, *, text: str | None = None, prefix: Sequence[str] = (), folder: Path | None = None) -> None:
+        """Start a node, or start it again; *prefix* runs the command, *folder* holds another release of the program."""
         port = self.ports.setdefault(node, free_port())
         config = self.folder / f"{node}.yaml"
         config.touch(mode=0o600)
         config.write_text((text or self.text).replace("NODE", node).replace("PORT", str(port)))
         with (self.folder / f"{node}.log").open("ab") as log:
-            command = [sys.executable, "-m", "monitor", "run", "--config", str(config)]
-            self.processes[node] = subprocess.Popen(command, stdout=log, stderr=log)
+            command = [*prefix, sys.executable, "-m", "monitor", "run", "--config", str(config)]
+            self.processes[node] = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
 
     def signal(self, node: str, number: signal.Signals) -> None:
         """Send a signal to a node."""
@@ -156,7 +156,7 @@ async def cluster(
         recheck=recheck,
         rate=rate,
         policy=policy,
-        cluster=f"cluster: {{mode: shared, node: NODE, lease: {lease:g}s}}" if shared else "",
+        cluster=f'cluster: {{mode: shared, node: NODE, lease: {lease:g}s, url: "http://127.0.0.1:PORT"}}' if shared else "",
     )
     await asyncio.to_thread(folder.mkdir, exist_ok=True)
     made = Cluster(folder, url, api, receiver, text, rate, lease)

@@ -79,7 +79,7 @@ def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Procrastinate the mode is refused with its line and the extra; a port on loopback is a warning."""
     url = "postgresql://monitor@127.0.0.1/monitor"
     path, config = _config(tmp_path, url)
-    assert [str(warning) for warning in config.warnings if "loopback" in str(warning)]
+    assert [warning.location for warning in config.warnings if "web.listen is on loopback" in warning.message] == [f"{path}:4"]
     monkeypatch.setattr("monitor.extras.find_spec", lambda name: None if name == "procrastinate" else object())
     with pytest.raises(ConfigError, match="needs Procrastinate") as refused:
         load(path, check_template=templates.problems)

@@ -1,11 +1,15 @@
-"""A reload of a cluster: a new account is taken up, a removed one is retired once, and a node with the old file takes nothing."""
+"""
+A reload of a cluster: a new account is taken up, a removed one is retired once, a renamed one keeps everything, and a node with the old
+file takes nothing.
+"""
 
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.nodes import cluster
+from tests.cluster.nodes import Cluster, cluster
 from tests.databases import migrated_postgres
 from tests.postgres import PostgresServer
 from tests.waiting import eventually
@@ -44,3 +48,48 @@ async def test_an_account_is_removed(postgres_server: PostgresServer, tmp_path: 
         (tmp_path / "b.yaml").write_text(without.replace("NODE", "b").replace("PORT", str(made.ports["b"])) + "\n")
         made.signal("b", signal.SIGHUP)
         await eventually(lambda: made.rows("SELECT count(*) FROM shards WHERE node = 'b'") != [(0,)], what="both work again")
+
+
+async def test_an_account_is_renamed(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """
+    It keeps connections, history and incidents: none is retired, none is new, and nothing is notified.
+
+    Until the node that tends it has the new name too, it goes on under the old one.
+    """
+    async with cluster(tmp_path, migrated_postgres(postgres_server), accounts=ACCOUNTS) as made:
+        renamed = made.text.replace("name: two", "name: deux")
+        made.start("a")
+        made.start("b")
+        tended = await made.until_tended({"a", "b"})
+        made.api.world.connection("linkedin-two0").fail("Error validating access token: Session has expired")
+        await eventually(lambda: any(post.type == "connection.failed" for post in made.posts()), what="failed")
+        incidents = "SELECT topic, subject, number FROM incidents WHERE closed_at IS NULL ORDER BY 1"
+        await eventually(lambda: [topic for topic, _, _ in made.rows(incidents)] == ["connection", "expiry"], what="both incidents")
+        before, told = made.rows(incidents), {post.webhook_id for post in made.posts()}
+        second = tended["account:two"]
+        first = ({"a", "b"} - {second}).pop()
+        for node in (first, second):
+            (tmp_path / f"{node}.yaml").write_text(renamed.replace("NODE", node).replace("PORT", str(made.ports[node])))
+            made.signal(node, signal.SIGHUP)
+            await eventually(partial(_reloaded, made, node), what=f"{node} has read it")
+        await eventually(lambda: made.tended().keys() >= {"account:deux", "global"}, what="the account under its new name")
+        await eventually(lambda: made.rows("SELECT count(*) FROM shards") == [(6,)], what="no shard is left over")
+        number, last = made.rows(
+            "SELECT max(connection_id), max(at) FROM checks JOIN connections c ON c.id = connection_id WHERE account = 'deux'"
+        )[0]
+        await eventually(
+            lambda: made.rows(f"SELECT count(*) FROM checks WHERE connection_id = {number} AND at > {last}")[0][0] > 3,
+            what="further checks",
+        )
+        assert made.rows("SELECT account, count(*) FROM connections WHERE retired_at IS NULL GROUP BY account ORDER BY account") == [
+            ("deux", 2),
+            ("one", 2),
+            ("three", 2),
+        ]
+        assert made.rows("SELECT count(*) FROM connections") == [(6,)]
+        assert made.rows(incidents) == before
+        assert {post.type for post in made.posts() if post.webhook_id not in told} <= {"token.expired"}
+
+
+def _reloaded(made: Cluster, node: str) -> bool:
+    return "config.reloaded" in made.log(node)

@@ -25,8 +25,11 @@ DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 FINAL_STAGE = DOCKERFILE.rpartition("\nFROM ")[2]
 
 
-def _compose() -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+FILES = pytest.mark.parametrize("name", ["compose.yaml", "compose.cluster.yaml"])
+
+
+def _compose(name: str = "compose.yaml") -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))
     return document
 
 
@@ -40,9 +43,11 @@ def _complaints(tool: str, *words: str | Path) -> str:
 
 
 def test_linters() -> None:
-    """Hadolint has nothing to say about the image, and the compose file is one by the specification's schema."""
+    """Hadolint has nothing to say about the image, and the compose files are such by the specification's schema."""
     assert _complaints("hadolint", DEPLOY / "Dockerfile") == ""
-    assert _complaints("check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml") == ""
+    files = sorted(DEPLOY.glob("compose*.yaml"))
+    assert len(files) == 2
+    assert _complaints("check-jsonschema", "--builtin-schema", "vendor.compose-spec", *files) == ""
 
 
 def test_image_runs_as_nobody_special() -> None:
@@ -71,20 +76,22 @@ def test_image_gets_what_it_copies() -> None:
     assert all((ROOT / source).exists() for source in _sources())
 
 
-def test_mounted_files_exist() -> None:
+@FILES
+def test_mounted_files_exist(name: str) -> None:
     """Every file of the repository that a service mounts is there; only secrets are left to the operator."""
-    services = _compose()["services"]
+    services = _compose(name)["services"]
     mounts = [mount.split(":")[0] for service in services.values() for mount in service.get("volumes", ())]
     files = [mount for mount in mounts if mount.startswith(".")]
 
     assert files
     assert [mount for mount in files if not (DEPLOY / mount).exists()] == []
-    assert set(mounts) - set(files) <= set(_compose()["volumes"])
+    assert set(mounts) - set(files) <= set(_compose(name)["volumes"])
 
 
-def test_ports_are_loopback() -> None:
+@FILES
+def test_ports_are_loopback(name: str) -> None:
     """Nothing is published to other machines."""
-    ports = [port for service in _compose()["services"].values() for port in service.get("ports", ())]
+    ports = [port for service in _compose(name)["services"].values() for port in service.get("ports", ())]
 
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
@@ -101,6 +108,24 @@ def test_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.web.token is not None
     assert "monitor" in config.web.allowed_hosts
     assert 'targets: ["monitor:9840"]' in (DEPLOY / "docker/prometheus.yml").read_text(encoding="utf-8")
+    assert [warning.message for warning in config.warnings] == ["no receiver is configured: no notifications are sent"]
+
+
+def test_configuration_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both nodes share the work, are known by their names to each other and to Prometheus, and nothing is wrong with their file."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    for name in ("api-key", "web-token"):
+        (tmp_path / name).write_text(marked.API_KEY)
+    (tmp_path / "database-url").write_text(f"postgresql://monitor:{marked.PASSWORD}@primary/monitor?sslmode=disable")
+
+    config = load(DEPLOY / "docker/cluster.yaml", check_template=templates.problems)
+
+    nodes = [name for name, service in _compose("compose.cluster.yaml")["services"].items() if service.get("hostname") == name]
+    assert nodes == ["node-1", "node-2"]
+    assert config.cluster is not None
+    assert config.cluster.mode == "shared"
+    assert set(nodes) <= set(config.web.allowed_hosts)
+    assert 'targets: ["node-1:9840", "node-2:9840"]' in (DEPLOY / "docker/prometheus.cluster.yml").read_text(encoding="utf-8")
     assert [warning.message for warning in config.warnings] == ["no receiver is configured: no notifications are sent"]
 
 

@@ -85,7 +85,8 @@ def test_files_are_accepted(promtool: Path) -> None:
     """Promtool and amtool accept every file."""
     _run(promtool, "check", "rules", *sorted((FOLDER / "rules").glob("*.yml")))
     _run(promtool, "check", "config", "--syntax-only", "prometheus.yml")
-    _run(promtool, "check", "config", "--syntax-only", "../docker/prometheus.yml")
+    for name in ("prometheus.yml", "prometheus.cluster.yml"):
+        _run(promtool, "check", "config", "--syntax-only", f"../docker/{name}")
     _run(require_tool("amtool"), "check-config", ROOT / "deploy/alertmanager/alertmanager.yml")
 
 

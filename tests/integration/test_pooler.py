@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from sqlalchemy.engine import make_url
 from monitor.cli.main import main
 from monitor.clock import SystemClock
 from monitor.db import Database
+from monitor.db.cluster.members import member_backend
+from monitor.domain.cluster.sharing import NodeRow
 from monitor.errors import EXIT_CONFIG, UnsuitableServer
 from tests.e2e.processes import free_port
 from tests.tools import require_tool
@@ -54,11 +57,15 @@ def _pooler(folder: Path, server: int, more: str) -> Iterator[int]:
     ("more", "said"),
     [("", "unsupported startup parameter"), ("ignore_startup_parameters = options", "settings of this session were ignored")],
 )
-async def test_refused(postgres_url: str, tmp_path: Path, more: str, said: str) -> None:
-    """Whether it refuses or ignores the settings of a session, the error says to connect to the server itself."""
+@pytest.mark.parametrize("shared", [False, True])
+async def test_refused(postgres_url: str, tmp_path: Path, more: str, said: str, *, shared: bool) -> None:
+    """Whether it refuses or ignores the settings of a session, the error says to connect to the server itself; to a node of a cluster too."""
     url = make_url(postgres_url)
     with _pooler(tmp_path, url.port or 0, more) as port:
-        database = Database(url.set(port=port).render_as_string(hide_password=False), clock=SystemClock(), owner="test")
+        address = url.set(port=port).render_as_string(hide_password=False)
+        lease, member = timedelta(minutes=1), NodeRow("node", config="c")
+        backend = member_backend(address, owner="test", member=member, lease=lease, clock=SystemClock()) if shared else None
+        database = Database(address, clock=SystemClock(), owner="test", backend=backend)
         with pytest.raises(UnsuitableServer, match=f"{said}.*connect to the PostgreSQL server itself") as refused:
             await database.start()
     assert refused.value.exit_code == EXIT_CONFIG

@@ -229,6 +229,7 @@ async def test_warnings(postgres_url: str, tmp_path: Path) -> None:
     events = {entry["event"]: entry for entry in logs}
     assert -32 < events["cluster.clock_differs"]["seconds"] <= -31
     assert "synchronous_standby_names" in events["cluster.not_replicated"]["advice"]
+    assert events["cluster.not_replicated"]["log_level"] == "warning"
 
 
 @pytest.mark.parametrize(

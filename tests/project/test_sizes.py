@@ -9,15 +9,15 @@ from tests.project.source import all_docstring_lines, docstring_lines, functions
 FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 10
 MODULE_LINES = 500
-BUDGET = 50_400
+BUDGET = 50_900
 """Lines of `monitor/`, all counted."""
 
 PACKAGE_BUDGETS = {
     "cli": 5_250,
-    "cluster": 900,
+    "cluster": 950,
     "config": 4_050,
-    "db": 5_450,
-    "domain": 11_300,
+    "db": 5_650,
+    "domain": 11_400,
     "http": 950,
     "metrics": 900,
     "notify": 1_950,
@@ -25,8 +25,8 @@ PACKAGE_BUDGETS = {
     "runtime": 700,
     "schemas": 1_450,
     "simulator": 2_450,
-    "state": 1_550,
-    "text": 2_100,
+    "state": 1_600,
+    "text": 2_150,
     "web": 7_150,
     "workers": 2_250,
 }

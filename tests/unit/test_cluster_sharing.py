@@ -64,12 +64,20 @@ def test_what_takes_nothing() -> None:
         ({"drained": True}, {"account:x", "account:y"}),
         ({"weight": 0.0}, {"account:x", "account:y"}),
         ({"config": "older"}, {"account:x"}),
+        ({"unfit": "its clock differs"}, {"account:x", "account:y"}),
     ):
         view = ClusterView(NOW, [replace(NodeRow("a", config="c"), **change), NodeRow("b", config="c")], shards, "c")
         assert to_take(view, "a") == []
         assert not has_room(view, "a", shards[0])
         assert set(to_release(view, "a", ended=["account:x"])) == released
         assert to_take(view, "b") == [GLOBAL]
+
+
+def test_unfit_alone() -> None:
+    """While no other node takes work, one that is not fit keeps what it has."""
+    alone = ClusterView(NOW, [NodeRow("a", config="c", unfit="why"), NodeRow("b", config="c", unfit="why")], [Shard(GLOBAL, "a")], "c")
+    assert to_release(alone, "a", ended=()) == []
+    assert to_take(alone, "b") == []
 
 
 def test_which_node_notifies() -> None:

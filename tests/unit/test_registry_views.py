@@ -71,7 +71,7 @@ def test_only_what_changed() -> None:
         again = registry.snapshot(START + SECOND)
         registry.open_incidents()
     registry.check(an_observation(Reason.OK, START + MINUTE, connection_id=7))
-    registry.set_next_check(8, START + MINUTE)
+    registry.set_next_check(8, registry.clock.monotonic() + 60)
     with registry.counting(most=2):
         later = registry.snapshot(START + MINUTE)
 
@@ -189,5 +189,6 @@ def test_unmatched_matchers_beside_accounts_without_connections() -> None:
         assert not registry.unmatched
         if not listed:
             asyncio.run(clock.advance(HOUR))
-        registry.note_listed("other", complete=listed)
+        for account in ("main", "other"):
+            registry.note_listed(account, complete=listed)
         assert [matcher.pattern for matcher in registry.unmatched] == ["x-nothing"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 
 from monitor.clock import from_milliseconds, to_milliseconds
 from monitor.db.codec import decode_scope, dump_board, dump_findings, load_board, load_findings
@@ -19,10 +19,15 @@ from monitor.domain.scopes.state import ScopeState
 
 _BOARD = "cluster_board"
 _AT_ONCE = 500
+_CHARACTERS_AT_ONCE = 200_000
+"""So much is taken in by one transaction: a larger one may take longer than the server lets it do nothing."""
+
 _ASKED = "check_now:"
 _ASKED_ROWS = select(meta).where(meta.c.key.startswith(_ASKED))
-_OLDEST = select(findings.c.id).order_by(findings.c.id).limit(_AT_ONCE)
-_TAKE = delete(findings).where(findings.c.id.in_(_OLDEST)).returning(findings)
+_LENGTH = func.length(findings.c.document)
+_BEFORE = (func.sum(_LENGTH).over(order_by=findings.c.id) - _LENGTH).label("before")
+_OLDEST = select(findings.c.id, _BEFORE).order_by(findings.c.id).limit(_AT_ONCE).subquery()
+_TAKE = delete(findings).where(findings.c.id.in_(select(_OLDEST.c.id).where(_OLDEST.c.before < _CHARACTERS_AT_ONCE))).returning(findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,8 @@ def put_findings(store: Store, row: FindingsRow) -> None:
 def take_findings(store: Store) -> tuple[list[FindingsRow], bool]:
     """The oldest rows, which are gone with the commit; and whether there may be more."""
     rows = sorted(store.rows(_TAKE), key=lambda row: int(row.id))
-    return [FindingsRow(row.member, row.number, load_findings(row.document)) for row in rows], len(rows) == _AT_ONCE
+    more = len(rows) == _AT_ONCE or sum(len(row.document) for row in rows) >= _CHARACTERS_AT_ONCE
+    return [FindingsRow(row.member, row.number, load_findings(row.document)) for row in rows], more
 
 
 def put_board(store: Store, board: Board) -> None:

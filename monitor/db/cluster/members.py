@@ -8,7 +8,7 @@ All nodes hold the instance lock in shared mode, so that an instance without a c
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -22,10 +22,11 @@ from monitor.db import migrations
 from monitor.db.errors import translated
 from monitor.db.maintenance import parse
 from monitor.db.postgres import END_HOLDERS, LOCK, NOW, READ_LEASE, PostgresBackend, has_table, writing_to
+from monitor.db.store import Store
 from monitor.db.tables import REVISION
 from monitor.db.transaction import Reader
 from monitor.domain.cluster.sharing import GLOBAL, ClusterView, NodeRow, Shard
-from monitor.errors import AnotherInstance, SchemaMismatch, StoreUnavailable
+from monitor.errors import AnotherInstance, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -38,6 +39,9 @@ _WAITS = 5
 
 _SHORTEST_WAIT = 1_000
 _UPGRADE_LOCK = LOCK + 1
+_SCHEMA_KNOWN_SINCE = "0019"
+"""Since this schema the row of a node says which one it needs."""
+
 _CONFIGS = "cluster_configs"
 _CONFIGS_KEPT = 20
 
@@ -45,12 +49,14 @@ _CONFIGS_KEPT = 20
 _TRY_LOCK_SHARED = text(f"SELECT pg_try_advisory_lock_shared({LOCK})")
 _LOCK_UPGRADE = text(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
 _LIVE = text(f"SELECT count(*) FROM members WHERE expires_at > {NOW} AND node <> :node")
+_LOWEST = text(f"SELECT min(COALESCE(schema, '0015')) FROM members WHERE expires_at > {NOW} AND node <> :node")
 _JOIN = text(
-    "INSERT INTO members (node, holder, commits, pid, expires_at, joined_at, host, url, version, config, weight, drained)"
-    f" VALUES (:node, :holder, 0, pg_backend_pid(), {NOW} + :lease, {NOW}, :host, :url, :version, :config, :weight, FALSE)"
+    "INSERT INTO members (node, holder, commits, pid, expires_at, joined_at, host, url, version, config, weight, drained, schema)"
+    f" VALUES (:node, :holder, 0, pg_backend_pid(), {NOW} + :lease, {NOW}, :host, :url, :version, :config, :weight, FALSE, :schema)"
     " ON CONFLICT (node) DO UPDATE SET holder = excluded.holder, commits = 0, pid = excluded.pid, expires_at = excluded.expires_at,"
     " joined_at = excluded.joined_at, host = excluded.host, url = excluded.url, version = excluded.version, config = excluded.config,"
-    f" weight = excluded.weight, drained = FALSE WHERE members.holder = excluded.holder OR members.expires_at <= {NOW} RETURNING node"
+    " weight = excluded.weight, drained = FALSE, schema = excluded.schema, unfit = NULL"
+    f" WHERE members.holder = excluded.holder OR members.expires_at <= {NOW} RETURNING node"
 )
 _RELEASE_ALL = text(f"UPDATE shards SET node = NULL, free_since = {NOW} WHERE node = :node")
 _ADD_SHARD = text(
@@ -85,13 +91,17 @@ _RELEASE = text(
 )
 _CHANGE = text("UPDATE members SET url = :url, config = :config, weight = :weight WHERE node = :node AND holder = :holder")
 _PAUSE = text("UPDATE shards SET paused_until = :until WHERE name = :name AND node = :node")
+_NOTE_UNFIT = text("UPDATE members SET unfit = :unfit WHERE node = :node AND holder = :holder")
 _NOW = text(f"SELECT {NOW}")
 _MEMBERS = text(
-    f"SELECT node, holder, host, url, version, config, weight, drained, joined_at, expires_at > {NOW} AS alive FROM members ORDER BY node"
+    f"SELECT node, holder, host, url, version, config, weight, drained, joined_at, expires_at > {NOW} AS alive, unfit"
+    " FROM members ORDER BY node"
 )
 _SHARDS = text(f"SELECT name, node, weight, {NOW} - free_since AS free_ms, since, paused_until FROM shards ORDER BY name")
 _CONFIG = text("SELECT value FROM meta WHERE key = :key")
 _DRAIN = text("UPDATE members SET drained = TRUE WHERE node = :node OR :all")
+_LOCK_SHARDS = text("SELECT name, node FROM shards WHERE name = ANY(:names) ORDER BY name FOR UPDATE")
+_RENAME_SHARD = text("UPDATE shards SET name = :new WHERE name = :old")
 _DROP_SHARD = text("DELETE FROM shards WHERE name = :name AND node IS NULL")
 
 
@@ -179,15 +189,10 @@ class MemberBackend(PostgresBackend):
         return MemberSession(self._engine, self.member.node, self._holder)
 
     def _join(self, connection: Connection) -> None:
-        connection.execute(_LOCK_UPGRADE)
-        current = migrations.require_ours(connection)
-        if current != REVISION:
-            if has_table(connection, "members") and connection.execute(_LIVE, {"node": self.member.node}).scalar():
-                raise SchemaMismatch(f"nodes of a release with schema {current} are running: stop them before this one is started")
-            migrations.upgrade(connection, self._warn)
+        _expand(connection, self._warn, node=self.member.node)
         begun_at, member = self._clock.boottime(), self.member
         values = {name: getattr(member, name) for name in ("host", "url", "version", "config", "weight")}
-        if connection.execute(_JOIN, self._identity | values | {"lease": self._lease}).scalar() is None:
+        if connection.execute(_JOIN, self._identity | values | {"lease": self._lease, "schema": REVISION}).scalar() is None:
             raise AnotherInstance(
                 f"another instance runs as node {member.node}: set cluster.node, unless it is an earlier process of this one"
             )
@@ -198,7 +203,7 @@ class MemberBackend(PostgresBackend):
 
     def _take_lock(self, connection: Connection) -> None:
         """Take the instance lock in shared mode."""
-        if self._locked(connection):
+        if self.locked(connection):
             return
         with connection.begin():
             lease = connection.execute(READ_LEASE).first() if has_table(connection, "lease") else None
@@ -207,11 +212,12 @@ class MemberBackend(PostgresBackend):
                     f"an instance without cluster.mode shared holds the database: {lease.owner if lease else 'it starts'}"
                 )
             connection.execute(END_HOLDERS)
-        if not self._locked(connection):
+        if not self.locked(connection):
             raise StoreUnavailable("the lock of an ended instance is not free yet")
 
     @staticmethod
-    def _locked(connection: Connection) -> bool:
+    def locked(connection: Connection) -> bool:
+        """Whether the session holds the instance lock in shared mode."""
         with connection.begin():
             return bool(connection.execute(_TRY_LOCK_SHARED).scalar())
 
@@ -258,6 +264,10 @@ class MemberSession:
         """Note until when the API asked an account to wait."""
         values = self._identity | {"name": name, "until": to_milliseconds(until)}
         self._run(lambda connection: connection.execute(_PAUSE, values))
+
+    def note_unfit(self, unfit: str) -> None:
+        """Note why this node takes no work; empty when it does."""
+        self._run(lambda connection: connection.execute(_NOTE_UNFIT, self._identity | {"unfit": unfit}))
 
     def change(self, member: NodeRow) -> None:
         """Take over the address, weight and configuration of this node after a reload."""
@@ -310,6 +320,7 @@ def read_cluster(reader: Reader) -> ClusterView:
             row.drained,
             from_milliseconds(row.joined_at),
             row.alive,
+            row.unfit or "",
         )
         for row in reader.rows(_MEMBERS)
     ]
@@ -334,6 +345,22 @@ def conninfo(url: str) -> str:
     return parse(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
+def rename_shards(store: Store, pairs: Mapping[str, str]) -> set[str]:
+    """
+    Give shards that no node tends their new names; *pairs* is old to new name. Returns the old names of those that a node tends still.
+
+    In the transaction that renames what belongs to them, so that they are taken before or after it.
+    """
+    rows = store.rows(_LOCK_SHARDS, {"names": sorted({*pairs, *pairs.values()})})
+    tended = {row.name for row in rows if row.node is not None}
+    kept = {old for old, new in pairs.items() if {old, new} & tended}
+    for old, new in pairs.items():
+        if old not in kept:
+            store.change(_DROP_SHARD, {"name": new})
+            store.change(_RENAME_SHARD, {"old": old, "new": new})
+    return kept
+
+
 def drain_nodes(url: str, node: str | None) -> None:
     """Have one node, or all, give up their shards and take none until they are started again."""
     _operate(url, lambda connection: connection.execute(_DRAIN, {"node": node, "all": node is None}))
@@ -342,6 +369,40 @@ def drain_nodes(url: str, node: str | None) -> None:
 def adopt_config(url: str, config: str) -> None:
     """Make *config* the current configuration of the cluster."""
     _operate(url, lambda connection: _make_current(connection, config, adopt=True))
+
+
+def upgrade_schema(url: str, *, contract: bool) -> bool:
+    """
+    Upgrade the schema beside running nodes; with *contract*, remove what only older releases need. Returns whether anything was done.
+
+    Raises:
+        AnotherInstance: an instance without `cluster.mode: shared` holds the database.
+        SchemaMismatch: a node that runs can't go on after it.
+    """
+    engine = writing_to(parse(url))
+    try:
+        with translated(), engine.connect() as connection:
+            if not MemberBackend.locked(connection):
+                raise AnotherInstance("an instance without cluster.mode shared holds the database")
+            with connection.begin():
+                return _expand(connection, lambda _: None, contract=contract)
+    finally:
+        engine.dispose()
+
+
+def _expand(connection: Connection, warn: Callable[[str], None], *, node: str = "", contract: bool = False) -> bool:
+    """Upgrade the schema as far as the nodes that run, but for *node*, go on with it; one at a time."""
+    connection.execute(_LOCK_UPGRADE)
+    current, lowest = migrations.require_ours(connection), None
+    if migrations.pending(current) and has_table(connection, "members"):
+        if current is not None and current < _SCHEMA_KNOWN_SINCE:
+            lowest = current if connection.execute(_LIVE, {"node": node}).scalar() else None
+        else:
+            lowest = connection.execute(_LOWEST, {"node": node}).scalar()
+    upgraded = migrations.upgrade(connection, warn, lowest=lowest, contract=contract)
+    if upgraded:
+        migrations.note_reads(connection, migrations.revision(connection) or REVISION)
+    return upgraded
 
 
 def _operate(url: str, work: Callable[[Connection], object]) -> None:

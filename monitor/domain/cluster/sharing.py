@@ -37,6 +37,7 @@ class NodeRow:
         drained: an operator wants it to take nothing.
         joined_at: when it started.
         alive: its lease has not run out.
+        unfit: why it takes no work for now; empty when it does.
     """
 
     node: str
@@ -49,6 +50,7 @@ class NodeRow:
     drained: bool = False
     joined_at: datetime | None = None
     alive: bool = True
+    unfit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,10 @@ class ClusterView:
 
     def taking(self) -> list[NodeRow]:
         """The members that take shards."""
-        return [one for one in self.members if one.alive and one.weight > 0 and not one.drained and one.config == self.config]
+        return [one for one in self.members if self._takes(one)]
+
+    def _takes(self, one: NodeRow) -> bool:
+        return one.alive and one.weight > 0 and not one.drained and not one.unfit and one.config == self.config
 
     def load(self, node: str) -> float:
         """How much a node has to do."""
@@ -136,13 +141,13 @@ def _free(shards: Iterable[Shard]) -> list[Shard]:
 
 def to_release(view: ClusterView, node: str, ended: Iterable[str]) -> list[str]:
     """
-    The shards that *node* gives up now: all once it is drained, those whose turn has *ended* while its configuration is not current,
-    and some of them while it has more than its share and another node would have less to do with them than it has now.
+    The shards that *node* gives up now: all once it is drained, or unfit while another one takes them; those whose turn has *ended* while
+    its configuration is not current; and some of them while it has more than its share and another node would have less to do with them than it has now.
     """
     me, own = view.member(node), [shard for shard in view.shards if shard.node == node]
     if me is None:
         return []
-    if me.drained or me.weight <= 0:
+    if me.drained or me.weight <= 0 or (me.unfit and view.taking()):
         return [shard.name for shard in own]
     if me.config != view.config:
         return [shard.name for shard in own if shard.name in set(ended)]

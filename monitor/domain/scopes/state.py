@@ -136,6 +136,7 @@ class ScopeState:
         changes: when its incident recently opened or closed, oldest first.
         affected: number of connections that its incident affects.
         seq: the number of the last notification about this scope.
+        unknown: what a newer release wrote into the row, kept for it.
     """
 
     key: ScopeKey
@@ -161,6 +162,7 @@ class ScopeState:
     changes: tuple[datetime, ...] = ()
     affected: int = 0
     seq: int = 0
+    unknown: str = ""
 
     @property
     def name(self) -> str:

@@ -1,0 +1,64 @@
+"""The same checks by 1, 2 and 4 nodes of a cluster, as fast as they can: checks per second, and CPU of all nodes per check against one node."""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.bench.result import Result
+from tests.cluster.nodes import Cluster, cluster
+from tests.databases import migrated_postgres
+from tests.postgres import PostgresServer, start_postgres
+from tests.waiting import eventually
+
+NODES = {1: None, 2: 1.05, 4: 1.2}
+"""So many nodes, and the most CPU that a check may need against one node."""
+
+ACCOUNTS = {f"account{number}": [f"linkedin-{number}x{each}" for each in range(50)] for number in range(8)}
+SECONDS = 20.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def measure() -> Iterator[Result]:
+    """Checks per second and CPU per check, the nodes sharing one machine with the simulated API and the server."""
+    server, alone = start_postgres(), 0.0
+    try:
+        for nodes, limit in NODES.items():
+            with tempfile.TemporaryDirectory() as folder:
+                speed, cpu = asyncio.run(_run(server, Path(folder), nodes))
+            yield Result(f"checks per second, {nodes} nodes", speed, "/s")
+            yield Result(f"CPU per check, {nodes} nodes", 1000 * cpu, "ms")
+            alone = alone or cpu
+            if limit is not None:
+                yield Result(f"CPU per check, {nodes} nodes against one", cpu / alone, "x", limit=limit)
+    finally:
+        server.stop()
+
+
+async def _run(server: PostgresServer, folder: Path, nodes: int) -> tuple[float, float]:
+    """Checks per second of so many nodes, and seconds of CPU per check."""
+    url, names = migrated_postgres(server), [f"n{number}" for number in range(nodes)]
+    async with cluster(folder, url, accounts=ACCOUNTS, interval="1s", rate=200, lease=60) as made:
+        for name in names:
+            made.start(name)
+        await made.until_tended(names)
+        every = "SELECT count(*) FROM (SELECT connection_id FROM checks GROUP BY 1 HAVING count(*) > 3) AS checked"
+        await eventually(lambda: made.rows(every)[0][0] == sum(map(len, ACCOUNTS.values())), what="all are checked")
+        await eventually(lambda: set(made.tended().values()) == set(names), what="all have work")
+        checks, cpu, begun = _checks(made), _cpu(made), time.monotonic()
+        await asyncio.sleep(SECONDS)
+        checks, cpu, passed = _checks(made) - checks, _cpu(made) - cpu, time.monotonic() - begun
+        return checks / passed, cpu / checks
+
+
+def _checks(made: Cluster) -> int:
+    count: int = made.rows("SELECT count(*) FROM checks")[0][0]
+    return count
+
+
+def _cpu(made: Cluster) -> float:
+    """Seconds of CPU that all nodes have used."""
+    fields = [Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split() for process in made.processes.values()]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / _TICKS

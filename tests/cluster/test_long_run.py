@@ -1,0 +1,107 @@
+"""
+Nodes are killed, suspended and stopped at random for as long as one likes, and the server is killed twice; the judge finds nothing.
+
+The size is given by the environment: `CLUSTER_CONNECTIONS`, `CLUSTER_SECONDS`, `CLUSTER_INTERVAL` (seconds), `CLUSTER_NODES`.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.judge import findings
+from tests.cluster.nodes import Cluster, cluster
+from tests.databases import migrated_postgres
+from tests.postgres import PostgresServer
+from tests.waiting import eventually, scaled
+
+pytestmark = pytest.mark.slow
+
+CONNECTIONS, SECONDS, INTERVAL, NODES = (
+    int(os.environ.get(f"CLUSTER_{name}", default))
+    for name, default in (("CONNECTIONS", "200"), ("SECONDS", "60"), ("INTERVAL", "20"), ("NODES", "4"))
+)
+PER_ACCOUNT = 500
+LEASE_SECONDS = 15.0
+PAUSE_SECONDS = 25.0
+POLICY = "{digest: {after: 1000}, flap: {changes: 1000}, scopes: {sweep: 1s, platform_count: 100000, group_count: 100000}}"
+
+
+def _accounts() -> dict[str, list[str]]:
+    accounts = max(8, CONNECTIONS // PER_ACCOUNT)
+    return {f"account{number}": [f"linkedin-{number}x{each}" for each in range(CONNECTIONS // accounts)] for number in range(accounts)}
+
+
+async def _hurt(made: Cluster, rng: random.Random, number: signal.Signals) -> str:
+    """Kill, suspend or stop one node, and start it again once it has ended."""
+    node = rng.choice(sorted(made.processes))
+    made.signal(node, number)
+    if number is signal.SIGSTOP:
+        await asyncio.sleep(rng.uniform(5, 30))
+        made.signal(node, signal.SIGCONT)
+        await asyncio.sleep(5)
+    else:
+        await made.ended(node)
+    code = made.processes[node].poll()
+    if code is not None:
+        made.start(node)
+    return f"{node} {number.name}{'' if code is None else f' {code}'}"
+
+
+async def test_long_run(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """No check twice or missing for longer than a takeover, none out of order, no news under two ids, no account over its rate."""
+    rng, accounts = random.Random(1), _accounts()
+    nodes = [f"n{number}" for number in range(NODES)]
+    interval, url = f"{INTERVAL}s", migrated_postgres(postgres_server)
+    done = []
+    async with cluster(
+        tmp_path, url, accounts=accounts, interval=interval, recheck="5s", rate=5, policy=POLICY, lease=LEASE_SECONDS
+    ) as made:
+        for node in nodes:
+            made.start(node)
+        await made.until_tended(nodes)
+        every = sum(map(len, accounts.values()))
+        await eventually(lambda: made.rows("SELECT count(*) FROM connections")[0][0] == every, what="all connections are known")
+        begun, crashes = time.monotonic(), [SECONDS / 3, 2 * SECONDS / 3]
+        while (passed := time.monotonic() - begun) < SECONDS:
+            if crashes and passed >= crashes[0]:
+                crashes.pop(0)
+                # In this thread: the server ends with the thread that has started it.
+                postgres_server.crash()
+                postgres_server.start_again()
+                done.append("server killed")
+            connection = rng.choice([connection for _, _, connection in made.api.world.every()])
+            connection.fail("Error validating access token: Session has expired")
+            done.append(await _hurt(made, rng, rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])))
+            connection.heal()
+            await asyncio.sleep(min(PAUSE_SECONDS, SECONDS / 10))
+        await made.until_tended(nodes, by="all shards are tended at the end")
+        await eventually(lambda: made.rows("SELECT count(*) FROM deliveries WHERE state = 'pending'") == [(0,)], what="all is delivered")
+        for node in nodes:
+            made.signal(node, signal.SIGTERM)
+        for node in nodes:
+            assert await made.ended(node) == 0, made.log(node)[-3000:]
+        found = [*findings(made, interval=INTERVAL, seconds=SECONDS), *_twice(made)]
+        checks = made.rows("SELECT count(*), count(DISTINCT connection_id) FROM checks")[0]
+        sys.stdout.write(
+            f"{every} connections, {SECONDS} s every {INTERVAL} s: {checks[0]} checks of {checks[1]}, {len(made.api.journal.entries)} requests,"
+            f" {len(made.posts())} posts; {done}\nThe judge: {found or 'nothing is broken'}\n"
+        )
+        assert found == []
+
+
+def _twice(made: Cluster) -> Iterator[str]:
+    """Two checks for one slot, of connections that never failed; a first check is not on the grid yet."""
+    pairs = (
+        "SELECT connection_id, count(*) FROM (SELECT connection_id, at - lag(at) OVER w AS pause, row_number() OVER w AS number,"
+        " bool_and(reason = 'ok') OVER (PARTITION BY connection_id) AS works FROM checks WINDOW w AS (PARTITION BY connection_id ORDER BY at)) p"
+        f" WHERE works AND number > 2 AND pause < {INTERVAL * 500 - scaled(LEASE_SECONDS + 10) * 1000:.0f} GROUP BY connection_id"
+    )
+    for number, count in made.rows(pairs):
+        yield f"connection {number} was checked {count} times too early"
